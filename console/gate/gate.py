@@ -1,0 +1,170 @@
+"""The gate that an application asks, before each request, where to send it."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+from weakref import WeakSet
+
+from console.gate.load import read_file
+from console.rollout.decision import Decision, decide
+from console.rollout.errors import RolloutError
+from console.rollout.model import RolloutFile
+from console.rollout.parse import parse
+
+log = logging.getLogger("console.gate")
+
+_T = TypeVar("_T")
+_Seen = tuple[int, int, int, int]
+_gates: "WeakSet[Gate]" = WeakSet()
+
+
+class Gate:
+    """Decides from a rollout file, and follows the file while it changes.
+
+    A daemon thread looks at the path every ``poll_s`` seconds (0.05 to 60), so a request never
+    waits for the disk. The path is looked at, not the inode: an editor's rename, a deletion and
+    a restore are all followed. A file that is missing, torn or wrong leaves the last good
+    version in force; before there was one, every decision is ``previous``, rule ``no_file``.
+
+    ``on_change`` gets the new RolloutFile, ``on_trouble`` one sentence each time the trouble
+    changes and an empty one when it is over. Both are called from the watching thread; what
+    they raise is logged and goes no further.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        poll_s: float = 0.25,
+        on_change: Callable[[RolloutFile], None] | None = None,
+        on_trouble: Callable[[str], None] | None = None,
+    ) -> None:
+        self._path = Path(path)
+        self._poll_s = min(60.0, max(0.05, poll_s))
+        self._on_change = on_change
+        self._on_trouble = on_trouble
+        self._file: RolloutFile | None = None
+        self._seen: _Seen | None = None
+        self._trouble = ""
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self.refresh()
+        self._start()
+        _gates.add(self)
+
+    @property
+    def file(self) -> RolloutFile | None:
+        """The last good version, or None if there never was one."""
+        return self._file
+
+    @property
+    def trouble(self) -> str:
+        """Why the file as it is now is not in force; empty where it is."""
+        return self._trouble
+
+    def decide(
+        self,
+        route: str,
+        org: str,
+        *,
+        key: str | None = None,
+        key_alias: str | None = None,
+        flags: Iterable[str] = (),
+    ) -> Decision:
+        """Return the decision for one request; never raises, never waits for I/O."""
+        file = self._file
+        if file is None:
+            return Decision("previous", 0, -1, "no_file", "", route, "", "")
+        return decide(file, route, org, key=key, key_alias=key_alias, flags=flags)
+
+    def refresh(self) -> None:
+        """Look at the file now, instead of at the next poll; never raises."""
+        with self._lock:
+            try:
+                self._look()
+            except RolloutError as error:
+                self._say(str(error))
+
+    def close(self) -> None:
+        """Stop following; decisions go on from the last good version."""
+        self._stop.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=5)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _look(self) -> None:
+        try:
+            status = self._path.stat()
+            seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if seen == self._seen:
+                return
+        except OSError:
+            self._seen = None  # read_file says what is the matter
+        data, status = read_file(self._path)
+        seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        try:
+            file = parse(data)
+        except RolloutError as error:
+            self._seen = seen
+            raise RolloutError(f"{self._path}: {error}") from None
+        self._seen = seen
+        changed = self._file is None or self._file.revision != file.revision
+        self._file = file
+        self._say("")
+        if changed and self._on_change is not None:
+            self._guarded(self._on_change, file)
+
+    def _say(self, trouble: str) -> None:
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble:
+            kept = "the last good version stays in force" if self._file else "all goes to previous"
+            log.warning("%s; %s", trouble, kept)
+        else:
+            log.info("%s is good again", self._path)
+        if self._on_trouble is not None:
+            self._guarded(self._on_trouble, trouble)
+
+    def _guarded(self, callback: Callable[[_T], None], value: _T) -> None:
+        try:
+            callback(value)
+        except Exception:
+            log.exception("a callback of the gate failed")
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._watch, name="rollout-gate", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._poll_s):
+            self.refresh()
+
+    def _in_forked_child(self) -> None:
+        if not self._stop.is_set():
+            self._lock = threading.Lock()
+            self._start()
+
+
+def _after_fork_in_child() -> None:
+    """A forked child has none of its parent's threads: each gate gets a watch of its own."""
+    for gate in list(_gates):
+        gate._in_forked_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,42 @@
+"""The bucket of a subject: flagd's ``fractional`` operator, generation 3.
+
+As openfeature-flagd-core 2.0.0 implements it: MurmurHash3 x86 32-bit with seed 0, unsigned,
+over the canonical CBOR (RFC 8949, section 4.2) of the array ``[route, key]``, scaled to 0..9999.
+"""
+
+from mmh3 import hash as murmur3
+
+ALGORITHM = "fractional-v3"
+
+
+def cbor_text(text: str) -> bytes:
+    """Return ``text`` as canonical CBOR major type 3, with the shortest head.
+
+    A lone surrogate has no UTF-8; it is hashed as "?", so that a decision never raises.
+    """
+    raw = text.encode("utf-8", "replace")
+    size = len(raw)
+    if size < 24:
+        return bytes((0x60 | size,)) + raw
+    if size < 0x100:
+        return bytes((0x78, size)) + raw
+    if size < 0x1_0000:
+        return b"\x79" + size.to_bytes(2, "big") + raw
+    if size < 0x1_0000_0000:
+        return b"\x7a" + size.to_bytes(4, "big") + raw
+    return b"\x7b" + size.to_bytes(8, "big") + raw
+
+
+def bucket_prefix(route: str) -> bytes:
+    """Return the bytes hashed before the key: the same for every request of a route."""
+    return b"\x82" + cbor_text(route)
+
+
+def bucket_of(route: str, key: str) -> int:
+    """Return the bucket, 0 to 9999, of ``key`` on ``route``."""
+    return bucket_after(bucket_prefix(route), key)
+
+
+def bucket_after(prefix: bytes, key: str) -> int:
+    """As ``bucket_of``, for a prefix made once by ``bucket_prefix``."""
+    return murmur3(prefix + cbor_text(key), 0, False) * 10_000 >> 32

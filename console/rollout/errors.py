@@ -1,0 +1,62 @@
+"""Errors of the domain.
+
+RolloutError
+├── FileError        the text of a rollout file cannot be used; carries every problem found
+├── UnknownRoute     a route that the file does not have
+├── UnknownOrg       an org that a route has no line for, where one is needed
+└── PercentError     a percent that is not 0 to 100 with at most two decimals
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class RolloutError(Exception):
+    """Base of everything that this package raises; ``str()`` is one clear sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a rollout file.
+
+    ``line`` and ``column`` count from 1; 0 means that the place is not known.
+    ``where`` is the dotted path of the field, empty for a syntax problem.
+    """
+
+    message: str
+    line: int = 0
+    column: int = 0
+    where: str = ""
+
+    def __str__(self) -> str:
+        place = f"line {self.line}, column {self.column}: " if self.line else ""
+        return f"{place}{self.where + ' ' if self.where else ''}{self.message}"
+
+
+class FileError(RolloutError):
+    """The text is not a usable rollout file."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        more = len(self.problems) - 1
+        tail = f" (and {more} more problem{'s' if more > 1 else ''})" if more else ""
+        super().__init__(f"{self.problems[0]}{tail}")
+
+
+class UnknownRoute(RolloutError):
+    """A route was named that the file does not have."""
+
+    def __init__(self, route: str, known: Sequence[str]) -> None:
+        shown = ", ".join(sorted(known)[:8]) or "none"
+        super().__init__(f"the file has no route {route!r}; it has: {shown}")
+
+
+class UnknownOrg(RolloutError):
+    """An org was named that the route has no line for."""
+
+    def __init__(self, route: str, org: str) -> None:
+        super().__init__(f"route {route!r} has no line for org {org!r}")
+
+
+class PercentError(RolloutError):
+    """A percent outside 0 to 100, or with more than two decimals."""
