@@ -1,0 +1,144 @@
+"""Line charts as text: the only place that knows plotext.
+
+plotext 5 keeps its figure in module state: it is set up anew for each chart, and charts are drawn
+one at a time on the event loop's thread.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite, log10
+
+_LEAST_WIDTH, _LEAST_HEIGHT = 14, 4
+_MOST = 1e12
+_MARKERS = ("braille", "dot")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One series: values oldest first, None for a gap; ``color`` is ``#rrggbb`` or a name."""
+
+    label: str
+    values: Sequence[float | None]
+    color: str = ""
+
+
+def render(
+    lines: Sequence[Line],
+    *,
+    width: int,
+    height: int,
+    y_min: float = 0.0,
+    y_max: float | None = None,
+    unit: str = "",
+    x_labels: tuple[str, str] = ("-5m", "now"),
+    color: bool = True,
+) -> str:
+    """Return a chart of exactly ``height`` lines, each at most ``width`` cells, as ANSI text.
+
+    ``y_max`` is the least height of the axis. Lines are told apart by their marker as well as by
+    their colour. Never raises: what is too small or empty is an empty frame.
+    """
+    if width <= 0 or height <= 0:
+        return ""
+    if width < _LEAST_WIDTH or height < _LEAST_HEIGHT:
+        return "\n".join([" " * width] * height)
+    prepared = [(line, _columns(line.values, width)) for line in lines]
+    known = [v for _, values in prepared for v in values if v is not None]
+    top = _nice_top(max([y_min, *known]), y_max)
+    if not known:
+        message = "no requests in this time"[:width]
+        return "\n".join([message.ljust(width), *[" " * width] * (height - 1)])
+    if not unit.endswith("%") and y_max is None and min(known) > 0.5 * top and unit != "ms":
+        y_min = min(known) - (top - min(known)) * 0.1
+    y_min = min([y_min, *known])
+    return _plot(prepared, width, height, y_min, max(top, y_min + 1e-6), x_labels, color)
+
+
+def _columns(values: Sequence[float | None], width: int) -> list[float | None]:
+    """At most two points a column; each keeps the highest of what it stands for."""
+    clean = [min(max(v, -_MOST), _MOST) if v is not None and isfinite(v) else None for v in values]
+    most = max(2 * width, 2)
+    if len(clean) <= most:
+        return clean
+    groups = [clean[i * len(clean) // most : (i + 1) * len(clean) // most] for i in range(most)]
+    return [max((v for v in group if v is not None), default=None) for group in groups]
+
+
+def _nice_top(highest: float, least: float | None) -> float:
+    """A round top of the axis, so that it does not change with every value."""
+    wanted = max(highest, least or 0.0, 1e-9)
+    power = 10.0 ** int(log10(wanted) - (wanted < 1))
+    for factor in (1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 20):
+        if factor * power >= wanted * 0.9999:
+            return factor * power
+    return wanted
+
+
+def _plot(
+    prepared: Sequence[tuple[Line, Sequence[float | None]]],
+    width: int,
+    height: int,
+    y_min: float,
+    y_max: float,
+    x_labels: tuple[str, str],
+    color: bool,
+) -> str:
+    import plotext as plt  # 50 ms that the first screen does not have to wait for
+
+    plt.clf()
+    plt.limitsize(False, False)
+    plt.plotsize(width, height)
+    plt.theme("clear")
+    plt.frame(False)
+    plt.xaxes(True, False)
+    plt.yaxes(True, False)
+    count = max(len(values) for _, values in prepared)
+    plt.xlim(0, max(count - 1, 1))
+    plt.ylim(y_min, y_max)
+    middle = (y_min + y_max) / 2
+    ticks = [y_min, middle, y_max] if height >= 6 else [y_min, y_max]
+    plt.yticks(ticks, [_tick(v) for v in ticks])
+    plt.xticks([0, max(count - 1, 1)], list(x_labels))
+    # The first line is drawn last: it is the one that matters, and lies on top.
+    for index in range(len(prepared) - 1, -1, -1):
+        line, values = prepared[index]
+        for xs, ys in _runs(values):
+            options = {"marker": _MARKERS[min(index, len(_MARKERS) - 1)]}
+            if color and line.color:
+                plt.plot(xs, ys, color=_color(line.color), **options)
+            else:
+                plt.plot(xs, ys, **options)
+    drawn = str(plt.build()).split("\n")
+    plt.clf()
+    drawn = drawn[:height] + [""] * (height - len(drawn))
+    return "\n".join(drawn)
+
+
+def _runs(values: Sequence[float | None]) -> list[tuple[list[int], list[float]]]:
+    """Split at the gaps, which stay gaps."""
+    runs: list[tuple[list[int], list[float]]] = []
+    open_run = False
+    for index, value in enumerate(values):
+        if value is None:
+            open_run = False
+            continue
+        if not open_run:
+            runs.append(([], []))
+            open_run = True
+        runs[-1][0].append(index)
+        runs[-1][1].append(value)
+    return runs
+
+
+def _color(color: str) -> str | tuple[int, int, int]:
+    if color.startswith("#") and len(color) == 7:
+        return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+    return color.removeprefix("ansi_").removeprefix("bright_")
+
+
+def _tick(value: float) -> str:
+    if value >= 10_000:
+        return f"{value / 1000:.0f}k"
+    if value >= 100 or value == int(value):
+        return f"{value:.0f}"
+    return f"{value:.2g}" if value < 1 else f"{value:.1f}"

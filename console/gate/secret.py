@@ -1,0 +1,30 @@
+"""A credential that cannot be printed by accident."""
+
+
+class Secret:
+    """Holds a credential; every way of printing it shows its prefix and nothing more."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the credential itself, for the one place that sends it."""
+        return self._value
+
+    @property
+    def prefix(self) -> str:
+        """``sk-`` or ``mt-``; ``?`` for anything else."""
+        return self._value[:3] if self._value[:3] in ("sk-", "mt-") else "?"
+
+    def __repr__(self) -> str:
+        return f"Secret({self.prefix}…)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Secret is not pickled")

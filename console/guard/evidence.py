@@ -1,0 +1,28 @@
+"""Evidence from counts: the one-sided Wilson bounds (E. B. Wilson, 1927)."""
+
+from math import ceil, sqrt
+
+Z_95 = 1.6448536269514722
+"""The one-sided 95% point of the normal distribution."""
+
+
+def wilson_upper(errors: int, requests: int, z: float = Z_95) -> float:
+    """Return the upper bound, 0 to 1, of the error rate; 1 without any request."""
+    return 1.0 if requests <= 0 else _bound(errors, requests, z, 1)
+
+
+def wilson_lower(errors: int, requests: int, z: float = Z_95) -> float:
+    """Return the lower bound, 0 to 1, of the error rate; 0 without any request."""
+    return 0.0 if requests <= 0 else _bound(errors, requests, z, -1)
+
+
+def clean_requests_needed(limit: float, z: float = Z_95) -> int:
+    """Return how many requests without an error bring the upper bound to ``limit`` (0 to 1)."""
+    return ceil(z * z * (1 - limit) / limit)
+
+
+def _bound(errors: int, requests: int, z: float, sign: int) -> float:
+    rate, square = errors / requests, z * z
+    middle = rate + square / (2 * requests)
+    spread = z * sqrt(rate * (1 - rate) / requests + square / (4 * requests * requests))
+    return min(1.0, max(0.0, (middle + sign * spread) / (1 + square / requests)))

@@ -1,0 +1,169 @@
+"""Verdicts: the rollback tier of a route, and the hold tier of anything that could be raised."""
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from console.guard.eprocess import EProcess
+from console.guard.evidence import clean_requests_needed, wilson_upper
+
+Kind = Literal["ok", "hold", "rollback"]
+
+FLOOR_REQUESTS = 10
+FLOOR_ERRORS = 3
+IN_A_ROW = 3
+SLOW_SHARE = 0.05
+STALE_AFTER_S = 30.0
+
+_PREVIOUS_KEPT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the guard thinks, why in words, and which gate it rests on."""
+
+    kind: Kind
+    reason: str = ""
+    gate: str = ""
+
+
+OK = Verdict("ok")
+
+
+@dataclass(frozen=True, slots=True)
+class GuardLimits:
+    """The limits that apply to one route: percents in percent, latency in ms, window in s."""
+
+    window_s: int = 300
+    max_5xx_percent: float = 2.0
+    max_4xx_percent: float = 5.0
+    max_429_percent: float = 5.0
+    max_p95_ms: float = 8000.0
+    min_balance_usd: Decimal = Decimal(50)
+    mode: str = "hold"
+
+
+class RouteGuard:
+    """Judges one route's TokenLab side, request by request.
+
+    Classes of status: ``ok``, ``contract``, ``auth``, ``balance``, ``rate_limit``, ``gateway``.
+    """
+
+    def __init__(self, limits: GuardLimits) -> None:
+        self.limits = limits
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all evidence, as after a change of the shares."""
+        self._processes: dict[str, EProcess] = {}
+        self._requests = 0
+        self._errors: Counter[str] = Counter()
+        self._orgs: dict[str, set[str]] = {}
+        self._orgs_in: set[str] = set()
+        self._rows: Counter[str] = Counter()
+        self._previous: deque[str] = deque(maxlen=_PREVIOUS_KEPT)
+
+    def observe(self, org: str, side: str, status_class: str, latency_ms: float) -> None:
+        """Take one request into account."""
+        if side != "tokenlab":
+            self._previous.append(status_class)
+            return
+        self._requests += 1
+        self._orgs_in.add(org)
+        for gate in ("gateway", "contract", "rate_limit"):
+            self._step(gate, org, status_class == gate)
+        # Only an answer has a latency worth judging.
+        if status_class == "ok":
+            self._step("latency", org, latency_ms > self.limits.max_p95_ms)
+        for gate in ("auth", "balance"):
+            self._rows[gate] = self._rows[gate] + 1 if status_class == gate else 0
+
+    def rollback_verdict(self) -> Verdict:
+        """Return ``rollback`` with the gate that asks for it, ``hold`` for a credential or
+        balance failing in a row, else ``ok``."""
+        for gate, process in self._processes.items():
+            if process.tripped and self._over_floor(gate):
+                return Verdict("rollback", self._reason(gate), gate)
+        for gate, word in (("auth", "401/403"), ("balance", "402")):
+            if self._rows[gate] >= IN_A_ROW:
+                return Verdict("hold", f"{word} {self._rows[gate]} times in a row", gate)
+        return OK
+
+    def _step(self, gate: str, org: str, error: bool) -> None:
+        process = self._processes.get(gate)
+        if process is None:
+            process = self._processes[gate] = EProcess(self._p0(gate))
+        process.observe(error)
+        if error:
+            self._errors[gate] += 1
+            self._orgs.setdefault(gate, set()).add(org)
+
+    def _p0(self, gate: str) -> float:
+        if gate == "latency":
+            return SLOW_SHARE
+        percent = {
+            "gateway": self.limits.max_5xx_percent,
+            "contract": self.limits.max_4xx_percent,
+            "rate_limit": self.limits.max_429_percent,
+        }[gate]
+        return min(percent / 100, 0.89)
+
+    def _over_floor(self, gate: str) -> bool:
+        several = len(self._orgs_in) >= 2
+        return (
+            self._requests >= FLOOR_REQUESTS
+            and self._errors[gate] >= FLOOR_ERRORS
+            and (not several or len(self._orgs.get(gate, ())) >= 2)
+            and not self._previous_as_bad(gate)
+        )
+
+    def _previous_as_bad(self, gate: str) -> bool:
+        """Whether the previous side's own rate explains what is seen: a storm on both sides."""
+        if gate == "latency" or not self._previous:
+            return False
+        bad = sum(1 for status in self._previous if status == gate)
+        allowed = max(self._p0(gate), wilson_upper(bad, len(self._previous)) + 0.01)
+        return bad > 0 and self._errors[gate] / self._requests <= allowed
+
+    def _reason(self, gate: str) -> str:
+        words = {"gateway": "5xx", "contract": "4xx", "rate_limit": "429", "latency": "slow"}
+        share = 100 * self._errors[gate] / max(self._requests, 1)
+        return f"{words[gate]} {share:.1f}% of {self._requests}"
+
+
+def hold_tier(
+    limits: GuardLimits,
+    *,
+    requests: int,
+    errors_4xx: int,
+    errors_5xx: int,
+    errors_429: int,
+    p95_ms: float | None,
+    age_s: float | None,
+) -> Verdict:
+    """Return ``ok`` where the counts of a window are evidence of health, else ``hold`` and why.
+
+    ``age_s`` is the age of the newest request, None where there was none.
+    """
+    if age_s is None or requests == 0:
+        return Verdict("hold", "no data", "data")
+    if age_s > STALE_AFTER_S:
+        return Verdict("hold", f"no data {age_s:.0f} s", "data")
+    if p95_ms is not None and p95_ms > limits.max_p95_ms:
+        return Verdict("hold", f"p95 {p95_ms:.0f} ms", "latency")
+    signals = (
+        ("5xx", errors_5xx, limits.max_5xx_percent),
+        ("4xx", errors_4xx, limits.max_4xx_percent),
+        ("429", errors_429, limits.max_429_percent),
+    )
+    for word, errors, percent in signals:
+        if 100 * errors / requests > percent:
+            return Verdict("hold", f"{word} {100 * errors / requests:.1f}%", word)
+    for word, errors, percent in signals:
+        if wilson_upper(errors, requests) > percent / 100:
+            needed = clean_requests_needed(percent / 100)
+            if errors == 0:
+                return Verdict("hold", f"{requests} of {needed} ok", word)
+            return Verdict("hold", f"{word} {errors} of {requests}, too few to tell", word)
+    return OK

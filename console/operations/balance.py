@@ -1,0 +1,92 @@
+"""The balance: where it is asked for, how fast it goes down, how long it lasts."""
+
+from collections import deque
+from collections.abc import Mapping
+from decimal import Decimal
+
+from console.rollout.model import RolloutFile
+from console.tokenlab.client import Balance, ManagementClient
+from console.tokenlab.errors import ApiError
+from console.vault.environment import from_environment
+
+_MOST_SAMPLES = 2_000
+_LEAST_SPAN_S = 20.0
+
+
+class BalanceSource:
+    """Asks one base URL for the balance, with one client kept open."""
+
+    def __init__(self, client: ManagementClient, base_url: str) -> None:
+        self._client = client
+        self.base_url = base_url
+
+    async def fetch(self) -> Balance:
+        """Return the balance; raises ApiError."""
+        return await self._client.balance()
+
+
+class BalanceSources:
+    """Hands out the source for the base URL that the file names now."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = environ
+        self._source: BalanceSource | None = None
+
+    def source(self, file: RolloutFile | None) -> BalanceSource | str:
+        """Return a source, or one sentence saying why there is none."""
+        if file is None:
+            return "no rollout file to take the base URL from"
+        if self._source is None or self._source.base_url != file.base_url:
+            credential = from_environment("management_token", self._environ)
+            if credential.secret is None:
+                return credential.problem
+            try:
+                client = ManagementClient(file.base_url, credential.secret)
+            except ApiError as error:
+                return str(error)
+            self._source = BalanceSource(client, file.base_url)
+        return self._source
+
+
+class BalanceWatch:
+    """Keeps what the balance was, and says how long it lasts. Times are epoch seconds."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, Balance]] = deque(maxlen=_MOST_SAMPLES)
+
+    def add(self, at: float, balance: Balance) -> None:
+        """Keep one answer; another organisation's balance starts the record anew."""
+        if self._samples and self._samples[-1][1].organization_id != balance.organization_id:
+            self._samples.clear()
+        self._samples.append((at, balance))
+
+    @property
+    def latest(self) -> tuple[float, Balance] | None:
+        """The newest answer and when it came."""
+        return self._samples[-1] if self._samples else None
+
+    def burn_per_s(self) -> Decimal | None:
+        """Return US dollars spent a second over what is kept; None before there is a span."""
+        if len(self._samples) < 2:
+            return None
+        (start, first), (end, last) = self._samples[0], self._samples[-1]
+        if end - start < _LEAST_SPAN_S:
+            return None
+        # Money spent, not the balance: a recharge in between must not look like saving.
+        return max(Decimal(0), last.total_used - first.total_used) / Decimal(str(end - start))
+
+    def runway_s(self) -> float | None:
+        """Return for how many seconds the balance lasts at the present burn; None if unknown."""
+        burn = self.burn_per_s()
+        if not burn or not self._samples:
+            return None
+        return float(max(Decimal(0), self._samples[-1][1].balance) / burn)
+
+    def series(self, now: float, window_s: float, points: int) -> list[float | None]:
+        """Return the balance over the window, one value for each of ``points`` equal parts."""
+        found: list[float | None] = [None] * points
+        for at, balance in self._samples:
+            index = int((at - (now - window_s)) / window_s * points)
+            if 0 <= index < points:
+                found[index] = float(balance.balance)
+        return found

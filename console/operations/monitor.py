@@ -1,0 +1,261 @@
+"""Health of a rollout: from the access log to the figures, verdicts and proofs that are shown."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from console.guard.verdict import GuardLimits, RouteGuard, Verdict, hold_tier
+from console.health.follow import LogFollower
+from console.health.record import AccessRecord
+from console.health.windows import Summary, Windows
+from console.rollout.model import GuardSettings, RolloutFile, Side
+
+QUIET_S = 5.0
+"""A rolled back org that sent nothing to TokenLab for this long has drained."""
+
+STALE_S = 15.0
+"""Without a line of log for this long, the figures on screen are old."""
+
+_PIECE_BYTES = 2 * 1024 * 1024
+_COLD_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One org's (or route's) figures on TokenLab in the guard's window; rates a second."""
+
+    requests: int
+    rate: float
+    percent_4xx: float
+    percent_5xx: float
+    p95_ms: float
+    over_4xx: bool
+    over_5xx: bool
+    over_p95: bool
+    verdict: Verdict
+
+    @property
+    def verdict_text(self) -> str:
+        """The verdict as one says it: ``ok``, or its kind and reason."""
+        if self.verdict.kind == "ok":
+            return "ok"
+        return f"{self.verdict.kind}: {self.verdict.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the log shows of a rollback. ``drained`` is never said without traffic to show it."""
+
+    drained: bool
+    text: str
+
+
+class Monitor:
+    """Follows one access log and judges every route and org of one file.
+
+    ``read`` does the reading and may run in another thread; everything else belongs to the
+    thread that owns the monitor. Times are epoch seconds and are always passed in.
+    """
+
+    piece = 5_000
+    """A read of at least this many records is followed by another at once."""
+
+    def __init__(self, path: Path, file: RolloutFile) -> None:
+        self._path = path
+        self._log_path: Path | None = None
+        self.file = file
+        self.configure(file)
+
+    def configure(self, file: RolloutFile) -> None:
+        """Take over a new version of the file; what was learned of routes that stay is kept."""
+        self.file = file
+        log_path = (self._path.parent / file.access_log).absolute()
+        if log_path != self._log_path:
+            self._log_path = log_path
+            self._follower = LogFollower(log_path, start="tail", tail_bytes=_COLD_BYTES)
+            longest = max(
+                [file.guard.window_s, 300, *(r.guard.window_s for r in file.routes.values())]
+            )
+            self._windows = Windows(horizon_s=min(longest, 3600))
+            self._guards: dict[str, RouteGuard] = {}
+            self._seen: dict[str, dict[str, None]] = defaultdict(dict)
+            self.last_line_at = 0.0
+            self.lines = 0
+        for name, route in file.routes.items():
+            limits = _limits(route.guard)
+            known = self._guards.get(name)
+            if known is None or known.limits != limits:
+                self._guards[name] = RouteGuard(limits)
+
+    @property
+    def log_path(self) -> Path:
+        """The access log that is followed."""
+        assert self._log_path is not None
+        return self._log_path
+
+    @property
+    def bad_lines(self) -> int:
+        """How many lines of the log were not access-log lines."""
+        return self._follower.bad_lines
+
+    def read(self) -> tuple[Sequence[AccessRecord], str]:
+        """Return the lines that have come since, at most a piece, and what is wrong, if anything."""
+        records = self._follower.poll(max_bytes=_PIECE_BYTES)
+        return records, self._follower.trouble
+
+    def add(self, records: Iterable[AccessRecord], now: float) -> None:
+        """Take lines into account."""
+        for record in records:
+            self._windows.add(record, now)
+            self._seen[record.route][record.org] = None
+            guard = self._guards.get(record.route)
+            if guard is not None:
+                guard.observe(record.org, record.side, record.status_class.value, record.latency_ms)
+            self.lines += 1
+            self.last_line_at = max(self.last_line_at, min(record.at, now))
+
+    def catch_up(self, now: float) -> None:
+        """Read all there is; for commands, which look once."""
+        while True:
+            records, _ = self.read()
+            self.add(records, now)
+            if not records:
+                return
+
+    def reset(self, routes: Iterable[str]) -> None:
+        """Forget the evidence against these routes: their shares have just changed."""
+        for name in routes:
+            if name in self._guards:
+                self._guards[name].reset()
+
+    def seen_orgs(self) -> dict[str, Iterable[str]]:
+        """Return, by route, the orgs that the log has had lines of."""
+        return {route: orgs.keys() for route, orgs in self._seen.items()}
+
+    def age_s(self, now: float) -> float | None:
+        """Return how old the newest line is; None before there was one."""
+        return now - self.last_line_at if self.last_line_at else None
+
+    def summary(self, route: str | None, org: str | None, side: Side, now: float) -> Summary:
+        """Return the figures of a side over the guard's window of the route."""
+        return self._windows.summary(now, self._window_s(route), route=route, org=org, side=side)
+
+    def series(
+        self, metric: str, route: str | None, side: Side, now: float, window_s: float, points: int
+    ) -> Sequence[float | None]:
+        """Return a metric over time, None where there was no request."""
+        return self._windows.series(now, window_s, points, metric, route=route, side=side)
+
+    def health(self, route: str, org: str | None, now: float) -> Health:
+        """Return the figures and the verdict of one org on a route, or of the whole route."""
+        summary = self.summary(route, org, "tokenlab", now)
+        limits = self._guard_settings(route)
+        return Health(
+            requests=summary.requests,
+            rate=summary.rate_per_s,
+            percent_4xx=summary.percent_4xx,
+            percent_5xx=summary.percent_5xx,
+            p95_ms=summary.p95 or 0.0,
+            over_4xx=summary.percent_4xx > limits.max_4xx_percent,
+            over_5xx=summary.percent_5xx > limits.max_5xx_percent,
+            over_p95=(summary.p95 or 0.0) > limits.max_p95_ms,
+            verdict=self._verdict(route, summary, now),
+        )
+
+    def rollback_reason(self, route: str | None, org: str | None, now: float) -> str:
+        """Return the figures in a few words, as a rollback writes them beside what it sets."""
+        summary = self.summary(route, org, "tokenlab", now)
+        if not summary.requests:
+            return "by the operator"
+        words = [f"5xx {summary.percent_5xx:.1f}%", f"4xx {summary.percent_4xx:.1f}%"]
+        if summary.p95 is not None:
+            words.append(f"p95 {summary.p95:.0f} ms")
+        return " ".join(words)
+
+    def held(
+        self,
+        route: str,
+        org: str | None,
+        before: int,
+        after: int,
+        balance: Decimal | None,
+        now: float,
+    ) -> str:
+        """Return why the guard holds a raise (basis points), or an empty text where it does not.
+
+        An org at 0% has no evidence to show: its first step up to the ramp's first is free.
+        """
+        settings = self._guard_settings(route)
+        if settings.mode == "observe":
+            return ""
+        if balance is not None and balance < settings.min_balance_usd:
+            return f"balance ${balance:,.2f} is under ${settings.min_balance_usd:,.2f}"
+        guard = self._guards.get(route)
+        tier = guard.rollback_verdict() if guard is not None else None
+        if tier is not None and tier.kind != "ok":
+            return tier.reason
+        if before == 0:
+            first = self.file.routes[route].ramp.steps[0] if route in self.file.routes else 100
+            return "" if after <= first else f"0% so far: start with {first / 100:g}%"
+        verdict = self._verdict(route, self.summary(route, org, "tokenlab", now), now)
+        return "" if verdict.kind == "ok" else verdict.reason
+
+    def proof(self, route: str | None, org: str | None, since: float, now: float) -> Proof:
+        """Return what the log shows since a rollback at ``since``."""
+        last = self._last(route, org, "tokenlab")
+        other = self._last(route, org, "previous")
+        if last is None and other is None:
+            return Proof(False, "no request seen yet")
+        quiet = now - max(last or 0.0, since)
+        age = "no TokenLab request" if last is None else f"last TokenLab request {_ago(now - last)}"
+        took = max((last or 0.0) - since, 0.0)
+        if quiet >= QUIET_S and other is not None and other > since:
+            return Proof(True, f"drained in {took:.0f} s · {age}")
+        if quiet >= QUIET_S:
+            return Proof(False, f"{age} · no request to previous either yet")
+        return Proof(False, f"draining · {age}")
+
+    def _last(self, route: str | None, org: str | None, side: Side) -> float | None:
+        return self._windows.last_seen(route, org, side)
+
+    def _verdict(self, route: str, summary: Summary, now: float) -> Verdict:
+        guard = self._guards.get(route)
+        tier = guard.rollback_verdict() if guard is not None else None
+        if tier is not None and tier.kind == "rollback":
+            return tier
+        settings = self._guard_settings(route)
+        found = hold_tier(
+            _limits(settings),
+            requests=summary.requests,
+            errors_4xx=round(summary.percent_4xx * summary.requests / 100),
+            errors_5xx=round(summary.percent_5xx * summary.requests / 100),
+            errors_429=round(summary.percent_429 * summary.requests / 100),
+            p95_ms=summary.p95,
+            age_s=None if summary.last_at is None else now - summary.last_at,
+        )
+        return found if tier is None or tier.kind == "ok" else tier
+
+    def _guard_settings(self, route: str | None) -> GuardSettings:
+        found = self.file.routes.get(route) if route is not None else None
+        return self.file.guard if found is None else found.guard
+
+    def _window_s(self, route: str | None) -> int:
+        return min(self._guard_settings(route).window_s, 3600)
+
+
+def _limits(settings: GuardSettings) -> GuardLimits:
+    return GuardLimits(
+        window_s=settings.window_s,
+        max_5xx_percent=settings.max_5xx_percent,
+        max_4xx_percent=settings.max_4xx_percent,
+        max_429_percent=settings.max_429_percent,
+        max_p95_ms=settings.max_p95_ms,
+        min_balance_usd=settings.min_balance_usd,
+        mode=settings.mode,
+    )
+
+
+def _ago(seconds: float) -> str:
+    return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} m ago"

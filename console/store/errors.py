@@ -1,0 +1,37 @@
+"""Errors of the store.
+
+StoreError
+├── NotReadable       the file cannot be read
+├── Conflict          somebody else changed the file since it was read; nothing was written
+├── NotWritable       the write failed; the file is unchanged
+└── EditNotPossible   the edit could not be made and verified; nothing was written
+"""
+
+from console.rollout.errors import RolloutError
+
+
+class StoreError(RolloutError):
+    """Base of the store's errors; ``str()`` is one clear sentence."""
+
+
+class NotReadable(StoreError):
+    """The file cannot be read."""
+
+
+class Conflict(StoreError):
+    """Somebody else changed the file since it was read."""
+
+    def __init__(self, name: str, expected: str, found: str) -> None:
+        super().__init__(
+            f"{name} was changed by somebody else in between "
+            f"(expected revision {expected[:12]}, found {found[:12]}); nothing was written"
+        )
+        self.found = found
+
+
+class NotWritable(StoreError):
+    """The write failed; the file is what it was."""
+
+
+class EditNotPossible(StoreError):
+    """The text after the edit would not say what was meant."""

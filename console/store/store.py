@@ -1,0 +1,192 @@
+"""The rollout file's only writer: minimal edits, verified, compared and swapped."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from console.gate.load import Unreadable, read_file
+from console.rollout.edits import Edit, applied, same_meaning
+from console.rollout.errors import FileError, RolloutError
+from console.rollout.model import RolloutFile
+from console.rollout.parse import parse
+from console.rollout.revision import revision_of
+from console.store.editing import edit_in_place, insert_line, path_of
+from console.store.errors import EditNotPossible, NotReadable, StoreError
+from console.store.swap import swap
+from console.store.text import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version of the file: its bytes, what they say, and their revision."""
+
+    data: bytes
+    file: RolloutFile
+    revision: str
+    _document: list[Document] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def document(self) -> Document:
+        """The text as lines with places; worked out when first asked for, then kept."""
+        if not self._document:
+            self._document.append(Document.of(self.data))
+        return self._document[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An edit made in memory and verified; ``diff`` holds its changed lines, ``-`` and ``+``."""
+
+    before: Snapshot
+    after: Snapshot
+    diff: tuple[str, ...]
+
+
+class RolloutStore:
+    """Reads, follows, edits and replaces one rollout file. Not thread-safe: one owner at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._snapshot: Snapshot | None = None
+        self._seen: tuple[int, ...] = ()
+        self._trouble: RolloutError | None = None
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The last good version that was read or written."""
+        return self._snapshot
+
+    def open(self) -> Snapshot:
+        """Read the file; raises NotReadable or FileError."""
+        self._seen = ()
+        self.refresh()
+        if self._snapshot is None:
+            raise NotReadable(f"{self.path} could not be read")
+        return self._snapshot
+
+    def refresh(self) -> Snapshot | None:
+        """Return the new version if the file says something else than before, else None.
+
+        Raises NotReadable or FileError each time while the file cannot be used; the last good
+        version stays.
+        """
+        seen = self._status()
+        if seen and seen == self._seen:
+            if self._trouble is not None:
+                raise self._trouble
+            return None
+        try:
+            data, status = read_file(self.path)
+        except Unreadable as error:
+            self._seen = ()
+            raise NotReadable(str(error)) from None
+        self._seen = _fingerprint(status)
+        revision = revision_of(data)
+        if self._snapshot is not None and revision == self._snapshot.revision:
+            self._trouble = None
+            return None
+        try:
+            file = parse(data)
+        except FileError as error:
+            self._trouble = StoreError(f"{self.path}: {error}")
+            raise self._trouble from None
+        self._trouble = None
+        self._snapshot = Snapshot(data, file, revision)
+        return self._snapshot
+
+    def prepare(self, edits: Sequence[Edit]) -> Prepared:
+        """Make edits of the last good version in memory; raises EditNotPossible, UnknownRoute."""
+        before = self._snapshot or self.open()
+        after = before
+        for edit in edits:
+            after = self._edited(after, edit)
+        return Prepared(before, after, _diff(before.data, after.data))
+
+    def prepare_text(self, data: bytes) -> Prepared:
+        """Take a whole text in place of the present one; raises FileError if it is not valid."""
+        before = self._snapshot or self.open()
+        after = Snapshot(data, parse(data), revision_of(data))
+        return Prepared(before, after, _diff(before.data, after.data))
+
+    def write(self, prepared: Prepared) -> Snapshot:
+        """Replace the file, if it still is what the edit was made of.
+
+        Raises Conflict, NotReadable or NotWritable; the file is then as it was.
+        """
+        swap(self.path, prepared.before.revision, prepared.after.data)
+        self._snapshot = prepared.after
+        self._trouble = None
+        # Left to be found as unchanged by the next look, which compares the revision.
+        self._seen = ()
+        return prepared.after
+
+    def _edited(self, before: Snapshot, edit: Edit) -> Snapshot:
+        meant = applied(before.file, [edit])
+        if same_meaning(meant, before.file):
+            return before
+        document = edit_in_place(before.document, edit, meant)
+        if document is not None:
+            data = document.encode()
+            revision = revision_of(data)
+            return Snapshot(data, replace(meant, revision=revision), revision, [document])
+        lines = insert_line(before.document, edit, meant)
+        if lines is not None:
+            data = "\n".join(lines).encode("utf-8")
+            if (found := _verified(data, meant)) is not None:
+                return found
+        data = _edited_structure(before.data, edit, meant)
+        if (found := _verified(data, meant)) is not None:
+            return found
+        raise EditNotPossible(
+            f"{self.path.name} is written in a way that this edit could not be made safely "
+            f"({'.'.join(path_of(edit))}); nothing was written: edit it by hand"
+        )
+
+    def _status(self) -> tuple[int, ...]:
+        try:
+            return _fingerprint(self.path.stat())
+        except OSError:
+            return ()
+
+
+def _verified(data: bytes, meant: RolloutFile) -> Snapshot | None:
+    try:
+        file = parse(data)
+    except FileError:
+        return None
+    return Snapshot(data, file, file.revision) if same_meaning(file, meant) else None
+
+
+def _edited_structure(data: bytes, edit: Edit, meant: RolloutFile) -> bytes:
+    """For the unusual shapes (sub-tables, dotted keys, inline tables): tomlkit on the whole."""
+    from console.store.structure import edit_document
+
+    return edit_document(data, edit, meant)
+
+
+def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+def _diff(before: bytes, after: bytes) -> tuple[str, ...]:
+    """The changed lines; what two texts share at both ends is passed over first, for speed."""
+    one, two = before.decode("utf-8").split("\n"), after.decode("utf-8").split("\n")
+    start, shortest = 0, min(len(one), len(two))
+    while start < shortest and one[start] == two[start]:
+        start += 1
+    end = 0
+    while end < shortest - start and one[-1 - end] == two[-1 - end]:
+        end += 1
+    old, new = one[start : len(one) - end], two[start : len(two) - end]
+    if len(old) + len(new) <= 2:
+        return (*(f"-{line}" for line in old), *(f"+{line}" for line in new))
+    lines = difflib.unified_diff(old, new, lineterm="", n=0)
+    return tuple(line for line in lines if not line.startswith(("---", "+++", "@@")))

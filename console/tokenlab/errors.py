@@ -1,0 +1,36 @@
+"""Errors of the API client.
+
+ApiError
+├── Unreachable   no connection, or no whole answer in time
+├── Refused       an error answer; ``status`` and, where given, the API's ``code``
+├── Garbage       an answer that is not what the contract says
+└── Unsafe        a credential would go where it must not; nothing was sent
+"""
+
+
+class ApiError(Exception):
+    """Base of the client's errors; ``str()`` is one sentence without any credential."""
+
+
+class Unreachable(ApiError):
+    """The API could not be reached, or did not answer in time."""
+
+
+class Refused(ApiError):
+    """The API answered with an error."""
+
+    def __init__(
+        self, status: int, message: str, code: str = "", retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(f"the API answered {status}{f' {code}' if code else ''}: {message}")
+        self.status = status
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class Garbage(ApiError):
+    """The API's answer does not have the shape of its contract."""
+
+
+class Unsafe(ApiError):
+    """The call was not made, because it would have sent a credential where it must not go."""

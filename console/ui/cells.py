@@ -1,0 +1,85 @@
+"""How a row of the home table is written, in 60 to 200 columns."""
+
+from collections.abc import Sequence
+
+from console.charts.bar import bar
+from console.operations.monitor import Health
+from console.rollout.model import Route
+from console.rollout.percent import percent_text
+from console.ui.rows import ALL_ORGS, Row
+from console.ui.text import fit, right, visible
+
+_NONE = "–"
+_NUMBERS = ("req/s", "4xx", "5xx", "p95")
+
+
+class RowCells:
+    """Writes header and rows for one width."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.bar = 10 if width >= 70 else 0
+        self.numbers = (8, 7, 7, 7) if width >= 70 else (6, 6, 6, 6)
+        fixed = 2 + 6 + (2 + self.bar if self.bar else 0) + sum(self.numbers) + 2
+        rest = max(width - fixed, 12)
+        self.org = max(8, min(28, rest // 2 if width < 90 else rest // 3))
+        self.verdict = max(width - fixed - self.org, 0)
+
+    def header(self) -> Sequence[tuple[str, str]]:
+        """Return the header's one piece."""
+        line = "  " + fit("org", self.org) + right("%", 6)
+        line += " " * (2 + self.bar) if self.bar else ""
+        line += "".join(right(n, w) for n, w in zip(_NUMBERS, self.numbers, strict=True))
+        return ((fit(line + "  verdict", self.width), "table--head"),)
+
+    def route(self, row: Row, route: Route | None) -> Sequence[tuple[str, str]]:
+        """Return a route's own line."""
+        if route is None:
+            return ((fit(f" {visible(row.route)}", self.width), "table--route"),)
+        about = (route.name, route.format, route.model or "no model", route.phase)
+        title = "─ " + " ── ".join(visible(text) for text in about) + " "
+        if not row.latched_by:
+            return ((fit(title + "─" * self.width, self.width).replace("…", "─"), "table--route"),)
+        latch = f"─ ↩ {'everything' if row.latched_by == 'file' else 'route'} rolled back "
+        title = fit(title, max(self.width - len(latch), 8)).rstrip()
+        rest = max(self.width - len(title) - len(latch), 0)
+        return ((title + " ", "table--route"), (latch + "─" * rest, "table--warn"))
+
+    def org_row(self, row: Row, health: Health, proof: str) -> Sequence[tuple[str, str]]:
+        """Return an org's line; ``proof`` replaces the verdict while it drains."""
+        name = "(others)" if row.org == ALL_ORGS else visible(row.org or "")
+        cells = [
+            (" " + fit(name, self.org), "" if row.listed else "table--dim"),
+            (right(percent_text(row.points), 6), "table--dim" if row.latched_by else ""),
+        ]
+        if self.bar:
+            cells.append(
+                ("  ↩ rolled  ", "table--warn")
+                if row.latched_by
+                else ("  " + bar(row.points, self.bar), "table--bar")
+            )
+        cells += self._numbers(row, health)
+        style = {"ok": "table--good", "hold": "table--warn", "rollback": "table--bad"}
+        text, name = proof, "table--dim"
+        if not proof:
+            text, name = health.verdict_text, style.get(health.verdict.kind, "")
+            if row.points == 0 and not health.requests:
+                text, name = _NONE, "table--dim"
+        cells.append((fit("  " + visible(text), self.verdict + 2), name))
+        return cells
+
+    def _numbers(self, row: Row, health: Health) -> list[tuple[str, str]]:
+        rate, four, five, slow = self.numbers
+        if not health.requests:
+            empty = "".join(right(_NONE, width) for width in (four, five, slow))
+            return [(right(f"{health.rate:.1f}", rate) + empty, "table--dim")]
+        return [
+            (right(f"{health.rate:.1f}", rate), ""),
+            (right(f"{health.percent_4xx:.1f}%", four), _alarm(health.over_4xx)),
+            (right(f"{health.percent_5xx:.1f}%", five), _alarm(health.over_5xx)),
+            (right(f"{health.p95_ms:.0f}", slow), _alarm(health.over_p95)),
+        ]
+
+
+def _alarm(over: bool) -> str:
+    return "table--bad" if over else ""

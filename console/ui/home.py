@@ -1,0 +1,466 @@
+"""The home screen: the whole story at a glance, and the keys that change it."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from time import time
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.screen import Screen
+from textual.widgets import Input
+from textual.worker import Worker, WorkerState
+
+from console.operations.balance import BalanceSources, BalanceWatch
+from console.operations.monitor import Monitor
+from console.operations.plan import Plan
+from console.operations.steps import step_down, step_up
+from console.operations.switch import ALL_ORGS, Done, Switch
+from console.rollout.revision import SHORT
+from console.ui.cells import RowCells
+from console.ui.changes import ChangeFlow
+from console.ui.charting import ChartGrid
+from console.ui.dialogs.percent import PercentDialog
+from console.ui.feed import follow_balance, follow_file, follow_log
+from console.ui.keys import HOME_KEYS, Key
+from console.ui.messages import BalanceRead, FileChanged, FileTrouble, LogRead
+from console.ui.notices import Notices
+from console.ui.rows import Row, build_rows, make_filter
+from console.ui.status import StatusFacts, status_pieces
+from console.ui.text import visible
+from console.ui.widgets.changes_panel import ChangesPanel
+from console.ui.widgets.key_bar import KeyBar
+from console.ui.widgets.line import TextLine
+from console.ui.widgets.rollout_table import Cells, RolloutTable
+
+CHARTS_EVERY_S = 5.0
+
+
+class HomeScreen(Screen[None]):
+    """Table, charts, notices and status; workers post what is new, handlers here own it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in HOME_KEYS]
+
+    DEFAULT_CSS = """
+    HomeScreen { layout: vertical; background: $background; }
+    HomeScreen #status { background: $panel; }
+    HomeScreen #body { height: 1fr; }
+    HomeScreen #filter { display: none; height: 1; border: none; padding: 0 1; }
+    HomeScreen.-filtering #filter { display: block; }
+    HomeScreen #changes { display: none; }
+    HomeScreen.-broad #changes { display: block; }
+    HomeScreen.-short #charts, HomeScreen.-short #notice-2 { display: none; }
+    """
+
+    def __init__(
+        self, switch: Switch, monitor: Monitor, sources: BalanceSources, facts: StatusFacts
+    ) -> None:
+        super().__init__()
+        self._switch = switch
+        self._monitor = monitor
+        self._sources = sources
+        self._facts = facts
+        self._balance = BalanceWatch()
+        self._balance_trouble = ""
+        self._notices = Notices()
+        self._lock = asyncio.Lock()
+        self._filter = ""
+        self._cells = RowCells(80)
+        self._charts_at = 0.0
+
+    # -- layout ----------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """Lay the screen out from the top down."""
+        yield TextLine(id="status")
+        with Horizontal(id="body"):
+            yield RolloutTable(self._draw_row, self._draw_header, id="table")
+            yield ChangesPanel()
+        yield TextLine(id="notice-1")
+        yield TextLine(id="notice-2")
+        yield ChartGrid(id="charts")
+        yield Input(placeholder="filter: part of a route or org, ! inverts", id="filter")
+        yield KeyBar(self.why_not, self._facts.keymap)
+
+    def on_mount(self) -> None:
+        """Show what is known at once, and start looking."""
+        for trouble in self._facts.troubles:
+            self._notices.tell(trouble, time())
+        self._flow = ChangeFlow(self.app, self._switch, self._lock, self)
+        self._show_file_warnings()
+        self._rebuild()
+        self.query_one(RolloutTable).focus()
+        self._follow_file()
+        self._follow_log()
+        self._follow_balance()
+        self.set_interval(1.0, self._tick)
+        self._show_changes()
+
+    def on_resize(self) -> None:
+        """Fit to the terminal; small ones keep the table and the keys."""
+        width, height = self.app.size
+        self.set_class(width >= 116, "-broad")
+        self.set_class(height < 18, "-short")
+        self.query_one(ChartGrid).fit_to(width, height)
+        self._charts_at = 0.0
+
+    # -- workers ---------------------------------------------------------------------------------
+
+    @work(group="file", exclusive=True, exit_on_error=False)
+    async def _follow_file(self) -> None:
+        await follow_file(self._switch, self._lock, self.post_message)
+
+    @work(group="log", exclusive=True, exit_on_error=False)
+    async def _follow_log(self) -> None:
+        await follow_log(self._monitor, self.post_message)
+
+    @work(group="balance", exclusive=True, exit_on_error=False)
+    async def _follow_balance(self) -> None:
+        await follow_balance(lambda: self._sources.source(self._monitor.file), self.post_message)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A worker that died says so, and is started again; its data would silently age."""
+        if event.state is WorkerState.ERROR:
+            name = event.worker.group
+            kind = type(event.worker.error).__name__
+            self._notices.trouble(f"worker {name}", f"internal fault in {name}: {kind}; retrying")
+            again = {
+                "file": self._follow_file,
+                "log": self._follow_log,
+                "balance": self._follow_balance,
+            }.get(name)
+            if again is not None:
+                self.set_timer(5.0, again)
+
+    # -- what the workers tell -------------------------------------------------------------------
+
+    @on(FileChanged)
+    def _file_changed(self, event: FileChanged) -> None:
+        before = self._monitor.file
+        self._take_over(event.snapshot.file)
+        if event.foreign and before.revision != event.snapshot.revision:
+            short = event.snapshot.revision[:SHORT]
+            self._notices.tell(
+                f"{self._switch.path.name} was changed by somebody else: now {short}", time()
+            )
+            self._show_changes()
+        self._tick()
+
+    @on(FileTrouble)
+    def _file_trouble(self, event: FileTrouble) -> None:
+        kept = "; readers keep the last good version" if event.sentence else ""
+        self._notices.trouble("file", visible(event.sentence) + kept)
+        self._show_notices()
+
+    @on(LogRead)
+    def _log_read(self, event: LogRead) -> None:
+        before = {route: len(list(orgs)) for route, orgs in self._monitor.seen_orgs().items()}
+        self._monitor.add(event.records, time())
+        self._notices.trouble("log", visible(event.trouble))
+        after = {route: len(list(orgs)) for route, orgs in self._monitor.seen_orgs().items()}
+        if before != after:
+            self._rebuild()
+
+    @on(BalanceRead)
+    def _balance_read(self, event: BalanceRead) -> None:
+        self._balance_trouble = event.trouble
+        if event.balance is not None:
+            self._balance.add(time(), event.balance)
+        again = f"; next try in {event.next_in_s:.0f} s" if event.trouble else ""
+        self._notices.trouble(
+            "balance", f"balance: {visible(event.trouble)}{again}" if event.trouble else ""
+        )
+
+    # -- drawing ---------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Draw what has changed; nothing under a dialog, which would only cost the link."""
+        if self.app.screen is not self:
+            return
+        now = time()
+        self.query_one(RolloutTable).refresh_numbers()
+        self._show_status()
+        self._show_notices()
+        self.query_one(KeyBar).update_keys()
+        if now - self._charts_at >= CHARTS_EVERY_S:
+            self._show_charts()
+
+    def _show_status(self) -> None:
+        pieces = status_pieces(
+            self._facts,
+            self._monitor,
+            self._balance,
+            self._balance_trouble,
+            self.size.width,
+            time(),
+        )
+        self.query_one("#status", TextLine).say(*pieces)
+
+    def _show_notices(self) -> None:
+        first, second = self._notices.lines(self._monitor, time())
+        self.query_one("#notice-1", TextLine).say(*first)
+        self.query_one("#notice-2", TextLine).say(*second)
+
+    def _show_charts(self) -> None:
+        self._charts_at = time()
+        row = self.query_one(RolloutTable).selected
+        self.query_one(ChartGrid).show(
+            self._monitor, self._balance, row.route if row else None, self._charts_at
+        )
+
+    @work(group="history", exclusive=True, exit_on_error=False)
+    async def _show_changes(self) -> None:
+        rows, trouble = await asyncio.to_thread(self._switch.recent, 12)
+        self.query_one(ChangesPanel).show(rows, trouble)
+
+    def _show_file_warnings(self) -> None:
+        warnings = self._monitor.file.warnings
+        more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+        self._notices.trouble(
+            "warning",
+            f"{self._switch.path.name}: {visible(str(warnings[0]))}{more}" if warnings else "",
+        )
+
+    def _take_over(self, file: object) -> None:
+        snapshot = self._switch.store.snapshot
+        if snapshot is not None:
+            self._monitor.configure(snapshot.file)
+            self._show_file_warnings()
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        rows = build_rows(self._monitor.file, self._monitor.seen_orgs(), make_filter(self._filter))
+        self.query_one(RolloutTable).set_rows(rows)
+
+    def _draw_header(self, width: int) -> Cells:
+        self._cells = self._cells if self._cells.width == width else RowCells(width)
+        return self._cells.header()
+
+    def _draw_row(self, row: Row, width: int) -> Cells:
+        cells = self._cells if self._cells.width == width + 1 else RowCells(width)
+        if row.is_route:
+            return cells.route(row, self._monitor.file.routes.get(row.route))
+        now = time()
+        org = None if row.org == ALL_ORGS else row.org
+        health = self._monitor.health(row.route, org, now)
+        proof = ""
+        if row.latched_by:
+            proof = self._notices.proof_of(row.route, row.org, self._monitor, now)
+        return cells.org_row(row, health, proof)
+
+    # -- the listener of a change ----------------------------------------------------------------
+
+    def held_by_guard(self, plan: Plan) -> str:
+        """Return the guard's first reason against what this plan raises."""
+        latest = self._balance.latest
+        balance = latest[1].balance if latest else None
+        return self._monitor.held_plan(plan.moves, balance, time())
+
+    def verdict_now(self, plan: Plan) -> str:
+        """Return the guard's verdict of what the plan names."""
+        if plan.route is None or plan.route not in self._monitor.file.routes:
+            return ""
+        org = None if plan.org in (None, ALL_ORGS) else plan.org
+        return self._monitor.health(plan.route, org, time()).verdict_text
+
+    def change_made(self, done: Done) -> None:
+        """Take the new file over, start the proof of a rollback, say what was done."""
+        self._take_over(done.snapshot.file)
+        self._monitor.reset({move.route for move in done.plan.moves})
+        if done.plan.action == "rollback":
+            self._notices.rolled_back(done.plan.route, done.plan.org, done.at.timestamp())
+        else:
+            self._notices.forget(done.plan.route, done.plan.org)
+            self._notices.tell(f"done: {visible(done.plan.effect)} · u undoes it", time())
+        for warning in done.warnings:
+            self._notices.trouble("history", visible(warning))
+        self._charts_at = 0.0
+        self._show_changes()
+        self._tick()
+
+    def change_refused(self, sentence: str) -> None:
+        """Say why nothing was done."""
+        self._notices.refuse(visible(sentence), time())
+        self._show_notices()
+
+    # -- actions ---------------------------------------------------------------------------------
+
+    def why_not(self, key: Key) -> str:
+        """Return why a key can do nothing now; empty where it can."""
+        if not key.changes:
+            return ""
+        if self._switch.read_only:
+            return "read-only: nothing is changed; start without --read-only to change"
+        row = self._row()
+        if key.id in ("rollback.all", "undo"):
+            return (
+                "already rolled back" if key.id != "undo" and self._monitor.file.rolled_back else ""
+            )
+        if row is None:
+            return "no route is selected"
+        if key.id in ("raise", "lower", "exact") and row.is_route:
+            return "select an org, not a route"
+        if key.id == "resume":
+            return "" if row.latched_by else "nothing is rolled back here"
+        return ""
+
+    def _may(self, key_id: str) -> bool:
+        key = next(key for key in HOME_KEYS if key.id == key_id)
+        reason = self.why_not(key)
+        if reason:
+            self.change_refused(reason)
+        return not reason
+
+    def _row(self) -> Row | None:
+        found = self.query(RolloutTable)
+        return found.first().selected if found else None
+
+    @work(group="change", exit_on_error=False)
+    async def _change(self, make_plan: Callable[[], Plan], reason: str = "") -> None:
+        await self._flow.run(make_plan, reason)
+
+    def _set(self, row: Row, points: int) -> None:
+        assert row.org is not None
+        self._change(partial(self._switch.plan_set, row.route, row.org, points))
+
+    def action_raise(self) -> None:
+        """Plan the next step up; on a latched row the way up is to resume it."""
+        row = self._row()
+        if not self._may("raise") or row is None:
+            return
+        if row.latched_by:
+            self.action_resume()
+            return
+        after = step_up(self._monitor.file.routes[row.route].ramp.steps, row.points)
+        if after == row.points:
+            self.change_refused(f"{row.org} is at 100% already")
+        else:
+            self._set(row, after)
+
+    def action_lower(self) -> None:
+        """Plan the next step down."""
+        row = self._row()
+        if not self._may("lower") or row is None:
+            return
+        after = step_down(self._monitor.file.routes[row.route].ramp.steps, row.points)
+        if after == row.points:
+            self.change_refused(f"{row.org} is at 0% already")
+        else:
+            self._set(row, after)
+
+    @work(group="ask", exclusive=True, exit_on_error=False)
+    async def action_exact(self) -> None:
+        """Ask for a percent, then confirm it."""
+        row = self._row()
+        if not self._may("exact") or row is None or row.org is None:
+            return
+        name = "(others)" if row.org == ALL_ORGS else row.org
+        points = await self.app.push_screen_wait(PercentDialog(f"{row.route} / {name}", row.points))
+        if points is not None:
+            self._set(row, points)
+
+    def _roll_back(self, route: str | None, org: str | None) -> None:
+        reason = self._monitor.rollback_reason(route, org, time())
+        self._change(partial(self._switch.plan_rollback, route, org, reason), reason)
+
+    def action_rollback(self) -> None:
+        """Roll back what is selected: an org, or on a route's own line the route."""
+        row = self._row()
+        if self._may("rollback") and row is not None:
+            self._roll_back(row.route, None if row.org == ALL_ORGS else row.org)
+
+    def action_rollback_route(self) -> None:
+        """Roll back the selected row's route."""
+        row = self._row()
+        if self._may("rollback.route") and row is not None:
+            self._roll_back(row.route, None)
+
+    def action_rollback_all(self) -> None:
+        """Roll back everything."""
+        if self._may("rollback.all"):
+            self._roll_back(None, None)
+
+    def action_resume(self) -> None:
+        """Resume what latches the selected row: the file, its route, or the org."""
+        row = self._row()
+        if not self._may("resume") or row is None:
+            return
+        route = None if row.latched_by == "file" else row.route
+        org = row.org if row.latched_by == "org" else None
+        self._change(partial(self._switch.plan_resume, route, org))
+
+    def action_undo(self) -> None:
+        """Undo the last change."""
+        if self._may("undo"):
+            self._change(self._switch.plan_undo)
+
+    def action_copy(self) -> None:
+        """Send the selected id to the terminal's clipboard (OSC 52)."""
+        row = self._row()
+        if row is not None:
+            text = visible(row.route if row.org in (None, ALL_ORGS) else str(row.org))
+            self.app.copy_to_clipboard(text)
+            self._notices.tell(f"{text}: sent to the terminal's clipboard", time())
+            self._show_notices()
+
+    def action_charts(self) -> None:
+        """Show the next pair of charts, where only two fit."""
+        self.query_one(ChartGrid).next_pair()
+        self._show_charts()
+
+    def action_move(self, by: int) -> None:
+        """Move the cursor."""
+        self.query_one(RolloutTable).move(by)
+
+    def action_route(self, by: int) -> None:
+        """Move the cursor to another route."""
+        self.query_one(RolloutTable).move_route(by)
+
+    def action_page(self, by: int) -> None:
+        """Move the cursor by half a page."""
+        self.query_one(RolloutTable).move_page(by)
+
+    def action_first(self) -> None:
+        """Move the cursor to the first row."""
+        self.query_one(RolloutTable).move_end(last=False)
+
+    def action_last(self) -> None:
+        """Move the cursor to the last row."""
+        self.query_one(RolloutTable).move_end(last=True)
+
+    @on(RolloutTable.Moved)
+    def _cursor_moved(self) -> None:
+        """The charts follow the selected route."""
+        self.query_one(KeyBar).update_keys()
+        row = self._row()
+        if row is not None and self.query_one(ChartGrid).route != row.route:
+            self._show_charts()
+
+    # -- the filter ------------------------------------------------------------------------------
+
+    def action_filter(self) -> None:
+        """Open the filter line."""
+        self.add_class("-filtering")
+        self.query_one("#filter", Input).focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter_typed(self, event: Input.Changed) -> None:
+        self._filter = event.value
+        self._rebuild()
+
+    @on(Input.Submitted, "#filter")
+    def _filter_done(self) -> None:
+        self.query_one(RolloutTable).focus()
+
+    def go_back(self) -> None:
+        """Leave the filter, or dismiss the notices."""
+        if self.has_class("-filtering"):
+            self.query_one("#filter", Input).value = ""
+            self.remove_class("-filtering")
+            self.query_one(RolloutTable).focus()
+        else:
+            self._notices.dismiss()
+            self._show_notices()

@@ -1,0 +1,92 @@
+"""The key table: every key of the console, once, for bindings, footer, help and the README."""
+
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One action. ``changes`` marks what can move traffic; ``footer`` is its word down there."""
+
+    id: str
+    keys: str
+    action: str
+    help: str
+    footer: str = ""
+    shown: str = ""
+    changes: bool = False
+
+    def binding(self) -> Binding:
+        """Return it as Textual wants it; the footer is drawn by us."""
+        return Binding(
+            self.keys, self.action, self.help, id=self.id, show=False, key_display=self.shown
+        )
+
+
+HOME_KEYS = (
+    Key("raise", "plus,equals_sign", "raise", "Raise the selected org by one step", "raise", "+", True),
+    Key("lower", "minus", "lower", "Lower the selected org by one step", "lower", "-", True),
+    Key("exact", "e", "exact", "Set an exact percent", "exact %", "e", True),
+    Key("rollback", "r", "rollback", "Roll back what is selected", "roll back", "r", True),
+    Key("rollback.route", "R", "rollback_route", "Roll back the whole route", "route", "R", True),
+    Key("rollback.all", "exclamation_mark", "rollback_all", "Roll back everything", "all", "!", True),
+    Key("undo", "u", "undo", "Undo the last change", "undo", "u", True),
+    Key("resume", "o", "resume", "Resume what is rolled back here", "resume", "o", True),
+    Key("filter", "slash", "filter", "Filter routes and orgs; ! inverts", "filter", "/"),
+    Key("charts", "c", "charts", "Next pair of charts", "charts", "c"),
+    Key("copy", "y", "copy", "Copy the id (sent to the terminal's clipboard)", "", "y"),
+    Key("up", "up,k", "move(-1)", "Up", "", "↑ k"),
+    Key("down", "down,j", "move(1)", "Down", "", "↓ j"),
+    Key("route.previous", "left,h", "route(-1)", "Previous route", "", "← h"),
+    Key("route.next", "right,l", "route(1)", "Next route", "", "→ l"),
+    Key("page.up", "pageup,ctrl+u", "page(-1)", "Half a page up", "", "ctrl+u"),
+    Key("page.down", "pagedown,ctrl+d", "page(1)", "Half a page down", "", "ctrl+d"),
+    Key("first", "g,home", "first", "First row", "", "g"),
+    Key("last", "G,end", "last", "Last row", "", "G"),
+)  # fmt: skip
+
+APP_KEYS = (
+    Key("palette", "colon,ctrl+p", "command_palette", "Commands", "", ":"),
+    Key("help", "question_mark,f1", "help", "Help", "help", "?"),
+    Key("back", "escape", "back", "Close, clear the filter, dismiss a notice", "", "esc"),
+    Key("quit", "q,ctrl+q", "quit", "Quit; traffic stays as it is", "quit", "q"),
+)
+
+ALL_KEYS = HOME_KEYS + APP_KEYS
+FORBIDDEN = ("ctrl+a", "ctrl+b", "ctrl+h", "ctrl+i", "ctrl+j", "ctrl+m", "ctrl+s")
+"""Keys that terminals and multiplexers use for themselves."""
+
+
+def checked_keymap(wanted: dict[str, object]) -> tuple[dict[str, str], list[str]]:
+    """Return the usable part of an operator's ``[keymap]``, and a sentence for each fault."""
+    ids = {key.id: key for key in ALL_KEYS}
+    keymap: dict[str, str] = {}
+    troubles = []
+    for name, keys in wanted.items():
+        if name not in ids:
+            troubles.append(f"keymap: no action {name!r}; known: {', '.join(sorted(ids))}")
+        elif not isinstance(keys, str) or not keys.strip():
+            troubles.append(f'keymap: {name} needs a text such as "x" or "ctrl+x"')
+        elif bad := [k for k in _split(keys) if k in FORBIDDEN]:
+            troubles.append(f"keymap: {name}: {bad[0]} is used by terminals; choose another")
+        else:
+            keymap[name] = keys
+    return _without_clashes(keymap, troubles), troubles
+
+
+def _without_clashes(keymap: dict[str, str], troubles: list[str]) -> dict[str, str]:
+    taken: dict[str, str] = {}
+    kept = dict(keymap)
+    for key in ALL_KEYS:
+        for name in _split(kept.get(key.id, key.keys)):
+            other = taken.setdefault(name, key.id)
+            if other != key.id:
+                troubles.append(f"keymap: {name} is both {other} and {key.id}; neither is changed")
+                kept.pop(other, None)
+                kept.pop(key.id, None)
+    return kept
+
+
+def _split(keys: str) -> list[str]:
+    return [key.strip() for key in keys.split(",") if key.strip()]

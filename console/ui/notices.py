@@ -1,0 +1,93 @@
+"""What the two lines above the charts say: trouble first, then proofs, then what was done."""
+
+from dataclasses import dataclass
+
+from console.operations.monitor import Monitor
+
+Pieces = tuple[tuple[str, str], ...]
+
+TOLD_FOR_S = 15.0
+PROVEN_FOR_S = 30.0
+
+
+@dataclass(slots=True)
+class _Rollback:
+    route: str | None
+    org: str | None
+    since: float
+    drained_at: float | None = None
+
+
+class Notices:
+    """Holds what is to be said. Trouble stays while it lasts; the rest goes after a while."""
+
+    def __init__(self) -> None:
+        self._troubles: dict[str, str] = {}
+        self._hidden: set[str] = set()
+        self._rollbacks: list[_Rollback] = []
+        self._told: tuple[float, str, str] | None = None
+
+    def trouble(self, source: str, sentence: str) -> None:
+        """Set what is wrong with ``source``; an empty sentence ends it."""
+        if not sentence:
+            self._troubles.pop(source, None)
+            self._hidden.discard(source)
+        elif self._troubles.get(source) != sentence:
+            if source not in self._troubles:
+                self._hidden.discard(source)
+            self._troubles[source] = sentence
+
+    def tell(self, sentence: str, now: float) -> None:
+        """Say something for a while."""
+        self._told = (now, sentence, "$success")
+
+    def refuse(self, sentence: str, now: float) -> None:
+        """Say for a while why a key did nothing."""
+        self._told = (now, sentence, "$warning")
+
+    def rolled_back(self, route: str | None, org: str | None, since: float) -> None:
+        """Start the proof of a rollback."""
+        self.forget(route, org)
+        self._told = None
+        self._rollbacks.insert(0, _Rollback(route, org, since))
+        del self._rollbacks[50:]
+
+    def forget(self, route: str | None, org: str | None) -> None:
+        """End the proof of what is not rolled back any more."""
+        self._rollbacks = [r for r in self._rollbacks if (r.route, r.org) != (route, org)]
+
+    def dismiss(self) -> None:
+        """Hide what is said now; trouble comes back when it changes its source."""
+        self._told = None
+        self._hidden |= set(self._troubles)
+        self._rollbacks = [r for r in self._rollbacks if r.drained_at is None]
+
+    def proof_of(self, route: str, org: str | None, monitor: Monitor, now: float) -> str:
+        """Return the proof for one row, where a rollback that reaches it was made here."""
+        for made in self._rollbacks:
+            if made.route in (None, route) and made.org in (None, org):
+                return monitor.proof(route, org, made.since, now).text
+        return ""
+
+    def lines(self, monitor: Monitor, now: float) -> tuple[Pieces, Pieces]:
+        """Return the two lines as pieces of text and style."""
+        found: list[Pieces] = []
+        for made in self._rollbacks[:1]:
+            proof = monitor.proof(made.route, made.org, made.since, now)
+            if proof.drained and made.drained_at is None:
+                made.drained_at = now
+            if made.drained_at is not None and now - made.drained_at > PROVEN_FOR_S:
+                continue
+            what = " / ".join(part for part in (made.route, made.org) if part) or "everything"
+            style = "$success" if proof.drained else "$warning"
+            found.append(((" ↩ ", "$warning bold"), (f"{what} rolled back: {proof.text}", style)))
+        for source, sentence in self._troubles.items():
+            if source not in self._hidden:
+                style = "$error" if source in ("file", "history") else "$warning"
+                found.append(((" ! ", "$error bold"), (sentence, style)))
+        if self._told is not None:
+            at, sentence, style = self._told
+            if now - at <= TOLD_FOR_S:
+                found.insert(0, ((" ", ""), (sentence, style)))
+        found += [(), ()]
+        return found[0], found[1]

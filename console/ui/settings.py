@@ -1,0 +1,39 @@
+"""The operator's own settings: ``config.toml`` in the platform's config folder."""
+
+import tomllib
+from dataclasses import dataclass, field
+
+from platformdirs import user_config_path
+
+from console.ui.keys import checked_keymap
+from console.ui.theming import DEFAULT_THEME
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the file says, and a sentence for each thing in it that cannot be used."""
+
+    theme: str = DEFAULT_THEME
+    keymap: dict[str, str] = field(default_factory=dict)
+    troubles: tuple[str, ...] = ()
+
+
+def load_settings() -> Settings:
+    """Read the settings; a missing file is no trouble, and reading creates nothing."""
+    path = user_config_path("rollout-console") / "config.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, ValueError, RecursionError) as error:
+        return Settings(troubles=(f"{path.name}: {error}; the defaults are used",))
+    theme, wanted = table.get("theme", DEFAULT_THEME), table.get("keymap", {})
+    troubles = [f"{path.name}: no setting {k!r}" for k in table if k not in ("theme", "keymap")]
+    if not isinstance(theme, str):
+        troubles.append(f"{path.name}: theme must be a text")
+        theme = DEFAULT_THEME
+    if not isinstance(wanted, dict):
+        troubles.append(f"{path.name}: keymap must be a table")
+        wanted = {}
+    keymap, more = checked_keymap(wanted)
+    return Settings(theme, keymap, (*troubles, *more))

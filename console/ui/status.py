@@ -1,0 +1,67 @@
+"""The status line: who, where, guard, balance, age of the data, read-only or not."""
+
+from dataclasses import dataclass, field
+
+from console.operations.balance import BalanceWatch
+from console.operations.monitor import STALE_S, Monitor
+from console.ui.text import seconds_text, visible
+
+
+@dataclass(frozen=True, slots=True)
+class StatusFacts:
+    """What does not change while the console runs."""
+
+    user: str
+    host: str
+    read_only: bool
+    demo: bool = False
+    keymap: dict[str, str] = field(default_factory=dict)
+    troubles: tuple[str, ...] = ()
+
+
+def status_pieces(
+    facts: StatusFacts,
+    monitor: Monitor,
+    balance: BalanceWatch,
+    balance_trouble: str,
+    width: int,
+    now: float,
+) -> list[tuple[str, str]]:
+    """Return the line's pieces, the most important first: the rest is cut off on a small screen."""
+    file = monitor.file
+    pieces = [(" rollout", "bold"), (" ▸ ", "$accent"), (visible(file.profile), "bold")]
+    pieces.append(("  read-only", "$warning bold") if facts.read_only else ("  rw", ""))
+    if facts.demo:
+        pieces.append(("  DEMO", "$accent bold"))
+    if file.rolled_back:
+        pieces.append(("  ↩ ALL ROLLED BACK", "$error bold"))
+    pieces.append(_data_age(monitor, now))
+    pieces += [("   guard: ", ""), (file.guard.mode, "bold")]
+    pieces += _balance(balance, balance_trouble, now)
+    if width >= 80:
+        pieces.append((f"   {visible(facts.user)}@{visible(facts.host)}", "$foreground 70%"))
+    if width >= 110:
+        pieces.append((f"   {visible(file.base_url)}", "$foreground 70%"))
+    return pieces
+
+
+def _data_age(monitor: Monitor, now: float) -> tuple[str, str]:
+    age = monitor.age_s(now)
+    if age is None:
+        return "   no data yet", "$warning"
+    if age > STALE_S:
+        return f"   stale {seconds_text(age)}", "$warning bold"
+    # Whole seconds: a tenth that changes every time would be redrawn every time.
+    return (f"   live {age:.0f} s" if age >= 1 else "   live"), "$success"
+
+
+def _balance(balance: BalanceWatch, trouble: str, now: float) -> list[tuple[str, str]]:
+    latest = balance.latest
+    if latest is None:
+        return [("   balance –", "$warning" if trouble else "$foreground 60%")]
+    at, answer = latest
+    runway = balance.runway_s()
+    left = f" · {seconds_text(runway)} left" if runway is not None else ""
+    if trouble:
+        return [(f"   ${answer.balance:,.2f} {seconds_text(now - at)} old", "$warning")]
+    return [(f"   ${answer.balance:,.2f}{left}", "")]

@@ -1,0 +1,65 @@
+"""Themes: TOML files, the shipped ones and the operator's own."""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from platformdirs import user_config_path
+from textual.theme import Theme
+
+from console.assets import asset_folder
+
+DEFAULT_THEME = "night-ops"
+
+_COLOURS = (
+    "primary", "secondary", "accent", "foreground", "background", "surface", "panel",
+    "success", "warning", "error",
+)  # fmt: skip
+_FIELDS = {"name", "dark", "ansi", "variables", *_COLOURS}
+
+
+def own_themes_folder() -> Path:
+    """Return where an operator's own themes are looked for; it need not exist."""
+    return user_config_path("rollout-console") / "themes"
+
+
+def load_themes() -> tuple[list[Theme], list[str]]:
+    """Return every usable theme, and one sentence for each file that is not."""
+    themes: dict[str, Theme] = {}
+    troubles: list[str] = []
+    for path in _files():
+        try:
+            theme = _theme(path)
+        except (OSError, ValueError, TypeError) as error:
+            troubles.append(f"theme {path.name}: {error}")
+        else:
+            themes[theme.name] = theme
+    return list(themes.values()), troubles
+
+
+def _files() -> Iterator[Path]:
+    for folder in (asset_folder("themes"), own_themes_folder()):
+        if folder.is_dir():
+            yield from sorted(folder.glob("*.toml"))
+
+
+def _theme(path: Path) -> Theme:
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    unknown = sorted(set(table) - _FIELDS)
+    if unknown:
+        raise ValueError(f"has no field {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}")
+    name, primary = table.get("name"), table.get("primary")
+    if not isinstance(name, str) or not isinstance(primary, str):
+        raise ValueError("needs a name and a primary colour, both text")
+    colours = {key: table[key] for key in _COLOURS if key in table and key != "primary"}
+    variables = table.get("variables", {})
+    if not all(isinstance(value, str) for value in (*colours.values(), *variables.values())):
+        raise ValueError("holds a colour that is not text")
+    return Theme(
+        name=name,
+        primary=primary,
+        dark=table.get("dark", True) is True,
+        ansi=table.get("ansi", False) is True,
+        variables=variables,
+        **colours,
+    )

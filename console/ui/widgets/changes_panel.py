@@ -1,0 +1,40 @@
+"""The last changes of the file, beside the table where there is room."""
+
+from collections.abc import Sequence
+
+from textual.content import Content
+from textual.widgets import Static
+
+from console.history.history import Change
+from console.ui.text import visible
+
+
+class ChangesPanel(Static):
+    """Newest first: when, who, what."""
+
+    DEFAULT_CSS = """
+    ChangesPanel { width: 36; height: 1fr; border-left: solid $panel; padding: 0 0 0 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__("", markup=False, id="changes")
+        self._said = ""
+
+    def show(self, changes: Sequence[Change], trouble: str) -> None:
+        """Show these changes, or why they cannot be read."""
+        pieces: list[tuple[str, str]] = [("last changes\n", "bold")]
+        if trouble:
+            pieces.append((visible(trouble), "$warning"))
+        elif not changes:
+            pieces.append(("none yet", "$foreground 60%"))
+        for change in changes:
+            target = " / ".join(visible(p) for p in (change.route, change.org) if p) or "everything"
+            pieces.append((f"{change.at:%H:%M:%S} {visible(change.user)}\n", "$foreground 60%"))
+            pieces.append((f"  {change.action} {target}\n", "bold"))
+            pieces.append((f"  {visible(change.before)} → {visible(change.after)}\n", ""))
+            if change.reason:
+                pieces.append((f"  {visible(change.reason)}\n", "$foreground 60%"))
+        said = repr(pieces)
+        if said != self._said:
+            self._said = said
+            self.update(Content.assemble(*pieces), layout=False)
