@@ -10,6 +10,7 @@ from console.guard.verdict import GuardLimits, RouteGuard, Verdict, hold_tier
 from console.health.follow import LogFollower
 from console.health.record import AccessRecord
 from console.health.windows import Summary, Windows
+from console.operations.moves import Move
 from console.rollout.model import GuardSettings, RolloutFile, Side
 
 QUIET_S = 5.0
@@ -201,6 +202,18 @@ class Monitor:
             return "" if after <= first else f"0% so far: start with {first / 100:g}%"
         verdict = self._verdict(route, self.summary(route, org, "tokenlab", now), now)
         return "" if verdict.kind == "ok" else verdict.reason
+
+    def held_plan(self, moves: Iterable[Move], balance: Decimal | None, now: float) -> str:
+        """Return the first reason the guard has against any raise among ``moves``."""
+        for move in moves:
+            if move.after > move.before:
+                org = move.who if "." not in move.who and not move.who.startswith("(") else None
+                if org is None and move.who in self.file.routes[move.route].orgs:
+                    org = move.who
+                held = self.held(move.route, org, move.before, move.after, balance, now)
+                if held:
+                    return f"{move.route} / {move.who}: {held}"
+        return ""
 
     def proof(self, route: str | None, org: str | None, since: float, now: float) -> Proof:
         """Return what the log shows since a rollback at ``since``."""

@@ -1,6 +1,7 @@
 """Changing the switch: the one way to do it, for the screen and for the commands alike."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,10 +69,9 @@ class Switch:
         snapshot = self.store.open()
         self._ours.add(snapshot.revision)
         if not self.read_only:
-            try:
+            # What is wrong with the history is said when a change is made.
+            with suppress(HistoryError):
                 self.history.reconcile(self.store.path, snapshot.revision)
-            except HistoryError:
-                pass  # said when a change is made, and it must not keep the console shut
         return snapshot
 
     def refresh(self) -> tuple[Snapshot, bool] | None:
@@ -87,13 +87,23 @@ class Switch:
         foreign = snapshot.revision not in self._ours
         self._ours.add(snapshot.revision)
         if foreign and before is not None and not self.read_only:
-            try:
+            # Their edit stands, recorded or not.
+            with suppress(HistoryError):
                 self.history.record_external(
-                    self.path, before.data, snapshot.data, at=self._clock()
+                    self.path,
+                    Who("", self._who.host),
+                    self._clock(),
+                    (before.revision, before.data),
+                    (snapshot.revision, snapshot.data),
                 )
-            except HistoryError:
-                pass  # their edit stands, recorded or not
         return snapshot, foreign
+
+    def recent(self, limit: int) -> tuple[list[Change], str]:
+        """Return the newest changes, or none and the reason why they cannot be read."""
+        try:
+            return self.history.rows(self.path, limit), ""
+        except HistoryError as error:
+            return [], str(error)
 
     # -- plans ---------------------------------------------------------------------------------
 
@@ -233,7 +243,7 @@ class Switch:
         return Done(plan, snapshot, at, tuple(warnings))
 
     def _settle(self, row: int | None, how: Callable[[int], None], warnings: list[str]) -> None:
-        """An intent row that cannot be settled now is settled by ``reconcile`` at the next start."""
+        """An intent row that cannot be settled now is settled at the next start."""
         if row is None:
             return
         try:
@@ -336,6 +346,8 @@ def _inverse(change: Change) -> Edit | None:
     """The edit that takes one recorded change back, where one value says it all."""
     if change.action == "rollback":
         return SetRolledBack(False, change.route, change.org)
+    if change.action == "resume":
+        return SetRolledBack(True, change.route, change.org)
     if change.action == "set" and change.route and change.org:
         points = parse_percent(change.before)
         if change.org == ALL_ORGS:

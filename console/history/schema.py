@@ -1,0 +1,107 @@
+"""The history's tables, and opening them."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from console.history.errors import HistoryError
+
+BUSY_MS = 2_000
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS changes (
+    id INTEGER PRIMARY KEY,
+    file TEXT NOT NULL,
+    state TEXT NOT NULL,            -- pending, applied, abandoned
+    pid INTEGER NOT NULL,
+    at TEXT NOT NULL,               -- RFC 3339, UTC
+    user TEXT NOT NULL,
+    host TEXT NOT NULL,
+    ssh_origin TEXT NOT NULL,
+    action TEXT NOT NULL,           -- set, rollback, resume, undo, restore, external
+    route TEXT,
+    org TEXT,
+    before TEXT NOT NULL,
+    after TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    previous_revision TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    undoes_id INTEGER
+);
+CREATE INDEX IF NOT EXISTS changes_by_file ON changes (file, id);
+CREATE TABLE IF NOT EXISTS texts (
+    file TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    packed BLOB NOT NULL,           -- the file's bytes, zlib
+    PRIMARY KEY (file, revision)
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+
+def open_to_write(path: Path) -> sqlite3.Connection:
+    """Open the database, making it and its folder (0700) where they are missing."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise HistoryError(f"the history at {path} cannot be made: {error.strerror}") from None
+    connection = _connect(f"{path.absolute().as_uri()}?mode=rw", path)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            connection.executescript(_SCHEMA)
+        elif version != 1:
+            raise HistoryError(f"the history at {path} was made by a newer version of this console")
+    except sqlite3.Error as error:
+        connection.close()
+        raise HistoryError(sentence(path, error)) from None
+    except HistoryError:
+        connection.close()
+        raise
+    return connection
+
+
+def open_to_read(path: Path) -> sqlite3.Connection | None:
+    """Open the database without making anything; None where there is none yet."""
+    if not path.exists():
+        return None
+    connection = _connect(f"{path.absolute().as_uri()}?mode=ro", path)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as error:
+        connection.close()
+        raise HistoryError(sentence(path, error)) from None
+    if version == 0:
+        connection.close()
+        return None
+    return connection
+
+
+def sentence(path: Path, error: sqlite3.Error) -> str:
+    """Return what is wrong with the database, and what to do."""
+    text = str(error)
+    if "malformed" in text or "not a database" in text:
+        return f"the history at {path} is damaged: move it away, and a new one is begun"
+    if "locked" in text:
+        return f"the history at {path} is locked by another program; try again"
+    if "full" in text:
+        return f"the history at {path} cannot be written: the disk is full"
+    if "readonly" in text or "unable to open" in text:
+        return f"the history at {path} cannot be opened: check the mode and owner of its folder"
+    return f"the history at {path} cannot be used: {text}"
+
+
+def _connect(uri: str, path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.Error as error:
+        raise HistoryError(sentence(path, error)) from None
+    connection.row_factory = sqlite3.Row
+    return connection

@@ -1,0 +1,77 @@
+"""Error answers, in the envelope of each route."""
+
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+_TYPES = {
+    400: ("invalid_request_error", "invalid_request_error"),
+    401: ("invalid_api_key", "invalid_api_key"),
+    402: ("insufficient_balance", "insufficient_balance"),
+    403: ("permission_error", "model_not_allowed"),
+    404: ("not_found_error", "not_found"),
+    409: ("invalid_request_error", "task_not_cancellable"),
+    413: ("invalid_request_error", "payload_too_large"),
+    429: ("rate_limit_exceeded", "rate_limit_exceeded"),
+    500: ("server_error", "server_error"),
+    502: ("upstream_error", "upstream_error"),
+    503: ("all_channels_failed", "all_channels_failed"),
+    504: ("timeout_error", "timeout_error"),
+}
+_MESSAGES = {
+    401: "The API key is not valid.",
+    402: "The balance is not sufficient for this request.",
+    429: "Too many requests; slow down.",
+    500: "Internal error.",
+    502: "The upstream provider failed.",
+    503: "All channels for this model failed.",
+    504: "The upstream provider did not answer in time.",
+}
+_GEMINI_STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    402: "FAILED_PRECONDITION",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+RETRY_AFTER_S = 2
+
+
+class ApiFault(Exception):
+    """An error to answer with; ``extra`` goes into the error object."""
+
+    def __init__(self, status: int, message: str = "", code: str = "", **extra: Any) -> None:
+        kind, usual = _TYPES.get(status, ("server_error", "server_error"))
+        super().__init__(message or _MESSAGES.get(status, "The request failed."))
+        self.status = status
+        self.kind = kind if code not in _ALL_KINDS else code
+        self.code = code or usual
+        self.extra = extra
+
+
+_ALL_KINDS = {
+    "expired_api_key", "quota_exceeded", "model_not_found", "async_task_not_found",
+    "context_length_exceeded",
+}  # fmt: skip
+
+
+def error_response(fault: ApiFault, path: str) -> JSONResponse:
+    """Return ``fault`` as the route at ``path`` answers it."""
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if fault.status in (429, 503) else {}
+    if path.startswith("/v1beta/"):
+        status = _GEMINI_STATUS.get(fault.status, "INTERNAL")
+        body: dict[str, Any] = {
+            "error": {"code": fault.status, "message": str(fault), "status": status}
+        }
+        return JSONResponse(body, fault.status, headers)
+    error = {"message": str(fault), "type": fault.kind, "code": fault.code, **fault.extra}
+    if fault.status == 503:
+        error |= {"retryable": True, "retry_after": RETRY_AFTER_S, "alternatives": []}
+    if fault.status == 429:
+        error |= {"retryable": True, "retry_after": RETRY_AFTER_S}
+    if path.startswith("/v1/messages"):
+        return JSONResponse({"type": "error", "error": error}, fault.status, headers)
+    return JSONResponse({"error": error}, fault.status, headers)

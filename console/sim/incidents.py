@@ -1,0 +1,60 @@
+"""Incidents to practise on: each is a set of faults of the TokenLab side."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A named incident: what it looks like, and the faults that make it."""
+
+    name: str
+    about: str
+    faults: tuple[Mapping[str, Any], ...]
+
+
+INCIDENTS: Mapping[str, Incident] = {
+    incident.name: incident
+    for incident in (
+        Incident(
+            "5xx storm",
+            "35% of requests answer 502 or 503",
+            ({"kind": "error", "status": 503, "share": 0.25}, {"status": 502, "share": 0.12}),
+        ),
+        Incident(
+            "slow",
+            "four of five requests take 9 s longer",
+            ({"kind": "slow", "latency_ms": 9000, "share": 0.8},),
+        ),
+        Incident("rate limit", "half of the requests answer 429", ({"status": 429, "share": 0.5},)),
+        Incident("wrong key", "every request answers 401", ({"status": 401},)),
+        Incident(
+            "garbage",
+            "a third of the answers is a web page, or breaks off",
+            ({"kind": "garbage", "share": 0.25}, {"kind": "truncate", "share": 0.1}),
+        ),
+    )
+}
+ALL_CLEAR = "all clear"
+
+
+def start_incident(base_url: str, name: str, *, route: str = "") -> None:
+    """Set the faults of an incident, on one route or all; earlier incidents are cleared.
+
+    Raises KeyError for an unknown name, httpx.HTTPError where the simulator is away.
+    """
+    faults = INCIDENTS[name].faults
+    with httpx.Client(base_url=base_url, timeout=5.0, trust_env=False) as client:
+        client.delete("/_sim/faults").raise_for_status()
+        for fault in faults:
+            answer = client.post("/_sim/faults", json={"side": "tokenlab", "route": route, **fault})
+            answer.raise_for_status()
+
+
+def clear_incidents(base_url: str) -> None:
+    """Clear every fault; raises httpx.HTTPError where the simulator is away."""
+    with httpx.Client(base_url=base_url, timeout=5.0, trust_env=False) as client:
+        client.delete("/_sim/faults").raise_for_status()
