@@ -102,7 +102,7 @@ class Monitor:
         return self._follower.bad_lines
 
     def read(self) -> tuple[Sequence[AccessRecord], str]:
-        """Return the lines that have come since, at most a piece, and what is wrong, if anything."""
+        """Return the lines that have come, at most a piece, and what is wrong, if anything."""
         records = self._follower.poll(max_bytes=_PIECE_BYTES)
         return records, self._follower.trouble
 

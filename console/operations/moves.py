@@ -32,7 +32,7 @@ class Move:
 
 def moves(before: RolloutFile, after: RolloutFile) -> list[Move]:
     """Return every share that differs, in the order of the file."""
-    found = []
+    found: list[Move] = []
     for name in {**before.routes, **after.routes}:
         found += _route_moves(name, before, after)
     return found

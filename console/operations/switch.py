@@ -55,7 +55,7 @@ class Switch:
         self.store = RolloutStore(path)
         self.history = history
         self.read_only = read_only
-        self._who = who
+        self.who = who
         self._clock = clock
         self._ours: set[str] = set()
 
@@ -91,7 +91,7 @@ class Switch:
             with suppress(HistoryError):
                 self.history.record_external(
                     self.path,
-                    Who("", self._who.host),
+                    Who("", self.who.host),
                     self._clock(),
                     (before.revision, before.data),
                     (snapshot.revision, snapshot.data),
@@ -255,7 +255,7 @@ class Switch:
         return NewChange(
             file=self.path,
             at=at,
-            who=self._who,
+            who=self.who,
             action=plan.action,
             route=plan.route,
             org=plan.org,
@@ -297,7 +297,7 @@ class Switch:
             found = self._route(route)
             was = found.rolled_back if org is None else found.org_rolled_back(org)
             share = "its traffic" if org is None else f"{percent_text(found.org_points(org))}%"
-        stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self._who.user}@{self._who.host}: "
+        stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self.who.user}@{self.who.host}: "
         edit = SetRolledBack(
             latch, route, org, stamp + (reason or "by the operator") if latch else ""
         )

@@ -27,7 +27,7 @@ def _serve(port: int) -> int:
 
     server = SimServer(port, realistic=True)
     _end_with_parent(lambda: os._exit(0))
-    server.serve_forever(lambda url: sys.stdout.write(f"{url}\n") and sys.stdout.flush())
+    server.serve_forever(_say)
     return 0
 
 
@@ -39,10 +39,14 @@ async def _play(file: Path) -> int:
     _end_with_parent(lambda: loop.call_soon_threadsafe(stop.set))
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     traffic = Traffic(file, api_key=os.environ["TOKENLAB_API_KEY"])
-    sys.stdout.write("playing\n")
-    sys.stdout.flush()
+    _say("playing")
     await traffic.run(stop)
     return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _end_with_parent(end: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""The demo: a folder with a rollout file, the simulator and the traffic as processes of their own."""
+"""The demo: a folder with a rollout file; simulator and traffic as processes of their own."""
 
 import contextlib
 import json

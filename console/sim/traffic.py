@@ -163,9 +163,14 @@ async def _send(client: httpx.AsyncClient, call: Call, kind: str) -> _Outcome:
         outcome.error = "protocol"
     if outcome.status >= 400:
         outcome.error = _error_code(bytes(data))
-    elif (outcome.status and _WANTED[kind] not in data and not call.stream) or (outcome.status and call.stream and b"data: " not in data and not data.startswith(b"[")):
+    elif outcome.status and not _has_shape(bytes(data), call.stream, kind):
         outcome.status, outcome.error = 0, "protocol"
     return outcome
+
+
+def _has_shape(data: bytes, stream: bool, kind: str) -> bool:
+    """Whether a 200 is an answer at all, and not a web page from somewhere in between."""
+    return data.startswith((b"data: ", b"event: ")) if stream else _WANTED[kind] in data
 
 
 def _error_code(data: bytes) -> str | None:

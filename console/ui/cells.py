@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from console.charts.bar import bar
 from console.operations.monitor import Health
+from console.operations.switch import ALL_ORGS
+from console.operations.visible import visible
 from console.rollout.model import Route
 from console.rollout.percent import percent_text
-from console.ui.rows import ALL_ORGS, Row
-from console.ui.text import fit, right, visible
+from console.ui.rows import Row
+from console.ui.text import fit, right
 
 _NONE = "–"
 _NUMBERS = ("req/s", "4xx", "5xx", "p95")

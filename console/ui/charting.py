@@ -6,11 +6,13 @@ from textual.containers import Grid
 from console.charts.line_chart import Line
 from console.operations.balance import BalanceWatch
 from console.operations.monitor import STALE_S, Monitor
-from console.ui.text import visible
+from console.operations.visible import visible
+from console.rollout.model import Side
 from console.ui.widgets.chart_panel import ChartPanel
 
 _ALL = ("5xx", "p95", "4xx", "p99", "balance", "p50")
 _GRID = ("4xx", "5xx", "balance", "p50", "p95", "p99")
+_SIDES: tuple[Side, ...] = ("tokenlab", "previous")
 _POINTS = 60
 _LEAST_AXIS = {"4xx": 2.0, "5xx": 2.0}
 
@@ -57,7 +59,9 @@ class ChartGrid(Grid):
         for panel in self.query(ChartPanel):
             panel.set_class(panel.name in on, "-on")
         if not self._six and self.is_mounted:
-            self.move_child(f"#chart-{order[0]}", before=f"#chart-{order[1]}")
+            self.move_child(
+                self.query_one(f"#chart-{order[0]}"), before=self.query_one(f"#chart-{order[1]}")
+            )
 
     def show(self, monitor: Monitor, balance: BalanceWatch, route: str | None, now: float) -> None:
         """Draw the charts that are on, for one route."""
@@ -78,11 +82,11 @@ def _show_metric(
     colours = theme.get("chart-tokenlab", ""), theme.get("chart-previous", "")
     window = 300.0
     lines = []
-    for side, colour in zip(("tokenlab", "previous"), colours, strict=True):
-        values = monitor.series(metric, route, side, now, window, _POINTS)  # type: ignore[arg-type]
+    for side, colour in zip(_SIDES, colours, strict=True):
+        values = monitor.series(metric, route, side, now, window, _POINTS)
         lines.append(Line(side, values, colour))
     unit = "%" if metric in ("4xx", "5xx") else "ms"
-    newest = [_newest(monitor, metric, route, side, now) for side in ("tokenlab", "previous")]
+    newest = [_newest(monitor, metric, route, side, now) for side in _SIDES]
     scope = f"{visible(route)} " if route else ""
     title = f"─ {scope}{metric} {unit}  tokenlab {newest[0]} · previous {newest[1]} "
     panel.show(
@@ -93,8 +97,8 @@ def _show_metric(
     )
 
 
-def _newest(monitor: Monitor, metric: str, route: str | None, side: str, now: float) -> str:
-    summary = monitor.summary(route, None, side, now)  # type: ignore[arg-type]
+def _newest(monitor: Monitor, metric: str, route: str | None, side: Side, now: float) -> str:
+    summary = monitor.summary(route, None, side, now)
     if not summary.requests:
         return "–"
     if metric in ("4xx", "5xx"):

@@ -34,8 +34,6 @@ async def follow_file(switch: Switch, lock: asyncio.Lock, post: Post) -> None:
         else:
             if found is not None:
                 post(FileChanged(*found))
-            elif trouble and not switch.store.is_current():
-                continue
         if now != trouble:
             trouble = now
             post(FileTrouble(now))

@@ -19,7 +19,9 @@ from console.operations.monitor import Monitor
 from console.operations.plan import Plan
 from console.operations.steps import step_down, step_up
 from console.operations.switch import ALL_ORGS, Done, Switch
+from console.operations.visible import visible
 from console.rollout.revision import SHORT
+from console.store.store import Snapshot
 from console.ui.cells import RowCells
 from console.ui.changes import ChangeFlow
 from console.ui.charting import ChartGrid
@@ -30,7 +32,6 @@ from console.ui.messages import BalanceRead, FileChanged, FileTrouble, LogRead
 from console.ui.notices import Notices
 from console.ui.rows import Row, build_rows, make_filter
 from console.ui.status import StatusFacts, status_pieces
-from console.ui.text import visible
 from console.ui.widgets.changes_panel import ChangesPanel
 from console.ui.widgets.key_bar import KeyBar
 from console.ui.widgets.line import TextLine
@@ -140,7 +141,7 @@ class HomeScreen(Screen[None]):
     @on(FileChanged)
     def _file_changed(self, event: FileChanged) -> None:
         before = self._monitor.file
-        self._take_over(event.snapshot.file)
+        self._take_over(event.snapshot)
         if event.foreign and before.revision != event.snapshot.revision:
             short = event.snapshot.revision[:SHORT]
             self._notices.tell(
@@ -224,12 +225,10 @@ class HomeScreen(Screen[None]):
             f"{self._switch.path.name}: {visible(str(warnings[0]))}{more}" if warnings else "",
         )
 
-    def _take_over(self, file: object) -> None:
-        snapshot = self._switch.store.snapshot
-        if snapshot is not None:
-            self._monitor.configure(snapshot.file)
-            self._show_file_warnings()
-            self._rebuild()
+    def _take_over(self, snapshot: Snapshot) -> None:
+        self._monitor.configure(snapshot.file)
+        self._show_file_warnings()
+        self._rebuild()
 
     def _rebuild(self) -> None:
         rows = build_rows(self._monitor.file, self._monitor.seen_orgs(), make_filter(self._filter))
@@ -268,7 +267,7 @@ class HomeScreen(Screen[None]):
 
     def change_made(self, done: Done) -> None:
         """Take the new file over, start the proof of a rollback, say what was done."""
-        self._take_over(done.snapshot.file)
+        self._take_over(done.snapshot)
         self._monitor.reset({move.route for move in done.plan.moves})
         if done.plan.action == "rollback":
             self._notices.rolled_back(done.plan.route, done.plan.org, done.at.timestamp())
@@ -284,6 +283,11 @@ class HomeScreen(Screen[None]):
     def change_refused(self, sentence: str) -> None:
         """Say why nothing was done."""
         self._notices.refuse(visible(sentence), time())
+        self._show_notices()
+
+    def tell(self, sentence: str) -> None:
+        """Say something for a while."""
+        self._notices.tell(visible(sentence), time())
         self._show_notices()
 
     # -- actions ---------------------------------------------------------------------------------

@@ -1,23 +1,6 @@
-"""Text from outside, made safe to show.
-
-Textual writes control characters of a string to the terminal as they are, so what comes from a
-file, a log or the network is cleaned here, once, where it enters the screen.
-"""
-
-import unicodedata
-from functools import lru_cache
+"""Fitting text into cells, and saying durations."""
 
 from rich.cells import cell_len, set_cell_size
-
-_HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
-
-
-@lru_cache(maxsize=65_536)
-def visible(text: str) -> str:
-    """Return ``text`` with every invisible or direction-changing character shown as ``·``."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join("·" if unicodedata.category(c) in _HIDDEN else c for c in text)
 
 
 def fit(text: str, width: int) -> str:
@@ -36,7 +19,7 @@ def right(text: str, width: int) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Return a duration as a person says it: ``0.4 s``, ``40 s``, ``5 m``, ``3 h 20 m``, ``3d 4h``."""
+    """Return a duration as a person says it: ``0.4 s``, ``5 m``, ``3 h 20 m``, ``3d 4h``."""
     if seconds < 10:
         return f"{max(seconds, 0):.1f} s"
     if seconds < 120:

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
-from console.ui.text import visible
+from console.operations.visible import visible
 
 GRACE_S = 0.2
 """Keys typed this soon after the dialog opened were meant for something else."""

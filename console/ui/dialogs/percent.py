@@ -9,9 +9,9 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from console.operations.visible import visible
 from console.rollout.errors import PercentError
 from console.rollout.percent import parse_percent, percent_text
-from console.ui.text import visible
 
 
 class PercentDialog(ModalScreen[int | None]):

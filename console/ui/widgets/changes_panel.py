@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from console.history.history import Change
-from console.ui.text import visible
+from console.operations.visible import visible
 
 
 class ChangesPanel(Static):

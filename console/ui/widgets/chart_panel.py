@@ -1,6 +1,7 @@
 """One chart with its title; drawn by console.charts, redrawn only when told to."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.text import Text
 from textual.widget import Widget
@@ -11,7 +12,7 @@ from console.charts.line_chart import Line, render
 class ChartPanel(Widget):
     """A title line with the newest figures, and the chart below it."""
 
-    COMPONENT_CLASSES = {"chart--title"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"chart--title"}
 
     DEFAULT_CSS = """
     ChartPanel { height: 1fr; width: 1fr; background: $background; padding: 0 1 0 0; }

@@ -1,6 +1,7 @@
 """The footer: the keys that matter now."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from rich.style import Style
 from rich.text import Text
@@ -12,7 +13,7 @@ from console.ui.keys import ALL_KEYS, Key
 class KeyBar(Widget):
     """One line of keys. What cannot be done now is dimmed; its key says why when pressed."""
 
-    COMPONENT_CLASSES = {"key--key", "key--off"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"key--key", "key--off"}
 
     DEFAULT_CSS = """
     KeyBar { height: 1; dock: bottom; background: $panel; color: $foreground; }

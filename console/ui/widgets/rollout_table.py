@@ -6,6 +6,7 @@ for every cell, which over SSH is ten times the bytes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -33,12 +34,12 @@ class Line:
 
 
 class RolloutTable(ScrollView, can_focus=True):
-    """Shows rows; ``draw_row(row, width)`` gives a row's cells, ``draw_header(width)`` the header's.
+    """Shows rows; ``draw_row(row, width)`` and ``draw_header(width)`` give the cells.
 
     Rows off the screen are never drawn or asked for, so 10,000 orgs cost what 20 do.
     """
 
-    COMPONENT_CLASSES = {
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
         "table--head", "table--route", "table--good", "table--warn", "table--bad",
         "table--dim", "table--bar", "table--cursor",
     }  # fmt: skip

@@ -1,0 +1,98 @@
+"""The commands that change the switch; they obey the same rules as the screen."""
+
+import json
+import sys
+import time
+from argparse import Namespace
+
+from console.cli.codes import DONE, PROBLEMS
+from console.operations.errors import OperationError
+from console.operations.monitor import Monitor
+from console.operations.plan import Plan
+from console.operations.switch import Switch
+from console.operations.visible import visible
+from console.rollout.errors import PercentError
+from console.rollout.percent import parse_percent
+from console.rollout.revision import SHORT
+
+
+def change(options: Namespace, switch: Switch) -> int:
+    """Plan the change, ask or refuse, make it, and say how it went."""
+    snapshot = switch.open()
+    monitor = Monitor(switch.path, snapshot.file)
+    now = time.time()
+    monitor.catch_up(now)
+    plan = _plan(options, switch, monitor)
+    if options.dry_run:
+        return _show_plan(options, plan)
+    held = monitor.held_plan(plan.moves, None, now) if plan.direction == "up" else ""
+    override = getattr(options, "override_guard", False)
+    if held and not override:
+        raise OperationError(
+            f"the guard holds this raise: {held}; use --override-guard with --reason to do it anyway"
+        )
+    if not options.yes and not plan.changes_nothing and not _agreed(plan):
+        return PROBLEMS
+    done = switch.apply(
+        plan, reason=_reason(options, plan, monitor, now), held=held, override=override
+    )
+    if options.json:
+        body = {"action": plan.action, "effect": plan.effect, "revision": done.snapshot.revision}
+        print(json.dumps(body | {"warnings": list(done.warnings)}, indent=2))
+    else:
+        print(f"done: {visible(plan.effect)}  (revision {done.snapshot.revision[:SHORT]})")
+    for warning in done.warnings:
+        print(f"warning: {visible(warning)}", file=sys.stderr)
+    return DONE
+
+
+def _plan(options: Namespace, switch: Switch, monitor: Monitor) -> Plan:
+    if options.command == "set":
+        try:
+            points = parse_percent(options.percent)
+        except PercentError as error:
+            text = str(error)
+            raise PercentError(text if text[0] == "'" else f"the percent {text}") from None
+        return switch.plan_set(options.route, options.org, points)
+    if options.command == "rollback":
+        reason = options.reason or monitor.rollback_reason(options.route, options.org, time.time())
+        return switch.plan_rollback(options.route, options.org, reason)
+    if options.command == "resume":
+        return switch.plan_resume(options.route, options.org)
+    return (
+        switch.plan_undo() if options.command == "undo" else switch.plan_restore(options.revision)
+    )
+
+
+def _reason(options: Namespace, plan: Plan, monitor: Monitor, now: float) -> str:
+    if options.reason or plan.action != "rollback":
+        return str(options.reason)
+    return monitor.rollback_reason(plan.route, plan.org, now)
+
+
+def _show_plan(options: Namespace, plan: Plan) -> int:
+    if options.json:
+        body = {"action": plan.action, "effect": plan.effect, "diff": list(plan.prepared.diff)}
+        print(json.dumps(body, indent=2))
+    else:
+        print(visible(plan.effect))
+        for line in plan.prepared.diff:
+            print(visible(line.rstrip("\r\n")))
+    return DONE
+
+
+def _agreed(plan: Plan) -> bool:
+    """Ask on the terminal; without one nothing is changed."""
+    if not sys.stdin.isatty():
+        print("rollout-console: no terminal to ask on; add --yes to do it", file=sys.stderr)
+        return False
+    print(visible(plan.effect), file=sys.stderr)
+    if plan.direction == "up":
+        for line in plan.prepared.diff:
+            print(visible(line.rstrip("\r\n")), file=sys.stderr)
+    wanted = (plan.route or "all") if plan.direction == "up" and plan.wide else "yes"
+    print(f"type {visible(wanted)} to do it: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip() == wanted:
+        return True
+    print("nothing was changed", file=sys.stderr)
+    return False

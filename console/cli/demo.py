@@ -1,0 +1,91 @@
+"""The demo and the simulator."""
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterable
+from pathlib import Path
+
+import httpx
+
+from console.cli.codes import DONE, PROBLEMS, UNREACHABLE, USAGE
+from console.history.history import History, default_path
+from console.history.who import whoami
+from console.operations.errors import OperationError
+from console.operations.monitor import Monitor
+from console.operations.switch import Switch
+from console.sim.demo import ROUTE, Demo, DemoError, run_headless
+from console.sim.incidents import ALL_CLEAR, INCIDENTS, clear_incidents, start_incident
+
+
+def run_demo(options: Namespace) -> int:
+    """Run the demo, with the console or headless."""
+    try:
+        if options.headless_seconds is not None:
+            summary = run_headless(options.headless_seconds, rollback=_roll_back)
+            print(json.dumps(summary, indent=2))
+            return DONE if summary["ok"] else PROBLEMS
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            print("rollout-console: no terminal; use --headless-seconds N", file=sys.stderr)
+            return USAGE
+        with Demo() as demo:
+            os.environ.update(demo.environment)
+            return _open(demo, options)
+    except DemoError as error:
+        print(f"rollout-console: {error}", file=sys.stderr)
+        return UNREACHABLE
+
+
+def run_sim(options: Namespace) -> int:
+    """Serve the simulator until a signal."""
+    from console.sim.server import SimServer
+
+    try:
+        server = SimServer(options.port, realistic=options.realistic)
+    except OSError as error:
+        print(f"rollout-console: port {options.port}: {error.strerror}", file=sys.stderr)
+        return UNREACHABLE
+    server.serve_forever(lambda url: print(url, flush=True))
+    return DONE
+
+
+def _open(demo: Demo, options: Namespace) -> int:
+    from console.ui.open import open_console
+
+    switch = Switch(demo.file, History(default_path()), whoami(), read_only=options.read_only)
+    monitor = Monitor(demo.file, switch.open().file)
+    who = switch.who
+    return open_console(
+        switch, monitor, user=who.user, host=who.host, incidents=_DemoIncidents(demo.base_url)
+    )
+
+
+def _roll_back(file: Path) -> None:
+    """Roll the demo's route back with the very operation that the key uses."""
+    switch = Switch(file, History(file.parent / "state" / "history.sqlite3"), whoami())
+    switch.open()
+    plan = switch.plan_rollback(ROUTE, None, "5xx storm of the demo")
+    switch.apply(plan, reason="5xx storm of the demo")
+
+
+class _DemoIncidents:
+    """The incidents of the demo, for the palette."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+
+    def offered(self) -> Iterable[tuple[str, str]]:
+        """Return names and what they look like."""
+        yield from ((incident.name, incident.about) for incident in INCIDENTS.values())
+        yield ALL_CLEAR, "end every incident"
+
+    def start(self, name: str) -> None:
+        """Start one, or clear all; raises OperationError where the simulator is away."""
+        try:
+            if name == ALL_CLEAR:
+                clear_incidents(self._base_url)
+            else:
+                start_incident(self._base_url, name)
+        except httpx.HTTPError as error:
+            raise OperationError(f"the simulator did not answer: {type(error).__name__}") from None

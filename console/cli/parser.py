@@ -1,0 +1,135 @@
+"""The commands and their options."""
+
+import argparse
+from importlib.metadata import PackageNotFoundError, version
+
+EPILOG = """\
+exit codes: 0 done, 1 problems found, 2 usage or bad file, 3 unreachable, 4 conflict
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``rollout-console``."""
+    parser = argparse.ArgumentParser(
+        prog="rollout-console",
+        description="Move LLM traffic to TokenLab, org by org, and back with one key.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    _add_common(parser, top=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _add_demo(commands)
+    show = _command(commands, "show", "print the rollout file as it is read")
+    _add_json(show)
+    change = _command(commands, "set", "set an org's percent on a route", changes=True)
+    change.add_argument("route")
+    change.add_argument("org", help='the org, or "*" for orgs without a line of their own')
+    change.add_argument("percent", help="0 to 100, at most two decimals")
+    _add_override(change)
+    back = _command(commands, "rollback", "latch to the previous side", changes=True)
+    back.add_argument("route", nargs="?")
+    back.add_argument("org", nargs="?")
+    resume = _command(commands, "resume", "end a latch; percents are what they were", changes=True)
+    resume.add_argument("route", nargs="?")
+    resume.add_argument("org", nargs="?")
+    _add_override(resume)
+    _add_override(_command(commands, "undo", "take the last change back", changes=True))
+    restore = _command(commands, "restore", "put a whole earlier text back", changes=True)
+    restore.add_argument("revision", help="from history; its first 7 digits or more")
+    _add_override(restore)
+    history = _command(commands, "history", "list the changes, newest first")
+    history.add_argument("--limit", type=_count, default=20, help="how many (default 20)")
+    _add_json(history)
+    decide = _command(commands, "decide", "say where one request would go, and why")
+    decide.add_argument("route")
+    decide.add_argument("--org", required=True)
+    decide.add_argument("--key", help="the sticky id of the subject (default: the org)")
+    decide.add_argument("--key-alias", help="the API key's alias, for [routes.X.keys]")
+    decide.add_argument("--flag", action="append", default=[], help="may be repeated")
+    _add_json(decide)
+    check = _command(commands, "check", "check the file before traffic depends on it")
+    check.add_argument("--offline", action="store_true", help="only what needs no network")
+    _add_json(check)
+    return parser
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    demo = _command(commands, "demo", "the console on a simulator, to try and to practise")
+    demo.add_argument(
+        "--headless-seconds", type=_seconds, metavar="N",
+        help="run N seconds (5 to 3600) without a terminal and print a JSON summary",
+    )  # fmt: skip
+    sim = _command(commands, "sim", "the simulator alone; its base URL is the first line printed")
+    sim.add_argument("--port", type=_port, default=0, help="default: a free one")
+    sim.add_argument("--realistic", action="store_true", help="latencies as in production")
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    about: str,
+    *,
+    changes: bool = False,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=about, description=about)
+    _add_common(parser, top=False)
+    if changes:
+        parser.add_argument("--reason", default="", metavar="TEXT", help="kept in the history")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--dry-run", action="store_true", help="print the diff, change nothing")
+        _add_json(parser)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
+    """The options that may stand before or after the command."""
+    default = None if top else argparse.SUPPRESS
+    parser.add_argument(
+        "--file", "-f", metavar="PATH", default=default,
+        help="the rollout file (default: $ROLLOUT_FILE, else ./rollout.toml)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--read-only", action="store_true", default=False if top else argparse.SUPPRESS,
+        help="change nothing, whatever is asked",
+    )  # fmt: skip
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_override(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--override-guard",
+        action="store_true",
+        help="raise although the guard holds; needs --reason",
+    )
+
+
+def _version() -> str:
+    try:
+        return f"rollout-console {version('rollout-console')}"
+    except PackageNotFoundError:
+        return "rollout-console (not installed)"
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 5 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not from 5 to 3600")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1000")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 65535")
+    return value

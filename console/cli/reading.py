@@ -1,0 +1,141 @@
+"""The commands that change nothing: show, history, decide, check."""
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from console.cli.codes import DONE, PROBLEMS, USAGE
+from console.operations.check import check_offline
+from console.operations.switch import Switch
+from console.operations.visible import visible
+from console.rollout.decision import decide as decide_request
+from console.rollout.errors import UnknownRoute
+from console.rollout.model import RolloutFile
+from console.rollout.percent import percent_text
+from console.rollout.revision import SHORT
+
+
+def show(options: Namespace, switch: Switch) -> int:
+    """Print what the file says."""
+    file = switch.open().file
+    if options.json:
+        print(json.dumps(_file_json(file), indent=2))
+        return DONE
+    latch = "  ↩ EVERYTHING ROLLED BACK" if file.rolled_back else ""
+    print(f"{visible(str(switch.path))}  revision {file.revision[:SHORT]}{latch}")
+    for route in file.routes.values():
+        latch = "  ↩ rolled back" if route.rolled_back else ""
+        model = visible(route.model) or "no model"
+        print(f"\n{visible(route.name)}  {route.format}  {model}  {route.phase}{latch}")
+        print(f"  {'(others)':<28} {percent_text(route.default_points):>6}%")
+        for org, share in route.orgs.items():
+            latch = "  ↩ rolled back" if share.rolled_back else ""
+            print(f"  {visible(org):<28} {percent_text(route.org_points(org)):>6}%{latch}")
+    for problem in file.warnings:
+        print(f"warning: {visible(str(problem))}", file=sys.stderr)
+    return DONE
+
+
+def history(options: Namespace, switch: Switch) -> int:
+    """Print the changes, newest first."""
+    rows = switch.history.rows(switch.path, options.limit)
+    if options.json:
+        print(json.dumps([row.as_json() for row in rows], indent=2))
+        return DONE
+    if not rows:
+        print(f"no changes of {visible(str(switch.path))} yet", file=sys.stderr)
+    for row in rows:
+        target = " / ".join(visible(part) for part in (row.route, row.org) if part) or "everything"
+        reason = f"  ({visible(row.reason)})" if row.reason else ""
+        print(
+            f"{row.revision[:SHORT]}  {row.at:%Y-%m-%d %H:%M:%S}Z  "
+            f"{visible(row.user) or 'somebody else'}@{visible(row.host)}  {row.action} {target}: "
+            f"{visible(row.before)} → {visible(row.after)}{reason}"
+        )
+    return DONE
+
+
+def decide(options: Namespace, switch: Switch) -> int:
+    """Print where one request would go."""
+    file = switch.open().file
+    if options.route not in file.routes:
+        raise UnknownRoute(options.route, list(file.routes))
+    found = decide_request(
+        file,
+        options.route,
+        options.org,
+        key=options.key,
+        key_alias=options.key_alias,
+        flags=options.flag,
+    )
+    if options.json:
+        body = {
+            "side": found.side,
+            "percent": found.percent,
+            "bucket": found.bucket,
+            "rule": found.rule,
+            "revision": found.revision,
+            "route": found.route,
+            "model": found.model,
+            "format": found.format,
+        }
+        print(json.dumps(body, indent=2))
+    else:
+        below = "below" if found.bucket < found.points else "not below"
+        print(
+            f"{found.side}  by {visible(found.rule)}: bucket {found.bucket} is {below} "
+            f"{found.points} ({percent_text(found.points)}%)"
+        )
+    return DONE
+
+
+def check(options: Namespace, path: Path) -> int:
+    """Check the file; exit 1 if a rule fails, 2 if the file cannot be used at all."""
+    if not options.offline:
+        print(
+            "rollout-console: the online checks are not in this version; add --offline",
+            file=sys.stderr,
+        )
+        return USAGE
+    results = check_offline(path)
+    ok = all(result.ok for result in results)
+    if options.json:
+        print(json.dumps({"ok": ok, "results": [r.as_json() for r in results]}, indent=2))
+    else:
+        for result in results:
+            mark = "ok  " if result.ok else "FAIL"
+            print(f"{mark}  {result.rule:<22} {visible(result.where)}  {visible(result.reason)}")
+            if not result.ok:
+                print(f"      {'':<22} do: {visible(result.fix)}")
+    return DONE if ok else PROBLEMS
+
+
+def _file_json(file: RolloutFile) -> dict[str, Any]:
+    return {
+        "revision": file.revision,
+        "rolled_back": file.rolled_back,
+        "routes": {
+            name: {
+                "format": route.format,
+                "model": route.model,
+                "phase": route.phase,
+                "rolled_back": route.rolled_back,
+                "default_percent": route.default_points / 100,
+                "orgs": {
+                    org: {"percent": route.org_points(org) / 100, "rolled_back": share.rolled_back}
+                    for org, share in route.orgs.items()
+                },
+            }
+            for name, route in file.routes.items()
+        },
+    }
+
+
+COMMANDS: dict[str, Callable[[Namespace, Switch], int]] = {
+    "show": show,
+    "history": history,
+    "decide": decide,
+}

@@ -1,0 +1,59 @@
+"""The help screen, written from the key table."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from console.ui.keys import ALL_KEYS
+
+_WORDS = """\
+The rollout file is the switch: applications read it and send each request to TokenLab or to the
+previous provider. Rolling back writes to that file and nothing else, so it works without any
+network. It latches: nothing but an operator's resume (o, or + on the row) undoes it, and the
+percents stay as they were.
+
+Verdicts: ok; hold (no raise, with the reason); rollback (evidence of harm).
+A raise against a hold asks for a typed reason; a rollback never asks for typing.
+"""
+
+
+class HelpScreen(ModalScreen[None]):
+    """Every key, and the few words needed with them."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,f1", "dismiss_help", "Close", show=False)
+    ]
+
+    DEFAULT_CSS = """
+    HelpScreen { align: center middle; }
+    HelpScreen > VerticalScroll {
+        width: 78; max-width: 100%; max-height: 100%; height: auto;
+        border: round $accent; background: $panel; padding: 0 1;
+    }
+    """
+
+    def __init__(self, keymap: dict[str, str], read_only: bool) -> None:
+        super().__init__()
+        self._keymap = keymap
+        self._read_only = read_only
+
+    def compose(self) -> ComposeResult:
+        """One line for each key."""
+        pieces: list[tuple[str, str]] = [("Keys\n", "bold")]
+        for key in ALL_KEYS:
+            off = self._read_only and key.changes
+            shown = self._keymap.get(key.id, key.shown)
+            pieces.append((f"  {shown:<8}", "$foreground 50%" if off else "$accent bold"))
+            pieces.append((f"{key.help}{'  (disabled: read-only)' if off else ''}\n", ""))
+        pieces.append(("\n" + _WORDS + "\nesc closes this.", ""))
+        with VerticalScroll():
+            yield Static(Content.assemble(*pieces))
+
+    def action_dismiss_help(self) -> None:
+        """Close the help."""
+        self.dismiss(None)

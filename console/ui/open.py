@@ -1,0 +1,18 @@
+"""Opening the console from the command line."""
+
+import os
+
+from console.operations.monitor import Monitor
+from console.operations.switch import Switch
+from console.ui.app import ConsoleApp, Incidents
+from console.ui.settings import load_settings
+
+
+def open_console(
+    switch: Switch, monitor: Monitor, *, user: str, host: str, incidents: Incidents | None = None
+) -> int:
+    """Run the console until it is quit; return the process's exit code."""
+    app = ConsoleApp(switch, monitor, load_settings(), user=user, host=host, incidents=incidents)
+    # Over SSH a mouse that reports costs the link and, after a reattach, the session.
+    app.run(mouse="SSH_CONNECTION" not in os.environ)
+    return app.return_code or 0
