@@ -35,7 +35,8 @@ def render(
 ) -> str:
     """Return a chart of exactly ``height`` lines, each at most ``width`` cells, as ANSI text.
 
-    ``y_max`` is the least height of the axis. Lines are told apart by their marker as well as by
+    ``y_min`` and ``y_max`` are the least extent of the axis; from a ``y_min`` above 0 on the top is
+    not rounded. Lines are told apart by their marker as well as by
     their colour. Never raises: what is too small or empty is an empty frame.
     """
     if width <= 0 or height <= 0:
@@ -44,12 +45,10 @@ def render(
         return "\n".join([" " * width] * height)
     prepared = [(line, _columns(line.values, width)) for line in lines]
     known = [v for _, values in prepared for v in values if v is not None]
-    top = _nice_top(max([y_min, *known]), y_max)
+    top = _nice_top(max([y_min, *known]), y_max) if y_min <= 0 else max([*known, y_max or y_min])
     if not known:
         message = "no requests in this time"[:width]
         return "\n".join([message.ljust(width), *[" " * width] * (height - 1)])
-    if not unit.endswith("%") and y_max is None and min(known) > 0.5 * top and unit != "ms":
-        y_min = min(known) - (top - min(known)) * 0.1
     y_min = min([y_min, *known])
     return _plot(prepared, width, height, y_min, max(top, y_min + 1e-6), x_labels, color)
 

@@ -29,7 +29,7 @@ def change(options: Namespace, switch: Switch) -> int:
     override = getattr(options, "override_guard", False)
     if held and not override:
         raise OperationError(
-            f"the guard holds this raise: {held}; use --override-guard with --reason to do it anyway"
+            f"the guard holds this raise: {held}; --override-guard with --reason overrides it"
         )
     if not options.yes and not plan.changes_nothing and not _agreed(plan):
         return PROBLEMS

@@ -9,7 +9,7 @@ from console.operations.switch import Switch
 
 def run_console(switch: Switch) -> int:
     """Open the console on the switch's file; there must be one to show."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         print("rollout-console: no terminal; use a command, see --help", file=sys.stderr)
         return USAGE
     snapshot = switch.open()

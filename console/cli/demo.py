@@ -26,7 +26,7 @@ def run_demo(options: Namespace) -> int:
             summary = run_headless(options.headless_seconds, rollback=_roll_back)
             print(json.dumps(summary, indent=2))
             return DONE if summary["ok"] else PROBLEMS
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
             print("rollout-console: no terminal; use --headless-seconds N", file=sys.stderr)
             return USAGE
         with Demo() as demo:

@@ -196,7 +196,7 @@ class History:
         wanted = revision.strip().lower()
         if len(wanted) < _LEAST_PREFIX or not all(c in "0123456789abcdef" for c in wanted):
             raise HistoryError(
-                f"{revision[:70]!r} is not a revision: give at least {_LEAST_PREFIX} of its hex digits"
+                f"{revision[:70]!r} is no revision: give at least {_LEAST_PREFIX} hex digits"
             )
         with self._reading() as db:
             found = [] if db is None else db.execute(

@@ -76,8 +76,9 @@ class Monitor:
         if log_path != self._log_path:
             self._log_path = log_path
             self._follower = LogFollower(log_path, start="tail", tail_bytes=_COLD_BYTES)
+            routes = file.routes.values()
             longest = max(
-                [file.guard.window_s, 300, *(r.guard.window_s for r in file.routes.values())]
+                [300, *(r.guard.window_s for r in routes), *(r.ramp.bake_s for r in routes)]
             )
             self._windows = Windows(horizon_s=min(longest, 3600))
             self._guards: dict[str, RouteGuard] = {}
@@ -162,7 +163,7 @@ class Monitor:
             over_4xx=summary.percent_4xx > limits.max_4xx_percent,
             over_5xx=summary.percent_5xx > limits.max_5xx_percent,
             over_p95=(summary.p95 or 0.0) > limits.max_p95_ms,
-            verdict=self._verdict(route, summary, now),
+            verdict=self._verdict(route, org, summary, now),
         )
 
     def rollback_reason(self, route: str | None, org: str | None, now: float) -> str:
@@ -200,7 +201,7 @@ class Monitor:
         if before == 0:
             first = self.file.routes[route].ramp.steps[0] if route in self.file.routes else 100
             return "" if after <= first else f"0% so far: start with {first / 100:g}%"
-        verdict = self._verdict(route, self.summary(route, org, "tokenlab", now), now)
+        verdict = self._verdict(route, org, self.summary(route, org, "tokenlab", now), now)
         return "" if verdict.kind == "ok" else verdict.reason
 
     def held_plan(self, moves: Iterable[Move], balance: Decimal | None, now: float) -> str:
@@ -233,12 +234,16 @@ class Monitor:
     def _last(self, route: str | None, org: str | None, side: Side) -> float | None:
         return self._windows.last_seen(route, org, side)
 
-    def _verdict(self, route: str, summary: Summary, now: float) -> Verdict:
+    def _verdict(self, route: str, org: str | None, summary: Summary, now: float) -> Verdict:
         guard = self._guards.get(route)
         tier = guard.rollback_verdict() if guard is not None else None
         if tier is not None and tier.kind == "rollback":
             return tier
         settings = self._guard_settings(route)
+        if summary.requests and route in self.file.routes:
+            # Rates are judged over the window; that there were requests enough, over the bake time.
+            bake = self.file.routes[route].ramp.bake_s
+            summary = self._windows.summary(now, min(bake, 3600), route=route, org=org)
         found = hold_tier(
             _limits(settings),
             requests=summary.requests,

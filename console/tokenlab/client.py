@@ -51,8 +51,8 @@ class ManagementClient:
     """Calls the management API with a management token.
 
     ``base_url`` is TokenLab's without ``/v1`` (one given with it is understood). Each call takes
-    at most ``timeout_s`` seconds to connect and again between bytes, and three times that in all. Redirects are not followed:
-    they could carry the token to another host.
+    at most ``timeout_s`` seconds to connect and again between bytes, and three times that in
+    all. Redirects are not followed: they could carry the token to another host.
 
     Raises Unsafe for a token that is not ``mt-``, or plain HTTP to anything but loopback.
     """

@@ -18,13 +18,15 @@ _NUMBERS = ("req/s", "4xx", "5xx", "p95")
 class RowCells:
     """Writes header and rows for one width."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, longest: int = 14) -> None:
         self.width = width
         self.bar = 10 if width >= 70 else 0
-        self.numbers = (8, 7, 7, 7) if width >= 70 else (6, 6, 6, 6)
+        self.numbers = (
+            (8, 7, 7, 7) if width >= 90 else (6, 6, 7, 6) if width >= 70 else (6, 6, 6, 6)
+        )
         fixed = 2 + 6 + (2 + self.bar if self.bar else 0) + sum(self.numbers) + 2
         rest = max(width - fixed, 12)
-        self.org = max(8, min(28, rest // 2 if width < 90 else rest // 3))
+        self.org = max(8, min(longest, 28, rest // 2))
         self.verdict = max(width - fixed - self.org, 0)
 
     def header(self) -> Sequence[tuple[str, str]]:
@@ -60,13 +62,17 @@ class RowCells:
                 if row.latched_by
                 else ("  " + bar(row.points, self.bar), "table--bar")
             )
+        if row.org == ALL_ORGS:
+            about = "the route's default; its orgs are below" if health.requests else "default"
+            cells.append((fit(f"  {about}", sum(self.numbers) + self.verdict + 2), "table--dim"))
+            return cells
         cells += self._numbers(row, health)
         style = {"ok": "table--good", "hold": "table--warn", "rollback": "table--bad"}
         text, name = proof, "table--dim"
         if not proof:
             text, name = health.verdict_text, style.get(health.verdict.kind, "")
-            if row.points == 0 and not health.requests:
-                text, name = _NONE, "table--dim"
+            if (row.points == 0 or row.latched_by) and not health.requests:
+                text, name = "previous only", "table--dim"
         cells.append((fit("  " + visible(text), self.verdict + 2), name))
         return cells
 

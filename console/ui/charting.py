@@ -85,16 +85,31 @@ def _show_metric(
     for side, colour in zip(_SIDES, colours, strict=True):
         values = monitor.series(metric, route, side, now, window, _POINTS)
         lines.append(Line(side, values, colour))
-    unit = "%" if metric in ("4xx", "5xx") else "ms"
+    unit = "%" if metric in ("4xx", "5xx") else " ms"
     newest = [_newest(monitor, metric, route, side, now) for side in _SIDES]
-    scope = f"{visible(route)} " if route else ""
-    title = f"─ {scope}{metric} {unit}  tokenlab {newest[0]} · previous {newest[1]} "
+    title = _title(
+        f"{visible(route)} {metric}" if route else metric, newest, unit, panel.size.width
+    )
     panel.show(
-        title + "─" * max(panel.size.width - len(title), 0),
+        title,
         lines,
-        y_max=_LEAST_AXIS.get(metric),
+        unit=unit.strip(),
+        y_range=(0.0, _LEAST_AXIS.get(metric)),
         stale=stale,
     )
+
+
+def _title(what: str, newest: list[str], unit: str, width: int) -> str:
+    """The figures of both sides, in as many words as fit."""
+    tokenlab, previous = newest
+    for text in (
+        f"─ {what}  tokenlab {tokenlab}{unit} · previous {previous}{unit} ",
+        f"{what}  tokenlab {tokenlab} · previous {previous} ",
+        f"{what} {tokenlab} · prev. {previous} ",
+    ):
+        if len(text) < width:
+            break
+    return text + "─" * max(width - len(text) - 1, 0)
 
 
 def _newest(monitor: Monitor, metric: str, route: str | None, side: Side, now: float) -> str:
@@ -109,11 +124,15 @@ def _newest(monitor: Monitor, metric: str, route: str | None, side: Side, now: f
 
 def _show_balance(panel: ChartPanel, balance: BalanceWatch, now: float) -> None:
     latest = balance.latest
-    amount = f"${latest[1].balance:,.2f}" if latest else "not known"
-    title = f"─ balance $  tokenlab {amount} · previous – "
+    amount = f"{latest[1].balance:,.2f}" if latest else "not known"
+    title = _title("balance $", [amount, "–"], "", panel.size.width)
+    values = balance.series(now, 300.0, _POINTS)
+    known = [value for value in values if value is not None]
+    pad = max(max(known) - min(known), 1.0) / 4 if known else 1.0
     colour = panel.app.theme_variables.get("chart-tokenlab", "")
     panel.show(
-        title + "─" * max(panel.size.width - len(title), 0),
-        [Line("tokenlab", balance.series(now, 300.0, _POINTS), colour)],
+        title,
+        [Line("tokenlab", values, colour)],
+        y_range=(min(known) - pad, max(known) + pad) if known else (0.0, None),
         stale=latest is None,
     )

@@ -6,6 +6,7 @@ from functools import partial
 from time import time
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -69,6 +70,7 @@ class HomeScreen(Screen[None]):
         self._notices = Notices()
         self._lock = asyncio.Lock()
         self._filter = ""
+        self._longest = 12
         self._cells = RowCells(80)
         self._charts_at = 0.0
 
@@ -232,14 +234,22 @@ class HomeScreen(Screen[None]):
 
     def _rebuild(self) -> None:
         rows = build_rows(self._monitor.file, self._monitor.seen_orgs(), make_filter(self._filter))
+        longest = max((cell_len(visible(row.org)) for row in rows if row.org), default=8)
+        if max(longest, 12) != self._longest:
+            self._longest = max(longest, 12)
+            self._cells = RowCells(0)
         self.query_one(RolloutTable).set_rows(rows)
 
+    def _cells_for(self, width: int) -> RowCells:
+        if self._cells.width != width:
+            self._cells = RowCells(width, self._longest)
+        return self._cells
+
     def _draw_header(self, width: int) -> Cells:
-        self._cells = self._cells if self._cells.width == width else RowCells(width)
-        return self._cells.header()
+        return self._cells_for(width - 1).header()
 
     def _draw_row(self, row: Row, width: int) -> Cells:
-        cells = self._cells if self._cells.width == width + 1 else RowCells(width)
+        cells = self._cells_for(width)
         if row.is_route:
             return cells.route(row, self._monitor.file.routes.get(row.route))
         now = time()

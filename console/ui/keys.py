@@ -25,12 +25,14 @@ class Key:
 
 
 HOME_KEYS = (
-    Key("raise", "plus,equals_sign", "raise", "Raise the selected org by one step", "raise", "+", True),
-    Key("lower", "minus", "lower", "Lower the selected org by one step", "lower", "-", True),
+    Key("raise", "plus,equals_sign", "raise", "Raise the org by one step", "raise", "+", True),
+    Key("lower", "minus", "lower", "Lower the org by one step", "lower", "-", True),
     Key("exact", "e", "exact", "Set an exact percent", "exact %", "e", True),
     Key("rollback", "r", "rollback", "Roll back what is selected", "roll back", "r", True),
     Key("rollback.route", "R", "rollback_route", "Roll back the whole route", "route", "R", True),
-    Key("rollback.all", "exclamation_mark", "rollback_all", "Roll back everything", "all", "!", True),
+    Key(
+        "rollback.all", "exclamation_mark", "rollback_all", "Roll back everything", "all", "!", True
+    ),
     Key("undo", "u", "undo", "Undo the last change", "undo", "u", True),
     Key("resume", "o", "resume", "Resume what is rolled back here", "resume", "o", True),
     Key("filter", "slash", "filter", "Filter routes and orgs; ! inverts", "filter", "/"),

@@ -38,12 +38,12 @@ def build_rows(
     for name, route in file.routes.items():
         outer = "file" if file.rolled_back else "route" if route.rolled_back else ""
         orgs = []
-        if route.default_points and keep(name, "others"):
-            orgs.append(Row(name, ALL_ORGS, route.default_points, outer))
         for org, share in route.orgs.items():
             if keep(name, org):
                 latch = outer or ("org" if share.rolled_back else "")
                 orgs.append(Row(name, org, route.org_points(org), latch))
+        if route.default_points and keep(name, "others"):
+            orgs.append(Row(name, ALL_ORGS, route.default_points, outer))
         for org in seen.get(name, ()):
             if org not in route.orgs and keep(name, org):
                 orgs.append(Row(name, org, route.default_points, outer, listed=False))

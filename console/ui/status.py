@@ -37,32 +37,32 @@ def status_pieces(
     if file.rolled_back:
         pieces.append(("  ↩ ALL ROLLED BACK", "$error bold"))
     pieces.append(_data_age(monitor, now))
-    pieces += [("   guard: ", ""), (file.guard.mode, "bold")]
+    pieces += [("  guard: ", ""), (file.guard.mode, "bold")]
     pieces += _balance(balance, balance_trouble, now)
     if width >= 80:
-        pieces.append((f"   {visible(facts.user)}@{visible(facts.host)}", "$foreground 70%"))
+        pieces.append((f"  {visible(facts.user)}@{visible(facts.host)}", "$foreground 70%"))
     if width >= 110:
-        pieces.append((f"   {visible(file.base_url)}", "$foreground 70%"))
+        pieces.append((f"  {visible(file.base_url)}", "$foreground 70%"))
     return pieces
 
 
 def _data_age(monitor: Monitor, now: float) -> tuple[str, str]:
     age = monitor.age_s(now)
     if age is None:
-        return "   no data yet", "$warning"
+        return "  no data yet", "$warning"
     if age > STALE_S:
-        return f"   stale {seconds_text(age)}", "$warning bold"
+        return f"  stale {seconds_text(age)}", "$warning bold"
     # Whole seconds: a tenth that changes every time would be redrawn every time.
-    return (f"   live {age:.0f} s" if age >= 1 else "   live"), "$success"
+    return (f"  live {age:.0f} s" if age >= 1 else "  live"), "$success"
 
 
 def _balance(balance: BalanceWatch, trouble: str, now: float) -> list[tuple[str, str]]:
     latest = balance.latest
     if latest is None:
-        return [("   balance –", "$warning" if trouble else "$foreground 60%")]
+        return [("  balance –", "$warning" if trouble else "$foreground 60%")]
     at, answer = latest
     runway = balance.runway_s()
     left = f" · {seconds_text(runway)} left" if runway is not None else ""
     if trouble:
-        return [(f"   ${answer.balance:,.2f} {seconds_text(now - at)} old", "$warning")]
-    return [(f"   ${answer.balance:,.2f}{left}", "")]
+        return [(f"  ${answer.balance:,.2f} {seconds_text(now - at)} old", "$warning")]
+    return [(f"  ${answer.balance:,.2f}{left}", "")]

@@ -25,7 +25,7 @@ class ChartPanel(Widget):
         self._lines: Sequence[Line] = ()
         self._unit = ""
         self._since = ""
-        self._y_max: float | None = None
+        self._y_range: tuple[float, float | None] = (0.0, None)
         self._stale = False
 
     def show(
@@ -35,18 +35,18 @@ class ChartPanel(Widget):
         *,
         unit: str = "",
         since: str = "-5m",
-        y_max: float | None = None,
+        y_range: tuple[float, float | None] = (0.0, None),
         stale: bool = False,
     ) -> None:
-        """Show these series; ``y_max`` is the least height of the axis."""
-        new = (title, list(lines), unit, since, y_max, stale)
+        """Show these series; ``y_range`` is the least extent of the axis."""
+        new = (title, list(lines), unit, since, y_range, stale)
         old = (
-            self._title, list(self._lines), self._unit, self._since, self._y_max, self._stale,
+            self._title, list(self._lines), self._unit, self._since, self._y_range, self._stale,
         )  # fmt: skip
         if new == old:
             return
         self._title, self._lines, self._unit = title, lines, unit
-        self._since, self._y_max, self._stale = since, y_max, stale
+        self._since, self._y_range, self._stale = since, y_range, stale
         self.refresh()
 
     @property
@@ -66,7 +66,8 @@ class ChartPanel(Widget):
                 width=width,
                 height=height - 1,
                 unit=self._unit,
-                y_max=self._y_max,
+                y_min=self._y_range[0],
+                y_max=self._y_range[1],
                 x_labels=(self._since, "now"),
                 color=colour,
             )

@@ -10,6 +10,10 @@ from textual.widget import Widget
 from console.ui.keys import ALL_KEYS, Key
 
 
+_LAST = ("resume", "charts", "quit")
+"""Cut off first where there is no room for all."""
+
+
 class KeyBar(Widget):
     """One line of keys. What cannot be done now is dimmed; its key says why when pressed."""
 
@@ -39,9 +43,10 @@ class KeyBar(Widget):
         on = self.get_component_rich_style("key--key", partial=True)
         off = self.get_component_rich_style("key--off", partial=True)
         line = Text(" ", no_wrap=True, overflow="ellipsis", end="")
-        for key in ALL_KEYS:
+        gap = "  " if self.size.width >= 100 else " "
+        for key in sorted(ALL_KEYS, key=lambda key: key.id in _LAST):
             if key.footer:
                 reason = self._why_not(key)
                 line.append(self._keymap.get(key.id, key.shown), off if reason else on)
-                line.append(f" {key.footer}  ", off if reason else Style.null())
+                line.append(f" {key.footer}{gap}", off if reason else Style.null())
         return line

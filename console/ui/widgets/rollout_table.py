@@ -45,7 +45,9 @@ class RolloutTable(ScrollView, can_focus=True):
     }  # fmt: skip
 
     DEFAULT_CSS = """
-    RolloutTable { height: 1fr; background: $background; scrollbar-size-vertical: 1; }
+    RolloutTable {
+        height: 1fr; background: $background; scrollbar-size-vertical: 1; overflow-x: hidden;
+    }
     RolloutTable > .table--head { color: $foreground 60%; }
     RolloutTable > .table--route { color: $accent; text-style: bold; }
     RolloutTable > .table--good { color: $success; }
@@ -160,6 +162,7 @@ class RolloutTable(ScrollView, can_focus=True):
                 continue
             after = self._line(row)
             if after != before:
+                self._drawn[row] = after
                 start, end = _difference(before, after)
                 # The place is in the visible part: scroll views are asked for it that way.
                 self.refresh(Region(start, y, end - start, 1))
@@ -172,8 +175,9 @@ class RolloutTable(ScrollView, can_focus=True):
         row = self.scroll_offset.y + y - 1
         if row >= len(self._rows):
             return Strip.blank(width, self.rich_style)
-        line = self._line(row)
-        self._drawn[row] = line
+        line = self._drawn.get(row)
+        if line is None:
+            line = self._drawn[row] = self._line(row)
         if len(self._drawn) > 4 * max(self.size.height, 25):
             self._forget_hidden()
         return self._strip(line, row == self._cursor)
@@ -219,6 +223,7 @@ class RolloutTable(ScrollView, can_focus=True):
         self._drawn = {row: line for row, line in self._drawn.items() if top <= row <= bottom}
 
     def _refresh_line(self, row: int) -> None:
+        self._drawn.pop(row, None)
         y = row - self.scroll_offset.y + 1
         if 1 <= y < self.size.height:
             self.refresh(Region(0, y, self.size.width, 1))
