@@ -49,6 +49,7 @@ class Gate:
         self._on_trouble = on_trouble
         self._file: RolloutFile | None = None
         self._seen: _Seen | None = None
+        self._unsettled: _Seen | None = None
         self._trouble = ""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -110,13 +111,13 @@ class Gate:
     def _look(self) -> None:
         try:
             status = self._path.stat()
-            seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            if seen == self._seen:
+            seen = _fingerprint(status)
+            if seen == self._seen or not self._settled(seen):
                 return
         except OSError:
             self._seen = None  # read_file says what is the matter
         data, status = read_file(self._path)
-        seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        seen = _fingerprint(status)
         try:
             file = parse(data)
         except RolloutError as error:
@@ -128,6 +129,16 @@ class Gate:
         self._say("")
         if changed and self._on_change is not None:
             self._guarded(self._on_change, file)
+
+    def _settled(self, seen: _Seen) -> bool:
+        """Whether a file written in place has been let be for one poll.
+
+        A rename puts a whole file in place at once; a write in place is seen half done.
+        """
+        in_place = self._file is not None and self._seen is not None and seen[0] == self._seen[0]
+        settled = not in_place or seen == self._unsettled
+        self._unsettled = seen
+        return settled
 
     def _say(self, trouble: str) -> None:
         if trouble == self._trouble:
@@ -159,6 +170,10 @@ class Gate:
         if not self._stop.is_set():
             self._lock = threading.Lock()
             self._start()
+
+
+def _fingerprint(status: os.stat_result) -> _Seen:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _after_fork_in_child() -> None:

@@ -51,6 +51,10 @@ class Fields:
         """Note an error at ``path`` below this table."""
         self._problems.errors.append(((*self._path, *path), message))
 
+    def has(self, name: str) -> bool:
+        """Return whether the table has a key."""
+        return name in self._table
+
     def names(self) -> list[str]:
         """Return every key; all of them count as known."""
         self._known.update(self._table)

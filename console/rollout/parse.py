@@ -93,6 +93,9 @@ def _file(top: Fields, revision: str) -> RolloutFile:
     guard = _guard(top.table("guard"), GuardSettings())
     ramp = _ramp(top.table("ramp"), RampSettings())
     routes = top.table("routes")
+    if not top.has("routes"):
+        # An editor that empties a file before it writes it must not be taken at its word.
+        top.error((), "has no [routes.NAME]: an empty or half-written file is not used")
     file = RolloutFile(
         revision=revision,
         rolled_back=top.flag("rolled_back"),

@@ -31,6 +31,8 @@ def edit_in_place(document: Document, edit: Edit, meant: RolloutFile) -> Documen
     if entry is None:
         return None
     before = document.lines[entry.line]
+    if not _is_alone(before, path):
+        return None
     after = _edited_line(before, edit, meant)
     if after is None:
         return None
@@ -38,6 +40,12 @@ def edit_in_place(document: Document, edit: Edit, meant: RolloutFile) -> Documen
     if key != path[-len(key) :] or _meaning(value, edit) != _meant_value(edit, meant):
         raise EditNotPossible("the edited line would not say what was meant; nothing was written")
     return document.with_line(entry.line, after)
+
+
+def _is_alone(line: str, path: Path) -> bool:
+    """Whether the line says this value and no other, as ``orgs = { acme = 5 }`` does not."""
+    key, _ = loaded(line)
+    return key == path[-len(key) :]
 
 
 def insert_line(document: Document, edit: Edit, meant: RolloutFile) -> list[str] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from console.gate.load import Unreadable, read_file
-from console.rollout.edits import Edit, applied, same_meaning
+from console.rollout.edits import Edit, SetDefaultPercent, applied, same_meaning
 from console.rollout.errors import FileError, RolloutError
 from console.rollout.model import RolloutFile
 from console.rollout.parse import parse
@@ -124,7 +124,7 @@ class RolloutStore:
 
     def _edited(self, before: Snapshot, edit: Edit) -> Snapshot:
         meant = applied(before.file, [edit])
-        if same_meaning(meant, before.file):
+        if _says_already(before.file, meant, edit):
             return before
         document = edit_in_place(before.document, edit, meant)
         if document is not None:
@@ -149,6 +149,18 @@ class RolloutStore:
             return _fingerprint(self.path.stat())
         except OSError:
             return ()
+
+
+def _says_already(before: RolloutFile, meant: RolloutFile, edit: Edit) -> bool:
+    """Whether the one thing that ``edit`` sets is set; comparing 10,000 orgs would cost more."""
+    if edit.route is None:
+        return before.rolled_back == meant.rolled_back
+    one, other = before.routes[edit.route], meant.routes[edit.route]
+    if isinstance(edit, SetDefaultPercent):
+        return one.default_points == other.default_points
+    if edit.org is None:
+        return one.rolled_back == other.rolled_back
+    return one.orgs.get(edit.org) == other.orgs.get(edit.org)
 
 
 def _verified(data: bytes, meant: RolloutFile) -> Snapshot | None:
@@ -178,15 +190,25 @@ def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
 
 def _diff(before: bytes, after: bytes) -> tuple[str, ...]:
     """The changed lines; what two texts share at both ends is passed over first, for speed."""
-    one, two = before.decode("utf-8").split("\n"), after.decode("utf-8").split("\n")
-    start, shortest = 0, min(len(one), len(two))
-    while start < shortest and one[start] == two[start]:
-        start += 1
-    end = 0
-    while end < shortest - start and one[-1 - end] == two[-1 - end]:
-        end += 1
-    old, new = one[start : len(one) - end], two[start : len(two) - end]
-    if len(old) + len(new) <= 2:
-        return (*(f"-{line}" for line in old), *(f"+{line}" for line in new))
+    start = before.rfind(b"\n", 0, _shared(before, after)) + 1
+    one, two = before[start:], after[start:]
+    tail = _shared(one[::-1], two[::-1])
+    # Back to the start of a line: what follows is the same, line by line.
+    kept = one.find(b"\n", len(one) - tail)
+    end = len(one) - kept if kept >= 0 else 0
+    old = one[: len(one) - end].decode("utf-8").split("\n")
+    new = two[: len(two) - end].decode("utf-8").split("\n")
     lines = difflib.unified_diff(old, new, lineterm="", n=0)
     return tuple(line for line in lines if not line.startswith(("---", "+++", "@@")))
+
+
+def _shared(one: bytes, other: bytes) -> int:
+    """Return how many bytes two texts share at their start, by halving."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -9,7 +9,6 @@ from textual.widget import Widget
 
 from console.ui.keys import ALL_KEYS, Key
 
-
 _LAST = ("resume", "charts", "quit")
 """Cut off first where there is no room for all."""
 

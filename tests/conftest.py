@@ -1,0 +1,54 @@
+"""What several tests need: a file to work on, a history of its own, the simulator."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from console.history.history import History
+from console.history.who import Who
+from console.operations.switch import Switch
+from console.sim.server import SimServer
+
+SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the settings and the history of whoever runs it."""
+    monkeypatch.setenv("ROLLOUT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("ROLLOUT_FILE", "TOKENLAB_API_KEY", "TOKENLAB_MANAGEMENT_TOKEN", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The sample rollout file, in a folder of its own."""
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    path = folder / "rollout.toml"
+    path.write_bytes(SAMPLE.read_bytes())
+    return path
+
+
+@pytest.fixture
+def switch(file: Path, tmp_path: Path) -> Switch:
+    """A switch on the sample file, opened."""
+    made = Switch(file, History(tmp_path / "state" / "history.sqlite3"), Who("jo", "gw-01"))
+    made.open()
+    return made
+
+
+@pytest.fixture(scope="session")
+def sim() -> Iterator[SimServer]:
+    """The simulator, over loopback."""
+    with SimServer(seed=3) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _no_faults_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "sim" in request.fixturenames:
+        request.getfixturevalue("sim").state.faults.clear()

@@ -1,0 +1,175 @@
+"""The gate: follows every kind of change, and never raises into a request."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from console.gate import Gate
+from console.rollout.model import RolloutFile
+
+SLOW_S = 10.0
+
+
+def text(percent: int) -> str:
+    return (
+        'schema = 1\nalgorithm = "fractional-v3"\n[routes.chat]\n'
+        f'format = "openai_chat_completions"\n[routes.chat.orgs]\nacme = {percent}\n'
+    )
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + SLOW_S
+    while not true():
+        assert time.monotonic() < end, "did not happen"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    made = tmp_path / "r.toml"
+    made.write_text(text(0))
+    return made
+
+
+@pytest.fixture
+def gate(path: Path) -> Iterator[Gate]:
+    with Gate(path, poll_s=0.05) as made:
+        yield made
+
+
+def side(gate: Gate) -> str:
+    return gate.decide("chat", "acme").side
+
+
+def test_it_follows_a_write_a_rename_and_a_restore(path: Path, gate: Gate) -> None:
+    assert side(gate) == "previous"
+    path.write_text(text(100))
+    until(lambda: side(gate) == "tokenlab")
+    other = path.with_suffix(".new")
+    other.write_text(text(0))
+    other.rename(path)
+    until(lambda: side(gate) == "previous")
+    path.unlink()
+    until(lambda: "does not exist" in gate.trouble)
+    path.write_text(text(100))
+    until(lambda: side(gate) == "tokenlab" and not gate.trouble)
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda p: p.write_text("[routes.chat"),
+        lambda p: p.write_text(text(101)),
+        lambda p: p.write_bytes(b"\xff\xfe"),
+        lambda p: (p.unlink(), p.mkdir()),
+        lambda p: (p.unlink(), os.mkfifo(p)),
+        lambda p: p.write_bytes(b"#" * (33 * 1024 * 1024)),
+    ],
+    ids=["torn", "wrong", "not-utf8", "folder", "fifo", "huge"],
+)
+def test_a_bad_file_leaves_the_last_good_version(
+    path: Path, gate: Gate, break_it: Callable[[Path], object]
+) -> None:
+    path.write_text(text(100))
+    until(lambda: side(gate) == "tokenlab")
+    break_it(path)
+    until(lambda: bool(gate.trouble))
+    assert side(gate) == "tokenlab"
+    if path.is_dir():
+        path.rmdir()
+    else:
+        path.unlink()
+    path.write_text(text(0))
+    until(lambda: side(gate) == "previous")
+    assert gate.trouble == ""
+
+
+def test_a_file_emptied_before_it_is_written_is_never_obeyed(path: Path) -> None:
+    with Gate(path, poll_s=60) as gate:
+        path.write_text(text(100))
+        gate.refresh()
+        gate.refresh()
+        assert side(gate) == "tokenlab"
+        with path.open("w") as stream:
+            for _ in range(3):
+                gate.refresh()
+                assert side(gate) == "tokenlab"
+            stream.write(text(0)[:-3])
+            stream.flush()
+            gate.refresh()
+            assert side(gate) == "tokenlab"
+
+
+def test_without_a_first_version_all_goes_to_previous(tmp_path: Path) -> None:
+    with Gate(tmp_path / "none.toml") as gate:
+        decision = gate.decide("chat", "acme")
+    assert (decision.side, decision.rule) == ("previous", "no_file")
+
+
+def test_callbacks_are_called_and_may_fail(path: Path) -> None:
+    changes: list[RolloutFile] = []
+    troubles: list[str] = []
+
+    def on_change(file: RolloutFile) -> None:
+        changes.append(file)
+        raise RuntimeError("a fault of the application")
+
+    with Gate(path, poll_s=0.05, on_change=on_change, on_trouble=troubles.append) as gate:
+        path.write_text(text(100))
+        until(lambda: len(changes) == 2)
+        path.write_text("x")
+        until(lambda: len(troubles) == 1)
+        path.write_text(text(50))
+        until(lambda: troubles[1:] == [""])
+        assert gate.file is not None
+    assert "line 1" in troubles[0]
+
+
+def test_a_symlink_that_moves_is_followed(tmp_path: Path, path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(text(100))
+    link = tmp_path / "link.toml"
+    link.symlink_to(path)
+    with Gate(link, poll_s=0.05) as gate:
+        assert side(gate) == "previous"
+        again = tmp_path / "again"
+        again.symlink_to(other)
+        again.rename(link)
+        until(lambda: side(gate) == "tokenlab")
+
+
+def test_no_mutation_raises_into_a_request(path: Path) -> None:
+    rng = random.Random(5)
+    with Gate(path, poll_s=60) as gate:
+        for _ in range(300):
+            data = bytearray(text(50).encode())
+            for _ in range(rng.randint(1, 5)):
+                data[rng.randrange(len(data))] = rng.randrange(256)
+            path.write_bytes(data)
+            gate.refresh()
+            gate.refresh()
+            assert side(gate) in ("tokenlab", "previous")
+
+
+def test_a_forked_child_follows_too(path: Path) -> None:
+    script = f"""
+import os, time, pathlib
+from console.gate import Gate
+path = pathlib.Path({str(path)!r})
+gate = Gate(path, poll_s=0.05)
+if os.fork() == 0:
+    end = time.monotonic() + 10
+    path.write_text({text(100)!r})
+    while gate.decide("chat", "acme").side != "tokenlab" and time.monotonic() < end:
+        time.sleep(0.02)
+    os._exit(0 if gate.decide("chat", "acme").side == "tokenlab" else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
+    assert done.returncode == 0

@@ -1,0 +1,139 @@
+"""Edits: the fewest bytes, verified, and back again to the byte."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from console.rollout.edits import (
+    Edit,
+    SetDefaultPercent,
+    SetPercent,
+    SetRolledBack,
+    applied,
+    same_meaning,
+)
+from console.rollout.parse import parse
+from console.store.store import RolloutStore
+
+STAMP = "2026-11-23T19:31:04Z jo@gw-01: 5xx 4.2%"
+
+
+def store_of(path: Path, text: str) -> RolloutStore:
+    path.write_bytes(text.encode())
+    store = RolloutStore(path)
+    store.open()
+    return store
+
+
+def diff(store: RolloutStore, *edits: Edit) -> list[str]:
+    return list(store.prepare(edits).diff)
+
+
+def test_the_edits_of_the_sample(file: Path) -> None:
+    store = RolloutStore(file)
+    store.open()
+    assert diff(store, SetPercent("chat", "acme", 3000)) == ["-acme = 25", "+acme = 30"]
+    assert diff(store, SetPercent("chat", "initech", 550)) == [
+        "-initech = { percent = 10, rolled_back = true }",
+        "+initech = { percent = 5.5, rolled_back = true }",
+    ]
+    assert diff(store, SetRolledBack(True, "chat", "globex.eu", STAMP)) == [
+        '-"globex.eu" = 12.5',
+        f'+"globex.eu" = {{ percent = 12.5, rolled_back = true }}  # {STAMP}',
+    ]
+    assert diff(store, SetRolledBack(False, "chat", "initech"))[1] == "+initech = 10"
+    assert diff(store, SetRolledBack(True, "chat", None, STAMP)) == [
+        f"+rolled_back = true  # {STAMP}"
+    ]
+    assert diff(store, SetPercent("chat", "new", 5)) == ["+new = 0.05"]
+    assert diff(store, SetDefaultPercent("chat", 300))[1].startswith("+default_percent = 3   ")
+    assert diff(store, SetPercent("chat", "acme", 2500)) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[routes.c.orgs.acme]\npercent = 5\n",
+        "[routes.c]\norgs.acme = 5\n",
+        "[routes.c]\norgs = { acme = 5 }\n",
+        "[routes]\nc.orgs.acme = 5\nc.model = 'x'\n",
+        "[routes.c.orgs]\r\nacme = 5 # five\r\n",
+        "[routes.c.orgs]\nacme = 5",
+        "[routes.c]\n",
+        "",
+    ],
+)
+@pytest.mark.parametrize(
+    "edit",
+    [
+        SetPercent("c", "acme", 1250),
+        SetPercent("c", 'odd "name" \n é', 1),
+        SetRolledBack(True, "c", "acme", STAMP),
+        SetRolledBack(True, "c", None, STAMP),
+        SetRolledBack(True, None, None, STAMP),
+        SetDefaultPercent("c", 100),
+    ],
+)
+def test_unusual_shapes_say_what_was_meant(tmp_path: Path, text: str, edit: Edit) -> None:
+    head = 'schema = 1\nalgorithm = "fractional-v3"\n'
+    if "[routes]" in text:
+        whole = head + text.replace("c.model = 'x'", 'c.format = "image"')
+    else:
+        whole = head + '[routes.c]\nformat = "image"\n' + text.replace("[routes.c]\n", "")
+    store = store_of(tmp_path / "r.toml", whole)
+    assert store.snapshot is not None
+    meant = applied(store.snapshot.file, [edit])
+    prepared = store.prepare([edit])
+    assert same_meaning(parse(prepared.after.data), meant)
+    store.write(prepared)
+    assert same_meaning(RolloutStore(store.path).open().file, meant)
+
+
+ORGS = st.dictionaries(
+    st.one_of(st.from_regex(r"[a-z]{1,6}", fullmatch=True), st.text(min_size=1, max_size=8)),
+    st.tuples(st.integers(0, 10_000), st.sampled_from(["", " # by hand", "\t# \u00fc = 3"])),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ORGS, st.booleans(), st.data())
+def test_only_the_meant_line_changes(
+    tmp_path_factory: pytest.TempPathFactory,
+    orgs: dict[str, tuple[int, str]],
+    crlf: bool,
+    data: st.DataObject,
+) -> None:
+    from console.rollout.percent import percent_text
+    from console.store.lines import key_text
+
+    if any(0xD800 <= ord(c) <= 0xDFFF for org in orgs for c in org):
+        return
+    body = "".join(f"{key_text(o)} = {percent_text(p)}{c}\n" for o, (p, c) in orgs.items())
+    text = 'schema = 1\nalgorithm = "fractional-v3"\n\n[routes.c]  # r\nformat = "image"\n'
+    text += f"# orgs\n[routes.c.orgs]\n{body}\n# the end\n"
+    text = text.replace("\n", "\r\n") if crlf else text
+    store = store_of(tmp_path_factory.mktemp("s") / "r.toml", text)
+    org = data.draw(st.sampled_from(sorted(orgs)))
+    points = data.draw(st.integers(0, 10_000))
+    after = store.prepare([SetPercent("c", org, points)]).after
+    pairs = zip(text.encode().split(b"\n"), after.data.split(b"\n"), strict=True)
+    assert sum(one != other for one, other in pairs) == (points != orgs[org][0])
+    assert parse(after.data).routes["c"].orgs[org].points == points
+    there = store.prepare([SetRolledBack(True, "c", org, STAMP)])
+    store.write(there)
+    back = store.prepare([SetRolledBack(False, "c", org)])
+    assert back.after.data == text.encode()
+
+
+def test_a_stamp_cannot_leave_its_comment(file: Path) -> None:
+    store = RolloutStore(file)
+    store.open()
+    hostile = f"{STAMP}\nrolled_back = false\x1b[31m\u202e" + "x" * 500
+    prepared = store.prepare([SetRolledBack(True, "chat", "acme", hostile)])
+    assert len(prepared.diff) == 2
+    assert "\x1b" not in prepared.diff[1]
+    assert len(prepared.diff[1]) < 300
