@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from console.history.history import History
@@ -45,6 +46,13 @@ def sim() -> Iterator[SimServer]:
     """The simulator, over loopback."""
     with SimServer(seed=3) as server:
         yield server
+
+
+@pytest.fixture
+def api(sim: SimServer) -> Iterator[httpx.Client]:
+    """A client of the simulator."""
+    with httpx.Client(base_url=sim.base_url, trust_env=False) as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)

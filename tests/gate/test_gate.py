@@ -68,7 +68,7 @@ def test_it_follows_a_write_a_rename_and_a_restore(path: Path, gate: Gate) -> No
         lambda p: p.write_text(text(101)),
         lambda p: p.write_bytes(b"\xff\xfe"),
         lambda p: (p.unlink(), p.mkdir()),
-        lambda p: (p.unlink(), os.mkfifo(p)),
+        lambda p: os.mkfifo(p.rename(p.with_name("old")).with_name(p.name)),
         lambda p: p.write_bytes(b"#" * (33 * 1024 * 1024)),
     ],
     ids=["torn", "wrong", "not-utf8", "folder", "fifo", "huge"],

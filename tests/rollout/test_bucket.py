@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openfeature.contrib.tools.flagd.core import FlagdCore  # type: ignore[import-untyped]
+from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 
 from console.rollout.bucket import bucket_of, bucket_prefix, cbor_text
