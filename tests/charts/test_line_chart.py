@@ -1,0 +1,56 @@
+"""Charts: always the size that was asked for, whatever the data."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from console.charts.bar import bar
+from console.charts.line_chart import Line, render
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+FLOATS = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.lists(FLOATS, max_size=300), max_size=3),
+    st.integers(0, 90),
+    st.integers(0, 24),
+    st.booleans(),
+)
+def test_the_size_is_kept(
+    series: list[list[float | None]], width: int, height: int, color: bool
+) -> None:
+    lines = [Line(str(i), values, "#2ac3de") for i, values in enumerate(series)]
+    drawn = render(lines, width=width, height=height, color=color)
+    rows = drawn.split("\n") if width and height else []
+    assert len(rows) == (height if width else 0)
+    assert all(len(ANSI.sub("", row)) <= width for row in rows)
+    if not color:
+        assert "38;2" not in drawn
+
+
+def test_two_lines_differ_without_colour() -> None:
+    drawn = ANSI.sub(
+        "",
+        render([Line("a", [1.0] * 40), Line("b", [5.0] * 40)], width=50, height=10, color=False),
+    )
+    assert "•" in drawn
+    assert any("⠀" < c <= "⣿" for c in drawn)
+
+
+def test_a_gap_stays_a_gap() -> None:
+    values = [1.0] * 20 + [None] * 20 + [1.0] * 20
+    drawn = ANSI.sub("", render([Line("a", values)], width=66, height=8, y_max=2.0))
+    row = next(r for r in drawn.split("\n") if any("⠀" < c <= "⣿" for c in r))
+    assert re.search(r"[⠁-⣿]\s{10,}[⠁-⣿]", row)
+
+
+@pytest.mark.parametrize(
+    ("points", "text"),
+    [(0, "░░░░░░░░░░"), (1, "▏░░░░░░░░░"), (2500, "██▌░░░░░░░"), (10_000, "██████████")],
+)
+def test_bars(points: int, text: str) -> None:
+    assert bar(points, 10) == text

@@ -1,0 +1,135 @@
+"""The commands: output, JSON shapes and exit codes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.cli.main import run
+from console.rollout.parse import parse
+
+
+@pytest.fixture
+def cli(file: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = run([*arguments, "-f", str(file)])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    return call
+
+
+def test_show_and_decide(cli: Any, file: Path) -> None:
+    code, out, _ = cli("show", "--json")
+    shown = json.loads(out)
+    assert code == 0
+    assert shown["routes"]["chat"]["orgs"]["globex.eu"] == {"percent": 12.5, "rolled_back": False}
+    code, out, _ = cli("decide", "chat", "--org", "acme", "--json")
+    assert json.loads(out) == {
+        "side": "previous", "percent": 25.0, "bucket": 8750, "rule": "orgs.acme",
+        "revision": shown["revision"], "route": "chat", "model": "gpt-5.4",
+        "format": "openai_chat_completions",
+    }  # fmt: skip
+    assert cli("decide", "chat", "--org", "x", "--flag", "beta-testers")[1].startswith("tokenlab")
+    assert "acme" in cli("show")[1]
+
+
+def test_rollback_history_resume_undo_restore(cli: Any, file: Path) -> None:
+    before = file.read_bytes()
+    assert cli("rollback", "chat", "acme", "--yes", "--reason", "5xx 4.2%")[0] == 0
+    assert b": 5xx 4.2%" in file.read_bytes()
+    code, out, _ = cli("history", "--json")
+    (row,) = json.loads(out)
+    assert (row["action"], row["org"], row["reason"]) == ("rollback", "acme", "5xx 4.2%")
+    code, _, err = cli("resume", "chat", "acme", "--yes")
+    assert code == 1
+    assert "guard holds" in err
+    again = ("--yes", "--override-guard", "--reason", "fixed upstream")
+    assert cli("resume", "chat", "acme", *again)[0] == 0
+    assert file.read_bytes() == before
+    assert cli("undo", "--yes")[0] == 0
+    assert parse(file.read_bytes()).routes["chat"].org_rolled_back("acme")
+    code, out, _ = cli("history")
+    first = out.splitlines()[-1].split()[0]
+    assert cli("restore", first, "--yes")[0] == 1, "it says so already"
+    assert cli("rollback", "--yes", "--json")[0] == 0
+    assert parse(file.read_bytes()).rolled_back
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("set", "chat", "acme", "101"), 2, "0 to 100"),
+        (("set", "chat", "acme", "1.234"), 2, "two decimals"),
+        (("set", "chat", "acme", "many"), 2, "not a percent"),
+        (("set", "nope", "acme", "1"), 2, "no route 'nope'"),
+        (("rollback", "chat", "acme"), 1, "add --yes"),
+        (("undo", "--yes"), 1, "no change"),
+        (("restore", "abc", "--yes"), 2, "no revision"),
+        (("restore", "0123456789", "--yes"), 2, "no revision"),
+        (("decide", "nope", "--org", "x"), 2, "no route"),
+        (("--read-only", "rollback", "--yes"), 1, "read-only"),
+        (("check",), 2, "--offline"),
+    ],
+)
+def test_every_fault_is_one_sentence_and_a_code(
+    cli: Any,
+    file: Path,
+    arguments: tuple[str, ...],
+    code: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = file.read_bytes()
+    with Path("/dev/null").open() as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        found, _, err = cli(*arguments)
+    assert (found, len(err.strip().splitlines())) == (code, 1)
+    assert says in err
+    assert file.read_bytes() == before
+
+
+def test_a_dry_run_changes_nothing(cli: Any, file: Path) -> None:
+    before = file.read_bytes()
+    code, out, _ = cli("set", "chat", "acme", "5", "--dry-run")
+    assert (code, out.splitlines()[1:]) == (0, ["-acme = 25", "+acme = 5"])
+    assert file.read_bytes() == before
+
+
+def test_check_offline(cli: Any, file: Path) -> None:
+    code, out, _ = cli("check", "--offline", "--json")
+    assert (code, json.loads(out)["ok"]) == (0, True)
+    file.write_text(file.read_text().replace("acme = 25", "acme = 101"))
+    code, out, _ = cli("check", "--offline", "--json")
+    bad = [r for r in json.loads(out)["results"] if not r["ok"]]
+    assert (code, set(bad[0])) == (1, {"rule", "ok", "where", "reason", "fix"})
+
+
+def test_hostile_names_do_not_reach_the_terminal(cli: Any, file: Path) -> None:
+    file.write_text(file.read_text().replace("acme = 25", '"a\\u001b[31m\\u202e" = 25', 1))
+    out = cli("show")[1]
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+
+
+def test_the_simulator_prints_its_base_url_first() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "console", "sim"], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("http://127.0.0.1:")
+        child.terminate()
+        child.wait(timeout=10)
+
+
+def test_without_a_terminal_the_console_says_so(file: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "console", "-f", str(file)],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "no terminal" in done.stderr

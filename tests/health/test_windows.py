@@ -1,0 +1,100 @@
+"""Windows and quantiles."""
+
+import random
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console.health.quantiles import RELATIVE_ERROR, bucket_of, quantile, value_of
+from console.health.record import AccessRecord, StatusClass, classify
+from console.health.windows import Windows
+
+NOW = 1_795_000_000.0
+
+
+def record(
+    ago: float, status: int = 200, latency: float = 100.0, org: str = "acme"
+) -> AccessRecord:
+    ts = datetime.fromtimestamp(NOW - ago, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return AccessRecord(ts, "chat", org, "tokenlab", status, latency)
+
+
+@pytest.mark.parametrize(
+    ("status", "cls"),
+    [
+        (200, "ok"), (304, "ok"), (400, "contract"), (404, "contract"), (413, "contract"),
+        (422, "contract"), (401, "auth"), (403, "auth"), (402, "balance"), (429, "rate_limit"),
+        (500, "gateway"), (503, "gateway"), (0, "gateway"),
+    ],
+)  # fmt: skip
+def test_classes(status: int, cls: str) -> None:
+    assert classify(status) is StatusClass(cls)
+
+
+def test_a_summary_counts_the_window_alone() -> None:
+    windows = Windows()
+    for ago, status in ((1, 200), (2, 503), (3, 429), (4, 404), (59, 200), (90, 503)):
+        windows.add(record(ago, status), NOW)
+    found = windows.summary(NOW, 60, "chat", "acme")
+    assert (found.requests, found.percent_5xx, found.percent_4xx, found.percent_429) == (
+        5, 20.0, 20.0, 20.0,
+    )  # fmt: skip
+    assert windows.summary(NOW, 120, "chat").requests == 6
+    assert windows.summary(NOW, 60, "chat", "hooli").requests == 0
+    assert windows.summary(NOW, 60, "chat", "acme", "previous").p95 is None
+    assert windows.last_seen("chat", "acme", "tokenlab") == pytest.approx(NOW - 1, abs=0.01)
+
+
+def test_skewed_and_late_lines_are_counted() -> None:
+    windows = Windows(horizon_s=60)
+    windows.add(record(-100), NOW)
+    windows.add(record(1000), NOW)
+    assert (windows.skewed, windows.late) == (1, 1)
+    assert windows.summary(NOW, 60).requests == 1
+
+
+def test_lines_in_any_order_count_the_same() -> None:
+    rng = random.Random(1)
+    records = [record(rng.uniform(0, 250), rng.choice((200, 500))) for _ in range(300)]
+    one, other = Windows(), Windows()
+    for r in records:
+        one.add(r, NOW)
+    for r in sorted(records, key=lambda r: r.ts):
+        other.add(r, NOW)
+    assert one.summary(NOW, 100) == other.summary(NOW, 100)
+    assert one.series(NOW, 250, 50, "5xx") == other.series(NOW, 250, 50, "5xx")
+
+
+def test_what_is_old_is_forgotten() -> None:
+    windows = Windows(horizon_s=60)
+    for i in range(1000):
+        later = NOW + i
+        ts = datetime.fromtimestamp(later, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        windows.add(AccessRecord(ts, "chat", "acme", "tokenlab", 200, 1.0), later)
+    assert all(len(track.parts) <= 80 for track in windows._tracks.values())
+
+
+def test_a_series_has_gaps_where_nothing_was() -> None:
+    windows = Windows()
+    windows.add(record(10, 500), NOW)
+    series = windows.series(NOW, 100, 10, "5xx")
+    assert [value for value in series if value is not None] == [100.0]
+    assert len(series) == 10
+
+
+@given(st.lists(st.floats(0.1, 1e6), min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 0.99]))
+def test_a_quantile_is_within_its_error(values: list[float], q: float) -> None:
+    counts: dict[int, int] = {}
+    for value in values:
+        counts[bucket_of(value)] = counts.get(bucket_of(value), 0) + 1
+    exact = sorted(values)[int(q * (len(values) - 1))]
+    found = quantile(counts, q)
+    assert found is not None
+    assert abs(found - exact) <= exact * RELATIVE_ERROR * 1.001
+
+
+def test_odd_latencies_have_a_bucket() -> None:
+    for value in (-1.0, 0.0, float("nan"), float("inf"), 1e300):
+        assert value_of(bucket_of(value)) > 0

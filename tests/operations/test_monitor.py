@@ -1,0 +1,95 @@
+"""From log lines to figures, verdicts, holds and the proof of a rollback."""
+
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from console.gate import AccessLine, AccessLog, timestamp
+from console.operations.balance import BalanceWatch
+from console.operations.monitor import Monitor
+from console.rollout.parse import parse
+from console.tokenlab.client import Balance
+
+NOW = time.time()
+
+
+def write(
+    path: Path, ago: float, status: int = 200, side: str = "tokenlab", org: str = "acme"
+) -> None:
+    at = datetime.fromtimestamp(NOW - ago, UTC)
+    log = AccessLog(path.parent / "access.jsonl")
+    log.append(
+        AccessLine(
+            ts=timestamp(at), route="chat", org=org, side=side, model="m", status=status,
+            latency_ms=100.0,
+        )
+    )  # fmt: skip
+    log.close()
+
+
+@pytest.fixture
+def monitor(file: Path) -> Monitor:
+    return Monitor(file, parse(file.read_bytes()))
+
+
+def held(monitor: Monitor, before: int, after: int, balance: str | None = None) -> str:
+    amount = None if balance is None else Decimal(balance)
+    return monitor.held("chat", "acme", before, after, amount, NOW)
+
+
+def test_no_data_holds_and_health_lets_go(file: Path, monitor: Monitor) -> None:
+    assert held(monitor, 2500, 5000) == "no data"
+    assert held(monitor, 0, 100) == ""
+    assert "start with 1%" in held(monitor, 0, 5000)
+    for i in range(140):
+        write(file, 1 + i / 10)
+    monitor.catch_up(NOW)
+    assert held(monitor, 2500, 5000) == ""
+    assert "under $50.00" in held(monitor, 2500, 5000, "49.99")
+    assert monitor.health("chat", "acme", NOW).verdict_text == "ok"
+
+
+def test_a_storm_is_a_rollback_verdict_with_its_reason(file: Path, monitor: Monitor) -> None:
+    for i in range(60):
+        write(file, 1 + i / 10, 503 if i % 2 else 200, org=f"org-{i % 3}")
+    monitor.catch_up(NOW)
+    health = monitor.health("chat", "org-1", NOW)
+    assert health.verdict.kind == "rollback"
+    assert health.over_5xx
+    assert "5xx" in held(monitor, 2500, 5000)
+    assert monitor.rollback_reason("chat", None, NOW).startswith("5xx 50.0%")
+    monitor.reset(["chat"])
+    assert monitor.health("chat", "org-1", NOW).verdict.kind == "hold"
+
+
+def test_the_proof_of_a_rollback(file: Path, monitor: Monitor) -> None:
+    def proof(since_ago: float) -> tuple[bool, str]:
+        monitor.catch_up(NOW)
+        found = monitor.proof("chat", "acme", NOW - since_ago, NOW)
+        return found.drained, found.text
+
+    assert proof(20) == (False, "no request seen yet")
+    write(file, 16)
+    assert proof(20) == (
+        False,
+        "last TokenLab request 16 s ago · no request to previous either yet",
+    )
+    write(file, 1, side="previous")
+    assert proof(20) == (True, "drained in 4 s · last TokenLab request 16 s ago")
+    write(file, 2)
+    assert proof(20)[0] is False
+    assert "draining" in proof(20)[1]
+
+
+def test_the_balance_burns_exactly() -> None:
+    watch = BalanceWatch()
+    assert watch.runway_s() is None
+    for i in range(4):
+        used = Decimal(i)
+        watch.add(100.0 + 10 * i, Balance("o", Decimal(60) - used, Decimal(60), used))
+    assert watch.burn_per_s() == Decimal("0.1")
+    assert watch.runway_s() == 570.0
+    assert [v for v in watch.series(131.0, 60, 6) if v is not None][-1] == 57.0

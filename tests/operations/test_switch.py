@@ -1,0 +1,135 @@
+"""Changing the switch: the same rules for screen and commands."""
+
+from pathlib import Path
+
+import pytest
+
+from console.history.history import History
+from console.history.who import Who
+from console.operations.errors import Held, NothingToDo, NotRecorded, ReadOnly
+from console.operations.switch import ALL_ORGS, Switch
+from console.rollout.errors import RolloutError, UnknownRoute
+from console.rollout.parse import parse
+from console.store.errors import Conflict
+
+
+def org(switch: Switch, name: str = "acme") -> tuple[int, bool]:
+    route = parse(switch.path.read_bytes()).routes["chat"]
+    return route.org_points(name), route.org_rolled_back(name)
+
+
+def test_a_rollback_and_its_undo_are_exact(switch: Switch) -> None:
+    before = switch.path.read_bytes()
+    plan = switch.plan_rollback("chat", "acme", "5xx 4.2%")
+    assert plan.effect == "chat / acme 25% to 0% in rollout.toml: rolled back until resumed"
+    assert plan.direction == "down"
+    switch.apply(plan, reason="5xx 4.2%")
+    assert org(switch) == (2500, True)
+    assert b"jo@gw-01: 5xx 4.2%\n" in switch.path.read_bytes()
+    switch.apply(switch.plan_undo(), reason="drill")
+    assert switch.path.read_bytes() == before
+    assert [row.action for row in switch.recent(9)[0]] == ["undo", "rollback"]
+    with pytest.raises(NothingToDo):
+        switch.plan_undo()
+
+
+def test_undo_after_somebody_elses_edit_keeps_it(switch: Switch) -> None:
+    switch.apply(switch.plan_set("chat", "acme", 500))
+    switch.path.write_bytes(switch.path.read_bytes() + b"# theirs\n")
+    found = switch.refresh()
+    assert found is not None
+    assert found[1], "somebody else's edit was not told apart"
+    switch.apply(switch.plan_undo(), reason="x")
+    assert org(switch) == (2500, False)
+    assert switch.path.read_bytes().endswith(b"# theirs\n")
+    assert [row.action for row in switch.recent(9)[0]] == ["undo", "external", "set"]
+
+
+def test_a_rollback_goes_on_top_of_somebody_elses_edit(switch: Switch) -> None:
+    plan = switch.plan_rollback("chat", "acme")
+    switch.path.write_bytes(switch.path.read_bytes().replace(b"12.5", b"99"))
+    switch.apply(plan)
+    assert org(switch) == (2500, True)
+    assert org(switch, "globex.eu") == (9900, False)
+
+
+def test_a_raise_never_does(switch: Switch) -> None:
+    plan = switch.plan_set("chat", "acme", 5000)
+    switch.path.write_bytes(switch.path.read_bytes().replace(b"12.5", b"99"))
+    with pytest.raises(Conflict, match="somebody else"):
+        switch.apply(plan)
+    assert org(switch) == (2500, False)
+    assert switch.recent(9)[0] == []
+
+
+def test_a_held_raise_needs_a_reason_and_a_lowering_none(switch: Switch) -> None:
+    plan = switch.plan_set("chat", "acme", 5000)
+    for more in ({}, {"override": True}, {"override": True, "reason": "  "}, {"reason": "x"}):
+        with pytest.raises(Held, match="no data"):
+            switch.apply(plan, held="no data", **more)  # type: ignore[arg-type]
+    switch.apply(plan, held="no data", override=True, reason="known cause")
+    assert switch.recent(1)[0][0].verdict == "no data"
+    switch.apply(switch.plan_set("chat", "acme", 100), held="no data")
+    assert org(switch) == (100, False)
+
+
+def test_directions_and_width(switch: Switch) -> None:
+    assert not switch.plan_set("chat", "acme", 5000).wide
+    assert switch.plan_set("chat", "acme", 10_000).wide
+    assert switch.plan_set("chat", ALL_ORGS, 100).wide
+    switch.apply(switch.plan_rollback())
+    resume = switch.plan_resume()
+    assert (resume.direction, resume.wide) == ("up", True)
+    assert switch.plan_resume("chat", "initech").direction == "none"
+    assert "stays rolled back" in switch.plan_set("chat", "acme", 10_000).effect
+
+
+def test_read_only_is_enforced_here_too(file: Path, tmp_path: Path) -> None:
+    switch = Switch(file, History(tmp_path / "h"), Who("jo", "x"), read_only=True)
+    switch.open()
+    with pytest.raises(ReadOnly):
+        switch.apply(switch.plan_rollback())
+    assert not (tmp_path / "h").exists()
+
+
+def test_a_history_that_cannot_be_written_stops_a_raise_and_no_rollback(
+    file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "no").write_text("")
+    switch = Switch(file, History(tmp_path / "no" / "h"), Who("jo", "x"))
+    switch.open()
+    with pytest.raises(NotRecorded):
+        switch.apply(switch.plan_set("chat", "acme", 5000))
+    done = switch.apply(switch.plan_rollback("chat"))
+    assert "not in the history" in done.warnings[0]
+    assert parse(file.read_bytes()).routes["chat"].rolled_back
+
+
+def test_restore_puts_the_bytes_back(switch: Switch) -> None:
+    before = switch.path.read_bytes()
+    switch.apply(switch.plan_set("chat", "acme", 100))
+    revision = switch.recent(1)[0][0].previous_revision
+    plan = switch.plan_restore(revision[:9])
+    assert plan.direction == "up"
+    switch.apply(plan)
+    assert switch.path.read_bytes() == before
+
+
+def test_nothing_to_do_and_unknown_names(switch: Switch) -> None:
+    with pytest.raises(NothingToDo):
+        switch.apply(switch.plan_set("chat", "acme", 2500))
+    with pytest.raises(UnknownRoute, match="chat, claude"):
+        switch.plan_set("nope", "acme", 1)
+    with pytest.raises(RolloutError):
+        switch.plan_set("chat", "", 1)
+
+
+def test_a_broken_file_is_told_and_nothing_is_lost(switch: Switch) -> None:
+    broken = b"[routes.chat\n"
+    switch.path.write_bytes(broken)
+    for _ in range(2):
+        with pytest.raises(RolloutError, match="line 1"):
+            switch.refresh()
+    with pytest.raises(RolloutError):
+        switch.apply(switch.plan_rollback("chat"))
+    assert switch.path.read_bytes() == broken

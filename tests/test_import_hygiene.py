@@ -1,0 +1,48 @@
+"""What a headless part loads, in a fresh interpreter: late imports are not in the static graph."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("textual", "rich", "plotext", "tomlkit", "starlette", "uvicorn", "keyring", "httpx")
+
+
+def loaded(statement: str) -> set[str]:
+    script = f"{statement}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+@pytest.mark.parametrize(
+    ("statement", "allowed"),
+    [
+        ("import console.gate", set()),
+        ("import console.rollout.parse, console.rollout.decision", set()),
+        ("import console.store.store", set()),
+        ("import console.history.history", set()),
+        ("import console.health.windows, console.health.follow", set()),
+        ("import console.guard.verdict", set()),
+        ("import console.charts.line_chart", set()),
+        # httpx loads rich for its own command line where click happens to be installed.
+        ("import console.tokenlab.client", {"httpx", "rich"}),
+        ("import console.operations.switch, console.operations.monitor", set()),
+        ("from console.cli.main import run; import console.cli.changing", set()),
+    ],
+)
+def test_headless_parts_load_nothing_heavy(statement: str, allowed: set[str]) -> None:
+    assert not (loaded(statement) & set(HEAVY)) - allowed
+
+
+def test_the_gate_loads_only_what_it_decides_and_logs_with() -> None:
+    console = {
+        name for name in loaded("import console.gate") if name in (*HEAVY, "msgspec", "mmh3")
+    }
+    assert console == {"msgspec", "mmh3"}
+
+
+def test_the_domain_loads_only_the_hash() -> None:
+    assert "msgspec" not in loaded("import console.rollout.parse, console.rollout.decision")
