@@ -11,6 +11,7 @@ from textual import work
 from textual.app import App
 from textual.binding import BindingType
 from textual.command import Provider
+from textual.screen import Screen
 
 from console.operations.balance import BalanceSources
 from console.operations.errors import OperationError
@@ -77,10 +78,13 @@ class ConsoleApp(App[None]):
         )
         self.home = HomeScreen(switch, monitor, sources or BalanceSources(), self._facts)
 
+    def get_default_screen(self) -> Screen[None]:
+        """Start on the home screen."""
+        return self.home
+
     def on_mount(self) -> None:
-        """Take the operator's keys over and open the home screen."""
+        """Take the operator's keys over."""
         self.set_keymap(self._settings.keymap)
-        self.push_screen(self.home)
 
     def action_help(self) -> None:
         """Show every key."""

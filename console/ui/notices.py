@@ -18,6 +18,15 @@ class _Rollback:
     drained_at: float | None = None
 
 
+_GRAVE = ("file", "history")
+_LIGHT = ("balance", "log", "warning")
+
+
+def _weight(trouble: tuple[str, str]) -> int:
+    source = trouble[0]
+    return 0 if source in _GRAVE else 2 + _LIGHT[::-1].index(source) if source in _LIGHT else 1
+
+
 class Notices:
     """Holds what is to be said. Trouble stays while it lasts; the rest goes after a while."""
 
@@ -81,9 +90,9 @@ class Notices:
             what = " / ".join(part for part in (made.route, made.org) if part) or "everything"
             style = "$success" if proof.drained else "$warning"
             found.append(((" ↩ ", "$warning bold"), (f"{what} rolled back: {proof.text}", style)))
-        for source, sentence in self._troubles.items():
+        for source, sentence in sorted(self._troubles.items(), key=_weight):
             if source not in self._hidden:
-                style = "$error" if source in ("file", "history") else "$warning"
+                style = "$error" if source in _GRAVE else "$warning"
                 found.append(((" ! ", "$error bold"), (sentence, style)))
         if self._told is not None:
             at, sentence, style = self._told

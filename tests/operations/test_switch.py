@@ -66,7 +66,7 @@ def test_a_held_raise_needs_a_reason_and_a_lowering_none(switch: Switch) -> None
     plan = switch.plan_set("chat", "acme", 5000)
     for more in ({}, {"override": True}, {"override": True, "reason": "  "}, {"reason": "x"}):
         with pytest.raises(Held, match="no data"):
-            switch.apply(plan, held="no data", **more)  # type: ignore[arg-type]
+            switch.apply(plan, held="no data", **more)
     switch.apply(plan, held="no data", override=True, reason="known cause")
     assert switch.recent(1)[0][0].verdict == "no data"
     switch.apply(switch.plan_set("chat", "acme", 100), held="no data")

@@ -156,8 +156,9 @@ def test_a_key_through_its_life(contract: dict[str, Any], api: httpx.Client) -> 
         assert api.post("/v1/chat/completions", json=CHAT, headers=own).status_code == then
     for bad in ({"status": "active"}, {}, {"limitCurrency": "CNY"}):
         validate(contract, api.patch(f"{keys}/{number}", json=bad, headers=TOKEN), one)
-    for bad in ({}, {"name": ""}, {"name": "x", "limitAmount": -1}):
-        answer = api.post(keys, json=bad, headers=TOKEN)
+    wrong: list[dict[str, object]] = [{}, {"name": ""}, {"name": "x", "limitAmount": -1}]
+    for body in wrong:
+        answer = api.post(keys, json=body, headers=TOKEN)
         assert answer.status_code == 400
         validate(contract, answer, keys)
 

@@ -1,0 +1,302 @@
+"""The home screen, driven by keys, on a real file and a real log."""
+
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from console.gate import AccessLine, AccessLog, timestamp
+from console.history.history import History
+from console.history.who import Who
+from console.operations.monitor import Monitor
+from console.operations.switch import Switch
+from console.rollout.parse import parse
+from console.ui.app import ConsoleApp
+from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from console.ui.settings import Settings, load_settings
+from console.ui.widgets.line import TextLine
+from console.ui.widgets.rollout_table import RolloutTable
+
+Running = Pilot[None]
+
+
+def app_of(file: Path, *, read_only: bool = False, settings: Settings | None = None) -> ConsoleApp:
+    who = Who("jo", "gw-01")
+    switch = Switch(file, History(file.parent / "h.sqlite3"), who, read_only=read_only)
+    monitor = Monitor(file, switch.open().file)
+    return ConsoleApp(switch, monitor, settings or Settings(), user=who.user, host=who.host)
+
+
+@asynccontextmanager
+async def running(app: ConsoleApp, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Running]:
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        yield pilot
+
+
+async def until(pilot: Running, true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end, "did not happen"
+        await pilot.pause(0.05)
+
+
+async def confirm(pilot: Running, key: str = "y") -> None:
+    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await pilot.pause(GRACE_S + 0.05)
+    await pilot.press(key)
+    await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
+
+
+def share(file: Path, org: str = "acme") -> tuple[int, bool]:
+    route = parse(file.read_bytes()).routes["chat"]
+    return route.org_points(org), route.org_rolled_back(org)
+
+
+def notices(pilot: Running) -> str:
+    return " ".join(pilot.app.screen.query_one(f"#notice-{i}", TextLine).text for i in (1, 2))
+
+
+def screen_text(pilot: Running) -> str:
+    table = pilot.app.query_one(RolloutTable)
+    return "\n".join(table.render_line(y).text for y in range(table.size.height))
+
+
+def log_lines(file: Path, count: int, status: int = 200, side: str = "tokenlab") -> None:
+    log = AccessLog(file.parent / "access.jsonl")
+    for _ in range(count):
+        log.append(
+            AccessLine(
+                ts=timestamp(), route="chat", org="acme", side=side, model="m", status=status,
+                latency_ms=120.0,
+            )
+        )  # fmt: skip
+    log.close()
+
+
+async def test_one_key_and_one_confirm_roll_an_org_back(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("r")
+        await confirm(pilot)
+        await until(pilot, lambda: share(file) == (2500, True))
+        await until(pilot, lambda: "rolled back: " in notices(pilot))
+        log_lines(file, 3, side="previous")
+        await until(pilot, lambda: "drained" in notices(pilot) or "yet" in notices(pilot))
+        await pilot.press("u")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press(*"drill", "enter")
+        await until(pilot, lambda: share(file) == (2500, False))
+
+
+@pytest.mark.parametrize(("key", "where"), [("R", "route"), ("exclamation_mark", "file")])
+async def test_route_and_everything(file: Path, key: str, where: str) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press(key)
+        await confirm(pilot)
+        await until(
+            pilot,
+            lambda: (
+                parse(file.read_bytes()).rolled_back
+                if where == "file"
+                else parse(file.read_bytes()).routes["chat"].rolled_back
+            ),
+        )
+
+
+@pytest.mark.parametrize("keys", [("enter",), ("n",), ("escape",), ("r",), ("tab", "enter")])
+async def test_nothing_else_confirms(file: Path, keys: tuple[str, ...]) -> None:
+    before = file.read_bytes()
+    async with running(app_of(file)) as pilot:
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press(*keys)
+        await pilot.pause(0.2)
+        assert file.read_bytes() == before
+
+
+async def test_a_key_typed_ahead_does_not_confirm(file: Path) -> None:
+    before = file.read_bytes()
+    async with running(app_of(file)) as pilot:
+        await pilot.press("r")
+        while not isinstance(pilot.app.screen, ConfirmDialog):
+            await pilot.pause()
+        pilot.app.screen._opened = time.monotonic() + 60  # the grace, held open
+        await pilot.press("y")
+        await pilot.pause(0.1)
+        assert isinstance(pilot.app.screen, ConfirmDialog)
+        assert file.read_bytes() == before
+
+
+async def test_a_held_raise_asks_for_a_typed_reason(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("plus")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press("enter")
+        assert isinstance(pilot.app.screen, ConfirmDialog), "an empty reason is none"
+        await pilot.press(*"planned", "enter")
+        await until(pilot, lambda: share(file) == (5000, False))
+        row = pilot.app.screen._switch.recent(1)[0][0]  # type: ignore[attr-defined]
+        assert (row.reason, row.after) == ("planned", "50")
+
+
+async def test_health_lets_a_raise_go_with_a_key(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        log_lines(file, 140)
+        await until(pilot, lambda: " ok" in screen_text(pilot))
+        await pilot.press("plus")
+        await confirm(pilot)
+        await until(pilot, lambda: share(file) == (5000, False))
+
+
+async def test_a_wide_raise_asks_for_the_name(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        log_lines(file, 140)
+        await until(pilot, lambda: " ok" in screen_text(pilot))
+        await pilot.press("e")
+        await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
+        await pilot.press(*"100", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press(*"chatt", "enter")
+        assert isinstance(pilot.app.screen, ConfirmDialog)
+        await pilot.press("backspace", "enter")
+        await until(pilot, lambda: share(file) == (10_000, False))
+
+
+async def test_a_wrong_percent_is_said_in_the_dialog(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("e")
+        await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
+        await pilot.press(*"12.345", "enter")
+        await pilot.pause()
+        said = str(pilot.app.screen.query_one(".error").render())
+        assert "two decimals" in said
+
+
+async def test_somebody_elses_edit_appears_and_stays(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        text = file.read_text().replace('"globex.eu" = 12.5', '"globex.eu" = 77')
+        file.write_text(text)
+        await until(pilot, lambda: " 77 " in screen_text(pilot))
+        await until(pilot, lambda: "changed by somebody else" in notices(pilot))
+        assert file.read_text() == text
+
+
+async def test_a_broken_file_is_said_and_the_console_stays(file: Path) -> None:
+    good = file.read_bytes()
+    async with running(app_of(file)) as pilot:
+        file.write_bytes(b"[routes.chat\n")
+        await until(pilot, lambda: "line 1" in notices(pilot))
+        assert "acme" in screen_text(pilot)
+        file.write_bytes(good)
+        await until(pilot, lambda: "line 1" not in notices(pilot))
+        file.unlink()
+        await until(pilot, lambda: "does not exist" in notices(pilot))
+        file.write_bytes(good)
+        await until(pilot, lambda: "does not exist" not in notices(pilot))
+
+
+async def test_read_only_changes_nothing(file: Path) -> None:
+    before = file.read_bytes()
+    async with running(app_of(file, read_only=True)) as pilot:
+        for key in ("r", "R", "exclamation_mark", "plus", "minus", "e", "u", "o"):
+            await pilot.press(key)
+            await pilot.pause()
+            assert not isinstance(pilot.app.screen, ConfirmDialog)
+        assert "read-only" in notices(pilot)
+    assert file.read_bytes() == before
+    assert not (file.parent / "h.sqlite3").exists()
+
+
+async def test_the_filter_and_its_inverse(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("slash", *"glob", "enter")
+        await pilot.pause()
+        assert "acme" not in screen_text(pilot)
+        assert "globex.eu" in screen_text(pilot)
+        await pilot.press("escape", "slash", *"!glob", "enter")
+        await pilot.pause()
+        assert "acme" in screen_text(pilot)
+        assert "globex.eu" not in screen_text(pilot)
+
+
+@pytest.mark.parametrize("size", [(20, 5), (40, 10), (80, 24), (120, 40), (200, 60)])
+async def test_every_size_stands(file: Path, size: tuple[int, int]) -> None:
+    async with running(app_of(file), size) as pilot:
+        log_lines(file, 5)
+        await pilot.press("j", "G", "g", "c", "question_mark")
+        await pilot.pause(0.1)
+        await pilot.press("escape")
+        await pilot.resize_terminal(20, 5)
+        await pilot.pause()
+        await pilot.resize_terminal(*size)
+        await pilot.pause()
+        assert "acme" in screen_text(pilot) or size[1] <= 5
+
+
+async def test_hostile_names_are_shown_as_text(file: Path) -> None:
+    text = file.read_text().replace("acme = 25", '"[b]x[/b]\\u001b[31m\\u202e" = 25', 1)
+    file.write_text(text)
+    async with running(app_of(file)) as pilot:
+        shown = screen_text(pilot)
+        assert "[b]x[/b]" in shown
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        assert "\x1b" not in pilot.app.export_screenshot()
+
+
+async def test_random_keys_never_change_the_file_without_a_confirm(file: Path) -> None:
+    before = file.read_bytes()
+    keys = ["r", "R", "exclamation_mark", "plus", "minus", "e", "u", "o", "j", "k", "G", "g",
+            "slash", "a", "1", "enter", "escape", "tab", "c", "n", "question_mark", "colon"]  # fmt: skip
+    rng = random.Random(12)
+    async with running(app_of(file)) as pilot:
+        for _ in range(250):
+            key = rng.choice(keys)
+            if (
+                pilot.app.screen.id == "--command-palette"
+                or type(pilot.app.screen).__name__ == "CommandPalette"
+            ):
+                key = "escape"
+            await pilot.press(key)
+        assert pilot.app.is_running
+    assert file.read_bytes() == before
+
+
+async def test_a_keymap_is_obeyed_and_its_faults_are_said(file: Path) -> None:
+    folder = file.parent.parent / "config" / "rollout-console"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(
+        'theme = "none"\n[keymap]\nrollback = "b"\nlower = "ctrl+s"\nnope = "x"\nundo = "q"\n'
+    )
+    settings = load_settings()
+    assert settings.keymap == {"rollback": "b"}
+    assert len(settings.troubles) == 3
+    async with running(app_of(file, settings=settings)) as pilot:
+        await pilot.press("r")
+        await pilot.pause(0.1)
+        assert not isinstance(pilot.app.screen, ConfirmDialog)
+        await pilot.press("b")
+        await confirm(pilot, "n")
+
+
+async def test_a_large_file_draws_what_is_seen_alone(file: Path) -> None:
+    orgs = "".join(f"org-{i} = 5\n" for i in range(10_000))
+    route = '\n[routes.big]\nformat = "image"\n[routes.big.orgs]\n'
+    file.write_text(file.read_text() + route + orgs)
+    async with running(app_of(file)) as pilot:
+        table = pilot.app.query_one(RolloutTable)
+        await pilot.press("G")
+        await pilot.pause()
+        assert "org-9999" in screen_text(pilot)
+        assert len(table._drawn) < 200
