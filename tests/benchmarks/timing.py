@@ -1,0 +1,23 @@
+"""Timing two things in turn, so that a noisy machine hits both alike."""
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Return how long one call takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def in_turn(*runs: Callable[[], object], times: int = 15) -> list[float]:
+    """Return the median time of each, measured alternately, after one call to warm up."""
+    for run in runs:
+        run()
+    taken: list[list[float]] = [[] for _ in runs]
+    for _ in range(times):
+        for samples, run in zip(taken, runs, strict=True):
+            samples.append(seconds(run))
+    return [median(samples) for samples in taken]
