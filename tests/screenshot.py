@@ -31,7 +31,7 @@ async def _draw(demo: Demo, target: Path, size: tuple[int, int]) -> None:
         await asyncio.sleep(0.6)
         await pilot.press("y")
         await asyncio.sleep(9)
-        svg = app.export_screenshot(title="rollout-console demo", simplify=True)
+        svg = app.export_screenshot(title="rollout-console demo")
     target.write_text(svg.replace(demo.base_url, "http://127.0.0.1:8000"), encoding="utf-8")
 
 

@@ -96,7 +96,7 @@ def _plot(
     plt.ylim(y_min, y_max)
     middle = (y_min + y_max) / 2
     ticks = [y_min, middle, y_max] if height >= 6 else [y_min, y_max]
-    plt.yticks(ticks, [_tick(v) for v in ticks])
+    plt.yticks(ticks, [_tick(v, y_max - y_min) for v in ticks])
     plt.xticks([0, max(count - 1, 1)], list(x_labels))
     # The first line is drawn last: it is the one that matters, and lies on top.
     for index in range(len(prepared) - 1, -1, -1):
@@ -135,7 +135,9 @@ def _color(color: str) -> str | tuple[int, int, int]:
     return color.removeprefix("ansi_").removeprefix("bright_")
 
 
-def _tick(value: float) -> str:
+def _tick(value: float, span: float) -> str:
+    if value >= 100 and span < 20:
+        return f"{value:.2f}"
     if value >= 10_000:
         return f"{value / 1000:.0f}k"
     if value >= 100 or value == int(value):

@@ -129,7 +129,7 @@ class RouteGuard:
     def _reason(self, gate: str) -> str:
         words = {"gateway": "5xx", "contract": "4xx", "rate_limit": "429", "latency": "slow"}
         share = 100 * self._errors[gate] / max(self._requests, 1)
-        return f"{words[gate]} {share:.1f}% of {self._requests}"
+        return f"{words[gate]} {share:.1f}%, {self._errors[gate]} of {self._requests}"
 
 
 def hold_tier(

@@ -9,6 +9,9 @@ from mmh3 import hash as murmur3
 ALGORITHM = "fractional-v3"
 
 
+_SHORT_HEADS = tuple(bytes((0x60 | size,)) for size in range(24))
+
+
 def cbor_text(text: str) -> bytes:
     """Return ``text`` as canonical CBOR major type 3, with the shortest head.
 
@@ -39,4 +42,6 @@ def bucket_of(route: str, key: str) -> int:
 
 def bucket_after(prefix: bytes, key: str) -> int:
     """As ``bucket_of``, for a prefix made once by ``bucket_prefix``."""
+    if len(key) < 24 and key.isascii():
+        return murmur3(prefix + _SHORT_HEADS[len(key)] + key.encode(), 0, False) * 10_000 >> 32
     return murmur3(prefix + cbor_text(key), 0, False) * 10_000 >> 32

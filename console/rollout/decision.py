@@ -1,14 +1,13 @@
 """The decision: which side one request goes to."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from console.rollout.bucket import bucket_after
 from console.rollout.model import RolloutFile, Route, Side
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Where a request goes, and why.
 
     ``points`` is the share in basis points; ``bucket`` is 0 to 9999, or -1 where no route was
@@ -50,13 +49,20 @@ def decide(
     if found is None:
         return Decision("previous", 0, -1, "unknown_route", file.revision, route, "", "")
     bucket = bucket_after(found.hash_prefix, key or org)
-    points, rule = share(found, org, key_alias, flags)
+    # The usual request has neither alias nor flags: it is decided without a further call.
+    line = found.orgs.get(org)
+    if key_alias is not None or flags:
+        points, rule = share(found, org, key_alias, flags)
+    elif line is not None and line.points is not None:
+        points, rule = line.points, "orgs." + org
+    else:
+        points, rule = found.default_points, "default_percent"
     if file.rolled_back:
         side: Side = "previous"
         rule = "rolled_back.file"
     elif found.rolled_back:
         side, rule = "previous", "rolled_back.route"
-    elif found.org_rolled_back(org):
+    elif line is not None and line.rolled_back:
         side, rule = "previous", "rolled_back.org"
     else:
         side = "tokenlab" if bucket < points else "previous"

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
+
 from console.charts.bar import bar
 from console.operations.monitor import Health
 from console.operations.switch import ALL_ORGS
@@ -73,7 +75,10 @@ class RowCells:
             text, name = health.verdict_text, style.get(health.verdict.kind, "")
             if (row.points == 0 or row.latched_by) and not health.requests:
                 text, name = "previous only", "table--dim"
-        cells.append((fit("  " + visible(text), self.verdict + 2), name))
+        text = visible(text)
+        if cell_len(text) > self.verdict and ", " in text:
+            text = text.partition(", ")[0]  # the figure says it; how many it is of can wait
+        cells.append((fit("  " + text, self.verdict + 2), name))
         return cells
 
     def _numbers(self, row: Row, health: Health) -> list[tuple[str, str]]:
