@@ -100,6 +100,7 @@ class HomeScreen(Screen[None]):
         self._follow_log()
         self._follow_balance()
         self.set_interval(1.0, self._tick)
+        self.call_after_refresh(self._tick)
         self._show_changes()
 
     def on_resize(self) -> None:

@@ -13,7 +13,7 @@ DEFAULT_THEME = "night-ops"
 
 _COLOURS = (
     "primary", "secondary", "accent", "foreground", "background", "surface", "panel",
-    "success", "warning", "error",
+    "boost", "success", "warning", "error",
 )  # fmt: skip
 _FIELDS = {"name", "dark", "ansi", "variables", *_COLOURS}
 

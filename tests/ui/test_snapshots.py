@@ -26,6 +26,10 @@ async def _ask(pilot: Pilot[None]) -> None:
 
 async def _settle(pilot: Pilot[None]) -> None:
     await pilot.pause(0.3)
+    # A picture of a crash would be compared with itself for ever.
+    assert pilot.app.is_running
+    assert pilot.app.screen.query("RolloutTable")
+    assert pilot.app._exception is None
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (20, 5)])

@@ -232,7 +232,7 @@ class RolloutTable(ScrollView, can_focus=True):
         height = max(self.size.height - 1, 1)
         top = self.scroll_offset.y
         # A route's own line stays in sight above its first org.
-        wanted_top = max(0, self._cursor - 1)
+        wanted_top = max(0, self._cursor - (1 if height > 2 else 0))
         if wanted_top < top:
             self.scroll_to(y=wanted_top, animate=False)
         elif self._cursor >= top + height:
