@@ -1,4 +1,4 @@
-"""Pictures of the screens that matter, compared with those in the tree; --snapshot-update renews."""
+"""Pictures of the screens that matter; --snapshot-update renews those in the tree."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,9 @@ import pytest
 from textual.pilot import Pilot
 
 from console.ui.dialogs.confirm import ConfirmDialog
+from console.ui.help import HelpScreen
 from console.ui.settings import Settings
-from tests.ui.test_home import app_of, until
+from tests.ui.test_home import app_of, notices, until
 
 
 @pytest.fixture
@@ -19,17 +20,24 @@ def quiet(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(file.name)
 
 
+async def _settle(pilot: Pilot[None]) -> None:
+    await until(pilot, lambda: "management token" in notices(pilot))
+    await pilot.pause(0.2)
+    # A picture of a crash would be compared with itself for ever.
+    assert pilot.app.is_running
+    assert pilot.app._exception is None
+
+
 async def _ask(pilot: Pilot[None]) -> None:
+    await _settle(pilot)
     await pilot.press("r")
     await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
 
 
-async def _settle(pilot: Pilot[None]) -> None:
-    await pilot.pause(0.3)
-    # A picture of a crash would be compared with itself for ever.
-    assert pilot.app.is_running
-    assert pilot.app.screen.query("RolloutTable")
-    assert pilot.app._exception is None
+async def _help(pilot: Pilot[None]) -> None:
+    await _settle(pilot)
+    await pilot.press("question_mark")
+    await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (20, 5)])
@@ -53,4 +61,4 @@ def test_the_confirm(quiet: Path, snap_compare: Any) -> None:
 
 
 def test_help(quiet: Path, snap_compare: Any) -> None:
-    assert snap_compare(app_of(quiet), terminal_size=(80, 40), press=["question_mark"])
+    assert snap_compare(app_of(quiet), terminal_size=(80, 40), run_before=_help)
