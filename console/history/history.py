@@ -71,14 +71,12 @@ class Change:
             "at": self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "user": self.user,
             "host": self.host,
-            "ssh_origin": self.ssh_origin,
             "action": self.action,
             "route": self.route,
             "org": self.org,
             "before": self.before,
             "after": self.after,
             "reason": self.reason,
-            "verdict": self.verdict,
         }
 
 

@@ -3,11 +3,15 @@
 from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from console.rollout.model import RolloutFile
-from console.tokenlab.client import Balance, ManagementClient
 from console.tokenlab.errors import ApiError
+from console.tokenlab.types import Balance
 from console.vault.environment import from_environment
+
+if TYPE_CHECKING:
+    from console.tokenlab.client import ManagementClient
 
 _MOST_SAMPLES = 2_000
 _LEAST_SPAN_S = 20.0
@@ -16,7 +20,7 @@ _LEAST_SPAN_S = 20.0
 class BalanceSource:
     """Asks one base URL for the balance, with one client kept open."""
 
-    def __init__(self, client: ManagementClient, base_url: str) -> None:
+    def __init__(self, client: "ManagementClient", base_url: str) -> None:
         self._client = client
         self.base_url = base_url
 
@@ -40,6 +44,9 @@ class BalanceSources:
             credential = from_environment("management_token", self._environ)
             if credential.secret is None:
                 return credential.problem
+            # httpx takes longer to load than the first screen may take to show.
+            from console.tokenlab.client import ManagementClient
+
             try:
                 client = ManagementClient(file.base_url, credential.secret)
             except ApiError as error:

@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
 from typing import Self
@@ -13,21 +12,12 @@ import msgspec
 
 from console.gate.secret import Secret
 from console.tokenlab.errors import Garbage, Refused, Unreachable, Unsafe
+from console.tokenlab.types import Balance
 
 MAX_ANSWER = 2 * 1024 * 1024
 """A management answer of more bytes than this is refused as garbage."""
 
 _MOST_MESSAGE = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """The organisation's balance in US dollars, exact."""
-
-    organization_id: str
-    balance: Decimal
-    total_recharge: Decimal
-    total_used: Decimal
 
 
 class _BalanceAnswer(msgspec.Struct):

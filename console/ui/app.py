@@ -2,15 +2,13 @@
 
 import sys
 from collections.abc import Iterable
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from rich.segment import Segments
 from rich.text import Text
-from rich.traceback import Traceback
 from textual import work
 from textual.app import App
 from textual.binding import BindingType
-from textual.command import Provider
 from textual.screen import Screen
 
 from console.operations.balance import BalanceSources
@@ -20,10 +18,12 @@ from console.operations.switch import Switch
 from console.ui.help import HelpScreen
 from console.ui.home import HomeScreen
 from console.ui.keys import APP_KEYS
-from console.ui.palette import ConsoleCommands
 from console.ui.settings import Settings
 from console.ui.status import StatusFacts
 from console.ui.theming import DEFAULT_THEME, load_themes
+
+if TYPE_CHECKING:
+    from textual.command import Provider
 
 
 class Incidents(Protocol):
@@ -36,11 +36,18 @@ class Incidents(Protocol):
         """Start one, or clear all; raises OperationError."""
 
 
+def _commands() -> "type[Provider]":
+    """Load the palette's commands when it is first opened."""
+    from console.ui.palette import ConsoleCommands
+
+    return ConsoleCommands
+
+
 class ConsoleApp(App[None]):
     """The console on one rollout file."""
 
     TITLE = "rollout-console"
-    COMMANDS: ClassVar[set[type[Provider]]] = {ConsoleCommands}  # type: ignore[assignment]
+    COMMANDS = {_commands}  # noqa: RUF012  Textual's own form
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in APP_KEYS]
     ENABLE_COMMAND_PALETTE = True
 
@@ -117,6 +124,8 @@ class ConsoleApp(App[None]):
 
         Textual's own version prints them; a test checks that this one is still what is called.
         """
+        from rich.traceback import Traceback
+
         self.bell()
         kind = sys.exc_info()[0]
         traceback = Traceback(show_locals=False, width=100)

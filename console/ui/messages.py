@@ -7,7 +7,7 @@ from textual.message import Message
 
 from console.health.record import AccessRecord
 from console.store.store import Snapshot
-from console.tokenlab.client import Balance
+from console.tokenlab.types import Balance
 
 
 @dataclass

@@ -11,7 +11,7 @@ from console.gate import AccessLine, AccessLog, timestamp
 from console.operations.balance import BalanceWatch
 from console.operations.monitor import Monitor
 from console.rollout.parse import parse
-from console.tokenlab.client import Balance
+from console.tokenlab.types import Balance
 
 NOW = time.time()
 
