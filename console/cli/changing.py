@@ -18,9 +18,11 @@ from console.rollout.revision import SHORT
 
 def change(options: Namespace, switch: Switch) -> int:
     """Plan the change, ask or refuse, make it, and say how it went."""
-    snapshot = switch.open()
+    back = options.command == "rollback"
+    snapshot = switch.open_or_last_good() if back else switch.open()
     monitor = Monitor(switch.path, snapshot.file)
     now = time.time()
+    monitor.remember(switch.recent(100)[0])
     monitor.catch_up(now)
     plan = _plan(options, switch, monitor)
     if options.dry_run:
@@ -37,10 +39,18 @@ def change(options: Namespace, switch: Switch) -> int:
         plan, reason=_reason(options, plan, monitor, now), held=held, override=override
     )
     if options.json:
-        body = {"action": plan.action, "effect": plan.effect, "revision": done.snapshot.revision}
-        print(json.dumps(body | {"warnings": list(done.warnings)}, indent=2))
+        body = {
+            "action": plan.action,
+            "effect": plan.effect,
+            "revision": done.snapshot.revision,
+            "warnings": list(done.warnings),
+            "kept_as": done.kept_as,
+        }
+        print(json.dumps(body, indent=2))
     else:
         print(f"done: {visible(plan.effect)}  (revision {done.snapshot.revision[:SHORT]})")
+        if done.kept_as:
+            print(f"the broken text was kept as {visible(done.kept_as)}")
     for warning in done.warnings:
         print(f"warning: {visible(warning)}", file=sys.stderr)
     return DONE
@@ -86,7 +96,8 @@ def _agreed(plan: Plan) -> bool:
     if not sys.stdin.isatty():
         print("rollout-console: no terminal to ask on; add --yes to do it", file=sys.stderr)
         return False
-    print(visible(plan.effect), file=sys.stderr)
+    for line in filter(None, (plan.rescues, plan.effect)):
+        print(visible(line), file=sys.stderr)
     if plan.direction == "up":
         for line in plan.prepared.diff:
             print(visible(line.rstrip("\r\n")), file=sys.stderr)

@@ -22,6 +22,10 @@ class EProcess:
         self._on_error = [q / p0 for q in rates]
         self._on_success = [(1 - q) / (1 - p0) for q in rates]
         self._evidence = [self._floor] * len(rates)
+        self.requests = 0
+        """Requests since the evidence last stood at nothing: what the suspicion rests on."""
+        self.errors = 0
+        """Errors among them."""
 
     def observe(self, error: bool) -> float:
         """Take one request into account; return the evidence."""
@@ -32,6 +36,11 @@ class EProcess:
             min(max(value, floor) * factor, _CEILING)
             for value, factor in zip(self._evidence, factors, strict=True)
         ]
+        if max(self._evidence) <= floor:
+            self.requests = self.errors = 0
+        else:
+            self.requests += 1
+            self.errors += error
         return sum(self._evidence)
 
     @property

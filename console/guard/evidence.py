@@ -8,12 +8,12 @@ Z_95 = 1.6448536269514722
 
 def wilson_upper(errors: int, requests: int, z: float = Z_95) -> float:
     """Return the upper bound, 0 to 1, of the error rate; 1 without any request."""
-    return 1.0 if requests <= 0 else _bound(errors, requests, z, 1)
+    return 1.0 if requests <= 0 else max(_bound(errors, requests, z, 1), errors / requests)
 
 
 def wilson_lower(errors: int, requests: int, z: float = Z_95) -> float:
     """Return the lower bound, 0 to 1, of the error rate; 0 without any request."""
-    return 0.0 if requests <= 0 else _bound(errors, requests, z, -1)
+    return 0.0 if requests <= 0 else min(_bound(errors, requests, z, -1), errors / requests)
 
 
 def clean_requests_needed(limit: float, z: float = Z_95) -> int:

@@ -58,7 +58,6 @@ class RouteGuard:
         """Forget all evidence, as after a change of the shares."""
         self._processes: dict[str, EProcess] = {}
         self._requests = 0
-        self._errors: Counter[str] = Counter()
         self._orgs: dict[str, set[str]] = {}
         self._orgs_in: set[str] = set()
         self._rows: Counter[str] = Counter()
@@ -87,7 +86,7 @@ class RouteGuard:
                 return Verdict("rollback", self._reason(gate), gate)
         for gate, word in (("auth", "401/403"), ("balance", "402")):
             if self._rows[gate] >= IN_A_ROW:
-                return Verdict("hold", f"{word} {self._rows[gate]} times in a row", gate)
+                return Verdict("hold", f"{self._rows[gate]}x {word}, all in a row", gate)
         return OK
 
     def _step(self, gate: str, org: str, error: bool) -> None:
@@ -95,8 +94,9 @@ class RouteGuard:
         if process is None:
             process = self._processes[gate] = EProcess(self._p0(gate))
         process.observe(error)
-        if error:
-            self._errors[gate] += 1
+        if not process.requests:
+            self._orgs.pop(gate, None)  # the suspicion is over, and with it whom it was about
+        elif error:
             self._orgs.setdefault(gate, set()).add(org)
 
     def _p0(self, gate: str) -> float:
@@ -113,7 +113,7 @@ class RouteGuard:
         several = len(self._orgs_in) >= 2
         return (
             self._requests >= FLOOR_REQUESTS
-            and self._errors[gate] >= FLOOR_ERRORS
+            and self._processes[gate].errors >= FLOOR_ERRORS
             and (not several or len(self._orgs.get(gate, ())) >= 2)
             and not self._previous_as_bad(gate)
         )
@@ -124,46 +124,68 @@ class RouteGuard:
             return False
         bad = sum(1 for status in self._previous if status == gate)
         allowed = max(self._p0(gate), wilson_upper(bad, len(self._previous)) + 0.01)
-        return bad > 0 and self._errors[gate] / self._requests <= allowed
+        process = self._processes[gate]
+        return bad > 0 and process.errors <= allowed * process.requests
 
     def _reason(self, gate: str) -> str:
         words = {"gateway": "5xx", "contract": "4xx", "rate_limit": "429", "latency": "slow"}
-        share = 100 * self._errors[gate] / max(self._requests, 1)
-        return f"{words[gate]} {share:.1f}%, {self._errors[gate]} of {self._requests}"
+        process = self._processes[gate]
+        share = 100 * process.errors / max(process.requests, 1)
+        return f"{words[gate]} {share:.1f}%, {process.errors} of {process.requests}"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Requests of a time, and how many of them were errors of each class."""
+
+    requests: int
+    contract: int = 0
+    gateway: int = 0
+    limited: int = 0
 
 
 def hold_tier(
     limits: GuardLimits,
     *,
-    requests: int,
-    errors_4xx: int,
-    errors_5xx: int,
-    errors_429: int,
+    recent: Counts,
+    evidence: Counts,
     p95_ms: float | None,
     age_s: float | None,
+    bake_left_s: float = 0.0,
 ) -> Verdict:
-    """Return ``ok`` where the counts of a window are evidence of health, else ``hold`` and why.
+    """Return ``ok`` where the counts are evidence of health, else ``hold`` and why.
 
-    ``age_s`` is the age of the newest request, None where there was none.
+    Rates are judged on ``recent``, the window; that there were requests enough on ``evidence``,
+    which reaches back over the bake time but not to before the last raise. ``age_s`` is the age
+    of the newest request, None where there was none; ``bake_left_s`` what is left of the bake time.
     """
-    if age_s is None or requests == 0:
+    if age_s is None:
         return Verdict("hold", "no data", "data")
     if age_s > STALE_AFTER_S:
         return Verdict("hold", f"no data {age_s:.0f} s", "data")
+    if evidence.requests == 0:
+        return Verdict("hold", "no data since the step" if bake_left_s else "no data", "data")
     if p95_ms is not None and p95_ms > limits.max_p95_ms:
         return Verdict("hold", f"p95 {p95_ms:.0f} ms", "latency")
     signals = (
-        ("5xx", errors_5xx, limits.max_5xx_percent),
-        ("4xx", errors_4xx, limits.max_4xx_percent),
-        ("429", errors_429, limits.max_429_percent),
+        ("5xx", recent.gateway, evidence.gateway, limits.max_5xx_percent),
+        ("4xx", recent.contract, evidence.contract, limits.max_4xx_percent),
+        ("429", recent.limited, evidence.limited, limits.max_429_percent),
     )
-    for word, errors, percent in signals:
-        if 100 * errors / requests > percent:
-            return Verdict("hold", f"{word} {100 * errors / requests:.1f}%", word)
-    for word, errors, percent in signals:
-        if wilson_upper(errors, requests) > percent / 100:
+    for word, now, _, percent in signals:
+        if recent.requests and 100 * now / recent.requests > percent:
+            return Verdict("hold", f"{word} {100 * now / recent.requests:.1f}%", word)
+    for word, _, errors, percent in signals:
+        if wilson_upper(errors, evidence.requests) > percent / 100:
             needed = clean_requests_needed(percent / 100)
             if errors == 0:
-                return Verdict("hold", f"{requests} of {needed} ok", word)
-            return Verdict("hold", f"{word} {errors} of {requests}, too few to tell", word)
+                return Verdict("hold", f"{evidence.requests} of {needed} ok", word)
+            few = f"{word} {errors} of {evidence.requests}, too few to tell"
+            return Verdict("hold", few, word)
+    if bake_left_s > 0:
+        return Verdict("hold", f"bakes for {_minutes(bake_left_s)}", "bake")
     return OK
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} m"

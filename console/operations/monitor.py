@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from console.guard.verdict import GuardLimits, RouteGuard, Verdict, hold_tier
+from console.guard.raises import Raises
+from console.guard.verdict import Counts, GuardLimits, RouteGuard, Verdict, hold_tier
 from console.health.follow import LogFollower
 from console.health.record import AccessRecord
 from console.health.windows import Summary, Windows
-from console.operations.moves import Move
+from console.history.history import Change
+from console.operations.moves import Move, moves
+from console.operations.switch import ALL_ORGS
 from console.rollout.model import GuardSettings, RolloutFile, Side
 
 QUIET_S = 5.0
@@ -67,10 +70,16 @@ class Monitor:
         self._path = path
         self._log_path: Path | None = None
         self.file = file
-        self.configure(file)
+        self._raises = Raises()
+        self.configure(file, 0.0)
 
-    def configure(self, file: RolloutFile) -> None:
-        """Take over a new version of the file; what was learned of routes that stay is kept."""
+    def configure(self, file: RolloutFile, now: float) -> None:
+        """Take over a new version of the file; what was learned of routes that stay is kept.
+
+        The evidence against a route whose shares changed is forgotten, whoever changed them, and
+        a share that rose begins to bake.
+        """
+        changed = list(moves(self.file, file)) if file is not self.file else []
         self.file = file
         log_path = (self._path.parent / file.access_log).absolute()
         if log_path != self._log_path:
@@ -90,6 +99,18 @@ class Monitor:
             known = self._guards.get(name)
             if known is None or known.limits != limits:
                 self._guards[name] = RouteGuard(limits)
+        for move in changed:
+            if move.after > move.before:
+                self._raises.note(move.route, move.org, now)
+        for name in {move.route for move in changed} & self._guards.keys():
+            self._guards[name].reset()
+
+    def remember(self, changes: Iterable[Change]) -> None:
+        """Take from the history when shares were raised before this console was started."""
+        for change in changes:
+            if _was_a_raise(change):
+                org = None if change.org == ALL_ORGS else change.org
+                self._raises.note(change.route, org, change.at.timestamp())
 
     @property
     def log_path(self) -> Path:
@@ -125,12 +146,6 @@ class Monitor:
             self.add(records, now)
             if not records:
                 return
-
-    def reset(self, routes: Iterable[str]) -> None:
-        """Forget the evidence against these routes: their shares have just changed."""
-        for name in routes:
-            if name in self._guards:
-                self._guards[name].reset()
 
     def seen_orgs(self) -> dict[str, Iterable[str]]:
         """Return, by route, the orgs that the log has had lines of."""
@@ -204,14 +219,11 @@ class Monitor:
         verdict = self._verdict(route, org, self.summary(route, org, "tokenlab", now), now)
         return "" if verdict.kind == "ok" else verdict.reason
 
-    def held_plan(self, moves: Iterable[Move], balance: Decimal | None, now: float) -> str:
-        """Return the first reason the guard has against any raise among ``moves``."""
-        for move in moves:
+    def held_plan(self, planned: Iterable[Move], balance: Decimal | None, now: float) -> str:
+        """Return the first reason the guard has against any raise among ``planned``."""
+        for move in planned:
             if move.after > move.before:
-                org = move.who if "." not in move.who and not move.who.startswith("(") else None
-                if org is None and move.who in self.file.routes[move.route].orgs:
-                    org = move.who
-                held = self.held(move.route, org, move.before, move.after, balance, now)
+                held = self.held(move.route, move.org, move.before, move.after, balance, now)
                 if held:
                     return f"{move.route} / {move.who}: {held}"
         return ""
@@ -240,18 +252,17 @@ class Monitor:
         if tier is not None and tier.kind == "rollback":
             return tier
         settings = self._guard_settings(route)
-        if summary.requests and route in self.file.routes:
-            # Rates are judged over the window; that there were requests enough, over the bake time.
-            bake = self.file.routes[route].ramp.bake_s
-            summary = self._windows.summary(now, min(bake, 3600), route=route, org=org)
+        bake_s = self.file.routes[route].ramp.bake_s if route in self.file.routes else 0
+        since_raise = now - self._raises.newest(route, org)
+        evidence_s = min(max(bake_s, settings.window_s), since_raise, self._windows.horizon_s)
+        evidence = self._windows.summary(now, evidence_s, route=route, org=org)
         found = hold_tier(
             _limits(settings),
-            requests=summary.requests,
-            errors_4xx=round(summary.percent_4xx * summary.requests / 100),
-            errors_5xx=round(summary.percent_5xx * summary.requests / 100),
-            errors_429=round(summary.percent_429 * summary.requests / 100),
+            recent=_counts(summary),
+            evidence=_counts(evidence),
             p95_ms=summary.p95,
             age_s=None if summary.last_at is None else now - summary.last_at,
+            bake_left_s=max(bake_s - since_raise, 0.0),
         )
         return found if tier is None or tier.kind == "ok" else tier
 
@@ -273,6 +284,24 @@ def _limits(settings: GuardSettings) -> GuardLimits:
         min_balance_usd=settings.min_balance_usd,
         mode=settings.mode,
     )
+
+
+def _counts(summary: Summary) -> Counts:
+    def of(percent: float) -> int:
+        return round(percent * summary.requests / 100)
+
+    return Counts(
+        requests=summary.requests,
+        contract=of(summary.percent_4xx),
+        gateway=of(summary.percent_5xx),
+        limited=of(summary.percent_429),
+    )
+
+
+def _was_a_raise(change: Change) -> bool:
+    if change.action == "set":
+        return Decimal(change.after) > Decimal(change.before)
+    return change.action in ("resume", "undo", "restore")
 
 
 def _ago(seconds: float) -> str:

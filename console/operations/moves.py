@@ -9,20 +9,33 @@ from console.rollout.percent import FULL, percent_text
 
 Direction = Literal["up", "down", "none"]
 
-ALL_OTHERS = "(orgs without a line)"
+Subject = Literal["org", "others", "key", "flag"]
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
     """One share before and after, in basis points, latches counted as 0.
 
-    ``who`` is an org, ``ALL_OTHERS``, ``keys.ALIAS`` or ``flags.NAME``.
+    ``name`` is the org's, the API key's alias or the flag's; empty for orgs without a line.
     """
 
     route: str
-    who: str
+    subject: Subject
+    name: str
     before: int
     after: int
+
+    @property
+    def org(self) -> str | None:
+        """The org whose own share this is; None where it is a share of several."""
+        return self.name if self.subject == "org" else None
+
+    @property
+    def who(self) -> str:
+        """Whose share it is, as people read it."""
+        if self.subject == "others":
+            return "(orgs without a line)"
+        return self.name if self.subject == "org" else f"{self.subject} {self.name}"
 
     def __str__(self) -> str:
         return (
@@ -51,9 +64,7 @@ def is_wide(found: list[Move]) -> bool:
     return (
         len(raised) > 1
         or any(move.after == FULL for move in raised)
-        or any(
-            move.who == ALL_OTHERS or move.who.startswith(("keys.", "flags.")) for move in raised
-        )
+        or any(move.subject != "org" for move in raised)
     )
 
 
@@ -70,14 +81,18 @@ def _route_moves(name: str, before: RolloutFile, after: RolloutFile) -> Iterator
         return
     for org in {**one.orgs, **two.orgs}:
         if one.org(org) != two.org(org):
-            yield Move(name, org, one.org(org), two.org(org))
+            yield Move(name, "org", org, one.org(org), two.org(org))
     if one.share(one.default) != two.share(two.default):
-        yield Move(name, ALL_OTHERS, one.share(one.default), two.share(two.default))
-    for kind, first, second in (("keys", one.keys, two.keys), ("flags", one.flags, two.flags)):
+        yield Move(name, "others", "", one.share(one.default), two.share(two.default))
+    several: tuple[tuple[Subject, Mapping[str, int], Mapping[str, int]], ...] = (
+        ("key", one.keys, two.keys),
+        ("flag", one.flags, two.flags),
+    )
+    for subject, first, second in several:
         for alias in {**first, **second}:
             was, now = one.share(first.get(alias, 0)), two.share(second.get(alias, 0))
             if was != now:
-                yield Move(name, f"{kind}.{alias}", was, now)
+                yield Move(name, subject, alias, was, now)
 
 
 class _Shares:

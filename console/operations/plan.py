@@ -43,6 +43,11 @@ class Plan:
         return is_wide(self.moves)
 
     @property
+    def rescues(self) -> str:
+        """Why the file cannot be used, where its last good version is to take its place."""
+        return self.prepared.rescues
+
+    @property
     def changes_nothing(self) -> bool:
         """Whether the file already says so."""
         return self.prepared.before.revision == self.prepared.after.revision

@@ -1,6 +1,6 @@
 """Changing the switch: the one way to do it, for the screen and for the commands alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,17 +12,20 @@ from console.history.who import Who
 from console.operations.errors import Held, NothingToDo, NotRecorded, ReadOnly
 from console.operations.plan import Plan
 from console.rollout.edits import Edit, SetDefaultPercent, SetPercent, SetRolledBack
-from console.rollout.errors import UnknownOrg, UnknownRoute
+from console.rollout.errors import FileError, RolloutError, UnknownOrg, UnknownRoute
 from console.rollout.model import Route
+from console.rollout.parse import parse
 from console.rollout.percent import parse_percent, percent_text
 from console.rollout.revision import SHORT
-from console.store.errors import Conflict
+from console.store.errors import Conflict, StoreError
 from console.store.store import RolloutStore, Snapshot
+from console.store.swap import set_aside
 
 ALL_ORGS = "*"
 """In place of an org: the route's default, for orgs without a line of their own."""
 
 _TRIES = 5
+_LOOK_BACK = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Done:
     snapshot: Snapshot
     at: datetime
     warnings: tuple[str, ...] = ()
+    kept_as: str = ""
+    """The name of the file that keeps the broken text, where the last good version replaced one."""
 
 
 class Switch:
@@ -74,14 +79,29 @@ class Switch:
                 self.history.reconcile(self.store.path, snapshot.revision)
         return snapshot
 
-    def refresh(self) -> tuple[Snapshot, bool] | None:
-        """Look for a change of the file.
+    def open_or_last_good(self) -> Snapshot:
+        """As ``open``; of a file that cannot be used, the newest good text of the history.
+
+        Only for a rollback, which must work then too. Raises StoreError or FileError where the
+        history has none.
+        """
+        try:
+            return self.open()
+        except RolloutError:
+            rows, _ = self.recent(_LOOK_BACK)
+            for revision in dict.fromkeys(row.revision for row in rows):
+                with suppress(HistoryError, RolloutError):
+                    return self.store.adopt(self.history.text_of(self.path, revision))
+            raise
+
+    def refresh(self, *, settled: bool = False) -> tuple[Snapshot, bool] | None:
+        """Look for a change of the file; with ``settled``, for one that is not half-written.
 
         Return None where there is none, else the new snapshot and whether somebody else made it.
         Raises StoreError or FileError while the file cannot be used; the last good one stays.
         """
         before = self.store.snapshot
-        snapshot = self.store.refresh()
+        snapshot = self.store.refresh(settled=settled)
         if snapshot is None:
             return None
         foreign = snapshot.revision not in self._ours
@@ -133,7 +153,11 @@ class Switch:
     def plan_rollback(
         self, route: str | None = None, org: str | None = None, reason: str = ""
     ) -> Plan:
-        """Plan a latch to the previous side: an org on a route, a route, or everything."""
+        """Plan a latch to the previous side: an org on a route, a route, or everything.
+
+        Where the file is broken or gone, the plan is to put its last good version back with the
+        latch in it, and to keep the broken text beside it; ``Plan.rescues`` then says why.
+        """
         return self._plan_latch(True, route, org, reason)
 
     def plan_resume(self, route: str | None = None, org: str | None = None) -> Plan:
@@ -151,7 +175,7 @@ class Switch:
             raise NothingToDo(f"there is no change of {self._name} to undo")
         snapshot = self._snapshot()
         what = f"undo of {change.action} {_target(change.route, change.org)}"
-        if change.revision == snapshot.revision:
+        if change.revision == snapshot.revision and not self._was_rescue(change):
             prepared = self.store.prepare_text(
                 self.history.text_of(self.path, change.previous_revision)
             )
@@ -213,7 +237,10 @@ class Switch:
         raise AssertionError("unreachable")
 
     def _again(self, plan: Plan) -> Plan:
-        """Work a lowering out again on the file as somebody else just left it."""
+        """Work a lowering out again on the file as somebody else just left it.
+
+        A file that they left broken is not replaced without having been asked.
+        """
         self.refresh()
         prepared = self.store.prepare(plan.edits)
         again = Plan(
@@ -225,8 +252,10 @@ class Switch:
         return again
 
     def _make(self, plan: Plan, reason: str, verdict: str, lowers: bool) -> Done:
-        at, warnings = self._clock(), []
+        at = self._clock()
+        warnings: list[str] = []
         row: int | None = None
+        kept_as = self._set_aside(plan, at, warnings)
         try:
             row = self.history.begin(self._new_change(plan, at, reason, verdict))
         except HistoryError as error:
@@ -240,7 +269,20 @@ class Switch:
             raise
         self._ours.add(snapshot.revision)
         self._settle(row, self.history.commit, warnings)
-        return Done(plan, snapshot, at, tuple(warnings))
+        return Done(plan, snapshot, at, tuple(warnings), kept_as)
+
+    def _set_aside(self, plan: Plan, at: datetime, warnings: list[str]) -> str:
+        """Keep a broken text that somebody may have spent an hour on; the history has it too."""
+        if not plan.rescues or not plan.prepared.before.data:
+            return ""
+        try:
+            aside = set_aside(
+                self.path, plan.prepared.before.data, f"broken-{at:%Y%m%dT%H%M%S.%fZ}"
+            )
+        except StoreError as error:
+            warnings.append(f"the broken text is in the history alone: {error}")
+            return ""
+        return aside.name
 
     def _settle(self, row: int | None, how: Callable[[int], None], warnings: list[str]) -> None:
         """An intent row that cannot be settled now is settled at the next start."""
@@ -293,16 +335,18 @@ class Switch:
         target = _target(route, org)
         if route is None:
             was, share = file.rolled_back, "all traffic"
+            named = f"{target}: "
         else:
             found = self._route(route)
             was = found.rolled_back if org is None else found.org_rolled_back(org)
-            share = "its traffic" if org is None else f"{percent_text(found.org_points(org))}%"
+            share = "all its traffic" if org is None else f"{percent_text(found.org_points(org))}%"
+            named = f"{target}: " if org is None else f"{target} "
         stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self.who.user}@{self.who.host}: "
         edit = SetRolledBack(
             latch, route, org, stamp + (reason or "by the operator") if latch else ""
         )
         if latch:
-            effect = f"{target} {share} to 0% in {self._name}: rolled back until resumed"
+            effect = f"{named}{share} to 0% in {self._name}: rolled back until resumed"
         else:
             effect = f"{target} resumed at {share} in {self._name}"
             if route is not None and (held_by := self._outer_latch(route, org)):
@@ -315,7 +359,16 @@ class Switch:
             (states[was], states[latch]),
             effect,
             edit,
+            rescue=latch,
         )
+
+    def _was_rescue(self, change: Change) -> bool:
+        """Whether the text before was a broken one, which is not to come back."""
+        try:
+            parse(self.history.text_of(self.path, change.previous_revision))
+        except (FileError, HistoryError):
+            return True
+        return False
 
     def _outer_latch(self, route: str, org: str | None) -> str:
         file = self._snapshot().file
@@ -331,9 +384,17 @@ class Switch:
         states: tuple[str, str],
         effect: str,
         edit: Edit,
+        *,
+        rescue: bool = False,
     ) -> Plan:
-        edits: Sequence[Edit] = (edit,)
-        return Plan(action, route, org, *states, effect, self.store.prepare(edits), tuple(edits))
+        edits = (edit,)
+        prepared = self.store.prepare_rescue(edits) if rescue and self.store.trouble else None
+        if prepared is None:
+            prepared = self.store.prepare(edits)
+        else:
+            good = (self._snapshot().revision)[:SHORT]
+            effect += f"; {self._name} cannot be used now: its last good version {good} is put back"
+        return Plan(action, route, org, *states, effect, prepared, edits)
 
 
 def _target(route: str | None, org: str | None) -> str:

@@ -16,6 +16,14 @@ class Incident:
     faults: tuple[Mapping[str, Any], ...]
 
 
+_INFERENCE = (
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1beta/models/",
+)
+"""Where an API key's troubles show; the management token has none of them."""
+
 INCIDENTS: Mapping[str, Incident] = {
     incident.name: incident
     for incident in (
@@ -29,8 +37,16 @@ INCIDENTS: Mapping[str, Incident] = {
             "four of five requests take 9 s longer",
             ({"kind": "slow", "latency_ms": 9000, "share": 0.8},),
         ),
-        Incident("rate limit", "half of the requests answer 429", ({"status": 429, "share": 0.5},)),
-        Incident("wrong key", "every request answers 401", ({"status": 401},)),
+        Incident(
+            "rate limit",
+            "half of the requests answer 429",
+            tuple({"status": 429, "share": 0.5, "path": path} for path in _INFERENCE),
+        ),
+        Incident(
+            "wrong key",
+            "every request answers 401",
+            tuple({"status": 401, "path": path} for path in _INFERENCE),
+        ),
         Incident(
             "garbage",
             "a third of the answers is a web page, or breaks off",

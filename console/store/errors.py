@@ -23,8 +23,9 @@ class Conflict(StoreError):
 
     def __init__(self, name: str, expected: str, found: str) -> None:
         super().__init__(
-            f"{name} was changed by somebody else in between "
-            f"(expected revision {expected[:12]}, found {found[:12]}); nothing was written"
+            f"{name} was changed by somebody else in between (expected "
+            f"{f'revision {expected[:12]}' if expected else 'no file'}, found "
+            f"{found[:12]}); nothing was written"
         )
         self.found = found
 

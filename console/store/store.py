@@ -8,13 +8,13 @@ from pathlib import Path
 
 from console.gate.load import Unreadable, read_file
 from console.rollout.edits import Edit, SetDefaultPercent, applied, same_meaning
-from console.rollout.errors import FileError, RolloutError
+from console.rollout.errors import FileError
 from console.rollout.model import RolloutFile
 from console.rollout.parse import parse
 from console.rollout.revision import revision_of
 from console.store.editing import edit_in_place, insert_line, path_of
 from console.store.errors import EditNotPossible, NotReadable, StoreError
-from console.store.swap import swap
+from console.store.swap import ABSENT, swap
 from console.store.text import Document
 
 
@@ -42,6 +42,8 @@ class Prepared:
     before: Snapshot
     after: Snapshot
     diff: tuple[str, ...]
+    rescues: str = ""
+    """Why the file could not be used, where the last good version is to take its place."""
 
 
 class RolloutStore:
@@ -51,12 +53,18 @@ class RolloutStore:
         self.path = path
         self._snapshot: Snapshot | None = None
         self._seen: tuple[int, ...] = ()
-        self._trouble: RolloutError | None = None
+        self._unsettled: tuple[int, ...] = ()
+        self._trouble = ""
 
     @property
     def snapshot(self) -> Snapshot | None:
         """The last good version that was read or written."""
         return self._snapshot
+
+    @property
+    def trouble(self) -> str:
+        """Why the file could not be used at the last look; empty where it could."""
+        return self._trouble
 
     def open(self) -> Snapshot:
         """Read the file; raises NotReadable or FileError."""
@@ -66,33 +74,39 @@ class RolloutStore:
             raise NotReadable(f"{self.path} could not be read")
         return self._snapshot
 
-    def refresh(self) -> Snapshot | None:
+    def refresh(self, *, settled: bool = False) -> Snapshot | None:
         """Return the new version if the file says something else than before, else None.
 
+        With ``settled``, a file that is being written in place is left until two looks find it
+        the same; a rename puts a whole file there at once and is taken at the first.
         Raises NotReadable or FileError each time while the file cannot be used; the last good
         version stays.
         """
         seen = self._status()
         if seen and seen == self._seen:
-            if self._trouble is not None:
-                raise self._trouble
+            if self._trouble:
+                raise StoreError(self._trouble)
+            return None
+        if settled and self._in_place(seen) and seen != self._unsettled:
+            self._unsettled = seen
             return None
         try:
             data, status = read_file(self.path)
         except Unreadable as error:
             self._seen = ()
-            raise NotReadable(str(error)) from None
+            self._trouble = str(error)
+            raise NotReadable(self._trouble) from None
         self._seen = _fingerprint(status)
         revision = revision_of(data)
         if self._snapshot is not None and revision == self._snapshot.revision:
-            self._trouble = None
+            self._trouble = ""
             return None
         try:
             file = parse(data)
         except FileError as error:
-            self._trouble = StoreError(f"{self.path}: {error}")
-            raise self._trouble from None
-        self._trouble = None
+            self._trouble = f"{self.path}: {error}"
+            raise StoreError(self._trouble) from None
+        self._trouble = ""
         self._snapshot = Snapshot(data, file, revision)
         return self._snapshot
 
@@ -110,6 +124,37 @@ class RolloutStore:
         after = Snapshot(data, parse(data), revision_of(data))
         return Prepared(before, after, _diff(before.data, after.data))
 
+    def prepare_rescue(self, edits: Sequence[Edit]) -> Prepared | None:
+        """Make edits of the last good version, to stand in for a file that is broken or gone.
+
+        Return None where the file can be used, or where there never was a good version.
+        Raises NotReadable where what is there cannot even be looked at.
+        """
+        last = self._snapshot
+        if last is None:
+            return None
+        data, revision, trouble = b"", ABSENT, f"{self.path} does not exist"
+        if self.path.exists():
+            try:
+                data, _ = read_file(self.path)
+                parse(data)
+            except Unreadable as error:
+                raise NotReadable(str(error)) from None
+            except FileError as error:
+                revision, trouble = revision_of(data), f"{self.path}: {error}"
+            else:
+                return None
+        after = last
+        for edit in edits:
+            after = self._edited(after, edit)
+        broken = Snapshot(data, last.file, revision)
+        return Prepared(broken, after, _diff(last.data, after.data), trouble)
+
+    def adopt(self, data: bytes) -> Snapshot:
+        """Take an earlier text as the last good version; raises FileError if it is not valid."""
+        self._snapshot = Snapshot(data, parse(data), revision_of(data))
+        return self._snapshot
+
     def write(self, prepared: Prepared) -> Snapshot:
         """Replace the file, if it still is what the edit was made of.
 
@@ -117,7 +162,7 @@ class RolloutStore:
         """
         swap(self.path, prepared.before.revision, prepared.after.data)
         self._snapshot = prepared.after
-        self._trouble = None
+        self._trouble = ""
         # Left to be found as unchanged by the next look, which compares the revision.
         self._seen = ()
         return prepared.after
@@ -143,6 +188,9 @@ class RolloutStore:
             f"{self.path.name} is written in a way that this edit could not be made safely "
             f"({'.'.join(path_of(edit))}); nothing was written: edit it by hand"
         )
+
+    def _in_place(self, seen: tuple[int, ...]) -> bool:
+        return bool(seen) and seen[:2] == self._seen[:2]
 
     def _status(self) -> tuple[int, ...]:
         try:

@@ -12,19 +12,23 @@ from console.rollout.revision import revision_of
 from console.store.errors import Conflict, NotReadable, NotWritable
 
 LOCK_WAIT_S = 2.0
+ABSENT = ""
+"""In place of a revision: there is no file."""
 _TEMP = ".rollout-console."
+_MODE_OF_A_NEW_FILE = 0o644  # applications of other users read it; it holds no secret
 
 
 def swap(path: Path, expected: str, data: bytes) -> None:
     """Put ``data`` in place of the file at ``path`` if its revision is still ``expected``.
 
     A symlink stays one: its target is replaced. Mode and owner are kept. The new text is synced
-    before the rename and the folder after it; then the file is read back.
+    before the rename and the folder after it; then the file is read back. Where ``expected`` is
+    ABSENT the file is made, unless somebody else made it first.
 
     Raises Conflict, NotReadable or NotWritable; the file is then as it was.
     """
     try:
-        target = path.resolve(strict=True)
+        target = path.resolve(strict=expected != ABSENT)
     except (OSError, RuntimeError) as error:
         raise NotReadable(f"{path} cannot be found: {_why(error)}") from None
     with _folder_lock(target.parent, path) as folder:
@@ -33,7 +37,16 @@ def swap(path: Path, expected: str, data: bytes) -> None:
         temp = f"{_TEMP}{os.getpid()}.{time.monotonic_ns()}.tmp"
         try:
             _write_temp(folder, temp, target, data)
-            os.rename(temp, target.name, src_dir_fd=folder, dst_dir_fd=folder)
+            if expected == ABSENT:
+                # Unlike a rename, a link never takes the place of what has appeared meanwhile.
+                os.link(temp, target.name, src_dir_fd=folder, dst_dir_fd=folder)
+                os.unlink(temp, dir_fd=folder)
+            else:
+                os.rename(temp, target.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except FileExistsError:
+            with suppress(OSError):
+                os.unlink(temp, dir_fd=folder)
+            raise Conflict(path.name, expected, revision_of(target.read_bytes())) from None
         except OSError as error:
             with suppress(OSError):
                 os.unlink(temp, dir_fd=folder)
@@ -51,9 +64,27 @@ def swap(path: Path, expected: str, data: bytes) -> None:
         _check(path, target, revision_of(data))
 
 
+def set_aside(path: Path, data: bytes, suffix: str) -> Path:
+    """Write ``data`` to a new file beside ``path``, named after it; raises NotWritable."""
+    aside = path.resolve().with_name(f"{path.name}.{suffix}")
+    try:
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        raise NotWritable(f"{aside} could not be written: {_why(error)}") from None
+    return aside
+
+
 def _check(path: Path, target: Path, expected: str) -> None:
     try:
         found = revision_of(target.read_bytes())
+    except FileNotFoundError as error:
+        if expected == ABSENT:
+            return
+        raise NotReadable(f"{path} cannot be read: {_why(error)}") from None
     except OSError as error:
         raise NotReadable(f"{path} cannot be read: {_why(error)}") from None
     if found != expected:
@@ -61,17 +92,23 @@ def _check(path: Path, target: Path, expected: str) -> None:
 
 
 def _write_temp(folder: int, temp: str, target: Path, data: bytes) -> None:
-    status = target.stat()
+    try:
+        status: os.stat_result | None = target.stat()
+    except FileNotFoundError:
+        status = None
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(temp, flags, 0o600, dir_fd=folder)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
-        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-            with suppress(OSError):  # only root may give a file away
-                os.fchown(descriptor, status.st_uid, status.st_gid)
-        os.fchmod(descriptor, status.st_mode & 0o7777)
+        if status is None:
+            os.fchmod(descriptor, _MODE_OF_A_NEW_FILE)
+        else:
+            if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+                with suppress(OSError):  # only root may give a file away
+                    os.fchown(descriptor, status.st_uid, status.st_gid)
+            os.fchmod(descriptor, status.st_mode & 0o7777)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -14,6 +14,7 @@ from console.ui.rows import Row
 from console.ui.text import fit, right
 
 _NONE = "–"
+_LATCHED = " ↩ rolled back"
 _NUMBERS = ("req/s", "4xx", "5xx", "p95")
 
 
@@ -60,13 +61,14 @@ class RowCells:
         ]
         if self.bar:
             cells.append(
-                ("  ↩ rolled  ", "table--warn")
+                (_LATCHED, "table--warn")
                 if row.latched_by
                 else ("  " + bar(row.points, self.bar), "table--bar")
             )
         if row.org == ALL_ORGS:
             about = "the route's default; its orgs are below" if health.requests else "default"
-            cells.append((fit(f"  {about}", sum(self.numbers) + self.verdict + 2), "table--dim"))
+            left = self.width - sum(cell_len(text) for text, _ in cells) - 1
+            cells.append((fit(f"  {about}", left), "table--dim"))
             return cells
         cells += self._numbers(row, health)
         style = {"ok": "table--good", "hold": "table--warn", "rollback": "table--bad"}
@@ -76,22 +78,31 @@ class RowCells:
             if (row.points == 0 or row.latched_by) and not health.requests:
                 text, name = "previous only", "table--dim"
         text = visible(text)
-        if cell_len(text) > self.verdict and ", " in text:
-            text = text.partition(", ")[0]  # the figure says it; how many it is of can wait
+        for mark in (", ", " · "):
+            if cell_len(text) > self.verdict:
+                text = text.partition(mark)[0]  # what stands first says it; the rest can wait
         cells.append((fit("  " + text, self.verdict + 2), name))
         return cells
 
     def _numbers(self, row: Row, health: Health) -> list[tuple[str, str]]:
         rate, four, five, slow = self.numbers
+        if row.latched_by and self.bar:
+            rate -= len(_LATCHED) - 2 - self.bar  # the words are longer than the bar
+        rate_text = right(f"{health.rate:.1f}", rate)
         if not health.requests:
             empty = "".join(right(_NONE, width) for width in (four, five, slow))
-            return [(right(f"{health.rate:.1f}", rate) + empty, "table--dim")]
+            return [(rate_text + empty, "table--dim")]
         return [
-            (right(f"{health.rate:.1f}", rate), ""),
-            (right(f"{health.percent_4xx:.1f}%", four), _alarm(health.over_4xx)),
-            (right(f"{health.percent_5xx:.1f}%", five), _alarm(health.over_5xx)),
+            (rate_text, ""),
+            (right(_percent(health.percent_4xx), four), _alarm(health.over_4xx)),
+            (right(_percent(health.percent_5xx), five), _alarm(health.over_5xx)),
             (right(f"{health.p95_ms:.0f}", slow), _alarm(health.over_p95)),
         ]
+
+
+def _percent(value: float) -> str:
+    """Four characters at most, so that a column always has a gap before it."""
+    return f"{value:.1f}%" if value < 99.95 else "100%"
 
 
 def _alarm(over: bool) -> str:

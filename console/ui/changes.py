@@ -78,10 +78,10 @@ class ChangeFlow:
 def question(plan: Plan, held: str) -> Question:
     """Return what the confirm asks for ``plan``."""
     raises = plan.direction == "up"
-    notes = []
+    notes = [plan.rescues] if plan.rescues else []
     moves = plan.moves
     if len(moves) > 1:
-        notes = [f"  {move}" for move in moves[:_MOST_MOVES]]
+        notes += [f"  {move}" for move in moves[:_MOST_MOVES]]
         if len(moves) > _MOST_MOVES:
             notes.append(f"  … and {len(moves) - _MOST_MOVES} more")
     titles = {"up": "Raise", "down": "Lower", "none": "Change"}
@@ -89,7 +89,7 @@ def question(plan: Plan, held: str) -> Question:
         plan.action, titles[plan.direction]
     )
     return Question(
-        title=title,
+        title=f"{title}, on the last good version" if plan.rescues else title,
         effect=plan.effect,
         # A rollback must be readable at once; what it does to the text matters less.
         diff=plan.prepared.diff if raises or plan.action != "rollback" else (),

@@ -14,7 +14,7 @@ from console.ui.messages import BalanceRead, FileChanged, FileTrouble, LogRead
 
 Post = Callable[[Message], object]
 
-FILE_EVERY_S = 0.5
+FILE_EVERY_S = 0.25
 LOG_EVERY_S = 1.0
 BALANCE_EVERY_S = 10.0
 BALANCE_AT_MOST_S = 300.0
@@ -28,7 +28,7 @@ async def follow_file(switch: Switch, lock: asyncio.Lock, post: Post) -> None:
         now = ""
         try:
             async with lock:
-                found = await asyncio.to_thread(switch.refresh)
+                found = await asyncio.to_thread(switch.refresh, settled=True)
         except RolloutError as error:
             now = str(error)
         else:

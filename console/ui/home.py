@@ -11,6 +11,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Input
 from textual.worker import Worker, WorkerState
@@ -73,6 +74,7 @@ class HomeScreen(Screen[None]):
         self._longest = 12
         self._cells = RowCells(80)
         self._charts_at = 0.0
+        self._fitted = Size(0, 0)
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -94,6 +96,7 @@ class HomeScreen(Screen[None]):
             self._notices.tell(trouble, time())
         self._flow = ChangeFlow(self.app, self._switch, self._lock, self)
         self._show_file_warnings()
+        self._fit()  # before the first layout, which would otherwise be done twice
         self._rebuild()
         self.query_one(RolloutTable).focus()
         self._follow_file()
@@ -104,8 +107,13 @@ class HomeScreen(Screen[None]):
         self._show_changes()
 
     def on_resize(self) -> None:
-        """Fit to the terminal; small ones keep the table and the keys."""
-        width, height = self.app.size
+        """Fit to the terminal."""
+        if self.app.size != self._fitted:
+            self._fit()
+
+    def _fit(self) -> None:
+        """Choose what there is room for; a small terminal keeps the table and the keys."""
+        self._fitted = width, height = self.app.size
         self.set_class(width >= 116, "-broad")
         self.set_class(height < 18, "-short")
         self.query_one(ChartGrid).fit_to(width, height)
@@ -155,7 +163,7 @@ class HomeScreen(Screen[None]):
 
     @on(FileTrouble)
     def _file_trouble(self, event: FileTrouble) -> None:
-        kept = "; readers keep the last good version" if event.sentence else ""
+        kept = "; gates keep the last good version, r R ! still work" if event.sentence else ""
         self._notices.trouble("file", visible(event.sentence) + kept)
         self._show_notices()
 
@@ -217,7 +225,8 @@ class HomeScreen(Screen[None]):
 
     @work(group="history", exclusive=True, exit_on_error=False)
     async def _show_changes(self) -> None:
-        rows, trouble = await asyncio.to_thread(self._switch.recent, 12)
+        rows, trouble = await asyncio.to_thread(self._switch.recent, 100)
+        self._monitor.remember(rows)
         self.query_one(ChangesPanel).show(rows, trouble)
 
     def _show_file_warnings(self) -> None:
@@ -229,7 +238,7 @@ class HomeScreen(Screen[None]):
         )
 
     def _take_over(self, snapshot: Snapshot) -> None:
-        self._monitor.configure(snapshot.file)
+        self._monitor.configure(snapshot.file, time())
         self._show_file_warnings()
         self._rebuild()
 
@@ -279,12 +288,14 @@ class HomeScreen(Screen[None]):
     def change_made(self, done: Done) -> None:
         """Take the new file over, start the proof of a rollback, say what was done."""
         self._take_over(done.snapshot)
-        self._monitor.reset({move.route for move in done.plan.moves})
         if done.plan.action == "rollback":
             self._notices.rolled_back(done.plan.route, done.plan.org, done.at.timestamp())
         else:
             self._notices.forget(done.plan.route, done.plan.org)
             self._notices.tell(f"done: {visible(done.plan.effect)} · u undoes it", time())
+        if done.kept_as:
+            self._notices.trouble("file", "")
+            self._notices.tell(f"the broken text was kept as {visible(done.kept_as)}", time())
         for warning in done.warnings:
             self._notices.trouble("history", visible(warning))
         self._charts_at = 0.0

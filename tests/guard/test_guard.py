@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from console.guard.eprocess import EProcess
 from console.guard.evidence import clean_requests_needed, wilson_lower, wilson_upper
-from console.guard.verdict import GuardLimits, RouteGuard, hold_tier
+from console.guard.raises import Raises
+from console.guard.verdict import Counts, GuardLimits, RouteGuard, hold_tier
 
 LIMITS = GuardLimits(min_balance_usd=Decimal(50))
 
@@ -106,11 +107,11 @@ def test_credentials_and_balance_hold_at_the_third_in_a_row(status: str, word: s
     assert word in guard.rollback_verdict().reason
 
 
-def hold(requests: int, errors: int = 0, age: float | None = 1.0) -> str:
+def hold(requests: int, errors: int = 0, age: float | None = 1.0, bake_left: float = 0.0) -> str:
+    counts = Counts(requests, gateway=errors)
     found = hold_tier(
-        LIMITS, requests=requests, errors_4xx=0, errors_5xx=errors, errors_429=0,
-        p95_ms=100.0, age_s=age,
-    )  # fmt: skip
+        LIMITS, recent=counts, evidence=counts, p95_ms=100.0, age_s=age, bake_left_s=bake_left
+    )
     return f"{found.kind}: {found.reason}"
 
 
@@ -121,3 +122,33 @@ def test_the_hold_tier_asks_for_evidence() -> None:
     assert hold(133, 1) == "hold: 5xx 1 of 133, too few to tell"
     assert hold(0, age=None) == "hold: no data"
     assert hold(500, age=40.0) == "hold: no data 40 s"
+    assert hold(500, bake_left=200) == "hold: bakes for 3 m"
+    assert hold(0, bake_left=200) == "hold: no data since the step"
+
+
+def test_the_window_may_be_sick_while_the_evidence_is_healthy() -> None:
+    found = hold_tier(
+        LIMITS, recent=Counts(20, gateway=2), evidence=Counts(5000, gateway=2),
+        p95_ms=100.0, age_s=1.0,
+    )  # fmt: skip
+    assert (found.kind, found.reason) == ("hold", "5xx 10.0%")
+
+
+def test_a_verdict_tells_of_the_storm_and_not_of_the_good_hours_before() -> None:
+    guard = RouteGuard(LIMITS)
+    feed(guard, "ok", 5000)
+    for i in range(20):
+        guard.observe(f"org-{i % 3}", "tokenlab", "gateway" if i % 2 else "ok", 100.0)
+    assert guard.rollback_verdict().reason.startswith("5xx 5")
+
+
+def test_raises() -> None:
+    raises = Raises()
+    assert raises.newest("chat", "acme") == 0
+    raises.note("chat", "acme", 10)
+    raises.note("chat", "acme", 5)
+    assert raises.newest("chat", "acme") == 10
+    assert raises.newest("chat", "other") == 0
+    assert raises.newest("chat", None) == 10
+    raises.note(None, None, 20)
+    assert raises.newest("claude", "acme") == 20

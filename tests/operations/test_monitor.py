@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from console.gate import AccessLine, AccessLog, timestamp
+from console.history.history import History
+from console.history.who import Who
 from console.operations.balance import BalanceWatch
 from console.operations.monitor import Monitor
+from console.operations.switch import Switch
 from console.rollout.parse import parse
 from console.tokenlab.types import Balance
 
@@ -61,8 +64,31 @@ def test_a_storm_is_a_rollback_verdict_with_its_reason(file: Path, monitor: Moni
     assert health.over_5xx
     assert "5xx" in held(monitor, 2500, 5000)
     assert monitor.rollback_reason("chat", None, NOW).startswith("5xx 50.0%")
-    monitor.reset(["chat"])
-    assert monitor.health("chat", "org-1", NOW).verdict.kind == "hold"
+    foreign = file.read_bytes().replace(b"acme = 25", b"acme = 5", 1)
+    monitor.configure(parse(foreign), NOW)
+    assert monitor.health("chat", "org-1", NOW).verdict.kind == "hold", "a change starts anew"
+
+
+def test_a_step_bakes_and_needs_evidence_of_its_own(file: Path, monitor: Monitor) -> None:
+    for i in range(140):
+        write(file, 100 + i / 10)
+    monitor.catch_up(NOW)
+    raised = parse(file.read_bytes().replace(b"acme = 25", b"acme = 50", 1))
+    monitor.configure(raised, NOW - 60)
+    assert held(monitor, 5000, 10_000) == "no data 100 s"
+    for i in range(140):
+        write(file, 1 + i / 10)
+    monitor.catch_up(NOW)
+    assert held(monitor, 5000, 10_000) == "bakes for 14 m"
+    later = Monitor(file, raised)
+    later.catch_up(NOW)
+    assert held(later, 5000, 10_000) == ""
+    at = datetime.fromtimestamp(NOW - 60, UTC)
+    switch = Switch(file, History(file.parent / "h.sqlite3"), Who("jo", "gw"), clock=lambda: at)
+    switch.open()
+    switch.apply(switch.plan_set("chat", "acme", 5000))
+    later.remember(switch.recent(10)[0])
+    assert held(later, 5000, 10_000) == "bakes for 14 m"
 
 
 def test_the_proof_of_a_rollback(file: Path, monitor: Monitor) -> None:

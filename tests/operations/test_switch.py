@@ -130,6 +130,86 @@ def test_a_broken_file_is_told_and_nothing_is_lost(switch: Switch) -> None:
     for _ in range(2):
         with pytest.raises(RolloutError, match="line 1"):
             switch.refresh()
-    with pytest.raises(RolloutError):
-        switch.apply(switch.plan_rollback("chat"))
+    with pytest.raises(RolloutError, match="line 1"):
+        switch.apply(switch.plan_set("chat", "acme", 500))
     assert switch.path.read_bytes() == broken
+
+
+BROKEN = b'schema = 1\n[routes.chat\nformat = "half an edit'
+
+
+def test_a_broken_file_is_rolled_back_on_its_last_good_version(switch: Switch) -> None:
+    switch.path.write_bytes(BROKEN)
+    with pytest.raises(RolloutError, match="line 2"):
+        switch.refresh()
+    plan = switch.plan_rollback("chat", "acme", "5xx 9%")
+    assert "line 2" in plan.rescues
+    assert "last good version" in plan.effect
+    assert [move.who for move in plan.moves] == ["acme"]
+    done = switch.apply(plan, reason="5xx 9%")
+    assert org(switch) == (2500, True)
+    assert org(switch, "globex.eu") == (1250, False)
+    assert (switch.path.parent / done.kept_as).read_bytes() == BROKEN
+    switch.apply(switch.plan_undo(), reason="over")
+    assert org(switch) == (2500, False), "the undo resumes; it does not break the file again"
+
+
+def test_a_file_that_is_gone_is_rolled_back_too(switch: Switch) -> None:
+    switch.path.unlink()
+    with pytest.raises(RolloutError, match="does not exist"):
+        switch.refresh()
+    done = switch.apply(switch.plan_rollback(None, None, "gone"))
+    assert parse(switch.path.read_bytes()).rolled_back
+    assert done.kept_as == ""
+    assert [p.name for p in switch.path.parent.iterdir()] == ["rollout.toml"]
+
+
+def test_a_file_that_comes_back_meanwhile_is_not_replaced(switch: Switch) -> None:
+    good = switch.path.read_bytes()
+    switch.path.unlink()
+    with pytest.raises(RolloutError):
+        switch.refresh()
+    plan = switch.plan_rollback("chat", "acme")
+    theirs = good.replace(b"12.5", b"99")
+    switch.path.write_bytes(theirs)
+    switch.apply(plan)
+    assert org(switch) == (2500, True)
+    assert org(switch, "globex.eu") == (9900, False)
+
+
+def test_a_file_that_breaks_after_the_confirm_is_not_replaced_unasked(switch: Switch) -> None:
+    plan = switch.plan_rollback("chat", "acme")
+    switch.path.write_bytes(BROKEN)
+    with pytest.raises(RolloutError, match="line 2"):
+        switch.apply(plan)
+    assert switch.path.read_bytes() == BROKEN
+    assert switch.plan_rollback("chat", "acme").rescues
+
+
+def test_a_write_in_place_is_left_until_it_settles(switch: Switch) -> None:
+    good = switch.path.read_bytes()
+    with switch.path.open("r+b") as stream:
+        stream.truncate(0)
+        stream.write(good[:-20])
+        stream.flush()
+        assert switch.refresh(settled=True) is None
+        stream.write(good[-20:].replace(b"12000", b"12001"))
+    assert switch.refresh(settled=True) is None
+    found = switch.refresh(settled=True)
+    assert found is not None
+    assert found[1]
+
+
+def test_a_command_finds_the_last_good_version_in_the_history(
+    switch: Switch, file: Path, tmp_path: Path
+) -> None:
+    switch.apply(switch.plan_set("chat", "acme", 500))
+    file.write_bytes(BROKEN)
+    other = Switch(file, History(tmp_path / "state" / "history.sqlite3"), Who("al", "gw-02"))
+    other.open_or_last_good()
+    other.apply(other.plan_rollback("chat", "acme", "drill"), reason="drill")
+    assert org(other) == (500, True)
+    fresh = Switch(file, History(tmp_path / "none.sqlite3"), Who("al", "gw-02"))
+    file.write_bytes(BROKEN)
+    with pytest.raises(RolloutError, match="line 2"):
+        fresh.open_or_last_good()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from console.gate import AccessLine, AccessLog, timestamp
 from console.history.history import History
@@ -20,7 +20,7 @@ from console.ui.app import ConsoleApp
 from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
 from console.ui.settings import Settings, load_settings
 from console.ui.widgets.line import TextLine
-from console.ui.widgets.rollout_table import RolloutTable
+from console.ui.widgets.rollout_table import Line, RolloutTable, _difference
 
 Running = Pilot[None]
 
@@ -204,6 +204,21 @@ async def test_a_broken_file_is_said_and_the_console_stays(file: Path) -> None:
         await until(pilot, lambda: "does not exist" not in notices(pilot))
 
 
+async def test_a_broken_file_is_rolled_back_on_its_last_good_version(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        file.write_bytes(b"[routes.chat\n")
+        await until(pilot, lambda: "line 1" in notices(pilot))
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        shown = " ".join(str(s.render()) for s in pilot.app.screen.query(Static))
+        assert "last good version" in shown
+        assert "line 1" in shown
+        await confirm(pilot)
+        await until(pilot, lambda: "kept as rollout.toml.broken-" in notices(pilot))
+        assert parse(file.read_bytes()).routes["chat"].rolled_back
+        assert "line 1" not in notices(pilot)
+
+
 async def test_read_only_changes_nothing(file: Path) -> None:
     before = file.read_bytes()
     async with running(app_of(file, read_only=True)) as pilot:
@@ -300,3 +315,18 @@ async def test_a_large_file_draws_what_is_seen_alone(file: Path) -> None:
         await pilot.pause()
         assert "org-9999" in screen_text(pilot)
         assert len(table._drawn) < 200
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "cells"),
+    [
+        ("acme  1.0", "acme  2.0", (6, 7)),
+        ("日本  1.0", "日本  2.0", (6, 7)),
+        ("acme  ok", "acme  hold", (0, 10)),
+        ("same", "same", (0, 4)),
+    ],
+)
+def test_only_the_cells_that_differ_are_drawn_again(
+    one: str, other: str, cells: tuple[int, int]
+) -> None:
+    assert _difference(Line(((one, ""),)), Line(((other, "x"),))) == cells

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual.widget import Widget
 
 from console.ui.keys import ALL_KEYS, Key
 
-_LAST = ("resume", "charts", "quit")
-"""Cut off first where there is no room for all."""
+_SPARED = ("charts", "quit", "lower", "filter", "exact")
+"""Left out first, in this order, where there is no room for all; ``?`` lists them."""
 
 
 class KeyBar(Widget):
@@ -42,10 +43,24 @@ class KeyBar(Widget):
         on = self.get_component_rich_style("key--key", partial=True)
         off = self.get_component_rich_style("key--off", partial=True)
         line = Text(" ", no_wrap=True, overflow="ellipsis", end="")
-        gap = "  " if self.size.width >= 100 else " "
-        for key in sorted(ALL_KEYS, key=lambda key: key.id in _LAST):
-            if key.footer:
-                reason = self._why_not(key)
-                line.append(self._keymap.get(key.id, key.shown), off if reason else on)
-                line.append(f" {key.footer}{gap}", off if reason else Style.null())
+        gap = "  " if self.size.width >= 116 else " "
+        for key in self._fitting(len(gap)):
+            reason = self._why_not(key)
+            line.append(self._keymap.get(key.id, key.shown), off if reason else on)
+            line.append(f" {key.footer}{gap}", off if reason else Style.null())
         return line
+
+    def _fitting(self, gap: int) -> list[Key]:
+        """Return the keys that there is room for; resume alone where something is rolled back."""
+        keys = [
+            key
+            for key in ALL_KEYS
+            if key.footer and not (key.id == "resume" and self._why_not(key))
+        ]
+        for spared in _SPARED:
+            shown = (cell_len(self._keymap.get(key.id, key.shown)) for key in keys)
+            words = sum(cell_len(key.footer) + 1 + gap for key in keys)
+            if 1 + sum(shown) + words - gap <= self.size.width:
+                break
+            keys = [key for key in keys if key.id != spared]
+        return keys

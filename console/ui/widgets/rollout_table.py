@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region, Size
@@ -41,7 +42,7 @@ class RolloutTable(ScrollView, can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "table--head", "table--route", "table--good", "table--warn", "table--bad",
-        "table--dim", "table--bar", "table--cursor",
+        "table--dim", "table--bar", "table--cursor", "table--cursor-plain",
     }  # fmt: skip
 
     DEFAULT_CSS = """
@@ -55,7 +56,8 @@ class RolloutTable(ScrollView, can_focus=True):
     RolloutTable > .table--bad { color: $error; text-style: bold; }
     RolloutTable > .table--dim { color: $foreground 60%; }
     RolloutTable > .table--bar { color: $accent; }
-    RolloutTable > .table--cursor { text-style: reverse; }
+    RolloutTable > .table--cursor { background: $primary-muted; text-style: bold; }
+    RolloutTable > .table--cursor-plain { text-style: reverse; }
     """
 
     @dataclass
@@ -206,11 +208,16 @@ class RolloutTable(ScrollView, can_focus=True):
 
     def _strip(self, line: Line, cursor: bool) -> Strip:
         base = self.rich_style
-        extra = self._style("table--cursor") if cursor else None
+        # A tint needs colours of our own to mix; a terminal's sixteen, or none, are reversed.
+        plain = self.app.no_color or self.app.current_theme.ansi
+        extra = self._style("table--cursor-plain" if plain else "table--cursor") if cursor else None
         segments = []
         for text, name in line.cells:
             style = base + self._style(name) if name else base
-            segments.append(Segment(text, style + extra if extra is not None else style))
+            # A reversed bar would read as its opposite.
+            if extra is not None and not (plain and name == "table--bar"):
+                style += extra
+            segments.append(Segment(text, style))
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
     def _style(self, name: str) -> Style:
@@ -240,15 +247,14 @@ class RolloutTable(ScrollView, can_focus=True):
 
 
 def _difference(one: Line, other: Line) -> tuple[int, int]:
-    """Return the first cell that differs and the one after the last, counted by position."""
+    """Return the first cell that differs and the one after the last."""
     before, after = one.text, other.text
-    if before == after or not (before.isascii() or len(before) == len(after)):
-        return 0, max(len(before), len(after)) * 2
+    if before == after or len(before) != len(after):
+        return 0, max(cell_len(before), cell_len(after))
     start = 0
-    shared = min(len(before), len(after))
-    while start < shared and before[start] == after[start]:
+    while before[start] == after[start]:
         start += 1
-    end = max(len(before), len(after))
-    while end > start + 1 and end <= shared and before[end - 1] == after[end - 1]:
+    end = len(before)
+    while before[end - 1] == after[end - 1]:
         end -= 1
-    return start, end
+    return cell_len(before[:start]), max(cell_len(before[:end]), cell_len(after[:end]))

@@ -1,0 +1,47 @@
+"""The main job in a real terminal: an incident, one key, one confirm, and the proof."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from console.rollout.parse import parse
+from tests.terminal import terminal
+
+DEMO = f"{sys.executable} -m console demo"
+
+
+def only_file(folder: Path) -> Path:
+    (found,) = folder.glob("rollout-demo-*/rollout.toml")
+    return found
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+def test_a_storm_is_seen_and_rolled_back_with_one_key(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
+    with terminal(DEMO, size, env, Path(__file__).parents[2]) as shown:
+        shown.until(lambda screen: "▸ acme" in screen and " ok" in screen)
+        shown.press(":")
+        shown.until(lambda screen: "Search" in screen)
+        shown.type("storm")
+        shown.until(lambda screen: "incident: 5xx storm" in screen)
+        shown.press("Enter")
+        shown.until(lambda screen: "rollback: 5xx" in screen)
+        file = only_file(tmp_path)
+        before = file.read_bytes()
+        shown.press("r")
+        shown.until(lambda screen: "chat / acme 50% to 0% in rollout.toml" in screen)
+        shown.press("Enter")
+        shown.until(lambda screen: "to 0% in rollout.toml" not in screen)
+        assert file.read_bytes() == before, "enter alone confirmed"
+        shown.press("R")
+        shown.until(lambda screen: "route chat: all its traffic to 0%" in screen)
+        shown.tmux("run-shell", "sleep 0.4")
+        shown.press("y")
+        shown.until(lambda screen: "chat rolled back: drained" in screen)
+        assert parse(file.read_bytes()).routes["chat"].rolled_back
+        shown.press("q")
+        shown.until(lambda screen: "[ended 0]" in screen)
+    assert not list(tmp_path.glob("rollout-demo-*")), "the demo cleans up after itself"
