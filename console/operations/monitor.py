@@ -13,7 +13,7 @@ from console.health.record import AccessRecord
 from console.health.windows import Summary, Windows
 from console.history.history import Change
 from console.operations.moves import Move, moves
-from console.operations.switch import ALL_ORGS
+from console.operations.planner import ALL_ORGS
 from console.rollout.model import GuardSettings, RolloutFile, Side
 
 QUIET_S = 5.0
@@ -182,10 +182,18 @@ class Monitor:
         )
 
     def rollback_reason(self, route: str | None, org: str | None, now: float) -> str:
-        """Return the figures in a few words, as a rollback writes them beside what it sets."""
+        """Return the figures in a few words, as a rollback writes them beside what it sets.
+
+        Where the guard suspects the route, its own figures stand first: they are of the trouble
+        alone, while those of the window are thinned by the good minutes before it.
+        """
         summary = self.summary(route, org, "tokenlab", now)
         if not summary.requests:
             return "by the operator"
+        guard = self._guards.get(route) if route is not None else None
+        tier = guard.rollback_verdict() if guard is not None else None
+        if tier is not None and tier.kind != "ok":
+            return f"{tier.reason}" + (" on the route" if org is not None else "")
         words = [f"5xx {summary.percent_5xx:.1f}%", f"4xx {summary.percent_4xx:.1f}%"]
         if summary.p95 is not None:
             words.append(f"p95 {summary.p95:.0f} ms")

@@ -3,7 +3,7 @@
 RolloutError
 ├── FileError        the text of a rollout file cannot be used; carries every problem found
 ├── UnknownRoute     a route that the file does not have
-├── UnknownOrg       an org that a route has no line for, where one is needed
+├── UnknownOrg       an org that a route gives nothing to, where one is needed
 └── PercentError     a percent that is not 0 to 100 with at most two decimals
 """
 
@@ -52,10 +52,14 @@ class UnknownRoute(RolloutError):
 
 
 class UnknownOrg(RolloutError):
-    """An org was named that the route has no line for."""
+    """An org was named that gets nothing from the route."""
 
-    def __init__(self, route: str, org: str) -> None:
-        super().__init__(f"route {route!r} has no line for org {org!r}")
+    def __init__(self, route: str, org: str, known: Sequence[str]) -> None:
+        from difflib import get_close_matches  # which applications that ask the gate never need
+
+        close = get_close_matches(org, known, 3, 0.6)
+        shown = f"did you mean {' or '.join(map(repr, close))}?" if close else "see show"
+        super().__init__(f"route {route!r} has no org {org!r}; {shown}")
 
 
 class PercentError(RolloutError):

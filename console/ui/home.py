@@ -19,8 +19,9 @@ from textual.worker import Worker, WorkerState
 from console.operations.balance import BalanceSources, BalanceWatch
 from console.operations.monitor import Monitor
 from console.operations.plan import Plan
+from console.operations.planner import ALL_ORGS
 from console.operations.steps import step_down, step_up
-from console.operations.switch import ALL_ORGS, Done, Switch
+from console.operations.switch import Done, Switch
 from console.operations.visible import visible
 from console.rollout.revision import SHORT
 from console.store.store import Snapshot

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from console.operations.switch import ALL_ORGS
+from console.operations.planner import ALL_ORGS
 from console.rollout.model import RolloutFile
 
 

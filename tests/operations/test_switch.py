@@ -7,8 +7,9 @@ import pytest
 from console.history.history import History
 from console.history.who import Who
 from console.operations.errors import Held, NothingToDo, NotRecorded, ReadOnly
-from console.operations.switch import ALL_ORGS, Switch
-from console.rollout.errors import RolloutError, UnknownRoute
+from console.operations.planner import ALL_ORGS
+from console.operations.switch import Switch
+from console.rollout.errors import RolloutError, UnknownOrg, UnknownRoute
 from console.rollout.parse import parse
 from console.store.errors import Conflict
 
@@ -213,3 +214,16 @@ def test_a_command_finds_the_last_good_version_in_the_history(
     file.write_bytes(BROKEN)
     with pytest.raises(RolloutError, match="line 2"):
         fresh.open_or_last_good()
+
+
+def test_a_mistyped_org_is_not_rolled_back_in_its_stead(switch: Switch) -> None:
+    with pytest.raises(UnknownOrg, match="no org 'acmee'; did you mean 'acme'"):
+        switch.plan_rollback("claude", "acmee")
+    with pytest.raises(UnknownOrg):
+        switch.plan_resume("claude", "nobody")
+    # A flag can give any org of this route a share, so a line for it makes sense.
+    assert "there is 'acme' already" in switch.plan_rollback("chat", "acmee").effect
+    assert "there is 'acme' already" in switch.plan_set("chat", "acmee", 100).effect
+    assert "(a new line)" in switch.plan_set("chat", "umbrella", 100).effect
+    switch.apply(switch.plan_set("chat", ALL_ORGS, 100), reason="all")
+    assert switch.plan_rollback("chat", "umbrella").direction == "down"

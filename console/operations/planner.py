@@ -1,0 +1,235 @@
+"""Working changes out: what would be written, what it would do to traffic, in one line of words."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+
+from console.history.errors import HistoryError
+from console.history.history import Change, History
+from console.history.who import Who
+from console.operations.errors import NothingToDo
+from console.operations.plan import Plan
+from console.rollout.edits import Edit, SetDefaultPercent, SetPercent, SetRolledBack
+from console.rollout.errors import FileError, UnknownOrg, UnknownRoute
+from console.rollout.model import Route
+from console.rollout.parse import parse
+from console.rollout.percent import parse_percent, percent_text
+from console.rollout.revision import SHORT
+from console.store.store import RolloutStore, Snapshot
+
+ALL_ORGS = "*"
+"""In place of an org: the route's default, for orgs without a line of their own."""
+
+
+class Planner:
+    """Plans changes of one rollout file against its last good version; writes nothing."""
+
+    def __init__(
+        self, store: RolloutStore, history: History, who: Who, clock: Callable[[], datetime]
+    ) -> None:
+        self.store = store
+        self.history = history
+        self.who = who
+        self._clock = clock
+
+    @property
+    def path(self) -> Path:
+        """The rollout file's path, as it was given."""
+        return self.store.path
+
+    def plan_set(self, route: str, org: str, points: int) -> Plan:
+        """Plan an org's share (basis points); ``org`` may be ALL_ORGS for the route's default."""
+        found = self._route(route)
+        edit: Edit
+        if org == ALL_ORGS:
+            before = found.default_points
+            edit = SetDefaultPercent(route, points)
+            name = "orgs without a line"
+        else:
+            if not org:
+                raise UnknownOrg(route, org, list(found.orgs))
+            before = found.org_points(org)
+            edit = SetPercent(route, org, points)
+            name = org
+        effect = (
+            f"{route} / {name} {percent_text(before)}% to {percent_text(points)}% in {self._name}"
+        )
+        if org != ALL_ORGS and org not in found.orgs:
+            effect += f" (a new line{_alike(org, list(found.orgs))})"
+        if self._latched(found, org):
+            effect += " (stays rolled back until resumed)"
+        return self._plan(
+            "set", route, org, (percent_text(before), percent_text(points)), effect, edit
+        )
+
+    def plan_rollback(
+        self, route: str | None = None, org: str | None = None, reason: str = ""
+    ) -> Plan:
+        """Plan a latch to the previous side: an org on a route, a route, or everything.
+
+        Where the file is broken or gone, the plan is to put its last good version back with the
+        latch in it, and to keep the broken text beside it; ``Plan.rescues`` then says why.
+        """
+        return self._plan_latch(True, route, org, reason)
+
+    def plan_resume(self, route: str | None = None, org: str | None = None) -> Plan:
+        """Plan the end of a latch; the percents are what they were."""
+        return self._plan_latch(False, route, org, "")
+
+    def plan_undo(self) -> Plan:
+        """Plan the newest change of ours that has not been undone, taken back.
+
+        Where the file is still what that change left, its text before is put back to the byte.
+        Otherwise only the one value is, and everybody's later edits stay.
+        """
+        change = self.history.last_undoable(self.path)
+        if change is None:
+            raise NothingToDo(f"there is no change of {self._name} to undo")
+        snapshot = self._snapshot()
+        what = f"undo of {change.action} {_target(change.route, change.org)}"
+        if change.revision == snapshot.revision and not self._was_rescue(change):
+            prepared = self.store.prepare_text(
+                self.history.text_of(self.path, change.previous_revision)
+            )
+            effect = f"{what}: {change.after} back to {change.before} in {self._name}"
+            return Plan(
+                "undo", change.route, change.org, change.after, change.before, effect,
+                prepared, undoes_id=change.id,
+            )  # fmt: skip
+        edit = _inverse(change)
+        if edit is None:
+            raise NothingToDo(
+                f"{self._name} was changed since that {change.action}; use restore "
+                f"{change.previous_revision[:SHORT]} to put the whole text back"
+            )
+        effect = f"{what}: {change.after} back to {change.before} in {self._name}; later edits stay"
+        prepared = self.store.prepare([edit])
+        return Plan(
+            "undo", change.route, change.org, change.after, change.before, effect,
+            prepared, (edit,), change.id,
+        )  # fmt: skip
+
+    def plan_restore(self, revision: str) -> Plan:
+        """Plan a whole earlier text, by its revision or the start of it."""
+        prepared = self.store.prepare_text(self.history.text_of(self.path, revision))
+        before, after = prepared.before.revision[:SHORT], prepared.after.revision[:SHORT]
+        effect = f"the whole of {self._name} back to revision {after} (now {before})"
+        return Plan("restore", None, None, before, after, effect, prepared)
+
+    @property
+    def _name(self) -> str:
+        return self.path.name
+
+    def _snapshot(self) -> Snapshot:
+        return self.store.snapshot or self.store.open()
+
+    def _route(self, name: str) -> Route:
+        routes = self._snapshot().file.routes
+        if name not in routes:
+            raise UnknownRoute(name, list(routes))
+        return routes[name]
+
+    def _latched(self, route: Route, org: str) -> bool:
+        return self._snapshot().file.rolled_back or route.rolled_back or route.org_rolled_back(org)
+
+    def _plan_latch(self, latch: bool, route: str | None, org: str | None, reason: str) -> Plan:
+        file = self._snapshot().file
+        target = _target(route, org)
+        if route is None:
+            was, share = file.rolled_back, "all traffic"
+            named = f"{target}: "
+        else:
+            found = self._route(route)
+            if org is not None and not _can_have_traffic(found, org):
+                raise UnknownOrg(route, org, list(found.orgs))
+            was = found.rolled_back if org is None else found.org_rolled_back(org)
+            share = "all its traffic" if org is None else f"{percent_text(found.org_points(org))}%"
+            named = f"{target}: " if org is None else f"{target} "
+        stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self.who.user}@{self.who.host}: "
+        edit = SetRolledBack(
+            latch, route, org, stamp + (reason or "by the operator") if latch else ""
+        )
+        if latch:
+            effect = f"{named}{share} to 0% in {self._name}: rolled back until resumed"
+            if org is not None and org not in found.orgs:
+                effect += f" (a new line{_alike(org, list(found.orgs))})"
+        else:
+            effect = f"{target} resumed at {share} in {self._name}"
+            if route is not None and (held_by := self._outer_latch(route, org)):
+                effect += f" (still rolled back by {held_by})"
+        states = ("in force", "rolled back")
+        return self._plan(
+            "rollback" if latch else "resume",
+            route,
+            org,
+            (states[was], states[latch]),
+            effect,
+            edit,
+            rescue=latch,
+        )
+
+    def _was_rescue(self, change: Change) -> bool:
+        """Whether the text before was a broken one, which is not to come back."""
+        try:
+            parse(self.history.text_of(self.path, change.previous_revision))
+        except (FileError, HistoryError):
+            return True
+        return False
+
+    def _outer_latch(self, route: str, org: str | None) -> str:
+        file = self._snapshot().file
+        if file.rolled_back:
+            return "the file"
+        return f"route {route}" if org is not None and file.routes[route].rolled_back else ""
+
+    def _plan(
+        self,
+        action: str,
+        route: str | None,
+        org: str | None,
+        states: tuple[str, str],
+        effect: str,
+        edit: Edit,
+        *,
+        rescue: bool = False,
+    ) -> Plan:
+        edits = (edit,)
+        prepared = self.store.prepare_rescue(edits) if rescue and self.store.trouble else None
+        if prepared is None:
+            prepared = self.store.prepare(edits)
+        else:
+            good = (self._snapshot().revision)[:SHORT]
+            effect += f"; {self._name} cannot be used now: its last good version {good} is put back"
+        return Plan(action, route, org, *states, effect, prepared, edits)
+
+
+def _can_have_traffic(route: Route, org: str) -> bool:
+    """Whether an org is named in the file, or gets a share without being named."""
+    return org in route.orgs or bool(route.default_points or route.keys or route.flags)
+
+
+def _alike(org: str, known: Sequence[str]) -> str:
+    """A typing error in an org's name would make a line that no request ever asks for."""
+    close = get_close_matches(org, known, 1, 0.75)
+    return f"; there is {close[0]!r} already" if close else ""
+
+
+def _target(route: str | None, org: str | None) -> str:
+    if route is None:
+        return "everything"
+    return f"route {route}" if org is None else f"{route} / {org}"
+
+
+def _inverse(change: Change) -> Edit | None:
+    """The edit that takes one recorded change back, where one value says it all."""
+    if change.action == "rollback":
+        return SetRolledBack(False, change.route, change.org)
+    if change.action == "resume":
+        return SetRolledBack(True, change.route, change.org)
+    if change.action == "set" and change.route and change.org:
+        points = parse_percent(change.before)
+        if change.org == ALL_ORGS:
+            return SetDefaultPercent(change.route, points)
+        return SetPercent(change.route, change.org, points)
+    return None
