@@ -21,6 +21,7 @@ from console.assets import asset_folder
 from console.sim.incidents import start_incident
 
 ROUTE = "chat"
+_DRAIN_S = 2.0
 _START_S = 20.0
 
 
@@ -124,8 +125,9 @@ def run_headless(
     chat = [r for r in served["requests"] if r["route"] == ROUTE]
     late = [r["at"] for r in chat if r["side"] == "tokenlab" and r["at"] >= rolled_back_at]
     drained_s = max(late) - rolled_back_at if late else 0.0
-    # What was under way when the switch moved may still end; after the last of it, none may come.
-    after = Counter(r["side"] for r in chat if r["at"] > rolled_back_at + drained_s)
+    # What was under way when the switch moved may still end; soon after, none may come.
+    settled_at = rolled_back_at + min(_DRAIN_S, 0.2 * seconds)
+    after = Counter(r["side"] for r in chat if r["at"] > settled_at)
     logged = Counter(line["side"] for line in log)
     return {
         "seconds": seconds,
@@ -140,7 +142,6 @@ def run_headless(
         "ok": bool(
             after["previous"] > 0
             and after["tokenlab"] == 0
-            and drained_s < max(2.0, 0.4 * seconds)
             and served["credential_leaks"] == 0
             and sum(logged.values()) == sum(served["total"].values())
         ),

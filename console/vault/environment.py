@@ -1,47 +1,105 @@
-"""Credentials from the environment: the only source until the vault exists."""
+"""Credentials that the operator gives explicitly: on stdin, in the environment, in files it names.
+
+The values are taken out of this process's environment when they are read, so that no child
+process inherits them.
+"""
 
 import os
+import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from console.gate.secret import Secret
+from console.vault.credential import MOST_CHARACTERS, Purpose, Step, checked
+from console.vault.errors import BadCredential
 
-Purpose = Literal["api_key", "management_token"]
-
-_VARIABLE: dict[Purpose, str] = {
+VARIABLE: dict[Purpose, str] = {
     "api_key": "TOKENLAB_API_KEY",
     "management_token": "TOKENLAB_MANAGEMENT_TOKEN",
 }
-_PREFIX: dict[Purpose, str] = {"api_key": "sk-", "management_token": "mt-"}
+_MOST_BYTES = 4 * MOST_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
-    """A credential, or why there is none. ``source`` names where it came from."""
+class Given:
+    """What was given explicitly: texts by purpose, and the environment without them."""
 
-    purpose: Purpose
-    secret: Secret | None
-    source: str
-    problem: str = ""
+    stdin: Mapping[Purpose, str] = field(default_factory=dict, repr=False)
+    variables: Mapping[Purpose, str] = field(default_factory=dict, repr=False)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def look(self, purpose: Purpose) -> tuple[Secret | None, list[Step]]:
+        """Return the credential and the steps taken.
+
+        A source that was given and is wrong ends the search: using another credential than the
+        one that was asked for would be worse than none. Its step is then marked as found.
+        """
+        steps: list[Step] = []
+        for source, text, reason in self._sources(purpose):
+            if text is None and not reason:
+                steps.append(Step(source, "not given"))
+                continue
+            try:
+                if text is None:
+                    raise BadCredential(reason)
+                secret = checked(purpose, text)
+            except BadCredential as error:
+                steps.append(Step(source, str(error), found=True))
+                return None, steps
+            steps.append(Step(source, "", found=True))
+            return secret, steps
+        return None, steps
+
+    def _sources(self, purpose: Purpose) -> list[tuple[str, str | None, str]]:
+        name = VARIABLE[purpose]
+        file = self.environ.get(f"{name}_FILE", "")
+        folder = self.environ.get("CREDENTIALS_DIRECTORY", "")
+        found = [
+            ("--token-stdin", self.stdin.get(purpose), ""),
+            (f"${name}", self.variables.get(purpose), ""),
+            (f"${name}_FILE", *(_read(Path(file)) if file else (None, ""))),
+        ]
+        unit = Path(folder) / name.lower() if folder else None
+        text, reason = _read(unit) if unit is not None and unit.exists() else (None, "")
+        found.append((f"$CREDENTIALS_DIRECTORY/{name.lower()}", text, reason))
+        return found
 
 
-def from_environment(purpose: Purpose, environ: Mapping[str, str] | None = None) -> Credential:
-    """Return the credential for ``purpose``.
+def take_from_environment(environ: dict[str, str] | None = None, stdin: str = "") -> Given:
+    """Return what was given, and remove the secrets from ``environ`` (default: this process's).
 
-    One of the wrong kind is refused here, by its prefix, before it could be sent anywhere.
+    ``stdin`` is what came on standard input; its kind is told by its prefix, and a text of no
+    kind counts as both, so that it is refused with its reason whichever is asked for.
     """
-    variable, prefix = _VARIABLE[purpose], _PREFIX[purpose]
-    value = (os.environ if environ is None else environ).get(variable, "").strip()
-    source = f"${variable}"
-    if not value:
-        return Credential(purpose, None, source, f"no {purpose.replace('_', ' ')}: set {source}")
-    if not value.startswith(prefix):
-        kind = "a credential of another kind"
-        problem = f"{source} does not start with {prefix}: it holds {kind} and is not used"
-        return Credential(purpose, None, source, problem)
-    if not value.isascii() or any(c <= " " or c == "\x7f" for c in value):
-        return Credential(
-            purpose, None, source, f"{source} holds a space or a sign no credential has"
-        )
-    return Credential(purpose, Secret(value), source)
+    source = os.environ if environ is None else environ
+    variables: dict[Purpose, str] = {}
+    for purpose, name in VARIABLE.items():
+        value = source.pop(name, None)
+        if value:
+            variables[purpose] = value
+    given: dict[Purpose, str] = {}
+    if stdin:
+        for purpose in VARIABLE:
+            prefix_of_other = "mt-" if purpose == "api_key" else "sk-"
+            if not stdin.strip().startswith(prefix_of_other):
+                given[purpose] = stdin
+    return Given(given, variables, dict(source))
+
+
+def _read(path: Path) -> tuple[str | None, str]:
+    """Return the file's text, or why there is none; a pipe or device is never waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        return None, f"{path} cannot be read: {error.strerror}"
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None, f"{path} is not a regular file"
+        try:
+            data = stream.read(_MOST_BYTES + 1)
+        except OSError as error:
+            return None, f"{path} cannot be read: {error.strerror}"
+    if len(data) > _MOST_BYTES:
+        return None, f"{path} is far too large for a credential"
+    return data.decode("utf-8", errors="replace"), ""
