@@ -8,12 +8,14 @@ import os
 import sys
 from pathlib import Path
 
+from console.cli.credentials import fixed_vault
 from console.history.history import History, default_path
 from console.history.who import Who
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.sim.demo import Demo
 from console.sim.incidents import start_incident
+from console.sim.state import DEMO_TOKEN
 from console.ui.app import ConsoleApp
 from console.ui.settings import Settings
 
@@ -22,7 +24,8 @@ async def _draw(demo: Demo, target: Path, size: tuple[int, int]) -> None:
     who = Who("jo", "gw-01")
     switch = Switch(demo.file, History(default_path()), who)
     monitor = Monitor(demo.file, switch.open().file)
-    app = ConsoleApp(switch, monitor, Settings(), user=who.user, host=who.host)
+    vault = fixed_vault({"management_token": DEMO_TOKEN})
+    app = ConsoleApp(switch, monitor, Settings(), user=who.user, host=who.host, vault=vault)
     async with app.run_test(size=size) as pilot:
         await asyncio.sleep(60)
         await asyncio.to_thread(start_incident, demo.base_url, "5xx storm", route="chat")
@@ -39,7 +42,7 @@ def main() -> None:
     """Run the demo for a minute and a half and save the picture."""
     width, _, height = (sys.argv[2] if len(sys.argv) > 2 else "120x40").partition("x")
     with Demo() as demo:
-        os.environ.update(demo.environment)
+        os.environ["ROLLOUT_STATE_DIR"] = str(demo.folder / "state")
         asyncio.run(_draw(demo, Path(sys.argv[1]), (int(width), int(height))))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 
 from console.cli.codes import DONE, PROBLEMS, UNREACHABLE, USAGE
+from console.cli.credentials import fixed_vault
 from console.history.history import History, default_path
 from console.history.who import whoami
 from console.operations.errors import OperationError
@@ -17,6 +18,7 @@ from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.sim.demo import ROUTE, Demo, DemoError, run_headless
 from console.sim.incidents import ALL_CLEAR, INCIDENTS, clear_incidents, start_incident
+from console.sim.state import DEMO_KEY, DEMO_TOKEN
 
 
 def run_demo(options: Namespace) -> int:
@@ -30,7 +32,7 @@ def run_demo(options: Namespace) -> int:
             print("rollout-console: no terminal; use --headless-seconds N", file=sys.stderr)
             return USAGE
         with Demo() as demo:
-            os.environ.update(demo.environment)
+            os.environ["ROLLOUT_STATE_DIR"] = str(demo.folder / "state")
             return _open(demo, options)
     except DemoError as error:
         print(f"rollout-console: {error}", file=sys.stderr)
@@ -57,7 +59,12 @@ def _open(demo: Demo, options: Namespace) -> int:
     monitor = Monitor(demo.file, switch.open().file)
     who = switch.who
     return open_console(
-        switch, monitor, user=who.user, host=who.host, incidents=_DemoIncidents(demo.base_url)
+        switch,
+        monitor,
+        fixed_vault({"api_key": DEMO_KEY, "management_token": DEMO_TOKEN}),
+        user=who.user,
+        host=who.host,
+        incidents=_DemoIncidents(demo.base_url),
     )
 
 

@@ -6,7 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from console.cli import changing, reading
-from console.cli.codes import CONFLICT, DONE, PROBLEMS, USAGE
+from console.cli.codes import CONFLICT, DONE, PROBLEMS, UNREACHABLE, USAGE
+from console.cli.credentials import given_on, make_key_room, make_vault
 from console.cli.parser import build_parser
 from console.history.errors import HistoryError
 from console.history.history import History, default_path
@@ -15,6 +16,8 @@ from console.operations.errors import OperationError
 from console.operations.switch import Switch
 from console.rollout.errors import RolloutError
 from console.store.errors import Conflict
+from console.tokenlab.errors import ApiError, Refused, Unsafe
+from console.vault.errors import VaultError
 
 
 def run(arguments: list[str]) -> int:
@@ -26,8 +29,10 @@ def run(arguments: list[str]) -> int:
         return _fail(error, CONFLICT)
     except OperationError as error:
         return _fail(error, PROBLEMS)
-    except (RolloutError, HistoryError) as error:
+    except (RolloutError, HistoryError, VaultError) as error:
         return _fail(error, USAGE)
+    except ApiError as error:
+        return _fail(error, PROBLEMS if isinstance(error, (Refused, Unsafe)) else UNREACHABLE)
     except BrokenPipeError:
         # Whoever read the output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -46,6 +51,12 @@ def _dispatch(options: Namespace) -> int:
 
         return run_sim(options)
     path = file_path(options)
+    given = given_on(options)
+    if options.command == "keys":
+        from console.cli.keys import keys
+
+        vault = make_vault(given, asks=True)
+        return keys(options, make_key_room(options, vault, path))
     if options.command == "check":
         return reading.check(options, path)
     if options.command in ("show", "history", "decide"):
@@ -53,7 +64,7 @@ def _dispatch(options: Namespace) -> int:
     if options.command is None:
         from console.cli.console import run_console
 
-        return run_console(make_switch(options, path))
+        return run_console(make_switch(options, path), make_vault(given, asks=False))
     return changing.change(options, make_switch(options, path))
 
 

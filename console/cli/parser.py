@@ -3,6 +3,8 @@
 import argparse
 from importlib.metadata import PackageNotFoundError, version
 
+from console.cli.keys_parser import add_keys
+
 EPILOG = """\
 exit codes: 0 done, 1 problems found, 2 usage or bad file, 3 unreachable, 4 conflict
 """
@@ -51,6 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     check = _command(commands, "check", "check the file before traffic depends on it")
     check.add_argument("--offline", action="store_true", help="only what needs no network")
     _add_json(check)
+    about = "profiles and their credentials, and the organisation's API keys"
+    add_keys(commands.add_parser("keys", help=about, description=about), _add_common)
     return parser
 
 

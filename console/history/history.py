@@ -10,8 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_state_path
-
+from console.folders import state_folder
 from console.history.errors import HistoryError
 from console.history.schema import open_to_read, open_to_write, sentence
 from console.history.who import Who
@@ -82,9 +81,7 @@ class Change:
 
 def default_path() -> Path:
     """Return where the history is kept; $ROLLOUT_STATE_DIR overrides the platform's folder."""
-    folder = os.environ.get("ROLLOUT_STATE_DIR", "")
-    base = Path(folder) if folder else user_state_path("rollout-console")
-    return base / "history.sqlite3"
+    return state_folder() / "history.sqlite3"
 
 
 class History:

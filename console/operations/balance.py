@@ -1,14 +1,14 @@
 """The balance: where it is asked for, how fast it goes down, how long it lasts."""
 
 from collections import deque
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from console.gate.secret import Secret
 from console.rollout.model import RolloutFile
 from console.tokenlab.errors import ApiError
 from console.tokenlab.types import Balance
-from console.vault.environment import from_environment
+from console.vault.vault import Vault
 
 if TYPE_CHECKING:
     from console.tokenlab.client import ManagementClient
@@ -18,11 +18,10 @@ _LEAST_SPAN_S = 20.0
 
 
 class BalanceSource:
-    """Asks one base URL for the balance, with one client kept open."""
+    """Asks for the balance, with one client kept open."""
 
-    def __init__(self, client: "ManagementClient", base_url: str) -> None:
+    def __init__(self, client: "ManagementClient") -> None:
         self._client = client
-        self.base_url = base_url
 
     async def fetch(self) -> Balance:
         """Return the balance; raises ApiError."""
@@ -30,20 +29,20 @@ class BalanceSource:
 
 
 class BalanceSources:
-    """Hands out the source for the base URL that the file names now."""
+    """Hands out the source for the profile and the base URL that the file names now."""
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        self._environ = environ
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
         self._source: BalanceSource | None = None
+        self._made_of: tuple[str, Secret] | None = None
 
-    def source(self, file: RolloutFile | None) -> BalanceSource | str:
-        """Return a source, or one sentence saying why there is none."""
-        if file is None:
-            return "no rollout file to take the base URL from"
-        if self._source is None or self._source.base_url != file.base_url:
-            credential = from_environment("management_token", self._environ)
-            if credential.secret is None:
-                return credential.problem
+    def source(self, file: RolloutFile) -> BalanceSource | str:
+        """Return a source, or one sentence saying why there is none; may block for seconds."""
+        credential = self._vault.resolve(file.profile, "management_token")
+        if credential.secret is None:
+            return credential.problem
+        made_of = (file.base_url, credential.secret)
+        if self._source is None or self._made_of != made_of:
             # httpx takes longer to load than the first screen may take to show.
             from console.tokenlab.client import ManagementClient
 
@@ -51,7 +50,7 @@ class BalanceSources:
                 client = ManagementClient(file.base_url, credential.secret)
             except ApiError as error:
                 return str(error)
-            self._source = BalanceSource(client, file.base_url)
+            self._source, self._made_of = BalanceSource(client), made_of
         return self._source
 
 

@@ -76,7 +76,7 @@ async def key_usage(request: Request) -> Response:
     """GET /v1/management/api-keys/{id}/usage."""
     sim = _managed(request)
     key = _key(sim, request)
-    page, limit = _paging(request)
+    page, limit = _paging(request, usual=50)
     found = _filtered(sim, key, request)
     items = [_usage_json(use) for use in found[(page - 1) * limit : page * limit]]
     return JSONResponse(
@@ -194,10 +194,10 @@ def _key(sim: SimState, request: Request) -> ApiKey:
     return key
 
 
-def _paging(request: Request) -> tuple[int, int]:
+def _paging(request: Request, usual: int = 20) -> tuple[int, int]:
     values = []
-    for name, usual, most in (("page", 1, 10**6), ("limit", 20, 100)):
-        text = request.query_params.get(name, str(usual))
+    for name, default, most in (("page", 1, 10**6), ("limit", usual, 100)):
+        text = request.query_params.get(name, str(default))
         if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
             raise ApiFault(400, f"{name} must be from 1 to {most}.", param=name)
         values.append(int(text))

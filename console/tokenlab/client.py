@@ -1,23 +1,23 @@
-"""The console's own calls to the TokenLab API, over httpx."""
+"""The management API: balance, API keys, what they cost."""
 
-import asyncio
-import ipaddress
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
-import httpx
 import msgspec
 
 from console.gate.secret import Secret
-from console.tokenlab.errors import Garbage, Refused, Unreachable, Unsafe
-from console.tokenlab.types import Balance
+from console.tokenlab.errors import Garbage
+from console.tokenlab.transport import Method, Transport
+from console.tokenlab.types import ApiKey, Balance, Billing, CreatedKey, Spent
 
-MAX_ANSWER = 2 * 1024 * 1024
-"""A management answer of more bytes than this is refused as garbage."""
+_MOST_PAGES = 200
+_KEYS = "/v1/management/api-keys"
 
-_MOST_MESSAGE = 200
+T = TypeVar("T")
 
 
 class _BalanceAnswer(msgspec.Struct):
@@ -27,66 +27,140 @@ class _BalanceAnswer(msgspec.Struct):
     total_used_decimal: str
 
 
-class _ErrorBody(msgspec.Struct):
-    message: str = ""
-    code: str | None = None
-    retry_after: float | None = None
+class _KeyAnswer(msgspec.Struct):
+    id: str
+    name: str
+    key_prefix: str
+    status: str
+    used_amount_decimal: str
+    created_at: datetime
+    limit_amount_decimal: str | None = None
+    models: list[str] = []
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    key: str = ""
 
 
-class _ErrorAnswer(msgspec.Struct):
-    error: _ErrorBody
+class _Pagination(msgspec.Struct):
+    totalPages: int = 1
+
+
+class _KeyList(msgspec.Struct):
+    data: list[_KeyAnswer]
+    pagination: _Pagination = msgspec.field(default_factory=_Pagination)
+
+
+class _Row(msgspec.Struct):
+    cost_decimal: str
+    model: str = ""
+    date: str = ""
+    requests: int = 0
+
+
+class _Breakdowns(msgspec.Struct):
+    by_model: list[_Row] = []
+    daily_cost: list[_Row] = []
+
+
+class _Summary(msgspec.Struct):
+    total_requests: int
+    total_cost_decimal: str
+
+
+class _BillingAnswer(msgspec.Struct):
+    summary: _Summary
+    breakdowns: _Breakdowns
 
 
 class ManagementClient:
-    """Calls the management API with a management token.
+    """Calls the management API with a management token, and never with anything else.
 
-    ``base_url`` is TokenLab's without ``/v1`` (one given with it is understood). Each call takes
-    at most ``timeout_s`` seconds to connect and again between bytes, and three times that in
-    all. Redirects are not followed: they could carry the token to another host.
-
-    Raises Unsafe for a token that is not ``mt-``, or plain HTTP to anything but loopback.
+    Every method raises ApiError; see Transport for what is refused before it is sent.
     """
 
     def __init__(self, base_url: str, token: Secret, *, timeout_s: float = 5.0) -> None:
-        if token.prefix != "mt-":
-            raise Unsafe("the management API takes a management token (mt-...); nothing was sent")
-        root = base_url.rstrip("/").removesuffix("/v1")
-        local = _is_loopback(root)
-        scheme = urlsplit(root).scheme
-        if scheme != "https" and not (scheme == "http" and local):
-            raise Unsafe(f"{root} is not https; the management token was not sent")
-        self._whole_s = 3 * timeout_s
-        self._client = httpx.AsyncClient(
-            base_url=root,
-            timeout=timeout_s,
-            follow_redirects=False,
-            # A proxy from the environment must not be handed what is meant for loopback.
-            trust_env=not local,
-            headers={"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"},
-        )
+        self._transport = Transport(base_url, token, "mt-", timeout_s)
 
     async def balance(self) -> Balance:
-        """Return the balance; raises Unreachable, Refused or Garbage."""
-        data = await self._get("/v1/management/balance")
-        try:
-            answer = msgspec.json.decode(data, type=_BalanceAnswer)
-            amounts = [
-                Decimal(text)
-                for text in (
-                    answer.balance_decimal,
-                    answer.total_recharge_decimal,
-                    answer.total_used_decimal,
-                )
-            ]
-        except (msgspec.DecodeError, InvalidOperation, RecursionError, ValueError):
-            raise Garbage("the balance answer is not what the API's contract says") from None
-        if not all(amount.is_finite() for amount in amounts):
-            raise Garbage("the balance answer holds an amount that is not a number")
-        return Balance(answer.organization_id, *amounts)
+        """Return the organisation's balance."""
+        answer = await self._ask("GET", "/v1/management/balance", _BalanceAnswer)
+        return Balance(
+            answer.organization_id,
+            _amount(answer.balance_decimal),
+            _amount(answer.total_recharge_decimal),
+            _amount(answer.total_used_decimal),
+        )
+
+    async def keys(self) -> list[ApiKey]:
+        """Return all API keys of the organisation, page by page."""
+        found: dict[str, ApiKey] = {}
+        for page in range(1, _MOST_PAGES + 1):
+            query = {"page": str(page), "limit": "100"}
+            answer = await self._ask("GET", _KEYS, _KeyList, query=query)
+            before = len(found)
+            found |= {key.id: _key(key) for key in answer.data}
+            # A server that pays no heed to the page gives the same one again.
+            if page >= answer.pagination.totalPages or len(found) == before:
+                break
+        return list(found.values())
+
+    async def create_key(
+        self,
+        name: str,
+        *,
+        limit: Decimal | None = None,
+        models: tuple[str, ...] = (),
+        expires_at: datetime | None = None,
+    ) -> CreatedKey:
+        """Make a key (name of 1 to 50 characters; limit in US dollars, None for none).
+
+        There is no idempotency key: after Uncertain, look at the list before trying again.
+        """
+        body = {
+            "name": name,
+            "limitAmount": _number(limit),
+            "models": list(models),
+            "expiresAt": _rfc3339(expires_at),
+        }
+        answer = await self._ask("POST", _KEYS, _KeyAnswer, body=body, expect=201)
+        if not answer.key.startswith("sk-"):
+            raise Garbage("the key was made, but the answer does not hold its secret")
+        return CreatedKey(_key(answer), Secret(answer.key))
+
+    async def change_key(self, key_id: str, changes: Mapping[str, Any]) -> ApiKey:
+        """Change a key; ``changes`` are ``name``, ``limit`` (Decimal or None), ``models``,
+        ``expires_at`` (datetime or None) and ``status`` (active, inactive, revoked)."""
+        writers: dict[str, tuple[str, Callable[[Any], Any]]] = {
+            "limit": ("limitAmount", _number),
+            "expires_at": ("expiresAt", _rfc3339),
+            "models": ("models", list),
+        }
+        body: dict[str, Any] = {}
+        for name, value in changes.items():
+            wire, write = writers.get(name, (name, lambda given: given))
+            body[wire] = write(value)
+        path = f"{_KEYS}/{quote(key_id, safe='')}"
+        return _key(await self._ask("PATCH", path, _KeyAnswer, body=body))
+
+    async def billing(
+        self, key_id: str, *, start: str = "", end: str = "", model: str = ""
+    ) -> Billing:
+        """Return what a key has cost; ``start`` and ``end`` are dates or RFC 3339, inclusive."""
+        given = {"startDate": start, "endDate": end, "model": model}
+        query = {name: value for name, value in given.items() if value}
+        path = f"{_KEYS}/{quote(key_id, safe='')}/billing"
+        answer = await self._ask("GET", path, _BillingAnswer, query=query)
+        rows = answer.breakdowns
+        return Billing(
+            answer.summary.total_requests,
+            _amount(answer.summary.total_cost_decimal),
+            tuple(_spent(row.model, row) for row in rows.by_model),
+            tuple(_spent(row.date, row) for row in sorted(rows.daily_cost, key=lambda r: r.date)),
+        )
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,43 +173,62 @@ class ManagementClient:
     ) -> None:
         await self.aclose()
 
-    async def _get(self, path: str) -> bytes:
+    async def _ask(
+        self,
+        method: Method,
+        path: str,
+        shape: type[T],
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        expect: int = 200,
+    ) -> T:
+        data = await self._transport.call(method, path, query=query, body=body, expect=expect)
         try:
-            data = bytearray()
-            async with (
-                asyncio.timeout(self._whole_s),
-                self._client.stream("GET", path) as response,
-            ):
-                async for chunk in response.aiter_bytes():
-                    data += chunk
-                    if len(data) > MAX_ANSWER:
-                        raise Garbage("the API's answer does not end; it was cut off at 2 MiB")
-        except (httpx.TimeoutException, TimeoutError):
-            raise Unreachable("the API did not answer in time") from None
-        except httpx.HTTPError as error:
-            raise Unreachable(f"the API cannot be reached: {type(error).__name__}") from None
-        if response.status_code != 200:
-            raise _refused(response, bytes(data))
-        return bytes(data)
+            return msgspec.json.decode(data, type=shape)
+        except (msgspec.DecodeError, RecursionError):
+            raise Garbage(f"the answer of {path} is not what the API's contract says") from None
 
 
-def _refused(response: httpx.Response, data: bytes) -> Refused:
-    message, code, retry_after = response.reason_phrase or "no reason given", "", None
+def _key(answer: _KeyAnswer) -> ApiKey:
+    return ApiKey(
+        id=answer.id,
+        name=answer.name,
+        prefix=answer.key_prefix[:16],
+        status=answer.status,
+        limit=None if answer.limit_amount_decimal is None else _amount(answer.limit_amount_decimal),
+        used=_amount(answer.used_amount_decimal),
+        models=tuple(answer.models),
+        expires_at=_utc(answer.expires_at),
+        last_used_at=_utc(answer.last_used_at),
+        created_at=_utc(answer.created_at) or datetime.fromtimestamp(0, UTC),
+    )
+
+
+def _spent(name: str, row: _Row) -> Spent:
+    return Spent(name, row.requests, _amount(row.cost_decimal))
+
+
+def _utc(at: datetime | None) -> datetime | None:
+    if at is None:
+        return None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _amount(text: str) -> Decimal:
     try:
-        body = msgspec.json.decode(data, type=_ErrorAnswer).error
-        message, code = body.message[:_MOST_MESSAGE] or message, body.code or ""
-        retry_after = body.retry_after
-    except (msgspec.DecodeError, RecursionError):
-        pass
-    header = response.headers.get("Retry-After", "")
-    if header.isascii() and header.isdigit() and len(header) < 7:
-        retry_after = float(header)
-    return Refused(response.status_code, message, code, retry_after)
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        raise Garbage("the answer holds an amount that is not a number")
+    return amount
 
 
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _number(limit: Decimal | None) -> float | None:
+    """The contract takes a JSON number; two decimals survive it exactly up to the maximum."""
+    return None if limit is None else float(limit)
+
+
+def _rfc3339(at: datetime | None) -> str | None:
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,10 +1,11 @@
 """Errors of the API client.
 
 ApiError
-├── Unreachable   no connection, or no whole answer in time
-├── Refused       an error answer; ``status`` and, where given, the API's ``code``
-├── Garbage       an answer that is not what the contract says
-└── Unsafe        a credential would go where it must not; nothing was sent
+├── Unreachable      no connection, or no whole answer in time
+│   └── Uncertain    as above, of a change that may have been made nevertheless
+├── Refused          an error answer; ``status`` and, where given, the API's ``code``
+├── Garbage          an answer that is not what the contract says
+└── Unsafe           a credential would go where it must not; nothing was sent
 """
 
 
@@ -14,6 +15,13 @@ class ApiError(Exception):
 
 class Unreachable(ApiError):
     """The API could not be reached, or did not answer in time."""
+
+
+class Uncertain(Unreachable):
+    """No answer came to a change that was sent: it may have been made, or not."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(f"{sentence}; the change may have been made: look before trying again")
 
 
 class Refused(ApiError):

@@ -21,6 +21,7 @@ from console.ui.keys import APP_KEYS
 from console.ui.settings import Settings
 from console.ui.status import StatusFacts
 from console.ui.theming import DEFAULT_THEME, load_themes
+from console.vault.vault import Vault, empty_vault
 
 if TYPE_CHECKING:
     from textual.command import Provider
@@ -59,7 +60,7 @@ class ConsoleApp(App[None]):
         *,
         user: str,
         host: str,
-        sources: BalanceSources | None = None,
+        vault: Vault | None = None,
         incidents: Incidents | None = None,
     ) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ class ConsoleApp(App[None]):
             keymap=settings.keymap,
             troubles=(*settings.troubles, *troubles),
         )
-        self.home = HomeScreen(switch, monitor, sources or BalanceSources(), self._facts)
+        self.home = HomeScreen(switch, monitor, BalanceSources(vault or empty_vault()), self._facts)
 
     def get_default_screen(self) -> Screen[None]:
         """Start on the home screen."""

@@ -56,7 +56,8 @@ async def follow_balance(
     """Tell of the balance; after a failure wait twice as long each time, up to five minutes."""
     wait = BALANCE_EVERY_S
     while True:
-        found = source()
+        # A keyring may take its three seconds to say nothing.
+        found = await asyncio.to_thread(source)
         if isinstance(found, str):
             post(BalanceRead(None, found, BALANCE_AT_MOST_S))
             await sleep(BALANCE_AT_MOST_S)

@@ -6,13 +6,28 @@ from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.ui.app import ConsoleApp, Incidents
 from console.ui.settings import load_settings
+from console.vault.vault import Vault
 
 
 def open_console(
-    switch: Switch, monitor: Monitor, *, user: str, host: str, incidents: Incidents | None = None
+    switch: Switch,
+    monitor: Monitor,
+    vault: Vault,
+    *,
+    user: str,
+    host: str,
+    incidents: Incidents | None = None,
 ) -> int:
     """Run the console until it is quit; return the process's exit code."""
-    app = ConsoleApp(switch, monitor, load_settings(), user=user, host=host, incidents=incidents)
+    app = ConsoleApp(
+        switch,
+        monitor,
+        load_settings(),
+        user=user,
+        host=host,
+        vault=vault,
+        incidents=incidents,
+    )
     # Over SSH a mouse that reports costs the link and, after a reattach, the session.
     app.run(mouse="SSH_CONNECTION" not in os.environ)
     return app.return_code or 0

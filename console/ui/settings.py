@@ -3,10 +3,11 @@
 import tomllib
 from dataclasses import dataclass, field
 
-from platformdirs import user_config_path
-
+from console.folders import config_folder
 from console.ui.keys import checked_keymap
 from console.ui.theming import DEFAULT_THEME
+
+_KNOWN = ("theme", "keymap", "profiles", "credential_command")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Settings:
 
 def load_settings() -> Settings:
     """Read the settings; a missing file is no trouble, and reading creates nothing."""
-    path = user_config_path("rollout-console") / "config.toml"
+    path = config_folder() / "config.toml"
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -28,7 +29,7 @@ def load_settings() -> Settings:
     except (OSError, ValueError, RecursionError) as error:
         return Settings(troubles=(f"{path.name}: {error}; the defaults are used",))
     theme, wanted = table.get("theme", DEFAULT_THEME), table.get("keymap", {})
-    troubles = [f"{path.name}: no setting {k!r}" for k in table if k not in ("theme", "keymap")]
+    troubles = [f"{path.name}: no setting {k!r}" for k in table if k not in _KNOWN]
     if not isinstance(theme, str):
         troubles.append(f"{path.name}: theme must be a text")
         theme = DEFAULT_THEME

@@ -4,10 +4,10 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from platformdirs import user_config_path
 from textual.theme import Theme
 
 from console.assets import asset_folder
+from console.folders import config_folder
 
 DEFAULT_THEME = "night-ops"
 
@@ -20,7 +20,7 @@ _FIELDS = {"name", "dark", "ansi", "variables", *_COLOURS}
 
 def own_themes_folder() -> Path:
     """Return where an operator's own themes are looked for; it need not exist."""
-    return user_config_path("rollout-console") / "themes"
+    return config_folder() / "themes"
 
 
 def load_themes() -> tuple[list[Theme], list[str]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from console.gate.secret import Secret
-from console.vault.credential import MOST_CHARACTERS, Purpose, Step, checked
+from console.vault.credential import MOST_CHARACTERS, Purpose, Step, checked, wrong_kind
 from console.vault.errors import BadCredential
 
 VARIABLE: dict[Purpose, str] = {
@@ -38,7 +38,7 @@ class Given:
         steps: list[Step] = []
         for source, text, reason in self._sources(purpose):
             if text is None and not reason:
-                steps.append(Step(source, "not given"))
+                steps.append(self._not_given(source, purpose))
                 continue
             try:
                 if text is None:
@@ -50,6 +50,12 @@ class Given:
             steps.append(Step(source, "", found=True))
             return secret, steps
         return None, steps
+
+    def _not_given(self, source: str, purpose: Purpose) -> Step:
+        other = next(iter(self.stdin), None)
+        if source == "--token-stdin" and other is not None:
+            return Step(source, wrong_kind(other, purpose), notable=True)
+        return Step(source, "not given")
 
     def _sources(self, purpose: Purpose) -> list[tuple[str, str | None, str]]:
         name = VARIABLE[purpose]
@@ -103,3 +109,20 @@ def _read(path: Path) -> tuple[str | None, str]:
     if len(data) > _MOST_BYTES:
         return None, f"{path} is far too large for a credential"
     return data.decode("utf-8", errors="replace"), ""
+
+
+def passphrase_from(environ: Mapping[str, str]) -> str | None:
+    """Return the encrypted store's passphrase from a file the operator names, or None.
+
+    ``$ROLLOUT_VAULT_PASSPHRASE_FILE``, or ``rollout_vault_passphrase`` in systemd's
+    ``$CREDENTIALS_DIRECTORY``; never a variable's own value, which every process of the user sees.
+    """
+    named = environ.get("ROLLOUT_VAULT_PASSPHRASE_FILE", "")
+    folder = environ.get("CREDENTIALS_DIRECTORY", "")
+    for path in (Path(named) if named else None,
+                 Path(folder) / "rollout_vault_passphrase" if folder else None):  # fmt: skip
+        if path is not None and path.exists():
+            text, _ = _read(path)
+            if text:
+                return text.partition("\n")[0]
+    return None

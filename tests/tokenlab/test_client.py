@@ -1,14 +1,20 @@
 """The client: exact money, and no credential where it must not go."""
 
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
 
 import pytest
 
 from console.gate.secret import Secret
 from console.sim.server import SimServer
 from console.tokenlab.client import ManagementClient
-from console.tokenlab.errors import ApiError, Garbage, Refused, Unreachable, Unsafe
-from console.vault.environment import from_environment
+from console.tokenlab.errors import ApiError, Garbage, Refused, Uncertain, Unreachable, Unsafe
+from console.tokenlab.inference import InferenceClient
 
 TOKEN = Secret("mt-sim-demo")
 
@@ -64,11 +70,117 @@ def test_a_secret_shows_its_prefix_alone() -> None:
     assert "canary" not in f"{secret} {secret!r} {secret:>20}"
 
 
-@pytest.mark.parametrize(
-    ("value", "says"), [("", "set $"), ("sk-canary", "does not start with"), ("mt-a b", "space")]
-)
-def test_a_wrong_credential_is_not_used(value: str, says: str) -> None:
-    found = from_environment("management_token", {"TOKENLAB_MANAGEMENT_TOKEN": value})
-    assert found.secret is None
-    assert says in found.problem
-    assert "canary" not in found.problem
+async def test_the_life_of_a_key(sim: SimServer) -> None:
+    async with ManagementClient(sim.base_url, TOKEN) as client:
+        expires = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+        made = await client.create_key(
+            "ci", limit=Decimal("12.34"), models=("gpt-5.4",), expires_at=expires
+        )
+        assert made.key.limit == Decimal("12.34")
+        assert made.key.expires_at == expires
+        assert made.secret.prefix == "sk-"
+        assert made.secret.reveal() not in repr(made)
+        assert made.key in await client.keys()
+        async with InferenceClient(sim.base_url, made.secret) as inference:
+            assert await inference.prove("gpt-5.4") == "it works: gpt-5.4 answered"
+            said = await inference.prove("claude-sonnet-4-6")
+            assert said == "the key is valid, but may not use the model asked for"
+        changed = await client.change_key(
+            made.key.id,
+            {"name": "renamed", "limit": None, "models": (), "expires_at": None,
+             "status": "inactive"},
+        )  # fmt: skip
+        assert (changed.name, changed.limit, changed.models) == ("renamed", None, ())
+        assert (changed.expires_at, changed.status) == (None, "inactive")
+        async with InferenceClient(sim.base_url, made.secret) as inference:
+            with pytest.raises(Refused) as caught:
+                await inference.prove("gpt-5.4")
+        assert caught.value.status == 401
+        await client.change_key(made.key.id, {"limit": Decimal(0), "status": "active"})
+        async with InferenceClient(sim.base_url, made.secret) as inference:
+            assert "limit is used up" in await inference.prove("gpt-5.4")
+        spent = await client.billing(made.key.id)
+        assert spent.requests == 1
+        assert spent.cost == sum(row.cost for row in spent.by_model) > 0
+        assert spent.cost == sum(row.cost for row in spent.by_day)
+        assert (await client.billing(made.key.id, model="other")).requests == 0
+
+
+async def test_keys_are_listed_page_by_page(sim: SimServer) -> None:
+    async with ManagementClient(sim.base_url, TOKEN) as client:
+        for i in range(205):
+            await client.create_key(f"many-{i}")
+        names = [key.name for key in await client.keys()]
+    assert {f"many-{i}" for i in range(205)} <= set(names)
+    assert len(names) == len(set(names))
+
+
+async def test_a_lost_answer_to_a_change_is_uncertain(sim: SimServer) -> None:
+    sim.state.faults.add({"kind": "drop"})
+    async with ManagementClient(sim.base_url, TOKEN, timeout_s=0.5) as client:
+        with pytest.raises(Uncertain, match="may have been made"):
+            await client.create_key("lost")
+        with pytest.raises(Unreachable) as caught:
+            await client.keys()
+    assert not isinstance(caught.value, Uncertain)
+    async with ManagementClient("http://127.0.0.1:9", TOKEN) as client:
+        with pytest.raises(Unreachable) as caught:
+            await client.create_key("never sent")
+    assert not isinstance(caught.value, Uncertain)
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """A host that redirects, or repeats the credential it was sent in its error."""
+
+    seen: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        _Echo.seen.append(self.path)
+        if self.path.startswith("/redirect"):
+            self.send_response(302)
+            self.send_header("Location", "http://localhost:1/stolen")
+            self.end_headers()
+            return
+        body = json.dumps(
+            {"error": {"message": f"bad {self.headers['Authorization']} sk-other-12345"}}
+        )
+        self.send_response(400)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def echo() -> Iterator[str]:
+    _Echo.seen.clear()
+    with HTTPServer(("127.0.0.1", 0), _Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+async def test_a_host_that_repeats_the_credential_is_not_repeated(echo: str) -> None:
+    async with ManagementClient(echo, Secret("mt-canary-9876")) as client:
+        with pytest.raises(Refused) as caught:
+            await client.balance()
+    assert "canary" not in str(caught.value)
+    assert "other" not in str(caught.value)
+
+
+async def test_a_redirect_is_not_followed(echo: str) -> None:
+    async with ManagementClient(f"{echo}/redirect", Secret("mt-canary-9876")) as client:
+        with pytest.raises(Refused, match="not followed"):
+            await client.balance()
+    assert len(_Echo.seen) == 1
+
+
+def test_each_kind_goes_to_its_own_routes_alone() -> None:
+    with pytest.raises(Unsafe, match="API key"):
+        InferenceClient("https://api.tokenlab.sh", TOKEN)
+    for plain in ("http://api.tokenlab.sh", "ftp://api.tokenlab.sh", "api.tokenlab.sh"):
+        with pytest.raises(Unsafe, match="not https"):
+            InferenceClient(plain, Secret("sk-canary-0001"))

@@ -1,0 +1,103 @@
+"""The vault as the command line opens it: what was given, and asking on the terminal."""
+
+import getpass
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from console.folders import config_folder, state_folder
+from console.operations.keys import KeyRoom
+from console.rollout.errors import RolloutError
+from console.rollout.model import RolloutFile
+from console.rollout.parse import parse
+from console.vault.config import load_vault_config
+from console.vault.credential import WORDS, Purpose
+from console.vault.encrypted import EncryptedStore
+from console.vault.environment import Given, passphrase_from, take_from_environment
+from console.vault.hardening import keep_memory_private
+from console.vault.keyring_store import KeyringStore
+from console.vault.profiles import ProfileList
+from console.vault.vault import Vault, empty_vault
+
+_DEFAULT_URL = "https://api.tokenlab.sh"
+
+
+def make_vault(given: Given, *, asks: bool) -> Vault:
+    """Return the vault on the platform's folders; ``asks`` where a person can be asked.
+
+    Raises VaultError where config.toml is wrong: a credential from elsewhere than the operator
+    configured would be worse than none.
+    """
+    keep_memory_private()
+    terminal = asks and sys.stdin.isatty() and sys.stderr.isatty()
+
+    def passphrase(new: bool) -> str | None:
+        text = passphrase_from(given.environ)
+        return text if text or not terminal else _ask_passphrase(new)
+
+    return Vault(
+        given,
+        load_vault_config(config_folder() / "config.toml"),
+        KeyringStore(),
+        EncryptedStore(state_folder() / "vault.age", passphrase),
+        _ask_credential if terminal else None,
+    )
+
+
+def fixed_vault(variables: Mapping[Purpose, str]) -> Vault:
+    """Return a vault that has these credentials and looks nowhere else: the demo's."""
+    return empty_vault(Given({}, variables))
+
+
+def make_key_room(options: Namespace, vault: Vault, path: Path) -> KeyRoom:
+    """Return the key room of the profile that is asked for, else of the rollout file's."""
+    file = _file_or_none(path)
+    profile = options.profile or (file.profile if file is not None else "default")
+    config = vault.config.profiles.get(profile)
+    profiles = ProfileList(state_folder() / "profiles.json")
+    added = profiles.all().get(profile)
+    base_url = options.base_url or (config.base_url if config is not None else "")
+    if not base_url and file is not None and file.profile == profile:
+        base_url = file.base_url
+    base_url = base_url or (added.base_url if added is not None else "") or _DEFAULT_URL
+    return KeyRoom(vault, profiles, profile, base_url, read_only=options.read_only)
+
+
+def given_on(options: Namespace) -> Given:
+    """Take what was given out of the environment and, with --token-stdin, from standard input."""
+    text = ""
+    if getattr(options, "token_stdin", False):
+        text = sys.stdin.readline(20_000)
+    return take_from_environment(stdin=text)
+
+
+def ask_hidden(prompt: str) -> str | None:
+    """Ask on the terminal without showing what is typed; None where nothing was."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    with suppress(EOFError):
+        return getpass.getpass(prompt, stream=sys.stderr) or None
+    return None
+
+
+def _ask_credential(profile: str, purpose: Purpose) -> str | None:
+    return ask_hidden(f"{WORDS[purpose]} of profile {profile} (hidden; for this run alone): ")
+
+
+def _ask_passphrase(new: bool) -> str | None:
+    if not new:
+        return ask_hidden("passphrase of the encrypted store (hidden): ")
+    first = ask_hidden("a new passphrase for the encrypted store (hidden): ")
+    if first is None or ask_hidden("the same again: ") == first:
+        return first
+    print("rollout-console: the two differ", file=sys.stderr)
+    return None
+
+
+def _file_or_none(path: Path) -> RolloutFile | None:
+    """Keys are managed with or without a rollout file."""
+    with suppress(OSError, RolloutError):
+        return parse(path.read_bytes())
+    return None

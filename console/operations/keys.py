@@ -1,0 +1,214 @@
+"""Use cases of credentials and API keys, the same for the screen and for the commands."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from console.gate.secret import Secret
+from console.operations.errors import OperationError, ReadOnly
+from console.operations.key_values import KeyWarning, checked_key_name, warnings_of
+from console.tokenlab.types import ApiKey, Billing, CreatedKey
+from console.vault.credential import PREFIX, PURPOSES, WORDS, Credential, Purpose, checked, kind_of
+from console.vault.errors import BadCredential, VaultError
+from console.vault.profiles import Profile, ProfileList, checked_name
+from console.vault.vault import Place, Vault
+
+if TYPE_CHECKING:
+    from console.tokenlab.client import ManagementClient
+    from console.tokenlab.inference import InferenceClient
+
+
+class KeyRoom:
+    """The credentials and the organisation's API keys, as one profile sees them.
+
+    Methods that ask the vault may block for seconds; those that ask the API raise ApiError, and
+    OperationError where there is no credential for it. Changing ones raise ReadOnly.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        profiles: ProfileList,
+        profile: str,
+        base_url: str,
+        *,
+        read_only: bool = False,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.vault = vault
+        self.profiles = profiles
+        self.profile = profile
+        self.base_url = base_url
+        self.read_only = read_only
+        self._clock = clock
+
+    # -- credentials -----------------------------------------------------------------------------
+
+    def doctor(self, profile: str = "") -> list[Credential]:
+        """Return both credentials of a profile with every place that was looked in."""
+        name = profile or self.profile
+        return [self.vault.resolve(name, purpose, anew=True) for purpose in PURPOSES]
+
+    def known_profiles(self) -> list[Profile]:
+        """Return the profiles that were added here, that config.toml has, and the one in use."""
+        found = self.profiles.all()
+        for name, config in self.vault.config.profiles.items():
+            found.setdefault(name, Profile(name, config.base_url))
+        found.setdefault(self.profile, Profile(self.profile, self.base_url))
+        return [found[name] for name in sorted(found)]
+
+    def add(self, profile: str, text: str, place: Place | None) -> str:
+        """Keep a pasted credential for a profile, its kind told by its prefix; return where.
+
+        ``place`` None uses it for this run alone. Raises VaultError, ReadOnly.
+        """
+        self._may_change()
+        checked_name(profile)
+        purpose = kind_of(text)
+        if purpose is None:
+            kinds = " or ".join(f"{PREFIX[p]} ({WORDS[p]})" for p in PURPOSES)
+            raise BadCredential(f"that is no credential of TokenLab's: one starts with {kinds}")
+        return self.keep(profile, purpose, checked(purpose, text), place)
+
+    def keep(self, profile: str, purpose: Purpose, secret: Secret, place: Place | None) -> str:
+        """Keep a credential for a profile; return where. Raises VaultError, ReadOnly."""
+        self._may_change()
+        if place is None:
+            self.vault.use_for_this_run(profile, purpose, secret)
+            return "this run alone"
+        where = self.vault.put(profile, purpose, secret, place)
+        known = self.profiles.all().get(profile, Profile(profile, ""))
+        places = {**known.places, purpose: place}
+        self.profiles.keep(Profile(profile, known.base_url or self.base_url, places))
+        return where
+
+    def remove(self, profile: str, purposes: Iterable[Purpose] = PURPOSES) -> list[str]:
+        """Forget credentials of a profile; return where they were. Raises VaultError, ReadOnly."""
+        self._may_change()
+        places: list[str] = []
+        kept = dict(self.profiles.all().get(profile, Profile(profile)).places)
+        for purpose in purposes:
+            found = self.vault.remove(profile, purpose)
+            places += [f"{WORDS[purpose]} in {place}" for place in found]
+            kept.pop(purpose, None)
+        if kept:
+            known = self.profiles.all()[profile]
+            self.profiles.keep(Profile(profile, known.base_url, kept))
+        else:
+            self.profiles.drop(profile)
+        return places
+
+    async def verify(self, purpose: Purpose, model: str) -> str:
+        """Return in words what one real call showed of a credential.
+
+        A management token is asked for the balance; an API key answers one request of a few
+        tokens with ``model``, for nothing less proves it.
+        """
+        if purpose == "management_token":
+            async with self._management() as client:
+                balance = await client.balance()
+            return f"it works: the balance is ${balance.balance:,.2f}"
+        return await self.prove(self._secret("api_key"), model)
+
+    async def prove(self, key: Secret, model: str) -> str:
+        """Return in words what one request of a few tokens showed of an API key."""
+        async with self._inference(key) as client:
+            return await client.prove(model)
+
+    # -- the organisation's API keys -------------------------------------------------------------
+
+    async def keys(self) -> list[ApiKey]:
+        """Return all API keys of the organisation."""
+        async with self._management() as client:
+            return await client.keys()
+
+    async def create(
+        self,
+        name: str,
+        *,
+        limit: Decimal | None = None,
+        models: tuple[str, ...] = (),
+        expires_at: datetime | None = None,
+    ) -> CreatedKey:
+        """Make an API key; its secret is in the answer and nowhere else."""
+        self._may_change()
+        async with self._management() as client:
+            return await client.create_key(
+                checked_key_name(name), limit=limit, models=models, expires_at=expires_at
+            )
+
+    async def create_kept(
+        self,
+        name: str,
+        profile: str,
+        place: Place,
+        *,
+        limit: Decimal | None = None,
+        models: tuple[str, ...] = (),
+        expires_at: datetime | None = None,
+    ) -> tuple[CreatedKey, str]:
+        """Make an API key and keep its secret for a profile; return it and where.
+
+        The place is tried first. A key whose secret could not be kept after all is revoked again:
+        the API never shows the secret a second time.
+        """
+        self._may_change()
+        checked_name(profile)
+        await asyncio.to_thread(self.vault.check, place, profile)
+        created = await self.create(name, limit=limit, models=models, expires_at=expires_at)
+        try:
+            where = await asyncio.to_thread(self.keep, profile, "api_key", created.secret, place)
+        except VaultError as error:
+            await self.change(created.key, status="revoked")
+            raise OperationError(
+                f"key {created.key.id} was made, but its secret could not be kept, so it was "
+                f"revoked again: {error}"
+            ) from None
+        return created, where
+
+    async def change(self, key: ApiKey, **changes: Any) -> ApiKey:
+        """Change a key's ``name``, ``limit``, ``models``, ``expires_at`` or ``status``."""
+        self._may_change()
+        if key.status == "revoked":
+            raise OperationError(f"{key.name} is revoked, which is final: make a new key")
+        if "name" in changes:
+            changes["name"] = checked_key_name(changes["name"])
+        async with self._management() as client:
+            return await client.change_key(key.id, changes)
+
+    async def billing(
+        self, key: ApiKey, start: str = "", end: str = "", model: str = ""
+    ) -> Billing:
+        """Return what a key has cost, by model and by day."""
+        async with self._management() as client:
+            return await client.billing(key.id, start=start, end=end, model=model)
+
+    def warnings(self, keys: Iterable[ApiKey]) -> list[KeyWarning]:
+        """Return what to look at soon, the gravest first."""
+        now = self._clock()
+        found = [w for key in keys if key.status == "active" for w in warnings_of(key, now)]
+        return sorted(found, key=lambda w: ("alarm", "warning", "note").index(w.level))
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    def _may_change(self) -> None:
+        if self.read_only:
+            raise ReadOnly
+
+    def _secret(self, purpose: Purpose) -> Secret:
+        credential = self.vault.resolve(self.profile, purpose)
+        if credential.secret is None:
+            raise OperationError(credential.problem)
+        return credential.secret
+
+    def _management(self) -> "ManagementClient":
+        from console.tokenlab.client import ManagementClient
+
+        return ManagementClient(self.base_url, self._secret("management_token"))
+
+    def _inference(self, key: Secret) -> "InferenceClient":
+        from console.tokenlab.inference import InferenceClient
+
+        return InferenceClient(self.base_url, key)

@@ -1,0 +1,74 @@
+"""One minimal inference call, which alone proves that an API key works.
+
+``/v1/models`` is public: a 200 there says nothing of the key.
+"""
+
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from console.gate.secret import Secret
+from console.tokenlab.errors import Garbage, Refused
+from console.tokenlab.transport import Transport
+
+_CHEAP_ENOUGH = {"max_tokens": 1, "messages": [{"role": "user", "content": "ping"}]}
+
+
+class _Choices(msgspec.Struct):
+    choices: list[msgspec.Raw]
+
+
+class InferenceClient:
+    """Calls inference with an API key, and never with anything else. Raises ApiError."""
+
+    def __init__(self, base_url: str, key: Secret, *, timeout_s: float = 20.0) -> None:
+        self._transport = Transport(base_url, key, "sk-", timeout_s)
+
+    async def prove(self, model: str) -> str:
+        """Send one request of a few tokens; return in words what it showed of the key.
+
+        A balance, rate or model refusal proves the key as well as an answer does, and is said.
+        Raises Refused for a key that is not valid, and the rest of ApiError.
+        """
+        try:
+            data = await self._transport.call(
+                "POST", "/v1/chat/completions", body={"model": model, **_CHEAP_ENOUGH}
+            )
+        except Refused as error:
+            said = _STILL_VALID.get((error.status, error.code)) or _STILL_VALID.get(
+                (error.status, "")
+            )
+            if said is None:
+                raise
+            return said
+        try:
+            answered = bool(msgspec.json.decode(data, type=_Choices).choices)
+        except (msgspec.DecodeError, RecursionError):
+            answered = False
+        if not answered:
+            raise Garbage("the key was taken, but the answer is not one of a chat completion")
+        return f"it works: {model} answered"
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+_STILL_VALID = {
+    (402, "quota_exceeded"): "the key is valid, but its own limit is used up",
+    (402, ""): "the key is valid, but the balance does not cover a request",
+    (403, "model_not_allowed"): "the key is valid, but may not use the model asked for",
+    (429, ""): "the key is valid, but its rate limit is used up now",
+}

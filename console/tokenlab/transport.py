@@ -1,0 +1,139 @@
+"""One host, one credential: the HTTP under every call of the console's own."""
+
+import asyncio
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from console.gate.secret import Secret
+from console.tokenlab.errors import Garbage, Refused, Uncertain, Unreachable, Unsafe
+
+MAX_ANSWER = 8 * 1024 * 1024
+"""An answer of more bytes than this is refused as garbage."""
+
+_MOST_MESSAGE = 200
+_LOOKS_SECRET = re.compile(r"\b(sk|mt)-[\w.\-]{6,}")
+
+Method = Literal["GET", "POST", "PATCH"]
+
+
+class _ErrorBody(msgspec.Struct):
+    message: str = ""
+    code: str | None = None
+    retry_after: float | None = None
+
+
+class _ErrorAnswer(msgspec.Struct):
+    error: _ErrorBody
+
+
+class Transport:
+    """Sends requests to one base URL with one credential.
+
+    ``base_url`` is TokenLab's without ``/v1`` (one given with it is understood). Each call takes
+    at most ``timeout_s`` seconds to connect and again between bytes, and three times that in
+    all. Redirects are not followed: they could carry the credential to another host.
+
+    Raises Unsafe for a credential of another kind than ``prefix``, or plain HTTP to anything but
+    loopback; nothing is sent then.
+    """
+
+    def __init__(self, base_url: str, secret: Secret, prefix: str, timeout_s: float) -> None:
+        if secret.prefix != prefix:
+            raise Unsafe(_WRONG_KIND[prefix])
+        root = base_url.rstrip("/").removesuffix("/v1")
+        local = _is_loopback(root)
+        scheme = urlsplit(root).scheme
+        if scheme != "https" and not (scheme == "http" and local):
+            raise Unsafe(f"{root} is not https; the credential was not sent")
+        self._secret = secret
+        self._whole_s = 3 * timeout_s
+        self._client = httpx.AsyncClient(
+            base_url=root,
+            timeout=timeout_s,
+            follow_redirects=False,
+            # A proxy from the environment must not be handed what is meant for loopback.
+            trust_env=not local,
+            headers={"Authorization": f"Bearer {secret.reveal()}", "Accept": "application/json"},
+        )
+
+    async def call(
+        self,
+        method: Method,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        expect: int = 200,
+    ) -> bytes:
+        """Return the whole answer; raises Unreachable, Uncertain, Refused or Garbage.
+
+        Uncertain is for a change that may have been made although no answer came.
+        """
+        data = bytearray()
+        lost = Uncertain if method != "GET" else Unreachable
+        try:
+            async with (
+                asyncio.timeout(self._whole_s),
+                self._client.stream(method, path, params=query, json=body) as response,
+            ):
+                async for chunk in response.aiter_bytes():
+                    data += chunk
+                    if len(data) > MAX_ANSWER:
+                        raise Garbage("the API's answer does not end; it was cut off at 8 MiB")
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise Unreachable(f"the API cannot be reached: {type(error).__name__}") from None
+        except (httpx.TimeoutException, TimeoutError):
+            raise lost("the API did not answer in time") from None
+        except httpx.HTTPError as error:
+            raise lost(f"the API cannot be reached: {type(error).__name__}") from None
+        if response.status_code != expect:
+            raise self._refused(response, bytes(data))
+        return bytes(data)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    def redacted(self, text: str) -> str:
+        """Return a text from outside without anything that looks like a credential."""
+        return _LOOKS_SECRET.sub(r"\1-…", text.replace(self._secret.reveal(), "…"))
+
+    def _refused(self, response: httpx.Response, data: bytes) -> Refused:
+        message, code, retry_after = response.reason_phrase or "no reason given", "", None
+        try:
+            body = msgspec.json.decode(data, type=_ErrorAnswer).error
+            message, code = body.message[:_MOST_MESSAGE] or message, body.code or ""
+            retry_after = body.retry_after
+        except (msgspec.DecodeError, RecursionError):
+            pass
+        header = response.headers.get("Retry-After", "")
+        if header.isascii() and header.isdigit() and len(header) < 7:
+            retry_after = float(header)
+        if 300 <= response.status_code < 400:
+            message = "a redirect, which is not followed: it could carry the credential elsewhere"
+        return Refused(
+            response.status_code,
+            self.redacted(message).rstrip("."),
+            self.redacted(code)[:60],
+            retry_after,
+        )
+
+
+_WRONG_KIND = {
+    "mt-": "the management API takes a management token (mt-...); nothing was sent",
+    "sk-": "inference takes an API key (sk-...); nothing was sent",
+}
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

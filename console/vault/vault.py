@@ -1,0 +1,168 @@
+"""The vault: where a credential comes from, and where one is kept.
+
+The order is fixed, and each answer says which place gave it and why those before it did not:
+what the operator gives explicitly, a credential command, the keyring, the encrypted store, and
+last a question, whose answer is kept for this run alone. Nothing is ever kept in plain text.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from console.gate.secret import Secret
+from console.vault.command import ask_command
+from console.vault.config import VaultConfig
+from console.vault.credential import Credential, Purpose, Step, checked
+from console.vault.encrypted import EncryptedStore
+from console.vault.environment import Given
+from console.vault.errors import BadCredential, NoKeyring, StoreClosed
+from console.vault.keyring_store import KeyringStore
+
+Place = Literal["keyring", "encrypted"]
+
+Ask = Callable[[str, Purpose], str | None]
+
+
+class _NoKeyring(KeyringStore):
+    """In place of the system's keyring, where none is to be looked at."""
+
+    def _call(self, use: object) -> NoReturn:
+        raise NoKeyring("the keyring is not looked at here")
+
+
+class Vault:
+    """Resolves and keeps credentials. May block for seconds: not for an event loop's thread.
+
+    ``ask`` is the last resort: it is called with profile and purpose, and returns what was typed
+    or None. What was resolved once is kept in memory for this run.
+    """
+
+    def __init__(
+        self,
+        given: Given,
+        config: VaultConfig,
+        keyring: KeyringStore,
+        encrypted: EncryptedStore,
+        ask: Ask | None = None,
+    ) -> None:
+        self.given = given
+        self.config = config
+        self.keyring = keyring
+        self.encrypted = encrypted
+        self.ask = ask
+        self._known: dict[tuple[str, Purpose], Credential] = {}
+
+    def resolve(self, profile: str, purpose: Purpose, *, anew: bool = False) -> Credential:
+        """Return the credential, or one without a secret that says why; raises nothing."""
+        place = (profile, purpose)
+        if not anew and place in self._known:
+            return self._known[place]
+        found = self._look(profile, purpose)
+        if found.secret is not None:
+            self._known[place] = found
+        return found
+
+    def put(self, profile: str, purpose: Purpose, secret: Secret, place: Place) -> str:
+        """Keep a credential, read it back, and return where it is.
+
+        Raises BadCredential, StoreClosed or NotKept; the place is never changed to another.
+        """
+        secret = checked(purpose, secret.reveal())
+        store = self.keyring if place == "keyring" else self.encrypted
+        store.put(profile, purpose, secret)
+        where = self._name(place)
+        steps = (Step(where, "", found=True),)
+        self._known[(profile, purpose)] = Credential(profile, purpose, secret, where, steps)
+        return where
+
+    def check(self, place: Place, profile: str) -> None:
+        """Raise StoreClosed where a credential could not be kept there now."""
+        if place == "keyring":
+            self.keyring.get(profile, "api_key")
+        else:
+            self.encrypted.open()
+
+    def use_for_this_run(self, profile: str, purpose: Purpose, secret: Secret) -> None:
+        """Use a credential until this process ends, and keep it nowhere."""
+        steps = (Step("typed", "", found=True),)
+        self._known[(profile, purpose)] = Credential(
+            profile, purpose, secret, "typed; kept for this run alone", steps
+        )
+
+    def remove(self, profile: str, purpose: Purpose) -> list[str]:
+        """Forget a credential wherever it is kept; return the places it was in.
+
+        Raises StoreClosed or NotKept where a place that may have it cannot be looked at.
+        """
+        self._known.pop((profile, purpose), None)
+        places = []
+        if self.encrypted.exists and self.encrypted.delete(profile, purpose):
+            places.append(self._name("encrypted"))
+        with suppress(NoKeyring):
+            if self.keyring.delete(profile, purpose):
+                places.append(self._name("keyring"))
+        return places
+
+    def _look(self, profile: str, purpose: Purpose) -> Credential:
+        secret, steps = self.given.look(purpose)
+        if steps and steps[-1].found:
+            return Credential(profile, purpose, secret, steps[-1].source, tuple(steps))
+        for source, look in (
+            ("credential_command", self._from_command),
+            ("keyring", self._from_keyring),
+            ("encrypted store", self._from_encrypted),
+            ("ask", self._from_asking),
+        ):
+            notable = False
+            try:
+                text, reason = look(profile, purpose)
+            except NoKeyring as error:
+                text, reason = None, str(error)
+            except StoreClosed as error:
+                text, reason, notable = None, str(error), True
+            if text is None:
+                steps.append(Step(self._named(source), reason, notable=notable))
+                continue
+            name = self._named(source)
+            try:
+                secret = checked(purpose, text)
+            except BadCredential as error:
+                steps.append(Step(name, str(error), found=True))
+                return Credential(profile, purpose, None, name, tuple(steps))
+            steps.append(Step(name, "", found=True))
+            return Credential(profile, purpose, secret, name, tuple(steps))
+        return Credential(profile, purpose, None, "", tuple(steps))
+
+    def _from_command(self, profile: str, purpose: Purpose) -> tuple[str | None, str]:
+        argv = self.config.command(profile)
+        if not argv:
+            return None, "none is set in config.toml"
+        return ask_command(argv, profile, purpose, self.given.environ), ""
+
+    def _from_keyring(self, profile: str, purpose: Purpose) -> tuple[str | None, str]:
+        return self.keyring.get(profile, purpose), "it has none for this profile"
+
+    def _from_encrypted(self, profile: str, purpose: Purpose) -> tuple[str | None, str]:
+        if not self.encrypted.exists:
+            return None, f"there is none at {self.encrypted.path}"
+        return self.encrypted.get(profile, purpose), "it has none for this profile"
+
+    def _from_asking(self, profile: str, purpose: Purpose) -> tuple[str | None, str]:
+        if self.ask is None:
+            return None, "nobody can be asked here"
+        return self.ask(profile, purpose), "nothing was typed"
+
+    def _named(self, source: str) -> str:
+        if source == "keyring":
+            return self.keyring.name
+        return "typed; kept for this run alone" if source == "ask" else source
+
+    def _name(self, place: Place) -> str:
+        return self.keyring.name if place == "keyring" else "encrypted store"
+
+
+def empty_vault(given: Given | None = None) -> Vault:
+    """Return a vault that knows what is given and looks nowhere else."""
+    nowhere = EncryptedStore(Path("/dev/null/vault.age"))
+    return Vault(given or Given(), VaultConfig(), _NoKeyring(), nowhere)

@@ -1,0 +1,274 @@
+"""``keys`` as an operator uses it, each command in a process of its own, against the simulator.
+
+Canary secrets are planted, every command and error is provoked, and whatever the program wrote or
+printed is searched for them.
+"""
+
+import base64
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from console.sim.server import SimServer
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+CANARY_KEY = "sk-canary+key/7f3a9c55e1"
+CANARY_TOKEN = "mt-canary+token/7f3a9c55e1"
+PASSPHRASE = "canary passphrase 7f3a9c"
+
+
+def forms(secret: str) -> list[bytes]:
+    """The secret in the clear, URL-encoded, and in base64 at each of its three alignments."""
+    found = [secret.encode(), quote(secret, safe="").encode(), quote(secret).encode()]
+    for shift in range(3):
+        # The middle of an encoding at this alignment, without the ends that neighbours change.
+        encoded = base64.b64encode(b"\0" * shift + secret.encode())
+        found.append(encoded[4 if shift else 0 : -4])
+    return found
+
+
+@pytest.fixture
+def run(tmp_path: Path, sim: SimServer, file: Path) -> Iterator[Run]:
+    """Run a command; afterwards nothing it printed or wrote may hold a canary."""
+    said: list[str] = []
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("DBUS", "TOKENLAB"))}
+    environ |= {
+        "ROLLOUT_STATE_DIR": str(tmp_path / "state"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "HOME": str(tmp_path),
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
+    }
+
+    def call(
+        *arguments: str, stdin: str = "", env: dict[str, str] | None = None, shows: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "console", "-f", str(file), "keys", *arguments,
+             "--base-url", sim.base_url],
+            input=stdin, capture_output=True, text=True, timeout=60,
+            env={**environ, **(env or {})}, cwd=tmp_path,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, done.stderr
+        if not shows:
+            said.append(done.stdout + done.stderr)
+        return done
+
+    yield call
+    written = [
+        p.read_bytes()
+        for p in tmp_path.rglob("*")
+        if p.is_file() and p.parent != given_in(tmp_path)
+    ]
+    for secret in (CANARY_KEY, CANARY_TOKEN, PASSPHRASE):
+        for form in forms(secret):
+            assert not any(form in text.encode() for text in said), secret
+            assert not any(form in data for data in written), secret
+
+
+def given_in(folder: Path) -> Path:
+    """Where a test puts the secrets that it gives in files."""
+    given = folder / "given"
+    given.mkdir(exist_ok=True)
+    return given
+
+
+TOKEN = {"TOKENLAB_MANAGEMENT_TOKEN": "mt-sim-demo"}
+
+
+def test_the_life_of_a_key(run: Run) -> None:
+    made = run(
+        "create", "ci", "--limit", "5", "--model", "gpt-5.4", "--expires", "2030-01-31",
+        "--show-secret", "--json", env=TOKEN, shows=True,
+    )  # fmt: skip
+    key = json.loads(made.stdout)
+    assert key["key"].startswith("sk-")
+    assert (key["limit_usd"], key["models"]) == ("5.0", ["gpt-5.4"])
+    assert key["expires_at"].startswith("2030-01-31T23:59:59")
+    assert run("rename", "ci", "ci-2", "--yes", env=TOKEN).returncode == 0
+    assert run("limit", "ci-2", "7.25", "--yes", env=TOKEN).returncode == 0
+    assert run("models", "ci-2", "--yes", env=TOKEN).returncode == 0
+    assert run("expire", "ci-2", "never", "--yes", env=TOKEN).returncode == 0
+    assert run("deactivate", "ci-2", "--yes", env=TOKEN).returncode == 0
+    (found,) = json.loads(run("list", "--filter", "ci-2", "--json", env=TOKEN).stdout)
+    assert (found["limit_usd"], found["models"], found["expires_at"]) == ("7.25", [], None)
+    assert (found["status"], "key" in found) == ("inactive", False)
+    assert run("reactivate", key["id"], "--yes", env=TOKEN).returncode == 0
+    assert run("revoke", key["id"], env=TOKEN).returncode == 1, "done without being asked"
+    assert run("revoke", key["id"], "--yes", env=TOKEN).returncode == 0
+    again = run("reactivate", key["id"], "--yes", env=TOKEN)
+    assert (again.returncode, "final" in again.stderr) == (1, True)
+    usage = json.loads(run("usage", "key_demo", "--json", env=TOKEN).stdout)
+    assert set(usage) == {"id", "requests", "cost_usd", "by_model", "by_day"}
+
+
+def test_sorting_filtering_and_pages(run: Run) -> None:
+    for name, limit in (("page-b", "2"), ("page-a", "1"), ("page-c", "none")):
+        run("create", name, "--limit", limit, "--show-secret", env=TOKEN, shows=True)
+
+    def names(*options: str) -> list[str]:
+        found = run("list", "--filter", "page-", "--json", *options, env=TOKEN)
+        return [key["name"] for key in json.loads(found.stdout)]
+
+    assert names() == ["page-a", "page-b", "page-c"]
+    assert names("--sort", "created") == ["page-c", "page-a", "page-b"]
+    assert names("--limit", "2", "--page", "2") == ["page-c"]
+    assert names("--status", "revoked") == []
+    table = run("list", "--filter", "page-", "--limit", "1", env=TOKEN)
+    assert "page-a" in table.stdout
+    assert "page 1 of 3" in table.stderr
+
+
+def test_credentials_are_refused_where_they_do_not_belong(run: Run, sim: SimServer) -> None:
+    wrong = run("list", "--token-stdin", stdin=CANARY_KEY)
+    assert wrong.returncode == 1
+    assert "it is an API key (sk-...), which never works as management token" in wrong.stderr
+    wrong = run("list", env={"TOKENLAB_MANAGEMENT_TOKEN": CANARY_KEY})
+    assert "never works as management token" in wrong.stderr
+    wrong = run("verify", "--model", "gpt-5.4", env={"TOKENLAB_API_KEY": CANARY_TOKEN, **TOKEN})
+    assert "never works as API key" in wrong.stdout
+    assert run("list", env={"TOKENLAB_MANAGEMENT_TOKEN": CANARY_TOKEN}).returncode == 1
+    assert sim.state.credential_leaks == 0
+
+
+def test_doctor_names_every_source(run: Run, tmp_path: Path) -> None:
+    given = given_in(tmp_path)
+    (given / "token").write_text(CANARY_TOKEN)
+    found = run("doctor", "--json", env={"TOKENLAB_MANAGEMENT_TOKEN_FILE": str(given / "token")})
+    assert found.returncode == 1
+    key, token = json.loads(found.stdout)
+    assert not key["found"]
+    assert key["steps"][0]["source"] == "--token-stdin"
+    assert all(step["reason"] for step in key["steps"])
+    assert (token["found"], token["source"]) == (True, "$TOKENLAB_MANAGEMENT_TOKEN_FILE")
+    assert "no keyring here" in run("doctor", "prod").stdout
+
+
+def test_the_encrypted_store_keeps_what_is_made(run: Run, tmp_path: Path) -> None:
+    given = given_in(tmp_path)
+    (given / "passphrase").write_text(PASSPHRASE)
+    unlock = {"ROLLOUT_VAULT_PASSPHRASE_FILE": str(given / "passphrase")}
+    closed = run("add", "prod", "--to", "encrypted", "--token-stdin", stdin=CANARY_KEY)
+    assert closed.returncode == 2
+    assert "nobody can be asked" in closed.stderr
+    kept = run("add", "prod", "--to", "encrypted", "--token-stdin", stdin=CANARY_KEY, env=unlock)
+    assert kept.returncode == 0, kept.stderr
+    made = run(
+        "create", "stored", "--store", "ci", "--to", "encrypted", "--json", env={**TOKEN, **unlock}
+    )
+    assert "key" not in json.loads(made.stdout)
+    proved = run("verify", "--profile", "ci", "--model", "gpt-5.4-mini", env={**TOKEN, **unlock})
+    assert "API key from encrypted store: it works" in proved.stdout
+    profiles = json.loads(run("profiles", "--json").stdout)
+    assert {p["name"] for p in profiles} == {"ci", "prod"}
+    assert run("remove", "prod", "--yes", env=unlock).stdout.startswith("removed: API key in")
+    wrong = run("doctor", "ci", env={})
+    assert "nobody can be asked for its passphrase" in wrong.stdout
+
+
+def test_no_key_is_made_whose_secret_has_nowhere_to_go(run: Run) -> None:
+    assert run("create", "lost", env=TOKEN).returncode == 1
+    refused = run("create", "lost", "--store", "prod", env=TOKEN)
+    assert refused.returncode == 2
+    assert "no keyring here" in refused.stderr
+    assert json.loads(run("list", "--filter", "lost", "--json", env=TOKEN).stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("add", "prod", "--token-stdin"), "that is no credential"),
+        (("add", "../x", "--token-stdin"), "a profile's name"),
+        (("create", "", "--show-secret"), "1 to 50 characters"),
+        (("create", CANARY_KEY, "--show-secret"), "looks like a credential"),
+        (("create", "x", "--limit", "-1", "--show-secret"), "a limit is 0 to 1000000"),
+        (("create", "x", "--limit", "abc", "--show-secret"), "no amount"),
+        (("create", "x", "--expires", "soon", "--show-secret"), "no time"),
+        (("create", "x", "--expires", "2030-01-01T00:00", "--show-secret"), "needs its zone"),
+        (("rename", "nobody", "y", "--yes"), "no API key 'nobody'"),
+        (("usage", "key_demo", "--start", "gestern"), "400"),
+    ],
+)
+def test_bad_input_is_one_sentence(run: Run, arguments: tuple[str, ...], words: str) -> None:
+    stdin = CANARY_KEY if "../x" in arguments else "hunter2"
+    done = run(*arguments, stdin=stdin, env=TOKEN if arguments[0] != "add" else None)
+    assert done.returncode in (1, 2)
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_faults_of_the_api_hold_no_secret(run: Run, sim: SimServer) -> None:
+    token = {"TOKENLAB_MANAGEMENT_TOKEN": CANARY_TOKEN}
+    for fault in ({"kind": "garbage"}, {"kind": "drop"}, {"kind": "truncate"}, {"status": 500}):
+        sim.state.faults.clear()
+        sim.state.faults.add(fault)
+        done = run("list", env=token)
+        assert done.returncode in (1, 3)
+        assert done.stderr.startswith("rollout-console: ")
+
+
+def test_read_only_changes_no_key(run: Run, file: Path) -> None:
+    for arguments in (
+        ("create", "x", "--show-secret"), ("revoke", "key_demo", "--yes"),
+        ("add", "prod", "--token-stdin"), ("remove", "prod", "--yes"),
+    ):  # fmt: skip
+        done = run(*arguments, "--read-only", env=TOKEN, stdin="mt-sim-demo")
+        assert (done.returncode, "read-only" in done.stderr) == (1, True), arguments
+
+
+def test_a_pasted_key_is_hidden_and_not_in_the_process_list(
+    tmp_path: Path, sim: SimServer, file: Path
+) -> None:
+    """On a real pty: the prompt shows nothing of what is typed, and argv holds nothing of it."""
+    environ = {
+        **os.environ, "ROLLOUT_STATE_DIR": str(tmp_path / "state"),
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
+        "XDG_CONFIG_HOME": str(tmp_path / "config"), "HOME": str(tmp_path),
+    }  # fmt: skip
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "console", "-f", str(file), "keys", "add", "prod"],
+            environ,
+        )
+    said = b""
+    end = time.monotonic() + 20
+    while b"(hidden)" not in said and time.monotonic() < end:
+        said += os.read(master, 4096)
+    time.sleep(0.2)
+    os.write(master, CANARY_KEY.encode() + b"\n")
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
+    while True:
+        try:
+            piece = os.read(master, 4096)
+        except OSError:
+            break
+        if not piece:
+            break
+        said += piece
+    os.close(master)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
+    assert b"no keyring here" in said
+    assert b"canary" not in said + arguments
+
+
+def test_memory_is_private(tmp_path: Path) -> None:
+    script = """
+import resource
+from pathlib import Path
+from console.vault.hardening import keep_memory_private
+keep_memory_private()
+print(resource.getrlimit(resource.RLIMIT_CORE))
+print(Path("/proc/self/status").exists() and Path("/proc/self").stat().st_uid)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[0] == "(0, 0)"
