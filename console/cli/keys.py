@@ -5,10 +5,12 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from console.cli.codes import DONE, PROBLEMS
 from console.cli.credentials import ask_hidden
+from console.folders import state_folder
 from console.operations.errors import OperationError
 from console.operations.key_values import (
     as_json,
@@ -19,6 +21,7 @@ from console.operations.key_values import (
     sort_keys,
 )
 from console.operations.keys import KeyRoom
+from console.operations.rotation import Rotations
 from console.operations.visible import visible
 from console.tokenlab.types import ApiKey, Billing
 from console.vault.credential import WORDS, Credential
@@ -194,6 +197,58 @@ def _change(make: Callable[[Namespace], dict[str, object]]) -> Callable[[Namespa
     return run
 
 
+def _rotate(options: Namespace, room: KeyRoom) -> int:
+    rotations = _rotations_of(room)
+    key = find_key(asyncio.run(room.keys()), options.key)
+    found = rotations.find(key)
+    if options.abandon:
+        if found is None:
+            raise OperationError(f"key {key.name} is not being rotated")
+        if not _sure(options, f"stay with key {found.old_name}, revoke {found.new_name}"):
+            return PROBLEMS
+        print(visible(asyncio.run(rotations.abandon(found))))
+        return DONE
+    if found is None:
+        if not options.model:
+            raise OperationError("say with --model ID what proves the new key")
+        what = f"rotate key {key.name} ({key.id}) of profile {room.profile}"
+        if not _sure(options, what, key.name):
+            return PROBLEMS
+        start = rotations.start(
+            key, options.to, options.model,
+            quiet_s=options.quiet_minutes * 60.0, safe_s=options.safe_hours * 3600.0,
+        )  # fmt: skip
+        progress = asyncio.run(start)
+    else:
+        progress = asyncio.run(rotations.advance(found))
+    if options.json:
+        body = asdict(progress.rotation) | {"did": progress.did, "waits_for": progress.waits_for}
+        print(json.dumps(body, indent=2))
+        return DONE
+    for line in progress.did:
+        print(visible(line))
+    waits = f"waits for {progress.waits_for}" if progress.waits_for else "the rotation is done"
+    print(visible(waits))
+    return DONE
+
+
+def _list_rotations(options: Namespace, room: KeyRoom) -> int:
+    found = _rotations_of(room).under_way()
+    if options.json:
+        print(json.dumps([asdict(rotation) for rotation in found], indent=2))
+        return DONE
+    for one in found:
+        print(
+            f"{visible(one.old_name)} ({one.old_id}) to {visible(one.new_name)}, profile "
+            f"{visible(one.profile)}: next is {one.step}, since {one.since[:16]}"
+        )
+    return DONE
+
+
+def _rotations_of(room: KeyRoom) -> Rotations:
+    return Rotations(room, state_folder() / "rotations.json")
+
+
 def _words(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(value) or "any"
@@ -265,5 +320,7 @@ _COMMANDS: dict[str, Callable[[Namespace, KeyRoom], int]] = {
     "deactivate": _change(lambda _: {"status": "inactive"}),
     "reactivate": _change(lambda _: {"status": "active"}),
     "revoke": _change(lambda _: {"status": "revoked"}),
+    "rotate": _rotate,
+    "rotations": _list_rotations,
     "usage": _usage,
 }

@@ -68,6 +68,17 @@ def add_keys(parent: argparse.ArgumentParser, add_common: Callable[..., None]) -
     command("deactivate", "stop a key until it is reactivated", key=True, changes=True)
     command("reactivate", "let a key work again", key=True, changes=True)
     command("revoke", "stop a key for ever", key=True, changes=True)
+    rotate = command(
+        "rotate", "replace a key step by step, or go on where it stopped", key=True, changes=True
+    )
+    rotate.add_argument("--model", default="", metavar="ID", help="proves the new key (to begin)")
+    rotate.add_argument("--quiet-minutes", type=_positive, default=30, metavar="N",
+                        help="silence of the old key before it is deactivated")  # fmt: skip
+    rotate.add_argument("--safe-hours", type=_positive, default=24, metavar="N",
+                        help="time to reactivate it before it is revoked")  # fmt: skip
+    rotate.add_argument("--abandon", action="store_true", help="stay with the old key")
+    _add_place(rotate)
+    command("rotations", "list the rotations under way")
     usage = command("usage", "what a key has cost, by model and day", key=True)
     usage.add_argument("--start", default="", metavar="DATE", help="inclusive")
     usage.add_argument("--end", default="", metavar="DATE", help="inclusive")

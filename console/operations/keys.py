@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from console.gate.secret import Secret
 from console.operations.errors import OperationError, ReadOnly
 from console.operations.key_values import KeyWarning, checked_key_name, warnings_of
-from console.tokenlab.types import ApiKey, Billing, CreatedKey
+from console.tokenlab.types import ApiKey, Billing, CreatedKey, Proof
 from console.vault.credential import PREFIX, PURPOSES, WORDS, Credential, Purpose, checked, kind_of
 from console.vault.errors import BadCredential, VaultError
 from console.vault.profiles import Profile, ProfileList, checked_name
@@ -43,6 +43,10 @@ class KeyRoom:
         self.base_url = base_url
         self.read_only = read_only
         self._clock = clock
+
+    def now(self) -> datetime:
+        """Return the time, in UTC."""
+        return self._clock()
 
     # -- credentials -----------------------------------------------------------------------------
 
@@ -110,10 +114,10 @@ class KeyRoom:
             async with self._management() as client:
                 balance = await client.balance()
             return f"it works: the balance is ${balance.balance:,.2f}"
-        return await self.prove(self._secret("api_key"), model)
+        return (await self.prove(self._secret("api_key"), model)).words
 
-    async def prove(self, key: Secret, model: str) -> str:
-        """Return in words what one request of a few tokens showed of an API key."""
+    async def prove(self, key: Secret, model: str) -> Proof:
+        """Return what one request of a few tokens showed of an API key."""
         async with self._inference(key) as client:
             return await client.prove(model)
 

@@ -11,6 +11,7 @@ import msgspec
 from console.gate.secret import Secret
 from console.tokenlab.errors import Garbage, Refused
 from console.tokenlab.transport import Transport
+from console.tokenlab.types import Proof
 
 _CHEAP_ENOUGH = {"max_tokens": 1, "messages": [{"role": "user", "content": "ping"}]}
 
@@ -25,11 +26,11 @@ class InferenceClient:
     def __init__(self, base_url: str, key: Secret, *, timeout_s: float = 20.0) -> None:
         self._transport = Transport(base_url, key, "sk-", timeout_s)
 
-    async def prove(self, model: str) -> str:
-        """Send one request of a few tokens; return in words what it showed of the key.
+    async def prove(self, model: str) -> Proof:
+        """Send one request of a few tokens; return what it showed of the key.
 
-        A balance, rate or model refusal proves the key as well as an answer does, and is said.
-        Raises Refused for a key that is not valid, and the rest of ApiError.
+        A balance, rate or model refusal shows a valid key that does not work now. Raises Refused
+        for a key that is not valid, and the rest of ApiError.
         """
         try:
             data = await self._transport.call(
@@ -41,14 +42,14 @@ class InferenceClient:
             )
             if said is None:
                 raise
-            return said
+            return Proof(False, said)
         try:
             answered = bool(msgspec.json.decode(data, type=_Choices).choices)
         except (msgspec.DecodeError, RecursionError):
             answered = False
         if not answered:
             raise Garbage("the key was taken, but the answer is not one of a chat completion")
-        return f"it works: {model} answered"
+        return Proof(True, f"it works: {model} answered")
 
     async def aclose(self) -> None:
         """Close the connections."""

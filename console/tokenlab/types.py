@@ -55,6 +55,14 @@ class CreatedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """What one real request showed of an API key: that it answers, or why not although valid."""
+
+    works: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """What one model, or one day, has cost."""
 

@@ -76,6 +76,12 @@ class Vault:
         self._known[(profile, purpose)] = Credential(profile, purpose, secret, where, steps)
         return where
 
+    def kept(self, profile: str, purpose: Purpose, place: Place) -> Secret | None:
+        """Return what is kept in one place, whatever was given elsewhere; raises StoreClosed."""
+        store = self.keyring if place == "keyring" else self.encrypted
+        text = store.get(profile, purpose)
+        return None if text is None else Secret(text)
+
     def check(self, place: Place, profile: str) -> None:
         """Raise StoreClosed where a credential could not be kept there now."""
         if place == "keyring":

@@ -15,6 +15,7 @@ from console.sim.server import SimServer
 from console.tokenlab.client import ManagementClient
 from console.tokenlab.errors import ApiError, Garbage, Refused, Uncertain, Unreachable, Unsafe
 from console.tokenlab.inference import InferenceClient
+from console.tokenlab.types import Proof
 
 TOKEN = Secret("mt-sim-demo")
 
@@ -82,9 +83,9 @@ async def test_the_life_of_a_key(sim: SimServer) -> None:
         assert made.secret.reveal() not in repr(made)
         assert made.key in await client.keys()
         async with InferenceClient(sim.base_url, made.secret) as inference:
-            assert await inference.prove("gpt-5.4") == "it works: gpt-5.4 answered"
-            said = await inference.prove("claude-sonnet-4-6")
-            assert said == "the key is valid, but may not use the model asked for"
+            assert await inference.prove("gpt-5.4") == Proof(True, "it works: gpt-5.4 answered")
+            proof = await inference.prove("claude-sonnet-4-6")
+            assert proof == Proof(False, "the key is valid, but may not use the model asked for")
         changed = await client.change_key(
             made.key.id,
             {"name": "renamed", "limit": None, "models": (), "expires_at": None,
@@ -98,7 +99,7 @@ async def test_the_life_of_a_key(sim: SimServer) -> None:
         assert caught.value.status == 401
         await client.change_key(made.key.id, {"limit": Decimal(0), "status": "active"})
         async with InferenceClient(sim.base_url, made.secret) as inference:
-            assert "limit is used up" in await inference.prove("gpt-5.4")
+            assert "limit is used up" in (await inference.prove("gpt-5.4")).words
         spent = await client.billing(made.key.id)
         assert spent.requests == 1
         assert spent.cost == sum(row.cost for row in spent.by_model) > 0
@@ -110,9 +111,10 @@ async def test_keys_are_listed_page_by_page(sim: SimServer) -> None:
     async with ManagementClient(sim.base_url, TOKEN) as client:
         for i in range(205):
             await client.create_key(f"many-{i}")
-        names = [key.name for key in await client.keys()]
+        found = await client.keys()
+    names, ids = [key.name for key in found], [key.id for key in found]
     assert {f"many-{i}" for i in range(205)} <= set(names)
-    assert len(names) == len(set(names))
+    assert len(ids) == len(set(ids))
 
 
 async def test_a_lost_answer_to_a_change_is_uncertain(sim: SimServer) -> None:
