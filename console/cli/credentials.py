@@ -54,11 +54,11 @@ def fixed_vault(variables: Mapping[Purpose, str]) -> Vault:
 def make_key_room(options: Namespace, vault: Vault, path: Path) -> KeyRoom:
     """Return the key room of the profile that is asked for, else of the rollout file's."""
     file = _file_or_none(path)
-    profile = options.profile or (file.profile if file is not None else "default")
+    profile = getattr(options, "profile", "") or (file.profile if file is not None else "default")
     config = vault.config.profiles.get(profile)
     profiles = ProfileList(state_folder() / "profiles.json")
     added = profiles.all().get(profile)
-    base_url = options.base_url or (config.base_url if config is not None else "")
+    base_url = getattr(options, "base_url", "") or (config.base_url if config is not None else "")
     if not base_url and file is not None and file.profile == profile:
         base_url = file.base_url
     base_url = base_url or (added.base_url if added is not None else "") or _DEFAULT_URL

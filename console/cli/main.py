@@ -58,7 +58,10 @@ def _dispatch(options: Namespace) -> int:
         vault = make_vault(given, asks=True)
         return keys(options, make_key_room(options, vault, path))
     if options.command == "check":
-        return reading.check(options, path)
+        if options.offline:
+            return reading.check(options, path)
+        room = make_key_room(options, make_vault(given, asks=True), path)
+        return reading.check(options, path, room)
     if options.command in ("show", "history", "decide"):
         return reading.COMMANDS[options.command](options, make_switch(options, path))
     if options.command is None:

@@ -1,5 +1,6 @@
 """The commands that change nothing: show, history, decide, check."""
 
+import asyncio
 import json
 import sys
 from argparse import Namespace
@@ -7,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from console.cli.codes import DONE, PROBLEMS, USAGE
+from console.cli.codes import DONE, PROBLEMS
 from console.operations.check import check_offline
+from console.operations.check_keys import check_keys
+from console.operations.keys import KeyRoom
 from console.operations.switch import Switch
 from console.operations.visible import visible
 from console.rollout.decision import decide as decide_request
@@ -92,15 +95,11 @@ def decide(options: Namespace, switch: Switch) -> int:
     return DONE
 
 
-def check(options: Namespace, path: Path) -> int:
-    """Check the file; exit 1 if a rule fails, 2 if the file cannot be used at all."""
-    if not options.offline:
-        print(
-            "rollout-console: the online checks are not in this version; add --offline",
-            file=sys.stderr,
-        )
-        return USAGE
+def check(options: Namespace, path: Path, room: KeyRoom | None = None) -> int:
+    """Check the file and, with a room, credentials, balance and keys; exit 1 if a rule fails."""
     results = check_offline(path)
+    if room is not None:
+        results += asyncio.run(check_keys(room, path))
     ok = all(result.ok for result in results)
     if options.json:
         print(json.dumps({"ok": ok, "results": [r.as_json() for r in results]}, indent=2))

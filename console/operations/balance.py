@@ -23,6 +23,10 @@ class BalanceSource:
     def __init__(self, client: "ManagementClient") -> None:
         self._client = client
 
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
+
     async def fetch(self) -> Balance:
         """Return the balance; raises ApiError."""
         return await self._client.balance()
@@ -52,6 +56,11 @@ class BalanceSources:
                 return str(error)
             self._source, self._made_of = BalanceSource(client), made_of
         return self._source
+
+    async def aclose(self) -> None:
+        """Close the connections of the source that was handed out last."""
+        if self._source is not None:
+            await self._source.aclose()
 
 
 class BalanceWatch:

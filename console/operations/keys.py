@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from console.gate.secret import Secret
 from console.operations.errors import OperationError, ReadOnly
 from console.operations.key_values import KeyWarning, checked_key_name, warnings_of
-from console.tokenlab.types import ApiKey, Billing, CreatedKey, Proof
+from console.tokenlab.types import ApiKey, Balance, Billing, CreatedKey, Proof
 from console.vault.credential import PREFIX, PURPOSES, WORDS, Credential, Purpose, checked, kind_of
 from console.vault.errors import BadCredential, VaultError
 from console.vault.profiles import Profile, ProfileList, checked_name
@@ -111,10 +111,14 @@ class KeyRoom:
         tokens with ``model``, for nothing less proves it.
         """
         if purpose == "management_token":
-            async with self._management() as client:
-                balance = await client.balance()
+            balance = await self.balance()
             return f"it works: the balance is ${balance.balance:,.2f}"
         return (await self.prove(self._secret("api_key"), model)).words
+
+    async def balance(self) -> Balance:
+        """Return the organisation's balance."""
+        async with self._management() as client:
+            return await client.balance()
 
     async def prove(self, key: Secret, model: str) -> Proof:
         """Return what one request of a few tokens showed of an API key."""
@@ -188,6 +192,10 @@ class KeyRoom:
         """Return what a key has cost, by model and by day."""
         async with self._management() as client:
             return await client.billing(key.id, start=start, end=end, model=model)
+
+    async def soon(self) -> list[KeyWarning]:
+        """Ask for the keys, and return what to look at soon."""
+        return self.warnings(await self.keys())
 
     def warnings(self, keys: Iterable[ApiKey]) -> list[KeyWarning]:
         """Return what to look at soon, the gravest first."""

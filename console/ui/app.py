@@ -1,23 +1,28 @@
 """The Textual app: themes, keys and screens. What happens on a screen is the screen's own."""
 
+import asyncio
+import io
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from rich.segment import Segments
 from rich.text import Text
-from textual import work
+from textual import on, work
 from textual.app import App
 from textual.binding import BindingType
 from textual.screen import Screen
 
+from console.folders import state_folder
 from console.operations.balance import BalanceSources
 from console.operations.errors import OperationError
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
+from console.rollout.model import RolloutFile
 from console.ui.help import HelpScreen
 from console.ui.home import HomeScreen
 from console.ui.keys import APP_KEYS
+from console.ui.messages import CLEARED_AFTER_S, SecretCopied, SecretShown
 from console.ui.settings import Settings
 from console.ui.status import StatusFacts
 from console.ui.theming import DEFAULT_THEME, load_themes
@@ -25,6 +30,10 @@ from console.vault.vault import Vault, empty_vault
 
 if TYPE_CHECKING:
     from textual.command import Provider
+
+    from console.operations.keys import KeyRoom
+    from console.operations.rotation import Rotations
+    from console.ui.keys_screen import KeysScreen
 
 
 class Incidents(Protocol):
@@ -44,10 +53,17 @@ def _commands() -> "type[Provider]":
     return ConsoleCommands
 
 
+def _proving_model(file: RolloutFile) -> str:
+    """The chat model of the first route that names one; a key is proven by what it is for."""
+    chats = (r for r in file.routes.values() if r.format == "openai_chat_completions" and r.model)
+    return next((route.model for route in chats), "")
+
+
 class ConsoleApp(App[None]):
     """The console on one rollout file."""
 
     TITLE = "rollout-console"
+    _secret_in_clipboard = False
     COMMANDS = {_commands}  # noqa: RUF012  Textual's own form
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in APP_KEYS]
     ENABLE_COMMAND_PALETTE = True
@@ -83,8 +99,14 @@ class ConsoleApp(App[None]):
             demo=incidents is not None,
             keymap=settings.keymap,
             troubles=(*settings.troubles, *troubles),
+            proving_model=_proving_model(monitor.file),
         )
-        self.home = HomeScreen(switch, monitor, BalanceSources(vault or empty_vault()), self._facts)
+        self._vault = vault or empty_vault()
+        self._monitor = monitor
+        self._keys_screen: KeysScreen | None = None
+        self.home = HomeScreen(
+            switch, monitor, BalanceSources(self._vault), self._facts, self._warn_of_keys
+        )
 
     def get_default_screen(self) -> Screen[None]:
         """Start on the home screen."""
@@ -100,9 +122,72 @@ class ConsoleApp(App[None]):
             self.push_screen(HelpScreen(self._facts.keymap, self._facts.read_only))
 
     async def action_back(self) -> None:
-        """Leave the filter or dismiss the notices; dialogs close themselves."""
+        """Leave the filter, dismiss what is said, or go home; dialogs close themselves."""
         if self.screen is self.home:
             self.home.go_back()
+        elif self.screen is self._keys_screen and not self._keys_screen.go_back():
+            self.action_show_home()
+
+    def action_show_home(self) -> None:
+        """Go back to the home screen; a dialog is answered first."""
+        if self.screen is self._keys_screen:
+            self.pop_screen()
+
+    def action_show_keys(self) -> None:
+        """Open the keys screen."""
+        if self.screen is not self.home:
+            return
+        if self._keys_screen is None:
+            from console.ui.keys_screen import KeysScreen
+
+            self._keys_screen = KeysScreen(*self._key_room(), self._facts)
+        self.push_screen(self._keys_screen)
+
+    def _key_room(self) -> "tuple[KeyRoom, Rotations]":
+        from console.operations.keys import KeyRoom
+        from console.operations.rotation import Rotations
+        from console.vault.profiles import ProfileList
+
+        file, folder = self._monitor.file, state_folder()
+        room = KeyRoom(
+            self._vault, ProfileList(folder / "profiles.json"), file.profile, file.base_url,
+            read_only=self._facts.read_only,
+        )  # fmt: skip
+        return room, Rotations(room, folder / "rotations.json")
+
+    def _warn_of_keys(self) -> str:
+        """Ask the API for what will soon stop a key; blocks, and raises as KeyRoom does."""
+        room, _ = self._key_room()
+        warnings = asyncio.run(room.soon())
+        more = f" (and {len(warnings) - 1} more: 2)" if len(warnings) > 1 else ""
+        return f"{warnings[0].sentence}{more}" if warnings else ""
+
+    @on(SecretCopied)
+    def _secret_copied(self, event: SecretCopied) -> None:
+        """Put a secret in the clipboard, and take it away again even if the console ends first."""
+        self.copy_to_clipboard(event.secret.reveal())
+        self._secret_in_clipboard = True
+        self.set_timer(CLEARED_AFTER_S, self._clear_clipboard)
+
+    def _clear_clipboard(self) -> None:
+        if self._secret_in_clipboard:
+            self._secret_in_clipboard = False
+            self.copy_to_clipboard("")
+
+    def exit(self, *arguments: Any, **more: Any) -> None:
+        """End the console; a secret does not stay in the clipboard."""
+        self._clear_clipboard()
+        super().exit(*arguments, **more)
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """Return a picture of the screen, unless a secret is on it."""
+        if any(isinstance(screen, SecretShown) for screen in self.screen_stack):
+            from rich.console import Console
+
+            console = Console(record=True, file=io.StringIO(), width=60)
+            console.print("A secret is on the screen: no picture of it is made.")
+            return console.export_svg(title=title or self.title)
+        return super().export_screenshot(title=title, simplify=simplify)
 
     async def run_home_action(self, action: str) -> None:
         """Run an action of the home screen, as its key would."""

@@ -2,20 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from textual.message import Message
 
 from console.operations.balance import BalanceSource
+from console.operations.errors import OperationError
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.rollout.errors import RolloutError
 from console.tokenlab.errors import ApiError, Refused
-from console.ui.messages import BalanceRead, FileChanged, FileTrouble, LogRead
+from console.ui.messages import BalanceRead, FileChanged, FileTrouble, KeysRead, LogRead
+from console.vault.errors import VaultError
 
 Post = Callable[[Message], object]
 
 FILE_EVERY_S = 0.25
 LOG_EVERY_S = 1.0
+KEYS_FIRST_S = 3.0
+KEYS_EVERY_S = 600.0
 BALANCE_EVERY_S = 10.0
 BALANCE_AT_MOST_S = 300.0
 
@@ -46,6 +51,16 @@ async def follow_log(monitor: Monitor, post: Post) -> None:
         post(LogRead(records, trouble))
         # Each piece is handled before the next is read, so a burst cannot pile up.
         await asyncio.sleep(0.05 if len(records) >= monitor.piece else LOG_EVERY_S)
+
+
+async def follow_keys(warn: Callable[[], str], post: Post) -> None:
+    """Tell ahead of keys that expire or near their limit; what cannot be asked is not said here."""
+    await asyncio.sleep(KEYS_FIRST_S)
+    while True:
+        # The balance, asked for more often with the same token, tells of what fails here.
+        with suppress(ApiError, OperationError, VaultError):
+            post(KeysRead(await asyncio.to_thread(warn)))
+        await asyncio.sleep(KEYS_EVERY_S)
 
 
 async def follow_balance(

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from console.ui.keys import ALL_KEYS
+from console.ui.keys import APP_KEYS, HOME_KEYS, VAULT_KEYS
 
 _WORDS = """\
 The rollout file is the switch: applications read it and send each request to TokenLab or to the
@@ -20,6 +20,9 @@ percents stay as they were.
 Verdicts: ok; hold (no raise, with the reason); rollback (evidence of harm).
 A raise against a hold asks for a typed reason; a rollback never asks for typing.
 """
+
+
+_SECTIONS = (("Home", HOME_KEYS), ("Keys", VAULT_KEYS), ("Everywhere", APP_KEYS))
 
 
 class HelpScreen(ModalScreen[None]):
@@ -44,12 +47,14 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """One line for each key."""
-        pieces: list[tuple[str, str]] = [("Keys\n", "bold")]
-        for key in ALL_KEYS:
-            off = self._read_only and key.changes
-            shown = self._keymap.get(key.id, key.shown)
-            pieces.append((f"  {shown:<8}", "$foreground 50%" if off else "$accent bold"))
-            pieces.append((f"{key.help}{'  (disabled: read-only)' if off else ''}\n", ""))
+        pieces: list[tuple[str, str]] = []
+        for title, keys in _SECTIONS:
+            pieces.append((f"{title}\n", "bold"))
+            for key in keys:
+                off = self._read_only and key.changes
+                shown = self._keymap.get(key.id, key.shown)
+                pieces.append((f"  {shown:<8}", "$foreground 50%" if off else "$accent bold"))
+                pieces.append((f"{key.help}{'  (disabled: read-only)' if off else ''}\n", ""))
         pieces.append(("\n" + _WORDS + "\nesc closes this.", ""))
         with VerticalScroll():
             yield Static(Content.assemble(*pieces))

@@ -29,9 +29,9 @@ from console.ui.cells import RowCells
 from console.ui.changes import ChangeFlow
 from console.ui.charting import ChartGrid
 from console.ui.dialogs.percent import PercentDialog
-from console.ui.feed import follow_balance, follow_file, follow_log
-from console.ui.keys import HOME_KEYS, Key
-from console.ui.messages import BalanceRead, FileChanged, FileTrouble, LogRead
+from console.ui.feed import follow_balance, follow_file, follow_keys, follow_log
+from console.ui.keys import CONTEXTS, HOME_KEYS, Key
+from console.ui.messages import BalanceRead, FileChanged, FileTrouble, KeysRead, LogRead
 from console.ui.notices import Notices
 from console.ui.rows import Row, build_rows, make_filter
 from console.ui.status import StatusFacts, status_pieces
@@ -60,9 +60,15 @@ class HomeScreen(Screen[None]):
     """
 
     def __init__(
-        self, switch: Switch, monitor: Monitor, sources: BalanceSources, facts: StatusFacts
+        self,
+        switch: Switch,
+        monitor: Monitor,
+        sources: BalanceSources,
+        facts: StatusFacts,
+        warn_of_keys: Callable[[], str],
     ) -> None:
         super().__init__()
+        self._warn_of_keys = warn_of_keys
         self._switch = switch
         self._monitor = monitor
         self._sources = sources
@@ -89,7 +95,7 @@ class HomeScreen(Screen[None]):
         yield TextLine(id="notice-2")
         yield ChartGrid(id="charts")
         yield Input(placeholder="filter: part of a route or org, ! inverts", id="filter")
-        yield KeyBar(self.why_not, self._facts.keymap)
+        yield KeyBar(CONTEXTS["home"], self.why_not, self._facts.keymap)
 
     def on_mount(self) -> None:
         """Show what is known at once, and start looking."""
@@ -103,6 +109,7 @@ class HomeScreen(Screen[None]):
         self._follow_file()
         self._follow_log()
         self._follow_balance()
+        self._follow_keys()
         self.set_interval(1.0, self._tick)
         self.call_after_refresh(self._tick)
         self._show_changes()
@@ -132,7 +139,16 @@ class HomeScreen(Screen[None]):
 
     @work(group="balance", exclusive=True, exit_on_error=False)
     async def _follow_balance(self) -> None:
-        await follow_balance(lambda: self._sources.source(self._monitor.file), self.post_message)
+        try:
+            await follow_balance(
+                lambda: self._sources.source(self._monitor.file), self.post_message
+            )
+        finally:
+            await self._sources.aclose()
+
+    @work(group="keys", exclusive=True, exit_on_error=False)
+    async def _follow_keys(self) -> None:
+        await follow_keys(self._warn_of_keys, self.post_message)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A worker that died says so, and is started again; its data would silently age."""
@@ -144,6 +160,7 @@ class HomeScreen(Screen[None]):
                 "file": self._follow_file,
                 "log": self._follow_log,
                 "balance": self._follow_balance,
+                "keys": self._follow_keys,
             }.get(name)
             if again is not None:
                 self.set_timer(5.0, again)
@@ -186,6 +203,10 @@ class HomeScreen(Screen[None]):
         self._notices.trouble(
             "balance", f"balance: {visible(event.trouble)}{again}" if event.trouble else ""
         )
+
+    @on(KeysRead)
+    def _keys_read(self, event: KeysRead) -> None:
+        self._notices.trouble("keys", visible(event.sentence))
 
     # -- drawing ---------------------------------------------------------------------------------
 

@@ -50,12 +50,37 @@ HOME_KEYS = (
 
 APP_KEYS = (
     Key("palette", "colon,ctrl+p", "command_palette", "Commands", "", ":"),
+    Key("screen.home", "1", "show_home", "Home: routes and orgs", "", "1"),
+    Key("screen.keys", "2", "show_keys", "Keys: profiles and API keys", "keys", "2"),
     Key("help", "question_mark,f1", "help", "Help", "help", "?"),
     Key("back", "escape", "back", "Close, clear the filter, dismiss a notice", "", "esc"),
     Key("quit", "q,ctrl+q", "quit", "Quit; traffic stays as it is", "quit", "q"),
 )
 
-ALL_KEYS = HOME_KEYS + APP_KEYS
+VAULT_KEYS = (
+    Key("keys.edit", "enter,e", "edit", "Name, limit, models, expiry of a key", "edit", "e", True),
+    Key("keys.new", "n", "new", "Make an API key", "new", "n", True),
+    Key("keys.usage", "d", "usage", "What a key has cost, by model and day", "usage", "d"),
+    Key("keys.rotate", "t", "rotate", "Rotate a key, or go on with it", "rotate", "t", True),
+    Key("keys.stop", "x", "stop", "Deactivate or reactivate a key", "(de)activate", "x", True),
+    Key("keys.revoke", "X", "revoke", "Revoke a key for ever", "revoke", "X", True),
+    Key("keys.add", "a", "add", "Paste a credential for a profile", "add", "a", True),
+    Key("keys.remove", "minus", "remove", "Forget a profile's credentials", "forget", "-", True),
+    Key("keys.profile", "p", "profile", "Use the next profile for this run", "profile", "p"),
+    Key("keys.verify", "v", "verify", "Prove the credentials with a real call", "verify", "v"),
+    Key("keys.unlock", "U", "unlock", "Unlock the encrypted store; ask the keyring again", "", "U"),
+    Key("keys.sort", "s", "sort", "Sort by the next column", "sort", "s"),
+    Key("keys.filter", "slash", "filter", "Filter keys by name, id or model", "filter", "/"),
+    Key("keys.reload", "f5", "reload", "Ask the API again", "", "f5"),
+    Key("keys.down", "j", "row(1)", "Down", "", "↓ j"),
+    Key("keys.up", "k", "row(-1)", "Up", "", "↑ k"),
+    Key("keys.copy", "y", "copy", "Copy the key's id (never its secret)", "", "y"),
+)  # fmt: skip
+
+CONTEXTS = {"home": HOME_KEYS + APP_KEYS, "keys": VAULT_KEYS + APP_KEYS}
+"""The keys of each screen; the same key may mean another thing on another screen."""
+
+ALL_KEYS = HOME_KEYS + VAULT_KEYS + APP_KEYS
 FORBIDDEN = ("ctrl+a", "ctrl+b", "ctrl+h", "ctrl+i", "ctrl+j", "ctrl+m", "ctrl+s")
 """Keys that terminals and multiplexers use for themselves."""
 
@@ -78,15 +103,18 @@ def checked_keymap(wanted: dict[str, object]) -> tuple[dict[str, str], list[str]
 
 
 def _without_clashes(keymap: dict[str, str], troubles: list[str]) -> dict[str, str]:
-    taken: dict[str, str] = {}
     kept = dict(keymap)
-    for key in ALL_KEYS:
-        for name in _split(kept.get(key.id, key.keys)):
-            other = taken.setdefault(name, key.id)
-            if other != key.id:
-                troubles.append(f"keymap: {name} is both {other} and {key.id}; neither is changed")
-                kept.pop(other, None)
-                kept.pop(key.id, None)
+    for keys in CONTEXTS.values():
+        taken: dict[str, str] = {}
+        for key in keys:
+            for name in _split(kept.get(key.id, key.keys)):
+                other = taken.setdefault(name, key.id)
+                if other != key.id:
+                    troubles.append(
+                        f"keymap: {name} is both {other} and {key.id}; neither is changed"
+                    )
+                    kept.pop(other, None)
+                    kept.pop(key.id, None)
     return kept
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from textual.message import Message
 
+from console.gate.secret import Secret
 from console.health.record import AccessRecord
 from console.store.store import Snapshot
 from console.tokenlab.types import Balance
@@ -40,3 +41,25 @@ class BalanceRead(Message):
     balance: Balance | None
     trouble: str = ""
     next_in_s: float = 0.0
+
+
+@dataclass
+class KeysRead(Message):
+    """What will soon stop a key from working, in one line; empty where nothing will."""
+
+    sentence: str
+
+
+CLEARED_AFTER_S = 30.0
+"""How long a secret may stay in the terminal's clipboard."""
+
+
+@dataclass
+class SecretCopied(Message):
+    """A secret is to go to the clipboard for CLEARED_AFTER_S."""
+
+    secret: Secret
+
+
+class SecretShown:
+    """Marks a screen that shows a secret: no picture of it is made."""

@@ -19,7 +19,7 @@ class _Rollback:
 
 
 _GRAVE = ("file", "history")
-_LIGHT = ("balance", "log", "warning")
+_LIGHT = ("keys", "balance", "log", "warning")
 
 
 def _weight(trouble: tuple[str, str]) -> int:

@@ -18,6 +18,8 @@ class StatusFacts:
     demo: bool = False
     keymap: dict[str, str] = field(default_factory=dict)
     troubles: tuple[str, ...] = ()
+    proving_model: str = ""
+    """The model that proves an API key: one that the rollout file sends traffic to."""
 
 
 def status_pieces(

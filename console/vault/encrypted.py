@@ -56,6 +56,14 @@ class EncryptedStore:
             with self._locked():
                 self._new_identity()
 
+    def unlock(self, passphrase: str) -> None:
+        """Unlock it with this passphrase; raises StoreClosed."""
+        asked, self.ask = self.ask, lambda _new: passphrase
+        try:
+            self.open()
+        finally:
+            self.ask = asked
+
     def get(self, profile: str, purpose: Purpose) -> str | None:
         """Return what is kept, None where nothing is; raises StoreClosed."""
         return self._read().get(profile, {}).get(purpose) if self.exists else None

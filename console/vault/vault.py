@@ -51,6 +51,8 @@ class Vault:
         self.keyring = keyring
         self.encrypted = encrypted
         self.ask = ask
+        self.keeps = not isinstance(keyring, _NoKeyring)
+        """Whether there is a place to keep anything in, or all was given and nothing is kept."""
         self._known: dict[tuple[str, Purpose], Credential] = {}
 
     def resolve(self, profile: str, purpose: Purpose, *, anew: bool = False) -> Credential:

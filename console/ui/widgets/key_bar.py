@@ -1,6 +1,6 @@
 """The footer: the keys that matter now."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -8,9 +8,21 @@ from rich.style import Style
 from rich.text import Text
 from textual.widget import Widget
 
-from console.ui.keys import ALL_KEYS, Key
+from console.ui.keys import Key
 
-_SPARED = ("charts", "quit", "lower", "filter", "exact")
+_SPARED = (
+    "charts",
+    "screen.keys",
+    "quit",
+    "keys.sort",
+    "keys.remove",
+    "lower",
+    "filter",
+    "exact",
+    "keys.filter",
+    "keys.verify",
+    "keys.profile",
+)
 """Left out first, in this order, where there is no room for all; ``?`` lists them."""
 
 
@@ -25,15 +37,18 @@ class KeyBar(Widget):
     KeyBar > .key--off { color: $foreground 40%; }
     """
 
-    def __init__(self, why_not: Callable[[Key], str], keymap: dict[str, str]) -> None:
+    def __init__(
+        self, keys: Sequence[Key], why_not: Callable[[Key], str], keymap: dict[str, str]
+    ) -> None:
         super().__init__()
+        self._keys = keys
         self._why_not = why_not
         self._keymap = keymap
         self._shown = ""
 
     def update_keys(self) -> None:
         """Draw again if what can be done now has changed."""
-        now = "".join("x" if self._why_not(key) else "." for key in ALL_KEYS if key.footer)
+        now = "".join("x" if self._why_not(key) else "." for key in self._keys if key.footer)
         if now != self._shown:
             self._shown = now
             self.refresh()
@@ -54,7 +69,7 @@ class KeyBar(Widget):
         """Return the keys that there is room for; resume alone where something is rolled back."""
         keys = [
             key
-            for key in ALL_KEYS
+            for key in self._keys
             if key.footer and not (key.id == "resume" and self._why_not(key))
         ]
         for spared in _SPARED:

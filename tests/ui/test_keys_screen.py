@@ -1,0 +1,334 @@
+"""The keys screen, driven by keys, against the simulator; canary secrets never show."""
+
+import base64
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import DataTable, Input, Static
+
+from console.gate.secret import Secret
+from console.history.history import History
+from console.history.who import Who
+from console.operations.monitor import Monitor
+from console.operations.switch import Switch
+from console.sim.server import SimServer
+from console.tokenlab.client import ManagementClient
+from console.ui.app import ConsoleApp
+from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from console.ui.dialogs.form import FormDialog
+from console.ui.dialogs.secret_once import SecretOnce
+from console.ui.dialogs.text import TextDialog
+from console.ui.keys_screen import KeysScreen
+from console.ui.settings import Settings
+from console.ui.widgets.line import TextLine
+from console.vault.environment import Given
+from console.vault.vault import Vault
+from tests.cli.test_keys import CANARY_KEY, CANARY_TOKEN, forms
+from tests.vault.test_vault import Drawer, vault_of
+
+Running = Pilot[None]
+
+
+@pytest.fixture
+def sim_keys() -> Iterator[SimServer]:
+    """A simulator of its own: the list of keys is what these tests look at."""
+    with SimServer(seed=5) as server:
+        yield server
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    return vault_of(tmp_path, Given(variables={"management_token": "mt-sim-demo"}))
+
+
+def app_of(file: Path, sim: SimServer, vault: Vault, *, read_only: bool = False) -> ConsoleApp:
+    text = file.read_text().replace("https://api.tokenlab.sh", sim.base_url)
+    file.write_text(text)
+    who = Who("jo", "gw-01")
+    switch = Switch(file, History(file.parent / "h.sqlite3"), who, read_only=read_only)
+    monitor = Monitor(file, switch.open().file)
+    return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01", vault=vault)
+
+
+@asynccontextmanager
+async def keys_screen(app: ConsoleApp, size: tuple[int, int] = (100, 30)) -> AsyncIterator[Running]:
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(app.screen, KeysScreen))
+        await until(pilot, lambda: bool(rows(pilot)) or "!" in line(pilot, "keys-notice"))
+        yield pilot
+
+
+async def until(pilot: Running, true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 15
+    while not true():
+        assert time.monotonic() < end, "did not happen: " + everything(pilot)
+        await pilot.pause(0.05)
+
+
+def rows(pilot: Running) -> list[str]:
+    table = pilot.app.screen.query(DataTable)
+    if not table:
+        return []
+    found = table.first()
+    return [" ".join(str(cell) for cell in found.get_row_at(i)) for i in range(found.row_count)]
+
+
+def line(pilot: Running, name: str) -> str:
+    found = pilot.app.screen.query(f"#{name}").results(TextLine)
+    return next((one.text for one in found), "")
+
+
+def everything(pilot: Running) -> str:
+    return pilot.app.export_screenshot()
+
+
+def dialog_text(pilot: Running) -> str:
+    return " ".join(str(shown.render()) for shown in pilot.app.screen.query(Static))
+
+
+async def fill(pilot: Running, **values: str) -> None:
+    await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+    for name, value in values.items():
+        pilot.app.screen.query_one(f"#field-{name}", Input).value = value
+    last = list(pilot.app.screen.query(Input))[-1]
+    last.focus()
+    await pilot.press("enter")
+
+
+async def confirm(pilot: Running, typed: str = "") -> None:
+    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await pilot.pause(GRACE_S + 0.05)
+    if typed:
+        await pilot.press(*typed, "enter")
+    else:
+        await pilot.press("y")
+    await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
+
+
+def find(sim: SimServer, name: str) -> Any:
+    return next((key for key in sim.state.keys.values() if key.name == name), None)
+
+
+async def test_a_key_is_made_shown_once_and_gone(
+    file: Path, sim_keys: SimServer, vault: Vault
+) -> None:
+    app = app_of(file, sim_keys, vault)
+    async with keys_screen(app) as pilot:
+        assert "no API key for profile" in line(pilot, "from-api_key")
+        assert "from $TOKENLAB_MANAGEMENT_TOKEN" in line(pilot, "from-management_token")
+        await pilot.press("n")
+        await fill(pilot, name="ci", limit="5", models="gpt-5.4", place="once")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        assert find(sim_keys, "ci") is None
+        await confirm(pilot)
+        await until(pilot, lambda: isinstance(pilot.app.screen, SecretOnce))
+        secret = find(sim_keys, "ci").secret
+        assert secret in dialog_text(pilot)
+        assert secret not in app.export_screenshot(), "a picture was made of it"
+        await pilot.press("y")
+        await until(pilot, lambda: app.clipboard == secret)
+        await pilot.press("escape")
+        await until(pilot, lambda: any("ci" in row for row in rows(pilot)))
+        assert secret not in everything(pilot)
+        app._clear_clipboard()
+        assert app.clipboard == ""
+        assert find(sim_keys, "ci").limit == Decimal(5)
+        await pilot.press("2", "1")
+        assert app.screen is app.home
+
+
+async def test_a_secret_goes_straight_into_the_vault(
+    file: Path, sim_keys: SimServer, vault: Vault
+) -> None:
+    app = app_of(file, sim_keys, vault)
+    async with keys_screen(app) as pilot:
+        await pilot.press("n")
+        await fill(pilot, name="stored", place="keyring", profile="prod")
+        await confirm(pilot)
+        await until(pilot, lambda: "its secret is in" in line(pilot, "keys-notice"))
+        secret = find(sim_keys, "stored").secret
+        assert isinstance(vault.keyring, Drawer)
+        assert vault.keyring.kept[("prod", "api_key")] == secret
+        assert secret not in everything(pilot)
+        await pilot.press("v")
+        await confirm(pilot)
+        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        assert "it works: gpt-5.4 answered" in dialog_text(pilot)
+
+
+async def test_the_life_of_a_key(file: Path, sim_keys: SimServer, vault: Vault) -> None:
+    app = app_of(file, sim_keys, vault)
+    async with keys_screen(app) as pilot:
+        await pilot.press("e")
+        await fill(pilot, name="renamed", limit="9.50", expires="2030-01-31")
+        await confirm(pilot)
+        await until(pilot, lambda: "renamed" in " ".join(rows(pilot)))
+        key = find(sim_keys, "renamed")
+        assert key.limit == Decimal("9.5")
+        await pilot.press("x")
+        await confirm(pilot, "renamed")
+        await until(pilot, lambda: "inactive" in " ".join(rows(pilot)))
+        await pilot.press("x")
+        await confirm(pilot)
+        await until(pilot, lambda: "renamed is active" in line(pilot, "keys-notice"))
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        assert "by model" in dialog_text(pilot)
+        await pilot.press("escape")
+        await pilot.press("X")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press("y", "escape")
+        assert key.status == "active", "revoked without its name being typed"
+        await until(pilot, lambda: isinstance(pilot.app.screen, KeysScreen))
+        await pilot.press("X")
+        await confirm(pilot, "renamed")
+        await until(pilot, lambda: "revoked" in " ".join(rows(pilot)))
+        await pilot.press("x")
+        await until(pilot, lambda: "which is final" in line(pilot, "keys-notice"))
+        assert key.status == "revoked"
+
+
+async def test_a_rotation_from_the_screen(file: Path, sim_keys: SimServer, vault: Vault) -> None:
+    vault.keyring.put("prod", "api_key", Secret("sk-sim-demo"))
+    app = app_of(file, sim_keys, vault)
+    async with keys_screen(app) as pilot:
+        await pilot.press("t")
+        await fill(pilot, model="gpt-5.4-mini", place="keyring")
+        await confirm(pilot)
+        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        assert "waits for demo to fall silent" in dialog_text(pilot)
+        await pilot.press("escape")
+        await until(pilot, lambda: any("demo (since" in row for row in rows(pilot)))
+        assert find(sim_keys, "demo").status == "active"
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+
+
+async def test_pasted_credentials_are_never_shown(
+    file: Path, sim_keys: SimServer, vault: Vault
+) -> None:
+    app = app_of(file, sim_keys, vault)
+    shown: list[str] = []
+    async with keys_screen(app) as pilot:
+        for secret, place in (
+            (CANARY_KEY, "keyring"),
+            (CANARY_TOKEN, "keyring"),
+            ("hunter2", "run"),
+        ):
+            await pilot.press("a")
+            await fill(pilot, profile="prod", secret=secret, place=place)
+            await pilot.pause()
+            shown.append(everything(pilot))
+            if isinstance(pilot.app.screen, FormDialog):
+                assert "starts with sk-" in dialog_text(pilot)
+                await pilot.press("escape")
+            await until(pilot, lambda: isinstance(pilot.app.screen, KeysScreen))
+            await pilot.pause(0.3)
+            shown.append(everything(pilot))
+        assert isinstance(vault.keyring, Drawer)
+        assert vault.keyring.kept == {
+            ("prod", "api_key"): CANARY_KEY, ("prod", "management_token"): CANARY_TOKEN,
+        }  # fmt: skip
+        # The token of the environment goes first; with that gone, the wrong one is refused.
+        vault.given = Given()
+        vault._known.clear()
+        await pilot.press("f5")
+        await until(pilot, lambda: "401" in line(pilot, "keys-notice"))
+        shown.append(everything(pilot))
+        for key in ("v", "p", "minus", "U", "s", "question_mark"):
+            await pilot.press(key)
+            await pilot.pause(0.3)
+            shown.append(everything(pilot))
+            await pilot.press("escape")
+            await pilot.pause(0.1)
+    for picture in shown:
+        for secret in (CANARY_KEY, CANARY_TOKEN):
+            for form in forms(secret):
+                assert form not in picture.encode()
+    folder = file.parent.parent
+    written = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    for secret in (CANARY_KEY, CANARY_TOKEN):
+        assert not any(form in data for form in forms(secret) for data in written)
+
+
+async def test_read_only_changes_no_key(file: Path, sim_keys: SimServer, vault: Vault) -> None:
+    app = app_of(file, sim_keys, vault, read_only=True)
+    async with keys_screen(app) as pilot:
+        for key in ("n", "e", "t", "x", "X", "a", "minus", "enter"):
+            await pilot.press(key)
+            await pilot.pause()
+            assert isinstance(pilot.app.screen, KeysScreen), key
+            assert "read-only" in line(pilot, "keys-notice")
+
+
+async def test_an_api_that_is_away_is_said(file: Path, sim_keys: SimServer, vault: Vault) -> None:
+    app = app_of(file, sim_keys, vault)
+    sim_keys.state.faults.add({"status": 503})
+    async with keys_screen(app) as pilot:
+        assert "503" in line(pilot, "keys-notice")
+        sim_keys.state.faults.clear()
+        await pilot.press("f5")
+        await until(pilot, lambda: len(rows(pilot)) == 1)
+        assert "503" not in line(pilot, "keys-notice")
+
+
+async def test_filter_and_sort(file: Path, sim_keys: SimServer, vault: Vault) -> None:
+    async with ManagementClient(sim_keys.base_url, Secret("mt-sim-demo")) as client:
+        for i in range(30):
+            await client.create_key(f"team-{i:02}", limit=Decimal(i))
+    app = app_of(file, sim_keys, vault)
+    async with keys_screen(app) as pilot:
+        await until(pilot, lambda: len(rows(pilot)) == 31)
+        await pilot.press("slash", *"team-1")
+        await until(pilot, lambda: len(rows(pilot)) == 10)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(rows(pilot)) == 31)
+        await pilot.press("s")
+        assert "by used" in line(pilot, "keys-status")
+        await pilot.press("j", "j", "k")
+        assert pilot.app.screen.query_one(DataTable).cursor_row == 1
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60), (20, 5)])
+async def test_every_size_stands(
+    file: Path, sim_keys: SimServer, vault: Vault, size: tuple[int, int]
+) -> None:
+    async with keys_screen(app_of(file, sim_keys, vault), size) as pilot:
+        assert "demo" in rows(pilot)[0]
+
+
+async def test_home_warns_of_a_key_that_ends_soon(
+    file: Path, sim_keys: SimServer, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.ui.feed.KEYS_FIRST_S", 0.1)
+    key = find(sim_keys, "demo")
+    key.expires_at = datetime.now(UTC) + timedelta(days=6, hours=12)
+    app = app_of(file, sim_keys, vault)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(
+            pilot,
+            lambda: (
+                "key demo expires in 6 days" in line(pilot, "notice-1") + line(pilot, "notice-2")
+            ),
+        )
+
+
+def test_the_forms_of_a_secret_find_it() -> None:
+    """The search itself: it finds a secret in what encodes it."""
+    for around in (b"", b"a", b"ab", b"abc"):
+        encoded = base64.b64encode(around + CANARY_KEY.encode() + around)
+        assert any(form in encoded for form in forms(CANARY_KEY)), around
+    assert any(
+        form in str(httpx.URL("http://h/", params={"k": CANARY_KEY})).encode()
+        for form in forms(CANARY_KEY)
+    )
