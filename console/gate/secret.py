@@ -1,4 +1,13 @@
-"""A credential that cannot be printed by accident."""
+"""A credential that cannot be printed by accident, and texts that may hold one."""
+
+import re
+
+_LOOKS_SECRET = re.compile(r"\b(sk|mt)-[\w.+/=\-]{6,}")
+
+
+def redacted(text: str) -> str:
+    """Return a text without anything that looks like a credential: ``sk-…`` in its place."""
+    return _LOOKS_SECRET.sub(r"\1-…", text)
 
 
 class Secret:

@@ -5,6 +5,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 
+from console.gate.secret import redacted
 from console.history.errors import HistoryError
 from console.history.history import Change, History
 from console.history.who import Who
@@ -71,7 +72,8 @@ class Planner:
         Where the file is broken or gone, the plan is to put its last good version back with the
         latch in it, and to keep the broken text beside it; ``Plan.rescues`` then says why.
         """
-        return self._plan_latch(True, route, org, reason)
+        # A reason stands in the file, which is kept in git; a pasted key must not.
+        return self._plan_latch(True, route, org, redacted(reason))
 
     def plan_resume(self, route: str | None = None, org: str | None = None) -> Plan:
         """Plan the end of a latch; the percents are what they were."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from console.gate.secret import redacted
 from console.history.errors import HistoryError
 from console.history.history import Change, History, NewChange
 from console.history.who import Who
@@ -207,7 +208,7 @@ class Switch(Planner):
             org=plan.org,
             before=plan.before,
             after=plan.after,
-            reason=reason,
+            reason=redacted(reason),
             verdict=verdict,
             previous_revision=plan.prepared.before.revision,
             revision=plan.prepared.after.revision,

@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -10,14 +9,13 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from console.gate.secret import Secret
+from console.gate.secret import Secret, redacted
 from console.tokenlab.errors import Garbage, Refused, Uncertain, Unreachable, Unsafe
 
 MAX_ANSWER = 8 * 1024 * 1024
 """An answer of more bytes than this is refused as garbage."""
 
 _MOST_MESSAGE = 200
-_LOOKS_SECRET = re.compile(r"\b(sk|mt)-[\w.\-]{6,}")
 
 Method = Literal["GET", "POST", "PATCH"]
 
@@ -102,7 +100,7 @@ class Transport:
 
     def redacted(self, text: str) -> str:
         """Return a text from outside without anything that looks like a credential."""
-        return _LOOKS_SECRET.sub(r"\1-…", text.replace(self._secret.reveal(), "…"))
+        return redacted(text.replace(self._secret.reveal(), "…"))
 
     def _refused(self, response: httpx.Response, data: bytes) -> Refused:
         message, code, retry_after = response.reason_phrase or "no reason given", "", None

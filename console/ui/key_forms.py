@@ -63,10 +63,15 @@ def rotation_form(key: ApiKey) -> FormDialog:
     return FormDialog(f"Rotate {key.name}", fields, _check_rotation)
 
 
-def passphrase_form() -> FormDialog:
-    """Return the form that unlocks the encrypted store."""
-    field = Field("passphrase", "passphrase", "", f"at least {LEAST_PASSPHRASE} characters", True)
-    return FormDialog("Unlock the encrypted store", (field,))
+def passphrase_form(*, new: bool) -> FormDialog:
+    """Return the form that unlocks the encrypted store, or chooses a new one's passphrase."""
+    hint = f"at least {LEAST_PASSPHRASE} characters (hidden)"
+    field = Field("passphrase", "passphrase", "", hint, hidden=True)
+    if not new:
+        return FormDialog("Unlock the encrypted store", (field,))
+    again = Field("again", "again", "", "the same", hidden=True)
+    note = "Without this passphrase nobody can read it: write it down where it is safe."
+    return FormDialog("A new encrypted store", (field, again), _check_passphrase, note)
 
 
 def place_of(text: str) -> Place | None:
@@ -95,6 +100,12 @@ def _check_credential(values: Values) -> str:
     if values["place"].strip().lower() not in (*PLACES, _RUN):
         return "it is kept in keyring, encrypted, or run"
     return _check_profile(values["profile"])
+
+
+def _check_passphrase(values: Values) -> str:
+    if len(values["passphrase"]) < LEAST_PASSPHRASE:
+        return f"at least {LEAST_PASSPHRASE} characters are needed"
+    return "" if values["passphrase"] == values["again"] else "the two differ"
 
 
 def _check_rotation(values: Values) -> str:

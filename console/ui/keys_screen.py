@@ -39,6 +39,7 @@ from console.ui.widgets.key_bar import KeyBar
 from console.ui.widgets.line import TextLine
 from console.vault.credential import PURPOSES, WORDS, Credential
 from console.vault.errors import VaultError
+from console.vault.vault import Place
 
 T = TypeVar("T")
 
@@ -286,7 +287,7 @@ class KeysScreen(Screen[None]):
         place = place_of(values["place"])
         where = f"its secret kept in the {place} store" if place else "its secret shown once"
         effect = f"make API key {wish['name']} for {self._room.base_url}, {where}"
-        if not await self._sure("New API key", effect):
+        if not await self._sure("New API key", effect) or not await self._ready(place):
             return
         if place is None:
             created = await self._do(lambda: self._room.create(**wish))
@@ -391,7 +392,7 @@ class KeysScreen(Screen[None]):
                 f"{key.name}: a new key with its limit and models, for profile "
                 f"{self._room.profile}; the old one works until it is silent"
             )
-            if not await self._sure("Rotate API key", effect):
+            if not await self._sure("Rotate API key", effect) or not await self._ready(place):
                 return
             model = values["model"]
             progress = await self._do(lambda: self._rotations.start(key, place, model))
@@ -413,6 +414,8 @@ class KeysScreen(Screen[None]):
         if values is None:
             return
         place = place_of(values["place"])
+        if not await self._ready(place):
+            return
         try:
             where = await asyncio.to_thread(
                 self._room.add, values["profile"], values["secret"], place
@@ -479,19 +482,25 @@ class KeysScreen(Screen[None]):
     @work(group="keys-change", exit_on_error=False)
     async def action_unlock(self) -> None:
         """Unlock the encrypted store, and give the keyring another chance."""
-        vault = self._room.vault
-        vault.keyring.retry()
-        if vault.encrypted.exists and not vault.encrypted.unlocked:
-            values = await self.app.push_screen_wait(passphrase_form())
-            if values is None:
-                return
-            try:
-                await asyncio.to_thread(vault.encrypted.unlock, values["passphrase"])
-            except VaultError as error:
-                self._say(str(error), bad=True)
-                return
+        self._room.vault.keyring.retry()
+        if self._room.vault.encrypted.exists and await self._ready("encrypted"):
             self._say("the encrypted store is unlocked for this run")
         self.action_reload()
+
+    async def _ready(self, place: Place | None) -> bool:
+        """Unlock the encrypted store, or make one, where that is the place; False if given up."""
+        store = self._room.vault.encrypted
+        if place != "encrypted" or store.unlocked:
+            return True
+        values = await self.app.push_screen_wait(passphrase_form(new=not store.exists))
+        if values is None:
+            return False
+        try:
+            await asyncio.to_thread(store.unlock, values["passphrase"])
+        except VaultError as error:
+            self._say(str(error), bad=True)
+            return False
+        return True
 
 
 def _words(value: object) -> str:

@@ -227,3 +227,12 @@ def test_a_mistyped_org_is_not_rolled_back_in_its_stead(switch: Switch) -> None:
     assert "(a new line)" in switch.plan_set("chat", "umbrella", 100).effect
     switch.apply(switch.plan_set("chat", ALL_ORGS, 100), reason="all")
     assert switch.plan_rollback("chat", "umbrella").direction == "down"
+
+
+def test_a_key_pasted_as_a_reason_is_not_kept(switch: Switch, tmp_path: Path) -> None:
+    pasted = "because sk-canary+key/7f3a9c55e1 and mt-canary-7f3a9c55e1 leaked"
+    switch.apply(switch.plan_rollback("chat", "acme", pasted), reason=pasted)
+    assert "canary" not in switch.path.read_text()
+    assert "because sk-… and mt-… leaked" in switch.path.read_text()
+    (row,) = switch.recent(1)[0]
+    assert row.reason == "because sk-… and mt-… leaked"

@@ -1,15 +1,13 @@
 """Every answer of the simulator against the published contract."""
 
-import json
-import os
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-CONTRACT = Path(__file__).resolve().parents[2].parent / "shared" / "tokenlab" / "openapi.json"
+from tests.contract import converted, published_contract
+
 KEY = {"Authorization": "Bearer sk-sim-demo"}
 TOKEN = {"Authorization": "Bearer mt-sim-demo"}
 CHAT = {"model": "gpt-5.4", "messages": [{"role": "user", "content": "hi"}]}
@@ -22,26 +20,7 @@ USAGE = "/v1/management/api-keys/key_demo/usage"
 
 @pytest.fixture(scope="module")
 def contract() -> dict[str, Any]:
-    if not CONTRACT.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail("the published contract is missing")
-        pytest.skip("the published contract is not beside this checkout")
-    found: dict[str, Any] = json.loads(CONTRACT.read_text())
-    return found
-
-
-def converted(schema: Any) -> Any:
-    """OpenAPI 3.0's ``nullable`` as JSON Schema says it."""
-    if isinstance(schema, list):
-        return [converted(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    made = {key: converted(value) for key, value in schema.items()}
-    if made.pop("nullable", False) is True and isinstance(made.get("type"), str):
-        made["type"] = [made["type"], "null"]
-        if "enum" in made:
-            made["enum"] = [*made["enum"], None]
-    return made
+    return published_contract()
 
 
 def validate(contract: dict[str, Any], answer: httpx.Response, path: str) -> None:

@@ -1,14 +1,17 @@
 """The client: exact money, and no credential where it must not go."""
 
 import json
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import httpx
 import pytest
+from jsonschema import Draft202012Validator
 
 from console.gate.secret import Secret
 from console.sim.server import SimServer
@@ -16,6 +19,7 @@ from console.tokenlab.client import ManagementClient
 from console.tokenlab.errors import ApiError, Garbage, Refused, Uncertain, Unreachable, Unsafe
 from console.tokenlab.inference import InferenceClient
 from console.tokenlab.types import Proof
+from tests.contract import converted, published_contract
 
 TOKEN = Secret("mt-sim-demo")
 
@@ -186,3 +190,42 @@ def test_each_kind_goes_to_its_own_routes_alone() -> None:
     for plain in ("http://api.tokenlab.sh", "ftp://api.tokenlab.sh", "api.tokenlab.sh"):
         with pytest.raises(Unsafe, match="not https"):
             InferenceClient(plain, Secret("sk-canary-0001"))
+
+
+async def test_every_request_is_what_the_contract_says() -> None:
+    """What the client sends is held against the published contract: path, query and body."""
+    contract = published_contract()
+    paths = contract["paths"]
+    sent: list[httpx.Request] = []
+
+    async def record(request: httpx.Request) -> None:
+        sent.append(request)
+
+    with SimServer(seed=9) as sim:
+        await _send_everything(sim, record)
+    assert len(sent) == 7
+    for request in sent:
+        template = re.sub("(api-keys/)[^/]+", r"\1{keyId}", request.url.path)
+        operation = paths[template][request.method.lower()]
+        known = {p["name"] for p in operation.get("parameters", ()) if p.get("in") == "query"}
+        assert set(request.url.params) <= known
+        body = operation.get("requestBody")
+        if body is not None:
+            schema = body["content"]["application/json"]["schema"]
+            root = converted({**schema, "components": contract["components"]})
+            Draft202012Validator(root).validate(json.loads(request.content))
+
+
+async def _send_everything(sim: SimServer, record: Callable[[httpx.Request], Any]) -> None:
+    async with ManagementClient(sim.base_url, TOKEN) as client:
+        client._transport._client.event_hooks["request"].append(record)
+        await client.balance()
+        await client.keys()
+        made = await client.create_key("all", limit=Decimal("1.5"), models=("gpt-5.4",))
+        expires = datetime(2031, 1, 1, tzinfo=UTC)
+        await client.change_key(made.key.id, {"name": "more", "expires_at": expires})
+        await client.change_key(made.key.id, {"limit": None, "models": (), "status": "revoked"})
+        await client.billing(made.key.id, start="2026-01-01", end="2026-12-31", model="gpt-5.4")
+    async with InferenceClient(sim.base_url, Secret("sk-sim-demo")) as inference:
+        inference._transport._client.event_hooks["request"].append(record)
+        await inference.prove("gpt-5.4")

@@ -332,3 +332,20 @@ def test_the_forms_of_a_secret_find_it() -> None:
         form in str(httpx.URL("http://h/", params={"k": CANARY_KEY})).encode()
         for form in forms(CANARY_KEY)
     )
+
+
+async def test_a_new_encrypted_store_asks_for_its_passphrase(
+    file: Path, sim_keys: SimServer, vault: Vault
+) -> None:
+    vault.encrypted.ask = lambda _new: None
+    app = app_of(file, sim_keys, vault)
+    async with keys_screen(app) as pilot:
+        await pilot.press("a")
+        await fill(pilot, profile="prod", secret=CANARY_KEY, place="encrypted")
+        await until(pilot, lambda: "new encrypted store" in dialog_text(pilot))
+        await fill(pilot, passphrase="correct horse", again="correct hose")
+        assert "the two differ" in dialog_text(pilot)
+        await fill(pilot, passphrase="correct horse", again="correct horse")
+        await until(pilot, lambda: "in encrypted store" in line(pilot, "keys-notice"))
+        assert vault.encrypted.get("prod", "api_key") == CANARY_KEY
+        assert "correct" not in everything(pilot)
