@@ -119,7 +119,8 @@ class ConsoleApp(App[None]):
     def action_help(self) -> None:
         """Show every key."""
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen(self._facts.keymap, self._facts.read_only))
+            context = "keys" if self.screen is self._keys_screen else "home"
+            self.push_screen(HelpScreen(context, self._facts.keymap, self._facts.read_only))
 
     async def action_back(self) -> None:
         """Leave the filter, dismiss what is said, or go home; dialogs close themselves."""

@@ -22,11 +22,11 @@ A raise against a hold asks for a typed reason; a rollback never asks for typing
 """
 
 
-_SECTIONS = (("Home", HOME_KEYS), ("Keys", VAULT_KEYS), ("Everywhere", APP_KEYS))
+_SECTIONS = {"home": ("Home", HOME_KEYS), "keys": ("Keys", VAULT_KEYS)}
 
 
 class HelpScreen(ModalScreen[None]):
-    """Every key, and the few words needed with them."""
+    """Every key of one screen, and the few words needed with them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,f1", "dismiss_help", "Close", show=False)
@@ -40,15 +40,16 @@ class HelpScreen(ModalScreen[None]):
     }
     """
 
-    def __init__(self, keymap: dict[str, str], read_only: bool) -> None:
+    def __init__(self, context: str, keymap: dict[str, str], read_only: bool) -> None:
         super().__init__()
+        self._context = context
         self._keymap = keymap
         self._read_only = read_only
 
     def compose(self) -> ComposeResult:
         """One line for each key."""
         pieces: list[tuple[str, str]] = []
-        for title, keys in _SECTIONS:
+        for title, keys in (_SECTIONS[self._context], ("Everywhere", APP_KEYS)):
             pieces.append((f"{title}\n", "bold"))
             for key in keys:
                 off = self._read_only and key.changes

@@ -14,11 +14,11 @@ from console.vault.profiles import checked_name
 from console.vault.vault import Place
 
 PLACES: dict[str, Place | None] = {"keyring": "keyring", "encrypted": "encrypted"}
-ONCE, _RUN = "once", "run"
+_ONCE, _RUN = "once", "run"
 
 
-def key_form(key: ApiKey | None, profile: str, place: str = "keyring") -> FormDialog:
-    """Return the form for a new key, its secret to ``place``, or for changing one."""
+def key_form(key: ApiKey | None, profile: str) -> FormDialog:
+    """Return the form for a new key, or for changing one."""
     fields = (
         Field("name", "name", key.name if key else "", "1 to 50 characters"),
         Field("limit", "limit", _limit(key), "US dollars, or none"),
@@ -28,7 +28,7 @@ def key_form(key: ApiKey | None, profile: str, place: str = "keyring") -> FormDi
     if key is not None:
         return FormDialog(f"API key {key.name}", fields, _check_key)
     more = (
-        Field("place", "secret to", place, "keyring, encrypted, or once (shown once)"),
+        Field("place", "secret to", "keyring", "keyring, encrypted, or once (shown once)"),
         Field("profile", "of profile", profile, "where the secret is kept"),
     )
     return FormDialog("New API key", (*fields, *more), _check_new)
@@ -89,9 +89,9 @@ def _check_key(values: Values) -> str:
 
 def _check_new(values: Values) -> str:
     place = values["place"].strip().lower()
-    if place not in (*PLACES, ONCE):
+    if place not in (*PLACES, _ONCE):
         return "the secret goes to keyring, encrypted, or once"
-    return _check_key(values) or (_check_profile(values["profile"]) if place != ONCE else "")
+    return _check_key(values) or (_check_profile(values["profile"]) if place != _ONCE else "")
 
 
 def _check_credential(values: Values) -> str:

@@ -25,7 +25,6 @@ from console.ui.dialogs.secret_once import SecretOnce
 from console.ui.dialogs.text import TextDialog
 from console.ui.key_cells import cells, columns
 from console.ui.key_forms import (
-    ONCE,
     credential_form,
     key_form,
     passphrase_form,
@@ -279,8 +278,7 @@ class KeysScreen(Screen[None]):
         """Make a key; its secret goes to the vault, or is shown once."""
         if not self._may("new"):
             return
-        usual = "keyring" if self._room.vault.keeps else ONCE
-        values = await self.app.push_screen_wait(key_form(None, self._room.profile, usual))
+        values = await self.app.push_screen_wait(key_form(None, self._room.profile))
         if values is None:
             return
         wish = read_key(values)

@@ -8,7 +8,7 @@ last a question, whose answer is kept for this run alone. Nothing is ever kept i
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
 from console.gate.secret import Secret
 from console.vault.command import ask_command
@@ -24,11 +24,26 @@ Place = Literal["keyring", "encrypted"]
 Ask = Callable[[str, Purpose], str | None]
 
 
-class _NoKeyring(KeyringStore):
-    """In place of the system's keyring, where none is to be looked at."""
+class RunKeyring(KeyringStore):
+    """In place of the system's keyring where that is not to be touched: kept for this run alone."""
 
-    def _call(self, use: object) -> NoReturn:
-        raise NoKeyring("the keyring is not looked at here")
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = "memory of this run"
+        self._kept: dict[tuple[str, Purpose], Secret] = {}
+
+    def get(self, profile: str, purpose: Purpose) -> str | None:
+        """Return what is kept, None where nothing is."""
+        found = self._kept.get((profile, purpose))
+        return None if found is None else found.reveal()
+
+    def put(self, profile: str, purpose: Purpose, secret: Secret) -> None:
+        """Keep a credential until this process ends."""
+        self._kept[(profile, purpose)] = secret
+
+    def delete(self, profile: str, purpose: Purpose) -> bool:
+        """Forget a credential; return whether there was one."""
+        return self._kept.pop((profile, purpose), None) is not None
 
 
 class Vault:
@@ -51,8 +66,6 @@ class Vault:
         self.keyring = keyring
         self.encrypted = encrypted
         self.ask = ask
-        self.keeps = not isinstance(keyring, _NoKeyring)
-        """Whether there is a place to keep anything in, or all was given and nothing is kept."""
         self._known: dict[tuple[str, Purpose], Credential] = {}
 
     def resolve(self, profile: str, purpose: Purpose, *, anew: bool = False) -> Credential:
@@ -171,6 +184,6 @@ class Vault:
 
 
 def empty_vault(given: Given | None = None) -> Vault:
-    """Return a vault that knows what is given and looks nowhere else."""
+    """Return a vault that knows what is given, and touches nothing of this machine."""
     nowhere = EncryptedStore(Path("/dev/null/vault.age"))
-    return Vault(given or Given(), VaultConfig(), _NoKeyring(), nowhere)
+    return Vault(given or Given(), VaultConfig(), RunKeyring(), nowhere)

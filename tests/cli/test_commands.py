@@ -73,7 +73,6 @@ def test_rollback_history_resume_undo_restore(cli: Any, file: Path) -> None:
         (("restore", "0123456789", "--yes"), 2, "no revision"),
         (("decide", "nope", "--org", "x"), 2, "no route"),
         (("--read-only", "rollback", "--yes"), 1, "read-only"),
-        (("check",), 2, "--offline"),
     ],
 )
 def test_every_fault_is_one_sentence_and_a_code(

@@ -261,6 +261,43 @@ def test_a_pasted_key_is_hidden_and_not_in_the_process_list(
     assert b"canary" not in said + arguments
 
 
+def test_check_looks_at_credentials_balance_and_keys(
+    sim: SimServer, file: Path, tmp_path: Path
+) -> None:
+    file.write_text(file.read_text().replace("https://api.tokenlab.sh", sim.base_url))
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("DBUS", "TOKENLAB"))}
+    environ |= {
+        "ROLLOUT_STATE_DIR": str(tmp_path / "state"), "HOME": str(tmp_path),
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
+        "XDG_CONFIG_HOME": str(tmp_path / "config"), **TOKEN,
+    }  # fmt: skip
+
+    def check(**more: str) -> tuple[int, dict[str, tuple[bool, str]]]:
+        done = subprocess.run(
+            [sys.executable, "-m", "console", "-f", str(file), "check", "--json"],
+            capture_output=True, text=True, timeout=60, env={**environ, **more},
+        )  # fmt: skip
+        results = json.loads(done.stdout)["results"]
+        return done.returncode, {r["rule"]: (r["ok"], r["reason"]) for r in results}
+
+    code, found = check()
+    assert (code, found["credential.api_key"][0]) == (1, False)
+    assert found["balance.enough"][0]
+    code, found = check(TOKENLAB_API_KEY="sk-sim-demo")
+    assert (code, found["credential.api_key"]) == (0, (True, "from $TOKENLAB_API_KEY"))
+    assert "key.lasts" in found
+    key = sim.state.keys["key_demo"]
+    key.limit = key.used
+    try:
+        code, found = check(TOKENLAB_API_KEY="sk-sim-demo")
+    finally:
+        key.limit = None
+    assert (code, found["key.lasts"][0]) == (1, False)
+    assert "has used 100% of its" in found["key.lasts"][1]
+    sim.state.faults.add({"status": 503})
+    assert "503" in check(TOKENLAB_API_KEY="sk-sim-demo")[1]["api.answers"][1]
+
+
 def test_memory_is_private(tmp_path: Path) -> None:
     script = """
 import resource

@@ -1,5 +1,6 @@
 """The main job in a real terminal: an incident, one key, one confirm, and the proof."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,40 @@ from console.rollout.parse import parse
 from tests.terminal import terminal
 
 DEMO = f"{sys.executable} -m console demo"
+
+
+def test_a_new_secret_is_gone_from_the_terminal(tmp_path: Path) -> None:
+    env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
+    with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:
+        shown.until(lambda screen: "▸ acme" in screen)
+        shown.press("2")
+        shown.until(lambda screen: "demo " in screen and "read " in screen)
+        shown.press("n")
+        shown.until(lambda screen: "New API key" in screen)
+        shown.type("drill")
+        for _ in range(4):
+            shown.press("Enter")
+            shown.tmux("run-shell", "sleep 0.2")
+        shown.type("once")
+        shown.until(lambda screen: "secret to   once" in screen)
+        for _ in range(2):
+            shown.press("Enter")
+            shown.tmux("run-shell", "sleep 0.2")
+        shown.until(lambda screen: "its secret shown once" in screen)
+        shown.tmux("run-shell", "sleep 0.4")
+        shown.press("y")
+        screen = shown.until(lambda screen: "shown this once" in screen)
+        (secret,) = re.findall(r"sk-sim-[0-9a-f]{8,}", screen)
+        shown.press("Escape")
+        shown.until(lambda screen: "drill was made" in screen)
+        assert secret not in shown.everything()
+        shown.press("1")
+        shown.until(lambda screen: "▸ acme" in screen)
+        shown.press("q")
+        shown.until(lambda screen: "[ended 0]" in screen)
+        assert secret not in shown.everything()
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(secret.encode() in data for data in written)
 
 
 def only_file(folder: Path) -> Path:
