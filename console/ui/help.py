@@ -42,14 +42,14 @@ class HelpScreen(ModalScreen[None]):
 
     def __init__(self, context: str, keymap: dict[str, str], read_only: bool) -> None:
         super().__init__()
-        self._context = context
+        self._of_screen = context
         self._keymap = keymap
         self._read_only = read_only
 
     def compose(self) -> ComposeResult:
         """One line for each key."""
         pieces: list[tuple[str, str]] = []
-        for title, keys in (_SECTIONS[self._context], ("Everywhere", APP_KEYS)):
+        for title, keys in (_SECTIONS[self._of_screen], ("Everywhere", APP_KEYS)):
             pieces.append((f"{title}\n", "bold"))
             for key in keys:
                 off = self._read_only and key.changes
