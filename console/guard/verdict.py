@@ -2,11 +2,11 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Literal
 
 from console.guard.eprocess import EProcess
 from console.guard.evidence import clean_requests_needed, wilson_upper
+from console.rollout.model import GuardSettings
 
 Kind = Literal["ok", "hold", "rollback"]
 
@@ -31,26 +31,13 @@ class Verdict:
 OK = Verdict("ok")
 
 
-@dataclass(frozen=True, slots=True)
-class GuardLimits:
-    """The limits that apply to one route: percents in percent, latency in ms, window in s."""
-
-    window_s: int = 300
-    max_5xx_percent: float = 2.0
-    max_4xx_percent: float = 5.0
-    max_429_percent: float = 5.0
-    max_p95_ms: float = 8000.0
-    min_balance_usd: Decimal = Decimal(50)
-    mode: str = "hold"
-
-
 class RouteGuard:
     """Judges one route's TokenLab side, request by request.
 
     Classes of status: ``ok``, ``contract``, ``auth``, ``balance``, ``rate_limit``, ``gateway``.
     """
 
-    def __init__(self, limits: GuardLimits) -> None:
+    def __init__(self, limits: GuardSettings) -> None:
         self.limits = limits
         self.reset()
 
@@ -145,7 +132,7 @@ class Counts:
 
 
 def hold_tier(
-    limits: GuardLimits,
+    limits: GuardSettings,
     *,
     recent: Counts,
     evidence: Counts,

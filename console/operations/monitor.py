@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from console.guard.raises import Raises
-from console.guard.verdict import Counts, GuardLimits, RouteGuard, Verdict, hold_tier
+from console.guard.verdict import Counts, RouteGuard, Verdict, hold_tier
 from console.health.follow import LogFollower
 from console.health.record import AccessRecord
 from console.health.windows import Summary, Windows
@@ -95,7 +95,7 @@ class Monitor:
             self.last_line_at = 0.0
             self.lines = 0
         for name, route in file.routes.items():
-            limits = _limits(route.guard)
+            limits = route.guard
             known = self._guards.get(name)
             if known is None or known.limits != limits:
                 self._guards[name] = RouteGuard(limits)
@@ -265,7 +265,7 @@ class Monitor:
         evidence_s = min(max(bake_s, settings.window_s), since_raise, self._windows.horizon_s)
         evidence = self._windows.summary(now, evidence_s, route=route, org=org)
         found = hold_tier(
-            _limits(settings),
+            settings,
             recent=_counts(summary),
             evidence=_counts(evidence),
             p95_ms=summary.p95,
@@ -280,18 +280,6 @@ class Monitor:
 
     def _window_s(self, route: str | None) -> int:
         return min(self._guard_settings(route).window_s, 3600)
-
-
-def _limits(settings: GuardSettings) -> GuardLimits:
-    return GuardLimits(
-        window_s=settings.window_s,
-        max_5xx_percent=settings.max_5xx_percent,
-        max_4xx_percent=settings.max_4xx_percent,
-        max_429_percent=settings.max_429_percent,
-        max_p95_ms=settings.max_p95_ms,
-        min_balance_usd=settings.min_balance_usd,
-        mode=settings.mode,
-    )
 
 
 def _counts(summary: Summary) -> Counts:

@@ -3,15 +3,14 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from console.gate.secret import Secret
 from console.tokenlab.errors import Garbage
-from console.tokenlab.transport import Method, Transport
+from console.tokenlab.transport import Client, Method, Transport
 from console.tokenlab.types import ApiKey, Balance, Billing, CreatedKey, Spent
 
 _MOST_PAGES = 200
@@ -72,14 +71,14 @@ class _BillingAnswer(msgspec.Struct):
     breakdowns: _Breakdowns
 
 
-class ManagementClient:
+class ManagementClient(Client):
     """Calls the management API with a management token, and never with anything else.
 
     Every method raises ApiError; see Transport for what is refused before it is sent.
     """
 
     def __init__(self, base_url: str, token: Secret, *, timeout_s: float = 5.0) -> None:
-        self._transport = Transport(base_url, token, "mt-", timeout_s)
+        super().__init__(Transport(base_url, token, "mt-", timeout_s))
 
     async def balance(self) -> Balance:
         """Return the organisation's balance."""
@@ -161,21 +160,6 @@ class ManagementClient:
             tuple(_spent(row.model, row) for row in rows.by_model),
             tuple(_spent(row.date, row) for row in sorted(rows.daily_cost, key=lambda r: r.date)),
         )
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._transport.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def _ask(
         self,

@@ -3,14 +3,11 @@
 ``/v1/models`` is public: a 200 there says nothing of the key.
 """
 
-from types import TracebackType
-from typing import Self
-
 import msgspec
 
 from console.gate.secret import Secret
 from console.tokenlab.errors import Garbage, Refused
-from console.tokenlab.transport import Transport
+from console.tokenlab.transport import Client, Transport
 from console.tokenlab.types import Proof
 
 _CHEAP_ENOUGH = {"max_tokens": 1, "messages": [{"role": "user", "content": "ping"}]}
@@ -20,11 +17,11 @@ class _Choices(msgspec.Struct):
     choices: list[msgspec.Raw]
 
 
-class InferenceClient:
+class InferenceClient(Client):
     """Calls inference with an API key, and never with anything else. Raises ApiError."""
 
     def __init__(self, base_url: str, key: Secret, *, timeout_s: float = 20.0) -> None:
-        self._transport = Transport(base_url, key, "sk-", timeout_s)
+        super().__init__(Transport(base_url, key, "sk-", timeout_s))
 
     async def prove(self, model: str) -> Proof:
         """Send one request of a few tokens; return what it showed of the key.
@@ -50,21 +47,6 @@ class InferenceClient:
         if not answered:
             raise Garbage("the key was taken, but the answer is not one of a chat completion")
         return Proof(True, f"it works: {model} answered")
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._transport.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
 
 _STILL_VALID = {

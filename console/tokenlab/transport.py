@@ -3,7 +3,8 @@
 import asyncio
 import ipaddress
 from collections.abc import Mapping
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -121,6 +122,28 @@ class Transport:
             self.redacted(code)[:60],
             retry_after,
         )
+
+
+class Client:
+    """What every client has: its transport, and an end."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
 
 
 _WRONG_KIND = {

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from console.guard.eprocess import EProcess
 from console.guard.evidence import clean_requests_needed, wilson_lower, wilson_upper
 from console.guard.raises import Raises
-from console.guard.verdict import Counts, GuardLimits, RouteGuard, hold_tier
+from console.guard.verdict import Counts, RouteGuard, hold_tier
+from console.rollout.model import GuardSettings
 
-LIMITS = GuardLimits(min_balance_usd=Decimal(50))
+LIMITS = GuardSettings(min_balance_usd=Decimal(50))
 
 
 @pytest.mark.parametrize(("limit", "needed"), [(0.02, 133), (0.01, 268), (0.05, 52)])
