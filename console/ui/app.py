@@ -2,8 +2,10 @@
 
 import asyncio
 import io
+import signal
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from rich.segment import Segments
@@ -113,8 +115,16 @@ class ConsoleApp(App[None]):
         return self.home
 
     def on_mount(self) -> None:
-        """Take the operator's keys over."""
+        """Take the operator's keys over, and end in order when told to from outside."""
         self.set_keymap(self._settings.keymap)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # Not of the main thread, as in some tests: then whoever runs it sees to signals.
+            with suppress(ValueError, RuntimeError, NotImplementedError):
+                asyncio.get_running_loop().add_signal_handler(number, self._ended_by, number)
+
+    def _ended_by(self, number: int) -> None:
+        """A closed terminal or a kill: a change under way is finished, the terminal set right."""
+        self.exit(return_code=128 + number)
 
     def action_help(self) -> None:
         """Show every key."""

@@ -1,6 +1,8 @@
 """The main job in a real terminal: an incident, one key, one confirm, and the proof."""
 
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -80,3 +82,16 @@ def test_a_storm_is_seen_and_rolled_back_with_one_key(
         shown.press("q")
         shown.until(lambda screen: "[ended 0]" in screen)
     assert not list(tmp_path.glob("rollout-demo-*")), "the demo cleans up after itself"
+
+
+@pytest.mark.parametrize("how", ["TERM", "HUP"])
+def test_a_kill_ends_in_order(tmp_path: Path, how: str) -> None:
+    env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
+    with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:
+        shown.until(lambda screen: "▸ acme" in screen)
+        pid = shown.tmux("display", "-p", "-t", "t", "#{pane_pid}").strip()
+        subprocess.run(["pkill", f"-{how}", "-P", pid, "-f", "console demo"], check=True)
+        expected = 128 + getattr(signal, f"SIG{how}")
+        shown.until(lambda screen: f"[ended {expected}]" in screen)
+        assert "▸ acme" not in shown.screen(), "the terminal was left as it was"
+    assert not list(tmp_path.glob("rollout-demo-*"))
