@@ -17,7 +17,9 @@ from urllib.parse import quote
 
 import pytest
 
+from console.gate.secret import Secret
 from console.sim.server import SimServer
+from console.vault.encrypted import EncryptedStore
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -259,6 +261,67 @@ def test_a_pasted_key_is_hidden_and_not_in_the_process_list(
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
     assert b"no keyring here" in said
     assert b"canary" not in said + arguments
+
+
+EVERYTHING = [
+    ("show",), ("show", "--json"), ("decide", "chat", "--org", "acme"), ("check",),
+    ("check", "--offline"), ("set", "chat", "acme", "5", "--yes"),
+    ("set", "chat", "acme", "101", "--yes"), ("set", "nope", "acme", "5", "--yes"),
+    ("rollback", "chat", "acme", "--yes", "--reason", f"it is {CANARY_KEY}"),
+    ("resume", "chat", "acme", "--yes"), ("undo", "--yes"), ("history",), ("history", "--json"),
+    ("restore", "0123456", "--yes"), ("--version",), ("keys",), ("keys", "doctor", "prod"),
+    ("keys", "profiles"), ("keys", "verify", "--profile", "prod", "--model", "gpt-5.4"),
+    ("keys", "list", "--profile", "prod"), ("keys", "rotations"),
+    ("keys", "rotate", "demo", "--profile", "prod", "--model", "gpt-5.4", "--yes"),
+    ("keys", "usage", "demo", "--profile", "prod"), ("keys", "remove", "prod", "--yes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("planted", ["variables", "files", "command", "encrypted store"])
+def test_no_command_lets_a_planted_secret_out(
+    sim: SimServer, file: Path, tmp_path: Path, planted: str
+) -> None:
+    file.write_text(file.read_text().replace("https://api.tokenlab.sh", sim.base_url))
+    given = given_in(tmp_path)
+    config = tmp_path / "config" / "rollout-console"
+    config.mkdir(parents=True)
+    (config / "config.toml").write_text(f'[profiles.prod]\nbase_url = "{sim.base_url}"\n')
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("DBUS", "TOKENLAB"))}
+    environ |= {
+        "ROLLOUT_STATE_DIR": str(tmp_path / "state"), "HOME": str(tmp_path),
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }  # fmt: skip
+    for name, secret in (("api_key", CANARY_KEY), ("management_token", CANARY_TOKEN)):
+        (given / name).write_text(secret)
+        if planted == "variables":
+            environ[f"TOKENLAB_{name.upper()}"] = secret
+        elif planted == "files":
+            environ[f"TOKENLAB_{name.upper()}_FILE"] = str(given / name)
+    if planted == "command":
+        with (config / "config.toml").open("a") as stream:
+            stream.write(f'credential_command = ["cat", "{given}/{{purpose}}"]\n')
+    if planted == "encrypted store":
+        (given / "passphrase").write_text(PASSPHRASE)
+        environ["ROLLOUT_VAULT_PASSPHRASE_FILE"] = str(given / "passphrase")
+        store = EncryptedStore(tmp_path / "state" / "vault.age", lambda _new: PASSPHRASE)
+        store.put("prod", "api_key", Secret(CANARY_KEY))
+        store.put("prod", "management_token", Secret(CANARY_TOKEN))
+    said = []
+    for arguments in EVERYTHING:
+        done = subprocess.run(
+            [sys.executable, "-m", "console", "-f", str(file), *arguments],
+            input=CANARY_KEY, capture_output=True, text=True, timeout=60, env=environ,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, (arguments, done.stderr)
+        said.append(done.stdout + done.stderr)
+    assert any("401" in text for text in said), "the planted credential was never used"
+    files = (path for path in tmp_path.rglob("*") if path.is_file() and path.parent != given)
+    written = [path.read_bytes() for path in files]
+    for secret in (CANARY_KEY, CANARY_TOKEN, PASSPHRASE):
+        for form in forms(secret):
+            assert not any(form in text.encode() for text in said), secret
+            assert not any(form in data for data in written), secret
 
 
 def test_check_looks_at_credentials_balance_and_keys(

@@ -261,6 +261,26 @@ async def test_pasted_credentials_are_never_shown(
         assert not any(form in data for form in forms(secret) for data in written)
 
 
+async def test_home_lets_no_planted_secret_out(
+    file: Path, sim_keys: SimServer, tmp_path: Path
+) -> None:
+    given = Given(variables={"management_token": CANARY_TOKEN, "api_key": CANARY_KEY})
+    app = app_of(file, sim_keys, vault_of(tmp_path, given))
+    shown = []
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "401" in line(pilot, "notice-1") + line(pilot, "notice-2"))
+        for key in ("r", "escape", "e", "escape", "colon", "escape", "question_mark", "escape",
+                    "y", "slash", "escape", "plus", "escape", "u", "escape", "c"):  # fmt: skip
+            await pilot.press(key)
+            await pilot.pause(0.1)
+            shown.append(everything(pilot))
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    for secret in (CANARY_KEY, CANARY_TOKEN):
+        for form in forms(secret):
+            assert not any(form in picture.encode() for picture in shown)
+            assert not any(form in data for data in written)
+
+
 async def test_read_only_changes_no_key(file: Path, sim_keys: SimServer, vault: Vault) -> None:
     app = app_of(file, sim_keys, vault, read_only=True)
     async with keys_screen(app) as pilot:
