@@ -9,6 +9,7 @@ from console.cli import changing, reading
 from console.cli.codes import CONFLICT, DONE, PROBLEMS, UNREACHABLE, USAGE
 from console.cli.credentials import given_on, make_key_room, make_vault
 from console.cli.parser import build_parser
+from console.gate.secret import redacted
 from console.history.errors import HistoryError
 from console.history.history import History, default_path
 from console.history.who import whoami
@@ -82,5 +83,5 @@ def make_switch(options: Namespace, path: Path) -> Switch:
 
 
 def _fail(error: Exception, code: int) -> int:
-    print(f"rollout-console: {error}", file=sys.stderr)
+    print(f"rollout-console: {redacted(str(error))}", file=sys.stderr)
     return code

@@ -2,17 +2,33 @@
 
 import argparse
 from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
 
 from console.cli.keys_parser import add_keys
+from console.gate.secret import redacted
 
 EPILOG = """\
 exit codes: 0 done, 1 problems found, 2 usage or bad file, 3 unreachable, 4 conflict
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Never repeats a credential that was given as an argument by mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, and exit with 2."""
+        if redacted(message) != message:
+            message = (
+                "a credential is not given as an argument, where it stays in the shell's history "
+                "and shows in the process list; that one should be revoked. Use --token-stdin, "
+                "or paste it when asked"
+            )
+        super().error(message)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``rollout-console``."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="rollout-console",
         description="Move LLM traffic to TokenLab, org by org, and back with one key.",
         epilog=EPILOG,

@@ -24,7 +24,12 @@ from console.rollout.model import RolloutFile
 from console.ui.help import HelpScreen
 from console.ui.home import HomeScreen
 from console.ui.keys import APP_KEYS
-from console.ui.messages import CLEARED_AFTER_S, SecretCopied, SecretShown
+from console.ui.messages import (
+    CLEARED_AFTER_S,
+    CredentialsChanged,
+    SecretCopied,
+    SecretShown,
+)
 from console.ui.settings import Settings
 from console.ui.status import StatusFacts
 from console.ui.theming import DEFAULT_THEME, load_themes
@@ -172,6 +177,11 @@ class ConsoleApp(App[None]):
         warnings = asyncio.run(room.soon())
         more = f" (and {len(warnings) - 1} more: 2)" if len(warnings) > 1 else ""
         return f"{warnings[0].sentence}{more}" if warnings else ""
+
+    @on(CredentialsChanged)
+    def _credentials_changed(self) -> None:
+        """Ask at once for what waited for a credential."""
+        self.home.ask_again()
 
     @on(SecretCopied)
     def _secret_copied(self, event: SecretCopied) -> None:

@@ -329,6 +329,11 @@ class HomeScreen(Screen[None]):
         self._notices.refuse(visible(sentence), time())
         self._show_notices()
 
+    def ask_again(self) -> None:
+        """Ask for balance and keys now; a credential may be there that was missing."""
+        self._follow_balance()
+        self._follow_keys()
+
     def tell(self, sentence: str) -> None:
         """Say something for a while."""
         self._notices.tell(visible(sentence), time())

@@ -62,6 +62,7 @@ VAULT_KEYS = (
     Key("keys.new", "n", "new", "Make an API key", "new", "n", True),
     Key("keys.usage", "d", "usage", "What a key has cost, by model and day", "usage", "d"),
     Key("keys.rotate", "t", "rotate", "Rotate a key, or go on with it", "rotate", "t", True),
+    Key("keys.abandon", "T", "abandon", "Stay with the old key of a rotation", "", "T", True),
     Key("keys.stop", "x", "stop", "Deactivate or reactivate a key", "(de)activate", "x", True),
     Key("keys.revoke", "X", "revoke", "Revoke a key for ever", "revoke", "X", True),
     Key("keys.add", "a", "add", "Paste a credential for a profile", "add", "a", True),

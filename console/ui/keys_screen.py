@@ -13,6 +13,7 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Input
 from textual.worker import Worker, WorkerState
 
+from console.gate.secret import redacted
 from console.operations.errors import OperationError
 from console.operations.key_values import SORTS, matches, sort_keys
 from console.operations.keys import KeyRoom
@@ -33,6 +34,7 @@ from console.ui.key_forms import (
     rotation_form,
 )
 from console.ui.keys import CONTEXTS, VAULT_KEYS, Key
+from console.ui.messages import CredentialsChanged
 from console.ui.status import StatusFacts
 from console.ui.widgets.key_bar import KeyBar
 from console.ui.widgets.line import TextLine
@@ -165,7 +167,8 @@ class KeysScreen(Screen[None]):
         )  # fmt: skip
         for credential in self._credentials:
             known = credential.secret is not None
-            said = f"from {credential.source}" if known else credential.problem
+            none = f"none: {credential.trouble or 'a adds one, v says where it was looked for'}"
+            said = f"from {credential.source}" if known else none
             self.query_one(f"#from-{credential.purpose}", TextLine).say(
                 (f" {WORDS[credential.purpose]}: ", ""),
                 (visible(said), "$success" if known else "$warning"),
@@ -186,7 +189,8 @@ class KeysScreen(Screen[None]):
             self.query_one("#keys-notice", TextLine).say()
 
     def _say(self, sentence: str, *, bad: bool = False) -> None:
-        self._told, self._trouble = ("", sentence) if bad else (visible(sentence), self._trouble)
+        sentence = redacted(visible(sentence))
+        self._told, self._trouble = ("", sentence) if bad else (sentence, self._trouble)
         self._draw_lines()
 
     # -- what can be done now --------------------------------------------------------------------
@@ -200,7 +204,7 @@ class KeysScreen(Screen[None]):
         """Return why a key can do nothing now; empty where it can."""
         if key.changes and self._facts.read_only:
             return "read-only: nothing is changed; start without --read-only to change"
-        needs_key = ("edit", "usage", "rotate", "stop", "revoke", "copy")
+        needs_key = ("edit", "usage", "rotate", "abandon", "stop", "revoke", "copy")
         if key.id.removeprefix("keys.") in needs_key:
             selected = self._selected
             if selected is None:
@@ -399,9 +403,31 @@ class KeysScreen(Screen[None]):
             progress = await self._do(lambda: self._rotations.advance(rotation))
         if progress is not None:
             waits = f"waits for {progress.waits_for}" if progress.waits_for else "it is done"
-            lines = [*progress.did, "", waits, "", "t goes on; keys rotate --abandon goes back"]
+            lines = [*progress.did, "", waits, "", "t goes on, T goes back to the old key"]
             await self.app.push_screen_wait(TextDialog(f"rotation of {key.name}", lines))
         self.action_reload()
+
+    @work(group="keys-change", exit_on_error=False)
+    async def action_abandon(self) -> None:
+        """Stay with the old key of a rotation under way."""
+        key = self._selected
+        if not self._may("abandon") or key is None:
+            return
+        try:
+            found = await asyncio.to_thread(self._rotations.find, key)
+        except OperationError as error:
+            self._say(str(error), bad=True)
+            return
+        if found is None:
+            self._say(f"{key.name} is not being rotated", bad=True)
+            return
+        effect = f"stay with {found.old_name}, revoke {found.new_name} for ever"
+        if await self._sure("Abandon rotation", effect, found.old_name):
+            rotation = found
+            said = await self._do(lambda: self._rotations.abandon(rotation))
+            if said is not None:
+                self._say(said)
+            self.action_reload()
 
     @work(group="keys-change", exit_on_error=False)
     async def action_add(self) -> None:
@@ -422,6 +448,7 @@ class KeysScreen(Screen[None]):
             self._say(str(error), bad=True)
         else:
             self._say(f"kept for profile {values['profile']} in {where}; v proves it")
+            self.post_message(CredentialsChanged())
         self.action_reload()
 
     @work(group="keys-change", exit_on_error=False)
@@ -483,6 +510,7 @@ class KeysScreen(Screen[None]):
         self._room.vault.keyring.retry()
         if self._room.vault.encrypted.exists and await self._ready("encrypted"):
             self._say("the encrypted store is unlocked for this run")
+        self.post_message(CredentialsChanged())
         self.action_reload()
 
     async def _ready(self, place: Place | None) -> bool:

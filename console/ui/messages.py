@@ -50,6 +50,11 @@ class KeysRead(Message):
     sentence: str
 
 
+@dataclass
+class CredentialsChanged(Message):
+    """There may be a credential now where there was none."""
+
+
 CLEARED_AFTER_S = 30.0
 """How long a secret may stay in the terminal's clipboard."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from console.gate.secret import redacted
 from console.operations.monitor import Monitor
 
 Pieces = tuple[tuple[str, str], ...]
@@ -38,6 +39,7 @@ class Notices:
 
     def trouble(self, source: str, sentence: str) -> None:
         """Set what is wrong with ``source``; an empty sentence ends it."""
+        sentence = redacted(sentence)
         if not sentence:
             self._troubles.pop(source, None)
             self._hidden.discard(source)
@@ -48,11 +50,11 @@ class Notices:
 
     def tell(self, sentence: str, now: float) -> None:
         """Say something for a while."""
-        self._told = (now, sentence, "$success")
+        self._told = (now, redacted(sentence), "$success")
 
     def refuse(self, sentence: str, now: float) -> None:
         """Say for a while why a key did nothing."""
-        self._told = (now, sentence, "$warning")
+        self._told = (now, redacted(sentence), "$warning")
 
     def rolled_back(self, route: str | None, org: str | None, since: float) -> None:
         """Start the proof of a rollback."""

@@ -49,10 +49,13 @@ class Credential:
         if self.secret is not None:
             return ""
         what = f"no {WORDS[self.purpose]} for profile {self.profile!r}"
-        told = next((step for step in self.steps if step.found or step.notable), None)
-        if told is not None:
-            return f"{what}: {told.source}: {told.reason}"
-        return f"{what}: add one with keys add, or see keys doctor"
+        return f"{what}: {self.trouble or 'add one with keys add, or see keys doctor'}"
+
+    @property
+    def trouble(self) -> str:
+        """The first reason that a person may want to do something about; empty without one."""
+        told = (step for step in self.steps if step.reason and (step.found or step.notable))
+        return next((f"{step.source}: {step.reason}" for step in told), "")
 
 
 def checked(purpose: Purpose, text: str) -> Secret:

@@ -207,6 +207,14 @@ def test_bad_input_is_one_sentence(run: Run, arguments: tuple[str, ...], words: 
     assert done.stderr.count("\n") == 1
 
 
+def test_a_credential_as_an_argument_is_not_repeated(run: Run) -> None:
+    for arguments in (("add", "prod", CANARY_KEY), ("add", "prod", f"--key={CANARY_KEY}")):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert "not given as an argument" in done.stderr
+    assert "no API key 'sk-…" in run("usage", CANARY_KEY, env=TOKEN).stderr
+
+
 def test_faults_of_the_api_hold_no_secret(run: Run, sim: SimServer) -> None:
     token = {"TOKENLAB_MANAGEMENT_TOKEN": CANARY_TOKEN}
     for fault in ({"kind": "garbage"}, {"kind": "drop"}, {"kind": "truncate"}, {"status": 500}):

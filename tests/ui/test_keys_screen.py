@@ -123,7 +123,7 @@ async def test_a_key_is_made_shown_once_and_gone(
 ) -> None:
     app = app_of(file, sim_keys, vault)
     async with keys_screen(app) as pilot:
-        assert "no API key for profile" in line(pilot, "from-api_key")
+        assert "none: a adds one" in line(pilot, "from-api_key")
         assert "from $TOKENLAB_MANAGEMENT_TOKEN" in line(pilot, "from-management_token")
         await pilot.press("n")
         await fill(pilot, name="ci", limit="5", models="gpt-5.4", place="once")
@@ -212,6 +212,10 @@ async def test_a_rotation_from_the_screen(file: Path, sim_keys: SimServer, vault
         assert find(sim_keys, "demo").status == "active"
         await pilot.press("t")
         await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await pilot.press("escape", "T")
+        await confirm(pilot, "demo")
+        await until(pilot, lambda: "demo stays" in line(pilot, "keys-notice"))
+        assert vault.keyring.get("prod", "api_key") == "sk-sim-demo"
 
 
 async def test_pasted_credentials_are_never_shown(
@@ -369,3 +373,28 @@ async def test_a_new_encrypted_store_asks_for_its_passphrase(
         await until(pilot, lambda: "in encrypted store" in line(pilot, "keys-notice"))
         assert vault.encrypted.get("prod", "api_key") == CANARY_KEY
         assert "correct" not in everything(pilot)
+
+
+async def test_a_copied_secret_leaves_the_clipboard_by_itself(
+    file: Path, sim_keys: SimServer, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.ui.app.CLEARED_AFTER_S", 0.4)
+    app = app_of(file, sim_keys, vault)
+    async with app.run_test() as pilot:
+        await app.push_screen(SecretOnce("ci", Secret("sk-canary-clip-01")))
+        await pilot.press("y")
+        await until(pilot, lambda: app.clipboard == "sk-canary-clip-01")
+        await pilot.press("escape")
+        await until(pilot, lambda: app.clipboard == "")
+
+
+async def test_home_asks_at_once_for_what_waited_for_a_credential(
+    file: Path, sim_keys: SimServer, tmp_path: Path
+) -> None:
+    app = app_of(file, sim_keys, vault_of(tmp_path))
+    async with keys_screen(app) as pilot:
+        await pilot.press("a")
+        await fill(pilot, profile="prod", secret="mt-sim-demo", place="keyring")
+        await until(pilot, lambda: "kept for profile prod" in line(pilot, "keys-notice"))
+        await pilot.press("1")
+        await until(pilot, lambda: "$1,28" in line(pilot, "status"))
