@@ -41,6 +41,7 @@ class KeyRoom:
         self.profiles = profiles
         self.profile = profile
         self.base_url = base_url
+        self._first = Profile(profile, base_url)
         self.read_only = read_only
         self._clock = clock
 
@@ -56,11 +57,12 @@ class KeyRoom:
         return [self.vault.resolve(name, purpose, anew=True) for purpose in PURPOSES]
 
     def known_profiles(self) -> list[Profile]:
-        """Return the profiles that were added here, that config.toml has, and the one in use."""
+        """Return the profiles that were added here, of config.toml, and the rollout file's."""
         found = self.profiles.all()
         for name, config in self.vault.config.profiles.items():
             found.setdefault(name, Profile(name, config.base_url))
-        found.setdefault(self.profile, Profile(self.profile, self.base_url))
+        known = found.get(self._first.name, self._first)
+        found[known.name] = known if known.base_url else self._first
         return [found[name] for name in sorted(found)]
 
     def add(self, profile: str, text: str, place: Place | None) -> str:

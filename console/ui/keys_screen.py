@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from textual import on, work
@@ -21,26 +22,14 @@ from console.operations.rotation import Rotations
 from console.operations.visible import visible
 from console.tokenlab.errors import ApiError
 from console.tokenlab.types import ApiKey
-from console.ui.dialogs.confirm import ConfirmDialog, Question
-from console.ui.dialogs.secret_once import SecretOnce
-from console.ui.dialogs.text import TextDialog
 from console.ui.key_cells import cells, columns
-from console.ui.key_forms import (
-    credential_form,
-    key_form,
-    passphrase_form,
-    place_of,
-    read_key,
-    rotation_form,
-)
+from console.ui.key_flows import KeyFlows, off_loop
 from console.ui.keys import CONTEXTS, VAULT_KEYS, Key
-from console.ui.messages import CredentialsChanged
 from console.ui.status import StatusFacts
 from console.ui.widgets.key_bar import KeyBar
 from console.ui.widgets.line import TextLine
 from console.vault.credential import PURPOSES, WORDS, Credential
 from console.vault.errors import VaultError
-from console.vault.vault import Place
 
 T = TypeVar("T")
 
@@ -66,6 +55,7 @@ class KeysScreen(Screen[None]):
         self._rotations = rotations
         self._facts = facts
         self._keys: list[ApiKey] = []
+        self._keys_of = room.profile
         self._shown: list[ApiKey] = []
         self._rotating: set[str] = set()
         self._credentials: list[Credential] = []
@@ -89,6 +79,9 @@ class KeysScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Show what there is, and ask for the rest."""
+        self._flows = KeyFlows(
+            self.app, self._room, self._rotations, self._facts.proving_model, self
+        )
         self.query_one(DataTable).focus()
         self._draw()
         self.action_reload()
@@ -100,17 +93,16 @@ class KeysScreen(Screen[None]):
 
     # -- asking ----------------------------------------------------------------------------------
 
-    async def _off(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a use case in a thread with a loop of its own: the vault may block for seconds."""
-        return await asyncio.to_thread(lambda: asyncio.run(make()))
-
     @work(group="keys-read", exclusive=True, exit_on_error=False)
     async def action_reload(self) -> None:
         """Ask the vault and the API again."""
-        self._credentials = await asyncio.to_thread(self._resolve_all)
+        if self._keys_of != self._room.profile:
+            # Another organisation's keys must not be there to be revoked by mistake.
+            self._keys, self._read_at, self._keys_of = [], None, self._room.profile
+        self._credentials = await asyncio.to_thread(self._flows.resolve_all)
         self._draw_lines()
         try:
-            self._keys = await self._off(self._room.keys)
+            self._keys = await off_loop(self._room.keys)
             rotating = await asyncio.to_thread(self._rotations.under_way)
         except (ApiError, OperationError, VaultError) as error:
             self._trouble = str(error)
@@ -119,28 +111,17 @@ class KeysScreen(Screen[None]):
             self._trouble, self._read_at = "", datetime.now(UTC)
         self._draw()
 
-    def _resolve_all(self) -> list[Credential]:
-        return [self._room.vault.resolve(self._room.profile, purpose) for purpose in PURPOSES]
-
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A worker that failed says so; nothing ends in silence."""
         if event.state is WorkerState.ERROR:
-            self._say(f"internal fault: {type(event.worker.error).__name__}", bad=True)
-
-    async def _do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """Run a use case; what goes wrong becomes one sentence."""
-        try:
-            return await self._off(make)
-        except (ApiError, OperationError, VaultError) as error:
-            self._say(str(error), bad=True)
-            return None
+            self.say(f"internal fault: {type(event.worker.error).__name__}", bad=True)
 
     # -- drawing ---------------------------------------------------------------------------------
 
     def _draw(self) -> None:
         self._draw_lines()
         table = self.query_one(DataTable)
-        row = table.cursor_row
+        row, before = table.cursor_row, self._selected
         wanted = columns(self.app.size.width)
         table.clear(columns=True)
         for name, width in wanted:
@@ -152,7 +133,11 @@ class KeysScreen(Screen[None]):
         for key in self._shown:
             table.add_row(*cells(key, now, wanted), key=key.id)
         if self._shown:
-            table.cursor_coordinate = Coordinate(min(row, len(self._shown) - 1), 0)
+            # The cursor stays on its key, wherever that has gone: the next press is meant for it.
+            ids = [key.id for key in self._shown]
+            if before is not None and before.id in ids:
+                row = ids.index(before.id)
+            table.cursor_coordinate = Coordinate(min(row, len(ids) - 1), 0)
         self.query_one(KeyBar).update_keys()
 
     def _draw_lines(self) -> None:
@@ -188,7 +173,12 @@ class KeysScreen(Screen[None]):
         else:
             self.query_one("#keys-notice", TextLine).say()
 
-    def _say(self, sentence: str, *, bad: bool = False) -> None:
+    def reload(self) -> None:
+        """Ask the vault and the API again."""
+        self.action_reload()
+
+    def say(self, sentence: str, *, bad: bool = False) -> None:
+        """Show a sentence below the table."""
         sentence = redacted(visible(sentence))
         self._told, self._trouble = ("", sentence) if bad else (sentence, self._trouble)
         self._draw_lines()
@@ -218,12 +208,8 @@ class KeysScreen(Screen[None]):
         reason = self.why_not(key)
         self._told = ""
         if reason:
-            self._say(reason, bad=True)
+            self.say(reason, bad=True)
         return not reason
-
-    async def _sure(self, title: str, effect: str, type_name: str = "") -> bool:
-        question = Question(title, effect, type_name=type_name)
-        return await self.app.push_screen_wait(ConfirmDialog(question)) is not None
 
     # -- actions ---------------------------------------------------------------------------------
 
@@ -275,263 +261,65 @@ class KeysScreen(Screen[None]):
         """Copy the selected key's id."""
         if self._may("copy") and self._selected is not None:
             self.app.copy_to_clipboard(visible(self._selected.id))
-            self._say(f"{self._selected.id}: sent to the terminal's clipboard")
+            self.say(f"{self._selected.id}: sent to the terminal's clipboard")
 
     @work(group="keys-change", exit_on_error=False)
-    async def action_new(self) -> None:
+    async def _run(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await make()
+
+    def _of_key(self, name: str, flow: Callable[[ApiKey], Coroutine[Any, Any, None]]) -> None:
+        key = self._selected
+        if self._may(name) and key is not None:
+            self._run(partial(flow, key))
+
+    def _of_all(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if self._may(name):
+            self._run(flow)
+
+    def action_new(self) -> None:
         """Make a key; its secret goes to the vault, or is shown once."""
-        if not self._may("new"):
-            return
-        values = await self.app.push_screen_wait(key_form(None, self._room.profile))
-        if values is None:
-            return
-        wish = read_key(values)
-        place = place_of(values["place"])
-        where = f"its secret kept in the {place} store" if place else "its secret shown once"
-        effect = f"make API key {wish['name']} for {self._room.base_url}, {where}"
-        if not await self._sure("New API key", effect) or not await self._ready(place):
-            return
-        if place is None:
-            created = await self._do(lambda: self._room.create(**wish))
-            if created is not None:
-                await self.app.push_screen_wait(SecretOnce(created.key.name, created.secret))
-                self._say(f"{created.key.name} was made")
-        else:
-            profile = values["profile"]
-            kept = await self._do(
-                lambda: self._room.create_kept(profile=profile, place=place, **wish)
-            )
-            if kept is not None:
-                self._say(f"{kept[0].key.name} was made; its secret is in {kept[1]} for {profile}")
-        self.action_reload()
+        self._of_all("new", self._flows.new)
 
-    @work(group="keys-change", exit_on_error=False)
-    async def action_edit(self) -> None:
+    def action_edit(self) -> None:
         """Change name, limit, models and expiry."""
-        key = self._selected
-        if not self._may("edit") or key is None:
-            return
-        values = await self.app.push_screen_wait(key_form(key, self._room.profile))
-        if values is None:
-            return
-        wish = read_key(values)
-        now = {
-            "name": key.name, "limit": key.limit, "models": key.models,
-            "expires_at": key.expires_at,
-        }  # fmt: skip
-        changes = {name: value for name, value in wish.items() if value != now[name]}
-        if not changes:
-            self._say("nothing to do: the key says so already")
-            return
-        words = ", ".join(
-            f"{name} {_words(now[name])} to {_words(v)}" for name, v in changes.items()
-        )
-        if await self._sure("Change API key", f"{key.name}: {words}"):
-            changed = await self._do(lambda: self._room.change(key, **changes))
-            if changed is not None:
-                self._say(f"done: {changed.name}: {words}")
-            self.action_reload()
+        self._of_key("edit", self._flows.edit)
 
-    @work(group="keys-change", exit_on_error=False)
-    async def action_stop(self) -> None:
+    def action_stop(self) -> None:
         """Deactivate an active key, reactivate another."""
-        key = self._selected
-        if not self._may("stop") or key is None:
-            return
-        stops = key.status == "active"
-        verb = "Deactivate" if stops else "Reactivate"
-        effect = f"{key.name}: requests with it {'fail from now on' if stops else 'work again'}"
-        if await self._sure(f"{verb} API key", effect, key.name if stops else ""):
-            status = "inactive" if stops else "active"
-            if await self._do(lambda: self._room.change(key, status=status)) is not None:
-                self._say(f"done: {key.name} is {status}")
-            self.action_reload()
+        self._of_key("stop", self._flows.stop)
 
-    @work(group="keys-change", exit_on_error=False)
-    async def action_revoke(self) -> None:
+    def action_revoke(self) -> None:
         """Revoke a key, which is final."""
-        key = self._selected
-        if not self._may("revoke") or key is None:
-            return
-        effect = f"{key.name} ({key.id}) never works again; this is final"
-        if await self._sure("Revoke API key", effect, key.name):
-            if await self._do(lambda: self._room.change(key, status="revoked")) is not None:
-                self._say(f"done: {key.name} is revoked")
-            self.action_reload()
+        self._of_key("revoke", self._flows.revoke)
 
-    @work(group="keys-change", exit_on_error=False)
-    async def action_usage(self) -> None:
+    def action_usage(self) -> None:
         """Show what a key has cost."""
-        key = self._selected
-        if not self._may("usage") or key is None:
-            return
-        found = await self._do(lambda: self._room.billing(key))
-        if found is None:
-            return
-        lines = [f"{found.requests} requests, ${found.cost:f}", "", "by model"]
-        lines += [f"  {row.name:<36} {row.requests:>8}  ${row.cost:f}" for row in found.by_model]
-        lines += ["", "by day"]
-        lines += [f"  {row.name:<36} {'':>8}  ${row.cost:f}" for row in found.by_day]
-        await self.app.push_screen_wait(TextDialog(f"{key.name} ({key.id})", lines))
+        self._of_key("usage", self._flows.usage)
 
-    @work(group="keys-change", exit_on_error=False)
-    async def action_rotate(self) -> None:
+    def action_rotate(self) -> None:
         """Begin a rotation, or take one further."""
-        key = self._selected
-        if not self._may("rotate") or key is None:
-            return
-        try:
-            found = await asyncio.to_thread(self._rotations.find, key)
-        except OperationError as error:
-            self._say(str(error), bad=True)
-            return
-        if found is None:
-            values = await self.app.push_screen_wait(rotation_form(key))
-            place = place_of(values["place"]) if values else None
-            if values is None or place is None:
-                return
-            effect = (
-                f"{key.name}: a new key with its limit and models, for profile "
-                f"{self._room.profile}; the old one works until it is silent"
-            )
-            if not await self._sure("Rotate API key", effect) or not await self._ready(place):
-                return
-            model = values["model"]
-            progress = await self._do(lambda: self._rotations.start(key, place, model))
-        else:
-            rotation = found
-            progress = await self._do(lambda: self._rotations.advance(rotation))
-        if progress is not None:
-            waits = f"waits for {progress.waits_for}" if progress.waits_for else "it is done"
-            lines = [*progress.did, "", waits, "", "t goes on, T goes back to the old key"]
-            await self.app.push_screen_wait(TextDialog(f"rotation of {key.name}", lines))
-        self.action_reload()
+        self._of_key("rotate", self._flows.rotate)
 
-    @work(group="keys-change", exit_on_error=False)
-    async def action_abandon(self) -> None:
+    def action_abandon(self) -> None:
         """Stay with the old key of a rotation under way."""
-        key = self._selected
-        if not self._may("abandon") or key is None:
-            return
-        try:
-            found = await asyncio.to_thread(self._rotations.find, key)
-        except OperationError as error:
-            self._say(str(error), bad=True)
-            return
-        if found is None:
-            self._say(f"{key.name} is not being rotated", bad=True)
-            return
-        effect = f"stay with {found.old_name}, revoke {found.new_name} for ever"
-        if await self._sure("Abandon rotation", effect, found.old_name):
-            rotation = found
-            said = await self._do(lambda: self._rotations.abandon(rotation))
-            if said is not None:
-                self._say(said)
-            self.action_reload()
+        self._of_key("abandon", self._flows.abandon)
 
-    @work(group="keys-change", exit_on_error=False)
-    async def action_add(self) -> None:
+    def action_add(self) -> None:
         """Keep a pasted credential."""
-        if not self._may("add"):
-            return
-        values = await self.app.push_screen_wait(credential_form(self._room.profile))
-        if values is None:
-            return
-        place = place_of(values["place"])
-        if not await self._ready(place):
-            return
-        try:
-            where = await asyncio.to_thread(
-                self._room.add, values["profile"], values["secret"], place
-            )
-        except (OperationError, VaultError) as error:
-            self._say(str(error), bad=True)
-        else:
-            self._say(f"kept for profile {values['profile']} in {where}; v proves it")
-            self.post_message(CredentialsChanged())
-        self.action_reload()
+        self._of_all("add", self._flows.add)
 
-    @work(group="keys-change", exit_on_error=False)
-    async def action_remove(self) -> None:
+    def action_remove(self) -> None:
         """Forget the credentials of the profile in use."""
-        if not self._may("remove"):
-            return
-        profile = self._room.profile
-        if not await self._sure("Forget credentials", f"both of profile {profile}", profile):
-            return
-        try:
-            places = await asyncio.to_thread(self._room.remove, profile)
-        except (OperationError, VaultError) as error:
-            self._say(str(error), bad=True)
-        else:
-            self._say(f"removed: {', '.join(places)}" if places else "there was nothing to remove")
-        self.action_reload()
+        self._of_all("remove", self._flows.remove)
 
-    @work(group="keys-change", exit_on_error=False)
-    async def action_profile(self) -> None:
+    def action_profile(self) -> None:
         """Use the next profile, for this run alone."""
-        try:
-            profiles = await asyncio.to_thread(self._room.known_profiles)
-        except VaultError as error:
-            self._say(str(error), bad=True)
-            return
-        names = [profile.name for profile in profiles]
-        following = profiles[(names.index(self._room.profile) + 1) % len(profiles)]
-        self._room.profile = following.name
-        self._room.base_url = following.base_url or self._room.base_url
-        self._keys = []
-        self._say(f"profile {following.name} for this screen; the rollout file keeps its own")
-        self.action_reload()
+        self._of_all("profile", self._flows.profile)
 
-    @work(group="keys-change", exit_on_error=False)
-    async def action_verify(self) -> None:
+    def action_verify(self) -> None:
         """Prove the credentials: the balance, and one request of a few tokens."""
-        self._told = ""
-        lines: list[str] = []
-        for credential in await asyncio.to_thread(self._resolve_all):
-            words = WORDS[credential.purpose]
-            if credential.secret is None:
-                lines += [f"{words}: {credential.problem}", ""]
-                lines += [f"  {s.source}: {s.reason or 'found'}" for s in credential.steps] + [""]
-                continue
-            purpose, model = credential.purpose, self._facts.proving_model
-            if purpose == "api_key" and not await self._sure(
-                "Verify API key", f"one request of a few tokens to {model}, which is billed"
-            ):
-                continue
-            said = await self._do(lambda p=purpose, m=model: self._room.verify(p, m))  # type: ignore[misc]
-            lines.append(f"{words} from {credential.source}: {said or self._trouble}")
-        if lines:
-            await self.app.push_screen_wait(TextDialog("credentials", lines))
+        self._of_all("verify", self._flows.verify)
 
-    @work(group="keys-change", exit_on_error=False)
-    async def action_unlock(self) -> None:
+    def action_unlock(self) -> None:
         """Unlock the encrypted store, and give the keyring another chance."""
-        self._room.vault.keyring.retry()
-        if self._room.vault.encrypted.exists and await self._ready("encrypted"):
-            self._say("the encrypted store is unlocked for this run")
-        self.post_message(CredentialsChanged())
-        self.action_reload()
-
-    async def _ready(self, place: Place | None) -> bool:
-        """Unlock the encrypted store, or make one, where that is the place; False if given up."""
-        store = self._room.vault.encrypted
-        if place != "encrypted" or store.unlocked:
-            return True
-        values = await self.app.push_screen_wait(passphrase_form(new=not store.exists))
-        if values is None:
-            return False
-        try:
-            await asyncio.to_thread(store.unlock, values["passphrase"])
-        except VaultError as error:
-            self._say(str(error), bad=True)
-            return False
-        return True
-
-
-def _words(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(value) or "any"
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M}"
-    return "none" if value is None else str(value)
+        self._of_all("unlock", self._flows.unlock)

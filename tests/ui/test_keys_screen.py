@@ -17,6 +17,7 @@ from textual.widgets import DataTable, Input, Static
 from console.gate.secret import Secret
 from console.history.history import History
 from console.history.who import Who
+from console.operations.key_values import SORTS
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.sim.server import SimServer
@@ -30,6 +31,7 @@ from console.ui.keys_screen import KeysScreen
 from console.ui.settings import Settings
 from console.ui.widgets.line import TextLine
 from console.vault.environment import Given
+from console.vault.profiles import Profile
 from console.vault.vault import Vault
 from tests.cli.test_keys import CANARY_KEY, CANARY_TOKEN, forms
 from tests.vault.test_vault import Drawer, vault_of
@@ -70,7 +72,7 @@ async def keys_screen(app: ConsoleApp, size: tuple[int, int] = (100, 30)) -> Asy
 async def until(pilot: Running, true: Callable[[], bool]) -> None:
     end = time.monotonic() + 15
     while not true():
-        assert time.monotonic() < end, "did not happen: " + everything(pilot)
+        assert time.monotonic() < end, "did not happen: " + dialog_text(pilot)
         await pilot.pause(0.05)
 
 
@@ -320,7 +322,11 @@ async def test_filter_and_sort(file: Path, sim_keys: SimServer, vault: Vault) ->
         await pilot.press("s")
         assert "by used" in line(pilot, "keys-status")
         await pilot.press("j", "j", "k")
-        assert pilot.app.screen.query_one(DataTable).cursor_row == 1
+        table = pilot.app.screen.query_one(DataTable)
+        chosen = rows(pilot)[table.cursor_row]
+        for _ in range(len(SORTS)):
+            await pilot.press("s")
+            assert rows(pilot)[table.cursor_row] == chosen, "the cursor left its key"
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60), (20, 5)])
@@ -398,3 +404,20 @@ async def test_home_asks_at_once_for_what_waited_for_a_credential(
         await until(pilot, lambda: "kept for profile prod" in line(pilot, "keys-notice"))
         await pilot.press("1")
         await until(pilot, lambda: "$1,28" in line(pilot, "status"))
+
+
+async def test_another_profile_shows_no_keys_of_the_one_before(
+    file: Path, sim_keys: SimServer, tmp_path: Path
+) -> None:
+    vault = vault_of(tmp_path)
+    vault.keyring.put("prod", "management_token", Secret("mt-sim-demo"))
+    app = app_of(file, sim_keys, vault)
+    app._key_room()[0].profiles.keep(Profile("staging", sim_keys.base_url))
+    async with keys_screen(app) as pilot:
+        assert len(rows(pilot)) == 1
+        await pilot.press("p")
+        await until(pilot, lambda: "staging" in line(pilot, "keys-status"))
+        await until(pilot, lambda: rows(pilot) == [])
+        assert "none" in line(pilot, "from-management_token")
+        await pilot.press("p")
+        await until(pilot, lambda: len(rows(pilot)) == 1)
