@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from console.cli.codes import DONE, PROBLEMS
 from console.operations.errors import OperationError
-from console.operations.monitor import Monitor
+from console.operations.monitor import COLD_BYTES, Monitor
 from console.operations.plan import Plan
 from console.operations.switch import Switch
 from console.operations.visible import visible
@@ -15,12 +15,17 @@ from console.rollout.errors import PercentError
 from console.rollout.percent import parse_percent
 from console.rollout.revision import SHORT
 
+_ROLLBACK_BYTES = 1024 * 1024
+
 
 def change(options: Namespace, switch: Switch) -> int:
     """Plan the change, ask or refuse, make it, and say how it went."""
     back = options.command == "rollback"
     snapshot = switch.open_or_last_good() if back else switch.open()
-    monitor = Monitor(switch.path, snapshot.file)
+    # A rollback needs the log for nothing but its reason, and waits for little of it.
+    monitor = Monitor(
+        switch.path, snapshot.file, cold_bytes=_ROLLBACK_BYTES if back else COLD_BYTES
+    )
     now = time.time()
     monitor.remember(switch.recent(100)[0])
     monitor.catch_up(now)

@@ -1,4 +1,8 @@
-"""From arguments to an exit code. Textual is loaded only where the console itself is opened."""
+"""From arguments to an exit code.
+
+Textual is loaded only where the console itself is opened, the vault only where a credential may be
+needed: a rollback from a shell waits for neither.
+"""
 
 import os
 import sys
@@ -7,7 +11,6 @@ from pathlib import Path
 
 from console.cli import changing, reading
 from console.cli.codes import CONFLICT, DONE, PROBLEMS, UNREACHABLE, USAGE
-from console.cli.credentials import given_on, make_key_room, make_vault
 from console.cli.parser import build_parser
 from console.gate.secret import redacted
 from console.history.errors import HistoryError
@@ -52,24 +55,27 @@ def _dispatch(options: Namespace) -> int:
 
         return run_sim(options)
     path = file_path(options)
-    given = given_on(options)
-    if options.command == "keys":
-        from console.cli.keys import keys
-
-        vault = make_vault(given, asks=True)
-        return keys(options, make_key_room(options, vault, path))
+    if options.command == "keys" or (options.command == "check" and not options.offline):
+        return _with_credentials(options, path)
     if options.command == "check":
-        if options.offline:
-            return reading.check(options, path)
-        room = make_key_room(options, make_vault(given, asks=True), path)
-        return reading.check(options, path, room)
+        return reading.check(options, path)
     if options.command in ("show", "history", "decide"):
         return reading.COMMANDS[options.command](options, make_switch(options, path))
     if options.command is None:
         from console.cli.console import run_console
+        from console.cli.credentials import given_on, make_vault
 
-        return run_console(make_switch(options, path), make_vault(given, asks=False))
+        vault = make_vault(given_on(options), asks=False)
+        return run_console(make_switch(options, path), vault)
     return changing.change(options, make_switch(options, path))
+
+
+def _with_credentials(options: Namespace, path: Path) -> int:
+    from console.cli.credentials import given_on, make_key_room, make_vault
+    from console.cli.keys import keys
+
+    room = make_key_room(options, make_vault(given_on(options), asks=True), path)
+    return keys(options, room) if options.command == "keys" else reading.check(options, path, room)
 
 
 def file_path(options: Namespace) -> Path:

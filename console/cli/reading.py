@@ -1,17 +1,14 @@
 """The commands that change nothing: show, history, decide, check."""
 
-import asyncio
 import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from console.cli.codes import DONE, PROBLEMS
 from console.operations.check import check_offline
-from console.operations.check_keys import check_keys
-from console.operations.keys import KeyRoom
 from console.operations.switch import Switch
 from console.operations.visible import visible
 from console.rollout.decision import decide as decide_request
@@ -19,6 +16,9 @@ from console.rollout.errors import UnknownRoute
 from console.rollout.model import RolloutFile
 from console.rollout.percent import percent_text
 from console.rollout.revision import SHORT
+
+if TYPE_CHECKING:
+    from console.operations.keys import KeyRoom
 
 
 def show(options: Namespace, switch: Switch) -> int:
@@ -95,10 +95,14 @@ def decide(options: Namespace, switch: Switch) -> int:
     return DONE
 
 
-def check(options: Namespace, path: Path, room: KeyRoom | None = None) -> int:
+def check(options: Namespace, path: Path, room: "KeyRoom | None" = None) -> int:
     """Check the file and, with a room, credentials, balance and keys; exit 1 if a rule fails."""
     results = check_offline(path)
     if room is not None:
+        import asyncio
+
+        from console.operations.check_keys import check_keys
+
         results += asyncio.run(check_keys(room, path))
     ok = all(result.ok for result in results)
     if options.json:

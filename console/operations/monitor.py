@@ -23,7 +23,8 @@ STALE_S = 15.0
 """Without a line of log for this long, the figures on screen are old."""
 
 _PIECE_BYTES = 2 * 1024 * 1024
-_COLD_BYTES = 32 * 1024 * 1024
+COLD_BYTES = 32 * 1024 * 1024
+"""How much of a log that is there already is read at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,9 @@ class Monitor:
     piece = 5_000
     """A read of at least this many records is followed by another at once."""
 
-    def __init__(self, path: Path, file: RolloutFile) -> None:
+    def __init__(self, path: Path, file: RolloutFile, *, cold_bytes: int = COLD_BYTES) -> None:
         self._path = path
+        self._cold_bytes = cold_bytes
         self._log_path: Path | None = None
         self.file = file
         self._raises = Raises()
@@ -84,7 +86,7 @@ class Monitor:
         log_path = (self._path.parent / file.access_log).absolute()
         if log_path != self._log_path:
             self._log_path = log_path
-            self._follower = LogFollower(log_path, start="tail", tail_bytes=_COLD_BYTES)
+            self._follower = LogFollower(log_path, start="tail", tail_bytes=self._cold_bytes)
             routes = file.routes.values()
             longest = max(
                 [300, *(r.guard.window_s for r in routes), *(r.ramp.bake_s for r in routes)]
