@@ -24,7 +24,7 @@ async def _draw(demo: Demo, target: Path, size: tuple[int, int]) -> None:
     who = Who("jo", "gw-01")
     switch = Switch(demo.file, History(default_path()), who)
     monitor = Monitor(demo.file, switch.open().file)
-    vault = fixed_vault({"management_token": DEMO_TOKEN})
+    vault = fixed_vault({"management_token": DEMO_TOKEN}, {})
     app = ConsoleApp(switch, monitor, Settings(), user=who.user, host=who.host, vault=vault)
     async with app.run_test(size=size) as pilot:
         await asyncio.sleep(60)

@@ -5,6 +5,7 @@ import sys
 import time
 from argparse import Namespace
 
+from console.cli.asking import agreed
 from console.cli.codes import DONE, PROBLEMS
 from console.operations.errors import OperationError
 from console.operations.monitor import COLD_BYTES, Monitor
@@ -97,18 +98,7 @@ def _show_plan(options: Namespace, plan: Plan) -> int:
 
 
 def _agreed(plan: Plan) -> bool:
-    """Ask on the terminal; without one nothing is changed."""
-    if not sys.stdin.isatty():
-        print("rollout-console: no terminal to ask on; add --yes to do it", file=sys.stderr)
-        return False
-    for line in filter(None, (plan.rescues, plan.effect)):
-        print(visible(line), file=sys.stderr)
-    if plan.direction == "up":
-        for line in plan.prepared.diff:
-            print(visible(line.rstrip("\r\n")), file=sys.stderr)
-    wanted = (plan.route or "all") if plan.direction == "up" and plan.wide else "yes"
-    print(f"type {visible(wanted)} to do it: ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip() == wanted:
-        return True
-    print("nothing was changed", file=sys.stderr)
-    return False
+    raises = plan.direction == "up"
+    lines = [*filter(None, (plan.rescues, plan.effect)), *(plan.prepared.diff if raises else ())]
+    wanted = (plan.route or "all") if raises and plan.wide else "yes"
+    return agreed("do it", "nothing was changed", wanted=wanted, lines=lines)

@@ -6,9 +6,9 @@ from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from console.folders import config_folder, state_folder
-from console.operations.keys import KeyRoom
 from console.rollout.errors import RolloutError
 from console.rollout.model import RolloutFile
 from console.rollout.parse import parse
@@ -20,6 +20,9 @@ from console.vault.hardening import keep_memory_private
 from console.vault.keyring_store import KeyringStore
 from console.vault.profiles import ProfileList
 from console.vault.vault import Vault, empty_vault
+
+if TYPE_CHECKING:
+    from console.operations.keys import KeyRoom
 
 _DEFAULT_URL = "https://api.tokenlab.sh"
 
@@ -46,13 +49,18 @@ def make_vault(given: Given, *, asks: bool) -> Vault:
     )
 
 
-def fixed_vault(variables: Mapping[Purpose, str]) -> Vault:
-    """Return a vault that has these credentials and looks nowhere else: the demo's."""
-    return empty_vault(Given({}, variables))
+def fixed_vault(variables: Mapping[Purpose, str], previous: Mapping[str, str]) -> Vault:
+    """Return a vault that has these credentials and looks nowhere else: the demo's.
+
+    ``previous`` are keys of previous providers, by their usual variables.
+    """
+    return empty_vault(Given({}, variables, previous=previous))
 
 
-def make_key_room(options: Namespace, vault: Vault, path: Path) -> KeyRoom:
+def make_key_room(options: Namespace, vault: Vault, path: Path) -> "KeyRoom":
     """Return the key room of the profile that is asked for, else of the rollout file's."""
+    from console.operations.keys import KeyRoom
+
     file = _file_or_none(path)
     profile = getattr(options, "profile", "") or (file.profile if file is not None else "default")
     config = vault.config.profiles.get(profile)

@@ -19,6 +19,7 @@ from console.operations.switch import Switch
 from console.sim.demo import ROUTE, Demo, DemoError, run_headless
 from console.sim.incidents import ALL_CLEAR, INCIDENTS, clear_incidents, start_incident
 from console.sim.state import DEMO_KEY, DEMO_TOKEN
+from console.vault.environment import PROVIDER_VARIABLES
 
 
 def run_demo(options: Namespace) -> int:
@@ -61,7 +62,10 @@ def _open(demo: Demo, options: Namespace) -> int:
     return open_console(
         switch,
         monitor,
-        fixed_vault({"api_key": DEMO_KEY, "management_token": DEMO_TOKEN}),
+        fixed_vault(
+            {"api_key": DEMO_KEY, "management_token": DEMO_TOKEN},
+            dict.fromkeys(PROVIDER_VARIABLES, "prev-demo"),
+        ),
         user=who.user,
         host=who.host,
         incidents=_DemoIncidents(demo.base_url),

@@ -9,7 +9,6 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from console.cli import changing, reading
 from console.cli.codes import CONFLICT, DONE, PROBLEMS, UNREACHABLE, USAGE
 from console.cli.parser import build_parser
 from console.gate.secret import redacted
@@ -55,27 +54,58 @@ def _dispatch(options: Namespace) -> int:
 
         return run_sim(options)
     path = file_path(options)
-    if options.command == "keys" or (options.command == "check" and not options.offline):
+    online = ("keys", "probe", "shadow")
+    if options.command in online or (options.command == "check" and not options.offline):
         return _with_credentials(options, path)
-    if options.command == "check":
-        return reading.check(options, path)
-    if options.command in ("show", "history", "decide"):
-        return reading.COMMANDS[options.command](options, make_switch(options, path))
+    if options.command in ("show", "history", "decide", "check"):
+        return _look(options, path)
+    if options.command == "models":
+        from console.cli.models import models
+
+        return models(options, path)
+    if options.command in ("phase", "playbook"):
+        from console.cli.phases import phase, write_playbook
+
+        command = phase if options.command == "phase" else write_playbook
+        return command(options, make_switch(options, path))
     if options.command is None:
         from console.cli.console import run_console
         from console.cli.credentials import given_on, make_vault
 
         vault = make_vault(given_on(options), asks=False)
         return run_console(make_switch(options, path), vault)
-    return changing.change(options, make_switch(options, path))
+    from console.cli.changing import change
+
+    return change(options, make_switch(options, path))
+
+
+def _look(options: Namespace, path: Path) -> int:
+    from console.cli.reading import COMMANDS, check
+
+    if options.command == "check":
+        return check(options, path)
+    return COMMANDS[options.command](options, make_switch(options, path))
 
 
 def _with_credentials(options: Namespace, path: Path) -> int:
     from console.cli.credentials import given_on, make_key_room, make_vault
-    from console.cli.keys import keys
 
     room = make_key_room(options, make_vault(given_on(options), asks=True), path)
-    return keys(options, room) if options.command == "keys" else reading.check(options, path, room)
+    if options.command == "probe":
+        from console.cli.probe import run_probe
+
+        return run_probe(options, path, room)
+    if options.command == "shadow":
+        from console.cli.shadow import run as run_shadow
+
+        return run_shadow(options, make_switch(options, path), room)
+    if options.command == "keys":
+        from console.cli.keys import keys
+
+        return keys(options, room)
+    from console.cli.reading import check
+
+    return check(options, path, room)
 
 
 def file_path(options: Namespace) -> Path:

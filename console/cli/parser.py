@@ -1,10 +1,12 @@
 """The commands and their options."""
 
 import argparse
-from importlib.metadata import PackageNotFoundError, version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from console.cli.keys_parser import add_keys
+from console.cli.models_parser import add_models
+from console.cli.phases_parser import add_phase, add_playbook, add_shadow
+from console.cli.probe_parser import add_probe
 from console.gate.secret import redacted
 
 EPILOG = """\
@@ -34,7 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="show program's version number and exit"
+    )
     _add_common(parser, top=True)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_demo(commands)
@@ -68,7 +72,23 @@ def build_parser() -> argparse.ArgumentParser:
     _add_json(decide)
     check = _command(commands, "check", "check the file before traffic depends on it")
     check.add_argument("--offline", action="store_true", help="only what needs no network")
+    check.add_argument(
+        "--plan-days", type=_days, default=90, metavar="N",
+        help="how long the rollout will take: no model may end before that (default 90)",
+    )  # fmt: skip
     _add_json(check)
+    models = _command(commands, "models", "browse the models that TokenLab offers")
+    add_models(models)
+    _add_json(models)
+    probe = _command(commands, "probe", "send one minimal real request per route, on both sides")
+    add_probe(probe)
+    _add_json(probe)
+    shadow = _command(commands, "shadow", "a sample of prompts through both sides, to be judged")
+    add_shadow(shadow)
+    _add_json(shadow)
+    phase = _command(commands, "phase", "how far a route is, and what is missing", changes=True)
+    add_phase(phase)
+    add_playbook(_command(commands, "playbook", "write the support playbook in Markdown"))
     about = "profiles and their credentials, and the organisation's API keys"
     add_keys(commands.add_parser("keys", help=about, description=about), _add_common)
     return parser
@@ -127,7 +147,18 @@ def _add_override(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for: that takes longer than parsing does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_arguments: Any, **_more: Any) -> None:
+        """Print it, and exit."""
+        print(_version())
+        parser.exit()
+
+
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return f"rollout-console {version('rollout-console')}"
     except PackageNotFoundError:
@@ -145,6 +176,13 @@ def _count(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 1000:
         raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1000")
+    return value
+
+
+def _days(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 3650:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 3650")
     return value
 
 

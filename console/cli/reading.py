@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console.cli.codes import DONE, PROBLEMS
-from console.operations.check import check_offline
+from console.operations.checks.offline import check_offline
+from console.operations.checks.result import Result
 from console.operations.switch import Switch
 from console.operations.visible import visible
 from console.rollout.decision import decide as decide_request
@@ -16,6 +17,7 @@ from console.rollout.errors import UnknownRoute
 from console.rollout.model import RolloutFile
 from console.rollout.percent import percent_text
 from console.rollout.revision import SHORT
+from console.rollout.routemap import root_of
 
 if TYPE_CHECKING:
     from console.operations.keys import KeyRoom
@@ -99,21 +101,30 @@ def check(options: Namespace, path: Path, room: "KeyRoom | None" = None) -> int:
     """Check the file and, with a room, credentials, balance and keys; exit 1 if a rule fails."""
     results = check_offline(path)
     if room is not None:
-        import asyncio
-
-        from console.operations.check_keys import check_keys
-
-        results += asyncio.run(check_keys(room, path))
+        results += _check_online(room, path, options.plan_days)
     ok = all(result.ok for result in results)
     if options.json:
         print(json.dumps({"ok": ok, "results": [r.as_json() for r in results]}, indent=2))
     else:
         for result in results:
             mark = "ok  " if result.ok else "FAIL"
-            print(f"{mark}  {result.rule:<22} {visible(result.where)}  {visible(result.reason)}")
+            print(f"{mark}  {result.rule:<24} {visible(result.where)}  {visible(result.reason)}")
             if not result.ok:
-                print(f"      {'':<22} do: {visible(result.fix)}")
+                print(f"      {'':<24} do: {visible(result.fix)}")
+        failed = sum(not result.ok for result in results)
+        print(f"{len(results)} checks, {failed or 'none'} failed", file=sys.stderr)
     return DONE if ok else PROBLEMS
+
+
+def _check_online(room: "KeyRoom", path: Path, plan_days: int) -> list[Result]:
+    import asyncio
+
+    from console.folders import state_folder
+    from console.operations.checks.online import check_online
+    from console.operations.models import ModelRoom
+
+    models = ModelRoom(root_of(room.base_url), state_folder())
+    return asyncio.run(check_online(room, models, path, plan_days))
 
 
 def _file_json(file: RolloutFile) -> dict[str, Any]:

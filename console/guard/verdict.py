@@ -27,6 +27,11 @@ class Verdict:
     reason: str = ""
     gate: str = ""
 
+    @property
+    def words(self) -> str:
+        """The verdict as one says it: ``ok``, or its kind and reason."""
+        return "ok" if self.kind == "ok" else f"{self.kind}: {self.reason}"
+
 
 OK = Verdict("ok")
 

@@ -15,6 +15,11 @@ class Who:
     host: str
     ssh_origin: str = ""
 
+    @property
+    def name(self) -> str:
+        """Who and where, as one line says it."""
+        return f"{self.user}@{self.host}"
+
 
 def whoami(environ: Mapping[str, str] | None = None) -> Who:
     """Return who runs this process; behind sudo, who called it."""

@@ -10,7 +10,8 @@ from console.guard.raises import Raises
 from console.guard.verdict import Counts, RouteGuard, Verdict, hold_tier
 from console.health.follow import LogFollower
 from console.health.record import AccessRecord
-from console.health.windows import Summary, Windows
+from console.health.summary import Summary
+from console.health.windows import Windows
 from console.history.history import Change
 from console.operations.moves import Move, moves
 from console.operations.planner import ALL_ORGS
@@ -43,10 +44,8 @@ class Health:
 
     @property
     def verdict_text(self) -> str:
-        """The verdict as one says it: ``ok``, or its kind and reason."""
-        if self.verdict.kind == "ok":
-            return "ok"
-        return f"{self.verdict.kind}: {self.verdict.reason}"
+        """The verdict as one says it."""
+        return self.verdict.words
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +129,21 @@ class Monitor:
         records = self._follower.poll(max_bytes=_PIECE_BYTES)
         return records, self._follower.trouble
 
-    def add(self, records: Iterable[AccessRecord], now: float) -> None:
+    def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Take lines into account."""
+        self._windows.add(records, now)
+        self.lines += len(records)
+        for route, org in {(record.route, record.org): None for record in records}:
+            self._seen[route][org] = None
+        since = {name: now - guard.limits.window_s for name, guard in self._guards.items()}
         for record in records:
-            self._windows.add(record, now)
-            self._seen[record.route][record.org] = None
-            guard = self._guards.get(record.route)
-            if guard is not None:
-                guard.observe(record.org, record.side, record.status_class.value, record.latency_ms)
-            self.lines += 1
-            self.last_line_at = max(self.last_line_at, min(record.at, now))
+            at = record.at
+            self.last_line_at = max(self.last_line_at, min(at, now))
+            # What is older than the window is no evidence of how things are now.
+            if at >= since.get(record.route, now):
+                self._guards[record.route].observe(
+                    record.org, record.side, record.status_class.value, record.latency_ms
+                )
 
     def catch_up(self, now: float) -> None:
         """Read all there is; for commands, which look once."""
@@ -182,6 +186,10 @@ class Monitor:
             over_p95=(summary.p95 or 0.0) > limits.max_p95_ms,
             verdict=self._verdict(route, org, summary, now),
         )
+
+    def verdicts(self, now: float) -> dict[str, Verdict]:
+        """Return the verdict of every route, for whoever may not ask this thread's monitor."""
+        return {name: self.health(name, None, now).verdict for name in self.file.routes}
 
     def rollback_reason(self, route: str | None, org: str | None, now: float) -> str:
         """Return the figures in a few words, as a rollback writes them beside what it sets.

@@ -38,6 +38,11 @@ class Plan:
         return direction(self.moves)
 
     @property
+    def eases(self) -> bool:
+        """Whether it may be made in a hurry: it takes traffic away from TokenLab, or moves none."""
+        return self.direction != "up" and self.action not in ("model", "phase")
+
+    @property
     def wide(self) -> bool:
         """Whether it raises more than one org, or one to 100%."""
         return is_wide(self.moves)

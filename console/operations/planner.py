@@ -11,7 +11,7 @@ from console.history.history import Change, History
 from console.history.who import Who
 from console.operations.errors import NothingToDo
 from console.operations.plan import Plan
-from console.rollout.edits import Edit, SetDefaultPercent, SetPercent, SetRolledBack
+from console.rollout.edits import Edit, SetDefaultPercent, SetPercent, SetRolledBack, SetText
 from console.rollout.errors import FileError, UnknownOrg, UnknownRoute
 from console.rollout.model import Route
 from console.rollout.parse import parse
@@ -78,6 +78,23 @@ class Planner:
     def plan_resume(self, route: str | None = None, org: str | None = None) -> Plan:
         """Plan the end of a latch; the percents are what they were."""
         return self._plan_latch(False, route, org, "")
+
+    def plan_model(self, route: str, model: str) -> Plan:
+        """Plan another model for a route; what goes to TokenLab asks for it from then on."""
+        found = self._route(route)
+        effect = f"{route}: model {found.model or '(none)'} to {model} in {self._name}"
+        most = found.most_points
+        if most and not found.rolled_back:
+            effect += f"; up to {percent_text(most)}% of it asks for that at once"
+        edit = SetText(route, "model", model)
+        return self._plan("model", route, None, (found.model, model), effect, edit)
+
+    def plan_phase(self, route: str, phase: str) -> Plan:
+        """Plan the move of a route to another phase; no traffic moves by it."""
+        found = self._route(route)
+        effect = f"{route}: phase {found.phase} to {phase} in {self._name}"
+        edit = SetText(route, "phase", phase)
+        return self._plan("phase", route, None, (found.phase, phase), effect, edit)
 
     def plan_undo(self) -> Plan:
         """Plan the newest change of ours that has not been undone, taken back.
@@ -148,7 +165,7 @@ class Planner:
             was = found.rolled_back if org is None else found.org_rolled_back(org)
             share = "all its traffic" if org is None else f"{percent_text(found.org_points(org))}%"
             named = f"{target}: " if org is None else f"{target} "
-        stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self.who.user}@{self.who.host}: "
+        stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self.who.name}: "
         edit = SetRolledBack(
             latch, route, org, stamp + (reason or "by the operator") if latch else ""
         )
@@ -229,6 +246,10 @@ def _inverse(change: Change) -> Edit | None:
         return SetRolledBack(False, change.route, change.org)
     if change.action == "resume":
         return SetRolledBack(True, change.route, change.org)
+    if change.action == "model" and change.route:
+        return SetText(change.route, "model", change.before)
+    if change.action == "phase" and change.route:
+        return SetText(change.route, "phase", change.before)
     if change.action == "set" and change.route and change.org:
         points = parse_percent(change.before)
         if change.org == ALL_ORGS:

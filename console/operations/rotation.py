@@ -17,8 +17,8 @@ from typing import Literal
 
 from console.operations.errors import OperationError
 from console.operations.keys import KeyRoom
+from console.private_file import write_private
 from console.tokenlab.types import ApiKey, Proof
-from console.vault.private_file import write_private
 from console.vault.vault import Place
 
 Step = Literal["make", "prove", "use", "silence", "deactivate", "revoke", "done"]

@@ -122,16 +122,20 @@ class Switch(Planner):
     ) -> Done:
         """Make the change; raises ReadOnly, NothingToDo, Held, NotRecorded, Conflict, StoreError.
 
-        ``held`` is the guard's reason against a raise, empty where it has none; ``override`` sets
+        ``held`` is the reason against it, empty where there is none: the guard's against a raise,
+        or what a phase still waits for. ``override`` sets
         it aside and needs a reason. Lowering obeys neither. Nothing is half-done after an error.
         """
         if self.read_only:
             raise ReadOnly
         if plan.changes_nothing:
             raise NothingToDo(f"nothing to do: {plan.effect}: the file already says so")
-        lowers = plan.direction != "up"
+        lowers = plan.eases
         if held and not lowers and not (override and reason.strip()):
-            raise Held(f"the guard holds this raise: {held}; override it with a reason")
+            raises = plan.direction == "up"
+            unready = f"{plan.route} is not ready for {plan.after}"
+            by = "the guard holds this raise" if raises else unready
+            raise Held(f"{by}: {held}; override it with a reason")
         for left in range(_TRIES - 1, -1, -1):
             try:
                 return self._make(plan, reason, verdict or held, lowers)

@@ -6,6 +6,7 @@ text that says anything else is never put in place.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from console.rollout.errors import UnknownRoute
 from console.rollout.model import OrgShare, RolloutFile, Route
@@ -41,7 +42,16 @@ class SetRolledBack:
     stamp: str = ""
 
 
-Edit = SetPercent | SetDefaultPercent | SetRolledBack
+@dataclass(frozen=True, slots=True)
+class SetText:
+    """Set a route's ``model`` or ``phase``."""
+
+    route: str
+    field: Literal["model", "phase"]
+    text: str
+
+
+Edit = SetPercent | SetDefaultPercent | SetRolledBack | SetText
 
 
 def applied(file: RolloutFile, edits: Iterable[Edit]) -> RolloutFile:
@@ -70,6 +80,10 @@ def _applied(file: RolloutFile, edit: Edit) -> RolloutFile:
 
 
 def _applied_to_route(route: Route, edit: Edit) -> Route:
+    if isinstance(edit, SetText):
+        if edit.field == "model":
+            return replace(route, model=edit.text)
+        return replace(route, phase=edit.text)
     if isinstance(edit, SetDefaultPercent):
         return replace(route, default_points=edit.points)
     if isinstance(edit, SetPercent):

@@ -74,6 +74,12 @@ class Route:
     ramp: RampSettings = RampSettings()
     hash_prefix: bytes = b""
 
+    @property
+    def most_points(self) -> int:
+        """The largest share that anything on this route has, latches apart, in basis points."""
+        shares = [self.default_points, *self.keys.values(), *self.flags.values()]
+        return max([*shares, *(self.org_points(org) for org in self.orgs)])
+
     def org_points(self, org: str) -> int:
         """Return the share configured for ``org``, latches apart, in basis points."""
         share = self.orgs.get(org)

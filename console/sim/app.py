@@ -14,6 +14,7 @@ from console.sim import inference, management, media, models_api
 from console.sim.control import control_routes
 from console.sim.errors import ApiFault, error_response
 from console.sim.faults import Fault
+from console.sim.provider_metadata import HEADERS, with_metadata
 from console.sim.state import Served, SimState
 
 PREVIOUS = "/_previous"
@@ -90,7 +91,7 @@ class _Served:
         known: dict[str, Any] = {"side": side, "request_id": request_id}
         scope["state"] = {**scope.get("state", {}), **known, "model": "", "stream": False}
         hits = self._sim.faults.hits(route=route, path=path, side=side, org=org)
-        sender = _Sender(send, side, request_id, hits)
+        sender, started = _Sender(send, side, request_id, hits), self._sim.clock()
         try:
             await asyncio.sleep(sum(fault.latency_ms for fault in hits) / 1000)
             failing = next((fault for fault in hits if fault.kind == "error"), None)
@@ -109,7 +110,7 @@ class _Served:
                 Served(
                     request_id, side, path, route, org, str(state.get("model", "")),
                     0 if sender.broken else sender.status, bool(state.get("stream")),
-                    self._sim.clock(), bool(state.get("leak")),
+                    self._sim.clock(), started, bool(state.get("leak")),
                 )
             )  # fmt: skip
 
@@ -133,6 +134,8 @@ class _Sender:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message = {**message, "headers": self._headers(message)}
+        elif message["type"] == "http.response.body" and "metadata" in self._kinds:
+            message = {**message, "body": with_metadata(message.get("body", b""))}
         elif message["type"] == "http.response.body" and self._kinds & {"truncate", "drop", "drip"}:
             await self._break(message)
             return
@@ -140,6 +143,8 @@ class _Sender:
 
     def _headers(self, message: Message) -> list[tuple[bytes, bytes]]:
         headers = list(message.get("headers", []))
+        if "metadata" in self._kinds:
+            headers = [pair for pair in headers if pair[0] != b"content-length"] + HEADERS
         if self._side == "tokenlab":
             headers += [
                 (b"x-request-id", self._request_id.encode()),

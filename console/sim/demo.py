@@ -21,7 +21,8 @@ from console.assets import asset_folder
 from console.sim.incidents import start_incident
 
 ROUTE = "chat"
-_DRAIN_S = 2.0
+_PICKED_UP_S = 1.0
+"""A gate promises to know of a change within this."""
 _START_S = 20.0
 
 
@@ -123,11 +124,13 @@ def run_headless(
         served = _served(demo.base_url)
         log = _read_log(demo.access_log)
     chat = [r for r in served["requests"] if r["route"] == ROUTE]
-    late = [r["at"] for r in chat if r["side"] == "tokenlab" and r["at"] >= rolled_back_at]
+    late = [
+        r["started"] for r in chat if r["side"] == "tokenlab" and r["started"] >= rolled_back_at
+    ]
     drained_s = max(late) - rolled_back_at if late else 0.0
-    # What was under way when the switch moved may still end; soon after, none may come.
-    settled_at = rolled_back_at + min(_DRAIN_S, 0.2 * seconds)
-    after = Counter(r["side"] for r in chat if r["at"] > settled_at)
+    # What was under way when the switch moved may still end; soon after, none may begin.
+    settled_at = rolled_back_at + _PICKED_UP_S
+    after = Counter(r["side"] for r in chat if r["started"] > settled_at)
     logged = Counter(line["side"] for line in log)
     return {
         "seconds": seconds,

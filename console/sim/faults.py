@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-KINDS = ("error", "slow", "truncate", "garbage", "drop", "drip")
+KINDS = ("error", "slow", "truncate", "garbage", "drop", "drip", "metadata")
 SIDES = ("tokenlab", "previous")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from console.sim.errors import ApiFault
+from console.sim.tools import arguments_for, forced_tool
 
 _WORDS = [
     "The",
@@ -33,6 +34,8 @@ class Ask:
     stream: bool
     text: str
     tool: str = ""
+    arguments: str = "{}"
+    wants_usage: bool = True
     id: str = ""
     created: int = 0
     billing_id: str = ""
@@ -66,7 +69,17 @@ def read_ask(kind: str, body: object, model: str = "", stream: bool = False) -> 
         raise ApiFault(400, f"{field} is required.", param=field)
     if kind == "anthropic_messages" and not isinstance(body.get("max_tokens"), int):
         raise ApiFault(400, "max_tokens is required.", param="max_tokens")
-    return Ask(model, stream, json.dumps(body[field]), _forced_tool(body))
+    tool = forced_tool(body)
+    options = body.get("stream_options")
+    return Ask(
+        model,
+        stream,
+        json.dumps(body[field]),
+        str(tool.get("name", "")),
+        json.dumps(arguments_for(tool)),
+        kind != "openai_chat_completions"
+        or (isinstance(options, dict) and options.get("include_usage") is True),
+    )
 
 
 def whole(kind: str, ask: Ask) -> dict[str, Any]:
@@ -75,7 +88,7 @@ def whole(kind: str, ask: Ask) -> dict[str, Any]:
     if kind == "openai_chat_completions":
         message: dict[str, Any] = {"role": "assistant", "content": text}
         if ask.tool:
-            call = {"name": ask.tool, "arguments": "{}"}
+            call = {"name": ask.tool, "arguments": ask.arguments}
             message["content"] = None
             message["tool_calls"] = [{"id": "call_1", "type": "function", "function": call}]
         choice = {"index": 0, "message": message, "finish_reason": _finish(ask)}
@@ -94,8 +107,7 @@ def whole(kind: str, ask: Ask) -> dict[str, Any]:
             "stop_reason": "tool_use" if ask.tool else "end_turn",
             "usage": {"input_tokens": ask.tokens_in, "output_tokens": ask.tokens_out},
         }
-    part = {"functionCall": {"name": ask.tool, "args": {}}} if ask.tool else {"text": text}
-    return _candidate(ask, [part], "STOP")
+    return _candidate(ask, [_called(ask) if ask.tool else {"text": text}], "STOP")
 
 
 def streamed(kind: str, ask: Ask) -> Iterator[bytes]:
@@ -106,6 +118,8 @@ def streamed(kind: str, ask: Ask) -> Iterator[bytes]:
         yield from _stream_responses(ask)
     elif kind == "anthropic_messages":
         yield from _stream_messages(ask)
+    elif ask.tool:
+        yield _data(_candidate(ask, [_called(ask)], "STOP"))
     else:
         for i, word in enumerate(_WORDS):
             last = i == len(_WORDS) - 1
@@ -126,14 +140,15 @@ def _stream_chat(ask: Ask) -> Iterator[bytes]:
 
     yield chunk({"role": "assistant", "content": ""})
     if ask.tool:
-        call = {"name": ask.tool, "arguments": "{}"}
+        call = {"name": ask.tool, "arguments": ask.arguments}
         delta = {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": call}]}
         yield chunk(delta)
     else:
         for i, word in enumerate(_WORDS):
             yield chunk({"content": word if i == 0 else f" {word}"})
     yield chunk({}, _finish(ask))
-    yield _data(head | {"choices": [], "usage": _openai_usage(ask)})
+    if ask.wants_usage:
+        yield _data(head | {"choices": [], "usage": _openai_usage(ask)})
     yield b"data: [DONE]\n\n"
 
 
@@ -149,12 +164,14 @@ def _stream_responses(ask: Ask) -> Iterator[bytes]:
     yield event("response.in_progress", {"response": _response(ask, "in_progress", [])})
     item = _output(ask)
     place = {"output_index": 0, "item_id": item["id"]}
-    opened = item | {"status": "in_progress"} | ({} if ask.tool else {"content": []})
+    empty: dict[str, Any] = {"arguments": ""} if ask.tool else {"content": []}
+    opened = item | {"status": "in_progress"} | empty
     yield event("response.output_item.added", {"output_index": 0, "item": opened})
     if ask.tool:
-        yield event("response.function_call_arguments.delta", place | {"delta": "{}"})
+        yield event("response.function_call_arguments.delta", place | {"delta": ask.arguments})
         yield event(
-            "response.function_call_arguments.done", place | {"arguments": "{}", "name": ask.tool}
+            "response.function_call_arguments.done",
+            place | {"arguments": ask.arguments, "name": ask.tool},
         )
     else:
         part = {"type": "output_text", "text": "", "annotations": []}
@@ -180,7 +197,7 @@ def _stream_messages(ask: Ask) -> Iterator[bytes]:
         "content_block_start", {"type": "content_block_start", "index": 0, "content_block": block}
     )
     yield _event("ping", {"type": "ping"})
-    deltas: list[dict[str, Any]] = [{"type": "input_json_delta", "partial_json": "{}"}]
+    deltas: list[dict[str, Any]] = [{"type": "input_json_delta", "partial_json": ask.arguments}]
     if not ask.tool:
         deltas = [
             {"type": "text_delta", "text": word if i == 0 else f" {word}"}
@@ -209,7 +226,8 @@ def _message(ask: Ask) -> dict[str, Any]:
 
 def _block(ask: Ask) -> dict[str, Any]:
     if ask.tool:
-        return {"type": "tool_use", "id": "toolu_1", "name": ask.tool, "input": {}}
+        given = json.loads(ask.arguments)
+        return {"type": "tool_use", "id": "toolu_1", "name": ask.tool, "input": given}
     return {"type": "text", "text": " ".join(_WORDS)}
 
 
@@ -217,7 +235,7 @@ def _output(ask: Ask) -> dict[str, Any]:
     if ask.tool:
         return {
             "type": "function_call", "id": "fc_1", "call_id": "call_1", "name": ask.tool,
-            "arguments": "{}", "status": "completed",
+            "arguments": ask.arguments, "status": "completed",
         }  # fmt: skip
     part = {"type": "output_text", "text": " ".join(_WORDS), "annotations": []}
     return {
@@ -241,6 +259,10 @@ def _response(ask: Ask, status: str, output: list[dict[str, Any]]) -> dict[str, 
         "parallel_tool_calls": True, "temperature": 1.0, "tool_choice": "auto", "tools": [],
         "top_p": 1.0, "usage": usage if status == "completed" else None,
     }  # fmt: skip
+
+
+def _called(ask: Ask) -> dict[str, Any]:
+    return {"functionCall": {"name": ask.tool, "args": json.loads(ask.arguments)}}
 
 
 def _candidate(ask: Ask, parts: list[dict[str, Any]], finish: str | None) -> dict[str, Any]:
@@ -270,27 +292,6 @@ def _openai_usage(ask: Ask) -> dict[str, Any]:
 
 def _finish(ask: Ask) -> str:
     return "tool_calls" if ask.tool else "stop"
-
-
-def _forced_tool(body: dict[str, Any]) -> str:
-    """The tool that the request insists on, in whichever format it says so."""
-    choice = body.get("tool_choice")
-    tools = body.get("tools") or []
-    if isinstance(choice, dict):
-        function = choice.get("function")
-        name = choice.get("name") or (function.get("name") if isinstance(function, dict) else None)
-        if name:
-            return str(name)
-    insists = choice in ("required", "any") or (
-        isinstance(choice, dict) and choice.get("type") == "any"
-    )
-    config = body.get("toolConfig") or {}
-    calling = config.get("functionCallingConfig", {}) if isinstance(config, dict) else {}
-    if tools and (insists or calling.get("mode") == "ANY"):
-        first = tools[0]
-        declared = first.get("functionDeclarations") or [first.get("function") or first]
-        return str(declared[0].get("name", ""))
-    return ""
 
 
 def _data(value: dict[str, Any]) -> bytes:

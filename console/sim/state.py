@@ -52,7 +52,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A request that was answered."""
+    """A request that was answered; ``at`` is its end, both times in epoch seconds."""
 
     id: str
     side: str
@@ -63,6 +63,7 @@ class Served:
     status: int
     stream: bool
     at: float
+    started: float
     credential_leak: bool = False
 
 

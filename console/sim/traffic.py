@@ -13,6 +13,7 @@ import httpx
 
 from console.gate import AccessLine, AccessLog, Gate, timestamp
 from console.rollout.decision import Decision
+from console.rollout.routemap import auth_headers, call_url, text_body
 
 ORGS = (
     "acme", "globex.eu", "initech", "hooli", "umbrella", "stark", "wayne", "soylent",
@@ -126,11 +127,12 @@ class Traffic:
             base, key = file.base_url, self._api_key
         else:
             base, key = file.routes[decision.route].previous_base_url, self._previous_key
-        base = base.rstrip("/").removesuffix("/v1")
-        path, body, header = _shape(decision, stream)
-        auth = {header: f"Bearer {key}" if header == "Authorization" else key}
+        kind, model = decision.format, decision.model
+        url = call_url(kind, base, model, stream=stream)
+        body = text_body(kind, model, "Say something short about rollouts.", stream=stream)
+        auth = auth_headers(kind, decision.side, key)
         marks = {"X-Sim-Org": org, "X-Sim-Route": decision.route}
-        return Call(base + path, {**auth, **marks}, body, stream)
+        return Call(url, {**auth, **marks}, body, stream)
 
 
 @dataclass(slots=True)
@@ -179,24 +181,6 @@ def _error_code(data: bytes) -> str | None:
         return str(error.get("code") or error.get("type"))[:60]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "protocol"
-
-
-def _shape(decision: Decision, stream: bool) -> tuple[str, dict[str, Any], str]:
-    """Return path, body and credential header of the route's format."""
-    text = "Say something short about rollouts."
-    said = [{"role": "user", "content": text}]
-    if decision.format == "openai_chat_completions":
-        body: dict[str, Any] = {"model": decision.model, "messages": said, "stream": stream}
-        return "/v1/chat/completions", body, "Authorization"
-    if decision.format == "openai_responses":
-        body = {"model": decision.model, "input": text, "stream": stream}
-        return "/v1/responses", body, "Authorization"
-    if decision.format == "anthropic_messages":
-        body = {"model": decision.model, "max_tokens": 64, "messages": said, "stream": stream}
-        return "/v1/messages", body, "x-api-key"
-    method = "streamGenerateContent?alt=sse" if stream else "generateContent"
-    body = {"contents": [{"role": "user", "parts": [{"text": text}]}]}
-    return f"/v1beta/models/{decision.model}:{method}", body, "Authorization"
 
 
 async def _until(stop: asyncio.Event, seconds: float) -> None:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from console.rollout.edits import Edit, SetDefaultPercent, SetPercent, SetRolledBack
+from console.rollout.edits import Edit, SetDefaultPercent, SetPercent, SetRolledBack, SetText
 from console.rollout.layout import Path
 from console.rollout.model import OrgShare, RolloutFile
 from console.rollout.percent import percent_text
@@ -12,6 +12,7 @@ from console.store.lines import (
     clean_stamp,
     key_text,
     loaded,
+    quoted,
     value_text,
     with_stamp,
     with_value,
@@ -76,6 +77,8 @@ def path_of(edit: Edit) -> Path:
         return ("routes", edit.route, "orgs", edit.org)
     if isinstance(edit, SetDefaultPercent):
         return ("routes", edit.route, "default_percent")
+    if isinstance(edit, SetText):
+        return ("routes", edit.route, edit.field)
     if edit.route is None:
         return ("rolled_back",)
     if edit.org is None:
@@ -84,6 +87,8 @@ def path_of(edit: Edit) -> Path:
 
 
 def _edited_line(line: str, edit: Edit, meant: RolloutFile) -> str | None:
+    if isinstance(edit, SetText):
+        return with_value(line, quoted(edit.text))
     if isinstance(edit, SetDefaultPercent):
         return with_value(line, percent_text(edit.points))
     if isinstance(edit, SetPercent):
@@ -149,6 +154,8 @@ def _new_line(edit: Edit, meant: RolloutFile) -> str:
         if edit.org is not None:
             value = "{ rolled_back = true }"
         return _stamped(f"{key} = {value}", edit)
+    if isinstance(edit, SetText):
+        return f"{key} = {quoted(edit.text)}"
     return f"{key} = {percent_text(edit.points)}"
 
 
@@ -178,6 +185,8 @@ def _indent(document: Document, number: int) -> str:
 
 def _meaning(value: Any, edit: Edit) -> Any:
     """What an org's line says, as (percent, rolled back); any other line's value as it is."""
+    if isinstance(edit, SetText):
+        return value
     if isinstance(edit, SetDefaultPercent) or path_of(edit)[-1:] == ("rolled_back",):
         return value if isinstance(value, bool) else Decimal(value)
     if isinstance(value, dict):
@@ -187,6 +196,8 @@ def _meaning(value: Any, edit: Edit) -> Any:
 
 
 def _meant_value(edit: Edit, meant: RolloutFile) -> Any:
+    if isinstance(edit, SetText):
+        return edit.text
     if isinstance(edit, SetDefaultPercent):
         return Decimal(edit.points) / 100
     if edit.route is None:

@@ -22,9 +22,12 @@ def clean_stamp(stamp: str) -> str:
 
 def key_text(key: str) -> str:
     """Return a key as TOML writes it: bare where it can be, else quoted and escaped."""
-    if _BARE.fullmatch(key):
-        return key
-    return '"' + "".join(_escape(c) for c in key) + '"'
+    return key if _BARE.fullmatch(key) else quoted(key)
+
+
+def quoted(text: str) -> str:
+    """Return a text as TOML writes it on one line."""
+    return '"' + "".join(_escape(c) for c in text) + '"'
 
 
 def value_text(line: str) -> str:

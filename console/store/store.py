@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from console.gate.load import Unreadable, read_file
-from console.rollout.edits import Edit, SetDefaultPercent, applied, same_meaning
+from console.rollout.edits import Edit, SetDefaultPercent, SetText, applied, same_meaning
 from console.rollout.errors import FileError
 from console.rollout.model import RolloutFile
 from console.rollout.parse import parse
@@ -204,6 +204,8 @@ def _says_already(before: RolloutFile, meant: RolloutFile, edit: Edit) -> bool:
     if edit.route is None:
         return before.rolled_back == meant.rolled_back
     one, other = before.routes[edit.route], meant.routes[edit.route]
+    if isinstance(edit, SetText):
+        return (one.model, one.phase) == (other.model, other.phase)
     if isinstance(edit, SetDefaultPercent):
         return one.default_points == other.default_points
     if edit.org is None:

@@ -38,6 +38,8 @@ def _plain(meant: RolloutFile, tables: list[str], key: str) -> Any:
     if not tables:
         return meant.rolled_back
     route = meant.routes[tables[1]]
+    if key in ("model", "phase"):
+        return getattr(route, key)
     return route.rolled_back if key == "rolled_back" else _number(route.default_points)
 
 

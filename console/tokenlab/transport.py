@@ -32,7 +32,7 @@ class _ErrorAnswer(msgspec.Struct):
 
 
 class Transport:
-    """Sends requests to one base URL with one credential.
+    """Sends requests to one base URL with one credential, or with none.
 
     ``base_url`` is TokenLab's without ``/v1`` (one given with it is understood). Each call takes
     at most ``timeout_s`` seconds to connect and again between bytes, and three times that in
@@ -42,15 +42,27 @@ class Transport:
     loopback; nothing is sent then.
     """
 
-    def __init__(self, base_url: str, secret: Secret, prefix: str, timeout_s: float) -> None:
-        if secret.prefix != prefix:
+    def __init__(
+        self,
+        base_url: str,
+        secret: Secret | None,
+        prefix: str,
+        timeout_s: float,
+        *,
+        most_bytes: int = MAX_ANSWER,
+    ) -> None:
+        if secret is not None and secret.prefix != prefix:
             raise Unsafe(_WRONG_KIND[prefix])
         root = base_url.rstrip("/").removesuffix("/v1")
-        local = _is_loopback(root)
+        local = is_loopback(root)
         scheme = urlsplit(root).scheme
         if scheme != "https" and not (scheme == "http" and local):
             raise Unsafe(f"{root} is not https; the credential was not sent")
         self._secret = secret
+        self._most_bytes = most_bytes
+        headers = {"Accept": "application/json"}
+        if secret is not None:
+            headers["Authorization"] = f"Bearer {secret.reveal()}"
         self._whole_s = 3 * timeout_s
         self._client = httpx.AsyncClient(
             base_url=root,
@@ -58,7 +70,7 @@ class Transport:
             follow_redirects=False,
             # A proxy from the environment must not be handed what is meant for loopback.
             trust_env=not local,
-            headers={"Authorization": f"Bearer {secret.reveal()}", "Accept": "application/json"},
+            headers=headers,
         )
 
     async def call(
@@ -83,8 +95,11 @@ class Transport:
             ):
                 async for chunk in response.aiter_bytes():
                     data += chunk
-                    if len(data) > MAX_ANSWER:
-                        raise Garbage("the API's answer does not end; it was cut off at 8 MiB")
+                    if len(data) > self._most_bytes:
+                        most = self._most_bytes // 1048576
+                        raise Garbage(
+                            f"the API's answer does not end; it was cut off at {most} MiB"
+                        )
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise Unreachable(f"the API cannot be reached: {type(error).__name__}") from None
         except (httpx.TimeoutException, TimeoutError):
@@ -101,7 +116,7 @@ class Transport:
 
     def redacted(self, text: str) -> str:
         """Return a text from outside without anything that looks like a credential."""
-        return redacted(text.replace(self._secret.reveal(), "…"))
+        return redacted(text if self._secret is None else text.replace(self._secret.reveal(), "…"))
 
     def _refused(self, response: httpx.Response, data: bytes) -> Refused:
         message, code, retry_after = response.reason_phrase or "no reason given", "", None
@@ -152,7 +167,8 @@ _WRONG_KIND = {
 }
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Return whether a URL's host is this machine."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

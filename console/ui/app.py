@@ -4,7 +4,7 @@ import asyncio
 import io
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -21,6 +21,7 @@ from console.operations.errors import OperationError
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.rollout.model import RolloutFile
+from console.ui.beside import BesideScreen
 from console.ui.help import HelpScreen
 from console.ui.home import HomeScreen
 from console.ui.keys import APP_KEYS
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from textual.command import Provider
 
     from console.operations.keys import KeyRoom
+    from console.operations.models import ModelRoom
     from console.operations.rotation import Rotations
-    from console.ui.keys_screen import KeysScreen
 
 
 class Incidents(Protocol):
@@ -110,7 +111,9 @@ class ConsoleApp(App[None]):
         )
         self._vault = vault or empty_vault()
         self._monitor = monitor
-        self._keys_screen: KeysScreen | None = None
+        self._switch = switch
+        self._models: ModelRoom | None = None
+        self._beside: dict[type[BesideScreen], BesideScreen] = {}
         self.home = HomeScreen(
             switch, monitor, BalanceSources(self._vault), self._facts, self._warn_of_keys
         )
@@ -134,30 +137,71 @@ class ConsoleApp(App[None]):
     def action_help(self) -> None:
         """Show every key."""
         if not isinstance(self.screen, HelpScreen):
-            context = "keys" if self.screen is self._keys_screen else "home"
+            beside = self._beside_home
+            context = "home" if beside is None else beside.CONTEXT
             self.push_screen(HelpScreen(context, self._facts.keymap, self._facts.read_only))
 
     async def action_back(self) -> None:
         """Leave the filter, dismiss what is said, or go home; dialogs close themselves."""
         if self.screen is self.home:
             self.home.go_back()
-        elif self.screen is self._keys_screen and not self._keys_screen.go_back():
+        elif self._beside_home is not None and not self._beside_home.go_back():
             self.action_show_home()
+
+    @property
+    def _beside_home(self) -> BesideScreen | None:
+        """The screen in front, where it is neither home nor a dialog."""
+        return self.screen if isinstance(self.screen, BesideScreen) else None
 
     def action_show_home(self) -> None:
         """Go back to the home screen; a dialog is answered first."""
-        if self.screen is self._keys_screen:
+        if self._beside_home is not None:
             self.pop_screen()
 
     def action_show_keys(self) -> None:
         """Open the keys screen."""
-        if self.screen is not self.home:
-            return
-        if self._keys_screen is None:
-            from console.ui.keys_screen import KeysScreen
+        from console.ui.keys_screen import KeysScreen
 
-            self._keys_screen = KeysScreen(*self._key_room(), self._facts)
-        self.push_screen(self._keys_screen)
+        self._show_beside(KeysScreen, lambda: KeysScreen(*self._key_room(), self._facts))
+
+    def action_show_models(self) -> None:
+        """Open the models screen."""
+        from console.ui.models_screen import ModelsScreen
+
+        self._show_beside(
+            ModelsScreen,
+            lambda: ModelsScreen(
+                self._model_room(), self._switch, self.home, lambda: self._monitor.file, self._facts
+            ),
+        )
+
+    def action_show_routes(self) -> None:
+        """Open the routes screen."""
+        from console.ui.routes_screen import RoutesScreen
+
+        self._show_beside(
+            RoutesScreen,
+            lambda: RoutesScreen(
+                self._switch, self._monitor, self._key_room()[0], self._model_room(), self.home,
+                self._facts,
+            ),
+        )  # fmt: skip
+
+    def _show_beside(self, kind: type[BesideScreen], make: Callable[[], BesideScreen]) -> None:
+        """Open a screen from home or in place of another; a dialog is answered first."""
+        if self._beside_home is not None and not isinstance(self.screen, kind):
+            self.pop_screen()
+        if self.screen is self.home:
+            self.push_screen(self._beside.get(kind) or self._beside.setdefault(kind, make()))
+
+    def _model_room(self) -> "ModelRoom":
+        """The one catalogue: two would overwrite what the other has learnt."""
+        if self._models is None:
+            from console.operations.models import ModelRoom
+            from console.rollout.routemap import root_of
+
+            self._models = ModelRoom(root_of(self._monitor.file.base_url), state_folder())
+        return self._models
 
     def _key_room(self) -> "tuple[KeyRoom, Rotations]":
         from console.operations.keys import KeyRoom

@@ -39,11 +39,12 @@ class RowCells:
         line += "".join(right(n, w) for n, w in zip(_NUMBERS, self.numbers, strict=True))
         return ((fit(line + "  verdict", self.width), "table--head"),)
 
-    def route(self, row: Row, route: Route | None) -> Sequence[tuple[str, str]]:
-        """Return a route's own line."""
+    def route(self, row: Row, route: Route | None, probe: str) -> Sequence[tuple[str, str]]:
+        """Return a route's own line; ``probe`` says how the last probe of it went."""
         if route is None:
             return ((fit(f" {visible(row.route)}", self.width), "table--route"),)
-        about = (route.name, route.format, route.model or "no model", route.phase)
+        probed = (probe,) if probe else ()
+        about = (route.name, route.format, route.model or "no model", route.phase, *probed)
         title = "─ " + " ── ".join(visible(text) for text in about) + " "
         if not row.latched_by:
             return ((fit(title + "─" * self.width, self.width).replace("…", "─"), "table--route"),)

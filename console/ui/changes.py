@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from textual.app import App
@@ -15,6 +16,10 @@ from console.store.errors import Conflict
 from console.ui.dialogs.confirm import Answer, ConfirmDialog, Question
 
 _MOST_MOVES = 4
+_TITLES = {
+    "rollback": "Roll back", "undo": "Undo", "restore": "Restore", "resume": "Resume",
+    "phase": "Change the phase", "model": "Change the model",
+}  # fmt: skip
 
 
 class Listener(Protocol):
@@ -33,6 +38,16 @@ class Listener(Protocol):
         """Show why nothing was done."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What stands against a change: who holds it, why, what there is to read, what to type."""
+
+    reason: str
+    by: str = "the guard holds"
+    notes: tuple[str, ...] = ()
+    asks: str = "type a reason to override the guard"
+
+
 class ChangeFlow:
     """Runs one change at a time; the lock keeps the file's follower away meanwhile."""
 
@@ -44,27 +59,34 @@ class ChangeFlow:
         self._lock = lock
         self._listener = listener
 
-    async def run(self, make_plan: Callable[[], Plan], reason: str = "") -> None:
-        """Plan, ask, and make the change; whatever goes wrong becomes one sentence."""
+    async def run(
+        self, make_plan: Callable[[], Plan], reason: str = "", hold: Hold | None = None
+    ) -> None:
+        """Plan, ask, and make the change; whatever goes wrong becomes one sentence.
+
+        Without a ``hold`` of its own, a raise is held by what the guard has against it.
+        """
         try:
             async with self._lock:
                 plan = await asyncio.to_thread(make_plan)
             if plan.changes_nothing:
                 raise NothingToDo(f"nothing to do: {plan.effect}")
-            held = self._listener.held_by_guard(plan) if plan.direction == "up" else ""
+            against = hold or Hold(
+                self._listener.held_by_guard(plan) if plan.direction == "up" else ""
+            )
             answer: Answer | None = await self._app.push_screen_wait(
-                ConfirmDialog(question(plan, held))
+                ConfirmDialog(question(plan, against))
             )
             if answer is None:
                 return
-            verdict = self._listener.verdict_now(plan)
+            verdict = hold.reason if hold else self._listener.verdict_now(plan)
             async with self._lock:
                 done = await asyncio.to_thread(
                     self._switch.apply,
                     plan,
                     reason=answer.reason or reason,
                     verdict=verdict,
-                    held=held,
+                    held=against.reason,
                     override=bool(answer.reason),
                 )
         except Conflict as error:
@@ -75,19 +97,17 @@ class ChangeFlow:
             self._listener.change_made(done)
 
 
-def question(plan: Plan, held: str) -> Question:
+def question(plan: Plan, hold: Hold) -> Question:
     """Return what the confirm asks for ``plan``."""
     raises = plan.direction == "up"
-    notes = [plan.rescues] if plan.rescues else []
+    notes = [plan.rescues, *hold.notes] if plan.rescues else [*hold.notes]
     moves = plan.moves
     if len(moves) > 1:
         notes += [f"  {move}" for move in moves[:_MOST_MOVES]]
         if len(moves) > _MOST_MOVES:
             notes.append(f"  … and {len(moves) - _MOST_MOVES} more")
     titles = {"up": "Raise", "down": "Lower", "none": "Change"}
-    title = {"rollback": "Roll back", "undo": "Undo", "restore": "Restore", "resume": "Resume"}.get(
-        plan.action, titles[plan.direction]
-    )
+    title = _TITLES.get(plan.action, titles[plan.direction])
     return Question(
         title=f"{title}, on the last good version" if plan.rescues else title,
         effect=plan.effect,
@@ -95,5 +115,7 @@ def question(plan: Plan, held: str) -> Question:
         diff=plan.prepared.diff if raises or plan.action != "rollback" else (),
         notes=tuple(notes),
         type_name=(plan.route or "all") if raises and plan.wide else "",
-        held=held,
+        held=hold.reason,
+        held_by=hold.by,
+        why=hold.asks,
     )

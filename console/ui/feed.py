@@ -1,24 +1,30 @@
 """The workers that look at the file, the log and the balance, again and again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 from textual.message import Message
+from textual.screen import Screen
 
-from console.operations.balance import BalanceSource
+from console.health.probe_log import last_probes, probe_log_path
+from console.operations.balance import BalanceSource, BalanceSources
 from console.operations.errors import OperationError
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.rollout.errors import RolloutError
 from console.tokenlab.errors import ApiError, Refused
-from console.ui.messages import BalanceRead, FileChanged, FileTrouble, KeysRead, LogRead
+from console.ui.messages import BalanceRead, FileChanged, FileTrouble, KeysRead, LogRead, ProbesRead
 from console.vault.errors import VaultError
 
 Post = Callable[[Message], object]
 
+AGAIN_S = 5.0
 FILE_EVERY_S = 0.25
 LOG_EVERY_S = 1.0
+PROBES_EVERY_S = 5.0
 KEYS_FIRST_S = 3.0
 KEYS_EVERY_S = 600.0
 BALANCE_EVERY_S = 10.0
@@ -51,6 +57,20 @@ async def follow_log(monitor: Monitor, post: Post) -> None:
         post(LogRead(records, trouble))
         # Each piece is handled before the next is read, so a burst cannot pile up.
         await asyncio.sleep(0.05 if len(records) >= monitor.piece else LOG_EVERY_S)
+
+
+async def follow_probes(log: Callable[[], Path], post: Post) -> None:
+    """Tell of probes that were made, by whomever; an unchanged log is not read again."""
+    known: tuple[Path, int, int] | None = None
+    while True:
+        path = log()
+        with suppress(OSError):
+            status = await asyncio.to_thread(path.stat)
+            now = (path, status.st_size, status.st_ino)
+            if now != known:
+                known = now
+                post(ProbesRead(await asyncio.to_thread(last_probes, path)))
+        await asyncio.sleep(PROBES_EVERY_S)
 
 
 async def follow_keys(warn: Callable[[], str], post: Post) -> None:
@@ -87,3 +107,49 @@ async def follow_balance(
             wait = BALANCE_EVERY_S
             post(BalanceRead(balance))
         await sleep(wait)
+
+
+class Feeds:
+    """The home screen's followers: each a worker of its own, started again where it died."""
+
+    def __init__(
+        self,
+        screen: Screen[None],
+        switch: Switch,
+        monitor: Monitor,
+        sources: BalanceSources,
+        warn_of_keys: Callable[[], str],
+        lock: asyncio.Lock,
+    ) -> None:
+        self._screen = screen
+        self._sources = sources
+        self._monitor = monitor
+        post = screen.post_message
+        self._followers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "file": lambda: follow_file(switch, lock, post),
+            "log": lambda: follow_log(monitor, post),
+            "balance": self._follow_balance,
+            "keys": lambda: follow_keys(warn_of_keys, post),
+            "probes": lambda: follow_probes(
+                lambda: probe_log_path(switch.path, monitor.file), post
+            ),
+        }
+
+    def start(self, *names: str) -> None:
+        """Start these, or all; one that runs already begins anew."""
+        for name in names or self._followers:
+            follower = self._followers[name]()
+            self._screen.run_worker(follower, group=name, exclusive=True, exit_on_error=False)
+
+    def start_again(self, name: str) -> None:
+        """Start one that died, after a while; another worker's name is passed over."""
+        if name in self._followers:
+            self._screen.set_timer(AGAIN_S, lambda: self.start(name))
+
+    async def _follow_balance(self) -> None:
+        try:
+            await follow_balance(
+                lambda: self._sources.source(self._monitor.file), self._screen.post_message
+            )
+        finally:
+            await self._sources.aclose()

@@ -1,7 +1,7 @@
 """The home screen: the whole story at a glance, and the keys that change it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import time
 from typing import ClassVar
@@ -16,34 +16,45 @@ from textual.screen import Screen
 from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
+from console.health.probe_log import ProbeLine
 from console.operations.balance import BalanceSources, BalanceWatch
 from console.operations.monitor import Monitor
 from console.operations.plan import Plan
 from console.operations.planner import ALL_ORGS
+from console.operations.spoken import probe_text
 from console.operations.steps import step_down, step_up
 from console.operations.switch import Done, Switch
 from console.operations.visible import visible
 from console.rollout.revision import SHORT
 from console.store.store import Snapshot
 from console.ui.cells import RowCells
-from console.ui.changes import ChangeFlow
+from console.ui.changes import ChangeFlow, Listener
 from console.ui.charting import ChartGrid
 from console.ui.dialogs.percent import PercentDialog
-from console.ui.feed import follow_balance, follow_file, follow_keys, follow_log
+from console.ui.feed import Feeds
 from console.ui.keys import CONTEXTS, HOME_KEYS, Key
-from console.ui.messages import BalanceRead, FileChanged, FileTrouble, KeysRead, LogRead
+from console.ui.messages import (
+    BalanceRead,
+    FileChanged,
+    FileTrouble,
+    KeysRead,
+    LogRead,
+    ProbesRead,
+)
 from console.ui.notices import Notices
+from console.ui.opened import Opened
 from console.ui.rows import Row, build_rows, make_filter
 from console.ui.status import StatusFacts, status_pieces
 from console.ui.widgets.changes_panel import ChangesPanel
 from console.ui.widgets.key_bar import KeyBar
 from console.ui.widgets.line import TextLine
-from console.ui.widgets.rollout_table import Cells, RolloutTable
+from console.ui.widgets.line_table import Cells
+from console.ui.widgets.rollout_table import RolloutTable
 
 CHARTS_EVERY_S = 5.0
 
 
-class HomeScreen(Screen[None]):
+class HomeScreen(Opened, Screen[None]):
     """Table, charts, notices and status; workers post what is new, handlers here own it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in HOME_KEYS]
@@ -68,15 +79,15 @@ class HomeScreen(Screen[None]):
         warn_of_keys: Callable[[], str],
     ) -> None:
         super().__init__()
-        self._warn_of_keys = warn_of_keys
         self._switch = switch
         self._monitor = monitor
-        self._sources = sources
         self._facts = facts
         self._balance = BalanceWatch()
         self._balance_trouble = ""
         self._notices = Notices()
+        self._probes: Mapping[tuple[str, str], ProbeLine] = {}
         self._lock = asyncio.Lock()
+        self._feeds = Feeds(self, switch, monitor, sources, warn_of_keys, self._lock)
         self._filter = ""
         self._longest = 12
         self._cells = RowCells(80)
@@ -97,7 +108,7 @@ class HomeScreen(Screen[None]):
         yield Input(placeholder="filter: part of a route or org, ! inverts", id="filter")
         yield KeyBar(CONTEXTS["home"], self.why_not, self._facts.keymap)
 
-    def on_mount(self) -> None:
+    def opened(self) -> None:
         """Show what is known at once, and start looking."""
         for trouble in self._facts.troubles:
             self._notices.tell(trouble, time())
@@ -106,10 +117,7 @@ class HomeScreen(Screen[None]):
         self._fit()  # before the first layout, which would otherwise be done twice
         self._rebuild()
         self.query_one(RolloutTable).focus()
-        self._follow_file()
-        self._follow_log()
-        self._follow_balance()
-        self._follow_keys()
+        self._feeds.start()
         self.set_interval(1.0, self._tick)
         self.call_after_refresh(self._tick)
         self._show_changes()
@@ -127,43 +135,13 @@ class HomeScreen(Screen[None]):
         self.query_one(ChartGrid).fit_to(width, height)
         self._charts_at = 0.0
 
-    # -- workers ---------------------------------------------------------------------------------
-
-    @work(group="file", exclusive=True, exit_on_error=False)
-    async def _follow_file(self) -> None:
-        await follow_file(self._switch, self._lock, self.post_message)
-
-    @work(group="log", exclusive=True, exit_on_error=False)
-    async def _follow_log(self) -> None:
-        await follow_log(self._monitor, self.post_message)
-
-    @work(group="balance", exclusive=True, exit_on_error=False)
-    async def _follow_balance(self) -> None:
-        try:
-            await follow_balance(
-                lambda: self._sources.source(self._monitor.file), self.post_message
-            )
-        finally:
-            await self._sources.aclose()
-
-    @work(group="keys", exclusive=True, exit_on_error=False)
-    async def _follow_keys(self) -> None:
-        await follow_keys(self._warn_of_keys, self.post_message)
-
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A worker that died says so, and is started again; its data would silently age."""
         if event.state is WorkerState.ERROR:
             name = event.worker.group
             kind = type(event.worker.error).__name__
             self._notices.trouble(f"worker {name}", f"internal fault in {name}: {kind}; retrying")
-            again = {
-                "file": self._follow_file,
-                "log": self._follow_log,
-                "balance": self._follow_balance,
-                "keys": self._follow_keys,
-            }.get(name)
-            if again is not None:
-                self.set_timer(5.0, again)
+            self._feeds.start_again(name)
 
     # -- what the workers tell -------------------------------------------------------------------
 
@@ -207,6 +185,10 @@ class HomeScreen(Screen[None]):
     @on(KeysRead)
     def _keys_read(self, event: KeysRead) -> None:
         self._notices.trouble("keys", visible(event.sentence))
+
+    @on(ProbesRead)
+    def _probes_read(self, event: ProbesRead) -> None:
+        self._probes = event.probes
 
     # -- drawing ---------------------------------------------------------------------------------
 
@@ -281,10 +263,11 @@ class HomeScreen(Screen[None]):
         return self._cells_for(width - 1).header()
 
     def _draw_row(self, row: Row, width: int) -> Cells:
-        cells = self._cells_for(width)
+        cells, now = self._cells_for(width), time()
         if row.is_route:
-            return cells.route(row, self._monitor.file.routes.get(row.route))
-        now = time()
+            probe = self._probes.get((row.route, "tokenlab"))
+            words = "" if probe is None else f"probe {probe_text(probe, now)}"
+            return cells.route(row, self._monitor.file.routes.get(row.route), words)
         org = None if row.org == ALL_ORGS else row.org
         health = self._monitor.health(row.route, org, now)
         proof = ""
@@ -306,6 +289,10 @@ class HomeScreen(Screen[None]):
             return ""
         org = None if plan.org in (None, ALL_ORGS) else plan.org
         return self._monitor.health(plan.route, org, time()).verdict_text
+
+    def flow_for(self, listener: Listener) -> ChangeFlow:
+        """Return the way another screen makes changes; one at a time with those of this one."""
+        return ChangeFlow(self.app, self._switch, self._lock, listener)
 
     def change_made(self, done: Done) -> None:
         """Take the new file over, start the proof of a rollback, say what was done."""
@@ -331,8 +318,7 @@ class HomeScreen(Screen[None]):
 
     def ask_again(self) -> None:
         """Ask for balance and keys now; a credential may be there that was missing."""
-        self._follow_balance()
-        self._follow_keys()
+        self._feeds.start("balance", "keys")
 
     def tell(self, sentence: str) -> None:
         """Say something for a while."""

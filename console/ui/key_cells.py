@@ -6,9 +6,10 @@ from datetime import datetime
 from rich.text import Text
 
 from console.operations.key_values import LIMIT_SHARES
+from console.operations.spoken import seconds_text
 from console.operations.visible import visible
 from console.tokenlab.types import ApiKey
-from console.ui.text import fit, seconds_text
+from console.ui.text import fit
 
 NARROW = (("name", 20), ("status", 8), ("used", 11), ("limit", 11), ("expires", 9), ("used at", 9))
 WIDE = (*NARROW, ("prefix", 14), ("models", 24))

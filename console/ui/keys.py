@@ -52,6 +52,8 @@ APP_KEYS = (
     Key("palette", "colon,ctrl+p", "command_palette", "Commands", "", ":"),
     Key("screen.home", "1", "show_home", "Home: routes and orgs", "", "1"),
     Key("screen.keys", "2", "show_keys", "Keys: profiles and API keys", "keys", "2"),
+    Key("screen.models", "3", "show_models", "Models: what TokenLab offers", "models", "3"),
+    Key("screen.routes", "4", "show_routes", "Routes: checks, probes, phases", "routes", "4"),
     Key("help", "question_mark,f1", "help", "Help", "help", "?"),
     Key("back", "escape", "back", "Close, clear the filter, dismiss a notice", "", "esc"),
     Key("quit", "q,ctrl+q", "quit", "Quit; traffic stays as it is", "quit", "q"),
@@ -78,10 +80,65 @@ VAULT_KEYS = (
     Key("keys.copy", "y", "copy", "Copy the key's id (never its secret)", "", "y"),
 )  # fmt: skip
 
-CONTEXTS = {"home": HOME_KEYS + APP_KEYS, "keys": VAULT_KEYS + APP_KEYS}
+SCENE_KEYS = (
+    ("i", "image"), ("v", "video"), ("m", "music"), ("d", "3d"), ("t", "tts"), ("s", "stt"),
+    ("e", "embedding"), ("r", "rerank"), ("n", "translation"),
+)  # fmt: skip
+"""What a model can be recommended for, and the key that shows it."""
+
+MODEL_KEYS = (
+    Key("models.contract", "enter", "contract", "All that is known of it", "contract", "enter"),
+    Key("models.use", "u", "use", "Put the model on a route", "use on a route", "u", True),
+    Key("models.compare", "equals_sign", "compare", "Two models side by side", "compare", "="),
+    Key("models.search", "slash", "search", "Search as you type", "search", "/"),
+    Key("models.sort", "o", "sort", "Order by rank, price, context, id", "order", "o"),
+    Key("models.category", "c", "choose('category')", "One category", "category", "c"),
+    Key("models.provider", "p", "choose('provider')", "One provider", "provider", "p"),
+    Key("models.tag", "number_sign", "choose('tag')", "One tag", "tag", "#"),
+    Key("models.stage", "f", "stage", "One stage of the lifecycle", "lifecycle", "f"),
+    Key("models.price", "dollar_sign", "price", "At most a price", "price", "$"),
+    Key("models.changed", "asterisk", "changed", "Changed since the last look", "changed", "*"),
+    Key("models.seen", "S", "seen", "Mark the changes as seen", "", "S"),
+    *(
+        Key(f"models.scene.{scene}", key, f"scene('{scene}')", f"Recommended for {scene}", "", key)
+        for key, scene in SCENE_KEYS
+    ),
+    Key("models.copy", "y", "copy", "Copy the model's id", "", "y"),
+    Key("models.reload", "f5", "reload", "Ask the API again", "", "f5"),
+    Key("models.up", "up,k", "row(-1)", "Up", "", "↑ k"),
+    Key("models.down", "down,j", "row(1)", "Down", "", "↓ j"),
+    Key("models.page.up", "pageup,ctrl+u", "page(-1)", "Half a page up", "", "ctrl+u"),
+    Key("models.page.down", "pagedown,ctrl+d", "page(1)", "Half a page down", "", "ctrl+d"),
+    Key("models.first", "g,home", "end(False)", "First model", "", "g"),
+    Key("models.last", "G,end", "end(True)", "Last model", "", "G"),
+)  # fmt: skip
+
+ROUTE_KEYS = (
+    Key("routes.check", "c", "check", "Check everything before traffic", "check", "c"),
+    Key("routes.probe", "p", "probe", "One real request to each side", "probe", "p", True),
+    Key("routes.shadow", "s", "shadow", "A sample through both sides", "shadow", "s", True),
+    Key("routes.tick", "x", "tick", "Tick an exit check", "tick", "x", True),
+    Key("routes.next", "n", "move(1)", "Go to the next phase", "next phase", "n", True),
+    Key("routes.back", "N", "move(-1)", "Go one phase back", "", "N", True),
+    Key("routes.owner", "o", "owner", "Name owner and contacts", "owner", "o", True),
+    Key("routes.playbook", "w", "playbook", "Write the support playbook", "playbook", "w", True),
+    Key("routes.copy", "y", "copy", "Copy the route's name", "", "y"),
+    Key("routes.reload", "f5", "reload", "Look again", "", "f5"),
+    Key("routes.up", "up,k", "row(-1)", "Up", "", "↑ k"),
+    Key("routes.down", "down,j", "row(1)", "Down", "", "↓ j"),
+    Key("routes.first", "g,home", "end(False)", "First route", "", "g"),
+    Key("routes.last", "G,end", "end(True)", "Last route", "", "G"),
+)  # fmt: skip
+
+CONTEXTS = {
+    "home": HOME_KEYS + APP_KEYS,
+    "keys": VAULT_KEYS + APP_KEYS,
+    "models": MODEL_KEYS + APP_KEYS,
+    "routes": ROUTE_KEYS + APP_KEYS,
+}
 """The keys of each screen; the same key may mean another thing on another screen."""
 
-ALL_KEYS = HOME_KEYS + VAULT_KEYS + APP_KEYS
+ALL_KEYS = HOME_KEYS + VAULT_KEYS + MODEL_KEYS + ROUTE_KEYS + APP_KEYS
 FORBIDDEN = ("ctrl+a", "ctrl+b", "ctrl+h", "ctrl+i", "ctrl+j", "ctrl+m", "ctrl+s")
 """Keys that terminals and multiplexers use for themselves."""
 

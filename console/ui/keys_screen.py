@@ -10,11 +10,8 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.coordinate import Coordinate
-from textual.screen import Screen
 from textual.widgets import DataTable, Input
-from textual.worker import Worker, WorkerState
 
-from console.gate.secret import redacted
 from console.operations.errors import OperationError
 from console.operations.key_values import SORTS, matches, sort_keys
 from console.operations.keys import KeyRoom
@@ -22,6 +19,7 @@ from console.operations.rotation import Rotations
 from console.operations.visible import visible
 from console.tokenlab.errors import ApiError
 from console.tokenlab.types import ApiKey
+from console.ui.beside import BesideScreen
 from console.ui.key_cells import cells, columns
 from console.ui.key_flows import KeyFlows, off_loop
 from console.ui.keys import CONTEXTS, VAULT_KEYS, Key
@@ -36,10 +34,13 @@ T = TypeVar("T")
 EVERY_S = 60.0
 
 
-class KeysScreen(Screen[None]):
+class KeysScreen(BesideScreen):
     """Lists and changes keys. Whatever asks the vault or the API runs off this thread."""
 
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in VAULT_KEYS]
+    CONTEXT = "keys"
+    KEYS = VAULT_KEYS
+    NOTICE = "#keys-notice"
 
     DEFAULT_CSS = """
     KeysScreen { layout: vertical; background: $background; }
@@ -59,8 +60,6 @@ class KeysScreen(Screen[None]):
         self._shown: list[ApiKey] = []
         self._rotating: set[str] = set()
         self._credentials: list[Credential] = []
-        self._trouble = ""
-        self._told = ""
         self._sort = 0
         self._filter = ""
         self._read_at: datetime | None = None
@@ -75,9 +74,9 @@ class KeysScreen(Screen[None]):
         yield DataTable(cursor_type="row", zebra_stripes=False, cell_padding=0)
         yield TextLine(id="keys-notice")
         yield Input(placeholder="filter: part of a name, id or model", id="keys-filter")
-        yield KeyBar(CONTEXTS["keys"], self.why_not, self._facts.keymap)
+        yield KeyBar(CONTEXTS[self.CONTEXT], self.why_not, self._facts.keymap)
 
-    def on_mount(self) -> None:
+    def opened(self) -> None:
         """Show what there is, and ask for the rest."""
         self._flows = KeyFlows(
             self.app, self._room, self._rotations, self._facts.proving_model, self
@@ -100,7 +99,7 @@ class KeysScreen(Screen[None]):
             # Another organisation's keys must not be there to be revoked by mistake.
             self._keys, self._read_at, self._keys_of = [], None, self._room.profile
         self._credentials = await asyncio.to_thread(self._flows.resolve_all)
-        self._draw_lines()
+        self.draw_lines()
         try:
             self._keys = await off_loop(self._room.keys)
             rotating = await asyncio.to_thread(self._rotations.under_way)
@@ -111,15 +110,10 @@ class KeysScreen(Screen[None]):
             self._trouble, self._read_at = "", datetime.now(UTC)
         self._draw()
 
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """A worker that failed says so; nothing ends in silence."""
-        if event.state is WorkerState.ERROR:
-            self.say(f"internal fault: {type(event.worker.error).__name__}", bad=True)
-
     # -- drawing ---------------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        self._draw_lines()
+        self.draw_lines()
         table = self.query_one(DataTable)
         row, before = table.cursor_row, self._selected
         wanted = columns(self.app.size.width)
@@ -140,7 +134,8 @@ class KeysScreen(Screen[None]):
             table.cursor_coordinate = Coordinate(min(row, len(ids) - 1), 0)
         self.query_one(KeyBar).update_keys()
 
-    def _draw_lines(self) -> None:
+    def draw_lines(self) -> None:
+        """Draw status, sources and notice again."""
         facts, room = self._facts, self._room
         count = "1 key" if len(self._keys) == 1 else f"{len(self._keys)} keys"
         age = "" if self._read_at is None else f"  read {self._read_at:%H:%M:%S} UTC"
@@ -159,29 +154,16 @@ class KeysScreen(Screen[None]):
                 (visible(said), "$success" if known else "$warning"),
             )
         warnings = self._room.warnings(self._keys)
-        if self._told:
-            self.query_one("#keys-notice", TextLine).say((f" {self._told}", "$success"))
-        elif self._trouble:
-            self.query_one("#keys-notice", TextLine).say(
-                (" ! ", "$error bold"), (visible(self._trouble), "$warning")
-            )
-        elif warnings:
+        if warnings:
             more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
-            self.query_one("#keys-notice", TextLine).say(
-                (" ! ", "$error bold"), (f"{visible(warnings[0].sentence)}{more}", "$warning")
-            )
+            words = f"{visible(warnings[0].sentence)}{more}"
+            self.show_notice((" ! ", "$error bold"), (words, "$warning"))
         else:
-            self.query_one("#keys-notice", TextLine).say()
+            self.show_notice()
 
     def reload(self) -> None:
         """Ask the vault and the API again."""
         self.action_reload()
-
-    def say(self, sentence: str, *, bad: bool = False) -> None:
-        """Show a sentence below the table."""
-        sentence = redacted(visible(sentence))
-        self._told, self._trouble = ("", sentence) if bad else (sentence, self._trouble)
-        self._draw_lines()
 
     # -- what can be done now --------------------------------------------------------------------
 
@@ -202,14 +184,6 @@ class KeysScreen(Screen[None]):
             if selected.status == "revoked" and key.changes:
                 return f"{selected.name} is revoked, which is final"
         return ""
-
-    def _may(self, name: str) -> bool:
-        key = next(key for key in VAULT_KEYS if key.id == f"keys.{name}")
-        reason = self.why_not(key)
-        self._told = ""
-        if reason:
-            self.say(reason, bad=True)
-        return not reason
 
     # -- actions ---------------------------------------------------------------------------------
 
@@ -246,7 +220,7 @@ class KeysScreen(Screen[None]):
             return True
         said = bool(self._told)
         self._told = ""
-        self._draw_lines()
+        self.draw_lines()
         return said
 
     @on(DataTable.RowSelected)
@@ -259,22 +233,18 @@ class KeysScreen(Screen[None]):
 
     def action_copy(self) -> None:
         """Copy the selected key's id."""
-        if self._may("copy") and self._selected is not None:
+        if self.may("keys.copy") and self._selected is not None:
             self.app.copy_to_clipboard(visible(self._selected.id))
             self.say(f"{self._selected.id}: sent to the terminal's clipboard")
 
-    @work(group="keys-change", exit_on_error=False)
-    async def _run(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        await make()
-
     def _of_key(self, name: str, flow: Callable[[ApiKey], Coroutine[Any, Any, None]]) -> None:
         key = self._selected
-        if self._may(name) and key is not None:
-            self._run(partial(flow, key))
+        if self.may(f"keys.{name}") and key is not None:
+            self.start(partial(flow, key))
 
     def _of_all(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        if self._may(name):
-            self._run(flow)
+        if self.may(f"keys.{name}"):
+            self.start(flow)
 
     def action_new(self) -> None:
         """Make a key; its secret goes to the vault, or is shown once."""

@@ -1,11 +1,12 @@
 """What the workers tell the screen. Workers post these and touch nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from textual.message import Message
 
 from console.gate.secret import Secret
+from console.health.probe_log import ProbeLine
 from console.health.record import AccessRecord
 from console.store.store import Snapshot
 from console.tokenlab.types import Balance
@@ -48,6 +49,13 @@ class KeysRead(Message):
     """What will soon stop a key from working, in one line; empty where nothing will."""
 
     sentence: str
+
+
+@dataclass
+class ProbesRead(Message):
+    """The newest probe of each route and side."""
+
+    probes: Mapping[tuple[str, str], ProbeLine]
 
 
 @dataclass

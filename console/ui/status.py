@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from console.operations.balance import BalanceWatch
 from console.operations.monitor import STALE_S, Monitor
+from console.operations.spoken import seconds_text
 from console.operations.visible import visible
-from console.ui.text import seconds_text
 
 
 @dataclass(frozen=True, slots=True)

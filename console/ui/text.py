@@ -1,4 +1,4 @@
-"""Fitting text into cells, and saying durations."""
+"""Fitting text into cells."""
 
 from rich.cells import cell_len, set_cell_size
 
@@ -12,23 +12,18 @@ def fit(text: str, width: int) -> str:
     return set_cell_size(text, width - 1) + "…"
 
 
+def fit_middle(text: str, width: int) -> str:
+    """As ``fit``, but cut in the middle: names of one family differ at their ends."""
+    if cell_len(text) <= width or width < 5:
+        return fit(text, width)
+    tail = (width - 1) // 2
+    end = text[-tail:]
+    while cell_len(end) > tail:
+        end = end[1:]
+    return fit(set_cell_size(text, width - 1 - cell_len(end)) + "…" + end, width)
+
+
 def right(text: str, width: int) -> str:
     """As ``fit``, but padded on the left."""
     size = cell_len(text)
     return " " * (width - size) + text if size <= width else fit(text, width)
-
-
-def seconds_text(seconds: float) -> str:
-    """Return a duration as a person says it: ``0.4 s``, ``5 m``, ``3 h 20 m``, ``3d 4h``."""
-    if seconds < 10:
-        return f"{max(seconds, 0):.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = int(seconds // 60)
-    if minutes < 120:
-        return f"{minutes} m"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} m" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days}d {hours}h" if days < 1000 else "over 1000 d"

@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from console.gate.secret import Secret
+from console.private_file import write_private
 from console.vault.credential import Purpose
 from console.vault.errors import NotKept, StoreClosed
-from console.vault.private_file import write_private
 
 LEAST_PASSPHRASE = 8
 _MOST_BYTES = 1024 * 1024

@@ -18,6 +18,8 @@ VARIABLE: dict[Purpose, str] = {
     "api_key": "TOKENLAB_API_KEY",
     "management_token": "TOKENLAB_MANAGEMENT_TOKEN",
 }
+PREVIOUS_VARIABLE = "ROLLOUT_PREVIOUS_KEY_"
+PROVIDER_VARIABLES = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
 _MOST_BYTES = 4 * MOST_CHARACTERS
 
 
@@ -28,6 +30,8 @@ class Given:
     stdin: Mapping[Purpose, str] = field(default_factory=dict, repr=False)
     variables: Mapping[Purpose, str] = field(default_factory=dict, repr=False)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    previous: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Keys of previous providers, by the variable they were in; see console.vault.previous."""
 
     def look(self, purpose: Purpose) -> tuple[Secret | None, list[Step]]:
         """Return the credential and the steps taken.
@@ -64,10 +68,10 @@ class Given:
         found = [
             ("--token-stdin", self.stdin.get(purpose), ""),
             (f"${name}", self.variables.get(purpose), ""),
-            (f"${name}_FILE", *(_read(Path(file)) if file else (None, ""))),
+            (f"${name}_FILE", *(read_given_file(Path(file)) if file else (None, ""))),
         ]
         unit = Path(folder) / name.lower() if folder else None
-        text, reason = _read(unit) if unit is not None and unit.exists() else (None, "")
+        text, reason = read_given_file(unit) if unit is not None and unit.exists() else (None, "")
         found.append((f"$CREDENTIALS_DIRECTORY/{name.lower()}", text, reason))
         return found
 
@@ -84,16 +88,24 @@ def take_from_environment(environ: dict[str, str] | None = None, stdin: str = ""
         value = source.pop(name, None)
         if value:
             variables[purpose] = value
+    previous = {name: source.pop(name) for name in list(source) if is_previous(name)}
     given: dict[Purpose, str] = {}
     if stdin:
         for purpose in VARIABLE:
             prefix_of_other = "mt-" if purpose == "api_key" else "sk-"
             if not stdin.strip().startswith(prefix_of_other):
                 given[purpose] = stdin
-    return Given(given, variables, dict(source))
+    return Given(given, variables, dict(source), previous)
 
 
-def _read(path: Path) -> tuple[str | None, str]:
+def is_previous(name: str) -> bool:
+    """Return whether a variable holds a previous provider's key."""
+    return name in PROVIDER_VARIABLES or (
+        name.startswith(PREVIOUS_VARIABLE) and not name.endswith("_FILE")
+    )
+
+
+def read_given_file(path: Path) -> tuple[str | None, str]:
     """Return the file's text, or why there is none; a pipe or device is never waited for."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -122,7 +134,7 @@ def passphrase_from(environ: Mapping[str, str]) -> str | None:
     for path in (Path(named) if named else None,
                  Path(folder) / "rollout_vault_passphrase" if folder else None):  # fmt: skip
         if path is not None and path.exists():
-            text, _ = _read(path)
+            text, _ = read_given_file(path)
             if text:
                 return text.partition("\n")[0]
     return None

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from console.private_file import write_private
 from console.vault.errors import VaultError
-from console.vault.private_file import write_private
 
 _MOST_NAME = 64
 

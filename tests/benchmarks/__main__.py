@@ -1,14 +1,15 @@
-"""Run every benchmark, or those named: decision, durable_change, cold_read, live_screen."""
+"""Run every benchmark, or those that are named; see ALL."""
 
 import sys
 
-from tests.benchmarks import cold_read, decision, durable_change, live_screen
+from tests.benchmarks import cold_read, decision, durable_change, live_screen, model_filter
 
 ALL = {
     "decision": decision.main,
     "durable_change": durable_change.main,
     "cold_read": cold_read.main,
     "live_screen": live_screen.main,
+    "model_filter": model_filter.main,
 }
 
 for name in sys.argv[1:] or ALL:

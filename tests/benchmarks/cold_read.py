@@ -32,8 +32,7 @@ def main(lines: int = 300_000) -> None:
         def read() -> None:
             follower, windows = LogFollower(path), Windows(300)
             while records := follower.poll():
-                for record in records:
-                    windows.add(record, end)
+                windows.add(records, end)
 
         alone, ours = in_turn(decode, read, times=3)
         plain = seconds(lambda: [json.loads(line) for line in data.splitlines()])

@@ -25,6 +25,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 CANARY_KEY = "sk-canary+key/7f3a9c55e1"
 CANARY_TOKEN = "mt-canary+token/7f3a9c55e1"
+CANARY_PREVIOUS = "previous-canary/7f3a9c55e1"
 PASSPHRASE = "canary passphrase 7f3a9c"
 
 
@@ -281,7 +282,13 @@ EVERYTHING = [
     ("keys", "profiles"), ("keys", "verify", "--profile", "prod", "--model", "gpt-5.4"),
     ("keys", "list", "--profile", "prod"), ("keys", "rotations"),
     ("keys", "rotate", "demo", "--profile", "prod", "--model", "gpt-5.4", "--yes"),
-    ("keys", "usage", "demo", "--profile", "prod"), ("keys", "remove", "prod", "--yes"),
+    ("keys", "usage", "demo", "--profile", "prod"), ("models",), ("models", "--offline"),
+    ("models", "gpt-5.4", "--json"), ("probe", "--yes"), ("probe", "--yes", "--json"),
+    ("shadow", "chat", "prompts.jsonl", "--yes", "--json"), ("phase", "--json"),
+    ("phase", "claude", "--tick", "pilot.cost", "--note", f"seen with {CANARY_KEY}"),
+    ("phase", "claude", "--owner", CANARY_TOKEN, "--contact", CANARY_KEY),
+    ("phase", "claude", "--to", "shadow", "--yes", "--reason", CANARY_KEY), ("phase",),
+    ("playbook",), ("playbook", "-o", "-"), ("keys", "remove", "prod", "--yes"),
 ]  # fmt: skip
 
 
@@ -289,7 +296,10 @@ EVERYTHING = [
 def test_no_command_lets_a_planted_secret_out(
     sim: SimServer, file: Path, tmp_path: Path, planted: str
 ) -> None:
-    file.write_text(file.read_text().replace("https://api.tokenlab.sh", sim.base_url))
+    text = file.read_text().replace("https://api.tokenlab.sh", sim.base_url)
+    for host in ("https://api.openai.com", "https://api.anthropic.com"):
+        text = text.replace(host, sim.previous_base_url)
+    file.write_text(text)
     given = given_in(tmp_path)
     config = tmp_path / "config" / "rollout-console"
     config.mkdir(parents=True)
@@ -300,6 +310,8 @@ def test_no_command_lets_a_planted_secret_out(
         "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
     }  # fmt: skip
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "hi"}\n')
+    environ |= {"OPENAI_API_KEY": CANARY_PREVIOUS, "ANTHROPIC_API_KEY": CANARY_PREVIOUS}
     for name, secret in (("api_key", CANARY_KEY), ("management_token", CANARY_TOKEN)):
         (given / name).write_text(secret)
         if planted == "variables":
@@ -319,14 +331,14 @@ def test_no_command_lets_a_planted_secret_out(
     for arguments in EVERYTHING:
         done = subprocess.run(
             [sys.executable, "-m", "console", "-f", str(file), *arguments],
-            input=CANARY_KEY, capture_output=True, text=True, timeout=60, env=environ,
+            input=CANARY_KEY, capture_output=True, text=True, timeout=60, env=environ, cwd=tmp_path,
         )  # fmt: skip
         assert "Traceback" not in done.stderr, (arguments, done.stderr)
         said.append(done.stdout + done.stderr)
     assert any("401" in text for text in said), "the planted credential was never used"
     files = (path for path in tmp_path.rglob("*") if path.is_file() and path.parent != given)
     written = [path.read_bytes() for path in files]
-    for secret in (CANARY_KEY, CANARY_TOKEN, PASSPHRASE):
+    for secret in (CANARY_KEY, CANARY_TOKEN, PASSPHRASE, CANARY_PREVIOUS):
         for form in forms(secret):
             assert not any(form in text.encode() for text in said), secret
             assert not any(form in data for data in written), secret
@@ -335,7 +347,10 @@ def test_no_command_lets_a_planted_secret_out(
 def test_check_looks_at_credentials_balance_and_keys(
     sim: SimServer, file: Path, tmp_path: Path
 ) -> None:
-    file.write_text(file.read_text().replace("https://api.tokenlab.sh", sim.base_url))
+    text = file.read_text().replace("https://api.tokenlab.sh", sim.base_url)
+    for host in ("https://api.openai.com", "https://api.anthropic.com"):
+        text = text.replace(host, sim.previous_base_url)
+    file.write_text(text)
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("DBUS", "TOKENLAB"))}
     environ |= {
         "ROLLOUT_STATE_DIR": str(tmp_path / "state"), "HOME": str(tmp_path),

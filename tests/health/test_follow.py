@@ -69,6 +69,18 @@ def test_bad_lines_are_counted_and_passed_over(tmp_path: Path) -> None:
     assert follower.bad_lines == len(bad)
 
 
+@pytest.mark.parametrize(
+    "ts", ["2026-11-23T19:31:04", "2026-11-23", "19:31", "", "2026-13-01T00:00:00Z"]
+)
+def test_a_time_without_its_zone_is_no_time(tmp_path: Path, ts: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(line(1, ts=ts) + line(2, ts="2026-11-23T20:31:04.123+01:00") + line(3))
+    follower = LogFollower(path)
+    two, three = follower.poll()
+    assert two.at == three.at
+    assert follower.bad_lines == 1
+
+
 def test_a_huge_log_is_entered_near_its_end(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"".join(line(i) for i in range(1000)))

@@ -4,7 +4,7 @@ import random
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.health.quantiles import RELATIVE_ERROR, bucket_of, quantile, value_of
@@ -17,8 +17,9 @@ NOW = 1_795_000_000.0
 def record(
     ago: float, status: int = 200, latency: float = 100.0, org: str = "acme"
 ) -> AccessRecord:
-    ts = datetime.fromtimestamp(NOW - ago, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return AccessRecord(ts, "chat", org, "tokenlab", status, latency)
+    return AccessRecord(
+        datetime.fromtimestamp(NOW - ago, UTC), "chat", org, "tokenlab", status, latency
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_classes(status: int, cls: str) -> None:
 def test_a_summary_counts_the_window_alone() -> None:
     windows = Windows()
     for ago, status in ((1, 200), (2, 503), (3, 429), (4, 404), (59, 200), (90, 503)):
-        windows.add(record(ago, status), NOW)
+        windows.add([record(ago, status)], NOW)
     found = windows.summary(NOW, 60, "chat", "acme")
     assert (found.requests, found.percent_5xx, found.percent_4xx, found.percent_429) == (
         5, 20.0, 20.0, 20.0,
@@ -49,8 +50,8 @@ def test_a_summary_counts_the_window_alone() -> None:
 
 def test_skewed_and_late_lines_are_counted() -> None:
     windows = Windows(horizon_s=60)
-    windows.add(record(-100), NOW)
-    windows.add(record(1000), NOW)
+    windows.add([record(-100)], NOW)
+    windows.add([record(1000)], NOW)
     assert (windows.skewed, windows.late) == (1, 1)
     assert windows.summary(NOW, 60).requests == 1
 
@@ -60,25 +61,46 @@ def test_lines_in_any_order_count_the_same() -> None:
     records = [record(rng.uniform(0, 250), rng.choice((200, 500))) for _ in range(300)]
     one, other = Windows(), Windows()
     for r in records:
-        one.add(r, NOW)
+        one.add([r], NOW)
     for r in sorted(records, key=lambda r: r.ts):
-        other.add(r, NOW)
+        other.add([r], NOW)
     assert one.summary(NOW, 100) == other.summary(NOW, 100)
     assert one.series(NOW, 250, 50, "5xx") == other.series(NOW, 250, 50, "5xx")
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(-5, 400), st.sampled_from((200, 404, 429, 503, 0)),
+                          st.floats(0.1, 1e5), st.sampled_from("abc")), max_size=60),
+       st.integers(1, 60))  # fmt: skip
+def test_many_at_once_count_as_one_by_one(
+    given_records: list[tuple[float, int, float, str]], size: int
+) -> None:
+    records = [record(*one) for one in given_records]
+    one, other = Windows(), Windows()
+    for r in records:
+        one.add([r], NOW)
+    for start in range(0, len(records), size):
+        other.add(records[start : start + size], NOW)
+    assert (one.skewed, one.late) == (other.skewed, other.late)
+    for org in (None, "a", "b", "c"):
+        first, second = (w.summary(NOW, 120, "chat", org) for w in (one, other))
+        assert first == second
+    for metric in ("4xx", "5xx", "429", "rate", "p50", "p95"):
+        assert one.series(NOW, 300, 60, metric) == other.series(NOW, 300, 60, metric)
 
 
 def test_what_is_old_is_forgotten() -> None:
     windows = Windows(horizon_s=60)
     for i in range(1000):
         later = NOW + i
-        ts = datetime.fromtimestamp(later, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        windows.add(AccessRecord(ts, "chat", "acme", "tokenlab", 200, 1.0), later)
+        ts = datetime.fromtimestamp(later, UTC)
+        windows.add([AccessRecord(ts, "chat", "acme", "tokenlab", 200, 1.0)], later)
     assert all(len(track.parts) <= 80 for track in windows._tracks.values())
 
 
 def test_a_series_has_gaps_where_nothing_was() -> None:
     windows = Windows()
-    windows.add(record(10, 500), NOW)
+    windows.add([record(10, 500)], NOW)
     series = windows.series(NOW, 100, 10, "5xx")
     assert [value for value in series if value is not None] == [100.0]
     assert len(series) == 10

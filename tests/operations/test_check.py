@@ -1,43 +1,181 @@
-"""The offline checks: one broken thing each, and the rule that finds it."""
+"""The checks: a broken sample for each rule, and the rule that finds it alone."""
 
+import asyncio
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from console.operations.check import check_offline
+from console.operations.checks.offline import check_offline
+from console.operations.checks.online import check_online
+from console.operations.checks.result import Result
+from console.operations.keys import KeyRoom
+from console.operations.models import ModelRoom
+from console.rollout.model import DEFAULT_BASE_URL
+from console.sim.provider_metadata import MARK
+from console.sim.server import SimServer
+from console.vault.environment import Given
+from console.vault.profiles import ProfileList
+from console.vault.vault import empty_vault
+
+BROKEN = Path(__file__).resolve().parents[2] / "sample_configs" / "broken"
+OFFLINE = sorted(path.stem for path in BROKEN.glob("*.toml"))
+ONLINE = sorted(path.stem for path in (BROKEN / "online").glob("*.toml"))
+
+
+def failing(results: list[Result]) -> set[str]:
+    bad = [result for result in results if not result.ok]
+    assert all(result.fix and result.where and result.reason for result in bad)
+    return {result.rule for result in bad}
 
 
 def test_the_sample_is_good(file: Path) -> None:
-    assert [result for result in check_offline(file) if not result.ok] == []
+    assert failing(check_offline(file)) == set()
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_each_broken_sample_breaks_its_own_rule_alone(name: str) -> None:
+    assert failing(check_offline(BROKEN / f"{name}.toml")) == {name.partition("-")[0]}
+
+
+def test_every_offline_rule_has_a_broken_sample(file: Path, tmp_path: Path) -> None:
+    rules = {result.rule for result in check_offline(file)}
+    assert rules - {name.partition("-")[0] for name in OFFLINE} == {"file.readable"}
+    (only,) = check_offline(tmp_path / "none.toml")
+    assert (only.rule, only.ok) == ("file.readable", False)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "rule"),
     [
-        ("[routes.chat]", "[routes.chat", "file.valid"),
-        ("acme = 25", "acme = 101", "file.valid"),
-        ("phase = ", "fase = ", "file.known_keys"),
-        ("https://api.tokenlab.sh", "https://api.tokenlab.sh/v1", "route.base_url"),
-        ("https://api.tokenlab.sh", "http://api.tokenlab.sh", "route.base_url"),
-        ("https://api.tokenlab.sh", "https://u:p@api.tokenlab.sh", "route.base_url"),
-        ("api.openai.com/v1", "api.openai.com", "route.base_url"),
-        ("api.openai.com/v1", "api.openai.com/v1/v1", "route.base_url"),
-        ("api.anthropic.com", "api.anthropic.com/v1", "route.base_url"),
-        ('previous_base_url = "https://api.anthropic.com"', "", "route.base_url"),
+        ("https://api.tokenlab.sh", "http://api.tokenlab.sh", "tokenlab.base_url"),
+        ("https://api.tokenlab.sh", "https://u:p@api.tokenlab.sh", "tokenlab.base_url"),
+        ("https://api.tokenlab.sh", "https://api.tokenlab.sh?x=1", "tokenlab.base_url"),
+        ("api.anthropic.com", "api.anthropic.com/v1beta", "route.base_url"),
         ('model = "gpt-5.4"', "", "route.model"),
-        ('phase = "rollout"', 'phase = "inventory"', "route.phase"),
+        ("max_5xx_percent = 2.0", "max_5xx_percent = 60.0", "guard.limits"),
     ],
 )
-def test_each_rule_finds_its_fault(file: Path, old: str, new: str, rule: str) -> None:
+def test_other_ways_to_break_a_rule(file: Path, old: str, new: str, rule: str) -> None:
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new, 1))
-    bad = [result for result in check_offline(file) if not result.ok]
-    assert rule in {result.rule for result in bad}
-    assert all(result.fix and result.where and result.reason for result in bad)
-    assert "u:p" not in str(bad)
+    results = check_offline(file)
+    assert rule in failing(results)
+    assert "u:p" not in str(results)
 
 
-def test_a_missing_file_is_a_result_too(tmp_path: Path) -> None:
-    (only,) = check_offline(tmp_path / "none.toml")
-    assert (only.rule, only.ok) == ("file.readable", False)
+def test_a_route_without_traffic_may_wait_for_its_model(file: Path) -> None:
+    text = file.read_text().replace('model = "claude-sonnet-4-6"', "").replace("acme = 1\n", "")
+    file.write_text(text.replace('phase = "pilot"', 'phase = "inventory"'))
+    assert failing(check_offline(file)) == set()
+
+
+# -- online ----------------------------------------------------------------------------------------
+
+
+def room_of(sim: SimServer, tmp_path: Path, key: str = "sk-sim-demo") -> KeyRoom:
+    given = Given(variables={"api_key": key, "management_token": "mt-sim-demo"})
+    profiles = ProfileList(tmp_path / "profiles.json")
+    return KeyRoom(empty_vault(given), profiles, "prod", sim.base_url)
+
+
+def ask(sim: SimServer, room: KeyRoom, path: Path, tmp_path: Path, days: int = 90) -> list[Result]:
+    models = ModelRoom(sim.base_url, tmp_path / "cache")
+    return asyncio.run(check_online(room, models, path, days))
+
+
+def placed(text: str, sim: SimServer, tmp_path: Path) -> Path:
+    """A sample that means the simulator by TokenLab, and by the previous providers too."""
+    text = text.replace(DEFAULT_BASE_URL, sim.base_url)
+    for host, base in (("https://api.openai.com", ""), ("https://api.anthropic.com", ""),
+                       ("https://videos.example.com", "")):  # fmt: skip
+        text = text.replace(host, sim.previous_base_url + base)
+    path = tmp_path / "rollout.toml"
+    path.write_text(text)
+    return path
+
+
+def test_everything_in_order_is_said_to_be(sim: SimServer, file: Path, tmp_path: Path) -> None:
+    path = placed(file.read_text(), sim, tmp_path)
+    results = ask(sim, room_of(sim, tmp_path), path, tmp_path)
+    assert failing(results) == set()
+    assert {"key.accepted", "key.in_order", "previous.answers"} <= {r.rule for r in results}
+
+
+@pytest.mark.parametrize("name", ONLINE)
+def test_each_online_sample_breaks_its_own_rule_alone(
+    sim: SimServer, tmp_path: Path, name: str
+) -> None:
+    path = placed((BROKEN / "online" / f"{name}.toml").read_text(), sim, tmp_path)
+    assert failing(check_offline(path)) == set(), "an online sample is good offline"
+    found = failing(ask(sim, room_of(sim, tmp_path), path, tmp_path))
+    assert found == {name.partition("-")[0]}
+
+
+def test_a_key_that_may_not_use_the_model(sim: SimServer, file: Path, tmp_path: Path) -> None:
+    path = placed(file.read_text(), sim, tmp_path)
+    mine = sim.state.keys["key_demo"]
+    mine.models = ["gpt-5.4"]
+    try:
+        results = ask(sim, room_of(sim, tmp_path), path, tmp_path)
+        assert failing(results) == {"key.model_allowed"}
+        (bad,) = (result for result in results if not result.ok)
+        assert bad.where == "routes.claude.model"
+        mine.models = []
+        mine.limit = Decimal(0)
+        assert {"key.in_order"} <= failing(ask(sim, room_of(sim, tmp_path), path, tmp_path))
+        mine.limit = None
+        mine.expires_at = datetime.now(UTC) - timedelta(days=1)
+        found = failing(ask(sim, room_of(sim, tmp_path), path, tmp_path))
+        assert {"key.in_order", "key.accepted"} <= found
+    finally:
+        mine.models, mine.limit, mine.expires_at = [], None, None
+
+
+def test_a_wrong_key_and_no_key(sim: SimServer, file: Path, tmp_path: Path) -> None:
+    path = placed(file.read_text(), sim, tmp_path)
+    assert failing(ask(sim, room_of(sim, tmp_path, "sk-canary-wrong"), path, tmp_path)) == {
+        "key.accepted"
+    }
+    room = room_of(sim, tmp_path)
+    room.vault = empty_vault(Given(variables={"management_token": "mt-sim-demo"}))
+    assert failing(ask(sim, room, path, tmp_path)) == {"credential.api_key"}
+
+
+def test_the_plan_decides_when_a_sunset_matters(sim: SimServer, tmp_path: Path) -> None:
+    text = (BROKEN / "online" / "model.active.toml").read_text()
+    path = placed(text, sim, tmp_path)
+    (bad,) = (r for r in ask(sim, room_of(sim, tmp_path), path, tmp_path, 3650) if not r.ok)
+    assert "ends on 2026-12-31, within the 3650 days" in bad.reason
+    (bad,) = (r for r in ask(sim, room_of(sim, tmp_path), path, tmp_path, 0) if not r.ok)
+    assert "is deprecated" in bad.reason
+    assert "move to" in bad.fix
+
+
+@pytest.mark.parametrize(
+    "fault", [{"status": 500}, {"kind": "garbage"}, {"kind": "drop"}, {"status": 429}]
+)
+def test_an_api_in_trouble_is_a_result_and_no_crash(
+    sim: SimServer, file: Path, tmp_path: Path, fault: dict[str, object]
+) -> None:
+    path = placed(file.read_text(), sim, tmp_path)
+    sim.state.faults.add(fault)
+    found = failing(ask(sim, room_of(sim, tmp_path), path, tmp_path))
+    assert {"api.answers", "catalogue.answers"} <= found
+
+
+def test_a_sick_previous_side_is_told(sim: SimServer, file: Path, tmp_path: Path) -> None:
+    path = placed(file.read_text(), sim, tmp_path)
+    sim.state.faults.add({"status": 503, "side": "previous"})
+    assert failing(ask(sim, room_of(sim, tmp_path), path, tmp_path)) == {"previous.answers"}
+
+
+def test_no_result_tells_where_the_gateway_sent_it(
+    sim: SimServer, file: Path, tmp_path: Path
+) -> None:
+    path = placed(file.read_text(), sim, tmp_path)
+    sim.state.faults.add({"kind": "metadata"})
+    sim.state.faults.add({"status": 400, "path": "/v1/management"})
+    assert MARK not in str(ask(sim, room_of(sim, tmp_path), path, tmp_path))

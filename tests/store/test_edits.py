@@ -11,6 +11,7 @@ from console.rollout.edits import (
     SetDefaultPercent,
     SetPercent,
     SetRolledBack,
+    SetText,
     applied,
     same_meaning,
 )
@@ -50,6 +51,15 @@ def test_the_edits_of_the_sample(file: Path) -> None:
     assert diff(store, SetPercent("chat", "new", 5)) == ["+new = 0.05"]
     assert diff(store, SetDefaultPercent("chat", 300))[1].startswith("+default_percent = 3   ")
     assert diff(store, SetPercent("chat", "acme", 2500)) == []
+    assert diff(store, SetText("chat", "model", "gpt-5.5")) == [
+        '-model = "gpt-5.4"',
+        '+model = "gpt-5.5"',
+    ]
+    assert diff(store, SetText("chat", "phase", "cleanup"))[1].startswith('+phase = "cleanup"   ')
+    assert diff(store, SetText("claude", "model", 'a"b\n')) == [
+        '-model = "claude-sonnet-4-6"',
+        '+model = "a\\"b\\u000a"',
+    ]
 
 
 @pytest.mark.parametrize(

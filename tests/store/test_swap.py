@@ -102,7 +102,8 @@ def test_a_file_that_is_gone_is_said(file: Path) -> None:
 
 
 WRITER = """
-import pathlib, sys
+import pathlib, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever this was started under, nohup for one
 from console.store.store import RolloutStore
 from console.store.errors import Conflict
 from console.rollout.edits import SetPercent

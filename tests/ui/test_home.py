@@ -20,7 +20,8 @@ from console.ui.app import ConsoleApp
 from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
 from console.ui.settings import Settings, load_settings
 from console.ui.widgets.line import TextLine
-from console.ui.widgets.rollout_table import Line, RolloutTable, _difference
+from console.ui.widgets.line_table import Line, _difference
+from console.ui.widgets.rollout_table import RolloutTable
 
 Running = Pilot[None]
 

@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from console.operations.visible import visible
+from console.ui.opened import Opened
 
 GRACE_S = 0.2
 """Keys typed this soon after the dialog opened were meant for something else."""
@@ -21,7 +22,10 @@ _MOST_DIFF = 40
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked. ``type_name`` must be typed to go on; ``held`` asks for a typed reason."""
+    """What is asked. ``type_name`` must be typed to go on; ``held`` asks for a typed reason.
+
+    ``held_by`` says who holds it, ``why`` what the reason is for.
+    """
 
     title: str
     effect: str
@@ -29,6 +33,8 @@ class Question:
     notes: tuple[str, ...] = ()
     type_name: str = ""
     held: str = ""
+    held_by: str = "the guard holds"
+    why: str = "type a reason to override the guard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class Answer:
     reason: str = ""
 
 
-class ConfirmDialog(ModalScreen[Answer | None]):
+class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     """Focus starts on Cancel, enter alone never confirms, ``y`` does after a short grace.
 
     Where something must be typed, typing it right and enter confirms instead.
@@ -83,8 +89,8 @@ class ConfirmDialog(ModalScreen[Answer | None]):
                 with VerticalScroll(classes="diff", can_focus=False):
                     yield Static(self._diff_content())
             if q.held:
-                yield Static(Content(f"the guard holds: {visible(q.held)}"), classes="held")
-                yield Input(placeholder="type a reason to override the guard", id="reason")
+                yield Static(Content(f"{q.held_by}: {visible(q.held)}"), classes="held")
+                yield Input(placeholder=q.why, id="reason")
             if q.type_name:
                 yield Input(placeholder=f"type {visible(q.type_name)} to confirm", id="name")
             with Horizontal():
@@ -92,7 +98,7 @@ class ConfirmDialog(ModalScreen[Answer | None]):
                 how = "type, then enter: do it" if self._typed else "y: do it"
                 yield Static(f"{how}   n, esc: cancel", classes="how")
 
-    def on_mount(self) -> None:
+    def opened(self) -> None:
         """Start on Cancel, whatever else could take the focus."""
         self._opened = monotonic()
         self.query_one("#cancel", Button).focus()

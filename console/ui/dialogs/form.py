@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from console.operations.visible import visible
+from console.ui.opened import Opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Field:
 Values = Mapping[str, str]
 
 
-class FormDialog(ModalScreen[Values | None]):
+class FormDialog(Opened, ModalScreen[Values | None]):
     """Dismisses with what was typed, or None.
 
     ``check`` returns what is wrong with the values, empty where nothing is. Enter goes from line
@@ -82,7 +83,7 @@ class FormDialog(ModalScreen[Values | None]):
             yield Static("enter: next line, at the end go on   esc: cancel", classes="how")
             yield Static("", classes="error")
 
-    def on_mount(self) -> None:
+    def opened(self) -> None:
         """Start on the first line that is empty."""
         inputs = list(self.query(Input))
         next((line for line in inputs if not line.value), inputs[0]).focus()

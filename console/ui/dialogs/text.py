@@ -10,9 +10,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from console.operations.visible import visible
+from console.ui.opened import Opened
 
 
-class TextDialog(ModalScreen[None]):
+class TextDialog(Opened, ModalScreen[None]):
     """Shows lines under a title until it is closed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -27,8 +28,9 @@ class TextDialog(ModalScreen[None]):
     }
     """
 
-    def __init__(self, title: str, lines: list[str]) -> None:
+    def __init__(self, title: str, lines: list[str], *, width: int = 76) -> None:
         super().__init__()
+        self._wide = width
         self._title = title
         self._lines = lines
 
@@ -38,6 +40,10 @@ class TextDialog(ModalScreen[None]):
         with VerticalScroll():
             yield Static(Content.assemble((f"{visible(self._title)}\n\n", "bold"), body))
             yield Static("\nesc: close")
+
+    def opened(self) -> None:
+        """Take the width that was asked for."""
+        self.query_one(VerticalScroll).styles.width = self._wide
 
     def action_close(self) -> None:
         """Close it."""

@@ -7,6 +7,7 @@ from rich.text import Text
 from textual.widget import Widget
 
 from console.charts.line_chart import Line, render
+from console.ui.widgets.component import component_style
 
 
 class ChartPanel(Widget):
@@ -57,7 +58,7 @@ class ChartPanel(Widget):
     def render(self) -> Text:
         """Return the title and the chart in the space there is."""
         width, height = self.content_size.width, self.content_size.height
-        title_style = self.get_component_rich_style("chart--title", partial=True)
+        title_style = component_style(self, "chart--title")
         text = Text(self._title[:width], title_style, no_wrap=True, overflow="crop", end="")
         if height > 1 and width > 0:
             colour = not self.app.no_color and not self._stale

@@ -9,9 +9,12 @@ from rich.text import Text
 from textual.widget import Widget
 
 from console.ui.keys import Key
+from console.ui.widgets.component import component_style
 
 _SPARED = (
     "charts",
+    "screen.routes",
+    "screen.models",
     "screen.keys",
     "quit",
     "keys.sort",
@@ -22,6 +25,13 @@ _SPARED = (
     "keys.filter",
     "keys.verify",
     "keys.profile",
+    "models.tag",
+    "models.changed",
+    "models.price",
+    "models.stage",
+    "models.provider",
+    "models.category",
+    "models.sort",
 )
 """Left out first, in this order, where there is no room for all; ``?`` lists them."""
 
@@ -48,15 +58,17 @@ class KeyBar(Widget):
 
     def update_keys(self) -> None:
         """Draw again if what can be done now has changed."""
-        now = "".join("x" if self._why_not(key) else "." for key in self._keys if key.footer)
-        if now != self._shown:
-            self._shown = now
+        if self._state() != self._shown:
             self.refresh()
+
+    def _state(self) -> str:
+        return "".join("x" if self._why_not(key) else "." for key in self._keys if key.footer)
 
     def render(self) -> Text:
         """Return the keys in their order, as many as fit."""
-        on = self.get_component_rich_style("key--key", partial=True)
-        off = self.get_component_rich_style("key--off", partial=True)
+        self._shown = self._state()
+        on = component_style(self, "key--key")
+        off = component_style(self, "key--off")
         line = Text(" ", no_wrap=True, overflow="ellipsis", end="")
         gap = "  " if self.size.width >= 116 else " "
         for key in self._fitting(len(gap)):

@@ -1,19 +1,17 @@
 """Checks of credentials, balance and API keys: what stops traffic although the file is right."""
 
+from collections.abc import Iterable
 from decimal import Decimal
-from pathlib import Path
 
-from console.gate.load import Unreadable, read_file
-from console.operations.check import Result
+from console.operations.checks.result import Result, result_of
 from console.operations.errors import OperationError
 from console.operations.keys import KeyRoom
-from console.rollout.errors import FileError
-from console.rollout.parse import parse
 from console.tokenlab.errors import ApiError
+from console.tokenlab.types import ApiKey
 
 
-async def check_keys(room: KeyRoom, path: Path) -> list[Result]:
-    """Return a result for each rule; a file that cannot be used is told of by the other checks."""
+async def check_keys(room: KeyRoom, least: Decimal | None) -> list[Result]:
+    """Return a result for each rule; ``least`` is the balance that is wanted, where one is."""
     found = []
     for credential in room.doctor():
         name = f"credential.{credential.purpose}"
@@ -28,11 +26,11 @@ async def check_keys(room: KeyRoom, path: Path) -> list[Result]:
     except (ApiError, OperationError) as error:
         return [*found, Result("api.answers", False, room.base_url, str(error), "try again later")]
     found.append(Result("api.answers", True, room.base_url, "the management API answers"))
-    least = _least_balance(path)
     if least is not None:
         enough = balance.balance >= least
         reason = f"${balance.balance:,.2f}, at least ${least:,.2f} is wanted"
         found.append(Result("balance.enough", enough, room.profile, reason, "recharge"))
+    found += _key_in_use(room, keys)
     warnings = room.warnings(keys)
     found += [
         Result(
@@ -46,8 +44,24 @@ async def check_keys(room: KeyRoom, path: Path) -> list[Result]:
     return found
 
 
-def _least_balance(path: Path) -> Decimal | None:
-    try:
-        return parse(read_file(path)[0]).guard.min_balance_usd
-    except (Unreadable, FileError):
-        return None
+def _key_in_use(room: KeyRoom, keys: Iterable[ApiKey]) -> Iterable[Result]:
+    """The key that this profile sends, told by the prefix that the list shows of it."""
+    secret = room.vault.resolve(room.profile, "api_key").secret
+    if secret is None:
+        return
+    mine = [key for key in keys if _starts(secret.reveal(), key.prefix)]
+    if len(mine) != 1:
+        return
+    ended = mine[0].expires_at is not None and mine[0].expires_at <= room.now()
+    problem = "it has expired" if ended else ""
+    problem = problem if mine[0].status == "active" else f"it is {mine[0].status}"
+    share = mine[0].used_share
+    if not problem and share is not None and share >= 1:
+        problem = "its own spending limit is used up"
+    yield result_of("key.in_order", mine[0].name, problem, "the API key in use is active",
+               "rotate it, or raise its limit, with rollout-console keys")  # fmt: skip
+
+
+def _starts(secret: str, prefix: str) -> bool:
+    shown = prefix.rstrip(".…*")
+    return len(shown) > len("sk-") and secret.startswith(shown)

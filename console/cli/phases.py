@@ -1,0 +1,119 @@
+"""``phase`` and ``playbook``: how far each route is, what is missing, and the support playbook."""
+
+import json
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+from console.cli.asking import agreed
+from console.cli.codes import DONE, PROBLEMS
+from console.guard.verdict import Verdict
+from console.operations.errors import OperationError
+from console.operations.exit_facts import CheckState
+from console.operations.monitor import Monitor
+from console.operations.phases import PhaseRoom, PhaseState
+from console.operations.switch import Switch
+from console.operations.visible import visible
+from console.rollout.model import RolloutFile
+
+
+def phase(options: Namespace, switch: Switch) -> int:
+    """Show phases, tick, name owners, or move a route on."""
+    file = switch.open().file
+    room = PhaseRoom(switch)
+    changes = (options.tick, options.untick, options.owner, options.contact, options.to)
+    if any(changes) and not options.route:
+        raise OperationError("name the route that is meant")
+    if options.tick:
+        room.tick(file, options.route, options.tick, options.note)
+    if options.untick:
+        room.untick(file, options.route, options.untick)
+    if options.owner or options.contact:
+        owner = options.owner or room.plan().route(options.route).owner
+        contacts = tuple(options.contact) if options.contact else None
+        room.own(file, options.route, owner, contacts)
+    if options.to:
+        return _move(options, switch, room, file)
+    return _show(options, room.states(file, _verdicts(switch, file)))
+
+
+def _verdicts(switch: Switch, file: RolloutFile) -> dict[str, Verdict]:
+    now = time.time()
+    monitor = Monitor(switch.path, file)
+    monitor.remember(switch.recent(100)[0])
+    monitor.catch_up(now)
+    return monitor.verdicts(now)
+
+
+def _show(options: Namespace, states: list[PhaseState]) -> int:
+    if options.route:
+        states = [state for state in states if state.route == options.route]
+        if not states:
+            raise OperationError(f"the file has no route {options.route!r}")
+    if options.json:
+        print(json.dumps([_as_json(state) for state in states], indent=2))
+        return DONE
+    for state in states:
+        owner = visible(state.owner) or "nobody"
+        print(f"{visible(state.route)}  {state.phase}  owner {owner}")
+        for one in state.states:
+            _print_check(one)
+    return DONE
+
+
+def _print_check(one: CheckState) -> None:
+    mark = "x" if one.done else " "
+    print(f"  [{mark}] {one.check.id:<24} {one.check.words}: {visible(one.why)}")
+
+
+def _as_json(state: PhaseState) -> dict[str, object]:
+    return {
+        "route": state.route,
+        "phase": state.phase,
+        "owner": state.owner,
+        "ready": not state.missing,
+        "checks": [
+            {"id": s.check.id, "done": s.done, "by": s.check.by, "words": s.check.words,
+             "why": s.why}
+            for s in state.states
+        ],
+    }  # fmt: skip
+
+
+def _move(options: Namespace, switch: Switch, room: PhaseRoom, file: RolloutFile) -> int:
+    missing = room.missing(file, options.route, options.to, _verdicts(switch, file))
+    plan = room.plan_move(options.route, options.to)
+    if options.dry_run:
+        print(visible(plan.effect))
+        for line in plan.prepared.diff:
+            print(visible(line.rstrip("\r\n")))
+        for one in missing:
+            _print_check(one)
+        return PROBLEMS if missing else DONE
+    if missing and not options.reason.strip():
+        for one in missing:
+            _print_check(one)
+        raise OperationError(
+            f"{options.route} is not ready for {options.to}: {len(missing)} missing; tick what is "
+            "so with --tick, or move on with --reason"
+        )
+    if not options.yes and not agreed("do it", "nothing was changed", lines=[plan.effect]):
+        return PROBLEMS
+    done = room.move(plan, missing, options.reason)
+    print(f"done: {visible(plan.effect)}")
+    for warning in done.warnings:
+        print(f"warning: {visible(warning)}", file=sys.stderr)
+    return DONE
+
+
+def write_playbook(options: Namespace, switch: Switch) -> int:
+    """Write the support playbook in Markdown."""
+    file = switch.open().file
+    room, verdicts = PhaseRoom(switch), _verdicts(switch, file)
+    if options.output == "-":
+        print(room.playbook(file, verdicts), end="")
+        return DONE
+    path = Path(options.output) if options.output else None
+    print(f"written to {room.write_playbook(file, verdicts, path)}")
+    return DONE

@@ -1,0 +1,129 @@
+"""``probe``: one minimal real request per route and side, judged field by field."""
+
+import asyncio
+import json
+import sys
+import time
+from argparse import Namespace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from console.cli.asking import agreed
+from console.cli.codes import DONE, PROBLEMS
+from console.folders import state_folder
+from console.gate.secret import redacted
+from console.health.probe_log import append_probe, probe_log_path
+from console.operations.errors import OperationError, ReadOnly
+from console.operations.keys import KeyRoom
+from console.operations.models import ModelRoom
+from console.operations.probes import (
+    CEILING_USD,
+    SIDES,
+    ProbePlan,
+    ProbeRoom,
+    as_json,
+    lines_of,
+    log_line,
+    real_cost,
+)
+from console.operations.visible import visible
+from console.rollout.errors import RolloutError
+from console.rollout.model import RolloutFile
+from console.rollout.routemap import root_of
+from console.store.store import RolloutStore
+from console.tokenlab.errors import ApiError
+
+
+def run_probe(options: Namespace, path: Path, room: KeyRoom) -> int:
+    """Plan, say what it costs, ask, send; exit 1 if any side does not work as it must."""
+    if room.read_only and not options.dry_run:
+        raise ReadOnly
+    probes = ProbeRoom(room, ModelRoom(root_of(room.base_url), state_folder()))
+    if not options.every:
+        return _one_round(options, path, probes, asks=not options.yes)
+    asks = not options.yes
+    while True:
+        try:
+            code = _one_round(options, path, probes, asks=asks)
+            if options.dry_run or (asks and code == PROBLEMS):
+                return code
+            asks = False
+        except (OperationError, RolloutError, ApiError) as error:
+            # What is broken now is no reason to stop looking: that is when it is wanted most.
+            print(f"rollout-console: {redacted(str(error))}", file=sys.stderr)
+        time.sleep(options.every)
+
+
+def _one_round(options: Namespace, path: Path, probes: ProbeRoom, *, asks: bool) -> int:
+    file = RolloutStore(path).open().file
+    plan = asyncio.run(_plan(options, probes, file))
+    print(plan.words(), file=sys.stderr)
+    if not options.json:
+        _print_skipped(plan)
+    if options.dry_run:
+        return _print_plan(options, plan)
+    if not plan.shots:
+        raise OperationError("there is nothing to send; the reasons are above")
+    if asks and not agreed("send", "nothing was sent"):
+        return PROBLEMS
+    return asyncio.run(_send(options, probes, plan, probe_log_path(path, file)))
+
+
+async def _plan(options: Namespace, probes: ProbeRoom, file: RolloutFile) -> ProbePlan:
+    return await probes.plan(
+        file,
+        options.route,
+        sides=SIDES if options.side == "both" else (options.side,),
+        streams=(False,) if options.no_stream else (False, True),
+        media=options.media,
+    )
+
+
+async def _send(options: Namespace, probes: ProbeRoom, plan: ProbePlan, log: Path) -> int:
+    done: list[dict[str, Any]] = []
+    spent, troubles = Decimal(0), set()
+    ceiling = CEILING_USD if options.ceiling is None else options.ceiling
+    async for shot, result in probes.run(plan, ceiling):
+        troubles.add(append_probe(log, log_line(result)))
+        spent += real_cost(shot, result) or Decimal(0)
+        done.append(as_json(shot, result))
+        if not options.json:
+            print("\n".join(visible(line) for line in lines_of(shot, result)))
+    for trouble in filter(None, troubles):
+        print(f"warning: {visible(trouble)}", file=sys.stderr)
+    ok = all(one["ok"] for one in done)
+    if options.json:
+        skipped = [{"route": s.route, "side": s.side, "reason": s.reason} for s in plan.skipped]
+        body = {"ok": ok, "cost_usd": f"{spent:f}", "probes": done, "skipped": skipped}
+        # On a schedule, one line for each round.
+        print(json.dumps(body, indent=None if options.every else 2), flush=True)
+    else:
+        print(f"spent ${spent:.6f} on TokenLab", file=sys.stderr)
+    return DONE if ok else PROBLEMS
+
+
+def _print_skipped(plan: ProbePlan) -> None:
+    for one in plan.skipped:
+        print(f"not   {visible(one.route)} {one.side}: {visible(one.reason)}", file=sys.stderr)
+
+
+def _print_plan(options: Namespace, plan: ProbePlan) -> int:
+    rows = [
+        {
+            "route": shot.target.route,
+            "side": shot.target.side,
+            "stream": shot.stream,
+            "model": shot.target.model,
+            "most_usd": None if shot.cost is None else f"{shot.cost:f}",
+        }
+        for shot in plan.shots
+    ]
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return DONE
+    for row in rows:
+        how = "stream" if row["stream"] else "whole"
+        most = "unknown" if row["most_usd"] is None else f"${row['most_usd']}"
+        print(f"{row['route']}  {row['side']}  {how}  {row['model']}  at most {most}")
+    return DONE

@@ -1,0 +1,129 @@
+"""``shadow``: a sample of prompts through both sides, judged on the terminal."""
+
+import asyncio
+import json
+import shutil
+import sys
+from argparse import Namespace
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from console.cli.asking import agreed
+from console.cli.codes import DONE, PROBLEMS
+from console.folders import state_folder
+from console.operations.errors import ReadOnly
+from console.operations.keys import KeyRoom
+from console.operations.models import ModelRoom
+from console.operations.phases import PhaseRoom
+from console.operations.probes import ProbeRoom
+from console.operations.shadow import (
+    CEILING_USD,
+    Mark,
+    Pair,
+    Tally,
+    facts_of,
+    plan_shadow,
+    read_prompts,
+    run_shadow,
+)
+from console.operations.switch import Switch
+from console.operations.visible import visible
+from console.rollout.routemap import root_of
+
+_MARKS: dict[str, Mark] = {"b": "better", "s": "same", "w": "worse"}
+
+
+def run(options: Namespace, switch: Switch, room: KeyRoom) -> int:
+    """Send, show side by side, ask for a judgement of each, and keep the tally."""
+    if switch.read_only and not options.dry_run:
+        raise ReadOnly
+    file = switch.open().file
+    prompts = read_prompts(Path(options.prompts))
+    probes = ProbeRoom(room, ModelRoom(root_of(room.base_url), state_folder()))
+    plan = asyncio.run(
+        plan_shadow(probes, file, options.route, prompts, sample=options.sample,
+                    most_tokens=options.max_tokens)
+    )  # fmt: skip
+    print(plan.words(), file=sys.stderr)
+    if options.dry_run:
+        return DONE
+    if not options.yes and not agreed("send", "nothing was sent"):
+        return PROBLEMS
+    ceiling = CEILING_USD if options.ceiling is None else options.ceiling
+
+    async def send() -> list[Pair]:
+        found = []
+        async for pair in run_shadow(plan, ceiling):
+            found.append(pair)
+            if sys.stderr.isatty():
+                print(f"\r{len(found)} of {len(plan.prompts)} sent", end="", file=sys.stderr)
+        return found
+
+    pairs = asyncio.run(send())
+    if options.json:
+        print(json.dumps([_as_json(pair) for pair in pairs], indent=2))
+        return DONE
+    tally = _judge(pairs)
+    sample = PhaseRoom(switch).keep_tally(file, options.route, tally, plan.ours.target.model)
+    print(f"{sample.words}; {sample.latency_words}: kept")
+    return DONE
+
+
+def _judge(pairs: list[Pair]) -> Tally:
+    tally = Tally()
+    for number, pair in enumerate(pairs, 1):
+        _print_pair(number, len(pairs), pair)
+        if pair.failed:
+            tally.add(pair, None)
+            continue
+        mark = _ask()
+        if mark is None:
+            break
+        tally.add(pair, mark)
+    return tally
+
+
+def _ask() -> Mark | None:
+    while True:
+        print("TokenLab's is (b)etter, the (s)ame, (w)orse; (q) stops: ", end="", flush=True)
+        line = sys.stdin.readline()
+        answer = line.strip().lower()[:1]
+        if answer in _MARKS:
+            return _MARKS[answer]
+        if answer == "q" or not line:
+            return None
+
+
+def _print_pair(number: int, count: int, pair: Pair) -> None:
+    width = max(40, shutil.get_terminal_size((80, 24)).columns)
+    column = (width - 3) // 2
+    print(f"\n{number} of {count}: {visible(pair.prompt)[: 3 * width]}")
+    heads = (
+        f"TokenLab: {facts_of(pair.tokenlab, pair.cost)}",
+        f"previous: {facts_of(pair.previous)}",
+    )
+    cells = [
+        [*wrap(visible(head), column), "", *_lines(text, column)]
+        for head, text in zip(heads, (pair.tokenlab.text, pair.previous.text), strict=True)
+    ]
+    for i in range(max(map(len, cells))):
+        left, right = (cell[i] if i < len(cell) else "" for cell in cells)
+        print(f"{left:<{column}} | {right}".rstrip())
+
+
+def _lines(text: str, column: int) -> list[str]:
+    return [line for part in text.splitlines() for line in wrap(visible(part), column) or [""]]
+
+
+def _as_json(pair: Pair) -> dict[str, Any]:
+    sides = {
+        name: {
+            "text": one.text, "status": one.status, "latency_ms": one.latency_ms,
+            "tokens_out": one.tokens_out, "request_id": one.request_id or None,
+            "problems": list(one.problems),
+        }
+        for name, one in (("tokenlab", pair.tokenlab), ("previous", pair.previous))
+    }  # fmt: skip
+    cost = None if pair.cost is None else f"{pair.cost:f}"
+    return {"prompt": pair.prompt, **sides, "cost_usd": cost}

@@ -1,0 +1,107 @@
+"""What a stretch of time says: counts by class, percents, latency quantiles.
+
+A request is counted under its code, one small number for its class and the bucket of its latency.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from console.health.quantiles import bucket_of, quantile
+from console.health.record import StatusClass, classify
+
+_CLASSES = tuple(StatusClass)
+_INDEX = {cls: i for i, cls in enumerate(_CLASSES)}
+_OK, _GATEWAY = _INDEX[StatusClass.OK], _INDEX[StatusClass.GATEWAY]
+_LIMIT = _INDEX[StatusClass.RATE_LIMIT]
+_BUCKETS = 512
+"""A code is the index of a class times this, plus the bucket of a latency, which is below it."""
+_MOST_KNOWN = 100_000
+
+CLASS_CODE: dict[int, int] = {}
+"""The class's part of the code, by status, as far as statuses were seen; see class_code."""
+BUCKET: dict[float, int] = {}
+"""The bucket's part, by latency in ms, as far as latencies were seen; see bucket_code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts of a window. Percents are of all requests; latencies are in ms, None without any.
+
+    ``percent_4xx`` is every 4xx but 429, which has a limit of its own.
+    """
+
+    requests: int
+    rate_per_s: float
+    by_class: dict[StatusClass, int]
+    percent_4xx: float
+    percent_5xx: float
+    percent_429: float
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    last_at: float | None
+
+
+def class_code(status: int) -> int:
+    """Return the class's part of a status's code, and remember it."""
+    code = CLASS_CODE[status] = _INDEX[classify(status)] * _BUCKETS
+    return code
+
+
+def bucket_code(latency_ms: float) -> int:
+    """Return the bucket's part of a latency's code, and remember it."""
+    if len(BUCKET) >= _MOST_KNOWN:
+        BUCKET.clear()
+    bucket = BUCKET[latency_ms] = bucket_of(latency_ms)
+    return bucket
+
+
+def merged(parts: Iterable[Mapping[int, int]]) -> Counter[int]:
+    """Return several counts as one."""
+    counts: Counter[int] = Counter()
+    for part in parts:
+        counts.update(part)
+    return counts
+
+
+def summarize(counts: Mapping[int, int], window_s: float, last_at: float | None) -> Summary:
+    """Return what counts of requests by code say of a window of so many seconds."""
+    classes = [0] * len(_CLASSES)
+    buckets: dict[int, int] = {}
+    for code, count in counts.items():
+        index, bucket = divmod(code, _BUCKETS)
+        classes[index] += count
+        buckets[bucket] = buckets.get(bucket, 0) + count
+    total = sum(classes)
+    share = 100 / total if total else 0.0
+    limited, gateway = classes[_LIMIT], classes[_GATEWAY]
+    return Summary(
+        requests=total,
+        rate_per_s=total / window_s,
+        by_class=dict(zip(_CLASSES, classes, strict=True)),
+        percent_4xx=(total - classes[_OK] - gateway - limited) * share,
+        percent_5xx=gateway * share,
+        percent_429=limited * share,
+        p50=quantile(buckets, 0.5),
+        p95=quantile(buckets, 0.95),
+        p99=quantile(buckets, 0.99),
+        last_at=last_at or None,
+    )
+
+
+def metric_of(counts: Mapping[int, int], metric: str, window_s: float) -> float | None:
+    """Return one metric (4xx, 5xx, 429, rate, p50, p95, p99); None without a request."""
+    if not counts:
+        return None
+    found = summarize(counts, window_s, None)
+    values: dict[str, float | None] = {
+        "4xx": found.percent_4xx,
+        "5xx": found.percent_5xx,
+        "429": found.percent_429,
+        "rate": found.rate_per_s,
+        "p50": found.p50,
+        "p95": found.p95,
+        "p99": found.p99,
+    }
+    return values[metric]

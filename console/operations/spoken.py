@@ -1,0 +1,25 @@
+"""Durations and ages as a person says them, the same on the screen and in a shell."""
+
+from console.health.probe_log import ProbeLine
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration as a person says it: ``0.4 s``, ``5 m``, ``3 h 20 m``, ``3d 4h``."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 120:
+        return f"{minutes} m"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} m" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days}d {hours}h" if days < 1000 else "over 1000 d"
+
+
+def probe_text(probe: ProbeLine, now: float) -> str:
+    """Return how a probe went and how long ago, ``now`` being in epoch seconds."""
+    said = "ok" if not probe.problems else f"FAILED: {probe.problems[0]}"
+    return f"{said}, {seconds_text(round(max(0.0, now - probe.at)))} ago"

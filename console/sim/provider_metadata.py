@@ -1,0 +1,36 @@
+"""What a gateway must not tell and may all the same: where it sent the request."""
+
+import json
+
+MARK = "sim-upstream-leak"
+"""In every value that is added: a console that shows, logs or exports it has failed."""
+
+HEADERS = [
+    (b"x-upstream-channel", f"channel-{MARK}".encode()),
+    (b"x-upstream-url", f"https://{MARK}.invalid/v1".encode()),
+]
+_FIELDS = {
+    "provider_metadata": {"channel_id": f"channel-{MARK}", "url": f"https://{MARK}.invalid/v1"},
+    "provider_task_id": f"task-{MARK}",
+    "cache_key": f"cache-{MARK}",
+}
+
+
+def with_metadata(body: bytes) -> bytes:
+    """Return a JSON object, or server-sent events of such, with routing metadata in each."""
+    lines = body.split(b"\n")
+    return b"\n".join(_line(line) for line in lines) if len(lines) > 1 else _line(body)
+
+
+def _line(line: bytes) -> bytes:
+    start = b"data: " if line.startswith(b"data: {") else b""
+    if not line.removeprefix(start).startswith(b"{"):
+        return line
+    try:
+        value = json.loads(line.removeprefix(start))
+    except ValueError:
+        return line
+    value |= _FIELDS
+    if isinstance(value.get("error"), dict):
+        value["error"] |= _FIELDS
+    return start + json.dumps(value).encode()

@@ -1,0 +1,37 @@
+"""Tool calls: which tool a request insists on, and arguments that its schema takes."""
+
+from typing import Any
+
+
+def forced_tool(body: dict[str, Any]) -> dict[str, Any]:
+    """The declared tool that the request insists on, in whichever format it says so, or none."""
+    declared = [tool for entry in body.get("tools") or [] for tool in _declared(entry)]
+    choice = body.get("tool_choice")
+    config = body.get("toolConfig")
+    calling = config.get("functionCallingConfig", {}) if isinstance(config, dict) else {}
+    insists = choice in ("required", "any") or calling.get("mode") == "ANY"
+    if isinstance(choice, dict):
+        function = choice.get("function")
+        name = choice.get("name") or (function.get("name") if isinstance(function, dict) else None)
+        if name:
+            return next((tool for tool in declared if tool.get("name") == name), {"name": name})
+        insists = choice.get("type") == "any"
+    return declared[0] if insists and declared else {}
+
+
+def _declared(entry: object) -> list[dict[str, Any]]:
+    if not isinstance(entry, dict):
+        return []
+    found = entry.get("functionDeclarations") or [entry.get("function") or entry]
+    return [tool for tool in found if isinstance(tool, dict)]
+
+
+def arguments_for(tool: dict[str, Any]) -> dict[str, Any]:
+    """Something of the right kind for everything that the tool's schema requires."""
+    schema = tool.get("parameters") or tool.get("input_schema") or {}
+    known = schema.get("properties", {}) if isinstance(schema, dict) else {}
+    made: dict[str, Any] = {"string": "simulated", "number": 1.5, "integer": 1, "boolean": True}
+    return {
+        name: made.get(str(known.get(name, {}).get("type", "string")).lower(), "simulated")
+        for name in (schema.get("required") or [] if isinstance(schema, dict) else [])
+    }

@@ -1,0 +1,225 @@
+"""``/v1/models``: public, so it is asked for without a credential; both generations are read.
+
+The API's contract calls what a model takes ``request_format_summary`` and
+``request_format_details``; its migration guide ``public_contract_summary`` and
+``public_contract``. Either is understood, wherever it stands.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from console.gate.secret import Secret
+from console.tokenlab.errors import Garbage, Refused
+from console.tokenlab.models import Contract, Evidence, ModelInfo, Price
+from console.tokenlab.transport import Client, Transport
+
+MOST_BYTES = 64 * 1024 * 1024
+_MOST_TEXT = 300
+_LIMITS = ("resolutions", "durations", "aspect_ratios", "output_formats", "service_limits",
+           "required_selectors", "optional_selectors", "status_mode")  # fmt: skip
+
+T = TypeVar("T")
+
+
+class CatalogueClient(Client):
+    """Reads models; with an API key, only those that the key may use. Raises ApiError."""
+
+    def __init__(self, base_url: str, key: Secret | None = None, *, timeout_s: float = 10.0):
+        super().__init__(Transport(base_url, key, "sk-", timeout_s, most_bytes=MOST_BYTES))
+
+    async def models(self, recommended_for: str = "") -> list[ModelInfo]:
+        """Return all models, or those of a scene with their evidence, in the API's order."""
+        query = {"recommended_for": recommended_for} if recommended_for else None
+        answer = _decoded(await self._transport.call("GET", "/v1/models", query=query))
+        items = answer.get("data")
+        if not isinstance(items, list):
+            raise Garbage("the list of models is not what the API's contract says")
+        return [read_model(item) for item in items if isinstance(item, dict) and item.get("id")]
+
+    async def model(self, name: str) -> ModelInfo | None:
+        """Return one model with its whole contract, None where there is none of that name."""
+        try:
+            data = await self._transport.call("GET", f"/v1/models/{quote(name, safe='/')}")
+        except Refused as error:
+            if error.status == 404:
+                return None
+            raise
+        answer = _decoded(data)
+        if not answer.get("id"):
+            raise Garbage("the model's detail is not what the API's contract says")
+        return read_model(answer)
+
+
+def read_model(item: Mapping[str, Any]) -> ModelInfo:
+    """Return what one item of a list or a detail says, in the full or the compact view."""
+    more = _table(item.get("tokenlab"))
+    lifecycle = _table(more.get("lifecycle"))
+    commercial = _table(more.get("commercial"))
+    aliases = _texts(more.get("aliases"))
+    return ModelInfo(
+        id=_text(item["id"]),
+        provider=_text(item.get("provider") or next(iter(_texts(more.get("providers"))), "")
+                       or item.get("owned_by")),
+        category=_text(item.get("category") or more.get("category")),
+        aliases=tuple(name for name in aliases if name != item["id"]),
+        tags=_texts(item.get("capabilities") or more.get("capabilities")),
+        max_input=_whole(_first(item, more, "max_input_tokens")),
+        max_output=_whole(_first(item, more, "max_output_tokens")),
+        price=_price(more, _table(item.get("pricing") or more.get("pricing"))),
+        stage=_text(lifecycle.get("stage") or item.get("status") or "active"),
+        reason=_text(lifecycle.get("reason")),
+        replacement=_text(lifecycle.get("replacement_model")),
+        released_at=_time(lifecycle.get("released_at")),
+        deprecated_at=_time(lifecycle.get("deprecated_at")),
+        sunset_at=_time(lifecycle.get("sunset_at")),
+        retired_at=_time(lifecycle.get("retired_at")),
+        latest=_first(lifecycle, item, "latest") is True,
+        free=commercial.get("user_charge_policy") == "free",
+        free_until=_time(commercial.get("free_until")),
+        evidence=_evidence(item, more),
+        contract=_contract(item, more),
+        formats=_formats(item, more),
+    )  # fmt: skip
+
+
+def _contract(item: Mapping[str, Any], more: Mapping[str, Any]) -> Contract:
+    # The more detailed comes last and wins.
+    merged: dict[str, Any] = {}
+    for name in (
+        "public_contract_summary", "request_format_summary", "public_contract",
+        "request_format_details",
+    ):  # fmt: skip
+        merged |= {k: v for k, v in _table(more.get(name)).items() if v not in (None, [], {})}
+    operations = (
+        merged.get("public_operations")
+        or more.get("supported_operations")
+        or item.get("supported_operations")
+    )
+    example = merged.get("recommended_request") or merged.get("recommended_request_summary")
+    return Contract(
+        operations=_texts(operations),
+        endpoint=_text(merged.get("request_endpoint") or item.get("request_endpoint")),
+        endpoints={
+            _text(name): _text(path)
+            for name, path in _table(merged.get("request_endpoint_by_operation")).items()
+            if path
+        },
+        inputs=_texts(merged.get("documented_inputs") or merged.get("supported_parameters")),
+        outputs=_texts(merged.get("documented_outputs")),
+        status_endpoints=_texts(merged.get("fallback_status_endpoints")),
+        notes=_texts(merged.get("notes")),
+        limits={name: _plain(merged[name]) for name in _LIMITS if name in merged},
+        example=_table(example) or None,
+    )
+
+
+def _formats(item: Mapping[str, Any], more: Mapping[str, Any]) -> tuple[str, ...] | None:
+    for table in (more, _table(more.get("public_contract")), item):
+        if isinstance(table.get("accepted_request_formats"), list):
+            return _texts(table["accepted_request_formats"])
+    return None
+
+
+def _evidence(item: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Evidence]:
+    found = {
+        _text(scene): _one_evidence(table)
+        for scene, table in _table(more.get("agent_preferences")).items()
+        if isinstance(table, dict)
+    }
+    compact = item.get("recommendation")
+    if isinstance(compact, dict):
+        found[_text(item.get("category"))] = _one_evidence(compact)
+    return found
+
+
+def _one_evidence(table: Mapping[str, Any]) -> Evidence:
+    success = table.get("success_rate_24h")
+    numeric = isinstance(success, int | float) and not isinstance(success, bool)
+    return Evidence(
+        rank=_whole(table.get("preferred_rank")),
+        success=float(success) if numeric and success is not None else None,
+        samples=_whole(table.get("sample_count_24h")) or 0,
+        status=_text(table.get("status") or "insufficient_samples"),
+        updated_at=_text(table.get("updated_at")),
+    )
+
+
+def _price(more: Mapping[str, Any], pricing: Mapping[str, Any]) -> Price:
+    return Price(
+        unit=_text(pricing.get("unit") or more.get("pricing_unit")),
+        input_per_1m=_money(pricing, "input_per_1m", "input"),
+        output_per_1m=_money(pricing, "output_per_1m", "output"),
+        per_request=_money(pricing, "per_request", "price"),
+        least=_money(pricing, "min_price"),
+        most=_money(pricing, "max_price"),
+        varies=_first(pricing, more, "has_complex_pricing") is True,
+    )
+
+
+def _money(table: Mapping[str, Any], *names: str) -> Decimal | None:
+    for name in names:
+        value = table.get(name)
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            try:
+                amount = Decimal(str(value))
+            except InvalidOperation:
+                continue
+            if amount.is_finite():
+                return amount
+    return None
+
+
+def _decoded(data: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        raise Garbage("the answer of /v1/models is not what the API's contract says") from None
+
+
+def _first(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> Any:
+    return one.get(name) if one.get(name) is not None else other.get(name)
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any, read: Callable[[Any], T]) -> tuple[T, ...]:
+    return tuple(read(one) for one in value) if isinstance(value, list) else ()
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return _list([one for one in value if one] if isinstance(value, list) else None, _text)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)[:_MOST_TEXT]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(one) for one in value)[:_MOST_TEXT]
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)[:_MOST_TEXT]
+    return _text(value)
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return None
+    return int(value) if abs(value) < 1e15 else None
+
+
+def _time(value: Any) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

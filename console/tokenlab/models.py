@@ -1,0 +1,115 @@
+"""What the API says of a model, as values; prices are US dollars, exact, times in UTC."""
+
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+CATEGORIES = (
+    "chat", "embedding", "translation", "image", "video", "audio", "tts", "stt", "rerank", "3d",
+    "music",
+)  # fmt: skip
+SCENES = ("image", "video", "music", "3d", "tts", "stt", "embedding", "rerank", "translation")
+"""What ``recommended_for`` knows; not chat."""
+STAGES = ("active", "preview", "deprecated", "retired")
+
+
+class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What 24 hours of requests say of a model in one scene; ``rank`` is None without enough.
+
+    ``success`` is a share from 0 to 1.
+    """
+
+    rank: int | None = None
+    success: float | None = None
+    samples: int = 0
+    status: str = "insufficient_samples"
+    updated_at: str = ""
+
+    @property
+    def words(self) -> str:
+        """The evidence in words; too few samples are said to be too few."""
+        if self.status != "ready" or self.success is None:
+            return f"insufficient samples ({self.samples:,})"
+        return f"{100 * self.success:.1f}% of {self.samples:,}"
+
+
+class Price(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A price: per million tokens, or per request; ``least`` and ``most`` where it varies."""
+
+    unit: str = ""
+    input_per_1m: Decimal | None = None
+    output_per_1m: Decimal | None = None
+    per_request: Decimal | None = None
+    least: Decimal | None = None
+    most: Decimal | None = None
+    varies: bool = False
+
+    @property
+    def sort_key(self) -> tuple[int, Decimal]:
+        """What models are compared by: token prices first, then prices a request, then unknown."""
+        if self.input_per_1m is not None:
+            # Output is where the money goes: a common mix has one token out for three in.
+            return 0, 3 * self.input_per_1m + (self.output_per_1m or Decimal(0))
+        for amount in (self.per_request, self.least):
+            if amount is not None:
+                return 1, amount
+        return 2, Decimal(0)
+
+    @property
+    def words(self) -> str:
+        """The price as a person writes it, with its unit."""
+        if self.input_per_1m is not None:
+            out = "" if self.output_per_1m is None else f" in, ${self.output_per_1m:f} out"
+            return f"${self.input_per_1m:f}{out} per 1M tokens"
+        if self.per_request is not None:
+            return f"${self.per_request:f} {self.unit.replace('_', ' ') or 'per request'}"
+        if self.least is not None:
+            most = "" if self.most is None else f" to ${self.most:f}"
+            return f"${self.least:f}{most} {self.unit.replace('_', ' ')}".rstrip()
+        return "unknown"
+
+
+class Contract(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a model takes and gives, as its detail says."""
+
+    operations: tuple[str, ...] = ()
+    endpoint: str = ""
+    endpoints: dict[str, str] = {}
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    status_endpoints: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    limits: dict[str, str] = {}
+    example: dict[str, object] | None = None
+
+
+class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One model. ``formats`` is None until its detail was read: lists do not say them."""
+
+    id: str
+    provider: str = ""
+    category: str = ""
+    aliases: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    max_input: int | None = None
+    max_output: int | None = None
+    price: Price = Price()
+    stage: str = "active"
+    reason: str = ""
+    replacement: str = ""
+    released_at: datetime | None = None
+    deprecated_at: datetime | None = None
+    sunset_at: datetime | None = None
+    retired_at: datetime | None = None
+    latest: bool = False
+    free: bool = False
+    free_until: datetime | None = None
+    evidence: dict[str, Evidence] = {}
+    contract: Contract = Contract()
+    formats: tuple[str, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The id and every alias."""
+        return (self.id, *self.aliases)

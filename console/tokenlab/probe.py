@@ -1,0 +1,134 @@
+"""One minimal real request in a route's own format, and what its answer shows, field by field."""
+
+from dataclasses import dataclass
+
+from console.gate.secret import Secret
+from console.rollout.model import Side
+from console.rollout.routemap import auth_headers, call_url, text_body
+from console.tokenlab.exchange import LIMIT_S, Exchange, exchange
+from console.tokenlab.shapes import Reading, StreamReader, read_error, read_whole
+
+PROMPT = "Reply with the word ready."
+
+_WANTED_HEADERS = ("x-request-id", "x-ratelimit-limit", "x-ratelimit-remaining")
+NO_ANSWER = {
+    "timeout": "no answer in time",
+    "connect": "no connection, or it broke",
+    "protocol": "what came is no HTTP answer, or there is no end of it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a probe goes. ``base_url`` is the side's own."""
+
+    route: str
+    format: str
+    model: str
+    side: Side
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one request showed. ``status`` is 0 where there was no answer; times in ms.
+
+    ``problems`` is empty where every field was as it must be; ``text`` is the answer's own.
+    """
+
+    target: Target
+    stream: bool
+    status: int
+    latency_ms: float
+    ttft_ms: float | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    request_id: str = ""
+    billing_id: str = ""
+    task_id: str = ""
+    error: str = ""
+    text: str = ""
+    problems: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the side works in this format as it must."""
+        return not self.problems
+
+
+async def probe(
+    target: Target,
+    key: Secret,
+    *,
+    stream: bool,
+    prompt: str = PROMPT,
+    most_tokens: int = 16,
+    limit_s: float = LIMIT_S,
+) -> Probe:
+    """Send one request, once, and judge its answer; raises Unsafe and nothing else."""
+    reader = StreamReader(target.format) if stream else None
+    came = await exchange(
+        "POST",
+        call_url(target.format, target.base_url, target.model, stream=stream),
+        auth_headers(target.format, target.side, key.reveal()),
+        text_body(target.format, target.model, prompt, stream=stream, most_tokens=most_tokens),
+        reader=reader,
+        limit_s=limit_s,
+    )
+    found, problems = Reading(), refusal_of(target.format, came)
+    error: str = came.failure
+    if came.status != 200 and not came.failure:
+        error = read_error(target.format, came.data)[0] or "protocol"
+    if not problems:
+        found = reader.result() if reader else read_whole(target.format, came.data)
+        problems = _odd_headers(target, came, stream) + found.problems
+        problems += _odd_answer(target, came, found, stream)
+    return Probe(
+        target, stream, came.status, came.latency_ms, came.ttft_ms, found.tokens_in,
+        found.tokens_out, came.request_id, found.billing_id[:100] or came.billing_id, "",
+        without(key, error), found.text, tuple(without(key, problem) for problem in problems),
+    )  # fmt: skip
+
+
+def without(key: Secret, text: str) -> str:
+    """Return what a side said without the key, which some providers repeat in their errors."""
+    return text.replace(key.reveal(), "…")
+
+
+def refusal_of(route_format: str, came: Exchange) -> list[str]:
+    """Return why there is no answer to judge; empty where there is one."""
+    if came.failure:
+        return [NO_ANSWER[came.failure]]
+    if came.status in (200, 201, 202):
+        return []
+    code, message = read_error(route_format, came.data)
+    said = [f"status {came.status} {code}: {message}".rstrip(": ")]
+    return said if message else [*said, "the error is not in this format's own shape"]
+
+
+def _odd_headers(target: Target, came: Exchange, stream: bool) -> list[str]:
+    wanted = "text/event-stream" if stream else "application/json"
+    odd = []
+    if not came.headers.get("content-type", "").startswith(wanted):
+        odd.append(f"the content type is not {wanted}")
+    if target.side == "tokenlab":
+        odd += [f"header {name} is missing" for name in _WANTED_HEADERS if name not in came.headers]
+    return odd
+
+
+def _odd_answer(target: Target, came: Exchange, found: Reading, stream: bool) -> list[str]:
+    odd = []
+    if found.model and not _same_model(found.model, target.model):
+        odd.append(f"the answer is of another model: {found.model[:60]}")
+    if stream and found.text and came.ttft_ms is None:
+        odd.append("no text came before the end: this is not streamed")
+    # A streamed answer is settled after its headers have gone out.
+    billed = found.billing_id or came.billing_id
+    if target.side == "tokenlab" and not stream and not billed:
+        odd.append("there is no billing transaction id, neither in the body nor in the headers")
+    return odd
+
+
+def _same_model(answered: str, asked: str) -> bool:
+    """A dated snapshot of the model asked for is that model, and so is it without its vendor."""
+    return answered.rsplit("/", 1)[-1].startswith(asked.rsplit("/", 1)[-1])

@@ -1,0 +1,133 @@
+"""What the screens beside home have in common: saying things, keys that may be off, one flow."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import work
+from textual.screen import Screen
+from textual.worker import Worker, WorkerState
+
+from console.gate.secret import redacted
+from console.history.errors import HistoryError
+from console.operations.errors import OperationError
+from console.operations.plan import Plan
+from console.operations.switch import Done
+from console.operations.visible import visible
+from console.rollout.errors import RolloutError
+from console.tokenlab.errors import ApiError
+from console.ui.keys import Key
+from console.ui.opened import Opened
+from console.ui.widgets.line import TextLine
+from console.vault.errors import VaultError
+
+if TYPE_CHECKING:
+    from console.ui.home import HomeScreen
+
+FAULTS = (ApiError, OperationError, VaultError, RolloutError, HistoryError)
+"""What becomes one sentence on the screen."""
+
+
+class BesideScreen(Opened, Screen[None]):
+    """A screen that is opened from home and left with escape.
+
+    What it was told to say stands before what is in trouble, and that before anything else.
+    """
+
+    CONTEXT: ClassVar[str] = ""
+    """Its name in the key table and in the help."""
+    KEYS: ClassVar[Sequence[Key]] = ()
+    """The screen's own keys."""
+    NOTICE: ClassVar[str] = ""
+    """The selector of the line that things are said in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = ""
+        self._trouble = ""
+        self._busy = False
+
+    def why_not(self, key: Key) -> str:
+        """Return why a key can do nothing now; empty where it can."""
+        raise NotImplementedError
+
+    def draw_lines(self) -> None:
+        """Draw the lines around the table again."""
+        raise NotImplementedError
+
+    def go_back(self) -> bool:
+        """Leave what is open or said; return whether there was something."""
+        raise NotImplementedError
+
+    def say(self, sentence: str, *, bad: bool = False) -> None:
+        """Show a sentence."""
+        sentence = redacted(visible(sentence))
+        self._told, self._trouble = ("", sentence) if bad else (sentence, "")
+        self.draw_lines()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A worker that failed says so; nothing ends in silence."""
+        if event.state is WorkerState.ERROR:
+            self.say(f"internal fault: {type(event.worker.error).__name__}", bad=True)
+
+    def show_notice(self, *otherwise: tuple[str, str]) -> None:
+        """Show what was told or is in trouble, else these pieces."""
+        line = self.query_one(self.NOTICE, TextLine)
+        if self._told:
+            line.say((f" {self._told}", "$success"))
+        elif self._trouble:
+            line.say((" ! ", "$error bold"), (visible(self._trouble), "$warning"))
+        else:
+            line.say(*otherwise)
+
+    def may(self, key_id: str) -> bool:
+        """Return whether a key can do something now; say why where it cannot."""
+        reason = self.why_not(next(key for key in self.KEYS if key.id == key_id))
+        self._told = ""
+        if reason:
+            self.say(reason, bad=True)
+        return not reason
+
+    def start(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run what a key does, in a worker, one at a time.
+
+        A second press while the first still asks the network would else confirm, and pay, twice.
+        """
+        if self._busy:
+            self.say("what was started before is still under way", bad=True)
+            return
+        self._busy = True
+        self._run_flow(flow)
+
+    @work(group="flow", exit_on_error=False)
+    async def _run_flow(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await flow()
+        except FAULTS as error:
+            self.say(str(error), bad=True)
+        finally:
+            self._busy = False
+
+
+class ChangingScreen(BesideScreen):
+    """One that changes the rollout file too, as home does and together with it."""
+
+    def __init__(self, home: "HomeScreen") -> None:
+        super().__init__()
+        self._home = home
+
+    def held_by_guard(self, plan: Plan) -> str:
+        """Return the guard's reason against what this plan raises."""
+        return self._home.held_by_guard(plan)
+
+    def verdict_now(self, plan: Plan) -> str:
+        """Return the guard's verdict, for the history."""
+        return self._home.verdict_now(plan)
+
+    def change_made(self, done: Done) -> None:
+        """Say what was done, here and on the home screen."""
+        self._home.change_made(done)
+        self.say(f"done: {done.plan.effect}")
+
+    def change_refused(self, sentence: str) -> None:
+        """Say why nothing was done."""
+        self.say(sentence, bad=True)

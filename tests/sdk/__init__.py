@@ -1,0 +1,1 @@
+"""The official SDKs, pointed at the simulator as the migration guide says."""

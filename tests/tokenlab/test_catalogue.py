@@ -1,0 +1,283 @@
+"""Models as the API gives them: both generations of field names, odd values, the cache."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from console.gate.secret import Secret
+from console.operations.model_values import ModelFilter, Shelf, changes_between, contract_lines
+from console.operations.models import ModelRoom, read_models
+from console.sim.server import SimServer
+from console.tokenlab.catalogue import CatalogueClient, read_model
+from console.tokenlab.errors import ApiError, Garbage, Refused, Unreachable
+from console.tokenlab.models import SCENES, Evidence
+
+DETAILS = {
+    "public_operations": ["text_to_video"],
+    "request_endpoint": "/v1/videos/generations",
+    "request_endpoint_by_operation": {"text_to_video": "/v1/videos/generations"},
+    "documented_inputs": ["prompt", "image_url"],
+    "documented_outputs": ["video_url"],
+    "fallback_status_endpoints": ["/v1/tasks/{id}"],
+    "durations": ["5", "10"],
+    "recommended_request": {"prompt": "x"},
+    "notes": ["one at a time"],
+}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[tuple[SimServer, ModelRoom]]:
+    with SimServer(seed=2) as server:
+        yield server, ModelRoom(server.base_url, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("summary", "details"),
+    [
+        ("request_format_summary", "request_format_details"),
+        ("public_contract_summary", "public_contract"),
+    ],
+)
+def test_both_generations_say_the_same(summary: str, details: str) -> None:
+    small = {k: DETAILS[k] for k in ("public_operations", "request_endpoint")}
+    item = {"id": "v", "object": "model", "owned_by": "x", "tokenlab": {summary: small}}
+    assert read_model(item).contract.operations == ("text_to_video",)
+    assert read_model(item).contract.endpoint == "/v1/videos/generations"
+    contract = read_model({"id": "v", "tokenlab": {summary: small, details: DETAILS}}).contract
+    assert contract.inputs == ("prompt", "image_url")
+    assert contract.outputs == ("video_url",)
+    assert contract.status_endpoints == ("/v1/tasks/{id}",)
+    assert contract.limits == {"durations": "5, 10"}
+    assert contract.endpoints == {"text_to_video": "/v1/videos/generations"}
+    assert contract.notes == ("one at a time",)
+    assert contract.example == {"prompt": "x"}
+
+
+def test_full_and_compact_views_agree(sim: SimServer, api: httpx.Client) -> None:
+    query = {"recommended_for": "video"}
+    full = api.get("/v1/models", params=query).json()["data"]
+    compact = api.get("/v1/models", params=query | {"view": "compact"}).json()["data"]
+    assert len(full) == len(compact) > 10
+    for one, other in zip(map(read_model, full), map(read_model, compact), strict=True):
+        assert one.id == other.id
+        assert (one.provider, one.category, one.tags) == (
+            other.provider, other.category, other.tags,
+        )  # fmt: skip
+        assert one.price.per_request == other.price.per_request is not None
+        assert one.evidence["video"].words == other.evidence["video"].words
+        assert one.stage == other.stage
+
+
+async def test_a_detail_says_what_a_list_does_not(sim: SimServer) -> None:
+    async with CatalogueClient(sim.base_url) as client:
+        listed = {model.id: model for model in await client.models()}
+        claude = await client.model("claude-sonnet-4-6")
+        assert await client.model("no-such-model") is None
+    assert len(listed) >= 150
+    assert listed["claude-sonnet-4-6"].formats is None
+    assert claude is not None
+    assert claude.formats == ("anthropic_messages", "openai_chat_completions")
+    assert claude.price.input_per_1m == Decimal(3)
+    lines = dict(contract_lines(claude))
+    assert lines["price"] == "$3 in, $15 out per 1M tokens"
+    assert lines["input"] == "200,000 tokens"
+    deprecated = next(m for m in listed.values() if m.stage == "deprecated")
+    assert deprecated.sunset_at == datetime(2026, 12, 31, tzinfo=UTC)
+    assert deprecated.replacement in listed or deprecated.replacement
+
+
+@pytest.mark.parametrize("scene", SCENES)
+async def test_every_scene_is_ranked_with_its_evidence(sim: SimServer, scene: str) -> None:
+    async with CatalogueClient(sim.base_url) as client:
+        found = await client.models(scene)
+    shelf = Shelf(found)
+    ordered = shelf.select(ModelFilter(scene=scene), "rank")
+    ranks = [model.evidence[scene].rank for model in ordered]
+    scored = [rank for rank in ranks if rank is not None]
+    assert ranks[: len(scored)] == sorted(scored), "unscored models stand among the scored"
+    for model in ordered[len(scored) :]:
+        assert "insufficient samples" in model.evidence[scene].words
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(
+    [
+        "tokenlab", "pricing", "lifecycle", "aliases", "agent_preferences", "recommendation",
+        "request_format_details", "public_contract", "capabilities", "providers", "input_per_1m",
+        "max_input_tokens", "accepted_request_formats", "sunset_at", "stage", "commercial",
+    ]
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.dictionaries(NAMES, JSON | st.dictionaries(NAMES, JSON)))
+def test_nothing_in_an_item_breaks_the_reader(item: dict[str, Any]) -> None:
+    model = read_model({"id": "x", **item, "tokenlab": item})
+    assert contract_lines(model)
+    shelf = Shelf([model])
+    for sort in ("rank", "price", "context", "id"):
+        shelf.select(ModelFilter(text="x"), sort)
+
+
+def test_filters_and_orders(sim: SimServer, api: httpx.Client) -> None:
+    shelf = Shelf(read_model(item) for item in api.get("/v1/models").json()["data"])
+    assert {m.category for m in shelf.select(ModelFilter(category="video"), "id")} == {"video"}
+    assert {m.stage for m in shelf.select(ModelFilter(stage="preview"), "id")} == {"preview"}
+    assert all("tools" in m.tags for m in shelf.select(ModelFilter(tag="tools"), "id"))
+    assert {m.provider for m in shelf.select(ModelFilter(provider="openai"), "id")} == {"openai"}
+    found = shelf.select(ModelFilter(text="5.4 GPT"), "id")
+    assert [m.id for m in found] == ["gpt-5.4", "gpt-5.4-mini"]
+    assert shelf.select(ModelFilter(text="openai/gpt-5.4-mini"), "id")[0].id == "gpt-5.4-mini"
+    prices = [m.price.sort_key for m in shelf.select(ModelFilter(), "price")]
+    assert prices == sorted(prices)
+    cheap = shelf.select(ModelFilter(category="chat", most_usd=Decimal("0.30")), "price")
+    assert cheap
+    assert all((m.price.input_per_1m or 0) <= Decimal("0.30") for m in cheap)
+    sizes = [m.max_input or 0 for m in shelf.select(ModelFilter(), "context")]
+    assert sizes == sorted(sizes, reverse=True)
+    aliased = shelf.find("openai/gpt-5.4")
+    assert aliased is not None
+    assert aliased.id == "gpt-5.4"
+
+
+def test_what_changed_is_said(sim: SimServer, api: httpx.Client) -> None:
+    items = api.get("/v1/models").json()["data"]
+    before = [read_model(item) for item in items]
+    text = json.dumps(items[1:]).replace('"stage": "preview"', '"stage": "deprecated"')
+    text = text.replace('"input_per_1m": "0.25"', '"input_per_1m": "0.5"')
+    text = text.replace('"id": "claude-opus-4-8"', '"id": "claude-opus-4-9"')
+    found = changes_between(before, [read_model(item) for item in json.loads(text)])
+    assert found[before[0].id] == found["claude-opus-4-8"] == "gone"
+    assert found["claude-opus-4-9"] == "new"
+    assert found["gpt-5.4-mini"] == "price was $0.25 in, $2 out per 1M tokens"
+    assert "was preview" in found.values()
+    assert changes_between(before, before) == {}
+
+
+async def test_a_catalogue_survives_the_api(
+    own: tuple[SimServer, ModelRoom], tmp_path: Path
+) -> None:
+    server, room = own
+    await room.refresh()
+    await room.recommend("video")
+    await room.detail("gpt-5.4")
+    url = server.base_url
+    server.stop()
+    later = datetime.now(UTC) + timedelta(hours=3)
+    again = ModelRoom(url, tmp_path, clock=lambda: later)
+    assert len(again.shelf.models) >= 150
+    assert "cannot be reached" in await read_models(again)
+    assert (again.age_s() or 0) > 3 * 3600 - 60
+    known = again.shelf.find("gpt-5.4")
+    assert known is not None
+    assert known.formats == ("openai_chat_completions", "openai_responses")
+    assert again.shelf.select(ModelFilter(scene="video"), "rank")[0].evidence["video"].rank
+    nothing = ModelRoom(url, tmp_path / "elsewhere")
+    with pytest.raises(Unreachable):
+        await read_models(nothing)
+
+
+async def test_answers_that_cross_lose_nothing(own: tuple[SimServer, ModelRoom]) -> None:
+    """The screens ask from several threads at once: list, scene, details, and marking as seen."""
+    _, room = own
+    await room.refresh()
+    asked: list[Callable[[], Coroutine[Any, Any, object]]] = [
+        room.refresh, partial(room.recommend, "video"), partial(room.recommend, "image"),
+        *(partial(room.detail, name) for name in ("gpt-5.4", "gpt-5.4-mini", "claude-opus-4-8")),
+    ]  # fmt: skip
+    for _ in range(3):
+        await asyncio.gather(*(asyncio.to_thread(asyncio.run, ask()) for ask in asked))
+    for name in ("gpt-5.4", "gpt-5.4-mini", "claude-opus-4-8"):
+        known = room.shelf.find(name)
+        assert known is not None
+        assert known.formats
+    for scene in ("video", "image"):
+        assert room.shelf.select(ModelFilter(scene=scene), "rank")[0].evidence[scene].rank
+
+
+async def test_the_last_look_is_kept(own: tuple[SimServer, ModelRoom], tmp_path: Path) -> None:
+    server, room = own
+    await room.refresh()
+    assert room.changes == {}, "on the first look nothing is news"
+    catalogue = server.state.catalogue
+    gone = catalogue.pop("gpt-5.4-mini")
+    await room.refresh()
+    again = ModelRoom(server.base_url, tmp_path)
+    assert again.changes == {"gpt-5.4-mini": "gone"}
+    assert [model.id for model in again.gone] == ["gpt-5.4-mini"]
+    again.mark_seen()
+    assert ModelRoom(server.base_url, tmp_path).changes == {}
+    catalogue[gone.id] = gone
+    await again.refresh()
+    assert again.changes == {"gpt-5.4-mini": "new"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"base_url":1}', b"\xff", b"null"])
+async def test_a_damaged_cache_is_as_good_as_none(
+    own: tuple[SimServer, ModelRoom], tmp_path: Path, content: bytes
+) -> None:
+    server, room = own
+    await room.refresh()
+    (file,) = tmp_path.glob("models-*.json")
+    file.write_bytes(content)
+    again = ModelRoom(server.base_url, tmp_path)
+    assert again.age_s() is None
+    await again.refresh()
+    assert len(again.shelf.models) >= 150
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"kind": "garbage"}, Garbage),
+        ({"kind": "truncate"}, Unreachable),
+        ({"status": 500}, Refused),
+        ({"status": 429}, Refused),
+    ],
+)
+async def test_a_bad_answer_changes_nothing(
+    own: tuple[SimServer, ModelRoom], fault: dict[str, Any], error: type[ApiError]
+) -> None:
+    server, room = own
+    await room.refresh()
+    before = list(room.shelf.models)
+    async with httpx.AsyncClient(trust_env=False) as client:
+        await client.post(f"{server.base_url}/_sim/faults", json=fault)
+    with pytest.raises(error):
+        await room.refresh()
+    with pytest.raises(error):
+        await room.recommend("video")
+    with pytest.raises(error):
+        await room.detail("gpt-5.4")
+    assert room.shelf.models == before
+
+
+async def test_with_a_key_the_list_is_what_the_key_may_use(
+    own: tuple[SimServer, ModelRoom],
+) -> None:
+    server, room = own
+    server.state.keys["key_demo"].models = ["gpt-5.4"]
+    assert await room.allowed(Secret("sk-sim-demo")) == {"gpt-5.4"}
+    await room.refresh()
+    assert len(room.shelf.models) >= 150, "browsing sends no key"
+    with pytest.raises(Refused):
+        await room.allowed(Secret("sk-wrong"))
+
+
+def test_too_few_samples_are_said_to_be_too_few() -> None:
+    assert Evidence(samples=12).words == "insufficient samples (12)"
+    assert Evidence(1, 0.9712, 52_000, "ready").words == "97.1% of 52,000"

@@ -1,0 +1,286 @@
+"""The routes screen, driven by keys, against the simulator."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from console.history.history import History
+from console.history.who import Who
+from console.operations.monitor import Monitor
+from console.operations.playbook import playbook_path
+from console.operations.switch import Switch
+from console.rollout.model import DEFAULT_BASE_URL
+from console.rollout.parse import parse
+from console.sim.provider_metadata import MARK
+from console.sim.server import SimServer
+from console.store.plan_file import PlanFile
+from console.ui.app import ConsoleApp
+from console.ui.dialogs.choice import ChoiceDialog
+from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from console.ui.dialogs.form import FormDialog
+from console.ui.dialogs.pair import PairDialog
+from console.ui.dialogs.text import TextDialog
+from console.ui.routes_screen import RoutesScreen
+from console.ui.settings import Settings
+from console.vault.environment import Given
+from console.vault.vault import empty_vault
+from tests.ui.test_models_screen import Running, dialog, line, table, until
+
+
+@pytest.fixture
+def own() -> Iterator[SimServer]:
+    with SimServer(seed=6) as server:
+        yield server
+
+
+@asynccontextmanager
+async def routes(
+    file: Path, own: SimServer, size: tuple[int, int] = (100, 30), *, read_only: bool = False
+) -> AsyncIterator[Running]:
+    text = file.read_text().replace(DEFAULT_BASE_URL, own.base_url)
+    for host in ("https://api.openai.com", "https://api.anthropic.com"):
+        text = text.replace(host, own.previous_base_url)
+    file.write_text(text)
+    who = Who("jo", "gw-01")
+    switch = Switch(file, History(file.parent / "h.sqlite3"), who, read_only=read_only)
+    monitor = Monitor(file, switch.open().file)
+    given = Given(
+        variables={"api_key": "sk-sim-demo", "management_token": "mt-sim-demo"},
+        previous={"OPENAI_API_KEY": "canary-previous", "ANTHROPIC_API_KEY": "canary-previous"},
+    )
+    app = ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01", vault=empty_vault(given))
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: isinstance(app.screen, RoutesScreen))
+        await until(pilot, lambda: len(table(pilot).rows) == 2)
+        yield pilot
+        assert "canary" not in app.export_screenshot()
+
+
+async def confirm(pilot: Running) -> None:
+    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await pilot.pause(GRACE_S + 0.05)
+    await pilot.press("y")
+
+
+def notice(pilot: Running) -> str:
+    return line(pilot, "routes-notice")
+
+
+def phase(pilot: Running) -> str:
+    found = pilot.app.screen.query("#phase Static")
+    return str(found.first().render()) if found else ""
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_what_a_phase_waits_for(file: Path, own: SimServer, size: tuple[int, int]) -> None:
+    async with routes(file, own, size) as pilot:
+        await until(pilot, lambda: "before rollout ends" in phase(pilot))
+        assert "[ ] every org is at 100%" in phase(pilot)
+        await pilot.press("j")
+        await until(pilot, lambda: "claude: before pilot ends" in phase(pilot))
+        assert "[x] every offline check holds" in phase(pilot)
+
+
+async def test_checks_say_what_fails(file: Path, own: SimServer) -> None:
+    async with routes(file, own) as pilot:
+        await pilot.press("c")
+        await until(pilot, lambda: "none failed" in notice(pilot))
+        own.state.faults.add({"status": 503, "side": "previous"})
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        assert "previous.answers" in dialog(pilot)
+        assert "do: a rollback must lead somewhere" in dialog(pilot)
+        await pilot.press("escape")
+        await until(pilot, lambda: "2 failed" in notice(pilot))
+
+
+async def test_a_probe_is_confirmed_with_its_cost_first(file: Path, own: SimServer) -> None:
+    own.state.faults.add({"kind": "metadata"})
+    async with routes(file, own) as pilot:
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        assert "2 requests on TokenLab, at most $0.000" in dialog(pilot)
+        await pilot.press("enter")
+        assert not [r for r in own.state.requests if r.path.startswith("/v1/chat")]
+        await until(pilot, lambda: isinstance(pilot.app.screen, RoutesScreen))
+        await pilot.press("p")
+        await confirm(pilot)
+        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        rows = [row for row in dialog(pilot).splitlines() if row.startswith(("ok", "FAIL"))]
+        assert [row.split()[2:4] for row in rows] == [
+            ["tokenlab", "whole"], ["previous", "whole"],
+            ["tokenlab", "streamed"], ["previous", "streamed"],
+        ]  # fmt: skip
+        assert all(row.startswith("ok") for row in rows)
+        assert MARK not in pilot.app.export_screenshot()
+        await pilot.press("escape")
+        await until(pilot, lambda: "4 probes, none failed" in notice(pilot))
+        assert own.state.credential_leaks == 0
+        # The home screen says so on the route's line.
+        await pilot.press("1")
+        await until(
+            pilot, lambda: "probe ok" in pilot.app.export_screenshot().replace("&#160;", " ")
+        )
+
+
+async def test_a_second_press_while_the_first_asks_pays_once(file: Path, own: SimServer) -> None:
+    own.state.faults.add({"kind": "slow", "latency_ms": 400, "path": "/v1/models"})
+    async with routes(file, own) as pilot:
+        await pilot.press("p", "p", "p")
+        assert "still under way" in notice(pilot)
+        await confirm(pilot)
+        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await pilot.press("escape")
+        await pilot.pause(0.5)
+        assert isinstance(pilot.app.screen, RoutesScreen), "a second confirm stood below"
+        assert len(own.state.usage) == 2
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+
+
+async def test_leaving_the_screen_stops_what_still_costs(
+    file: Path, own: SimServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"say {i}"}) + "\n" for i in range(20)))
+    own.state.faults.add({"kind": "slow", "latency_ms": 200, "path": "/v1/chat"})
+    async with routes(file, own) as pilot:
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+        pilot.app.screen.query_one("#field-prompts", Input).value = str(path)
+        list(pilot.app.screen.query(Input))[-1].focus()
+        await pilot.press("enter")
+        await confirm(pilot)
+        await until(pilot, lambda: len(own.state.usage) >= 2)
+        await pilot.press("1")
+        await pilot.pause(0.6)
+        spent = len(own.state.usage)
+        await pilot.pause(1.0)
+        assert len(own.state.usage) == spent < 20
+        assert pilot.app.screen is pilot.app.screen_stack[0], "something opened over home"
+        assert PlanFile(file).read().route("chat").sample is None
+
+
+async def test_a_sample_from_prompts_to_tally(file: Path, own: SimServer, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"say {i}"}) + "\n" for i in range(3)))
+    async with routes(file, own) as pilot:
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+        pilot.app.screen.query_one("#field-sample", Input).value = "500"
+        pilot.app.screen.query_one("#field-prompts", Input).value = str(path)
+        list(pilot.app.screen.query(Input))[-1].focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: "from 1 to 200" in dialog(pilot))
+        pilot.app.screen.query_one("#field-sample", Input).value = "3"
+        await pilot.press("enter")
+        await confirm(pilot)
+        for key in ("b", "s", "w"):
+            await until(pilot, lambda: isinstance(pilot.app.screen, PairDialog))
+            assert "TokenLab: " in dialog(pilot)
+            assert "previous: " in dialog(pilot)
+            await pilot.press(key)
+            await pilot.pause(0.1)
+        await until(pilot, lambda: "1 better, 1 same, 1 worse, 0 failed: kept" in notice(pilot))
+        sample = PlanFile(file).read().route("chat").sample
+        assert sample is not None
+        assert (sample.better, sample.same, sample.worse) == (1, 1, 1)
+        assert "say 1" not in PlanFile(file).path.read_text()
+
+
+async def test_a_bad_prompt_file_is_one_sentence(file: Path, own: SimServer) -> None:
+    async with routes(file, own) as pilot:
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+        pilot.app.screen.query_one("#field-prompts", Input).value = "/no/such/file"
+        list(pilot.app.screen.query(Input))[-1].focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: "cannot be read" in notice(pilot))
+
+
+async def test_ticks_owner_and_playbook(file: Path, own: SimServer) -> None:
+    async with routes(file, own) as pilot:
+        await pilot.press("j", "x")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+        await pilot.press(*"fine", "enter")
+        await until(pilot, lambda: "jo@gw-01" in phase(pilot))
+        assert PlanFile(file).read().route("claude").ticks["pilot.cost"].note == "fine"
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
+        await pilot.press("enter")
+        await until(pilot, lambda: not PlanFile(file).read().route("claude").ticks)
+        await pilot.press("o")
+        await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+        pilot.app.screen.query_one("#field-owner", Input).value = "ann"
+        pilot.app.screen.query_one("#field-contacts", Input).value = "#gw, ann@x"
+        list(pilot.app.screen.query(Input))[-1].focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: "owner: ann" in phase(pilot))
+        await pilot.press("w")
+        await until(pilot, lambda: "playbook was written" in notice(pilot))
+        assert "- Contacts: #gw, ann@x" in playbook_path(file).read_text()
+
+
+async def test_moving_on_asks_for_a_reason_where_something_is_missing(
+    file: Path, own: SimServer
+) -> None:
+    async with routes(file, own) as pilot:
+        await pilot.press("j", "n")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        assert "claude: phase pilot to shadow" in dialog(pilot)
+        assert "not ready: 3 of what ends pilot is missing" in dialog(pilot)
+        assert "[ ] usage records show the cost" in dialog(pilot)
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press("enter")
+        assert isinstance(pilot.app.screen, ConfirmDialog), "an empty reason is none"
+        await pilot.press(*"agreed", "enter")
+        await until(pilot, lambda: "done: claude" in notice(pilot))
+        assert parse(file.read_bytes()).routes["claude"].phase == "shadow"
+        await pilot.press("N")
+        await confirm(pilot)
+        await until(pilot, lambda: parse(file.read_bytes()).routes["claude"].phase == "pilot")
+        await pilot.pause(1.0)
+        rows = History(file.parent / "h.sqlite3").rows(file, 9)
+        assert [row.action for row in rows] == ["phase", "phase"], "ours was taken for a stranger's"
+        assert rows[1].reason == "agreed"
+        assert "is missing" in rows[1].verdict
+
+
+async def test_somebody_elses_edit_meanwhile_is_not_overwritten(file: Path, own: SimServer) -> None:
+    async with routes(file, own) as pilot:
+        await pilot.press("j", "N")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        theirs = file.read_bytes().replace(b"acme = 1\n", b"acme = 2\n")
+        file.write_bytes(theirs)
+        await confirm(pilot)
+        await until(pilot, lambda: "somebody else" in notice(pilot))
+        assert file.read_bytes() == theirs
+
+
+async def test_read_only_changes_and_sends_nothing(file: Path, own: SimServer) -> None:
+    async with routes(file, own, read_only=True) as pilot:
+        before = file.read_bytes()
+        for key in ("p", "s", "x", "n", "N", "o", "w"):
+            await pilot.press(key)
+            await until(pilot, lambda: "read-only" in notice(pilot))
+            await pilot.press("escape")
+        assert file.read_bytes() == before
+        assert not PlanFile(file).path.exists()
+        assert not own.state.usage
+
+
+async def test_a_broken_plan_is_said_and_the_screen_stays(file: Path, own: SimServer) -> None:
+    async with routes(file, own) as pilot:
+        PlanFile(file).path.write_text("[broken")
+        await pilot.press("f5")
+        await until(pilot, lambda: "rollout.plan.toml cannot be used" in notice(pilot))
+        PlanFile(file).path.unlink()
+        await pilot.press("escape", "f5")
+        await until(pilot, lambda: "before rollout ends" in phase(pilot))
