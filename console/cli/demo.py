@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterable
@@ -24,6 +25,8 @@ from console.vault.environment import PROVIDER_VARIABLES
 
 def run_demo(options: Namespace) -> int:
     """Run the demo, with the console or headless."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)  # or its folder and its processes would stay
     try:
         if options.headless_seconds is not None:
             summary = run_headless(options.headless_seconds, rollback=_roll_back)
@@ -38,6 +41,10 @@ def run_demo(options: Namespace) -> int:
     except DemoError as error:
         print(f"rollout-console: {error}", file=sys.stderr)
         return UNREACHABLE
+
+
+def _end(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def run_sim(options: Namespace) -> int:

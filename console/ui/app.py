@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import signal
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -114,6 +113,8 @@ class ConsoleApp(App[None]):
         self._switch = switch
         self._models: ModelRoom | None = None
         self._beside: dict[type[BesideScreen], BesideScreen] = {}
+        self._ends_on: asyncio.AbstractEventLoop | None = None
+        self._told_by = 0
         self.home = HomeScreen(
             switch, monitor, BalanceSources(self._vault), self._facts, self._warn_of_keys
         )
@@ -123,16 +124,25 @@ class ConsoleApp(App[None]):
         return self.home
 
     def on_mount(self) -> None:
-        """Take the operator's keys over, and end in order when told to from outside."""
+        """Take the operator's keys over."""
         self.set_keymap(self._settings.keymap)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            # Not of the main thread, as in some tests: then whoever runs it sees to signals.
-            with suppress(ValueError, RuntimeError, NotImplementedError):
-                asyncio.get_running_loop().add_signal_handler(number, self._ended_by, number)
+        self._ends_on = asyncio.get_running_loop()
+        if self._told_by:
+            self._end()
 
-    def _ended_by(self, number: int) -> None:
-        """A closed terminal or a kill: a change under way is finished, the terminal set right."""
-        self.exit(return_code=128 + number)
+    def end_when_told(self, number: int, _frame: object = None) -> None:
+        """End in order at a signal: a change under way is finished, the terminal set right.
+
+        It is not a handler of the event loop, for those are gone when the loop is, and a terminal
+        that is closed may tell twice: what clears up after the console would be cut off.
+        """
+        self._told_by = self._told_by or number
+        if self._ends_on is not None:
+            with suppress(RuntimeError):  # it has ended already
+                self._ends_on.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self.exit(return_code=128 + self._told_by)
 
     def action_help(self) -> None:
         """Show every key."""

@@ -1,6 +1,7 @@
 """Opening the console from the command line."""
 
 import os
+import signal
 
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
@@ -28,6 +29,8 @@ def open_console(
         vault=vault,
         incidents=incidents,
     )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, app.end_when_told)
     # Over SSH a mouse that reports costs the link and, after a reattach, the session.
     app.run(mouse="SSH_CONNECTION" not in os.environ)
     return app.return_code or 0

@@ -1,5 +1,10 @@
 """The demo without a terminal: the loop closes, and the rollback moves the next request."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -49,3 +54,18 @@ def test_incidents_do_what_they_say(sim: SimServer, name: str, statuses: set[int
     assert statuses <= seen <= statuses | {200}
     assert not sim.state.faults.as_json()
     assert set(INCIDENTS) == {"5xx storm", "slow", "rate limit", "wrong key", "garbage"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_killed_demo_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "console", "demo", "--headless-seconds", "60"],
+        env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL,
+    ) as child:  # fmt: skip
+        end = time.monotonic() + 30
+        while not list(tmp_path.glob("rollout-demo-*/access.jsonl")):
+            assert time.monotonic() < end, "the demo did not start"
+            time.sleep(0.1)
+        child.send_signal(number)
+        assert child.wait(20) == 128 + number
+    assert not list(tmp_path.glob("rollout-demo-*"))

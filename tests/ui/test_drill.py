@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,4 +95,19 @@ def test_a_kill_ends_in_order(tmp_path: Path, how: str) -> None:
         expected = 128 + getattr(signal, f"SIG{how}")
         shown.until(lambda screen: f"[ended {expected}]" in screen)
         assert "▸ acme" not in shown.screen(), "the terminal was left as it was"
+    assert not list(tmp_path.glob("rollout-demo-*"))
+
+
+def test_told_again_while_it_clears_up_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
+    with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:
+        shown.until(lambda screen: "▸ acme" in screen)
+        assert only_file(tmp_path).exists()
+        # The kernel tells, and so does whoever closed it: again while it is clearing up.
+        pid = shown.tmux("display", "-p", "-t", "t", "#{pane_pid}").strip()
+        end = time.monotonic() + 20
+        while not subprocess.run(["pkill", "-HUP", "-P", pid, "-f", "console demo"]).returncode:
+            assert time.monotonic() < end, "it does not end"
+            time.sleep(0.01)
+        shown.until(lambda screen: "[ended 129]" in screen)
     assert not list(tmp_path.glob("rollout-demo-*"))
