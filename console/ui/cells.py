@@ -56,9 +56,11 @@ class RowCells:
     def org_row(self, row: Row, health: Health, proof: str) -> Sequence[tuple[str, str]]:
         """Return an org's line; ``proof`` replaces the verdict while it drains."""
         name = "(others)" if row.org == ALL_ORGS else visible(row.org or "")
+        # Without a bar to stand in for, the latch has its sign beside the percent.
+        sign = "↩" if row.latched_by and not self.bar else ""
         cells = [
             (" " + fit(name, self.org), "" if row.listed else "table--dim"),
-            (right(percent_text(row.points), 6), "table--dim" if row.latched_by else ""),
+            (right(sign + percent_text(row.points), 6), "table--dim" if row.latched_by else ""),
         ]
         if self.bar:
             cells.append(

@@ -33,11 +33,14 @@ def status_pieces(
     """Return the line's pieces, the most important first: the rest is cut off on a small screen."""
     file = monitor.file
     pieces = [(" rollout", "bold"), (" ▸ ", "$accent"), (visible(file.profile), "bold")]
+    latch = [("  ↩ ALL ROLLED BACK", "$error bold")] if file.rolled_back else []
+    if width < 60:
+        pieces = [*latch, *pieces]  # it must not be what is cut off
     pieces.append(("  read-only", "$warning bold") if facts.read_only else ("  rw", ""))
     if facts.demo:
         pieces.append(("  DEMO", "$accent bold"))
-    if file.rolled_back:
-        pieces.append(("  ↩ ALL ROLLED BACK", "$error bold"))
+    if width >= 60:
+        pieces += latch
     pieces.append(_data_age(monitor, now))
     pieces += [("  guard: ", ""), (file.guard.mode, "bold")]
     pieces += _balance(balance, balance_trouble, now)

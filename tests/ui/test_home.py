@@ -258,6 +258,19 @@ async def test_every_size_stands(file: Path, size: tuple[int, int]) -> None:
         assert "acme" in screen_text(pilot) or size[1] <= 5
 
 
+@pytest.mark.parametrize("size", [(20, 5), (40, 10), (60, 20), (80, 24)])
+async def test_what_is_rolled_back_is_said_in_every_size(file: Path, size: tuple[int, int]) -> None:
+    file.write_text(file.read_text().replace("rolled_back = false", "rolled_back = true", 1))
+    async with running(app_of(file), size) as pilot:
+        status = pilot.app.screen.query_one("#status", TextLine)
+        await until(pilot, lambda: "ALL ROLLED" in status.text[: size[0]])
+        await pilot.press("j")
+        await pilot.pause()
+        rows = [text for text in screen_text(pilot).split("\n") if "acme" in text]
+        assert rows
+        assert all("↩" in row for row in rows)
+
+
 async def test_hostile_names_are_shown_as_text(file: Path) -> None:
     text = file.read_text().replace("acme = 25", '"[b]x[/b]\\u001b[31m\\u202e" = 25', 1)
     file.write_text(text)
