@@ -264,8 +264,6 @@ async def test_what_is_rolled_back_is_said_in_every_size(file: Path, size: tuple
     async with running(app_of(file), size) as pilot:
         status = pilot.app.screen.query_one("#status", TextLine)
         await until(pilot, lambda: "ALL ROLLED" in status.text[: size[0]])
-        await pilot.press("j")
-        await pilot.pause()
         rows = [text for text in screen_text(pilot).split("\n") if "acme" in text]
         assert rows
         assert all("↩" in row for row in rows)
