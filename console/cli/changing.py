@@ -7,9 +7,11 @@ from argparse import Namespace
 
 from console.cli.asking import agreed
 from console.cli.codes import DONE, PROBLEMS
+from console.operations.balance import BalanceWatch, ask_balance
 from console.operations.errors import OperationError
 from console.operations.monitor import COLD_BYTES, Monitor
 from console.operations.plan import Plan
+from console.operations.planner import ALL_ORGS
 from console.operations.switch import Switch
 from console.operations.visible import visible
 from console.rollout.errors import PercentError
@@ -33,7 +35,7 @@ def change(options: Namespace, switch: Switch) -> int:
     plan = _plan(options, switch, monitor)
     if options.dry_run:
         return _show_plan(options, plan)
-    held = monitor.held_plan(plan.moves, None, now) if plan.direction == "up" else ""
+    held = _held(plan, monitor, now) if plan.direction == "up" else ""
     override = getattr(options, "override_guard", False)
     if held and not override:
         raise OperationError(
@@ -42,7 +44,11 @@ def change(options: Namespace, switch: Switch) -> int:
     if not options.yes and not plan.changes_nothing and not _agreed(plan):
         return PROBLEMS
     done = switch.apply(
-        plan, reason=_reason(options, plan, monitor, now), held=held, override=override
+        plan,
+        reason=_reason(options, plan, monitor, now),
+        verdict=monitor.spoken_verdict(plan.route, None if plan.org == ALL_ORGS else plan.org, now),
+        held=held,
+        override=override,
     )
     if options.json:
         body = {
@@ -78,6 +84,20 @@ def _plan(options: Namespace, switch: Switch, monitor: Monitor) -> Plan:
     return (
         switch.plan_undo() if options.command == "undo" else switch.plan_restore(options.revision)
     )
+
+
+def _held(plan: Plan, monitor: Monitor, now: float) -> str:
+    """Return why the guard holds a raise; the balance is asked for where nothing else does."""
+    held = monitor.held_plan(plan.moves, BalanceWatch(), now)
+    if held:
+        return held
+    import asyncio
+
+    from console.cli.credentials import given_on, make_vault
+
+    vault = make_vault(given_on(Namespace()), asks=False)
+    balance = asyncio.run(ask_balance(vault, monitor.file, now))
+    return monitor.held_plan(plan.moves, balance, now)
 
 
 def _reason(options: Namespace, plan: Plan, monitor: Monitor, now: float) -> str:

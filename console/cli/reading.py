@@ -54,7 +54,9 @@ def history(options: Namespace, switch: Switch) -> int:
         print(f"no changes of {visible(str(switch.path))} yet", file=sys.stderr)
     for row in rows:
         target = " / ".join(visible(part) for part in (row.route, row.org) if part) or "everything"
-        reason = f"  ({visible(row.reason)})" if row.reason else ""
+        said = [visible(row.reason)] if row.reason else []
+        said += [f"guard: {visible(row.verdict)}"] if row.verdict else []
+        reason = f"  ({'; '.join(said)})" if said else ""
         print(
             f"{row.revision[:SHORT]}  {row.at:%Y-%m-%d %H:%M:%S}Z  "
             f"{visible(row.user) or 'somebody else'}@{visible(row.host)}  {row.action} {target}: "

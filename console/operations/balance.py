@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _MOST_SAMPLES = 2_000
 _LEAST_SPAN_S = 20.0
+OLD_AFTER_S = 60.0
+"""A balance that was read longer ago than this says nothing of now."""
 
 
 class BalanceSource:
@@ -64,16 +66,42 @@ class BalanceSources:
 
 
 class BalanceWatch:
-    """Keeps what the balance was, and says how long it lasts. Times are epoch seconds."""
+    """Keeps what the balance was, and says how long it lasts. Times are epoch seconds.
+
+    ``trouble`` is why the last answer is none, empty where it is one.
+    """
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, Balance]] = deque(maxlen=_MOST_SAMPLES)
+        self.trouble = ""
+        self._was_asked = False
 
     def add(self, at: float, balance: Balance) -> None:
         """Keep one answer; another organisation's balance starts the record anew."""
         if self._samples and self._samples[-1][1].organization_id != balance.organization_id:
             self._samples.clear()
         self._samples.append((at, balance))
+        self.trouble, self._was_asked = "", True
+
+    def failed(self, trouble: str, *, asked: bool) -> None:
+        """Keep why there is no answer; ``asked`` unless there was no credential to ask with."""
+        self.trouble = trouble
+        self._was_asked = self._was_asked or asked
+
+    def hold(self, least: Decimal, now: float) -> str:
+        """Return why the balance holds a raise (``least`` in US dollars), empty where it does not.
+
+        A balance that is asked for and does not come is no reason to go on. Where nobody ever
+        could ask, there is nothing to judge.
+        """
+        if not self._was_asked:
+            return ""
+        latest = self.latest
+        if latest is None or now - latest[0] > OLD_AFTER_S:
+            age = "" if latest is None else f" for {now - latest[0]:.0f} s"
+            return f"balance not known{age}: {self.trouble or 'no answer yet'}"
+        amount = latest[1].balance
+        return f"balance ${amount:,.2f} is under ${least:,.2f}" if amount < least else ""
 
     @property
     def latest(self) -> tuple[float, Balance] | None:
@@ -105,3 +133,19 @@ class BalanceWatch:
             if 0 <= index < points:
                 found[index] = float(balance.balance)
         return found
+
+
+async def ask_balance(vault: Vault, file: RolloutFile, now: float) -> BalanceWatch:
+    """Ask for the balance once, for commands; raises nothing, may block for seconds."""
+    watch, sources = BalanceWatch(), BalanceSources(vault)
+    source = sources.source(file)
+    if isinstance(source, str):
+        watch.failed(source, asked=False)
+        return watch
+    try:
+        watch.add(now, await source.fetch())
+    except ApiError as error:
+        watch.failed(str(error), asked=True)
+    finally:
+        await sources.aclose()
+    return watch

@@ -13,6 +13,7 @@ from console.health.record import AccessRecord
 from console.health.summary import Summary
 from console.health.windows import Windows
 from console.history.history import Change
+from console.operations.balance import BalanceWatch
 from console.operations.moves import Move, moves
 from console.operations.planner import ALL_ORGS
 from console.rollout.model import GuardSettings, RolloutFile, Side
@@ -191,6 +192,17 @@ class Monitor:
         """Return the verdict of every route, for whoever may not ask this thread's monitor."""
         return {name: self.health(name, None, now).verdict for name in self.file.routes}
 
+    def spoken_verdict(self, route: str | None, org: str | None, now: float) -> str:
+        """Return the guard's verdict in words, as the history keeps it with a change.
+
+        For everything, it is that of each route that is not ok.
+        """
+        if route is not None:
+            known = route in self.file.routes
+            return self.health(route, org, now).verdict_text if known else ""
+        bad = [f"{name} {v.words}" for name, v in self.verdicts(now).items() if v.kind != "ok"]
+        return "; ".join(bad) or "ok"
+
     def rollback_reason(self, route: str | None, org: str | None, now: float) -> str:
         """Return the figures in a few words, as a rollback writes them beside what it sets.
 
@@ -215,7 +227,7 @@ class Monitor:
         org: str | None,
         before: int,
         after: int,
-        balance: Decimal | None,
+        balance: BalanceWatch,
         now: float,
     ) -> str:
         """Return why the guard holds a raise (basis points), or an empty text where it does not.
@@ -225,8 +237,8 @@ class Monitor:
         settings = self._guard_settings(route)
         if settings.mode == "observe":
             return ""
-        if balance is not None and balance < settings.min_balance_usd:
-            return f"balance ${balance:,.2f} is under ${settings.min_balance_usd:,.2f}"
+        if short := balance.hold(settings.min_balance_usd, now):
+            return short
         guard = self._guards.get(route)
         tier = guard.rollback_verdict() if guard is not None else None
         if tier is not None and tier.kind != "ok":
@@ -237,7 +249,7 @@ class Monitor:
         verdict = self._verdict(route, org, self.summary(route, org, "tokenlab", now), now)
         return "" if verdict.kind == "ok" else verdict.reason
 
-    def held_plan(self, planned: Iterable[Move], balance: Decimal | None, now: float) -> str:
+    def held_plan(self, planned: Iterable[Move], balance: BalanceWatch, now: float) -> str:
         """Return the first reason the guard has against any raise among ``planned``."""
         for move in planned:
             if move.after > move.before:

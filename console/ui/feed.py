@@ -94,7 +94,7 @@ async def follow_balance(
         # A keyring may take its three seconds to say nothing.
         found = await asyncio.to_thread(source)
         if isinstance(found, str):
-            post(BalanceRead(None, found, BALANCE_AT_MOST_S))
+            post(BalanceRead(None, found, BALANCE_AT_MOST_S, asked=False))
             await sleep(BALANCE_AT_MOST_S)
             continue
         try:

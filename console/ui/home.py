@@ -83,7 +83,6 @@ class HomeScreen(Opened, Screen[None]):
         self._monitor = monitor
         self._facts = facts
         self._balance = BalanceWatch()
-        self._balance_trouble = ""
         self._notices = Notices()
         self._probes: Mapping[tuple[str, str], ProbeLine] = {}
         self._lock = asyncio.Lock()
@@ -174,9 +173,10 @@ class HomeScreen(Opened, Screen[None]):
 
     @on(BalanceRead)
     def _balance_read(self, event: BalanceRead) -> None:
-        self._balance_trouble = event.trouble
         if event.balance is not None:
             self._balance.add(time(), event.balance)
+        else:
+            self._balance.failed(event.trouble, asked=event.asked)
         again = f"; next try in {event.next_in_s:.0f} s" if event.trouble else ""
         self._notices.trouble(
             "balance", f"balance: {visible(event.trouble)}{again}" if event.trouble else ""
@@ -209,7 +209,6 @@ class HomeScreen(Opened, Screen[None]):
             self._facts,
             self._monitor,
             self._balance,
-            self._balance_trouble,
             self.size.width,
             time(),
         )
@@ -279,16 +278,12 @@ class HomeScreen(Opened, Screen[None]):
 
     def held_by_guard(self, plan: Plan) -> str:
         """Return the guard's first reason against what this plan raises."""
-        latest = self._balance.latest
-        balance = latest[1].balance if latest else None
-        return self._monitor.held_plan(plan.moves, balance, time())
+        return self._monitor.held_plan(plan.moves, self._balance, time())
 
     def verdict_now(self, plan: Plan) -> str:
         """Return the guard's verdict of what the plan names."""
-        if plan.route is None or plan.route not in self._monitor.file.routes:
-            return ""
-        org = None if plan.org in (None, ALL_ORGS) else plan.org
-        return self._monitor.health(plan.route, org, time()).verdict_text
+        org = None if plan.org == ALL_ORGS else plan.org
+        return self._monitor.spoken_verdict(plan.route, org, time())
 
     def flow_for(self, listener: Listener) -> ChangeFlow:
         """Return the way another screen makes changes; one at a time with those of this one."""

@@ -37,11 +37,15 @@ class LogRead(Message):
 
 @dataclass
 class BalanceRead(Message):
-    """The balance, or why there is none and in how many seconds it is asked for again."""
+    """The balance, or why there is none and in how many seconds it is asked for again.
+
+    ``asked`` is False where there was no credential to ask with.
+    """
 
     balance: Balance | None
     trouble: str = ""
     next_in_s: float = 0.0
+    asked: bool = True
 
 
 @dataclass

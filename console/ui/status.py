@@ -26,7 +26,6 @@ def status_pieces(
     facts: StatusFacts,
     monitor: Monitor,
     balance: BalanceWatch,
-    balance_trouble: str,
     width: int,
     now: float,
 ) -> list[tuple[str, str]]:
@@ -43,7 +42,7 @@ def status_pieces(
         pieces += latch
     pieces.append(_data_age(monitor, now))
     pieces += [("  guard: ", ""), (file.guard.mode, "bold")]
-    pieces += _balance(balance, balance_trouble, now)
+    pieces += _balance(balance, now)
     if width >= 80:
         pieces.append((f"  {visible(facts.user)}@{visible(facts.host)}", "$foreground 70%"))
     if width >= 110:
@@ -61,8 +60,8 @@ def _data_age(monitor: Monitor, now: float) -> tuple[str, str]:
     return (f"  live {age:.0f} s" if age >= 1 else "  live"), "$success"
 
 
-def _balance(balance: BalanceWatch, trouble: str, now: float) -> list[tuple[str, str]]:
-    latest = balance.latest
+def _balance(balance: BalanceWatch, now: float) -> list[tuple[str, str]]:
+    latest, trouble = balance.latest, balance.trouble
     if latest is None:
         return [("  balance –", "$warning" if trouble else "$foreground 60%")]
     at, answer = latest

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from console.cli.main import run
+from console.rollout.model import DEFAULT_BASE_URL
 from console.rollout.parse import parse
+from console.sim.server import SimServer
 
 
 @pytest.fixture
@@ -132,3 +134,26 @@ def test_without_a_terminal_the_console_says_so(file: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert "no terminal" in done.stderr
+
+
+def test_a_raise_asks_for_the_balance(
+    cli: Any, file: Path, sim: SimServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_step = ("set", "chat", "newcomer", "1", "--yes")
+    text = file.read_text().replace(DEFAULT_BASE_URL, sim.base_url)
+    file.write_text(text.replace("min_balance_usd = 50.0", "min_balance_usd = 1000000"))
+    monkeypatch.setenv("TOKENLAB_MANAGEMENT_TOKEN", "mt-sim-demo")
+    code, _, err = cli(*first_step)
+    assert (code, "is under $1,000,000.00" in err) == (1, True)
+    monkeypatch.setenv("TOKENLAB_MANAGEMENT_TOKEN", "mt-sim-demo")
+    sim.state.faults.add({"status": 503, "path": "/v1/management/balance"})
+    code, _, err = cli(*first_step)
+    assert (code, "balance not known: " in err) == (1, True)
+    assert cli("rollback", "chat", "--yes")[0] == 0, "the way down asks nobody"
+    assert "newcomer" not in file.read_text()
+
+
+def test_without_a_token_a_raise_goes_by_the_log(cli: Any, file: Path) -> None:
+    assert cli("set", "chat", "newcomer", "1", "--yes")[0] == 0
+    code, out, _ = cli("history")
+    assert (code, "guard: hold: no data" in out) == (0, True)

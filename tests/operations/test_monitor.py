@@ -39,8 +39,10 @@ def monitor(file: Path) -> Monitor:
 
 
 def held(monitor: Monitor, before: int, after: int, balance: str | None = None) -> str:
-    amount = None if balance is None else Decimal(balance)
-    return monitor.held("chat", "acme", before, after, amount, NOW)
+    watch = BalanceWatch()
+    if balance is not None:
+        watch.add(NOW - 5, Balance("o", Decimal(balance), Decimal(balance), Decimal(0)))
+    return monitor.held("chat", "acme", before, after, watch, NOW)
 
 
 def test_no_data_holds_and_health_lets_go(file: Path, monitor: Monitor) -> None:
@@ -121,3 +123,25 @@ def test_the_balance_burns_exactly() -> None:
     assert watch.burn_per_s() == Decimal("0.1")
     assert watch.runway_s() == 570.0
     assert [v for v in watch.series(131.0, 60, 6) if v is not None][-1] == 57.0
+
+
+def test_a_balance_that_does_not_come_holds(monitor: Monitor) -> None:
+    def why(watch: BalanceWatch, now: float = NOW) -> str:
+        return monitor.held("chat", "acme", 0, 100, watch, now)
+
+    watch = BalanceWatch()
+    watch.failed("no management token for profile 'prod'", asked=False)
+    assert why(watch) == "", "where nobody can ask, there is nothing to judge"
+    watch.failed("the API cannot be reached", asked=True)
+    assert why(watch) == "balance not known: the API cannot be reached"
+    watch.add(NOW - 1, Balance("o", Decimal(60), Decimal(60), Decimal(0)))
+    assert why(watch) == ""
+    watch.failed("the API cannot be reached", asked=True)
+    assert why(watch) == "", "a moment ago it was in order"
+    assert why(watch, NOW + 90) == "balance not known for 91 s: the API cannot be reached"
+
+
+def test_the_verdict_that_the_history_keeps(file: Path, monitor: Monitor) -> None:
+    assert monitor.spoken_verdict("nosuch", None, NOW) == ""
+    assert monitor.spoken_verdict("chat", "acme", NOW) == "hold: no data"
+    assert monitor.spoken_verdict(None, None, NOW) == "chat hold: no data; claude hold: no data"
