@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 
 from console.cli.codes import DONE, PROBLEMS, UNREACHABLE, USAGE
+from console.cli.console import open_screen
 from console.cli.credentials import fixed_vault
 from console.history.history import History, default_path
 from console.history.who import whoami
 from console.operations.errors import OperationError
-from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.sim.demo import ROUTE, Demo, DemoError, run_headless
 from console.sim.incidents import ALL_CLEAR, INCIDENTS, clear_incidents, start_incident
@@ -61,22 +61,12 @@ def run_sim(options: Namespace) -> int:
 
 
 def _open(demo: Demo, options: Namespace) -> int:
-    from console.ui.open import open_console
-
     switch = Switch(demo.file, History(default_path()), whoami(), read_only=options.read_only)
-    monitor = Monitor(demo.file, switch.open().file)
-    who = switch.who
-    return open_console(
-        switch,
-        monitor,
-        fixed_vault(
-            {"api_key": DEMO_KEY, "management_token": DEMO_TOKEN},
-            dict.fromkeys(PROVIDER_VARIABLES, "prev-demo"),
-        ),
-        user=who.user,
-        host=who.host,
-        incidents=_DemoIncidents(demo.base_url),
+    vault = fixed_vault(
+        {"api_key": DEMO_KEY, "management_token": DEMO_TOKEN},
+        dict.fromkeys(PROVIDER_VARIABLES, "prev-demo"),
     )
+    return open_screen(switch, vault, _DemoIncidents(demo.base_url))
 
 
 def _roll_back(file: Path) -> None:

@@ -1,6 +1,7 @@
 """The Textual app: themes, keys and screens. What happens on a screen is the screen's own."""
 
 import asyncio
+import gc
 import io
 import sys
 from collections.abc import Callable, Iterable
@@ -129,6 +130,11 @@ class ConsoleApp(App[None]):
         self._ends_on = asyncio.get_running_loop()
         if self._told_by:
             self._end()
+
+    def on_ready(self) -> None:
+        """Look for garbage again; whoever opened the console may have put that off."""
+        gc.freeze()
+        gc.enable()
 
     def end_when_told(self, number: int, _frame: object = None) -> None:
         """End in order at a signal: a change under way is finished, the terminal set right.
