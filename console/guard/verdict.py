@@ -123,7 +123,12 @@ class RouteGuard:
         words = {"gateway": "5xx", "contract": "4xx", "rate_limit": "429", "latency": "slow"}
         process = self._processes[gate]
         share = 100 * process.errors / max(process.requests, 1)
-        return f"{words[gate]} {share:.1f}%, {process.errors} of {process.requests}"
+        return f"{words[gate]} {percent_words(share)}, {process.errors} of {process.requests}"
+
+
+def percent_words(share: float) -> str:
+    """Return a percent in three or four characters: a tenth says nothing more from 10% on."""
+    return f"{share:.1f}%" if share < 9.95 else f"{share:.0f}%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +171,7 @@ def hold_tier(
     )
     for word, now, _, percent in signals:
         if recent.requests and 100 * now / recent.requests > percent:
-            return Verdict("hold", f"{word} {100 * now / recent.requests:.1f}%", word)
+            return Verdict("hold", f"{word} {percent_words(100 * now / recent.requests)}", word)
     for word, _, errors, percent in signals:
         if wilson_upper(errors, evidence.requests) > percent / 100:
             needed = clean_requests_needed(percent / 100)

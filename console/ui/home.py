@@ -177,10 +177,8 @@ class HomeScreen(Opened, Screen[None]):
             self._balance.add(time(), event.balance)
         else:
             self._balance.failed(event.trouble, asked=event.asked)
-        again = f"; next try in {event.next_in_s:.0f} s" if event.trouble else ""
-        self._notices.trouble(
-            "balance", f"balance: {visible(event.trouble)}{again}" if event.trouble else ""
-        )
+        again = f"balance, next try in {event.next_in_s:.0f} s: " if event.trouble else ""
+        self._notices.trouble("balance", again + visible(event.trouble))
 
     @on(KeysRead)
     def _keys_read(self, event: KeysRead) -> None:

@@ -119,7 +119,7 @@ def hold(requests: int, errors: int = 0, age: float | None = 1.0, bake_left: flo
 def test_the_hold_tier_asks_for_evidence() -> None:
     assert hold(133) == "ok: "
     assert hold(41) == "hold: 41 of 133 ok"
-    assert hold(200, 20) == "hold: 5xx 10.0%"
+    assert hold(200, 20) == "hold: 5xx 10%"
     assert hold(133, 1) == "hold: 5xx 1 of 133, too few to tell"
     assert hold(0, age=None) == "hold: no data"
     assert hold(500, age=40.0) == "hold: no data 40 s"
@@ -132,7 +132,7 @@ def test_the_window_may_be_sick_while_the_evidence_is_healthy() -> None:
         LIMITS, recent=Counts(20, gateway=2), evidence=Counts(5000, gateway=2),
         p95_ms=100.0, age_s=1.0,
     )  # fmt: skip
-    assert (found.kind, found.reason) == ("hold", "5xx 10.0%")
+    assert (found.kind, found.reason) == ("hold", "5xx 10%")
 
 
 def test_a_verdict_tells_of_the_storm_and_not_of_the_good_hours_before() -> None:

@@ -65,7 +65,7 @@ def test_a_storm_is_a_rollback_verdict_with_its_reason(file: Path, monitor: Moni
     assert health.verdict.kind == "rollback"
     assert health.over_5xx
     assert "5xx" in held(monitor, 2500, 5000)
-    assert monitor.rollback_reason("chat", None, NOW).startswith("5xx 50.8%, 30 of 59")
+    assert monitor.rollback_reason("chat", None, NOW).startswith("5xx 51%, 30 of 59")
     assert monitor.rollback_reason("chat", "org-1", NOW).endswith("on the route")
     assert monitor.rollback_reason(None, None, NOW).startswith("5xx 50.0%")
     foreign = file.read_bytes().replace(b"acme = 25", b"acme = 5", 1)
