@@ -83,6 +83,7 @@ class HomeScreen(Opened, Screen[None]):
         self._monitor = monitor
         self._facts = facts
         self._balance = BalanceWatch()
+        self._keys_warn = False
         self._notices = Notices()
         self._probes: Mapping[tuple[str, str], ProbeLine] = {}
         self._lock = asyncio.Lock()
@@ -182,6 +183,7 @@ class HomeScreen(Opened, Screen[None]):
 
     @on(KeysRead)
     def _keys_read(self, event: KeysRead) -> None:
+        self._keys_warn = bool(event.sentence)
         self._notices.trouble("keys", visible(event.sentence))
 
     @on(ProbesRead)
@@ -207,6 +209,7 @@ class HomeScreen(Opened, Screen[None]):
             self._facts,
             self._monitor,
             self._balance,
+            self._keys_warn,
             self.size.width,
             time(),
         )

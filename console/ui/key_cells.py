@@ -11,7 +11,7 @@ from console.operations.visible import visible
 from console.tokenlab.types import ApiKey
 from console.ui.text import fit
 
-NARROW = (("name", 20), ("status", 8), ("used", 11), ("limit", 11), ("expires", 9), ("used at", 9))
+NARROW = (("name", 20), ("status", 8), ("used", 11), ("limit", 11), ("expires", 9), ("last used", 9))
 WIDE = (*NARROW, ("prefix", 14), ("models", 24))
 
 
@@ -34,7 +34,7 @@ def cells(key: ApiKey, now: datetime, wanted: Sequence[tuple[str, int]]) -> list
         "used": (used, "bold red" if over else ""),
         "limit": ("none" if key.limit is None else f"${key.limit:,.2f}", ""),
         "expires": _expiry(key, now),
-        "used at": (_since(key.last_used_at, now), ""),
+        "last used": (_since(key.last_used_at, now), ""),
         "prefix": (key.prefix, "dim"),
         "models": (", ".join(key.models) or "any", ""),
     }

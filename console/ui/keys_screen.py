@@ -119,7 +119,7 @@ class KeysScreen(BesideScreen):
         wanted = columns(self.app.size.width)
         table.clear(columns=True)
         for name, width in wanted:
-            mark = " ▾" if SORTS[self._sort].startswith(name) else ""
+            mark = "▾" if SORTS[self._sort].replace("-", " ") == name else ""
             table.add_column(name + mark, width=width + 1)
         found = [key for key in self._keys if matches(key, self._filter)]
         self._shown = sort_keys(found, SORTS[self._sort])

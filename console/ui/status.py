@@ -26,6 +26,7 @@ def status_pieces(
     facts: StatusFacts,
     monitor: Monitor,
     balance: BalanceWatch,
+    keys_warn: bool,
     width: int,
     now: float,
 ) -> list[tuple[str, str]]:
@@ -40,6 +41,8 @@ def status_pieces(
         pieces.append(("  DEMO", "$accent bold"))
     if width >= 60:
         pieces += latch
+    if keys_warn:
+        pieces.append(("  ! keys", "$warning bold"))
     pieces.append(_data_age(monitor, now))
     pieces += [("  guard: ", ""), (file.guard.mode, "bold")]
     pieces += _balance(balance, now)

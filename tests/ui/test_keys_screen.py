@@ -351,6 +351,10 @@ async def test_home_warns_of_a_key_that_ends_soon(
                 "key demo expires in 6 days" in line(pilot, "notice-1") + line(pilot, "notice-2")
             ),
         )
+        await pilot.press("escape")
+        await pilot.pause(1.1)
+        assert "expires" not in line(pilot, "notice-1") + line(pilot, "notice-2")
+        assert "! keys" in line(pilot, "status"), "what is dismissed is still said in the header"
 
 
 def test_the_forms_of_a_secret_find_it() -> None:
