@@ -26,7 +26,7 @@ class ModelCells:
         self._provider = 0 if self._narrow else 11
         self._middle = 32 if scene else 7
         self._price = 11 if self._narrow else 16 if scene else 24
-        rest = 2 + self._provider + _LIFECYCLE + self._middle + 1 + self._price
+        rest = 3 + self._provider + _LIFECYCLE + self._middle + 1 + self._price
         self._longest = max(12, width - rest)
 
     def header(self) -> Cells:
