@@ -178,8 +178,11 @@ class HomeScreen(Opened, Screen[None]):
             self._balance.add(time(), event.balance)
         else:
             self._balance.failed(event.trouble, asked=event.asked)
-        again = f"balance, next try in {event.next_in_s:.0f} s: " if event.trouble else ""
-        self._notices.trouble("balance", again + visible(event.trouble))
+        # Where it was asked for, it is asked again; where it could not be, somebody must act.
+        again = f", next try in {event.next_in_s:.0f} s" if event.asked else ""
+        self._notices.trouble(
+            "balance", f"balance{again}: {visible(event.trouble)}" if event.trouble else ""
+        )
 
     @on(KeysRead)
     def _keys_read(self, event: KeysRead) -> None:

@@ -11,7 +11,14 @@ from console.operations.visible import visible
 from console.tokenlab.types import ApiKey
 from console.ui.text import fit
 
-NARROW = (("name", 20), ("status", 8), ("used", 11), ("limit", 11), ("expires", 9), ("last used", 9))
+NARROW = (
+    ("name", 20),
+    ("status", 8),
+    ("used", 11),
+    ("limit", 11),
+    ("expires", 9),
+    ("last used", 9),
+)
 WIDE = (*NARROW, ("prefix", 14), ("models", 24))
 
 

@@ -314,4 +314,3 @@ async def test_filtering_ten_thousand_never_touches_them_all_again(
         await pilot.pause(0.2)
         assert len(ids(pilot)) == len(Shelf(many).select(ModelFilter(text="gpt"), "rank")) > 100
         assert 0 < drawn < 400
-
