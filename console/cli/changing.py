@@ -9,11 +9,12 @@ from console.cli.asking import agreed
 from console.cli.codes import DONE, PROBLEMS
 from console.operations.balance import BalanceWatch, ask_balance
 from console.operations.errors import OperationError
-from console.operations.monitor import COLD_BYTES, Monitor
+from console.operations.monitor import Monitor
 from console.operations.plan import Plan
 from console.operations.planner import ALL_ORGS
 from console.operations.switch import Switch
 from console.operations.visible import visible
+from console.operations.watch import COLD_BYTES
 from console.rollout.errors import PercentError
 from console.rollout.percent import parse_percent
 from console.rollout.revision import SHORT

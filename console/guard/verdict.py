@@ -1,11 +1,12 @@
 """Verdicts: the rollback tier of a route, and the hold tier of anything that could be raised."""
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
 from console.guard.eprocess import EProcess
 from console.guard.evidence import clean_requests_needed, wilson_upper
+from console.guard.previous import PreviousSide
 from console.rollout.model import GuardSettings
 
 Kind = Literal["ok", "hold", "rollback"]
@@ -15,8 +16,9 @@ FLOOR_ERRORS = 3
 IN_A_ROW = 3
 SLOW_SHARE = 0.05
 STALE_AFTER_S = 30.0
-
-_PREVIOUS_KEPT = 500
+GATES = ("gateway", "contract", "rate_limit", "latency")
+"""What has an e-process; ``auth`` and ``balance`` go by errors in a row."""
+WORDS = {"gateway": "5xx", "contract": "4xx", "rate_limit": "429", "latency": "slow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class RouteGuard:
     """Judges one route's TokenLab side, request by request.
 
     Classes of status: ``ok``, ``contract``, ``auth``, ``balance``, ``rate_limit``, ``gateway``.
+    Times are epoch seconds, and only as good as the log's.
     """
 
     def __init__(self, limits: GuardSettings) -> None:
@@ -48,50 +51,63 @@ class RouteGuard:
 
     def reset(self) -> None:
         """Forget all evidence, as after a change of the shares."""
-        self._processes: dict[str, EProcess] = {}
+        self._processes = {gate: EProcess(self._limit(gate)) for gate in GATES}
         self._requests = 0
         self._orgs: dict[str, set[str]] = {}
         self._orgs_in: set[str] = set()
         self._rows: Counter[str] = Counter()
-        self._previous: deque[str] = deque(maxlen=_PREVIOUS_KEPT)
+        self._previous = PreviousSide(self.limits.window_s)
+        self._p0: dict[str, float] = {gate: self._limit(gate) for gate in GATES}
+        self._p0_at = 0
 
-    def observe(self, org: str, side: str, status_class: str, latency_ms: float) -> None:
+    def observe(
+        self, org: str, side: str, status_class: str, latency_ms: float, at: float = 0.0
+    ) -> None:
         """Take one request into account."""
+        slow = latency_ms > self.limits.max_p95_ms
         if side != "tokenlab":
-            self._previous.append(status_class)
+            self._previous.add(status_class, slow, at)
             return
+        if int(at) != self._p0_at or not at:
+            # From what came before this second: a limit must be known before what it judges.
+            self._p0, self._p0_at = self._limits_now(), int(at)
         self._requests += 1
         self._orgs_in.add(org)
         for gate in ("gateway", "contract", "rate_limit"):
             self._step(gate, org, status_class == gate)
         # Only an answer has a latency worth judging.
         if status_class == "ok":
-            self._step("latency", org, latency_ms > self.limits.max_p95_ms)
+            self._step("latency", org, slow)
         for gate in ("auth", "balance"):
             self._rows[gate] = self._rows[gate] + 1 if status_class == gate else 0
 
     def rollback_verdict(self) -> Verdict:
-        """Return ``rollback`` with the gate that asks for it, ``hold`` for a credential or
-        balance failing in a row, else ``ok``."""
-        for gate, process in self._processes.items():
-            if process.tripped and self._over_floor(gate):
-                return Verdict("rollback", self._reason(gate), gate)
+        """Return ``rollback`` with the gate that asks for it, else ``ok``.
+
+        A credential or the balance that fails in a row is a ``hold``, and a ``rollback`` in mode
+        ``enforce`` alone.
+        """
+        asking = [
+            gate for gate in GATES if self._processes[gate].tripped and self._over_floor(gate)
+        ]
+        if asking:
+            gate = max(asking, key=lambda gate: self._processes[gate].value)
+            return Verdict("rollback", self._reason(gate), gate)
+        kind: Kind = "rollback" if self.limits.mode == "enforce" else "hold"
         for gate, word in (("auth", "401/403"), ("balance", "402")):
             if self._rows[gate] >= IN_A_ROW:
-                return Verdict("hold", f"{self._rows[gate]}x {word}, all in a row", gate)
+                return Verdict(kind, f"{self._rows[gate]}x {word}, all in a row", gate)
         return OK
 
     def _step(self, gate: str, org: str, error: bool) -> None:
-        process = self._processes.get(gate)
-        if process is None:
-            process = self._processes[gate] = EProcess(self._p0(gate))
-        process.observe(error)
+        process = self._processes[gate]
+        process.observe(error, self._p0[gate])
         if not process.requests:
             self._orgs.pop(gate, None)  # the suspicion is over, and with it whom it was about
         elif error:
             self._orgs.setdefault(gate, set()).add(org)
 
-    def _p0(self, gate: str) -> float:
+    def _limit(self, gate: str) -> float:
         if gate == "latency":
             return SLOW_SHARE
         percent = {
@@ -99,7 +115,11 @@ class RouteGuard:
             "contract": self.limits.max_4xx_percent,
             "rate_limit": self.limits.max_429_percent,
         }[gate]
-        return min(percent / 100, 0.89)
+        return percent / 100
+
+    def _limits_now(self) -> dict[str, float]:
+        """Return the limits, raised by what the previous side itself cannot do better."""
+        return {gate: max(self._limit(gate), self._previous.allows(gate)) for gate in GATES}
 
     def _over_floor(self, gate: str) -> bool:
         several = len(self._orgs_in) >= 2
@@ -107,23 +127,15 @@ class RouteGuard:
             self._requests >= FLOOR_REQUESTS
             and self._processes[gate].errors >= FLOOR_ERRORS
             and (not several or len(self._orgs.get(gate, ())) >= 2)
-            and not self._previous_as_bad(gate)
         )
 
-    def _previous_as_bad(self, gate: str) -> bool:
-        """Whether the previous side's own rate explains what is seen: a storm on both sides."""
-        if gate == "latency" or not self._previous:
-            return False
-        bad = sum(1 for status in self._previous if status == gate)
-        allowed = max(self._p0(gate), wilson_upper(bad, len(self._previous)) + 0.01)
-        process = self._processes[gate]
-        return bad > 0 and process.errors <= allowed * process.requests
-
     def _reason(self, gate: str) -> str:
-        words = {"gateway": "5xx", "contract": "4xx", "rate_limit": "429", "latency": "slow"}
         process = self._processes[gate]
         share = 100 * process.errors / max(process.requests, 1)
-        return f"{words[gate]} {percent_words(share)}, {process.errors} of {process.requests}"
+        limit = percent_words(100 * process.p0)
+        by = " (previous)" if process.p0 > self._limit(gate) else ""
+        counts = f"{process.errors} of {process.requests}"
+        return f"{WORDS[gate]} {percent_words(share)}, {counts}, limit {limit}{by}"
 
 
 def percent_words(share: float) -> str:

@@ -1,32 +1,24 @@
-"""Health of a rollout: from the access log to the figures, verdicts and proofs that are shown."""
+"""Health of a rollout: from the access log to verdicts, and to what is held against a raise."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+from console.guard.evidence import clean_requests_needed, wilson_lower
 from console.guard.raises import Raises
-from console.guard.verdict import Counts, RouteGuard, Verdict, hold_tier
-from console.health.follow import LogFollower
+from console.guard.verdict import Counts, RouteGuard, Verdict, hold_tier, percent_words
 from console.health.record import AccessRecord
 from console.health.summary import Summary
-from console.health.windows import Windows
 from console.history.history import Change
 from console.operations.balance import BalanceWatch
 from console.operations.moves import Move, moves
 from console.operations.planner import ALL_ORGS
-from console.rollout.model import GuardSettings, RolloutFile, Side
+from console.operations.watch import COLD_BYTES, Watch
+from console.rollout.model import RolloutFile
 
-QUIET_S = 5.0
-"""A rolled back org that sent nothing to TokenLab for this long has drained."""
-
-STALE_S = 15.0
-"""Without a line of log for this long, the figures on screen are old."""
-
-_PIECE_BYTES = 2 * 1024 * 1024
-COLD_BYTES = 32 * 1024 * 1024
-"""How much of a log that is there already is read at the start."""
+_SPANS_S = (3600.0, 6 * 3600.0, 24 * 3600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,63 +41,39 @@ class Health:
         return self.verdict.words
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What the log shows of a rollback. ``drained`` is never said without traffic to show it."""
-
-    drained: bool
-    text: str
-
-
-class Monitor:
-    """Follows one access log and judges every route and org of one file.
-
-    ``read`` does the reading and may run in another thread; everything else belongs to the
-    thread that owns the monitor. Times are epoch seconds and are always passed in.
-    """
-
-    piece = 5_000
-    """A read of at least this many records is followed by another at once."""
+class Monitor(Watch):
+    """Judges every route and org of one file by its access log."""
 
     def __init__(self, path: Path, file: RolloutFile, *, cold_bytes: int = COLD_BYTES) -> None:
-        self._path = path
-        self._cold_bytes = cold_bytes
-        self._log_path: Path | None = None
-        self.file = file
+        super().__init__(path, file, cold_bytes=cold_bytes)
         self._raises = Raises()
-        self.configure(file, 0.0)
+        self._guards: dict[str, RouteGuard] = {}
+        self._judge_by(file)
 
     def configure(self, file: RolloutFile, now: float) -> None:
         """Take over a new version of the file; what was learned of routes that stay is kept.
 
-        The evidence against a route whose shares changed is forgotten, whoever changed them, and
-        a share that rose begins to bake.
+        A share that rose begins to bake. The evidence against a route is forgotten where traffic
+        was taken away from it or is given back, whoever did it; a step up does not hide a storm.
         """
-        changed = list(moves(self.file, file)) if file is not self.file else []
-        self.file = file
-        log_path = (self._path.parent / file.access_log).absolute()
-        if log_path != self._log_path:
-            self._log_path = log_path
-            self._follower = LogFollower(log_path, start="tail", tail_bytes=self._cold_bytes)
-            routes = file.routes.values()
-            longest = max(
-                [300, *(r.guard.window_s for r in routes), *(r.ramp.bake_s for r in routes)]
-            )
-            self._windows = Windows(horizon_s=min(longest, 3600))
-            self._guards: dict[str, RouteGuard] = {}
-            self._seen: dict[str, dict[str, None]] = defaultdict(dict)
-            self.last_line_at = 0.0
-            self.lines = 0
-        for name, route in file.routes.items():
-            limits = route.guard
-            known = self._guards.get(name)
-            if known is None or known.limits != limits:
-                self._guards[name] = RouteGuard(limits)
-        for move in changed:
+        before, log = self.file, self.log_path
+        super().configure(file, now)
+        if self.log_path != log:
+            self._guards.clear()
+        self._judge_by(file)
+        for move in moves(before, file):
+            if move.route not in file.routes:
+                continue
             if move.after > move.before:
                 self._raises.note(move.route, move.org, now)
-        for name in {move.route for move in changed} & self._guards.keys():
-            self._guards[name].reset()
+            if move.after < move.before or _was_latched(before, move):
+                self._guards[move.route].reset()
+
+    def _judge_by(self, file: RolloutFile) -> None:
+        for name, route in file.routes.items():
+            known = self._guards.get(name)
+            if known is None or known.limits != route.guard:
+                self._guards[name] = RouteGuard(route.guard)
 
     def remember(self, changes: Iterable[Change]) -> None:
         """Take from the history when shares were raised before this console was started."""
@@ -114,63 +82,20 @@ class Monitor:
                 org = None if change.org == ALL_ORGS else change.org
                 self._raises.note(change.route, org, change.at.timestamp())
 
-    @property
-    def log_path(self) -> Path:
-        """The access log that is followed."""
-        assert self._log_path is not None
-        return self._log_path
-
-    @property
-    def bad_lines(self) -> int:
-        """How many lines of the log were not access-log lines."""
-        return self._follower.bad_lines
-
-    def read(self) -> tuple[Sequence[AccessRecord], str]:
-        """Return the lines that have come, at most a piece, and what is wrong, if anything."""
-        records = self._follower.poll(max_bytes=_PIECE_BYTES)
-        return records, self._follower.trouble
-
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Take lines into account."""
-        self._windows.add(records, now)
-        self.lines += len(records)
-        for route, org in {(record.route, record.org): None for record in records}:
-            self._seen[route][org] = None
+        super().add(records, now)
         since = {name: now - guard.limits.window_s for name, guard in self._guards.items()}
         for record in records:
-            at = record.at
-            self.last_line_at = max(self.last_line_at, min(at, now))
             # What is older than the window is no evidence of how things are now.
-            if at >= since.get(record.route, now):
+            if record.at >= since.get(record.route, now):
                 self._guards[record.route].observe(
-                    record.org, record.side, record.status_class.value, record.latency_ms
+                    record.org,
+                    record.side,
+                    record.status_class.value,
+                    record.latency_ms,
+                    min(record.at, now),
                 )
-
-    def catch_up(self, now: float) -> None:
-        """Read all there is; for commands, which look once."""
-        while True:
-            records, _ = self.read()
-            self.add(records, now)
-            if not records:
-                return
-
-    def seen_orgs(self) -> dict[str, Iterable[str]]:
-        """Return, by route, the orgs that the log has had lines of."""
-        return {route: orgs.keys() for route, orgs in self._seen.items()}
-
-    def age_s(self, now: float) -> float | None:
-        """Return how old the newest line is; None before there was one."""
-        return now - self.last_line_at if self.last_line_at else None
-
-    def summary(self, route: str | None, org: str | None, side: Side, now: float) -> Summary:
-        """Return the figures of a side over the guard's window of the route."""
-        return self._windows.summary(now, self._window_s(route), route=route, org=org, side=side)
-
-    def series(
-        self, metric: str, route: str | None, side: Side, now: float, window_s: float, points: int
-    ) -> Sequence[float | None]:
-        """Return a metric over time, None where there was no request."""
-        return self._windows.series(now, window_s, points, metric, route=route, side=side)
 
     def health(self, route: str, org: str | None, now: float) -> Health:
         """Return the figures and the verdict of one org on a route, or of the whole route."""
@@ -234,6 +159,8 @@ class Monitor:
 
         An org at 0% has no evidence to show: its first step up to the ramp's first is free.
         """
+        if frozen := self.frozen(route, now):
+            return frozen
         settings = self._guard_settings(route)
         if settings.mode == "observe":
             return ""
@@ -249,6 +176,14 @@ class Monitor:
         verdict = self._verdict(route, org, self.summary(route, org, "tokenlab", now), now)
         return "" if verdict.kind == "ok" else verdict.reason
 
+    def frozen(self, route: str, now: float) -> str:
+        """Return until when nothing is raised on a route, empty where it may be."""
+        found = self.file.routes.get(route)
+        windows = found.ramp.freeze if found is not None else self.file.ramp.freeze
+        at = datetime.fromtimestamp(now, UTC)
+        ends = [end for window in windows if (end := window.until(at)) is not None]
+        return f"frozen until {max(ends):%a %d %b %H:%M} UTC" if ends else ""
+
     def held_plan(self, planned: Iterable[Move], balance: BalanceWatch, now: float) -> str:
         """Return the first reason the guard has against any raise among ``planned``."""
         for move in planned:
@@ -258,23 +193,27 @@ class Monitor:
                     return f"{move.route} / {move.who}: {held}"
         return ""
 
-    def proof(self, route: str | None, org: str | None, since: float, now: float) -> Proof:
-        """Return what the log shows since a rollback at ``since``."""
-        last = self._last(route, org, "tokenlab")
-        other = self._last(route, org, "previous")
-        if last is None and other is None:
-            return Proof(False, "no request seen yet")
-        quiet = now - max(last or 0.0, since)
-        age = "no TokenLab request" if last is None else f"last TokenLab request {_ago(now - last)}"
-        took = max((last or 0.0) - since, 0.0)
-        if quiet >= QUIET_S and other is not None and other > since:
-            return Proof(True, f"drained in {took:.0f} s · {age}")
-        if quiet >= QUIET_S:
-            return Proof(False, f"{age} · no request to previous either yet")
-        return Proof(False, f"draining · {age}")
+    def previous_trouble(self, route: str | None, org: str | None, now: float) -> str:
+        """Return what is wrong with the side that a rollback leads to; empty where nothing is.
 
-    def _last(self, route: str | None, org: str | None, side: Side) -> float | None:
-        return self._windows.last_seen(route, org, side)
+        It is said only where the requests of the window leave no doubt.
+        """
+        if route is None:
+            each = ((name, self.previous_trouble(name, None, now)) for name in self.file.routes)
+            return "; ".join(f"{name}: {trouble}" for name, trouble in each if trouble)
+        summary = self.summary(route, org, "previous", now)
+        limits, requests = self._guard_settings(route), summary.requests
+        for word, percent, limit in (
+            ("5xx", summary.percent_5xx, limits.max_5xx_percent),
+            ("4xx", summary.percent_4xx, limits.max_4xx_percent),
+            ("429", summary.percent_429, limits.max_429_percent),
+        ):
+            errors = round(percent * requests / 100)
+            if wilson_lower(errors, requests) > limit / 100:
+                return f"previous is sick too: {word} {percent_words(percent)} of {requests}"
+        if summary.p95 is not None and summary.p95 > limits.max_p95_ms and requests >= 20:
+            return f"previous is slow too: p95 {summary.p95:.0f} ms of {requests}"
+        return ""
 
     def _verdict(self, route: str, org: str | None, summary: Summary, now: float) -> Verdict:
         guard = self._guards.get(route)
@@ -284,24 +223,43 @@ class Monitor:
         settings = self._guard_settings(route)
         bake_s = self.file.routes[route].ramp.bake_s if route in self.file.routes else 0
         since_raise = now - self._raises.newest(route, org)
-        evidence_s = min(max(bake_s, settings.window_s), since_raise, self._windows.horizon_s)
-        evidence = self._windows.summary(now, evidence_s, route=route, org=org)
         found = hold_tier(
             settings,
             recent=_counts(summary),
-            evidence=_counts(evidence),
+            evidence=self._evidence(route, org, max(bake_s, settings.window_s), since_raise, now),
             p95_ms=summary.p95,
             age_s=None if summary.last_at is None else now - summary.last_at,
             bake_left_s=max(bake_s - since_raise, 0.0),
         )
         return found if tier is None or tier.kind == "ok" else tier
 
-    def _guard_settings(self, route: str | None) -> GuardSettings:
-        found = self.file.routes.get(route) if route is not None else None
-        return self.file.guard if found is None else found.guard
+    def _evidence(
+        self, route: str, org: str | None, least_s: float, since_raise: float, now: float
+    ) -> Counts:
+        """Return the counts that health is judged by, none of them from before the last raise.
 
-    def _window_s(self, route: str | None) -> int:
-        return min(self._guard_settings(route).window_s, 3600)
+        It is the time that a step bakes, and further back only as far as a small org needs it to
+        have requests enough; how they went has no part in that.
+        """
+        settings = self._guard_settings(route)
+        strictest = min(
+            settings.max_5xx_percent, settings.max_4xx_percent, settings.max_429_percent
+        )
+        needed = clean_requests_needed(strictest / 100)
+        found = Counts(0)
+        for span in (least_s, *(s for s in _SPANS_S if s > least_s)):
+            within = min(span, since_raise, float(self._windows.horizon_s))
+            found = _counts(self._windows.summary(now, within, route=route, org=org))
+            if found.requests >= needed or within < span:
+                break
+        return found
+
+
+def _was_latched(file: RolloutFile, move: Move) -> bool:
+    route = file.routes.get(move.route)
+    if file.rolled_back or route is None or route.rolled_back:
+        return True
+    return move.org is not None and route.org_rolled_back(move.org)
 
 
 def _counts(summary: Summary) -> Counts:
@@ -320,7 +278,3 @@ def _was_a_raise(change: Change) -> bool:
     if change.action == "set":
         return Decimal(change.after) > Decimal(change.before)
     return change.action in ("resume", "undo", "restore")
-
-
-def _ago(seconds: float) -> str:
-    return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} m ago"

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from console.rollout.errors import PercentError, Problem
+from console.rollout.freeze import FORMS, Freeze, parse_freeze
 from console.rollout.layout import Layout, Path
 from console.rollout.percent import basis_points
 
@@ -181,6 +182,20 @@ class Fields:
             self.error((name,), "must rise from step to step, starting above 0")
             return default
         return points
+
+    def freezes(self, name: str, default: tuple[Freeze, ...]) -> tuple[Freeze, ...]:
+        """Return a list of freeze windows."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            self.error((name,), f"must be an array of texts such as {FORMS}")
+            return default
+        try:
+            return tuple(parse_freeze(one) for one in value)
+        except ValueError as error:
+            self.error((name,), f"has a window that cannot be used: {error}")
+            return default
 
     def pinned(self, name: str, only: int | str) -> None:
         """Check a field that has one possible value today; a missing one is a warning."""

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Literal
 
 from console.rollout.errors import Problem
+from console.rollout.freeze import Freeze
 
 Side = Literal["tokenlab", "previous"]
 GuardMode = Literal["observe", "hold", "enforce"]
@@ -50,10 +51,12 @@ class GuardSettings:
 
 @dataclass(frozen=True, slots=True)
 class RampSettings:
-    """The ladder of percents (basis points, rising) and the bake time of a step in seconds."""
+    """The ladder of percents (basis points, rising), the bake time of a step in seconds, and the
+    times in which nothing is raised."""
 
     steps: tuple[int, ...] = (100, 500, 1000, 2500, 5000, 10_000)
     bake_s: int = 900
+    freeze: tuple[Freeze, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,7 @@ def _ramp(fields: Fields, base: RampSettings) -> RampSettings:
     ramp = RampSettings(
         steps=fields.steps("steps", base.steps),
         bake_s=fields.duration("bake", base.bake_s, least=1, most=30 * 86_400),
+        freeze=fields.freezes("freeze", base.freeze),
     )
     fields.warn_unknown()
     return ramp

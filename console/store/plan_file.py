@@ -1,25 +1,21 @@
 """The plan beside the rollout file: who owns a route, what was ticked, what a sample showed.
 
 Kept apart from the rollout file so that no application ever reads it, in TOML so that people do.
-An edit is compare-and-swap on the file's content, as it is with the rollout file.
 """
 
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from console.rollout.revision import revision_of
-from console.store.errors import Conflict, NotReadable, StoreError
-from console.store.swap import ABSENT, swap
+from console.store.errors import StoreError
+from console.store.side_file import SideFile, inline, sub_table
+from console.store.swap import ABSENT
 
-MOST_BYTES = 4 * 1024 * 1024
 _HEAD = (
     "# Owners, ticks and samples of the rollout file beside this one; rollout-console keeps it.\n"
 )
-_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,109 +87,59 @@ class PlanFile:
     """Reads and edits ``rollout.plan.toml`` for a rollout file ``rollout.toml``."""
 
     def __init__(self, rollout_file: Path) -> None:
-        self.path = rollout_file.with_name(f"{rollout_file.stem}.plan.toml")
+        path = rollout_file.with_name(f"{rollout_file.stem}.plan.toml")
+        self._file = SideFile(path, _HEAD, _state)
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self._file.path
 
     def read(self) -> PlanState:
         """Return the plan, an empty one where there is no file; raises StoreError."""
-        data = self._data()
-        return PlanState() if data is None else _state(self.path, data)
+        return self._file.state()
 
     def tick(self, route: str, check: str, tick: Tick | None) -> PlanState:
         """Set a tick, or take it away; raises StoreError."""
 
         def edit(table: Any) -> None:
-            ticks = _sub(_sub(_sub(table, "routes"), route), "ticks")
+            ticks = sub_table(sub_table(sub_table(table, "routes"), route), "ticks")
             if tick is None:
                 ticks.pop(check, None)
             else:
-                ticks[check] = _inline(by=tick.by, at=tick.at, note=tick.note)
+                ticks[check] = inline(by=tick.by, at=tick.at, note=tick.note)
 
-        return self._edit(edit)
+        return self._file.edit(edit)
 
     def own(self, route: str, owner: str, contacts: tuple[str, ...] | None = None) -> PlanState:
         """Name a route's owner and, where given, its contacts; raises StoreError."""
 
         def edit(table: Any) -> None:
-            one = _sub(_sub(table, "routes"), route)
+            one = sub_table(sub_table(table, "routes"), route)
             one["owner"] = owner
             if contacts is not None:
                 one["contacts"] = list(contacts)
 
-        return self._edit(edit)
+        return self._file.edit(edit)
 
     def keep_sample(self, route: str, sample: Sample) -> PlanState:
         """Keep what a shadow sample showed, in place of the one before; raises StoreError."""
 
         def edit(table: Any) -> None:
-            _sub(_sub(table, "routes"), route)["shadow"] = _inline(
+            sub_table(sub_table(table, "routes"), route)["shadow"] = inline(
                 at=sample.at, by=sample.by, model=sample.model, better=sample.better,
                 same=sample.same, worse=sample.worse, errors=sample.errors,
                 tokenlab_ms=sample.tokenlab_ms, previous_ms=sample.previous_ms,
             )  # fmt: skip
 
-        return self._edit(edit)
-
-    def _edit(self, edit: Callable[[Any], None]) -> PlanState:
-        """Make an edit on top of whatever the file says now; ours touch one value each."""
-        import tomlkit
-
-        for left in range(_TRIES - 1, -1, -1):
-            data = self._data()
-            before = ABSENT if data is None else revision_of(data)
-            if data is not None:
-                _state(self.path, data)  # a broken file is not built upon
-            document = tomlkit.parse(_HEAD if data is None else data.decode("utf-8"))
-            edit(document)
-            after = tomlkit.dumps(document).encode("utf-8")
-            state = _state(self.path, after)
-            try:
-                swap(self.path, before, after)
-            except Conflict:
-                if not left:
-                    raise
-                continue
-            return state
-        raise AssertionError("unreachable")
-
-    def _data(self) -> bytes | None:
-        try:
-            with self.path.open("rb") as stream:
-                data = stream.read(MOST_BYTES + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise NotReadable(f"{self.path} cannot be read: {error.strerror}") from None
-        if len(data) > MOST_BYTES:
-            raise NotReadable(f"{self.path} is over {MOST_BYTES // 1048576} MiB; it is not used")
-        return data
+        return self._file.edit(edit)
 
 
-def _sub(table: Any, name: str) -> Any:
-    import tomlkit
-
-    if name not in table:
-        table[name] = tomlkit.table()
-    return table[name]
-
-
-def _inline(**values: Any) -> Any:
-    import tomlkit
-
-    table = tomlkit.inline_table()
-    for name, value in values.items():
-        table[name] = value
-    return table
-
-
-def _state(path: Path, data: bytes) -> PlanState:
-    try:
-        table = tomllib.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise NotReadable(f"{path} cannot be used: {error}; correct it") from None
+def _state(path: Path, table: Mapping[str, Any], revision: str) -> PlanState:
     try:
         support, routes = table.get("support", {}), table.get("routes", {})
         return PlanState(
-            revision_of(data),
+            revision,
             _texts(support.get("contacts", [])),
             {str(name): _route(one) for name, one in routes.items()},
         )

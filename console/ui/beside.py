@@ -119,6 +119,10 @@ class ChangingScreen(BesideScreen):
         """Return the guard's reason against what this plan raises."""
         return self._home.held_by_guard(plan)
 
+    def warning_of(self, plan: Plan) -> str:
+        """Return what is to be known before a confirm."""
+        return self._home.warning_of(plan)
+
     def verdict_now(self, plan: Plan) -> str:
         """Return the guard's verdict, for the history."""
         return self._home.verdict_now(plan)

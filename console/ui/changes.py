@@ -28,6 +28,9 @@ class Listener(Protocol):
     def held_by_guard(self, plan: Plan) -> str:
         """Return the guard's reason against this raise, or an empty text."""
 
+    def warning_of(self, plan: Plan) -> str:
+        """Return what is to be known before this is confirmed, or an empty text."""
+
     def verdict_now(self, plan: Plan) -> str:
         """Return the guard's verdict at this moment, for the history."""
 
@@ -75,7 +78,7 @@ class ChangeFlow:
                 self._listener.held_by_guard(plan) if plan.direction == "up" else ""
             )
             answer: Answer | None = await self._app.push_screen_wait(
-                ConfirmDialog(question(plan, against))
+                ConfirmDialog(question(plan, against, self._listener.warning_of(plan)))
             )
             if answer is None:
                 return
@@ -97,7 +100,7 @@ class ChangeFlow:
             self._listener.change_made(done)
 
 
-def question(plan: Plan, hold: Hold) -> Question:
+def question(plan: Plan, hold: Hold, warning: str = "") -> Question:
     """Return what the confirm asks for ``plan``."""
     raises = plan.direction == "up"
     notes = [plan.rescues, *hold.notes] if plan.rescues else [*hold.notes]
@@ -118,4 +121,5 @@ def question(plan: Plan, hold: Hold) -> Question:
         held=hold.reason,
         held_by=hold.by,
         why=hold.asks,
+        warning=warning,
     )

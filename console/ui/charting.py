@@ -5,8 +5,9 @@ from textual.containers import Grid
 
 from console.charts.line_chart import Line
 from console.operations.balance import BalanceWatch
-from console.operations.monitor import STALE_S, Monitor
+from console.operations.monitor import Monitor
 from console.operations.visible import visible
+from console.operations.watch import STALE_S
 from console.rollout.model import Side
 from console.ui.widgets.chart_panel import ChartPanel
 

@@ -202,6 +202,7 @@ class HomeScreen(Opened, Screen[None]):
         now = time()
         self.query_one(RolloutTable).refresh_numbers()
         self._show_status()
+        self._show_strays()
         self._show_notices()
         self.query_one(KeyBar).update_keys()
         if now - self._charts_at >= CHARTS_EVERY_S:
@@ -217,6 +218,11 @@ class HomeScreen(Opened, Screen[None]):
             time(),
         )
         self.query_one("#status", TextLine).say(*pieces)
+
+    def _show_strays(self) -> None:
+        found = self._monitor.strays.sentences(time())
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        self._notices.trouble("stray", f"{visible(found[0])}{more}" if found else "")
 
     def _show_notices(self) -> None:
         first, second = self._notices.lines(self._monitor, time())
@@ -283,6 +289,13 @@ class HomeScreen(Opened, Screen[None]):
     def held_by_guard(self, plan: Plan) -> str:
         """Return the guard's first reason against what this plan raises."""
         return self._monitor.held_plan(plan.moves, self._balance, time())
+
+    def warning_of(self, plan: Plan) -> str:
+        """Return what is wrong with where a rollback leads to; it is not held for that."""
+        if plan.direction != "down":
+            return ""
+        org = None if plan.org == ALL_ORGS else plan.org
+        return self._monitor.previous_trouble(plan.route, org, time())
 
     def verdict_now(self, plan: Plan) -> str:
         """Return the guard's verdict of what the plan names."""

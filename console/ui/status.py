@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 from console.operations.balance import BalanceWatch
-from console.operations.monitor import STALE_S, Monitor
+from console.operations.monitor import Monitor
 from console.operations.spoken import seconds_text
 from console.operations.visible import visible
+from console.operations.watch import STALE_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,20 @@
 
 import sys
 
-from tests.benchmarks import cold_read, decision, durable_change, live_screen, model_filter
+from tests.benchmarks import (
+    cold_read,
+    decision,
+    durable_change,
+    guard_rules,
+    live_screen,
+    model_filter,
+)
 
 ALL = {
     "decision": decision.main,
     "durable_change": durable_change.main,
     "cold_read": cold_read.main,
+    "guard_rules": guard_rules.main,
     "live_screen": live_screen.main,
     "model_filter": model_filter.main,
 }

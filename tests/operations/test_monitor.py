@@ -1,5 +1,6 @@
 """From log lines to figures, verdicts, holds and the proof of a rollback."""
 
+import os
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -145,3 +146,67 @@ def test_the_verdict_that_the_history_keeps(file: Path, monitor: Monitor) -> Non
     assert monitor.spoken_verdict("nosuch", None, NOW) == ""
     assert monitor.spoken_verdict("chat", "acme", NOW) == "hold: no data"
     assert monitor.spoken_verdict(None, None, NOW) == "chat hold: no data; claude hold: no data"
+
+
+def test_a_rollback_target_that_is_sick_is_told(file: Path, monitor: Monitor) -> None:
+    for i in range(30):
+        write(file, 1 + i / 10, side="previous")
+    monitor.catch_up(NOW)
+    assert monitor.previous_trouble("chat", "acme", NOW) == ""
+    for i in range(20):
+        write(file, 1 + i / 10, 503, side="previous")
+    monitor.catch_up(NOW)
+    assert monitor.previous_trouble("chat", "acme", NOW) == "previous is sick too: 5xx 40% of 50"
+    assert monitor.previous_trouble(None, None, NOW).startswith("chat: previous is sick too")
+    assert monitor.previous_trouble("claude", None, NOW) == ""
+
+
+def test_a_reader_that_does_not_obey_is_told(file: Path) -> None:
+    text = file.read_bytes().replace(b"acme = 25", b"acme = { percent = 25, rolled_back = true }")
+    file.write_bytes(text.replace(b'"globex.eu" = 12.5', b'"globex.eu" = 100'))
+    os.utime(file, (NOW - 60, NOW - 60))
+    text = file.read_bytes().replace(b"beta-testers = 100", b"")
+    monitor = Monitor(file, parse(text))
+    write(file, 57)  # within the grace
+    write(file, 40, side="previous")
+    write(file, 40, side="previous", org="initech")
+    monitor.catch_up(NOW)
+    assert monitor.strays.sentences(NOW) == []
+    write(file, 30)
+    write(file, 20)
+    write(file, 10, side="previous", org="globex.eu")
+    monitor.catch_up(NOW)
+    first, second = monitor.strays.sentences(NOW)
+    assert first == (
+        "chat / acme sent 2 requests to TokenLab although it is rolled back, the last 20 s ago: "
+        "an application does not read this file"
+    )
+    assert second.startswith("chat / globex.eu sent 1 request to previous although it is at 100%")
+    monitor.configure(parse(text + b"\n"), NOW)
+    assert monitor.strays.sentences(NOW) == [], "a new version begins anew"
+
+
+def test_a_small_org_shows_its_evidence_over_a_longer_time(file: Path, monitor: Monitor) -> None:
+    for i in range(140):
+        write(file, 10 + 20 * i)  # three a minute: 45 in the time that a step bakes
+    monitor.catch_up(NOW)
+    assert held(monitor, 2500, 5000) == ""
+    raised = parse(file.read_bytes().replace(b"acme = 25", b"acme = 50", 1))
+    monitor.configure(raised, NOW - 1000)
+    assert held(monitor, 5000, 10_000) == "50 of 133 ok", "none of it from before the step"
+
+
+def test_a_step_up_does_not_hide_a_storm(file: Path, monitor: Monitor) -> None:
+    for i in range(60):
+        write(file, 1 + i / 10, 503 if i % 2 else 200, org=f"org-{i % 3}")
+    monitor.catch_up(NOW)
+    raised = parse(file.read_bytes().replace(b"acme = 25", b"acme = 50", 1))
+    monitor.configure(raised, NOW)
+    assert monitor.health("chat", None, NOW).verdict.kind == "rollback"
+
+
+def test_a_freeze_holds_every_raise(file: Path) -> None:
+    text = file.read_text().replace("freeze = []", 'freeze = ["2020-01-01 - 2099-12-31"]')
+    text = text.replace('mode = "hold"', 'mode = "observe"')
+    monitor = Monitor(file, parse(text.encode()))
+    assert held(monitor, 0, 100) == "frozen until Fri 01 Jan 00:00 UTC"

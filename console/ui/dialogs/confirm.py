@@ -24,7 +24,8 @@ _MOST_DIFF = 40
 class Question:
     """What is asked. ``type_name`` must be typed to go on; ``held`` asks for a typed reason.
 
-    ``held_by`` says who holds it, ``why`` what the reason is for.
+    ``held_by`` says who holds it, ``why`` what the reason is for. ``warning`` is to be known
+    before, and holds nothing.
     """
 
     title: str
@@ -35,6 +36,7 @@ class Question:
     held: str = ""
     held_by: str = "the guard holds"
     why: str = "type a reason to override the guard"
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
         with Vertical():
             yield Static(Content(visible(q.title)), classes="title")
             yield Static(Content(visible(q.effect)), classes="effect")
+            if q.warning:
+                yield Static(Content(f"! {visible(q.warning)}"), classes="held")
             for note in q.notes:
                 yield Static(Content(visible(note)))
             if q.diff:

@@ -1,0 +1,80 @@
+"""Freeze windows: times, in UTC, in which no share is raised.
+
+Three ways to write one: ``fri 16:00 - mon 08:00`` (each week), ``22:00 - 06:00`` (each day) and
+``2026-12-24 - 2027-01-02`` (whole days, the last one included).
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WEEK, _DAY = timedelta(days=7), timedelta(days=1)
+_CLOCK = r"([01]\d|2[0-3]):([0-5]\d)"
+_WEEKLY = re.compile(rf"({'|'.join(_DAYS)}) {_CLOCK} - ({'|'.join(_DAYS)}) {_CLOCK}", re.IGNORECASE)
+_DAILY = re.compile(rf"{_CLOCK} - {_CLOCK}")
+_DATES = re.compile(r"(\d{4}-\d\d-\d\d) - (\d{4}-\d\d-\d\d)")
+
+FORMS = '"fri 16:00 - mon 08:00", "22:00 - 06:00" or "2026-12-24 - 2027-01-02", in UTC'
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """One window: from ``start`` for ``length``, and again after each ``period`` if there is one.
+
+    ``text`` is how it was written.
+    """
+
+    text: str
+    start: datetime
+    length: timedelta
+    period: timedelta | None = None
+
+    def until(self, now: datetime) -> datetime | None:
+        """Return when the window that ``now`` is in ends; None outside of it."""
+        since = now - self.start
+        if self.period is not None:
+            since %= self.period
+        elif since < timedelta(0):
+            return None
+        return now - since + self.length if since < self.length else None
+
+
+def parse_freeze(text: str) -> Freeze:
+    """Return the window that ``text`` writes; raises ValueError with what is wrong."""
+    clean = " ".join(text.split())
+    if found := _WEEKLY.fullmatch(clean):
+        start, end = _in_week(*found.groups()[:3]), _in_week(*found.groups()[3:])
+        return _repeating(text, start, end, _WEEK)
+    if found := _DAILY.fullmatch(clean):
+        hours = [int(group) for group in found.groups()]
+        start, end = (
+            timedelta(hours=hours[0], minutes=hours[1]),
+            timedelta(hours=hours[2], minutes=hours[3]),
+        )
+        return _repeating(text, start, end, _DAY)
+    if found := _DATES.fullmatch(clean):
+        first, last = (_date(part) for part in found.groups())
+        if last < first:
+            raise ValueError(f"{text[:60]!r} ends before it begins")
+        return Freeze(text, first, last + _DAY - first)
+    raise ValueError(f"{text[:60]!r} is no freeze window: write {FORMS}")
+
+
+def _repeating(text: str, start: timedelta, end: timedelta, period: timedelta) -> Freeze:
+    length = (end - start) % period
+    if not length:
+        raise ValueError(f"{text[:60]!r} begins when it ends")
+    monday = datetime(2024, 1, 1, tzinfo=UTC)
+    return Freeze(text, monday + start, length, period)
+
+
+def _in_week(day: str, hour: str, minute: str) -> timedelta:
+    return timedelta(days=_DAYS.index(day.lower()), hours=int(hour), minutes=int(minute))
+
+
+def _date(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        raise ValueError(f"{text!r} is no date") from None

@@ -1,0 +1,103 @@
+"""A TOML file of the console's own beside the rollout file, which people read and edit as well.
+
+Applications never read it. An edit is compare-and-swap on the file's content, as it is with the
+rollout file, and everything in it that the edit does not touch stays as it was.
+"""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from console.rollout.revision import revision_of
+from console.store.errors import Conflict, NotReadable
+from console.store.swap import ABSENT, swap
+
+MOST_BYTES = 4 * 1024 * 1024
+_TRIES = 3
+
+State = TypeVar("State")
+
+
+class SideFile(Generic[State]):
+    """Reads and edits one; ``read`` makes what the file says of its table and revision.
+
+    ``read`` raises StoreError for a table that does not say such a thing.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        head: str,
+        read: Callable[[Path, dict[str, Any], str], State],
+    ) -> None:
+        self.path = path
+        self._head = head
+        self._read = read
+
+    def state(self) -> State:
+        """Return what the file says, an empty table where there is none; raises StoreError."""
+        return self._state(self._data())
+
+    def edit(self, edit: Callable[[Any], None]) -> State:
+        """Make an edit of the tomlkit document on top of whatever the file says now.
+
+        Raises StoreError; the file is then as it was.
+        """
+        import tomlkit
+
+        for left in range(_TRIES - 1, -1, -1):
+            data = self._data()
+            self._state(data)  # a broken file is not built upon
+            document = tomlkit.parse(self._head if data is None else data.decode("utf-8"))
+            edit(document)
+            after = tomlkit.dumps(document).encode("utf-8")
+            state = self._state(after)
+            try:
+                swap(self.path, ABSENT if data is None else revision_of(data), after)
+            except Conflict:
+                if not left:
+                    raise
+                continue
+            return state
+        raise AssertionError("unreachable")
+
+    def _state(self, data: bytes | None) -> State:
+        if data is None:
+            return self._read(self.path, {}, ABSENT)
+        try:
+            table = tomllib.loads(data.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise NotReadable(f"{self.path} cannot be used: {error}; correct it") from None
+        return self._read(self.path, table, revision_of(data))
+
+    def _data(self) -> bytes | None:
+        try:
+            with self.path.open("rb") as stream:
+                data = stream.read(MOST_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise NotReadable(f"{self.path} cannot be read: {error.strerror}") from None
+        if len(data) > MOST_BYTES:
+            raise NotReadable(f"{self.path} is over {MOST_BYTES // 1048576} MiB; it is not used")
+        return data
+
+
+def sub_table(table: Any, name: str) -> Any:
+    """Return the table of that name in a tomlkit one, made where there is none."""
+    import tomlkit
+
+    if name not in table:
+        table[name] = tomlkit.table()
+    return table[name]
+
+
+def inline(**values: Any) -> Any:
+    """Return a tomlkit inline table."""
+    import tomlkit
+
+    table = tomlkit.inline_table()
+    for name, value in values.items():
+        table[name] = value
+    return table

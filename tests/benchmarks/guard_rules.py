@@ -1,0 +1,118 @@
+"""The guard's rollback tier beside the rules in common use: false alarms and delays, by simulation.
+
+Streams of independent Bernoulli errors with fixed seeds; every rule is looked at after each
+request. A figure is the share of streams that alarmed, then the median number of requests from the
+first bad one to the alarm.
+"""
+
+import random
+import statistics
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from console.guard.eprocess import EProcess
+from console.guard.evidence import wilson_lower
+from console.guard.verdict import FLOOR_ERRORS, FLOOR_REQUESTS
+
+LIMIT = 0.02
+WINDOW = 200
+STREAMS = 300
+LENGTH = 4_000
+
+Rule = Callable[[Iterator[bool]], Iterator[bool]]
+
+
+def naive(least: int) -> Rule:
+    """Alarm where the rate of the last 200 is over the limit, from ``least`` requests on."""
+
+    def run(stream: Iterator[bool]) -> Iterator[bool]:
+        window: deque[bool] = deque(maxlen=WINDOW)
+        for error in stream:
+            window.append(error)
+            yield len(window) >= least and sum(window) / len(window) > LIMIT
+
+    return run
+
+
+def wilson(z: float) -> Rule:
+    """Alarm where the lower bound of the last 200 is over the limit."""
+
+    def run(stream: Iterator[bool]) -> Iterator[bool]:
+        window: deque[bool] = deque(maxlen=WINDOW)
+        for error in stream:
+            window.append(error)
+            yield wilson_lower(sum(window), len(window), z) > LIMIT
+
+    return run
+
+
+def ours(stream: Iterator[bool]) -> Iterator[bool]:
+    """Alarm where the e-process has tripped, over the floor."""
+    process = EProcess(LIMIT)
+    for seen, error in enumerate(stream, 1):
+        process.observe(error)
+        yield process.tripped and seen >= FLOOR_REQUESTS and process.errors >= FLOOR_ERRORS
+
+
+def evidence_alone(stream: Iterator[bool]) -> Iterator[bool]:
+    """Alarm where the e-process has tripped."""
+    process = EProcess(LIMIT)
+    for error in stream:
+        process.observe(error)
+        yield process.tripped
+
+
+RULES: dict[str, Rule] = {
+    "rate > limit, min 20": naive(20),
+    "rate > limit, min 50": naive(50),
+    "Wilson 95%, last 200": wilson(1.6449),
+    "Wilson 99.9%, last 200": wilson(3.0902),
+    "e-process alone": evidence_alone,
+    "e-process and floor (ours)": ours,
+}
+# (name, healthy requests before, error rate then, how many of those)
+STREAM_KINDS = (
+    ("healthy 1%", 0, 0.01, LENGTH),
+    ("at the limit 2%", 0, 0.02, LENGTH),
+    ("bad 5%", 0, 0.05, LENGTH),
+    ("bad 20%", 0, 0.20, LENGTH),
+    ("dead 100%", 0, 1.0, LENGTH),
+    ("3000 at 0.5%, then 20%", 3_000, 0.20, 1_000),
+)
+
+
+def measure(
+    rule: Rule, before: int, rate: float, count: int, streams: int = STREAMS
+) -> tuple[float, float, float | None]:
+    """Return the share that alarmed too early, the share in time, and the median delay."""
+    early, delays = 0, []
+    for seed in range(streams):
+        rng = random.Random(f"{seed} {before} {rate}")
+        errors = (rng.random() < (0.005 if i < before else rate) for i in range(before + count))
+        at = next((i for i, alarm in enumerate(rule(errors)) if alarm), None)
+        if at is None:
+            continue
+        if at < before:
+            early += 1
+        else:
+            delays.append(at - before + 1)
+    middle = statistics.median(delays) if delays else None
+    return early / streams, len(delays) / streams, middle
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"guard rules, limit {LIMIT:.0%}, {STREAMS} streams each, a look after every request")
+    for kind, before, rate, count in STREAM_KINDS:
+        print(f"  {kind}")
+        for name, rule in RULES.items():
+            early, found, delay = measure(rule, before, rate, count)
+            said = f"{found:6.1%} alarmed" + (f", {early:.1%} too early" if before else "")
+            after = "" if delay is None else f", median after {delay:.0f} requests"
+            print(f"    {name:<28} {said}{after}")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
