@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from console.cli.asking import agreed
 from console.cli.codes import DONE, PROBLEMS
-from console.operations.balance import BalanceWatch, ask_balance
+from console.operations.balance import BalanceSources, BalanceWatch, ask_balance
 from console.operations.errors import OperationError
 from console.operations.monitor import Monitor
 from console.operations.plan import Plan
@@ -96,8 +96,8 @@ def _held(plan: Plan, monitor: Monitor, now: float) -> str:
 
     from console.cli.credentials import given_on, make_vault
 
-    vault = make_vault(given_on(Namespace()), asks=False)
-    balance = asyncio.run(ask_balance(vault, monitor.file, now))
+    balance, vault = BalanceWatch(), make_vault(given_on(Namespace()), asks=False)
+    asyncio.run(ask_balance(BalanceSources(vault), monitor.file, balance, now))
     return monitor.held_plan(plan.moves, balance, now)
 
 

@@ -7,6 +7,7 @@ needed: a rollback from a shell waits for neither.
 import os
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from console.cli.codes import CONFLICT, DONE, PROBLEMS, UNREACHABLE, USAGE
@@ -68,6 +69,10 @@ def _dispatch(options: Namespace) -> int:
 
         command = phase if options.command == "phase" else write_playbook
         return command(options, make_switch(options, path))
+    if options.command == "guard":
+        from console.cli.guard import guard
+
+        return guard(options, make_switch(options, path, user="guard"))
     if options.command is None:
         from console.cli.console import run_console
         from console.cli.credentials import given_on, make_vault
@@ -113,9 +118,11 @@ def file_path(options: Namespace) -> Path:
     return Path(options.file or os.environ.get("ROLLOUT_FILE") or "rollout.toml")
 
 
-def make_switch(options: Namespace, path: Path) -> Switch:
-    """Return the switch on ``path`` with this user's history."""
-    return Switch(path, History(default_path()), whoami(), read_only=options.read_only)
+def make_switch(options: Namespace, path: Path, *, user: str = "") -> Switch:
+    """Return the switch on ``path`` with this user's history; ``user`` acts in another name."""
+    who = whoami()
+    who = replace(who, user=user) if user else who
+    return Switch(path, History(default_path()), who, read_only=options.read_only)
 
 
 def _fail(error: Exception, code: int) -> int:

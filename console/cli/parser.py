@@ -3,6 +3,7 @@
 import argparse
 from typing import Any, NoReturn
 
+from console.cli.guard_parser import add_guard
 from console.cli.keys_parser import add_keys
 from console.cli.models_parser import add_models
 from console.cli.phases_parser import add_phase, add_playbook, add_shadow
@@ -89,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     phase = _command(commands, "phase", "how far a route is, and what is missing", changes=True)
     add_phase(phase)
     add_playbook(_command(commands, "playbook", "write the support playbook in Markdown"))
+    add_guard(_command(commands, "guard", "watch without a screen: raise, hold, roll back, tell"))
     about = "profiles and their credentials, and the organisation's API keys"
     add_keys(commands.add_parser("keys", help=about, description=about), _add_common)
     return parser

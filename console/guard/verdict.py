@@ -132,7 +132,7 @@ class RouteGuard:
     def _reason(self, gate: str) -> str:
         process = self._processes[gate]
         share = 100 * process.errors / max(process.requests, 1)
-        limit = percent_words(100 * process.p0)
+        limit = f"{100 * process.p0:.2g}%"
         by = " (previous)" if process.p0 > self._limit(gate) else ""
         counts = f"{process.errors} of {process.requests}"
         return f"{WORDS[gate]} {percent_words(share)}, {counts}, limit {limit}{by}"

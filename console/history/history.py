@@ -138,6 +138,17 @@ class History:
             )  # fmt: skip
             self._insert(change, "applied")
 
+    def record_undelivered(
+        self, file: Path, who: Who, at: datetime, said: str, reason: str, version: tuple[str, bytes]
+    ) -> None:
+        """Record what could not be told to anybody; ``version`` is the file's revision and text."""
+        revision, text = version
+        change = NewChange(
+            file, at, who, "undelivered", None, None, "", said, reason, "",
+            revision, revision, text, text,
+        )  # fmt: skip
+        self._insert(change, "applied")
+
     def reconcile(self, file: Path, current_revision: str) -> None:
         """Settle the intents of processes that died, by what the file says now."""
         if not self.path.exists():
@@ -179,7 +190,7 @@ class History:
                 return None
             found = db.execute(
                 "SELECT * FROM changes WHERE file = :file AND state = 'applied'"
-                " AND action NOT IN ('undo', 'external') AND id NOT IN"
+                " AND action NOT IN ('undo', 'external', 'undelivered') AND id NOT IN"
                 " (SELECT undoes_id FROM changes WHERE file = :file AND state = 'applied'"
                 "  AND undoes_id IS NOT NULL) ORDER BY id DESC LIMIT 1",
                 {"file": _identity(file)},

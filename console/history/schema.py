@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS changes (
     user TEXT NOT NULL,
     host TEXT NOT NULL,
     ssh_origin TEXT NOT NULL,
-    action TEXT NOT NULL,           -- set, rollback, resume, undo, restore, external
+    action TEXT NOT NULL,           -- set, rollback, resume, undo, restore, model, phase,
+                                    -- external, undelivered
     route TEXT,
     org TEXT,
     before TEXT NOT NULL,

@@ -135,17 +135,17 @@ class BalanceWatch:
         return found
 
 
-async def ask_balance(vault: Vault, file: RolloutFile, now: float) -> BalanceWatch:
-    """Ask for the balance once, for commands; raises nothing, may block for seconds."""
-    watch, sources = BalanceWatch(), BalanceSources(vault)
+async def ask_balance(
+    sources: BalanceSources, file: RolloutFile, watch: BalanceWatch, now: float
+) -> None:
+    """Ask for the balance once, for ``watch`` to keep; raises nothing, may block for seconds."""
     source = sources.source(file)
     if isinstance(source, str):
         watch.failed(source, asked=False)
-        return watch
+        return
     try:
         watch.add(now, await source.fetch())
     except ApiError as error:
         watch.failed(str(error), asked=True)
     finally:
         await sources.aclose()
-    return watch

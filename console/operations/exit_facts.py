@@ -82,7 +82,8 @@ class ExitFacts:
 
     @cached_property
     def _rows(self) -> list[Change]:
-        return self._switch.recent(_LOOK_BACK)[0]
+        rows = self._switch.recent(_LOOK_BACK)[0]
+        return [row for row in rows if row.action != "undelivered"]
 
     def judge(self, route: Route, check: ExitCheck) -> CheckState:
         """Return whether an exit check is done, and why."""

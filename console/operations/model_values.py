@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -237,3 +238,15 @@ def _formats_words(model: ModelInfo) -> str:
 
 def _tokens(count: int | None) -> str:
     return "" if count is None else f"{count:,} tokens"
+
+
+def ending(model: ModelInfo, now: datetime, plan_days: int) -> str:
+    """Return how a model ends within so many days, or that it has; empty where it lasts."""
+    if model.stage == "retired":
+        return f"{model.id} is retired: requests for it fail"
+    ends = model.sunset_at or model.retired_at
+    if ends is not None and ends <= now + timedelta(days=plan_days):
+        return f"{model.id} ends on {ends:%Y-%m-%d}, within {plan_days} days"
+    if model.stage == "deprecated":
+        return f"{model.id} is deprecated" + (f" ({model.reason})" if model.reason else "")
+    return ""

@@ -48,6 +48,7 @@ class Monitor(Watch):
         super().__init__(path, file, cold_bytes=cold_bytes)
         self._raises = Raises()
         self._guards: dict[str, RouteGuard] = {}
+        self._anew: dict[str | None, float] = {}
         self._judge_by(file)
 
     def configure(self, file: RolloutFile, now: float) -> None:
@@ -67,7 +68,16 @@ class Monitor(Watch):
             if move.after > move.before:
                 self._raises.note(move.route, move.org, now)
             if move.after < move.before or _was_latched(before, move):
-                self._guards[move.route].reset()
+                self._begin_anew(move.route, now)
+
+    def _begin_anew(self, route: str | None, at: float) -> None:
+        """Forget the evidence from before ``at``; a route of None stands for all."""
+        if at <= self._anew.get(route, 0.0):
+            return
+        self._anew[route] = at
+        for name, guard in self._guards.items():
+            if route in (None, name):
+                guard.reset()
 
     def _judge_by(self, file: RolloutFile) -> None:
         for name, route in file.routes.items():
@@ -75,9 +85,15 @@ class Monitor(Watch):
             if known is None or known.limits != route.guard:
                 self._guards[name] = RouteGuard(route.guard)
 
+    def note_raise(self, route: str, org: str | None, at: float) -> None:
+        """Let a share that was raised at a time bake from then on."""
+        self._raises.note(route, org, at)
+
     def remember(self, changes: Iterable[Change]) -> None:
-        """Take from the history when shares were raised before this console was started."""
+        """Take from the history what was changed before this console was started."""
         for change in changes:
+            if change.action in ("rollback", "resume"):
+                self._begin_anew(change.route, change.at.timestamp())
             if _was_a_raise(change):
                 org = None if change.org == ALL_ORGS else change.org
                 self._raises.note(change.route, org, change.at.timestamp())
@@ -85,9 +101,13 @@ class Monitor(Watch):
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Take lines into account."""
         super().add(records, now)
-        since = {name: now - guard.limits.window_s for name, guard in self._guards.items()}
+        anew, of_all = self._anew.get, self._anew.get(None, 0.0)
+        since = {
+            name: max(now - guard.limits.window_s, of_all, anew(name, 0.0))
+            for name, guard in self._guards.items()
+        }
         for record in records:
-            # What is older than the window is no evidence of how things are now.
+            # What is older than the window, or than a rollback, is no evidence of how things are.
             if record.at >= since.get(record.route, now):
                 self._guards[record.route].observe(
                     record.org,
@@ -249,6 +269,8 @@ class Monitor(Watch):
         found = Counts(0)
         for span in (least_s, *(s for s in _SPANS_S if s > least_s)):
             within = min(span, since_raise, float(self._windows.horizon_s))
+            if within <= 0:
+                break  # raised this very moment, or by a clock that was set back since
             found = _counts(self._windows.summary(now, within, route=route, org=org))
             if found.requests >= needed or within < span:
                 break

@@ -111,6 +111,20 @@ class Switch(Planner):
         except HistoryError as error:
             return [], str(error)
 
+    def note_undelivered(self, said: str, reason: str) -> None:
+        """Keep in the history what could not be told to anybody; one that cannot be kept is lost.
+
+        May be called from any thread.
+        """
+        snapshot = self.store.snapshot
+        if snapshot is None or self.read_only:
+            return
+        with suppress(HistoryError):
+            self.history.record_undelivered(
+                self.path, self.who, self._clock(), redacted(said), redacted(reason),
+                (snapshot.revision, snapshot.data),
+            )  # fmt: skip
+
     def apply(
         self,
         plan: Plan,

@@ -5,12 +5,12 @@ Kept apart from the rollout file so that no application ever reads it, in TOML s
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from console.store.errors import StoreError
-from console.store.side_file import SideFile, inline, sub_table
+from console.store.side_file import SideFile, inline, sub_table, time_of
 from console.store.swap import ABSENT
 
 _HEAD = (
@@ -150,7 +150,7 @@ def _state(path: Path, table: Mapping[str, Any], revision: str) -> PlanState:
 
 def _route(table: Mapping[str, Any]) -> RoutePlan:
     ticks = {
-        str(name): Tick(str(one["by"]), _time(one["at"]), str(one.get("note", "")))
+        str(name): Tick(str(one["by"]), time_of(one["at"]), str(one.get("note", "")))
         for name, one in table.get("ticks", {}).items()
     }
     shadow = table.get("shadow")
@@ -160,7 +160,7 @@ def _route(table: Mapping[str, Any]) -> RoutePlan:
             int(shadow.get(name, 0)) for name in ("better", "same", "worse", "errors")
         )
         sample = Sample(
-            _time(shadow["at"]), str(shadow["by"]), str(shadow["model"]), better, same, worse,
+            time_of(shadow["at"]), str(shadow["by"]), str(shadow["model"]), better, same, worse,
             errors, float(shadow.get("tokenlab_ms", 0)), float(shadow.get("previous_ms", 0)),
         )  # fmt: skip
     return RoutePlan(str(table.get("owner", "")), _texts(table.get("contacts", [])), ticks, sample)
@@ -170,9 +170,3 @@ def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TypeError("contacts must be a list of texts")
     return tuple(str(one) for one in value)
-
-
-def _time(value: Any) -> datetime:
-    if not isinstance(value, datetime):
-        raise TypeError("a time must be written as TOML writes one")
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -6,9 +6,11 @@ rollout file, and everything in it that the edit does not touch stays as it was.
 
 import tomllib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from console.rollout.percent import percent_text
 from console.rollout.revision import revision_of
 from console.store.errors import Conflict, NotReadable
 from console.store.swap import ABSENT, swap
@@ -101,3 +103,17 @@ def inline(**values: Any) -> Any:
     for name, value in values.items():
         table[name] = value
     return table
+
+
+def number(points: int) -> Any:
+    """Return basis points as a tomlkit number in percent, exact."""
+    import tomlkit
+
+    return tomlkit.value(percent_text(points))
+
+
+def time_of(value: Any) -> datetime:
+    """Return a TOML time in UTC, one without a zone taken as UTC; raises TypeError."""
+    if not isinstance(value, datetime):
+        raise TypeError("a time must be written as TOML writes one")
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

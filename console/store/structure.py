@@ -11,9 +11,9 @@ import tomlkit
 
 from console.rollout.edits import Edit
 from console.rollout.model import OrgShare, RolloutFile
-from console.rollout.percent import percent_text
 from console.store.editing import path_of
 from console.store.errors import EditNotPossible
+from console.store.side_file import number
 
 
 def edit_document(data: bytes, edit: Edit, meant: RolloutFile) -> bytes:
@@ -40,7 +40,7 @@ def _plain(meant: RolloutFile, tables: list[str], key: str) -> Any:
     route = meant.routes[tables[1]]
     if key in ("model", "phase"):
         return getattr(route, key)
-    return route.rolled_back if key == "rolled_back" else _number(route.default_points)
+    return route.rolled_back if key == "rolled_back" else number(route.default_points)
 
 
 def _set_org(orgs: Any, org: str, share: OrgShare | None) -> None:
@@ -49,17 +49,13 @@ def _set_org(orgs: Any, org: str, share: OrgShare | None) -> None:
         orgs.pop(org, None)
     elif isinstance(line, MutableMapping):
         if share.points is not None:
-            line["percent"] = _number(share.points)
+            line["percent"] = number(share.points)
         line["rolled_back"] = share.rolled_back
     elif share.rolled_back or share.points is None:
         table = tomlkit.inline_table()
         if share.points is not None:
-            table["percent"] = _number(share.points)
+            table["percent"] = number(share.points)
         table["rolled_back"] = share.rolled_back
         orgs[org] = table
     else:
-        orgs[org] = _number(share.points)
-
-
-def _number(points: int) -> Any:
-    return tomlkit.value(percent_text(points))
+        orgs[org] = number(share.points)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from console.gate.load import Unreadable, read_file
@@ -10,7 +10,7 @@ from console.gate.secret import Secret
 from console.operations.checks.credentials import check_keys
 from console.operations.checks.result import Result, result_of
 from console.operations.keys import KeyRoom
-from console.operations.model_values import unfit
+from console.operations.model_values import ending, unfit
 from console.operations.models import ModelRoom
 from console.rollout.errors import FileError
 from console.rollout.model import MEDIA_FORMATS, RolloutFile, Route
@@ -90,9 +90,7 @@ def _one_model(
         return
     yield Result("model.exists", True, where, f"TokenLab has {model.id}")
     instead = f"move to {model.replacement}" if model.replacement else choose
-    yield result_of(
-        "model.active", where, _ending(model, now, plan_days), f"{model.stage}", instead
-    )
+    yield result_of("model.active", where, ending(model, now, plan_days), f"{model.stage}", instead)
     yield result_of("model.format", where, _unfit(route, model), f"it takes {route.format}", choose)
     if allowed is not None:
         listed = bool(allowed.intersection(model.names))
@@ -101,17 +99,6 @@ def _one_model(
             "" if listed else f"the API key may not use {model.id}", "the API key may use it",
             "add it to the key's models with rollout-console keys change, or on the keys screen",
         )  # fmt: skip
-
-
-def _ending(model: ModelInfo, now: datetime, plan_days: int) -> str:
-    if model.stage == "retired":
-        return f"{model.id} is retired: requests for it fail"
-    ends = model.sunset_at or model.retired_at
-    if ends is not None and ends <= now + timedelta(days=plan_days):
-        return f"{model.id} ends on {ends:%Y-%m-%d}, within the {plan_days} days of the plan"
-    if model.stage == "deprecated":
-        return f"{model.id} is deprecated" + (f" ({model.reason})" if model.reason else "")
-    return ""
 
 
 def _unfit(route: Route, model: ModelInfo) -> str:

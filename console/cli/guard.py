@@ -1,0 +1,158 @@
+"""The guard without a screen, as a service runs it."""
+
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from console.cli.codes import DONE, PROBLEMS
+from console.folders import state_folder
+from console.operations.errors import OperationError
+from console.operations.guarding import Event, Guarding, Turn
+from console.operations.models import ModelRoom
+from console.operations.monitor import Monitor
+from console.operations.switch import Switch
+from console.operations.visible import visible
+from console.rollout.errors import UnknownRoute
+from console.rollout.percent import percent_text
+from console.rollout.routemap import root_of
+
+
+def guard(options: Namespace, switch: Switch) -> int:
+    """Watch, act and tell until told to end; with --once, look once and exit 1 for a rollback."""
+    monitor = Monitor(switch.path, switch.open().file)
+    guarding = Guarding(switch, monitor)
+    if options.put_back:
+        return _put_back(options.put_back, guarding, monitor)
+    from console.cli.credentials import given_on, make_vault
+    from console.operations.guard_sources import GuardSources
+
+    notifier = _notifier(options, switch)
+    room = ModelRoom(root_of(monitor.file.base_url), state_folder())
+    sources = GuardSources(make_vault(given_on(options), asks=False), room, lambda: monitor.file)
+    guarding.start(time.time())
+    try:
+        if options.once:
+            sources.ask()
+            turn = guarding.turn(sources.balance, sources.models(), time.time())
+            _tell(turn.events, notifier, options, quiet=True)
+            print(json.dumps(_turn_json(turn), indent=2) if options.json else _turn_text(turn))
+            bad = any(verdict.kind == "rollback" for verdict in turn.verdicts.values())
+            return PROBLEMS if bad or turn.trouble else DONE
+        sources.start()
+        _go_on(options, guarding, sources, notifier)
+    finally:
+        sources.stop()
+        guarding.end()
+        notifier.close()
+    return DONE
+
+
+def _go_on(options: Namespace, guarding: Guarding, sources: Any, notifier: Any) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    trouble = ""
+    while not stop.is_set():
+        turn = guarding.turn(sources.balance, sources.models(), time.time())
+        _tell(turn.events, notifier, options)
+        if turn.trouble != trouble:
+            trouble = turn.trouble
+            print(f"rollout-console: {visible(trouble or 'in order again')}", file=sys.stderr)
+        stop.wait(options.every)
+
+
+def _notifier(options: Namespace, switch: Switch) -> Any:
+    from console.operations.notify import Notifier, Told
+    from console.vault.webhook import is_slack, take_webhook
+
+    webhook = take_webhook(os.environ)
+    try:
+        command = shlex.split(options.notify_command)
+    except ValueError as error:
+        raise OperationError(f"--notify-command cannot be read: {error}") from None
+    told = Told(webhook, webhook is not None and is_slack(webhook), command)
+    return Notifier(
+        told,
+        lambda event, reason: switch.note_undelivered(event.text, reason),
+        who=switch.who.name,
+        file=str(switch.path),
+        environ=os.environ,
+    )
+
+
+def _tell(events: list[Event], notifier: Any, options: Namespace, *, quiet: bool = False) -> None:
+    for event in events:
+        notifier.tell(event)
+        if quiet:
+            continue
+        at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        if options.json:
+            print(json.dumps({"at": at, **asdict(event)}), flush=True)
+        else:
+            print(f"{at}  {event.kind}: {visible(event.text)}", flush=True)
+
+
+def _put_back(words: list[str], guarding: Guarding, monitor: Monitor) -> int:
+    route, *rest = words
+    if len(rest) > 1:
+        raise OperationError("--put-back takes a route, and one org at most")
+    if route not in monitor.file.routes:
+        raise UnknownRoute(route, list(monitor.file.routes))
+    orgs = guarding.put_back(route, rest[0] if rest else None)
+    if not orgs:
+        print(f"nothing of {visible(route)} is out of its ramp", file=sys.stderr)
+        return PROBLEMS
+    print(f"back in the ramp of {visible(route)}: {', '.join(visible(org) for org in orgs)}")
+    return DONE
+
+
+def _turn_json(turn: Turn) -> Mapping[str, Any]:
+    return {
+        "acts": turn.acts,
+        "trouble": turn.trouble,
+        "routes": {
+            name: {
+                "verdict": verdict.kind,
+                "reason": verdict.reason,
+                "gate": verdict.gate,
+                "ramp": [
+                    {
+                        "org": one.org,
+                        "percent": one.points / 100,
+                        "next": None if one.next is None else one.next / 100,
+                        "waits_for": one.waits_for,
+                        "out": one.out,
+                    }
+                    for one in turn.standings.get(name, ())
+                ],
+            }
+            for name, verdict in turn.verdicts.items()
+        },
+        "alerts": [alert.sentence for alert in turn.alerts],
+        "events": [asdict(event) for event in turn.events],
+    }
+
+
+def _turn_text(turn: Turn) -> str:
+    lines = ["this guard acts" if turn.acts else "this guard watches"]
+    if turn.trouble:
+        lines.append(f"trouble: {visible(turn.trouble)}")
+    for name, verdict in turn.verdicts.items():
+        lines.append(f"{visible(name)}  {visible(verdict.words)}")
+        for one in turn.standings.get(name, ()):
+            after = "" if one.next is None else f", next {percent_text(one.next)}%"
+            said = f": waits for {visible(one.waits_for)}" if one.waits_for else ""
+            said = f": out, {visible(one.out)}" if one.out else said
+            lines.append(f"  {visible(one.org):<28} {percent_text(one.points):>6}%{after}{said}")
+    lines += [f"! {visible(alert.sentence)}" for alert in turn.alerts]
+    lines += [f"{event.kind}: {visible(event.text)}" for event in turn.events]
+    return "\n".join(lines)

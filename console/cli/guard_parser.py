@@ -1,0 +1,28 @@
+"""The options of the guard."""
+
+import argparse
+
+
+def add_guard(parser: argparse.ArgumentParser) -> None:
+    """Add them to ``parser``."""
+    parser.add_argument("--once", action="store_true", help="look once, act, and end")
+    parser.add_argument(
+        "--every", type=_seconds, default=2.0, metavar="SECONDS",
+        help="how often to look, 1 to 60 (default 2)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--notify-command", default="", metavar="COMMAND",
+        help="run for each event, which it gets as JSON on its standard input; no shell reads it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--put-back", nargs="+", metavar=("ROUTE", "ORG"),
+        help="put an org, or all of a route, back into its ramp, and end",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print JSON, an object for each event")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 1 <= value <= 60:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 60")
+    return value

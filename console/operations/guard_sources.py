@@ -1,0 +1,64 @@
+"""What the guard asks the network for, in a thread of its own: a rollback never waits for it."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from console.operations.balance import BalanceSources, BalanceWatch, ask_balance
+from console.operations.model_watch import EVERY_S as MODELS_EVERY_S
+from console.operations.model_watch import ModelTrouble, model_troubles
+from console.operations.models import ModelRoom
+from console.rollout.model import RolloutFile
+from console.tokenlab.errors import ApiError
+from console.vault.vault import Vault
+
+BALANCE_EVERY_S = 20.0
+"""Well under the age from which a balance says nothing of now."""
+
+
+class GuardSources:
+    """Keeps the balance and the catalogue fresh; ``file`` says which rollout file is in force."""
+
+    def __init__(self, vault: Vault, room: ModelRoom, file: Callable[[], RolloutFile]) -> None:
+        self._vault = vault
+        self._room = room
+        self._file = file
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="guard-sources", daemon=True)
+        self.balance = BalanceWatch()
+
+    def models(self) -> Mapping[str, ModelTrouble]:
+        """Return, by route, what is wrong with its model."""
+        return model_troubles(self._room, self._file(), datetime.now(UTC))
+
+    def ask(self, *, models: bool = True) -> None:
+        """Ask once, and wait for the answers."""
+        asyncio.run(self._ask(models))
+
+    def start(self) -> None:
+        """Ask again and again from a thread, until ``stop``."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more; an answer that is still under way is not waited for."""
+        self._stop.set()
+
+    def _work(self) -> None:
+        models_at = 0.0
+        while True:
+            due = time.monotonic() >= models_at
+            if due:
+                models_at = time.monotonic() + MODELS_EVERY_S
+            self.ask(models=due)
+            if self._stop.wait(BALANCE_EVERY_S):
+                return
+
+    async def _ask(self, models: bool) -> None:
+        file = self._file()
+        await ask_balance(BalanceSources(self._vault), file, self.balance, time.time())
+        if models:
+            with suppress(ApiError):  # the last good catalogue still says what it said
+                await self._room.refresh()

@@ -1,0 +1,190 @@
+"""The guard without a screen: one turn looks at everything, acts where it may, and tells of it."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from shlex import quote
+
+from console.guard.verdict import Verdict
+from console.history.errors import HistoryError
+from console.operations.alerts import Alert, Alerts, alerts_now
+from console.operations.balance import BalanceWatch
+from console.operations.errors import OperationError
+from console.operations.model_watch import ModelTrouble
+from console.operations.monitor import Monitor
+from console.operations.ramping import Ramps, Standing
+from console.operations.switch import Done, Switch
+from console.rollout.errors import RolloutError
+from console.rollout.model import Route
+from console.rollout.percent import percent_text
+from console.store.acting_lock import ActingLock
+from console.store.errors import StoreError
+from console.store.guard_file import GuardFile
+
+_REMEMBERED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something to tell people. ``command`` is what takes it back, or where to look."""
+
+    kind: str
+    text: str
+    route: str | None = None
+    org: str | None = None
+    gate: str = ""
+    evidence: str = ""
+    command: str = ""
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn saw and did. ``acts`` is whether this guard is the one that may act."""
+
+    acts: bool
+    trouble: str
+    verdicts: Mapping[str, Verdict]
+    standings: Mapping[str, list[Standing]]
+    alerts: list[Alert]
+    events: list[Event] = field(default_factory=list)
+
+
+class Guarding:
+    """Watches one rollout file and its access log, and acts as the file's mode says.
+
+    Mode ``observe`` acts on nothing, ``hold`` raises while the evidence is good, ``enforce`` rolls
+    back as well. Of several guards on a file one acts. Read-only, none of it is written.
+    """
+
+    def __init__(self, switch: Switch, monitor: Monitor) -> None:
+        self._switch = switch
+        self._monitor = monitor
+        self._lock = ActingLock(switch.path)
+        self._ramps = Ramps(switch, monitor, GuardFile(switch.path))
+        self._alerts = Alerts()
+        self._acted = False
+
+    @property
+    def alerts(self) -> Alerts:
+        """What is wrong, as of the last turn."""
+        return self._alerts
+
+    def start(self, now: float) -> None:
+        """Read what there is of log, history and record."""
+        self._monitor.remember(self._switch.recent(_REMEMBERED)[0])
+        with suppress(StoreError):  # a broken record holds the ramps alone, and each turn says so
+            self._ramps.remember()
+        self._monitor.catch_up(now)
+
+    def end(self) -> None:
+        """Let another guard act."""
+        self._lock.release()
+
+    def turn(self, balance: BalanceWatch, models: Mapping[str, ModelTrouble], now: float) -> Turn:
+        """Look once, and act; ``models`` says by route what is wrong with its model.
+
+        Raises nothing that one turn can mend in the next: it is the turn's ``trouble``.
+        """
+        events: list[Event] = []
+        trouble = self._follow(now)
+        self._monitor.catch_up(now)
+        acts = not self._switch.read_only and self._lock.hold()
+        if acts != self._acted:
+            self._acted = acts
+            events.append(Event("guard", "this guard acts" if acts else "another guard acts"))
+        standings: dict[str, list[Standing]] = {}
+        try:
+            if acts:
+                events += self._roll_back(now)
+                events += [Event("ramp", said) for said in self._ramps.look(now)]
+            standings = self._ramps.standings(
+                lambda route, org, before, after: (
+                    _held_by_model(models.get(route.name))
+                    or self._held(route, org, before, after, balance, now)
+                )
+            )
+            if acts and not trouble:
+                events += self._climb(standings, now)
+        except (OperationError, RolloutError, HistoryError) as error:
+            trouble = trouble or str(error)
+        began, ended = self._alerts.look(
+            alerts_now(self._monitor, balance, models, trouble, now), now
+        )
+        events += [self._alarm(alert) for alert in began]
+        events += [Event("over", f"over: {alert.sentence}", alert.route) for alert in ended]
+        verdicts = self._monitor.verdicts(now)
+        return Turn(acts, trouble, verdicts, standings, self._alerts.open, events)
+
+    def put_back(self, route: str, org: str | None) -> list[str]:
+        """Put an org, or all of a route, back into its ramp; return which."""
+        return self._ramps.put_back(route, org)
+
+    def _follow(self, now: float) -> str:
+        try:
+            found = self._switch.refresh(settled=True)
+        except RolloutError as error:
+            return str(error)
+        if found is not None:
+            self._monitor.configure(found[0].file, now)
+        return ""
+
+    def _held(
+        self, route: Route, org: str, before: int, after: int, balance: BalanceWatch, now: float
+    ) -> str:
+        if route.guard.mode == "observe":
+            return "mode observe acts on nothing"
+        return self._monitor.held(route.name, org, before, after, balance, now)
+
+    def _roll_back(self, now: float) -> list[Event]:
+        events = []
+        for name, verdict in self._monitor.verdicts(now).items():
+            route = self._monitor.file.routes[name]
+            may = route.guard.mode == "enforce" and not self._is_latched(route)
+            if verdict.kind == "rollback" and may and route.most_points:
+                events.append(self._roll_route_back(name, verdict, now))
+        return events
+
+    def _roll_route_back(self, name: str, verdict: Verdict, now: float) -> Event:
+        plan = self._switch.plan_rollback(name, None, verdict.reason)
+        done = self._switch.apply(plan, reason=verdict.reason, verdict=verdict.words)
+        self._take_over(done, now)
+        sick = self._monitor.previous_trouble(name, None, now)
+        text = f"rolled back {name}: {verdict.reason}" + (f"; {sick}" if sick else "")
+        return Event(
+            "rollback", text, name, None, verdict.gate, verdict.reason,
+            self._command("resume", name), done.snapshot.revision,
+        )  # fmt: skip
+
+    def _climb(self, standings: Mapping[str, list[Standing]], now: float) -> list[Event]:
+        events = []
+        for one in self._ramps.climb(standings, now):
+            self._take_over(one.done, now)
+            before, after = percent_text(one.before), percent_text(one.after)
+            events.append(
+                Event(
+                    "raise", f"raised {one.route} / {one.org} from {before}% to {after}%",
+                    one.route, one.org, command=self._command("rollback", one.route, one.org),
+                    revision=one.done.snapshot.revision,
+                )
+            )  # fmt: skip
+        return events
+
+    def _take_over(self, done: Done, now: float) -> None:
+        self._lock.hold()  # it is another file now, and still for this guard to act on
+        self._monitor.configure(done.snapshot.file, now)
+
+    def _alarm(self, alert: Alert) -> Event:
+        command = self._command("rollback", alert.route) if alert.gate and alert.route else ""
+        return Event("alert", alert.sentence, alert.route, None, alert.gate, command=command)
+
+    def _is_latched(self, route: Route) -> bool:
+        return self._monitor.file.rolled_back or route.rolled_back
+
+    def _command(self, verb: str, *names: str) -> str:
+        words = ["rollout-console", "-f", str(self._switch.path.absolute()), verb, *names]
+        return " ".join(quote(word) for word in words)
+
+
+def _held_by_model(trouble: ModelTrouble | None) -> str:
+    return trouble.sentence if trouble is not None and trouble.holds else ""

@@ -1,0 +1,39 @@
+"""The catalogue, watched: a route's model that is on its way out, or gone."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from console.operations.model_values import ending
+from console.operations.models import ModelRoom
+from console.rollout.model import RolloutFile
+
+EVERY_S = 600.0
+SOON_DAYS = 30
+"""How long before its end a model is told of."""
+
+
+class ModelTrouble(NamedTuple):
+    """What is wrong with a route's model; ``holds`` where no more traffic should come to it."""
+
+    sentence: str
+    holds: bool
+
+
+def model_troubles(room: ModelRoom, file: RolloutFile, now: datetime) -> dict[str, ModelTrouble]:
+    """Return, by route, what is wrong with its model as the catalogue was last read.
+
+    Without a catalogue nothing is said of any.
+    """
+    if not room.shelf.models:
+        return {}
+    found: dict[str, ModelTrouble] = {}
+    for route in file.routes.values():
+        if not route.model or not route.most_points:
+            continue
+        model = room.shelf.find(route.model)
+        if model is None:
+            said = f"TokenLab has no model {route.model} any more"
+            found[route.name] = ModelTrouble(said, holds=True)
+        elif said := ending(model, now, SOON_DAYS):
+            found[route.name] = ModelTrouble(said, model.stage == "retired")
+    return found

@@ -1,0 +1,62 @@
+"""Which of several guards on one rollout file acts: the one that holds a lock on the file itself.
+
+The lock is on what the path leads to now. A change puts another file there, so whoever acts takes
+the lock on that one too, at the next look; another may be faster, and then acts from there on. It
+leaves nothing behind, and a process that dies gives it back.
+"""
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+
+
+class ActingLock:
+    """An exclusive lock on the rollout file, never waited for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def hold(self) -> bool:
+        """Take the lock, or keep it; return whether it is this process that acts.
+
+        A file that is away or cannot be opened changes nothing: who acted before still does.
+        """
+        try:
+            found = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return self._descriptor >= 0
+        status = os.fstat(found)
+        if not stat.S_ISREG(status.st_mode) or self._is_held(status):
+            os.close(found)
+            return self._descriptor >= 0
+        try:
+            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(found)
+            self.release()
+            return False
+        self.release()
+        self._descriptor = found
+        return True
+
+    def release(self) -> None:
+        """Let another act."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _is_held(self, status: os.stat_result) -> bool:
+        if self._descriptor < 0:
+            return False
+        held = os.fstat(self._descriptor)
+        return (held.st_dev, held.st_ino) == (status.st_dev, status.st_ino)
+
+
+def somebody_acts(path: Path) -> bool:
+    """Return whether a guard holds the lock now; for who only wants to know."""
+    lock = ActingLock(path)
+    free = lock.hold()
+    lock.release()
+    return not free
