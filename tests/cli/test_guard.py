@@ -1,0 +1,117 @@
+"""The guard as a service runs it: once, for ever, and through a signal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.cli.main import run
+from console.cli.parser import build_parser
+from console.gate import AccessLine, AccessLog, timestamp
+from console.rollout.parse import parse
+from console.store.guard_file import GuardFile
+
+UNIT = Path(__file__).parents[2] / "sample_configs" / "rollout-guard.service"
+
+
+def traffic(file: Path, count: int, status: int = 200) -> None:
+    log = AccessLog(file.parent / "access.jsonl")
+    for i in range(count):
+        log.append(
+            AccessLine(ts=timestamp(), route="chat", org=f"org-{i % 3}", side="tokenlab",
+                       model="m", status=status, latency_ms=50.0)
+        )  # fmt: skip
+    log.close()
+
+
+@pytest.fixture
+def cli(file: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = run(["-f", str(file), *arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def test_once(cli: Any, file: Path) -> None:
+    code, out, _ = cli("guard", "--once", "--json")
+    found = json.loads(out)
+    assert (code, found["acts"], found["trouble"]) == (0, True, "")
+    assert found["routes"]["claude"] == {
+        "verdict": "hold", "reason": "no data", "gate": "data", "ramp": [],
+    }  # fmt: skip
+    assert found["routes"]["chat"]["ramp"][0] == {
+        "org": "acme", "percent": 25.0, "next": 50.0, "waits_for": "no data", "out": "",
+    }  # fmt: skip
+    traffic(file, 30, 503)
+    code, out, _ = cli("guard", "--once")
+    assert code == 1
+    assert "chat  rollback: 5xx 100%, 30 of 30" in out
+    assert not parse(file.read_bytes()).routes["chat"].rolled_back, "mode hold does nothing"
+
+
+def test_put_back(cli: Any, file: Path) -> None:
+    cli("guard", "--once")
+    assert cli("guard", "--put-back", "chat", "initech")[1].startswith("back in the ramp of chat")
+    assert cli("guard", "--put-back", "chat")[0] == 1
+    assert cli("guard", "--put-back", "nope")[0] == 2
+    assert cli("guard", "--put-back", "chat", "a", "b")[0] == 1
+
+
+def test_read_only_writes_nothing(cli: Any, file: Path) -> None:
+    before = sorted(path.name for path in file.parent.iterdir())
+    code, out, _ = cli("--read-only", "guard", "--once", "--json")
+    assert (code, json.loads(out)["acts"]) == (0, False)
+    assert sorted(path.name for path in file.parent.iterdir()) == before
+
+
+def test_a_bad_webhook_is_one_sentence(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLOUT_WEBHOOK_URL", "http://example.com/canary")
+    code, _, err = cli("guard", "--once")
+    assert (code, "not https" in err, "canary" in err) == (2, True, False)
+
+
+def test_as_a_service_it_rolls_back_tells_and_ends(file: Path, tmp_path: Path) -> None:
+    file.write_text(file.read_text().replace('mode = "hold"', 'mode = "enforce"'))
+    traffic(file, 20)
+    told = tmp_path / "told"
+    script = f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read() + chr(10))"
+    with subprocess.Popen(
+        [sys.executable, "-m", "console", "-f", str(file), "guard", "--every", "1", "--json",
+         "--notify-command", f"{sys.executable} -c \"{script}\""],
+        stdout=subprocess.PIPE, text=True, env=os.environ,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        assert json.loads(child.stdout.readline())["text"] == "this guard acts"
+        traffic(file, 30, 503)
+        for line in child.stdout:
+            if json.loads(line)["kind"] == "rollback":
+                break
+        assert parse(file.read_bytes()).routes["chat"].rolled_back
+        end = time.monotonic() + 10
+        while not (told.exists() and '"rollback"' in told.read_text()):
+            assert time.monotonic() < end, "the command was not told"
+            time.sleep(0.1)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(15) == 0
+    event = next(json.loads(line) for line in told.read_text().splitlines() if "5xx" in line)
+    assert event["command"].endswith("resume chat")
+    assert set(GuardFile(file).read()["chat"].out) == {"acme", "globex.eu", "initech"}
+
+
+def test_the_unit_runs_a_command_there_is() -> None:
+    unit = ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(UNIT)
+    program, *words = unit["Service"]["ExecStart"].split()
+    assert program.endswith("rollout-console")
+    options = build_parser().parse_args(words)
+    assert (options.command, options.once) == ("guard", False)

@@ -1,0 +1,169 @@
+"""Telling people: a real receiver over loopback, and a real command."""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.gate.secret import Secret
+from console.operations.guarding import Event
+from console.operations.notify import Notifier, Told
+from console.operations.switch import Switch
+from console.vault.errors import BadCredential
+from console.vault.webhook import is_slack, take_webhook
+
+EVENT = Event(
+    "rollback", "rolled back chat: 5xx 31%, 29 of 92, limit 2%", "chat", None, "gateway",
+    "5xx 31%, 29 of 92, limit 2%", "rollout-console -f /etc/r.toml resume chat", "abc",
+)  # fmt: skip
+
+
+class Receiver:
+    """Keeps what was posted; answers with the statuses it was given, then 200."""
+
+    def __init__(self) -> None:
+        self.bodies: list[Any] = []
+        self.statuses: list[int] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.bodies.append(json.loads(body))
+                self.send_response(outer.statuses.pop(0) if outer.statuses else 200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/services/canary-in-the-path"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,))
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
+
+
+def deliver(told: Told, *events: Event) -> list[tuple[Event, str]]:
+    failed: list[tuple[Event, str]] = []
+    notifier = Notifier(
+        told, lambda event, reason: failed.append((event, reason)), who="guard@gw-01",
+        file="/etc/r.toml", environ={"PATH": os.environ["PATH"]}, tries_s=(0.0, 0.01, 0.02),
+    )  # fmt: skip
+    for event in events:
+        notifier.tell(event)
+    notifier.close()
+    return failed
+
+
+def test_a_message_says_what_who_why_and_how_back(receiver: Receiver) -> None:
+    assert deliver(Told(Secret(receiver.url)), EVENT) == []
+    (body,) = receiver.bodies
+    assert body["text"] == (
+        "rolled back chat: 5xx 31%, 29 of 92, limit 2% (guard@gw-01, /etc/r.toml) · "
+        "to take it back: rollout-console -f /etc/r.toml resume chat"
+    )
+    assert (body["kind"], body["gate"], body["route"]) == ("rollback", "gateway", "chat")
+    assert body["evidence"] == EVENT.evidence
+    assert body["at"].endswith("Z")
+
+
+def test_slack_gets_what_it_takes(receiver: Receiver) -> None:
+    deliver(Told(Secret(receiver.url), slack=True), EVENT)
+    assert [list(body) for body in receiver.bodies] == [["text"]]
+    assert is_slack(Secret("https://hooks.slack.com/services/T/B/x"))
+    assert not is_slack(Secret("https://hooks.slack.com.evil.example/x"))
+
+
+def test_it_is_tried_again_and_then_kept_as_undelivered(receiver: Receiver) -> None:
+    receiver.statuses = [503, 429]
+    assert deliver(Told(Secret(receiver.url)), EVENT) == []
+    assert len(receiver.bodies) == 3
+    receiver.statuses = [500] * 3
+    ((event, reason),) = deliver(Told(Secret(receiver.url)), EVENT)
+    assert (event, reason) == (EVENT, "webhook at 127.0.0.1: it answered 500")
+    receiver.bodies.clear()
+    receiver.statuses = [404]
+    assert len(deliver(Told(Secret(receiver.url)), EVENT)) == 1
+    assert len(receiver.bodies) == 1, "a refusal is not tried again"
+
+
+def test_nobody_there_is_said_without_the_secret() -> None:
+    ((_, reason),) = deliver(Told(Secret("http://127.0.0.1:9/canary")), EVENT)
+    assert reason == "webhook at 127.0.0.1: ConnectError"
+
+
+def test_a_command_gets_it_on_standard_input(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    script = (
+        f"import os, sys; open({str(out)!r}, 'w').write(sys.stdin.read() + str(dict(os.environ)))"
+    )
+    assert deliver(Told(command=(sys.executable, "-c", script)), EVENT) == []
+    written = out.read_text()
+    assert '"kind": "rollback"' in written
+    assert "TOKENLAB" not in written
+    ((_, reason),) = deliver(Told(command=(sys.executable, "-c", "exit(3)")), EVENT)
+    assert reason.endswith("ended with 3")
+    ((_, reason),) = deliver(Told(command=("/nonexistent",)), EVENT)
+    assert reason == "/nonexistent cannot be run: No such file or directory"
+
+
+def test_what_looks_secret_is_taken_out(receiver: Receiver) -> None:
+    deliver(Told(Secret(receiver.url)), Event("alert", "key sk-live-abcdefgh12345678 failed"))
+    assert "abcdefgh" not in json.dumps(receiver.bodies)
+
+
+def test_undelivered_is_a_row_that_nobody_undoes(switch: Switch) -> None:
+    switch.apply(switch.plan_set("chat", "acme", 1000))
+    switch.note_undelivered(EVENT.text, "webhook at 127.0.0.1: it answered 500")
+    newest, change = switch.history.rows(switch.path)
+    assert (newest.action, newest.after, newest.reason) == (
+        "undelivered", EVENT.text, "webhook at 127.0.0.1: it answered 500",
+    )  # fmt: skip
+    assert newest.previous_revision == newest.revision == change.revision
+    undoable = switch.history.last_undoable(switch.path)
+    assert undoable is not None
+    assert undoable.id == change.id
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://example.com/x", "not https"),
+        ("ftp://example.com/x", "not https"),
+        ("https://", "is none"),
+        ("https://exa mple.com/x", "is none"),
+        ("http://[", "is none"),
+    ],
+)
+def test_a_webhook_that_cannot_be_one(url: str, says: str) -> None:
+    with pytest.raises(BadCredential, match=says) as told:
+        take_webhook({"ROLLOUT_WEBHOOK_URL": url})
+    assert url not in str(told.value)
+
+
+def test_where_a_webhook_comes_from(tmp_path: Path) -> None:
+    environ = {"ROLLOUT_WEBHOOK_URL": "https://example.com/a", "HOME": "/"}
+    found = take_webhook(environ)
+    assert found is not None
+    assert (found.reveal(), environ) == ("https://example.com/a", {"HOME": "/"})
+    (tmp_path / "rollout_webhook_url").write_text("https://example.com/b\n")
+    found = take_webhook({"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert found is not None
+    assert found.reveal() == "https://example.com/b"
+    assert take_webhook({}) is None
+    with pytest.raises(BadCredential, match="cannot be read"):
+        take_webhook({"ROLLOUT_WEBHOOK_URL_FILE": str(tmp_path / "none")})
