@@ -16,7 +16,9 @@ from textual.screen import Screen
 from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
+from console.gate.secret import redacted
 from console.health.probe_log import ProbeLine
+from console.operations.alerts import Alerts, alerts_now
 from console.operations.balance import BalanceSources, BalanceWatch
 from console.operations.monitor import Monitor
 from console.operations.plan import Plan
@@ -52,6 +54,7 @@ from console.ui.widgets.line_table import Cells
 from console.ui.widgets.rollout_table import RolloutTable
 
 CHARTS_EVERY_S = 5.0
+_MOST_TOASTS = 3
 
 
 class HomeScreen(Opened, Screen[None]):
@@ -84,6 +87,8 @@ class HomeScreen(Opened, Screen[None]):
         self._facts = facts
         self._balance = BalanceWatch()
         self._keys_warn = False
+        self._trouble_of_file = ""
+        self.alerts = Alerts()
         self._notices = Notices()
         self._probes: Mapping[tuple[str, str], ProbeLine] = {}
         self._lock = asyncio.Lock()
@@ -119,6 +124,7 @@ class HomeScreen(Opened, Screen[None]):
         self.query_one(RolloutTable).focus()
         self._feeds.start()
         self.set_interval(1.0, self._tick)
+        self.set_interval(1.0, self._look_for_alerts)
         self.call_after_refresh(self._tick)
         self._show_changes()
 
@@ -159,6 +165,7 @@ class HomeScreen(Opened, Screen[None]):
 
     @on(FileTrouble)
     def _file_trouble(self, event: FileTrouble) -> None:
+        self._trouble_of_file = event.sentence
         kept = "; gates keep the last good version, r R ! still work" if event.sentence else ""
         self._notices.trouble("file", visible(event.sentence) + kept)
         self._show_notices()
@@ -192,6 +199,17 @@ class HomeScreen(Opened, Screen[None]):
     @on(ProbesRead)
     def _probes_read(self, event: ProbesRead) -> None:
         self._probes = event.probes
+
+    def _look_for_alerts(self) -> None:
+        """Say what has gone wrong since the last look, whatever screen is in front."""
+        now = time()
+        found = alerts_now(self._monitor, self._balance, {}, self._trouble_of_file, now)
+        began, _ = self.alerts.look(found, now)
+        alarms = [alert for alert in began if alert.level == "alarm"]
+        for alert in alarms[:_MOST_TOASTS]:
+            self.app.notify(visible(redacted(alert.sentence)), severity="error", markup=False)
+        if alarms:
+            self.app.bell()
 
     # -- drawing ---------------------------------------------------------------------------------
 

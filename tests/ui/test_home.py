@@ -342,3 +342,26 @@ def test_only_the_cells_that_differ_are_drawn_again(
     one: str, other: str, cells: tuple[int, int]
 ) -> None:
     assert _difference(Line(((one, ""),)), Line(((other, "x"),))) == cells
+
+
+async def test_an_alarm_is_a_toast_and_a_bell_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[bool] = []
+    app = app_of(file)
+    monkeypatch.setattr(app, "bell", lambda: rung.append(True))
+    async with running(app) as pilot:
+        await pilot.pause(1.2)
+        assert not rung
+        log = AccessLog(file.parent / "access.jsonl")
+        for i in range(40):
+            log.append(
+                AccessLine(ts=timestamp(), route="chat", org=f"org-{i % 3}", side="tokenlab",
+                           model="m", status=503, latency_ms=50.0)
+            )  # fmt: skip
+        await until(pilot, lambda: bool(app._notifications))
+        (toast,) = app._notifications
+        assert toast.message.startswith("chat: rollback: 5xx 100%, 40 of 40")
+        await pilot.pause(2.2)
+        assert len(rung) == 1
+        assert [alert.route for alert in app.home.alerts.open] == ["chat"]
