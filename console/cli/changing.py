@@ -25,7 +25,8 @@ _ROLLBACK_BYTES = 1024 * 1024
 def change(options: Namespace, switch: Switch) -> int:
     """Plan the change, ask or refuse, make it, and say how it went."""
     back = options.command == "rollback"
-    snapshot = switch.open_or_last_good() if back else switch.open()
+    mends = back or options.command == "restore"
+    snapshot = switch.open_or_last_good() if mends else switch.open()
     # A rollback needs the log for nothing but its reason, and waits for little of it.
     monitor = Monitor(
         switch.path, snapshot.file, cold_bytes=_ROLLBACK_BYTES if back else COLD_BYTES

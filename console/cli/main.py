@@ -4,6 +4,7 @@ Textual is loaded only where the console itself is opened, the vault only where 
 needed: a rollback from a shell waits for neither.
 """
 
+import io
 import os
 import sys
 from argparse import Namespace
@@ -18,6 +19,7 @@ from console.history.history import History, default_path
 from console.history.who import whoami
 from console.operations.errors import OperationError
 from console.operations.switch import Switch
+from console.operations.visible import visible
 from console.rollout.errors import RolloutError
 from console.store.errors import Conflict
 from console.tokenlab.errors import ApiError, Refused, Unsafe
@@ -26,9 +28,15 @@ from console.vault.errors import VaultError
 
 def run(arguments: list[str]) -> int:
     """Run one command; every error becomes one sentence on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a sign gets its number instead of a fault.
+            stream.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
     try:
-        return _dispatch(options)
+        code = _dispatch(options)
+        sys.stdout.flush()
+        return code
     except Conflict as error:
         return _fail(error, CONFLICT)
     except OperationError as error:
@@ -41,6 +49,11 @@ def run(arguments: list[str]) -> int:
         # Whoever read the output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        # What was to be done is done, or was told before: the output alone is lost.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"rollout-console: the output could not be written: {error}", file=sys.stderr)
+        return PROBLEMS
     except KeyboardInterrupt:
         return 130
 
@@ -126,5 +139,5 @@ def make_switch(options: Namespace, path: Path, *, user: str = "") -> Switch:
 
 
 def _fail(error: Exception, code: int) -> int:
-    print(f"rollout-console: {redacted(str(error))}", file=sys.stderr)
+    print(f"rollout-console: {visible(redacted(str(error)))}", file=sys.stderr)
     return code

@@ -77,11 +77,19 @@ class Gate:
         key_alias: str | None = None,
         flags: Iterable[str] = (),
     ) -> Decision:
-        """Return the decision for one request; never raises, never waits for I/O."""
+        """Return the decision for one request; never raises, never waits for I/O.
+
+        What is no text (a number for a key, no org at all) goes to the previous side by the rule
+        ``bad_argument``.
+        """
         file = self._file
         if file is None:
             return Decision("previous", 0, -1, "no_file", "", route, "", "")
-        return decide(file, route, org, key=key, key_alias=key_alias, flags=flags)
+        try:
+            return decide(file, route, org, key=key, key_alias=key_alias, flags=flags)
+        except (TypeError, AttributeError, ValueError):
+            name = route if isinstance(route, str) else ""
+            return Decision("previous", 0, -1, "bad_argument", file.revision, name, "", "")
 
     def refresh(self) -> None:
         """Look at the file now, instead of at the next poll; never raises."""

@@ -12,13 +12,14 @@ from typing import Any
 
 from console.folders import state_folder
 from console.history.errors import HistoryError
-from console.history.schema import open_to_read, open_to_write, sentence
+from console.history.schema import FAULTS, open_to_read, open_to_write, sentence
 from console.history.who import Who
 
 KEPT = 1_000
 """How many changes of a file are kept, with their texts."""
 
 _LEAST_PREFIX = 7
+_RECENT = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +124,13 @@ class History:
     ) -> None:
         """Record somebody else's edit, seen on the file; (revision, text) before and after.
 
-        Two consoles that see the same edit leave one row.
+        Two consoles that see the same edit leave one row, and none where a console made it.
         """
-        with self._writing() as db:
-            newest = db.execute(
-                "SELECT revision FROM changes WHERE file = ? AND state != 'abandoned'"
-                " ORDER BY id DESC LIMIT 1",
-                (_identity(file),),
-            ).fetchone()
-        if newest is None or newest["revision"] != after[0]:
-            change = NewChange(
-                file, at, who, "external", None, None, before[0][:12], after[0][:12],
-                "", "", before[0], after[0], before[1], after[1],
-            )  # fmt: skip
-            self._insert(change, "applied")
+        change = NewChange(
+            file, at, who, "external", None, None, before[0][:12], after[0][:12],
+            "", "", before[0], after[0], before[1], after[1],
+        )  # fmt: skip
+        self._insert(change, "applied", unless_known=True)
 
     def record_undelivered(
         self, file: Path, who: Who, at: datetime, said: str, reason: str, version: tuple[str, bytes]
@@ -150,12 +144,18 @@ class History:
         self._insert(change, "applied")
 
     def reconcile(self, file: Path, current_revision: str) -> None:
-        """Settle the intents of processes that died, by what the file says now."""
-        if not self.path.exists():
-            return
+        """Settle the intents of processes that died, by what the file says now.
+
+        One was not made where the file still is what it was to change, or where somebody else
+        changed that; where the file has gone on since, it was.
+        """
+        with self._reading() as db:
+            if db is None:
+                return
         with self._writing() as db:
             rows = db.execute(
-                "SELECT id, pid, host, revision FROM changes WHERE file = ? AND state = 'pending'",
+                "SELECT id, pid, revision, previous_revision FROM changes"
+                " WHERE file = ? AND state = 'pending'",
                 (_identity(file),),
             ).fetchall()
             for row in rows:
@@ -165,7 +165,14 @@ class History:
                     "SELECT 1 FROM changes WHERE file = ? AND id > ? AND previous_revision = ?",
                     (_identity(file), row["id"], row["revision"]),
                 ).fetchone()
+                instead = db.execute(
+                    "SELECT 1 FROM changes WHERE file = ? AND id > ? AND previous_revision = ?"
+                    " AND state != 'abandoned'",
+                    (_identity(file), row["id"], row["previous_revision"]),
+                ).fetchone()
                 done = row["revision"] == current_revision or built_on is not None
+                if not done and row["previous_revision"] != current_revision and instead is None:
+                    done = True
                 db.execute(
                     "UPDATE changes SET state = ? WHERE id = ?",
                     ("applied" if done else "abandoned", row["id"]),
@@ -218,7 +225,8 @@ class History:
         except zlib.error:
             raise HistoryError(f"the kept text of revision {wanted} is damaged") from None
 
-    def _insert(self, change: NewChange, state: str) -> int:
+    def _insert(self, change: NewChange, state: str, *, unless_known: bool = False) -> int:
+        """Write a row and its texts; 0 for one whose revision a recent row has already."""
         file = _identity(change.file)
         texts = (
             (change.previous_revision, change.before_text),
@@ -239,6 +247,9 @@ class History:
             ]
             db.execute("BEGIN IMMEDIATE")
             try:
+                if unless_known and _is_known(db, file, change.revision):
+                    db.execute("ROLLBACK")
+                    return 0
                 db.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", packed)
                 row = _insert_row(db, change, file, state)
                 db.execute("COMMIT")
@@ -265,8 +276,17 @@ class History:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except FAULTS as error:
             raise HistoryError(sentence(self.path, error)) from None
+
+
+def _is_known(db: sqlite3.Connection, file: str, revision: str) -> bool:
+    recent = db.execute(
+        "SELECT revision FROM changes WHERE file = ? AND state != 'abandoned'"
+        " ORDER BY id DESC LIMIT ?",
+        (file, _RECENT),
+    )
+    return any(row["revision"] == revision for row in recent)
 
 
 def _insert_row(db: sqlite3.Connection, change: NewChange, file: str, state: str) -> int:

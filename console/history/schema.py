@@ -41,6 +41,10 @@ PRAGMA user_version = 1;
 """
 
 
+FAULTS = (sqlite3.Error, OSError, ValueError, LookupError, OverflowError)
+"""What a damaged database, or another's, makes of a question; none of it may stop a rollback."""
+
+
 def open_to_write(path: Path) -> sqlite3.Connection:
     """Open the database, making it and its folder (0700) where they are missing."""
     try:
@@ -53,12 +57,9 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:
+        if _version(connection, path) == 0:
             connection.executescript(_SCHEMA)
-        elif version != 1:
-            raise HistoryError(f"the history at {path} was made by a newer version of this console")
-    except sqlite3.Error as error:
+    except FAULTS as error:
         connection.close()
         raise HistoryError(sentence(path, error)) from None
     except HistoryError:
@@ -69,23 +70,40 @@ def open_to_write(path: Path) -> sqlite3.Connection:
 
 def open_to_read(path: Path) -> sqlite3.Connection | None:
     """Open the database without making anything; None where there is none yet."""
-    if not path.exists():
-        return None
+    try:
+        if not path.exists():
+            return None
+    except OSError as error:
+        raise HistoryError(sentence(path, error)) from None
     connection = _connect(f"{path.absolute().as_uri()}?mode=ro", path)
     try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-    except sqlite3.Error as error:
+        version = _version(connection, path)
+    except FAULTS as error:
         connection.close()
         raise HistoryError(sentence(path, error)) from None
+    except HistoryError:
+        connection.close()
+        raise
     if version == 0:
         connection.close()
         return None
     return connection
 
 
-def sentence(path: Path, error: sqlite3.Error) -> str:
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version not in (0, 1):
+        raise HistoryError(f"the history at {path} was made by a newer version of this console")
+    return int(version)
+
+
+def sentence(path: Path, error: BaseException) -> str:
     """Return what is wrong with the database, and what to do."""
     text = str(error)
+    if isinstance(error, PermissionError):
+        return f"the history at {path} cannot be opened: check the mode and owner of its folder"
+    if not isinstance(error, sqlite3.Error | OSError):
+        return f"the history at {path} is damaged: move it away, and a new one is begun"
     if "malformed" in text or "not a database" in text:
         return f"the history at {path} is damaged: move it away, and a new one is begun"
     if "locked" in text:

@@ -1,9 +1,9 @@
 """A change that has been worked out and not yet made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from console.operations.moves import Direction, Move, direction, is_wide, moves
-from console.rollout.edits import Edit
+from console.rollout.edits import Edit, SetRolledBack
 from console.rollout.revision import SHORT
 from console.store.store import Prepared
 
@@ -26,11 +26,14 @@ class Plan:
     prepared: Prepared
     edits: tuple[Edit, ...] = ()
     undoes_id: int | None = None
+    _moves: list[list[Move]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def moves(self) -> list[Move]:
-        """Every share that would differ."""
-        return moves(self.prepared.before.file, self.prepared.after.file)
+        """Every share that would differ; worked out when first asked for, then kept."""
+        if not self._moves:
+            self._moves.append(moves(self.prepared.before.file, self.prepared.after.file))
+        return self._moves[0]
 
     @property
     def direction(self) -> Direction:
@@ -41,6 +44,13 @@ class Plan:
     def eases(self) -> bool:
         """Whether it may be made in a hurry: it takes traffic away from TokenLab, or moves none."""
         return self.direction != "up" and self.action not in ("model", "phase")
+
+    @property
+    def latches(self) -> bool:
+        """Whether it is nothing but a rollback, which means the same on any version of the file."""
+        return bool(self.edits) and all(
+            isinstance(edit, SetRolledBack) and edit.rolled_back for edit in self.edits
+        )
 
     @property
     def wide(self) -> bool:

@@ -12,7 +12,7 @@ from console.history.who import Who
 from console.operations.errors import NothingToDo
 from console.operations.plan import Plan
 from console.rollout.edits import Edit, SetDefaultPercent, SetPercent, SetRolledBack, SetText
-from console.rollout.errors import FileError, UnknownOrg, UnknownRoute
+from console.rollout.errors import FileError, PercentError, UnknownOrg, UnknownRoute
 from console.rollout.model import Route
 from console.rollout.parse import parse
 from console.rollout.percent import parse_percent, percent_text
@@ -21,6 +21,10 @@ from console.store.store import RolloutStore, Snapshot
 
 ALL_ORGS = "*"
 """In place of an org: the route's default, for orgs without a line of their own."""
+
+_STATES = ("in force", "rolled back")
+_SLIP = 2
+_MOST_COMPARED = 1_000
 
 
 class Planner:
@@ -50,6 +54,7 @@ class Planner:
         else:
             if not org:
                 raise UnknownOrg(route, org, list(found.orgs))
+            _checked_name(org)
             before = found.org_points(org)
             edit = SetPercent(route, org, points)
             name = org
@@ -73,7 +78,7 @@ class Planner:
         latch in it, and to keep the broken text beside it; ``Plan.rescues`` then says why.
         """
         # A reason stands in the file, which is kept in git; a pasted key must not.
-        return self._plan_latch(True, route, org, redacted(reason))
+        return self._plan_latch(True, route, org, redacted(reason.strip()))
 
     def plan_resume(self, route: str | None = None, org: str | None = None) -> Plan:
         """Plan the end of a latch; the percents are what they were."""
@@ -116,11 +121,12 @@ class Planner:
                 "undo", change.route, change.org, change.after, change.before, effect,
                 prepared, undoes_id=change.id,
             )  # fmt: skip
-        edit = _inverse(change)
-        if edit is None:
+        edit = self._inverse(change)
+        if edit is None or self._says_now(change) != change.after:
             raise NothingToDo(
-                f"{self._name} was changed since that {change.action}; use restore "
-                f"{change.previous_revision[:SHORT]} to put the whole text back"
+                f"what that {change.action} of {_target(change.route, change.org)} set was changed "
+                f"since; set it by hand, or put the whole text back with restore "
+                f"{change.previous_revision[:SHORT]}"
             )
         effect = f"{what}: {change.after} back to {change.before} in {self._name}; later edits stay"
         prepared = self.store.prepare([edit])
@@ -154,6 +160,13 @@ class Planner:
 
     def _plan_latch(self, latch: bool, route: str | None, org: str | None, reason: str) -> Plan:
         file = self._snapshot().file
+        if org == ALL_ORGS:
+            raise NothingToDo(
+                "orgs without a line cannot be rolled back by themselves: roll back route "
+                f"{route}, or set {ALL_ORGS!r} to 0"
+            )
+        if org is not None:
+            _checked_name(org)
         target = _target(route, org)
         if route is None:
             was, share = file.rolled_back, "all traffic"
@@ -177,16 +190,41 @@ class Planner:
             effect = f"{target} resumed at {share} in {self._name}"
             if route is not None and (held_by := self._outer_latch(route, org)):
                 effect += f" (still rolled back by {held_by})"
-        states = ("in force", "rolled back")
         return self._plan(
             "rollback" if latch else "resume",
             route,
             org,
-            (states[was], states[latch]),
+            (_STATES[was], _STATES[latch]),
             effect,
             edit,
             rescue=latch,
         )
+
+    def _says_now(self, change: Change) -> str:
+        """Return what the file says now of what a change set, as the history spells it."""
+        file = self._snapshot().file
+        route = file.routes.get(change.route or "")
+        if change.route is not None and route is None:
+            return ""
+        if change.action in ("rollback", "resume"):
+            latched = file.rolled_back if route is None else route.rolled_back
+            if route is not None and change.org is not None:
+                latched = route.org_rolled_back(change.org)
+            return _STATES[latched]
+        if route is None:
+            return ""
+        if change.action in ("model", "phase"):
+            return route.model if change.action == "model" else route.phase
+        if change.org == ALL_ORGS:
+            return percent_text(route.default_points)
+        return percent_text(route.org_points(change.org or ""))
+
+    def _inverse(self, change: Change) -> Edit | None:
+        """Return the edit that takes one recorded change back, where one value says it all."""
+        if change.action == "resume":
+            stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self.who.name}: undo of resume"
+            return SetRolledBack(True, change.route, change.org, stamp)
+        return _inverse(change)
 
     def _was_rescue(self, change: Change) -> bool:
         """Whether the text before was a broken one, which is not to come back."""
@@ -228,9 +266,19 @@ def _can_have_traffic(route: Route, org: str) -> bool:
     return org in route.orgs or bool(route.default_points or route.keys or route.flags)
 
 
+def _checked_name(org: str) -> None:
+    """Refuse what would put a credential into the file, which is kept in git; never repeat it."""
+    if any("\ud800" <= sign <= "\udfff" for sign in org):
+        raise NothingToDo("that org's name is no text that a file can hold; nothing was written")
+    if redacted(org) != org:
+        raise NothingToDo("that is a credential and no org; nothing was written: revoke it")
+
+
 def _alike(org: str, known: Sequence[str]) -> str:
     """A typing error in an org's name would make a line that no request ever asks for."""
-    close = get_close_matches(org, known, 1, 0.75)
+    # Of 10,000 ids only those that a slip of the finger could have meant are compared.
+    near = [one for one in known if abs(len(one) - len(org)) <= _SLIP and one[:1] == org[:1]]
+    close = get_close_matches(org, near[:_MOST_COMPARED], 1, 0.75)
     return f"; there is {close[0]!r} already" if close else ""
 
 
@@ -244,14 +292,15 @@ def _inverse(change: Change) -> Edit | None:
     """The edit that takes one recorded change back, where one value says it all."""
     if change.action == "rollback":
         return SetRolledBack(False, change.route, change.org)
-    if change.action == "resume":
-        return SetRolledBack(True, change.route, change.org)
     if change.action == "model" and change.route:
         return SetText(change.route, "model", change.before)
     if change.action == "phase" and change.route:
         return SetText(change.route, "phase", change.before)
     if change.action == "set" and change.route and change.org:
-        points = parse_percent(change.before)
+        try:
+            points = parse_percent(change.before)
+        except PercentError:
+            return None  # a damaged row
         if change.org == ALL_ORGS:
             return SetDefaultPercent(change.route, points)
         return SetPercent(change.route, change.org, points)

@@ -14,7 +14,7 @@ from console.operations.errors import Held, NothingToDo, NotRecorded, ReadOnly
 from console.operations.plan import Plan
 from console.operations.planner import Planner
 from console.rollout.errors import RolloutError
-from console.store.errors import Conflict, StoreError
+from console.store.errors import Conflict, StoreError, Written
 from console.store.store import RolloutStore, Snapshot
 from console.store.swap import set_aside
 
@@ -54,10 +54,11 @@ class Switch(Planner):
         super().__init__(RolloutStore(path), history, who, clock)
         self.read_only = read_only
         self._ours: set[str] = set()
+        self._known: Snapshot | None = None
 
     def open(self) -> Snapshot:
         """Read the file; raises StoreError or FileError."""
-        snapshot = self.store.open()
+        snapshot = self._known = self.store.open()
         self._ours.add(snapshot.revision)
         if not self.read_only:
             # What is wrong with the history is said when a change is made.
@@ -68,8 +69,8 @@ class Switch(Planner):
     def open_or_last_good(self) -> Snapshot:
         """As ``open``; of a file that cannot be used, the newest good text of the history.
 
-        Only for a rollback, which must work then too. Raises StoreError or FileError where the
-        history has none.
+        For a rollback and a restore, which must work then too. Raises StoreError or FileError
+        where the history has none.
         """
         try:
             return self.open()
@@ -86,10 +87,13 @@ class Switch(Planner):
         Return None where there is none, else the new snapshot and whether somebody else made it.
         Raises StoreError or FileError while the file cannot be used; the last good one stays.
         """
-        before = self.store.snapshot
-        snapshot = self.store.refresh(settled=settled)
+        return self._took(self.store.refresh(settled=settled))
+
+    def _took(self, snapshot: Snapshot | None) -> tuple[Snapshot, bool] | None:
+        """Record a version that somebody else wrote; return it, and whether it was one."""
         if snapshot is None:
             return None
+        before, self._known = self._known, snapshot
         foreign = snapshot.revision not in self._ours
         self._ours.add(snapshot.revision)
         if foreign and before is not None and not self.read_only:
@@ -154,17 +158,18 @@ class Switch(Planner):
             try:
                 return self._make(plan, reason, verdict or held, lowers)
             except Conflict:
-                if not (lowers and plan.edits and left):
+                if not (left and plan.latches):
                     raise
                 plan = self._again(plan)
         raise AssertionError("unreachable")
 
     def _again(self, plan: Plan) -> Plan:
-        """Work a lowering out again on the file as somebody else just left it.
+        """Work a rollback out again on the file as somebody else just left it.
 
-        A file that they left broken is not replaced without having been asked.
+        Of all changes it alone means the same whatever they wrote: a share that was to be lowered
+        may be lower by now. A file that they left broken is not replaced without having been asked.
         """
-        self.refresh()
+        self._took(self.store.refresh_settled())
         prepared = self.store.prepare(plan.edits)
         again = Plan(
             plan.action, plan.route, plan.org, plan.before, plan.after, plan.effect,
@@ -187,10 +192,14 @@ class Switch(Planner):
             warnings.append(f"done, but not in the history: {error}")
         try:
             snapshot = self.store.write(plan.prepared)
+        except Written as told:
+            snapshot = plan.prepared.after
+            warnings.append(str(told))
         except BaseException:
             self._settle(row, self.history.abandon, [])
             raise
         self._ours.add(snapshot.revision)
+        self._known = snapshot
         self._settle(row, self.history.commit, warnings)
         return Done(plan, snapshot, at, tuple(warnings), kept_as)
 

@@ -13,7 +13,7 @@ class Decision(NamedTuple):
     ``points`` is the share in basis points; ``bucket`` is 0 to 9999, or -1 where no route was
     found to hash with. ``rule`` is what decided: ``rolled_back.file``, ``rolled_back.route``,
     ``rolled_back.org``, ``keys.ALIAS``, ``flags.NAME``, ``orgs.ORG``, ``default_percent``,
-    ``unknown_route`` or ``no_file``. ``revision`` is that of the file that was read.
+    ``unknown_route``, ``bad_argument`` or ``no_file``. ``revision`` is that of the file.
     """
 
     side: Side

@@ -52,6 +52,10 @@ class Fields:
         """Note an error at ``path`` below this table."""
         self._problems.errors.append(((*self._path, *path), message))
 
+    def warn(self, path: Path, message: str) -> None:
+        """Note a warning at ``path`` below this table."""
+        self._problems.warnings.append(((*self._path, *path), message))
+
     def has(self, name: str) -> bool:
         """Return whether the table has a key."""
         return name in self._table
@@ -85,6 +89,14 @@ class Fields:
             self.error((name,), f"must be a string, not {kind_of(value)}")
             return default
         return value
+
+    def path(self, name: str, default: str) -> str:
+        """Return a file's path, which is not empty and holds no NUL."""
+        text = self.text(name, default)
+        if not text or "\0" in text:
+            self.error((name,), "must be a path")
+            return default
+        return text
 
     def choice(self, name: str, allowed: Sequence[str], default: str | None) -> str:
         """Return one of ``allowed``; a missing one is an error where there is no default."""

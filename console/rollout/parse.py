@@ -24,6 +24,9 @@ from console.rollout.model import (
 )
 from console.rollout.revision import revision_of
 
+_NOTHING = OrgShare(None)
+"""What a line says that neither shares nor latches: the org is like any without a line."""
+
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -101,7 +104,7 @@ def _file(top: Fields, revision: str) -> RolloutFile:
         rolled_back=top.flag("rolled_back"),
         base_url=tokenlab.text("base_url", DEFAULT_BASE_URL),
         profile=tokenlab.text("profile", "default"),
-        access_log=health.text("access_log", "access.jsonl"),
+        access_log=health.path("access_log", "access.jsonl"),
         guard=guard,
         ramp=ramp,
         routes={name: _route(name, routes.table(name), guard, ramp) for name in routes.names()},
@@ -136,11 +139,15 @@ def _route(name: str, fields: Fields, guard: GuardSettings, ramp: RampSettings) 
 def _orgs(fields: Fields) -> dict[str, OrgShare]:
     orgs = {}
     for org, value in fields.items():
+        if org == "*":
+            fields.warn((org,), "is an org of that very name; default_percent is for all others")
         if isinstance(value, dict):
             line = fields.table(org)
             points = line.percent("percent", -1)
-            orgs[org] = OrgShare(None if points < 0 else points, line.flag("rolled_back"))
+            share = OrgShare(None if points < 0 else points, line.flag("rolled_back"))
             line.warn_unknown()
+            if share != _NOTHING:
+                orgs[org] = share
         else:
             orgs[org] = OrgShare(fields.percent(org, 0))
     return orgs

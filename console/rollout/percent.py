@@ -20,10 +20,13 @@ def basis_points(value: object) -> int:
         raise PercentError("must be a number from 0 to 100, not NaN or infinity")
     if not 0 <= value <= 100:
         raise PercentError(f"must be from 0 to 100, not {_short(value)}")
-    points = Decimal(value) * 100
-    if points != int(points):
+    number = Decimal(value)
+    # By its digits: arithmetic would round them away past the 28th.
+    _, digits, exponent = number.as_tuple()
+    beyond = -2 - int(exponent)
+    if beyond > 0 and any(digits[-beyond:]):
         raise PercentError(f"has more than two decimals: {_short(value)}")
-    return int(points)
+    return int(number * 100)
 
 
 def parse_percent(text: str) -> int:

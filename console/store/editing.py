@@ -10,6 +10,7 @@ from console.rollout.percent import percent_text
 from console.store.errors import EditNotPossible
 from console.store.lines import (
     clean_stamp,
+    comment_of,
     key_text,
     loaded,
     quoted,
@@ -32,7 +33,7 @@ def edit_in_place(document: Document, edit: Edit, meant: RolloutFile) -> Documen
     if entry is None:
         return None
     before = document.lines[entry.line]
-    if not _is_alone(before, path):
+    if not _is_alone(document, path):
         return None
     after = _edited_line(before, edit, meant)
     if after is None:
@@ -43,10 +44,10 @@ def edit_in_place(document: Document, edit: Edit, meant: RolloutFile) -> Documen
     return document.with_line(entry.line, after)
 
 
-def _is_alone(line: str, path: Path) -> bool:
-    """Whether the line says this value and no other, as ``orgs = { acme = 5 }`` does not."""
-    key, _ = loaded(line)
-    return key == path[-len(key) :]
+def _is_alone(document: Document, path: Path) -> bool:
+    """Whether its line says this value and no other, as ``orgs = { acme = 5 }`` does not."""
+    entries = document.layout.entries
+    return not any(path[:size] in entries for size in range(1, len(path)))
 
 
 def insert_line(document: Document, edit: Edit, meant: RolloutFile) -> list[str] | None:
@@ -101,7 +102,10 @@ def _edited_line(line: str, edit: Edit, meant: RolloutFile) -> str | None:
         return _stamped(changed, edit)
     share = meant.routes[edit.route].orgs.get(edit.org)
     if share is None:
-        return None  # the line has nothing left to say
+        spelled = value_text(line)
+        if not comment_of(line) and set(loaded(line)[1]) <= {"percent", "rolled_back"}:
+            return None  # the line has nothing left to say
+        return _stamped(with_value(line, _edited_table(spelled, rolled_back=False)), edit)
     return _stamped(with_value(line, _latched_value(value_text(line), edit, share)), edit)
 
 
@@ -187,7 +191,9 @@ def _meaning(value: Any, edit: Edit) -> Any:
     """What an org's line says, as (percent, rolled back); any other line's value as it is."""
     if isinstance(edit, SetText):
         return value
-    if isinstance(edit, SetDefaultPercent) or path_of(edit)[-1:] == ("rolled_back",):
+    if isinstance(edit, SetDefaultPercent) or (
+        isinstance(edit, SetRolledBack) and edit.org is None
+    ):
         return value if isinstance(value, bool) else Decimal(value)
     if isinstance(value, dict):
         percent = value.get("percent")
@@ -205,5 +211,5 @@ def _meant_value(edit: Edit, meant: RolloutFile) -> Any:
     route = meant.routes[edit.route]
     if edit.org is None:
         return route.rolled_back
-    share = route.orgs[edit.org]
+    share = route.orgs.get(edit.org, OrgShare(None))
     return (None if share.points is None else Decimal(share.points) / 100, share.rolled_back)

@@ -4,6 +4,7 @@ StoreError
 ├── NotReadable       the file cannot be read
 ├── Conflict          somebody else changed the file since it was read; nothing was written
 ├── NotWritable       the write failed; the file is unchanged
+├── Written           the write was made, and something is to be known about it
 └── EditNotPossible   the edit could not be made and verified; nothing was written
 """
 
@@ -32,6 +33,10 @@ class Conflict(StoreError):
 
 class NotWritable(StoreError):
     """The write failed; the file is what it was."""
+
+
+class Written(StoreError):
+    """The write was made; ``str()`` says what was found right after it."""
 
 
 class EditNotPossible(StoreError):

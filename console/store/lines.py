@@ -10,7 +10,7 @@ from console.store.errors import EditNotPossible
 
 MOST_STAMP = 200
 
-_STAMP = re.compile(r"[ \t]*# \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [^\s@]+@[^\s:]+: [^\n]*$")
+_STAMP = re.compile(r" {0,2}# \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [^\s@]+@[^\s:]+: [^\n]*$")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -48,13 +48,19 @@ def with_stamp(line: str, stamp: str) -> str:
     if not stamp:
         return bare
     end = "\r" if bare.endswith("\r") else ""
-    return f"{bare.removesuffix(end).rstrip()}  # {stamp}{end}"
+    return f"{bare.removesuffix(end)}  # {stamp}{end}"
 
 
 def without_stamp(line: str) -> str:
     """Return the line without the comment a rollback wrote; people's own comments stay."""
     end = "\r" if line.endswith("\r") else ""
-    return _STAMP.sub("", line.removesuffix(end)) + end
+    said = _entry(line).end_column  # a key may look like a stamp, too
+    return line[:said] + _STAMP.sub("", line[said:].removesuffix(end)) + end
+
+
+def comment_of(line: str) -> str:
+    """Return the comment that people wrote behind a value, empty where there is none."""
+    return without_stamp(line)[_entry(line).end_column :].strip()
 
 
 def loaded(line: str) -> tuple[tuple[str, ...], Any]:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +14,15 @@ from console.rollout.model import RolloutFile
 from console.rollout.parse import parse
 from console.rollout.revision import revision_of
 from console.store.editing import edit_in_place, insert_line, path_of
-from console.store.errors import EditNotPossible, NotReadable, StoreError
+from console.store.errors import EditNotPossible, NotReadable, StoreError, Written
 from console.store.swap import ABSENT, swap
 from console.store.text import Document
+from console.store.writers import open_for_writing
+
+SETTLED_S = 0.5
+"""A file that was written to within this may be half of what somebody is writing."""
+_LOOK_EVERY_S = 0.1
+_LOOKS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,10 @@ class RolloutStore:
         self.path = path
         self._snapshot: Snapshot | None = None
         self._seen: tuple[int, ...] = ()
-        self._unsettled: tuple[int, ...] = ()
+        self._place: tuple[int, ...] = ()
+        self._last_look: tuple[int, ...] = ()
+        self.unsettled = False
+        """Whether the last look left a file alone that may be half-written."""
         self._trouble = ""
 
     @property
@@ -67,9 +77,9 @@ class RolloutStore:
         return self._trouble
 
     def open(self) -> Snapshot:
-        """Read the file; raises NotReadable or FileError."""
+        """Read the file, once it is let be; raises NotReadable or FileError."""
         self._seen = ()
-        self.refresh()
+        self.refresh_settled()
         if self._snapshot is None:
             raise NotReadable(f"{self.path} could not be read")
         return self._snapshot
@@ -83,12 +93,13 @@ class RolloutStore:
         version stays.
         """
         seen = self._status()
+        self.unsettled = False
         if seen and seen == self._seen:
             if self._trouble:
                 raise StoreError(self._trouble)
             return None
-        if settled and self._in_place(seen) and seen != self._unsettled:
-            self._unsettled = seen
+        if settled and seen and self._may_be_half(seen):
+            self._last_look, self.unsettled = seen, True
             return None
         try:
             data, status = read_file(self.path)
@@ -97,6 +108,7 @@ class RolloutStore:
             self._trouble = str(error)
             raise NotReadable(self._trouble) from None
         self._seen = _fingerprint(status)
+        self._place = self._seen[:2]
         revision = revision_of(data)
         if self._snapshot is not None and revision == self._snapshot.revision:
             self._trouble = ""
@@ -110,6 +122,15 @@ class RolloutStore:
         self._snapshot = Snapshot(data, file, revision)
         return self._snapshot
 
+    def refresh_settled(self) -> Snapshot | None:
+        """As ``refresh``, and wait for a writer in place to let go, for about a second."""
+        for _ in range(_LOOKS):
+            found = self.refresh(settled=True)
+            if not self.unsettled:
+                return found
+            time.sleep(_LOOK_EVERY_S)
+        return self.refresh()
+
     def prepare(self, edits: Sequence[Edit]) -> Prepared:
         """Make edits of the last good version in memory; raises EditNotPossible, UnknownRoute."""
         before = self._snapshot or self.open()
@@ -119,9 +140,16 @@ class RolloutStore:
         return Prepared(before, after, _diff(before.data, after.data))
 
     def prepare_text(self, data: bytes) -> Prepared:
-        """Take a whole text in place of the present one; raises FileError if it is not valid."""
-        before = self._snapshot or self.open()
+        """Take a whole text in place of the present one; raises FileError if it is not valid.
+
+        The present one may be broken or gone, where there was a good version before it.
+        """
         after = Snapshot(data, parse(data), revision_of(data))
+        last = self._snapshot
+        if self._trouble and last is not None and (broken := self._broken()) is not None:
+            before, trouble = broken
+            return Prepared(before, after, _diff(last.data, after.data), trouble)
+        before = last or self.open()
         return Prepared(before, after, _diff(before.data, after.data))
 
     def prepare_rescue(self, edits: Sequence[Edit]) -> Prepared | None:
@@ -129,6 +157,22 @@ class RolloutStore:
 
         Return None where the file can be used, or where there never was a good version.
         Raises NotReadable where what is there cannot even be looked at.
+        """
+        found = self._broken()
+        last = self._snapshot
+        if found is None or last is None:
+            return None
+        after = last
+        for edit in edits:
+            after = self._edited(after, edit)
+        broken, trouble = found
+        return Prepared(broken, after, _diff(last.data, after.data), trouble)
+
+    def _broken(self) -> tuple[Snapshot, str] | None:
+        """Return what is there in place of a good file, and what is wrong with it.
+
+        None where it is good, or where there never was a good one. It counts as saying what the
+        last good version says, which is what the gates go by.
         """
         last = self._snapshot
         if last is None:
@@ -144,11 +188,7 @@ class RolloutStore:
                 revision, trouble = revision_of(data), f"{self.path}: {error}"
             else:
                 return None
-        after = last
-        for edit in edits:
-            after = self._edited(after, edit)
-        broken = Snapshot(data, last.file, revision)
-        return Prepared(broken, after, _diff(last.data, after.data), trouble)
+        return Snapshot(data, last.file, revision), trouble
 
     def adopt(self, data: bytes) -> Snapshot:
         """Take an earlier text as the last good version; raises FileError if it is not valid."""
@@ -158,13 +198,20 @@ class RolloutStore:
     def write(self, prepared: Prepared) -> Snapshot:
         """Replace the file, if it still is what the edit was made of.
 
-        Raises Conflict, NotReadable or NotWritable; the file is then as it was.
+        Raises Conflict, NotReadable or NotWritable; the file is then as it was. Raises Written
+        where it was replaced, and something is to be known about it.
         """
-        swap(self.path, prepared.before.revision, prepared.after.data)
+        written: Written | None = None
+        try:
+            swap(self.path, prepared.before.revision, prepared.after.data)
+        except Written as told:
+            written = told
         self._snapshot = prepared.after
         self._trouble = ""
         # Left to be found as unchanged by the next look, which compares the revision.
-        self._seen = ()
+        self._seen, self._place = (), self._status()[:2]
+        if written is not None:
+            raise written
         return prepared.after
 
     def _edited(self, before: Snapshot, edit: Edit) -> Snapshot:
@@ -189,8 +236,16 @@ class RolloutStore:
             f"({'.'.join(path_of(edit))}); nothing was written: edit it by hand"
         )
 
-    def _in_place(self, seen: tuple[int, ...]) -> bool:
-        return bool(seen) and seen[:2] == self._seen[:2]
+    def _may_be_half(self, seen: tuple[int, ...]) -> bool:
+        """Whether somebody may be writing the file in place: the one that was there, or any at
+        the first look. A rename puts a whole file there at once.
+        """
+        if self._place and seen[:2] != self._place:
+            return False
+        writing = open_for_writing(self.path)
+        if writing is None:
+            writing = 0 <= time.time() - seen[3] / 1e9 < SETTLED_S
+        return writing or (bool(self._place) and seen != self._last_look)
 
     def _status(self) -> tuple[int, ...]:
         try:

@@ -31,7 +31,10 @@ def edit_document(data: bytes, edit: Edit, meant: RolloutFile) -> bytes:
         _set_org(table, key, meant.routes[tables[1]].orgs.get(key))
     else:
         table[key] = _plain(meant, tables, key)
-    return tomlkit.dumps(document).encode("utf-8")
+    text = tomlkit.dumps(document)
+    if b"\r\n" in data and data.count(b"\n") == data.count(b"\r\n"):
+        text = text.replace("\r\n", "\n").replace("\n", "\r\n")
+    return text.encode("utf-8")
 
 
 def _plain(meant: RolloutFile, tables: list[str], key: str) -> Any:
@@ -50,7 +53,8 @@ def _set_org(orgs: Any, org: str, share: OrgShare | None) -> None:
     elif isinstance(line, MutableMapping):
         if share.points is not None:
             line["percent"] = number(share.points)
-        line["rolled_back"] = share.rolled_back
+        if share.rolled_back or "rolled_back" in line:
+            line["rolled_back"] = share.rolled_back
     elif share.rolled_back or share.points is None:
         table = tomlkit.inline_table()
         if share.points is not None:

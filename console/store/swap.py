@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from console.rollout.revision import revision_of
-from console.store.errors import Conflict, NotReadable, NotWritable
+from console.store.errors import Conflict, NotReadable, NotWritable, StoreError, Written
+from console.store.exchange import put_in_place
 
 LOCK_WAIT_S = 2.0
 ABSENT = ""
@@ -25,7 +26,8 @@ def swap(path: Path, expected: str, data: bytes) -> None:
     before the rename and the folder after it; then the file is read back. Where ``expected`` is
     ABSENT the file is made, unless somebody else made it first.
 
-    Raises Conflict, NotReadable or NotWritable; the file is then as it was.
+    Raises Conflict, NotReadable or NotWritable; the file is then as it was. Raises Written where
+    it was put in place, and then was changed again by somebody else or may not be durable.
     """
     try:
         target = path.resolve(strict=expected != ABSENT)
@@ -42,7 +44,8 @@ def swap(path: Path, expected: str, data: bytes) -> None:
                 os.link(temp, target.name, src_dir_fd=folder, dst_dir_fd=folder)
                 os.unlink(temp, dir_fd=folder)
             else:
-                os.rename(temp, target.name, src_dir_fd=folder, dst_dir_fd=folder)
+                _check(path, target, expected)  # writing and syncing took its time
+                put_in_place(folder, temp, target.name, path, expected, revision_of(data))
         except FileExistsError:
             with suppress(OSError):
                 os.unlink(temp, dir_fd=folder)
@@ -51,6 +54,10 @@ def swap(path: Path, expected: str, data: bytes) -> None:
             with suppress(OSError):
                 os.unlink(temp, dir_fd=folder)
             raise NotWritable(f"{path} is unchanged: {_why(error)}") from None
+        except Conflict:
+            with suppress(OSError):
+                os.unlink(temp, dir_fd=folder)
+            raise
         except BaseException:
             with suppress(OSError):
                 os.unlink(temp, dir_fd=folder)
@@ -58,10 +65,13 @@ def swap(path: Path, expected: str, data: bytes) -> None:
         try:
             os.fsync(folder)
         except OSError as error:
-            raise NotWritable(
+            raise Written(
                 f"{path} was changed, but may not survive a power loss: {_why(error)}"
             ) from None
-        _check(path, target, revision_of(data))
+        try:
+            _check(path, target, revision_of(data))
+        except StoreError:
+            raise Written(f"{path} was changed, and right after that by somebody else") from None
 
 
 def set_aside(path: Path, data: bytes, suffix: str) -> Path:

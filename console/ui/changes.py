@@ -51,15 +51,34 @@ class Hold:
     asks: str = "type a reason to override the guard"
 
 
+class OneAtATime:
+    """Whose turn it is to change something: nobody waits for it, the second is refused."""
+
+    def __init__(self) -> None:
+        self.taken = False
+
+    def __enter__(self) -> None:
+        self.taken = True
+
+    def __exit__(self, *_: object) -> None:
+        self.taken = False
+
+
 class ChangeFlow:
     """Runs one change at a time; the lock keeps the file's follower away meanwhile."""
 
     def __init__(
-        self, app: App[None], switch: Switch, lock: asyncio.Lock, listener: Listener
+        self,
+        app: App[None],
+        switch: Switch,
+        lock: asyncio.Lock,
+        turn: OneAtATime,
+        listener: Listener,
     ) -> None:
         self._app = app
         self._switch = switch
         self._lock = lock
+        self._turn = turn
         self._listener = listener
 
     async def run(
@@ -69,9 +88,18 @@ class ChangeFlow:
 
         Without a ``hold`` of its own, a raise is held by what the guard has against it.
         """
+        if self._turn.taken:
+            # Two keys in one breath: the second would be asked on top of the first.
+            self._listener.change_refused("answer the confirm that is open first")
+            return
+        with self._turn:
+            await self._run(make_plan, reason, hold)
+
+    async def _run(self, make_plan: Callable[[], Plan], reason: str, hold: Hold | None) -> None:
         try:
             async with self._lock:
                 plan = await asyncio.to_thread(make_plan)
+                await asyncio.to_thread(lambda: plan.moves)  # 10,000 orgs take their time
             if plan.changes_nothing:
                 raise NothingToDo(f"nothing to do: {plan.effect}")
             against = hold or Hold(

@@ -30,7 +30,7 @@ from console.operations.visible import visible
 from console.rollout.revision import SHORT
 from console.store.store import Snapshot
 from console.ui.cells import RowCells
-from console.ui.changes import ChangeFlow, Listener
+from console.ui.changes import ChangeFlow, Listener, OneAtATime
 from console.ui.charting import ChartGrid
 from console.ui.dialogs.percent import PercentDialog
 from console.ui.feed import Feeds
@@ -92,6 +92,7 @@ class HomeScreen(Opened, Screen[None]):
         self._notices = Notices()
         self._probes: Mapping[tuple[str, str], ProbeLine] = {}
         self._lock = asyncio.Lock()
+        self._turn = OneAtATime()
         self._feeds = Feeds(self, switch, monitor, sources, warn_of_keys, self._lock)
         self._filter = ""
         self._longest = 12
@@ -117,7 +118,7 @@ class HomeScreen(Opened, Screen[None]):
         """Show what is known at once, and start looking."""
         for trouble in self._facts.troubles:
             self._notices.tell(trouble, time())
-        self._flow = ChangeFlow(self.app, self._switch, self._lock, self)
+        self._flow = ChangeFlow(self.app, self._switch, self._lock, self._turn, self)
         self._show_file_warnings()
         self._fit()  # before the first layout, which would otherwise be done twice
         self._rebuild()
@@ -322,7 +323,7 @@ class HomeScreen(Opened, Screen[None]):
 
     def flow_for(self, listener: Listener) -> ChangeFlow:
         """Return the way another screen makes changes; one at a time with those of this one."""
-        return ChangeFlow(self.app, self._switch, self._lock, listener)
+        return ChangeFlow(self.app, self._switch, self._lock, self._turn, listener)
 
     def change_made(self, done: Done) -> None:
         """Take the new file over, start the proof of a rollback, say what was done."""

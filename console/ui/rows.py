@@ -39,13 +39,14 @@ def build_rows(
         outer = "file" if file.rolled_back else "route" if route.rolled_back else ""
         orgs = []
         for org, share in route.orgs.items():
-            if keep(name, org):
+            # An org that is really called so cannot be told from the default's own line.
+            if org != ALL_ORGS and keep(name, org):
                 latch = outer or ("org" if share.rolled_back else "")
                 orgs.append(Row(name, org, route.org_points(org), latch))
         if route.default_points and keep(name, "others"):
             orgs.append(Row(name, ALL_ORGS, route.default_points, outer))
         for org in seen.get(name, ()):
-            if org not in route.orgs and keep(name, org):
+            if org not in route.orgs and org != ALL_ORGS and keep(name, org):
                 orgs.append(Row(name, org, route.default_points, outer, listed=False))
         if orgs or keep(name, ""):
             rows.append(Row(name, None, 0, outer))

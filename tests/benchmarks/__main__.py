@@ -6,6 +6,7 @@ from tests.benchmarks import (
     cold_read,
     decision,
     durable_change,
+    guard_drill,
     guard_rules,
     live_screen,
     model_filter,
@@ -16,6 +17,8 @@ ALL = {
     "durable_change": durable_change.main,
     "cold_read": cold_read.main,
     "guard_rules": guard_rules.main,
+    "guard_drill": guard_drill.main,
+    "healthy_hour": guard_drill.healthy_hour,
     "live_screen": live_screen.main,
     "model_filter": model_filter.main,
 }

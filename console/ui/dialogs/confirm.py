@@ -102,6 +102,10 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
                 how = "type, then enter: do it" if self._typed else "y: do it"
                 yield Static(f"{how}   n, esc: cancel", classes="how")
 
+    def on_screen_resume(self) -> None:
+        """Count the grace from when it is in front, also when something before it was closed."""
+        self._opened = monotonic()
+
     def opened(self) -> None:
         """Start on Cancel, whatever else could take the focus."""
         self._opened = monotonic()

@@ -3,6 +3,8 @@
 from textual.content import Content
 from textual.widgets import Static
 
+from console.operations.visible import visible
+
 
 class TextLine(Static):
     """A line that takes pieces of text, each with a style of the theme."""
@@ -13,14 +15,16 @@ class TextLine(Static):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's own name
         super().__init__("", id=id, markup=False)
+        self._given: tuple[tuple[str, str], ...] = ()
         self._said: tuple[tuple[str, str], ...] = ()
 
     def say(self, *pieces: tuple[str, str]) -> None:
-        """Show the pieces, each a text already made visible and a style such as ``$error``."""
-        if pieces == self._said:
+        """Show the pieces, each a text and a style such as ``$error``; a text may be anybody's."""
+        if pieces == self._given:
             return
-        self._said = pieces
-        self.update(Content.assemble(*pieces), layout=False)
+        self._given = pieces
+        self._said = tuple((visible(text), style) for text, style in pieces)
+        self.update(Content.assemble(*self._said), layout=False)
 
     @property
     def text(self) -> str:

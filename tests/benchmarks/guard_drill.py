@@ -1,0 +1,194 @@
+"""The guard against every incident of the simulator, and against an hour in which there is none.
+
+``python -m tests.benchmarks guard_drill`` plays each incident on the demo's traffic with a guard in
+mode enforce beside it, and prints how long it took from the first bad response to the verdict, and
+to the last request that still began on TokenLab. ``healthy_hour`` plays an hour of healthy traffic
+at five times the demo's rate, compressed: every look is made, only nobody waits for it.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from console.gate import AccessLine, AccessLog, timestamp
+from console.history.history import History
+from console.history.who import Who
+from console.operations.balance import BalanceWatch
+from console.operations.guarding import Guarding
+from console.operations.monitor import Monitor
+from console.operations.switch import Switch
+from console.rollout.decision import decide
+from console.rollout.parse import parse
+from console.sim.demo import Demo
+from console.sim.incidents import INCIDENTS, clear_incidents, start_incident
+from console.sim.traffic import ORGS, RATE_PER_S
+
+ROUTE = "chat"
+WARM_S = 12.0
+PATIENCE_S = 60.0
+MAX_P95_MS = 4_000
+"""The demo's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """One incident. Times are seconds from the first bad response."""
+
+    incident: str
+    requests: int
+    verdict_s: float
+    drained_s: float
+    reason: str
+
+
+@contextmanager
+def guarded_demo() -> Iterator[tuple[Demo, Switch]]:
+    """Run the demo's traffic with a guard in mode enforce, as a service would run it."""
+    with Demo() as demo:
+        text = demo.file.read_text().replace('mode = "hold"', 'mode = "enforce"')
+        demo.file.write_text(text)
+        command = [sys.executable, "-m", "console", "-f", str(demo.file), "guard", "--every", "1"]
+        history = History(Path(demo.environment["ROLLOUT_STATE_DIR"]) / "history.sqlite3")
+        with subprocess.Popen(
+            command, env={**os.environ, **demo.environment}, stdout=subprocess.DEVNULL
+        ) as guard:
+            try:
+                time.sleep(WARM_S)
+                yield demo, Switch(demo.file, history, Who("jo", "drill"))
+            finally:
+                guard.terminate()
+
+
+def drill(demo: Demo, switch: Switch, incident: str) -> Drill:
+    """Play one incident until the guard has rolled the route back and it has drained."""
+    begun = time.time()
+    start_incident(demo.base_url, incident, route=ROUTE)
+    end = time.monotonic() + PATIENCE_S
+    while not parse(demo.file.read_bytes()).routes[ROUTE].rolled_back:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{incident}: not rolled back within {PATIENCE_S:.0f} s")
+        time.sleep(0.05)
+    row = switch.history.rows(demo.file, 1)[0]
+    back = row.at.timestamp()
+    time.sleep(3.0)
+    clear_incidents(demo.base_url)
+    lines = [line for line in _log(demo.access_log) if line["at"] > begun]
+    bad = [line for line in lines if _is_bad(line)]
+    first = min((line["at"] for line in bad), default=back)
+    seen = sum(first <= line["at"] <= back for line in lines)
+    served = httpx.get(f"{demo.base_url}/_sim/requests?limit=20000", trust_env=False).json()
+    began = [
+        one["started"]
+        for one in served["requests"]
+        if one["route"] == ROUTE and one["side"] == "tokenlab" and one["started"] > begun
+    ]
+    return Drill(incident, seen, back - first, max(began) - first, row.reason)
+
+
+def resume(demo: Demo, switch: Switch) -> None:
+    """Put the route back, as an operator would, once what was slow has come to its end."""
+    time.sleep(12.0)
+    switch.open()
+    switch.apply(switch.plan_resume(ROUTE), reason="drill", held="drill", override=True)
+    time.sleep(8.0)
+
+
+def drills() -> Iterator[Drill]:
+    """Play every incident, one after the other."""
+    with guarded_demo() as (demo, switch):
+        for incident in INCIDENTS:
+            yield drill(demo, switch, incident)
+            resume(demo, switch)
+
+
+def healthy(minutes: float, rate: float, seed: int = 7) -> dict[str, Any]:
+    """Play healthy traffic in a time of its own; return what the guard did."""
+    rng, now = random.Random(seed), time.time()
+    done: dict[str, Any] = {"requests": 0, "raises": 0, "rollbacks": 0, "alerts": []}
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "rollout.toml"
+        text = (Path(__file__).parents[2] / "sample_configs" / "demo.toml").read_text()
+        text = text.replace("BASE_URL", "http://127.0.0.1:1")
+        file.write_text(text.replace('mode = "hold"', 'mode = "enforce"'))
+        clock = [now]
+        switch = Switch(
+            file, History(Path(name) / "h.sqlite3"), Who("guard", "drill"),
+            clock=lambda: datetime.fromtimestamp(clock[0], UTC),
+        )  # fmt: skip
+        monitor = Monitor(file, switch.open().file)
+        guarding, log = Guarding(switch, monitor), AccessLog(file.parent / "access.jsonl")
+        guarding.start(now)
+        for _ in range(int(minutes * 30)):
+            for i in range(int(rate * 2)):
+                _healthy_line(log, monitor, rng, clock[0] + i / rate)
+                done["requests"] += 1
+            clock[0] += 2.0
+            for event in guarding.turn(BalanceWatch(), {}, clock[0]).events:
+                done["raises"] += event.kind == "raise"
+                done["rollbacks"] += event.kind == "rollback"
+                if event.kind == "alert":
+                    done["alerts"].append(event.text)
+        guarding.end()
+    return done
+
+
+def _healthy_line(log: AccessLog, monitor: Monitor, rng: random.Random, at: float) -> None:
+    weights = [1 / (i + 1.5) for i in range(len(ORGS))]
+    org = rng.choices(ORGS, weights)[0]
+    route = rng.choices(list(monitor.file.routes), (5, 2, 3, 2))[0]
+    decision = decide(monitor.file, route, org, key=f"user-{rng.randrange(4000)}")
+    dice = rng.random()
+    status = 503 if dice < 0.005 else 400 if dice < 0.015 else 429 if dice < 0.02 else 200
+    log.append(
+        AccessLine(
+            ts=timestamp(datetime.fromtimestamp(at, UTC)), route=route, org=org,
+            side=decision.side, model=decision.model, status=status,
+            latency_ms=round(min(350 * rng.lognormvariate(0, 0.45), 7000), 1),
+        )
+    )  # fmt: skip
+
+
+def _is_bad(line: dict[str, Any]) -> bool:
+    bad = line["status"] != 200 or line["latency_ms"] > MAX_P95_MS
+    return bool(bad and line["side"] == "tokenlab")
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for line in found:
+        line["at"] = datetime.fromisoformat(line["ts"]).timestamp()
+    return [line for line in found if line["route"] == ROUTE]
+
+
+def main() -> None:
+    """Print the table of the drills."""
+    print("guard drill: from the first bad response on route chat, about 15 requests a second")
+    print(f"  {'incident':<12} {'requests':>8} {'verdict':>9} {'drained':>9}  reason")
+    for one in drills():
+        times = f"{one.verdict_s:>7.1f} s {one.drained_s:>7.1f} s"
+        print(f"  {one.incident:<12} {one.requests:>8} {times}  {one.reason}", flush=True)
+
+
+def healthy_hour() -> None:
+    """Print what the guard did in an hour without an incident."""
+    done = healthy(60, 5 * RATE_PER_S)
+    print(
+        f"healthy hour: {done['requests']:,} requests, {done['rollbacks']} rollbacks, "
+        f"{len(done['alerts'])} alerts, {done['raises']} raises"
+    )
+
+
+if __name__ == "__main__":
+    main()
