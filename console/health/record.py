@@ -18,17 +18,25 @@ class StatusClass(Enum):
     GATEWAY = "gateway"
 
 
+_Name = Annotated[str, msgspec.Meta(max_length=256)]
+"""Names are kept as long as there is traffic, so a line may not bring ones without end."""
+
+
 class AccessRecord(msgspec.Struct, gc=False):
-    """What the console uses of a line; fields it does not know are passed over."""
+    """What the console uses of a line; fields it does not know are passed over.
+
+    ``status`` is 0 to 999, ``latency_ms`` 0 to 10⁹; a line with others is no access-log line.
+    """
 
     ts: Annotated[datetime, msgspec.Meta(tz=True)]
-    route: str
-    org: str
+    route: _Name
+    org: _Name
     side: Literal["tokenlab", "previous"]
-    status: int
-    latency_ms: float
-    model: str = ""
+    status: Annotated[int, msgspec.Meta(ge=0, le=999)]
+    latency_ms: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+    model: _Name = ""
     error: str | None = None
+    request_id: str | None = None
 
     @property
     def at(self) -> float:

@@ -3,8 +3,7 @@
 A request is counted under its code, one small number for its class and the bucket of its latency.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from console.health.quantiles import bucket_of, quantile
@@ -18,10 +17,25 @@ _BUCKETS = 512
 """A code is the index of a class times this, plus the bucket of a latency, which is below it."""
 _MOST_KNOWN = 100_000
 
-CLASS_CODE: dict[int, int] = {}
-"""The class's part of the code, by status, as far as statuses were seen; see class_code."""
-BUCKET: dict[float, int] = {}
-"""The bucket's part, by latency in ms, as far as latencies were seen; see bucket_code."""
+
+class _ClassCodes(dict[int, int]):
+    def __missing__(self, status: int) -> int:
+        code = self[status] = _INDEX[classify(status)] * _BUCKETS
+        return code
+
+
+class _Buckets(dict[float, int]):
+    def __missing__(self, latency_ms: float) -> int:
+        if len(self) >= _MOST_KNOWN:
+            self.clear()
+        bucket = self[latency_ms] = bucket_of(latency_ms)
+        return bucket
+
+
+CLASS_CODE = _ClassCodes()
+"""The class's part of the code, by status (0 to 999); those that were seen are remembered."""
+BUCKET = _Buckets()
+"""The bucket's part, by latency in ms; those that were seen are remembered, up to a bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +57,12 @@ class Summary:
     last_at: float | None
 
 
-def class_code(status: int) -> int:
-    """Return the class's part of a status's code, and remember it."""
-    code = CLASS_CODE[status] = _INDEX[classify(status)] * _BUCKETS
-    return code
-
-
-def bucket_code(latency_ms: float) -> int:
-    """Return the bucket's part of a latency's code, and remember it."""
-    if len(BUCKET) >= _MOST_KNOWN:
-        BUCKET.clear()
-    bucket = BUCKET[latency_ms] = bucket_of(latency_ms)
-    return bucket
-
-
-def merged(parts: Iterable[Mapping[int, int]]) -> Counter[int]:
-    """Return several counts as one."""
-    counts: Counter[int] = Counter()
-    for part in parts:
-        counts.update(part)
-    return counts
+def by_class(counts: Mapping[int, int]) -> dict[StatusClass, int]:
+    """Return counts by code as counts by class."""
+    classes = [0] * len(_CLASSES)
+    for code, count in counts.items():
+        classes[code // _BUCKETS] += count
+    return dict(zip(_CLASSES, classes, strict=True))
 
 
 def summarize(counts: Mapping[int, int], window_s: float, last_at: float | None) -> Summary:

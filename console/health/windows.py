@@ -1,135 +1,113 @@
-"""Counts over a sliding window, for each route, org and side."""
+"""Counts over sliding windows of a minute to a day, for each route, org, side, class and model."""
 
 import gc
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
+from heapq import nsmallest
+from math import floor
 
-from console.health.record import AccessRecord
-from console.health.summary import (
-    BUCKET,
-    CLASS_CODE,
-    Summary,
-    bucket_code,
-    class_code,
-    merged,
-    metric_of,
-    summarize,
+from console.health.batch import AHEAD, LATE, Batch, Named, added
+from console.health.record import AccessRecord, StatusClass
+from console.health.summary import Summary, by_class, metric_of
+from console.health.tracks import (
+    LEVELS,
+    Track,
+    cut,
+    entries,
+    fitting,
+    forget,
+    levels_to,
+    parts_of,
+    see,
+    summary_of,
 )
 
+OTHER_MODELS = "(other models)"
+"""Where a route has more than MOST_MODELS models at once, the later ones are counted as this."""
+MOST_MODELS = 100
+MOST_TRACKS = 100_000
+MOST_ENTRIES = 16_000_000
+
 _MANY = 2_000
-
-Key = tuple[str | None, str | None, str]
-
-
-class _Part:
-    """One part of the window: how many requests of each class and latency, by their code."""
-
-    __slots__ = ("counts", "start")
-
-    def __init__(self, start: int) -> None:
-        self.start = start
-        self.counts: dict[int, int] = {}
-
-
-class _Track:
-    """One (route, org, side): its parts in order of time, and when it was last seen."""
-
-    __slots__ = ("last_at", "parts")
-
-    def __init__(self) -> None:
-        self.parts: deque[_Part] = deque()
-        self.last_at = 0.0
+_SWEPT_AT_ONCE = 1_000
+_SWEPT_AFTER = 20_000
+"""So many lines, or a second, after the last time."""
+_SKEW_S = 2.0
+_MOST_SERIES = 64
 
 
 class Windows:
-    """Keeps ``horizon_s`` seconds in parts of ``resolution_s``.
+    """Keeps ``horizon_s`` seconds (at most a day): the newest in parts of a second.
 
-    Each record counts for its org on its route, for the route, and for everything; a summary
-    looks at the parts of one of these, however many others there are. A time ahead of the clock
-    is taken as now and counted in ``skewed``; one older than the horizon in ``late``.
+    A request is counted once at each width, for its org on its route (kept for an hour at most),
+    for its model on its route, for the route, and for everything. A time ahead of the clock is
+    taken as now and counted in ``skewed`` where it is more than two seconds ahead; one older than
+    the horizon counts in ``late`` alone. Times are epoch seconds.
+
+    Memory is bounded whatever comes: by MOST_TRACKS routes and orgs, the last seen of which stay,
+    and by ``most_entries`` counts of eight bytes; above that the oldest of single orgs are
+    forgotten before their time.
     """
 
-    def __init__(self, horizon_s: int = 300, resolution_s: int = 1) -> None:
-        self.horizon_s = horizon_s
-        self.resolution_s = resolution_s
+    def __init__(self, horizon_s: int = 86_400, *, most_entries: int = MOST_ENTRIES) -> None:
+        self.horizon_s = min(horizon_s, LEVELS[-1][1])
         self.skewed = 0
         self.late = 0
-        self._tracks: dict[Key, _Track] = {}
+        self._levels = levels_to(self.horizon_s)
+        self._org_level = min(1, len(self._levels) - 1)
+        self._org_levels = self._levels[self._org_level : self._org_level + 1]
+        self.org_horizon_s = self._org_levels[0][1]
+        self._most_entries = most_entries
+        self._tracks: dict[Named, Track] = {}
+        self._models: dict[Named, Track] = {}
+        self._of_route: dict[tuple[str | None, str], int] = {}
+        self._unswept: list[Track] = []
+        self._unseen = 0
         self._swept_at = 0.0
+        self._series: dict[object, list[tuple[int, dict[int, int]]]] = {}
 
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
-        """Count requests.
-
-        They are sorted by what they count for first, and counted together: a cold start has
-        hundreds of thousands of them.
-        """
-        with _no_collection(len(records)):
-            self._add(records, now)
-
-    def _add(self, records: Sequence[AccessRecord], now: float) -> None:
-        groups: dict[tuple[int, str, str, str], list[int]] = {}
-        lasts: dict[tuple[int, str, str, str], float] = {}
-        oldest, resolution = now - self.horizon_s, self.resolution_s
-        bucket_known, class_known = BUCKET.get, CLASS_CODE.get
-        for record in records:
-            at = record.ts.timestamp()
-            if at > now:
-                self.skewed += at > now + 2
-                at = now
-            elif at < oldest:
-                self.late += 1
-                self._seen_only(record, at)
-                continue
-            code = class_known(record.status)
-            if code is None:
-                code = class_code(record.status)
-            bucket = bucket_known(record.latency_ms)
-            if bucket is None:
-                bucket = bucket_code(record.latency_ms)
-            place = (int(at // resolution), record.route, record.org, record.side)
-            codes = groups.get(place)
-            if codes is None:
-                groups[place] = [code + bucket]
-                lasts[place] = at
-            else:
-                codes.append(code + bucket)
-                if at > lasts[place]:
-                    lasts[place] = at
-        self._count(groups, lasts)
-        if now - self._swept_at > self.horizon_s / 4:
+        """Count requests, all at once: a cold start has millions of them."""
+        if records:
+            with _no_collection(len(records)):
+                self._add(records, now)
+            self._series.clear()
+        self._unseen += len(records)
+        if self._unseen >= _SWEPT_AFTER or not 0 <= now - self._swept_at < 1:
+            self._unseen, self._swept_at = 0, now
             self._sweep(now)
 
-    def _count(
-        self,
-        groups: dict[tuple[int, str, str, str], list[int]],
-        lasts: dict[tuple[int, str, str, str], float],
-    ) -> None:
-        """Count each group for its org, its route and everything."""
-        wider: dict[tuple[int, str | None, str], list[int]] = {}
-        latest: dict[tuple[int, str | None, str], float] = {}
-        for place, codes in groups.items():
-            start, route, org, side = place
-            at = lasts[place]
-            self._count_one((route, org, side), start, codes, at)
-            for name in (route, None):
-                wide = (start, name, side)
-                if wide in wider:
-                    wider[wide] += codes
-                    latest[wide] = max(latest[wide], at)
-                else:
-                    wider[wide], latest[wide] = codes.copy(), at
-        for wide, codes in wider.items():
-            start, name, side = wide
-            self._count_one((name, None, side), start, codes, latest[wide])
+    def _add(self, records: Sequence[AccessRecord], now: float) -> None:
+        batch = Batch(self._levels, now)
+        batch.sort(records)
+        self.late += len(batch.times(LATE))
+        self.skewed += sum(ts.timestamp() > now + _SKEW_S for ts in batch.times(AHEAD))
+        for (route, org, side, model), at in batch.last_seen():
+            see(self._track((route, org, side)), at)
+            see(self._track((route, None, side)), at)
+            see(self._track((None, None, side)), at)
+            see(self._model(route, model, side), at)
+        for slot, orgs in batch.by_org(self._org_level):
+            for key, codes in orgs.items():
+                parts_of(self._track(key), self._org_levels)[0].add(slot, codes)
+        for (level, slot), models in batch.by_model():
+            self._add_models(level, slot, models)
 
-    def _count_one(self, key: Key, start: int, codes: list[int], at: float) -> None:
-        track = self._track(key)
-        track.last_at = max(track.last_at, at)
-        counts = self._part(track, start).counts
-        for code in codes:
-            counts[code] = counts.get(code, 0) + 1
+    def _add_models(self, level: int, slot: int, models: dict[Named, dict[int, int]]) -> None:
+        """Count for models, and from these for their routes and for everything."""
+        routes: dict[Named, list[dict[int, int]]] = {}
+        for (route, model, side), counts in models.items():
+            track = self._model(route, model, side)
+            parts_of(track, self._levels)[level].add_counts(slot, counts)
+            routes.setdefault((route, None, side), []).append(counts)
+        sides: dict[str, list[dict[int, int]]] = {}
+        for key, some in routes.items():
+            counts = added(some)
+            parts_of(self._track(key), self._levels)[level].add_counts(slot, counts)
+            sides.setdefault(key[2], []).append(counts)
+        for side, some in sides.items():
+            track = self._track((None, None, side))
+            parts_of(track, self._levels)[level].add_counts(slot, added(some))
 
     def summary(
         self,
@@ -139,13 +117,22 @@ class Windows:
         org: str | None = None,
         side: str = "tokenlab",
     ) -> Summary:
-        """Return the counts of the last ``window_s`` seconds."""
-        track = self._tracks.get((route, org, side))
-        first = (now - window_s) / self.resolution_s
-        parts = reversed(track.parts) if track else ()
-        within = takewhile(lambda part: part.start >= first, parts)
-        counts = merged(part.counts for part in within)
-        return summarize(counts, window_s, track.last_at if track else None)
+        """Return the counts of the last ``window_s`` seconds, or of as long as they are kept."""
+        window_s = min(window_s, self._kept_s(org))
+        return summary_of(self._tracks.get((route, org, side)), now, window_s)
+
+    def models(
+        self, now: float, window_s: float, route: str, side: str = "tokenlab"
+    ) -> dict[str, Summary]:
+        """Return the counts of each model with requests on a route, those with most first."""
+        window_s = min(window_s, self.horizon_s)
+        found = {
+            model or "": summary_of(track, now, window_s)
+            for (name, model, of_side), track in self._models.items()
+            if name == route and of_side == side
+        }
+        most = sorted(found.items(), key=lambda pair: (-pair[1].requests, pair[0]))
+        return {model: summary for model, summary in most if summary.requests}
 
     def series(
         self,
@@ -159,58 +146,104 @@ class Windows:
     ) -> Sequence[float | None]:
         """Return ``metric`` (4xx, 5xx, 429, rate, p50, p95, p99) in ``points`` parts of the window.
 
-        None stands where there was no request.
+        None stands where there was no request. Points narrower than what is kept share its value.
         """
-        track = self._tracks.get((route, org, side))
-        width = window_s / points
-        # Parts end at whole multiples of their width, so that a bar does not change while it ages.
-        end = (now // width + 1) * width
-        grouped: dict[int, list[_Part]] = {}
-        for part in track.parts if track else ():
-            index = int((part.start * self.resolution_s - (end - window_s)) // width)
-            if 0 <= index < points:
-                grouped.setdefault(index, []).append(part)
-        return [
-            metric_of(merged(part.counts for part in grouped.get(i, ())), metric, width)
-            for i in range(points)
-        ]
+        found = self._points((route, org, side), now, window_s, points, share=True)
+        return [metric_of(counts, metric, covered_s) for covered_s, counts in found]
+
+    def class_series(
+        self,
+        now: float,
+        window_s: float,
+        points: int,
+        route: str | None = None,
+        org: str | None = None,
+        side: str = "tokenlab",
+    ) -> dict[StatusClass, list[int]]:
+        """Return how many requests of each class there were in ``points`` parts of the window.
+
+        Each is counted in one point, so that points narrower than what is kept have gaps.
+        """
+        found = self._points((route, org, side), now, window_s, points, share=False)
+        classes = [by_class(counts) for _, counts in found]
+        return {cls: [of[cls] for of in classes] for cls in StatusClass}
 
     def last_seen(self, route: str | None, org: str | None, side: str) -> float | None:
         """Return when a request was last seen there, however long ago; None if never."""
         track = self._tracks.get((route, org, side))
         return track.last_at if track and track.last_at else None
 
-    def _seen_only(self, record: AccessRecord, at: float) -> None:
-        for org in (record.org, None):
-            track = self._track((record.route, org, record.side))
-            track.last_at = max(track.last_at, at)
+    def _kept_s(self, org: str | None) -> int:
+        return self.horizon_s if org is None else self.org_horizon_s
 
-    def _track(self, key: Key) -> _Track:
+    def _points(
+        self, key: Named, now: float, window_s: float, points: int, *, share: bool
+    ) -> list[tuple[int, dict[int, int]]]:
+        """Return the seconds that each point covers, and its counts.
+
+        They are remembered until more is added: one screen draws several metrics of them.
+        """
+        width = window_s / points
+        # Points end at whole multiples of their width, so that one does not change as it ages.
+        end = floor(now / width) + 1
+        asked = (key, end, width, points, share)
+        known = self._series.get(asked)
+        if known is None:
+            if len(self._series) >= _MOST_SERIES:
+                self._series.clear()
+            track = self._tracks.get(key)
+            parts = fitting(track, min(window_s, self._kept_s(key[1])))
+            edges = [(end - points + i) * width for i in range(points + 1)]
+            known = self._series[asked] = cut(parts, edges, share)
+        return known
+
+    def _track(self, key: Named) -> Track:
         track = self._tracks.get(key)
         if track is None:
-            track = self._tracks[key] = _Track()
+            if len(self._tracks) >= MOST_TRACKS:
+                self._drop_tracks()
+            track = self._tracks[key] = Track()
         return track
 
-    def _part(self, track: _Track, start: int) -> _Part:
-        parts = track.parts
-        if not parts or parts[-1].start < start:
-            parts.append(_Part(start))
-            return parts[-1]
-        for index in range(len(parts) - 1, -1, -1):
-            if parts[index].start == start:
-                return parts[index]
-            if parts[index].start < start:
-                parts.insert(index + 1, _Part(start))
-                return parts[index + 1]
-        parts.appendleft(_Part(start))
-        return parts[0]
+    def _drop_tracks(self) -> None:
+        named = (key for key in self._tracks if key[0] is not None)
+        for key in nsmallest(MOST_TRACKS // 10, named, key=lambda key: self._tracks[key].last_at):
+            del self._tracks[key]
+
+    def _model(self, route: str | None, model: str | None, side: str) -> Track:
+        key = (route, model, side)
+        track = self._models.get(key)
+        if track is None:
+            known = self._of_route.get((route, side), 0)
+            if known >= MOST_MODELS and model != OTHER_MODELS:
+                return self._model(route, OTHER_MODELS, side)
+            self._of_route[route, side] = known + 1
+            track = self._models[key] = Track()
+        return track
 
     def _sweep(self, now: float) -> None:
-        self._swept_at = now
-        oldest = (now - self.horizon_s) / self.resolution_s
-        for track in self._tracks.values():
-            while track.parts and track.parts[0].start < oldest:
-                track.parts.popleft()
+        """Forget what is old, of some tracks at a time; they are gone through again and again."""
+        if not self._unswept:
+            self._bound(now)
+            self._unswept = [*self._tracks.values(), *self._models.values()]
+        some = self._unswept[-_SWEPT_AT_ONCE:]
+        del self._unswept[-_SWEPT_AT_ONCE:]
+        forget(some, now, 1.0)
+
+    def _bound(self, now: float) -> None:
+        kept = {k: track for k, track in self._models.items() if track.parts}
+        if len(kept) < len(self._models):
+            self._models = kept
+            self._of_route = {}
+            for route, _, side in kept:
+                self._of_route[route, side] = self._of_route.get((route, side), 0) + 1
+        orgs = [track for key, track in self._tracks.items() if key[1] is not None]
+        everything = [*self._tracks.values(), *self._models.values()]
+        for tracks in (orgs, everything):
+            share = 1.0
+            while share > 0.01 and entries(everything) > self._most_entries:
+                share /= 2
+                forget(tracks, now, share)
 
 
 @contextmanager

@@ -89,15 +89,6 @@ def test_many_at_once_count_as_one_by_one(
         assert one.series(NOW, 300, 60, metric) == other.series(NOW, 300, 60, metric)
 
 
-def test_what_is_old_is_forgotten() -> None:
-    windows = Windows(horizon_s=60)
-    for i in range(1000):
-        later = NOW + i
-        ts = datetime.fromtimestamp(later, UTC)
-        windows.add([AccessRecord(ts, "chat", "acme", "tokenlab", 200, 1.0)], later)
-    assert all(len(track.parts) <= 80 for track in windows._tracks.values())
-
-
 def test_a_series_has_gaps_where_nothing_was() -> None:
     windows = Windows()
     windows.add([record(10, 500)], NOW)

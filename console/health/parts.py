@@ -1,0 +1,106 @@
+"""The parts of one track at one width: counts by slot of time, packed in eight bytes each.
+
+Ten thousand orgs have millions of counts in an hour; a dict for each part would take gigabytes.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+
+_SLOT_SHIFT, _CODE_SHIFT = 32, 20
+_CODE_MASK, _MOST = (1 << 12) - 1, (1 << 20) - 1
+
+
+class Parts:
+    """Counts by code (0 to 4095) for each slot: the epoch second divided by ``width_s``, whole.
+
+    The newest slot is open and a dict. An entry of an older one is slot, code and count in one
+    number; entries are in order of slots, and a code may be in a slot more than once. A slot that
+    is an eighth older than ``keep_s`` before the newest is forgotten.
+    """
+
+    __slots__ = ("_entries", "_open", "_slot", "keep_s", "width_s")
+
+    def __init__(self, width_s: int, keep_s: int) -> None:
+        self.width_s = width_s
+        self.keep_s = keep_s
+        self._entries = array("Q")
+        self._slot = -1
+        self._open: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries) + len(self._open)
+
+    def add(self, slot: int, codes: Iterable[int]) -> None:
+        """Count each of ``codes`` once in a slot."""
+        counts = self._counts_of(slot)
+        get = counts.get
+        for code in codes:
+            counts[code] = get(code, 0) + 1
+        if slot != self._slot:
+            self._put(slot, counts)
+
+    def add_counts(self, slot: int, more: Mapping[int, int]) -> None:
+        """Add counts by code to those of a slot."""
+        counts = self._counts_of(slot)
+        if counts:
+            get = counts.get
+            for code, count in more.items():
+                counts[code] = get(code, 0) + count
+        else:
+            counts.update(more)
+        if slot != self._slot:
+            self._put(slot, counts)
+
+    def counts(self, first: int, end: int) -> dict[int, int]:
+        """Return the counts by code of the slots from ``first`` up to, not with, ``end``."""
+        entries = self._entries
+        found: dict[int, int] = dict(self._open) if first <= self._slot < end else {}
+        get = found.get
+        for entry in entries[self._place(first) : self._place(end)]:
+            code = entry >> _CODE_SHIFT & _CODE_MASK
+            found[code] = get(code, 0) + (entry & _MOST)
+        return found
+
+    def forget(self, first: int) -> None:
+        """Forget the slots before ``first``."""
+        if self._slot < first:
+            self._close()
+        gone = self._place(first)
+        if gone:
+            # A copy: deleting in place would keep the room that the array once had.
+            self._entries = self._entries[gone:]
+
+    def _place(self, slot: int) -> int:
+        return bisect_left(self._entries, slot << _SLOT_SHIFT)
+
+    def _counts_of(self, slot: int) -> dict[int, int]:
+        """Return the counts of a slot to add to: the open one, opened if need be, or a copy."""
+        if slot < self._slot:
+            return self.counts(slot, slot + 1)
+        if slot > self._slot:
+            self._close()
+            self._slot = slot
+            keep = self.keep_s // self.width_s
+            if self._entries and self._entries[0] >> _SLOT_SHIFT < slot - keep - keep // 8 - 1:
+                self.forget(slot - keep - 1)
+        return self._open
+
+    def _put(self, slot: int, counts: Mapping[int, int]) -> None:
+        start, end = self._place(slot), self._place(slot + 1)
+        self._entries[start:end] = array("Q", _packed(slot, counts))
+
+    def _close(self) -> None:
+        if self._open:
+            self._entries.extend(_packed(self._slot, self._open))
+            self._open = {}
+
+
+def _packed(slot: int, counts: Mapping[int, int]) -> Iterator[int]:
+    base = slot << _SLOT_SHIFT
+    for code, count in counts.items():
+        place = base | code << _CODE_SHIFT
+        while count > _MOST:
+            yield place | _MOST
+            count -= _MOST
+        yield place | count
