@@ -1,23 +1,38 @@
 """Following a log file while it grows, is rotated, and is truncated."""
 
-import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
+from console.health.lines import decoded
 from console.health.record import AccessRecord
+from console.health.rotated import HEAD, Identity, Rotated, rotated
+from console.health.sources import FileSource, PackedSource, unpacked_size
 
-MAX_LINE = 64 * 1024
+LINGER_S = 60.0
+"""A rotated file is looked at for so long: writers that have it open may still write to it."""
+
+_TOLD_S = 30.0
+_MOST_FILES = 64
+_MOST_PACKED = 256 * 1024 * 1024
+_KNOWN = 64
+_TRIES = 5
 
 
 class LogFollower:
     """Gives the new lines of an access log, each whole line once.
 
     ``start="tail"`` begins at most ``tail_bytes`` before the end, at the start of a line; "head"
-    at the first line. A missing or unreadable log is ``trouble``, one sentence, and is looked
-    for again at each poll. Lines that are no access-log lines are counted in ``bad_lines``.
+    at the first line. With ``history_s``, what is left of ``tail_bytes`` goes to rotated files
+    that were written to in that many seconds, gzip'd ones as well; they come first, oldest first.
+
+    A file that was rotated away is read to its end first, then any that were rotated away since
+    the last poll, then the new one. A missing or unreadable log is ``trouble``, one sentence, and
+    is looked for again at each poll. Lines that are no access-log lines are counted in
+    ``bad_lines``.
     """
 
     def __init__(
@@ -26,106 +41,200 @@ class LogFollower:
         *,
         start: Literal["head", "tail"] = "head",
         tail_bytes: int = 32 * 1024 * 1024,
+        history_s: float = 0.0,
     ) -> None:
-        self._path = path
-        self._tail_bytes = tail_bytes if start == "tail" else None
-        self._descriptor = -1
-        self._identity = (-1, -1)
-        self._offset = 0
-        self._rest = b""
-        self._skipping = False
-        self._decoder = msgspec.json.Decoder(AccessRecord)
-        self.bad_lines = 0
+        self.path = path
         self.trouble = ""
+        self.behind = False
+        self._tail_bytes = tail_bytes if start == "tail" else None
+        self._history_s = history_s
+        self._live: FileSource | None = None
+        self._first: deque[FileSource | PackedSource] = deque()
+        self._lingering: list[tuple[FileSource, float]] = []
+        self._known: deque[tuple[Identity, bytes]] = deque(maxlen=_KNOWN)
+        self._bad_lines = 0
+        self._told = ("", 0.0)
+
+    @property
+    def bad_lines(self) -> int:
+        """How many lines were not access-log lines."""
+        return self._bad_lines + sum(one.cutter.bad_lines for one in self._open())
 
     def poll(self, max_bytes: int = 4 * 1024 * 1024) -> list[AccessRecord]:
-        """Return the lines that are new, from at most ``max_bytes`` more of the file."""
-        self.trouble = ""
+        """Return the lines that are new, from at most ``max_bytes`` more of the files.
+
+        ``behind`` tells whether that was the reason to stop.
+        """
+        self.trouble = self._told[0] if time.monotonic() < self._told[1] else ""
+        records: list[AccessRecord] = []
+        self.behind = False
         try:
-            if self._descriptor < 0:
-                self._open()
-            data = self._read(max_bytes)
-            if not data and self._rotated():
-                self.close()
-                self._open()
-                data = self._read(max_bytes)
+            for whole in self._wholes(max_bytes):
+                more, bad = decoded(whole)
+                self._bad_lines += bad
+                records = records + more if records else more
         except FileNotFoundError:
-            self.trouble = f"no access log yet at {self._path}; waiting for it"
-            return []
+            self.trouble = f"no access log yet at {self.path}; waiting for it"
         except OSError as error:
-            self.trouble = f"{self._path} cannot be read: {error.strerror}; trying again"
-            self.close()
-            return []
-        return self._records(data)
-
-    def close(self) -> None:
-        """Close the file; the next poll opens what is at the path then."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
-
-    def _open(self) -> None:
-        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        status = os.fstat(self._descriptor)
-        self._identity = (status.st_dev, status.st_ino)
-        self._offset, self._rest, self._skipping = 0, b"", False
-        if self._tail_bytes is not None and status.st_size > self._tail_bytes:
-            self._offset = status.st_size - self._tail_bytes
-            self._skipping = True  # the line that this lands in
-        self._tail_bytes = None  # only the first file is entered in the middle
-
-    def _read(self, max_bytes: int) -> bytes:
-        size = os.fstat(self._descriptor).st_size
-        if size < self._offset:
-            self._offset, self._rest, self._skipping = 0, b"", False
-        data = os.pread(self._descriptor, max_bytes, self._offset)
-        self._offset += len(data)
-        return data
-
-    def _rotated(self) -> bool:
-        """Whether another file is at the path now; the old one has been read to its end."""
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            return False
-        return (status.st_dev, status.st_ino) != self._identity
-
-    def _records(self, data: bytes) -> list[AccessRecord]:
-        if not data:
-            return []
-        data = self._rest + data
-        end = data.rfind(b"\n") + 1
-        whole, rest = data[:end], data[end:]
-        if self._skipping and end:
-            whole = whole[whole.index(b"\n") + 1 :]
-            self._skipping = False
-        if len(rest) > MAX_LINE:
-            if not self._skipping:
-                self.bad_lines += 1
-            rest, self._skipping = b"", True
-        self._rest = b"" if self._skipping else rest
-        if not _has_long_line(whole):
-            # All at once is several times as fast, and nearly always possible.
-            with suppress(ValueError, RecursionError):
-                return self._decoder.decode_lines(whole)
-        return self._one_by_one(whole)
-
-    def _one_by_one(self, whole: bytes) -> list[AccessRecord]:
-        records = []
-        for line in whole.split(b"\n"):
-            if line and not line.isspace():
-                try:
-                    if len(line) > MAX_LINE:
-                        raise ValueError
-                    records.append(self._decoder.decode(line))
-                except (ValueError, RecursionError):
-                    self.bad_lines += 1
+            # What was read so far is given; a file that is open is gone on with.
+            why = error.strerror or "it cannot be opened"
+            self.trouble = f"{self.path} cannot be read: {why}; trying again"
         return records
 
+    def close(self) -> None:
+        """Close all files; the next poll opens what is at the path then, from its start."""
+        for source in self._open():
+            self._bad_lines += source.cutter.bad_lines
+            source.close()
+        self._live = None
+        self._first.clear()
+        self._lingering.clear()
 
-def _has_long_line(data: bytes) -> bool:
-    """Whether a line may be over MAX_LINE; only such a line leaves a stretch without an end."""
-    return any(
-        data.find(b"\n", start, start + MAX_LINE) < 0
-        for start in range(0, len(data) - MAX_LINE, MAX_LINE)
-    )
+    def knows(self, one: Rotated) -> bool:
+        """Return whether a file is read here, or was."""
+        if any(one.identity == source.identity for source in self._open()):
+            return True
+        heads = [head for identity, head in self._known if identity == one.identity]
+        return bool(heads) and _any_begins(heads, one.head())
+
+    def _wholes(self, most: int) -> Iterator[bytes]:
+        """Give whole lines of one file after the other, until all are read."""
+        for source in self._lingered():
+            yield from self._finish(source)
+        for source, _ in self._lingering:
+            if most > 0 and (whole := source.read(most)):
+                most -= source.got
+                yield whole
+        while most > 0:
+            source_now = self._first[0] if self._first else self._live or self._enter()
+            if source_now is None:
+                continue
+            whole = source_now.read(most)
+            most -= source_now.got
+            if whole:
+                yield whole
+            if not source_now.got:
+                if self._first:
+                    yield from self._finish(self._first.popleft())
+                elif not self._next():
+                    return
+        self.behind = True
+
+    def _enter(self) -> FileSource | None:
+        """Open the log for the first time; None where older files come before it."""
+        self._live = live = FileSource(self.path)
+        if self._tail_bytes is not None:
+            live.enter(self._tail_bytes)
+            self._find_history(self._tail_bytes - live.size)
+        self._tail_bytes = None  # only the first file is entered in the middle
+        return None if self._first else live
+
+    def _next(self) -> bool:
+        """Go on to what comes after the end of the live file; return whether there is anything."""
+        live = self._live
+        assert live is not None
+        if live.truncated:
+            self._find_copy(live)
+            live.restart()
+            return True
+        status = self.path.stat()
+        if (status.st_dev, status.st_ino) == live.identity:
+            return False
+        new = FileSource(self.path)
+        self._find_missed(live, new)
+        self._lingering.append((live, time.monotonic() + LINGER_S))
+        self._live = new
+        return True
+
+    def _find_history(self, left: int) -> None:
+        """Take rotated files as far as the bytes go, newest first; they are read oldest first."""
+        if not self._history_s:
+            return
+        oldest = time.time() - self._history_s
+        for one in reversed(rotated(self.path)):
+            if left <= 0 or len(self._first) >= _MOST_FILES or one.modified < oldest:
+                return
+            with suppress(OSError):
+                size = unpacked_size(one) if one.packed else one.size
+                if one.packed and size > left:
+                    return  # its end is what would count, and that comes last
+                source = _source(one, left)
+                if isinstance(source, FileSource):
+                    source.enter(left)
+                self._first.appendleft(source)
+                left -= size
+
+    def _find_missed(self, old: FileSource, new: FileSource) -> None:
+        """Take the files that were written and rotated away between the old one and the new."""
+        heads = [head for _, head in self._known] + [source.head for source in self._open()]
+        for _ in range(_TRIES):
+            beside = rotated(self.path)
+            places = [i for i, one in enumerate(beside) if one.identity == old.identity]
+            if places:
+                since = beside[places[0] + 1 :]
+            else:
+                since = [one for one in beside if one.modified > old.modified()]
+            missed = [
+                one
+                for one in since[-_MOST_FILES:]
+                # A copy of what was read is no missed file: one is made to be gzip'd.
+                if one.identity != new.identity and not _any_begins(heads, one.head())
+            ]
+            with suppress(OSError):  # renamed while this looks: look again
+                self._first.extend([_source(one, _MOST_PACKED) for one in missed])
+                return
+
+    def _find_copy(self, live: FileSource) -> None:
+        """Go on in the copy that was made before the log was truncated, where there is one."""
+        for one in reversed(rotated(self.path)):
+            if not one.packed and live.head and one.head().startswith(live.head):
+                with suppress(OSError):
+                    copy = FileSource(one.path, live.offset, live.cutter)
+                    if copy.has_mark(live):
+                        copy.mark, copy.head = live.mark, live.head
+                        self._first.append(copy)
+                        live.cutter = type(live.cutter)()
+                        return
+                    copy.close()
+
+    def _lingered(self) -> list[FileSource]:
+        """Return the rotated files that were kept long enough, and keep them no longer."""
+        now, keep = time.monotonic(), []
+        done = [source for source, _ in self._lingering[:-_MOST_FILES]]
+        for source, until in self._lingering[-_MOST_FILES:]:
+            if until > now and not source.truncated:
+                keep.append((source, until))
+            else:
+                done.append(source)
+        self._lingering = keep
+        return done
+
+    def _finish(self, source: FileSource | PackedSource) -> Iterator[bytes]:
+        """Close a file; its last line may have no end."""
+        self._known.append((source.identity, source.head))
+        self._bad_lines += source.cutter.bad_lines
+        source.close()
+        if source.trouble:
+            self.trouble = source.trouble
+            self._told = (source.trouble, time.monotonic() + _TOLD_S)
+        if rest := source.cutter.end():
+            yield rest
+
+    def _open(self) -> list[FileSource | PackedSource]:
+        live = [self._live] if self._live is not None else []
+        return [*self._first, *(source for source, _ in self._lingering), *live]
+
+
+def _source(one: Rotated, limit: int) -> FileSource | PackedSource:
+    """Open a file; an OSError where it is another one by now."""
+    source = PackedSource(one.path, limit) if one.packed else FileSource(one.path)
+    if source.identity != one.identity:
+        source.close()
+        raise FileNotFoundError
+    return source
+
+
+def _any_begins(heads: Iterable[bytes], data: bytes) -> bool:
+    """Return whether data begins with one of several heads that have a whole line or are full."""
+    whole = (head for head in heads if b"\n" in head or len(head) >= HEAD)
+    return any(data.startswith(head) for head in whole)

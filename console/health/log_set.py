@@ -1,0 +1,166 @@
+"""Several log files read as one: every file that a pattern names."""
+
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from heapq import merge
+from pathlib import Path
+from typing import Literal, Protocol
+
+from console.health.follow import LINGER_S, LogFollower
+from console.health.record import AccessRecord
+from console.health.rotated import Rotated, log_of
+
+MOST_FILES = 64
+PROBES = ".probes.jsonl"
+"""How the names of logs of probes end: those are never traffic."""
+
+_LEAST_BYTES = 64 * 1024
+
+
+class Log(Protocol):
+    """A log that is followed, of one file or of several.
+
+    ``trouble`` is one sentence, empty where all is well. ``bad_lines`` counts lines that were no
+    access-log lines. ``behind`` is set where the last poll stopped before the end.
+    """
+
+    trouble: str
+    behind: bool
+
+    @property
+    def bad_lines(self) -> int:
+        """How many lines were not access-log lines."""
+        ...
+
+    def poll(self, max_bytes: int = ...) -> list[AccessRecord]:
+        """Return what is new, each whole line once, from at most ``max_bytes``."""
+        ...
+
+    def close(self) -> None:
+        """Close all files."""
+        ...
+
+
+class LogSet:
+    """Follows every file whose name matches the last part of a path such as ``logs/*.jsonl``.
+
+    New files are read from their first line. What is rotated away belongs to the log it was, and
+    a file that is gone is forgotten after a minute. Only the MOST_FILES that were written to last
+    are followed. Lines are merged by time, those of each file in their order.
+    """
+
+    def __init__(
+        self,
+        pattern: Path,
+        *,
+        start: Literal["head", "tail"] = "head",
+        tail_bytes: int = 32 * 1024 * 1024,
+        history_s: float = 0.0,
+    ) -> None:
+        self.trouble = ""
+        self.behind = False
+        self._pattern = pattern
+        self._start: Literal["head", "tail"] = start
+        self._tail_bytes = tail_bytes
+        self._history_s = history_s
+        self._followers: dict[Path, LogFollower] = {}
+        self._gone_at: dict[Path, float] = {}
+        self._bad_lines = 0
+
+    @property
+    def bad_lines(self) -> int:
+        """How many lines of all files were not access-log lines."""
+        return self._bad_lines + sum(one.bad_lines for one in self._followers.values())
+
+    def poll(self, max_bytes: int = 4 * 1024 * 1024) -> list[AccessRecord]:
+        """Return the lines that are new, from at most about ``max_bytes`` more of the files."""
+        files = self._find()
+        self.trouble = ""
+        if not files:
+            self.trouble = f"no access log yet at {self._pattern}; waiting for it"
+        elif len(files) > MOST_FILES:
+            files.sort(key=lambda one: one.modified)
+            self.trouble = (
+                f"{len(files)} files match {self._pattern}; the newest {MOST_FILES} are followed"
+            )
+            files = files[-MOST_FILES:]
+        self._follow(files)
+        each = max(max_bytes // max(len(self._followers), 1), _LEAST_BYTES)
+        found, self.behind = [], False
+        for path, follower in self._followers.items():
+            if records := follower.poll(each):
+                found.append(records)
+            self.behind = self.behind or follower.behind
+            if path not in self._gone_at:
+                self.trouble = self.trouble or follower.trouble
+        if len(found) == 1:
+            return found[0]
+        return list(merge(*found, key=lambda record: record.ts))
+
+    def close(self) -> None:
+        """Close all files."""
+        for follower in self._followers.values():
+            follower.close()
+
+    def _find(self) -> list[Rotated]:
+        """Return the files that match, apart from those that are a rotated part of another."""
+        found = []
+        with suppress(OSError):
+            for path in self._pattern.parent.glob(self._pattern.name):
+                with suppress(OSError):
+                    status = path.stat()
+                    if path.is_file() and path.suffix != ".gz" and not path.name.endswith(PROBES):
+                        identity = (status.st_dev, status.st_ino)
+                        found.append(Rotated(path, identity, status.st_mtime, status.st_size))
+        names = {one.path.name for one in found} | {path.name for path in self._followers}
+        return [one for one in found if log_of(one.path.name) not in names - {one.path.name}]
+
+    def _follow(self, files: Iterable[Rotated]) -> None:
+        """Begin with files that are new, and forget those that have been gone for a minute."""
+        now, here = time.monotonic(), {one.path for one in files}
+        new = [one for one in files if one.path not in self._followers]
+        for path in [path for path in self._followers if path not in here]:
+            if self._gone_at.setdefault(path, now) + LINGER_S <= now:
+                follower = self._followers.pop(path)
+                follower.close()
+                self._bad_lines += follower.bad_lines
+        self._gone_at = {
+            p: at for p, at in self._gone_at.items() if p in self._followers.keys() - here
+        }
+        for one in new:
+            owner = next((p for p, other in self._followers.items() if other.knows(one)), None)
+            if owner is None:
+                self._followers[one.path] = LogFollower(
+                    one.path,
+                    start=self._start,
+                    tail_bytes=max(self._tail_bytes // len(new), _LEAST_BYTES),
+                    history_s=self._history_s,
+                )
+            elif owner not in here:
+                self._followers[one.path] = moved = self._followers.pop(owner)
+                moved.path = one.path
+        if self._followers:
+            self._start = "head"
+
+
+def open_log(
+    path: Path,
+    *,
+    start: Literal["head", "tail"],
+    tail_bytes: int,
+    history_s: float = 0.0,
+) -> Log:
+    """Follow a log; the last part of ``path`` may be a pattern with ``*``, ``?`` or ``[``.
+
+    ``tail_bytes`` is how much is read of what is there already, and ``history_s`` (seconds) how
+    old a rotated file may be to be read as well where the log itself is shorter than that.
+    """
+    log = LogSet if is_pattern(path) else LogFollower
+    return log(path, start=start, tail_bytes=tail_bytes, history_s=history_s)
+
+
+def is_pattern(path: Path) -> bool:
+    """Return whether a path names several files; one that is there under that name does not."""
+    return any(sign in path.name for sign in "*?[") and not os.path.lexists(path)

@@ -1,0 +1,74 @@
+"""The files that a rotated log leaves beside it, and in which order they were written."""
+
+import os
+import re
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+HEAD = 256
+"""So many first bytes tell one log from another: lines have times and request ids in them."""
+
+Identity = tuple[int, int]
+
+_SUFFIX = re.compile(r"(?P<dot>\.)?(?(dot)|-)(?P<mark>\d[\d_.T:-]*?)(?P<gz>\.gz)?|\.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """A rotated file as it was found; ``modified`` in epoch seconds, ``size`` in bytes."""
+
+    path: Path
+    identity: Identity
+    modified: float
+    size: int
+
+    @property
+    def packed(self) -> bool:
+        """Whether it is gzip'd."""
+        return self.path.suffix == ".gz"
+
+    def head(self) -> bytes:
+        """Return its first bytes, unpacked; empty where it cannot be read."""
+        with suppress(OSError, zlib.error), self.path.open("rb") as stream:
+            data = stream.read(4 * HEAD)
+            if self.packed:
+                data = zlib.decompressobj(31).decompress(data, HEAD)
+            return data[:HEAD]
+        return b""
+
+
+def rotated(log: Path) -> list[Rotated]:
+    """Return NAME.1, NAME.2.gz, NAME-20261123.gz and NAME.gz beside a log, oldest first."""
+    found = []
+    with suppress(OSError), os.scandir(log.parent) as entries:
+        for entry in entries:
+            order = _order(entry.name.removeprefix(log.name))
+            if entry.name.startswith(log.name) and order is not None:
+                with suppress(OSError):
+                    status = entry.stat()
+                    if entry.is_file():
+                        identity = (status.st_dev, status.st_ino)
+                        one = Rotated(Path(entry.path), identity, status.st_mtime, status.st_size)
+                        found.append((order, one))
+    return [one for _, one in sorted(found, key=lambda pair: pair[0])]
+
+
+def log_of(name: str) -> str:
+    """Return the name of the log that a file of this name would be a rotated one of."""
+    for start in range(1, len(name)):
+        if name[start] in ".-" and _SUFFIX.fullmatch(name, start):
+            return name[:start]
+    return name
+
+
+def _order(suffix: str) -> tuple[int, str, int] | None:
+    """Return a key that sorts by age: dates rise, and the numbers of logrotate fall."""
+    match = _SUFFIX.fullmatch(suffix)
+    if match is None:
+        return None
+    mark = match["mark"] or ""
+    if match["dot"] and mark.isdigit() and len(mark) <= 4:
+        return 2, "", -int(mark)
+    return (0, mark, 0) if mark else (1, "", 0)
