@@ -1,0 +1,127 @@
+"""Which errors there were most of, and the request ids to ask about."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from heapq import nlargest
+
+from console.health.record import AccessRecord, StatusClass, classify
+
+HORIZON_S = 3600
+OTHER = "(other errors)"
+"""What an error is counted as where there are more different ones at a time than are kept."""
+MOST_ERROR, MOST_ID = 60, 100
+"""Characters that are kept of an error and of a request id."""
+MOST_IDS = 5
+MOST_ORGS = 5
+MOST_AT_ONCE = 5_000
+MOST_KEPT = 50_000
+
+_SLOT_S = 10
+_Key = tuple[str, str, str, int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Errors of one kind. ``last_at`` is in epoch seconds; ``error`` is empty where none was given.
+
+    ``orgs`` are at most five, those with most first; ``request_ids`` at most five, newest first.
+    """
+
+    route: str
+    side: str
+    status: int
+    error: str
+    count: int
+    last_at: float
+    orgs: tuple[str, ...]
+    request_ids: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Errors:
+    count: int = 0
+    last_at: float = 0.0
+    ids: list[tuple[float, str]] = field(default_factory=list)
+
+    def add(self, count: int, last_at: float, ids: Iterable[tuple[float, str]]) -> None:
+        self.count += count
+        self.last_at = max(self.last_at, last_at)
+        self.ids += ids
+        if len(self.ids) > 8 * MOST_IDS:
+            self.ids = self.newest()
+
+    def newest(self) -> list[tuple[float, str]]:
+        """Return the ids that came last; of one id the newest line stands for it."""
+        by_id = {name: (at, name) for at, name in sorted(self.ids)}
+        return sorted(by_id.values())[-MOST_IDS:]
+
+
+class TopErrors:
+    """Counts the errors of the last hour, by ten seconds, route, org, side, status and error.
+
+    Memory is bounded whatever comes: MOST_KEPT counts, above which the oldest are forgotten, and
+    in ten seconds MOST_AT_ONCE, above which the error's own text is not told apart any more.
+    """
+
+    def __init__(self) -> None:
+        self._slots: dict[int, dict[_Key, _Errors]] = {}
+
+    def add(self, records: Iterable[AccessRecord], now: float | None = None) -> None:
+        """Count the lines that are errors; a time ahead of ``now`` (the clock if None) is now."""
+        now = time.time() if now is None else now
+        for record in records:
+            if classify(record.status) is not StatusClass.OK:
+                at = min(record.at, now)
+                if at >= now - HORIZON_S:
+                    self._add(record, at)
+        kept = sum(map(len, self._slots.values()))
+        for slot in sorted(self._slots):
+            if kept <= MOST_KEPT and slot >= (now - HORIZON_S) // _SLOT_S:
+                break
+            kept -= len(self._slots.pop(slot))
+
+    def top(
+        self,
+        now: float,
+        window_s: float,
+        route: str | None = None,
+        org: str | None = None,
+        side: str | None = None,
+        limit: int = 20,
+    ) -> list[ErrorGroup]:
+        """Return what there was most of in the last ``window_s`` seconds, up to ten more or less.
+
+        Of equally many, those that came last stand first. None stands for every one.
+        """
+        groups: dict[tuple[str, str, int, str], _Errors] = {}
+        orgs: dict[tuple[str, str, int, str], Counter[str]] = {}
+        for slot, kept in self._slots.items():
+            if slot >= (now - window_s) // _SLOT_S and slot * _SLOT_S <= now:
+                for (of_route, of_org, of_side, status, error), one in kept.items():
+                    wanted = route in (None, of_route) and org in (None, of_org)
+                    if wanted and side in (None, of_side):
+                        key = (of_route, of_side, status, error)
+                        groups.setdefault(key, _Errors()).add(one.count, one.last_at, one.ids)
+                        orgs.setdefault(key, Counter())[of_org] += one.count
+        most = nlargest(limit, groups, key=lambda key: (groups[key].count, groups[key].last_at))
+        return [
+            ErrorGroup(
+                *key,
+                count=groups[key].count,
+                last_at=groups[key].last_at,
+                orgs=tuple(name for name, _ in orgs[key].most_common(MOST_ORGS)),
+                request_ids=tuple(name for _, name in reversed(groups[key].newest())),
+            )
+            for key in most
+        ]
+
+    def _add(self, record: AccessRecord, at: float) -> None:
+        slot = self._slots.setdefault(int(at // _SLOT_S), {})
+        error = (record.error or "")[:MOST_ERROR]
+        key = (record.route, record.org, record.side, record.status, error)
+        if key not in slot and len(slot) >= MOST_AT_ONCE:
+            key = ("", "", record.side, 0, OTHER)
+        request_id = (record.request_id or "")[:MOST_ID]
+        slot.setdefault(key, _Errors()).add(1, at, [(at, request_id)] if request_id else ())
