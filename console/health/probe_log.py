@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from console.health.log_set import PROBES, is_pattern
 from console.rollout.model import RolloutFile
 
 
@@ -36,7 +37,7 @@ class ProbeLine(msgspec.Struct, omit_defaults=True, kw_only=True):
 def probe_log_path(path: Path, file: RolloutFile) -> Path:
     """Return where probes are logged: beside the access log, so that they are never traffic."""
     log = path.parent / file.access_log
-    return log.with_name(f"{log.stem}.probes.jsonl")
+    return log.with_name(("access" if is_pattern(log) else log.stem) + PROBES)
 
 
 def append_probe(log: Path, line: ProbeLine) -> str:

@@ -17,7 +17,9 @@ from console.health import follow, log_set
 from console.health.follow import LogFollower
 from console.health.lines import MAX_LINE
 from console.health.log_set import LogSet, open_log
+from console.health.probe_log import probe_log_path
 from console.health.rotated import log_of, rotated
+from console.rollout.model import RolloutFile
 
 _MOST = 60
 
@@ -167,7 +169,7 @@ def test_deleted_and_restored(tmp_path: Path) -> None:
     assert follower.trouble == ""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.sampled_from(("append", "half", "poll", "rename", "renames", "copy")), max_size=25),
     st.integers(200, 3000),
@@ -315,6 +317,15 @@ def test_several_files_are_one_log(tmp_path: Path) -> None:
     assert numbers(log) == [8]
     assert log.trouble == ""
     assert log.bad_lines == 1
+
+
+def test_probes_of_several_files_are_logged_where_no_pattern_finds_them(tmp_path: Path) -> None:
+    file = RolloutFile("r", access_log="logs/*.jsonl")
+    assert probe_log_path(tmp_path / "rollout.toml", file) == (
+        tmp_path / "logs" / "access.probes.jsonl"
+    )
+    file = RolloutFile("r", access_log="logs/a.jsonl")
+    assert probe_log_path(tmp_path / "rollout.toml", file).name == "a.probes.jsonl"
 
 
 def test_rotated_files_that_match_too_are_no_files_of_their_own(tmp_path: Path) -> None:
