@@ -266,9 +266,10 @@ class Monitor(Watch):
             settings.max_5xx_percent, settings.max_4xx_percent, settings.max_429_percent
         )
         needed = clean_requests_needed(strictest / 100)
-        found = Counts(0)
+        kept = self._windows.horizon_s if org is None else self._windows.org_horizon_s
+        found, horizon = Counts(0), float(kept)
         for span in (least_s, *(s for s in _SPANS_S if s > least_s)):
-            within = min(span, since_raise, float(self._windows.horizon_s))
+            within = min(span, since_raise, horizon)
             if within <= 0:
                 break  # raised this very moment, or by a clock that was set back since
             found = _counts(self._windows.summary(now, within, route=route, org=org))

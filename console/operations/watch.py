@@ -6,9 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from console.health.follow import LogFollower
+from console.health.log_set import open_log
 from console.health.record import AccessRecord
 from console.health.summary import Summary
+from console.health.top_errors import TopErrors
 from console.health.windows import Windows
 from console.operations.strays import Strays
 from console.rollout.model import GuardSettings, RolloutFile, Side
@@ -22,8 +23,8 @@ STALE_S = 15.0
 COLD_BYTES = 32 * 1024 * 1024
 """How much of a log that is there already is read at the start."""
 
-HORIZON_S = 3600
-"""How far back evidence reaches, and the charts."""
+HISTORY_S = 24 * 3600.0
+"""How old a rotated log may be to be read at the start, where the log itself is short."""
 
 _PIECE_BYTES = 2 * 1024 * 1024
 _MOST_SEEN = 20_000
@@ -72,8 +73,11 @@ class Watch:
         if log_path == self._log_path:
             return
         self._log_path = log_path
-        self._follower = LogFollower(log_path, start="tail", tail_bytes=self._cold_bytes)
-        self._windows = Windows(horizon_s=HORIZON_S)
+        self._follower = open_log(
+            log_path, start="tail", tail_bytes=self._cold_bytes, history_s=HISTORY_S
+        )
+        self._windows = Windows()
+        self.errors = TopErrors()
         self._seen: dict[str, dict[str, None]] = defaultdict(dict)
         self.last_line_at = 0.0
         self.lines = 0
@@ -104,6 +108,7 @@ class Watch:
         for record in records:
             self.last_line_at = max(self.last_line_at, min(record.at, now))
         self.strays.add(records)
+        self.errors.add(records, now)
 
     def catch_up(self, now: float) -> None:
         """Read all there is; for commands, which look once."""
