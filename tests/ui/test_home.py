@@ -17,7 +17,7 @@ from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.rollout.parse import parse
 from console.ui.app import ConsoleApp
-from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog, Question
 from console.ui.settings import Settings, load_settings
 from console.ui.widgets.line import TextLine
 from console.ui.widgets.line_table import Line, _difference
@@ -365,3 +365,58 @@ async def test_an_alarm_is_a_toast_and_a_bell_once(
         await pilot.pause(2.2)
         assert len(rung) == 1
         assert [alert.route for alert in app.home.alerts.open] == ["chat"]
+
+
+async def test_two_keys_in_one_breath_ask_once(file: Path) -> None:
+    before = file.read_bytes()
+    async with running(app_of(file)) as pilot:
+        pilot.app.simulate_key("r")
+        pilot.app.simulate_key("exclamation_mark")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(0.3)
+        dialogs = [one for one in pilot.app.screen_stack if isinstance(one, ConfirmDialog)]
+        assert len(dialogs) == 1
+        await pilot.press("escape")
+        await pilot.pause(0.1)
+        assert not isinstance(pilot.app.screen, ConfirmDialog)
+        assert file.read_bytes() == before
+        await pilot.press("r")
+        await confirm(pilot)
+        await until(pilot, lambda: file.read_bytes() != before)
+
+
+async def test_the_grace_counts_from_when_a_confirm_is_in_front_again(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        answers: list[object] = []
+        pilot.app.push_screen(ConfirmDialog(Question("Lower", "below")), answers.append)
+        await pilot.pause(GRACE_S + 0.1)
+        pilot.app.push_screen(ConfirmDialog(Question("Lower", "above")), answers.append)
+        await pilot.pause(GRACE_S + 0.1)
+        await pilot.press("y", "y")
+        assert len(answers) == 1, "the second y was meant for the first dialog"
+
+
+async def test_no_line_lets_control_characters_through(file: Path) -> None:
+    text = file.read_text().replace("acme = 25", r'"a\u001b]52;c;QQ==\u0007\u202e" = 25', 1)
+    file.write_text(text)
+    async with running(app_of(file)) as pilot:
+        await pilot.press("r")
+        await confirm(pilot)
+        await until(pilot, lambda: "rolled back" in notices(pilot))
+        assert "\u001b" not in notices(pilot)
+        assert "\u202e" not in notices(pilot)
+        assert "a·]52;c;QQ==··" in notices(pilot)
+
+
+@pytest.mark.parametrize("size", [(20, 5), (30, 8), (40, 10)])
+async def test_a_confirm_says_what_it_does_in_a_small_terminal(
+    file: Path, size: tuple[int, int]
+) -> None:
+    async with running(app_of(file), size) as pilot:
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(0.1)
+        dialog = pilot.app.screen
+        for one in (dialog.query_one(".effect"), dialog.query_one(".how")):
+            assert one.region.height > 0
+            assert dialog.region.contains_region(one.region), one

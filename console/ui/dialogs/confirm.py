@@ -18,6 +18,8 @@ GRACE_S = 0.2
 """Keys typed this soon after the dialog opened were meant for something else."""
 
 _MOST_DIFF = 40
+_SHORT = 14
+"""In fewer lines than this the effect and the keys have all the room there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,11 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     ConfirmDialog Horizontal { height: 1; margin: 1 0 0 0; }
     ConfirmDialog Button { height: 1; min-width: 12; border: none; }
     ConfirmDialog .how { margin: 0 0 0 3; width: 1fr; }
+    ConfirmDialog.-short > Vertical { border: none; padding: 0; }
+    ConfirmDialog.-short .title { display: none; }
+    ConfirmDialog.-short .effect, ConfirmDialog.-short Horizontal { margin: 0; }
+    ConfirmDialog.-short Button { min-width: 8; }
+    ConfirmDialog.-short .how { margin: 0 0 0 1; height: 1; }
     """
 
     def __init__(self, question: Question) -> None:
@@ -109,6 +116,7 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     def opened(self) -> None:
         """Start on Cancel, whatever else could take the focus."""
         self._opened = monotonic()
+        self.set_class(self.app.size.height < _SHORT, "-short")
         self.query_one("#cancel", Button).focus()
         if self._typed:
             # Typing is itself the protection here, and a name cannot be typed by one stray key.
