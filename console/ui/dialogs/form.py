@@ -85,8 +85,8 @@ class FormDialog(Opened, ModalScreen[Values | None]):
 
     def opened(self) -> None:
         """Start on the first line that is empty."""
-        inputs = list(self.query(Input))
-        next((line for line in inputs if not line.value), inputs[0]).focus()
+        first = self.query(Input).first()
+        next((line for line in self.query(Input) if not line.value), first).focus()
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
