@@ -141,9 +141,13 @@ def _edited_table(
     if percent is not None:
         text = percent_text(percent)
         table["percent"] = tomlkit.value(text)
-    if rolled_back is not None:
+    if rolled_back is False and len(table) > 1:
+        del table["rolled_back"]
+    elif rolled_back is not None:
         table["rolled_back"] = rolled_back
-    return document.as_string().removeprefix("x = ")
+    edited = document.as_string().removeprefix("x = ")
+    # tomlkit loses, or doubles, the space before the end.
+    return f"{edited.removesuffix('}').rstrip(' ')} }}" if spelled.endswith(" }") else edited
 
 
 def _stamped(line: str, edit: SetRolledBack) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 
 from console.gate import AccessLine, AccessLog, timestamp
-from console.history.history import History
+from console.history.history import Change, History
 from console.history.who import Who
 from console.operations.balance import BalanceWatch
 from console.operations.guarding import Guarding
@@ -80,7 +80,9 @@ def drill(demo: Demo, switch: Switch, incident: str) -> Drill:
         if time.monotonic() > end:
             raise TimeoutError(f"{incident}: not rolled back within {PATIENCE_S:.0f} s")
         time.sleep(0.05)
-    row = switch.history.rows(demo.file, 1)[0]
+    while not (rows := _rollbacks(demo, switch, begun)):
+        time.sleep(0.05)  # the row is settled a moment after the file
+    row = rows[0]
     back = row.at.timestamp()
     time.sleep(3.0)
     clear_incidents(demo.base_url)
@@ -94,7 +96,8 @@ def drill(demo: Demo, switch: Switch, incident: str) -> Drill:
         for one in served["requests"]
         if one["route"] == ROUTE and one["side"] == "tokenlab" and one["started"] > begun
     ]
-    return Drill(incident, seen, back - first, max(began) - first, row.reason)
+    drained = max([first, *began]) - first
+    return Drill(incident, seen, back - first, drained, row.reason)
 
 
 def resume(demo: Demo, switch: Switch) -> None:
@@ -158,6 +161,11 @@ def _healthy_line(log: AccessLog, monitor: Monitor, rng: random.Random, at: floa
             latency_ms=round(min(350 * rng.lognormvariate(0, 0.45), 7000), 1),
         )
     )  # fmt: skip
+
+
+def _rollbacks(demo: Demo, switch: Switch, since: float) -> list[Change]:
+    rows = switch.history.rows(demo.file, 5)
+    return [row for row in rows if row.action == "rollback" and row.at.timestamp() > since]
 
 
 def _is_bad(line: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """The commands: output, JSON shapes and exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,28 @@ def test_without_a_token_a_raise_goes_by_the_log(cli: Any, file: Path) -> None:
     assert cli("set", "chat", "newcomer", "1", "--yes")[0] == 0
     code, out, _ = cli("history")
     assert (code, "guard: hold: no data" in out) == (0, True)
+
+
+@pytest.mark.parametrize("command", [("show",), ("rollback", "chat", "acme", "--yes")])
+def test_an_output_that_cannot_be_written_is_one_sentence(
+    file: Path, command: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "console", "-f", str(file), *command],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("rollout-console: the output could not be written: ")
+    assert "Traceback" not in done.stderr
+    assert parse(file.read_bytes()).routes["chat"].org_rolled_back("acme") == (len(command) > 1)
+
+
+def test_a_terminal_without_the_sign_gets_its_number(file: Path) -> None:
+    file.write_text(file.read_text().replace("acme = 25", '"漢" = 25', 1))
+    done = subprocess.run(
+        [sys.executable, "-m", "console", "-f", str(file), "rollback", "chat", "漢", "--yes"],
+        capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u6f22" in done.stdout

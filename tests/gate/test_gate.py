@@ -173,3 +173,14 @@ raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
 """
     done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "more", [{"org": None}, {"org": 5}, {"key": 12345}, {"key": b"x"}, {"flags": 7}, {"route": 3}]
+)
+def test_what_is_no_text_goes_to_previous_and_raises_nothing(
+    gate: Gate, more: dict[str, object]
+) -> None:
+    found = gate.decide(**{"route": "chat", "org": "acme", **more})  # type: ignore[arg-type]
+    assert found.side == "previous"
+    assert found.rule in ("bad_argument", "unknown_route")

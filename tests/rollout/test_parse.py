@@ -142,3 +142,23 @@ def test_a_mutated_file_is_an_error_with_a_place_or_is_usable(seed: int) -> None
 @example(b'""=0')
 def test_any_bytes_at_all(data: bytes) -> None:
     _usable_or_file_error(data)
+
+
+ROUTE = HEAD + '[routes.chat]\nformat = "image"\n'
+
+
+def test_a_third_decimal_is_seen_however_far_it_is() -> None:
+    far = "12.5" + "0" * 30 + "1"
+    assert "two decimals" in problem_of(f"{ROUTE}[routes.chat.orgs]\nacme = {far}\n")[2]
+    zeros = parse(f"{ROUTE}[routes.chat.orgs]\nacme = 12.5{'0' * 40}\n".encode())
+    assert zeros.routes["chat"].org_points("acme") == 1250
+
+
+def test_an_org_called_like_the_default_is_warned_of() -> None:
+    file = parse(f'{ROUTE}[routes.chat.orgs]\n"*" = 5\n'.encode())
+    assert "default_percent is for all others" in str(file.warnings[0])
+
+
+@pytest.mark.parametrize("name", ["", "a\\u0000b"])
+def test_a_path_that_is_none(name: str) -> None:
+    assert "must be a path" in problem_of(f'{ROUTE}[health]\naccess_log = "{name}"\n')[2]

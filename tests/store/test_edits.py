@@ -147,3 +147,66 @@ def test_a_stamp_cannot_leave_its_comment(file: Path) -> None:
     assert len(prepared.diff) == 2
     assert "\x1b" not in prepared.diff[1]
     assert len(prepared.diff[1]) < 300
+
+
+HEAD = 'schema = 1\nalgorithm = "fractional-v3"\n[routes.chat]\nformat = "image"\nmodel = "m"\n'
+
+
+def latched_and_resumed(tmp_path: Path, line: str, org: str = "acme", stamp: str = STAMP) -> str:
+    """Return what the org's line says after a rollback and a resume."""
+    text = f"{HEAD}[routes.chat.orgs]\n{line}\nother = 1\n"
+    path = tmp_path / "rollout.toml"
+    store = store_of(path, text)
+    store.write(store.prepare([SetRolledBack(True, "chat", org, stamp)]))
+    assert parse(path.read_bytes()).routes["chat"].org_rolled_back(org)
+    store.write(store.prepare([SetRolledBack(False, "chat", org)]))
+    after = path.read_text()
+    assert after.startswith(f"{HEAD}[routes.chat.orgs]\n")
+    return after.removeprefix(f"{HEAD}[routes.chat.orgs]\n").removesuffix("other = 1\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "org"),
+    [
+        ("acme = 25", "acme"),
+        ("acme = 25   ", "acme"),
+        ("acme = 25  # the largest, ask jo@gw-01: first", "acme"),
+        ('"x # 2026-01-01T00:00:00Z a@b: y" = 25', "x # 2026-01-01T00:00:00Z a@b: y"),
+        ("rolled_back = 25", "rolled_back"),
+        ("percent = 25", "percent"),
+        ('acme = { percent = 25, note = "INC-5" }', "acme"),
+    ],
+)
+def test_a_rollback_and_a_resume_leave_the_line_as_it_was(
+    tmp_path: Path, line: str, org: str
+) -> None:
+    assert latched_and_resumed(tmp_path, line, org) == line + "\n"
+
+
+def test_a_resume_keeps_what_people_wrote_on_a_line_without_a_share(tmp_path: Path) -> None:
+    text = f"{HEAD}[routes.chat.orgs]\nacme = {{ rolled_back = true }}  # do not touch\n"
+    store = store_of(tmp_path / "rollout.toml", text)
+    assert diff(store, SetRolledBack(False, "chat", "acme")) == [
+        "-acme = { rolled_back = true }  # do not touch",
+        "+acme = { rolled_back = false }  # do not touch",
+    ]
+    bare = text.replace("  # do not touch", "")
+    store = store_of(tmp_path / "rollout.toml", bare)
+    assert diff(store, SetRolledBack(False, "chat", "acme")) == ["-acme = { rolled_back = true }"]
+
+
+def test_an_org_in_a_table_of_the_same_name_is_the_one_that_is_set(tmp_path: Path) -> None:
+    path = tmp_path / "rollout.toml"
+    store = store_of(path, f"{HEAD}orgs = {{ orgs = 12.5, acme = 5 }}\n")
+    store.write(store.prepare([SetPercent("chat", "orgs", 2000)]))
+    orgs = parse(path.read_bytes()).routes["chat"].orgs
+    assert {name: share.points for name, share in orgs.items()} == {"orgs": 2000, "acme": 500}
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_sub_table_gets_nothing_that_was_not_asked_for(tmp_path: Path, line_end: str) -> None:
+    path = tmp_path / "rollout.toml"
+    text = f"{HEAD}[routes.chat.orgs.acme]\npercent = 5\n".replace("\n", line_end)
+    store = store_of(path, text)
+    store.write(store.prepare([SetPercent("chat", "acme", 700)]))
+    assert path.read_bytes() == text.replace("percent = 5", "percent = 7").encode()
