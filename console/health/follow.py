@@ -15,6 +15,8 @@ from console.health.sources import FileSource, PackedSource, unpacked_size
 LINGER_S = 60.0
 """A rotated file is looked at for so long: writers that have it open may still write to it."""
 
+_CHUNK_BYTES = 120 * 1024
+"""Read and decoded in pieces that stay in the processor's cache, and in memory that is at hand."""
 _TOLD_S = 30.0
 _MOST_FILES = 64
 _MOST_PACKED = 256 * 1024 * 1024
@@ -72,7 +74,7 @@ class LogFollower:
             for whole in self._wholes(max_bytes):
                 more, bad = decoded(whole)
                 self._bad_lines += bad
-                records = records + more if records else more
+                records += more
         except FileNotFoundError:
             self.trouble = f"no access log yet at {self.path}; waiting for it"
         except OSError as error:
@@ -102,14 +104,14 @@ class LogFollower:
         for source in self._lingered():
             yield from self._finish(source)
         for source, _ in self._lingering:
-            if most > 0 and (whole := source.read(most)):
+            if most > 0 and (whole := source.read(min(most, _CHUNK_BYTES))):
                 most -= source.got
                 yield whole
         while most > 0:
             source_now = self._first[0] if self._first else self._live or self._enter()
             if source_now is None:
                 continue
-            whole = source_now.read(most)
+            whole = source_now.read(min(most, _CHUNK_BYTES))
             most -= source_now.got
             if whole:
                 yield whole

@@ -44,7 +44,7 @@ def main(lines: int = 1_000_000) -> None:
 
             def read() -> None:
                 follower, windows = LogFollower(path), Windows()
-                while records := follower.poll(_PIECE):
+                while records := follower.poll():
                     windows.add(records, _END.timestamp())
                 follower.close()
 
