@@ -98,6 +98,21 @@ def test_a_chart_of_one_org_for_an_hour_and_of_a_route_for_a_day() -> None:
     assert windows.summary(NOW, 86_400, "chat", "acme").rate_per_s == pytest.approx(4 / 60, 0.05)
 
 
+def test_lines_on_both_sides_of_where_a_level_ends_in_the_midst_of_a_slot() -> None:
+    edge = NOW - 900
+    assert (edge - 0.1) // 5 == (edge + 1.5) // 5
+    windows = Windows()
+    windows.add([record(edge - 0.1), record(edge + 1.5)], NOW)
+    assert windows.summary(NOW, 900, "chat").requests == 1
+    assert windows.summary(NOW, 1800, "chat").requests == 2
+
+
+def test_classes_are_counted_whatever_their_latencies() -> None:
+    windows = Windows()
+    windows.add([record(NOW - 1, 503, 10.0 * 2**i) for i in range(9)], NOW)
+    assert windows.class_series(NOW, 60, 1, "chat")[StatusClass.GATEWAY] == [9]
+
+
 def test_points_narrower_than_parts_share_in_a_chart_and_are_counted_once() -> None:
     windows = Windows()
     windows.add([record(NOW - 7200, 503)] * 3, NOW)

@@ -104,6 +104,20 @@ def test_a_missed_file_that_was_packed_already_is_unpacked(tmp_path: Path) -> No
     assert numbers(follower) == [2, 3, 4]
 
 
+def test_what_was_read_is_not_read_again_when_it_is_packed_later(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines(1, 2))
+    follower = LogFollower(path)
+    assert numbers(follower) == [1, 2]
+    rotate(path)
+    path.write_bytes(lines(3))
+    (tmp_path / "a.jsonl.1.gz").write_bytes(gzip.compress(lines(1, 2)))
+    (tmp_path / "a.jsonl.1").unlink()
+    later = time.time() + 60
+    os.utime(tmp_path / "a.jsonl.1.gz", (later, later))
+    assert numbers(follower) == [3]
+
+
 def test_the_rest_of_a_truncated_log_is_read_from_its_copy(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(lines(1, 2) + line(3)[:30])
@@ -418,6 +432,15 @@ def test_sick_lines_are_counted_and_passed_over(tmp_path: Path, most: int) -> No
     assert numbers(follower, most) == [*range(len(SICK)), 999]
     assert time.perf_counter() - started < 10
     assert follower.bad_lines == len(SICK)
+
+
+@pytest.mark.parametrize("sick", [line(1)[:-1] * 2 + b"\n", line(1).replace(b'"org"', b'\n"org"')])
+def test_a_line_is_one_record_and_a_record_is_one_line(tmp_path: Path, sick: bytes) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(sick + lines(2))
+    follower = LogFollower(path)
+    assert numbers(follower) == [2]
+    assert follower.bad_lines == sick.count(b"\n")
 
 
 @given(
