@@ -115,7 +115,7 @@ class Watch:
         while True:
             records, _ = self.read()
             self.add(records, now)
-            if not records:
+            if not records and not self._follower.behind:
                 return
 
     def seen_orgs(self) -> dict[str, Iterable[str]]:

@@ -15,8 +15,19 @@ from console.operations.errors import OperationError
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.rollout.errors import RolloutError
+from console.store.acting_lock import somebody_acts
+from console.store.errors import StoreError
+from console.store.guard_file import GuardFile
 from console.tokenlab.errors import ApiError, Refused
-from console.ui.messages import BalanceRead, FileChanged, FileTrouble, KeysRead, LogRead, ProbesRead
+from console.ui.messages import (
+    BalanceRead,
+    FileChanged,
+    FileTrouble,
+    GuardSeen,
+    KeysRead,
+    LogRead,
+    ProbesRead,
+)
 from console.vault.errors import VaultError
 
 Post = Callable[[Message], object]
@@ -25,6 +36,7 @@ AGAIN_S = 5.0
 FILE_EVERY_S = 0.25
 LOG_EVERY_S = 1.0
 PROBES_EVERY_S = 5.0
+GUARD_EVERY_S = 3.0
 KEYS_FIRST_S = 3.0
 KEYS_EVERY_S = 600.0
 BALANCE_EVERY_S = 10.0
@@ -71,6 +83,25 @@ async def follow_probes(log: Callable[[], Path], post: Post) -> None:
                 known = now
                 post(ProbesRead(await asyncio.to_thread(last_probes, path)))
         await asyncio.sleep(PROBES_EVERY_S)
+
+
+async def follow_guard(path: Path, post: Post) -> None:
+    """Tell whether a guard acts on the file, and who is out of a ramp; only what is new."""
+    known: tuple[bool, object] | None = None
+    while True:
+        now = await asyncio.to_thread(_guard_seen, path)
+        if now != known:
+            known = now
+            post(GuardSeen(*now))
+        await asyncio.sleep(GUARD_EVERY_S)
+
+
+def _guard_seen(path: Path) -> tuple[bool, dict[str, dict[str, str]]]:
+    out: dict[str, dict[str, str]] = {}
+    with suppress(StoreError):  # the guard that keeps the record says what is wrong with it
+        for route, ramp in GuardFile(path).read().items():
+            out[route] = {org: one.why for org, one in ramp.out.items()}
+    return somebody_acts(path), out
 
 
 async def follow_keys(warn: Callable[[], str], post: Post) -> None:
@@ -129,6 +160,7 @@ class Feeds:
             "file": lambda: follow_file(switch, lock, post),
             "log": lambda: follow_log(monitor, post),
             "balance": self._follow_balance,
+            "guard": lambda: follow_guard(switch.path, post),
             "keys": lambda: follow_keys(warn_of_keys, post),
             "probes": lambda: follow_probes(
                 lambda: probe_log_path(switch.path, monitor.file), post

@@ -17,6 +17,7 @@ previous provider. Rolling back writes to that file and nothing else, so it work
 network. It latches: nothing but an operator's resume (o, or + on the row) undoes it, and the
 percents stay as they were.
 
+guard: ● where a guard runs (rollout-console guard); the console itself acts on nothing.
 Verdicts: ok; hold (no raise, with the reason); rollback (evidence of harm).
 A raise against a hold asks for a typed reason; a rollback never asks for typing.
 """

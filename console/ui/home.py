@@ -28,10 +28,13 @@ from console.operations.steps import step_down, step_up
 from console.operations.switch import Done, Switch
 from console.operations.visible import visible
 from console.rollout.revision import SHORT
+from console.store.errors import StoreError
+from console.store.guard_file import GuardFile
 from console.store.store import Snapshot
 from console.ui.cells import RowCells
 from console.ui.changes import ChangeFlow, Listener, OneAtATime
 from console.ui.charting import ChartGrid
+from console.ui.dialogs.confirm import ConfirmDialog, Question
 from console.ui.dialogs.percent import PercentDialog
 from console.ui.feed import Feeds
 from console.ui.keys import CONTEXTS, HOME_KEYS, Key
@@ -39,6 +42,7 @@ from console.ui.messages import (
     BalanceRead,
     FileChanged,
     FileTrouble,
+    GuardSeen,
     KeysRead,
     LogRead,
     ProbesRead,
@@ -87,6 +91,8 @@ class HomeScreen(Opened, Screen[None]):
         self._facts = facts
         self._balance = BalanceWatch()
         self._keys_warn = False
+        self._guard_acts = False
+        self._out: Mapping[str, Mapping[str, str]] = {}
         self._trouble_of_file = ""
         self.alerts = Alerts()
         self._notices = Notices()
@@ -197,6 +203,10 @@ class HomeScreen(Opened, Screen[None]):
         self._keys_warn = bool(event.sentence)
         self._notices.trouble("keys", visible(event.sentence))
 
+    @on(GuardSeen)
+    def _guard_seen(self, event: GuardSeen) -> None:
+        self._guard_acts, self._out = event.acts, event.out
+
     @on(ProbesRead)
     def _probes_read(self, event: ProbesRead) -> None:
         self._probes = event.probes
@@ -233,6 +243,7 @@ class HomeScreen(Opened, Screen[None]):
             self._monitor,
             self._balance,
             self._keys_warn,
+            self._guard_acts,
             self.size.width,
             time(),
         )
@@ -373,6 +384,9 @@ class HomeScreen(Opened, Screen[None]):
             return "no route is selected"
         if key.id in ("raise", "lower", "exact") and row.is_route:
             return "select an org, not a route"
+        if key.id == "ramp.back":
+            out = row.org in self._out.get(row.route, ())
+            return "" if out else "the guard has not taken it out of a ramp"
         if key.id == "resume":
             return "" if row.latched_by else "nothing is rolled back here"
         return ""
@@ -461,6 +475,25 @@ class HomeScreen(Opened, Screen[None]):
         route = None if row.latched_by == "file" else row.route
         org = row.org if row.latched_by == "org" else None
         self._change(partial(self._switch.plan_resume, route, org))
+
+    @work(group="ask", exclusive=True, exit_on_error=False)
+    async def action_put_back(self) -> None:
+        """Put the selected org back into its ramp; the guard goes on from where it is."""
+        row = self._row()
+        if not self._may("ramp.back") or row is None or row.org is None:
+            return
+        why = self._out.get(row.route, {}).get(row.org, "")
+        effect = f"{row.route} / {row.org}: the guard may raise it again, step by step"
+        question = Question("Put back into the ramp", effect, notes=(f"it is out: {why}",))
+        if await self.app.push_screen_wait(ConfirmDialog(question)) is None:
+            return
+        record = GuardFile(self._switch.path)
+        try:
+            await asyncio.to_thread(record.put_back, row.route, [row.org])
+        except StoreError as error:
+            self.change_refused(str(error))
+        else:
+            self.tell(f"{row.route} / {row.org} is back in its ramp")
 
     def action_undo(self) -> None:
         """Undo the last change."""

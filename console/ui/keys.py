@@ -35,6 +35,7 @@ HOME_KEYS = (
     ),
     Key("undo", "u", "undo", "Undo the last change", "undo", "u", True),
     Key("resume", "o", "resume", "Resume what is rolled back here", "resume", "o", True),
+    Key("ramp.back", "a", "put_back", "Put back into the guard's ramp", "", "a", True),
     Key("filter", "slash", "filter", "Filter routes and orgs; ! inverts", "filter", "/"),
     Key("charts", "c", "charts", "Next pair of charts", "charts", "c"),
     Key("copy", "y", "copy", "Copy the id (sent to the terminal's clipboard)", "", "y"),

@@ -63,6 +63,14 @@ class ProbesRead(Message):
 
 
 @dataclass
+class GuardSeen(Message):
+    """Whether a guard acts on the file, and by route the orgs that are out of their ramp."""
+
+    acts: bool
+    out: Mapping[str, Mapping[str, str]]
+
+
+@dataclass
 class CredentialsChanged(Message):
     """There may be a credential now where there was none."""
 

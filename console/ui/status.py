@@ -7,6 +7,7 @@ from console.operations.monitor import Monitor
 from console.operations.spoken import seconds_text
 from console.operations.visible import visible
 from console.operations.watch import STALE_S
+from console.rollout.model import RolloutFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ def status_pieces(
     monitor: Monitor,
     balance: BalanceWatch,
     keys_warn: bool,
+    guard_acts: bool,
     width: int,
     now: float,
 ) -> list[tuple[str, str]]:
@@ -45,13 +47,21 @@ def status_pieces(
     if keys_warn:
         pieces.append(("  ! keys", "$warning bold"))
     pieces.append(_data_age(monitor, now))
-    pieces += [("  guard: ", ""), (file.guard.mode, "bold")]
+    pieces += [("  guard: ", ""), *_guard(file, guard_acts)]
     pieces += _balance(balance, now)
     if width >= 80:
         pieces.append((f"  {visible(facts.user)}@{visible(facts.host)}", "$foreground 70%"))
     if width >= 110:
         pieces.append((f"  {visible(file.base_url)}", "$foreground 70%"))
     return pieces
+
+
+def _guard(file: RolloutFile, acts: bool) -> list[tuple[str, str]]:
+    mode = file.guard.mode
+    enforces = [route for route in file.routes.values() if route.guard.mode == "enforce"]
+    if enforces and not acts:
+        return [(f"{mode}, none runs", "$error bold")]
+    return [(f"{mode} ●" if acts else mode, "bold")]
 
 
 def _data_age(monitor: Monitor, now: float) -> tuple[str, str]:

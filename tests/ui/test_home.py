@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from console.history.who import Who
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.rollout.parse import parse
+from console.store.acting_lock import ActingLock
+from console.store.guard_file import GuardFile, Out
 from console.ui.app import ConsoleApp
 from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog, Question
 from console.ui.settings import Settings, load_settings
@@ -420,3 +423,31 @@ async def test_a_confirm_says_what_it_does_in_a_small_terminal(
         for one in (dialog.query_one(".effect"), dialog.query_one(".how")):
             assert one.region.height > 0
             assert dialog.region.contains_region(one.region), one
+
+
+async def test_whether_a_guard_runs_is_in_the_header(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.ui.feed.GUARD_EVERY_S", 0.1)
+    file.write_text(file.read_text().replace('mode = "hold"', 'mode = "enforce"'))
+    async with running(app_of(file), (100, 30)) as pilot:
+        status = pilot.app.screen.query_one("#status", TextLine)
+        await until(pilot, lambda: "guard: enforce, none runs" in status.text)
+        lock = ActingLock(file)
+        assert lock.hold()
+        await until(pilot, lambda: "guard: enforce ●" in status.text)
+        lock.release()
+        await until(pilot, lambda: "none runs" in status.text)
+
+
+async def test_an_org_goes_back_into_its_ramp(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("console.ui.feed.GUARD_EVERY_S", 0.1)
+    record = GuardFile(file)
+    record.take_out("chat", {"acme": Out(datetime.now(UTC), "somebody set it from 25% to 10%")})
+    async with running(app_of(file)) as pilot:
+        await until(pilot, lambda: bool(pilot.app.home._out))  # type: ignore[attr-defined]
+        await pilot.press("a")
+        await confirm(pilot)
+        await until(pilot, lambda: not record.read()["chat"].out)
+        await pilot.press("j", "a")
+        await until(pilot, lambda: "has not taken it out" in notices(pilot))
