@@ -1,5 +1,7 @@
 """Whether a host answers at all; nothing secret is sent."""
 
+import asyncio
+
 import httpx
 
 from console.rollout.routemap import root_of
@@ -16,13 +18,20 @@ _TEXT_PATH = {
 async def answers(route_format: str, base_url: str, *, timeout_s: float = 5.0) -> tuple[bool, str]:
     """Return whether the side behind ``base_url`` answers, and what it said in words.
 
-    Without a credential the right answer is a refusal: that is somebody at home.
+    Without a credential the right answer is a refusal: that is somebody at home. The status is
+    all that is read: a body may have no end.
     """
     url = root_of(base_url) + _TEXT_PATH.get(route_format, "")
     try:
-        async with httpx.AsyncClient(timeout=timeout_s, trust_env=not is_loopback(url)) as client:
-            answer = await client.get(url)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        async with (
+            asyncio.timeout(timeout_s),
+            httpx.AsyncClient(timeout=timeout_s, trust_env=not is_loopback(url)) as client,
+            client.stream("GET", url) as answer,
+        ):
+            status = answer.status_code
+    except (httpx.TimeoutException, TimeoutError):
+        return False, f"does not answer in {timeout_s:g} s"
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return False, f"does not answer: {type(error).__name__}"
-    alive = answer.status_code < 500
-    return alive, f"answers {answer.status_code}" + ("" if alive else ", which is no good sign")
+    alive = status < 500
+    return alive, f"answers {status}" + ("" if alive else ", which is no good sign")

@@ -1,6 +1,11 @@
 """The checks: a broken sample for each rule, and the rule that finds it alone."""
 
 import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +20,7 @@ from console.operations.models import ModelRoom
 from console.rollout.model import DEFAULT_BASE_URL
 from console.sim.provider_metadata import MARK
 from console.sim.server import SimServer
+from console.tokenlab.reach import answers
 from console.vault.environment import Given
 from console.vault.profiles import ProfileList
 from console.vault.vault import empty_vault
@@ -170,6 +176,50 @@ def test_a_sick_previous_side_is_told(sim: SimServer, file: Path, tmp_path: Path
     path = placed(file.read_text(), sim, tmp_path)
     sim.state.faults.add({"status": 503, "side": "previous"})
     assert failing(ask(sim, room_of(sim, tmp_path), path, tmp_path)) == {"previous.answers"}
+
+
+@pytest.fixture
+def endless() -> Iterator[Callable[[bytes, bytes, float], str]]:
+    """Say something to whoever connects, and then the same again and again; return the URL."""
+    sockets: list[socket.socket] = []
+
+    def start(first: bytes, then: bytes, every_s: float) -> str:
+        def say(caller: socket.socket) -> None:
+            with caller, suppress(OSError):
+                caller.sendall(first)
+                while True:
+                    caller.sendall(then)
+                    time.sleep(every_s)
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=say, args=(own.accept()[0],), daemon=True).start()
+
+        own = socket.create_server(("127.0.0.1", 0))
+        sockets.append(own)
+        threading.Thread(target=serve, daemon=True).start()
+        return f"http://127.0.0.1:{own.getsockname()[1]}"
+
+    yield start
+    for one in sockets:
+        one.close()
+
+
+async def test_a_previous_side_without_an_end_is_asked_for_its_status_alone(
+    endless: Callable[[bytes, bytes, float], str],
+) -> None:
+    head = b"HTTP/1.1 401 no\r\ncontent-type: text/plain\r\n"
+    started = time.monotonic()
+    dripping = endless(head + b"content-length: 9999\r\n\r\n", b"x", 0.05)
+    assert await answers("openai_responses", dripping) == (True, "answers 401")
+    flood = endless(head + b"\r\n", b"x" * 65_536, 0.0)
+    assert await answers("openai_responses", flood) == (True, "answers 401")
+    assert time.monotonic() - started < 2
+    headers = endless(b"HTTP/1.1 200 ok\r\n", b"x: y\r\n", 0.1)
+    said = await answers("openai_responses", headers, timeout_s=0.5)
+    assert said == (False, "does not answer in 0.5 s")
+    assert (await answers("openai_responses", "http://["))[0] is False
 
 
 def test_no_result_tells_where_the_gateway_sent_it(
