@@ -10,7 +10,7 @@ from pathlib import Path
 
 from console.cli.codes import DONE
 from console.folders import state_folder
-from console.operations.errors import OperationError
+from console.operations.errors import OperationError, ReadOnly
 from console.operations.model_values import ModelFilter, as_json, contract_lines
 from console.operations.models import ModelRoom, read_models
 from console.operations.spoken import seconds_text
@@ -24,6 +24,9 @@ from console.tokenlab.models import ModelInfo
 
 def models(options: Namespace, path: Path) -> int:
     """Print models; return the exit code."""
+    if options.mark_seen and options.read_only:
+        # What the next one to look is shown as new depends on it.
+        raise ReadOnly
     room = ModelRoom(_base_url(options, path), state_folder())
     if options.offline and room.age_s() is None:
         raise OperationError(f"no catalogue of {room.base_url} is kept yet: run models once online")
@@ -31,7 +34,7 @@ def models(options: Namespace, path: Path) -> int:
     age = room.age_s() or 0.0
     if trouble or options.offline:
         said = f"{trouble}; " if trouble else ""
-        print(f"{said}the catalogue is {seconds_text(round(age))} old", file=sys.stderr)
+        print(f"{visible(said)}the catalogue is {seconds_text(round(age))} old", file=sys.stderr)
     if options.model:
         _print_details(options, [_one(room, name, options.offline) for name in options.model])
     else:
@@ -60,7 +63,7 @@ def _one(room: ModelRoom, name: str, offline: bool) -> ModelInfo:
     except ApiError as error:
         if room.shelf.find(name) is None:
             raise
-        print(f"{error}; its contract is as last read", file=sys.stderr)
+        print(f"{visible(str(error))}; its contract is as last read", file=sys.stderr)
     found = found or room.shelf.find(name)
     if found is None:
         raise OperationError(f"no model {name!r}{_near(room, name)}")
@@ -71,7 +74,7 @@ def _near(room: ModelRoom, name: str) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(name, [model.id for model in room.shelf.models], 1)
-    return f"; did you mean {close[0]}?" if close else f" at {room.base_url}"
+    return f"; did you mean {visible(close[0])}?" if close else f" at {room.base_url}"
 
 
 def _print_list(options: Namespace, room: ModelRoom) -> None:
@@ -99,7 +102,7 @@ def _line(model: ModelInfo, scene: str, change: str) -> str:
     columns = (
         f"{rank:>3}  " if scene else "",
         f"{visible(model.id):<34} ",
-        f"{visible(model.provider):<10} {visible(model.category):<11} {model.stage:<10} ",
+        f"{visible(model.provider):<10} {visible(model.category):<11} {visible(model.stage):<10} ",
         f"{context:>6}  {words:<30} " if scene else f"{context:>6}  ",
         visible(model.price.words),
         visible(mark),

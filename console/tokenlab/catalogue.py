@@ -15,15 +15,32 @@ import msgspec
 
 from console.gate.secret import Secret
 from console.tokenlab.errors import Garbage, Refused
-from console.tokenlab.models import Contract, Evidence, ModelInfo, Price
+from console.tokenlab.models import (
+    MOST_COUNT,
+    Contract,
+    Evidence,
+    ModelInfo,
+    Price,
+    is_amount,
+    is_count,
+    is_share,
+)
 from console.tokenlab.transport import Client, Transport
 
 MOST_BYTES = 64 * 1024 * 1024
 _MOST_TEXT = 300
+_MOST_NUMBER = 40
+"""No number has more characters; a longer one is not even read."""
 _LIMITS = ("resolutions", "durations", "aspect_ratios", "output_formats", "service_limits",
            "required_selectors", "optional_selectors", "status_mode")  # fmt: skip
 
 T = TypeVar("T")
+
+
+class _Listed(msgspec.Struct):
+    """The models of a list, each still to be read: one that cannot be is no reason to drop all."""
+
+    data: list[msgspec.Raw]
 
 
 class CatalogueClient(Client):
@@ -35,11 +52,12 @@ class CatalogueClient(Client):
     async def models(self, recommended_for: str = "") -> list[ModelInfo]:
         """Return all models, or those of a scene with their evidence, in the API's order."""
         query = {"recommended_for": recommended_for} if recommended_for else None
-        answer = _decoded(await self._transport.call("GET", "/v1/models", query=query))
-        items = answer.get("data")
-        if not isinstance(items, list):
-            raise Garbage("the list of models is not what the API's contract says")
-        return [read_model(item) for item in items if isinstance(item, dict) and item.get("id")]
+        data = await self._transport.call("GET", "/v1/models", query=query)
+        try:
+            items = map(_item, msgspec.json.decode(data, type=_Listed).data)
+        except (msgspec.DecodeError, RecursionError):
+            raise Garbage("the list of models is not what the API's contract says") from None
+        return [read_model(item) for item in items if item.get("id")]
 
     async def model(self, name: str) -> ModelInfo | None:
         """Return one model with its whole contract, None where there is none of that name."""
@@ -139,10 +157,11 @@ def _evidence(item: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Evi
 
 def _one_evidence(table: Mapping[str, Any]) -> Evidence:
     success = table.get("success_rate_24h")
-    numeric = isinstance(success, int | float) and not isinstance(success, bool)
+    if isinstance(success, bool) or not isinstance(success, int | float) or not is_share(success):
+        success = None
     return Evidence(
         rank=_whole(table.get("preferred_rank")),
-        success=float(success) if numeric and success is not None else None,
+        success=None if success is None else float(success),
         samples=_whole(table.get("sample_count_24h")) or 0,
         status=_text(table.get("status") or "insufficient_samples"),
         updated_at=_text(table.get("updated_at")),
@@ -150,8 +169,11 @@ def _one_evidence(table: Mapping[str, Any]) -> Evidence:
 
 
 def _price(more: Mapping[str, Any], pricing: Mapping[str, Any]) -> Price:
+    unit = _text(pricing.get("unit") or more.get("pricing_unit"))
+    if not unit and pricing.get("per_request") is not None:
+        unit = "per_request"
     return Price(
-        unit=_text(pricing.get("unit") or more.get("pricing_unit")),
+        unit=unit,
         input_per_1m=_money(pricing, "input_per_1m", "input"),
         output_per_1m=_money(pricing, "output_per_1m", "output"),
         per_request=_money(pricing, "per_request", "price"),
@@ -162,16 +184,24 @@ def _price(more: Mapping[str, Any], pricing: Mapping[str, Any]) -> Price:
 
 
 def _money(table: Mapping[str, Any], *names: str) -> Decimal | None:
-    for name in names:
-        value = table.get(name)
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
-            try:
-                amount = Decimal(str(value))
-            except InvalidOperation:
-                continue
-            if amount.is_finite():
-                return amount
-    return None
+    """Return the first amount that is named; one that can be no price is not known."""
+    value = next((table[name] for name in names if table.get(name) is not None), None)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    if isinstance(value, int):
+        return Decimal(value) if is_count(value) else None
+    try:
+        amount = Decimal(str(value)[: _MOST_NUMBER + 1])
+    except InvalidOperation:
+        return None
+    return amount if len(str(value)) <= _MOST_NUMBER and is_amount(amount) else None
+
+
+def _item(raw: msgspec.Raw) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(raw, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return {}
 
 
 def _decoded(data: bytes) -> dict[str, Any]:
@@ -210,9 +240,10 @@ def _plain(value: Any) -> str:
 
 
 def _whole(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if abs(value) < 1e15 else None
+    # No NaN is within any limits.
+    return int(value) if 0 <= value <= MOST_COUNT else None
 
 
 def _time(value: Any) -> datetime | None:
@@ -220,6 +251,7 @@ def _time(value: Any) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(value)
-    except ValueError:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        # In another zone the last day there is can be after the last day there is.
         return None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

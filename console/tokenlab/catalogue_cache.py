@@ -36,7 +36,9 @@ class CatalogueCache:
             kept = msgspec.json.decode(self.path.read_bytes(), type=Kept)
         except (OSError, msgspec.DecodeError, RecursionError, ValueError):
             return None
-        return kept if kept.base_url == self._base_url else None
+        models = (*kept.models, *(kept.seen or ()))
+        usable = kept.base_url == self._base_url and kept.at.tzinfo is not None
+        return kept if usable and all(model.in_order for model in models) else None
 
     def save(self, kept: Kept) -> str:
         """Keep it; return why that was not possible, empty where it was."""

@@ -13,6 +13,29 @@ SCENES = ("image", "video", "music", "3d", "tts", "stt", "embedding", "rerank", 
 """What ``recommended_for`` knows; not chat."""
 STAGES = ("active", "preview", "deprecated", "retired")
 
+MOST_COUNT = 10**15
+"""No count of tokens or samples, no rank and no price is more than this."""
+_MOST_EXPONENT, _MOST_DIGITS = 18, 40
+
+
+def is_amount(value: Decimal) -> bool:
+    """Return whether a number can be a price; tells without writing it out, however long it is."""
+    if not value.is_finite() or value.is_signed():
+        return False
+    exponent = value.as_tuple().exponent
+    short = isinstance(exponent, int) and abs(exponent) <= _MOST_DIGITS
+    return short and abs(value.adjusted()) <= _MOST_EXPONENT and value <= MOST_COUNT
+
+
+def is_count(value: int) -> bool:
+    """Return whether a number can be a count of something."""
+    return 0 <= value <= MOST_COUNT
+
+
+def is_share(value: float) -> bool:
+    """Return whether a number is a share from 0 to 1."""
+    return 0 <= value <= 1
+
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """What 24 hours of requests say of a model in one scene; ``rank`` is None without enough.
@@ -55,6 +78,13 @@ class Price(msgspec.Struct, frozen=True, omit_defaults=True):
             if amount is not None:
                 return 1, amount
         return 2, Decimal(0)
+
+    @property
+    def amounts(self) -> tuple[Decimal | None, ...]:
+        """Every amount that it has, or could have."""
+        return (
+            self.input_per_1m, self.output_per_1m, self.per_request, self.least, self.most,
+        )  # fmt: skip
 
     @property
     def words(self) -> str:
@@ -108,6 +138,23 @@ class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     evidence: dict[str, Evidence] = {}
     contract: Contract = Contract()
     formats: tuple[str, ...] | None = None
+
+    @property
+    def in_order(self) -> bool:
+        """Whether its numbers can be ordered and written, and its dates compared."""
+        amounts = [amount for amount in self.price.amounts if amount is not None]
+        counts = [self.max_input or 0, self.max_output or 0]
+        for one in self.evidence.values():
+            counts += [one.rank or 0, one.samples]
+        dates = (
+            self.released_at, self.deprecated_at, self.sunset_at, self.retired_at, self.free_until,
+        )  # fmt: skip
+        return (
+            all(map(is_amount, amounts))
+            and all(map(is_count, counts))
+            and all(is_share(one.success or 0.0) for one in self.evidence.values())
+            and all(at is None or at.tzinfo is not None for at in dates)
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

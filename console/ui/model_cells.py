@@ -56,7 +56,7 @@ class ModelCells:
             (mark, "table--warn"),
             (fit_middle(visible(model.id), self._longest) + " ", "table--dim" if gone else ""),
             (fit(visible(model.provider), self._provider), "table--dim"),
-            (fit(stage, _LIFECYCLE), style),
+            (fit(visible(stage), _LIFECYCLE), style),
         ]
         if self._scene:
             cells.append((fit(self._evidence_words(model), self._middle), ""))
@@ -87,7 +87,7 @@ def _price(price: Price, *, with_unit: bool) -> str:
     amount = price.per_request if price.per_request is not None else price.least
     if amount is None:
         return "–"
-    unit = price.unit.removeprefix("per_").replace("_", " ") or "request"
+    unit = visible(price.unit.removeprefix("per_").replace("_", " ")) or "request"
     least = "" if price.per_request is not None else "from "
     return f"{least}{amount:f} a {unit}" if with_unit else f"{least}{amount:f}"
 

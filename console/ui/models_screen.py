@@ -217,7 +217,7 @@ class ModelsScreen(ChangingScreen):
 
     def why_not(self, key: Key) -> str:
         """Return why a key can do nothing now; empty where it can."""
-        if key.changes and self._facts.read_only:
+        if (key.changes or key.id == "models.seen") and self._facts.read_only:
             return "read-only: nothing is changed; start without --read-only to change"
         selected = self._table.selected if self.is_mounted else None
         if key.id in ("models.contract", "models.use", "models.compare", "models.copy"):
@@ -269,6 +269,8 @@ class ModelsScreen(ChangingScreen):
 
     def action_seen(self) -> None:
         """From now on, changes are against what is there now."""
+        if not self.may("models.seen"):
+            return
 
         async def mark() -> None:
             await asyncio.to_thread(self._room.mark_seen)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,34 @@ def test_changes_are_against_the_last_look(cli: Call, sim: SimServer) -> None:
         assert json.loads(cli("--changed", "--json")[1]) == []
     finally:
         sim.state.catalogue["gpt-5.4-mini"] = taken
+
+
+def test_read_only_leaves_the_last_look_where_it_is(cli: Call, sim: SimServer) -> None:
+    assert cli()[0] == 0
+    taken = sim.state.catalogue.pop("gpt-5.4-mini")
+    try:
+        code, _, err = cli("--mark-seen", "--read-only")
+        assert (code, "read-only" in err) == (1, True)
+        (gone,) = json.loads(cli("--changed", "--json", "--read-only")[1])
+        assert gone["id"] == "gpt-5.4-mini"
+    finally:
+        sim.state.catalogue["gpt-5.4-mini"] = taken
+
+
+def test_nothing_of_the_catalogue_steers_the_terminal(cli: Call, sim: SimServer) -> None:
+    evil = "\x1b]0;evil\x07\u202e"
+    known = sim.state.catalogue["gpt-5.4-mini"]
+    odd = replace(
+        known, id=f"odd{evil}", provider=evil, category=evil, stage=evil, tags=(evil,),
+        replacement=evil,
+    )  # fmt: skip
+    sim.state.catalogue[odd.id] = odd
+    try:
+        for arguments in ((), ("--changed",), (odd.id, known.id), ("--sort", "price"), ("oddd",)):
+            _, out, err = cli(*arguments)
+            assert not set("\x1b\x07\u202e") & set(out + err), arguments
+    finally:
+        del sim.state.catalogue[odd.id]
 
 
 def test_offline_says_how_old_it_is(cli: Call, sim: SimServer) -> None:

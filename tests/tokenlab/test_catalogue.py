@@ -20,7 +20,10 @@ from console.operations.models import ModelRoom, read_models
 from console.sim.server import SimServer
 from console.tokenlab.catalogue import CatalogueClient, read_model
 from console.tokenlab.errors import ApiError, Garbage, Refused, Unreachable
-from console.tokenlab.models import SCENES, Evidence
+from console.tokenlab.models import SCENES, Evidence, ModelInfo
+from tests.tokenlab.test_probe import saying
+
+__all__ = ["saying"]
 
 DETAILS = {
     "public_operations": ["text_to_video"],
@@ -133,6 +136,66 @@ def test_nothing_in_an_item_breaks_the_reader(item: dict[str, Any]) -> None:
         shelf.select(ModelFilter(text="x"), sort)
 
 
+NUMBERS = (
+    "1e999999999", "-1e999999999", "1e99999999999999999999", "0e999999999", "1e-999999999", "NaN",
+    "Infinity", "-3", "-0", "9" * 400, "0." + "1" * 400, "1e16", 1e300, float("inf"),
+    float("nan"), -1, 10**400, 10**16, True, "x" * 10**6,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=[str(i) for i in range(len(NUMBERS))])
+def test_a_number_that_cannot_be_is_not_known(number: object) -> None:
+    """Written out, or counted with, some of these take a gigabyte, or are no number any more."""
+    names = ("input_per_1m", "output_per_1m", "per_request", "min_price", "max_price")
+    evidence = {
+        "preferred_rank": number, "success_rate_24h": number, "sample_count_24h": number,
+        "status": "ready",
+    }  # fmt: skip
+    item = {
+        "id": "x", "max_input_tokens": number, "max_output_tokens": number,
+        "pricing": dict.fromkeys(names, number),
+        "tokenlab": {"agent_preferences": {"video": evidence}},
+    }  # fmt: skip
+    model = read_model(item)
+    assert set(model.price.amounts) == {None}
+    assert (model.max_input, model.max_output) == (None, None)
+    assert model.evidence["video"].words == "insufficient samples (0)"
+    assert model.evidence["video"].rank is None
+    assert len(str(contract_lines(model))) < 2000
+    good = read_model({"id": "y", "pricing": {"input": 2, "output": "2e1"}})
+    assert good.price.words == "$2 in, $20 out per 1M tokens"
+    for sort in ("rank", "price", "context", "id"):
+        Shelf([model, good]).select(ModelFilter(most_usd=Decimal(5)), sort)
+
+
+def test_a_price_to_the_last_digit_is_one() -> None:
+    model = read_model({"id": "x", "pricing": {"input": 3.0000000000000004e-07, "output": 0}})
+    assert model.price.input_per_1m == Decimal("3.0000000000000004e-07")
+    assert model.price.output_per_1m == 0
+
+
+@pytest.mark.parametrize(
+    "at", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00", "2026-13-01", "", 5, None]
+)
+def test_a_date_that_cannot_be_is_not_known(at: object) -> None:
+    names = ("released_at", "deprecated_at", "sunset_at", "retired_at")
+    more = {"lifecycle": dict.fromkeys(names, at), "commercial": {"free_until": at}}
+    model = read_model({"id": "x", "tokenlab": more})
+    assert [getattr(model, name) for name in (*names, "free_until")] == [None] * 5
+
+
+async def test_one_bad_model_does_not_break_the_list(saying: Callable[..., str]) -> None:
+    bad = (
+        b'{"id":"far","tokenlab":{"lifecycle":{"sunset_at":"9999-12-31T23:59:59-12:00"}}}',
+        b'{"id":"huge","max_input_tokens":1e400}', b'{"id":"long","max_input_tokens":'
+        + b"9" * 5000 + b"}", b'{"id":5}', b"7", b'{"id":""}',
+    )  # fmt: skip
+    url = saying(b'{"data":[{"id":"a"},' + b",".join(bad) + b',{"id":"b"}]}', "application/json")
+    async with CatalogueClient(url) as client:
+        found = [model.id for model in await client.models()]
+    assert found == ["a", "far", "5", "b"]
+
+
 def test_filters_and_orders(sim: SimServer, api: httpx.Client) -> None:
     shelf = Shelf(read_model(item) for item in api.get("/v1/models").json()["data"])
     assert {m.category for m in shelf.select(ModelFilter(category="video"), "id")} == {"video"}
@@ -238,6 +301,37 @@ async def test_a_damaged_cache_is_as_good_as_none(
     assert again.age_s() is None
     await again.refresh()
     assert len(again.shelf.models) >= 150
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("+00:00", ""), ('"stage":"preview"', '"sunset_at":"2027-01-01T00:00:00"'),
+        ('"input_per_1m":"1.25"', '"input_per_1m":"NaN"'),
+        ('"input_per_1m":"1.25"', '"input_per_1m":"1e999999999"'),
+        ('"max_input":200000', '"max_input":-5'), ('"samples":12', '"samples":-12'),
+    ],
+)  # fmt: skip
+async def test_a_cache_with_odd_values_is_none(
+    own: tuple[SimServer, ModelRoom], tmp_path: Path, old: str, new: str
+) -> None:
+    server, room = own
+    await room.refresh()
+    await room.recommend("video")
+    (file,) = tmp_path.glob("models-*.json")
+    text = file.read_text().replace('Z"', '+00:00"')
+    assert old in text
+    file.write_text(text.replace(old, new))
+    again = ModelRoom(server.base_url, tmp_path)
+    assert again.age_s() is None
+    await again.refresh()
+    again.shelf.select(ModelFilter(), "price")
+
+
+def test_every_number_of_a_model_is_looked_at() -> None:
+    assert ModelInfo("x", evidence={"video": Evidence(success=0.5)}).in_order
+    assert not ModelInfo("x", evidence={"video": Evidence(success=1e300)}).in_order
+    assert not ModelInfo("x", free_until=datetime(2027, 1, 1)).in_order  # noqa: DTZ001
 
 
 @pytest.mark.parametrize(

@@ -104,11 +104,14 @@ async def test_routing_metadata_is_nowhere_in_a_probe(sim: SimServer) -> None:
 
 @pytest.fixture
 def saying() -> Iterator[Callable[..., str]]:
-    """Serve one answer to every POST; return the base URL."""
+    """Serve one answer to every request; return the base URL."""
     servers: list[ThreadingHTTPServer] = []
 
     def start(body: bytes, content_type: str, status: int = 200, **headers: str) -> str:
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.do_POST()
+
             def do_POST(self) -> None:
                 self.send_response(status)
                 self.send_header("content-type", content_type)

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ from console.operations.switch import Switch
 from console.rollout.parse import parse
 from console.sim.provider_metadata import MARK
 from console.sim.server import SimServer
-from console.tokenlab.models import SCENES, ModelInfo
+from console.tokenlab.models import SCENES, ModelInfo, Price
 from console.ui.app import ConsoleApp
 from console.ui.dialogs.choice import ChoiceDialog
 from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
 from console.ui.dialogs.text import TextDialog
-from console.ui.keys import SCENE_KEYS
+from console.ui.keys import MODEL_KEYS, SCENE_KEYS
+from console.ui.model_cells import ModelCells
 from console.ui.models_screen import ModelsScreen
 from console.ui.settings import Settings
 from console.ui.widgets.line import TextLine
@@ -207,6 +209,32 @@ async def test_read_only_changes_nothing(file: Path, own: SimServer) -> None:
         await pilot.press("u")
         await until(pilot, lambda: "read-only" in line(pilot, "models-notice"))
         assert isinstance(pilot.app.screen, ModelsScreen)
+
+
+async def test_read_only_leaves_the_last_look_where_it_is(file: Path, own: SimServer) -> None:
+    room = ModelRoom(own.base_url, state_folder())
+    await room.refresh()
+    own.state.catalogue.pop("gpt-5.4-mini")
+    async with models(app_of(file, own.base_url, read_only=True)) as pilot:
+        await pilot.press("f5")
+        await until(pilot, lambda: "1 changed since" in line(pilot, "models-notice"))
+        seen = next(key for key in MODEL_KEYS if key.id == "models.seen")
+        screen = pilot.app.screen
+        assert isinstance(screen, ModelsScreen)
+        assert "read-only" in screen.why_not(seen), "the key is dimmed"
+        await pilot.press("S")
+        await until(pilot, lambda: "read-only" in line(pilot, "models-notice"))
+    assert ModelRoom(own.base_url, state_folder()).changes == {"gpt-5.4-mini": "gone"}
+
+
+@pytest.mark.parametrize("scene", ["", "video"])
+def test_nothing_of_the_catalogue_steers_the_terminal(scene: str) -> None:
+    evil = "\x1b]0;evil\x07\u202e"
+    price = Price(unit=evil, per_request=Decimal(1))
+    model = ModelInfo(evil, evil, evil, (evil,), (evil,), price=price, stage=evil)
+    for width in (80, 160):
+        drawn = "".join(text for text, _ in ModelCells(width, scene).row(model, evil, False))
+        assert not set(evil) & set(drawn) - set("]0;evil")
 
 
 async def test_changes_since_the_last_look(file: Path, own: SimServer) -> None:
