@@ -1,4 +1,8 @@
-"""The support playbook: what somebody who was woken needs, in Markdown, without any secret."""
+"""The support playbook: what somebody who was woken needs, in Markdown, without any secret.
+
+What people wrote freely may hold a credential and is redacted. Names and paths are not: a command
+has to work when it is pasted, and an org may well be called sk-something.
+"""
 
 import re
 import shlex
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 _REVISION = re.compile(r"^<!-- revision ([0-9a-f]{64}) -->$", re.MULTILINE)
 _MOST_ORGS = 200
+_WHY = ("--yes", "--reason", "why")
 
 
 def playbook_path(rollout_file: Path) -> Path:
@@ -58,39 +63,33 @@ def playbook(
     for route in file.routes.values():
         lines += _route(path, file, route, plan, by_route.get(route.name))
     lines += _LAST
-    return redacted("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _head(path: Path, file: RolloutFile, plan: PlanState, now: datetime) -> Iterator[str]:
-    everything = _command(path, "rollback", "--yes", "--reason", "why")
     yield f"# Support playbook of {_md(path.name)}"
     yield ""
     yield f"<!-- revision {file.revision} -->"
     yield f"Written {now:%Y-%m-%d %H:%M} UTC from revision `{file.revision[:SHORT]}`."
-    yield f"TokenLab: `{_md(file.base_url)}`, profile `{_md(file.profile)}`."
+    yield f"TokenLab: {_url(file.base_url)}, profile {_code(file.profile)}."
     yield ""
     if file.rolled_back:
         yield "**Everything is rolled back now.**"
         yield ""
     yield "## Everything back, now"
     yield ""
-    yield "```sh"
-    yield everything
-    yield "```"
+    yield from _block(_command(path, "rollback", *_WHY))
     yield ""
-    place = _md(str(path.resolve()))
+    place = _code(str(path.resolve()))
     yield (
-        f"Without the console: set `rolled_back = true` at the top of `{place}`. "
+        f"Without the console: set `rolled_back = true` at the top of {place}. "
         "Applications read it within a second; nothing else is needed, no network either. "
         "It stays so until somebody resumes it; the percents are kept."
     )
     yield ""
     yield "What it is now, and the proof that nothing goes to TokenLab any more:"
     yield ""
-    yield "```sh"
-    yield _command(path, "show")
-    yield _command(path)
-    yield "```"
+    yield from _block(_command(path, "show"), _command(path))
     yield ""
     yield f"Contacts: {_listed(plan.contacts)}"
     yield ""
@@ -103,11 +102,11 @@ def _route(
     latch = " — **rolled back**" if file.rolled_back or route.rolled_back else ""
     yield f"## Route {_md(route.name)}{latch}"
     yield ""
-    yield f"- Owner: {_md(one.owner) or '**nobody is named**'}"
+    yield f"- Owner: {_free(one.owner) or '**nobody is named**'}"
     yield f"- Contacts: {_listed(one.contacts or plan.contacts)}"
     yield f"- Format: {kind_of(route.format).title} (`{route.format}`)"
-    yield f"- Model: `{_md(route.model) or 'none'}`"
-    yield f"- Previous side: `{_md(route.previous_base_url) or 'none'}`"
+    yield f"- Model: {_code(route.model or 'none')}"
+    yield f"- Previous side: {_url(route.previous_base_url or 'none')}"
     yield f"- Phase: {route.phase}"
     yield ""
     yield "| org | percent | |"
@@ -121,25 +120,22 @@ def _route(
     yield ""
     yield "Back to the previous side, the route or one org of it:"
     yield ""
-    yield "```sh"
-    yield _command(path, "rollback", route.name, "--yes", "--reason", "why")
-    for org in list(route.orgs)[:3]:
-        yield _command(path, "rollback", route.name, org, "--yes", "--reason", "why")
-    yield "```"
+    # An option parser drops a name that is "--": such a command would mean more than it says.
+    plain = [(route.name,)] if route.name != "--" else []
+    targets = plain + [(route.name, org) for org in list(route.orgs)[:3] if plain and org != "--"]
+    yield from _block(*(_command(path, "rollback", *_WHY, names=names) for names in targets))
     yield ""
     yield "And to TokenLab again, when it is right:"
     yield ""
-    yield "```sh"
-    yield _command(path, "probe", route.name)
-    yield _command(path, "resume", route.name)
-    yield "```"
+    ways = ("probe", "resume")
+    yield from _block(*(_command(path, way, names=names) for way in ways for names in plain))
     yield ""
     if state is not None and state.states:
         yield f"Before {route.phase} ends:"
         yield ""
         for check in state.states:
             mark = "x" if check.done else " "
-            yield f"- [{mark}] {check.check.words} ({_md(check.why)})"
+            yield f"- [{mark}] {check.check.words} ({_free(check.why)})"
         yield ""
 
 
@@ -169,16 +165,58 @@ _LAST = (
 )
 
 
-def _command(path: Path, *words: str) -> str:
-    return shlex.join(["rollout-console", *words, "--file", str(path.resolve())])
+def _command(path: Path, *words: str, names: Sequence[str] = ()) -> str:
+    """A name may begin with a dash; after ``--`` it is no option all the same."""
+    given = ["rollout-console", *words, "--file", str(path.resolve())]
+    return " ".join(map(_quoted, [*given, "--", *names] if names else given))
+
+
+def _quoted(word: str) -> str:
+    """Quote for a shell; what cannot be seen is written out, as bash, zsh and ksh understand it."""
+    if visible(word) == word:
+        return shlex.quote(word)
+    pieces = (
+        "\\" + sign if sign in "\\'" else sign if visible(sign) == sign
+        else "".join(f"\\{byte:03o}" for byte in sign.encode("utf-8", "surrogateescape"))
+        for sign in word
+    )  # fmt: skip
+    return f"$'{''.join(pieces)}'"
+
+
+def _block(*commands: str) -> Iterator[str]:
+    """A fence longer than any that a name holds: it ends where it is to end."""
+    fence = "`" * max(3, _ticks("".join(commands)) + 1)
+    yield f"{fence}sh"
+    yield from commands
+    yield fence
+
+
+def _ticks(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
+def _code(text: str) -> str:
+    """Text as code, on one line, whatever is in it."""
+    text = visible(text)
+    fence = "`" * (_ticks(text) + 1)
+    room = " " if text[:1] in ("`", " ") or text[-1:] in ("`", " ") else ""
+    return f"{fence}{room}{text}{room}{fence}"
+
+
+def _url(url: str) -> str:
+    """A URL as code, but for one that may hold a credential."""
+    return "one that holds a credential" if "@" in url or "?" in url else _code(url)
 
 
 def _listed(contacts: Sequence[str]) -> str:
-    return ", ".join(_md(one) for one in contacts) or "**none are named**"
+    return ", ".join(map(_free, contacts)) or "**none are named**"
+
+
+def _free(text: str) -> str:
+    """What somebody wrote."""
+    return _md(redacted(text))
 
 
 def _md(text: str) -> str:
     """Text from outside stays text: no markup of its own, on one line."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", visible(text)) if "`" in text else re.sub(
-        r"([<>|])", r"\\\1", visible(text)
-    )  # fmt: skip
+    return re.sub(r"([\\`*_~\[\]<>|&!])", r"\\\1", visible(text))

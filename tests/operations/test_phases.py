@@ -1,6 +1,7 @@
 """Phases: what the console sees itself, what a person ticks, moving on, and the playbook."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from console.cli.main import run
+from console.cli.parser import build_parser
 from console.health.probe_log import ProbeLine, append_probe, probe_log_path
 from console.history.history import History
 from console.history.who import Who
@@ -23,7 +25,7 @@ from console.rollout.model import PHASES, RolloutFile
 from console.rollout.parse import parse
 from console.rollout.phases import EXIT_CHECKS, checks_between, following
 from console.store.errors import StoreError
-from console.store.plan_file import PlanFile, Sample, Tick
+from console.store.plan_file import PlanFile, PlanState, Sample, Tick
 
 Call = Callable[..., tuple[int, str, str]]
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -299,8 +301,123 @@ def test_names_from_outside_stay_text(file: Path, switch: Switch) -> None:
     made = PhaseRoom(switch, clock=lambda: NOW)
     new = parsed(switch)
     text = playbook(switch.path, new, made.plan(), made.states(new), NOW)
-    assert "<script>" not in text.replace(shlex.quote("<script>|x\u202e"), "")
+    in_command = "$'<script>|x\\342\\200\\256'"
+    assert in_command in text
+    assert "<script>" not in text.replace(in_command, "")
     assert "\\<script\\>\\|x·" in text
+    assert "Model: ``a`b``" in text
+
+
+def test_markup_of_others_is_no_markup(file: Path, switch: Switch) -> None:
+    image, link = "![y](http://evil.example/b.png)", "[y](javascript:alert(1))"
+    switch.path.write_text(file.read_text().replace('"globex.eu"', json.dumps(image)))
+    made = PhaseRoom(switch, clock=lambda: NOW)
+    made.own(parsed(switch), "chat", f"<b>&lt;{link}", (link, "sk-canary-in-a-contact"))
+    made.tick(parsed(switch), "claude", "pilot.cost", link)
+    plan = made.plan()
+    file_now = parsed(switch)
+    text = playbook(switch.path, file_now, plan, made.states(file_now), NOW)
+    plain = text.replace(shlex.quote(image), "")
+    assert "\\[y\\](javascript" in plain
+    assert "\\!\\[y\\](http" in plain
+    assert not re.search(r"(?<!\\)(\[y|<b|&lt)", plain)
+    assert "canary" not in text
+    secret = file.read_text().replace("https://api.openai.com", "https://u:canary@api.openai.com")
+    text = playbook(switch.path, parse(secret.encode()), plan, [], NOW)
+    assert "canary" not in text
+
+
+HOSTILE = (
+    "sk-telecom", "mt-something", "-x", "--yes", "--", "-", "a b", "it's", 'say "x"', "$HOME",
+    "`id`", "$(id)", "a\nb", "```\n# heading", "````", "tab\there", "\u202egnp", "é€", "!!",
+    "back\\slash\x7f", "*", "~", "a;id", "#x", "![x](http://evil/b.png)",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_every_command_does_what_it_says_when_it_is_pasted(
+    tmp_path: Path, shell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With names that a shell, an option parser, Markdown or a redaction would take to pieces."""
+    names = [name for name in HOSTILE if shell == "bash" or name.isprintable()]
+    folder = tmp_path / "mt-gateway it's"
+    folder.mkdir()
+    path = folder / "rollout.toml"
+    sections = []
+    for i, name in enumerate(["chat-mt-english", *names]):
+        orgs = "".join(f"{json.dumps(one)} = 5\n" for one in (f"o{i}", names[i - 1]))
+        sections.append(
+            f"[routes.{json.dumps(name)}]\nformat = 'openai_chat_completions'\nmodel = 'm'\n"
+            f"previous_base_url = 'https://api.openai.com/v1'\nphase = 'pilot'\n"
+            f"[routes.{json.dumps(name)}.orgs]\n{orgs}"
+        )
+    good = "\n".join(sections)
+    path.write_text(good)
+    text = playbook(path, parse(good.encode()), PlanState(), [], NOW)
+    assert "…" not in text
+    blocks = re.findall(r"^(`{3,})sh\n(.*?)^\1$", text, re.DOTALL | re.MULTILINE)
+    commands = [line for _, block in blocks for line in block.splitlines()]
+    assert text.count("rollout-console ") == len(commands) + 1, "one is named in the status table"
+    shim = tmp_path / "bin" / "rollout-console"
+    shim.parent.mkdir()
+    shim.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "import json, sys; '
+        f'print(json.dumps(sys.argv[1:]))" "$@"\n'
+    )
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{shim.parent}:{os.environ['PATH']}")
+    done = subprocess.run(
+        [shell], input="\n".join(commands), capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert done.stderr == ""
+    given = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(given) == len(commands)
+    wanted: list[tuple[str, str | None, str | None]] = [("rollback", None, None)]
+    for i, name in enumerate(["chat-mt-english", *names]):
+        if name == "--":
+            continue  # an option parser drops it: no command is better than one that means more
+        wanted += [("rollback", name, None)]
+        wanted += [("rollback", name, org) for org in (f"o{i}", names[i - 1]) if org != "--"]
+        wanted += [("resume", name, None)]
+    found = []
+    for words in given:
+        options = build_parser().parse_args(words)
+        assert Path(options.file) == path
+        if options.command in ("rollback", "resume"):
+            found.append((options.command, options.route, options.org))
+        elif options.command == "probe":
+            assert options.route == [found[-1][1]]
+    assert found == wanted
+
+
+@pytest.mark.parametrize("org", ["sk-telecom", "--yes", "```\nx", "![x](http://evil/b.png)"])
+def test_a_pasted_rollback_rolls_back(tmp_path: Path, switch: Switch, org: str) -> None:
+    text = switch.path.read_text().replace("acme = 25", f"{json.dumps(org)} = 25", 1)
+    switch.path.write_text(text)
+    file = parsed(switch)
+    book = playbook(switch.path, file, PlanState(), [], NOW)
+    lines = [line for line in book.splitlines() if line.startswith("rollout-console rollback")]
+    route, one = lines[1], lines[2]
+    shim = tmp_path / "rollout-console"
+    root = Path(__file__).resolve().parents[2]
+    shim.write_text(
+        f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(root))} exec {shlex.quote(sys.executable)} "
+        '-m console "$@"\n'
+    )
+    shim.chmod(0o755)
+
+    def paste(command: str) -> None:
+        environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        subprocess.run(["bash", "-c", command], check=True, capture_output=True, env=environ)
+
+    paste(one)
+    after = parsed(switch).routes["chat"]
+    assert after.orgs[org].rolled_back
+    assert not after.rolled_back
+    paste(route)
+    after = parsed(switch).routes["chat"]
+    assert after.rolled_back
+    assert not parsed(switch).rolled_back
 
 
 # -- the commands ------------------------------------------------------------------------------
