@@ -40,6 +40,8 @@ def run_probe(options: Namespace, path: Path, room: KeyRoom) -> int:
     if room.read_only and not options.dry_run:
         raise ReadOnly
     probes = ProbeRoom(room, ModelRoom(root_of(room.base_url), state_folder()))
+    if options.every and options.media:
+        raise OperationError("media is made once, never by a schedule: --media without --every")
     if not options.every:
         return _one_round(options, path, probes, asks=not options.yes)
     asks = not options.yes
@@ -51,14 +53,18 @@ def run_probe(options: Namespace, path: Path, room: KeyRoom) -> int:
             asks = False
         except (OperationError, RolloutError, ApiError) as error:
             # What is broken now is no reason to stop looking: that is when it is wanted most.
-            print(f"rollout-console: {redacted(str(error))}", file=sys.stderr)
+            print(f"rollout-console: {visible(redacted(str(error)))}", file=sys.stderr)
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # noqa: BLE001  nobody is there to start it again
+            print(f"rollout-console: internal fault: {type(error).__name__}", file=sys.stderr)
         time.sleep(options.every)
 
 
 def _one_round(options: Namespace, path: Path, probes: ProbeRoom, *, asks: bool) -> int:
     file = RolloutStore(path).open().file
     plan = asyncio.run(_plan(options, probes, file))
-    print(plan.words(), file=sys.stderr)
+    print(visible(plan.words()), file=sys.stderr)
     if not options.json:
         _print_skipped(plan)
     if options.dry_run:
@@ -77,6 +83,7 @@ async def _plan(options: Namespace, probes: ProbeRoom, file: RolloutFile) -> Pro
         sides=SIDES if options.side == "both" else (options.side,),
         streams=(False,) if options.no_stream else (False, True),
         media=options.media,
+        scheduled=bool(options.every),
     )
 
 
@@ -125,5 +132,5 @@ def _print_plan(options: Namespace, plan: ProbePlan) -> int:
     for row in rows:
         how = "stream" if row["stream"] else "whole"
         most = "unknown" if row["most_usd"] is None else f"${row['most_usd']}"
-        print(f"{row['route']}  {row['side']}  {how}  {row['model']}  at most {most}")
+        print(visible(f"{row['route']}  {row['side']}  {how}  {row['model']}  at most {most}"))
     return DONE

@@ -19,7 +19,7 @@ def add_probe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what it would send and cost")
     parser.add_argument("--yes", action="store_true", help="do not ask before it costs")
     parser.add_argument("--every", type=_interval, metavar="TIME",
-                        help="repeat until interrupted, 1m to 1d apart")  # fmt: skip
+                        help="repeat until interrupted, 1m to 1d apart; never media")  # fmt: skip
 
 
 def _interval(text: str) -> int:

@@ -27,6 +27,8 @@ SIDES: tuple[Side, ...] = ("tokenlab", "previous")
 _MILLION = Decimal(1_000_000)
 _FRAME_TOKENS = 32
 """What a chat's own marks around one message may count at most."""
+_PER_REQUEST = ("request", "call")
+_PER_1M_TOKENS = ("", "1m_tokens", "1m", "million_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ class ProbePlan:
         beside = f", and {theirs} billed by the previous providers" if theirs else ""
         mine = len(self.shots) - theirs
         requests = "1 request" if mine == 1 else f"{mine} requests"
-        return f"{requests} on TokenLab, at most ${self.cost:.6f}{beside}"
+        dear = f"; not known of {', '.join(self.unknown)}" if self.unknown else ""
+        return f"{requests} on TokenLab, at most ${self.cost:.6f}{dear}{beside}"
 
 
 class ProbeRoom:
@@ -91,9 +94,11 @@ class ProbeRoom:
         sides: Sequence[Side] = SIDES,
         streams: Sequence[bool] = (False, True),
         media: bool = False,
+        scheduled: bool = False,
     ) -> ProbePlan:
         """Work out what to send; media routes only where ``media`` says so or they are named.
 
+        What is ``scheduled`` is sent again and again, and so never media.
         Raises OperationError for a route that the file does not have. The API is asked for
         prices; where it does not answer, they are unknown.
         """
@@ -110,6 +115,8 @@ class ProbeRoom:
                 key, reason = await asyncio.to_thread(self._key, route, side)
                 if is_media and side == "previous":
                     reason = "media is made once, never on both sides"
+                elif is_media and scheduled:
+                    reason = "media is made once, never by a schedule: probe it without --every"
                 elif is_media and not (media or named):
                     reason = "media costs real money: name the route to probe it"
                 elif not route.model:
@@ -170,17 +177,24 @@ class ProbeRoom:
         except ApiError:
             model = self._models.shelf.find(route.model)
         if route.format in MEDIA_FORMATS:
-            price = None if model is None else _media_price(model.price)
+            price = None if model is None else most_of_request(model.price)
             return [Shot(target, False, key, price, most_ms, model)]
         cost = None if model is None else most_cost(model.price, PROMPT, MOST_TOKENS)
         return [Shot(target, stream, key, cost, most_ms, model) for stream in streams]
 
 
 def text_cost(price: Price, tokens_in: int, tokens_out: int) -> Decimal | None:
-    """Return what so many tokens cost, in US dollars; None where the price is not known."""
-    if price.input_per_1m is None or price.output_per_1m is None:
-        return price.per_request
-    return (price.input_per_1m * tokens_in + price.output_per_1m * tokens_out) / _MILLION
+    """Return what so many tokens cost, in US dollars; None where the price is not known.
+
+    Where a price varies it is taken at its highest: a ceiling is no ceiling otherwise.
+    """
+    if price.input_per_1m is None and price.output_per_1m is None:
+        return most_of_request(price)
+    rates = [_highest(price, one) for one in (price.input_per_1m, price.output_per_1m)]
+    if None in rates or _unit(price) not in _PER_1M_TOKENS:
+        return None
+    cost_in, cost_out = (rate or Decimal(0) for rate in rates)
+    return (cost_in * tokens_in + cost_out * tokens_out) / _MILLION
 
 
 def most_cost(price: Price, prompt: str, most_tokens: int) -> Decimal | None:
@@ -188,9 +202,27 @@ def most_cost(price: Price, prompt: str, most_tokens: int) -> Decimal | None:
     return text_cost(price, len(prompt.encode()) + _FRAME_TOKENS, most_tokens)
 
 
-def _media_price(price: Price) -> Decimal | None:
-    # A price that varies is taken at its highest: a ceiling is no ceiling otherwise.
-    return price.per_request if price.per_request is not None else price.most
+def most_of_request(price: Price) -> Decimal | None:
+    """Return the most that a request costs where it has a price of its own; None where unknown.
+
+    A price for each second, image or thousand characters is none: how many there will be is not
+    known before.
+    """
+    if _unit(price) not in _PER_REQUEST:
+        return None
+    return _highest(price, price.per_request)
+
+
+def _highest(price: Price, usual: Decimal | None) -> Decimal | None:
+    """An open end is no price: neither one that varies, nor one that is given from its least."""
+    if price.most is None and (price.varies or price.least is not None):
+        return None
+    known = [amount for amount in (usual, price.least, price.most) if amount is not None]
+    return max(known, default=None) if usual is not None or price.most is not None else None
+
+
+def _unit(price: Price) -> str:
+    return price.unit.strip().lower().replace(" ", "_").removeprefix("per_")
 
 
 def real_cost(shot: Shot, done: Probe) -> Decimal | None:

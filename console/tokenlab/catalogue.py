@@ -179,7 +179,7 @@ def _price(more: Mapping[str, Any], pricing: Mapping[str, Any]) -> Price:
         per_request=_money(pricing, "per_request", "price"),
         least=_money(pricing, "min_price"),
         most=_money(pricing, "max_price"),
-        varies=_first(pricing, more, "has_complex_pricing") is True,
+        varies=True in (pricing.get("has_complex_pricing"), more.get("has_complex_pricing")),
     )
 
 

@@ -35,19 +35,19 @@ class Exchange:
 
     @property
     def request_id(self) -> str:
-        """The id that the side gave the request, empty without one."""
+        """The id that the side gave the request, as it came, empty without one."""
         ids = (self.headers.get(name, "") for name in _REQUEST_ID)
-        return next((one for one in ids if one), "")[:100]
+        return next((one for one in ids if one), "")
 
     @property
     def billing_id(self) -> str:
-        """The billing transaction in the headers, empty without one."""
-        return self.headers.get("x-billing-transaction-id", "")[:100]
+        """The billing transaction in the headers, as it came, empty without one."""
+        return self.headers.get("x-billing-transaction-id", "")
 
     @property
     def task_id(self) -> str:
         """The task that was begun, as the headers say it, empty without one."""
-        return self.headers.get("x-task-id", "")[:100]
+        return self.headers.get("x-task-id", "")
 
 
 async def exchange(

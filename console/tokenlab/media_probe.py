@@ -5,8 +5,9 @@ task may have begun nevertheless, and that is said instead of trying again.
 """
 
 import asyncio
+import re
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import msgspec
 
@@ -14,8 +15,17 @@ from console.gate.secret import Secret
 from console.rollout.routemap import TASK_PATH, auth_headers, call_url, kind_of, root_of
 from console.tokenlab.exchange import LIMIT_S, exchange
 from console.tokenlab.models import ModelInfo
-from console.tokenlab.probe import Probe, Target, refusal_of, without
-from console.tokenlab.shapes import dig, read_error
+from console.tokenlab.probe import (
+    MOST_ID,
+    Probe,
+    Target,
+    error_of,
+    id_of,
+    refusal_of,
+    told,
+    without,
+)
+from console.tokenlab.shapes import dig
 
 PROMPT = "a plain red cube on white"
 POLL_S = 5.0
@@ -23,6 +33,8 @@ POLL_S = 5.0
 
 _RESULTS = ("data.0", "video_url", "videos.0", "audio_url", "model_url", "glb_url")
 _DONE = ("completed", "failed")
+_BELOW = re.compile(r"[\w.:~-]+(/[\w.:~-]+)*", re.ASCII)
+"""What may follow a create's path in a poll URL: names alone, so that it leads nowhere else."""
 _SMALL = {"durations": "duration", "resolutions": "resolution"}
 
 
@@ -36,6 +48,8 @@ def cheapest_body(model: ModelInfo) -> dict[str, Any]:
         if sizes and (parameter in body or not example):
             text = sizes[0][1]
             body[parameter] = int(text) if text.isdigit() else text
+    if "n" in body:
+        body["n"] = 1
     return {"model": model.id, "prompt": str(example.get("prompt") or PROMPT), **body}
 
 
@@ -49,8 +63,8 @@ async def probe_media(
     headers = auth_headers(target.format, target.side, key.reveal())
     url = call_url(target.format, target.base_url, target.model)
     came = await exchange("POST", url, headers, cheapest_body(model), limit_s=LIMIT_S)
-    problems = refusal_of(target.format, came)
-    error = came.failure or ("" if not problems else read_error(target.format, came.data)[0])
+    problems = refusal_of(target.format, came, key)
+    error = came.failure or ("" if not problems else error_of(target.format, came, key)[0])
     task, billing = came.task_id, came.billing_id
     if came.failure:
         problems.append("it may have been created and billed: look at the usage before another")
@@ -61,6 +75,8 @@ async def probe_media(
             problems += [f"{n} is missing" for n in ("status", "poll_url") if not dig(body, n)]
             if not task:
                 problems.append("neither header x-task-id nor task_id is there")
+            elif task in (".", "..") or without(key, task)[:MOST_ID] != task:
+                problems.append("its task id is none")
             if not problems:
                 body, problems = await _watch(target, headers, body, task, wait_s)
         problems += _odd_result(body) if not problems else []
@@ -68,9 +84,9 @@ async def probe_media(
         if not billing and not problems:
             problems.append("there is no billing transaction id")
     return Probe(
-        target, False, came.status, came.latency_ms, request_id=came.request_id,
-        billing_id=billing[:100], task_id=task[:100], error=without(key, error),
-        problems=tuple(without(key, problem) for problem in problems),
+        target, False, came.status, came.latency_ms, request_id=id_of(key, came.request_id),
+        billing_id=id_of(key, billing), task_id=id_of(key, task), error=error,
+        problems=told(key, problems),
     )  # fmt: skip
 
 
@@ -78,10 +94,7 @@ async def _watch(
     target: Target, headers: dict[str, str], body: Any, task: str, wait_s: float
 ) -> tuple[Any, list[str]]:
     """Look at a task until it is done; looking again is safe."""
-    root = root_of(target.base_url)
-    # A poll URL on another host would be handed the credential.
-    place = urljoin(root, str(dig(body, "poll_url")))
-    place = place if place.startswith(root + "/") else root + TASK_PATH.format(task=task)
+    place = _poll_url(target, str(dig(body, "poll_url")), task)
     waited = 0.0
     while dig(body, "status") not in _DONE and waited < wait_s:
         await asyncio.sleep(POLL_S)
@@ -94,8 +107,26 @@ async def _watch(
         return body, [f"task {task} is still {status or 'unknown'} after {wait_s:.0f} s"]
     if status == "failed":
         said = dig(body, "error.message") or "no reason given"
-        return body, [f"task {task} failed: {str(said)[:200]}"]
+        return body, [f"task {task} failed: {said}"]
     return body, []
+
+
+def _poll_url(target: Target, said: str, task: str) -> str:
+    """Return where to look at a task: where the answer says, or at its place in the contract.
+
+    The credential goes along, so an answer cannot send it to another host, nor to another part of
+    the API: only below the path that the task was created at.
+    """
+    root = root_of(target.base_url)
+    created = call_url(target.format, target.base_url, target.model) + "/"
+    try:
+        place = urljoin(root + "/", said)
+    except ValueError:
+        place = ""
+    below = place.removeprefix(created)
+    if below != place and _BELOW.fullmatch(below) and not {".", ".."} & {*below.split("/")}:
+        return place
+    return root + TASK_PATH.format(task=quote(task, safe=""))
 
 
 def _odd_result(body: Any) -> list[str]:

@@ -1,8 +1,9 @@
 """One minimal real request in a route's own format, and what its answer shows, field by field."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from console.gate.secret import Secret
+from console.gate.secret import Secret, redacted
 from console.rollout.model import Side
 from console.rollout.routemap import auth_headers, call_url, text_body
 from console.tokenlab.exchange import LIMIT_S, Exchange, exchange
@@ -10,6 +11,8 @@ from console.tokenlab.shapes import Reading, StreamReader, read_error, read_whol
 
 PROMPT = "Reply with the word ready."
 
+MOST_ID = 100
+_MOST_PROBLEM = 300
 _WANTED_HEADERS = ("x-request-id", "x-ratelimit-limit", "x-ratelimit-remaining")
 NO_ANSWER = {
     "timeout": "no answer in time",
@@ -75,33 +78,49 @@ async def probe(
         reader=reader,
         limit_s=limit_s,
     )
-    found, problems = Reading(), refusal_of(target.format, came)
+    found, problems = Reading(), refusal_of(target.format, came, key)
     error: str = came.failure
     if came.status != 200 and not came.failure:
-        error = read_error(target.format, came.data)[0] or "protocol"
+        error = error_of(target.format, came, key)[0] or "protocol"
     if not problems:
         found = reader.result() if reader else read_whole(target.format, came.data)
         problems = _odd_headers(target, came, stream) + found.problems
         problems += _odd_answer(target, came, found, stream)
     return Probe(
         target, stream, came.status, came.latency_ms, came.ttft_ms, found.tokens_in,
-        found.tokens_out, came.request_id, found.billing_id[:100] or came.billing_id, "",
-        without(key, error), found.text, tuple(without(key, problem) for problem in problems),
+        found.tokens_out, id_of(key, came.request_id),
+        id_of(key, found.billing_id or came.billing_id), "", error, without(key, found.text),
+        told(key, problems),
     )  # fmt: skip
 
 
 def without(key: Secret, text: str) -> str:
-    """Return what a side said without the key, which some providers repeat in their errors."""
+    """Return what a side said without the key, which some repeat in errors, and anywhere."""
     return text.replace(key.reveal(), "…")
 
 
-def refusal_of(route_format: str, came: Exchange) -> list[str]:
+def id_of(key: Secret, text: str) -> str:
+    """Return an id as it may be shown and logged: no part of a credential, and not without end."""
+    return redacted(without(key, text))[:MOST_ID]
+
+
+def told(key: Secret, problems: Iterable[str]) -> tuple[str, ...]:
+    """Return problems as they may be shown and logged."""
+    return tuple(redacted(without(key, problem))[:_MOST_PROBLEM] for problem in problems)
+
+
+def error_of(route_format: str, came: Exchange, key: Secret) -> tuple[str, str]:
+    """Return an error answer's code and message, without the key."""
+    return read_error(route_format, came.data, lambda text: redacted(without(key, text)))
+
+
+def refusal_of(route_format: str, came: Exchange, key: Secret) -> list[str]:
     """Return why there is no answer to judge; empty where there is one."""
     if came.failure:
         return [NO_ANSWER[came.failure]]
     if came.status in (200, 201, 202):
         return []
-    code, message = read_error(route_format, came.data)
+    code, message = error_of(route_format, came, key)
     said = [f"status {came.status} {code}: {message}".rstrip(": ")]
     return said if message else [*said, "the error is not in this format's own shape"]
 
@@ -119,7 +138,7 @@ def _odd_headers(target: Target, came: Exchange, stream: bool) -> list[str]:
 def _odd_answer(target: Target, came: Exchange, found: Reading, stream: bool) -> list[str]:
     odd = []
     if found.model and not _same_model(found.model, target.model):
-        odd.append(f"the answer is of another model: {found.model[:60]}")
+        odd.append(f"the answer is of another model: {found.model}")
     if stream and found.text and came.ttft_ms is None:
         odd.append("no text came before the end: this is not streamed")
     # A streamed answer is settled after its headers have gone out.

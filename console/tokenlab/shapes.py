@@ -3,7 +3,7 @@
 What each format's answer must have comes from the route map; this knows how to find it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,9 @@ from console.gate.secret import redacted
 from console.rollout.routemap import RouteKind, kind_of
 
 _CUT_SHORT = {"length", "max_tokens", "MAX_TOKENS", "incomplete"}
-_MOST_WORDS = 200
+_MOST_CODE, _MOST_WORDS = 60, 200
 _MOST_EVENTS = 20_000
+_MOST_TOKENS = 10**12
 
 Table = dict[str, Any]
 
@@ -58,8 +59,7 @@ def _read(row: RouteKind, route_format: str, body: Table) -> Reading:
     missing = [name for name in row.answer if dig(body, name) is None]
     found.problems += [f"{name} is missing" for name in missing]
     for name in row.usage:
-        count = dig(body, name)
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        if _count(dig(body, name)) is None:
             found.problems.append(f"{name} is missing, or no count")
     found.tokens_in, found.tokens_out = (_count(dig(body, name)) for name in row.usage)
     found.text = "".join(_texts(route_format, body))
@@ -100,7 +100,9 @@ def _finish(route_format: str, body: Table) -> str:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= _MOST_TOKENS else None
 
 
 class StreamReader:
@@ -193,8 +195,11 @@ def _assembled(route_format: str, events: list[tuple[str, Table]]) -> tuple[Tabl
         start = next((dig(v, "message") for n, v in events if n == "message_start"), None)
         body: Table = dict(start) if isinstance(start, dict) else {}
         end: Table = next((v for n, v in events if n == "message_delta"), {})
-        usage = {**(body.get("usage") or {}), **(end.get("usage") or {})}
-        body |= {"usage": usage, "stop_reason": dig(end, "delta.stop_reason")}
+        usage = [one for one in (body.get("usage"), end.get("usage")) if isinstance(one, dict)]
+        body |= {
+            "usage": {k: v for one in usage for k, v in one.items()},
+            "stop_reason": dig(end, "delta.stop_reason"),
+        }
         body["content"] = [{"type": "text", "text": text}]
         return body, any(name == "message_stop" for name, _ in events)
     if route_format == "gemini_generate_content":
@@ -208,8 +213,13 @@ def _assembled(route_format: str, events: list[tuple[str, Table]]) -> tuple[Tabl
     return {**head, "choices": [choice], "usage": used}, finish is not None
 
 
-def read_error(route_format: str, data: bytes) -> tuple[str, str]:
-    """Return an error answer's code and message; both empty where it is none of the format's."""
+def read_error(
+    route_format: str, data: bytes, cleaned: Callable[[str], str] = redacted
+) -> tuple[str, str]:
+    """Return an error answer's code and message; both empty where it is none of the format's.
+
+    Both are ``cleaned`` whole and only then cut: half a key is found by nobody.
+    """
     try:
         body = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError):
@@ -221,4 +231,4 @@ def read_error(route_format: str, data: bytes) -> tuple[str, str]:
     code = error.get("status") if row.envelope == "google" else error.get("code")
     code = code or error.get("type") or ""
     message = error.get("message") or ""
-    return redacted(str(code))[:60], redacted(str(message))[:_MOST_WORDS]
+    return cleaned(str(code))[:_MOST_CODE], cleaned(str(message))[:_MOST_WORDS]

@@ -11,13 +11,16 @@ from console.cli.main import run
 from console.gate.access_log import timestamp
 from console.gate.secret import Secret
 from console.health.probe_log import ProbeLine, append_probe, last_probes
-from console.operations.probes import most_cost
+from console.operations.probes import most_cost, most_of_request
 from console.rollout.model import DEFAULT_BASE_URL
 from console.sim.provider_metadata import MARK
 from console.sim.server import SimServer
 from console.tokenlab.models import Price
 from console.vault.environment import take_from_environment
 from console.vault.previous import previous_key, route_variable
+from tests.tokenlab.test_probe import saying
+
+__all__ = ["saying"]
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -144,6 +147,115 @@ def test_a_schedule_goes_on_through_trouble(
     assert "price of chat is not known" in err
     told = [json.loads(line) for line in out.splitlines()]
     assert [one["ok"] for one in told] == [True, True]
+
+
+def test_a_schedule_survives_what_nobody_thought_of(
+    cli: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[float] = []
+
+    def next_round(seconds: float) -> None:
+        rounds.append(seconds)
+        if len(rounds) == 2:
+            raise KeyboardInterrupt
+
+    async def broken(*_: object, **__: object) -> None:
+        raise TypeError("canary")
+
+    monkeypatch.setattr("console.cli.probe.time.sleep", next_round)
+    monkeypatch.setattr("console.operations.probes.probe", broken)
+    code, _, err = cli("chat", "--every", "1m", "--yes")
+    assert (code, len(rounds)) == (130, 2)
+    assert "internal fault: TypeError" in err
+
+
+def test_a_schedule_never_makes_media(
+    cli: Call, own: SimServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[float] = []
+
+    def next_round(seconds: float) -> None:
+        rounds.append(seconds)
+        if len(rounds) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("console.cli.probe.time.sleep", next_round)
+    code, _, err = cli("clips", "chat", "--every", "1m", "--yes", "--side", "tokenlab")
+    assert (code, len(rounds)) == (130, 3)
+    assert err.count("media is made once, never by a schedule") == 3
+    assert {record.model.id for record in own.state.usage} == {"gpt-5.4"}
+    code, _, err = cli("--media", "--every", "1m", "--yes")
+    assert (code, "media is made once, never by a schedule" in err) == (1, True)
+    assert len(rounds) == 3
+
+
+def test_a_credential_that_comes_back_as_an_id_is_neither_told_nor_logged(
+    cli: Call, own: SimServer, file: Path, saying: Callable[..., str]
+) -> None:
+    ids = {"x_request_id": "canary-openai", "x_billing_transaction_id": "xx sk-sim-demo"}
+    url = saying(b'{"error":{"message":"no"}}', "application/json", 401, **ids)
+    file.write_text(file.read_text().replace(own.previous_base_url, url))
+    for arguments in (("chat", "--yes"), ("chat", "--yes", "--json")):
+        code, out, err = cli(*arguments, "--side", "previous")
+        assert code == 1
+        assert "sk-sim-demo" not in out + err
+    logged = (file.parent / "access.probes.jsonl").read_text()
+    assert "canary" not in logged
+    assert "sk-sim" not in logged
+
+
+USD = Decimal
+
+
+@pytest.mark.parametrize(
+    ("price", "text", "request_"),
+    [
+        (Price("per_1m_tokens", USD(1), USD(4)), "0.000122", None),
+        (Price("", USD(1), USD(4)), "0.000122", None),
+        (Price("per_1m_tokens", USD(1), USD(4), most=USD(10), varies=True), "0.00074", None),
+        (Price("per_1m_tokens", USD(1), USD(4), varies=True), None, None),
+        (Price("per_1k_tokens", USD(1), USD(4)), None, None),
+        (Price("per_1m_tokens", USD(1), None, USD(1)), None, None),
+        (Price("per_request", per_request=USD(1)), "1", "1"),
+        (Price("per request", per_request=USD(1)), "1", "1"),
+        (Price("per_request", per_request=USD(1), least=USD("0.5"), most=USD(3)), "3", "3"),
+        (Price("per_request", per_request=USD(1), varies=True), None, None),
+        (Price("per_request", per_request=USD(1), most=USD(2), varies=True), "2", "2"),
+        (Price("per_request", least=USD(1)), None, None),
+        (Price("per_request", least=USD(1), most=USD(2)), "2", "2"),
+        (Price("per_second", per_request=USD(1)), None, None),
+        (Price("per_image", least=USD(1), most=USD(2)), None, None),
+        (Price("", per_request=USD(1)), None, None),
+        (Price(), None, None),
+    ],
+)
+def test_the_most_is_the_most_or_is_not_known(
+    price: Price, text: str | None, request_: str | None
+) -> None:
+    """26 bytes and a frame of 32 tokens go in, 16 tokens come out."""
+    found = (most_cost(price, "x" * 26, 16), most_of_request(price))
+    assert found == tuple(None if one is None else USD(one) for one in (text, request_))
+
+
+@pytest.mark.parametrize(
+    ("pricing", "most"),
+    [
+        ({"unit": "per_request", "per_request": "0.01"}, "0.01"),
+        ({"unit": "per_request", "per_request": "0.01", "max_price": "5"}, None),
+        ({"unit": "per_second", "per_request": "0.01"}, None),
+        ({"unit": "per_request", "per_request": "-1"}, None),
+        ({"unit": "per_request", "min_price": "0.01"}, None),
+    ],
+)
+def test_what_may_cost_more_is_not_sent(
+    cli: Call, own: SimServer, monkeypatch: pytest.MonkeyPatch, pricing: dict[str, object],
+    most: str | None,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("console.sim.catalogue.Model.pricing", lambda _: pricing)
+    code, _, err = cli("clips", "--yes")
+    assert code == (1 if most is None else 0)
+    assert ("nothing was sent" in err) == (most is None)
+    assert len(own.state.usage) == (0 if most is None else 1)
 
 
 def test_a_failure_of_one_way_is_not_hidden_by_the_other(tmp_path: Path) -> None:

@@ -174,6 +174,15 @@ def test_a_price_to_the_last_digit_is_one() -> None:
     assert model.price.output_per_1m == 0
 
 
+@pytest.mark.parametrize("where", ["pricing", "more"])
+def test_a_price_that_varies_anywhere_varies(where: str) -> None:
+    said = {"has_complex_pricing": False}
+    item = {"pricing": said, "tokenlab": said} | {
+        "pricing" if where == "pricing" else "tokenlab": {"has_complex_pricing": True}
+    }
+    assert read_model({"id": "x", **item}).price.varies
+
+
 @pytest.mark.parametrize(
     "at", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00", "2026-13-01", "", 5, None]
 )

@@ -1,6 +1,10 @@
 """Media probes: made once, watched to the end, never sent again."""
 
 import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
 import pytest
@@ -11,6 +15,7 @@ from console.tokenlab import media_probe
 from console.tokenlab.catalogue import CatalogueClient
 from console.tokenlab.media_probe import cheapest_body, probe_media
 from console.tokenlab.models import Contract, ModelInfo
+from console.tokenlab.probe import Probe, Target
 from tests.tokenlab.test_probe import KEY, MADE, target_of
 
 
@@ -55,13 +60,109 @@ async def test_a_task_that_does_not_end_is_told(
     assert "still" in problem
 
 
+class Tasks:
+    """A server that answers a create as told, and every GET with a task that is done."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.body: dict[str, object] = {}
+        self.headers: dict[str, str] = {}
+        tasks = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _say(self, body: object, **headers: str) -> None:
+                data = json.dumps(body).encode()
+                self.send_response(200)
+                for name, value in {"content-length": str(len(data)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                self._say(tasks.body, **tasks.headers)
+
+            def do_GET(self) -> None:
+                tasks.asked.append(self.path)
+                done = {"status": "completed", "video_url": "x", "billing_transaction_id": "b"}
+                self._say(done)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tasks]:
+    monkeypatch.setattr(media_probe, "POLL_S", 0.01)
+    made = Tasks()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+async def made_on(tasks: Tasks) -> Probe:
+    target = Target("clips", "video", "v", "tokenlab", tasks.url)
+    return await probe_media(target, KEY, ModelInfo("v"), wait_s=1)
+
+
+@pytest.mark.parametrize(
+    ("poll_url", "asked"),
+    [
+        ("/v1/tasks/t1", "/v1/tasks/t1"),
+        ("/v1/videos/generations/t1/status", "/v1/videos/generations/t1/status"),
+        ("/v1/management/balance", "/v1/tasks/t1"),
+        ("/v1/tasks/t1/../../management/api-keys", "/v1/tasks/t1"),
+        ("/v1/videos/generations/../../management/api-keys", "/v1/tasks/t1"),
+        ("/v1/videos/generations/%2e%2e/%2e%2e/management/api-keys", "/v1/tasks/t1"),
+        ("/v1/videos/generations/t1?x=/../", "/v1/tasks/t1"),
+        ("/v1/videos/generations/..\\..\\management", "/v1/tasks/t1"),
+        ("http://[", "/v1/tasks/t1"),
+        ("//elsewhere.example/v1/videos/generations/t1", "/v1/tasks/t1"),
+        ("https://elsewhere.example/v1/videos/generations/t1", "/v1/tasks/t1"),
+        ("@elsewhere.example/", "/v1/tasks/t1"),
+        ({"a": 1}, "/v1/tasks/t1"),
+    ],
+)
+async def test_a_key_goes_to_the_task_and_nowhere_else(
+    tasks: Tasks, poll_url: object, asked: str
+) -> None:
+    tasks.body = {"task_id": "t1", "status": "pending", "poll_url": poll_url}
+    done = await made_on(tasks)
+    assert (done.problems, done.task_id) == ((), "t1")
+    assert tasks.asked == [asked]
+
+
+@pytest.mark.parametrize(
+    ("task", "asked"),
+    [
+        ("../management/api-keys", ["/v1/tasks/..%2Fmanagement%2Fapi-keys"]),
+        ("%2e%2e/x?y#z", ["/v1/tasks/%252e%252e%2Fx%3Fy%23z"]),
+        ("..", []),
+        (".", []),
+        ("t" * 101, []),
+        (f"x{KEY.reveal()}", []),
+    ],
+)
+async def test_a_task_id_is_no_path(tasks: Tasks, task: str, asked: list[str]) -> None:
+    tasks.headers = {"x-task-id": task}
+    tasks.body = {"status": "pending", "poll_url": "/v1/management/balance"}
+    done = await made_on(tasks)
+    assert tasks.asked == asked
+    assert done.problems == (() if asked else ("its task id is none",))
+    assert KEY.reveal() not in repr(done)
+
+
 def test_the_cheapest_documented_request() -> None:
     contract = Contract(
-        example={"model": "x", "prompt": "a cat", "duration": 10, "resolution": "1080p"},
+        example={"model": "x", "prompt": "a cat", "duration": 10, "resolution": "1080p", "n": 4},
         limits={"durations": "10, 5", "resolutions": "1080p, 480p, 720p"},
     )
     model = msgspec.structs.replace(ModelInfo("v"), contract=contract)
     assert cheapest_body(model) == {
-        "model": "v", "prompt": "a cat", "duration": 5, "resolution": "480p",
+        "model": "v", "prompt": "a cat", "duration": 5, "resolution": "480p", "n": 1,
     }  # fmt: skip
     assert cheapest_body(ModelInfo("v")) == {"model": "v", "prompt": media_probe.PROMPT}

@@ -7,6 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from console.gate.secret import Secret
 from console.rollout.model import TEXT_FORMATS, Side
@@ -245,6 +247,48 @@ def test_no_body_breaks_the_reader(kind: str, data: bytes) -> None:
     assert reader.result().problems
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.integers()
+    | st.text(max_size=4) | st.just({"input_tokens": 1}),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(
+        st.sampled_from([
+            "message", "usage", "delta", "choices", "content", "response", "output", "candidates",
+            "parts", "text", "type", "model", "finish_reason", "finishReason", "stop_reason",
+            "usageMetadata", "promptTokenCount", "input_tokens", "output_tokens", "status", "error",
+            "code", "billing_transaction_id", "modelVersion",
+        ]),
+        inner, max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+NAMED = st.sampled_from(
+    ["message_start", "message_delta", "message_stop", "response.completed", "x", ""]
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.sampled_from(TEXT_FORMATS), st.lists(st.tuples(NAMED, JSON), max_size=5))
+def test_no_stream_breaks_the_reader(kind: str, events: list[tuple[str, Any]]) -> None:
+    reader = StreamReader(kind)
+    for name, value in events:
+        reader.feed(f"event: {name}\n".encode() if name else b"")
+        reader.feed(b"data: " + json.dumps(value).encode() + b"\n\n")
+        read_whole(kind, json.dumps(value).encode())
+        read_error(kind, json.dumps(value).encode())
+    found = reader.result()
+    assert found.tokens_in is None or 0 <= found.tokens_in <= 10**12
+    assert isinstance(found.text, str)
+
+
+@pytest.mark.parametrize("usage", ["x", 5, [1], None, {"input_tokens": "x"}])
+def test_an_odd_usage_is_a_problem_and_no_crash(usage: object) -> None:
+    reader = StreamReader("anthropic_messages")
+    for name in ("message_start", "message_delta"):
+        event = json.dumps({"message": {"usage": usage}, "usage": usage})
+        reader.feed(f"event: {name}\ndata: {event}\n\n".encode())
+    assert "usage.input_tokens is missing, or no count" in reader.result().problems
+
+
 # -- where it may go -------------------------------------------------------------------------------
 
 
@@ -271,3 +315,38 @@ async def test_a_key_that_a_provider_repeats_is_not_told(saying: Callable[..., s
     done = await probe(target, Secret("AIza-canary-77"), stream=False)
     assert done.problems == ("status 401 …: wrong key …",)
     assert "canary" not in repr(done)
+
+
+LONG = "AIza-" + "canary-" * 8
+
+
+@pytest.mark.parametrize("before", range(140, 205, 5))
+async def test_no_part_of_a_key_is_left_where_a_message_is_cut(
+    before: int, saying: Callable[..., str]
+) -> None:
+    for place in ("message", "status"):
+        said = {"error": {"message": "no", "status": "X", place: "x" * before + LONG}}
+        url = saying(json.dumps(said).encode(), "application/json", 400)
+        target = Target("r", "gemini_generate_content", "m", "previous", url)
+        done = await probe(target, Secret(LONG), stream=False)
+        assert "AIza" not in repr(done)
+        assert len(done.problems[0]) < 300
+
+
+@pytest.mark.parametrize("before", [0, 50, 60, 95])
+async def test_no_part_of_a_key_is_left_in_a_good_answer(
+    before: int, saying: Callable[..., str]
+) -> None:
+    odd = "x" * before + LONG
+    body = json.dumps(
+        GOOD["anthropic_messages"] | {"model": odd, "billing_transaction_id": odd, "stop_reason": 1}
+    ).encode()
+    for headers in ({}, {"x_request_id": odd, "x_billing_transaction_id": odd}):
+        url = saying(body, "application/json", **headers)
+        target = Target("r", "anthropic_messages", "m", "previous", url)
+        done = await probe(target, Secret(LONG), stream=False)
+        assert done.status == 200
+        assert "AIza" not in repr(done)
+    url = saying(b"{}", "application/json", x_request_id="req-mt-canary-of-another")
+    target = Target("r", "anthropic_messages", "m", "previous", url)
+    assert "canary" not in repr(await probe(target, Secret(LONG), stream=False))
