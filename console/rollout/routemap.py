@@ -7,7 +7,7 @@ probes, the played traffic and whatever else sends a request read them from here
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from console.rollout.model import MEDIA_FORMATS, Side
 
@@ -100,6 +100,7 @@ ROUTE_MAP = (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC, GEMINI, MEDIA, MANAGEMENT
 
 _BY_FORMAT = {kind: row for row in ROUTE_MAP for kind in row.formats}
 
+_USUAL_PORT = {"https": 443, "http": 80}
 ANTHROPIC_VERSION = "2023-06-01"
 TASK_PATH = "/v1/tasks/{task}"
 
@@ -112,6 +113,21 @@ def kind_of(route_format: str) -> RouteKind:
 def root_of(base_url: str) -> str:
     """Return a base URL without a ``/v1`` that a client or a person put at its end."""
     return base_url.rstrip("/").removesuffix("/v1")
+
+
+def same_place(one: str, other: str) -> bool:
+    """Return whether two base URLs lead to the same host and path, however they are written."""
+    try:
+        return _place_of(one) == _place_of(other)
+    except ValueError:
+        return False
+
+
+def _place_of(base_url: str) -> tuple[str, int | None, list[str]]:
+    parts = urlsplit(base_url)
+    port = None if parts.port == _USUAL_PORT.get(parts.scheme) else parts.port
+    way = [part for part in parts.path.split("/") if part not in ("", ".", "v1", "v1beta")]
+    return unquote(parts.hostname or "").lower().rstrip("."), port, way
 
 
 def sdk_base_url(route_format: str, base_url: str) -> str:

@@ -1,6 +1,7 @@
 """The checks: a broken sample for each rule, and the rule that finds it alone."""
 
 import asyncio
+import re
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from console.cli.parser import build_parser
 from console.operations.checks.offline import check_offline
 from console.operations.checks.online import check_online
 from console.operations.checks.result import Result
@@ -72,6 +74,56 @@ def test_other_ways_to_break_a_rule(file: Path, old: str, new: str, rule: str) -
     assert "u:p" not in str(results)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://API.tokenlab.sh/v1", "https://api.tokenlab.sh:443/v1", "https://api.tokenlab.sh./v1",
+        "https://api.tokenlab.sh/v1/", "https://api.tokenlab.sh//v1", "HTTPS://api.tokenlab.sh/v1",
+        "https://api%2Etokenlab.sh/v1", "http://api.tokenlab.sh/v1",
+    ],
+)  # fmt: skip
+def test_tokenlab_is_known_however_it_is_written(file: Path, url: str) -> None:
+    file.write_text(file.read_text().replace("https://api.openai.com/v1", url))
+    assert "route.previous_elsewhere" in failing(check_offline(file))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.tokenlab.sh.evil.example/v1", "https://api.tokenlab.sh:8443/v1",
+        "https://xapi.tokenlab.sh/v1",
+    ],
+)  # fmt: skip
+def test_another_host_is_another(file: Path, url: str) -> None:
+    file.write_text(file.read_text().replace("https://api.openai.com/v1", url))
+    assert failing(check_offline(file)) == set()
+
+
+@pytest.mark.parametrize("url", ["https://[", "https://api.tokenlab.sh:x/v1", "https://a:99999999"])
+def test_what_is_no_url_is_a_result(file: Path, url: str) -> None:
+    for base in ("https://api.openai.com/v1", "https://api.tokenlab.sh"):
+        file.write_text(file.read_text().replace(base, url))
+        check_offline(file)
+
+
+@pytest.mark.parametrize(
+    ("model", "good"),
+    [
+        ("claude-sonnet-4-6", False),
+        ("anthropic/claude-sonnet-4-6", False),
+        ("Claude-sonnet-4-6", False),
+        ("us.anthropic.claude-sonnet-4-6", False),
+        ("google/Gemini-3.5-pro", False),
+        ("gpt-5.4", True),
+        ("openai/gpt-5.4", True),
+        ("not-claude", True),
+    ],
+)
+def test_a_native_model_is_known_however_it_is_written(file: Path, model: str, good: bool) -> None:
+    file.write_text(file.read_text().replace('"gpt-5.4"', f'"{model}"'))
+    assert failing(check_offline(file)) == (set() if good else {"route.native_format"})
+
+
 def test_a_route_without_traffic_may_wait_for_its_model(file: Path) -> None:
     text = file.read_text().replace('model = "claude-sonnet-4-6"', "").replace("acme = 1\n", "")
     file.write_text(text.replace('phase = "pilot"', 'phase = "inventory"'))
@@ -129,6 +181,9 @@ def test_a_key_that_may_not_use_the_model(sim: SimServer, file: Path, tmp_path: 
         assert failing(results) == {"key.model_allowed"}
         (bad,) = (result for result in results if not result.ok)
         assert bad.where == "routes.claude.model"
+        named = re.search(r"rollout-console (keys \w+)", bad.fix)
+        assert named is not None
+        build_parser().parse_args([*named.group(1).split(), "prod", "gpt-5.4"])
         mine.models = []
         mine.limit = Decimal(0)
         assert {"key.in_order"} <= failing(ask(sim, room_of(sim, tmp_path), path, tmp_path))

@@ -1,5 +1,6 @@
 """Checks that need nothing but the file: what can be known before traffic depends on it."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ from console.rollout.errors import FileError
 from console.rollout.model import MEDIA_FORMATS, GuardSettings, RolloutFile, Route
 from console.rollout.parse import parse
 from console.rollout.percent import FULL, percent_text
-from console.rollout.routemap import base_url_problem, kind_of, root_of, url_problem
+from console.rollout.routemap import base_url_problem, kind_of, same_place, url_problem
 
 _LEAST_LIMIT, _MOST_LIMIT = 0.1, 50.0
 _NATIVE = {"claude": "anthropic_messages", "gemini": "gemini_generate_content"}
@@ -73,9 +74,7 @@ def _access_log(path: Path, file: RolloutFile) -> Result:
 def _route(file: RolloutFile, route: Route) -> Iterator[Result]:
     where = f"routes.{route.name}"
     yield _previous(where, route)
-    same = bool(route.previous_base_url) and root_of(route.previous_base_url) == root_of(
-        file.base_url
-    )
+    same = bool(route.previous_base_url) and same_place(route.previous_base_url, file.base_url)
     yield result_of(
         "route.previous_elsewhere", f"{where}.previous_base_url",
         "is TokenLab's own: a rollback would lead nowhere else" if same else "",
@@ -126,9 +125,11 @@ def _model(where: str, route: Route) -> Result:
 
 def _native(where: str, route: Route) -> Result:
     """Not everything goes behind Chat Completions: native features have no place there."""
-    host = urlsplit(route.previous_base_url).hostname if route.previous_base_url else ""
-    family = next((name for name in _NATIVE if route.model.startswith(name)), "")
-    native = _NATIVE_HOST.get(host or "") or _NATIVE.get(family, "")
+    host = _host(route.previous_base_url)
+    # A vendor may stand before the name: anthropic/claude-..., anthropic.claude-...
+    named = re.search(rf"(?:^|[/.:])({'|'.join(_NATIVE)})", route.model.lower())
+    family = named.group(1) if named else ""
+    native = _NATIVE_HOST.get(host) or _NATIVE.get(family, "")
     wrong = bool(native) and route.format.startswith("openai_")
     what = route.model if family else f"what comes from {host}"
     return result_of(
@@ -137,6 +138,13 @@ def _native(where: str, route: Route) -> Result:
         "lost on the way" if wrong else "",
         f"{route.format} suits it", f"use {native}, with its own SDK",
     )  # fmt: skip
+
+
+def _host(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
 
 
 def _phase_problem(route: Route) -> tuple[str, str]:

@@ -97,7 +97,7 @@ def _one_model(
         yield result_of(
             "key.model_allowed", where,
             "" if listed else f"the API key may not use {model.id}", "the API key may use it",
-            "add it to the key's models with rollout-console keys change, or on the keys screen",
+            "add it to the key's models with rollout-console keys models, or on the keys screen",
         )  # fmt: skip
 
 
