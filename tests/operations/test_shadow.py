@@ -110,7 +110,10 @@ async def test_what_cannot_be_sampled_is_refused_before_anything_is_sent(
         ('{"prompt": "a"}\n{"prompt": 5}\n', "p.jsonl:2: a line is"),
         ('"a"\nnot json\n', "p.jsonl:2: a line is"),
         ("\n\n", "has no prompts"),
-        ('{"ts":"x","route":"c","side":"tokenlab","latency_ms":1}\n', "that is an access log"),
+        ('{"ts":"x","route":"c","side":"tokenlab","latency_ms":1}\n', "line of an access log"),
+        ('{"ts":"x","route":"c","side":"tokenlab","prompt":"p"}\n', "line of an access log"),
+        ('{"prompt":"p","request_id":"r","status":200}\n', "line of an access log"),
+        ('{"prompt":"a"}\n{"prompt":"p","org":"a","ts":"x"}\n', "p.jsonl:2: that is a line of"),
         ('{"prompt": " "}\n', "p.jsonl:1"),
     ],
 )
@@ -126,7 +129,7 @@ def test_a_bad_line_is_named(tmp_path: Path, text: str, said: str) -> None:
 
 def test_both_ways_to_write_a_prompt(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
-    path.write_text('{"prompt": "a", "tag": 1}\n\n"b"\n')
+    path.write_text('{"prompt": "a", "tag": 1, "route": "chat"}\n\n"b"\n')
     assert read_prompts(path) == ["a", "b"]
 
 
