@@ -8,6 +8,7 @@ from pathlib import Path
 
 from console.cli.asking import agreed
 from console.cli.codes import DONE, PROBLEMS
+from console.gate.secret import redacted
 from console.guard.verdict import Verdict
 from console.operations.errors import OperationError
 from console.operations.exit_facts import CheckState
@@ -15,6 +16,7 @@ from console.operations.monitor import Monitor
 from console.operations.phases import PhaseRoom, PhaseState
 from console.operations.switch import Switch
 from console.operations.visible import visible
+from console.rollout.errors import UnknownRoute
 from console.rollout.model import RolloutFile
 
 
@@ -25,6 +27,8 @@ def phase(options: Namespace, switch: Switch) -> int:
     changes = (options.tick, options.untick, options.owner, options.contact, options.to)
     if any(changes) and not options.route:
         raise OperationError("name the route that is meant")
+    if options.dry_run and any(changes):
+        return _would(options, switch, room, file)
     if options.tick:
         room.tick(file, options.route, options.tick, options.note)
     if options.untick:
@@ -81,16 +85,43 @@ def _as_json(state: PhaseState) -> dict[str, object]:
     }  # fmt: skip
 
 
+def _would(options: Namespace, switch: Switch, room: PhaseRoom, file: RolloutFile) -> int:
+    """Say what would be done, and do nothing of it; exit 1 where a move would miss something."""
+    if options.route not in file.routes:
+        raise UnknownRoute(options.route, list(file.routes))
+    said = []
+    for name in filter(None, (options.tick, options.untick)):
+        room.check_tick(file, options.route, name)
+    if options.tick:
+        said.append(f"tick {options.tick}" + (f": {options.note}" if options.note else ""))
+    if options.untick:
+        said.append(f"take the tick of {options.untick} away")
+    if options.owner:
+        said.append(f"name {options.owner} the owner")
+    if options.contact:
+        said.append(f"name {', '.join(options.contact)} as contacts")
+    for words in said:
+        print(visible(redacted(f"would, on {options.route}, {words}")))
+    if not options.to:
+        return DONE
+    settled = {options.tick, "inventory.owner" if options.owner else None} - {options.untick}
+    missing = [
+        one
+        for one in room.missing(file, options.route, options.to, _verdicts(switch, file))
+        if one.check.id not in settled
+    ]
+    plan = room.plan_move(options.route, options.to)
+    print(visible(plan.effect))
+    for line in plan.prepared.diff:
+        print(visible(line.rstrip("\r\n")))
+    for one in missing:
+        _print_check(one)
+    return PROBLEMS if missing else DONE
+
+
 def _move(options: Namespace, switch: Switch, room: PhaseRoom, file: RolloutFile) -> int:
     missing = room.missing(file, options.route, options.to, _verdicts(switch, file))
     plan = room.plan_move(options.route, options.to)
-    if options.dry_run:
-        print(visible(plan.effect))
-        for line in plan.prepared.diff:
-            print(visible(line.rstrip("\r\n")))
-        for one in missing:
-            _print_check(one)
-        return PROBLEMS if missing else DONE
     if missing and not options.reason.strip():
         for one in missing:
             _print_check(one)
@@ -115,5 +146,5 @@ def write_playbook(options: Namespace, switch: Switch) -> int:
         print(room.playbook(file, verdicts), end="")
         return DONE
     path = Path(options.output) if options.output else None
-    print(f"written to {room.write_playbook(file, verdicts, path)}")
+    print(f"written to {visible(str(room.write_playbook(file, verdicts, path)))}")
     return DONE

@@ -45,7 +45,7 @@ def run(options: Namespace, switch: Switch, room: KeyRoom) -> int:
         plan_shadow(probes, file, options.route, prompts, sample=options.sample,
                     most_tokens=options.max_tokens)
     )  # fmt: skip
-    print(plan.words(), file=sys.stderr)
+    print(visible(plan.words()), file=sys.stderr)
     if options.dry_run:
         return DONE
     if not options.yes and not agreed("send", "nothing was sent"):

@@ -104,17 +104,28 @@ class PhaseRoom:
             plan, reason=reason, held=f"missing: {what}" if missing else "", override=True
         )
 
+    def check_tick(self, file: RolloutFile, route: str, check_id: str) -> None:
+        """Raise OperationError for an exit check that is none, or is not a person's to tick."""
+        media = _is_media(_route(file, route))
+        checks = [c for p in PHASES for c in exit_checks(p, media=media)]
+        found = next((check for check in checks if check.id == check_id), None)
+        people = ", ".join(check.id for check in checks if check.by == "person")
+        if found is None:
+            raise OperationError(f"there is no exit check {check_id!r}; to tick are: {people}")
+        if found.by != "person":
+            raise OperationError(f"{check_id} is seen by the console itself: {found.fix}")
+
     def tick(self, file: RolloutFile, route: str, check_id: str, note: str) -> None:
         """Say that something is so that only a person can say; raises StoreError."""
         self._may_change()
-        self._known_check(_route(file, route), check_id)
+        self.check_tick(file, route, check_id)
         at = self._clock().replace(microsecond=0)
         self._plan_file.tick(route, check_id, Tick(self._switch.who.name, at, redacted(note)))
 
     def untick(self, file: RolloutFile, route: str, check_id: str) -> None:
         """Take a tick away; raises StoreError."""
         self._may_change()
-        self._known_check(_route(file, route), check_id)
+        self.check_tick(file, route, check_id)
         self._plan_file.tick(route, check_id, None)
 
     def own(
@@ -157,15 +168,6 @@ class PhaseRoom:
     def _may_change(self) -> None:
         if self._switch.read_only:
             raise ReadOnly
-
-    def _known_check(self, route: Route, check_id: str) -> None:
-        checks = [c for p in PHASES for c in exit_checks(p, media=_is_media(route))]
-        found = next((check for check in checks if check.id == check_id), None)
-        people = ", ".join(check.id for check in checks if check.by == "person")
-        if found is None:
-            raise OperationError(f"there is no exit check {check_id!r}; to tick are: {people}")
-        if found.by != "person":
-            raise OperationError(f"{check_id} is seen by the console itself: {found.fix}")
 
     def _facts(self, file: RolloutFile, verdicts: Mapping[str, Verdict]) -> ExitFacts:
         return ExitFacts(self._switch, file, self.plan(), verdicts, self._clock())

@@ -443,7 +443,12 @@ def test_phase_and_playbook_in_a_shell(cli: Call, file: Path) -> None:
     assert (code, "not ready for shadow" in err, "[ ] pilot.cost" in out) == (1, True, True)
     assert cli("phase", "claude", "--tick", "pilot.cost", "--note", "fine")[0] == 0
     assert "[x] pilot.cost" in cli("phase", "claude")[1]
-    assert cli("phase", "claude", "--to", "shadow", "--dry-run")[0] == 1
+    code, out, _ = cli("phase", "claude", "--to", "shadow", "--dry-run")
+    assert (code, "claude: phase pilot to shadow" in out, "[ ] pilot.shape" in out) == (
+        1,
+        True,
+        True,
+    )
     assert cli("phase", "claude", "--to", "shadow", "--yes", "--reason", "agreed")[0] == 0
     assert parse(file.read_bytes()).routes["claude"].phase == "shadow"
     assert cli("phase", "nope")[0] == 1
@@ -453,3 +458,25 @@ def test_phase_and_playbook_in_a_shell(cli: Call, file: Path) -> None:
     assert cli("playbook", "-o", "-")[1].startswith("# Support playbook of rollout.toml")
     assert cli("playbook", "--read-only")[0] == 1
     assert cli("playbook", "-o", "/no/such/folder/p.md")[0] == 2
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(cli: Call, file: Path) -> None:
+    before = file.read_bytes()
+    asked = ("--owner", "ann", "--contact", "#gw", "--tick", "pilot.cost", "--note", "fine")
+    code, out, _ = cli("phase", "claude", *asked, "--dry-run", "--read-only")
+    assert code == 0
+    assert out.splitlines() == [
+        "would, on claude, tick pilot.cost: fine",
+        "would, on claude, name ann the owner",
+        "would, on claude, name #gw as contacts",
+    ]
+    code, out, _ = cli("phase", "claude", "--untick", "pilot.cost", "--dry-run")
+    assert (code, "take the tick of pilot.cost away" in out) == (0, True)
+    code, out, _ = cli("phase", "claude", "--tick", "pilot.cost", "--to", "shadow", "--dry-run")
+    assert code == 1
+    assert "[ ] pilot.shape" in out
+    assert "[ ] pilot.cost" not in out, "it would be ticked by then"
+    for wrong in (("claude", "--tick", "pilot.shape"), ("nope", "--owner", "ann")):
+        assert cli("phase", *wrong, "--dry-run")[0] != 0
+    assert not PlanFile(file).path.exists()
+    assert file.read_bytes() == before
