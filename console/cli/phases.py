@@ -93,15 +93,17 @@ def _would(options: Namespace, switch: Switch, room: PhaseRoom, file: RolloutFil
     for name in filter(None, (options.tick, options.untick)):
         room.check_tick(file, options.route, name)
     if options.tick:
-        said.append(f"tick {options.tick}" + (f": {options.note}" if options.note else ""))
+        said.append(
+            f"tick {options.tick}" + (f": {redacted(options.note)}" if options.note else "")
+        )
     if options.untick:
         said.append(f"take the tick of {options.untick} away")
     if options.owner:
-        said.append(f"name {options.owner} the owner")
+        said.append(f"name {redacted(options.owner)} the owner")
     if options.contact:
-        said.append(f"name {', '.join(options.contact)} as contacts")
+        said.append(f"name {redacted(', '.join(options.contact))} as contacts")
     for words in said:
-        print(visible(redacted(f"would, on {options.route}, {words}")))
+        print(visible(f"would, on {options.route}, {words}"))
     if not options.to:
         return DONE
     settled = {options.tick, "inventory.owner" if options.owner else None} - {options.untick}
