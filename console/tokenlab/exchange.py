@@ -63,7 +63,10 @@ async def exchange(
 
     A ``reader`` is fed a streamed answer as it comes.
     """
-    local = is_loopback(url)
+    try:
+        local = is_loopback(url)
+    except ValueError:
+        raise Unsafe("that side's base URL is none; nothing was sent") from None
     if not (url.startswith("https://") or (url.startswith("http://") and local)):
         raise Unsafe("that side is not https; the credential was not sent")
     found, data, started = Exchange(), bytearray(), perf_counter()

@@ -78,18 +78,30 @@ def test_read_only_leaves_the_last_look_where_it_is(cli: Call, sim: SimServer) -
         sim.state.catalogue["gpt-5.4-mini"] = taken
 
 
-def test_nothing_of_the_catalogue_steers_the_terminal(cli: Call, sim: SimServer) -> None:
+def test_nothing_of_the_catalogue_steers_the_terminal(
+    cli: Call, sim: SimServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.sim.catalogue.Model._badges", lambda _: [])
     evil = "\x1b]0;evil\x07\u202e"
     known = sim.state.catalogue["gpt-5.4-mini"]
     odd = replace(
-        known, id=f"odd{evil}", provider=evil, category=evil, stage=evil, tags=(evil,),
+        known, id=f"odd{evil}", provider=evil, stage=evil, tags=(evil,),
         replacement=evil,
     )  # fmt: skip
     sim.state.catalogue[odd.id] = odd
     try:
-        for arguments in ((), ("--changed",), (odd.id, known.id), ("--sort", "price"), ("oddd",)):
-            _, out, err = cli(*arguments)
+        for arguments in (
+            (),
+            ("--changed",),
+            (odd.id, known.id),
+            ("--sort", "price"),
+            ("odd;evl",),
+        ):
+            code, out, err = cli(*arguments)
+            assert code == (1 if "odd;evl" in arguments else 0), (out, err)
             assert not set("\x1b\x07\u202e") & set(out + err), arguments
+        assert "did you mean odd·]0;evil··?" in err
+        assert "odd·]0;evil··" in cli()[1]
     finally:
         del sim.state.catalogue[odd.id]
 

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from console.gate.secret import Secret
@@ -249,35 +249,78 @@ def test_no_body_breaks_the_reader(kind: str, data: bytes) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.integers()
-    | st.text(max_size=4) | st.just({"input_tokens": 1}),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(
-        st.sampled_from([
-            "message", "usage", "delta", "choices", "content", "response", "output", "candidates",
-            "parts", "text", "type", "model", "finish_reason", "finishReason", "stop_reason",
-            "usageMetadata", "promptTokenCount", "input_tokens", "output_tokens", "status", "error",
-            "code", "billing_transaction_id", "modelVersion",
-        ]),
-        inner, max_size=4,
-    ),
-    max_leaves=12,
+    | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
 )  # fmt: skip
-NAMED = st.sampled_from(
-    ["message_start", "message_delta", "message_stop", "response.completed", "x", ""]
-)
+_CHAT, _RESPONSES, _ANTHROPIC, _GEMINI = TEXT_FORMATS
+STREAMS: dict[str, list[tuple[str, Any]]] = {
+    _CHAT: [
+        ("", {"id": "c", "created": 1, "model": "m", "choices": [{"delta": {"content": "x"}}]}),
+        ("", {"choices": [{"delta": {}, "finish_reason": "stop"}],
+              "usage": {"prompt_tokens": 1, "completion_tokens": 1}}),
+    ],
+    _RESPONSES: [
+        ("response.output_text.delta", {"type": "response.output_text.delta", "delta": "x"}),
+        ("response.completed", {"response": GOOD["openai_responses"]}),
+    ],
+    _ANTHROPIC: [
+        ("message_start", {"type": "message_start", "message": GOOD["anthropic_messages"]}),
+        ("content_block_delta", {"delta": {"text": "x"}}),
+        ("message_delta", {"delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}),
+        ("message_stop", {}),
+    ],
+    _GEMINI: [("", GOOD["gemini_generate_content"])],
+}  # fmt: skip
 
 
-@settings(deadline=None, max_examples=200)
-@given(st.sampled_from(TEXT_FORMATS), st.lists(st.tuples(NAMED, JSON), max_size=5))
-def test_no_stream_breaks_the_reader(kind: str, events: list[tuple[str, Any]]) -> None:
+def places_in(value: Any) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value, as the way to it."""
+    yield ()
+    inside = value.items() if isinstance(value, dict) else enumerate(
+        value if isinstance(value, list) else ()
+    )  # fmt: skip
+    for part, one in inside:
+        yield from ((part, *rest) for rest in places_in(one))
+
+
+def with_odd(value: Any, way: tuple[Any, ...], odd: Any) -> Any:
+    """The same value with something else at the end of a way."""
+    if not way:
+        return odd
+    changed = value.copy()
+    changed[way[0]] = with_odd(value[way[0]], way[1:], odd)
+    return changed
+
+
+def fed(kind: str, events: list[tuple[str, Any]]) -> StreamReader:
     reader = StreamReader(kind)
     for name, value in events:
         reader.feed(f"event: {name}\n".encode() if name else b"")
         reader.feed(b"data: " + json.dumps(value).encode() + b"\n\n")
-        read_whole(kind, json.dumps(value).encode())
-        read_error(kind, json.dumps(value).encode())
-    found = reader.result()
-    assert found.tokens_in is None or 0 <= found.tokens_in <= 10**12
-    assert isinstance(found.text, str)
+    return reader
+
+
+@settings(deadline=None)
+@given(JSON)
+@example("x")
+@example([1])
+@example(10**30)
+@example(-1)
+def test_no_value_anywhere_in_an_answer_breaks_the_reader(odd: Any) -> None:
+    for kind, events in STREAMS.items():
+        for i, (name, value) in enumerate(events):
+            for way in places_in(value):
+                changed = (name, with_odd(value, way, odd))
+                found = fed(kind, [*events[:i], changed, *events[i + 1 :]]).result()
+                assert isinstance(found.text, str)
+                assert found.tokens_out is None or 0 <= found.tokens_out <= 10**12
+        for way in places_in(GOOD[kind]):
+            read_whole(kind, json.dumps(with_odd(GOOD[kind], way, odd)).encode())
+        error = {"error": {"message": "no", "code": "x", "type": "y", "status": "z"}}
+        for way in places_in(error):
+            code, message = read_error(kind, json.dumps(with_odd(error, way, odd)).encode())
+            assert isinstance(code + message, str)
 
 
 @pytest.mark.parametrize("usage", ["x", 5, [1], None, {"input_tokens": "x"}])
@@ -292,8 +335,9 @@ def test_an_odd_usage_is_a_problem_and_no_crash(usage: object) -> None:
 # -- where it may go -------------------------------------------------------------------------------
 
 
-async def test_nothing_is_sent_in_the_clear() -> None:
-    target = Target("r", "openai_chat_completions", "m", "previous", "http://example.com/v1")
+@pytest.mark.parametrize("url", ["http://example.com/v1", "https://[", "ftp://x", ""])
+async def test_nothing_is_sent_in_the_clear_or_to_nowhere(url: str) -> None:
+    target = Target("r", "openai_chat_completions", "m", "previous", url)
     with pytest.raises(Unsafe):
         await probe(target, PREVIOUS, stream=False)
 
