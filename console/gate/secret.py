@@ -2,12 +2,18 @@
 
 import re
 
+_CREDENTIAL = re.compile(r"(sk|mt)-[\w.+/=\-]{16,}")
 _LOOKS_SECRET = re.compile(r"\b(sk|mt)-[\w.+/=\-]{6,}")
 
 
 def redacted(text: str) -> str:
     """Return a text without anything that looks like a credential: ``sk-…`` in its place."""
     return _LOOKS_SECRET.sub(r"\1-…", text)
+
+
+def is_credential(text: str) -> bool:
+    """Return whether a text as a whole is a credential rather than a name such as sk-telecom."""
+    return _CREDENTIAL.fullmatch(text) is not None and any(sign.isdigit() for sign in text)
 
 
 class Secret:

@@ -5,7 +5,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 
-from console.gate.secret import redacted
+from console.gate.secret import is_credential, redacted
 from console.history.errors import HistoryError
 from console.history.history import Change, History
 from console.history.who import Who
@@ -54,7 +54,8 @@ class Planner:
         else:
             if not org:
                 raise UnknownOrg(route, org, list(found.orgs))
-            _checked_name(org)
+            if org not in found.orgs:
+                _checked_name(org)
             before = found.org_points(org)
             edit = SetPercent(route, org, points)
             name = org
@@ -165,14 +166,14 @@ class Planner:
                 "orgs without a line cannot be rolled back by themselves: roll back route "
                 f"{route}, or set {ALL_ORGS!r} to 0"
             )
-        if org is not None:
-            _checked_name(org)
         target = _target(route, org)
         if route is None:
             was, share = file.rolled_back, "all traffic"
             named = f"{target}: "
         else:
             found = self._route(route)
+            if org is not None and org not in found.orgs:
+                _checked_name(org)
             if org is not None and not _can_have_traffic(found, org):
                 raise UnknownOrg(route, org, list(found.orgs))
             was = found.rolled_back if org is None else found.org_rolled_back(org)
@@ -270,7 +271,7 @@ def _checked_name(org: str) -> None:
     """Refuse what would put a credential into the file, which is kept in git; never repeat it."""
     if any("\ud800" <= sign <= "\udfff" for sign in org):
         raise NothingToDo("that org's name is no text that a file can hold; nothing was written")
-    if redacted(org) != org:
+    if is_credential(org):
         raise NothingToDo("that is a credential and no org; nothing was written: revoke it")
 
 

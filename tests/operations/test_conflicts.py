@@ -167,7 +167,7 @@ def test_one_row_for_an_edit_that_two_consoles_see(switch: Switch, file: Path) -
     assert [row.action for row in switch.recent(9)[0]] == ["set", "set", "external"]
 
 
-@pytest.mark.parametrize("org_id", ["sk-live-abcdef12345678", "mt-abcdefgh12345678", "a\udcffb"])
+@pytest.mark.parametrize("org_id", ["sk-live-abcdef12345678", "mt-abcdefgh123456789", "a\udcffb"])
 def test_what_is_no_org_is_refused_and_not_repeated(switch: Switch, org_id: str) -> None:
     before = switch.path.read_bytes()
     with pytest.raises(OperationError) as told:
@@ -177,6 +177,12 @@ def test_what_is_no_org_is_refused_and_not_repeated(switch: Switch, org_id: str)
         switch.plan_rollback("chat", org_id)
     assert org_id not in str(told.value)
     assert switch.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("org_id", ["sk-telecom", "mt-gateway-east", "sk-" + "x" * 30])
+def test_a_name_that_only_begins_like_one_is_an_org(switch: Switch, org_id: str) -> None:
+    switch.apply(switch.plan_set("chat", org_id, 100))
+    assert org(switch, org_id) == (100, False)
 
 
 def test_the_default_is_not_an_org_to_roll_back(switch: Switch) -> None:

@@ -103,7 +103,7 @@ def test_it_climbs_step_by_step_and_stops_at_the_top(run: Run) -> None:
     assert of(run.turn()) == "no data"
     assert "raise" in kinds(run.healthy())
     assert run.share() == 5000
-    assert "raise" not in kinds(run.turn())
+    assert "raise" not in kinds(run.turn(20))
     run.traffic(140)
     assert of(run.turn(10)).startswith("bakes for ")
     assert "raise" in kinds(run.healthy())
@@ -125,7 +125,7 @@ def test_a_restart_keeps_its_place_and_bakes_on(run: Run, ramp_file: Path) -> No
     again.now = run.now
     again.switch.history.path.unlink()  # the record beside the file is enough
     again.guarding.start(again.now)
-    again.now += 5
+    again.now += 20
     again.traffic(140)
     assert of(again.turn()).startswith("bakes for ")
     assert "raise" in kinds(again.healthy())
