@@ -217,6 +217,7 @@ def _rotate(options: Namespace, room: KeyRoom) -> int:
         start = rotations.start(
             key, options.to, options.model,
             quiet_s=options.quiet_minutes * 60.0, safe_s=options.safe_hours * 3600.0,
+            force=options.force,
         )  # fmt: skip
         progress = asyncio.run(start)
     else:

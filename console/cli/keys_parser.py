@@ -78,6 +78,8 @@ def add_keys(parent: argparse.ArgumentParser, add_common: Callable[..., None]) -
                         help="silence of the old key before it is deactivated")  # fmt: skip
     rotate.add_argument("--safe-hours", type=_positive, default=24, metavar="N",
                         help="time to reactivate it before it is revoked")  # fmt: skip
+    rotate.add_argument("--force", action="store_true",
+                        help="begin although the profile uses another key")  # fmt: skip
     rotate.add_argument("--abandon", action="store_true", help="stay with the old key")
     _add_place(rotate)
     command("rotations", "list the rotations under way")

@@ -90,6 +90,12 @@ def sort_keys(keys: Iterable[ApiKey], by: str) -> list[ApiKey]:
 SORTS = ("name", "used", "limit", "created", "expires", "last-used", "status")
 
 
+def starts(secret: str, prefix: str) -> bool:
+    """Return whether a secret can be that of a key listed with ``prefix``, such as ``sk-ab...``."""
+    shown = prefix.rstrip(".…*")
+    return len(shown) > len("sk-") and secret.startswith(shown)
+
+
 def matches(key: ApiKey, text: str) -> bool:
     """Return whether a key's name, id, prefix, status or a model of its list holds ``text``."""
     needle = text.strip().casefold()

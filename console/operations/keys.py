@@ -106,6 +106,19 @@ class KeyRoom:
             self.profiles.drop(profile)
         return places
 
+    def forget(self, profile: str, purpose: Purpose, place: Place) -> None:
+        """Forget a credential of a profile in one place alone. Raises VaultError, ReadOnly."""
+        self._may_change()
+        self.vault.forget(profile, purpose, place)
+        known = self.profiles.all().get(profile)
+        if known is None or known.places.get(purpose) != place:
+            return
+        left = {name: where for name, where in known.places.items() if name != purpose}
+        if left or profile == self.profile:  # which has a base URL that is still needed
+            self.profiles.keep(Profile(profile, known.base_url, left))
+        else:
+            self.profiles.drop(profile)
+
     async def verify(self, purpose: Purpose, model: str) -> str:
         """Return in words what one real call showed of a credential.
 

@@ -165,7 +165,7 @@ class KeyFlows:
             )
             if not await self._sure("Rotate API key", effect) or not await self._ready(place):
                 return
-            model = values["model"]
+            model = values["model"].strip()
             progress = await self._do(lambda: self._rotations.start(key, place, model))
         else:
             rotation = found

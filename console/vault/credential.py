@@ -21,13 +21,15 @@ class Step:
     """One place that was looked in, and what it gave: nothing but a reason, or the credential.
 
     ``found`` without a reason is the credential; with one, it is there and wrong. ``notable``
-    marks a reason that a person may want to do something about.
+    marks a reason that a person may want to do something about, ``closed`` a place that could not
+    be looked at now, and may have a credential another time.
     """
 
     source: str
     reason: str
     found: bool = False
     notable: bool = False
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

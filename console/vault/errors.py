@@ -3,7 +3,8 @@
 VaultError
 ├── BadCredential   a text that cannot be the credential it is given as
 ├── StoreClosed     a place to keep credentials that cannot be used now: locked, hanging
-│   └── NoKeyring   there is none on this machine
+│   ├── NoKeyring   there is none on this machine
+│   └── UnfitKeyring there is one that is never used, for it keeps nothing or hides nothing
 └── NotKept         a credential that was written and did not read back the same
 """
 
@@ -22,6 +23,10 @@ class StoreClosed(VaultError):
 
 class NoKeyring(StoreClosed):
     """There is no keyring on this machine."""
+
+
+class UnfitKeyring(StoreClosed):
+    """The keyring keeps nothing, or keeps it in plain text: it is never used."""
 
 
 class NotKept(VaultError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from console.gate.secret import Secret
 from console.vault.credential import Purpose
-from console.vault.errors import NoKeyring, NotKept, StoreClosed
+from console.vault.errors import NoKeyring, NotKept, StoreClosed, UnfitKeyring
 from console.vault.limits import TooLong, in_time
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _backend() -> "KeyringBackend":
     fit = [backend for backend in members if not _refusal(backend)]
     if not fit:
         sentence = _refusal(chosen) or _refusal(members[0])
-        raise NoKeyring(sentence) if sentence == _NONE_HERE else StoreClosed(sentence)
+        raise NoKeyring(sentence) if sentence == _NONE_HERE else UnfitKeyring(sentence)
     found: KeyringBackend = fit[0]
     return found
 

@@ -16,12 +16,14 @@ from console.vault.config import VaultConfig
 from console.vault.credential import Credential, Purpose, Step, checked
 from console.vault.encrypted import EncryptedStore
 from console.vault.environment import Given
-from console.vault.errors import BadCredential, NoKeyring, StoreClosed
+from console.vault.errors import BadCredential, NoKeyring, StoreClosed, UnfitKeyring
 from console.vault.keyring_store import KeyringStore
 
 Place = Literal["keyring", "encrypted"]
 
 Ask = Callable[[str, Purpose], str | None]
+
+TYPED = "typed; kept for this run alone"
 
 
 class RunKeyring(KeyringStore):
@@ -78,23 +80,31 @@ class Vault:
             self._known[place] = found
         return found
 
+    def present(self, profile: str, purpose: Purpose) -> Credential:
+        """Return what was typed for this run, else what the places have now; nobody is asked."""
+        known = self._known.get((profile, purpose))
+        if known is not None and known.source == TYPED:
+            return known
+        found = self._look(profile, purpose, asks=False)
+        if found.secret is not None:
+            self._known[(profile, purpose)] = found
+        return found
+
     def put(self, profile: str, purpose: Purpose, secret: Secret, place: Place) -> str:
         """Keep a credential, read it back, and return where it is.
 
         Raises BadCredential, StoreClosed or NotKept; the place is never changed to another.
         """
         secret = checked(purpose, secret.reveal())
-        store = self.keyring if place == "keyring" else self.encrypted
-        store.put(profile, purpose, secret)
-        where = self._name(place)
+        self._store(place).put(profile, purpose, secret)
+        where = self.name_of(place)
         steps = (Step(where, "", found=True),)
         self._known[(profile, purpose)] = Credential(profile, purpose, secret, where, steps)
         return where
 
     def kept(self, profile: str, purpose: Purpose, place: Place) -> Secret | None:
         """Return what is kept in one place, whatever was given elsewhere; raises StoreClosed."""
-        store = self.keyring if place == "keyring" else self.encrypted
-        text = store.get(profile, purpose)
+        text = self._store(place).get(profile, purpose)
         return None if text is None else Secret(text)
 
     def check(self, place: Place, profile: str) -> None:
@@ -107,9 +117,7 @@ class Vault:
     def use_for_this_run(self, profile: str, purpose: Purpose, secret: Secret) -> None:
         """Use a credential until this process ends, and keep it nowhere."""
         steps = (Step("typed", "", found=True),)
-        self._known[(profile, purpose)] = Credential(
-            profile, purpose, secret, "typed; kept for this run alone", steps
-        )
+        self._known[(profile, purpose)] = Credential(profile, purpose, secret, TYPED, steps)
 
     def remove(self, profile: str, purpose: Purpose) -> list[str]:
         """Forget a credential wherever it is kept; return the places it was in.
@@ -119,13 +127,28 @@ class Vault:
         self._known.pop((profile, purpose), None)
         places = []
         if self.encrypted.exists and self.encrypted.delete(profile, purpose):
-            places.append(self._name("encrypted"))
+            places.append(self.name_of("encrypted"))
         with suppress(NoKeyring):
             if self.keyring.delete(profile, purpose):
-                places.append(self._name("keyring"))
+                places.append(self.name_of("keyring"))
         return places
 
-    def _look(self, profile: str, purpose: Purpose) -> Credential:
+    def forget(self, profile: str, purpose: Purpose, place: Place) -> bool:
+        """Forget a credential in one place alone; return whether it was there.
+
+        Raises StoreClosed or NotKept.
+        """
+        self._known.pop((profile, purpose), None)
+        return self._store(place).delete(profile, purpose)
+
+    def name_of(self, place: Place) -> str:
+        """Return how a place is called."""
+        return self.keyring.name if place == "keyring" else "encrypted store"
+
+    def _store(self, place: Place) -> KeyringStore | EncryptedStore:
+        return self.keyring if place == "keyring" else self.encrypted
+
+    def _look(self, profile: str, purpose: Purpose, *, asks: bool = True) -> Credential:
         secret, steps = self.given.look(purpose)
         if steps and steps[-1].found:
             return Credential(profile, purpose, secret, steps[-1].source, tuple(steps))
@@ -135,15 +158,18 @@ class Vault:
             ("encrypted store", self._from_encrypted),
             ("ask", self._from_asking),
         ):
-            notable = False
+            if source == "ask" and not asks:
+                break
+            notable = closed = False
             try:
                 text, reason = look(profile, purpose)
             except NoKeyring as error:
                 text, reason = None, str(error)
             except StoreClosed as error:
                 text, reason, notable = None, str(error), True
+                closed = not isinstance(error, UnfitKeyring)
             if text is None:
-                steps.append(Step(self._named(source), reason, notable=notable))
+                steps.append(Step(self._named(source), reason, notable=notable, closed=closed))
                 continue
             name = self._named(source)
             try:
@@ -177,10 +203,7 @@ class Vault:
     def _named(self, source: str) -> str:
         if source == "keyring":
             return self.keyring.name
-        return "typed; kept for this run alone" if source == "ask" else source
-
-    def _name(self, place: Place) -> str:
-        return self.keyring.name if place == "keyring" else "encrypted store"
+        return TYPED if source == "ask" else source
 
 
 def empty_vault(given: Given | None = None) -> Vault:
