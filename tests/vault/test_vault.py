@@ -1,6 +1,8 @@
 """The order of the sources, and the reason each gives."""
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from console.gate.secret import Secret
+from console.vault.command import ask_command
 from console.vault.config import ProfileConfig, VaultConfig, load_vault_config
 from console.vault.credential import checked
 from console.vault.encrypted import EncryptedStore
@@ -138,6 +141,8 @@ def test_what_is_no_credential_is_refused_without_being_repeated(text: str, word
         (("false",), "exit code 1"),
         (("no-such-program-here",), "cannot be run"),
         (("true",), "printed nothing"),
+        (("echo", "a\0b"), "a word with a sign"),
+        (("echo", "a\ud800b"), "a word with a sign"),
         (("sh", "-c", "echo sk-canary-1 >&2; exit 3"), "exit code 3"),
     ],
 )
@@ -153,7 +158,6 @@ def test_a_command_that_hangs_is_stopped_with_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from console.vault import vault as module
-    from console.vault.command import ask_command
 
     mark = tmp_path / "survived"
     argv = ("sh", "-c", f"(sleep 2; touch {mark}) & wait")
@@ -169,6 +173,39 @@ def test_a_command_that_hangs_is_stopped_with_its_children(
     assert time.monotonic() - start < 2
     time.sleep(2.2)
     assert not mark.exists()
+
+
+def test_a_command_that_leaves_something_behind_is_not_waited_for(tmp_path: Path) -> None:
+    """What it left holds the pipe, in a session of its own where no signal of ours reaches it."""
+    given = Given(environ={"PATH": os.environ["PATH"]})
+    words = ("sh", "-c", f"setsid sleep 20 & echo $! > {tmp_path}/pid; echo {KEY}; echo more")
+    vault = vault_of(tmp_path, given, VaultConfig(credential_command=words))
+    start = time.monotonic()
+    found = vault.resolve("prod", "api_key")
+    left = int((tmp_path / "pid").read_text())
+    try:
+        assert time.monotonic() - start < 3
+        assert found.secret is not None
+        assert found.secret.reveal() == KEY
+    finally:
+        os.kill(left, signal.SIGKILL)
+
+
+def test_a_command_that_closes_its_output_is_stopped_in_time(tmp_path: Path) -> None:
+    words = ("sh", "-c", f"echo {KEY}; exec >&-; sleep 20")
+    start = time.monotonic()
+    with pytest.raises(StoreClosed, match="did not end"):
+        ask_command(words, "prod", "api_key", {"PATH": os.environ["PATH"]}, limit_s=0.5)
+    assert time.monotonic() - start < 3
+
+
+def test_a_command_that_prints_without_end_is_stopped() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.monotonic()
+    with pytest.raises(StoreClosed, match="far too much"):
+        ask_command(("cat", "/dev/zero"), "prod", "api_key", {"PATH": os.environ["PATH"]})
+    assert time.monotonic() - start < 3
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
 
 
 def test_a_command_gets_no_secret_of_ours(tmp_path: Path) -> None:
