@@ -62,10 +62,13 @@ def parse_expiry(text: str) -> datetime | None:
             f"{text[:40]!r} is no time: give 2027-01-31, 2027-01-31T18:00:00Z or never"
         ) from None
     if len(text.strip()) == 10:
-        return at.replace(tzinfo=UTC) + timedelta(days=1, seconds=-1)
+        return at.replace(hour=23, minute=59, second=59, tzinfo=UTC)
     if at.tzinfo is None:
         raise OperationError("a time needs its zone, such as 2027-01-31T18:00:00Z")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise OperationError(f"{text[:40]!r} is too far away; never is without an end") from None
 
 
 def sort_keys(keys: Iterable[ApiKey], by: str) -> list[ApiKey]:

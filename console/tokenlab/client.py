@@ -10,10 +10,14 @@ import msgspec
 
 from console.gate.secret import Secret
 from console.tokenlab.errors import Garbage
-from console.tokenlab.transport import Client, Method, Transport
+from console.tokenlab.transport import Client, Method, Transport, printable
 from console.tokenlab.types import ApiKey, Balance, Billing, CreatedKey, Spent
 
 _MOST_PAGES = 200
+_MOST_AMOUNT = Decimal(10) ** 15
+_MOST_EXPONENT = 18
+_MOST_DIGITS = 64
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _KEYS = "/v1/management/api-keys"
 
 T = TypeVar("T")
@@ -84,7 +88,7 @@ class ManagementClient(Client):
         """Return the organisation's balance."""
         answer = await self._ask("GET", "/v1/management/balance", _BalanceAnswer)
         return Balance(
-            answer.organization_id,
+            printable(answer.organization_id),
             _amount(answer.balance_decimal),
             _amount(answer.total_recharge_decimal),
             _amount(answer.total_used_decimal),
@@ -126,7 +130,7 @@ class ManagementClient(Client):
             "expiresAt": _rfc3339(expires_at),
         }
         answer = await self._ask("POST", _KEYS, _KeyAnswer, body=body, expect=201)
-        if not answer.key.startswith("sk-"):
+        if not answer.key.startswith("sk-") or printable(answer.key) != answer.key:
             raise Garbage("the key was made, but the answer does not hold its secret")
         return CreatedKey(_key(answer), Secret(answer.key))
 
@@ -180,13 +184,13 @@ class ManagementClient(Client):
 
 def _key(answer: _KeyAnswer) -> ApiKey:
     return ApiKey(
-        id=answer.id,
-        name=answer.name,
-        prefix=answer.key_prefix[:16],
-        status=answer.status,
+        id=printable(answer.id),
+        name=printable(answer.name),
+        prefix=printable(answer.key_prefix[:16]),
+        status=printable(answer.status),
         limit=None if answer.limit_amount_decimal is None else _amount(answer.limit_amount_decimal),
         used=_amount(answer.used_amount_decimal),
-        models=tuple(answer.models),
+        models=tuple(printable(model) for model in answer.models),
         expires_at=_utc(answer.expires_at),
         last_used_at=_utc(answer.last_used_at),
         created_at=_utc(answer.created_at) or datetime.fromtimestamp(0, UTC),
@@ -194,22 +198,32 @@ def _key(answer: _KeyAnswer) -> ApiKey:
 
 
 def _spent(name: str, row: _Row) -> Spent:
-    return Spent(name, row.requests, _amount(row.cost_decimal))
+    return Spent(printable(name), row.requests, _amount(row.cost_decimal))
 
 
 def _utc(at: datetime | None) -> datetime | None:
+    """Return a time in UTC; the first or last there is for one that only its zone makes too far."""
     if at is None:
         return None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    if at.tzinfo is None:
+        return at.replace(tzinfo=UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        return _LAST if at.year > 1 else _FIRST
 
 
 def _amount(text: str) -> Decimal:
+    """Return an amount; a number that no money has is refused, and never written out."""
     try:
-        amount = Decimal(text)
+        amount = Decimal(text[: _MOST_DIGITS + 1])
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite():
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int) or len(text) > _MOST_DIGITS:
         raise Garbage("the answer holds an amount that is not a number")
+    if abs(exponent) > _MOST_EXPONENT or abs(amount) > _MOST_AMOUNT:
+        raise Garbage("the answer holds an amount that no money has")
     return amount
 
 

@@ -54,10 +54,12 @@ class Transport:
         if secret is not None and secret.prefix != prefix:
             raise Unsafe(_WRONG_KIND[prefix])
         root = base_url.rstrip("/").removesuffix("/v1")
-        local = is_loopback(root)
-        scheme = urlsplit(root).scheme
+        try:
+            scheme, local = _scheme(root), is_loopback(root)
+        except (ValueError, httpx.InvalidURL):
+            raise Unsafe(f"{root[:80]!r} is no URL; nothing was sent") from None
         if scheme != "https" and not (scheme == "http" and local):
-            raise Unsafe(f"{root} is not https; the credential was not sent")
+            raise Unsafe(f"{printable(root)} is not https; the credential was not sent")
         self._secret = secret
         self._most_bytes = most_bytes
         headers = {"Accept": "application/json"}
@@ -133,8 +135,8 @@ class Transport:
             message = "a redirect, which is not followed: it could carry the credential elsewhere"
         return Refused(
             response.status_code,
-            self.redacted(message).rstrip("."),
-            self.redacted(code)[:60],
+            printable(self.redacted(message)).rstrip("."),
+            printable(self.redacted(code))[:60],
             retry_after,
         )
 
@@ -167,9 +169,25 @@ _WRONG_KIND = {
 }
 
 
+def printable(text: str) -> str:
+    """Return a text from outside with ``·`` for every sign that a terminal obeys or hides."""
+    return "".join(sign if sign.isprintable() else "·" for sign in text)
+
+
+def _scheme(url: str) -> str:
+    """Return a URL's scheme; raises for a host or a port that no request could go to."""
+    parts, host = urlsplit(url), httpx.URL(url).host
+    if parts.port == 0 or not host.isprintable():
+        raise ValueError
+    return parts.scheme
+
+
 def is_loopback(url: str) -> bool:
     """Return whether a URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,6 +15,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from console.gate.secret import Secret
+from console.operations.key_values import SORTS, as_json, sort_keys, warnings_of
 from console.sim.server import SimServer
 from console.tokenlab.client import ManagementClient
 from console.tokenlab.errors import ApiError, Garbage, Refused, Uncertain, Unreachable, Unsafe
@@ -169,6 +171,85 @@ def echo() -> Iterator[str]:
         thread.join()
 
 
+class _Says(BaseHTTPRequestHandler):
+    """A host that answers everything with one text."""
+
+    answer: ClassVar[bytes] = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(_Says.answer)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def says() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _Says) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def a_key(**fields: object) -> dict[str, object]:
+    return {
+        "id": "key_1", "name": "one", "key_prefix": "sk-1...", "status": "active",
+        "used_amount_decimal": "1.5", "created_at": "2026-01-01T00:00:00Z", **fields,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e999999999", "-1e999999999", "1e-999999999", "0e999999999", "1e16", "9" * 70, "NaN", "inf",
+     "", "one"],
+)  # fmt: skip
+async def test_an_amount_that_no_money_has_is_garbage(says: str, text: str) -> None:
+    answers = (
+        {"organization_id": "o", "balance_decimal": text, "total_recharge_decimal": "1",
+         "total_used_decimal": "1"},
+        {"data": [a_key(used_amount_decimal=text)]},
+        {"data": [a_key(limit_amount_decimal=text)]},
+    )  # fmt: skip
+    start = time.monotonic()
+    async with ManagementClient(says, TOKEN) as client:
+        for answer, ask in zip(answers, (client.balance, client.keys, client.keys), strict=True):
+            _Says.answer = json.dumps(answer).encode()
+            with pytest.raises(Garbage, match="an amount that"):
+                await ask()
+    assert time.monotonic() - start < 3
+
+
+async def test_large_and_small_money_is_exact(says: str) -> None:
+    amounts = ("999999999999999.99", "0.000000000000000001", "1E+3", "-0.5")
+    async with ManagementClient(says, TOKEN) as client:
+        for text in amounts:
+            _Says.answer = json.dumps({"data": [a_key(used_amount_decimal=text)]}).encode()
+            (found,) = await client.keys()
+            assert found.used == Decimal(text)
+
+
+async def test_a_time_at_the_end_of_all_times_breaks_no_list(says: str) -> None:
+    keys = [
+        a_key(id="far", expires_at="9999-12-31T23:59:59-12:00"),
+        a_key(id="past", created_at="0001-01-01T00:00:00+12:00"),
+        a_key(id="usual", expires_at="2027-01-01T00:00:00+01:00"),
+    ]
+    _Says.answer = json.dumps({"data": keys}).encode()
+    async with ManagementClient(says, TOKEN) as client:
+        far, past, usual = await client.keys()
+    assert far.expires_at == datetime.max.replace(tzinfo=UTC)
+    assert past.created_at == datetime.min.replace(tzinfo=UTC)
+    assert usual.expires_at == datetime(2026, 12, 31, 23, tzinfo=UTC)
+    for order in SORTS:
+        assert len(sort_keys([far, past, usual], order)) == 3
+    assert list(warnings_of(far, datetime.now(UTC))) == []
+    assert [as_json(key)["id"] for key in (far, past, usual)] == ["far", "past", "usual"]
+
+
 async def test_a_host_that_repeats_the_credential_is_not_repeated(echo: str) -> None:
     async with ManagementClient(echo, Secret("mt-canary-9876")) as client:
         with pytest.raises(Refused) as caught:
@@ -190,6 +271,17 @@ def test_each_kind_goes_to_its_own_routes_alone() -> None:
     for plain in ("http://api.tokenlab.sh", "ftp://api.tokenlab.sh", "api.tokenlab.sh"):
         with pytest.raises(Unsafe, match="not https"):
             InferenceClient(plain, Secret("sk-canary-0001"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1", "https://[v1.x]", "http://127.0.0.1:port", "http://[::1]:99999", "https://a\x1bb",
+     "https://xn--a.com", "https://a.com\n"],
+)  # fmt: skip
+def test_what_is_no_url_is_one_sentence(url: str) -> None:
+    with pytest.raises(Unsafe, match="is no URL; nothing was sent") as caught:
+        ManagementClient(url, TOKEN)
+    assert str(caught.value).isprintable()
 
 
 async def test_every_request_is_what_the_contract_says() -> None:
