@@ -38,7 +38,7 @@ def _doctor(options: Namespace, room: KeyRoom) -> int:
         print(json.dumps([_credential_json(one) for one in found], indent=2))
     else:
         for one in found:
-            print(f"{WORDS[one.purpose]} of profile {one.profile}:")
+            print(f"{WORDS[one.purpose]} of profile {visible(one.profile)}:")
             for step in one.steps:
                 sign = "+" if step.found and not step.reason else "!" if step.found else "-"
                 print(f"  {sign} {visible(step.source)}: {visible(step.reason) or 'found, used'}")
@@ -64,7 +64,8 @@ def _profiles(options: Namespace, room: KeyRoom) -> int:
     for profile in found:
         mark = "*" if profile.name == room.profile else " "
         kept = ", ".join(f"{purpose} in {place}" for purpose, place in profile.places.items())
-        print(f"{mark} {visible(profile.name)}  {visible(profile.base_url)}  {kept or '-'}")
+        shown = f"{profile.name}  {profile.base_url}  {kept or '-'}"
+        print(f"{mark} {visible(shown)}")
     return DONE
 
 
@@ -99,15 +100,15 @@ def _verify(options: Namespace, room: KeyRoom) -> int:
     failed = False
     for purpose, credential in found.items():
         if credential.secret is None:
-            print(f"{WORDS[purpose]}: {credential.problem}")
+            print(f"{WORDS[purpose]}: {visible(credential.problem)}")
             failed = True
             continue
         if purpose == "api_key" and not options.model:
-            print(f"{WORDS[purpose]}: from {credential.source}; add --model ID to prove it with "
-                  "one request of a few tokens")  # fmt: skip
+            how = "add --model ID to prove it with one request of a few tokens"
+            print(f"{WORDS[purpose]}: from {visible(credential.source)}; {how}")
             continue
         said = asyncio.run(room.verify(purpose, options.model))
-        print(f"{WORDS[purpose]} from {credential.source}: {visible(said)}")
+        print(f"{WORDS[purpose]} from {visible(credential.source)}: {visible(said)}")
     return PROBLEMS if failed else DONE
 
 
@@ -172,9 +173,9 @@ def _create(options: Namespace, room: KeyRoom) -> int:
     if options.json:
         print(json.dumps(body, indent=2))
     else:
-        print(f"made: {visible(created.key.name)} ({created.key.id})")
+        print(visible(f"made: {created.key.name} ({created.key.id})"))
         if kept:
-            print(f"its secret is in the {kept}, profile {options.store}")
+            print(visible(f"its secret is in the {kept}, profile {options.store}"))
         if options.show_secret:
             print(created.secret.reveal())
     return DONE
@@ -191,7 +192,7 @@ def _change(make: Callable[[Namespace], dict[str, object]]) -> Callable[[Namespa
         if options.json:
             print(json.dumps(as_json(changed), indent=2))
         else:
-            print(f"done: {visible(changed.name)} ({changed.id}): {visible(words)}")
+            print(visible(f"done: {changed.name} ({changed.id}): {words}"))
         return DONE
 
     return run
@@ -239,10 +240,11 @@ def _list_rotations(options: Namespace, room: KeyRoom) -> int:
         print(json.dumps([asdict(rotation) for rotation in found], indent=2))
         return DONE
     for one in found:
-        print(
-            f"{visible(one.old_name)} ({one.old_id}) to {visible(one.new_name)}, profile "
-            f"{visible(one.profile)}: next is {one.step}, since {one.since[:16]}"
+        said = (
+            f"{one.old_name} ({one.old_id}) to {one.new_name}, profile {one.profile}: "
+            f"next is {one.step}, since {one.since[:16]}"
         )
+        print(visible(said))
     return DONE
 
 
@@ -264,7 +266,7 @@ def _usage(options: Namespace, room: KeyRoom) -> int:
     if options.json:
         print(json.dumps(_billing_json(key, found), indent=2))
         return DONE
-    print(f"{visible(key.name)} ({key.id}): {found.requests} requests, ${found.cost:f}")
+    print(visible(f"{key.name} ({key.id}): {found.requests} requests, ${found.cost:f}"))
     for title, rows in (("by model", found.by_model), ("by day", found.by_day)):
         print(title)
         for row in rows:

@@ -31,7 +31,8 @@ def ask_command(
     command printed, for that may be half a secret.
     """
     words = [word.replace("{profile}", profile).replace("{purpose}", purpose) for word in argv]
-    name, end = words[0], time.monotonic() + limit_s
+    name = "".join(sign if sign.isprintable() else "·" for sign in words[0])
+    end = time.monotonic() + limit_s
     try:
         child = subprocess.Popen(
             words,

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ import pytest
 
 from console.gate.secret import Secret
 from console.sim.server import SimServer
+from console.sim.state import ApiKey as SimKey
 from console.vault.encrypted import EncryptedStore
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -270,6 +272,94 @@ def test_a_pasted_key_is_hidden_and_not_in_the_process_list(
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
     assert b"no keyring here" in said
     assert b"canary" not in said + arguments
+
+
+HOSTILE = "evil\x1b]0;owned\x07\u202eeman"
+
+
+def test_what_comes_from_outside_moves_no_terminal(run: Run, sim: SimServer) -> None:
+    key = SimKey("key_\x1b[2Jid", "hostile id", "sk-sim-\x9bhostile", models=["\x1b[31mred"])
+    safe = SimKey("key_hostile", HOSTILE, "sk-sim-hostile-2", models=["\x1b[31mred"])
+    odd = SimKey("key_far", "far away", "sk-sim-far")
+    odd.expires_at = datetime.fromisoformat("9999-12-31T23:59:59+00:00")
+    try:
+        for one in (key, safe, odd):
+            sim.state.add_key(one)
+        done = [
+            run("list", env=TOKEN), run("list", "--json", env=TOKEN),
+            run("usage", "key_hostile", env=TOKEN), run("usage", "hostile id", env=TOKEN),
+            run("limit", "key_hostile", "5", "--yes", env=TOKEN),
+            run("models", "key_hostile", "\x1b[1mbold", "--yes", env=TOKEN),
+            run("rename", "key_hostile", "again\x1b[0m\u202e", "--yes", env=TOKEN),
+            run("revoke", "evil·]0;owned··eman", env=TOKEN),
+            run("rotate", "key_hostile", "--model", "gpt-5.4", "--yes", env=TOKEN),
+            run("deactivate", "key_hostile", "--yes", env=TOKEN),
+            run("create", HOSTILE, "--show-secret", env=TOKEN, shows=True),
+        ]  # fmt: skip
+    finally:
+        for one in (key, safe, odd):
+            del sim.state.keys[one.id]
+    assert "evil·]0;owned··eman" in done[0].stdout
+    assert [d.returncode for d in done] == [0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0], done
+    for each in done:
+        for text in (each.stdout, each.stderr):
+            assert all(line.isprintable() for line in text.splitlines()), text
+
+
+@pytest.mark.parametrize("source", ["printf", "sh\x1b[2J"])
+def test_doctor_shows_no_sign_that_moves_a_terminal(run: Run, tmp_path: Path, source: str) -> None:
+    config = tmp_path / "config" / "rollout-console"
+    config.mkdir(parents=True)
+    words = json.dumps([source, "%s"])
+    (config / "config.toml").write_text(f"credential_command = {words}\n")
+    for command in ("doctor", "verify"):
+        done = run(command)
+        assert done.returncode == 1
+        assert all(line.isprintable() for line in done.stdout.splitlines()), done.stdout
+
+
+def test_an_expiry_at_the_end_of_all_times(run: Run) -> None:
+    done = run("expire", "key_demo", "9999-12-31T23:59:59-12:00", "--yes", env=TOKEN)
+    assert (done.returncode, "too far away" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:99999", "https://a\x1b[2Jb"])
+def test_a_base_url_that_is_none_is_one_sentence(file: Path, tmp_path: Path, url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "console", "-f", str(file), "keys", "list", "--base-url", url],
+        capture_output=True, text=True, timeout=60, env={**os.environ, **TOKEN},
+    )  # fmt: skip
+    assert done.stderr.startswith("rollout-console: ")
+    assert "is no URL; nothing was sent" in done.stderr
+    assert (done.stderr.count("\n"), done.returncode in (1, 3)) == (1, True)
+
+
+def test_a_rotation_from_the_command_line(run: Run, tmp_path: Path, sim: SimServer) -> None:
+    """With a key given in the environment, which goes before what the rotation writes."""
+    given = given_in(tmp_path)
+    (given / "passphrase").write_text(PASSPHRASE)
+    env = {**TOKEN, "ROLLOUT_VAULT_PASSPHRASE_FILE": str(given / "passphrase")}
+    made = json.loads(
+        run("create", "by hand", "--show-secret", "--json", env=TOKEN, shows=True).stdout
+    )
+    rotate = ("rotate", "by hand", "--to", "encrypted", "--model", "gpt-5.4-mini", "--yes")
+    key = {"TOKENLAB_API_KEY": "sk-sim-demo"}
+    refused = run(*rotate, env={**env, **key})
+    assert refused.returncode == 1
+    assert "is not the one that profile" in refused.stderr
+    key = {"TOKENLAB_API_KEY": made["key"]}
+    waits = run(*rotate, env={**env, **key})
+    assert waits.returncode == 0, waits.stderr
+    assert "$TOKENLAB_API_KEY goes before encrypted store" in waits.stdout
+    path, served = tmp_path / "state" / "rotations.json", len(sim.state.usage)
+    before = path.read_bytes()
+    for more in ((), ("--abandon",)):
+        done = run(*rotate, *more, "--read-only", env=env)
+        assert (done.returncode, "read-only" in done.stderr) == (1, True)
+    assert (path.read_bytes(), len(sim.state.usage)) == (before, served)
+    assert "waits for by hand to fall silent" in run(*rotate, env=env).stdout
+    stays = run(*rotate, "--abandon", env=env)
+    assert "the secret of by hand is not kept here: give it with keys add" in stays.stderr
 
 
 EVERYTHING = [
