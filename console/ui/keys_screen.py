@@ -63,6 +63,7 @@ class KeysScreen(BesideScreen):
         self._sort = 0
         self._filter = ""
         self._read_at: datetime | None = None
+        self._unread = ""
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -104,10 +105,12 @@ class KeysScreen(BesideScreen):
             self._keys = await off_loop(self._room.keys)
             rotating = await asyncio.to_thread(self._rotations.under_way)
         except (ApiError, OperationError, VaultError) as error:
-            self._trouble = str(error)
+            self._trouble = self._unread = str(error)
         else:
             self._rotating = {one.old_id for one in rotating}
-            self._trouble, self._read_at = "", datetime.now(UTC)
+            if self._trouble == self._unread:  # else it is of what a key did, and stays
+                self._trouble = ""
+            self._unread, self._read_at = "", datetime.now(UTC)
         self._draw()
 
     # -- drawing ---------------------------------------------------------------------------------
@@ -218,8 +221,8 @@ class KeysScreen(BesideScreen):
             self.remove_class("-filtering")
             self.query_one(DataTable).focus()
             return True
-        said = bool(self._told)
-        self._told = ""
+        said = bool(self._told) or self._trouble != self._unread
+        self._told, self._trouble = "", self._unread
         self.draw_lines()
         return said
 
@@ -240,10 +243,12 @@ class KeysScreen(BesideScreen):
     def _of_key(self, name: str, flow: Callable[[ApiKey], Coroutine[Any, Any, None]]) -> None:
         key = self._selected
         if self.may(f"keys.{name}") and key is not None:
+            self._trouble = self._unread
             self.start(partial(flow, key))
 
     def _of_all(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if self.may(f"keys.{name}"):
+            self._trouble = self._unread
             self.start(flow)
 
     def action_new(self) -> None:

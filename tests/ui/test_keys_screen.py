@@ -220,6 +220,39 @@ async def test_a_rotation_from_the_screen(file: Path, sim_keys: SimServer, vault
         assert vault.keyring.get("prod", "api_key") == "sk-sim-demo"
 
 
+async def test_a_rotation_says_what_it_waits_for(
+    file: Path, sim_keys: SimServer, vault: Vault
+) -> None:
+    """The profile's key is in the keyring, and the new one goes to the encrypted store."""
+    vault.keyring.put("prod", "api_key", Secret("sk-sim-demo"))
+    vault.encrypted.unlock("correct horse")
+    app = app_of(file, sim_keys, vault)
+    async with keys_screen(app) as pilot:
+        await pilot.press("t")
+        await fill(pilot, model=" gpt-5.4-mini ", place="encrypted")
+        await confirm(pilot)
+        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        assert "waits for profile prod to use the new key: keyring goes before" in dialog_text(
+            pilot
+        )
+        assert find(sim_keys, "demo").status == "active"
+
+
+async def test_a_key_of_another_profile_is_not_rotated(
+    file: Path, sim_keys: SimServer, vault: Vault
+) -> None:
+    vault.keyring.put("prod", "api_key", Secret("sk-canary-of-nobody"))
+    app = app_of(file, sim_keys, vault)
+    async with keys_screen(app) as pilot:
+        await pilot.press("t")
+        await fill(pilot, model="gpt-5.4-mini", place="keyring")
+        await confirm(pilot)
+        await until(
+            pilot, lambda: "is not the one that profile prod has" in line(pilot, "keys-notice")
+        )
+        assert len(sim_keys.state.keys) == 1
+
+
 async def test_pasted_credentials_are_never_shown(
     file: Path, sim_keys: SimServer, vault: Vault
 ) -> None:
