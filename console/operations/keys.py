@@ -106,15 +106,20 @@ class KeyRoom:
             self.profiles.drop(profile)
         return places
 
-    def forget(self, profile: str, purpose: Purpose, place: Place) -> None:
-        """Forget a credential of a profile in one place alone. Raises VaultError, ReadOnly."""
+    def forget(
+        self, profile: str, purpose: Purpose, place: Place, *, keeps_profile: bool = False
+    ) -> None:
+        """Forget a credential of a profile in one place alone. Raises VaultError, ReadOnly.
+
+        The profile goes with its last credential unless ``keeps_profile``: it has a base URL.
+        """
         self._may_change()
         self.vault.forget(profile, purpose, place)
         known = self.profiles.all().get(profile)
         if known is None or known.places.get(purpose) != place:
             return
         left = {name: where for name, where in known.places.items() if name != purpose}
-        if left or profile == self.profile:  # which has a base URL that is still needed
+        if left or keeps_profile:
             self.profiles.keep(Profile(profile, known.base_url, left))
         else:
             self.profiles.drop(profile)

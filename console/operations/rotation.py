@@ -120,6 +120,9 @@ class Rotations:
         kept.
         """
         self._may_change()
+        profile, now = self._room.profile, self._now()
+        for name in (profile + _NEW, profile + _OLD):
+            checked_name(name)
         if key.status != "active":
             raise OperationError(f"key {key.name} is {key.status}; only an active key is rotated")
         if key.models and model not in key.models:
@@ -129,7 +132,6 @@ class Rotations:
                 f"key {key.name} has a limit of $0, so a new one like it would never answer: "
                 "raise its limit first"
             )
-        profile, now = self._room.profile, self._now()
         with self._alone():
             for other in self.under_way():
                 if key.id in (other.old_id, other.new_id):
@@ -199,9 +201,8 @@ class Rotations:
             )
 
     def _must_be_free(self, profile: str, place: Place) -> None:
-        """Raise OperationError where a secret would be overwritten, or its name is too long."""
+        """Raise OperationError where a secret would be overwritten."""
         for name in (profile + _NEW, profile + _OLD):
-            checked_name(name)
             if self._room.vault.kept(name, "api_key", place) is not None:
                 raise OperationError(
                     f"a secret of a rotation before is kept for profile {name}: forget it with "
@@ -455,7 +456,7 @@ class Rotations:
             self._room.forget(profile + _OLD, "api_key", place)
             return ["the vault has the old secret again"]
         if back.forget:
-            self._room.forget(profile, "api_key", place)
+            self._room.forget(profile, "api_key", place, keeps_profile=True)
             source = self._room.vault.present(profile, "api_key").source
             return [f"profile {profile} has its key from {source} again"]
         kept = self._old_secret(rotation)
@@ -553,7 +554,7 @@ def _checked(rotation: Rotation) -> Rotation:
     """Return a rotation as the file had it; raises ValueError or TypeError for a wrong value."""
     for value in (rotation.old_id, rotation.old_name, rotation.profile, rotation.model,
                   rotation.new_id, rotation.new_name):  # fmt: skip
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not value.isprintable():
             raise TypeError
     for at in (rotation.started_at, rotation.since):
         if datetime.fromisoformat(at).tzinfo is None:

@@ -559,7 +559,6 @@ async def test_going_back_to_a_key_in_another_place(
 ) -> None:
     created = await room.create("in the other store")
     room.keep("prod", "api_key", created.secret, "encrypted")
-    room.keep("prod", "management_token", Secret("mt-sim-demo"), "keyring")
     progress = await rotations.start(created.key, "keyring", MODEL)
     assert await works(room, secret(room))
     said = await rotations.abandon(progress.rotation)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -19,7 +20,7 @@ from console.vault.environment import Given, passphrase_from, take_from_environm
 from console.vault.errors import BadCredential, StoreClosed, VaultError
 from console.vault.keyring_store import KeyringStore
 from console.vault.profiles import Profile, ProfileList, checked_name
-from console.vault.vault import Vault, empty_vault
+from console.vault.vault import Place, Vault, empty_vault
 
 KEY, TOKEN = "sk-canary-0000001", "mt-canary-0000002"
 
@@ -334,6 +335,36 @@ def test_a_wrong_config_is_one_sentence(tmp_path: Path, text: str, words: str) -
     with pytest.raises(VaultError, match=words) as caught:
         load_vault_config(path)
     assert "canary" not in str(caught.value)
+
+
+def test_what_is_there_now_is_looked_for_without_asking(tmp_path: Path) -> None:
+    vault = vault_of(tmp_path)
+
+    def ask(_profile: str, _purpose: str) -> str:
+        raise AssertionError("asked")
+
+    vault.ask = ask
+    assert vault.present("prod", "api_key").secret is None
+    vault.put("prod", "api_key", Secret(KEY), "keyring")
+    vault.keyring.put("prod", "api_key", Secret("sk-by-another-01"))  # by another process
+    found = vault.present("prod", "api_key").secret
+    assert found is not None
+    assert found.reveal() == "sk-by-another-01"
+    vault.use_for_this_run("prod", "api_key", Secret("sk-typed-000001"))
+    assert vault.present("prod", "api_key").source.startswith("typed")
+    found = vault.resolve("prod", "api_key").secret
+    assert found is not None
+    assert found.reveal() == "sk-typed-000001"
+
+
+def test_one_place_alone_is_forgotten(tmp_path: Path) -> None:
+    vault = vault_of(tmp_path)
+    for place in get_args(Place):
+        vault.put("prod", "api_key", Secret(KEY), place)
+    assert vault.forget("prod", "api_key", "keyring")
+    assert not vault.forget("prod", "api_key", "keyring")
+    assert vault.kept("prod", "api_key", "keyring") is None
+    assert vault.kept("prod", "api_key", "encrypted") is not None
 
 
 def test_an_empty_vault_looks_nowhere() -> None:
