@@ -10,6 +10,7 @@ from console.history.history import History
 from console.history.who import Who
 from console.operations.switch import Switch
 from console.sim.server import SimServer
+from console.sim.state import DEMO_KEY, ApiKey
 
 SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
 
@@ -56,7 +57,11 @@ def api(sim: SimServer) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(autouse=True)
-def _no_faults_left(request: pytest.FixtureRequest) -> Iterator[None]:
+def _nothing_left_in_the_simulator(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests share one simulator; what one sets or makes in it is not for the next."""
     yield
     if "sim" in request.fixturenames:
-        request.getfixturevalue("sim").state.faults.clear()
+        state = request.getfixturevalue("sim").state
+        state.faults.clear()
+        state.keys.clear()
+        state.add_key(ApiKey("key_demo", "demo", DEMO_KEY))

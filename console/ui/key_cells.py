@@ -30,14 +30,18 @@ def columns(width: int) -> Sequence[tuple[str, int]]:
     return ((name, cells + max(0, min(left, 30))), *chosen[1:])
 
 
-def cells(key: ApiKey, now: datetime, wanted: Sequence[tuple[str, int]]) -> list[Text]:
+def cells(
+    key: ApiKey, now: datetime, wanted: Sequence[tuple[str, int]], *, rotating: bool = False
+) -> list[Text]:
     """Return a row; what is over, or nearly so, is red or yellow, and says so in words too."""
     share = key.used_share
     over = share is not None and share >= LIMIT_SHARES[0]
     used = f"${key.used:,.2f}" + (f" {100 * share:.0f}%" if over and share is not None else "")
     said = {
         "name": (key.name, ""),
-        "status": (key.status, {"active": "green", "inactive": "yellow"}.get(key.status, "dim")),
+        "status": ("rotating", "cyan")
+        if rotating and key.status == "active"
+        else (key.status, {"active": "green", "inactive": "yellow"}.get(key.status, "dim")),
         "used": (used, "bold red" if over else ""),
         "limit": ("none" if key.limit is None else f"${key.limit:,.2f}", ""),
         "expires": _expiry(key, now),

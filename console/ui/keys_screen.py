@@ -128,7 +128,8 @@ class KeysScreen(BesideScreen):
         self._shown = sort_keys(found, SORTS[self._sort])
         now = datetime.now(UTC)
         for key in self._shown:
-            table.add_row(*cells(key, now, wanted), key=key.id)
+            rotating = key.id in self._rotating
+            table.add_row(*cells(key, now, wanted, rotating=rotating), key=key.id)
         if self._shown:
             # The cursor stays on its key, wherever that has gone: the next press is meant for it.
             ids = [key.id for key in self._shown]

@@ -212,6 +212,7 @@ async def test_a_rotation_from_the_screen(file: Path, sim_keys: SimServer, vault
         await pilot.press("escape")
         await until(pilot, lambda: any("demo (since" in row for row in rows(pilot)))
         assert find(sim_keys, "demo").status == "active"
+        assert any(row.startswith("demo ") and "rotating" in row for row in rows(pilot))
         await pilot.press("t")
         await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         await pilot.press("escape", "T")

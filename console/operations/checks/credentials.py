@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from console.operations.checks.result import Result, result_of
 from console.operations.errors import OperationError
+from console.operations.key_values import starts
 from console.operations.keys import KeyRoom
 from console.tokenlab.errors import ApiError
 from console.tokenlab.types import ApiKey
@@ -49,7 +50,7 @@ def _key_in_use(room: KeyRoom, keys: Iterable[ApiKey]) -> Iterable[Result]:
     secret = room.vault.resolve(room.profile, "api_key").secret
     if secret is None:
         return
-    mine = [key for key in keys if _starts(secret.reveal(), key.prefix)]
+    mine = [key for key in keys if starts(secret.reveal(), key.prefix)]
     if len(mine) != 1:
         return
     ended = mine[0].expires_at is not None and mine[0].expires_at <= room.now()
@@ -60,8 +61,3 @@ def _key_in_use(room: KeyRoom, keys: Iterable[ApiKey]) -> Iterable[Result]:
         problem = "its own spending limit is used up"
     yield result_of("key.in_order", mine[0].name, problem, "the API key in use is active",
                "rotate it, or raise its limit, with rollout-console keys")  # fmt: skip
-
-
-def _starts(secret: str, prefix: str) -> bool:
-    shown = prefix.rstrip(".…*")
-    return len(shown) > len("sk-") and secret.startswith(shown)
