@@ -113,7 +113,6 @@ class ConsoleApp(App[None]):
         self._monitor = monitor
         self._switch = switch
         self._models: ModelRoom | None = None
-        self._beside: dict[type[BesideScreen], BesideScreen] = {}
         self._ends_on: asyncio.AbstractEventLoop | None = None
         self._told_by = 0
         self.home = HomeScreen(
@@ -169,6 +168,15 @@ class ConsoleApp(App[None]):
         """The screen in front, where it is neither home nor a dialog."""
         return self.screen if isinstance(self.screen, BesideScreen) else None
 
+    @property
+    def _background_screens(self) -> list[Screen[Any]]:
+        """Return the screens that are seen behind the one in front: those behind a dialog.
+
+        Textual counts the one below any screen, and draws the whole terminal again whenever
+        anything changes on it, where nobody sees it.
+        """
+        return super()._background_screens if self.screen.is_modal else []
+
     def action_show_home(self) -> None:
         """Go back to the home screen; a dialog is answered first."""
         if self._beside_home is not None:
@@ -204,11 +212,14 @@ class ConsoleApp(App[None]):
         )  # fmt: skip
 
     def _show_beside(self, kind: type[BesideScreen], make: Callable[[], BesideScreen]) -> None:
-        """Open a screen from home or in place of another; a dialog is answered first."""
+        """Open a screen from home or in place of another; a dialog is answered first.
+
+        It is a new one each time: Textual does not draw one again that it has removed.
+        """
         if self._beside_home is not None and not isinstance(self.screen, kind):
             self.pop_screen()
         if self.screen is self.home:
-            self.push_screen(self._beside.get(kind) or self._beside.setdefault(kind, make()))
+            self.push_screen(make())
 
     def _model_room(self) -> "ModelRoom":
         """The one catalogue: two would overwrite what the other has learnt."""

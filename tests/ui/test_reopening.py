@@ -1,0 +1,25 @@
+"""Each screen, opened a second time, in a real terminal: what is open must be what is drawn."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from tests.terminal import terminal
+
+TITLES = {"2": " keys ▸", "3": " models ▸", "4": " routes ▸"}
+
+
+def test_a_screen_that_was_left_is_drawn_again(tmp_path: Path) -> None:
+    env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
+    demo = f"{sys.executable} -m console demo"
+    with terminal(demo, (80, 24), env, Path(__file__).parents[2]) as shown:
+        shown.until(lambda screen: "▸ acme" in screen)
+        for key, title in [*TITLES.items(), *TITLES.items()]:
+            shown.press(key)
+            shown.until(partial(_starts_with, title), within_s=10)
+            shown.press("1")
+            shown.until(lambda screen: screen.startswith(" rollout ▸"), within_s=10)
+
+
+def _starts_with(title: str, screen: str) -> bool:
+    return screen.startswith(title)
