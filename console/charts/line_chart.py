@@ -15,11 +15,15 @@ _MARKERS = ("braille", "dot")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One series: values oldest first, None for a gap; ``color`` is ``#rrggbb`` or a name."""
+    """One series: values oldest first, None for a gap; ``color`` is ``#rrggbb`` or a name.
+
+    ``marker`` is the sign it is drawn with, where it is not that of its place.
+    """
 
     label: str
     values: Sequence[float | None]
     color: str = ""
+    marker: str = ""
 
 
 def render(
@@ -30,14 +34,18 @@ def render(
     y_min: float = 0.0,
     y_max: float | None = None,
     unit: str = "",
-    x_labels: tuple[str, str] = ("-5m", "now"),
+    x_labels: tuple[str, str] | None = ("-5m", "now"),
     color: bool = True,
+    gutter: int = 0,
 ) -> str:
     """Return a chart of exactly ``height`` lines, each at most ``width`` cells, as ANSI text.
 
     ``y_min`` and ``y_max`` are the least extent of the axis; from a ``y_min`` above 0 on the top is
     not rounded. Lines are told apart by their marker as well as by
-    their colour. Never raises: what is too small or empty is an empty frame.
+    their colour. ``gutter`` is the width kept for the labels at the side, where charts are to stand
+    exactly under each other: each value then has a column of its own if there are as many. Without
+    ``x_labels`` there is no line for them. Never raises: what is too small or empty is an empty
+    frame.
     """
     if width <= 0 or height <= 0:
         return ""
@@ -45,12 +53,13 @@ def render(
         return "\n".join([" " * width] * height)
     prepared = [(line, _columns(line.values, width)) for line in lines]
     known = [v for _, values in prepared for v in values if v is not None]
-    top = _nice_top(max([y_min, *known]), y_max) if y_min <= 0 else max([*known, y_max or y_min])
+    top = nice_top(max([y_min, *known]), y_max) if y_min <= 0 else max([*known, y_max or y_min])
     if not known:
         message = "no requests in this time"[:width]
         return "\n".join([message.ljust(width), *[" " * width] * (height - 1)])
     y_min = min([y_min, *known])
-    return _plot(prepared, width, height, y_min, max(top, y_min + 1e-6), x_labels, color)
+    extent = (y_min, max(top, y_min + 1e-6))
+    return _plot(prepared, width, height, extent, x_labels, color, gutter)
 
 
 def _columns(values: Sequence[float | None], width: int) -> list[float | None]:
@@ -63,8 +72,8 @@ def _columns(values: Sequence[float | None], width: int) -> list[float | None]:
     return [max((v for v in group if v is not None), default=None) for group in groups]
 
 
-def _nice_top(highest: float, least: float | None) -> float:
-    """A round top of the axis, so that it does not change with every value."""
+def nice_top(highest: float, least: float | None) -> float:
+    """Return a round top of the axis, so that it does not change with every value."""
     wanted = max(highest, least or 0.0, 1e-9)
     power = 10.0 ** int(log10(wanted) - (wanted < 1))
     for factor in (1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 20):
@@ -77,32 +86,33 @@ def _plot(
     prepared: Sequence[tuple[Line, Sequence[float | None]]],
     width: int,
     height: int,
-    y_min: float,
-    y_max: float,
-    x_labels: tuple[str, str],
+    extent: tuple[float, float],
+    x_labels: tuple[str, str] | None,
     color: bool,
+    gutter: int,
 ) -> str:
     import plotext as plt  # 50 ms that the first screen does not have to wait for
 
+    y_min, y_max = extent
     plt.clf()
     plt.limitsize(False, False)
     plt.plotsize(width, height)
     plt.theme("clear")
     plt.frame(False)
-    plt.xaxes(True, False)
+    plt.xaxes(x_labels is not None, False)
     plt.yaxes(True, False)
     count = max(len(values) for _, values in prepared)
     plt.xlim(0, max(count - 1, 1))
     plt.ylim(y_min, y_max)
     middle = (y_min + y_max) / 2
     ticks = [y_min, middle, y_max] if height >= 6 else [y_min, y_max]
-    plt.yticks(ticks, [_tick(v, y_max - y_min) for v in ticks])
-    plt.xticks([0, max(count - 1, 1)], list(x_labels))
+    plt.yticks(ticks, [tick_text(v, y_max - y_min).rjust(gutter - 1) for v in ticks])
+    plt.xticks([0, max(count - 1, 1)] if x_labels else [], list(x_labels or ()))
     # The first line is drawn last: it is the one that matters, and lies on top.
     for index in range(len(prepared) - 1, -1, -1):
         line, values = prepared[index]
         for xs, ys in _runs(values):
-            options = {"marker": _MARKERS[min(index, len(_MARKERS) - 1)]}
+            options = {"marker": line.marker or _MARKERS[min(index, len(_MARKERS) - 1)]}
             if color and line.color:
                 plt.plot(xs, ys, color=_color(line.color), **options)
             else:
@@ -135,7 +145,8 @@ def _color(color: str) -> str | tuple[int, int, int]:
     return color.removeprefix("ansi_").removeprefix("bright_")
 
 
-def _tick(value: float, span: float) -> str:
+def tick_text(value: float, span: float) -> str:
+    """Return the label of a value on an axis that extends over ``span``."""
     if value >= 100 and span < 20:
         return f"{value:.2f}"
     if value >= 10_000:
