@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from console.health.log_set import open_log
-from console.health.record import AccessRecord
+from console.health.record import AccessRecord, StatusClass
 from console.health.summary import Summary
-from console.health.top_errors import TopErrors
+from console.health.top_errors import ErrorGroup, TopErrors
 from console.health.windows import Windows
 from console.operations.strays import Strays
 from console.rollout.model import GuardSettings, RolloutFile, Side
@@ -77,7 +77,7 @@ class Watch:
             log_path, start="tail", tail_bytes=self._cold_bytes, history_s=HISTORY_S
         )
         self._windows = Windows()
-        self.errors = TopErrors()
+        self._errors = TopErrors()
         self._seen: dict[str, dict[str, None]] = defaultdict(dict)
         self.last_line_at = 0.0
         self.lines = 0
@@ -101,6 +101,7 @@ class Watch:
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Take lines into account."""
         self._windows.add(records, now)
+        self._errors.add(records, now)
         self.lines += len(records)
         for route, org in {(record.route, record.org): None for record in records}:
             if len(self._seen[route]) < _MOST_SEEN:
@@ -108,7 +109,6 @@ class Watch:
         for record in records:
             self.last_line_at = max(self.last_line_at, min(record.at, now))
         self.strays.add(records)
-        self.errors.add(records, now)
 
     def catch_up(self, now: float) -> None:
         """Read all there is; for commands, which look once."""
@@ -136,10 +136,55 @@ class Watch:
         """Return a metric over time, None where there was no request."""
         return self._windows.series(now, window_s, points, metric, route=route, side=side)
 
+    def figures(
+        self, route: str | None, org: str | None, side: Side, now: float, window_s: float
+    ) -> Summary:
+        """Return the figures of a side over any window."""
+        return self._windows.summary(now, window_s, route=route, org=org, side=side)
+
+    def org_series(
+        self,
+        metric: str,
+        route: str | None,
+        org: str | None,
+        side: Side,
+        now: float,
+        window_s: float,
+        points: int,
+    ) -> Sequence[float | None]:
+        """Return a metric over time as ``series`` does, of one org where one is named."""
+        return self._windows.series(now, window_s, points, metric, route=route, org=org, side=side)
+
+    def class_series(
+        self,
+        route: str | None,
+        org: str | None,
+        side: Side,
+        now: float,
+        window_s: float,
+        points: int,
+    ) -> dict[StatusClass, list[int]]:
+        """Return the requests of each class over time."""
+        return self._windows.class_series(now, window_s, points, route=route, org=org, side=side)
+
+    def top_errors(
+        self, route: str | None, org: str | None, now: float, window_s: float
+    ) -> list[ErrorGroup]:
+        """Return the errors there were most of, of both sides."""
+        return self._errors.top(now, window_s, route=route, org=org)
+
+    def kept_s(self, org: str | None) -> int:
+        """Return how far back the figures of one org reach, or those of whole routes."""
+        return self._windows.horizon_s if org is None else self._windows.org_horizon_s
+
+    def last_seen(self, route: str | None, org: str | None, side: Side) -> float | None:
+        """Return when a request was last seen; None if never."""
+        return self._windows.last_seen(route, org, side)
+
     def proof(self, route: str | None, org: str | None, since: float, now: float) -> Proof:
         """Return what the log shows since a rollback at ``since``."""
-        last = self._last(route, org, "tokenlab")
-        other = self._last(route, org, "previous")
+        last = self.last_seen(route, org, "tokenlab")
+        other = self.last_seen(route, org, "previous")
         if last is None and other is None:
             return Proof(False, "no request seen yet")
         quiet = now - max(last or 0.0, since)
@@ -150,9 +195,6 @@ class Watch:
         if quiet >= QUIET_S:
             return Proof(False, f"{age} · no request to previous either yet")
         return Proof(False, f"draining · {age}")
-
-    def _last(self, route: str | None, org: str | None, side: Side) -> float | None:
-        return self._windows.last_seen(route, org, side)
 
     def _guard_settings(self, route: str | None) -> GuardSettings:
         found = self.file.routes.get(route) if route is not None else None
