@@ -27,6 +27,7 @@ def loaded(statement: str) -> set[str]:
         ("import console.health.windows, console.health.follow", set()),
         ("import console.guard.verdict", set()),
         ("import console.charts.line_chart", set()),
+        ("import console.operations.live, console.operations.live_events", set()),
         # httpx loads rich for its own command line where click happens to be installed.
         ("import console.tokenlab.client", {"httpx", "rich"}),
         ("import console.operations.switch, console.operations.monitor", set()),

@@ -3,7 +3,8 @@
 The same for the guard, which tells people, and for the screen, where each can be acknowledged.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,6 +16,7 @@ NO_DATA_S = 120.0
 OVER_AFTER_S = 60.0
 """An alert that has been away for this long is over; one that flickers is told once."""
 RUNWAY_S = 3600.0
+_REMEMBERED = 500
 
 Level = Literal["warning", "alarm"]
 
@@ -38,6 +40,12 @@ class Alerts:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, ...], Alert] = {}
+        self._begun: deque[Alert] = deque(maxlen=_REMEMBERED)
+
+    @property
+    def begun(self) -> Sequence[Alert]:
+        """What has gone wrong so far, as it was when it began, the oldest first."""
+        return self._begun
 
     @property
     def open(self) -> list[Alert]:
@@ -59,6 +67,7 @@ class Alerts:
         for key, known in list(self._known.items()):
             if now - known.seen_at > OVER_AFTER_S:
                 ended.append(self._known.pop(key))
+        self._begun += began
         return began, ended
 
     def acknowledge(self, key: tuple[str, ...], by: str) -> bool:
