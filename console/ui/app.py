@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from console.operations.keys import KeyRoom
     from console.operations.models import ModelRoom
     from console.operations.rotation import Rotations
+    from console.ui.live_view import LiveView
 
 
 class Incidents(Protocol):
@@ -113,6 +114,7 @@ class ConsoleApp(App[None]):
         self._monitor = monitor
         self._switch = switch
         self._models: ModelRoom | None = None
+        self._live: LiveView | None = None
         self._ends_on: asyncio.AbstractEventLoop | None = None
         self._told_by = 0
         self.home = HomeScreen(
@@ -210,6 +212,17 @@ class ConsoleApp(App[None]):
                 self._facts,
             ),
         )  # fmt: skip
+
+    def action_show_live(self) -> None:
+        """Open the live screen."""
+        from console.ui.live_screen import LiveScreen
+        from console.ui.live_view import LiveView
+
+        view = self._live = self._live or LiveView(self._monitor, self.home.alerts)
+        self._show_beside(
+            LiveScreen,
+            lambda: LiveScreen(self._switch, self._monitor, view, self.home, self._facts),
+        )
 
     def _show_beside(self, kind: type[BesideScreen], make: Callable[[], BesideScreen]) -> None:
         """Open a screen from home or in place of another; a dialog is answered first.

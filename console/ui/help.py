@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from console.ui.keys import APP_KEYS, HOME_KEYS, MODEL_KEYS, ROUTE_KEYS, VAULT_KEYS
+from console.ui.keys import APP_KEYS, HOME_KEYS, LIVE_KEYS, MODEL_KEYS, ROUTE_KEYS, VAULT_KEYS
 
 _WORDS = """\
 The rollout file is the switch: applications read it and send each request to TokenLab or to the
@@ -28,6 +28,7 @@ _SECTIONS = {
     "keys": ("Keys", VAULT_KEYS),
     "models": ("Models", MODEL_KEYS),
     "routes": ("Routes", ROUTE_KEYS),
+    "live": ("Live", LIVE_KEYS),
 }
 
 

@@ -55,6 +55,7 @@ APP_KEYS = (
     Key("screen.keys", "2", "show_keys", "Keys: profiles and API keys", "keys", "2"),
     Key("screen.models", "3", "show_models", "Models: what TokenLab offers", "models", "3"),
     Key("screen.routes", "4", "show_routes", "Routes: checks, probes, phases", "routes", "4"),
+    Key("screen.live", "5", "show_live", "Live: charts, events, alerts, errors", "live", "5"),
     Key("help", "question_mark,f1", "help", "Help", "help", "?"),
     Key("back", "escape", "back", "Close, clear the filter, dismiss a notice", "", "esc"),
     Key("quit", "q,ctrl+q", "quit", "Quit; traffic stays as it is", "quit", "q"),
@@ -131,15 +132,41 @@ ROUTE_KEYS = (
     Key("routes.last", "G,end", "end(True)", "Last route", "", "G"),
 )  # fmt: skip
 
+LIVE_KEYS = (
+    Key("live.window", "w", "window", "Next window: 1 m, 5 m, 1 h, 24 h", "window", "w"),
+    Key("live.route", "right_square_bracket,tab", "route(1)", "Next route", "route", "]"),
+    Key(
+        "live.route.previous", "left_square_bracket,shift+tab", "route(-1)", "Route before", "", "["
+    ),
+    Key("live.org", "o", "org(1)", "Next org of the route, by traffic", "org", "o"),
+    Key("live.org.previous", "O", "org(-1)", "Org before", "", "O"),
+    Key("live.pause", "space", "pause", "Keep everything as it is; go on", "pause", "space"),
+    Key("live.chart", "c", "chart", "Next chart, where not all fit", "chart", "c"),
+    Key("live.earlier", "left,h", "cursor(-1)", "Time cursor earlier", "", "← h"),
+    Key("live.later", "right,l", "cursor(1)", "Time cursor later, up to now", "", "→ l"),
+    Key("live.event", "p", "event(-1)", "Time cursor to the event before", "event", "p"),
+    Key("live.event.next", "n", "event(1)", "Time cursor to the next event", "", "n"),
+    Key("live.list", "v", "list", "List alerts or the top errors", "alerts/errors", "v"),
+    Key("live.acknowledge", "a", "acknowledge", "Acknowledge the alert", "ack", "a"),
+    Key("live.open", "enter", "open", "The whole alert, or error with its ids", "", "enter"),
+    Key("live.copy", "y", "copy", "Copy the error's newest request id", "copy id", "y"),
+    Key("live.copy.all", "Y", "copy_all", "Copy the error's request ids for support", "", "Y"),
+    Key("live.up", "up,k", "row(-1)", "Up in the list", "", "↑ k"),
+    Key("live.down", "down,j", "row(1)", "Down in the list", "", "↓ j"),
+    Key("live.first", "g,home", "end(False)", "First row", "", "g"),
+    Key("live.last", "G,end", "end(True)", "Last row", "", "G"),
+)  # fmt: skip
+
 CONTEXTS = {
     "home": HOME_KEYS + APP_KEYS,
     "keys": VAULT_KEYS + APP_KEYS,
     "models": MODEL_KEYS + APP_KEYS,
     "routes": ROUTE_KEYS + APP_KEYS,
+    "live": LIVE_KEYS + APP_KEYS,
 }
 """The keys of each screen; the same key may mean another thing on another screen."""
 
-ALL_KEYS = HOME_KEYS + VAULT_KEYS + MODEL_KEYS + ROUTE_KEYS + APP_KEYS
+ALL_KEYS = HOME_KEYS + VAULT_KEYS + MODEL_KEYS + ROUTE_KEYS + LIVE_KEYS + APP_KEYS
 FORBIDDEN = ("ctrl+a", "ctrl+b", "ctrl+h", "ctrl+i", "ctrl+j", "ctrl+m", "ctrl+s")
 """Keys that terminals and multiplexers use for themselves."""
 

@@ -46,7 +46,7 @@ def status_pieces(
         pieces += latch
     if keys_warn:
         pieces.append(("  ! keys", "$warning bold"))
-    pieces.append(_data_age(monitor, now))
+    pieces.append(data_age(monitor, now))
     pieces += [("  guard: ", ""), *_guard(file, guard_acts)]
     pieces += _balance(balance, now)
     if width >= 80:
@@ -64,7 +64,8 @@ def _guard(file: RolloutFile, acts: bool) -> list[tuple[str, str]]:
     return [(f"{mode} ●" if acts else mode, "bold")]
 
 
-def _data_age(monitor: Monitor, now: float) -> tuple[str, str]:
+def data_age(monitor: Monitor, now: float) -> tuple[str, str]:
+    """Return how old the newest line of the log is, and the style to say it in."""
     age = monitor.age_s(now)
     if age is None:
         return "  no data yet", "$warning"

@@ -39,7 +39,7 @@ async def test_quitting_while_a_dialog_opens(file: Path, name: str) -> None:
     await _ends_well(app, lambda: app.push_screen(OPENED[name]()))
 
 
-@pytest.mark.parametrize("screen", ["keys", "models", "routes"])
+@pytest.mark.parametrize("screen", ["keys", "models", "routes", "live"])
 async def test_quitting_while_a_screen_opens(file: Path, screen: str) -> None:
     app = app_of(file)
     await _ends_well(app, getattr(app, f"action_show_{screen}"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.terminal import terminal
 
-TITLES = {"2": " keys ▸", "3": " models ▸", "4": " routes ▸"}
+TITLES = {"2": " keys ▸", "3": " models ▸", "4": " routes ▸", "5": " live ▸"}
 
 
 def test_a_screen_that_was_left_is_drawn_again(tmp_path: Path) -> None:

@@ -1,15 +1,24 @@
 """Pictures of the screens that matter; --snapshot-update renews those in the tree."""
 
+import random
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
+from console.history.history import History
+from console.history.who import Who
+from console.operations.switch import Switch
 from console.ui.dialogs.confirm import ConfirmDialog
 from console.ui.help import HelpScreen
+from console.ui.live_screen import LiveScreen
 from console.ui.settings import Settings
 from tests.ui.test_home import app_of, notices, until
+from tests.ui.test_live_screen import line, write
+
+NOW = datetime.fromisoformat("2026-10-01T02:20:00+00:00")
 
 
 @pytest.fixture
@@ -62,3 +71,39 @@ def test_the_confirm(quiet: Path, snap_compare: Any) -> None:
 
 def test_help(quiet: Path, snap_compare: Any) -> None:
     assert snap_compare(app_of(quiet), terminal_size=(80, 40), run_before=_help)
+
+
+def _storm(file: Path) -> None:
+    """Five minutes of both sides; errors for the last one, and a rollback in it."""
+    drawn = random.Random(3)
+    for ago in range(300, 0, -1):
+        at = NOW.timestamp() - ago
+        for side in ("tokenlab", "previous"):
+            sick = side == "tokenlab" and ago < 60
+            status = drawn.choice((200, 503, 503, 429, 401)) if sick else 200
+            fields = {"error": "all_channels_failed", "request_id": f"req-{ago}"} if sick else {}
+            latency = drawn.uniform(200, 400) + 40 * (sick * 10)
+            write(file, {"at": at, "side": side, "status": status, "latency_ms": latency, **fields})
+    switch = Switch(
+        file, History(file.parent / "h.sqlite3"), Who("jo", "gw-01"),
+        clock=lambda: NOW.replace(minute=19, second=30),
+    )  # fmt: skip
+    switch.open()
+    switch.apply(switch.plan_rollback("chat", "acme", "5xx 40%"), reason="5xx 40%")
+
+
+async def _live(pilot: Pilot[None]) -> None:
+    await until(pilot, lambda: pilot.app._monitor.lines == 600)  # type: ignore[attr-defined]
+    await pilot.press("5")
+    await until(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
+    await until(pilot, lambda: "last: " in line(pilot, "event"))
+    await pilot.press("v", "p")
+    await pilot.pause(0.2)
+    assert pilot.app._exception is None
+
+
+def test_live(quiet: Path, snap_compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("home", "live_screen"):
+        monkeypatch.setattr(f"console.ui.{module}.time", NOW.timestamp)
+    _storm(quiet.absolute())
+    assert snap_compare(app_of(quiet), terminal_size=(120, 40), run_before=_live)

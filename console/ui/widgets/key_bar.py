@@ -13,6 +13,7 @@ from console.ui.widgets.component import component_style
 
 _SPARED = (
     "charts",
+    "screen.live",
     "screen.routes",
     "screen.models",
     "screen.keys",
@@ -32,6 +33,9 @@ _SPARED = (
     "models.provider",
     "models.category",
     "models.sort",
+    "live.event",
+    "live.org",
+    "live.chart",
 )
 """Left out first, in this order, where there is no room for all; ``?`` lists them."""
 
