@@ -38,6 +38,8 @@ from console.ui.widgets.line_table import Cells, LineTable
 from console.ui.widgets.rollout_table import RolloutTable
 
 CHARTS_EVERY_S = 5.0
+_TIMES = {3600: 2, 86_400: 6}
+"""A window of an hour or a day is drawn so many times less often: it costs more and moves less."""
 HISTORY_EVERY_S = 5.0
 _CHANGES = 200
 _LINES_AROUND = 6
@@ -144,7 +146,8 @@ class LiveScreen(BesideScreen):
             return
         now = time()
         if self._view.paused_at is None:
-            if not 0 <= now - self._looked_at < CHARTS_EVERY_S:
+            every = CHARTS_EVERY_S * _TIMES.get(self._view.window_s, 1)
+            if not 0 <= now - self._looked_at < every:
                 self._look()
             else:
                 self._view.look_at_alerts()

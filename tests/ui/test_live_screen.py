@@ -226,6 +226,23 @@ async def test_paused_nothing_at_all_is_drawn(file: Path, monkeypatch: pytest.Mo
         await until(pilot, lambda: "tokenlab 5xx 0.0%" not in line(pilot, "figures"))
 
 
+async def test_another_window_of_a_pause_ends_at_the_pause(file: Path) -> None:
+    traffic(file)
+    async with live(file) as pilot:
+        await pilot.press("space")
+        screen = pilot.app.screen
+        assert isinstance(screen, LiveScreen)
+        assert screen._view.paused_at is not None
+        await pilot.pause(max(0.0, screen._view.paused_at + 2.1 - time.time()))
+        traffic(file, count=1, status=503)
+        await until(pilot, lambda: screen._monitor.lines >= 61)
+        for key in ("w", "w", "w"):
+            await pilot.press(key)
+        assert line(pilot, "figures").startswith(" last 1 m  tokenlab 5xx 0.0%")
+        await pilot.press("space")
+        assert "tokenlab 5xx 0.0%" not in line(pilot, "figures")
+
+
 async def test_nothing_is_drawn_for_the_screen_behind(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
