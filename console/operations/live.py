@@ -12,7 +12,7 @@ from console.rollout.model import Side
 
 WINDOWS_S = (60, 300, 3600, 86_400)
 SIDES: tuple[Side, ...] = ("tokenlab", "previous")
-METRICS = ("5xx", "4xx", "p50", "p95", "p99", "rate")
+METRICS = ("5xx", "4xx", "429", "p50", "p95", "p99", "rate")
 
 _MOST_ORGS = 200
 _LOG_LAG_S = 1.0
@@ -203,7 +203,8 @@ def _metric(summary: Summary, metric: str) -> float | None:
     if not summary.requests:
         return None
     values = {
-        "5xx": summary.percent_5xx, "4xx": summary.percent_4xx, "rate": summary.rate_per_s,
+        "5xx": summary.percent_5xx, "4xx": summary.percent_4xx, "429": summary.percent_429,
+        "rate": summary.rate_per_s,
         "p50": summary.p50, "p95": summary.p95, "p99": summary.p99,
     }  # fmt: skip
     return values[metric]

@@ -44,7 +44,8 @@ _LINES: Mapping[str, Sequence[_Series]] = {
     "errors": (
         _Series("tokenlab", "5xx", "tokenlab 5xx", "", "bad"),
         _Series("tokenlab", "4xx", "4xx", "x", "warn"),
-        _Series("previous", "5xx", "previous 5xx", "•", "previous"),
+        _Series("tokenlab", "429", "429", "+", "warn"),
+        _Series("previous", "5xx", "prev. 5xx", "•", "previous"),
         _Series("previous", "4xx", "4xx", "·", "previous"),
     ),
     "latency": (
@@ -82,8 +83,8 @@ def value_text(metric: str, value: float | None) -> str:
     """Return a value as the titles and the line of figures show it."""
     if value is None:
         return "–"
-    if metric in ("5xx", "4xx"):
-        return f"{value:.1f}%"
+    if metric in ("5xx", "4xx", "429"):
+        return f"{value:.1f}%" if value < 99.95 else "100%"
     return f"{value:.1f}" if metric == "rate" else f"{value:.0f}"
 
 
@@ -128,7 +129,10 @@ def _title(name: str, frame: Frame, index: int | None) -> list[Cell]:
     pieces = [(_TITLES[name], "title")]
     for one in _LINES[name]:
         value = value_text(one.metric, frame.value(one.side, one.metric, index))
-        pieces += [(f"  {one.marker or _LINE}", one.style), (f" {one.name} {value}", "")]
+        # The title has the unit, and five values are to fit in 79 columns.
+        value = value.removesuffix("%")
+        gap = "  " if one.name not in ("4xx", "429") else " "
+        pieces += [(f"{gap}{one.marker or _LINE}", one.style), (f" {one.name} {value}", "")]
     return cells_of(pieces)
 
 

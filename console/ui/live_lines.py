@@ -25,7 +25,7 @@ from console.ui.widgets.line_table import Cells
 Pieces = list[tuple[str, str]]
 
 WINDOW_WORDS = {60: "1 m", 300: "5 m", 3600: "1 h", 86_400: "24 h"}
-_METRICS = (("5xx", "4xx", "p50", "p95", "p99"), ("5xx", "4xx", "p95"), ("5xx", "p95"))
+_METRICS = (("5xx", "4xx", "429", "p50", "p95", "p99"), ("5xx", "4xx", "p95"), ("5xx", "p95"))
 """What the line of figures shows of each side, as much as there is room for."""
 _ORGS_FROM = 96
 _SIGN_STYLES = {"↩": "$warning bold", "!": "$error bold"}

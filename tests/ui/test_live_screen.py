@@ -131,7 +131,9 @@ async def test_both_sides_and_every_class(file: Path) -> None:
         assert "tokenlab 5xx 13.3% 4xx 0.0%" in line(pilot, "figures")
         assert "previous 5xx 0.0% 4xx 14.3%" in line(pilot, "figures")
         found = {row.split("  ")[0].split(" in ")[0]: row for row in titles(pilot)}
+        assert "+" in "".join(drawn(pilot))
         assert set(found) == {"errors %", "latency ms", "requests a second", "tokenlab errors"}
+        assert "x 4xx 0.0 + 429 6.7  • prev. 5xx 0.0" in found["errors %"]
         assert "█ 5xx 10  ▓ 429 5  ▚ balance 0  ▒ auth 0" in found["tokenlab errors"]
         text = "".join(drawn(pilot))
         assert "█" in text
@@ -307,14 +309,14 @@ async def test_windows_routes_and_orgs(file: Path) -> None:
         assert "5xx 62.5%" in line(pilot, "figures")
         await pilot.press("o")
         assert "chat / globex.eu" in line(pilot, "status")
-        assert "5xx 100.0%" in line(pilot, "figures")
+        assert "5xx 100%" in line(pilot, "figures")
         await pilot.press("o")
         assert "chat / acme" in line(pilot, "status")
         assert "  25%" in line(pilot, "status")
         assert "5xx 0.0%" in line(pilot, "figures")
         await pilot.press("O", "O", "right_square_bracket")
         assert "claude / all orgs" in line(pilot, "status")
-        assert "4xx 100.0%" in line(pilot, "figures")
+        assert "4xx 100%" in line(pilot, "figures")
         await pilot.press("left_square_bracket", "shift+tab")
         assert "all routes" in line(pilot, "status")
         assert "5xx 55.6% 4xx 11.1%" in line(pilot, "figures")
