@@ -211,7 +211,9 @@ class HomeScreen(Opened, HomeActions):
         found = alerts_now(self._monitor, self._balance, {}, self._trouble_of_file, now)
         began, _ = self.alerts.look(found, now)
         alarms = [alert for alert in began if alert.level == "alarm"]
-        for alert in alarms[:_MOST_TOASTS]:
+        # The live screen lists them; a toast would only lie over the list.
+        listed = getattr(self.app.screen, "CONTEXT", "") == "live"
+        for alert in alarms[: 0 if listed else _MOST_TOASTS]:
             self.app.notify(visible(redacted(alert.sentence)), severity="error", markup=False)
         if alarms:
             self.app.bell()
