@@ -6,10 +6,9 @@ The same for the guard, which tells people, and for the screen, where each can b
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from console.operations.balance import BalanceWatch
-from console.operations.model_watch import ModelTrouble
 from console.operations.monitor import Monitor
 
 NO_DATA_S = 120.0
@@ -19,6 +18,13 @@ RUNWAY_S = 3600.0
 _REMEMBERED = 500
 
 Level = Literal["warning", "alarm"]
+
+
+class ModelTrouble(NamedTuple):
+    """What is wrong with a route's model; ``holds`` where no more traffic should come to it."""
+
+    sentence: str
+    holds: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from console.operations.alerts import ModelTrouble
 from console.operations.balance import BalanceSources, BalanceWatch, ask_balance
 from console.operations.model_watch import EVERY_S as MODELS_EVERY_S
-from console.operations.model_watch import ModelTrouble, model_troubles
+from console.operations.model_watch import model_troubles
 from console.operations.models import ModelRoom
 from console.rollout.model import RolloutFile
 from console.tokenlab.errors import ApiError

@@ -7,10 +7,9 @@ from shlex import quote
 
 from console.guard.verdict import Verdict
 from console.history.errors import HistoryError
-from console.operations.alerts import Alert, Alerts, alerts_now
+from console.operations.alerts import Alert, Alerts, ModelTrouble, alerts_now
 from console.operations.balance import BalanceWatch
 from console.operations.errors import OperationError
-from console.operations.model_watch import ModelTrouble
 from console.operations.monitor import Monitor
 from console.operations.ramping import Ramps, Standing
 from console.operations.switch import Done, Switch

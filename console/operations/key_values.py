@@ -1,6 +1,6 @@
 """API keys as people name, sort, limit and worry about them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,6 +12,9 @@ from console.vault.credential import kind_of
 
 EXPIRY_DAYS = (30, 7, 1)
 LIMIT_SHARES = (0.80, 0.95)
+
+RUNWAY_S = 24 * 3600
+_LEAST_SPAN_S = 300.0
 
 Level = Literal["note", "warning", "alarm"]
 
@@ -138,6 +141,29 @@ def warnings_of(key: ApiKey, now: datetime) -> Iterable[KeyWarning]:
         level = "alarm" if share >= LIMIT_SHARES[1] else "warning"
         said = f"has used {100 * share:.0f}% of its ${key.limit:,.2f}"
         yield KeyWarning(key, level, f"key {key.name} {said}")
+
+
+class KeyBurn:
+    """How fast keys spend, from what they had used at one look and at another."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[datetime, Decimal]] = {}
+
+    def warnings(self, keys: Iterable[ApiKey], now: datetime) -> Iterator[KeyWarning]:
+        """Return the active keys that reach their limit within a day at this rate."""
+        for key in keys:
+            since, used = self._first.setdefault(key.id, (now, key.used))
+            span = (now - since).total_seconds()
+            if key.limit is None or key.status != "active" or span < _LEAST_SPAN_S:
+                continue
+            burn = (key.used - used) / Decimal(str(span))
+            left = key.limit - key.used
+            if burn > 0 and 0 < left < burn * RUNWAY_S:
+                hours = float(left / burn) / 3600
+                when = f"{hours:.0f} h" if hours >= 2 else f"{60 * hours:.0f} m"
+                level: Level = "alarm" if hours < 1 else "warning"
+                sentence = f"key {key.name} reaches its limit in about {when} at this rate"
+                yield KeyWarning(key, level, sentence)
 
 
 def as_json(key: ApiKey) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from console.gate.secret import Secret
 from console.operations.errors import OperationError, ReadOnly
-from console.operations.key_values import KeyWarning, checked_key_name, warnings_of
+from console.operations.key_values import KeyBurn, KeyWarning, checked_key_name, warnings_of
 from console.tokenlab.types import ApiKey, Balance, Billing, CreatedKey, Proof
 from console.vault.credential import PREFIX, PURPOSES, WORDS, Credential, Purpose, checked, kind_of
 from console.vault.errors import BadCredential, VaultError
@@ -213,15 +213,17 @@ class KeyRoom:
         async with self._management() as client:
             return await client.billing(key.id, start=start, end=end, model=model)
 
-    async def soon(self) -> list[KeyWarning]:
-        """Ask for the keys, and return what to look at soon."""
-        return self.warnings(await self.keys())
+    async def soon(self, burn: KeyBurn | None = None) -> list[KeyWarning]:
+        """Ask for the keys, and return what to look at soon; ``burn`` knows of looks before."""
+        keys = await self.keys()
+        spending = [] if burn is None else burn.warnings(keys, self._clock())
+        return _gravest_first([*self.warnings(keys), *spending])
 
     def warnings(self, keys: Iterable[ApiKey]) -> list[KeyWarning]:
         """Return what to look at soon, the gravest first."""
         now = self._clock()
         found = [w for key in keys if key.status == "active" for w in warnings_of(key, now)]
-        return sorted(found, key=lambda w: ("alarm", "warning", "note").index(w.level))
+        return _gravest_first(found)
 
     # -- helpers ---------------------------------------------------------------------------------
 
@@ -244,3 +246,7 @@ class KeyRoom:
         from console.tokenlab.inference import InferenceClient
 
         return InferenceClient(self.base_url, key)
+
+
+def _gravest_first(found: Iterable[KeyWarning]) -> list[KeyWarning]:
+    return sorted(found, key=lambda one: ("alarm", "warning", "note").index(one.level))

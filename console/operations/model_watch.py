@@ -1,8 +1,8 @@
 """The catalogue, watched: a route's model that is on its way out, or gone."""
 
 from datetime import datetime
-from typing import NamedTuple
 
+from console.operations.alerts import ModelTrouble
 from console.operations.model_values import ending
 from console.operations.models import ModelRoom
 from console.rollout.model import RolloutFile
@@ -10,13 +10,6 @@ from console.rollout.model import RolloutFile
 EVERY_S = 600.0
 SOON_DAYS = 30
 """How long before its end a model is told of."""
-
-
-class ModelTrouble(NamedTuple):
-    """What is wrong with a route's model; ``holds`` where no more traffic should come to it."""
-
-    sentence: str
-    holds: bool
 
 
 def model_troubles(room: ModelRoom, file: RolloutFile, now: datetime) -> dict[str, ModelTrouble]:

@@ -4,8 +4,9 @@ import asyncio
 import gc
 import io
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from rich.segment import Segments
@@ -18,6 +19,7 @@ from textual.screen import Screen
 from console.folders import state_folder
 from console.operations.balance import BalanceSources
 from console.operations.errors import OperationError
+from console.operations.key_values import KeyBurn
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.rollout.model import RolloutFile
@@ -39,6 +41,7 @@ from console.vault.vault import Vault, empty_vault
 if TYPE_CHECKING:
     from textual.command import Provider
 
+    from console.operations.alerts import ModelTrouble
     from console.operations.keys import KeyRoom
     from console.operations.models import ModelRoom
     from console.operations.rotation import Rotations
@@ -117,8 +120,14 @@ class ConsoleApp(App[None]):
         self._live: LiveView | None = None
         self._ends_on: asyncio.AbstractEventLoop | None = None
         self._told_by = 0
+        self._key_burn = KeyBurn()
         self.home = HomeScreen(
-            switch, monitor, BalanceSources(self._vault), self._facts, self._warn_of_keys
+            switch,
+            monitor,
+            BalanceSources(self._vault),
+            self._facts,
+            self._warn_of_keys,
+            self._ask_for_models,
         )
 
     def get_default_screen(self) -> Screen[None]:
@@ -255,10 +264,19 @@ class ConsoleApp(App[None]):
         )  # fmt: skip
         return room, Rotations(room, folder / "rotations.json")
 
+    def _ask_for_models(self) -> "Mapping[str, ModelTrouble]":
+        """Ask the API what is wrong with a route's model; blocks, and raises ApiError."""
+        from console.operations.model_watch import model_troubles
+        from console.operations.models import read_models
+
+        room = self._model_room()
+        asyncio.run(read_models(room))
+        return model_troubles(room, self._monitor.file, datetime.now(UTC))
+
     def _warn_of_keys(self) -> str:
         """Ask the API for what will soon stop a key; blocks, and raises as KeyRoom does."""
         room, _ = self._key_room()
-        warnings = asyncio.run(room.soon())
+        warnings = asyncio.run(room.soon(self._key_burn))
         more = f" (and {len(warnings) - 1} more: 2)" if len(warnings) > 1 else ""
         return f"{warnings[0].sentence}{more}" if warnings else ""
 

@@ -1,7 +1,7 @@
 """The workers that look at the file, the log and the balance, again and again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from console.health.probe_log import last_probes, probe_log_path
+from console.operations.alerts import ModelTrouble
 from console.operations.balance import BalanceSource, BalanceSources
 from console.operations.errors import OperationError
 from console.operations.monitor import Monitor
@@ -26,6 +27,7 @@ from console.ui.messages import (
     GuardSeen,
     KeysRead,
     LogRead,
+    ModelsSeen,
     ProbesRead,
 )
 from console.vault.errors import VaultError
@@ -37,6 +39,8 @@ FILE_EVERY_S = 0.25
 LOG_EVERY_S = 1.0
 PROBES_EVERY_S = 5.0
 GUARD_EVERY_S = 3.0
+MODELS_FIRST_S = 60.0
+MODELS_EVERY_S = 600.0
 KEYS_FIRST_S = 3.0
 KEYS_EVERY_S = 600.0
 BALANCE_EVERY_S = 10.0
@@ -83,6 +87,15 @@ async def follow_probes(log: Callable[[], Path], post: Post) -> None:
                 known = now
                 post(ProbesRead(await asyncio.to_thread(last_probes, path)))
         await asyncio.sleep(PROBES_EVERY_S)
+
+
+async def follow_models(ask: Callable[[], Mapping[str, ModelTrouble]], post: Post) -> None:
+    """Tell of a model in use that is on its way out or gone; an API that is away says nothing."""
+    await asyncio.sleep(MODELS_FIRST_S)
+    while True:
+        with suppress(ApiError):
+            post(ModelsSeen(await asyncio.to_thread(ask)))
+        await asyncio.sleep(MODELS_EVERY_S)
 
 
 async def follow_guard(path: Path, post: Post) -> None:
@@ -150,6 +163,7 @@ class Feeds:
         monitor: Monitor,
         sources: BalanceSources,
         warn_of_keys: Callable[[], str],
+        ask_for_models: Callable[[], Mapping[str, ModelTrouble]],
         lock: asyncio.Lock,
     ) -> None:
         self._screen = screen
@@ -160,6 +174,7 @@ class Feeds:
             "file": lambda: follow_file(switch, lock, post),
             "log": lambda: follow_log(monitor, post),
             "balance": self._follow_balance,
+            "models": lambda: follow_models(ask_for_models, post),
             "guard": lambda: follow_guard(switch.path, post),
             "keys": lambda: follow_keys(warn_of_keys, post),
             "probes": lambda: follow_probes(

@@ -16,7 +16,7 @@ from textual.worker import Worker, WorkerState
 
 from console.gate.secret import redacted
 from console.health.probe_log import ProbeLine
-from console.operations.alerts import Alerts, alerts_now
+from console.operations.alerts import Alerts, ModelTrouble, alerts_now
 from console.operations.balance import BalanceSources, BalanceWatch
 from console.operations.monitor import Monitor
 from console.operations.plan import Plan
@@ -39,6 +39,7 @@ from console.ui.messages import (
     GuardSeen,
     KeysRead,
     LogRead,
+    ModelsSeen,
     ProbesRead,
 )
 from console.ui.notices import Notices
@@ -78,6 +79,7 @@ class HomeScreen(Opened, HomeActions):
         sources: BalanceSources,
         facts: StatusFacts,
         warn_of_keys: Callable[[], str],
+        ask_for_models: Callable[[], Mapping[str, ModelTrouble]],
     ) -> None:
         super().__init__()
         self._switch = switch
@@ -86,6 +88,7 @@ class HomeScreen(Opened, HomeActions):
         self._balance = BalanceWatch()
         self._keys_warn = False
         self._guard_acts = False
+        self._models: Mapping[str, ModelTrouble] = {}
         self._out: Mapping[str, Mapping[str, str]] = {}
         self._trouble_of_file = ""
         self.alerts = Alerts()
@@ -93,7 +96,9 @@ class HomeScreen(Opened, HomeActions):
         self._probes: Mapping[tuple[str, str], ProbeLine] = {}
         self._lock = asyncio.Lock()
         self._turn = OneAtATime()
-        self._feeds = Feeds(self, switch, monitor, sources, warn_of_keys, self._lock)
+        self._feeds = Feeds(
+            self, switch, monitor, sources, warn_of_keys, ask_for_models, self._lock
+        )
         self._filter = ""
         self._longest = 12
         self._cells = RowCells(80)
@@ -197,6 +202,10 @@ class HomeScreen(Opened, HomeActions):
         self._keys_warn = bool(event.sentence)
         self._notices.trouble("keys", visible(event.sentence))
 
+    @on(ModelsSeen)
+    def _models_seen(self, event: ModelsSeen) -> None:
+        self._models = event.troubles
+
     @on(GuardSeen)
     def _guard_seen(self, event: GuardSeen) -> None:
         self._guard_acts, self._out = event.acts, event.out
@@ -208,7 +217,7 @@ class HomeScreen(Opened, HomeActions):
     def _look_for_alerts(self) -> None:
         """Say what has gone wrong since the last look, whatever screen is in front."""
         now = time()
-        found = alerts_now(self._monitor, self._balance, {}, self._trouble_of_file, now)
+        found = alerts_now(self._monitor, self._balance, self._models, self._trouble_of_file, now)
         began, _ = self.alerts.look(found, now)
         alarms = [alert for alert in began if alert.level == "alarm"]
         # The live screen lists them; a toast would only lie over the list.
@@ -315,6 +324,10 @@ class HomeScreen(Opened, HomeActions):
 
     def held_by_guard(self, plan: Plan) -> str:
         """Return the guard's first reason against what this plan raises."""
+        for move in plan.moves:
+            trouble = self._models.get(move.route)
+            if trouble is not None and trouble.holds and move.after > move.before:
+                return f"{move.route}: {trouble.sentence}"
         return self._monitor.held_plan(plan.moves, self._balance, time())
 
     def warning_of(self, plan: Plan) -> str:

@@ -8,6 +8,7 @@ from textual.message import Message
 from console.gate.secret import Secret
 from console.health.probe_log import ProbeLine
 from console.health.record import AccessRecord
+from console.operations.alerts import ModelTrouble
 from console.store.store import Snapshot
 from console.tokenlab.types import Balance
 
@@ -60,6 +61,13 @@ class ProbesRead(Message):
     """The newest probe of each route and side."""
 
     probes: Mapping[tuple[str, str], ProbeLine]
+
+
+@dataclass
+class ModelsSeen(Message):
+    """What is wrong with the model of a route, as the catalogue has it now."""
+
+    troubles: Mapping[str, ModelTrouble]
 
 
 @dataclass

@@ -11,9 +11,9 @@ import pytest
 from console.gate import AccessLine, AccessLog, timestamp
 from console.history.history import History
 from console.history.who import Who
+from console.operations.alerts import ModelTrouble
 from console.operations.balance import BalanceWatch
 from console.operations.guarding import Guarding, Turn
-from console.operations.model_watch import ModelTrouble
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.rollout.parse import parse

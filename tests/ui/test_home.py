@@ -16,7 +16,9 @@ from console.history.history import History
 from console.history.who import Who
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
+from console.rollout.model import DEFAULT_BASE_URL
 from console.rollout.parse import parse
+from console.sim.server import SimServer
 from console.store.acting_lock import ActingLock
 from console.store.guard_file import GuardFile, Out
 from console.ui.app import ConsoleApp
@@ -451,3 +453,19 @@ async def test_an_org_goes_back_into_its_ramp(file: Path, monkeypatch: pytest.Mo
         await until(pilot, lambda: not record.read()["chat"].out)
         await pilot.press("j", "a")
         await until(pilot, lambda: "has not taken it out" in notices(pilot))
+
+
+async def test_a_model_that_is_gone_is_an_alert_and_holds_a_raise(
+    file: Path, monkeypatch: pytest.MonkeyPatch, sim: SimServer
+) -> None:
+    monkeypatch.setattr("console.ui.feed.MODELS_FIRST_S", 0.1)
+    text = file.read_text().replace(DEFAULT_BASE_URL, sim.base_url)
+    file.write_text(text.replace('model = "gpt-5.4"', 'model = "gpt-gone"'))
+    app = app_of(file)
+    async with running(app) as pilot:
+        said = "TokenLab has no model gpt-gone any more"
+        await until(pilot, lambda: any(said in alert.sentence for alert in app.home.alerts.open))
+        await pilot.press("plus")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        held = pilot.app.screen.query(".held").results(Static)
+        assert any(said in str(one.render()) for one in held)
