@@ -13,7 +13,7 @@ import httpx
 
 from console.tokenlab.errors import Unsafe
 from console.tokenlab.shapes import StreamReader
-from console.tokenlab.transport import MAX_ANSWER, is_loopback
+from console.tokenlab.transport import MAX_ANSWER, host_of, is_loopback
 
 LIMIT_S = 60.0
 """An exchange takes at most this long in all."""
@@ -63,10 +63,9 @@ async def exchange(
 
     A ``reader`` is fed a streamed answer as it comes.
     """
-    try:
-        local = is_loopback(url)
-    except ValueError:
-        raise Unsafe("that side's base URL is none; nothing was sent") from None
+    local = is_loopback(url)
+    if not host_of(url):
+        raise Unsafe("that side's base URL is none; nothing was sent")
     if not (url.startswith("https://") or (url.startswith("http://") and local)):
         raise Unsafe("that side is not https; the credential was not sent")
     found, data, started = Exchange(), bytearray(), perf_counter()

@@ -182,12 +182,17 @@ def _scheme(url: str) -> str:
     return parts.scheme
 
 
+def host_of(url: str) -> str:
+    """Return a URL's host, empty for what is no URL."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def is_loopback(url: str) -> bool:
     """Return whether a URL's host is this machine."""
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
+    host = host_of(url)
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
