@@ -18,7 +18,9 @@ network. It latches: nothing but an operator's resume (o, or + on the row) undoe
 percents stay as they were.
 
 guard: ● where a guard runs (rollout-console guard); the console itself acts on nothing.
+
 Verdicts: ok; hold (no raise, with the reason); rollback (evidence of harm).
+
 A raise against a hold asks for a typed reason; a rollback never asks for typing.
 """
 
@@ -63,7 +65,9 @@ class HelpScreen(ModalScreen[None]):
                 shown = self._keymap.get(key.id, key.shown)
                 pieces.append((f"  {shown:<8}", "$foreground 50%" if off else "$accent bold"))
                 pieces.append((f"{key.help}{'  (disabled: read-only)' if off else ''}\n", ""))
-        pieces.append(("\n" + _WORDS + "\nesc closes this.", ""))
+        # Whatever is one paragraph here flows to the width there is.
+        words = [" ".join(one.split()) for one in _WORDS.split("\n\n")]
+        pieces.append(("\n" + "\n\n".join((*words, "esc closes this.")), ""))
         with VerticalScroll():
             yield Static(Content.assemble(*pieces))
 
