@@ -96,7 +96,7 @@ async def test_one_key_and_one_confirm_roll_an_org_back(file: Path) -> None:
         await pilot.press("u")
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
-        await pilot.press(*"drill", "enter")
+        await pilot.press(*"exercise", "enter")
         await until(pilot, lambda: share(file) == (2500, False))
 
 
@@ -147,10 +147,10 @@ async def test_a_held_raise_asks_for_a_typed_reason(file: Path) -> None:
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press("enter")
         assert isinstance(pilot.app.screen, ConfirmDialog), "an empty reason is none"
-        await pilot.press(*"planned", "enter")
+        await pilot.press(*"scheduled", "enter")
         await until(pilot, lambda: share(file) == (5000, False))
         row = pilot.app.screen._switch.recent(1)[0][0]  # type: ignore[attr-defined]
-        assert (row.reason, row.after) == ("planned", "50")
+        assert (row.reason, row.after) == ("scheduled", "50")
 
 
 async def test_health_lets_a_raise_go_with_a_key(file: Path) -> None:
@@ -469,3 +469,19 @@ async def test_a_model_that_is_gone_is_an_alert_and_holds_a_raise(
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         held = pilot.app.screen.query(".held").results(Static)
         assert any(said in str(one.render()) for one in held)
+
+
+async def test_a_stray_key_and_enter_are_no_reason(file: Path) -> None:
+    before = file.read_bytes()
+    async with running(app_of(file)) as pilot:
+        await pilot.press("e")
+        await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
+        await pilot.press(*"30", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press("j", "enter", "enter")
+        await pilot.pause(0.3)
+        assert isinstance(pilot.app.screen, ConfirmDialog)
+        assert file.read_bytes() == before
+        await pilot.press(*"ust-because", "enter")
+        await until(pilot, lambda: share(file) == (3000, False))

@@ -240,7 +240,7 @@ async def test_moving_on_asks_for_a_reason_where_something_is_missing(
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press("enter")
         assert isinstance(pilot.app.screen, ConfirmDialog), "an empty reason is none"
-        await pilot.press(*"agreed", "enter")
+        await pilot.press(*"accepted", "enter")
         await until(pilot, lambda: "done: claude" in notice(pilot))
         assert parse(file.read_bytes()).routes["claude"].phase == "shadow"
         await pilot.press("N")
@@ -249,7 +249,7 @@ async def test_moving_on_asks_for_a_reason_where_something_is_missing(
         await pilot.pause(1.0)
         rows = History(file.parent / "h.sqlite3").rows(file, 9)
         assert [row.action for row in rows] == ["phase", "phase"], "ours was taken for a stranger's"
-        assert rows[1].reason == "agreed"
+        assert rows[1].reason == "accepted"
         assert "is missing" in rows[1].verdict
 
 

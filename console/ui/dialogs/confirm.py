@@ -17,6 +17,9 @@ from console.ui.opened import Opened
 GRACE_S = 0.2
 """Keys typed this soon after the dialog opened were meant for something else."""
 
+LEAST_REASON = 8
+"""Letters of a typed reason: a stray key and enter are none."""
+
 _MOST_DIFF = 40
 _SHORT = 14
 """In fewer lines than this the effect and the keys have all the room there is."""
@@ -153,8 +156,10 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
         """Confirm where all that was asked for is typed; else go to what is missing."""
         event.stop()
         reason, name = self._value("reason"), self._value("name")
-        if self._question.held and not reason:
+        if self._question.held and len(reason) < LEAST_REASON:
             self.query_one("#reason", Input).focus()
+            if reason:
+                self.notify(f"a reason has {LEAST_REASON} letters at least", markup=False)
         elif self._question.type_name and name != self._question.type_name:
             field = self.query_one("#name", Input)
             field.focus()
