@@ -50,3 +50,17 @@ async def test_quitting_before_the_first_frame(file: Path) -> None:
     async with app.run_test(size=(80, 24)):
         app.exit(return_code=0)
     assert app.return_code == 0
+
+
+async def test_a_second_escape_while_a_form_closes_is_no_fault(file: Path) -> None:
+    app = app_of(file)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        form = FormDialog("A form", (Field("one", "one", hidden=True), Field("two", "two")))
+        await app.push_screen(form)
+        await form.query("Horizontal").remove()
+        form.action_cancel()
+        await pilot.pause()
+        assert not isinstance(app.screen, FormDialog)
+        app.exit(return_code=0)
+    assert app.return_code == 0

@@ -108,7 +108,9 @@ class FormDialog(Opened, ModalScreen[Values | None]):
         self._close(None)
 
     def _close(self, values: Values | None) -> None:
-        for field, line in zip(self._fields, self.query(Input), strict=True):
+        # By name: a second escape may find the form half taken down already.
+        for field in self._fields:
             if field.hidden:
-                line.value = ""
+                for line in self.query(f"#field-{field.name}").results(Input):
+                    line.value = ""
         self.dismiss(values)
