@@ -1,8 +1,7 @@
 """Setting a screen up once everything on it is there."""
 
 from textual.css.query import NoMatches
-from textual.dom import DOMNode
-from textual.message_pump import MessagePump
+from textual.screen import Screen
 
 
 class Opened:
@@ -14,14 +13,18 @@ class Opened:
 
     def on_mount(self) -> None:
         """Set the screen up, unless it is being closed already."""
-        # Not a DOMNode itself: Textual takes a class's styles from its first base of that kind.
-        assert isinstance(self, DOMNode)
-        assert isinstance(self, MessagePump)
+        # Not a Screen itself: Textual takes a class's styles from its first base of that kind.
+        assert isinstance(self, Screen)
         try:
             self.opened()
         except NoMatches:
-            # A screen that is being closed has no next frame; in any other it is a fault indeed.
-            self.call_after_refresh(self.opened)
+            # One that is still in front at the next frame has a fault indeed.
+            self.call_after_refresh(self._opened_if_in_front)
+
+    def _opened_if_in_front(self) -> None:
+        assert isinstance(self, Screen)
+        if self.is_current:
+            self.opened()
 
     def opened(self) -> None:
         """Set the screen up: everything that it composed is there; raises NoMatches otherwise."""

@@ -64,3 +64,16 @@ async def test_a_second_escape_while_a_form_closes_is_no_fault(file: Path) -> No
         assert not isinstance(app.screen, FormDialog)
         app.exit(return_code=0)
     assert app.return_code == 0
+
+
+@pytest.mark.parametrize("name", OPENED)
+async def test_closing_a_dialog_in_the_moment_it_opens(file: Path, name: str) -> None:
+    app = app_of(file)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        for _ in range(5):
+            app.push_screen(OPENED[name]())
+            app.pop_screen()
+            await pilot.pause()
+        app.exit(return_code=0)
+    assert app.return_code == 0
