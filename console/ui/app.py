@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from rich.segment import Segments
 from rich.text import Text
-from textual import on, work
+from textual import events, on, work
 from textual.app import App
 from textual.binding import BindingType
 from textual.screen import Screen
@@ -76,6 +76,7 @@ class ConsoleApp(App[None]):
 
     TITLE = "rollout-console"
     _secret_in_clipboard = False
+    _leaving = False
     COMMANDS = {_commands}  # noqa: RUF012  Textual's own form
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in APP_KEYS]
     ENABLE_COMMAND_PALETTE = True
@@ -299,8 +300,14 @@ class ConsoleApp(App[None]):
 
     def exit(self, *arguments: Any, **more: Any) -> None:
         """End the console; a secret does not stay in the clipboard."""
+        self._leaving = True
         self._clear_clipboard()
         super().exit(*arguments, **more)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Pass events on; a key that is typed while the console ends has no screen to go to."""
+        if not (self._leaving and isinstance(event, events.Key)):
+            await super().on_event(event)
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """Return a picture of the screen, unless a secret is on it."""

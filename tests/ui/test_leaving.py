@@ -13,7 +13,7 @@ from console.ui.dialogs.confirm import ConfirmDialog, Question
 from console.ui.dialogs.form import Field, FormDialog
 from console.ui.dialogs.percent import PercentDialog
 from console.ui.dialogs.text import TextDialog
-from tests.ui.test_home import app_of
+from tests.ui.test_home import app_of, share
 
 OPENED: dict[str, Callable[[], ModalScreen[Any]]] = {
     "confirm": lambda: ConfirmDialog(Question("Lower", "chat / acme 25% to 10%")),
@@ -77,3 +77,14 @@ async def test_closing_a_dialog_in_the_moment_it_opens(file: Path, name: str) ->
             await pilot.pause()
         app.exit(return_code=0)
     assert app.return_code == 0
+
+
+async def test_keys_typed_while_it_ends_go_nowhere(file: Path) -> None:
+    app = app_of(file)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        app.exit(return_code=0)
+        for key in ("r", "y", "escape", "2"):
+            app.simulate_key(key)
+    assert app.return_code == 0
+    assert not share(file)[1]
