@@ -32,5 +32,11 @@ def open_console(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, app.end_when_told)
     # Over SSH a mouse that reports costs the link and, after a reattach, the session.
-    app.run(mouse="SSH_CONNECTION" not in os.environ)
+    try:
+        app.run(mouse="SSH_CONNECTION" not in os.environ)
+    finally:
+        # Textual's handlers outlive it. Whoever closes a terminal may say "continue" after "hang
+        # up": a driver that starts anew would cut off, or hang, what clears up after the console.
+        for number in (signal.SIGCONT, signal.SIGTSTP):
+            signal.signal(number, signal.SIG_DFL)
     return app.return_code or 0

@@ -111,3 +111,21 @@ def test_told_again_while_it_clears_up_it_leaves_nothing_behind(tmp_path: Path) 
             time.sleep(0.01)
         shown.until(lambda screen: "[ended 129]" in screen)
     assert not list(tmp_path.glob("rollout-demo-*"))
+
+
+@pytest.mark.parametrize("after_s", [0.2, 0.3, 0.4, 0.5])
+def test_a_terminal_that_is_closed_soon_after_quit_leaves_nothing_behind(
+    tmp_path: Path, after_s: float
+) -> None:
+    """Who closes a terminal says "hang up", then "continue": the console must not start anew."""
+    env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
+    with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:
+        shown.until(lambda screen: "▸ acme" in screen)
+        shown.press("q")
+        time.sleep(after_s)
+        shown.tmux("new-session", "-d", "-s", "another")  # the server stays for the clean-up
+        shown.tmux("kill-session", "-t", "t")
+        end = time.monotonic() + 20
+        while list(tmp_path.glob("rollout-demo-*")):
+            assert time.monotonic() < end, "the demo's folder stays"
+            time.sleep(0.05)
