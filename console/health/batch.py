@@ -5,7 +5,7 @@ counted in groups.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import cast
@@ -26,6 +26,10 @@ Group = list[int | datetime]
 """The code and the time of one line after the other."""
 Named = tuple[str | None, str | None, str]
 """Route, org or model, and side; None for all of them."""
+Counts = Mapping[int, int]
+"""How many lines there were by code."""
+
+_Slots = dict[int, dict[Named, list[int]]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = datetime.min.replace(tzinfo=UTC)
@@ -61,36 +65,50 @@ class Batch:
         """Return the times of the lines that are LATE or AHEAD."""
         return [ts for group in self._places.get((level, 0), {}).values() for ts in _times(group)]
 
-    def by_model(self) -> Iterator[tuple[Place, dict[Named, dict[int, int]]]]:
+    def by_model(self) -> Iterator[tuple[Place, dict[Named, Counts]]]:
         """Give each slot of each level its counts by route, model and side, finest first."""
-        found: list[dict[int, dict[Named, list[dict[int, int]]]]] = [{} for _ in self._levels]
+        found: list[_Slots] = [{} for _ in self._levels]
         for level, slot, groups in self._counted():
-            by_model: dict[Named, list[int]] = {}
-            for (route, _, side, model), group in groups.items():
-                _file(by_model, (route, model, side), _codes(group))
             named = found[level].setdefault(slot, {})
-            for key, codes in by_model.items():
-                named.setdefault(key, []).append(Counter(codes))
+            for (route, _, side, model), group in groups.items():
+                _file(named, (route, model, side), _codes(group))
+        return self._at_each_level(found)
+
+    def by_org(self, finest: int) -> Iterator[tuple[Place, dict[Named, Counts]]]:
+        """Give each slot its counts by route, org and side, each line at one level alone.
+
+        That is the finest that keeps it, of those from ``finest`` on.
+        """
+        found: dict[Place, dict[Named, list[int]]] = {}
+        for level, slot, groups in self._counted():
+            wider = max(level, finest)
+            named = found.setdefault((wider, self._wider(slot, level, wider)), {})
+            for (route, org, side, _), group in groups.items():
+                _file(named, (route, org, side), _codes(group))
+        for place, named in found.items():
+            yield place, {key: Counter(codes) for key, codes in named.items()}
+
+    def _at_each_level(
+        self, found: Sequence[_Slots]
+    ) -> Iterator[tuple[Place, dict[Named, Counts]]]:
+        """Count what was found, and give it at each level; a coarser one has the finer in it."""
+        finer: dict[int, dict[Named, list[Counts]]] = {}
         for level, slots in enumerate(found):
+            parts, finer = finer, {}
             for slot, named in slots.items():
-                counts = {key: added(some) for key, some in named.items()}
+                of_slot = parts.setdefault(slot, {})
+                for key, codes in named.items():
+                    of_slot.setdefault(key, []).append(Counter(codes))
+            for slot, of_slot in parts.items():
+                counts = {key: added(some) for key, some in of_slot.items()}
                 yield (level, slot), counts
                 if level + 1 < len(self._levels):
-                    start = slot * self._levels[level][0] // self._levels[level + 1][0]
-                    coarser = found[level + 1].setdefault(start, {})
+                    coarser = finer.setdefault(self._wider(slot, level, level + 1), {})
                     for key, some in counts.items():
                         coarser.setdefault(key, []).append(some)
 
-    def by_org(self, wider: int) -> Iterator[tuple[int, dict[Named, list[int]]]]:
-        """Give each slot of one level its codes by route, org and side."""
-        found: dict[int, dict[Named, list[int]]] = {}
-        for level, slot, groups in self._counted():
-            if level <= wider:
-                start = slot * self._levels[level][0] // self._levels[wider][0]
-                by_org = found.setdefault(start, {})
-                for (route, org, side, _), group in groups.items():
-                    _file(by_org, (route, org, side), _codes(group))
-        yield from found.items()
+    def _wider(self, slot: int, level: int, wider: int) -> int:
+        return slot * self._levels[level][0] // self._levels[wider][0]
 
     def _counted(self) -> Iterator[tuple[int, int, dict[Name, Group]]]:
         """Give level, slot and groups of every place that is counted."""
@@ -131,7 +149,7 @@ class Batch:
         return (LATE, 0), _FIRST, _time(newer)
 
 
-def added(parts: Sequence[dict[int, int]]) -> dict[int, int]:
+def added(parts: Sequence[Counts]) -> Counts:
     """Return several counts as one; a single one is returned itself."""
     if len(parts) == 1:
         return parts[0]

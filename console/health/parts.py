@@ -5,10 +5,19 @@ Ten thousand orgs have millions of counts in an hour; a dict for each part would
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
-_SLOT_SHIFT, _CODE_SHIFT = 32, 20
-_CODE_MASK, _MOST = (1 << 12) - 1, (1 << 20) - 1
+CODE_SHIFT, MOST_COUNT = 20, (1 << 20) - 1
+"""An entry has its count below this bit, and the code above it; of more it takes another entry."""
+
+SLOT_SHIFT = 32
+"""From this bit on an entry has its slot."""
+
+CODE_MASK = (1 << SLOT_SHIFT - CODE_SHIFT) - 1
+
+
+Take = Callable[[int, "array[int]"], None]
+"""What takes entries: the width of their slots in seconds, and they."""
 
 
 class Parts:
@@ -16,12 +25,14 @@ class Parts:
 
     The newest slot is open and a dict. An entry of an older one is slot, code and count in one
     number; entries are in order of slots, and a code may be in a slot more than once. A slot that
-    is an eighth older than ``keep_s`` before the newest is forgotten.
+    is an eighth older than ``keep_s`` before the newest is forgotten. What is forgotten is given to
+    ``take``, in entries.
     """
 
-    __slots__ = ("_entries", "_open", "_slot", "keep_s", "width_s")
+    __slots__ = ("_entries", "_open", "_slot", "keep_s", "take", "width_s")
 
     def __init__(self, width_s: int, keep_s: int) -> None:
+        self.take: Take | None = None
         self.width_s = width_s
         self.keep_s = keep_s
         self._entries = array("Q")
@@ -30,15 +41,6 @@ class Parts:
 
     def __len__(self) -> int:
         return len(self._entries) + len(self._open)
-
-    def add(self, slot: int, codes: Iterable[int]) -> None:
-        """Count each of ``codes`` once in a slot."""
-        counts = self._counts_of(slot)
-        get = counts.get
-        for code in codes:
-            counts[code] = get(code, 0) + 1
-        if slot != self._slot:
-            self._put(slot, counts)
 
     def add_counts(self, slot: int, more: Mapping[int, int]) -> None:
         """Add counts by code to those of a slot."""
@@ -58,8 +60,8 @@ class Parts:
         found: dict[int, int] = dict(self._open) if first <= self._slot < end else {}
         get = found.get
         for entry in entries[self._place(first) : self._place(end)]:
-            code = entry >> _CODE_SHIFT & _CODE_MASK
-            found[code] = get(code, 0) + (entry & _MOST)
+            code = entry >> CODE_SHIFT & CODE_MASK
+            found[code] = get(code, 0) + (entry & MOST_COUNT)
         return found
 
     def forget(self, first: int) -> None:
@@ -68,11 +70,14 @@ class Parts:
             self._close()
         gone = self._place(first)
         if gone:
+            forgotten = self._entries[:gone]
             # A copy: deleting in place would keep the room that the array once had.
             self._entries = self._entries[gone:]
+            if self.take is not None:
+                self.take(self.width_s, forgotten)
 
     def _place(self, slot: int) -> int:
-        return bisect_left(self._entries, slot << _SLOT_SHIFT)
+        return bisect_left(self._entries, slot << SLOT_SHIFT)
 
     def _counts_of(self, slot: int) -> dict[int, int]:
         """Return the counts of a slot to add to: the open one, opened if need be, or a copy."""
@@ -82,25 +87,29 @@ class Parts:
             self._close()
             self._slot = slot
             keep = self.keep_s // self.width_s
-            if self._entries and self._entries[0] >> _SLOT_SHIFT < slot - keep - keep // 8 - 1:
+            if self._entries and self._entries[0] >> SLOT_SHIFT < slot - keep - keep // 8 - 1:
                 self.forget(slot - keep - 1)
         return self._open
 
     def _put(self, slot: int, counts: Mapping[int, int]) -> None:
         start, end = self._place(slot), self._place(slot + 1)
-        self._entries[start:end] = array("Q", _packed(slot, counts))
+        self._entries[start:end] = array("Q", packed(slot << SLOT_SHIFT, counts))
 
     def _close(self) -> None:
         if self._open:
-            self._entries.extend(_packed(self._slot, self._open))
+            self._entries.fromlist(packed(self._slot << SLOT_SHIFT, self._open))
             self._open = {}
 
 
-def _packed(slot: int, counts: Mapping[int, int]) -> Iterator[int]:
-    base = slot << _SLOT_SHIFT
+def packed(base: int, counts: Mapping[int, int]) -> list[int]:
+    """Return counts by code as entries, each on top of ``base``."""
+    if not counts or max(counts.values()) <= MOST_COUNT:
+        return [base | code << CODE_SHIFT | count for code, count in counts.items()]
+    entries = []
     for code, count in counts.items():
-        place = base | code << _CODE_SHIFT
-        while count > _MOST:
-            yield place | _MOST
-            count -= _MOST
-        yield place | count
+        place = base | code << CODE_SHIFT
+        whole, rest = divmod(count, MOST_COUNT)
+        entries += [place | MOST_COUNT] * whole
+        if rest:
+            entries.append(place | rest)
+    return entries

@@ -1,15 +1,45 @@
 """A track: what is counted under one name, at each width of parts, and how it is read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from math import ceil, floor
+from typing import Protocol
 
 from console.health.batch import Level
 from console.health.parts import Parts
+from console.health.shared_parts import SharedParts
 from console.health.summary import Summary, summarize
 
 LEVELS: tuple[Level, ...] = ((1, 900), (5, 3600), (300, 86_400))
-"""The widths of parts and how long each is kept, in seconds; of single orgs, the second alone."""
+"""The widths of parts and how long each is kept, in seconds; single orgs have all but the first."""
+
+
+class SomeParts(Protocol):
+    """Counts by code for each slot: the epoch second divided by ``width_s``, whole."""
+
+    @property
+    def width_s(self) -> int:
+        """Seconds that a slot is wide."""
+        ...
+
+    @property
+    def keep_s(self) -> int:
+        """Seconds that a slot is kept for."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def add_counts(self, slot: int, more: Mapping[int, int]) -> None:
+        """Add counts by code to those of a slot."""
+        ...
+
+    def counts(self, first: int, end: int) -> dict[int, int]:
+        """Return the counts by code of the slots from ``first`` up to, not with, ``end``."""
+        ...
+
+    def forget(self, first: int) -> None:
+        """Forget the slots before ``first``."""
+        ...
 
 
 class Track:
@@ -18,7 +48,7 @@ class Track:
     __slots__ = ("last_at", "parts")
 
     def __init__(self) -> None:
-        self.parts: Sequence[Parts] = ()
+        self.parts: Sequence[SomeParts] = ()
         self.last_at = 0.0
 
 
@@ -28,10 +58,13 @@ def levels_to(horizon_s: int) -> tuple[Level, ...]:
     return (*finer, (LEVELS[len(finer)][0], horizon_s))
 
 
-def parts_of(track: Track, levels: Sequence[Level]) -> Sequence[Parts]:
-    """Return the parts of a track, made where it had none."""
+def parts_of(
+    track: Track, levels: Sequence[Level], shared: Sequence[SharedParts] = ()
+) -> Sequence[SomeParts]:
+    """Return the parts of a track, made where it had none; ``shared`` are those after its own."""
     if not track.parts:
-        track.parts = tuple(Parts(width, keep) for width, keep in levels)
+        own = [Parts(width, keep) for width, keep in levels]
+        track.parts = (*own, *(parts.of_one(own[-1]) for parts in shared))
     return track.parts
 
 
@@ -45,27 +78,34 @@ def entries(tracks: Iterable[Track]) -> int:
     return sum(len(parts) for track in tracks for parts in track.parts)
 
 
-def forget(tracks: Iterable[Track], now: float, share: float) -> None:
-    """Forget what is older than a share of the time that it is kept for."""
+def forget(tracks: Iterable[Track], now: float, oldest_s: float) -> None:
+    """Forget what is older than it is kept for, or than ``oldest_s`` seconds."""
     for track in tracks:
         left = 0
         for parts in track.parts:
-            parts.forget(floor((now - parts.keep_s * share) / parts.width_s))
+            parts.forget(floor((now - min(parts.keep_s, oldest_s)) / parts.width_s))
             left += len(parts)
         if not left:
             track.parts = ()
 
 
-def fitting(track: Track | None, window_s: float) -> Parts | None:
-    """Return the finest parts that are kept as long as a window."""
+def fitting(track: Track | None, window_s: float, reaches_s: Sequence[float]) -> SomeParts | None:
+    """Return the finest parts that reach back as long as a window, or else those that reach most.
+
+    ``reaches_s`` are the seconds that each of them reaches back.
+    """
     if track is None or not track.parts:
         return None
-    return next((one for one in track.parts if one.keep_s >= window_s), track.parts[-1])
+    enough = next((i for i, reach in enumerate(reaches_s) if reach >= window_s), None)
+    return track.parts[reaches_s.index(max(reaches_s)) if enough is None else enough]
 
 
-def summary_of(track: Track | None, now: float, window_s: float) -> Summary:
+def summary_of(
+    track: Track | None, now: float, window_s: float, reaches_s: Sequence[float]
+) -> Summary:
     """Return the counts of the last ``window_s`` seconds: of the parts that begin in them."""
-    parts = fitting(track, window_s)
+    window_s = min(window_s, max(reaches_s))
+    parts = fitting(track, window_s, reaches_s)
     counts: dict[int, int] = {}
     if parts is not None:
         width = parts.width_s
@@ -74,7 +114,7 @@ def summary_of(track: Track | None, now: float, window_s: float) -> Summary:
 
 
 def cut(
-    parts: Parts | None, edges: Sequence[float], share: bool
+    parts: SomeParts | None, edges: Sequence[float], share: bool
 ) -> list[tuple[int, dict[int, int]]]:
     """Return seconds and counts between one edge and the next, of the parts that begin there."""
     if parts is None:

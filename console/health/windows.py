@@ -4,10 +4,11 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from heapq import nsmallest
-from math import floor
+from math import floor, inf
 
-from console.health.batch import AHEAD, LATE, Batch, Named, added
+from console.health.batch import AHEAD, LATE, Batch, Counts, Named, added
 from console.health.record import AccessRecord, StatusClass
+from console.health.shared_parts import SharedParts
 from console.health.summary import Summary, by_class, metric_of
 from console.health.tracks import (
     LEVELS,
@@ -26,7 +27,7 @@ OTHER_MODELS = "(other models)"
 """Where a route has more than MOST_MODELS models at once, the later ones are counted as this."""
 MOST_MODELS = 100
 MOST_TRACKS = 100_000
-MOST_ENTRIES = 16_000_000
+MOST_ENTRIES = 9_000_000
 
 _MANY = 2_000
 _SWEPT_AT_ONCE = 1_000
@@ -34,19 +35,20 @@ _SWEPT_AFTER = 20_000
 """So many lines, or a second, after the last time."""
 _SKEW_S = 2.0
 _MOST_SERIES = 64
+_LEAST_S = 30.0
 
 
 class Windows:
     """Keeps ``horizon_s`` seconds (at most a day): the newest in parts of a second.
 
-    A request is counted once at each width, for its org on its route (kept for an hour at most),
-    for its model on its route, for the route, and for everything. A time ahead of the clock is
-    taken as now and counted in ``skewed`` where it is more than two seconds ahead; one older than
-    the horizon counts in ``late`` alone. Times are epoch seconds.
+    A request is counted once at each width, for its org on its route (not by the second), for its
+    model on its route, for the route, and for everything. A time ahead of the clock is taken as
+    now, and counted in ``skewed`` where it is more than two seconds ahead; one older than the
+    horizon counts in ``late`` alone. Times are epoch seconds.
 
     Memory is bounded whatever comes: by MOST_TRACKS routes and orgs, the last seen of which stay,
-    and by ``most_entries`` counts of eight bytes; above that the oldest of single orgs are
-    forgotten before their time.
+    and by ``most_entries`` counts of eight bytes, a sixth of them for what is older than an
+    hour of single orgs; above that the oldest of single orgs are forgotten before their time.
     """
 
     def __init__(self, horizon_s: int = 86_400, *, most_entries: int = MOST_ENTRIES) -> None:
@@ -56,7 +58,11 @@ class Windows:
         self._levels = levels_to(self.horizon_s)
         self._org_level = min(1, len(self._levels) - 1)
         self._org_levels = self._levels[self._org_level : self._org_level + 1]
-        self.org_horizon_s = self._org_levels[0][1]
+        self._days = [
+            SharedParts(width, keep, most_entries // 6)
+            for width, keep in self._levels[self._org_level + 1 :]
+        ]
+        self._orgs_since = -inf
         self._most_entries = most_entries
         self._tracks: dict[Named, Track] = {}
         self._models: dict[Named, Track] = {}
@@ -87,20 +93,21 @@ class Windows:
             see(self._track((route, None, side)), at)
             see(self._track((None, None, side)), at)
             see(self._model(route, model, side), at)
-        for slot, orgs in batch.by_org(self._org_level):
-            for key, codes in orgs.items():
-                parts_of(self._track(key), self._org_levels)[0].add(slot, codes)
+        for (level, slot), orgs in batch.by_org(self._org_level):
+            for key, counts in orgs.items():
+                parts = parts_of(self._track(key), self._org_levels, self._days)
+                parts[level - self._org_level].add_counts(slot, counts)
         for (level, slot), models in batch.by_model():
             self._add_models(level, slot, models)
 
-    def _add_models(self, level: int, slot: int, models: dict[Named, dict[int, int]]) -> None:
+    def _add_models(self, level: int, slot: int, models: dict[Named, Counts]) -> None:
         """Count for models, and from these for their routes and for everything."""
-        routes: dict[Named, list[dict[int, int]]] = {}
+        routes: dict[Named, list[Counts]] = {}
         for (route, model, side), counts in models.items():
             track = self._model(route, model, side)
             parts_of(track, self._levels)[level].add_counts(slot, counts)
             routes.setdefault((route, None, side), []).append(counts)
-        sides: dict[str, list[dict[int, int]]] = {}
+        sides: dict[str, list[Counts]] = {}
         for key, some in routes.items():
             counts = added(some)
             parts_of(self._track(key), self._levels)[level].add_counts(slot, counts)
@@ -118,16 +125,16 @@ class Windows:
         side: str = "tokenlab",
     ) -> Summary:
         """Return the counts of the last ``window_s`` seconds, or of as long as they are kept."""
-        window_s = min(window_s, self._kept_s(org))
-        return summary_of(self._tracks.get((route, org, side)), now, window_s)
+        track = self._tracks.get((route, org, side))
+        return summary_of(track, now, window_s, self._reaches_s(org, now))
 
     def models(
         self, now: float, window_s: float, route: str, side: str = "tokenlab"
     ) -> dict[str, Summary]:
         """Return the counts of each model with requests on a route, those with most first."""
-        window_s = min(window_s, self.horizon_s)
+        reaches_s = self._reaches_s(None, now)
         found = {
-            model or "": summary_of(track, now, window_s)
+            model or "": summary_of(track, now, window_s, reaches_s)
             for (name, model, of_side), track in self._models.items()
             if name == route and of_side == side
         }
@@ -168,13 +175,21 @@ class Windows:
         classes = [by_class(counts) for _, counts in found]
         return {cls: [of[cls] for of in classes] for cls in StatusClass}
 
+    def kept_s(self, org: str | None, now: float) -> float:
+        """Return how many seconds back the figures of single orgs reach, or all others for None."""
+        return max(self._reaches_s(org, now))
+
+    def _reaches_s(self, org: str | None, now: float) -> list[float]:
+        """Return how many seconds back parts reach, of an org or of all others, finest first."""
+        if org is None:
+            return [keep_s for _, keep_s in self._levels]
+        own = [min(keep_s, now - self._orgs_since) for _, keep_s in self._org_levels]
+        return own + [min(days.keep_s, now - days.since) for days in self._days]
+
     def last_seen(self, route: str | None, org: str | None, side: str) -> float | None:
         """Return when a request was last seen there, however long ago; None if never."""
         track = self._tracks.get((route, org, side))
         return track.last_at if track and track.last_at else None
-
-    def _kept_s(self, org: str | None) -> int:
-        return self.horizon_s if org is None else self.org_horizon_s
 
     def _points(
         self, key: Named, now: float, window_s: float, points: int, *, share: bool
@@ -192,7 +207,7 @@ class Windows:
             if len(self._series) >= _MOST_SERIES:
                 self._series.clear()
             track = self._tracks.get(key)
-            parts = fitting(track, min(window_s, self._kept_s(key[1])))
+            parts = fitting(track, window_s, self._reaches_s(key[1], now))
             edges = [(end - points + i) * width for i in range(points + 1)]
             known = self._series[asked] = cut(parts, edges, share)
         return known
@@ -228,7 +243,9 @@ class Windows:
             self._unswept = [*self._tracks.values(), *self._models.values()]
         some = self._unswept[-_SWEPT_AT_ONCE:]
         del self._unswept[-_SWEPT_AT_ONCE:]
-        forget(some, now, 1.0)
+        forget(some, now, self.horizon_s)
+        for days in self._days:
+            days.forget(floor((now - days.keep_s) / days.width_s))
 
     def _bound(self, now: float) -> None:
         kept = {k: track for k, track in self._models.items() if track.parts}
@@ -240,10 +257,11 @@ class Windows:
         orgs = [track for key, track in self._tracks.items() if key[1] is not None]
         everything = [*self._tracks.values(), *self._models.values()]
         for tracks in (orgs, everything):
-            share = 1.0
-            while share > 0.01 and entries(everything) > self._most_entries:
-                share /= 2
-                forget(tracks, now, share)
+            oldest_s = float(self.horizon_s)
+            while oldest_s > _LEAST_S and entries(everything) > self._most_entries:
+                oldest_s /= 2
+                forget(tracks, now, oldest_s)
+                self._orgs_since = max(self._orgs_since, now - oldest_s)
 
 
 @contextmanager

@@ -102,7 +102,7 @@ class Frame:
     classes: Mapping[StatusClass, Sequence[int]]
     whole: Mapping[Side, Summary]
     errors: Sequence[ErrorGroup]
-    kept_s: int
+    kept_s: float
     age_s: float | None
 
     def value(self, side: Side, metric: str, index: int | None) -> float | None:
@@ -139,7 +139,7 @@ def frame_of(monitor: Monitor, subject: Subject, window_s: int, columns: int, no
         classes=monitor.class_series(route, org, "tokenlab", now, window_s, grid.points),
         whole=whole_window(monitor, subject, window_s, now),
         errors=monitor.top_errors(route, org, now, window_s),
-        kept_s=monitor.kept_s(org),
+        kept_s=monitor.kept_s(org, now),
         age_s=None if age is None else max(age, 0.0),
     )
 

@@ -266,8 +266,7 @@ class Monitor(Watch):
             settings.max_5xx_percent, settings.max_4xx_percent, settings.max_429_percent
         )
         needed = clean_requests_needed(strictest / 100)
-        kept = self._windows.horizon_s if org is None else self._windows.org_horizon_s
-        found, horizon = Counts(0), float(kept)
+        found, horizon = Counts(0), self._windows.kept_s(org, now)
         for span in (least_s, *(s for s in _SPANS_S if s > least_s)):
             within = min(span, since_raise, horizon)
             if within <= 0:

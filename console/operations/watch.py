@@ -173,9 +173,9 @@ class Watch:
         """Return the errors there were most of, of both sides."""
         return self._errors.top(now, window_s, route=route, org=org)
 
-    def kept_s(self, org: str | None) -> int:
-        """Return how far back the figures of one org reach, or those of whole routes."""
-        return self._windows.horizon_s if org is None else self._windows.org_horizon_s
+    def kept_s(self, org: str | None, now: float) -> float:
+        """Return how far back the figures of single orgs reach, or those of whole routes."""
+        return self._windows.kept_s(org, now)
 
     def last_seen(self, route: str | None, org: str | None, side: Side) -> float | None:
         """Return when a request was last seen; None if never."""

@@ -10,6 +10,7 @@ from tests.benchmarks import (
     guard_rules,
     live_screen,
     model_filter,
+    windows_memory,
 )
 
 ALL = {
@@ -21,6 +22,7 @@ ALL = {
     "healthy_hour": guard_drill.healthy_hour,
     "live_screen": live_screen.main,
     "model_filter": model_filter.main,
+    "windows_memory": windows_memory.main,
 }
 
 for name in sys.argv[1:] or ALL:

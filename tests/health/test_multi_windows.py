@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from console.health import windows as windows_module
 from console.health.parts import Parts
 from console.health.record import AccessRecord, StatusClass
+from console.health.shared_parts import SharedParts
 from console.health.tracks import LEVELS
 from console.health.windows import MOST_MODELS, OTHER_MODELS, Windows
 
@@ -59,8 +60,6 @@ def test_every_window_counts_as_by_hand_up_to_a_part(
         windows.add(records[start : start + size], NOW)
     for window_s in WINDOWS_S:
         for org in (None, "a"):
-            if org and window_s > windows.org_horizon_s:
-                continue
             width = 5 if org and window_s <= 900 else width_for(window_s)
             mine = [r for r in records if org in (None, r.org)]
             sure = [r for r in mine if r.at >= NOW - window_s + width]
@@ -185,7 +184,8 @@ def test_memory_is_flat_after_the_first_hour() -> None:
             now,
         )
         if second % 3600 == 0 and second:
-            sizes.append(sum(len(p) for k, t in windows._tracks.items() if k[1] for p in t.parts))
+            fine = [t.parts[0] for k, t in windows._tracks.items() if k[1]]
+            sizes.append(sum(map(len, fine)))
     assert max(sizes) <= 40 * 360 * 9 / 8 * 1.1
     assert sizes[-1] <= sizes[0] * 1.2
 
@@ -201,13 +201,42 @@ def test_memory_of_many_lines_is_that_of_their_counts() -> None:
 
 def test_more_counts_than_may_be_kept_shorten_what_is_kept_of_orgs() -> None:
     rng = random.Random(1)
-    windows = Windows(most_entries=3_000)
+    windows = Windows(most_entries=80_000)
+    assert windows.kept_s("o1", NOW) == windows.kept_s(None, NOW) == 86_400
     for second in range(1200):
         now = NOW + second
-        windows.add([record(now, 200, rng.uniform(1, 1e4), f"o{i}") for i in range(20)], now)
-        if second > 100:
-            assert counted(windows) < 2 * 3_000 + 20_000
-    assert windows.summary(NOW + 1199, 60, "chat").requests > 0
+        windows.add([record(now, 200, 2.0 ** rng.randrange(10), f"o{i}") for i in range(100)], now)
+        assert counted(windows) < 81_500
+    fine = windows._tracks["chat", "o1", "tokenlab"].parts[0]
+    assert fine.counts(0, int(NOW // 5) + 120) == {}
+    found = windows.summary(NOW + 1199, 1200, "chat", "o1")
+    assert found.requests == pytest.approx(1200, abs=300)  # of parts of five minutes
+    assert windows.kept_s(None, NOW + 1199) == 86_400
+    assert windows.summary(NOW + 1199, 86_400, "chat").requests == 100 * 1200
+
+
+def test_days_of_orgs_are_shortened_alone_and_say_how_far_they_reach() -> None:
+    windows = Windows(most_entries=40_000)
+    for minute in range(60 * 24, 0, -1):
+        at = NOW - minute * 60
+        windows.add([record(at, 200, 2.0 ** (i % 10), f"o{i}") for i in range(100)], at)
+    kept_s = windows.kept_s("o1", NOW)
+    assert 3600 <= kept_s < 80_000
+    found = windows.summary(NOW, 86_400, "chat", "o1")
+    assert found.requests == pytest.approx(kept_s / 60, abs=6)
+    assert windows.summary(NOW, 3600, "chat", "o1").requests == pytest.approx(60, abs=1)
+    assert windows.summary(NOW, 86_400, "chat").requests == pytest.approx(100 * 1440, abs=500)
+
+
+def test_figures_of_one_org_reach_a_day_back() -> None:
+    windows = Windows()
+    for minute in range(60 * 24, 0, -1):
+        windows.add([record(NOW - minute * 60, 503 if minute > 720 else 200)], NOW)
+    day = windows.series(NOW, 86_400, 24, "5xx", "chat", "acme")
+    assert day[1:11] == [100.0] * 10
+    assert day[14:] == [0.0] * 10
+    found = windows.summary(NOW, 86_400, "chat", "acme")
+    assert found.requests == pytest.approx(60 * 24, abs=5)
 
 
 def test_more_names_than_may_be_kept_lose_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +252,33 @@ def test_more_names_than_may_be_kept_lose_the_oldest(monkeypatch: pytest.MonkeyP
 
 @settings(deadline=None)
 @given(
+    st.lists(
+        st.tuples(st.integers(0, 6), st.integers(0, 40), st.integers(0, 4095),
+                  st.integers(1, 3_000_000)), max_size=60),
+    st.integers(0, 6), st.integers(0, 40), st.integers(0, 41),
+)  # fmt: skip
+def test_shared_parts_add_up(
+    added: list[tuple[int, int, int, int]], which: int, first: int, end: int
+) -> None:
+    shared = SharedParts(300, 86_400, 10_000)
+    tracks = [shared.of_one(Parts(5, 3600)) for _ in range(7)]
+    expected: dict[int, int] = {}
+    for track, slot, code, count in added:
+        tracks[track].add_counts(slot, {code: count, 7: 1})
+        if track == which and first <= slot < end:
+            for of, times in ((code, count), (7, 1 if code != 7 else 0)):
+                expected[of] = expected.get(of, 0) + times
+    expected = {code: count for code, count in expected.items() if count}
+    assert tracks[which].counts(first, end) == expected
+    shared._settle()
+    assert tracks[which].counts(first, end) == expected
+    shared.forget(first)
+    assert tracks[which].counts(0, first) == {}
+    assert tracks[which].counts(first, end) == expected
+
+
+@settings(deadline=None)
+@given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 4095), st.integers(1, 3_000_000))),
     st.integers(0, 40), st.integers(0, 41),
 )  # fmt: skip
@@ -231,9 +287,8 @@ def test_parts_add_up(added: list[tuple[int, int, int]], first: int, end: int) -
     expected: dict[int, int] = {}
     for slot, code, count in added:
         parts.add_counts(slot, {code: count})
-        parts.add(slot, [code, code])
         if first <= slot < end:
-            expected[code] = expected.get(code, 0) + count + 2
+            expected[code] = expected.get(code, 0) + count
     assert parts.counts(first, end) == expected
     parts.forget(first)
     assert parts.counts(0, first) == {}
