@@ -3,14 +3,14 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 from weakref import WeakSet
 
 from console.gate.load import read_file
-from console.rollout.decision import Decision, decide
+from console.rollout.decision import Decider
 from console.rollout.errors import RolloutError
 from console.rollout.model import RolloutFile
 from console.rollout.parse import parse
@@ -22,7 +22,7 @@ _Seen = tuple[int, int, int, int]
 _gates: "WeakSet[Gate]" = WeakSet()
 
 
-class Gate:
+class Gate(Decider):
     """Decides from a rollout file, and follows the file while it changes.
 
     A daemon thread looks at the path every ``poll_s`` seconds (0.05 to 60), so a request never
@@ -43,11 +43,11 @@ class Gate:
         on_change: Callable[[RolloutFile], None] | None = None,
         on_trouble: Callable[[str], None] | None = None,
     ) -> None:
+        super().__init__()
         self._path = Path(path)
         self._poll_s = min(60.0, max(0.05, poll_s))
         self._on_change = on_change
         self._on_trouble = on_trouble
-        self._file: RolloutFile | None = None
         self._seen: _Seen | None = None
         self._unsettled: _Seen | None = None
         self._trouble = ""
@@ -59,37 +59,9 @@ class Gate:
         _gates.add(self)
 
     @property
-    def file(self) -> RolloutFile | None:
-        """The last good version, or None if there never was one."""
-        return self._file
-
-    @property
     def trouble(self) -> str:
         """Why the file as it is now is not in force; empty where it is."""
         return self._trouble
-
-    def decide(
-        self,
-        route: str,
-        org: str,
-        *,
-        key: str | None = None,
-        key_alias: str | None = None,
-        flags: Iterable[str] = (),
-    ) -> Decision:
-        """Return the decision for one request; never raises, never waits for I/O.
-
-        What is no text (a number for a key, no org at all) goes to the previous side by the rule
-        ``bad_argument``.
-        """
-        file = self._file
-        if file is None:
-            return Decision("previous", 0, -1, "no_file", "", route, "", "")
-        try:
-            return decide(file, route, org, key=key, key_alias=key_alias, flags=flags)
-        except (TypeError, AttributeError, ValueError):
-            name = route if isinstance(route, str) else ""
-            return Decision("previous", 0, -1, "bad_argument", file.revision, name, "", "")
 
     def refresh(self) -> None:
         """Look at the file now, instead of at the next poll; never raises."""
@@ -133,7 +105,8 @@ class Gate:
             raise RolloutError(f"{self._path}: {error}") from None
         self._seen = seen
         changed = self._file is None or self._file.revision != file.revision
-        self._file = file
+        if changed:
+            self.take(file)
         self._say("")
         if changed and self._on_change is not None:
             self._guarded(self._on_change, file)

@@ -4,12 +4,12 @@ As openfeature-flagd-core 2.0.0 implements it: MurmurHash3 x86 32-bit with seed 
 over the canonical CBOR (RFC 8949, section 4.2) of the array ``[route, key]``, scaled to 0..9999.
 """
 
-from mmh3 import hash as murmur3
+from mmh3 import mmh3_32_uintdigest as murmur3
 
 ALGORITHM = "fractional-v3"
 
-
-_SHORT_HEADS = tuple(bytes((0x60 | size,)) for size in range(24))
+SHORT_HEADS = tuple(bytes((0x60 | size,)) for size in range(24))
+"""The heads of texts of 0 to 23 bytes."""
 
 
 def cbor_text(text: str) -> bytes:
@@ -43,5 +43,5 @@ def bucket_of(route: str, key: str) -> int:
 def bucket_after(prefix: bytes, key: str) -> int:
     """As ``bucket_of``, for a prefix made once by ``bucket_prefix``."""
     if len(key) < 24 and key.isascii():
-        return murmur3(prefix + _SHORT_HEADS[len(key)] + key.encode(), 0, False) * 10_000 >> 32
-    return murmur3(prefix + cbor_text(key), 0, False) * 10_000 >> 32
+        return murmur3(prefix + SHORT_HEADS[len(key)] + key.encode()) * 10_000 >> 32
+    return murmur3(prefix + cbor_text(key)) * 10_000 >> 32

@@ -1,9 +1,11 @@
 """The decision: which side one request goes to."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from console.rollout.bucket import bucket_after
+from mmh3 import mmh3_32_uintdigest as murmur3
+
+from console.rollout.bucket import SHORT_HEADS, bucket_after
 from console.rollout.model import RolloutFile, Route, Side
 
 
@@ -31,6 +33,22 @@ class Decision(NamedTuple):
         return self.points / 100
 
 
+_Plan = tuple[
+    tuple[bytes, ...],
+    Callable[[str], int | None],
+    tuple[int, frozenset[str]],
+    str,
+    str,
+    str,
+    str,
+]
+"""Of a route that is not latched: what is hashed before a key of each length, the shares of orgs,
+that of all others with the orgs that are latched, and the revision, name, model and format."""
+
+_NO_FLAGS: tuple[str, ...] = ()
+_new = tuple.__new__  # a NamedTuple's own takes twice as long
+
+
 def decide(
     file: RolloutFile,
     route: str,
@@ -43,30 +61,123 @@ def decide(
     """Return the decision for one request; never raises.
 
     ``key`` keeps one subject on one side; without one (None or empty) the org id is the key.
-    A route that the file does not have goes to the previous side.
+    A route that the file does not have goes to the previous side, and so does what is no text (a
+    number for a key, no org at all), by the rule ``bad_argument``.
     """
-    found = file.routes.get(route)
+    name = _text(route)
+    if name is None or _text(org) is None:
+        return Decision("previous", 0, -1, "bad_argument", file.revision, name or "", "", "")
+    found = file.routes.get(name)
     if found is None:
         return Decision("previous", 0, -1, "unknown_route", file.revision, route, "", "")
-    bucket = bucket_after(found.hash_prefix, key or org)
-    # The usual request has neither alias nor flags: it is decided without a further call.
-    line = found.orgs.get(org)
-    if key_alias is not None or flags:
+    try:
+        bucket = bucket_after(found.hash_prefix, key or org)
         points, rule = share(found, org, key_alias, flags)
-    elif line is not None and line.points is not None:
-        points, rule = line.points, "orgs." + org
-    else:
-        points, rule = found.default_points, "default_percent"
+    except (TypeError, AttributeError, ValueError):
+        return Decision("previous", 0, -1, "bad_argument", file.revision, route, "", "")
+    latch = _latch(file, found, org)
+    side: Side = "tokenlab" if bucket < points and not latch else "previous"
+    return Decision(
+        side, points, bucket, latch or rule, file.revision, route, found.model, found.format
+    )
+
+
+class Decider:
+    """Decides by one version of the file after the other; ``take`` puts the next one in force.
+
+    Any thread may decide while another takes a file: a decision is of one version as a whole.
+    """
+
+    def __init__(self, file: RolloutFile | None = None) -> None:
+        self._file: RolloutFile | None = None
+        self._plans: dict[str, _Plan] = {}
+        if file is not None:
+            self.take(file)
+
+    @property
+    def file(self) -> RolloutFile | None:
+        """The version in force, or None if there never was one."""
+        return self._file
+
+    def take(self, file: RolloutFile) -> None:
+        """Decide by this version from now on; what is the same for all requests is prepared."""
+        plans = {
+            name: _plan(file, route)
+            for name, route in file.routes.items()
+            if not file.rolled_back and not route.rolled_back
+        }
+        self._file, self._plans = file, plans
+
+    def decide(
+        self,
+        route: str,
+        org: str,
+        *,
+        key: str | None = None,
+        key_alias: str | None = None,
+        flags: Iterable[str] = _NO_FLAGS,
+    ) -> Decision:
+        """Return the decision for one request; never raises, never waits for I/O.
+
+        ``key`` keeps one subject on one side; without one (None or empty) the org id is the key.
+        Before there was a file, all goes to the previous side by the rule ``no_file``.
+        """
+        try:
+            if key_alias is None and flags is _NO_FLAGS:
+                # The usual request: a short key and no latch. All others are for `decide`.
+                heads, share_of, default, revision, name, model, kind = self._plans[route]
+                points = share_of(org)
+                if points is not None:
+                    rule = "orgs." + org
+                else:
+                    points, latched = default
+                    if org in latched:
+                        raise LookupError
+                    rule = "default_percent"
+                raw = (key or org).encode()
+                bucket = murmur3(heads[len(raw)] + raw) * 10_000 >> 32
+                side = "tokenlab" if bucket < points else "previous"
+                return _new(Decision, (side, points, bucket, rule, revision, name, model, kind))
+        except (LookupError, TypeError, AttributeError, ValueError):
+            pass
+        file = self._file
+        if file is None:
+            return Decision("previous", 0, -1, "no_file", "", _text(route) or "", "", "")
+        return decide(file, route, org, key=key, key_alias=key_alias, flags=flags)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _plan(file: RolloutFile, route: Route) -> _Plan:
+    same: dict[int, int] = {}  # equal numbers as one object, so that few are ever touched
+    shares = {
+        org: same.setdefault(line.points, line.points)
+        for org, line in route.orgs.items()
+        if line.points is not None and not line.rolled_back
+    }
+    return (
+        tuple(route.hash_prefix + head for head in SHORT_HEADS),
+        shares.get,
+        (
+            route.default_points,
+            frozenset(org for org, line in route.orgs.items() if line.rolled_back),
+        ),
+        file.revision,
+        route.name,
+        route.model,
+        route.format,
+    )
+
+
+def _latch(file: RolloutFile, route: Route, org: str) -> str:
+    """Return the rule of the latch that is set, the widest first; empty where none is."""
     if file.rolled_back:
-        side: Side = "previous"
-        rule = "rolled_back.file"
-    elif found.rolled_back:
-        side, rule = "previous", "rolled_back.route"
-    elif line is not None and line.rolled_back:
-        side, rule = "previous", "rolled_back.org"
-    else:
-        side = "tokenlab" if bucket < points else "previous"
-    return Decision(side, points, bucket, rule, file.revision, route, found.model, found.format)
+        return "rolled_back.file"
+    if route.rolled_back:
+        return "rolled_back.route"
+    return "rolled_back.org" if route.org_rolled_back(org) else ""
 
 
 def share(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import mmh3
 
 from console.rollout.bucket import bucket_prefix
-from console.rollout.decision import decide
+from console.rollout.decision import Decider
 from console.rollout.parse import parse
 from tests.benchmarks.timing import in_turn
 
@@ -38,8 +38,10 @@ def _runs(orgs: int) -> tuple[Callable[[], None], Callable[[], None]]:
             bucket = mmh3.hash(prefix + bytes((0x60 | len(raw),)) + raw, 0, False) * 10_000 >> 32
             _ = bucket < shares[org]
 
+    decide = Decider(file).decide
+
     def ours() -> None:
         for org, key in asked:
-            decide(file, "chat", org, key=key)
+            decide("chat", org, key=key)
 
     return floor, ours

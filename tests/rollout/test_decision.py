@@ -1,6 +1,9 @@
 """The rules of a decision, in their order."""
 
-from console.rollout.decision import decide
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console.rollout.decision import Decider, decide
 from console.rollout.edits import SetPercent, SetRolledBack, applied
 from console.rollout.parse import parse
 
@@ -69,3 +72,40 @@ def test_rolling_back_and_resuming_is_exact() -> None:
 def test_a_percent_of_a_latched_org_keeps_the_latch() -> None:
     share = applied(FILE, [SetPercent("chat", "latched", 50)]).routes["chat"].orgs["latched"]
     assert (share.points, share.rolled_back) == (50, True)
+
+
+names = st.one_of(
+    st.sampled_from(["acme", "zero", "latched", "unset", "", "x" * 23, "x" * 24, "é" * 12]),
+    st.text(max_size=30),
+)
+
+
+@given(
+    st.sampled_from([(), ("chat",), (None,)]),
+    st.sampled_from(["chat", "nope"]),
+    names,
+    st.none() | names,
+    st.sampled_from([None, "special", "other"]),
+    st.sampled_from([(), [], ["beta"], ["gamma", "other"]]),
+)
+def test_the_quick_way_decides_the_same(
+    latches: tuple[str | None, ...],
+    route: str,
+    org: str,
+    key: str | None,
+    key_alias: str | None,
+    flags: list[str],
+) -> None:
+    file = applied(FILE, [SetRolledBack(True, of) for of in latches])
+    found = Decider(file).decide(route, org, key=key, key_alias=key_alias, flags=flags)
+    assert found == decide(file, route, org, key=key, key_alias=key_alias, flags=flags)
+    assert type(found) is type(decide(file, route, org))
+
+
+def test_the_next_version_is_in_force_at_once() -> None:
+    decider = Decider()
+    assert decider.decide("chat", "acme").rule == "no_file"
+    decider.take(FILE)
+    assert decider.decide("chat", "acme").side == "tokenlab"
+    decider.take(applied(FILE, [SetRolledBack(True, "chat", "acme")]))
+    assert decider.decide("chat", "acme").rule == "rolled_back.org"
