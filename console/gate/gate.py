@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -32,7 +32,7 @@ class Gate(Decider):
 
     ``on_change`` gets the new RolloutFile, ``on_trouble`` one sentence each time the trouble
     changes and an empty one when it is over. Both are called from the watching thread; what
-    they raise is logged and goes no further.
+    they raise is logged and goes no further. ``subscribe`` adds more of them later.
     """
 
     def __init__(
@@ -46,8 +46,9 @@ class Gate(Decider):
         super().__init__()
         self._path = Path(path)
         self._poll_s = min(60.0, max(0.05, poll_s))
-        self._on_change = on_change
-        self._on_trouble = on_trouble
+        self._on_change: tuple[Callable[[RolloutFile], None], ...] = ()
+        self._on_trouble: tuple[Callable[[str], None], ...] = ()
+        self.subscribe(on_change=on_change, on_trouble=on_trouble)
         self._seen: _Seen | None = None
         self._unsettled: _Seen | None = None
         self._trouble = ""
@@ -57,6 +58,11 @@ class Gate(Decider):
         self.refresh()
         self._start()
         _gates.add(self)
+
+    @property
+    def path(self) -> Path:
+        """The rollout file's path, as it was given."""
+        return self._path
 
     @property
     def trouble(self) -> str:
@@ -70,6 +76,22 @@ class Gate(Decider):
                 self._look()
             except RolloutError as error:
                 self._say(str(error))
+
+    def subscribe(
+        self,
+        *,
+        on_change: Callable[[RolloutFile], None] | None = None,
+        on_trouble: Callable[[str], None] | None = None,
+    ) -> Callable[[], None]:
+        """Call these from now on; returns what ends it, which may be called more than once."""
+
+        def unsubscribe() -> None:
+            self._on_change = tuple(one for one in self._on_change if one is not on_change)
+            self._on_trouble = tuple(one for one in self._on_trouble if one is not on_trouble)
+
+        self._on_change += () if on_change is None else (on_change,)
+        self._on_trouble += () if on_trouble is None else (on_trouble,)
+        return unsubscribe
 
     def close(self) -> None:
         """Stop following; decisions go on from the last good version."""
@@ -108,8 +130,8 @@ class Gate(Decider):
         if changed:
             self.take(file)
         self._say("")
-        if changed and self._on_change is not None:
-            self._guarded(self._on_change, file)
+        if changed:
+            self._tell(self._on_change, file)
 
     def _settled(self, seen: _Seen) -> bool:
         """Whether a file written in place has been let be for one poll.
@@ -130,14 +152,15 @@ class Gate(Decider):
             log.warning("%s; %s", trouble, kept)
         else:
             log.info("%s is good again", self._path)
-        if self._on_trouble is not None:
-            self._guarded(self._on_trouble, trouble)
+        self._tell(self._on_trouble, trouble)
 
-    def _guarded(self, callback: Callable[[_T], None], value: _T) -> None:
-        try:
-            callback(value)
-        except Exception:
-            log.exception("a callback of the gate failed")
+    @staticmethod
+    def _tell(callbacks: Iterable[Callable[[_T], None]], value: _T) -> None:
+        for callback in callbacks:
+            try:
+                callback(value)
+            except Exception:
+                log.exception("a callback of the gate failed")
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._watch, name="rollout-gate", daemon=True)

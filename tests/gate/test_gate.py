@@ -131,6 +131,20 @@ def test_callbacks_are_called_and_may_fail(path: Path) -> None:
     assert "line 1" in troubles[0]
 
 
+def test_more_may_listen_and_stop_listening(path: Path) -> None:
+    heard: list[str] = []
+    with Gate(path, poll_s=60) as gate:
+        first = gate.subscribe(on_trouble=lambda text: heard.append(f"first: {text}"))
+        gate.subscribe(on_trouble=lambda text: heard.append(f"second: {text}"))
+        path.unlink()
+        gate.refresh()
+        first()
+        first()
+        path.write_text(text(100))
+        gate.refresh()
+    assert [line.split(":")[0] for line in heard] == ["first", "second", "second"]
+
+
 def test_a_symlink_that_moves_is_followed(tmp_path: Path, path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text(text(100))
