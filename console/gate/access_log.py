@@ -1,10 +1,15 @@
 """Writing the access log: one JSON object a line, each appended with a single write."""
 
+import errno
+import logging
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+
+log = logging.getLogger("console.gate")
 
 
 class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -38,30 +43,65 @@ def timestamp(at: datetime | None = None) -> str:
 
 
 class AccessLog:
-    """Appends lines to a file; a rotated or deleted file is opened again.
+    """Appends lines to a file, from any thread; a rotated or deleted file is opened again.
 
-    ``append`` never raises: a line that cannot be written is counted in ``lost``.
+    ``append`` never raises: a line that cannot be written is counted in ``lost``, and the log
+    record of ``console.gate`` says so the first time, every thousandth, and when it is over.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._descriptor = -1
         self._inode = (-1, -1)
+        self._torn = False
+        self._failing = False
+        self._lock = threading.Lock()
         self._encoder = msgspec.json.Encoder()
         self.lost = 0
 
+    @property
+    def path(self) -> Path:
+        """Where the lines go."""
+        return self._path
+
     def append(self, line: AccessLine) -> None:
         """Write one line with one write call, so that lines of many processes never mix."""
-        data = self._encoder.encode(line) + b"\n"
-        try:
-            if os.write(self._open(), data) != len(data):
-                self.lost += 1
-        except OSError:
-            self.lost += 1
-            self.close()
+        with self._lock:
+            try:
+                data = self._encoder.encode(line) + b"\n"
+                self._write(data)
+            except (OSError, ValueError) as error:
+                self._count_lost(error)
+                self._close()
+            else:
+                if self._failing:
+                    self._failing = False
+                    log.info("%s is written to again; %d lines were lost", self._path, self.lost)
 
     def close(self) -> None:
         """Close the file; a later append opens it again."""
+        with self._lock:
+            self._close()
+
+    def _write(self, data: bytes) -> None:
+        descriptor = self._open()
+        if self._torn:
+            # The beginning of a line stands there alone; this line must not be lost with it.
+            data = b"\n" + data
+        written = os.write(descriptor, data)
+        if written != len(data):
+            self._torn = written > 0 or self._torn
+            raise OSError(errno.ENOSPC, "the disk is full")
+        self._torn = False
+
+    def _count_lost(self, error: Exception) -> None:
+        self.lost += 1
+        if not self._failing or self.lost % 1000 == 0:
+            why = error.strerror if isinstance(error, OSError) else "it cannot be encoded"
+            log.warning("%s cannot be written to: %s; %d lines lost", self._path, why, self.lost)
+        self._failing = True
+
+    def _close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
@@ -74,8 +114,9 @@ class AccessLog:
                     return self._descriptor
             except FileNotFoundError:
                 pass
-            self.close()
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            self._close()
+        # A pipe must not make a request wait for a reader.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         self._descriptor = os.open(self._path, flags, 0o644)
         status = os.fstat(self._descriptor)
         self._inode = (status.st_dev, status.st_ino)

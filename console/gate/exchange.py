@@ -1,0 +1,199 @@
+"""One request from decision to log line, the same for every HTTP library.
+
+What holds it together: a retry stays on the side first chosen, and an async media job is created
+once. The libraries' part is in ``console.gate.http``.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from console.gate.access_log import timestamp
+from console.gate.ledger import Job, TaskLedger
+from console.gate.recorder import LogOf, Recorder
+from console.gate.routing import Headers, Outgoing, Router, task_id_of
+from console.gate.subject import Subject
+from console.rollout.decision import Decision
+from console.rollout.model import Side
+
+RETRY_S = 120.0
+"""An equal request of the same thread or task, so soon after one that failed, is its retry."""
+
+_RETRIED = frozenset((0, 408, 409, 425, 429))
+
+
+@dataclass(slots=True)
+class _Attempt:
+    digest: bytes
+    decision: Decision
+    number: int
+    ended_at: float = 0.0
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that is known without asking."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+_last: ContextVar[_Attempt | None] = ContextVar("rollout_attempt", default=None)
+
+
+class Exchange:
+    """One request under way; the transport tells it what happens, and it tells the log."""
+
+    def __init__(
+        self, out: Outgoing, recorder: Recorder, attempt: _Attempt | None, ledger: TaskLedger | None
+    ) -> None:
+        self.out = out
+        self._recorder = recorder
+        self._attempt = attempt
+        self._ledger = ledger
+        self._settled = False
+
+    def failed(self, error: str, *, sent: bool) -> None:
+        """No answer came, or it broke; ``sent`` is false where the request was certainly not."""
+        if not sent:
+            self._job_is(None)
+        self._recorder.failed(error)
+        self._settle(0)
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        """An answer began."""
+        self._recorder.answered(status, headers)
+        if 400 <= status < 500:
+            self._job_is(None)
+        elif status < 400 and headers.get("x-task-id"):
+            # Kept at once: whatever becomes of the body, the task is there and costs money.
+            task = headers["x-task-id"]
+            body = {"id": task, "task_id": task, "status": "pending", "model": self.out.model}
+            self._job_is(msgspec.json.encode(body), task, status)
+
+    def passed(self, piece: bytes) -> None:
+        """A piece of the answer went by."""
+        self._recorder.passed(piece)
+
+    def ended(self) -> None:
+        """The answer is complete."""
+        status = self._recorder.status
+        if self._ledger is not None and status < 400:
+            self._job_is(self._recorder.body, self._recorder.task_id(), status)
+        self._recorder.ended()
+        self._settle(status)
+
+    def closed(self) -> None:
+        """The answer is wanted no more, whether it is complete or not."""
+        self._recorder.closed()
+        self._settle(self._recorder.status)
+
+    def _settle(self, status: int) -> None:
+        if self._attempt is not None and not self._settled:
+            self._settled = True
+            self._attempt.ended_at = time.monotonic()
+            self._attempt.failed = status in _RETRIED or status >= 500
+
+    def _job_is(self, body: bytes | None, task: str | None = None, status: int = 0) -> None:
+        job_id, decision = self.out.subject.job_id, self.out.decision
+        if self._ledger is None or job_id is None or decision is None:
+            return
+        if body is None:
+            self._ledger.forget(decision.route, job_id)
+        else:
+            self._ledger.created(decision.route, job_id, task, status, body)
+
+
+class Exchanges:
+    """The requests of one client."""
+
+    def __init__(self, router: Router, log: LogOf, ledger: TaskLedger | None) -> None:
+        self._router = router
+        self._log = log
+        self._given = ledger
+        self._ledger: TaskLedger | None = ledger
+
+    def begin(
+        self, method: str, url: str, headers: Headers, body: bytes | None
+    ) -> Exchange | Answer:
+        """Decide a request; the answer to a job's create that was sent before comes at once."""
+        subject = self._router.subject_of({name.lower(): value for name, value in headers})
+        decision = self._router.decide(subject)
+        if not self._router.belongs(decision, url):
+            out = self._router.aside(method, url, headers, subject, self._side_of_task(url))
+            return Exchange(out, self._recorder(out, 1), None, None)
+        attempt = self._attempt(method, url, body, subject, decision)
+        decision = attempt.decision
+        out = self._router.outgoing(method, url, headers, body, decision, subject)
+        ledger = None
+        if out.creates and subject.job_id is not None:
+            ledger = self._ledger_of()
+            job = ledger.begin(decision.route, subject.job_id, decision.side)
+            if job is not None:
+                return _known(job, subject.job_id)
+        return Exchange(out, self._recorder(out, attempt.number), attempt, ledger)
+
+    def close(self) -> None:
+        """Close the log and the ledger that are this client's own."""
+        self._log.get().close()
+        if self._ledger is not None and self._given is None:
+            self._ledger.close()
+
+    def _attempt(
+        self, method: str, url: str, body: bytes | None, subject: Subject, decision: Decision
+    ) -> _Attempt:
+        parts = (method, url, subject.route, subject.org, subject.key, subject.job_id)
+        digest = hashlib.blake2b(
+            repr(parts).encode("utf-8", "backslashreplace") + (body or b""), digest_size=16
+        ).digest()
+        last = _last.get()
+        again = (
+            last is not None
+            and last.failed
+            and last.digest == digest
+            and time.monotonic() - last.ended_at < RETRY_S
+        )
+        if again and last is not None:
+            attempt = _Attempt(digest, last.decision, last.number + 1)
+        else:
+            attempt = _Attempt(digest, decision, 1)
+        _last.set(attempt)
+        return attempt
+
+    def _recorder(self, out: Outgoing, attempt: int) -> Recorder:
+        return Recorder(self._log.get(), out, attempt)
+
+    def _side_of_task(self, url: str) -> Side | None:
+        task = task_id_of(url)
+        return None if task is None else cast(Side | None, self._ledger_of().side_of(task))
+
+    def _ledger_of(self) -> TaskLedger:
+        if self._ledger is None:
+            self._ledger = TaskLedger(Path(self._log.get().path).parent / "rollout-jobs.sqlite3")
+        return self._ledger
+
+
+def _known(job: Job, job_id: str) -> Answer:
+    headers = [("content-type", "application/json"), ("x-rollout-resumed", "true")]
+    if job.body is not None:
+        if job.task_id:
+            headers.append(("x-task-id", job.task_id))
+        return Answer(job.status or 200, headers, job.body)
+    sent_at = timestamp(datetime.fromtimestamp(job.sent_at, UTC))
+    message = (
+        f"the create for job {job_id} was sent to {job.side} at {sent_at} and its answer is not"
+        " known; look for the task there before it is sent again (TaskLedger.forget)"
+    )
+    error = {"message": message, "type": "duplicate_create", "code": "create_outcome_unknown"}
+    # The SDKs would send a 409 again by themselves.
+    headers.append(("x-should-retry", "false"))
+    return Answer(409, headers, msgspec.json.encode({"error": error}))

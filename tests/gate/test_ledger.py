@@ -1,0 +1,179 @@
+"""An async media job is created once, whatever happens to the request."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from console.gate import Gate, subject
+from console.gate.http import client
+from console.gate.ledger import TaskLedger
+
+BODY = {"model": "kling-v3", "prompt": "a lighthouse"}
+URL = "https://before.example/v1/videos/generations"
+TEXT = """
+schema = 1
+algorithm = "fractional-v3"
+[tokenlab]
+base_url = "https://there.example"
+[routes.video]
+format = "video"
+default_percent = 100
+previous_base_url = "https://before.example/v1"
+"""
+TASK = {"id": "task_1", "task_id": "task_1", "status": "pending", "poll_url": "/v1/tasks/task_1"}
+
+
+class Provider(httpx2.BaseTransport):
+    """Answers what it is told to, an answer or an error for each request."""
+
+    def __init__(self, *answers: tuple[int, Any] | Exception) -> None:
+        self.answers = list(answers)
+        self.seen: list[str] = []
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.seen.append(f"{request.method} {request.url}")
+        answer = self.answers.pop(0) if self.answers else (200, TASK)
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx2.Response(answer[0], json=answer[1])
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    path = tmp_path / "rollout.toml"
+    path.write_text(TEXT)
+    with Gate(path, poll_s=60) as made:
+        yield made
+
+
+def open_client(gate: Gate, provider: Provider) -> Any:
+    return client(gate, "video", org="acme", tokenlab_key="sk-there", inner=provider)
+
+
+def test_a_job_is_created_once_and_its_task_is_given_again(gate: Gate) -> None:
+    provider = Provider()
+    with open_client(gate, provider) as http:
+        for _ in range(3):
+            with subject(job_id="job-1"):
+                answer = http.post(URL, json=BODY)
+            assert answer.json() == TASK
+        assert answer.headers["x-rollout-resumed"] == "true"
+        assert http.post(URL, json=BODY, headers={"X-Rollout-Job-Id": "job-2"}).json() == TASK
+        assert http.post(URL, json=BODY).json() == TASK  # without a job id there is no promise
+    assert provider.seen == ["POST https://there.example/v1/videos/generations"] * 3
+    # Another process, or this one started again, knows the job as well.
+    with open_client(gate, provider) as http, subject(job_id="job-1"):
+        assert http.post(URL, json=BODY).json() == TASK
+    assert len(provider.seen) == 3
+    lines = (gate.path.parent / "access.jsonl").read_text().splitlines()
+    found = [(json.loads(line).get("job_id"), json.loads(line)["task_id"]) for line in lines]
+    assert found == [("job-1", "task_1"), ("job-2", "task_1"), (None, "task_1")]
+
+
+@pytest.mark.parametrize(
+    "lost", [httpx2.ReadTimeout("lost"), httpx2.ReadError("lost"), (503, {}), (502, {})],
+    ids=["timeout", "reset", "503", "502"],
+)  # fmt: skip
+def test_a_create_whose_answer_was_lost_is_never_sent_again(gate: Gate, lost: Any) -> None:
+    provider = Provider(lost)
+    with open_client(gate, provider) as http, subject(job_id="job-1"):
+        if isinstance(lost, Exception):
+            with pytest.raises(httpx2.TransportError):
+                http.post(URL, json=BODY)
+        else:
+            assert http.post(URL, json=BODY).status_code == lost[0]
+        answer = http.post(URL, json=BODY)
+        assert answer.status_code == 409
+        assert answer.headers["x-should-retry"] == "false"
+        error = answer.json()["error"]
+        assert error["code"] == "create_outcome_unknown"
+        assert "job-1" in error["message"]
+        assert "tokenlab" in error["message"]
+        assert len(provider.seen) == 1
+        ledger = TaskLedger(gate.path.parent / "rollout-jobs.sqlite3")
+        ledger.forget("video", "job-1")
+        ledger.close()
+        assert http.post(URL, json=BODY).json() == TASK
+
+
+@pytest.mark.parametrize(
+    "refused", [httpx2.ConnectError("no"), httpx2.ConnectTimeout("no"), (400, {}), (429, {})],
+    ids=["connect", "connect-timeout", "400", "429"],
+)  # fmt: skip
+def test_a_create_that_was_certainly_not_done_may_be_sent_again(gate: Gate, refused: Any) -> None:
+    provider = Provider(refused)
+    with open_client(gate, provider) as http, subject(job_id="job-1"):
+        if isinstance(refused, Exception):
+            with pytest.raises(httpx2.TransportError):
+                http.post(URL, json=BODY)
+        else:
+            assert http.post(URL, json=BODY).status_code == refused[0]
+        assert http.post(URL, json=BODY).json() == TASK
+    assert len(provider.seen) == 2
+
+
+def test_a_task_is_asked_for_where_it_was_created(gate: Gate) -> None:
+    provider = Provider()
+    with open_client(gate, provider) as http:
+        with subject(job_id="job-1"):
+            http.post(URL, json=BODY)
+        gate.path.write_text(TEXT.replace("= 100", "= 0"))
+        gate.refresh()
+        gate.refresh()
+        http.get("https://before.example/v1/tasks/task_1")
+        http.get("https://before.example/v1/tasks/of-somebody-else")
+    assert provider.seen[1:] == [
+        "GET https://there.example/v1/tasks/task_1",
+        "GET https://before.example/v1/tasks/of-somebody-else",
+    ]
+
+
+def test_of_many_at_once_one_is_sent(gate: Gate) -> None:
+    provider = Provider()
+    statuses = []
+    with open_client(gate, provider) as http:
+
+        def create() -> None:
+            with subject(job_id="job-1"):
+                statuses.append(http.post(URL, json=BODY).status_code)
+
+        threads = [threading.Thread(target=create) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(provider.seen) == 1
+    assert set(statuses) <= {200, 409}
+
+
+def test_a_ledger_that_cannot_be_written_still_knows_this_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = TaskLedger(tmp_path / "gone" / "jobs.sqlite3")
+    assert ledger.begin("video", "job-1", "tokenlab") is None
+    ledger.created("video", "job-1", "task_1", 200, b"{}")
+    found = ledger.begin("video", "job-1", "previous")
+    assert found is not None
+    assert (found.side, found.task_id, found.body) == ("tokenlab", "task_1", b"{}")
+    assert ledger.side_of("task_1") == "tokenlab"
+    assert len([one for one in caplog.records if "cannot be used" in one.getMessage()]) == 1
+    ledger.close()
+
+
+def test_both_sides_of_a_fork_share_the_file(tmp_path: Path) -> None:
+    ledger = TaskLedger(tmp_path / "jobs.sqlite3")
+    ledger.begin("video", "before", "tokenlab")
+    child = os.fork()
+    if child == 0:
+        known = ledger.begin("video", "before", "previous")
+        ledger.begin("video", "in-child", "previous")
+        os._exit(0 if known is not None and known.side == "tokenlab" else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert ledger.begin("video", "in-child", "tokenlab") is not None
+    ledger.close()
