@@ -77,6 +77,10 @@ def _dispatch(options: Namespace) -> int:
         from console.cli.models import models
 
         return models(options, path)
+    if options.command == "export":
+        from console.cli.export import export
+
+        return export(options, make_switch(options, path))
     if options.command in ("phase", "playbook"):
         from console.cli.phases import phase, write_playbook
 

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any, NoReturn
 
+from console.cli.export_parser import add_export
 from console.cli.guard_parser import add_guard
 from console.cli.keys_parser import add_keys
 from console.cli.models_parser import add_models
@@ -91,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_phase(phase)
     add_playbook(_command(commands, "playbook", "write the support playbook in Markdown"))
     add_guard(_command(commands, "guard", "watch without a screen: raise, hold, roll back, tell"))
+    add_export(_command(commands, "export", "print the file in another tool's words"))
     about = "profiles and their credentials, and the organisation's API keys"
     add_keys(commands.add_parser("keys", help=about, description=about), _add_common)
     return parser

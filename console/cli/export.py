@@ -1,0 +1,25 @@
+"""``export``: the rollout file in another tool's words."""
+
+import json
+import sys
+from argparse import Namespace
+
+from console.cli.codes import DONE
+from console.operations.flagd import GENERATIONS, TARGETING_KEY, as_flagd, write_whole
+from console.operations.switch import Switch
+from console.operations.visible import visible
+
+
+def export(options: Namespace, switch: Switch) -> int:
+    """Print the file as flagd's JSON, or write it to ``--out`` in one piece."""
+    file = switch.open().file
+    text = json.dumps(as_flagd(file), indent=2, ensure_ascii=False) + "\n"
+    data = text.encode("utf-8", "backslashreplace")
+    if options.out is None:
+        sys.stdout.write(data.decode())
+    else:
+        write_whole(options.out, data)
+        print(f"{visible(str(options.out))}: {len(file.routes)} flags", file=sys.stderr)
+    print(f"warning: {GENERATIONS}", file=sys.stderr)
+    print(f"note: {TARGETING_KEY}", file=sys.stderr)
+    return DONE

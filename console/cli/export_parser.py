@@ -1,0 +1,10 @@
+"""What ``export`` takes."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+
+def add_export(parser: ArgumentParser) -> None:
+    """Add what ``export`` takes."""
+    parser.add_argument("form", choices=["flagd"], help="flagd: one flag for each route")
+    parser.add_argument("--out", type=Path, metavar="PATH", help="a file (default: print it)")

@@ -1,0 +1,58 @@
+"""``export flagd``, as it is typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from openfeature.contrib.tools.flagd.core import FlagdCore
+from openfeature.evaluation_context import EvaluationContext
+
+from console.cli.main import run
+from console.gate import Gate
+
+
+def test_the_export_is_what_flagd_decides_by(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["-f", str(file), "export", "flagd"]) == 0
+    out, err = capsys.readouterr()
+    assert "hash canonical CBOR" in err
+    assert "targetingKey" in err
+    core = FlagdCore()
+    core.set_flags(out)
+    with Gate(file, poll_s=60) as gate:
+        assert gate.file is not None
+        assert json.loads(out)["metadata"]["revision"] == gate.file.revision
+        for route in gate.file.routes:
+            for org in (*gate.file.routes[route].orgs, "somebody"):
+                context = EvaluationContext(targeting_key=org, attributes={"org": org})
+                found = core.resolve_string_value(route, "?", context).value
+                assert found == gate.decide(route, org).side
+
+
+def test_it_is_written_in_one_piece_and_keeps_its_mode(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "flags.json"
+    command = ["-f", str(file), "export", "flagd", "--out", str(out)]
+    assert run(command) == 0
+    assert out.stat().st_mode & 0o777 == 0o644
+    out.chmod(0o640)
+    assert run(command) == 0
+    assert out.stat().st_mode & 0o777 == 0o640
+    assert json.loads(out.read_text())["flags"]
+    assert capsys.readouterr().out == ""
+    assert [path.name for path in tmp_path.glob(".flags*")] == []
+
+
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone" / "flags.json"
+    assert run(["-f", str(file), "export", "flagd", "--out", str(gone)]) == 1
+    assert "cannot be written: No such file or directory" in capsys.readouterr().err
+    file.write_text('schema = 1\nalgorithm = "fractional-v3"\n[routes.chat]\nformat = "no"\n')
+    assert run(["-f", str(file), "export", "flagd"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "line 4" in err

@@ -1,0 +1,114 @@
+"""The export for flagd, evaluated by flagd's own core: every decision is the gate's."""
+
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openfeature.contrib.tools.flagd.core import FlagdCore
+from openfeature.evaluation_context import EvaluationContext
+
+from console.operations.flagd import as_flagd
+from console.rollout.bucket import bucket_prefix
+from console.rollout.decision import Decider
+from console.rollout.edits import SetPercent, SetRolledBack, applied
+from console.rollout.model import OrgShare, RolloutFile, Route
+
+NAMES = [
+    "acme", "globex.eu", "ACME", "é", "e\u0301", "漢字", "😀", 'a"b', "a'b", "a b", "null", "true",
+    "1", "1.0", "01", "0", "", "var", "{}", "[]", "$flagd", "a,b", "acm", "cme", "\u202egro", "\\",
+]  # fmt: skip
+POINTS = [0, 1, 5, 1250, 2500, 5000, 9999, 10_000]
+
+
+def made(rng: random.Random) -> RolloutFile:
+    """A file with everything in it that can be there."""
+    routes = {}
+    for name in rng.sample(["chat", "claude", "été", "a.b", "x" * 30], 3):
+        orgs = {
+            org: OrgShare(rng.choice([None, *POINTS]), rng.random() < 0.15)
+            for org in rng.sample(NAMES, rng.randint(0, 20))
+        }
+        routes[name] = Route(
+            name=name,
+            format="image",
+            default_points=rng.choice(POINTS),
+            rolled_back=rng.random() < 0.1,
+            orgs=orgs,
+            keys={alias: rng.choice(POINTS) for alias in rng.sample(NAMES, rng.randint(0, 4))},
+            flags={flag: rng.choice(POINTS) for flag in rng.sample(NAMES, rng.randint(0, 4))},
+            hash_prefix=bucket_prefix(name),
+        )
+    return RolloutFile("revision", rolled_back=rng.random() < 0.05, routes=routes)
+
+
+def theirs(core: FlagdCore, route: str, org: str, key: str, **more: Any) -> str:
+    context = {"org": org, **{name: value for name, value in more.items() if value is not None}}
+    found = core.resolve_string_value(
+        route, "?", EvaluationContext(targeting_key=key or org, attributes=context)
+    )
+    return str(found.value)
+
+
+def core_of(file: RolloutFile) -> FlagdCore:
+    core = FlagdCore()
+    core.set_flags(json.dumps(as_flagd(file)))
+    return core
+
+
+def test_100_000_decisions_are_the_gates() -> None:
+    rng, checked = random.Random(6), 0
+    sides = set()
+    while checked < 100_000:
+        file = made(rng)
+        core, decider = core_of(file), Decider(file)
+        for _ in range(1_000):
+            route = rng.choice(list(file.routes))
+            org = rng.choice([*NAMES, f"other-{rng.randrange(99)}"])
+            key = rng.choice(["", f"user-{rng.randrange(10_000)}", rng.choice(NAMES)])
+            alias = rng.choice([None, None, *NAMES])
+            flags = rng.choice([None, [], rng.sample(NAMES, rng.randint(1, 5))])
+            ours = decider.decide(route, org, key=key, key_alias=alias, flags=flags or ())
+            if not (key or org) and 0 < ours.points < 10_000:
+                continue  # flagd gives its default where there is nothing to hash
+            found = theirs(core, route, org, key, key_alias=alias, flags=flags)
+            assert found == ours.side, (route, org, key, alias, flags, ours)
+            sides.add((found, ours.rule.split(".")[0]))
+            checked += 1
+    assert {("previous", "rolled_back"), ("tokenlab", "keys"), ("tokenlab", "flags")} <= sides
+    assert {("tokenlab", "orgs"), ("previous", "orgs"), ("tokenlab", "default_percent")} <= sides
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(), st.text(), st.text(min_size=1), st.sampled_from(POINTS))
+def test_any_names_are_told_apart(org: str, other: str, key: str, points: int) -> None:
+    route = Route("chat", "image", orgs={org: OrgShare(points)}, hash_prefix=bucket_prefix("chat"))
+    file = RolloutFile("revision", routes={"chat": route})
+    for asked in (org, other):
+        ours = Decider(file).decide("chat", asked, key=key).side
+        assert theirs(core_of(file), "chat", asked, key) == ours
+
+
+def test_raising_only_adds_subjects_and_a_latch_is_in_the_next_export() -> None:
+    route = Route("chat", "image", orgs={"a": OrgShare(1000)}, hash_prefix=bucket_prefix("chat"))
+    file = RolloutFile("revision", routes={"chat": route})
+    keys = [f"user-{i}" for i in range(2_000)]
+    before = {key for key in keys if theirs(core_of(file), "chat", "a", key) == "tokenlab"}
+    raised = core_of(applied(file, [SetPercent("chat", "a", 3000)]))
+    after = {key for key in keys if theirs(raised, "chat", "a", key) == "tokenlab"}
+    assert before < after
+    latched = core_of(applied(file, [SetRolledBack(True, "chat", "a")]))
+    assert {theirs(latched, "chat", "a", key) for key in keys[:200]} == {"previous"}
+
+
+@pytest.mark.parametrize("context", [{}, {"org": None}, {"org": 5}, {"flags": None}])
+def test_an_odd_context_is_an_answer_all_the_same(context: dict[str, Any]) -> None:
+    file = made(random.Random(1))
+    core = core_of(file)
+    for route in file.routes:
+        found = core.resolve_string_value(
+            route, "?", EvaluationContext(targeting_key="k", attributes=context)
+        )
+        assert found.value in ("tokenlab", "previous")
