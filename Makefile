@@ -27,6 +27,7 @@ layers: $(VENV)/.ready-dev
 # Build the wheel, install it in a fresh environment, and run the main job from there.
 wheel: $(VENV)/.ready-dev
 	sh tests/wheel_check.sh $(BIN)/python
+	sh tests/gate_wheel_check.sh $(BIN)/python
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks

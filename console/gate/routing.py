@@ -24,7 +24,8 @@ _CREDENTIALS = frozenset(
     )
 )  # fmt: skip
 _REPLACED = frozenset(("host",))
-_GEMINI = re.compile(r"/v1beta/models/([^/]+):(generateContent|streamGenerateContent)")
+_GEMINI = re.compile(r"/(v1|v1beta|v1alpha)/models/([^/]+):(generateContent|streamGenerateContent)")
+_VERSION = re.compile(r"/v1(?:beta|alpha)?/")
 _TASK = re.compile(r"/v1/(?:tasks|images|videos|music|3d)/(?:generations/)?([^/]+)(?:/content)?")
 _KEY_PARAMETER = re.compile(r"(^|&)key=[^&]*")
 _json = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -108,8 +109,10 @@ class Router:
         model = self._model(decision, asked)
         path = _below_host(url)
         changed = None
-        if model != asked:
-            path, changed = _with_model(path, body, model)
+        if decision.format == "gemini_generate_content":
+            path = _gemini_path(path, decision.side, model)
+        elif model != asked:
+            changed = _with_model(body, model)
         return Outgoing(
             method,
             self._address(decision.side, decision.route, path, url),
@@ -180,7 +183,7 @@ def task_id_of(url: str) -> str | None:
 def _below_host(url: str) -> str:
     """Return the path from its /v1 or /v1beta on: what stands before it belongs to a base URL."""
     path = urlsplit(url).path
-    found = re.search(r"/v1(beta)?/", path)
+    found = _VERSION.search(path)
     return path[found.start() :] if found else path
 
 
@@ -194,20 +197,23 @@ def _asked(url: str, body: bytes | None) -> tuple[str, bool]:
     """Return the model that a request asks for, and whether it wants a stream."""
     match = _GEMINI.fullmatch(_below_host(url))
     if match:
-        return unquote(match[1]), match[2] == "streamGenerateContent"
+        return unquote(match[2]), match[3] == "streamGenerateContent"
     given = _fields(body)
     return _text(given.get("model")), given.get("stream") == b"true"
 
 
-def _with_model(path: str, body: bytes | None, model: str) -> tuple[str, bytes | None]:
-    """Return the path and the body that ask for a model; None for one that stays as it is."""
+def _gemini_path(path: str, side: Side, model: str) -> str:
+    """Return the path that asks for a model; Google has more versions of it than TokenLab."""
     match = _GEMINI.fullmatch(path)
-    if match:
-        return f"/v1beta/models/{quote(model, safe='')}:{match[2]}", None
+    assert match is not None  # or it would be none of the route's requests
+    version = "v1beta" if side == "tokenlab" else match[1]
+    return f"/{version}/models/{quote(model, safe='')}:{match[3]}"
+
+
+def _with_model(body: bytes | None, model: str) -> bytes | None:
+    """Return the body that asks for a model; None for one that stays as it is."""
     given: dict[str, object] = dict(_fields(body))
-    if not given:
-        return path, None
-    return path, msgspec.json.encode(given | {"model": model})
+    return msgspec.json.encode(given | {"model": model}) if given else None
 
 
 def _fields(body: bytes | None) -> dict[str, msgspec.Raw]:

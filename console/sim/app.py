@@ -29,6 +29,8 @@ def build_app(state: SimState) -> ASGIApp:
         Route("/v1/messages", inference.messages, methods=["POST"]),
         Route("/v1beta/models/{call:path}", inference.gemini, methods=["POST"]),
     ]
+    # Google serves more versions of its path than TokenLab, and its SDK asks for this one.
+    google = Route("/v1/models/{call:path}", inference.gemini, methods=["POST"])
     tokenlab = [
         Route("/v1/models", models_api.list_models),
         Route("/v1/models/{model:path}", models_api.get_model),
@@ -48,7 +50,7 @@ def build_app(state: SimState) -> ASGIApp:
     app = Starlette(
         routes=[
             *control_routes(),
-            Mount(PREVIOUS, routes=text),
+            Mount(PREVIOUS, routes=[*text, google]),
             *text,
             *tokenlab,
         ],

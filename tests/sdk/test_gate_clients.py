@@ -238,6 +238,18 @@ SECRETS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("version", ["v1", "v1beta", "v1alpha"])
+def test_every_version_of_googles_path_is_one_to_tokenlab(world: World, version: str) -> None:
+    seen = Seen()
+    with client(world.gate, "gemini_generate_content", **world.options(inner=seen)) as http:
+        for percent in (100, 0):
+            world.set(percent)
+            http.post(f"https://x/{version}/models/a%2Fb:generateContent", json={})
+    there, back = (request.url.raw_path.decode() for request in seen.requests)
+    assert there == f"/v1beta/models/{MODELS['gemini_generate_content']}:generateContent"
+    assert back == f"/_previous/{version}/models/a%2Fb:generateContent"
+
+
 @pytest.mark.parametrize("kind", TEXT_FORMATS)
 def test_neither_side_gets_the_others_credential_nor_our_headers(world: World, kind: str) -> None:
     seen = Seen()

@@ -1,0 +1,85 @@
+"""What docs/gate.md shows is run as it stands, against the simulator."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from console.rollout.routemap import sdk_base_url
+from console.sim.server import SimServer
+from console.sim.state import DEMO_KEY
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "gate.md").read_text(), re.DOTALL)
+FORMATS = {
+    "chat": "openai_chat_completions", "responses": "openai_responses",
+    "claude": "anthropic_messages", "gemini": "gemini_generate_content", "video": "video",
+}  # fmt: skip
+WANTED = [
+    ("from openai import OpenAI", "chat"),
+    ("AsyncOpenAI", "responses"),
+    ("Anthropic(", "claude"),
+    ("genai.Client", "gemini"),
+    ("order-4711", "video"),
+    ("log.append", "chat"),
+]
+
+
+@pytest.mark.parametrize("side", ["tokenlab", "previous"])
+@pytest.mark.parametrize(("sign", "route"), WANTED, ids=[route for _, route in WANTED])
+def test_a_block_of_the_docs(
+    sim: SimServer, tmp_path: Path, sign: str, route: str, side: str
+) -> None:
+    if route == "video" and side == "previous":
+        pytest.skip("the simulated previous provider makes no media")
+    (block,) = [block for block in BLOCKS if sign in block]
+    share = 100 if side == "tokenlab" else 0
+    lines = [
+        'schema = 1\nalgorithm = "fractional-v3"',
+        f'[tokenlab]\nbase_url = "{sim.base_url}"',
+    ]
+    for name, kind in FORMATS.items():
+        base = sdk_base_url(kind, sim.previous_base_url)
+        lines += [f'[routes.{name}]\nformat = "{kind}"\nprevious_base_url = "{base}"']
+        lines += [f"[routes.{name}.orgs]\nacme = {share}"]
+    (tmp_path / "rollout.toml").write_text("\n".join(lines) + "\n")
+    environment = {
+        **os.environ,
+        "TOKENLAB_API_KEY": DEMO_KEY,
+        "OPENAI_API_KEY": "prev-a",
+        "ANTHROPIC_API_KEY": "prev-b",
+        "GOOGLE_API_KEY": "prev-c",
+        "OPENAI_BASE_URL": sim.previous_base_url + "/v1",
+        "ANTHROPIC_BASE_URL": sim.previous_base_url,
+        "GOOGLE_GEMINI_BASE_URL": sim.previous_base_url,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", block],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (line,) = [json.loads(text) for text in (tmp_path / "access.jsonl").read_text().splitlines()]
+    assert (line["route"], line["org"], line["side"]) == (route, "acme", side)
+    assert line["status"] == 200
+    if route == "video":
+        assert len(set(done.stdout.split())) == 1
+        assert line["job_id"] == "order-4711"
+
+
+def test_every_block_of_the_docs_is_run() -> None:
+    assert len(BLOCKS) == len(WANTED)
+
+
+def test_the_gate_alone_is_the_gate_of_the_console() -> None:
+    whole, alone = (
+        tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+        for folder in (".", "console/gate")
+    )
+    assert alone["version"] == whole["version"]
+    assert alone["requires-python"] == whole["requires-python"]
+    assert set(alone["dependencies"]) <= set(whole["dependencies"])
