@@ -45,5 +45,10 @@ def test_the_gate_loads_only_what_it_decides_and_logs_with() -> None:
     assert console == {"msgspec", "mmh3"}
 
 
+def test_the_gate_needs_no_openfeature() -> None:
+    assert "openfeature" not in loaded("import console.gate")
+    assert "openfeature" in loaded("import console.gate.openfeature")
+
+
 def test_the_domain_loads_only_the_hash() -> None:
     assert "msgspec" not in loaded("import console.rollout.parse, console.rollout.decision")
