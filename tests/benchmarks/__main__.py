@@ -6,6 +6,8 @@ from tests.benchmarks import (
     cold_read,
     decision,
     durable_change,
+    gate_import,
+    gate_peers,
     guard_drill,
     guard_rules,
     live_screen,
@@ -16,6 +18,8 @@ from tests.benchmarks import (
 ALL = {
     "decision": decision.main,
     "durable_change": durable_change.main,
+    "gate_import": gate_import.main,
+    "gate_peers": gate_peers.main,
     "cold_read": cold_read.main,
     "guard_rules": guard_rules.main,
     "guard_drill": guard_drill.main,
