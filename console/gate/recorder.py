@@ -17,6 +17,7 @@ _MOST_BODY = 256 * 1024
 """So much of an answer is looked at, for an error's code and the ids; a stream's end besides."""
 _MOST_CODE = 60
 _TAIL = 512
+_EVENTS = "text/event-stream"
 _ENDS = (b"[DONE]", b"message_stop", b"response.completed", b"response.failed",
          b"response.incomplete", b'"finishReason"')  # fmt: skip
 """What the last event of a stream has in it: one that is closed after it was not abandoned."""
@@ -98,7 +99,9 @@ class Recorder:
         self._tail = piece[-_TAIL:] if len(piece) >= _TAIL else (self._tail + piece)[-_TAIL:]
 
     def ended(self) -> None:
-        """The answer is complete."""
+        """The answer is complete; a web page from somewhere in between is none."""
+        if self._out.decision and 200 <= self._status < 300 and not self._is_answer():
+            self.failed("protocol")
         self._finish(None)
 
     def closed(self) -> None:
@@ -116,7 +119,7 @@ class Recorder:
             return
         self._done = True
         decision, subject = self._out.decision, self._out.subject
-        streamed = self._headers.get("content-type", "").startswith("text/event-stream")
+        streamed = self._headers.get("content-type", "").startswith(_EVENTS)
         found = self._found() if not streamed or self._status >= 400 else _Answer()
         if self._status >= 400 and error is None:
             error = _code(found)
@@ -140,6 +143,14 @@ class Recorder:
                 stream=streamed or self._out.stream,
             )
         )
+
+    def _is_answer(self) -> bool:
+        """Whether what came is JSON or events, as far as that can be seen."""
+        if self._headers.get("content-type", "").startswith(_EVENTS):
+            return True
+        if self._headers.get("content-encoding", "identity") not in ("identity", "gzip"):
+            return True
+        return self._plain().lstrip()[:1] in (b"{", b"[")
 
     def _task_id(self, found: _Answer) -> str | None:
         if not self._out.creates:

@@ -2,14 +2,18 @@
 
 import json
 import multiprocessing
+import os
+import threading
 from pathlib import Path
+
+import pytest
 
 from console.gate import AccessLine, AccessLog, timestamp
 
 
-def line(number: int) -> AccessLine:
+def line(number: int, org: str = "acme") -> AccessLine:
     return AccessLine(
-        ts=timestamp(), route="chat", org="acme", side="tokenlab", model="m", status=200,
+        ts=timestamp(), route="chat", org=org, side="tokenlab", model="m", status=200,
         latency_ms=float(number), request_id="x" * 200,
     )  # fmt: skip
 
@@ -48,3 +52,80 @@ def test_a_folder_that_is_gone_costs_a_line_and_nothing_else(tmp_path: Path) -> 
     log = AccessLog(tmp_path / "gone" / "access.jsonl")
     log.append(line(1))
     assert log.lost == 1
+
+
+def test_what_a_full_disk_tore_off_takes_no_other_line_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, log = tmp_path / "a.jsonl", AccessLog(tmp_path / "a.jsonl")
+    really = os.write
+    log.append(line(1, "before"))
+    monkeypatch.setattr(os, "write", lambda descriptor, data: really(descriptor, data[:20]))
+    log.append(line(2, "torn"))
+    monkeypatch.setattr(os, "write", really)
+    log.append(line(3, "after"))
+    before, torn, after = path.read_text().splitlines()
+    assert json.loads(before)["org"] == "before"
+    assert len(torn) == 20
+    assert json.loads(after)["org"] == "after"
+    assert log.lost == 1
+    messages = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert messages == [f"{path} cannot be written to: the disk is full; 1 lines lost"]
+
+
+@pytest.mark.parametrize("make", ["full", "gone", "fifo", "folder"])
+def test_a_log_that_is_no_log_loses_lines_and_says_so_once(
+    tmp_path: Path, make: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "there" / "a.jsonl"
+    if make != "gone":
+        path.parent.mkdir()
+    if make == "full":
+        path.symlink_to("/dev/full")
+    elif make == "fifo":
+        os.mkfifo(path)
+    elif make == "folder":
+        path.mkdir()
+    log = AccessLog(path)
+    for _ in range(5):
+        log.append(line(1))
+    assert log.lost == 5
+    assert len([one for one in caplog.records if "lost" in one.getMessage()]) == 1
+    if make == "folder":
+        path.rmdir()
+    elif make == "gone":
+        path.parent.mkdir()
+    else:
+        path.unlink()
+    log.append(line(1))
+    assert log.lost == 5
+    assert len(path.read_text().splitlines()) == 1
+    log.close()
+
+
+def test_lines_of_many_threads_and_processes_never_mix(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    log = AccessLog(path)
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            for i in range(300):
+                log.append(line(i))
+            os._exit(0)
+        children.append(child)
+
+    def write() -> None:
+        for i in range(300):
+            log.append(line(i))
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for child in children:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    read = [json.loads(text) for text in path.read_text().splitlines()]
+    assert len(read) == 7 * 300
+    log.close()

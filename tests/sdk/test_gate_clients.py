@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -429,3 +431,73 @@ def test_a_log_that_cannot_be_written_fails_no_request(
 def test_a_key_for_tokenlab_is_needed(world: World) -> None:
     with pytest.raises(ValueError, match="TOKENLAB_API_KEY"):
         client(world.gate, "chat")
+
+
+def test_a_side_that_drips_or_sends_garbage_reaches_the_sdk_as_it_is(
+    world: World, api: httpx.Client
+) -> None:
+    world.set(100)
+    url, body = "https://x/v1/responses", {"model": "gpt-5.4", "input": "hi"}
+    with client(world.gate, "openai_responses", **world.options()) as http:
+        for kind in ("drip", "garbage"):
+            api.post("/_sim/faults", json={"side": "tokenlab", "kind": kind}).raise_for_status()
+            answer = http.post(url, json=body)
+            api.delete("/_sim/faults")
+            assert answer.status_code == 200
+            assert answer.content.startswith(b"<html>") is (kind == "garbage")
+    assert [line["status"] for line in world.lines()] == [200, 0]
+    assert world.lines()[1]["error"] == "protocol"
+
+
+@pytest.mark.parametrize("org", ["", "é", "e\u0301", "漢字", "😀", "o" * 10_000, 'a"b\\', "\u202e"])
+def test_orgs_of_any_text(world: World, org: str) -> None:
+    made = client(world.gate, "openai_responses", **world.options(inner=Seen()))
+    with made as http, subject(org=org):
+        assert http.post("https://x/v1/responses", json={"model": "m"}).status_code == 200
+    assert world.lines()[0]["org"] == org
+
+
+def test_an_interpreter_that_ends_with_requests_in_flight_ends_quietly(
+    world: World, api: httpx.Client
+) -> None:
+    world.set(100)
+    api.post("/_sim/faults", json={"kind": "slow", "latency_ms": 3000}).raise_for_status()
+    script = f"""
+import threading, time
+from console.gate import Gate
+from console.gate.http import client
+http = client(Gate({str(world.path)!r}), "openai_responses", org="acme", tokenlab_key="sk-x")
+def run():
+    http.post("https://x/v1/responses", json={{"model": "gpt-5.4", "input": "hi"}})
+for _ in range(4):
+    threading.Thread(target=run, daemon=True).start()
+time.sleep(0.5)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_forked_child_goes_on_by_itself(world: World) -> None:
+    script = f"""
+import os
+from console.gate import Gate
+from console.gate.http import client
+gate = Gate({str(world.path)!r})
+def post():
+    http = client(gate, "openai_responses", org="acme", tokenlab_key={DEMO_KEY!r})
+    answer = http.post("https://x/v1/responses", json={{"model": "gpt-5.4", "input": "hi"}})
+    assert answer.status_code == 200
+post()
+if os.fork() == 0:
+    post()
+    os._exit(0)
+raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    world.set(100)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line["side"] for line in world.lines()] == ["tokenlab"] * 2
