@@ -23,8 +23,13 @@ from console.gate.subject import Subject
 from console.rollout.decision import Decision
 from console.rollout.model import Side
 
-RETRY_S = 120.0
-"""An equal request of the same thread or task, so soon after one that failed, is its retry."""
+RETRY_S = 60.0
+MOST_ATTEMPTS = 5
+"""An equal request of the same thread or task after one that failed is its retry, so many times
+and so many seconds after the first: what asks the same again and again must see a rollback."""
+
+_COUNT_HEADER = "x-stainless-retry-count"
+"""The SDKs of OpenAI and Anthropic say by themselves which of their requests are retries."""
 
 _RETRIED = frozenset((0, 408, 409, 425, 429))
 
@@ -34,7 +39,7 @@ class _Attempt:
     digest: bytes
     decision: Decision
     number: int
-    ended_at: float = 0.0
+    first_at: float
     failed: bool = False
 
 
@@ -100,7 +105,6 @@ class Exchange:
     def _settle(self, status: int) -> None:
         if self._attempt is not None and not self._settled:
             self._settled = True
-            self._attempt.ended_at = time.monotonic()
             self._attempt.failed = status in _RETRIED or status >= 500
 
     def _job_is(self, body: bytes | None, task: str | None = None, status: int = 0) -> None:
@@ -126,12 +130,14 @@ class Exchanges:
         self, method: str, url: str, headers: Headers, body: bytes | None
     ) -> Exchange | Answer:
         """Decide a request; the answer to a job's create that was sent before comes at once."""
-        subject = self._router.subject_of({name.lower(): value for name, value in headers})
+        by_name = {name.lower(): value for name, value in headers}
+        subject = self._router.subject_of(by_name)
         decision = self._router.decide(subject)
         if not self._router.belongs(decision, url):
             out = self._router.aside(method, url, headers, subject, self._side_of_task(url))
             return Exchange(out, self._recorder(out, 1), None, None)
-        attempt = self._attempt(method, url, body, subject, decision)
+        said = by_name.get(_COUNT_HEADER, "")
+        attempt = self._attempt(_digest(method, url, body, subject), decision, said)
         decision = attempt.decision
         out = self._router.outgoing(method, url, headers, body, decision, subject)
         ledger = None
@@ -148,24 +154,21 @@ class Exchanges:
         if self._ledger is not None and self._given is None:
             self._ledger.close()
 
-    def _attempt(
-        self, method: str, url: str, body: bytes | None, subject: Subject, decision: Decision
-    ) -> _Attempt:
-        parts = (method, url, subject.route, subject.org, subject.key, subject.job_id)
-        digest = hashlib.blake2b(
-            repr(parts).encode("utf-8", "backslashreplace") + (body or b""), digest_size=16
-        ).digest()
-        last = _last.get()
+    def _attempt(self, digest: bytes, decision: Decision, said: str) -> _Attempt:
+        """Return which attempt a request is; a retry has the decision of the first."""
+        last, now = _last.get(), time.monotonic()
         again = (
             last is not None
             and last.failed
             and last.digest == digest
-            and time.monotonic() - last.ended_at < RETRY_S
+            and last.number < MOST_ATTEMPTS
+            and now - last.first_at < RETRY_S
+            and said != "0"
         )
         if again and last is not None:
-            attempt = _Attempt(digest, last.decision, last.number + 1)
+            attempt = _Attempt(digest, last.decision, last.number + 1, last.first_at)
         else:
-            attempt = _Attempt(digest, decision, 1)
+            attempt = _Attempt(digest, decision, 1, now)
         _last.set(attempt)
         return attempt
 
@@ -180,6 +183,12 @@ class Exchanges:
         if self._ledger is None:
             self._ledger = TaskLedger(Path(self._log.get().path).parent / "rollout-jobs.sqlite3")
         return self._ledger
+
+
+def _digest(method: str, url: str, body: bytes | None, subject: Subject) -> bytes:
+    parts = (method, url, subject.route, subject.org, subject.key, subject.job_id)
+    text = repr(parts).encode("utf-8", "backslashreplace")
+    return hashlib.blake2b(text + (body or b""), digest_size=16).digest()
 
 
 def _known(job: Job, job_id: str) -> Answer:

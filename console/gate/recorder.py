@@ -46,6 +46,8 @@ class LogOf:
         log = self._log
         path = self._path()
         if log is None or log.path != path:
+            if log is not None:
+                log.close()
             log = self._log = AccessLog(path)
         return log
 

@@ -342,6 +342,41 @@ def test_a_retry_stays_on_the_side_first_chosen(world: World) -> None:
     assert world.lines()[0]["error"] == "some_error"
 
 
+def test_what_asks_the_same_again_and_again_sees_a_rollback(world: World) -> None:
+    world.set(100)
+    seen = Seen(*[503] * 50)
+    url, body = "https://x/v1/responses", {"model": "m", "input": "are you there?"}
+    with client(world.gate, "openai_responses", **world.options(inner=seen)) as http:
+        http.post(url, json=body)
+        world.set(100, rolled_back=True)
+        for _ in range(9):
+            http.post(url, json=body)
+        says_so = {"x-stainless-retry-count": "0"}
+        world.set(100)
+        http.post(url, json=body, headers=says_so)
+        world.set(100, rolled_back=True)
+        http.post(url, json=body, headers=says_so)
+    sides = [line["side"] for line in world.lines()]
+    assert sides == ["tokenlab"] * 5 + ["previous"] * 5 + ["tokenlab", "previous"]
+
+
+def test_a_cookie_of_one_side_is_not_sent_to_the_other(world: World) -> None:
+    class Baker(Seen):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            answer = super().handle_request(request)
+            answer.headers["set-cookie"] = "session=there"
+            return answer
+
+    seen = Baker()
+    with client(world.gate, "openai_responses", **world.options(inner=seen)) as http:
+        for percent in (100, 0, 0):
+            world.set(percent)
+            http.post("https://before.example/v1/responses", json={"model": "m"})
+    assert [request.headers.get("cookie") for request in seen.requests] == [
+        None, None, "session=there",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "error"),
     [
