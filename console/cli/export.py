@@ -5,7 +5,8 @@ import sys
 from argparse import Namespace
 
 from console.cli.codes import DONE
-from console.operations.flagd import GENERATIONS, TARGETING_KEY, as_flagd, write_whole
+from console.operations.export import write_export
+from console.operations.flagd import CONTEXT, GENERATIONS, as_flagd
 from console.operations.switch import Switch
 from console.operations.visible import visible
 
@@ -18,8 +19,8 @@ def export(options: Namespace, switch: Switch) -> int:
     if options.out is None:
         sys.stdout.write(data.decode())
     else:
-        write_whole(options.out, data)
+        write_export(options.out, data, source=switch.path)
         print(f"{visible(str(options.out))}: {len(file.routes)} flags", file=sys.stderr)
     print(f"warning: {GENERATIONS}", file=sys.stderr)
-    print(f"note: {TARGETING_KEY}", file=sys.stderr)
+    print(f"note: targetingKey is {CONTEXT['targetingKey']}", file=sys.stderr)
     return DONE

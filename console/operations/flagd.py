@@ -4,31 +4,36 @@ Source: flagd's flag definition schema and its ``fractional`` operator, generati
 openfeature-flagd-core 2.0.0 implements it.
 """
 
-import os
-import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from console.operations.errors import OperationError
 from console.rollout.bucket import ALGORITHM
 from console.rollout.model import RolloutFile, Route
 
 SCHEMA = "https://flagd.dev/schema/v0/flags.json"
 SIDES = {"tokenlab": "tokenlab", "previous": "previous"}
 GENERATIONS = (
-    "only flagd cores that hash canonical CBOR decide as the gate does (openfeature-flagd-core"
-    " 2.0.0, openfeature-provider-flagd 0.6.0, and later); those that hash flag key and targeting"
-    " key one after the other (openfeature-flagd-core 1, provider up to 0.5.2, the flagd daemon"
-    " and the providers of other languages as of autumn 2026) choose other subjects"
+    "flagd decides as the gate does only in generation 3 of its fractional operator, which hashes"
+    " canonical CBOR (openfeature-flagd-core 2.0.0, openfeature-provider-flagd 0.6.0); generations"
+    " 1 (until March 2026) and 2 (openfeature-flagd-core 1, openfeature-provider-flagd 0.4.0 to"
+    " 0.5.2, and the flagd daemon and providers of other languages as of autumn 2026) hash flag key"
+    " and targeting key one after the other, and choose other subjects for every share between 0"
+    " and 100"
 )
-TARGETING_KEY = (
-    "set targetingKey to the sticky key, or to the org where there is none; without one, a share"
-    " between 0 and 100 gives previous"
-)
+CONTEXT = {
+    "targetingKey": (
+        "the sticky key, or the org where there is none; without one, a share between 0 and 100"
+        " gives previous"
+    ),
+    "org": "the org's id",
+    "key_alias": "the alias of the customer's API key, where there is one",
+    "flags": "a list of the feature flags that are on",
+}
+"""What a flag's targeting reads of the evaluation context."""
 
-_ORG, _ALIAS, _FLAGS = {"var": "org"}, {"var": "key_alias"}, {"var": "flags"}
+_ORG, _ALIAS = {"var": "org"}, {"var": "key_alias"}
+# A text in place of a list is one flag; "in" alone would look for a part of it.
+_FLAGS = {"merge": [{"var": "flags"}]}
 _MOST = 10_000
 Rule = Any
 """A value of JSON Logic."""
@@ -37,8 +42,9 @@ Rule = Any
 def as_flagd(file: RolloutFile) -> dict[str, Any]:
     """Return one flag for each route, whose variants are the sides.
 
-    The context has ``org``, ``key_alias``, ``flags`` (a list) and the ``targetingKey``. Every
-    decision is the gate's, given a targeting key that is not empty.
+    CONTEXT says what an application gives. Every decision is then the gate's. The targeting key
+    has to be given also where the org is the key: flagd-core 2.0.0 hashes a list only as the
+    shorthand's ``[flagKey, targetingKey]``, so that no rule can name the org in its place.
     """
     return {
         "$schema": SCHEMA,
@@ -47,7 +53,7 @@ def as_flagd(file: RolloutFile) -> dict[str, Any]:
             "revision": file.revision,
             "algorithm": ALGORITHM,
             "generations": GENERATIONS,
-            "targetingKey": TARGETING_KEY,
+            **{f"context.{name}": about for name, about in CONTEXT.items()},
         },
     }
 
@@ -68,28 +74,35 @@ def _targeting(route: Route) -> Rule:
     branches: list[Rule] = []
     latched = [org for org, line in route.orgs.items() if line.rolled_back]
     if latched:
-        branches += [_is_one_of(latched), "previous"]
-    for alias, points in route.keys.items():
-        branches += [{"===": [_ALIAS, alias]}, _split(points)]
+        branches += [_is_one_of(_ORG, latched), "previous"]
+    for points, aliases in _by_share(route.keys.items()).items():
+        branches += [_is_one_of(_ALIAS, aliases), _split(points)]
     # The first that is on decides, and of several that is to be the highest.
     for flag, points in sorted(route.flags.items(), key=lambda pair: -pair[1]):
         branches += [{"in": [flag, _FLAGS]}, _split(points)]
-    for points, orgs in _by_share(route).items():
-        branches += [_is_one_of(orgs), _split(points)]
+    for points, orgs in _by_share(_own_shares(route)).items():
+        branches += [_is_one_of(_ORG, orgs), _split(points)]
     return {"if": [*branches, _split(route.default_points)]}
 
 
-def _by_share(route: Route) -> dict[int, list[str]]:
-    """Return the orgs of each share: a branch for every org would be one to evaluate for each."""
-    found: dict[int, list[str]] = {}
+def _own_shares(route: Route) -> Iterator[tuple[str, int]]:
+    """Yield the orgs whose share is not that of all others, which comes last anyway."""
+    default = route.default_points
     for org, line in route.orgs.items():
-        if line.points is not None and not line.rolled_back:
-            found.setdefault(line.points, []).append(org)
+        if line.points is not None and not line.rolled_back and line.points != default:
+            yield org, line.points
+
+
+def _by_share(shares: Iterable[tuple[str, int]]) -> dict[int, list[str]]:
+    """Return the names of each share: a branch for every name would be one to evaluate for each."""
+    found: dict[int, list[str]] = {}
+    for name, points in shares:
+        found.setdefault(points, []).append(name)
     return found
 
 
-def _is_one_of(orgs: Iterable[str]) -> Rule:
-    return {"in": [_ORG, list(orgs)]}
+def _is_one_of(asked: Rule, names: list[str]) -> Rule:
+    return {"in": [asked, names]}
 
 
 def _split(points: int) -> Rule:
@@ -97,31 +110,3 @@ def _split(points: int) -> Rule:
         return "tokenlab" if points else "previous"
     # The side that grows stands first, so that raising a share only ever adds subjects.
     return {"fractional": [["tokenlab", points], ["previous", _MOST - points]]}
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` at once: whoever reads it sees the old text or the new one.
-
-    Raises OperationError where that cannot be done; what was there is then untouched.
-    """
-    temp = ""
-    try:
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-        descriptor, temp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-        Path(temp).replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        if temp:
-            with suppress(OSError):
-                Path(temp).unlink()
-        why = error.strerror or "it cannot be opened"
-        raise OperationError(f"{path} cannot be written: {why}; give another --out") from None

@@ -1,6 +1,8 @@
 """``export flagd``, as it is typed."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ def test_the_export_is_what_flagd_decides_by(
 ) -> None:
     assert run(["-f", str(file), "export", "flagd"]) == 0
     out, err = capsys.readouterr()
-    assert "hash canonical CBOR" in err
+    assert "generation 3" in err
     assert "targetingKey" in err
     core = FlagdCore()
     core.set_flags(out)
@@ -42,7 +44,53 @@ def test_it_is_written_in_one_piece_and_keeps_its_mode(
     assert out.stat().st_mode & 0o777 == 0o640
     assert json.loads(out.read_text())["flags"]
     assert capsys.readouterr().out == ""
-    assert [path.name for path in tmp_path.glob(".flags*")] == []
+    assert list(tmp_path.glob(".rollout-export*")) == []
+
+
+def test_a_link_stays_a_link(file: Path, tmp_path: Path) -> None:
+    target, link = tmp_path / "etc" / "flags.json", tmp_path / "flags.json"
+    link.symlink_to(target)
+    for _ in range(2):  # made, and written anew
+        assert run(["-f", str(file), "export", "flagd", "--out", str(link)]) == 0
+        assert link.is_symlink()
+        assert json.loads(target.read_text())["flags"]
+
+
+def test_what_is_no_export_is_not_written_over(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = file.read_bytes()
+    alias, pipe, circle = tmp_path / "alias.toml", tmp_path / "pipe", tmp_path / "circle"
+    alias.hardlink_to(file)
+    os.mkfifo(pipe)
+    circle.symlink_to(circle)
+    for out, said in (
+        (file, "the rollout file itself"),
+        (alias, "the rollout file itself"),
+        (pipe, "no plain file"),
+        (tmp_path, "is a folder"),
+        (circle, "circle"),
+    ):
+        assert run(["-f", str(file), "export", "flagd", "--out", str(out)]) == 1
+        assert said in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert pipe.is_fifo()
+
+
+def test_a_failure_in_between_leaves_the_old_text(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "flags.json"
+    out.write_text("old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("console.operations.export.os.fsync", full)
+    assert run(["-f", str(file), "export", "flagd", "--out", str(out)]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert out.read_text() == "old"
+    assert list(tmp_path.glob(".rollout-export*")) == []
 
 
 def test_what_cannot_be_done_is_said_in_a_sentence(
@@ -55,4 +103,4 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     assert run(["-f", str(file), "export", "flagd"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert "line 4" in err
+    assert "line 4, column" in err

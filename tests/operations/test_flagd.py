@@ -2,6 +2,10 @@
 
 import json
 import random
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
+from openfeature.flag_evaluation import Reason
 
-from console.operations.flagd import as_flagd
+from console.operations.flagd import CONTEXT, as_flagd
 from console.rollout.bucket import bucket_prefix
 from console.rollout.decision import Decider
 from console.rollout.edits import SetPercent, SetRolledBack, applied
@@ -112,3 +117,88 @@ def test_an_odd_context_is_an_answer_all_the_same(context: dict[str, Any]) -> No
             route, "?", EvaluationContext(targeting_key="k", attributes=context)
         )
         assert found.value in ("tokenlab", "previous")
+
+
+SPLIT = Route(
+    "chat", "image", orgs={"acme": OrgShare(5000)}, flags={"beta": 10_000},
+    default_points=5000, hash_prefix=bucket_prefix("chat"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [None, ""])
+def test_without_a_targeting_key_a_split_is_previous(key: str | None) -> None:
+    core = core_of(RolloutFile("revision", routes={"chat": SPLIT}))
+    for number in range(100):
+        for org in ("acme", f"other-{number}"):
+            given = EvaluationContext(targeting_key=key, attributes={"org": org})
+            found = core.resolve_string_value("chat", "?", given)
+            assert (found.value, found.reason) == ("previous", Reason.DEFAULT)
+
+
+def test_no_rule_can_name_the_org_in_place_of_the_targeting_key() -> None:
+    """Why CONTEXT asks for one: a list given to be hashed is taken for a share instead."""
+    shares = [["tokenlab", 10_000], ["previous", 0]]
+    for named in ([{"var": "$flagd.flagKey"}, {"var": "org"}], {"merge": ["chat", {"var": "org"}]}):
+        flag = {
+            "state": "ENABLED", "variants": {"tokenlab": 1, "previous": 0},
+            "defaultVariant": "previous", "targeting": {"fractional": [named, *shares]},
+        }  # fmt: skip
+        core = FlagdCore()
+        core.set_flags({"flags": {"chat": flag}})
+        for key in ("user", None):
+            given = EvaluationContext(targeting_key=key, attributes={"org": "acme"})
+            found = core.resolve_integer_value("chat", 7, given)
+            assert (found.value, found.reason) == (0, Reason.DEFAULT)
+
+
+@pytest.mark.parametrize(
+    ("flags", "side"),
+    [(["beta"], "tokenlab"), ("beta", "tokenlab"), ("not-beta", "previous"), ("bet", "previous")],
+)
+def test_a_flag_that_is_given_as_a_text_is_that_flag_and_no_part_of_it(
+    flags: object, side: str
+) -> None:
+    route = Route("chat", "image", flags={"beta": 10_000}, hash_prefix=bucket_prefix("chat"))
+    core = core_of(RolloutFile("revision", routes={"chat": route}))
+    assert theirs(core, "chat", "acme", "k", flags=flags) == side
+
+
+def test_many_names_are_few_branches_and_nothing_is_said_twice() -> None:
+    shares = (0, 100, 2500, 10_000)
+    route = Route(
+        "chat", "image", default_points=0, hash_prefix=bucket_prefix("chat"),
+        orgs={f"org-{number}": OrgShare(shares[number % 4]) for number in range(10_000)},
+        keys={f"key-{number}": shares[number % 2] for number in range(2_000)},
+    )  # fmt: skip
+    branches = as_flagd(RolloutFile("revision", routes={"chat": route}))["flags"]["chat"][
+        "targeting"
+    ]["if"]
+    lists = [branch["in"][1] for branch in branches if isinstance(branch, dict) and "in" in branch]
+    assert sorted(map(len, lists)) == [1_000, 1_000, 2_500, 2_500, 2_500]  # 0 comes last anyway
+    names = [name for one in lists for name in one]
+    assert len(names) == len(set(names))
+
+
+def test_the_context_is_said_in_the_metadata() -> None:
+    core = core_of(RolloutFile("revision", routes={"chat": SPLIT}))
+    said = core.get_flag_set_metadata()
+    assert {f"context.{name}" for name in CONTEXT} < set(said)
+    for name in ("org", "key_alias", "flags"):
+        assert f'"var": "{name}"' in json.dumps(as_flagd(made(random.Random(2))))
+
+
+def test_the_docs_say_what_the_context_has_and_their_example_runs(
+    tmp_path: Path,
+) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "flagd.md").read_text()
+    for name in CONTEXT:
+        assert f"| `{name}` |" in text
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for points, side in ((0, "previous"), (10_000, "tokenlab")):
+        route = Route("chat", "image", orgs={"acme": OrgShare(points)})
+        exported = as_flagd(RolloutFile("revision", routes={"chat": route}))
+        (tmp_path / "flags.json").write_text(json.dumps(exported))
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stdout) == (0, f"{side}\n"), done.stderr
