@@ -44,6 +44,8 @@ MODELS = {
 }
 _CHANGE_S = 1.0
 _TASKS = 4
+_KEPT = 60
+"""So many versions of the file are kept to hold decisions against: those of the last minute."""
 
 
 class _Watched(Gate):
@@ -109,6 +111,9 @@ def _soak(seconds: float, folder: Path, base: str) -> Soak:
         time.sleep(_CHANGE_S)
         _write(path, base, rng, versions)
         _check(gate, versions, checked, found.faults)
+        found.revisions += 1
+        for old in list(versions)[:-_KEPT]:
+            del versions[old]
         found.memory_mb.append(_resident_mb())
     stop.set()
     for worker in workers:
@@ -117,7 +122,6 @@ def _soak(seconds: float, folder: Path, base: str) -> Soak:
     gate.close()
     _check(gate, versions, checked, found.faults)
     found.faults += faults
-    found.revisions = len(versions)
     found.requests = checked.total()
     _count(folder / "access.jsonl", base, checked, found.faults)
     return found
