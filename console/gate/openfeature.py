@@ -7,37 +7,42 @@
 ``console.gate`` does not import this module: an application without OpenFeature needs no SDK.
 """
 
+import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
+from weakref import WeakSet
 
 from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import ProviderEvent, ProviderEventDetails
-from openfeature.exception import (
-    FlagNotFoundError,
-    InvalidContextError,
-    OpenFeatureError,
-    ProviderNotReadyError,
-    TargetingKeyMissingError,
-    TypeMismatchError,
-)
-from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
+from openfeature.exception import ErrorCode, OpenFeatureError, ProviderNotReadyError
+from openfeature.flag_evaluation import FlagResolutionDetails, Reason
 from openfeature.hook import Hook
 from openfeature.provider import AbstractProvider, FeatureProvider, Metadata, ProviderStatus
 
 from console.gate.gate import Gate
+from console.gate.openfeature_answers import (
+    Object,
+    as_object,
+    decide_for,
+    is_tokenlab,
+    metadata_of,
+    percent_of,
+    reason_of,
+    side_of,
+    whole_percent,
+)
 from console.rollout.decision import Decision
 from console.rollout.model import RolloutFile
 
 _T = TypeVar("_T")
 _Emit = Callable[[FeatureProvider, ProviderEvent, ProviderEventDetails], None]
-_Object = Sequence[FlagValueType] | Mapping[str, FlagValueType]
 
-_LATCH = "rolled_back."
 _WAIT_S = 0.01
 _WAITS = 500
+_providers: "WeakSet[RolloutProvider]" = WeakSet()
 
 
 class RolloutProvider(AbstractProvider):
@@ -57,9 +62,8 @@ class RolloutProvider(AbstractProvider):
     **Context.** The targeting key is the key that keeps one subject on one side; without one, the
     org is. Attributes: ``org``, ``key_alias`` and ``flags`` (a list of names). A targeting key is
     never taken for an org: it is a user, a session or a job, and one that happens to be called
-    like an org would get that org's share. Without ``org`` the request is of no org: shares by
-    key alias and by flag and the default percent apply to it, lines of orgs and an org's rollback
-    do not. So give the org wherever it is known.
+    like an org would get that org's share. A context without ``org`` is an error, because an
+    org's rollback could not reach it; ``org=""`` says that the request is of none.
 
     **Reasons.** DISABLED: rolled back, at whatever level. SPLIT: the share is strictly between 0
     and 100, so the bucket decides. Else TARGETING_MATCH where a line of ``keys``, ``flags`` or
@@ -67,10 +71,10 @@ class RolloutProvider(AbstractProvider):
 
     **Errors**, with the default value of the call (give ``False`` or ``previous``, as the gate
     would): FLAG_NOT_FOUND for a route that the file does not have, PROVIDER_NOT_READY before
-    there was a good file, INVALID_CONTEXT for what is no text or no list of texts, and for an
-    ``org`` of None, TARGETING_KEY_MISSING with neither a targeting key nor an org. A rollback
-    stands above the last two: where it is set, the answer is ``previous``, whatever is wrong with
-    the subject (the bucket is then -1).
+    there was a good file, INVALID_CONTEXT for a targeting key without ``org`` and for what is no
+    text or no list of texts, TARGETING_KEY_MISSING with neither a targeting key nor an org, and
+    GENERAL for what nobody thought of. A rollback stands above a bad context: where it is set,
+    the answer is ``previous``, whatever is wrong with the subject (the bucket is then -1).
 
     **Events.** READY. STALE when the file becomes missing or wrong and the last good version
     stays in force, READY when that is over. CONFIGURATION_CHANGED for each new version;
@@ -96,6 +100,7 @@ class RolloutProvider(AbstractProvider):
         self._told: ProviderEvent | None = None
         self._file: RolloutFile | None = None
         self._ended = threading.Event()
+        _providers.add(self)
 
     def attach(self, on_emit: _Emit) -> None:
         """Note to whom events go; called by the SDK before ``initialize``."""
@@ -149,7 +154,7 @@ class RolloutProvider(AbstractProvider):
         default_value: bool,
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[bool]:
-        return self._resolve(flag_key, default_value, evaluation_context, _is_tokenlab)
+        return self._resolve(flag_key, default_value, evaluation_context, is_tokenlab)
 
     def resolve_string_details(
         self,
@@ -157,7 +162,7 @@ class RolloutProvider(AbstractProvider):
         default_value: str,
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[str]:
-        return self._resolve(flag_key, default_value, evaluation_context, _side)
+        return self._resolve(flag_key, default_value, evaluation_context, side_of)
 
     def resolve_integer_details(
         self,
@@ -165,7 +170,7 @@ class RolloutProvider(AbstractProvider):
         default_value: int,
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[int]:
-        return self._resolve(flag_key, default_value, evaluation_context, _whole_percent)
+        return self._resolve(flag_key, default_value, evaluation_context, whole_percent)
 
     def resolve_float_details(
         self,
@@ -173,15 +178,15 @@ class RolloutProvider(AbstractProvider):
         default_value: float,
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[float]:
-        return self._resolve(flag_key, default_value, evaluation_context, _percent)
+        return self._resolve(flag_key, default_value, evaluation_context, percent_of)
 
     def resolve_object_details(
         self,
         flag_key: str,
-        default_value: _Object,
+        default_value: Object,
         evaluation_context: EvaluationContext | None = None,
-    ) -> FlagResolutionDetails[_Object]:
-        return self._resolve(flag_key, default_value, evaluation_context, _whole)
+    ) -> FlagResolutionDetails[Object]:
+        return self._resolve(flag_key, default_value, evaluation_context, as_object)
 
     def _resolve(
         self,
@@ -191,20 +196,12 @@ class RolloutProvider(AbstractProvider):
         value_of: Callable[[Decision], _T],
     ) -> FlagResolutionDetails[_T]:
         try:
-            decision = _decide(self._gate, route, context)
+            decision = decide_for(self._gate, route, context)
             return FlagResolutionDetails(
                 value=value_of(decision),
-                reason=_reason(decision),
+                reason=reason_of(decision),
                 variant=decision.side,
-                flag_metadata={
-                    "rule": decision.rule,
-                    "revision": decision.revision,
-                    "bucket": decision.bucket,
-                    "percent": decision.percent,
-                    "model": decision.model,
-                    "format": decision.format,
-                    "route": decision.route,
-                },
+                flag_metadata=metadata_of(decision),
             )
         except OpenFeatureError as error:
             return FlagResolutionDetails(
@@ -212,6 +209,13 @@ class RolloutProvider(AbstractProvider):
                 reason=Reason.ERROR,
                 error_code=error.error_code,
                 error_message=error.error_message,
+            )
+        except Exception as error:  # noqa: BLE001 - an odd object in a context costs no request
+            return FlagResolutionDetails(
+                value=default,
+                reason=Reason.ERROR,
+                error_code=ErrorCode.GENERAL,
+                error_message=f"{type(error).__name__}: {error}",
             )
 
     def _settle(self, ended: threading.Event, said: ProviderEvent) -> None:
@@ -270,96 +274,6 @@ class _ClientOf(OpenFeatureClient):
         return self._its_provider
 
 
-class _Subject(NamedTuple):
-    org: str
-    key: str | None
-    key_alias: str | None
-    flags: tuple[str, ...]
-
-
-def _decide(gate: Gate | None, route: object, context: EvaluationContext | None) -> Decision:
-    file = None if gate is None else gate.file
-    if gate is None or file is None:
-        raise ProviderNotReadyError((gate and gate.trouble) or "there is no good rollout file yet")
-    if not isinstance(route, str) or route not in file.routes:
-        raise FlagNotFoundError(f"the rollout file has no route {route!r}")
-    try:
-        subject = _subject(context)
-        decision = gate.decide(
-            route, subject.org, key=subject.key, key_alias=subject.key_alias, flags=subject.flags
-        )
-        if decision.rule == "bad_argument":
-            raise InvalidContextError("the targeting key or an attribute is no text")
-    except (InvalidContextError, TargetingKeyMissingError):
-        org = _attributes(context).get("org")
-        latched = gate.decide(route, org if isinstance(org, str) else "", key="-")
-        if latched.rule.startswith(_LATCH):
-            return latched._replace(bucket=-1)
-        raise
-    if decision.rule == "unknown_route":  # the file has changed in this moment
-        raise FlagNotFoundError(f"the rollout file has no route {route!r}")
-    return decision
-
-
-def _subject(context: EvaluationContext | None) -> _Subject:
-    key: Any = None if context is None else context.targeting_key
-    attributes = _attributes(context)
-    org = attributes.get("org", "")
-    key_alias = attributes.get("key_alias")
-    flags = attributes.get("flags")
-    if key is not None and not isinstance(key, str):
-        raise InvalidContextError("the targeting key is no text")
-    if not isinstance(org, str):
-        raise InvalidContextError("the attribute org is no text")
-    if key_alias is not None and not isinstance(key_alias, str):
-        raise InvalidContextError("the attribute key_alias is no text")
-    if flags is None:
-        flags = ()
-    # A text would be taken apart, a table would count a flag that is switched off.
-    listed = isinstance(flags, Sequence | Set) and not isinstance(flags, str)
-    if not listed or not all(isinstance(flag, str) for flag in flags):
-        raise InvalidContextError("the attribute flags is no list of texts")
-    if not key and not org:
-        raise TargetingKeyMissingError("neither a targeting key nor the attribute org")
-    return _Subject(org, key, key_alias, tuple(flags))
-
-
-def _attributes(context: EvaluationContext | None) -> Mapping[str, Any]:
-    attributes: Any = None if context is None else context.attributes
-    return attributes if isinstance(attributes, Mapping) else {}
-
-
-def _reason(decision: Decision) -> Reason:
-    if decision.rule.startswith(_LATCH):
-        return Reason.DISABLED
-    if 0 < decision.points < 10_000:
-        return Reason.SPLIT
-    return Reason.DEFAULT if decision.rule == "default_percent" else Reason.TARGETING_MATCH
-
-
-def _is_tokenlab(decision: Decision) -> bool:
-    return decision.side == "tokenlab"
-
-
-def _side(decision: Decision) -> str:
-    return decision.side
-
-
-def _percent(decision: Decision) -> float:
-    return 0.0 if decision.rule.startswith(_LATCH) else decision.percent
-
-
-def _whole_percent(decision: Decision) -> int:
-    percent = _percent(decision)
-    if not percent.is_integer():
-        raise TypeMismatchError(f"{percent} percent is not whole: ask for a float")
-    return int(percent)
-
-
-def _whole(decision: Decision) -> _Object:
-    return {**decision._asdict(), "percent": decision.percent}
-
-
 def _changed(before: RolloutFile, after: RolloutFile) -> list[str]:
     names = sorted({*before.routes, *after.routes})
     if before.rolled_back != after.rolled_back:
@@ -377,3 +291,12 @@ def _details(
 
 def _nothing() -> None:
     """End nothing."""
+
+
+def _after_fork_in_child() -> None:
+    """A lock that another thread held at the fork would be held forever."""
+    for provider in list(_providers):
+        provider._turn, provider._lock = threading.Lock(), threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,5 +1,8 @@
 """The OpenFeature provider, through the real SDK and real files."""
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -145,7 +148,12 @@ def test_a_percent_that_is_not_whole_is_no_integer(client: OpenFeatureClient) ->
         ("chat", context(org="none", key_alias="batch"), Reason.TARGETING_MATCH, "keys.batch"),
         ("chat", context(org="none", flags=["beta"]), Reason.TARGETING_MATCH, "flags.beta"),
         ("chat", context(org="none", flags=["half", "x"]), Reason.SPLIT, "flags.half"),
-        ("chat", context("u", flags=("half", "beta")), Reason.TARGETING_MATCH, "flags.beta"),
+        (
+            "chat",
+            context("u", org="", flags=("half", "beta")),
+            Reason.TARGETING_MATCH,
+            "flags.beta",
+        ),
         ("chat", context(org="acme", flags=[], key_alias="x"), Reason.TARGETING_MATCH, "orgs.acme"),
         ("chat", context(org="initech", flags=["beta"]), Reason.DISABLED, "rolled_back.org"),
     ],
@@ -169,7 +177,7 @@ def test_every_subject_gets_the_side_that_the_gate_gives(
 
 
 def test_a_targeting_key_is_no_org_and_an_org_alone_is_the_key(client: OpenFeatureClient) -> None:
-    details = client.get_boolean_details("chat", True, context("acme"))
+    details = client.get_boolean_details("chat", True, context("acme", org=""))
     assert (details.value, details.flag_metadata["rule"]) == (False, "default_percent")
     alone = client.get_object_value("chat", {}, context(org="hooli"))
     keyed = client.get_object_value("chat", {}, context("hooli", org="hooli"))
@@ -188,14 +196,16 @@ BAD_CONTEXTS = [
     (None, ErrorCode.TARGETING_KEY_MISSING),
     (context("", org=""), ErrorCode.TARGETING_KEY_MISSING),
     (context(key_alias="batch"), ErrorCode.TARGETING_KEY_MISSING),
+    (context("u"), ErrorCode.INVALID_CONTEXT),
+    (context("u", key_alias="batch", flags=["beta"]), ErrorCode.INVALID_CONTEXT),
     (context("u", org=7), ErrorCode.INVALID_CONTEXT),
     (context("u", org=None), ErrorCode.INVALID_CONTEXT),
     (context(7, org="acme"), ErrorCode.INVALID_CONTEXT),  # type: ignore[arg-type]
-    (context("u", key_alias=["batch"]), ErrorCode.INVALID_CONTEXT),
-    (context("u", flags="beta"), ErrorCode.INVALID_CONTEXT),
-    (context("u", flags={"beta": False}), ErrorCode.INVALID_CONTEXT),
-    (context("u", flags=[["beta"]]), ErrorCode.INVALID_CONTEXT),
-    (context("u", flags=7), ErrorCode.INVALID_CONTEXT),
+    (context("u", org="acme", key_alias=["batch"]), ErrorCode.INVALID_CONTEXT),
+    (context("u", org="acme", flags="beta"), ErrorCode.INVALID_CONTEXT),
+    (context("u", org="acme", flags={"beta": False}), ErrorCode.INVALID_CONTEXT),
+    (context("u", org="acme", flags=[["beta"]]), ErrorCode.INVALID_CONTEXT),
+    (context("u", org="acme", flags=7), ErrorCode.INVALID_CONTEXT),
 ]
 
 
@@ -475,3 +485,48 @@ def test_used_without_the_api_it_answers_too(path: Path) -> None:
     assert provider.get_metadata().name == "rollout-console"
     provider.shutdown()
     provider.shutdown()
+
+
+def test_what_nobody_thought_of_is_an_error_and_no_exception(path: Path) -> None:
+    class Lazy(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            raise RuntimeError("the session is closed")
+
+    provider = RolloutProvider(path)
+    provider.initialize(EvaluationContext())
+    details = provider.resolve_string_details("chat", "mine", context(org="acme", flags=Lazy()))
+    assert (details.value, details.error_code) == ("mine", ErrorCode.GENERAL)
+    assert details.error_message == "RuntimeError: the session is closed"
+    provider.shutdown()
+
+
+def test_a_fork_in_the_middle_of_an_event_does_not_stop_the_child(path: Path) -> None:
+    provider = RolloutProvider(path, poll_s=0.05)
+    api.set_provider_and_wait(provider)
+    client = api.get_client()
+    held, done = threading.Event(), threading.Event()
+
+    def tell() -> None:
+        with provider._lock, provider._turn:
+            held.set()
+            done.wait(SLOW_S)
+
+    threading.Thread(target=tell, daemon=True).start()
+    assert held.wait(SLOW_S)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(30)  # a lock that is held forever ends the child, and fails the test
+        code = 1
+        try:
+            put(path, FILE.replace("acme = 100", "acme = 0"))
+            until(lambda: not client.get_boolean_value("chat", True, context(org="acme")))
+            put(path, FILE)  # the gate's thread has come back from the first change
+            until(lambda: client.get_boolean_value("chat", False, context(org="acme")))
+            provider.shutdown()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    done.set()
+    assert os.waitstatus_to_exitcode(status) == 0
