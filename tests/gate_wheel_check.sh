@@ -14,6 +14,7 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
+import console.gate.http  # needs neither httpx nor httpx2 until a client is made
 from console.gate import AccessLine, AccessLog, Gate, subject, timestamp
 
 with Gate("rollout.toml") as gate:
@@ -31,6 +32,8 @@ packages = sorted(one.name for one in importlib.metadata.distributions())
 assert packages == ["mmh3", "msgspec", "rollout-gate"], packages
 files = [path for path in Path(importlib.util.find_spec("console").origin).parent.rglob("*.py")]
 assert not [path for path in files if "ui" in path.parts]
+assert (Path(console.gate.__file__).parent / "LICENSE").is_file()
 size = sum(path.stat().st_size for path in Path(files[0]).parents[1].rglob("*") if path.is_file())
-print(f"gate alone: {', '.join(packages)}; {size / 1e6:.1f} MB with them; it decides and logs")
+print(f"gate alone: {len(packages)} packages ({', '.join(packages)}), {size / 1e6:.1f} MB; "
+      "it decides and logs")
 PYTHON

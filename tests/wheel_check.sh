@@ -19,6 +19,8 @@ from console.assets import asset_folder
 assert "site-packages" in console.__file__, console.__file__
 assert (asset_folder("themes") / "night-ops.toml").is_file()
 assert (asset_folder("sample_configs") / "rollout.toml").is_file()
+# The project file of the gate alone has no place in the whole console.
+assert not (Path(console.__file__).parent / "gate" / "pyproject.toml").exists()
 summary = json.loads(Path("summary.json").read_text())
 assert summary["ok"], summary
 print("wheel: themes and samples found, headless demo ok,", summary["requests"])
