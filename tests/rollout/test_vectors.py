@@ -5,13 +5,16 @@ import os
 import shutil
 import subprocess
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from console.rollout.decision import Decider, Decision, decide
+from console.rollout.errors import PercentError
 from console.rollout.parse import parse
+from console.rollout.percent import basis_points
 from tests.decision_vectors import COMPOSED, COUNT, DECOMPOSED, PATH, Case, arguments, made, text
 
 VECTORS: dict[str, Any] = json.loads(PATH.read_text())
@@ -87,6 +90,41 @@ def test_the_awkward_texts_are_there() -> None:
 def test_the_published_vectors_are_the_first_two() -> None:
     found = [(case["route"], case["org"], case["expect"]["bucket"]) for case in CASES[:2]]
     assert found == [("tokenlab-chat", "org_acme", 2441), ("tokenlab-messages", "org_acme", 4065)]
+
+
+def by_doubles(number: str) -> int | None:
+    """The points of a TOML number by the rule that decision.md gives for doubles."""
+    percent = tomllib.loads(f"x = {number}")["x"]
+    points = round(percent * 100)
+    return points if 0 <= points <= 10_000 and points / 100 == percent else None
+
+
+def by_digits(number: str) -> int | None:
+    try:
+        return basis_points(tomllib.loads(f"x = {number}", parse_float=Decimal)["x"])
+    except PercentError:
+        return None
+
+
+def test_the_rule_for_doubles_is_exact_for_every_percent_there_is() -> None:
+    for points in range(10_001):
+        number = f"{points // 100}.{points % 100:02d}"
+        assert by_doubles(number) == by_digits(number) == points
+    for number in (
+        "-0",
+        "-0.0",
+        "12.500",
+        "1e1",
+        "1e-2",
+        "1e-3",
+        "0.005",
+        "100.01",
+        "-0.01",
+        "101",
+    ):
+        assert by_doubles(number) == by_digits(number), number
+    long = "12.5000000000000000001"  # the one difference, as decision.md says
+    assert (by_doubles(long), by_digits(long)) == (1_250, None)
 
 
 def test_node_agrees() -> None:
