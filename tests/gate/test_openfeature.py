@@ -1,6 +1,7 @@
 """The OpenFeature provider, through the real SDK and real files."""
 
 import os
+import random
 import signal
 import threading
 import time
@@ -174,6 +175,25 @@ def test_every_subject_gets_the_side_that_the_gate_gives(
             for route, org in (("chat", "hooli"), ("claude", "any")):
                 side = client.get_string_value(route, "", context(key, org=org))
                 assert side == gate.decide(route, org, key=key).side
+
+
+def test_10_000_random_contexts_are_decided_as_by_the_gate(
+    client: OpenFeatureClient, path: Path
+) -> None:
+    rng, rules = random.Random(3), set()
+    with Gate(path) as gate:
+        for _ in range(10_000):
+            route = rng.choice(["chat", "claude"])
+            org = rng.choice(["acme", "globex", "hooli", "initech", "none", "é", ""])
+            key = rng.choice([None, "", f"user-{rng.randrange(10**6)}"]) if org else "user-1"
+            alias = rng.choice([None, None, "batch", "other"])
+            flags = rng.sample(["beta", "half", "other"], rng.randint(0, 3))
+            given = context(key, org=org, key_alias=alias, flags=flags)
+            found = client.get_object_value(route, {}, given)
+            decision = gate.decide(route, org, key=key, key_alias=alias, flags=flags)
+            assert found == {**decision._asdict(), "percent": decision.percent}
+            rules.add(decision.rule.split(".")[0])
+    assert rules == {"rolled_back", "keys", "flags", "orgs", "default_percent"}
 
 
 def test_a_targeting_key_is_no_org_and_an_org_alone_is_the_key(client: OpenFeatureClient) -> None:
