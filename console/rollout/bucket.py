@@ -8,8 +8,10 @@ from mmh3 import mmh3_32_uintdigest as murmur3
 
 ALGORITHM = "fractional-v3"
 
-SHORT_HEADS = tuple(bytes((0x60 | size,)) for size in range(24))
-"""The heads of texts of 0 to 23 bytes."""
+SHORT_HEADS = tuple(
+    bytes((0x60 | size,)) if size < 24 else bytes((0x78, size)) for size in range(256)
+)
+"""The heads of texts of 0 to 255 bytes."""
 
 
 def cbor_text(text: str) -> bytes:
@@ -42,6 +44,6 @@ def bucket_of(route: str, key: str) -> int:
 
 def bucket_after(prefix: bytes, key: str) -> int:
     """As ``bucket_of``, for a prefix made once by ``bucket_prefix``."""
-    if len(key) < 24 and key.isascii():
+    if len(key) < len(SHORT_HEADS) and key.isascii():
         return murmur3(prefix + SHORT_HEADS[len(key)] + key.encode()) * 10_000 >> 32
     return murmur3(prefix + cbor_text(key)) * 10_000 >> 32

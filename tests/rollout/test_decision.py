@@ -75,7 +75,22 @@ def test_a_percent_of_a_latched_org_keeps_the_latch() -> None:
 
 
 names = st.one_of(
-    st.sampled_from(["acme", "zero", "latched", "unset", "", "x" * 23, "x" * 24, "é" * 12]),
+    st.sampled_from(
+        [
+            "acme",
+            "zero",
+            "latched",
+            "unset",
+            "",
+            "x" * 23,
+            "x" * 24,
+            "é" * 12,
+            "x" * 255,
+            "x" * 256,
+            "é" * 127,
+            "é" * 128,
+        ]
+    ),
     st.text(max_size=30),
 )
 
