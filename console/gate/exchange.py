@@ -18,7 +18,7 @@ import msgspec
 from console.gate.access_log import timestamp
 from console.gate.ledger import Job, TaskLedger
 from console.gate.recorder import LogOf, Recorder
-from console.gate.routing import Headers, Outgoing, Router, task_id_of
+from console.gate.routing import Headers, Outgoing, Router, makes_jobs, task_id_of
 from console.gate.subject import Subject
 from console.rollout.decision import Decision
 from console.rollout.model import Side
@@ -77,9 +77,9 @@ class Exchange:
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """An answer began."""
         self._recorder.answered(status, headers)
-        if 400 <= status < 500:
-            self._job_is(None)
-        elif status < 400 and headers.get("x-task-id"):
+        if 300 <= status < 500:
+            self._job_is(None)  # refused, or sent on to another address: nothing was created
+        elif status < 300 and headers.get("x-task-id"):
             # Kept at once: whatever becomes of the body, the task is there and costs money.
             task = headers["x-task-id"]
             body = {"id": task, "task_id": task, "status": "pending", "model": self.out.model}
@@ -92,8 +92,8 @@ class Exchange:
     def ended(self) -> None:
         """The answer is complete."""
         status = self._recorder.status
-        if self._ledger is not None and status < 400:
-            self._job_is(self._recorder.body, self._recorder.task_id(), status)
+        if self._ledger is not None and status < 300 and (task := self._recorder.task_in_body()):
+            self._job_is(self._recorder.body, task, status)
         self._recorder.ended()
         self._settle(status)
 
@@ -134,7 +134,8 @@ class Exchanges:
         subject = self._router.subject_of(by_name)
         decision = self._router.decide(subject)
         if not self._router.belongs(decision, url):
-            out = self._router.aside(method, url, headers, subject, self._side_of_task(url))
+            side = self._side_of_task(url) if makes_jobs(decision.format) else None
+            out = self._router.aside(method, url, headers, subject, side)
             return Exchange(out, self._recorder(out, 1), None, None)
         said = by_name.get(_COUNT_HEADER, "")
         attempt = self._attempt(_digest(method, url, body, subject), decision, said)

@@ -159,9 +159,13 @@ class Recorder:
             return None
         return self._header("x-task-id") or _text(found.task_id) or _text(found.id)
 
-    def task_id(self) -> str | None:
-        """Return the id of the task that was created; None where the answer has none."""
-        return self._task_id(self._found())
+    def task_in_body(self) -> str | None:
+        """Return the id of the task that the answer's body names; None where it names none.
+
+        A web page from somewhere in between is then not taken for the answer to a create.
+        """
+        found = self._found()
+        return _text(found.task_id) or _text(found.id)
 
     def _found(self) -> _Answer:
         try:

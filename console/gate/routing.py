@@ -122,7 +122,7 @@ class Router:
             subject,
             model,
             stream,
-            creates=decision.format in kind_of(decision.format).asynchronous,
+            creates=makes_jobs(decision.format),
         )
 
     def aside(
@@ -172,6 +172,11 @@ class Router:
         auth = auth_headers(kind, side, credential if isinstance(credential, str) else credential())
         known = {name.lower() for name, _ in kept}
         return kept + [(name, value) for name, value in auth.items() if name.lower() not in known]
+
+
+def makes_jobs(kind: str) -> bool:
+    """Return whether requests of a format create tasks, to be asked for until they are done."""
+    return kind in kind_of(kind).asynchronous
 
 
 def task_id_of(url: str) -> str | None:

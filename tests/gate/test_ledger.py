@@ -118,6 +118,53 @@ def test_a_create_that_was_certainly_not_done_may_be_sent_again(gate: Gate, refu
     assert len(provider.seen) == 2
 
 
+class Odd(Provider):
+    """A provider with something in front of it."""
+
+    def __init__(self, *odd: httpx2.Response) -> None:
+        super().__init__()
+        self.odd = list(odd)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        answer = super().handle_request(request)
+        return self.odd.pop(0) if self.odd else answer
+
+
+def test_a_web_page_is_never_a_jobs_answer(gate: Gate) -> None:
+    provider = Odd(httpx2.Response(200, html="<html>it works!"))
+    with open_client(gate, provider) as http, subject(job_id="job-1"):
+        assert http.post(URL, json=BODY).text == "<html>it works!"
+        answer = http.post(URL, json=BODY)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "create_outcome_unknown")
+    assert len(provider.seen) == 1
+
+
+def test_a_task_that_a_header_names_is_known_whatever_the_body_is(gate: Gate) -> None:
+    page = httpx2.Response(200, html="<html>", headers={"X-Task-ID": "task_9"})
+    provider = Odd(page)
+    with open_client(gate, provider) as http, subject(job_id="job-1"):
+        http.post(URL, json=BODY)
+        assert http.post(URL, json=BODY).json()["task_id"] == "task_9"
+    assert len(provider.seen) == 1
+
+
+def test_a_redirected_create_is_sent_on_and_its_task_is_kept(gate: Gate) -> None:
+    provider = Odd(httpx2.Response(307, headers={"Location": "/v1/videos/generations"}))
+    with open_client(gate, provider) as http, subject(job_id="job-1"):
+        for _ in range(2):
+            assert http.post(URL, json=BODY).json() == TASK
+    assert len(provider.seen) == 2
+
+
+def test_a_route_without_jobs_has_no_ledger(gate: Gate) -> None:
+    gate.path.write_text(TEXT.replace('"video"', '"openai_responses"'))
+    gate.refresh()
+    gate.refresh()
+    with open_client(gate, Provider()) as http:
+        http.get("https://before.example/v1/images/one")
+    assert [path.name for path in gate.path.parent.glob("*.sqlite3")] == []
+
+
 def test_a_task_is_asked_for_where_it_was_created(gate: Gate) -> None:
     provider = Provider()
     with open_client(gate, provider) as http:
