@@ -67,6 +67,19 @@ class Exchange:
         self._ledger = ledger
         self._settled = False
 
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether ``claim``, ``answered`` and ``ended`` write to the ledger."""
+        return self._ledger is not None
+
+    def claim(self) -> Answer | None:
+        """Write down a job's create before it is sent; return the answer to one that was before."""
+        job_id, decision = self.out.subject.job_id, self.out.decision
+        if self._ledger is None or job_id is None or decision is None:
+            return None
+        job = self._ledger.begin(decision.route, job_id, decision.side)
+        return None if job is None else _known(job, job_id)
+
     def failed(self, error: str, *, sent: bool) -> None:
         """No answer came, or it broke; ``sent`` is false where the request was certainly not."""
         if not sent:
@@ -126,10 +139,8 @@ class Exchanges:
         self._given = ledger
         self._ledger: TaskLedger | None = ledger
 
-    def begin(
-        self, method: str, url: str, headers: Headers, body: bytes | None
-    ) -> Exchange | Answer:
-        """Decide a request; the answer to a job's create that was sent before comes at once."""
+    def begin(self, method: str, url: str, headers: Headers, body: bytes | None) -> Exchange:
+        """Decide a request."""
         by_name = {name.lower(): value for name, value in headers}
         subject = self._router.subject_of(by_name)
         decision = self._router.decide(subject)
@@ -141,12 +152,7 @@ class Exchanges:
         attempt = self._attempt(_digest(method, url, body, subject), decision, said)
         decision = attempt.decision
         out = self._router.outgoing(method, url, headers, body, decision, subject)
-        ledger = None
-        if out.creates and subject.job_id is not None:
-            ledger = self._ledger_of()
-            job = ledger.begin(decision.route, subject.job_id, decision.side)
-            if job is not None:
-                return _known(job, subject.job_id)
+        ledger = self._ledger_of() if out.creates and subject.job_id is not None else None
         return Exchange(out, self._recorder(out, attempt.number), attempt, ledger)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from console.gate.exchange import Answer, Exchange, Exchanges
 from console.gate.gate import Gate
@@ -20,6 +20,7 @@ from console.gate.routing import Credential, Router
 from console.gate.subject import Subject
 from console.rollout.model import Side
 
+_T = TypeVar("_T")
 Library = Literal["httpx2", "httpx"]
 TIMEOUT_S = 600.0
 """Seconds that a client waits for the next byte; SDKs give times of their own with a request."""
@@ -143,7 +144,7 @@ class _Passing:
         except BaseException as error:
             self._exchange.failed(self._name_of(error), sent=True)
             raise
-        self._exchange.ended()
+        await _off_loop(self._exchange, self._exchange.ended)
 
     def close(self) -> None:
         try:
@@ -168,10 +169,11 @@ class _GateTransport:
 
     def handle_request(self, request: Any) -> Any:
         begun, body = self._begin(request)
-        if isinstance(begun, Answer):
-            return self._kit.known(begun)
+        sent = self._kit.outgoing(request, begun, body)
+        if (answer := begun.claim()) is not None:
+            return self._kit.known(answer)
         try:
-            response = self._inner.handle_request(self._kit.outgoing(request, begun, body))
+            response = self._inner.handle_request(sent)
         except BaseException as error:
             begun.failed(self._kit.name_of(error), sent=self._kit.was_sent(error))
             raise
@@ -180,15 +182,15 @@ class _GateTransport:
 
     async def handle_async_request(self, request: Any) -> Any:
         begun, body = self._begin(request)
-        if isinstance(begun, Answer):
-            return self._kit.known(begun)
         sent = self._kit.outgoing(request, begun, body)
+        if (answer := await _off_loop(begun, begun.claim)) is not None:
+            return self._kit.known(answer)
         try:
             response = await self._inner.handle_async_request(sent)
         except BaseException as error:
             begun.failed(self._kit.name_of(error), sent=self._kit.was_sent(error))
             raise
-        begun.answered(response.status_code, response.headers)
+        await _off_loop(begun, begun.answered, response.status_code, response.headers)
         return self._kit.passing(response, begun, self._kit.async_stream)
 
     def close(self) -> None:
@@ -199,7 +201,7 @@ class _GateTransport:
         await self._inner.aclose()
         self._exchanges.close()
 
-    def _begin(self, request: Any) -> tuple[Exchange | Answer, bytes | None]:
+    def _begin(self, request: Any) -> tuple[Exchange, bytes | None]:
         body = self._kit.body_of(request)
         headers = request.headers.multi_items()
         return self._exchanges.begin(request.method, str(request.url), headers, body), body
@@ -264,6 +266,15 @@ class _Kit:
         library = self.library
         unsent = (library.ConnectError, library.ConnectTimeout, library.PoolTimeout)
         return not isinstance(error, unsent)
+
+
+async def _off_loop(exchange: Exchange, call: Callable[..., _T], *given: Any) -> _T:
+    """Call in a thread what waits for the disk, so that the event loop does not."""
+    if not exchange.waits_for_disk:
+        return call(*given)
+    from anyio.to_thread import run_sync  # httpx and httpx2 bring it
+
+    return await run_sync(call, *given)
 
 
 @cache

@@ -1,7 +1,9 @@
 """An async media job is created once, whatever happens to the request."""
 
+import asyncio
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ import httpx2
 import pytest
 
 from console.gate import Gate, subject
-from console.gate.http import client
+from console.gate.http import async_client, client
 from console.gate.ledger import TaskLedger
 
 BODY = {"model": "kling-v3", "prompt": "a lighthouse"}
@@ -163,6 +165,39 @@ def test_a_route_without_jobs_has_no_ledger(gate: Gate) -> None:
     with open_client(gate, Provider()) as http:
         http.get("https://before.example/v1/images/one")
     assert [path.name for path in gate.path.parent.glob("*.sqlite3")] == []
+
+
+class AsyncProvider(httpx2.AsyncBaseTransport):
+    """As Provider, for the async client."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.seen += 1
+        return httpx2.Response(200, json=TASK)
+
+
+async def test_the_event_loop_does_not_wait_for_the_ledger(gate: Gate) -> None:
+    provider, beats = AsyncProvider(), 0
+    path = gate.path.parent / "rollout-jobs.sqlite3"
+    TaskLedger(path).begin("video", "other", "tokenlab")
+    http = async_client(gate, "video", org="acme", tokenlab_key="sk-there", inner=provider)
+    held = sqlite3.connect(path, isolation_level=None)
+    held.execute("begin immediate")  # somebody else writes, and takes his time
+    async with http:
+        with subject(job_id="job-1"):
+            create = asyncio.create_task(http.post(URL, json=BODY))
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            beats += not create.done()
+        held.execute("commit")
+        held.close()
+        assert (await create).json() == TASK
+        with subject(job_id="job-1"):
+            assert (await http.post(URL, json=BODY)).headers["x-rollout-resumed"] == "true"
+    assert beats == 20
+    assert provider.seen == 1
 
 
 def test_a_task_is_asked_for_where_it_was_created(gate: Gate) -> None:
