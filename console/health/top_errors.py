@@ -19,6 +19,7 @@ MOST_AT_ONCE = 5_000
 MOST_KEPT = 50_000
 
 _SLOT_S = 10
+_OK = frozenset(status for status in range(1000) if classify(status) is StatusClass.OK)
 _Key = tuple[str, str, str, int, str]
 
 
@@ -71,11 +72,10 @@ class TopErrors:
     def add(self, records: Iterable[AccessRecord], now: float | None = None) -> None:
         """Count the lines that are errors; a time ahead of ``now`` (the clock if None) is now."""
         now = time.time() if now is None else now
-        for record in records:
-            if classify(record.status) is not StatusClass.OK:
-                at = min(record.at, now)
-                if at >= now - HORIZON_S:
-                    self._add(record, at)
+        for record in [record for record in records if record.status not in _OK]:
+            at = min(record.at, now)
+            if at >= now - HORIZON_S:
+                self._add(record, at)
         kept = sum(map(len, self._slots.values()))
         for slot in sorted(self._slots):
             if kept <= MOST_KEPT and slot >= (now - HORIZON_S) // _SLOT_S:

@@ -1,7 +1,7 @@
 """Counts over sliding windows of a minute to a day, for each route, org, side, class and model."""
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from heapq import nsmallest
 from math import floor, inf
@@ -28,6 +28,9 @@ OTHER_MODELS = "(other models)"
 MOST_MODELS = 100
 MOST_TRACKS = 100_000
 MOST_ENTRIES = 9_000_000
+
+Seen = tuple[str, str, str]
+"""A route, an org and a side."""
 
 _MANY = 2_000
 _SWEPT_AT_ONCE = 1_000
@@ -72,18 +75,23 @@ class Windows:
         self._swept_at = 0.0
         self._series: dict[object, list[tuple[int, dict[int, int]]]] = {}
 
-    def add(self, records: Sequence[AccessRecord], now: float) -> None:
-        """Count requests, all at once: a cold start has millions of them."""
+    def add(self, records: Sequence[AccessRecord], now: float) -> Mapping[Seen, float]:
+        """Count requests, all at once: a cold start has millions of them.
+
+        Return when each route, org and side among them was seen last, at most ``now``.
+        """
+        seen: dict[Seen, float] = {}
         if records:
             with _no_collection(len(records)):
-                self._add(records, now)
+                self._add(records, now, seen)
             self._series.clear()
         self._unseen += len(records)
         if self._unseen >= _SWEPT_AFTER or not 0 <= now - self._swept_at < 1:
             self._unseen, self._swept_at = 0, now
             self._sweep(now)
+        return seen
 
-    def _add(self, records: Sequence[AccessRecord], now: float) -> None:
+    def _add(self, records: Sequence[AccessRecord], now: float, seen: dict[Seen, float]) -> None:
         batch = Batch(self._levels, now)
         batch.sort(records)
         self.late += len(batch.times(LATE))
@@ -93,6 +101,7 @@ class Windows:
             see(self._track((route, None, side)), at)
             see(self._track((None, None, side)), at)
             see(self._model(route, model, side), at)
+            seen[route, org, side] = max(at, seen.get((route, org, side), 0.0))
         for (level, slot), orgs in batch.by_org(self._org_level):
             for key, counts in orgs.items():
                 parts = parts_of(self._track(key), self._org_levels, self._days)

@@ -18,6 +18,7 @@ from console.operations.planner import ALL_ORGS
 from console.operations.watch import COLD_BYTES, Watch
 from console.rollout.model import RolloutFile
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _SPANS_S = (3600.0, 6 * 3600.0, 24 * 3600.0)
 
 
@@ -101,14 +102,18 @@ class Monitor(Watch):
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Take lines into account."""
         super().add(records, now)
+        # What is older than the window, or than a rollback, is no evidence of how things are.
         anew, of_all = self._anew.get, self._anew.get(None, 0.0)
         since = {
-            name: max(now - guard.limits.window_s, of_all, anew(name, 0.0))
+            name: datetime.fromtimestamp(
+                max(now - guard.limits.window_s, of_all, anew(name, 0.0)), UTC
+            )
             for name, guard in self._guards.items()
         }
-        for record in records:
-            # What is older than the window, or than a rollback, is no evidence of how things are.
-            if record.at >= since.get(record.route, now):
+        oldest = min(since.values(), default=_NEVER)
+        for record in [record for record in records if record.ts >= oldest]:
+            begins = since.get(record.route)
+            if begins is not None and record.ts >= begins:
                 self._guards[record.route].observe(
                     record.org,
                     record.side,

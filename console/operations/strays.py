@@ -4,10 +4,11 @@ Only what no sharing could explain counts: a request to TokenLab from what is ro
 the previous side from an org at 100%. A request that was under way when the file changed is none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from console.health.record import AccessRecord
+from console.health.windows import Seen
 from console.rollout.model import RolloutFile, Route
 from console.rollout.percent import FULL
 
@@ -40,11 +41,14 @@ class Strays:
             self._since = now + GRACE_S
             self._found.clear()
 
-    def add(self, records: Sequence[AccessRecord]) -> None:
-        """Take lines into account."""
-        for record in records:
-            if record.side == self._forbidden(record.route, record.org):
-                self._note(record)
+    def add(self, records: Sequence[AccessRecord], seen: Collection[Seen]) -> None:
+        """Take lines into account; ``seen`` has the route, org and side of each of them."""
+        # Nearly always there is none, and then no line has to be looked at.
+        astray = {one for one in seen if one[2] == self._forbidden(one[0], one[1])}
+        if astray:
+            for record in records:
+                if (record.route, record.org, record.side) in astray:
+                    self._note(record)
 
     def sentences(self, now: float) -> list[str]:
         """Return what went astray within the last minute, the most first."""

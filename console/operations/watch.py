@@ -100,15 +100,14 @@ class Watch:
 
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Take lines into account."""
-        self._windows.add(records, now)
+        seen = self._windows.add(records, now)
         self._errors.add(records, now)
         self.lines += len(records)
-        for route, org in {(record.route, record.org): None for record in records}:
+        for route, org, _ in seen:
             if len(self._seen[route]) < _MOST_SEEN:
                 self._seen[route][org] = None
-        for record in records:
-            self.last_line_at = max(self.last_line_at, min(record.at, now))
-        self.strays.add(records)
+        self.last_line_at = max(self.last_line_at, *seen.values(), 0.0)
+        self.strays.add(records, seen)
 
     def catch_up(self, now: float) -> None:
         """Read all there is; for commands, which look once."""

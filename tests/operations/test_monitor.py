@@ -186,6 +186,20 @@ def test_a_reader_that_does_not_obey_is_told(file: Path) -> None:
     assert monitor.strays.sentences(NOW) == [], "a new version begins anew"
 
 
+def test_a_line_ahead_of_the_clock_of_a_route_that_is_not_in_the_file(
+    file: Path, monitor: Monitor
+) -> None:
+    text = (
+        '{"ts":"2999-01-01T00:00:00Z","route":"gone","org":"acme","side":"tokenlab",'
+        '"status":200,"latency_ms":1.0}\n'
+    )
+    (file.parent / "access.jsonl").write_text(text)
+    monitor.catch_up(NOW)
+    assert monitor.lines == 1
+    assert monitor.last_line_at == NOW
+    assert monitor.summary("gone", "acme", "tokenlab", NOW).requests == 1
+
+
 def test_a_small_org_shows_its_evidence_over_a_longer_time(file: Path, monitor: Monitor) -> None:
     for i in range(140):
         write(file, 10 + 20 * i)  # three a minute: 45 in the time that a step bakes
