@@ -48,7 +48,7 @@ class Track:
     __slots__ = ("last_at", "parts")
 
     def __init__(self) -> None:
-        self.parts: Sequence[SomeParts] = ()
+        self.parts: list[SomeParts] = []
         self.last_at = 0.0
 
 
@@ -60,11 +60,11 @@ def levels_to(horizon_s: int) -> tuple[Level, ...]:
 
 def parts_of(
     track: Track, levels: Sequence[Level], shared: Sequence[SharedParts] = ()
-) -> Sequence[SomeParts]:
+) -> list[SomeParts]:
     """Return the parts of a track, made where it had none; ``shared`` are those after its own."""
     if not track.parts:
         own = [Parts(width, keep) for width, keep in levels]
-        track.parts = (*own, *(parts.of_one(own[-1]) for parts in shared))
+        track.parts = [*own, *(parts.of_one(own[-1]) for parts in shared)]
     return track.parts
 
 
@@ -86,7 +86,7 @@ def forget(tracks: Iterable[Track], now: float, oldest_s: float) -> None:
             parts.forget(floor((now - min(parts.keep_s, oldest_s)) / parts.width_s))
             left += len(parts)
         if not left:
-            track.parts = ()
+            track.parts = []
 
 
 def fitting(track: Track | None, window_s: float, reaches_s: Sequence[float]) -> SomeParts | None:

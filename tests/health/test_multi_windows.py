@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.health import windows as windows_module
+from console.health import kept as kept_module
+from console.health.kept import MOST_MODELS, OTHER_MODELS
 from console.health.parts import Parts
 from console.health.record import AccessRecord, StatusClass
 from console.health.shared_parts import SharedParts
 from console.health.tracks import LEVELS
-from console.health.windows import MOST_MODELS, OTHER_MODELS, Windows
+from console.health.windows import Windows
 
 NOW = 1_795_000_123.25
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +29,7 @@ def record(
 
 
 def counted(windows: Windows) -> int:
-    tracks = (*windows._tracks.values(), *windows._models.values())
+    tracks = (*windows.kept.tracks.values(), *windows.kept.models.values())
     return sum(len(parts) for track in tracks for parts in track.parts)
 
 
@@ -184,7 +185,7 @@ def test_memory_is_flat_after_the_first_hour() -> None:
             now,
         )
         if second % 3600 == 0 and second:
-            fine = [t.parts[0] for k, t in windows._tracks.items() if k[1]]
+            fine = [t.parts[0] for k, t in windows.kept.tracks.items() if k[1]]
             sizes.append(sum(map(len, fine)))
     assert max(sizes) <= 40 * 360 * 9 / 8 * 1.1
     assert sizes[-1] <= sizes[0] * 1.2
@@ -207,7 +208,7 @@ def test_more_counts_than_may_be_kept_shorten_what_is_kept_of_orgs() -> None:
         now = NOW + second
         windows.add([record(now, 200, 2.0 ** rng.randrange(10), f"o{i}") for i in range(100)], now)
         assert counted(windows) < 81_500
-    fine = windows._tracks["chat", "o1", "tokenlab"].parts[0]
+    fine = windows.kept.tracks["chat", "o1", "tokenlab"].parts[0]
     assert fine.counts(0, int(NOW // 5) + 120) == {}
     found = windows.summary(NOW + 1199, 1200, "chat", "o1")
     assert found.requests == pytest.approx(1200, abs=300)  # of parts of five minutes
@@ -240,11 +241,11 @@ def test_figures_of_one_org_reach_a_day_back() -> None:
 
 
 def test_more_names_than_may_be_kept_lose_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows_module, "MOST_TRACKS", 100)
+    monkeypatch.setattr(kept_module, "MOST_TRACKS", 100)
     windows = Windows()
     for i in range(1000):
         windows.add([record(NOW + i, org=f"o{i}")], NOW + i)
-    assert len(windows._tracks) <= 100
+    assert len(windows.kept.tracks) <= 100
     assert windows.last_seen("chat", "o999", "tokenlab") == pytest.approx(NOW + 999, abs=1e-3)
     assert windows.last_seen("chat", "o0", "tokenlab") is None
     assert windows.summary(NOW + 999, 900).requests == 900
