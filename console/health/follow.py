@@ -1,16 +1,20 @@
 """Following a log file while it grows, is rotated, and is truncated."""
 
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Literal
 
 from console.health.lines import decoded
+from console.health.past import MOST_FILES, Past
 from console.health.record import AccessRecord
 from console.health.rotated import HEAD, Identity, Rotated, rotated
-from console.health.sources import FileSource, PackedSource, unpacked_size
+from console.health.sources import MOST_PACKED, FileSource, PackedSource, opened
+from console.health.stretch import Stretch
 
 LINGER_S = 60.0
 """A rotated file is looked at for so long: writers that have it open may still write to it."""
@@ -18,8 +22,6 @@ LINGER_S = 60.0
 _CHUNK_BYTES = 120 * 1024
 """Read and decoded in pieces that stay in the processor's cache, and in memory that is at hand."""
 _TOLD_S = 30.0
-_MOST_FILES = 64
-_MOST_PACKED = 256 * 1024 * 1024
 _KNOWN = 64
 _TRIES = 5
 
@@ -30,11 +32,13 @@ class LogFollower:
     ``start="tail"`` begins at most ``tail_bytes`` before the end, at the start of a line; "head"
     at the first line. With ``history_s``, what is left of ``tail_bytes`` goes to rotated files
     that were written to in that many seconds, gzip'd ones as well; they come first, oldest first.
+    Of what is older, ``older_bytes`` are for somebody else to read, see ``take_older``.
 
     A file that was rotated away is read to its end first, then any that were rotated away since
     the last poll, then the new one. A missing or unreadable log is ``trouble``, one sentence, and
     is looked for again at each poll. Lines that are no access-log lines are counted in
-    ``bad_lines``.
+    ``bad_lines``. ``begins_at`` is from when on (epoch seconds) all lines are read here: that of
+    the first of them where there are older ones.
     """
 
     def __init__(
@@ -44,12 +48,17 @@ class LogFollower:
         start: Literal["head", "tail"] = "head",
         tail_bytes: int = 32 * 1024 * 1024,
         history_s: float = 0.0,
+        older_bytes: int = 0,
     ) -> None:
         self.path = path
         self.trouble = ""
         self.behind = False
+        self.begins_at = -inf
         self._tail_bytes = tail_bytes if start == "tail" else None
         self._history_s = history_s
+        self._older_bytes = older_bytes
+        self._older: list[Stretch] = []
+        self._cut = False
         self._live: FileSource | None = None
         self._first: deque[FileSource | PackedSource] = deque()
         self._lingering: list[tuple[FileSource, float]] = []
@@ -75,6 +84,8 @@ class LogFollower:
                 more, bad = decoded(whole)
                 self._bad_lines += bad
                 records += more
+                if self._cut and more:
+                    self.begins_at, self._cut = more[0].at, False
         except FileNotFoundError:
             self.trouble = f"no access log yet at {self.path}; waiting for it"
         except OSError as error:
@@ -83,8 +94,18 @@ class LogFollower:
             self.trouble = f"{self.path} cannot be read: {why}; trying again"
         return records
 
+    def take_older(self) -> list[Stretch]:
+        """Give away what is older than the first line here, oldest first, for somebody to close.
+
+        It is known after the first poll.
+        """
+        older, self._older = self._older, []
+        return older
+
     def close(self) -> None:
         """Close all files; the next poll opens what is at the path then, from its start."""
+        for stretch in self.take_older():
+            os.close(stretch.descriptor)
         for source in self._open():
             self._bad_lines += source.cutter.bad_lines
             source.close()
@@ -126,8 +147,12 @@ class LogFollower:
         """Open the log for the first time; None where older files come before it."""
         self._live = live = FileSource(self.path)
         if self._tail_bytes is not None:
-            live.enter(self._tail_bytes)
-            self._find_history(self._tail_bytes - live.size)
+            past = Past(self.path, self._tail_bytes, self._older_bytes)
+            past.enter(live)
+            if self._history_s:
+                past.find(time.time() - self._history_s)
+            self._first.extend(past.sources)
+            self._older, self._cut = past.stretches, past.cut
         self._tail_bytes = None  # only the first file is entered in the middle
         return None if self._first else live
 
@@ -148,24 +173,6 @@ class LogFollower:
         self._live = new
         return True
 
-    def _find_history(self, left: int) -> None:
-        """Take rotated files as far as the bytes go, newest first; they are read oldest first."""
-        if not self._history_s:
-            return
-        oldest = time.time() - self._history_s
-        for one in reversed(rotated(self.path)):
-            if left <= 0 or len(self._first) >= _MOST_FILES or one.modified < oldest:
-                return
-            with suppress(OSError):
-                size = unpacked_size(one) if one.packed else one.size
-                if one.packed and size > left:
-                    return  # its end is what would count, and that comes last
-                source = _source(one, left)
-                if isinstance(source, FileSource):
-                    source.enter(left)
-                self._first.appendleft(source)
-                left -= size
-
     def _find_missed(self, old: FileSource, new: FileSource) -> None:
         """Take the files that were written and rotated away between the old one and the new."""
         heads = [head for _, head in self._known] + [source.head for source in self._open()]
@@ -178,12 +185,12 @@ class LogFollower:
                 since = [one for one in beside if one.modified > old.modified()]
             missed = [
                 one
-                for one in since[-_MOST_FILES:]
+                for one in since[-MOST_FILES:]
                 # A copy of what was read is no missed file: one is made to be gzip'd.
                 if one.identity != new.identity and not _any_begins(heads, one.head())
             ]
             with suppress(OSError):  # renamed while this looks: look again
-                self._first.extend([_source(one, _MOST_PACKED) for one in missed])
+                self._first.extend([opened(one, MOST_PACKED) for one in missed])
                 return
 
     def _find_copy(self, live: FileSource) -> None:
@@ -202,8 +209,8 @@ class LogFollower:
     def _lingered(self) -> list[FileSource]:
         """Return the rotated files that were kept long enough, and keep them no longer."""
         now, keep = time.monotonic(), []
-        done = [source for source, _ in self._lingering[:-_MOST_FILES]]
-        for source, until in self._lingering[-_MOST_FILES:]:
+        done = [source for source, _ in self._lingering[:-MOST_FILES]]
+        for source, until in self._lingering[-MOST_FILES:]:
             if until > now and not source.truncated:
                 keep.append((source, until))
             else:
@@ -225,15 +232,6 @@ class LogFollower:
     def _open(self) -> list[FileSource | PackedSource]:
         live = [self._live] if self._live is not None else []
         return [*self._first, *(source for source, _ in self._lingering), *live]
-
-
-def _source(one: Rotated, limit: int) -> FileSource | PackedSource:
-    """Open a file; an OSError where it is another one by now."""
-    source = PackedSource(one.path, limit) if one.packed else FileSource(one.path)
-    if source.identity != one.identity:
-        source.close()
-        raise FileNotFoundError
-    return source
 
 
 def _any_begins(heads: Iterable[bytes], data: bytes) -> bool:

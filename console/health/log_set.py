@@ -5,12 +5,14 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from heapq import merge
+from math import inf
 from pathlib import Path
 from typing import Literal, Protocol
 
 from console.health.follow import LINGER_S, LogFollower
 from console.health.record import AccessRecord
 from console.health.rotated import Rotated, log_of
+from console.health.stretch import Stretch
 
 MOST_FILES = 64
 PROBES = ".probes.jsonl"
@@ -38,6 +40,15 @@ class Log(Protocol):
         """Return what is new, each whole line once, from at most ``max_bytes``."""
         ...
 
+    @property
+    def begins_at(self) -> float:
+        """From when on all lines are read, in epoch seconds; -inf where there are no older ones."""
+        ...
+
+    def take_older(self) -> list[Stretch]:
+        """Give away what is older than that, oldest first, for somebody to close."""
+        ...
+
     def close(self) -> None:
         """Close all files."""
         ...
@@ -58,6 +69,7 @@ class LogSet:
         start: Literal["head", "tail"] = "head",
         tail_bytes: int = 32 * 1024 * 1024,
         history_s: float = 0.0,
+        older_bytes: int = 0,
     ) -> None:
         self.trouble = ""
         self.behind = False
@@ -65,6 +77,7 @@ class LogSet:
         self._start: Literal["head", "tail"] = start
         self._tail_bytes = tail_bytes
         self._history_s = history_s
+        self._older_bytes = older_bytes
         self._followers: dict[Path, LogFollower] = {}
         self._gone_at: dict[Path, float] = {}
         self._bad_lines = 0
@@ -98,6 +111,15 @@ class LogSet:
         if len(found) == 1:
             return found[0]
         return list(merge(*found, key=lambda record: record.ts))
+
+    @property
+    def begins_at(self) -> float:
+        """From when on all lines of all files are read, in epoch seconds."""
+        return max((one.begins_at for one in self._followers.values()), default=-inf)
+
+    def take_older(self) -> list[Stretch]:
+        """Give away what is older, of one file after the other, for somebody to close."""
+        return [stretch for one in self._followers.values() for stretch in one.take_older()]
 
     def close(self) -> None:
         """Close all files."""
@@ -137,6 +159,7 @@ class LogSet:
                     start=self._start,
                     tail_bytes=max(self._tail_bytes // len(new), _LEAST_BYTES),
                     history_s=self._history_s,
+                    older_bytes=self._older_bytes // len(new),
                 )
             elif owner not in here:
                 self._followers[one.path] = moved = self._followers.pop(owner)
@@ -151,14 +174,18 @@ def open_log(
     start: Literal["head", "tail"],
     tail_bytes: int,
     history_s: float = 0.0,
+    older_bytes: int = 0,
 ) -> Log:
     """Follow a log; the last part of ``path`` may be a pattern with ``*``, ``?`` or ``[``.
 
     ``tail_bytes`` is how much is read of what is there already, and ``history_s`` (seconds) how
-    old a rotated file may be to be read as well where the log itself is shorter than that.
+    old a rotated file may be to be read as well where the log itself is shorter than that. Of
+    what is older than those bytes, ``older_bytes`` are for somebody else to read.
     """
     log = LogSet if is_pattern(path) else LogFollower
-    return log(path, start=start, tail_bytes=tail_bytes, history_s=history_s)
+    return log(
+        path, start=start, tail_bytes=tail_bytes, history_s=history_s, older_bytes=older_bytes
+    )
 
 
 def is_pattern(path: Path) -> bool:

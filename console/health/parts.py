@@ -6,6 +6,7 @@ Ten thousand orgs have millions of counts in an hour; a dict for each part would
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from itertools import chain
 
 CODE_SHIFT, MOST_COUNT = 20, (1 << 20) - 1
 """An entry has its count below this bit, and the code above it; of more it takes another entry."""
@@ -63,6 +64,25 @@ class Parts:
             code = entry >> CODE_SHIFT & CODE_MASK
             found[code] = get(code, 0) + (entry & MOST_COUNT)
         return found
+
+    def entries(self) -> "array[int]":
+        """Return all counts as entries."""
+        self._close()
+        return self._entries
+
+    def merge(self, more: "array[int]") -> None:
+        """Add the entries of other parts of this width."""
+        if not more:
+            return
+        last = more[-1] >> SLOT_SHIFT
+        if last > self._slot:
+            self._close()
+            self._slot = last
+        known = self._entries
+        if known and known[0] <= more[-1]:
+            self._entries = array("Q", sorted(chain(known, more)))
+        else:
+            self._entries = more + known
 
     def forget(self, first: int) -> None:
         """Forget the slots before ``first``."""

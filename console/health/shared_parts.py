@@ -28,19 +28,23 @@ class _Slot:
 
     def settle(self) -> None:
         """Put what waits in its place."""
-        if not self.fresh:
-            return
-        waiting = (packed(number << _NUMBER_SHIFT, of) for number, of in self.fresh.items())
-        ordered = sorted(chain(self.entries, *waiting))
+        if self.fresh:
+            waiting = (packed(number << _NUMBER_SHIFT, of) for number, of in self.fresh.items())
+            self.fresh, self.waiting = {}, 0
+            self.merge(chain.from_iterable(waiting))
+
+    def merge(self, more: Iterable[int]) -> None:
+        """Put more entries in their places."""
+        ordered = sorted(chain(self.entries, more))
         entries, last = ordered if not self.entries else list[int](), -1
         for entry in ordered if self.entries else ():
-            more = entry & MOST_COUNT
-            if entry >> CODE_SHIFT == last and (entries[-1] & MOST_COUNT) + more <= MOST_COUNT:
-                entries[-1] += more
+            times = entry & MOST_COUNT
+            if entry >> CODE_SHIFT == last and (entries[-1] & MOST_COUNT) + times <= MOST_COUNT:
+                entries[-1] += times
             else:
                 entries.append(entry)
                 last = entry >> CODE_SHIFT
-        self.entries, self.fresh, self.waiting = array("Q", entries), {}, 0
+        self.entries = array("Q", entries)
 
 
 class SharedParts:
@@ -90,6 +94,27 @@ class SharedParts:
         if of_slot.waiting > max(_LEAST_FRESH, len(of_slot.entries) // 4):
             of_slot.settle()
 
+    def slots(self) -> Iterator[tuple[int, "array[int]"]]:
+        """Give the entries of each slot, in order of the numbers of tracks."""
+        for slot, of_slot in self._slots.items():
+            of_slot.settle()
+            yield slot, of_slot.entries
+
+    def expect(self, slot: int) -> None:
+        """Let a slot be there already of which the entries are yet to come."""
+        self._newest = max(self._newest, slot)
+        if slot * self.width_s >= self.since:
+            self._slots.setdefault(slot, _Slot())
+
+    def merge(self, slot: int, more: "array[int]", numbers: Mapping[int, int]) -> None:
+        """Add the entries of a slot of other such parts; ``numbers`` has those of tracks here.
+
+        Entries of a track that has none are passed over.
+        """
+        self.expect(slot)
+        if slot in self._slots:
+            self._slots[slot].merge(_renumbered(more, numbers))
+
     def counts(self, number: int, first: int, end: int) -> dict[int, int]:
         """Return the counts by code of a track in slots from ``first`` up to, not with, ``end``."""
         found: dict[int, int] = {}
@@ -131,15 +156,29 @@ class SharedParts:
             yield from (slot for n, slot in self._slots.items() if first <= n < end)
 
 
-class PartsOfOne:
-    """The part of SharedParts that is of one track, with what is in its finer parts still."""
+def _renumbered(entries: "array[int]", numbers: Mapping[int, int]) -> Iterator[int]:
+    start = 0
+    while start < len(entries):
+        number = entries[start] >> _NUMBER_SHIFT
+        end = bisect_left(entries, number + 1 << _NUMBER_SHIFT, start)
+        if number in numbers:
+            further = numbers[number] - number << _NUMBER_SHIFT
+            yield from [entry + further for entry in entries[start:end]]
+        start = end
 
-    __slots__ = ("_finer", "_newest", "_number", "_shared")
+
+class PartsOfOne:
+    """The part of SharedParts that is of one track, with what is in its finer parts still.
+
+    ``number`` is the track's there, ``newest`` its newest slot.
+    """
+
+    __slots__ = ("_finer", "_shared", "newest", "number")
 
     def __init__(self, shared: SharedParts, number: int, finer: Parts) -> None:
         self._shared = shared
-        self._number = number
-        self._newest = -1
+        self.number = number
+        self.newest = -1
         self._finer = finer
         finer.take = self._take
 
@@ -154,19 +193,19 @@ class PartsOfOne:
         return self._shared.keep_s
 
     def __len__(self) -> int:
-        return int(self._shared.has(self._newest))
+        return int(self._shared.has(self.newest))
 
     def add_counts(self, slot: int, more: Mapping[int, int]) -> None:
         """Add counts by code to those of a slot."""
-        self._newest = max(self._newest, slot)
-        self._shared.add(self._number, slot, more)
+        self.newest = max(self.newest, slot)
+        self._shared.add(self.number, slot, more)
 
     def counts(self, first: int, end: int) -> dict[int, int]:
         """Return the counts by code of the slots from ``first`` up to, not with, ``end``."""
         times = self.width_s // self._finer.width_s
         found = self._finer.counts(first * times, end * times)
         get = found.get
-        for code, more in self._shared.counts(self._number, first, end).items():
+        for code, more in self._shared.counts(self.number, first, end).items():
             found[code] = get(code, 0) + more
         return found
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from console.health.lines import LineCutter
 from console.health.rotated import HEAD, Identity, Rotated
 
+MOST_PACKED = 256 * 1024 * 1024
+"""So many bytes are unpacked of a packed file at most, where nothing less is asked for."""
+
 _MARK = 256
 _PACKED_PIECE = 64 * 1024
 _LEAST_PACKED = 18
@@ -22,12 +25,21 @@ class NotAFileError(OSError):
 class FileSource:
     """A file that may still grow, from ``offset`` on, of which ``cutter`` has seen what is before.
 
-    ``truncated`` is set, and nothing more is read, where what was read last is no longer there.
+    A ``descriptor`` is the file, opened already, whatever is at its path by now. ``truncated`` is
+    set, and nothing more is read, where what was read last is no longer there.
     """
 
-    def __init__(self, path: Path, offset: int = 0, cutter: LineCutter | None = None) -> None:
-        # A pipe must not make this wait for a writer.
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    def __init__(
+        self,
+        path: Path,
+        offset: int = 0,
+        cutter: LineCutter | None = None,
+        descriptor: int | None = None,
+    ) -> None:
+        if descriptor is None:
+            # A pipe must not make this wait for a writer.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._descriptor = descriptor
         status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(self._descriptor)
@@ -72,6 +84,10 @@ class FileSource:
         """Return bytes as they are, from anywhere."""
         return os.pread(self._descriptor, most, offset)
 
+    def descriptor(self) -> int:
+        """Return one more descriptor of the file, for somebody else to close."""
+        return os.dup(self._descriptor)
+
     def restart(self) -> None:
         """Read a file that was truncated from its start."""
         self.offset, self.mark, self.head, self.truncated = 0, b"", b"", False
@@ -96,9 +112,9 @@ class FileSource:
 class PackedSource:
     """A gzip'd file, of which at most ``limit`` bytes are unpacked, whatever it claims to be."""
 
-    def __init__(self, path: Path, limit: int) -> None:
+    def __init__(self, path: Path, limit: int, descriptor: int | None = None) -> None:
         self._path = path
-        self._file = FileSource(path)  # for its checks
+        self._file = FileSource(path, descriptor=descriptor)  # for its checks
         self._left = limit
         self._at = 0
         self._unpacker = zlib.decompressobj(31)
@@ -128,6 +144,10 @@ class PackedSource:
                 return self.cutter.cut(data)
         return b""
 
+    def descriptor(self) -> int:
+        """Return one more descriptor of the file, for somebody else to close."""
+        return self._file.descriptor()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -148,6 +168,18 @@ class PackedSource:
 
     def _end(self, trouble: str) -> None:
         self._ended, self.trouble = True, trouble
+
+
+def opened(one: Rotated, limit: int) -> FileSource | PackedSource:
+    """Open a rotated file, of which at most ``limit`` bytes are unpacked.
+
+    Raise OSError where it cannot be opened, or is another file by now.
+    """
+    source = PackedSource(one.path, limit) if one.packed else FileSource(one.path)
+    if source.identity != one.identity:
+        source.close()
+        raise FileNotFoundError
+    return source
 
 
 def unpacked_size(one: Rotated) -> int:

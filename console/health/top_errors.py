@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import nlargest
 
@@ -20,7 +20,10 @@ MOST_KEPT = 50_000
 
 _SLOT_S = 10
 _OK = frozenset(status for status in range(1000) if classify(status) is StatusClass.OK)
-_Key = tuple[str, str, str, int, str]
+ErrorKey = tuple[str, str, str, int, str]
+"""Route, org, side, status and error."""
+Some = list[tuple[ErrorKey, int, float, list[tuple[float, str]]]]
+"""Errors: how many there were, when the last of them was, and the newest ids with their times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class TopErrors:
     """
 
     def __init__(self) -> None:
-        self._slots: dict[int, dict[_Key, _Errors]] = {}
+        self._slots: dict[int, dict[ErrorKey, _Errors]] = {}
 
     def add(self, records: Iterable[AccessRecord], now: float | None = None) -> None:
         """Count the lines that are errors; a time ahead of ``now`` (the clock if None) is now."""
@@ -76,6 +79,20 @@ class TopErrors:
             at = min(record.at, now)
             if at >= now - HORIZON_S:
                 self._add(record, at)
+        self._bound(now)
+
+    def slots(self) -> Iterator[tuple[int, Some]]:
+        """Give what there was, by slots of time."""
+        for slot, kept in self._slots.items():
+            yield slot, [(key, one.count, one.last_at, one.newest()) for key, one in kept.items()]
+
+    def merge(self, slot: int, some: Some) -> None:
+        """Add what other such errors give of a slot."""
+        for key, count, last_at, ids in some:
+            self._put(slot, key, count, last_at, ids)
+        self._bound(slot * _SLOT_S)
+
+    def _bound(self, now: float) -> None:
         kept = sum(map(len, self._slots.values()))
         for slot in sorted(self._slots):
             if kept <= MOST_KEPT and slot >= (now - HORIZON_S) // _SLOT_S:
@@ -118,10 +135,16 @@ class TopErrors:
         ]
 
     def _add(self, record: AccessRecord, at: float) -> None:
-        slot = self._slots.setdefault(int(at // _SLOT_S), {})
         error = (record.error or "")[:MOST_ERROR]
-        key = (record.route, record.org, record.side, record.status, error)
-        if key not in slot and len(slot) >= MOST_AT_ONCE:
-            key = ("", "", record.side, 0, OTHER)
         request_id = (record.request_id or "")[:MOST_ID]
-        slot.setdefault(key, _Errors()).add(1, at, [(at, request_id)] if request_id else ())
+        ids = [(at, request_id)] if request_id else []
+        key = (record.route, record.org, record.side, record.status, error)
+        self._put(int(at // _SLOT_S), key, 1, at, ids)
+
+    def _put(
+        self, number: int, key: ErrorKey, count: int, last_at: float, ids: list[tuple[float, str]]
+    ) -> None:
+        slot = self._slots.setdefault(number, {})
+        if key not in slot and len(slot) >= MOST_AT_ONCE:
+            key = ("", "", key[2], 0, OTHER)
+        slot.setdefault(key, _Errors()).add(count, last_at, ids)

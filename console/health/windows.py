@@ -92,6 +92,10 @@ class Windows:
             track = kept.track((None, None, side))
             kept.parts(track)[level].add_counts(slot, added(some))
 
+    def changed(self) -> None:
+        """Take into account that more was put into what is kept than was added here."""
+        self._series.clear()
+
     def summary(
         self,
         now: float,

@@ -1,0 +1,124 @@
+"""What is older of a log than what is read at once: read by processes beside this one.
+
+A day of a busy gateway is millions of lines. Read here they would hold up the screen; a process
+of its own takes none of this one's time, and two are done in half of it.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from math import inf
+from pathlib import Path
+
+import msgspec
+
+import console
+from console.health.older_worker import Order
+from console.health.stretch import Stretch, shares
+from console.health.top_errors import TopErrors
+from console.health.transfer import LENGTH, End, Frame, Intake, decode
+from console.health.windows import Windows
+
+_MOST_WORKERS = 2
+_LEAST_BYTES = 8 * 1024 * 1024
+"""For less than this one more process is not worth its start."""
+
+
+class OlderLines:
+    """Reads stretches of a log, oldest first, and takes their counts into windows and errors.
+
+    ``next`` waits, and may run in another thread; everything else belongs to the thread that has
+    the windows. ``complete`` says that all was read, ``begins_at`` from when on that is all there
+    was (epoch seconds; -inf where nothing was left out), ``trouble`` in a sentence what was not.
+    """
+
+    def __init__(
+        self, stretches: Sequence[Stretch], windows: Windows, errors: TopErrors, now: float
+    ) -> None:
+        self.complete = False
+        self.bad_lines = 0
+        self.begins_at = -inf
+        self.trouble = ""
+        self._workers: list[_Worker] = []
+        self._ended = 0
+        most = min(_MOST_WORKERS, os.cpu_count() or 1)
+        try:
+            for share in shares(stretches, most, _LEAST_BYTES):
+                order = Order(share, windows.horizon_s, now)
+                self._workers.append(_Worker(order, Intake(windows, errors)))
+        except OSError as error:
+            self.close()
+            self.trouble = f"older lines of the log are not read: {error.strerror}"
+        finally:
+            for descriptor in {stretch.descriptor for stretch in stretches}:
+                os.close(descriptor)
+
+    def next(self) -> "Part | None":
+        """Return the next part when it is there; None where there is none to come."""
+        for worker in reversed(self._workers):  # the newest lines first
+            if frame := worker.frame():
+                return worker.intake, frame
+        return None
+
+    def take(self, part: "Part | None") -> None:
+        """Take a part into the windows and errors; None is the end."""
+        if part is None:
+            self.close()
+            self.complete = bool(self._workers) and self._ended == len(self._workers)
+            if not self.complete and not self.trouble:
+                self.trouble = "older lines of the log could not be read; the figures begin later"
+            return
+        intake, frame = part
+        intake.take(frame)
+        if isinstance(frame, End):
+            self._ended += 1
+            self.bad_lines += frame.bad_lines
+            self.trouble = self.trouble or frame.trouble
+            if frame.begins_at is not None:
+                self.begins_at = max(self.begins_at, frame.begins_at)
+
+    def close(self) -> None:
+        """End the processes, whether they are done or not."""
+        for worker in self._workers:
+            worker.close()
+
+
+Part = tuple[Intake, Frame]
+"""A frame, and what takes those of the process that it is from."""
+
+
+class _Worker:
+    def __init__(self, order: Order, intake: Intake) -> None:
+        """Start a process; raise OSError where that cannot be."""
+        self.intake = intake
+        # -P: what happens to be in the working directory is no part of this program.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "console.health.older_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds={stretch.descriptor for stretch in order.stretches},
+            env={**os.environ, "PYTHONPATH": str(Path(console.__file__).parents[1])},
+        )
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError), self._process.stdin as order_pipe:
+            order_pipe.write(msgspec.json.encode(order))
+
+    def frame(self) -> Frame | None:
+        """Return the next frame; None at the end, expected or not."""
+        pipe = self._process.stdout
+        assert pipe is not None
+        if pipe.closed:
+            return None
+        head = pipe.read(LENGTH.size)
+        if len(head) < LENGTH.size:
+            return None
+        (length,) = LENGTH.unpack(head)
+        data = pipe.read(length)
+        return decode(data) if len(data) == length else None
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()

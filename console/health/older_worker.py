@@ -1,0 +1,84 @@
+"""A process that reads stretches of a log into windows, and writes these to its output.
+
+It is started by ``console.health.older``: its input is an Order, its output frames, each after
+its length in four bytes.
+"""
+
+import os
+import sys
+from math import inf
+
+import msgspec
+
+from console.health.lines import decoded
+from console.health.record import AccessRecord
+from console.health.stretch import Stretch, StretchReader
+from console.health.top_errors import TopErrors
+from console.health.transfer import LENGTH, encode, frames
+from console.health.windows import Windows
+
+_AT_ONCE = 50_000
+_NICENESS = 10
+
+
+class Order(msgspec.Struct):
+    """What is to be read, oldest first, and the time that counts as now, in epoch seconds."""
+
+    stretches: list[Stretch]
+    horizon_s: int
+    now: float
+
+
+class Reading:
+    """Counts lines of an order into windows and errors."""
+
+    def __init__(self, order: Order) -> None:
+        self.windows = Windows(order.horizon_s)
+        self.errors = TopErrors()
+        self.bad_lines = 0
+        self.begins_at = -inf
+        self.trouble = ""
+        self._now = order.now
+        self._records: list[AccessRecord] = []
+
+    def read(self, stretch: Stretch) -> None:
+        """Read one stretch."""
+        reader = StretchReader(stretch)
+        cut = stretch.cut
+        for whole in reader.lines():
+            records, bad = decoded(whole)
+            self.bad_lines += bad
+            if cut and records:
+                cut, self.begins_at = False, max(self.begins_at, records[0].at)
+            self._records += records
+            if len(self._records) >= _AT_ONCE:
+                self.count()
+        self.bad_lines += reader.bad_lines
+        self.trouble = self.trouble or reader.trouble
+
+    def count(self) -> None:
+        """Count what was read."""
+        records, self._records = self._records, []
+        self.windows.add(records, self._now)
+        self.errors.add(records, self._now)
+
+
+def main() -> None:
+    """Do what the order says."""
+    os.nice(_NICENESS)  # what serves traffic here comes first
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    reading = Reading(order)
+    for stretch in order.stretches:
+        reading.read(stretch)
+    reading.count()
+    output = sys.stdout.buffer
+    for frame in frames(
+        reading.windows, reading.errors, reading.bad_lines, reading.begins_at, reading.trouble
+    ):
+        data = encode(frame)
+        output.write(LENGTH.pack(len(data)) + data)
+    output.flush()
+
+
+if __name__ == "__main__":
+    main()
