@@ -57,7 +57,8 @@ def client(
     where it is not the one of the file (TokenLab) or of the request (previous). ``inner`` is a
     transport to send with (a proxy, other limits), and ``more`` goes to the client.
 
-    Raises ValueError where there is no key for TokenLab.
+    Raises ValueError where there is no key for TokenLab, and ModuleNotFoundError (an ImportError)
+    where the library is not installed.
     """
     kit = _kit(library)
     subject = Subject(route, org, key, key_alias, flags)
@@ -211,7 +212,7 @@ class _Kit:
     """What of httpx or httpx2 is used: both have the same classes, each with its own bases."""
 
     def __init__(self, name: str) -> None:
-        self.library = library = import_module(name)
+        self.library = library = _library(name)
         self.stream: Any = type("PassingStream", (_Passing, library.SyncByteStream), {})
         self.async_stream: Any = type("AsyncPassingStream", (_Passing, library.AsyncByteStream), {})
         self.transport: Any = type("GateTransport", (_GateTransport, library.BaseTransport), {})
@@ -280,3 +281,17 @@ async def _off_loop(exchange: Exchange, call: Callable[..., _T], *given: Any) ->
 @cache
 def _kit(name: str) -> _Kit:
     return _Kit(name)
+
+
+def _library(name: str) -> Any:
+    """Import it; ModuleNotFoundError says what to install where it is not there."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise  # it is there, and something that it needs is not
+        raise ModuleNotFoundError(
+            f"the clients of console.gate.http need {name}, which is not installed;"
+            f" install {name}, or the gate with its extra: rollout-gate[{name}]",
+            name=name,
+        ) from None
