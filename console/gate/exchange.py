@@ -1,7 +1,7 @@
 """One request from decision to log line, the same for every HTTP library.
 
 What holds it together: a retry stays on the side first chosen, and an async media job is created
-once. The libraries' part is in ``console.gate.http``.
+once. The libraries' part is in ``console.gate.transport``.
 """
 
 import hashlib

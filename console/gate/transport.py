@@ -1,0 +1,197 @@
+"""What sends the requests of a client: transports and streams of httpx or of httpx2.
+
+Both libraries have the same classes, so one implementation is made for each, with its own bases.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
+from importlib import import_module
+from typing import Any, TypeVar
+
+from console.gate.exchange import Answer, Exchange, Exchanges
+
+_T = TypeVar("_T")
+_SIZES = frozenset(("content-length", "transfer-encoding"))
+
+
+class _Passing:
+    """An answer's bytes as they come, watched."""
+
+    def __init__(self, stream: Any, exchange: Exchange, name_of: Callable[..., str]) -> None:
+        self._stream = stream
+        self._exchange = exchange
+        self._name_of = name_of
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for piece in self._stream:
+                self._exchange.passed(piece)
+                yield piece
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._exchange.failed(self._name_of(error), sent=True)
+            raise
+        self._exchange.ended()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._stream:
+                self._exchange.passed(piece)
+                yield piece
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._exchange.failed(self._name_of(error), sent=True)
+            raise
+        await _off_loop(self._exchange, self._exchange.ended)
+
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        finally:
+            self._exchange.closed()
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            self._exchange.closed()
+
+
+class _GateTransport:
+    """Sends each request to the side decided, and writes its line when the answer is over."""
+
+    def __init__(self, kit: "Kit", exchanges: Exchanges, inner: Any) -> None:
+        self._kit = kit
+        self._exchanges = exchanges
+        self._inner = inner
+
+    def handle_request(self, request: Any) -> Any:
+        begun, body = self._begin(request)
+        sent = self._kit.outgoing(request, begun, body)
+        if (answer := begun.claim()) is not None:
+            return self._kit.known(answer)
+        try:
+            response = self._inner.handle_request(sent)
+        except BaseException as error:
+            begun.failed(self._kit.name_of(error), sent=self._kit.was_sent(error))
+            raise
+        begun.answered(response.status_code, response.headers)
+        return self._kit.passing(response, begun, self._kit.stream)
+
+    async def handle_async_request(self, request: Any) -> Any:
+        begun, body = self._begin(request)
+        sent = self._kit.outgoing(request, begun, body)
+        if (answer := await _off_loop(begun, begun.claim)) is not None:
+            return self._kit.known(answer)
+        try:
+            response = await self._inner.handle_async_request(sent)
+        except BaseException as error:
+            begun.failed(self._kit.name_of(error), sent=self._kit.was_sent(error))
+            raise
+        await _off_loop(begun, begun.answered, response.status_code, response.headers)
+        return self._kit.passing(response, begun, self._kit.async_stream)
+
+    def close(self) -> None:
+        self._inner.close()
+        self._exchanges.close()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+        self._exchanges.close()
+
+    def _begin(self, request: Any) -> tuple[Exchange, bytes | None]:
+        body = self._kit.body_of(request)
+        headers = request.headers.multi_items()
+        return self._exchanges.begin(request.method, str(request.url), headers, body), body
+
+
+class Kit:
+    """What of httpx or httpx2 is used: both have the same classes, each with its own bases."""
+
+    def __init__(self, name: str) -> None:
+        self.library = library = _library(name)
+        self.stream: Any = type("PassingStream", (_Passing, library.SyncByteStream), {})
+        self.async_stream: Any = type("AsyncPassingStream", (_Passing, library.AsyncByteStream), {})
+        self.transport: Any = type("GateTransport", (_GateTransport, library.BaseTransport), {})
+        self.async_transport: Any = type(
+            "AsyncGateTransport", (_GateTransport, library.AsyncBaseTransport), {}
+        )
+
+    def body_of(self, request: Any) -> bytes | None:
+        """Return a JSON body that is there as a whole; what is streamed goes on as it is."""
+        is_json = "json" in request.headers.get("content-type", "")
+        whole = isinstance(request.stream, self.library.ByteStream)
+        return bytes(request.read()) if is_json and whole else None
+
+    def outgoing(self, request: Any, exchange: Exchange, body: bytes | None) -> Any:
+        """Return the request to send in place of one."""
+        out, content = exchange.out, {"stream": request.stream}
+        headers = out.headers
+        if body is not None:
+            content = {"content": body if out.body is None else out.body}
+            headers = [(name, value) for name, value in headers if name.lower() not in _SIZES]
+        return self.library.Request(
+            out.method, out.url, headers=headers, extensions=request.extensions, **content
+        )
+
+    def passing(self, response: Any, exchange: Exchange, stream: Any) -> Any:
+        """Return a response whose bytes are watched."""
+        decision, headers = exchange.out.decision, response.headers.raw
+        if decision is not None and decision.side == "tokenlab":
+            # To the client it came from the previous provider, which would be sent it next time.
+            headers = [pair for pair in headers if pair[0].lower() != b"set-cookie"]
+        return self.library.Response(
+            response.status_code,
+            headers=headers,
+            stream=stream(response.stream, exchange, self.name_of),
+            extensions=response.extensions,
+        )
+
+    def known(self, answer: Answer) -> Any:
+        """Return a response that needed no request."""
+        return self.library.Response(answer.status, headers=answer.headers, content=answer.body)
+
+    def name_of(self, error: BaseException) -> str:
+        """Return what the access log calls an error."""
+        if isinstance(error, self.library.TimeoutException):
+            return "timeout"
+        if isinstance(error, self.library.NetworkError):
+            return "connect"
+        return "protocol" if isinstance(error, self.library.HTTPError) else "cancelled"
+
+    def was_sent(self, error: BaseException) -> bool:
+        """Return whether a request may have reached the other end, with this error."""
+        library = self.library
+        unsent = (library.ConnectError, library.ConnectTimeout, library.PoolTimeout)
+        return not isinstance(error, unsent)
+
+
+async def _off_loop(exchange: Exchange, call: Callable[..., _T], *given: Any) -> _T:
+    """Call in a thread what waits for the disk, so that the event loop does not."""
+    if not exchange.waits_for_disk:
+        return call(*given)
+    from anyio.to_thread import run_sync  # httpx and httpx2 bring it
+
+    return await run_sync(call, *given)
+
+
+@cache
+def kit_of(name: str) -> Kit:
+    """Return what is used of a library; raises ModuleNotFoundError where it is not installed."""
+    return Kit(name)
+
+
+def _library(name: str) -> Any:
+    """Import it; ModuleNotFoundError says what to install where it is not there."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise  # it is there, and something that it needs is not
+        raise ModuleNotFoundError(
+            f"the clients of console.gate.http need {name}, which is not installed;"
+            f" install {name}, or the gate with its extra: rollout-gate[{name}]",
+            name=name,
+        ) from None
