@@ -6,10 +6,11 @@ once. The libraries' part is in ``console.gate.transport``.
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -59,18 +60,35 @@ class Exchange:
     """One request under way; the transport tells it what happens, and it tells the log."""
 
     def __init__(
-        self, out: Outgoing, recorder: Recorder, attempt: _Attempt | None, ledger: TaskLedger | None
+        self,
+        out: Outgoing,
+        recorder: Recorder,
+        attempt: _Attempt | None = None,
+        ledger: TaskLedger | None = None,
+        find: Callable[[], Outgoing] | None = None,
     ) -> None:
         self.out = out
         self._recorder = recorder
         self._attempt = attempt
         self._ledger = ledger
+        self._find = find
         self._settled = False
 
     @property
     def waits_for_disk(self) -> bool:
-        """Whether ``claim``, ``answered`` and ``ended`` write to the ledger."""
+        """Whether ``claim``, ``answered``, ``ended``, and ``failed`` of what was not sent, write
+        to the ledger."""
         return self._ledger is not None
+
+    @property
+    def asks_for_task(self) -> bool:
+        """Whether ``find`` reads the ledger."""
+        return self._find is not None
+
+    def find(self) -> None:
+        """Let what asks for a task go to the side that created it; ``out`` is final after this."""
+        if self._find is not None:
+            self.out = self._find()
 
     def claim(self) -> Answer | None:
         """Write down a job's create before it is sent; return the answer to one that was before."""
@@ -145,15 +163,22 @@ class Exchanges:
         subject = self._router.subject_of(by_name)
         decision = self._router.decide(subject)
         if not self._router.belongs(decision, url):
-            side = self._side_of_task(url) if makes_jobs(decision.format) else None
-            out = self._router.aside(method, url, headers, subject, side)
-            return Exchange(out, self._recorder(out, 1), None, None)
+            to_side = partial(self._router.aside, method, url, headers, subject)
+            task = task_id_of(url) if makes_jobs(decision.format) else None
+            find = None if task is None else lambda: to_side(self._side_of(task))
+            out = to_side(None)
+            return Exchange(out, self._recorder(out, 1), find=find)
         said = by_name.get(_COUNT_HEADER, "")
         attempt = self._attempt(_digest(method, url, body, subject), decision, said)
         decision = attempt.decision
         out = self._router.outgoing(method, url, headers, body, decision, subject)
         ledger = self._ledger_of() if out.creates and subject.job_id is not None else None
         return Exchange(out, self._recorder(out, attempt.number), attempt, ledger)
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether ``close`` waits for the ledger."""
+        return self._ledger is not None and self._given is None
 
     def close(self) -> None:
         """Close the log and the ledger that are this client's own."""
@@ -182,9 +207,8 @@ class Exchanges:
     def _recorder(self, out: Outgoing, attempt: int) -> Recorder:
         return Recorder(self._log.get(), out, attempt)
 
-    def _side_of_task(self, url: str) -> Side | None:
-        task = task_id_of(url)
-        return None if task is None else cast(Side | None, self._ledger_of().side_of(task))
+    def _side_of(self, task: str) -> Side | None:
+        return cast(Side | None, self._ledger_of().side_of(task))
 
     def _ledger_of(self) -> TaskLedger:
         if self._ledger is None:

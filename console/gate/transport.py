@@ -4,7 +4,7 @@ Both libraries have the same classes, so one implementation is made for each, wi
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -44,7 +44,7 @@ class _Passing:
         except BaseException as error:
             self._exchange.failed(self._name_of(error), sent=True)
             raise
-        await _off_loop(self._exchange, self._exchange.ended)
+        await _off_loop(self._exchange.waits_for_disk, self._exchange.ended)
 
     def close(self) -> None:
         try:
@@ -69,6 +69,7 @@ class _GateTransport:
 
     def handle_request(self, request: Any) -> Any:
         begun, body = self._begin(request)
+        begun.find()
         sent = self._kit.outgoing(request, begun, body)
         if (answer := begun.claim()) is not None:
             return self._kit.known(answer)
@@ -82,15 +83,20 @@ class _GateTransport:
 
     async def handle_async_request(self, request: Any) -> Any:
         begun, body = self._begin(request)
+        await _off_loop(begun.asks_for_task, begun.find)
         sent = self._kit.outgoing(request, begun, body)
-        if (answer := await _off_loop(begun, begun.claim)) is not None:
+        waits = begun.waits_for_disk
+        if (answer := await _off_loop(waits, begun.claim)) is not None:
             return self._kit.known(answer)
         try:
             response = await self._inner.handle_async_request(sent)
         except BaseException as error:
-            begun.failed(self._kit.name_of(error), sent=self._kit.was_sent(error))
+            # What is cancelled counts as sent: nothing may be awaited there, and nothing needs it.
+            was_sent = self._kit.was_sent(error)
+            failed = partial(begun.failed, self._kit.name_of(error), sent=was_sent)
+            await _off_loop(waits and not was_sent, failed)
             raise
-        await _off_loop(begun, begun.answered, response.status_code, response.headers)
+        await _off_loop(waits, begun.answered, response.status_code, response.headers)
         return self._kit.passing(response, begun, self._kit.async_stream)
 
     def close(self) -> None:
@@ -99,7 +105,7 @@ class _GateTransport:
 
     async def aclose(self) -> None:
         await self._inner.aclose()
-        self._exchanges.close()
+        await _off_loop(self._exchanges.waits_for_disk, self._exchanges.close)
 
     def _begin(self, request: Any) -> tuple[Exchange, bytes | None]:
         body = self._kit.body_of(request)
@@ -168,9 +174,9 @@ class Kit:
         return not isinstance(error, unsent)
 
 
-async def _off_loop(exchange: Exchange, call: Callable[..., _T], *given: Any) -> _T:
+async def _off_loop(waits: bool, call: Callable[..., _T], *given: Any) -> _T:
     """Call in a thread what waits for the disk, so that the event loop does not."""
-    if not exchange.waits_for_disk:
+    if not waits:
         return call(*given)
     from anyio.to_thread import run_sync  # httpx and httpx2 bring it
 

@@ -5,7 +5,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -168,36 +168,109 @@ def test_a_route_without_jobs_has_no_ledger(gate: Gate) -> None:
 
 
 class AsyncProvider(httpx2.AsyncBaseTransport):
-    """As Provider, for the async client."""
+    """As Provider, for the async client; what ``before`` does comes before each answer."""
 
-    def __init__(self) -> None:
-        self.seen = 0
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+        self.before = before
+        self.seen: list[str] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        self.seen += 1
+        self.seen.append(str(request.url))
+        self.before()
         return httpx2.Response(200, json=TASK)
 
 
-async def test_the_event_loop_does_not_wait_for_the_ledger(gate: Gate) -> None:
-    provider, beats = AsyncProvider(), 0
-    path = gate.path.parent / "rollout-jobs.sqlite3"
-    TaskLedger(path).begin("video", "other", "tokenlab")
-    http = async_client(gate, "video", org="acme", tokenlab_key="sk-there", inner=provider)
-    held = sqlite3.connect(path, isolation_level=None)
-    held.execute("begin immediate")  # somebody else writes, and takes his time
-    async with http:
-        with subject(job_id="job-1"):
-            create = asyncio.create_task(http.post(URL, json=BODY))
+class Held:
+    """The ledger's file while somebody else writes to it, and takes his time."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._connection = sqlite3.connect(_ledger_path(gate), isolation_level=None)
+
+    def take(self) -> None:
+        self._connection.execute("begin exclusive")
+
+    async def beats_beside(self, task: "asyncio.Task[Any]") -> int:
+        """Let go after 20 beats of the event loop; return during how many the task waited."""
+        beats = 0
         for _ in range(20):
             await asyncio.sleep(0.02)
-            beats += not create.done()
-        held.execute("commit")
-        held.close()
+            beats += not task.done()
+        self._connection.execute("commit")
+        self._connection.close()
+        return beats
+
+
+def _ledger_path(gate: Gate) -> Path:
+    return gate.path.parent / "rollout-jobs.sqlite3"
+
+
+def open_async_client(gate: Gate, provider: AsyncProvider) -> Any:
+    return async_client(gate, "video", org="acme", tokenlab_key="sk-there", inner=provider)
+
+
+async def test_the_event_loop_does_not_wait_for_a_create(gate: Gate) -> None:
+    provider = AsyncProvider()
+    TaskLedger(_ledger_path(gate)).begin("video", "other", "tokenlab")
+    held = Held(gate)
+    held.take()
+    async with open_async_client(gate, provider) as http:
+        with subject(job_id="job-1"):
+            create = asyncio.create_task(http.post(URL, json=BODY))
+        assert await held.beats_beside(create) == 20
         assert (await create).json() == TASK
         with subject(job_id="job-1"):
             assert (await http.post(URL, json=BODY)).headers["x-rollout-resumed"] == "true"
-    assert beats == 20
-    assert provider.seen == 1
+    assert len(provider.seen) == 1
+
+
+async def test_the_event_loop_does_not_wait_for_the_side_of_a_task(gate: Gate) -> None:
+    provider = AsyncProvider()
+    ledger = TaskLedger(_ledger_path(gate))
+    ledger.begin("video", "other", "tokenlab")
+    ledger.created("video", "other", "task_1", 200, b"{}")
+    held = Held(gate)
+    held.take()
+    async with open_async_client(gate, provider) as http:
+        asked = asyncio.create_task(http.get("https://before.example/v1/tasks/task_1"))
+        assert await held.beats_beside(asked) == 20
+        assert (await asked).json() == TASK
+    assert provider.seen == ["https://there.example/v1/tasks/task_1"]
+
+
+async def test_the_event_loop_does_not_wait_for_a_job_to_be_forgotten(gate: Gate) -> None:
+    held = Held(gate)
+
+    def refuse() -> None:
+        held.take()
+        raise httpx2.ConnectError("no")
+
+    provider = AsyncProvider(refuse)
+    async with open_async_client(gate, provider) as http:
+        with subject(job_id="job-1"):
+            create = asyncio.create_task(http.post(URL, json=BODY))
+        assert await held.beats_beside(create) == 20
+        with pytest.raises(httpx2.ConnectError):
+            await create
+        provider.before = lambda: None
+        with subject(job_id="job-1"):
+            assert (await http.post(URL, json=BODY)).json() == TASK
+    assert len(provider.seen) == 2
+
+
+async def test_the_event_loop_does_not_wait_to_close_a_client(gate: Gate) -> None:
+    http = open_async_client(gate, AsyncProvider())
+    TaskLedger(_ledger_path(gate)).begin("video", "other", "tokenlab")
+    held = Held(gate)
+    held.take()
+    with subject(job_id="job-1"):
+        create = asyncio.create_task(http.post(URL, json=BODY))
+    await asyncio.sleep(0.1)
+    create.cancel()  # its thread waits on, and has the ledger
+    close = asyncio.create_task(http.aclose())
+    assert await held.beats_beside(close) == 20
+    await close
+    with pytest.raises(asyncio.CancelledError):
+        await create
 
 
 def test_a_task_is_asked_for_where_it_was_created(gate: Gate) -> None:
