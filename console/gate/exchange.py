@@ -4,7 +4,6 @@ What holds it together: a retry stays on the side first chosen, and an async med
 once. The libraries' part is in ``console.gate.transport``.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -12,17 +11,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from console.gate.access_log import timestamp
-from console.gate.ledger import Job, TaskLedger
 from console.gate.recorder import LogOf, Recorder
 from console.gate.routing import Headers, Outgoing, Router, makes_jobs, task_id_of
 from console.gate.subject import Subject
 from console.rollout.decision import Decision
 from console.rollout.model import Side
+
+if TYPE_CHECKING:  # it loads sqlite3, which only routes with media jobs need
+    from console.gate.ledger import Job, TaskLedger
 
 RETRY_S = 60.0
 MOST_ATTEMPTS = 5
@@ -64,7 +65,7 @@ class Exchange:
         out: Outgoing,
         recorder: Recorder,
         attempt: _Attempt | None = None,
-        ledger: TaskLedger | None = None,
+        ledger: "Callable[[], TaskLedger] | None" = None,
         find: Callable[[], Outgoing] | None = None,
     ) -> None:
         self.out = out
@@ -95,7 +96,7 @@ class Exchange:
         job_id, decision = self.out.subject.job_id, self.out.decision
         if self._ledger is None or job_id is None or decision is None:
             return None
-        job = self._ledger.begin(decision.route, job_id, decision.side)
+        job = self._ledger().begin(decision.route, job_id, decision.side)
         return None if job is None else _known(job, job_id)
 
     def failed(self, error: str, *, sent: bool) -> None:
@@ -143,19 +144,19 @@ class Exchange:
         if self._ledger is None or job_id is None or decision is None:
             return
         if body is None:
-            self._ledger.forget(decision.route, job_id)
+            self._ledger().forget(decision.route, job_id)
         else:
-            self._ledger.created(decision.route, job_id, task, status, body)
+            self._ledger().created(decision.route, job_id, task, status, body)
 
 
 class Exchanges:
     """The requests of one client."""
 
-    def __init__(self, router: Router, log: LogOf, ledger: TaskLedger | None) -> None:
+    def __init__(self, router: Router, log: LogOf, ledger: "TaskLedger | None") -> None:
         self._router = router
         self._log = log
         self._given = ledger
-        self._ledger: TaskLedger | None = ledger
+        self._ledgers = [] if ledger is None else [ledger]
 
     def begin(self, method: str, url: str, headers: Headers, body: bytes | None) -> Exchange:
         """Decide a request."""
@@ -172,19 +173,19 @@ class Exchanges:
         attempt = self._attempt(_digest(method, url, body, subject), decision, said)
         decision = attempt.decision
         out = self._router.outgoing(method, url, headers, body, decision, subject)
-        ledger = self._ledger_of() if out.creates and subject.job_id is not None else None
+        ledger = self._ledger if out.creates and subject.job_id is not None else None
         return Exchange(out, self._recorder(out, attempt.number), attempt, ledger)
 
     @property
     def waits_for_disk(self) -> bool:
         """Whether ``close`` waits for the ledger."""
-        return self._ledger is not None and self._given is None
+        return self._given is None and bool(self._ledgers)
 
     def close(self) -> None:
         """Close the log and the ledger that are this client's own."""
         self._log.get().close()
-        if self._ledger is not None and self._given is None:
-            self._ledger.close()
+        if self._given is None and self._ledgers:
+            self._ledger().close()
 
     def _attempt(self, digest: bytes, decision: Decision, said: str) -> _Attempt:
         """Return which attempt a request is; a retry has the decision of the first."""
@@ -208,21 +209,26 @@ class Exchanges:
         return Recorder(self._log.get(), out, attempt)
 
     def _side_of(self, task: str) -> Side | None:
-        return cast(Side | None, self._ledger_of().side_of(task))
+        return cast(Side | None, self._ledger().side_of(task))
 
-    def _ledger_of(self) -> TaskLedger:
-        if self._ledger is None:
-            self._ledger = TaskLedger(Path(self._log.get().path).parent / "rollout-jobs.sqlite3")
-        return self._ledger
+    def _ledger(self) -> "TaskLedger":
+        if not self._ledgers:
+            from console.gate.ledger import TaskLedger
+
+            path = Path(self._log.get().path).parent / "rollout-jobs.sqlite3"
+            self._ledgers.append(TaskLedger(path))  # of two that come at once, one is used
+        return self._ledgers[0]
 
 
 def _digest(method: str, url: str, body: bytes | None, subject: Subject) -> bytes:
+    import hashlib  # httpx and httpx2 have loaded it, with OpenSSL
+
     parts = (method, url, subject.route, subject.org, subject.key, subject.job_id)
     text = repr(parts).encode("utf-8", "backslashreplace")
     return hashlib.blake2b(text + (body or b""), digest_size=16).digest()
 
 
-def _known(job: Job, job_id: str) -> Answer:
+def _known(job: "Job", job_id: str) -> Answer:
     headers = [("content-type", "application/json"), ("x-rollout-resumed", "true")]
     if job.body is not None:
         if job.task_id:

@@ -8,16 +8,18 @@ built since August 2026, unless ``library="httpx"``.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from console.gate.exchange import Exchanges
 from console.gate.gate import Gate
-from console.gate.ledger import TaskLedger
 from console.gate.recorder import LogOf
 from console.gate.routing import Credential, Router
 from console.gate.subject import Subject
 from console.gate.transport import kit_of
 from console.rollout.model import Side
+
+if TYPE_CHECKING:
+    from console.gate.ledger import TaskLedger
 
 Library = Literal["httpx2", "httpx"]
 TIMEOUT_S = 600.0
@@ -38,7 +40,7 @@ def client(
     previous_key: Credential | None = None,
     models: Mapping[Side, str] | None = None,
     access_log: str | Path | None = None,
-    ledger: TaskLedger | None = None,
+    ledger: "TaskLedger | None" = None,
     library: Library = "httpx2",
     inner: Any = None,
     **more: Any,
@@ -76,7 +78,7 @@ def async_client(
     previous_key: Credential | None = None,
     models: Mapping[Side, str] | None = None,
     access_log: str | Path | None = None,
-    ledger: TaskLedger | None = None,
+    ledger: "TaskLedger | None" = None,
     library: Library = "httpx2",
     inner: Any = None,
     **more: Any,
@@ -96,7 +98,7 @@ def _exchanges(
     previous_key: Credential | None,
     models: Mapping[Side, str] | None,
     access_log: str | Path | None,
-    ledger: TaskLedger | None,
+    ledger: "TaskLedger | None",
 ) -> Exchanges:
     credential = tokenlab_key or os.environ.get("TOKENLAB_API_KEY")
     if not credential:

@@ -1,7 +1,6 @@
 """What is learned of one request while its answer passes by, and its line in the access log."""
 
 import os
-import socket
 import time
 import zlib
 from collections.abc import Mapping
@@ -199,4 +198,4 @@ def _text(value: object) -> str | None:
 
 
 def _own_name() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"
+    return f"{os.uname().nodename}-{os.getpid()}"

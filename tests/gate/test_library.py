@@ -1,4 +1,4 @@
-"""A client where its HTTP library is not installed says so, and what to install."""
+"""What the gate loads: an HTTP library, and a ledger, only where they are asked for."""
 
 import importlib.util
 import subprocess
@@ -56,3 +56,33 @@ def test_what_the_library_itself_misses_is_not_hidden(tmp_path: Path) -> None:
         done.stdout.splitlines()
         == ["something_that_is_not_there: No module named 'something_that_is_not_there'"] * 2
     ), done.stderr
+
+
+def test_what_only_media_jobs_need_is_loaded_for_them_alone(tmp_path: Path) -> None:
+    (tmp_path / "rollout.toml").write_text(
+        'schema = 1\nalgorithm = "fractional-v3"\n'
+        '[routes.chat]\nformat = "openai_responses"\n[routes.video]\nformat = "video"\n'
+    )
+    script = """
+import sys
+import console.gate.http
+from console.gate import Gate
+heavy = {"hashlib", "socket", "sqlite3", "httpx2"}
+print(sorted(heavy & set(sys.modules)))
+import httpx2
+gate = Gate("rollout.toml")
+class Inner(httpx2.BaseTransport):
+    def handle_request(self, request):
+        return httpx2.Response(200, json={"id": "x"})
+for route, path in (("chat", "responses"), ("video", "videos/generations")):
+    with console.gate.http.client(
+        gate, route, org="acme", tokenlab_key="sk-x", inner=Inner()
+    ) as http:
+        http.post(f"https://x/v1/{path}", json={"model": "m"}, headers={"X-Rollout-Job-Id": "1"})
+    print("sqlite3" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["[]", "False", "True"], done.stderr
