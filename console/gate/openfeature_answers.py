@@ -49,7 +49,7 @@ def decide_for(gate: Gate | None, route: object, context: EvaluationContext | No
         org = _attributes(context).get("org")
         latched = gate.decide(route, org if isinstance(org, str) else "", key="-")
         if latched.rule.startswith(_LATCH):
-            return latched._replace(bucket=-1)
+            return Decision(**{**latched.as_dict(), "bucket": -1})
         raise
     if decision.rule == "unknown_route":  # the file has changed in this moment
         raise FlagNotFoundError(f"the rollout file has no route {route!r}")
@@ -133,4 +133,4 @@ def whole_percent(decision: Decision) -> int:
 
 def as_object(decision: Decision) -> Object:
     """The object: every field of the decision, and the percent that the file has."""
-    return {**decision._asdict(), "percent": decision.percent}
+    return {**decision.as_dict(), "percent": decision.percent}

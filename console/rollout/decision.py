@@ -1,52 +1,37 @@
-"""The decision: which side one request goes to."""
+"""The decision: which side one request goes to.
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+``decide`` is the rules in their order; a ``Decider`` comes to the same decisions on a quicker way.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 
 from mmh3 import mmh3_32_uintdigest as murmur3
 
 from console.rollout.bucket import SHORT_HEADS, bucket_after
+from console.rollout.decided import Decision, Facts
 from console.rollout.model import RolloutFile, Route, Side
 
+__all__ = ["Decider", "Decision", "decide", "share"]
 
-class Decision(NamedTuple):
-    """Where a request goes, and why.
-
-    ``points`` is the share in basis points; ``bucket`` is 0 to 9999, or -1 where no route was
-    found to hash with. ``rule`` is what decided: ``rolled_back.file``, ``rolled_back.route``,
-    ``rolled_back.org``, ``keys.ALIAS``, ``flags.NAME``, ``orgs.ORG``, ``default_percent``,
-    ``unknown_route``, ``bad_argument`` or ``no_file``. ``revision`` is that of the file.
-    """
-
-    side: Side
-    points: int
-    bucket: int
-    rule: str
-    revision: str
-    route: str
-    model: str
-    format: str
-
-    @property
-    def percent(self) -> float:
-        """The share in percent, 0 to 100."""
-        return self.points / 100
-
+_Limit = int
+"""The bucket at which TokenLab ends: a share's points; ``~points``, below all, while latched."""
 
 _Plan = tuple[
     tuple[bytes, ...],
-    Callable[[str], int | None],
-    tuple[int, frozenset[str]],
-    str,
-    str,
-    str,
-    str,
+    Callable[[str], _Limit | None],
+    Facts,
+    tuple[_Limit, Facts],
+    tuple[Facts, Mapping[str, int], Facts, Mapping[str, int], Facts],
 ]
-"""Of a route that is not latched: what is hashed before a key of each length, the shares of orgs,
-that of all others with the orgs that are latched, and the revision, name, model and format."""
+"""Of a route: what is hashed before a key of each length; the limits of orgs, and their facts; the
+limit and facts of all other orgs; the facts of a latch, then shares and facts of aliases and flags.
+"""
+
+_NOT_AS_ASKED = (TypeError, AttributeError, ValueError, LookupError)
+"""What it raises to use something else as a text or as a list of them."""
 
 _NO_FLAGS: tuple[str, ...] = ()
-_new = tuple.__new__  # a NamedTuple's own takes twice as long
+_new = tuple.__new__  # Decision's own would put its facts together each time
 
 
 def decide(
@@ -73,13 +58,45 @@ def decide(
     try:
         bucket = bucket_after(found.hash_prefix, key or org)
         points, rule = share(found, org, key_alias, flags)
-    except (TypeError, AttributeError, ValueError):
+    except _NOT_AS_ASKED:
         return Decision("previous", 0, -1, "bad_argument", file.revision, route, "", "")
     latch = _latch(file, found, org)
     side: Side = "tokenlab" if bucket < points and not latch else "previous"
     return Decision(
         side, points, bucket, latch or rule, file.revision, route, found.model, found.format
     )
+
+
+def share(
+    route: Route, org: str, key_alias: str | None = None, flags: Iterable[str] = ()
+) -> tuple[int, str]:
+    """Return the share (basis points) that applies, latches apart, and the rule that gave it."""
+    if key_alias is not None and key_alias in route.keys:
+        return route.keys[key_alias], f"keys.{key_alias}"
+    best = max(
+        ((route.flags[flag], flag) for flag in flags if flag in route.flags),
+        key=lambda found: found[0],
+        default=None,
+    )
+    if best is not None:
+        return best[0], f"flags.{best[1]}"
+    line = route.orgs.get(org)
+    if line is not None and line.points is not None:
+        return line.points, f"orgs.{org}"
+    return route.default_points, "default_percent"
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _latch(file: RolloutFile, route: Route, org: str) -> str:
+    """Return the rule of the latch that is set, the widest first; empty where none is."""
+    if file.rolled_back:
+        return "rolled_back.file"
+    if route.rolled_back:
+        return "rolled_back.route"
+    return "rolled_back.org" if route.org_rolled_back(org) else ""
 
 
 class Decider:
@@ -101,11 +118,7 @@ class Decider:
 
     def take(self, file: RolloutFile) -> None:
         """Decide by this version from now on; what is the same for all requests is prepared."""
-        plans = {
-            name: _plan(file, route)
-            for name, route in file.routes.items()
-            if not file.rolled_back and not route.rolled_back
-        }
+        plans = {name: _plan(file, route) for name, route in file.routes.items()}
         self._file, self._plans = file, plans
 
     def decide(
@@ -123,22 +136,25 @@ class Decider:
         Before there was a file, all goes to the previous side by the rule ``no_file``.
         """
         try:
-            if key_alias is None and flags is _NO_FLAGS:
-                # The usual request: a short key and no latch. All others are for `decide`.
-                heads, share_of, default, revision, name, model, kind = self._plans[route]
-                points = share_of(org)
-                if points is not None:
-                    rule = "orgs." + org
-                else:
-                    points, latched = default
-                    if org in latched:
-                        raise LookupError
-                    rule = "default_percent"
-                raw = (key or org).encode()
-                bucket = murmur3(heads[len(raw)] + raw) * 10_000 >> 32
-                side = "tokenlab" if bucket < points else "previous"
-                return _new(Decision, (side, points, bucket, rule, revision, name, model, kind))
-        except (LookupError, TypeError, AttributeError, ValueError):
+            if key_alias is not None or flags is not _NO_FLAGS:
+                return _by_name(self._plans[route], org, key, key_alias, flags)
+            heads, limit_of, facts, default, rest = self._plans[route]
+            limit = limit_of(org)
+            name = org
+            if limit is None:
+                if type(org) is not str:
+                    raise TypeError
+                limit, facts = default
+                name = ""
+            raw = (key or org).encode()
+            bucket = murmur3(heads[len(raw)] + raw) * 10_000 >> 32
+            if bucket < limit:
+                return _new(Decision, ("tokenlab", limit, bucket, name, facts))
+            if limit < 0:
+                return _new(Decision, ("previous", ~limit, bucket, "", rest[0]))
+            return _new(Decision, ("previous", limit, bucket, name, facts))
+        except _NOT_AS_ASKED:
+            # A long key, a lone surrogate, an unknown route, what is no text, or no file yet.
             pass
         file = self._file
         if file is None:
@@ -146,54 +162,63 @@ class Decider:
         return decide(file, route, org, key=key, key_alias=key_alias, flags=flags)
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def _plan(file: RolloutFile, route: Route) -> _Plan:
+    wide = "file" if file.rolled_back else "route" if route.rolled_back else ""
     same: dict[int, int] = {}  # equal numbers as one object, so that few are ever touched
-    shares = {
-        org: same.setdefault(line.points, line.points)
-        for org, line in route.orgs.items()
-        if line.points is not None and not line.rolled_back
-    }
+    limits: dict[str, _Limit] = {}
+    for org, line in route.orgs.items():
+        if line.rolled_back or line.points is not None:
+            points = route.org_points(org)
+            limit = ~points if wide or line.rolled_back else points
+            limits[org] = same.setdefault(limit, limit)
+
+    def facts(rule: str) -> Facts:
+        return Facts(rule, file.revision, route.name, route.model, route.format)
+
+    default = ~route.default_points if wide else route.default_points
     return (
         tuple(route.hash_prefix + head for head in SHORT_HEADS),
-        shares.get,
+        limits.get,
+        facts("orgs."),
+        (default, facts("default_percent")),
         (
-            route.default_points,
-            frozenset(org for org, line in route.orgs.items() if line.rolled_back),
+            facts(f"rolled_back.{wide or 'org'}"),
+            *(route.keys, facts("keys.")),
+            *(route.flags, facts("flags.")),
         ),
-        file.revision,
-        route.name,
-        route.model,
-        route.format,
     )
 
 
-def _latch(file: RolloutFile, route: Route, org: str) -> str:
-    """Return the rule of the latch that is set, the widest first; empty where none is."""
-    if file.rolled_back:
-        return "rolled_back.file"
-    if route.rolled_back:
-        return "rolled_back.route"
-    return "rolled_back.org" if route.org_rolled_back(org) else ""
-
-
-def share(
-    route: Route, org: str, key_alias: str | None = None, flags: Iterable[str] = ()
-) -> tuple[int, str]:
-    """Return the share (basis points) that applies, latches apart, and the rule that gave it."""
-    if key_alias is not None and key_alias in route.keys:
-        return route.keys[key_alias], f"keys.{key_alias}"
-    best = max(
-        ((route.flags[flag], flag) for flag in flags if flag in route.flags),
-        key=lambda found: found[0],
-        default=None,
-    )
-    if best is not None:
-        return best[0], f"flags.{best[1]}"
-    line = route.orgs.get(org)
-    if line is not None and line.points is not None:
-        return line.points, f"orgs.{org}"
-    return route.default_points, "default_percent"
+def _by_name(
+    plan: _Plan, org: str, key: str | None, key_alias: str | None, flags: Iterable[str]
+) -> Decision:
+    """Decide a request with a key alias or flags. What the quick way cannot do is raised before
+    the flags are looked at, because a generator gives them once."""
+    heads, limit_of, of_org, (default, of_default), rest = plan
+    of_latch, aliases, of_alias, marks, of_flag = rest
+    if type(org) is not str:
+        raise TypeError
+    raw = (key or org).encode()
+    bucket = murmur3(heads[len(raw)] + raw) * 10_000 >> 32
+    points, name, facts = None, "", of_alias
+    try:
+        if key_alias is not None and (points := aliases.get(key_alias)) is not None:
+            name = key_alias
+        else:
+            for flag in flags:
+                given = marks.get(flag)
+                if given is not None and (points is None or given > points):
+                    points, name, facts = given, flag, of_flag
+    except _NOT_AS_ASKED:
+        return Decision("previous", 0, -1, "bad_argument", of_org.revision, of_org.route, "", "")
+    limit = limit_of(org)
+    if points is None:
+        name, facts = ("", of_default) if limit is None else (org, of_org)
+    if limit is None:
+        limit = default
+    if points is None:
+        points = limit if limit >= 0 else ~limit
+    if limit < 0:
+        return _new(Decision, ("previous", points, bucket, "", of_latch))
+    side = "tokenlab" if bucket < points else "previous"
+    return _new(Decision, (side, points, bucket, name, facts))

@@ -118,7 +118,7 @@ def test_each_type_has_its_value(client: OpenFeatureClient, path: Path) -> None:
     with Gate(path) as gate:
         decision = gate.decide("chat", "acme", key="u1")
     found = client.get_object_value("chat", {}, context("u1", org="acme"))
-    assert found == {**decision._asdict(), "percent": 100.0}
+    assert found == {**decision.as_dict(), "percent": 100.0}
     details = client.get_boolean_details("chat", False, context("u1", org="acme"))
     assert details.variant == "tokenlab"
     assert details.error_code is None
@@ -191,7 +191,7 @@ def test_10_000_random_contexts_are_decided_as_by_the_gate(
             given = context(key, org=org, key_alias=alias, flags=flags)
             found = client.get_object_value(route, {}, given)
             decision = gate.decide(route, org, key=key, key_alias=alias, flags=flags)
-            assert found == {**decision._asdict(), "percent": decision.percent}
+            assert found == {**decision.as_dict(), "percent": decision.percent}
             rules.add(decision.rule.split(".")[0])
     assert rules == {"rolled_back", "keys", "flags", "orgs", "default_percent"}
 

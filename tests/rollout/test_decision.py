@@ -1,10 +1,17 @@
 """The rules of a decision, in their order."""
 
+import copy
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.rollout.decision import Decider, decide
+from console.rollout.decision import Decider, Decision, decide
 from console.rollout.edits import SetPercent, SetRolledBack, applied
+from console.rollout.model import RolloutFile
 from console.rollout.parse import parse
 
 TEXT = b"""
@@ -24,6 +31,7 @@ special = 100
 [routes.chat.flags]
 beta = 100
 gamma = 1
+delta = 1
 """
 FILE = parse(TEXT)
 
@@ -95,26 +103,123 @@ names = st.one_of(
 )
 
 
+Latches = tuple[tuple[str, ...], ...]
+LATCHES: list[Latches] = [(), (("chat",),), ((),), ((), ("chat",)), (("chat", "acme"),)]
+
+
+def latched_by(latches: Latches) -> RolloutFile:
+    return applied(FILE, [SetRolledBack(True, *of) for of in latches])
+
+
+def same(one: Decision, other: Decision) -> bool:
+    assert (repr(one), hash(one), type(one)) == (repr(other), hash(other), type(other))
+    return one == other
+
+
 @given(
-    st.sampled_from([(), ("chat",), (None,)]),
+    st.sampled_from(LATCHES),
     st.sampled_from(["chat", "nope"]),
     names,
     st.none() | names,
-    st.sampled_from([None, "special", "other"]),
-    st.sampled_from([(), [], ["beta"], ["gamma", "other"]]),
+    st.sampled_from([None, "special", "other", ""]),
+    st.sampled_from([(), [], ["beta"], ["gamma", "other"], ["gamma", "delta"], ["delta", "gamma"]]),
+    st.booleans(),
 )
 def test_the_quick_way_decides_the_same(
-    latches: tuple[str | None, ...],
+    latches: Latches,
     route: str,
     org: str,
     key: str | None,
     key_alias: str | None,
     flags: list[str],
+    once: bool,
 ) -> None:
-    file = applied(FILE, [SetRolledBack(True, of) for of in latches])
-    found = Decider(file).decide(route, org, key=key, key_alias=key_alias, flags=flags)
-    assert found == decide(file, route, org, key=key, key_alias=key_alias, flags=flags)
-    assert type(found) is type(decide(file, route, org))
+    file = latched_by(latches)
+    given = iter(flags) if once else flags  # a generator gives them once
+    found = Decider(file).decide(route, org, key=key, key_alias=key_alias, flags=given)
+    assert same(found, decide(file, route, org, key=key, key_alias=key_alias, flags=flags))
+
+
+def broken() -> Iterator[str]:
+    yield "other"
+    raise KeyError("of the application")
+
+
+ODD: list[Any] = [None, 5, 0, b"acme", b"", [], {}, ("acme",), 1.5]
+
+
+@pytest.mark.parametrize("latches", LATCHES)
+@pytest.mark.parametrize("key_alias", [None, "special", "other"])
+def test_the_quick_way_takes_no_other_thing_for_a_text(
+    latches: Latches, key_alias: str | None
+) -> None:
+    file = latched_by(latches)
+    quick = Decider(file)
+    for field in ("route", "org", "key", "key_alias"):
+        for odd in ODD:
+            for key in (None, "user-1"):
+                asked: dict[str, Any] = {
+                    "route": "chat",
+                    "org": "acme",
+                    "key": key,
+                    "key_alias": key_alias,
+                }
+                asked[field] = odd
+                assert same(quick.decide(**asked), decide(file, **asked)), asked
+    given: list[Any] = [None, 7, [["beta"]], [None, "beta"], iter([["beta"], "gamma"]), broken()]
+    for flags in given:
+        asked = {"route": "chat", "org": "zero", "key_alias": key_alias}
+        alike: Any = [["beta"]] if isinstance(flags, Iterator) else flags
+        assert same(quick.decide(**asked, flags=flags), decide(file, **asked, flags=alike)), flags
+
+
+def test_an_org_that_is_no_text_is_a_bad_argument_whatever_the_key() -> None:
+    for org in (None, 5, b"acme"):
+        found = Decider(FILE).decide("chat", org, key="user-1")  # type: ignore[arg-type]
+        assert (found.side, found.rule) == ("previous", "bad_argument")
+
+
+@pytest.mark.parametrize("latches", LATCHES)
+def test_in_an_incident_too_every_request_goes_the_quick_way(
+    monkeypatch: pytest.MonkeyPatch, latches: Latches
+) -> None:
+    file = latched_by(latches)
+    quick = Decider(file)
+
+    def slow(*_: object, **__: object) -> Decision:
+        raise AssertionError("the slow way")
+
+    monkeypatch.setattr("console.rollout.decision.decide", slow)
+    asks: list[dict[str, Any]] = [{}, {"key_alias": "special"}, {"flags": ["other", "gamma"]}]
+    for org in ("acme", "zero", "latched", "unset", "nobody", ""):
+        for key in (None, "user-1"):
+            for more in asks:
+                found = quick.decide("chat", org, key=key, **more)
+                assert same(found, decide(file, "chat", org, key=key, **more))
+
+
+def test_a_decision_is_what_it_says() -> None:
+    made = Decision("tokenlab", 1_250, 7, "orgs.a.b", "rev", "chat", "gpt", "image")
+    again = Decision(**made.as_dict())
+    assert same(made, again)
+    assert list(made.as_dict().values()) == [
+        "tokenlab", 1_250, 7, "orgs.a.b", "rev", "chat", "gpt", "image",
+    ]  # fmt: skip
+    assert repr(made) == (
+        "Decision(side='tokenlab', points=1250, bucket=7, rule='orgs.a.b', revision='rev',"
+        " route='chat', model='gpt', format='image')"
+    )
+    for name, value in made.as_dict().items():
+        assert getattr(made, name) == value
+        other = value + 1 if isinstance(value, int) else value + "x"
+        assert Decision(**made.as_dict() | {name: other}) != made
+        with pytest.raises(AttributeError):
+            setattr(made, name, value)
+    assert made.percent == 12.5
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert same(pickle.loads(pickle.dumps(made, protocol)), made)
+    assert same(copy.deepcopy(made), made)
+    assert same(copy.copy(made), made)
 
 
 def test_the_next_version_is_in_force_at_once() -> None:
