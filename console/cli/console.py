@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from console.cli.codes import USAGE
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
+from console.operations.watch import FIRST_BYTES, OLDER_BYTES
 from console.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def open_screen(switch: Switch, vault: Vault, incidents: "Incidents | None" = No
     # All that is loaded and drawn first is there to stay; walking it again and again takes a
     # sixth of the time to the first frame. The app turns this on again when it stands.
     gc.disable()
-    monitor = Monitor(switch.path, switch.open().file)
+    monitor = Monitor(
+        switch.path, switch.open().file, cold_bytes=FIRST_BYTES, older_bytes=OLDER_BYTES
+    )
     from console.ui.open import open_console
 
     return open_console(

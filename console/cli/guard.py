@@ -21,6 +21,7 @@ from console.operations.models import ModelRoom
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.operations.visible import visible
+from console.operations.watch import OLDER_BYTES
 from console.rollout.errors import UnknownRoute
 from console.rollout.percent import percent_text
 from console.rollout.routemap import root_of
@@ -28,7 +29,7 @@ from console.rollout.routemap import root_of
 
 def guard(options: Namespace, switch: Switch) -> int:
     """Watch, act and tell until told to end; with --once, look once and exit 1 for a rollback."""
-    monitor = Monitor(switch.path, switch.open().file)
+    monitor = Monitor(switch.path, switch.open().file, older_bytes=OLDER_BYTES)
     guarding = Guarding(switch, monitor)
     if options.put_back:
         return _put_back(options.put_back, guarding, monitor)

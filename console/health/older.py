@@ -30,13 +30,15 @@ class OlderLines:
     """Reads stretches of a log, oldest first, and takes their counts into windows and errors.
 
     ``next`` waits, and may run in another thread; everything else belongs to the thread that has
-    the windows. ``complete`` says that all was read, ``begins_at`` from when on that is all there
-    was (epoch seconds; -inf where nothing was left out), ``trouble`` in a sentence what was not.
+    the windows. ``over`` says that there is no more to come, ``complete`` that all was read,
+    ``begins_at`` from when on that is all there was (epoch seconds; -inf where nothing was left
+    out), ``trouble`` in a sentence what was not.
     """
 
     def __init__(
         self, stretches: Sequence[Stretch], windows: Windows, errors: TopErrors, now: float
     ) -> None:
+        self.over = False
         self.complete = False
         self.bad_lines = 0
         self.begins_at = -inf
@@ -55,6 +57,11 @@ class OlderLines:
             for descriptor in {stretch.descriptor for stretch in stretches}:
                 os.close(descriptor)
 
+    @property
+    def processes(self) -> list[int]:
+        """The ids of the processes."""
+        return [worker.process for worker in self._workers]
+
     def next(self) -> "Part | None":
         """Return the next part when it is there; None where there is none to come."""
         for worker in reversed(self._workers):  # the newest lines first
@@ -65,6 +72,7 @@ class OlderLines:
     def take(self, part: "Part | None") -> None:
         """Take a part into the windows and errors; None is the end."""
         if part is None:
+            self.over = True
             self.close()
             self.complete = bool(self._workers) and self._ended == len(self._workers)
             if not self.complete and not self.trouble:
@@ -106,6 +114,10 @@ class _Worker:
         with suppress(BrokenPipeError), self._process.stdin as order_pipe:
             order_pipe.write(msgspec.json.encode(order))
 
+    @property
+    def process(self) -> int:
+        return self._process.pid
+
     def frame(self) -> Frame | None:
         """Return the next frame; None at the end, expected or not."""
         pipe = self._process.stdout
@@ -122,3 +134,5 @@ class _Worker:
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()

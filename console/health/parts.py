@@ -79,10 +79,11 @@ class Parts:
             self._close()
             self._slot = last
         known = self._entries
-        if known and known[0] <= more[-1]:
-            self._entries = array("Q", sorted(chain(known, more)))
-        else:
-            self._entries = more + known
+        # Most often one is older than the other, or they have but a slot in common.
+        apart = bisect_left(more, known[0]) if known else len(more)
+        until = bisect_left(known, more[-1])
+        between = array("Q", sorted(chain(more[apart:], known[:until])))
+        self._entries = more[:apart] + between + known[until:]
 
     def forget(self, first: int) -> None:
         """Forget the slots before ``first``."""

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from heapq import nlargest
+from heapq import nsmallest
 
 from console.health.record import AccessRecord, StatusClass, classify
 
@@ -110,7 +110,8 @@ class TopErrors:
     ) -> list[ErrorGroup]:
         """Return what there was most of in the last ``window_s`` seconds, up to ten more or less.
 
-        Of equally many, those that came last stand first. None stands for every one.
+        Of equally many, those that came last stand first, and then by their names. None stands for
+        every one.
         """
         groups: dict[tuple[str, str, int, str], _Errors] = {}
         orgs: dict[tuple[str, str, int, str], Counter[str]] = {}
@@ -122,13 +123,15 @@ class TopErrors:
                         key = (of_route, of_side, status, error)
                         groups.setdefault(key, _Errors()).add(one.count, one.last_at, one.ids)
                         orgs.setdefault(key, Counter())[of_org] += one.count
-        most = nlargest(limit, groups, key=lambda key: (groups[key].count, groups[key].last_at))
+        most = nsmallest(
+            limit, groups, key=lambda key: (-groups[key].count, -groups[key].last_at, key)
+        )
         return [
             ErrorGroup(
                 *key,
                 count=groups[key].count,
                 last_at=groups[key].last_at,
-                orgs=tuple(name for name, _ in orgs[key].most_common(MOST_ORGS)),
+                orgs=_most(orgs[key]),
                 request_ids=tuple(name for _, name in reversed(groups[key].newest())),
             )
             for key in most
@@ -148,3 +151,7 @@ class TopErrors:
         if key not in slot and len(slot) >= MOST_AT_ONCE:
             key = ("", "", key[2], 0, OTHER)
         slot.setdefault(key, _Errors()).add(count, last_at, ids)
+
+
+def _most(orgs: Counter[str]) -> tuple[str, ...]:
+    return tuple(nsmallest(MOST_ORGS, orgs, key=lambda org: (-orgs[org], org)))

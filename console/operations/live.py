@@ -103,6 +103,7 @@ class Frame:
     whole: Mapping[Side, Summary]
     errors: Sequence[ErrorGroup]
     kept_s: float
+    reads_older: bool
     age_s: float | None
 
     def value(self, side: Side, metric: str, index: int | None) -> float | None:
@@ -140,6 +141,7 @@ def frame_of(monitor: Monitor, subject: Subject, window_s: int, columns: int, no
         whole=whole_window(monitor, subject, window_s, now),
         errors=monitor.top_errors(route, org, now, window_s),
         kept_s=monitor.kept_s(org, now),
+        reads_older=monitor.reads_older,
         age_s=None if age is None else max(age, 0.0),
     )
 

@@ -45,8 +45,15 @@ class Health:
 class Monitor(Watch):
     """Judges every route and org of one file by its access log."""
 
-    def __init__(self, path: Path, file: RolloutFile, *, cold_bytes: int = COLD_BYTES) -> None:
-        super().__init__(path, file, cold_bytes=cold_bytes)
+    def __init__(
+        self,
+        path: Path,
+        file: RolloutFile,
+        *,
+        cold_bytes: int = COLD_BYTES,
+        older_bytes: int = 0,
+    ) -> None:
+        super().__init__(path, file, cold_bytes=cold_bytes, older_bytes=older_bytes)
         self._raises = Raises()
         self._guards: dict[str, RouteGuard] = {}
         self._anew: dict[str | None, float] = {}
@@ -271,7 +278,7 @@ class Monitor(Watch):
             settings.max_5xx_percent, settings.max_4xx_percent, settings.max_429_percent
         )
         needed = clean_requests_needed(strictest / 100)
-        found, horizon = Counts(0), self._windows.kept_s(org, now)
+        found, horizon = Counts(0), self.kept_s(org, now)
         for span in (least_s, *(s for s in _SPANS_S if s > least_s)):
             within = min(span, since_raise, horizon)
             if within <= 0:

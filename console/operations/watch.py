@@ -1,10 +1,12 @@
 """What the access log shows: figures over time, the proof of a rollback, requests gone astray."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from console.health.log_set import open_log
 from console.health.record import AccessRecord, StatusClass
@@ -13,6 +15,9 @@ from console.health.top_errors import ErrorGroup, TopErrors
 from console.health.windows import Windows
 from console.operations.strays import Strays
 from console.rollout.model import GuardSettings, RolloutFile, Side
+
+if TYPE_CHECKING:
+    from console.health.older import OlderLines, Part
 
 QUIET_S = 5.0
 """A rolled back org that sent nothing to TokenLab for this long has drained."""
@@ -23,10 +28,16 @@ STALE_S = 15.0
 COLD_BYTES = 32 * 1024 * 1024
 """How much of a log that is there already is read at the start."""
 
+FIRST_BYTES = 8 * 1024 * 1024
+OLDER_BYTES = 1024 * 1024 * 1024
+"""How much who stays reads of it: the newest first, and what is older beside it."""
+
 HISTORY_S = 24 * 3600.0
 """How old a rotated log may be to be read at the start, where the log itself is short."""
 
-_PIECE_BYTES = 2 * 1024 * 1024
+_PIECE_BYTES = 512 * 1024
+_TOLD_S = 30.0
+_LEAST_S = 1.0
 _MOST_SEEN = 20_000
 """Orgs without a line of their own that are kept for a route; an id can be anything at all."""
 
@@ -46,12 +57,17 @@ class Watch:
     thread that owns the watch. Times are epoch seconds and are always passed in.
     """
 
-    piece = 5_000
-    """A read of at least this many records is followed by another at once."""
-
-    def __init__(self, path: Path, file: RolloutFile, *, cold_bytes: int = COLD_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        file: RolloutFile,
+        *,
+        cold_bytes: int = COLD_BYTES,
+        older_bytes: int = 0,
+    ) -> None:
         self._path = path
         self._cold_bytes = cold_bytes
+        self._older_bytes = older_bytes
         self._log_path: Path | None = None
         self.file = file
         written_at = 0.0
@@ -72,10 +88,18 @@ class Watch:
         log_path = (self._path.parent / file.access_log).absolute()
         if log_path == self._log_path:
             return
+        if self._log_path is not None and self._older is not None:
+            self._older.close()
         self._log_path = log_path
         self._follower = open_log(
-            log_path, start="tail", tail_bytes=self._cold_bytes, history_s=HISTORY_S
+            log_path,
+            start="tail",
+            tail_bytes=self._cold_bytes,
+            history_s=HISTORY_S,
+            older_bytes=self._older_bytes,
         )
+        self._older: OlderLines | None = None
+        self._older_told = ("", 0.0)
         self._windows = Windows()
         self._errors = TopErrors()
         self._seen: dict[str, dict[str, None]] = defaultdict(dict)
@@ -91,12 +115,23 @@ class Watch:
     @property
     def bad_lines(self) -> int:
         """How many lines of the log were not access-log lines."""
-        return self._follower.bad_lines
+        return self._follower.bad_lines + (self._older.bad_lines if self._older else 0)
+
+    @property
+    def behind(self) -> bool:
+        """Whether there was more to read when a read ended."""
+        return self._follower.behind
+
+    @property
+    def reads_older(self) -> bool:
+        """Whether older lines are being read still."""
+        return self._older is not None and not self._older.over
 
     def read(self) -> tuple[Sequence[AccessRecord], str]:
         """Return the lines that have come, at most a piece, and what is wrong, if anything."""
         records = self._follower.poll(max_bytes=_PIECE_BYTES)
-        return records, self._follower.trouble
+        told, until = self._older_told
+        return records, self._follower.trouble or (told if time.monotonic() < until else "")
 
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Take lines into account."""
@@ -104,8 +139,7 @@ class Watch:
         self._errors.add(records, now)
         self.lines += len(records)
         for route, org, _ in seen:
-            if len(self._seen[route]) < _MOST_SEEN:
-                self._seen[route][org] = None
+            self._see(route, org)
         self.last_line_at = max(self.last_line_at, *seen.values(), 0.0)
         self.strays.add(records, seen)
 
@@ -114,8 +148,36 @@ class Watch:
         while True:
             records, _ = self.read()
             self.add(records, now)
-            if not records and not self._follower.behind:
+            if older := self.older(now):
+                while not older.over:
+                    self.add_older(older, older.next())
+            if not records and not self.behind:
                 return
+
+    def older(self, now: float) -> "OlderLines | None":
+        """Begin to read what is older than the first line that was read, where there is any.
+
+        It is told of once, after a read; what it gives is to be handed to ``add_older``.
+        """
+        stretches = self._follower.take_older()
+        if not stretches:
+            return None
+        from console.health.older import OlderLines
+
+        self._older = OlderLines(stretches, self._windows, self._errors, now)
+        return self._older
+
+    def add_older(self, older: "OlderLines", part: "Part | None") -> None:
+        """Take a part of what is older into account; that of a log followed before is not."""
+        if older is not self._older:
+            older.close()
+            return
+        older.take(part)
+        if older.over:
+            self._older_told = (older.trouble, time.monotonic() + _TOLD_S)
+            for route, org, _ in self._windows.kept.tracks:
+                if route is not None and org is not None:
+                    self._see(route, org)
 
     def seen_orgs(self) -> dict[str, Iterable[str]]:
         """Return, by route, the orgs that the log has had lines of."""
@@ -127,7 +189,7 @@ class Watch:
 
     def summary(self, route: str | None, org: str | None, side: Side, now: float) -> Summary:
         """Return the figures of a side over the guard's window of the route."""
-        return self._windows.summary(now, self._window_s(route), route=route, org=org, side=side)
+        return self.figures(route, org, side, now, self._window_s(route))
 
     def series(
         self, metric: str, route: str | None, side: Side, now: float, window_s: float, points: int
@@ -139,6 +201,7 @@ class Watch:
         self, route: str | None, org: str | None, side: Side, now: float, window_s: float
     ) -> Summary:
         """Return the figures of a side over any window."""
+        window_s = min(window_s, max(now - self._begins_at, _LEAST_S))
         return self._windows.summary(now, window_s, route=route, org=org, side=side)
 
     def org_series(
@@ -173,8 +236,8 @@ class Watch:
         return self._errors.top(now, window_s, route=route, org=org)
 
     def kept_s(self, org: str | None, now: float) -> float:
-        """Return how far back the figures of single orgs reach, or those of whole routes."""
-        return self._windows.kept_s(org, now)
+        """Return how many seconds back the figures of an org reach, or those of whole routes."""
+        return max(min(self._windows.kept_s(org, now), now - self._begins_at), 0.0)
 
     def last_seen(self, route: str | None, org: str | None, side: Side) -> float | None:
         """Return when a request was last seen; None if never."""
@@ -194,6 +257,17 @@ class Watch:
         if quiet >= QUIET_S:
             return Proof(False, f"{age} · no request to previous either yet")
         return Proof(False, f"draining · {age}")
+
+    @property
+    def _begins_at(self) -> float:
+        """From when on all lines of the log were read; -inf where that is all that is kept."""
+        if self._older is not None and self._older.complete:
+            return self._older.begins_at
+        return self._follower.begins_at
+
+    def _see(self, route: str, org: str) -> None:
+        if len(self._seen[route]) < _MOST_SEEN:
+            self._seen[route][org] = None
 
     def _guard_settings(self, route: str | None) -> GuardSettings:
         found = self.file.routes.get(route) if route is not None else None

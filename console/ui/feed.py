@@ -1,6 +1,7 @@
 """The workers that look at the file, the log and the balance, again and again."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from console.ui.messages import (
     KeysRead,
     LogRead,
     ModelsSeen,
+    OlderRead,
     ProbesRead,
 )
 from console.vault.errors import VaultError
@@ -37,6 +39,7 @@ Post = Callable[[Message], object]
 AGAIN_S = 5.0
 FILE_EVERY_S = 0.25
 LOG_EVERY_S = 1.0
+OLDER_AFTER_S = 0.5
 PROBES_EVERY_S = 5.0
 GUARD_EVERY_S = 3.0
 MODELS_FIRST_S = 60.0
@@ -72,7 +75,23 @@ async def follow_log(monitor: Monitor, post: Post) -> None:
         records, trouble = await asyncio.to_thread(monitor.read)
         post(LogRead(records, trouble))
         # Each piece is handled before the next is read, so a burst cannot pile up.
-        await asyncio.sleep(0.05 if len(records) >= monitor.piece else LOG_EVERY_S)
+        await asyncio.sleep(0.02 if monitor.behind else LOG_EVERY_S)
+
+
+async def follow_older(monitor: Monitor, post: Post) -> None:
+    """Tell of what is older of the log than where it was begun in, part by part."""
+    while True:
+        older = monitor.older(time.time())
+        if older is None:
+            await asyncio.sleep(OLDER_AFTER_S)
+            continue
+        try:
+            while part := await asyncio.to_thread(older.next):
+                post(OlderRead(older, part))
+                await asyncio.sleep(0.01)
+            post(OlderRead(older, None))
+        finally:
+            older.close()
 
 
 async def follow_probes(log: Callable[[], Path], post: Post) -> None:
@@ -173,6 +192,7 @@ class Feeds:
         self._followers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "file": lambda: follow_file(switch, lock, post),
             "log": lambda: follow_log(monitor, post),
+            "older": lambda: follow_older(monitor, post),
             "balance": self._follow_balance,
             "models": lambda: follow_models(ask_for_models, post),
             "guard": lambda: follow_guard(switch.path, post),

@@ -40,6 +40,7 @@ from console.ui.messages import (
     KeysRead,
     LogRead,
     ModelsSeen,
+    OlderRead,
     ProbesRead,
 )
 from console.ui.notices import Notices
@@ -183,6 +184,12 @@ class HomeScreen(Opened, HomeActions):
         self._notices.trouble("log", visible(event.trouble))
         after = {route: len(list(orgs)) for route, orgs in self._monitor.seen_orgs().items()}
         if before != after:
+            self._rebuild()
+
+    @on(OlderRead)
+    def _older_read(self, event: OlderRead) -> None:
+        self._monitor.add_older(event.older, event.part)
+        if event.part is None:
             self._rebuild()
 
     @on(BalanceRead)

@@ -147,6 +147,8 @@ class LiveScreen(BesideScreen):
         now = time()
         if self._view.paused_at is None:
             every = CHARTS_EVERY_S * _TIMES.get(self._view.window_s, 1)
+            if self._view.lacks_past:
+                every = CHARTS_EVERY_S if self._monitor.reads_older else 0.0
             if not 0 <= now - self._looked_at < every:
                 self._look()
             else:

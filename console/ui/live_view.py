@@ -100,6 +100,11 @@ class LiveView:
         return nice_top(most, max(least, LEAST_TOP[chart]))
 
     @property
+    def lacks_past(self) -> bool:
+        """Whether older lines of the log were still being read when the figures were taken."""
+        return self.frame is not None and self.frame.reads_older
+
+    @property
     def rows(self) -> list[Row]:
         """The rows of the list."""
         return [*self.alerts] if self.listed == "alerts" else [*self.errors]

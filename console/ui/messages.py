@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
@@ -11,6 +12,9 @@ from console.health.record import AccessRecord
 from console.operations.alerts import ModelTrouble
 from console.store.store import Snapshot
 from console.tokenlab.types import Balance
+
+if TYPE_CHECKING:
+    from console.health.older import OlderLines, Part
 
 
 @dataclass
@@ -34,6 +38,14 @@ class LogRead(Message):
 
     records: Sequence[AccessRecord]
     trouble: str
+
+
+@dataclass
+class OlderRead(Message):
+    """A part of the older lines of the access log; None where there is no more."""
+
+    older: "OlderLines"
+    part: "Part | None"
 
 
 @dataclass

@@ -4,7 +4,8 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,9 +14,13 @@ import msgspec
 from console.health.follow import LogFollower
 from console.health.record import AccessRecord
 from console.health.windows import Windows
+from console.operations.monitor import Monitor
+from console.operations.watch import FIRST_BYTES, OLDER_BYTES
+from console.rollout.parse import parse
 from tests.benchmarks.timing import in_turn, seconds
 
 TARGET = 3.0
+DEMO = Path(__file__).parents[2] / "sample_configs" / "demo.toml"
 
 _PIECE = 1024 * 1024
 _END = datetime(2026, 11, 23, 19, 31, tzinfo=UTC)
@@ -42,21 +47,60 @@ def main(lines: int = 1_000_000) -> None:
                 for line in data.splitlines():
                     decoder.decode(line)
 
-            def read() -> None:
+            def one_process() -> None:
                 follower, windows = LogFollower(path), Windows()
                 while records := follower.poll():
                     windows.add(records, _END.timestamp())
                 follower.close()
 
-            pieces, single, ours = in_turn(in_pieces, by_line, read, times=3)
+            pieces, single, ours, alone = in_turn(
+                in_pieces, by_line, lambda: _watch(path), one_process, times=3
+            )
             print(
-                f"cold read, {lines:,} lines over {name}: into windows {ours:.2f} s; "
+                f"cold read, {lines:,} lines over {name}, as the console does: {ours:.2f} s; "
                 f"decode alone in pieces {pieces:.2f} s, ratio {ours / pieces:.2f} "
-                f"(target {TARGET:g}); line by line {single:.2f} s, ratio {ours / single:.2f}"
+                f"(target {TARGET:g}); line by line {single:.2f} s, ratio {ours / single:.2f}; "
+                f"into windows in one process {alone / pieces:.2f}"
+            )
+            kept, longest = _watch(path)
+            print(
+                f"  of which the screen's own process takes {kept:.2f} s, "
+                f"at most {longest * 1000:.0f} ms at a time"
             )
         some = data[: data.rfind(b"\n", 0, len(data) // 10) + 1].splitlines()
         plain = seconds(lambda: [json.loads(line) for line in some])
         print(f"stdlib json takes {plain / single * lines / len(some):.1f}x msgspec, line by line")
+
+
+def _watch(path: Path) -> tuple[float, float]:
+    """Read a log as an open console does, with guard and top errors.
+
+    Return the seconds of the thread that draws, all of them and the longest at a time.
+    """
+    now = _END.timestamp()
+    took: list[float] = []
+
+    def timed(work: Callable[..., object], *given: object) -> None:
+        start = time.perf_counter()
+        work(*given)
+        took.append(time.perf_counter() - start)
+
+    toml = path.with_name("rollout.toml")
+    toml.write_bytes(DEMO.read_bytes())
+    monitor = Monitor(
+        toml, parse(DEMO.read_bytes()), cold_bytes=FIRST_BYTES, older_bytes=OLDER_BYTES
+    )
+    records, _ = monitor.read()
+    timed(monitor.add, records, now)
+    older = monitor.older(now)
+    while monitor.behind:
+        records, _ = monitor.read()
+        timed(monitor.add, records, now)
+    while older is not None and not older.over:
+        part = older.next()
+        timed(monitor.add_older, older, part)
+    assert older is None or older.complete, older.trouble
+    return sum(took), max(took)
 
 
 def _lines(lines: int, span_s: float) -> Iterator[bytes]:

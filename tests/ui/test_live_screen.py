@@ -1,6 +1,9 @@
 """The live screen, driven by keys, on a real file, a real log and a real history."""
 
 import json
+import os
+import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,11 +15,13 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from console.health.older import OlderLines, Part
 from console.history.history import History
 from console.history.who import Who
 from console.operations.alerts import Alert
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
+from console.rollout.parse import parse
 from console.ui.app import ConsoleApp
 from console.ui.dialogs.text import TextDialog
 from console.ui.help import HelpScreen
@@ -48,10 +53,10 @@ def traffic(file: Path, *, count: int = 60, status: int = 200, **fields: Any) ->
     write(file, *({"at": now - i, "status": status, **fields} for i in range(count)))
 
 
-def app_of(file: Path, *, read_only: bool = False) -> ConsoleApp:
+def app_of(file: Path, *, read_only: bool = False, monitor: Monitor | None = None) -> ConsoleApp:
     who = Who("jo", "gw-01")
     switch = Switch(file, History(file.parent / "h.sqlite3"), who, read_only=read_only)
-    monitor = Monitor(file, switch.open().file)
+    monitor = monitor or Monitor(file, switch.open().file)
     return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01")
 
 
@@ -102,6 +107,48 @@ def alarm(pilot: Running, name: str = "one", route: str = "chat") -> None:
     assert isinstance(app, ConsoleApp)
     found = [Alert(("test", name), "alarm", f"{route}: {name} is wrong", route)]
     app.home.alerts.look(found, time.time())
+
+
+def long_log(file: Path) -> Monitor:
+    now = time.time()
+    write(file, *({"at": now - i * 10, "org": "acme"} for i in range(4000, 0, -1)))
+    return Monitor(file, parse(file.read_bytes()), cold_bytes=40_000, older_bytes=1 << 30)
+
+
+async def test_a_long_log_is_shown_at_once_and_its_past_when_it_is_read(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on, next_of = threading.Event(), OlderLines.next
+
+    def held_up(older: OlderLines) -> Part | None:
+        may_go_on.wait()
+        return next_of(older)
+
+    monkeypatch.setattr(OlderLines, "next", held_up)
+    app = app_of(file, monitor=long_log(file))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app._monitor.reads_older)
+        await pilot.press("5", "w", "w")
+        await until(pilot, lambda: "last 24 h (read so far: " in line(pilot, "figures"))
+        may_go_on.set()
+        await until(pilot, lambda: not app._monitor.reads_older)
+        await until(pilot, lambda: "(" not in line(pilot, "figures"))
+        figures = app._monitor.figures("chat", "acme", "tokenlab", time.time(), 86_400)
+        assert figures.requests == 4000
+
+
+async def test_quitting_ends_what_reads_the_past(file: Path) -> None:
+    app = app_of(file, monitor=long_log(file))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app._monitor.reads_older)
+        older = app._monitor._older
+        assert older is not None
+        for process in older.processes:
+            os.kill(process, signal.SIGSTOP)
+        await pilot.press("q")
+    for process in older.processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
 
 
 @pytest.mark.parametrize(

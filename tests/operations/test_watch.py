@@ -1,0 +1,122 @@
+"""A long log: its newest part is read at once, what is older beside it."""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from console.health.older import OlderLines
+from console.operations.monitor import Monitor
+from console.rollout.parse import parse
+
+NOW = float(int(time.time()))
+COUNT = 4000
+SPAN_S = 40_000
+
+
+def line(at: float, org: str) -> str:
+    ts = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (
+        f'{{"ts":"{ts}","route":"chat","org":"{org}","side":"tokenlab",'
+        f'"status":200,"latency_ms":100.0}}\n'
+    )
+
+
+def write(path: Path, orgs: Iterator[str]) -> None:
+    """A line each ten seconds; the older half is of one org, the newer of another."""
+    step = SPAN_S / COUNT
+    path.write_text("".join(line(NOW - SPAN_S + i * step, next(orgs)) for i in range(1, COUNT + 1)))
+
+
+def halves(first: str, second: str) -> Iterator[str]:
+    yield from [first] * (COUNT // 2)
+    yield from [second] * (COUNT // 2)
+
+
+@pytest.fixture
+def log(file: Path) -> Path:
+    path = file.parent / "access.jsonl"
+    write(path, halves("gone.eu", "acme"))
+    return path
+
+
+def opened(file: Path, *, older_bytes: int = 1 << 30) -> Monitor:
+    return Monitor(file, parse(file.read_bytes()), cold_bytes=40_000, older_bytes=older_bytes)
+
+
+def begun(monitor: Monitor) -> OlderLines:
+    monitor.add(monitor.read()[0], NOW)
+    older = monitor.older(NOW)
+    assert older is not None
+    return older
+
+
+def finish(monitor: Monitor, older: OlderLines) -> None:
+    while not older.over:
+        monitor.add_older(older, older.next())
+
+
+@pytest.mark.usefixtures("log")
+def test_figures_say_how_far_they_reach_until_all_is_read(file: Path) -> None:
+    monitor = opened(file)
+    older = begun(monitor)
+    reaches_s = monitor.kept_s(None, NOW)
+    assert 2000 < reaches_s < 5000
+    reading = [monitor.reads_older]
+    few = monitor.figures("chat", None, "tokenlab", NOW, 86_400)
+    assert few.rate_per_s == pytest.approx(0.1, rel=0.1), "a rate of the time that was read"
+    assert dict(monitor.seen_orgs())["chat"] == {"acme": None}.keys()
+    finish(monitor, older)
+    assert [*reading, monitor.reads_older] == [True, False]
+    assert monitor.kept_s(None, NOW) == 86_400
+    assert monitor.figures("chat", None, "tokenlab", NOW, 86_400).requests == COUNT
+    assert set(monitor.seen_orgs()["chat"]) == {"acme", "gone.eu"}
+    assert monitor.older(NOW) is None
+
+
+@pytest.mark.usefixtures("log")
+def test_without_older_lines_the_figures_say_where_they_begin(file: Path) -> None:
+    monitor = opened(file, older_bytes=0)
+    monitor.catch_up(NOW)
+    assert 2000 < monitor.kept_s(None, NOW) < 5000
+
+
+@pytest.mark.usefixtures("log")
+def test_who_looks_once_waits_for_all(file: Path) -> None:
+    monitor = opened(file)
+    monitor.catch_up(NOW)
+    assert not monitor.reads_older
+    assert monitor.figures("chat", None, "tokenlab", NOW, 86_400).requests == COUNT
+
+
+@pytest.mark.usefixtures("log")
+def test_what_is_older_of_another_log_is_not_counted(file: Path) -> None:
+    monitor = opened(file)
+    older = begun(monitor)
+    part = older.next()
+    other = file.read_bytes().replace(b'"access.jsonl"', b'"other.jsonl"')
+    write(file.parent / "other.jsonl", halves("new.one", "new.two"))
+    monitor.configure(parse(other), NOW)
+    monitor.add_older(older, part)
+    assert older.next() is None, "it was ended"
+    for process in older.processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+    finish(monitor, begun(monitor))
+    assert set(monitor.seen_orgs()["chat"]) == {"new.one", "new.two"}
+    assert monitor.figures("chat", None, "tokenlab", NOW, 86_400).requests == COUNT
+
+
+@pytest.mark.usefixtures("log")
+def test_what_could_not_be_read_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    monitor = opened(file)
+    older = begun(monitor)
+    finish(monitor, older)
+    _, trouble = monitor.read()
+    assert trouble == "older lines of the log are not read: No such file or directory"
+    assert not monitor.reads_older
+    assert 2000 < monitor.kept_s(None, NOW) < 5000
