@@ -157,6 +157,7 @@ class Exchanges:
         self._log = log
         self._given = ledger
         self._ledgers = [] if ledger is None else [ledger]
+        self._without_org: dict[str, object] = {}
 
     def begin(self, method: str, url: str, headers: Headers, body: bytes | None) -> Exchange:
         """Decide a request."""
@@ -169,6 +170,8 @@ class Exchanges:
             find = None if task is None else lambda: to_side(self._side_of(task))
             out = to_side(None)
             return Exchange(out, self._recorder(out, 1), find=find)
+        if self._router.lacks_org(subject, decision):
+            self._say_org_is_missing(decision.route)
         said = by_name.get(_COUNT_HEADER, "")
         attempt = self._attempt(_digest(method, url, body, subject), decision, said)
         decision = attempt.decision
@@ -186,6 +189,15 @@ class Exchanges:
         self._log.get().close()
         if self._given is None and self._ledgers:
             self._ledger().close()
+
+    def _say_org_is_missing(self, route: str) -> None:
+        mine = object()
+        if self._without_org.setdefault(route, mine) is mine:  # of all threads, one says it
+            self._router.gate.report(
+                f"requests on route {route} come without an org, so no org's share or rollback"
+                " reaches them; give it with subject(org=...), client(..., org=...) or the header"
+                ' X-Rollout-Org, and org="" where there is none'
+            )
 
     def _attempt(self, digest: bytes, decision: Decision, said: str) -> _Attempt:
         """Return which attempt a request is; a retry has the decision of the first."""

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -31,8 +32,9 @@ class Gate(Decider):
     version in force; before there was one, every decision is ``previous``, rule ``no_file``.
 
     ``on_change`` gets the new RolloutFile, ``on_trouble`` one sentence each time the trouble
-    changes and an empty one when it is over. Both are called from the watching thread; what
-    they raise is logged and goes no further. ``subscribe`` adds more of them later.
+    changes and an empty one when it is over. It gets what is reported of requests as well, once,
+    and nothing when that is over. Both are called from the watching thread; what they raise is
+    logged and goes no further. ``subscribe`` adds more of them later.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Gate(Decider):
         self._seen: _Seen | None = None
         self._unsettled: _Seen | None = None
         self._trouble = ""
+        self._reported: deque[str] = deque()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -76,6 +79,16 @@ class Gate(Decider):
                 self._look()
             except RolloutError as error:
                 self._say(str(error))
+            while self._reported:
+                self._tell(self._on_trouble, self._reported.popleft())
+
+    def report(self, sentence: str) -> None:
+        """Log what is wrong with requests, and tell ``on_trouble`` at the next look at the file.
+
+        A request waits for nobody's callback.
+        """
+        log.warning("%s", sentence)
+        self._reported.append(sentence)
 
     def subscribe(
         self,

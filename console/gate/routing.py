@@ -92,6 +92,18 @@ class Router:
         """
         return not decision.format or _is_of_format(decision.format, _below_host(url))
 
+    def lacks_org(self, subject: Subject, decision: Decision) -> bool:
+        """Return whether a request of the route was given no org, and ought to have one.
+
+        ``org=""`` says that it is of none. A route on which no org has a line needs none either,
+        if the request has a key: without both, all requests would be one subject.
+        """
+        if subject.org is not None or not decision.format:
+            return False
+        file = self.gate.file
+        route = file.routes.get(decision.route) if file is not None else None
+        return not subject.key or (route is not None and bool(route.orgs))
+
     def outgoing(
         self,
         method: str,

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -217,6 +218,101 @@ def test_whom_a_request_is_for_is_said_by_client_block_or_header(
     assert [(line["org"], line["side"]) for line in world.lines()] == [
         ("acme", "tokenlab"), ("globex.eu", "previous"), ("acme", "tokenlab"),
     ]  # fmt: skip
+
+
+WITHOUT_ORG = (
+    "requests on route openai_responses come without an org, so no org's share or rollback reaches"
+    " them; give it with subject(org=...), client(..., org=...) or the header X-Rollout-Org, and"
+    ' org="" where there is none'
+)
+
+
+def post_responses(http: Any, **headers: str) -> None:
+    body = {"model": "gpt-5.4", "input": "hi"}
+    sent = {f"X-Rollout-{name}": value for name, value in headers.items()}
+    assert http.post("https://x/v1/responses", json=body, headers=sent).status_code == 200
+
+
+def test_a_request_without_an_org_goes_on_and_is_told_once_per_client(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+
+    def hear(text: str) -> None:
+        told.append(text)
+        raise RuntimeError("a fault of the application")
+
+    world.set(100)
+    world.gate.subscribe(on_trouble=hear)
+    options = world.options(org=None, previous_key=PREVIOUS_KEY)
+    with client(world.gate, "openai_responses", **options) as http:
+        with subject(org="acme"):
+            post_responses(http)
+        post_responses(http, Org="")
+        http.get(f"{world.sim.base_url}/v1/models")
+        world.gate.refresh()
+        assert told == []
+        for _ in range(3):
+            post_responses(http, Key="user-1")  # on this route an org has a line
+        assert told == []  # no request waits for a callback
+        world.gate.refresh()
+        world.gate.refresh()
+    assert told == [WITHOUT_ORG]
+    with client(world.gate, "openai_responses", **options) as http:
+        post_responses(http)
+    world.gate.refresh()
+    assert told == [WITHOUT_ORG] * 2
+    records = [one for one in caplog.records if one.getMessage() == WITHOUT_ORG]
+    assert [(one.name, one.levelname) for one in records] == [("console.gate", "WARNING")] * 2
+    assert world.gate.trouble == ""
+    assert [line["org"] for line in world.lines()] == ["acme", "", "", "", "", ""]
+
+
+def test_of_many_at_once_one_says_that_the_org_is_missing(world: World) -> None:
+    told: list[str] = []
+    world.gate.subscribe(on_trouble=told.append)
+    begin = threading.Barrier(8)
+    with client(world.gate, "openai_responses", **world.options(org=None, inner=Seen())) as http:
+
+        def run() -> None:
+            begin.wait()
+            post_responses(http)
+
+        threads = [threading.Thread(target=run) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    world.gate.refresh()
+    assert told == [WITHOUT_ORG]
+
+
+def test_a_route_that_is_shared_by_key_alone_needs_no_org(world: World) -> None:
+    told: list[str] = []
+    world.path.write_text(world.path.read_text().replace("acme = 0", ""))
+    world.gate.refresh()
+    world.gate.refresh()
+    world.gate.subscribe(on_trouble=told.append)
+    options = world.options(org=None, previous_key=PREVIOUS_KEY)
+    with client(world.gate, "openai_responses", **options) as http:
+        post_responses(http, Key="user-1")
+        world.gate.refresh()
+        assert told == []
+        post_responses(http, Key="")  # with neither, all of them are one subject
+        world.gate.refresh()
+    assert told == [WITHOUT_ORG]
+
+
+def test_that_the_org_is_missing_is_told_by_the_gates_own_thread(world: World) -> None:
+    told: list[tuple[str, str]] = []
+
+    def hear(text: str) -> None:
+        told.append((text, threading.current_thread().name))
+
+    with Gate(world.path, poll_s=0.05, on_trouble=hear) as gate:
+        with client(gate, "openai_responses", **world.options(org=None, inner=Seen())) as http:
+            post_responses(http)
+        until(lambda: told == [(WITHOUT_ORG, "rollout-gate")])
 
 
 class Seen(httpx2.BaseTransport):
