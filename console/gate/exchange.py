@@ -4,6 +4,7 @@ What holds it together: a retry stays on the side first chosen, and an async med
 once. The libraries' part is in ``console.gate.transport``.
 """
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -74,6 +75,8 @@ class Exchange:
         self._ledger = ledger
         self._find = find
         self._settled = False
+        self._turn = threading.Lock()
+        self._claimed = self._withdrawn = False
 
     @property
     def waits_for_disk(self) -> bool:
@@ -97,7 +100,23 @@ class Exchange:
         if self._ledger is None or job_id is None or decision is None:
             return None
         job = self._ledger().begin(decision.route, job_id, decision.side)
-        return None if job is None else _known(job, job_id)
+        if job is not None:
+            return _known(job, job_id)
+        with self._turn:
+            self._claimed, withdrawn = True, self._withdrawn
+        if withdrawn:
+            self._job_is(None)
+        return None
+
+    def withdraw(self) -> None:
+        """Nobody waits for ``claim`` any more, which may still be at work: nothing will be sent.
+
+        A job that it has written down, or will, is forgotten again; this does not wait for that.
+        """
+        with self._turn:
+            self._withdrawn, claimed = True, self._claimed
+        if claimed:
+            threading.Thread(target=self._job_is, args=(None,), name="rollout-withdraw").start()
 
     def failed(self, error: str, *, sent: bool) -> None:
         """No answer came, or it broke; ``sent`` is false where the request was certainly not."""

@@ -86,7 +86,12 @@ class _GateTransport:
         await _off_loop(begun.asks_for_task, begun.find)
         sent = self._kit.outgoing(request, begun, body)
         waits = begun.waits_for_disk
-        if (answer := await _off_loop(waits, begun.claim)) is not None:
+        try:
+            answer = await _off_loop(waits, begun.claim)
+        except BaseException:
+            begun.withdraw()
+            raise
+        if answer is not None:
             return self._kit.known(answer)
         try:
             response = await self._inner.handle_async_request(sent)
@@ -96,7 +101,12 @@ class _GateTransport:
             failed = partial(begun.failed, self._kit.name_of(error), sent=was_sent)
             await _off_loop(waits and not was_sent, failed)
             raise
-        await _off_loop(waits, begun.answered, response.status_code, response.headers)
+        try:
+            await _off_loop(waits, begun.answered, response.status_code, response.headers)
+        except BaseException as error:
+            begun.failed(self._kit.name_of(error), sent=True)
+            await response.aclose()
+            raise
         return self._kit.passing(response, begun, self._kit.async_stream)
 
     def close(self) -> None:

@@ -5,7 +5,8 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,9 +196,12 @@ class Held:
         for _ in range(20):
             await asyncio.sleep(0.02)
             beats += not task.done()
+        self.let_go()
+        return beats
+
+    def let_go(self) -> None:
         self._connection.execute("commit")
         self._connection.close()
-        return beats
 
 
 def _ledger_path(gate: Gate) -> Path:
@@ -271,6 +275,68 @@ async def test_the_event_loop_does_not_wait_to_close_a_client(gate: Gate) -> Non
     await close
     with pytest.raises(asyncio.CancelledError):
         await create
+
+
+async def test_a_create_that_is_cancelled_before_it_is_sent_may_be_sent_again(gate: Gate) -> None:
+    provider = AsyncProvider()
+    TaskLedger(_ledger_path(gate)).begin("video", "other", "tokenlab")
+    async with open_async_client(gate, provider) as http:
+        for late in (False, True):
+            held = Held(gate)
+            held.take()
+            with subject(job_id="job-1"):
+                create = asyncio.create_task(http.post(URL, json=BODY))
+            await asyncio.sleep(0.1)
+            if late:  # what it waited for is done, and it has not heard of it
+                held.let_go()
+                time.sleep(0.5)  # noqa: ASYNC251 - the loop must not hear of it
+            create.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await create
+            if not late:
+                held.let_go()
+            await asyncio.sleep(0.5)
+            assert provider.seen == []
+        with subject(job_id="job-1"):
+            assert (await http.post(URL, json=BODY)).json() == TASK
+    assert len(provider.seen) == 1
+
+
+class Closing(httpx2.AsyncByteStream):
+    """A body that knows whether it was closed."""
+
+    closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield json.dumps(TASK).encode()
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_a_create_that_is_cancelled_when_its_answer_began_is_known(gate: Gate) -> None:
+    held, body = Held(gate), Closing()
+
+    class Answering(AsyncProvider):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            await super().handle_async_request(request)
+            return httpx2.Response(200, headers={"X-Task-ID": "task_1"}, stream=body)
+
+    provider = Answering(held.take)
+    async with open_async_client(gate, provider) as http:
+        with subject(job_id="job-1"):
+            create = asyncio.create_task(http.post(URL, json=BODY))
+        await asyncio.sleep(0.2)
+        create.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await create
+        held.let_go()
+        with subject(job_id="job-1"):
+            assert (await http.post(URL, json=BODY)).json()["task_id"] == "task_1"
+    assert len(provider.seen) == 1
+    assert body.closed
+    (line,) = (gate.path.parent / "access.jsonl").read_text().splitlines()
+    assert (json.loads(line)["status"], json.loads(line)["error"]) == (0, "cancelled")
 
 
 def test_a_task_is_asked_for_where_it_was_created(gate: Gate) -> None:
