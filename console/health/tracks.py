@@ -100,16 +100,23 @@ def fitting(track: Track | None, window_s: float, reaches_s: Sequence[float]) ->
     return track.parts[reaches_s.index(max(reaches_s)) if enough is None else enough]
 
 
+def counts_of(
+    track: Track | None, now: float, window_s: float, reaches_s: Sequence[float]
+) -> dict[int, int]:
+    """Return the counts by code of the last ``window_s`` seconds: of parts that begin in them."""
+    parts = fitting(track, window_s, reaches_s)
+    if parts is None:
+        return {}
+    width = parts.width_s
+    return parts.counts(ceil((now - window_s) / width), floor(now / width) + 1)
+
+
 def summary_of(
     track: Track | None, now: float, window_s: float, reaches_s: Sequence[float]
 ) -> Summary:
-    """Return the counts of the last ``window_s`` seconds: of the parts that begin in them."""
+    """Return what the last ``window_s`` seconds say, or as many as there are."""
     window_s = min(window_s, max(reaches_s))
-    parts = fitting(track, window_s, reaches_s)
-    counts: dict[int, int] = {}
-    if parts is not None:
-        width = parts.width_s
-        counts = parts.counts(ceil((now - window_s) / width), floor(now / width) + 1)
+    counts = counts_of(track, now, window_s, reaches_s)
     return summarize(counts, window_s, track.last_at if track else None)
 
 

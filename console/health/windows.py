@@ -9,7 +9,7 @@ from console.health.batch import AHEAD, LATE, Batch, Counts, Named, added
 from console.health.kept import MOST_ENTRIES, Kept
 from console.health.record import AccessRecord, StatusClass
 from console.health.summary import Summary, by_class, metric_of
-from console.health.tracks import cut, fitting, see, summary_of
+from console.health.tracks import counts_of, cut, fitting, see, summary_of
 
 Seen = tuple[str, str, str]
 """A route, an org and a side."""
@@ -107,6 +107,20 @@ class Windows:
         """Return the counts of the last ``window_s`` seconds, or of as long as they are kept."""
         track = self.kept.tracks.get((route, org, side))
         return summary_of(track, now, window_s, self.kept.reaches_s(org, now))
+
+    def by_class(
+        self,
+        now: float,
+        window_s: float,
+        route: str | None = None,
+        org: str | None = None,
+        side: str = "tokenlab",
+    ) -> dict[StatusClass, int]:
+        """Return the requests of each class alone, in less time than a summary takes."""
+        reaches_s = self.kept.reaches_s(org, now)
+        window_s = min(window_s, max(reaches_s))
+        track = self.kept.tracks.get((route, org, side))
+        return by_class(counts_of(track, now, window_s, reaches_s))
 
     def models(
         self, now: float, window_s: float, route: str, side: str = "tokenlab"

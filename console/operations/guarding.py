@@ -1,6 +1,6 @@
 """The guard without a screen: one turn looks at everything, acts where it may, and tells of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from shlex import quote
@@ -104,7 +104,8 @@ class Guarding:
                 )
             )
             if acts and not trouble:
-                events += self._climb(standings, now)
+                for event in self._climb(standings, now):
+                    events.append(event)  # told, whatever becomes of the next
         except (OperationError, RolloutError, HistoryError) as error:
             trouble = trouble or str(error)
         began, ended = self._alerts.look(
@@ -155,19 +156,15 @@ class Guarding:
             self._command("resume", name), done.snapshot.revision,
         )  # fmt: skip
 
-    def _climb(self, standings: Mapping[str, list[Standing]], now: float) -> list[Event]:
-        events = []
+    def _climb(self, standings: Mapping[str, list[Standing]], now: float) -> Iterator[Event]:
         for one in self._ramps.climb(standings, now):
             self._take_over(one.done, now)
             before, after = percent_text(one.before), percent_text(one.after)
-            events.append(
-                Event(
-                    "raise", f"raised {one.route} / {one.org} from {before}% to {after}%",
-                    one.route, one.org, command=self._command("rollback", one.route, one.org),
-                    revision=one.done.snapshot.revision,
-                )
+            yield Event(
+                "raise", f"raised {one.route} / {one.org} from {before}% to {after}%",
+                one.route, one.org, command=self._command("rollback", one.route, one.org),
+                revision=one.done.snapshot.revision,
             )  # fmt: skip
-        return events
 
     def _take_over(self, done: Done, now: float) -> None:
         self._lock.hold()  # it is another file now, and still for this guard to act on

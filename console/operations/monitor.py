@@ -1,6 +1,6 @@
 """Health of a rollout: from the access log to verdicts, and to what is held against a raise."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,7 +9,7 @@ from pathlib import Path
 from console.guard.evidence import clean_requests_needed, wilson_lower
 from console.guard.raises import Raises
 from console.guard.verdict import Counts, RouteGuard, Verdict, hold_tier, percent_words
-from console.health.record import AccessRecord
+from console.health.record import AccessRecord, StatusClass
 from console.health.summary import Summary
 from console.history.history import Change
 from console.operations.balance import BalanceWatch
@@ -257,7 +257,7 @@ class Monitor(Watch):
         since_raise = now - self._raises.newest(route, org)
         found = hold_tier(
             settings,
-            recent=_counts(summary),
+            recent=_counts(summary.by_class),
             evidence=self._evidence(route, org, max(bake_s, settings.window_s), since_raise, now),
             p95_ms=summary.p95,
             age_s=None if summary.last_at is None else now - summary.last_at,
@@ -283,7 +283,7 @@ class Monitor(Watch):
             within = min(span, since_raise, horizon)
             if within <= 0:
                 break  # raised this very moment, or by a clock that was set back since
-            found = _counts(self._windows.summary(now, within, route=route, org=org))
+            found = _counts(self._windows.by_class(now, within, route, org))
             if found.requests >= needed or within < span:
                 break
         return found
@@ -296,15 +296,13 @@ def _was_latched(file: RolloutFile, move: Move) -> bool:
     return move.org is not None and route.org_rolled_back(move.org)
 
 
-def _counts(summary: Summary) -> Counts:
-    def of(percent: float) -> int:
-        return round(percent * summary.requests / 100)
-
+def _counts(by_class: Mapping[StatusClass, int]) -> Counts:
+    of = by_class.__getitem__
     return Counts(
-        requests=summary.requests,
-        contract=of(summary.percent_4xx),
-        gateway=of(summary.percent_5xx),
-        limited=of(summary.percent_429),
+        requests=sum(by_class.values()),
+        contract=sum(map(of, (StatusClass.CONTRACT, StatusClass.AUTH, StatusClass.BALANCE))),
+        gateway=of(StatusClass.GATEWAY),
+        limited=of(StatusClass.RATE_LIMIT),
     )
 
 

@@ -1,6 +1,6 @@
 """What a change does to traffic: which shares rise and which fall."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,7 +79,7 @@ def _route_moves(name: str, before: RolloutFile, after: RolloutFile) -> Iterator
     one, two = _Shares(before, name), _Shares(after, name)
     if one.same_as(two):
         return
-    for org in {**one.orgs, **two.orgs}:
+    for org in one.orgs_apart(two):
         if one.org(org) != two.org(org):
             yield Move(name, "org", org, one.org(org), two.org(org))
     if one.share(one.default) != two.share(two.default):
@@ -112,6 +112,14 @@ class _Shares:
             and (self.orgs is other.orgs or self.orgs == other.orgs)
             and (self.keys, self.flags) == (other.keys, other.flags)
         )
+
+    def orgs_apart(self, other: "_Shares") -> Iterable[str]:
+        """Return the orgs whose shares may differ: all, or those whose own lines do."""
+        orgs = {**self.orgs, **other.orgs}
+        if (self.latched, self.default) != (other.latched, other.default):
+            return orgs
+        one, two = self.orgs.get, other.orgs.get
+        return [org for org in orgs if one(org) != two(org)]
 
     def share(self, points: int) -> int:
         return 0 if self.latched else points

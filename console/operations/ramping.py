@@ -5,9 +5,10 @@ its ramp until it is put back. Where each org is stands beside the rollout file,
 step that is being taken, so that neither a restart nor another guard acts twice.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 
 from console.operations.monitor import Monitor
 from console.operations.switch import Done, Switch
@@ -19,7 +20,8 @@ PHASE = "rollout"
 """A route in any other phase is not ramped: nothing has proven it yet, or it is done."""
 
 MOST_A_TURN = 20
-"""Raises of one turn, so that a verdict can come between them."""
+MOST_S_A_TURN = 1.0
+"""Raises of one turn, and the seconds they may take, so that a verdict can come between them."""
 
 _MOST_NAMED = 4
 
@@ -93,15 +95,27 @@ class Ramps:
 
     def climb(self, standings: Mapping[str, list[Standing]], now: float) -> Iterator[Raised]:
         """Take every step that nothing holds, a few at a time; raises as Switch.apply does."""
-        ready = [
+        ready: list[tuple[str, Standing]] = [
             (route, one)
             for route, found in standings.items()
             for one in found
             if one.next is not None and not one.waits_for and not one.out
         ]
-        for route, one in ready[:MOST_A_TURN]:
-            assert one.next is not None
-            yield self._step(route, one.org, one.points, one.next, now)
+        ready = ready[:MOST_A_TURN]
+        # Said before it is done: whoever goes on after a crash knows this hand.
+        places = self._begin(ready)
+        end = monotonic() + MOST_S_A_TURN
+        try:
+            for route, one in ready:
+                if monotonic() >= end:
+                    return
+                # Should it fail, it is not known whether the step was taken: that stays said.
+                del places[route, one.org]
+                raised = self._step(route, one, now)
+                places[route, one.org] = Place(raised.after, datetime.fromtimestamp(now, UTC))
+                yield raised
+        finally:
+            self._keep(places)
 
     def put_back(self, route: str, org: str | None) -> list[str]:
         """Put an org, or all of a route, back into its ramp; return which. Raises StoreError."""
@@ -111,20 +125,35 @@ class Ramps:
             self._record.put_back(route, orgs)
         return orgs
 
-    def _step(self, route: str, org: str, before: int, after: int, now: float) -> Raised:
-        at = datetime.fromtimestamp(now, UTC)
-        known = self._record.read().get(route, RouteRamp()).places.get(org, Place(before))
-        # Said before it is done: whoever goes on after a crash knows this hand.
-        self._record.keep(route, {org: Place(before, known.since, to=after)})
-        plan = self._switch.plan_set(route, org, after)
+    def _begin(self, ready: Iterable[tuple[str, Standing]]) -> dict[tuple[str, str], Place]:
+        """Keep which steps are about to be taken; return where the orgs are before them."""
+        record = self._record.read()
+        before: dict[tuple[str, str], Place] = {}
+        begun: dict[tuple[str, str], Place] = {}
+        for route, one in ready:
+            known = record.get(route, RouteRamp()).places.get(one.org, Place(one.points))
+            before[route, one.org] = Place(one.points, known.since)
+            begun[route, one.org] = Place(one.points, known.since, to=one.next)
+        self._keep(begun)
+        return before
+
+    def _keep(self, places: Mapping[tuple[str, str], Place]) -> None:
+        by_route: dict[str, dict[str, Place]] = {}
+        for (route, org), place in places.items():
+            by_route.setdefault(route, {})[org] = place
+        for route, of_route in by_route.items():
+            self._record.keep(route, of_route)
+
+    def _step(self, route: str, one: Standing, now: float) -> Raised:
+        assert one.next is not None
+        plan = self._switch.plan_set(route, one.org, one.next)
         steps = self._monitor.file.routes[route].ramp.steps
-        step = sum(one <= after for one in steps)
-        verdict = self._monitor.spoken_verdict(route, org, now)
+        step = sum(share <= one.next for share in steps)
+        verdict = self._monitor.spoken_verdict(route, one.org, now)
         done = self._switch.apply(
             plan, reason=f"ramp: step {step} of {len(steps)}", verdict=verdict
         )
-        self._record.keep(route, {org: Place(after, at)})
-        return Raised(route, org, before, after, done)
+        return Raised(route, one.org, one.points, one.next, done)
 
 
 def ramped(file: RolloutFile) -> list[Route]:

@@ -7,13 +7,15 @@ that somebody moved by hand stands under ``out`` until it is put back.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
 from console.rollout.errors import PercentError
-from console.rollout.percent import parse_percent
+from console.rollout.layout import Path
+from console.rollout.percent import parse_percent, percent_text
 from console.store.errors import StoreError
-from console.store.side_file import SideFile, inline, number, sub_table, time_of
+from console.store.lines import quoted
+from console.store.side_file import SideFile, time_of
 
 _HEAD = (
     "# Where the guard is with each org's ramp; rollout-console guard keeps it. Orgs under out\n"
@@ -53,12 +55,12 @@ class RouteRamp:
 class GuardFile:
     """Reads and edits the record; every method raises StoreError, and nothing is half-done then."""
 
-    def __init__(self, rollout_file: Path) -> None:
+    def __init__(self, rollout_file: FilePath) -> None:
         path = rollout_file.with_name(f"{rollout_file.stem}.guard.toml")
         self._file = SideFile(path, _HEAD, _state)
 
     @property
-    def path(self) -> Path:
+    def path(self) -> FilePath:
         """Where it is."""
         return self._file.path
 
@@ -69,46 +71,37 @@ class GuardFile:
     def keep(self, route: str, places: Mapping[str, Place]) -> Mapping[str, RouteRamp]:
         """Keep where these orgs are."""
 
-        def edit(table: Any) -> None:
-            kept = sub_table(sub_table(sub_table(table, "routes"), route), "at")
-            for org, place in places.items():
-                kept[org] = _place_value(place)
-
-        return self._file.edit(edit)
+        return self._file.put(
+            {("routes", route, "at", org): _spelled(place) for org, place in places.items()}
+        )
 
     def take_out(self, route: str, orgs: Mapping[str, Out]) -> Mapping[str, RouteRamp]:
         """Take orgs out of their ramp."""
-
-        def edit(table: Any) -> None:
-            one = sub_table(sub_table(table, "routes"), route)
-            for org, out in orgs.items():
-                sub_table(one, "at").pop(org, None)
-                sub_table(one, "out")[org] = inline(since=out.since, why=out.why)
-
-        return self._file.edit(edit)
+        values: dict[Path, str | None] = {}
+        for org, out in orgs.items():
+            values["routes", route, "at", org] = None
+            values["routes", route, "out", org] = (
+                f"{{ since = {out.since.isoformat()}, why = {quoted(out.why)} }}"
+            )
+        return self._file.put(values)
 
     def put_back(self, route: str, orgs: Iterable[str]) -> Mapping[str, RouteRamp]:
         """Forget what is known of orgs: the guard goes on from wherever they are then."""
-
-        def edit(table: Any) -> None:
-            one = sub_table(sub_table(table, "routes"), route)
-            for org in orgs:
-                sub_table(one, "out").pop(org, None)
-                sub_table(one, "at").pop(org, None)
-
-        return self._file.edit(edit)
+        return self._file.put(
+            {("routes", route, part, org): None for org in orgs for part in ("out", "at")}
+        )
 
 
-def _place_value(place: Place) -> Any:
-    values: dict[str, Any] = {"percent": number(place.points)}
+def _spelled(place: Place) -> str:
+    values = [f"percent = {percent_text(place.points)}"]
     if place.since is not None:
-        values["since"] = place.since
+        values.append(f"since = {place.since.isoformat()}")
     if place.to is not None:
-        values["to"] = number(place.to)
-    return inline(**values)
+        values.append(f"to = {percent_text(place.to)}")
+    return "{ " + ", ".join(values) + " }"
 
 
-def _state(path: Path, table: Mapping[str, Any], _revision: str) -> Mapping[str, RouteRamp]:
+def _state(path: FilePath, table: Mapping[str, Any], _revision: str) -> Mapping[str, RouteRamp]:
     try:
         return {
             str(name): RouteRamp(

@@ -5,7 +5,7 @@ rollout file, and everything in it that the edit does not touch stays as it was.
 """
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,8 +14,9 @@ from console.rollout.percent import percent_text
 from console.rollout.revision import revision_of
 from console.store.errors import Conflict, NotReadable
 from console.store.swap import ABSENT, swap
+from console.store.value_lines import Values, with_values
 
-MOST_BYTES = 4 * 1024 * 1024
+MOST_BYTES = 32 * 1024 * 1024
 _TRIES = 3
 
 State = TypeVar("State")
@@ -36,10 +37,11 @@ class SideFile(Generic[State]):
         self.path = path
         self._head = head
         self._read = read
+        self._known: tuple[bytes | None, dict[str, Any], State] | None = None
 
     def state(self) -> State:
         """Return what the file says, an empty table where there is none; raises StoreError."""
-        return self._state(self._data())
+        return self._said(self._data())[1]
 
     def edit(self, edit: Callable[[Any], None]) -> State:
         """Make an edit of the tomlkit document on top of whatever the file says now.
@@ -48,30 +50,55 @@ class SideFile(Generic[State]):
         """
         import tomlkit
 
+        def edited(text: str, _table: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
+            document = tomlkit.parse(text)
+            edit(document)
+            return tomlkit.dumps(document), None
+
+        return self._swap(edited)
+
+    def put(self, values: Values) -> State:
+        """Put values in on top of whatever the file says now; raises StoreError as ``edit`` does.
+
+        Thousands take little longer than one.
+        """
+        return self._swap(lambda text, table: with_values(text, table, values))
+
+    def _swap(self, edited: "Edited") -> State:
         for left in range(_TRIES - 1, -1, -1):
             data = self._data()
-            self._state(data)  # a broken file is not built upon
-            document = tomlkit.parse(self._head if data is None else data.decode("utf-8"))
-            edit(document)
-            after = tomlkit.dumps(document).encode("utf-8")
-            state = self._state(after)
+            table, _ = self._said(data)  # a broken file is not built upon
+            text = self._head if data is None else data.decode("utf-8")
+            new_text, says = edited(text, table)
+            after = new_text.encode("utf-8")
+            if says is None:
+                says = self._table(after)
+            state = self._read(self.path, says, revision_of(after))
             try:
                 swap(self.path, ABSENT if data is None else revision_of(data), after)
             except Conflict:
                 if not left:
                     raise
                 continue
+            self._known = (after, says, state)
             return state
         raise AssertionError("unreachable")
 
-    def _state(self, data: bytes | None) -> State:
-        if data is None:
-            return self._read(self.path, {}, ABSENT)
+    def _said(self, data: bytes | None) -> tuple[dict[str, Any], State]:
+        """Return the table and the state of a file; those of an unchanged one are at hand."""
+        if self._known is None or self._known[0] != data:
+            self._known = (data, *self._parsed(data))
+        return self._known[1:]
+
+    def _parsed(self, data: bytes | None) -> tuple[dict[str, Any], State]:
+        table = {} if data is None else self._table(data)
+        return table, self._read(self.path, table, ABSENT if data is None else revision_of(data))
+
+    def _table(self, data: bytes) -> dict[str, Any]:
         try:
-            table = tomllib.loads(data.decode("utf-8"))
+            return tomllib.loads(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise NotReadable(f"{self.path} cannot be used: {error}; correct it") from None
-        return self._read(self.path, table, revision_of(data))
 
     def _data(self) -> bytes | None:
         try:
@@ -84,6 +111,10 @@ class SideFile(Generic[State]):
         if len(data) > MOST_BYTES:
             raise NotReadable(f"{self.path} is over {MOST_BYTES // 1048576} MiB; it is not used")
         return data
+
+
+Edited = Callable[[str, Mapping[str, Any]], tuple[str, dict[str, Any] | None]]
+"""Makes the new text of the text and its table, and what the new text says if that is known."""
 
 
 def sub_table(table: Any, name: str) -> Any:

@@ -1,6 +1,5 @@
 """One durable change against the floor: write the same bytes, fsync, rename, fsync the folder."""
 
-import os
 import tempfile
 import tomllib
 from itertools import count
@@ -10,7 +9,7 @@ import tomlkit
 
 from console.rollout.edits import SetPercent, SetRolledBack
 from console.store.store import RolloutStore
-from tests.benchmarks.timing import in_turn, seconds
+from tests.benchmarks.timing import durable_write, in_turn, seconds
 
 TARGET = 5.0
 
@@ -33,17 +32,6 @@ def _measure(folder: Path, orgs: int) -> None:
     numbers = count(1)
     data = text.encode()
 
-    def floor() -> None:
-        temp = folder / "floor.tmp"
-        descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT, 0o600)
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-        os.close(descriptor)
-        temp.rename(folder / "floor.toml")
-        descriptor = os.open(folder, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-
     def change() -> None:
         store.write(store.prepare([SetPercent("chat", "org-77", next(numbers) % 10_000)]))
 
@@ -52,7 +40,7 @@ def _measure(folder: Path, orgs: int) -> None:
         stamp = "2026-11-23T19:31:04Z jo@gw-01: 5xx 4.2%"
         store.write(store.prepare([SetRolledBack(latch, "chat", "org-78", stamp)]))
 
-    base, ours, latch = in_turn(floor, change, roll_back, times=25)
+    base, ours, latch = in_turn(lambda: durable_write(folder, data), change, roll_back, times=25)
     print(
         f"durable change, {orgs:>7,} orgs: floor {1e3 * base:.2f} ms, set {1e3 * ours:.2f} ms "
         f"(ratio {ours / base:.2f}), rollback {1e3 * latch:.2f} ms (ratio {latch / base:.2f}), "

@@ -1,7 +1,9 @@
-"""Timing two things in turn, so that a noisy machine hits both alike."""
+"""Timing two things in turn, so that a noisy machine hits both alike; and what they all do."""
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 
@@ -21,3 +23,16 @@ def in_turn(*runs: Callable[[], object], times: int = 15) -> list[float]:
         for samples, run in zip(taken, runs, strict=True):
             samples.append(seconds(run))
     return [median(samples) for samples in taken]
+
+
+def durable_write(folder: Path, data: bytes) -> None:
+    """Write bytes, fsync, rename, and fsync the folder: the floor of a durable change."""
+    temp = folder / "floor.tmp"
+    descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT, 0o600)
+    os.write(descriptor, data)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    temp.rename(folder / "floor.toml")
+    descriptor = os.open(folder, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)

@@ -1,24 +1,28 @@
 """The guard without a screen: it raises, holds, rolls back, and never fights an operator."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from console.gate import AccessLine, AccessLog, timestamp
 from console.history.history import History
 from console.history.who import Who
+from console.operations import ramping
 from console.operations.alerts import ModelTrouble
 from console.operations.balance import BalanceWatch
+from console.operations.errors import OperationError
 from console.operations.guarding import Guarding, Turn
 from console.operations.monitor import Monitor
-from console.operations.switch import Switch
+from console.operations.plan import Plan
+from console.operations.switch import Done, Switch
 from console.rollout.parse import parse
 from console.store.acting_lock import ActingLock, somebody_acts
-from console.store.guard_file import GuardFile, Place
+from console.store.guard_file import GuardFile, Place, RouteRamp
 from console.tokenlab.types import Balance
 
 START = time.time()
@@ -145,6 +149,74 @@ def test_a_guard_that_died_in_a_step_is_no_operator(
     assert "ramp" not in kinds(again.turn())
     again.healthy()
     assert again.share() == (10_000 if written else 5000)
+
+
+def many(run: Run, ramp_file: Path, count: int) -> None:
+    """Let a route have so many orgs at 25%, all of them ready for their next step."""
+    orgs = "".join(f'"org-{i}" = 25\n' for i in range(count))
+    text = ramp_file.read_text().replace("[routes.chat.orgs]\n", f"[routes.chat.orgs]\n{orgs}", 1)
+    ramp_file.write_text(text)
+    run.turn()
+    run.turn()
+    run.now += 120
+    for i in range(count):
+        run.traffic(140, org=f"org-{i}")
+
+
+def test_the_steps_of_a_turn_are_kept_together(
+    run: Run, ramp_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(run, ramp_file, 8)
+    kept: list[Mapping[str, Place]] = []
+    keep = GuardFile.keep
+
+    def counted(
+        self: GuardFile, route: str, places: Mapping[str, Place]
+    ) -> Mapping[str, RouteRamp]:
+        kept.append(dict(places))
+        return keep(self, route, places)
+
+    monkeypatch.setattr(GuardFile, "keep", counted)
+    turn = run.turn(1.0)
+    assert kinds(turn).count("raise") == 8
+    before, after = kept
+    assert {place.to for place in before.values()} == {5000}
+    assert {(place.points, place.to) for place in after.values()} == {(5000, None)}
+    assert "ramp" not in kinds(run.turn())
+
+
+def test_a_turn_takes_no_longer_than_a_verdict_may_wait(
+    run: Run, ramp_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(run, ramp_file, 4)
+    times = iter([0.0, 0.1, 0.6, 1.0])
+    with monkeypatch.context() as slow:
+        slow.setattr(ramping, "monotonic", lambda: next(times))
+        assert kinds(run.turn(1.0)).count("raise") == 2
+    record = GuardFile(ramp_file).read()["chat"].places
+    assert {place.to for place in record.values()} == {None}
+    assert kinds(run.turn(1.0)).count("raise") == 2
+    assert {run.share(f"org-{i}") for i in range(4)} == {5000}
+
+
+def test_a_step_that_failed_is_taken_the_next_time(run: Run, ramp_file: Path) -> None:
+    many(run, ramp_file, 3)
+    apply, calls = run.switch.apply, iter([True, False, True, True])
+
+    def failing(plan: Plan, **how: Any) -> Done:
+        if not next(calls):
+            raise OperationError("the disk is full")
+        return apply(plan, **how)
+
+    run.switch.apply = failing  # type: ignore[method-assign]
+    turn = run.turn(1.0)
+    assert turn.trouble == "the disk is full"
+    assert kinds(turn).count("raise") == 1, "what was done is told"
+    assert [run.share(f"org-{i}") for i in range(3)] == [5000, 2500, 2500]
+    turn = run.turn(1.0)
+    assert turn.trouble == ""
+    assert "ramp" not in kinds(turn), "its own step is no operator's hand"
+    assert [run.share(f"org-{i}") for i in range(3)] == [5000, 5000, 5000]
 
 
 def test_a_hand_takes_an_org_out_until_it_is_put_back(run: Run) -> None:
