@@ -171,7 +171,7 @@ def hold_tier(
     if age_s is None:
         return Verdict("hold", "no data", "data")
     if age_s > STALE_AFTER_S:
-        return Verdict("hold", f"no data {age_s:.0f} s", "data")
+        return Verdict("hold", f"no data {_time(age_s)}", "data")
     if evidence.requests == 0:
         return Verdict("hold", "no data since the step" if bake_left_s else "no data", "data")
     if p95_ms is not None and p95_ms > limits.max_p95_ms:
@@ -192,9 +192,11 @@ def hold_tier(
             few = f"{word} {errors} of {evidence.requests}, too few to tell"
             return Verdict("hold", few, word)
     if bake_left_s > 0:
-        return Verdict("hold", f"bakes for {_minutes(bake_left_s)}", "bake")
+        return Verdict("hold", f"bakes for {_time(bake_left_s)}", "bake")
     return OK
 
 
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} m"
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} m" if seconds < 6000 else f"{seconds / 3600:.0f} h"

@@ -86,8 +86,8 @@ def figures_line(frame: Frame, index: int | None, width: int) -> Pieces:
         window = WINDOW_WORDS[frame.window_s]
         when = f"last {window}"
         if frame.kept_s < frame.window_s:
-            word = "read so far" if frame.reads_older else "kept"
-            when += f" ({word}: {seconds_text(frame.kept_s)})"
+            word = "so far" if frame.reads_older else "kept"
+            when = f"{window} ({word}: {seconds_text(frame.kept_s)})"
     else:
         when = clock(frame.grid.at(index))
     head = (f" {when}", "reverse" if index is not None else "$foreground 70%")

@@ -129,7 +129,7 @@ async def test_a_long_log_is_shown_at_once_and_its_past_when_it_is_read(
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app._monitor.reads_older)
         await pilot.press("5", "w", "w")
-        await until(pilot, lambda: "last 24 h (read so far: " in line(pilot, "figures"))
+        await until(pilot, lambda: " 24 h (so far: " in line(pilot, "figures"))
         may_go_on.set()
         await until(pilot, lambda: not app._monitor.reads_older)
         await until(pilot, lambda: "(" not in line(pilot, "figures"))
