@@ -16,6 +16,8 @@ from console.health.windows import Windows
 
 _MOST_BYTES = 128 * 1024
 """A frame is about so large at most: it is taken in between two pictures of a screen."""
+_TRACK_BYTES = 500
+"""A track without counts takes as long to take in as so many bytes of them."""
 
 
 class TrackState(msgspec.Struct, array_like=True):
@@ -85,7 +87,7 @@ def frames(
         size = 0
         for key, track in tracks.items():
             states.append(_state(key, track))
-            size += 100 + sum(map(len, states[-1].entries))
+            size += _TRACK_BYTES + sum(map(len, states[-1].entries))
             if size >= _MOST_BYTES:
                 yield Tracks(states, models)
                 states, size = [], 0
