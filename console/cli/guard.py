@@ -39,7 +39,7 @@ def guard(options: Namespace, switch: Switch) -> int:
     notifier = _notifier(options, switch)
     room = ModelRoom(root_of(monitor.file.base_url), state_folder())
     sources = GuardSources(make_vault(given_on(options), asks=False), room, lambda: monitor.file)
-    guarding.start(time.time())
+    guarding.start(time.time(), wait=options.once)
     try:
         if options.once:
             sources.ask()

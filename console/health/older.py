@@ -7,10 +7,12 @@ of its own takes none of this one's time, and two are done in half of it.
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 
 import msgspec
 
@@ -22,6 +24,8 @@ from console.health.transfer import LENGTH, End, Frame, Intake, decode
 from console.health.windows import Windows
 
 _MOST_WORKERS = 2
+_WAITING = 64
+"""So many parts are held for somebody who does not take them."""
 _LEAST_BYTES = 8 * 1024 * 1024
 """For less than this one more process is not worth its start."""
 
@@ -45,6 +49,7 @@ class OlderLines:
         self.trouble = ""
         self._workers: list[_Worker] = []
         self._ended = 0
+        self._queue: Queue[Part | None] | None = None
         most = min(_MOST_WORKERS, os.cpu_count() or 1)
         try:
             for share in shares(stretches, most, _LEAST_BYTES):
@@ -68,6 +73,23 @@ class OlderLines:
             if frame := worker.frame():
                 return worker.intake, frame
         return None
+
+    def ready(self, *, wait: bool = False) -> Iterator["Part | None"]:
+        """Give the parts that are there already, or all there are; a thread waits for them.
+
+        Whoever asks for these does not call ``next``.
+        """
+        if self._queue is None:
+            self._queue = Queue(_WAITING)
+            Thread(target=self._fill, args=(self._queue,), daemon=True).start()
+        with suppress(Empty):
+            while not self.over:
+                yield self._queue.get(block=wait)
+
+    def _fill(self, queue: "Queue[Part | None]") -> None:
+        while part := self.next():
+            queue.put(part)
+        queue.put(None)
 
     def take(self, part: "Part | None") -> None:
         """Take a part into the windows and errors; None is the end."""

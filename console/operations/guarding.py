@@ -69,15 +69,20 @@ class Guarding:
         """What is wrong, as of the last turn."""
         return self._alerts
 
-    def start(self, now: float) -> None:
-        """Read what there is of log, history and record."""
+    def start(self, now: float, *, wait: bool = True) -> None:
+        """Read what there is of log, history and record.
+
+        Without ``wait`` older lines of a long log come with the turns; until then they hold raises.
+        """
         self._monitor.remember(self._switch.recent(_REMEMBERED)[0])
         with suppress(StoreError):  # a broken record holds the ramps alone, and each turn says so
             self._ramps.remember()
-        self._monitor.catch_up(now)
+        if wait:
+            self._monitor.catch_up(now)
 
     def end(self) -> None:
         """Let another guard act."""
+        self._monitor.close()
         self._lock.release()
 
     def turn(self, balance: BalanceWatch, models: Mapping[str, ModelTrouble], now: float) -> Turn:
@@ -87,7 +92,7 @@ class Guarding:
         """
         events: list[Event] = []
         trouble = self._follow(now)
-        self._monitor.catch_up(now)
+        self._monitor.go_on(now)
         acts = not self._switch.read_only and self._lock.hold()
         if acts != self._acted:
             self._acted = acts

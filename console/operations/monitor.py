@@ -255,14 +255,18 @@ class Monitor(Watch):
         settings = self._guard_settings(route)
         bake_s = self.file.routes[route].ramp.bake_s if route in self.file.routes else 0
         since_raise = now - self._raises.newest(route, org)
+        least_s = max(bake_s, settings.window_s)
         found = hold_tier(
             settings,
             recent=_counts(summary.by_class),
-            evidence=self._evidence(route, org, max(bake_s, settings.window_s), since_raise, now),
+            evidence=self._evidence(route, org, least_s, since_raise, now),
             p95_ms=summary.p95,
             age_s=None if summary.last_at is None else now - summary.last_at,
             bake_left_s=max(bake_s - since_raise, 0.0),
         )
+        lacks_past = self.reads_older and self.kept_s(org, now) < min(least_s, since_raise)
+        if lacks_past and found.kind == "ok":
+            found = Verdict("hold", "reading the log", "data")
         return found if tier is None or tier.kind == "ok" else tier
 
     def _evidence(

@@ -88,8 +88,8 @@ class Watch:
         log_path = (self._path.parent / file.access_log).absolute()
         if log_path == self._log_path:
             return
-        if self._log_path is not None and self._older is not None:
-            self._older.close()
+        if self._log_path is not None:
+            self.close()
         self._log_path = log_path
         self._follower = open_log(
             log_path,
@@ -144,15 +144,23 @@ class Watch:
         self.strays.add(records, seen)
 
     def catch_up(self, now: float) -> None:
-        """Read all there is; for commands, which look once."""
+        """Read all there is, and wait for what is older; for commands, which look once."""
+        self._go_on(now, wait=True)
+
+    def go_on(self, now: float) -> None:
+        """Read what is new; of what is older, take what is there without waiting for it."""
+        self._go_on(now, wait=False)
+
+    def _go_on(self, now: float, *, wait: bool) -> None:
         while True:
             records, _ = self.read()
             self.add(records, now)
-            if older := self.older(now):
-                while not older.over:
-                    self.add_older(older, older.next())
+            older = self.older(now) or self._older
             if not records and not self.behind:
-                return
+                break
+        if older is not None and not older.over:
+            for part in older.ready(wait=wait):
+                self.add_older(older, part)
 
     def older(self, now: float) -> "OlderLines | None":
         """Begin to read what is older than the first line that was read, where there is any.
@@ -166,6 +174,11 @@ class Watch:
 
         self._older = OlderLines(stretches, self._windows, self._errors, now)
         return self._older
+
+    def close(self) -> None:
+        """End what reads older lines."""
+        if self._older is not None:
+            self._older.close()
 
     def add_older(self, older: "OlderLines", part: "Part | None") -> None:
         """Take a part of what is older into account; that of a log followed before is not."""

@@ -1,6 +1,7 @@
 """A long log: its newest part is read at once, what is older beside it."""
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from console.health.older import OlderLines
+from console.health.older import OlderLines, Part
 from console.operations.monitor import Monitor
 from console.rollout.parse import parse
 
@@ -120,3 +121,38 @@ def test_what_could_not_be_read_is_told(file: Path, monkeypatch: pytest.MonkeyPa
     assert trouble == "older lines of the log are not read: No such file or directory"
     assert not monitor.reads_older
     assert 2000 < monitor.kept_s(None, NOW) < 5000
+
+
+def test_a_raise_waits_for_the_past_that_it_is_judged_by(file: Path) -> None:
+    settings = file.read_text().replace('bake = "15m"', 'bake = "10h"')
+    file.write_text(settings)
+    os.utime(file, (NOW - 90_000, NOW - 90_000))
+    path = file.parent / "access.jsonl"
+    bad = line(NOW - 30_000, "acme").replace("200", "503") * 200
+    path.write_text(bad + "".join(line(NOW - 900 + i, "acme") for i in range(900)))
+    monitor = opened(file)
+    older = begun(monitor)
+    assert monitor.health("chat", "acme", NOW).verdict_text == "hold: reading the log"
+    finish(monitor, older)
+    verdict = monitor.health("chat", "acme", NOW).verdict_text
+    assert verdict == "hold: 5xx 200 of 1100, too few to tell"
+
+
+@pytest.mark.usefixtures("log")
+def test_a_guard_does_not_wait_for_the_past(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_go_on, next_of = threading.Event(), OlderLines.next
+
+    def held_up(older: OlderLines) -> Part | None:
+        may_go_on.wait()
+        return next_of(older)
+
+    monkeypatch.setattr(OlderLines, "next", held_up)
+    monitor = opened(file)
+    monitor.go_on(NOW)
+    reading = [monitor.reads_older]
+    may_go_on.set()
+    end = time.monotonic() + 15
+    while monitor.reads_older and time.monotonic() < end:
+        monitor.go_on(NOW)
+    assert [*reading, monitor.reads_older] == [True, False]
+    assert monitor.figures("chat", None, "tokenlab", NOW, 86_400).requests == COUNT
