@@ -15,6 +15,7 @@ from textual import events, on, work
 from textual.app import App
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.widgets import Input
 
 from console.folders import state_folder
 from console.operations.balance import BalanceSources
@@ -24,6 +25,7 @@ from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.rollout.model import RolloutFile
 from console.ui.beside import BesideScreen
+from console.ui.dialogs.percent import PercentDialog
 from console.ui.help import HelpScreen
 from console.ui.home import HomeScreen
 from console.ui.keys import APP_KEYS
@@ -146,6 +148,23 @@ class ConsoleApp(App[None]):
         """Look for garbage again; whoever opened the console may have put that off."""
         gc.freeze()
         gc.enable()
+
+    def on_key(self, event: events.Key) -> None:
+        """Give a letter to the line that has the focus, also where it was typed just before.
+
+        A slow link delivers several keys at once, and those after a ``/`` were on their way to the
+        screen when the line was opened: the r of an org's name is no rollback.
+        """
+        if not event.is_printable:
+            return
+        line, typed = self.focused, events.Key(event.key, event.character)
+        if isinstance(line, Input):
+            event.stop()
+            event.prevent_default()
+            line.post_message(typed)
+        elif line is None and isinstance(self.screen, PercentDialog):
+            # Its line is about to be there, and 100 must not become 00.
+            self.screen.call_after_refresh(self.post_message, typed)
 
     def end_when_told(self, number: int, _frame: object = None) -> None:
         """End in order at a signal: a change under way is finished, the terminal set right.

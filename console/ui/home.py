@@ -397,7 +397,8 @@ class HomeScreen(Opened, HomeActions):
     def action_filter(self) -> None:
         """Open the filter line."""
         self.add_class("-filtering")
-        self.query_one("#filter", Input).focus()
+        # At once: focus() would be asked after the keys that follow in the same breath.
+        self.set_focus(self.query_one("#filter", Input))
 
     @on(Input.Changed, "#filter")
     def _filter_typed(self, event: Input.Changed) -> None:

@@ -111,16 +111,19 @@ class HomeActions(Screen[None]):
         else:
             self._set(row, after)
 
-    @work(group="ask", exclusive=True, exit_on_error=False)
-    async def action_exact(self) -> None:
+    def action_exact(self) -> None:
         """Ask for a percent, then confirm it."""
         row = self._row()
         if not self._may("exact") or row is None or row.org is None:
             return
+
+        def chosen(points: int | None) -> None:
+            if points is not None:
+                self._set(row, points)
+
         name = "(others)" if row.org == ALL_ORGS else row.org
-        points = await self.app.push_screen_wait(PercentDialog(f"{row.route} / {name}", row.points))
-        if points is not None:
-            self._set(row, points)
+        # In front at once: digits that follow in the same breath are keys of the screen else.
+        self.app.push_screen(PercentDialog(f"{row.route} / {name}", row.points), chosen)
 
     def _roll_back(self, route: str | None, org: str | None) -> None:
         reason = self._monitor.rollback_reason(route, org, time())

@@ -204,7 +204,7 @@ class KeysScreen(BesideScreen):
     def action_filter(self) -> None:
         """Open the filter line."""
         self.add_class("-filtering")
-        self.query_one("#keys-filter", Input).focus()
+        self.set_focus(self.query_one("#keys-filter", Input))  # at once, as at home
 
     @on(Input.Changed, "#keys-filter")
     def _filter_typed(self, event: Input.Changed) -> None:

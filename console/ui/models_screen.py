@@ -340,7 +340,7 @@ class ModelsScreen(ChangingScreen):
     def action_search(self) -> None:
         """Open the search line."""
         self.add_class("-searching")
-        self.query_one("#models-search", Input).focus()
+        self.set_focus(self.query_one("#models-search", Input))  # at once, as at home
 
     @on(Input.Changed, "#models-search")
     def _search_typed(self, event: Input.Changed) -> None:

@@ -1,0 +1,74 @@
+"""Several keys in one breath, as a slow link delivers them: each does what it was typed for."""
+
+from pathlib import Path
+
+import pytest
+from textual import events
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from console.history.history import History
+from console.history.who import Who
+from console.operations.monitor import Monitor
+from console.operations.switch import Switch
+from console.ui.app import ConsoleApp
+from console.ui.dialogs.percent import PercentDialog
+from console.ui.settings import Settings
+
+NAMES = {"/": "slash", "-": "minus", "!": "exclamation_mark", "+": "plus", "\r": "enter"}
+
+
+def app_of(file: Path) -> ConsoleApp:
+    switch = Switch(file, History(file.parent / "h.sqlite3"), Who("jo", "gw-01"))
+    monitor = Monitor(file, switch.open().file)
+    return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01")
+
+
+async def breathe(pilot: Pilot[None], keys: str) -> None:
+    """Press keys without waiting for anything between them."""
+    for key in keys:
+        pilot.app.post_message(events.Key(NAMES.get(key, key), key))
+    await pilot.pause(0.5)
+
+
+@pytest.mark.parametrize("typed", ["rolls", "-+!uRoxX", "globex", "2345q", "yyy"])
+async def test_what_follows_the_slash_is_the_filter(file: Path, typed: str) -> None:
+    app = app_of(file)
+    before = file.read_bytes()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause(0.2)
+        await breathe(pilot, f"/{typed}")
+        assert app.screen is app.home
+        assert app.home.query_one("#filter", Input).value == typed
+        await breathe(pilot, "y")
+        await pilot.press("escape")
+        await pilot.pause(0.1)
+        assert not app.home.has_class("-filtering")
+        assert app.home.query_one("#filter", Input).value == ""
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(("screen", "line"), [("2", "#keys-filter"), ("3", "#models-search")])
+async def test_so_it_is_on_the_other_screens(file: Path, screen: str, line: str) -> None:
+    app = app_of(file)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press(screen)
+        await pilot.pause(0.5)
+        before = app.screen
+        await breathe(pilot, "/anXtTu2")
+        assert app.screen is before
+        assert app.screen.query_one(line, Input).value == "anXtTu2"
+
+
+async def test_a_percent_typed_at_once_opens_no_other_screen(file: Path) -> None:
+    app = app_of(file)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("j")
+        await pilot.pause(0.2)
+        await breathe(pilot, "e25")
+        assert isinstance(app.screen, PercentDialog), app.screen_stack
+        assert app.screen_stack[-2] is app.home
+        assert app.screen.query_one(Input).value == "25"
+        before = file.read_bytes()
+        await breathe(pilot, "\ryy")
+        assert file.read_bytes() == before, "a y in the same breath confirms nothing"
