@@ -1,0 +1,104 @@
+"""The played application: what the simulator served is what the access log says, line for line."""
+
+import asyncio
+import gc
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.assets import asset_folder
+from console.sim.incidents import start_incident
+from console.sim.server import SimServer
+from console.sim.state import DEMO_KEY
+from console.sim.traffic import ORGS, ROUTES, STREAMED, Traffic
+
+ERRORS = {
+    "5xx storm": {(502, "upstream_error"), (503, "all_channels_failed")},
+    "rate limit": {(429, "rate_limit_exceeded")},
+    "wrong key": {(401, "invalid_api_key")},
+    "garbage": {(0, "protocol")},
+}
+GOOGLE = {502: "INTERNAL", 503: "UNAVAILABLE", 429: "RESOURCE_EXHAUSTED", 401: "UNAUTHENTICATED"}
+
+
+def write(sim: SimServer, folder: Path, *, base_url: str = "") -> Path:
+    """The demo's file, with half of everything on TokenLab."""
+    text = (asset_folder("sample_configs") / "demo.toml").read_text()
+    text = text.replace("[routes.gemini.orgs]", "default_percent = 50\n[routes.gemini.orgs]")
+    text = text.replace('base_url = "BASE_URL"', f'base_url = "{base_url or "BASE_URL"}"')
+    path = folder / "rollout.toml"
+    path.write_text(text.replace("BASE_URL", sim.base_url))
+    return path
+
+
+async def play(file: Path, *, seconds: float = 1.0, rate: float = 300.0) -> list[dict[str, Any]]:
+    stop = asyncio.Event()
+    playing = asyncio.create_task(Traffic(file, api_key=DEMO_KEY, rate=rate).run(stop))
+    await asyncio.sleep(seconds)
+    stop.set()
+    await asyncio.wait_for(playing, 20)
+    log = file.parent / "access.jsonl"
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def counted(rows: Any, *names: str) -> Counter[tuple[Any, ...]]:
+    return Counter(
+        tuple(row[name] if isinstance(row, dict) else getattr(row, name) for name in names)
+        for row in rows
+    )
+
+
+async def test_every_request_is_one_line(sim: SimServer, tmp_path: Path) -> None:
+    sim.state.requests.clear()
+    leaks = sim.state.credential_leaks
+    lines = await play(write(sim, tmp_path), seconds=2.0)
+    said = ("route", "org", "side", "model", "status", "stream")
+    assert counted(lines, *said) == counted(sim.state.requests, *said)
+    assert len(lines) > 100
+    assert {line["route"] for line in lines} == set(ROUTES)
+    assert {line["org"] for line in lines} <= set(ORGS)
+    assert {line["side"] for line in lines} == {"tokenlab", "previous"}
+    assert {line["status"] for line in lines} == {200}
+    share = sum(line["stream"] for line in lines) / len(lines)
+    assert STREAMED - 0.15 < share < STREAMED + 0.15
+    assert all(("ttft_ms" in line) == line["stream"] for line in lines)
+    assert all(("request_id" in line) == (line["side"] == "tokenlab") for line in lines)
+    assert {line["attempt"] for line in lines} == {1}
+    assert sim.state.credential_leaks == leaks
+
+
+@pytest.mark.parametrize("incident", ERRORS)
+async def test_an_incident_is_in_the_log(sim: SimServer, tmp_path: Path, incident: str) -> None:
+    start_incident(sim.base_url, incident)
+    lines = await play(write(sim, tmp_path))
+    wrong = [line for line in lines if line["status"] != 200]
+    assert {line["side"] for line in wrong} == {"tokenlab"}
+    google = [line for line in wrong if line["route"] == "gemini" and line["status"]]
+    others = [line for line in wrong if line not in google]
+    assert others
+    assert {(line["status"], line["error"]) for line in others} <= ERRORS[incident]
+    assert all(line["error"] == GOOGLE[line["status"]] for line in google)
+    assert all("error" not in line for line in lines if line["status"] == 200)
+
+
+async def test_what_is_under_way_at_the_stop_ends(sim: SimServer, tmp_path: Path) -> None:
+    sim.state.requests.clear()
+    sim.state.faults.add({"kind": "slow", "latency_ms": 600})
+    lines = await play(write(sim, tmp_path), seconds=0.5, rate=100)
+    assert min(line["latency_ms"] for line in lines) > 600
+    assert {line["status"] for line in lines} == {200}
+    assert len(lines) == len(sim.state.requests) > 10
+
+
+@pytest.mark.parametrize("base_url", ["http://host:port", "http://127.0.0.1:1", "nowhere"])
+async def test_a_wrong_address_in_the_file_ends_no_traffic(
+    sim: SimServer, tmp_path: Path, base_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = await play(write(sim, tmp_path, base_url=base_url))
+    assert sum(line["side"] == "previous" and line["status"] == 200 for line in lines) > 20
+    assert not [line for line in lines if line["side"] == "tokenlab" and line["status"]]
+    gc.collect()  # asyncio tells of a task's exception when the task is collected
+    assert not [record for record in caplog.records if record.name == "asyncio"]
