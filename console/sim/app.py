@@ -29,16 +29,18 @@ def build_app(state: SimState) -> ASGIApp:
         Route("/v1/messages", inference.messages, methods=["POST"]),
         Route("/v1beta/models/{call:path}", inference.gemini, methods=["POST"]),
     ]
-    # Google serves more versions of its path than TokenLab, and its SDK asks for this one.
-    google = Route("/v1/models/{call:path}", inference.gemini, methods=["POST"])
-    tokenlab = [
-        Route("/v1/models", models_api.list_models),
-        Route("/v1/models/{model:path}", models_api.get_model),
+    media_calls = [
         Route("/v1/images/generations", media.create_image, methods=["POST"]),
         Route("/v1/videos/generations", media.create_video, methods=["POST"]),
         Route("/v1/music/generations", media.create_music, methods=["POST"]),
         Route("/v1/3d/generations", media.create_3d, methods=["POST"]),
         Route("/v1/tasks/{task}", media.get_task),
+    ]
+    # Google serves more versions of its path than TokenLab, and its SDK asks for this one.
+    google = Route("/v1/models/{call:path}", inference.gemini, methods=["POST"])
+    tokenlab = [
+        Route("/v1/models", models_api.list_models),
+        Route("/v1/models/{model:path}", models_api.get_model),
         Route("/v1/tasks/{task}", media.cancel_task, methods=["DELETE"]),
         Route("/v1/management/balance", management.balance),
         Route("/v1/management/api-keys", management.list_keys),
@@ -50,8 +52,9 @@ def build_app(state: SimState) -> ASGIApp:
     app = Starlette(
         routes=[
             *control_routes(),
-            Mount(PREVIOUS, routes=[*text, google]),
+            Mount(PREVIOUS, routes=[*text, *media_calls, google]),
             *text,
+            *media_calls,
             *tokenlab,
         ],
         exception_handlers={ApiFault: _on_fault, 404: _on_missing, 405: _on_missing},

@@ -76,4 +76,5 @@ async def _forget_requests(request: Request) -> Response:
     with sim.lock:
         sim.requests.clear()
         sim.counts.clear()
+        sim.credential_leaks = 0
     return JSONResponse({"ok": True})

@@ -43,6 +43,23 @@ def state_of(request: Request) -> SimState:
     return state
 
 
+def authorised(request: Request) -> ApiKey | None:
+    """Return TokenLab's key that a request may use, None on the previous side.
+
+    Raises ApiFault 401 where the credential is not of this side; one of TokenLab's on the previous
+    side is noted as a leak.
+    """
+    secret = credential(request)
+    if request.state.side == "tokenlab":
+        return state_of(request).key_for(secret)
+    if secret.startswith(("sk-sim-", "mt-")):
+        request.state.leak = True
+        raise ApiFault(401, "A TokenLab credential was sent to another provider.")
+    if not secret:
+        raise ApiFault(401)
+    return None
+
+
 async def chat_completions(request: Request) -> Response:
     """POST /v1/chat/completions."""
     return await _answer(request, "openai_chat_completions")
@@ -70,8 +87,7 @@ async def _answer(
     request: Request, kind: str, model_name: str = "", stream: bool = False
 ) -> Response:
     sim, side = state_of(request), request.state.side
-    secret = credential(request)
-    key = _authorised(sim, side, secret, request)
+    key = authorised(request)
     ask = read_ask(kind, await json_body(request), model_name, stream)
     request.state.model, request.state.stream = ask.model, ask.stream
     ask = replace(ask, id=request.state.request_id, created=int(sim.clock()))
@@ -105,17 +121,6 @@ async def _answer(
     if not ask.billing_id:
         body.pop("billing_transaction_id", None)
     return JSONResponse(body, headers=headers)
-
-
-def _authorised(sim: SimState, side: str, secret: str, request: Request) -> ApiKey | None:
-    if side == "tokenlab":
-        return sim.key_for(secret)
-    if secret.startswith(("sk-sim-", "mt-")):
-        request.state.leak = True
-        raise ApiFault(401, "A TokenLab credential was sent to another provider.")
-    if not secret:
-        raise ApiFault(401)
-    return None
 
 
 def _unknown_model(sim: SimState, name: str) -> ApiFault:

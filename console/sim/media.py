@@ -1,4 +1,8 @@
-"""Media creates and their tasks."""
+"""Media creates and their tasks, on both sides.
+
+The previous provider takes any model, and names its tasks in its own way below its own base path.
+What is TokenLab's own it does not have: billing ids, the X-Task-ID header, cancelling.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,10 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from console.sim.errors import ApiFault
-from console.sim.inference import credential, json_body, state_of
-from console.sim.state import SimState
+from console.sim.inference import authorised, credential, json_body, state_of
+from console.sim.state import ApiKey, Usage
 
 QUEUED_S, WORKING_S = 1.0, 3.0
+_ID = {"tokenlab": "task_", "previous": "gen_"}
 _RESULT: dict[str, dict[str, Any]] = {
     "image": {"data": [{"url": "https://assets.invalid/image.png"}]},
     "video": {"video_url": "https://assets.invalid/video.mp4"},
@@ -24,14 +29,16 @@ _RESULT: dict[str, dict[str, Any]] = {
 
 @dataclass(slots=True)
 class Task:
-    """An asynchronous create; times in epoch seconds."""
+    """An asynchronous create; times in epoch seconds. ``owner`` is who may ask for it."""
 
     id: str
     kind: str
     model: str
-    key_id: str
+    side: str
+    owner: str
+    poll_url: str
     created: float
-    billing_id: str
+    billing_id: str = ""
     cancelled_at: float | None = None
 
     def status(self, now: float) -> str:
@@ -46,30 +53,28 @@ class Task:
         status = self.status(now)
         body: dict[str, Any] = {
             "id": self.id, "task_id": self.id, "status": status, "model": self.model,
-            "created": int(self.created), "poll_url": f"/v1/tasks/{self.id}",
+            "created": int(self.created), "poll_url": self.poll_url,
         }  # fmt: skip
         if status == "processing":
             body["progress"] = int(100 * (now - self.created) / WORKING_S)
         if status == "completed":
-            body |= {"progress": 100, "billing_transaction_id": self.billing_id}
-            body |= _RESULT[self.kind]
+            body |= {"progress": 100} | self.billing() | _RESULT[self.kind]
         if self.cancelled_at is not None:
             body |= {"cancelled": True, "cancellation_status": "cancelled"}
             body["error"] = {"code": "cancelled", "message": "The task was cancelled."}
         return body
 
+    def billing(self) -> dict[str, Any]:
+        """Return the id that it is billed by, where the side has one."""
+        return {"billing_transaction_id": self.billing_id} if self.billing_id else {}
+
 
 async def create_image(request: Request) -> Response:
     """POST /v1/images/generations: answered at once."""
     task = await _create(request, "image")
-    return JSONResponse(
-        {
-            "created": int(task.created),
-            "data": [{"url": "https://assets.invalid/image.png"}],
-            "billing_transaction_id": task.billing_id,
-        },
-        headers={"X-Billing-Transaction-ID": task.billing_id},
-    )
+    headers = {"X-Billing-Transaction-ID": task.billing_id} if task.billing_id else {}
+    body = {"created": int(task.created), **_RESULT["image"], **task.billing()}
+    return JSONResponse(body, headers=headers)
 
 
 async def create_video(request: Request) -> Response:
@@ -106,39 +111,49 @@ async def cancel_task(request: Request) -> Response:
 async def _create_task(request: Request, kind: str) -> Response:
     task = await _create(request, kind)
     body = task.as_json(task.created)
-    return JSONResponse(body, headers={"X-Task-ID": task.id})
+    return JSONResponse(body, headers={"X-Task-ID": task.id} if task.side == "tokenlab" else {})
 
 
 async def _create(request: Request, kind: str) -> Task:
-    sim = state_of(request)
-    key = sim.key_for(credential(request))
+    sim, key = state_of(request), authorised(request)
     body = await json_body(request)
     if not isinstance(body, dict) or not isinstance(body.get("model"), str):
         raise ApiFault(400, "model is required.", param="model")
     if not body.get("prompt") and not body.get("image"):
         raise ApiFault(400, "prompt is required.", param="prompt")
-    request.state.model = body["model"]
-    model = sim.model(body["model"])
-    if model is None or model.category != kind:
-        raise ApiFault(400, f"{body['model']!r} is no {kind} model.", "model_not_found")
-    sim.check_spend(key, model, model.per_request)
-    record = sim.settle(key, model, request.state.request_id, 0, 0)
-    task = Task(sim.new_id("task_"), kind, model.id, key.id, sim.clock(), record.billing_id)
-    _remember(sim, task)
+    request.state.model = name = body["model"]
+    billing_id = ""
+    if key is not None:
+        record = _charge(request, key, kind, name)
+        name, billing_id = record.model.id, record.billing_id
+    side, task_id = request.state.side, sim.new_id(_ID[request.state.side])
+    poll_url = f"{request.scope['root_path']}/v1/tasks/{task_id}"
+    owner = _owner(request, key)
+    task = Task(task_id, kind, name, side, owner, poll_url, sim.clock(), billing_id)
+    if kind != "image":
+        sim.tasks[task.id] = task
     return task
 
 
-def _remember(sim: SimState, task: Task) -> None:
-    if task.kind != "image":
-        sim.tasks[task.id] = task
+def _charge(request: Request, key: ApiKey, kind: str, name: str) -> Usage:
+    """Charge a create of TokenLab's side; raises ApiFault where it must not be."""
+    sim = state_of(request)
+    model = sim.model(name)
+    if model is None or model.category != kind:
+        raise ApiFault(400, f"{name!r} is no {kind} model.", "model_not_found")
+    sim.check_spend(key, model, model.per_request)
+    return sim.settle(key, model, request.state.request_id, 0, 0)
+
+
+def _owner(request: Request, key: ApiKey | None) -> str:
+    return credential(request) if key is None else key.id
 
 
 def _task(request: Request) -> Task:
-    sim = state_of(request)
-    key = sim.key_for(credential(request))
-    task: Task | None = sim.tasks.get(request.path_params["task"])
-    if task is None:
+    key = authorised(request)
+    task: Task | None = state_of(request).tasks.get(request.path_params["task"])
+    if task is None or task.side != request.state.side:
         raise ApiFault(404, "There is no such task.", "async_task_not_found")
-    if task.key_id != key.id:
+    if task.owner != _owner(request, key):
         raise ApiFault(403, "The task belongs to another key.", "task_not_owned")
     return task

@@ -79,6 +79,8 @@ def test_a_tokenlab_secret_at_the_other_side_is_noticed(api: httpx.Client) -> No
     answer = api.post("/_previous/v1/chat/completions", json=CHAT, headers=KEY)
     assert answer.status_code == 401
     assert api.get("/_sim/requests").json()["credential_leaks"] == before + 1
+    api.delete("/_sim/requests")
+    assert api.get("/_sim/requests").json()["credential_leaks"] == 0
 
 
 def test_faults_hit_what_they_name(api: httpx.Client) -> None:
