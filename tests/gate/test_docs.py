@@ -35,7 +35,7 @@ CASES = [
     (sign, route, side)
     for sign, route in WANTED
     for side in ("tokenlab", "previous")
-    if (route, side) != ("video", "previous")  # the simulated previous provider makes no media
+    if (route, side) != ("video", "previous")  # the block sends no credential of that side
 ]
 
 
