@@ -216,7 +216,7 @@ def _asked(url: str, body: bytes | None) -> tuple[str, bool]:
     if match:
         return unquote(match[2]), match[3] == "streamGenerateContent"
     given = _fields(body)
-    return _text(given.get("model")), given.get("stream") == b"true"
+    return _text(given.get("model")), bytes(given.get("stream", b"")) == b"true"
 
 
 def _gemini_path(path: str, side: Side, model: str) -> str:

@@ -70,7 +70,7 @@ class _GateTransport:
     def handle_request(self, request: Any) -> Any:
         begun, body = self._begin(request)
         begun.find()
-        sent = self._kit.outgoing(request, begun, body)
+        sent = self._outgoing(request, begun, body)
         if (answer := begun.claim()) is not None:
             return self._kit.known(answer)
         try:
@@ -84,7 +84,7 @@ class _GateTransport:
     async def handle_async_request(self, request: Any) -> Any:
         begun, body = self._begin(request)
         await _off_loop(begun.asks_for_task, begun.find)
-        sent = self._kit.outgoing(request, begun, body)
+        sent = self._outgoing(request, begun, body)
         waits = begun.waits_for_disk
         try:
             answer = await _off_loop(waits, begun.claim)
@@ -122,6 +122,13 @@ class _GateTransport:
         headers = request.headers.multi_items()
         return self._exchanges.begin(request.method, str(request.url), headers, body), body
 
+    def _outgoing(self, request: Any, begun: Exchange, body: bytes | None) -> Any:
+        try:
+            return self._kit.outgoing(request, begun, body)
+        except BaseException as error:  # an address that the library does not take
+            begun.failed(self._kit.name_of(error), sent=False)
+            raise
+
 
 class Kit:
     """What of httpx or httpx2 is used: both have the same classes, each with its own bases."""
@@ -145,6 +152,9 @@ class Kit:
         """Return the request to send in place of one."""
         out, content = exchange.out, {"stream": request.stream}
         headers = out.headers
+        if not any(name.lower() == "host" for name, _ in headers):
+            # The library adds it where it makes the body itself, and here alone it does not.
+            headers = [("Host", self.library.URL(out.url).netloc.decode("ascii")), *headers]
         if body is not None:
             content = {"content": body if out.body is None else out.body}
             headers = [(name, value) for name, value in headers if name.lower() not in _SIZES]
@@ -175,7 +185,8 @@ class Kit:
             return "timeout"
         if isinstance(error, self.library.NetworkError):
             return "connect"
-        return "protocol" if isinstance(error, self.library.HTTPError) else "cancelled"
+        theirs = (self.library.HTTPError, self.library.InvalidURL)
+        return "protocol" if isinstance(error, theirs) else "cancelled"
 
     def was_sent(self, error: BaseException) -> bool:
         """Return whether a request may have reached the other end, with this error."""

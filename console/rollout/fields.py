@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 from console.rollout.errors import PercentError, Problem
 from console.rollout.freeze import FORMS, Freeze, parse_freeze
@@ -97,6 +98,19 @@ class Fields:
             self.error((name,), "must be a path")
             return default
         return text
+
+    def base_url(self, name: str, default: str) -> str:
+        """Return a base URL that can be taken apart; what it is for is not looked at."""
+        url = self.text(name, default)
+        try:
+            _ = urlsplit(url).port  # a port that is no number is found only here
+        except ValueError as error:
+            self.error((name,), f"is no URL: {error}")
+            return default
+        if any(char.isspace() or not char.isprintable() for char in url):
+            self.error((name,), "is no URL: there is a space or an invisible character in it")
+            return default
+        return url
 
     def choice(self, name: str, allowed: Sequence[str], default: str | None) -> str:
         """Return one of ``allowed``; a missing one is an error where there is no default."""

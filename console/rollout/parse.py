@@ -102,7 +102,7 @@ def _file(top: Fields, revision: str) -> RolloutFile:
     file = RolloutFile(
         revision=revision,
         rolled_back=top.flag("rolled_back"),
-        base_url=tokenlab.text("base_url", DEFAULT_BASE_URL),
+        base_url=tokenlab.base_url("base_url", DEFAULT_BASE_URL),
         profile=tokenlab.text("profile", "default"),
         access_log=health.path("access_log", "access.jsonl"),
         guard=guard,
@@ -124,7 +124,7 @@ def _route(name: str, fields: Fields, guard: GuardSettings, ramp: RampSettings) 
         phase=fields.choice("phase", PHASES, "inventory"),
         rolled_back=fields.flag("rolled_back"),
         default_points=fields.percent("default_percent", 0),
-        previous_base_url=fields.text("previous_base_url", ""),
+        previous_base_url=fields.base_url("previous_base_url", ""),
         orgs=_orgs(fields.table("orgs")),
         keys=_shares(fields.table("keys")),
         flags=_shares(fields.table("flags")),

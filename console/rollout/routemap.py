@@ -192,7 +192,7 @@ def url_problem(url: str) -> str:
     """Return what is wrong with a base URL whatever it is for; empty where nothing is."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port
     except ValueError:
         return "is not a URL"
     if parts.scheme not in ("http", "https") or not host:

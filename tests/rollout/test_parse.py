@@ -159,6 +159,17 @@ def test_an_org_called_like_the_default_is_warned_of() -> None:
     assert "default_percent is for all others" in str(file.warnings[0])
 
 
+@pytest.mark.parametrize(
+    "url", ["http://host:port", "http://host:99999", "http://[::1", "https://a b", "a\\u0007"]
+)
+def test_what_is_no_url_is_no_base_url(url: str) -> None:
+    line, column, text = problem_of(f'{ROUTE}[tokenlab]\nbase_url = "{url}"\n')
+    assert (line, column) == (ROUTE.count("\n") + 2, 12)
+    assert "tokenlab.base_url is no URL: " in text
+    text = problem_of(f'{ROUTE}previous_base_url = "{url}"\n')[2]
+    assert "routes.chat.previous_base_url is no URL: " in text
+
+
 @pytest.mark.parametrize("name", ["", "a\\u0000b"])
 def test_a_path_that_is_none(name: str) -> None:
     assert "must be a path" in problem_of(f'{ROUTE}[health]\naccess_log = "{name}"\n')[2]

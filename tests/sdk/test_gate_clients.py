@@ -493,6 +493,7 @@ def test_a_fault_of_the_gateway_is_in_the_log_and_raises_what_it_always_raised(
     (line,) = world.lines()
     assert (line["side"], line["status"]) == ("tokenlab", status)
     assert line["error"] == error if error else line["error"]
+    assert line["stream"] is True
 
 
 def test_a_side_that_is_not_there_or_stalls(world: World, api: httpx.Client) -> None:
