@@ -3,11 +3,12 @@
 import errno
 import logging
 import os
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+
+from console.gate.locked import Locked
 
 log = logging.getLogger("console.gate")
 
@@ -42,7 +43,7 @@ def timestamp(at: datetime | None = None) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
 
 
-class AccessLog:
+class AccessLog(Locked):
     """Appends lines to a file, from any thread; a rotated or deleted file is opened again.
 
     ``append`` never raises: a line that cannot be written is counted in ``lost``, and the log
@@ -50,12 +51,12 @@ class AccessLog:
     """
 
     def __init__(self, path: str | Path) -> None:
+        super().__init__()
         self._path = Path(path)
         self._descriptor = -1
         self._inode = (-1, -1)
         self._torn = False
         self._failing = False
-        self._lock = threading.Lock()
         self._encoder = msgspec.json.Encoder()
         self.lost = 0
 

@@ -3,13 +3,14 @@
 import logging
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from console.gate.locked import Locked
 
 log = logging.getLogger("console.gate")
 
@@ -37,7 +38,7 @@ class Job:
     body: bytes | None
 
 
-class TaskLedger:
+class TaskLedger(Locked):
     """Remembers creates by route and job id, in a file that several processes may share.
 
     A create is written down before it is sent. Where the file cannot be used, what this process
@@ -45,8 +46,8 @@ class TaskLedger:
     """
 
     def __init__(self, path: str | Path) -> None:
+        super().__init__()
         self._path = Path(path)
-        self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._pid = os.getpid()
 

@@ -14,13 +14,22 @@ from pathlib import Path
 from typing import TypeVar
 from weakref import WeakSet
 
+try:
+    from openfeature.provider import AbstractProvider, FeatureProvider, Metadata, ProviderStatus
+except ModuleNotFoundError as error:
+    if error.name not in ("openfeature", "openfeature.provider"):
+        raise  # it is there, and something that it needs is not
+    raise ModuleNotFoundError(
+        "console.gate.openfeature needs openfeature-sdk, which is not installed; install it, or"
+        " the gate with its extra: rollout-gate[openfeature]",
+        name=error.name,
+    ) from None
 from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import ProviderEvent, ProviderEventDetails
 from openfeature.exception import ErrorCode, OpenFeatureError, ProviderNotReadyError
 from openfeature.flag_evaluation import FlagResolutionDetails, Reason
 from openfeature.hook import Hook
-from openfeature.provider import AbstractProvider, FeatureProvider, Metadata, ProviderStatus
 
 from console.gate.gate import Gate
 from console.gate.openfeature_answers import (

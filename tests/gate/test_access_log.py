@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -100,6 +101,33 @@ def test_a_log_that_is_no_log_loses_lines_and_says_so_once(
     log.append(line(1))
     assert log.lost == 5
     assert len(path.read_text().splitlines()) == 1
+    log.close()
+
+
+def test_a_fork_while_another_thread_writes_leaves_the_child_able_to(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    log = AccessLog(path)
+    log.append(line(0))
+    held, may_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with log._lock:
+            held.set()
+            may_go.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(5)
+        log.append(line(1))
+        os._exit(0)
+    may_go.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    log.append(line(2))
+    assert len(path.read_text().splitlines()) == 3
     log.close()
 
 

@@ -49,6 +49,26 @@ def test_a_library_that_is_missing_is_named_with_its_extra(tmp_path: Path, libra
     assert done.stdout.splitlines() == [said, said]
 
 
+def test_an_openfeature_sdk_that_is_missing_is_named_with_its_extra(tmp_path: Path) -> None:
+    run(tmp_path, "httpx2")
+    script = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+try:
+    import console.gate.openfeature
+except ImportError as error:
+    print(error.name, error, sep=": ")
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == (
+        "openfeature: console.gate.openfeature needs openfeature-sdk, which is not installed; "
+        "install it, or the gate with its extra: rollout-gate[openfeature]\n"
+    ), done.stderr
+
+
 def test_what_the_library_itself_misses_is_not_hidden(tmp_path: Path) -> None:
     (tmp_path / "httpx2.py").write_text("import something_that_is_not_there\n")
     done = run(tmp_path, "httpx2")
