@@ -282,14 +282,23 @@ class Monitor(Watch):
             settings.max_5xx_percent, settings.max_4xx_percent, settings.max_429_percent
         )
         needed = clean_requests_needed(strictest / 100)
-        found, horizon = Counts(0), self.kept_s(org, now)
-        for span in (least_s, *(s for s in _SPANS_S if s > least_s)):
-            within = min(span, since_raise, horizon)
-            if within <= 0:
-                break  # raised this very moment, or by a clock that was set back since
-            found = _counts(self._windows.by_class(now, within, route, org))
-            if found.requests >= needed or within < span:
-                break
+        most_s = min(since_raise, self.kept_s(org, now))
+        if most_s <= 0:
+            return Counts(0)  # raised this very moment, or by a clock that was set back since
+
+        def within(span_s: float) -> Counts:
+            return _counts(self._windows.by_class(now, min(span_s, most_s), route, org))
+
+        # Of thousands of orgs most have too few even in the longest, and need no second look.
+        *shorter, longest = (least_s, *(s for s in _SPANS_S if s > least_s))
+        found = within(longest)
+        if found.requests >= needed:
+            for span_s in shorter:
+                if span_s >= most_s:
+                    break
+                nearer = within(span_s)
+                if nearer.requests >= needed:
+                    return nearer
         return found
 
 
