@@ -29,6 +29,7 @@ from console.ui.dialogs.percent import PercentDialog
 from console.ui.help import HelpScreen
 from console.ui.home import HomeScreen
 from console.ui.keys import APP_KEYS
+from console.ui.leaving import start_no_more
 from console.ui.messages import (
     CLEARED_AFTER_S,
     CredentialsChanged,
@@ -172,6 +173,7 @@ class ConsoleApp(App[None]):
         It is not a handler of the event loop, for those are gone when the loop is, and a terminal
         that is closed may tell twice: what clears up after the console would be cut off.
         """
+        start_no_more()
         self._told_by = self._told_by or number
         if self._ends_on is not None:
             with suppress(RuntimeError):  # it has ended already
@@ -320,6 +322,7 @@ class ConsoleApp(App[None]):
     def exit(self, *arguments: Any, **more: Any) -> None:
         """End the console; a secret does not stay in the clipboard."""
         self._leaving = True
+        start_no_more()
         self._clear_clipboard()
         super().exit(*arguments, **more)
 

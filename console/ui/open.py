@@ -6,6 +6,7 @@ import signal
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.ui.app import ConsoleApp, Incidents
+from console.ui.leaving import start_no_more
 from console.ui.settings import load_settings
 from console.vault.vault import Vault
 
@@ -35,8 +36,5 @@ def open_console(
     try:
         app.run(mouse="SSH_CONNECTION" not in os.environ)
     finally:
-        # Textual's handlers outlive it. Whoever closes a terminal may say "continue" after "hang
-        # up": a driver that starts anew would cut off, or hang, what clears up after the console.
-        for number in (signal.SIGCONT, signal.SIGTSTP):
-            signal.signal(number, signal.SIG_DFL)
+        start_no_more()
     return app.return_code or 0

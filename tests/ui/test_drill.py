@@ -1,10 +1,12 @@
 """The main job in a real terminal: an incident, one key, one confirm, and the proof."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,19 +115,56 @@ def test_told_again_while_it_clears_up_it_leaves_nothing_behind(tmp_path: Path) 
     assert not list(tmp_path.glob("rollout-demo-*"))
 
 
-@pytest.mark.parametrize("after_s", [0.2, 0.3, 0.4, 0.5])
-def test_a_terminal_that_is_closed_soon_after_quit_leaves_nothing_behind(
-    tmp_path: Path, after_s: float
+@pytest.mark.parametrize("after_s", [None, 0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5])
+def test_a_terminal_that_is_closed_leaves_nothing_behind(
+    tmp_path: Path, after_s: float | None
 ) -> None:
-    """Who closes a terminal says "hang up", then "continue": the console must not start anew."""
+    """While it runs, or soon after it was told to quit.
+
+    Who closes a terminal says "hang up", then "continue": the console must not start anew.
+    """
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
     with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:
         shown.until(lambda screen: "▸ acme" in screen)
-        shown.press("q")
-        time.sleep(after_s)
+        pane = shown.tmux("display", "-p", "-t", "t", "#{pane_pid}").strip()
+        found = subprocess.run(["pgrep", "-P", pane], capture_output=True, text=True, check=True)
+        consoles = [int(pid) for pid in found.stdout.split()]
+        if after_s is not None:
+            shown.press("q")
+            time.sleep(after_s)
         shown.tmux("new-session", "-d", "-s", "another")  # the server stays for the clean-up
         shown.tmux("kill-session", "-t", "t")
         end = time.monotonic() + 20
         while list(tmp_path.glob("rollout-demo-*")):
             assert time.monotonic() < end, "the demo's folder stays"
             time.sleep(0.05)
+        while any(is_there(pid) for pid in consoles):
+            assert time.monotonic() < end, "the console goes on without a terminal"
+            time.sleep(0.05)
+
+
+def test_told_to_continue_while_it_ends_it_ends(tmp_path: Path) -> None:
+    env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
+    with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:
+        shown.until(lambda screen: "▸ acme" in screen)
+        pane = shown.tmux("display", "-p", "-t", "t", "#{pane_pid}").strip()
+        found = subprocess.run(["pgrep", "-P", pane], capture_output=True, text=True, check=True)
+        (console,) = [int(pid) for pid in found.stdout.split()]
+        shown.press("q")
+        end = time.monotonic() + 20
+        time.sleep(0.1)  # until the key is there
+        while is_there(console):
+            assert time.monotonic() < end, "it does not end"
+            with suppress(ProcessLookupError):
+                os.kill(console, signal.SIGCONT)
+            time.sleep(0.005)
+        shown.until(lambda screen: "[ended 0]" in screen)
+    assert not list(tmp_path.glob("rollout-demo-*"))
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
