@@ -1,7 +1,7 @@
 """What is older of a log than what is read at once: read by processes beside this one.
 
 A day of a busy gateway is millions of lines. Read here they would hold up the screen; a process
-of its own takes none of this one's time, and two are done in half of it.
+of its own takes none of this one's time, and several are done sooner, where there are cores for them.
 """
 
 import os
@@ -23,7 +23,7 @@ from console.health.top_errors import TopErrors
 from console.health.transfer import LENGTH, End, Frame, Intake, decode
 from console.health.windows import Windows
 
-_MOST_WORKERS = 2
+_MOST_WORKERS = 4
 _WAITING = 64
 """So many parts are held for somebody who does not take them."""
 _LEAST_BYTES = 8 * 1024 * 1024
