@@ -1,7 +1,7 @@
 """What is older of a log than what is read at once: read by processes beside this one.
 
 A day of a busy gateway is millions of lines. Read here they would hold up the screen; a process
-of its own takes none of this one's time, and several are done sooner, where there are cores for them.
+of its own takes none of this one's time, and several are done sooner where there are cores.
 """
 
 import os
