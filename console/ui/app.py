@@ -159,13 +159,14 @@ class ConsoleApp(App[None]):
         if not event.is_printable:
             return
         line, typed = self.focused, events.Key(event.key, event.character)
+        if line is None and isinstance(self.screen, PercentDialog):
+            line = next(iter(self.screen.query(Input)), None)
+            if line is None:  # about to be there, and 100 must not become 00
+                self.screen.call_after_refresh(self.post_message, typed)
         if isinstance(line, Input):
             event.stop()
             event.prevent_default()
             line.post_message(typed)
-        elif line is None and isinstance(self.screen, PercentDialog):
-            # Its line is about to be there, and 100 must not become 00.
-            self.screen.call_after_refresh(self.post_message, typed)
 
     def end_when_told(self, number: int, _frame: object = None) -> None:
         """End in order at a signal: a change under way is finished, the terminal set right.

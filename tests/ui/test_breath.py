@@ -72,3 +72,13 @@ async def test_a_percent_typed_at_once_opens_no_other_screen(file: Path) -> None
         before = file.read_bytes()
         await breathe(pilot, "\ryy")
         assert file.read_bytes() == before, "a y in the same breath confirms nothing"
+
+
+async def test_a_percent_is_typed_also_where_its_line_lost_the_focus(file: Path) -> None:
+    app = app_of(file)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("j", "e")
+        await pilot.pause(0.2)
+        app.screen.set_focus(None)
+        await breathe(pilot, "25")
+        assert app.screen.query_one(Input).value == "25"
