@@ -13,15 +13,17 @@ HIGH = (0.5, 0.9)
 THRESHOLD = 1e4
 
 _CEILING = 1e12
-_ALTERNATIVES = len(FACTORS) + len(HIGH)
 
 
 class _Table(NamedTuple):
-    """What one observation multiplies the evidence by, for each alternative that p0 leaves."""
+    """What one observation multiplies the evidence by, for each alternative.
+
+    Those that p0 does not leave have nothing but noughts.
+    """
 
     floor: float
-    on_error: tuple[tuple[int, float], ...]
-    on_success: tuple[tuple[int, float], ...]
+    on_error: tuple[float, ...]
+    on_success: tuple[float, ...]
     resting: tuple[float, ...]
     """The evidence after a success, where nothing stood against the stream before."""
 
@@ -37,10 +39,7 @@ class EProcess:
         self.p0 = p0
         self.threshold = threshold
         table = _table(p0)
-        held = {index for index, _ in table.on_error}
-        self._evidence: Sequence[float] = [
-            table.floor if index in held else 0.0 for index in range(_ALTERNATIVES)
-        ]
+        self._evidence: Sequence[float] = [table.floor * (factor > 0) for factor in table.on_error]
         self.value = sum(self._evidence)
         """The evidence now."""
         self.requests = 0
@@ -58,15 +57,17 @@ class EProcess:
             if self._evidence is not table.resting:
                 self._evidence, self.value = table.resting, sum(table.resting)
             return self.value
-        floor, before, evidence = table.floor, self._evidence, [0.0] * _ALTERNATIVES
-        highest = 0.0
-        for index, factor in table.on_error if error else table.on_success:
-            # The ceiling is far over the threshold; it only keeps a long storm finite.
-            value = min(max(before[index], floor) * factor, _CEILING)
-            evidence[index] = value
-            highest = max(highest, value)
-        self._evidence = evidence
-        if highest <= floor:
+        floor = table.floor
+        # The ceiling is far over the threshold; it only keeps a long storm finite.
+        evidence = self._evidence = [
+            value
+            if (value := (before if before > floor else floor) * factor) < _CEILING
+            else _CEILING
+            for before, factor in zip(
+                self._evidence, table.on_error if error else table.on_success, strict=True
+            )
+        ]
+        if max(evidence) <= floor:
             self.requests = self.errors = 0
         else:
             self.requests += 1
@@ -83,12 +84,13 @@ class EProcess:
 @lru_cache(maxsize=4096)
 def _table(p0: float) -> _Table:
     rates = [*(factor * p0 for factor in FACTORS), *HIGH]
-    left = {index: q for index, q in enumerate(rates) if p0 < q < 1}
-    floor = 1 / len(left) if left else 0.0  # above 0.9 nothing is worse
-    on_success = {index: (1 - q) / (1 - p0) for index, q in left.items()}
+    left = [p0 < q < 1 for q in rates]
+    floor = 1 / sum(left) if any(left) else 0.0  # above 0.9 nothing is worse
+    both = list(zip(rates, left, strict=True))
+    on_success = tuple((1 - q) / (1 - p0) if leaves else 0.0 for q, leaves in both)
     return _Table(
         floor,
-        tuple((index, q / p0) for index, q in left.items()),
-        tuple(on_success.items()),
-        tuple(floor * on_success.get(index, 0.0) for index in range(_ALTERNATIVES)),
+        tuple(q / p0 if leaves else 0.0 for q, leaves in both),
+        on_success,
+        tuple(floor * factor for factor in on_success),
     )

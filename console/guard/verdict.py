@@ -1,6 +1,5 @@
 """Verdicts: the rollback tier of a route, and the hold tier of anything that could be raised."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +17,7 @@ SLOW_SHARE = 0.05
 STALE_AFTER_S = 30.0
 GATES = ("gateway", "contract", "rate_limit", "latency")
 """What has an e-process; ``auth`` and ``balance`` go by errors in a row."""
+_BY_CLASS = GATES[:3]
 WORDS = {"gateway": "5xx", "contract": "4xx", "rate_limit": "429", "latency": "slow"}
 
 
@@ -55,7 +55,7 @@ class RouteGuard:
         self._requests = 0
         self._orgs: dict[str, set[str]] = {}
         self._orgs_in: set[str] = set()
-        self._rows: Counter[str] = Counter()
+        self._row_of, self._row = "", 0
         self._previous = PreviousSide(self.limits.window_s)
         self._p0: dict[str, float] = {gate: self._limit(gate) for gate in GATES}
         self._p0_at = 0
@@ -73,13 +73,15 @@ class RouteGuard:
             self._p0, self._p0_at = self._limits_now(), int(at)
         self._requests += 1
         self._orgs_in.add(org)
-        for gate in ("gateway", "contract", "rate_limit"):
+        for gate in _BY_CLASS:
             self._step(gate, org, status_class == gate)
         # Only an answer has a latency worth judging.
         if status_class == "ok":
             self._step("latency", org, slow)
-        for gate in ("auth", "balance"):
-            self._rows[gate] = self._rows[gate] + 1 if status_class == gate else 0
+        if status_class == self._row_of:
+            self._row += 1
+        else:
+            self._row_of, self._row = status_class, 1
 
     def rollback_verdict(self) -> Verdict:
         """Return ``rollback`` with the gate that asks for it, else ``ok``.
@@ -95,8 +97,8 @@ class RouteGuard:
             return Verdict("rollback", self._reason(gate), gate)
         kind: Kind = "rollback" if self.limits.mode == "enforce" else "hold"
         for gate, word in (("auth", "401/403"), ("balance", "402")):
-            if self._rows[gate] >= IN_A_ROW:
-                return Verdict(kind, f"{self._rows[gate]}x {word}, all in a row", gate)
+            if self._row_of == gate and self._row >= IN_A_ROW:
+                return Verdict(kind, f"{self._row}x {word}, all in a row", gate)
         return OK
 
     def _step(self, gate: str, org: str, error: bool) -> None:

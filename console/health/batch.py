@@ -8,13 +8,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
 from console.health.record import AccessRecord
-from console.health.summary import BUCKET, CLASS_CODE
+from console.health.summary import BUCKET, CODES
 
-LATE, AHEAD = -1, -2
-"""Levels of the places, with slot 0, of lines older than every part, or ahead of the clock."""
+LATE, AHEAD, SKEWED = -1, -2, -3
+"""Levels of the places, with slot 0, of lines older than every part, a little or more than
+SKEW_S seconds ahead of the clock."""
+SKEW_S = 2.0
 
 Level = tuple[int, int]
 """The width of parts in seconds, and how many seconds of them are kept."""
@@ -22,14 +24,16 @@ Place = tuple[int, int]
 """The finest level that keeps a line, and its slot there: epoch seconds by the level's width."""
 Name = tuple[str, str, str, str]
 """Route, org, side and model."""
-Group = list[int | datetime]
-"""The code and the time of one line after the other."""
+Group = list[Any]
+"""The latest time of its lines, and after it the codes of all."""
 Named = tuple[str | None, str | None, str]
 """Route, org or model, and side; None for all of them."""
 Counts = Mapping[int, int]
 """How many lines there were by code."""
+Slots = Mapping[int, Counts]
+"""Counts by slot, at one level."""
 
-_Slots = dict[int, dict[Named, list[int]]]
+_Found = dict[Named, dict[int, list[int]]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = datetime.min.replace(tzinfo=UTC)
@@ -37,17 +41,23 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class Batch:
-    """Lines sorted at ``now`` (epoch seconds) for ``levels``, finest first."""
+    """Lines sorted at ``now`` (epoch seconds) for ``levels``, finest first.
+
+    Of a line no more than its code is kept, so that very many are sorted soon after they are read,
+    a few at a time, and counted together.
+    """
 
     def __init__(self, levels: Sequence[Level], now: float) -> None:
+        self.now = now
+        self.lines = 0
         self._levels = levels
-        self._now = now
         self._edges = [now - keep for _, keep in levels]
-        self._now_time = _EPOCH + timedelta(seconds=now)
+        self._now_time, self._skew_time = _time(now), _time(now + SKEW_S)
         self._places: dict[Place, dict[Name, Group]] = {}
 
-    def sort(self, records: Iterable[AccessRecord]) -> None:
-        """Sort lines; those of one slot often follow each other, and then are not looked up."""
+    def sort(self, records: Sequence[AccessRecord]) -> None:
+        """Sort more lines. Those of one slot often follow each other, and are looked up once."""
+        self.lines += len(records)
         low = high = _LAST
         groups: dict[Name, Group] = {}
         for record in records:
@@ -55,57 +65,51 @@ class Batch:
             if not low <= ts < high:
                 place, low, high = self._find(ts.timestamp())
                 if place not in self._places:
-                    self._places[place] = defaultdict(list)
+                    self._places[place] = defaultdict(_no_lines)
                 groups = self._places[place]
             group = groups[record.route, record.org, record.side, record.model]
-            group.append(CLASS_CODE[record.status] + BUCKET[record.latency_ms])
-            group.append(ts)
+            group.append(CODES[record.status][BUCKET[record.latency_ms]])
+            if ts > group[0]:
+                group[0] = ts
 
-    def times(self, level: int) -> list[datetime]:
-        """Return the times of the lines that are LATE or AHEAD."""
-        return [ts for group in self._places.get((level, 0), {}).values() for ts in _times(group)]
+    def lines_at(self, level: int) -> int:
+        """Return how many lines are LATE or SKEWED."""
+        return sum(len(group) - 1 for group in self._places.get((level, 0), {}).values())
 
-    def by_model(self) -> Iterator[tuple[Place, dict[Named, Counts]]]:
-        """Give each slot of each level its counts by route, model and side, finest first."""
-        found: list[_Slots] = [{} for _ in self._levels]
+    def by_model(self) -> Iterator[tuple[int, dict[Named, Slots]]]:
+        """Give each level, finest first, its counts by route, model and side."""
+        found: list[_Found] = [defaultdict(dict) for _ in self._levels]
         for level, slot, groups in self._counted():
-            named = found[level].setdefault(slot, {})
             for (route, _, side, model), group in groups.items():
-                _file(named, (route, model, side), _codes(group))
+                _file(found[level][route, model, side], slot, _codes(group))
         return self._at_each_level(found)
 
-    def by_org(self, finest: int) -> Iterator[tuple[Place, dict[Named, Counts]]]:
-        """Give each slot its counts by route, org and side, each line at one level alone.
+    def by_org(self, finest: int) -> Iterator[tuple[int, dict[Named, Slots]]]:
+        """Give each level its counts by route, org and side, each line at one level alone.
 
         That is the finest that keeps it, of those from ``finest`` on.
         """
-        found: dict[Place, dict[Named, list[int]]] = {}
+        found: dict[int, _Found] = defaultdict(lambda: defaultdict(dict))
         for level, slot, groups in self._counted():
             wider = max(level, finest)
-            named = found.setdefault((wider, self._wider(slot, level, wider)), {})
+            wide = self._wider(slot, level, wider)
             for (route, org, side, _), group in groups.items():
-                _file(named, (route, org, side), _codes(group))
-        for place, named in found.items():
-            yield place, {key: Counter(codes) for key, codes in named.items()}
+                _file(found[wider][route, org, side], wide, _codes(group))
+        for level, named in found.items():
+            yield level, {key: _counts(slots) for key, slots in named.items()}
 
-    def _at_each_level(
-        self, found: Sequence[_Slots]
-    ) -> Iterator[tuple[Place, dict[Named, Counts]]]:
+    def _at_each_level(self, found: Sequence[_Found]) -> Iterator[tuple[int, dict[Named, Slots]]]:
         """Count what was found, and give it at each level; a coarser one has the finer in it."""
-        finer: dict[int, dict[Named, list[Counts]]] = {}
-        for level, slots in enumerate(found):
-            parts, finer = finer, {}
-            for slot, named in slots.items():
-                of_slot = parts.setdefault(slot, {})
-                for key, codes in named.items():
-                    of_slot.setdefault(key, []).append(Counter(codes))
-            for slot, of_slot in parts.items():
-                counts = {key: added(some) for key, some in of_slot.items()}
-                yield (level, slot), counts
-                if level + 1 < len(self._levels):
-                    coarser = finer.setdefault(self._wider(slot, level, level + 1), {})
-                    for key, some in counts.items():
-                        coarser.setdefault(key, []).append(some)
+        finer: dict[Named, Slots] = {}
+        for level, named in enumerate(found):
+            own = ((key, _counts(slots)) for key, slots in named.items())
+            wider = (
+                (key, {self._wider(slot, level - 1, level): counts})
+                for key, slots in finer.items()
+                for slot, counts in slots.items()
+            )
+            finer = gathered(chain(own, wider))
+            yield level, finer
 
     def _wider(self, slot: int, level: int, wider: int) -> int:
         return slot * self._levels[level][0] // self._levels[wider][0]
@@ -113,8 +117,8 @@ class Batch:
     def _counted(self) -> Iterator[tuple[int, int, dict[Name, Group]]]:
         """Give level, slot and groups of every place that is counted."""
         for (level, slot), groups in self._places.items():
-            if level == AHEAD:
-                yield 0, int(self._now // self._levels[0][0]), groups
+            if level in (AHEAD, SKEWED):
+                yield 0, int(self.now // self._levels[0][0]), groups
             elif level != LATE:
                 yield level, slot, groups
 
@@ -125,20 +129,22 @@ class Batch:
             for name, group in self._places[place].items():
                 if name not in done:
                     done.add(name)
-                    yield name, min(max(_times(group)).timestamp(), self._now)
+                    yield name, min(group[0].timestamp(), self.now)
 
     def _start(self, place: Place) -> tuple[float, int]:
         level, slot = place
         if level < 0:
-            return (self._now, 1) if level == AHEAD else (-1.0, 0)
+            return (-1.0, 0) if level == LATE else (self.now, -level)
         # Where a level ends inside a slot of the next, the finer has the newer lines.
         return slot * self._levels[level][0], -level
 
     def _find(self, at: float) -> tuple[Place, datetime, datetime]:
         """Return the place of a time, and from when up to when times have the same one."""
-        if at > self._now:
-            return (AHEAD, 0), self._now_time, _LAST
-        newer: float = self._now
+        if at > self.now + SKEW_S:
+            return (SKEWED, 0), self._skew_time, _LAST
+        if at > self.now:
+            return (AHEAD, 0), self._now_time, self._skew_time
+        newer: float = self.now
         for level, (width, _) in enumerate(self._levels):
             edge = self._edges[level]
             if at >= edge:
@@ -149,30 +155,50 @@ class Batch:
         return (LATE, 0), _FIRST, _time(newer)
 
 
-def added(parts: Sequence[Counts]) -> Counts:
-    """Return several counts as one; a single one is returned itself."""
-    if len(parts) == 1:
-        return parts[0]
-    counts: dict[int, int] = {}
+def gathered(parts: Iterable[tuple[Named, Slots]]) -> dict[Named, Slots]:
+    """Return what there is of each name as one."""
+    found: dict[Named, dict[int, list[Counts]]] = defaultdict(dict)
+    for key, slots in parts:
+        of_key = found[key]
+        for slot, counts in slots.items():
+            if slot in of_key:
+                of_key[slot].append(counts)
+            else:
+                of_key[slot] = [counts]
+    return {
+        key: {slot: some[0] if len(some) == 1 else _added(some) for slot, some in of_key.items()}
+        for key, of_key in found.items()
+    }
+
+
+def _added(parts: Sequence[Counts]) -> Counts:
+    counts = dict(parts[0])
     get = counts.get
-    for code, count in chain.from_iterable(part.items() for part in parts):
+    for code, count in chain.from_iterable(part.items() for part in parts[1:]):
         counts[code] = get(code, 0) + count
     return counts
 
 
-def _file(known: dict[Named, list[int]], key: Named, codes: list[int]) -> None:
-    if key in known:
-        known[key] += codes
+def _file(slots: dict[int, list[int]], slot: int, codes: list[int]) -> None:
+    if slot in slots:
+        slots[slot] += codes
     else:
-        known[key] = codes
+        slots[slot] = codes
+
+
+def _counts(slots: Mapping[int, list[int]]) -> Slots:
+    # A second of one org has a line or two: a Counter costs more than counting them.
+    return {
+        slot: Counter(codes) if len(codes) > 1 else {codes[0]: 1} for slot, codes in slots.items()
+    }
+
+
+def _no_lines() -> Group:
+    return [_FIRST]
 
 
 def _codes(group: Group) -> list[int]:
-    return cast(list[int], group[::2])
-
-
-def _times(group: Group) -> list[datetime]:
-    return cast(list[datetime], group[1::2])
+    return cast(list[int], group[1:])
 
 
 def _time(at: float) -> datetime:

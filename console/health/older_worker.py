@@ -12,13 +12,13 @@ from math import inf
 import msgspec
 
 from console.health.lines import decoded
-from console.health.record import AccessRecord
 from console.health.stretch import Stretch, StretchReader
 from console.health.top_errors import TopErrors
 from console.health.transfer import LENGTH, encode, frames
 from console.health.windows import Windows
 
-_AT_ONCE = 20_000
+_AT_ONCE = 250_000
+"""So many lines are counted together; until then a few bytes of each are held."""
 _NICENESS = 10
 
 
@@ -40,7 +40,7 @@ class Reading:
         self.begins_at = -inf
         self.trouble = ""
         self._now = order.now
-        self._records: list[AccessRecord] = []
+        self._batch = self.windows.batch(order.now)
 
     def read(self, stretch: Stretch) -> None:
         """Read one stretch."""
@@ -51,17 +51,17 @@ class Reading:
             self.bad_lines += bad
             if cut and records:
                 cut, self.begins_at = False, max(self.begins_at, records[0].at)
-            self._records += records
-            if len(self._records) >= _AT_ONCE:
+            self._batch.sort(records)
+            self.errors.add(records, self._now)
+            if self._batch.lines >= _AT_ONCE:
                 self.count()
         self.bad_lines += reader.bad_lines
         self.trouble = self.trouble or reader.trouble
 
     def count(self) -> None:
         """Count what was read."""
-        records, self._records = self._records, []
-        self.windows.add(records, self._now)
-        self.errors.add(records, self._now)
+        self.windows.take(self._batch)
+        self._batch = self.windows.batch(self._now)
 
 
 def main() -> None:

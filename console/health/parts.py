@@ -43,6 +43,18 @@ class Parts:
     def __len__(self) -> int:
         return len(self._entries) + len(self._open)
 
+    def add_slots(self, slots: Mapping[int, Mapping[int, int]]) -> None:
+        """Add counts by code to those of each slot."""
+        *older, newest = sorted(slots)
+        if older and older[0] > self._slot:
+            # Of slots that are all new only the last is opened.
+            self._close()
+            for slot in older:
+                self._entries.fromlist(packed(slot << SLOT_SHIFT, slots[slot]))
+            older = []
+        for slot in (*older, newest):
+            self.add_counts(slot, slots[slot])
+
     def add_counts(self, slot: int, more: Mapping[int, int]) -> None:
         """Add counts by code to those of a slot."""
         counts = self._counts_of(slot)

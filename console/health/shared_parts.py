@@ -35,9 +35,11 @@ class _Slot:
 
     def merge(self, more: Iterable[int]) -> None:
         """Put more entries in their places."""
-        ordered = sorted(chain(self.entries, more))
-        entries, last = ordered if not self.entries else list[int](), -1
-        for entry in ordered if self.entries else ():
+        if not self.entries:
+            self.entries = array("Q", sorted(more))
+            return
+        entries, last = list[int](), -1
+        for entry in sorted(chain(self.entries, more)):
             times = entry & MOST_COUNT
             if entry >> CODE_SHIFT == last and (entries[-1] & MOST_COUNT) + times <= MOST_COUNT:
                 entries[-1] += times
@@ -156,15 +158,16 @@ class SharedParts:
             yield from (slot for n, slot in self._slots.items() if first <= n < end)
 
 
-def _renumbered(entries: "array[int]", numbers: Mapping[int, int]) -> Iterator[int]:
-    start = 0
+def _renumbered(entries: "array[int]", numbers: Mapping[int, int]) -> list[int]:
+    start, found = 0, list[int]()
     while start < len(entries):
         number = entries[start] >> _NUMBER_SHIFT
         end = bisect_left(entries, number + 1 << _NUMBER_SHIFT, start)
         if number in numbers:
             further = numbers[number] - number << _NUMBER_SHIFT
-            yield from [entry + further for entry in entries[start:end]]
+            found += [entry + further for entry in entries[start:end]]
         start = end
+    return found
 
 
 class PartsOfOne:
@@ -195,8 +198,12 @@ class PartsOfOne:
     def __len__(self) -> int:
         return int(self._shared.has(self.newest))
 
-    def add_counts(self, slot: int, more: Mapping[int, int]) -> None:
-        """Add counts by code to those of a slot."""
+    def add_slots(self, slots: Mapping[int, Mapping[int, int]]) -> None:
+        """Add counts by code to those of each slot."""
+        for slot, more in slots.items():
+            self._add(slot, more)
+
+    def _add(self, slot: int, more: Mapping[int, int]) -> None:
         self.newest = max(self.newest, slot)
         self._shared.add(self.number, slot, more)
 
@@ -219,4 +226,4 @@ class PartsOfOne:
             for entry in some:
                 code = entry >> CODE_SHIFT & CODE_MASK
                 counts[code] = counts.get(code, 0) + (entry & MOST_COUNT)
-            self.add_counts(slot, counts)
+            self._add(slot, counts)

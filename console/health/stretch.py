@@ -9,6 +9,8 @@ from console.health.lines import MAX_LINE, LineCutter
 from console.health.sources import MOST_PACKED, FileSource, PackedSource
 
 _CHUNK_BYTES = 120 * 1024
+_FEWER = 0.2
+"""The last of several shares is smaller by so much of one."""
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -28,12 +30,14 @@ class Stretch(msgspec.Struct, frozen=True):
 
 
 def shares(stretches: Sequence[Stretch], most: int, least_bytes: int) -> list[list[Stretch]]:
-    """Divide stretches, oldest first, into at most ``most`` shares of about as many bytes each.
+    """Divide stretches, oldest first, into at most ``most`` shares that take about as long each.
 
-    No share has less than ``least_bytes`` without need. A packed file is not divided.
+    The last has a fifth fewer bytes: the newest lines are counted by the second as well, and it is
+    taken in first. No share has less than ``least_bytes`` without need. A packed file is not
+    divided.
     """
     total = sum(one.end - one.start for one in stretches)
-    each = max(total // most + 1, least_bytes)
+    each = max(int(total / (most - _FEWER)) + 1, least_bytes)
     found: list[list[Stretch]] = [[]]
     left = each
     for stretch in stretches:

@@ -18,12 +18,6 @@ _BUCKETS = 512
 _MOST_KNOWN = 100_000
 
 
-class _ClassCodes(dict[int, int]):
-    def __missing__(self, status: int) -> int:
-        code = self[status] = _INDEX[classify(status)] * _BUCKETS
-        return code
-
-
 class _Buckets(dict[float, int]):
     def __missing__(self, latency_ms: float) -> int:
         if len(self) >= _MOST_KNOWN:
@@ -32,10 +26,14 @@ class _Buckets(dict[float, int]):
         return bucket
 
 
-CLASS_CODE = _ClassCodes()
-"""The class's part of the code, by status (0 to 999); those that were seen are remembered."""
+_CODES_OF = {
+    cls: [i * _BUCKETS + bucket for bucket in range(_BUCKETS)] for cls, i in _INDEX.items()
+}
+
+CODES = [_CODES_OF[classify(status)] for status in range(1000)]
+"""Codes by status and bucket: the same few objects whatever there is of them."""
 BUCKET = _Buckets()
-"""The bucket's part, by latency in ms; those that were seen are remembered, up to a bound."""
+"""The bucket of a latency in ms; those that were seen are remembered, up to a bound."""
 
 
 @dataclass(frozen=True, slots=True)

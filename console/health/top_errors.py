@@ -75,10 +75,14 @@ class TopErrors:
     def add(self, records: Iterable[AccessRecord], now: float | None = None) -> None:
         """Count the lines that are errors; a time ahead of ``now`` (the clock if None) is now."""
         now = time.time() if now is None else now
+        first = now - HORIZON_S
         for record in [record for record in records if record.status not in _OK]:
-            at = min(record.at, now)
-            if at >= now - HORIZON_S:
-                self._add(record, at)
+            at = min(record.ts.timestamp(), now)
+            if at >= first:
+                error, request_id = (record.error or "")[:MOST_ERROR], record.request_id
+                key = (record.route, record.org, record.side, record.status, error)
+                known = self._known(int(at // _SLOT_S), key)
+                known.add(1, at, [(at, request_id[:MOST_ID])] if request_id else ())
         self._bound(now)
 
     def slots(self) -> Iterator[tuple[int, Some]]:
@@ -89,7 +93,7 @@ class TopErrors:
     def merge(self, slot: int, some: Some) -> None:
         """Add what other such errors give of a slot."""
         for key, count, last_at, ids in some:
-            self._put(slot, key, count, last_at, ids)
+            self._known(slot, key).add(count, last_at, ids)
         self._bound(slot * _SLOT_S)
 
     def _bound(self, now: float) -> None:
@@ -137,20 +141,15 @@ class TopErrors:
             for key in most
         ]
 
-    def _add(self, record: AccessRecord, at: float) -> None:
-        error = (record.error or "")[:MOST_ERROR]
-        request_id = (record.request_id or "")[:MOST_ID]
-        ids = [(at, request_id)] if request_id else []
-        key = (record.route, record.org, record.side, record.status, error)
-        self._put(int(at // _SLOT_S), key, 1, at, ids)
-
-    def _put(
-        self, number: int, key: ErrorKey, count: int, last_at: float, ids: list[tuple[float, str]]
-    ) -> None:
+    def _known(self, number: int, key: ErrorKey) -> _Errors:
+        """Return what is counted under a key in a slot, made where there is nothing yet."""
         slot = self._slots.setdefault(number, {})
-        if key not in slot and len(slot) >= MOST_AT_ONCE:
-            key = ("", "", key[2], 0, OTHER)
-        slot.setdefault(key, _Errors()).add(count, last_at, ids)
+        known = slot.get(key)
+        if known is None:
+            if len(slot) >= MOST_AT_ONCE:
+                key = ("", "", key[2], 0, OTHER)
+            known = slot.setdefault(key, _Errors())
+        return known
 
 
 def _most(orgs: Counter[str]) -> tuple[str, ...]:

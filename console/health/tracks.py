@@ -1,11 +1,11 @@
 """A track: what is counted under one name, at each width of parts, and how it is read."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from math import ceil, floor
 from typing import Protocol
 
-from console.health.batch import Level
+from console.health.batch import Level, Slots
 from console.health.parts import Parts
 from console.health.shared_parts import SharedParts
 from console.health.summary import Summary, summarize
@@ -29,8 +29,8 @@ class SomeParts(Protocol):
 
     def __len__(self) -> int: ...
 
-    def add_counts(self, slot: int, more: Mapping[int, int]) -> None:
-        """Add counts by code to those of a slot."""
+    def add_slots(self, slots: Slots) -> None:
+        """Add counts by code to those of each slot."""
         ...
 
     def counts(self, first: int, end: int) -> dict[int, int]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import floor
 
-from console.health.batch import AHEAD, LATE, Batch, Counts, Named, added
+from console.health.batch import LATE, SKEWED, Batch, Named, gathered
 from console.health.kept import MOST_ENTRIES, Kept
 from console.health.record import AccessRecord, StatusClass
 from console.health.summary import Summary, by_class, metric_of
@@ -17,7 +17,6 @@ Seen = tuple[str, str, str]
 _MANY = 2_000
 _SWEPT_AFTER = 20_000
 """So many lines, or a second, after the last time."""
-_SKEW_S = 2.0
 _MOST_SERIES = 64
 
 
@@ -46,51 +45,48 @@ class Windows:
 
         Return when each route, org and side among them was seen last, at most ``now``.
         """
+        with _no_collection(len(records)):
+            batch = self.batch(now)
+            batch.sort(records)
+            return self.take(batch)
+
+    def batch(self, now: float) -> Batch:
+        """Return what requests are sorted into, a few at a time, before they are counted."""
+        return Batch(self.kept.levels, now)
+
+    def take(self, batch: Batch) -> Mapping[Seen, float]:
+        """Count what was sorted, and return what ``add`` does."""
         seen: dict[Seen, float] = {}
-        if records:
-            with _no_collection(len(records)):
-                self._add(records, now, seen)
+        now = batch.now
+        if batch.lines:
+            self._take(batch, seen)
             self._series.clear()
-        self._unseen += len(records)
+        self._unseen += batch.lines
         if self._unseen >= _SWEPT_AFTER or not 0 <= now - self._swept_at < 1:
             self._unseen, self._swept_at = 0, now
             self.kept.sweep(now)
         return seen
 
-    def _add(self, records: Sequence[AccessRecord], now: float, seen: dict[Seen, float]) -> None:
+    def _take(self, batch: Batch, seen: dict[Seen, float]) -> None:
         kept = self.kept
-        batch = Batch(kept.levels, now)
-        batch.sort(records)
-        self.late += len(batch.times(LATE))
-        self.skewed += sum(ts.timestamp() > now + _SKEW_S for ts in batch.times(AHEAD))
+        self.late += batch.lines_at(LATE)
+        self.skewed += batch.lines_at(SKEWED)
         for (route, org, side, model), at in batch.last_seen():
             see(kept.track((route, org, side)), at)
             see(kept.track((route, None, side)), at)
             see(kept.track((None, None, side)), at)
             see(kept.model((route, model, side)), at)
             seen[route, org, side] = max(at, seen.get((route, org, side), 0.0))
-        for (level, slot), orgs in batch.by_org(kept.org_level):
-            for key, counts in orgs.items():
-                parts = kept.org_parts(kept.track(key))
-                parts[level - kept.org_level].add_counts(slot, counts)
-        for (level, slot), models in batch.by_model():
-            self._add_models(level, slot, models)
-
-    def _add_models(self, level: int, slot: int, models: dict[Named, Counts]) -> None:
-        """Count for models, and from these for their routes and for everything."""
-        kept = self.kept
-        routes: dict[Named, list[Counts]] = {}
-        for key, counts in models.items():
-            kept.parts(kept.model(key))[level].add_counts(slot, counts)
-            routes.setdefault((key[0], None, key[2]), []).append(counts)
-        sides: dict[str, list[Counts]] = {}
-        for key, some in routes.items():
-            counts = added(some)
-            kept.parts(kept.track(key))[level].add_counts(slot, counts)
-            sides.setdefault(key[2], []).append(counts)
-        for side, some in sides.items():
-            track = kept.track((None, None, side))
-            kept.parts(track)[level].add_counts(slot, added(some))
+        for level, orgs in batch.by_org(kept.org_level):
+            for key, slots in orgs.items():
+                kept.org_parts(kept.track(key))[level - kept.org_level].add_slots(slots)
+        for level, models in batch.by_model():
+            for key, slots in models.items():
+                kept.parts(kept.model(key))[level].add_slots(slots)
+            routes = gathered(((key[0], None, key[2]), slots) for key, slots in models.items())
+            sides = gathered(((None, None, key[2]), slots) for key, slots in routes.items())
+            for key, slots in (*routes.items(), *sides.items()):
+                kept.parts(kept.track(key))[level].add_slots(slots)
 
     def changed(self) -> None:
         """Take into account that more was put into what is kept than was added here."""

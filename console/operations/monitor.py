@@ -9,7 +9,7 @@ from pathlib import Path
 from console.guard.evidence import clean_requests_needed, wilson_lower
 from console.guard.raises import Raises
 from console.guard.verdict import Counts, RouteGuard, Verdict, hold_tier, percent_words
-from console.health.record import AccessRecord, StatusClass
+from console.health.record import AccessRecord, StatusClass, classify
 from console.health.summary import Summary
 from console.history.history import Change
 from console.operations.balance import BalanceWatch
@@ -20,6 +20,7 @@ from console.rollout.model import RolloutFile
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _SPANS_S = (3600.0, 6 * 3600.0, 24 * 3600.0)
+_CLASS_OF = [classify(status).value for status in range(1000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +125,9 @@ class Monitor(Watch):
                 self._guards[record.route].observe(
                     record.org,
                     record.side,
-                    record.status_class.value,
+                    _CLASS_OF[record.status],
                     record.latency_ms,
-                    min(record.at, now),
+                    min(record.ts.timestamp(), now),
                 )
 
     def health(self, route: str, org: str | None, now: float) -> Health:

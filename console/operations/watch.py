@@ -28,7 +28,7 @@ STALE_S = 15.0
 COLD_BYTES = 32 * 1024 * 1024
 """How much of a log that is there already is read at the start."""
 
-FIRST_BYTES = 8 * 1024 * 1024
+FIRST_BYTES = 4 * 1024 * 1024
 OLDER_BYTES = 1024 * 1024 * 1024
 """How much who stays reads of it: the newest first, and what is older beside it."""
 

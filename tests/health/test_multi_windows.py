@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from console.health import kept as kept_module
 from console.health.kept import MOST_MODELS, OTHER_MODELS
-from console.health.parts import Parts
+from console.health.parts import SLOT_SHIFT, Parts
 from console.health.record import AccessRecord, StatusClass
 from console.health.shared_parts import SharedParts
 from console.health.tracks import LEVELS
@@ -265,7 +265,7 @@ def test_shared_parts_add_up(
     tracks = [shared.of_one(Parts(5, 3600)) for _ in range(7)]
     expected: dict[int, int] = {}
     for track, slot, code, count in added:
-        tracks[track].add_counts(slot, {code: count, 7: 1})
+        tracks[track].add_slots({slot: {code: count, 7: 1}})
         if track == which and first <= slot < end:
             for of, times in ((code, count), (7, 1 if code != 7 else 0)):
                 expected[of] = expected.get(of, 0) + times
@@ -281,15 +281,23 @@ def test_shared_parts_add_up(
 @settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 4095), st.integers(1, 3_000_000))),
-    st.integers(0, 40), st.integers(0, 41),
+    st.integers(0, 40), st.integers(0, 41), st.integers(1, 20),
 )  # fmt: skip
-def test_parts_add_up(added: list[tuple[int, int, int]], first: int, end: int) -> None:
+def test_parts_add_up(
+    added: list[tuple[int, int, int]], first: int, end: int, at_once: int
+) -> None:
     parts = Parts(1, 3600)
     expected: dict[int, int] = {}
-    for slot, code, count in added:
-        parts.add_counts(slot, {code: count})
-        if first <= slot < end:
-            expected[code] = expected.get(code, 0) + count
+    for start in range(0, len(added), at_once):
+        slots: dict[int, dict[int, int]] = {}
+        for slot, code, count in added[start : start + at_once]:
+            of_slot = slots.setdefault(slot, {})
+            of_slot[code] = of_slot.get(code, 0) + count
+            if first <= slot < end:
+                expected[code] = expected.get(code, 0) + count
+        parts.add_slots(slots)
+    entries = list(parts.entries())
+    assert entries == sorted(entries, key=lambda entry: entry >> SLOT_SHIFT)
     assert parts.counts(first, end) == expected
     parts.forget(first)
     assert parts.counts(0, first) == {}
