@@ -49,7 +49,7 @@ def decide_for(gate: Gate | None, route: object, context: EvaluationContext | No
         org = _attributes(context).get("org")
         latched = gate.decide(route, org if isinstance(org, str) else "", key="-")
         if latched.rule.startswith(_LATCH):
-            return Decision(**{**latched.as_dict(), "bucket": -1})
+            return Decision.of(**{**latched.as_dict(), "bucket": -1})
         raise
     if decision.rule == "unknown_route":  # the file has changed in this moment
         raise FlagNotFoundError(f"the rollout file has no route {route!r}")

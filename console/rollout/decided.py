@@ -40,7 +40,7 @@ class Decision(tuple[Any, ...]):
     found to hash with. ``rule`` is what decided: ``rolled_back.file``, ``rolled_back.route``,
     ``rolled_back.org``, ``keys.ALIAS``, ``flags.NAME``, ``orgs.ORG``, ``default_percent``,
     ``unknown_route``, ``bad_argument`` or ``no_file``. ``revision`` is that of the file.
-    It is a tuple for speed alone: go by the names.
+    It is a tuple for speed alone: go by the names, and make one with ``of``.
     """
 
     __slots__ = ()
@@ -51,7 +51,8 @@ class Decision(tuple[Any, ...]):
     _name = _Parts.name
     _facts = _Parts.facts
 
-    def __new__(
+    @classmethod
+    def of(
         cls,
         side: Side,
         points: int,
@@ -62,11 +63,12 @@ class Decision(tuple[Any, ...]):
         model: str,
         format: str,  # noqa: A002 - the word of the file
     ) -> "Decision":
+        """Return the decision that says this."""
         kind, dot, name = rule.partition(".")
         if kind not in _WITH_NAME:
             kind, dot, name = rule, "", ""
         facts = Facts(kind + dot, revision, route, model, format)
-        return tuple.__new__(cls, (side, points, bucket, name, facts))
+        return cls((side, points, bucket, name, facts))
 
     @property
     def rule(self) -> str:
@@ -112,9 +114,6 @@ class Decision(tuple[Any, ...]):
             "format": kind,
         }
 
-    def __getnewargs__(self) -> tuple[Any, ...]:
-        return tuple(self.as_dict().values())
-
     def __repr__(self) -> str:
         said = ", ".join(f"{name}={value!r}" for name, value in self.as_dict().items())
-        return f"Decision({said})"
+        return f"Decision.of({said})"

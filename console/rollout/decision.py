@@ -31,7 +31,6 @@ _NOT_AS_ASKED = (TypeError, AttributeError, ValueError, LookupError)
 """What it raises to use something else as a text or as a list of them."""
 
 _NO_FLAGS: tuple[str, ...] = ()
-_new = tuple.__new__  # Decision's own would put its facts together each time
 
 
 def decide(
@@ -51,18 +50,18 @@ def decide(
     """
     name = _text(route)
     if name is None or _text(org) is None:
-        return Decision("previous", 0, -1, "bad_argument", file.revision, name or "", "", "")
+        return Decision.of("previous", 0, -1, "bad_argument", file.revision, name or "", "", "")
     found = file.routes.get(name)
     if found is None:
-        return Decision("previous", 0, -1, "unknown_route", file.revision, route, "", "")
+        return Decision.of("previous", 0, -1, "unknown_route", file.revision, route, "", "")
     try:
         bucket = bucket_after(found.hash_prefix, key or org)
         points, rule = share(found, org, key_alias, flags)
     except _NOT_AS_ASKED:
-        return Decision("previous", 0, -1, "bad_argument", file.revision, route, "", "")
+        return Decision.of("previous", 0, -1, "bad_argument", file.revision, route, "", "")
     latch = _latch(file, found, org)
     side: Side = "tokenlab" if bucket < points and not latch else "previous"
-    return Decision(
+    return Decision.of(
         side, points, bucket, latch or rule, file.revision, route, found.model, found.format
     )
 
@@ -149,16 +148,16 @@ class Decider:
             raw = (key or org).encode()
             bucket = murmur3(heads[len(raw)] + raw) * 10_000 >> 32
             if bucket < limit:
-                return _new(Decision, ("tokenlab", limit, bucket, name, facts))
+                return Decision(("tokenlab", limit, bucket, name, facts))
             if limit < 0:
-                return _new(Decision, ("previous", ~limit, bucket, "", rest[0]))
-            return _new(Decision, ("previous", limit, bucket, name, facts))
+                return Decision(("previous", ~limit, bucket, "", rest[0]))
+            return Decision(("previous", limit, bucket, name, facts))
         except _NOT_AS_ASKED:
             # A long key, a lone surrogate, an unknown route, what is no text, or no file yet.
             pass
         file = self._file
         if file is None:
-            return Decision("previous", 0, -1, "no_file", "", _text(route) or "", "", "")
+            return Decision.of("previous", 0, -1, "no_file", "", _text(route) or "", "", "")
         return decide(file, route, org, key=key, key_alias=key_alias, flags=flags)
 
 
@@ -210,7 +209,7 @@ def _by_name(
                 if given is not None and (points is None or given > points):
                     points, name, facts = given, flag, of_flag
     except _NOT_AS_ASKED:
-        return Decision("previous", 0, -1, "bad_argument", of_org.revision, of_org.route, "", "")
+        return Decision.of("previous", 0, -1, "bad_argument", of_org.revision, of_org.route, "", "")
     limit = limit_of(org)
     if points is None:
         name, facts = ("", of_default) if limit is None else (org, of_org)
@@ -219,6 +218,6 @@ def _by_name(
     if points is None:
         points = limit if limit >= 0 else ~limit
     if limit < 0:
-        return _new(Decision, ("previous", points, bucket, "", of_latch))
+        return Decision(("previous", points, bucket, "", of_latch))
     side = "tokenlab" if bucket < points else "previous"
-    return _new(Decision, (side, points, bucket, name, facts))
+    return Decision((side, points, bucket, name, facts))

@@ -199,20 +199,20 @@ def test_in_an_incident_too_every_request_goes_the_quick_way(
 
 
 def test_a_decision_is_what_it_says() -> None:
-    made = Decision("tokenlab", 1_250, 7, "orgs.a.b", "rev", "chat", "gpt", "image")
-    again = Decision(**made.as_dict())
+    made = Decision.of("tokenlab", 1_250, 7, "orgs.a.b", "rev", "chat", "gpt", "image")
+    again = Decision.of(**made.as_dict())
     assert same(made, again)
     assert list(made.as_dict().values()) == [
         "tokenlab", 1_250, 7, "orgs.a.b", "rev", "chat", "gpt", "image",
     ]  # fmt: skip
     assert repr(made) == (
-        "Decision(side='tokenlab', points=1250, bucket=7, rule='orgs.a.b', revision='rev',"
+        "Decision.of(side='tokenlab', points=1250, bucket=7, rule='orgs.a.b', revision='rev',"
         " route='chat', model='gpt', format='image')"
     )
     for name, value in made.as_dict().items():
         assert getattr(made, name) == value
         other = value + 1 if isinstance(value, int) else value + "x"
-        assert Decision(**made.as_dict() | {name: other}) != made
+        assert Decision.of(**made.as_dict() | {name: other}) != made
         with pytest.raises(AttributeError):
             setattr(made, name, value)
     assert made.percent == 12.5
