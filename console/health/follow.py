@@ -153,8 +153,15 @@ class LogFollower:
                 past.find(time.time() - self._history_s)
             self._first.extend(past.sources)
             self._older, self._cut = past.stretches, past.cut
+            if past.trouble:
+                self._tell(past.trouble)
         self._tail_bytes = None  # only the first file is entered in the middle
         return None if self._first else live
+
+    def _tell(self, trouble: str) -> None:
+        """Say what is wrong now, and for some time after."""
+        self.trouble = trouble
+        self._told = (trouble, time.monotonic() + _TOLD_S)
 
     def _next(self) -> bool:
         """Go on to what comes after the end of the live file; return whether there is anything."""
@@ -225,7 +232,7 @@ class LogFollower:
         source.close()
         if source.trouble:
             self.trouble = source.trouble
-            self._told = (source.trouble, time.monotonic() + _TOLD_S)
+            self._tell(source.trouble)
         if rest := source.cutter.end():
             yield rest
 

@@ -1,7 +1,6 @@
 """What there is of a log when it is first opened: what is read at once, and what is older."""
 
 from collections import deque
-from contextlib import suppress
 from pathlib import Path
 
 from msgspec import structs
@@ -16,12 +15,14 @@ MOST_FILES = 64
 class Past:
     """Divides it: the newest ``tail_bytes`` are ``sources``, then ``older_bytes`` ``stretches``.
 
-    Both are oldest first. ``cut`` says that there is more before the first of the sources.
+    Both are oldest first. ``cut`` says that there is more before the first of the sources,
+    ``trouble`` in one sentence what cannot be read, empty where all can.
     """
 
     def __init__(self, path: Path, tail_bytes: int, older_bytes: int) -> None:
         self.sources: deque[FileSource | PackedSource] = deque()
         self.cut = False
+        self.trouble = ""
         self._path = path
         self._left = tail_bytes
         self._older_left = older_bytes
@@ -53,8 +54,16 @@ class Past:
             if full or (self._left <= 0 and self._older_left <= 0):
                 self._leave_out()
                 return
-            with suppress(OSError):
+            try:
                 self._take(one)
+            except FileNotFoundError:  # renamed or removed in this very moment
+                continue
+            except OSError as error:
+                # Figures with a gap in them would be taken for whole ones.
+                why = error.strerror or "it cannot be opened"
+                self.trouble = f"{one.path} cannot be read: {why}; the figures begin after it"
+                self._leave_out()
+                return
 
     def _take(self, one: Rotated) -> None:
         if not one.packed:

@@ -1,17 +1,13 @@
 """Permissions that are lost and come back, for a process that they bind: not root's."""
 
-import os
-import shutil
-import signal
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from console.gate import AccessLine, AccessLog, Gate, timestamp
+from tests.nobody import as_nobody, folder_of_nobody
 
-NOBODY = 65_534
 FILE = (
     'schema = 1\nalgorithm = "fractional-v3"\n'
     '[routes.chat]\nformat = "openai_responses"\ndefault_percent = {}\n'
@@ -20,32 +16,8 @@ FILE = (
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that nobody may work in; pytest's own are root's alone."""
-    made = Path(tempfile.mkdtemp(prefix="rollout-gate-"))
-    if os.geteuid() == 0:
-        os.chown(made, NOBODY, NOBODY)
-    yield made
-    shutil.rmtree(made)
-
-
-def as_nobody(work: Callable[[], None]) -> None:
-    """Do it in a child that is not root; what it asserts is this test's."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(20)
-        failed = 1
-        try:
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(NOBODY)
-                os.setuid(NOBODY)
-            work()
-            failed = 0
-        except BaseException as error:
-            os.write(2, f"{type(error).__name__}: {error}\n".encode())
-        finally:
-            os._exit(failed)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with folder_of_nobody() as made:
+        yield made
 
 
 def test_a_file_that_may_not_be_read_any_more_leaves_the_last_good_version(folder: Path) -> None:

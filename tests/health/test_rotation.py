@@ -7,6 +7,7 @@ import random
 import shutil
 import time
 import zlib
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from console.health.log_set import LogSet, open_log
 from console.health.probe_log import probe_log_path
 from console.health.rotated import log_of, rotated
 from console.rollout.model import RolloutFile
+from tests.nobody import as_nobody, folder_of_nobody
 
 _MOST = 60
 
@@ -295,6 +297,32 @@ def test_broken_history_is_told_and_does_no_harm(tmp_path: Path, kind: str) -> N
     if kind == "cut":
         assert found[:-1] == [*range(len(found) - 1)]
         assert len(found) > 100
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_figures_begin_after_history_that_may_not_be_read(packed: bool) -> None:
+    with folder_of_nobody() as folder:
+
+        def work() -> None:
+            path = folder / "a.jsonl"
+            path.with_name("a.jsonl.3").write_bytes(lines(1, 2))
+            lost = path.with_name("a.jsonl.2")
+            lost.write_bytes(lines(3, 4))
+            if packed:
+                pack(lost)
+                lost = path.with_name("a.jsonl.2.gz")
+            lost.chmod(0)
+            path.with_name("a.jsonl.1").write_bytes(lines(5, 6))
+            path.write_bytes(lines(7))
+            log = LogFollower(path, start="tail", history_s=3600)
+            assert numbers(log) == [5, 6, 7]
+            assert log.trouble == (
+                f"{lost} cannot be read: Permission denied; the figures begin after it"
+            )
+            first = datetime.fromisoformat(json.loads(line(5))["ts"])
+            assert log.begins_at == first.timestamp()
+
+        as_nobody(work)
 
 
 def test_a_rotated_file_is_known_by_its_name(tmp_path: Path) -> None:
