@@ -38,7 +38,7 @@ class LogFollower:
     the last poll, then the new one. A missing or unreadable log is ``trouble``, one sentence, and
     is looked for again at each poll. Lines that are no access-log lines are counted in
     ``bad_lines``. ``begins_at`` is from when on (epoch seconds) all lines are read here: that of
-    the first of them where there are older ones.
+    the first of them where there are older ones, or of the first after a file that is broken.
     """
 
     def __init__(
@@ -233,6 +233,7 @@ class LogFollower:
         if source.trouble:
             self.trouble = source.trouble
             self._tell(source.trouble)
+            self._cut = True  # what is missing of it is a gap
         if rest := source.cutter.end():
             yield rest
 

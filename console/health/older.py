@@ -48,7 +48,6 @@ class OlderLines:
         self.begins_at = -inf
         self.trouble = ""
         self._workers: list[_Worker] = []
-        self._ended = 0
         self._queue: Queue[Part | None] | None = None
         most = min(_MOST_WORKERS, os.cpu_count() or 1)
         try:
@@ -71,7 +70,7 @@ class OlderLines:
         """Return the next part when it is there; None where there is none to come."""
         for worker in reversed(self._workers):  # the newest lines first
             if frame := worker.frame():
-                return worker.intake, frame
+                return worker, frame
         return None
 
     def ready(self, *, wait: bool = False) -> Iterator["Part | None"]:
@@ -96,18 +95,29 @@ class OlderLines:
         if part is None:
             self.over = True
             self.close()
-            self.complete = bool(self._workers) and self._ended == len(self._workers)
-            if not self.complete and not self.trouble:
-                self.trouble = "older lines of the log could not be read; the figures begin later"
+            self._conclude()
             return
-        intake, frame = part
-        intake.take(frame)
+        worker, frame = part
+        worker.intake.take(frame)
         if isinstance(frame, End):
-            self._ended += 1
+            worker.end = frame
             self.bad_lines += frame.bad_lines
             self.trouble = self.trouble or frame.trouble
-            if frame.begins_at is not None:
-                self.begins_at = max(self.begins_at, frame.begins_at)
+
+    def _conclude(self) -> None:
+        """Say how far back the figures reach without a gap."""
+        ends = [worker.end for worker in self._workers]
+        self.complete = bool(ends) and None not in ends and not (ends[-1] and ends[-1].gap)
+        if not self.complete and not self.trouble:
+            self.trouble = "older lines of the log could not be read; the figures begin later"
+        gap = False
+        for end in ends:
+            if end is None:
+                continue
+            if gap and end.first_at is not None:
+                self.begins_at = end.first_at
+            self.begins_at = max(self.begins_at, -inf if end.begins_at is None else end.begins_at)
+            gap = end.gap or (gap and end.first_at is None)
 
     def close(self) -> None:
         """End the processes, whether they are done or not."""
@@ -115,14 +125,11 @@ class OlderLines:
             worker.close()
 
 
-Part = tuple[Intake, Frame]
-"""A frame, and what takes those of the process that it is from."""
-
-
 class _Worker:
     def __init__(self, order: Order, intake: Intake) -> None:
         """Start a process; raise OSError where that cannot be."""
         self.intake = intake
+        self.end: End | None = None
         # -P: what happens to be in the working directory is no part of this program.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "console.health.older_worker"],
@@ -158,3 +165,7 @@ class _Worker:
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+Part = tuple[_Worker, Frame]
+"""A frame, and the process that it is from."""

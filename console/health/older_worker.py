@@ -14,7 +14,7 @@ import msgspec
 from console.health.lines import decoded
 from console.health.stretch import Stretch, StretchReader
 from console.health.top_errors import TopErrors
-from console.health.transfer import LENGTH, encode, frames
+from console.health.transfer import LENGTH, End, encode, end_of, frames
 from console.health.windows import Windows
 
 _AT_ONCE = 250_000
@@ -38,6 +38,8 @@ class Reading:
         self.errors = TopErrors()
         self.bad_lines = 0
         self.begins_at = -inf
+        self.first_at: float | None = None
+        self.gap = False
         self.trouble = ""
         self._now = order.now
         self._batch = self.windows.batch(order.now)
@@ -45,18 +47,32 @@ class Reading:
     def read(self, stretch: Stretch) -> None:
         """Read one stretch."""
         reader = StretchReader(stretch)
-        cut = stretch.cut
+        self.gap = self.gap or stretch.cut
         for whole in reader.lines():
             records, bad = decoded(whole)
             self.bad_lines += bad
-            if cut and records:
-                cut, self.begins_at = False, max(self.begins_at, records[0].at)
+            if records and self.first_at is None:
+                self.first_at = records[0].at
+            if records and self.gap:
+                self.gap, self.begins_at = False, records[0].at
             self._batch.sort(records)
             self.errors.add(records, self._now)
             if self._batch.lines >= _AT_ONCE:
                 self.count()
         self.bad_lines += reader.bad_lines
         self.trouble = self.trouble or reader.trouble
+        self.gap = self.gap or bool(reader.trouble)
+
+    def end(self) -> End:
+        """Return what is to be said of it all."""
+        return end_of(
+            self.windows,
+            bad_lines=self.bad_lines,
+            begins_at=self.begins_at,
+            first_at=self.first_at,
+            gap=self.gap,
+            trouble=self.trouble,
+        )
 
     def count(self) -> None:
         """Count what was read."""
@@ -74,9 +90,7 @@ def main() -> None:
         reading.read(stretch)
     reading.count()
     output = sys.stdout.buffer
-    for frame in frames(
-        reading.windows, reading.errors, reading.bad_lines, reading.begins_at, reading.trouble
-    ):
+    for frame in (*frames(reading.windows, reading.errors), reading.end()):
         data = encode(frame)
         output.write(LENGTH.pack(len(data)) + data)
     output.flush()

@@ -55,8 +55,9 @@ class Errors(msgspec.Struct, tag=True):
 class End(msgspec.Struct, tag=True):
     """The last frame: lines that were not counted, and from when on what was is all there was.
 
-    ``begins_at`` is in epoch seconds; None where nothing was left out. ``trouble`` is one sentence,
-    empty where all could be read.
+    ``begins_at`` is in epoch seconds; None where nothing was left out. ``first_at`` is the time of
+    the first line, None without any. ``gap`` says that lines are missing between the last one and
+    what comes after it. ``trouble`` is one sentence, empty where all could be read.
     """
 
     bad_lines: int
@@ -65,6 +66,8 @@ class End(msgspec.Struct, tag=True):
     orgs_since: float | None
     days_since: list[float | None]
     begins_at: float | None
+    first_at: float | None
+    gap: bool
     trouble: str
 
 
@@ -77,10 +80,8 @@ encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Frame).decode
 
 
-def frames(
-    windows: Windows, errors: TopErrors, bad_lines: int, begins_at: float, trouble: str
-) -> Iterator[Frame]:
-    """Give all that is held."""
+def frames(windows: Windows, errors: TopErrors) -> Iterator[Frame]:
+    """Give all that is held; ``end_of`` makes what comes after it."""
     kept = windows.kept
     for models, tracks in ((False, kept.tracks), (True, kept.models)):
         states: list[TrackState] = []
@@ -97,13 +98,27 @@ def frames(
             yield Day(index, slot, entries.tobytes())
     for slot, found in errors.slots():
         yield Errors(slot, found)
-    yield End(
+
+
+def end_of(
+    windows: Windows,
+    *,
+    bad_lines: int = 0,
+    begins_at: float = -inf,
+    first_at: float | None = None,
+    gap: bool = False,
+    trouble: str = "",
+) -> End:
+    """Return the frame that ends those of the windows."""
+    return End(
         bad_lines,
         windows.late,
         windows.skewed,
-        _known(kept.orgs_since),
-        [_known(days.since) for days in kept.days],
+        _known(windows.kept.orgs_since),
+        [_known(days.since) for days in windows.kept.days],
         _known(begins_at),
+        first_at,
+        gap,
         trouble,
     )
 

@@ -19,7 +19,7 @@ from console.health.older import OlderLines
 from console.health.record import AccessRecord
 from console.health.stretch import Stretch, StretchReader, shares
 from console.health.top_errors import TopErrors
-from console.health.transfer import Intake, decode, encode, frames
+from console.health.transfer import Intake, decode, encode, end_of, frames
 from console.health.windows import Windows
 
 NOW = float(int(time.time()))
@@ -212,8 +212,23 @@ def test_a_broken_packed_file_is_told_by_its_name(tmp_path: Path) -> None:
     old.write_bytes(packed[: len(packed) // 2] + packed[-8:])
     path.write_bytes(b"".join(line(i / 100) for i in range(1000)))
     *_, older = read_divided(path, 20_000)
-    assert older.complete
     assert older.trouble.startswith(f"{old} is broken; ")
+    # What is after it is all there, and what is before it has a gap at its end.
+    assert older.complete
+    assert older.begins_at == NOW
+
+
+def test_figures_begin_after_a_broken_file_that_is_right_before_what_was_read(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "access.jsonl"
+    packed = gzip.compress(b"".join(some_lines(3000, 4000)), 1)
+    path.with_name("access.jsonl.1.gz").write_bytes(packed[: len(packed) // 2] + packed[-8:])
+    path.write_bytes(b"".join(line(i / 100) for i in range(1000, 0, -1)))
+    _, _, follower, older = read_divided(path, path.stat().st_size + 1000)
+    assert not older.complete
+    assert "is broken; " in older.trouble
+    assert follower.begins_at == NOW - 10
 
 
 def test_what_lies_in_the_working_directory_is_not_run(
@@ -292,6 +307,6 @@ def test_what_is_divided_in_any_way_counts_the_same(
             found.add([record], NOW)
     for windows, found in parts:
         intake = Intake(target, target_errors)
-        for frame in frames(windows, found, 0, float("-inf"), ""):
+        for frame in (*frames(windows, found), end_of(windows)):
             intake.take(decode(encode(frame)))
     assert figures(target, target_errors) == figures(whole, errors)
