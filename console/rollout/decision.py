@@ -3,7 +3,8 @@
 ``decide`` is the rules in their order; a ``Decider`` comes to the same decisions on a quicker way.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from typing import cast
 
 from mmh3 import mmh3_32_uintdigest as murmur3
 
@@ -16,12 +17,15 @@ __all__ = ["Decider", "Decision", "decide", "share"]
 _Limit = int
 """The bucket at which TokenLab ends: a share's points; ``~points``, below all, while latched."""
 
+_PointsOf = Callable[[str], int | None]
+"""Gives the share of an alias or a flag, in basis points; None where the route has none for it."""
+
 _Plan = tuple[
     tuple[bytes, ...],
     Callable[[str], _Limit | None],
     Facts,
     tuple[_Limit, Facts],
-    tuple[Facts, Mapping[str, int], Facts, Mapping[str, int], Facts],
+    tuple[Facts, _PointsOf, Facts, _PointsOf, Facts],
 ]
 """Of a route: what is hashed before a key of each length; the limits of orgs, and their facts; the
 limit and facts of all other orgs; the facts of a latch, then shares and facts of aliases and flags.
@@ -31,6 +35,8 @@ _NOT_AS_ASKED = (TypeError, AttributeError, ValueError, LookupError)
 """What it raises to use something else as a text or as a list of them."""
 
 _NO_FLAGS: tuple[str, ...] = ()
+_BAD_FLAGS = cast(Iterable[str], None)
+"""What is no list of flags, and is decided as that."""
 
 
 def decide(
@@ -135,8 +141,6 @@ class Decider:
         Before there was a file, all goes to the previous side by the rule ``no_file``.
         """
         try:
-            if key_alias is not None or flags is not _NO_FLAGS:
-                return _by_name(self._plans[route], org, key, key_alias, flags)
             heads, limit_of, facts, default, rest = self._plans[route]
             limit = limit_of(org)
             name = org
@@ -147,6 +151,20 @@ class Decider:
                 name = ""
             raw = (key or org).encode()
             bucket = murmur3(heads[len(raw)] + raw) * 10_000 >> 32
+            if key_alias is not None or flags is not _NO_FLAGS:
+                _, alias_of, of_alias, flag_of, of_flag = rest
+                points = alias_of(key_alias) if key_alias is not None else None
+                if points is not None:
+                    name, facts = key_alias or "", of_alias
+                else:
+                    # A generator gives its flags once; the slow way is not to find none of them.
+                    once, flags = flags, _BAD_FLAGS
+                    for flag in once:
+                        given = flag_of(flag)
+                        if given is not None and (points is None or given > points):
+                            points, name, facts = given, flag, of_flag
+                if points is not None:
+                    limit = points if limit >= 0 else ~points
             if bucket < limit:
                 return Decision(("tokenlab", limit, bucket, name, facts))
             if limit < 0:
@@ -182,42 +200,7 @@ def _plan(file: RolloutFile, route: Route) -> _Plan:
         (default, facts("default_percent")),
         (
             facts(f"rolled_back.{wide or 'org'}"),
-            *(route.keys, facts("keys.")),
-            *(route.flags, facts("flags.")),
+            *(route.keys.get, facts("keys.")),
+            *(route.flags.get, facts("flags.")),
         ),
     )
-
-
-def _by_name(
-    plan: _Plan, org: str, key: str | None, key_alias: str | None, flags: Iterable[str]
-) -> Decision:
-    """Decide a request with a key alias or flags. What the quick way cannot do is raised before
-    the flags are looked at, because a generator gives them once."""
-    heads, limit_of, of_org, (default, of_default), rest = plan
-    of_latch, aliases, of_alias, marks, of_flag = rest
-    if type(org) is not str:
-        raise TypeError
-    raw = (key or org).encode()
-    bucket = murmur3(heads[len(raw)] + raw) * 10_000 >> 32
-    points, name, facts = None, "", of_alias
-    try:
-        if key_alias is not None and (points := aliases.get(key_alias)) is not None:
-            name = key_alias
-        else:
-            for flag in flags:
-                given = marks.get(flag)
-                if given is not None and (points is None or given > points):
-                    points, name, facts = given, flag, of_flag
-    except _NOT_AS_ASKED:
-        return Decision.of("previous", 0, -1, "bad_argument", of_org.revision, of_org.route, "", "")
-    limit = limit_of(org)
-    if points is None:
-        name, facts = ("", of_default) if limit is None else (org, of_org)
-    if limit is None:
-        limit = default
-    if points is None:
-        points = limit if limit >= 0 else ~limit
-    if limit < 0:
-        return Decision(("previous", points, bucket, "", of_latch))
-    side = "tokenlab" if bucket < points else "previous"
-    return Decision((side, points, bucket, name, facts))
