@@ -231,11 +231,10 @@ class LogFollower:
         self._bad_lines += source.cutter.bad_lines
         source.close()
         if source.trouble:
-            self.trouble = source.trouble
             self._tell(source.trouble)
-            self._cut = True  # what is missing of it is a gap
         if rest := source.cutter.end():
             yield rest
+        self._cut = self._cut or bool(source.trouble)  # what is missing of it is a gap
 
     def _open(self) -> list[FileSource | PackedSource]:
         live = [self._live] if self._live is not None else []

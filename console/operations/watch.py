@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,7 @@ class Watch:
             older_bytes=self._older_bytes,
         )
         self._older: OlderLines | None = None
+        self._older_until = -inf
         self._older_told = ("", 0.0)
         self._windows = Windows()
         self._errors = TopErrors()
@@ -172,6 +174,7 @@ class Watch:
             return None
         from console.health.older import OlderLines
 
+        self._older_until = self._follower.begins_at
         self._older = OlderLines(stretches, self._windows, self._errors, now)
         return self._older
 
@@ -274,9 +277,10 @@ class Watch:
     @property
     def _begins_at(self) -> float:
         """From when on all lines of the log were read; -inf where that is all that is kept."""
-        if self._older is not None and self._older.complete:
+        begins_at = self._follower.begins_at
+        if self._older is not None and self._older.complete and begins_at == self._older_until:
             return self._older.begins_at
-        return self._follower.begins_at
+        return begins_at  # which is later where a gap came since
 
     def _see(self, route: str, org: str) -> None:
         if len(self._seen[route]) < _MOST_SEEN:

@@ -1,5 +1,6 @@
 """A long log: its newest part is read at once, what is older beside it."""
 
+import gzip
 import os
 import threading
 import time
@@ -76,6 +77,22 @@ def test_figures_say_how_far_they_reach_until_all_is_read(file: Path) -> None:
     assert monitor.figures("chat", None, "tokenlab", NOW, 86_400).requests == COUNT
     assert set(monitor.seen_orgs()["chat"]) == {"acme", "gone.eu"}
     assert monitor.older(NOW) is None
+
+
+def test_figures_begin_after_a_gap_that_comes_later(file: Path, log: Path) -> None:
+    monitor = opened(file)
+    finish(monitor, begun(monitor))
+    assert monitor.kept_s(None, NOW) == 86_400
+    log.rename(log.with_name(f"{log.name}.2"))
+    packed = gzip.compress(b"".join(line(NOW - 9, f"org-{i}").encode() for i in range(3000)))
+    log.with_name(f"{log.name}.1.gz").write_bytes(packed[: len(packed) // 2])
+    log.write_text(line(NOW - 5, "acme") * 3)
+    records, trouble = monitor.read()
+    while records:
+        monitor.add(records, NOW)
+        assert "is broken; " in trouble
+        records, trouble = monitor.read()
+    assert monitor.kept_s(None, NOW) == 5
 
 
 @pytest.mark.usefixtures("log")
