@@ -18,6 +18,7 @@ import msgspec
 
 import console
 from console.health.older_worker import Order
+from console.health.rotated import log_of
 from console.health.stretch import Stretch, shares
 from console.health.top_errors import TopErrors
 from console.health.transfer import LENGTH, End, Frame, Intake, decode
@@ -47,6 +48,7 @@ class OlderLines:
         self.bad_lines = 0
         self.begins_at = -inf
         self.trouble = ""
+        self._several = len({log_of(Path(one.path).name) for one in stretches}) > 1
         self._workers: list[_Worker] = []
         self._queue: Queue[Part | None] | None = None
         most = min(_MOST_WORKERS, os.cpu_count() or 1)
@@ -108,6 +110,8 @@ class OlderLines:
         """Say how far back the figures reach without a gap."""
         ends = [worker.end for worker in self._workers]
         self.complete = bool(ends) and None not in ends and not (ends[-1] and ends[-1].gap)
+        if self._several and any(end.trouble for end in ends if end):
+            self.complete = False  # what comes next may be of another log, and ends no gap
         if not self.complete and not self.trouble:
             self.trouble = "older lines of the log could not be read; the figures begin later"
         gap = False
@@ -115,7 +119,7 @@ class OlderLines:
             if end is None:
                 continue
             if gap and end.first_at is not None:
-                self.begins_at = end.first_at
+                self.begins_at = max(self.begins_at, end.first_at)
             self.begins_at = max(self.begins_at, -inf if end.begins_at is None else end.begins_at)
             gap = end.gap or (gap and end.first_at is None)
 

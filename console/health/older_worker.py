@@ -54,7 +54,7 @@ class Reading:
             if records and self.first_at is None:
                 self.first_at = records[0].at
             if records and self.gap:
-                self.gap, self.begins_at = False, records[0].at
+                self.gap, self.begins_at = False, max(self.begins_at, records[0].at)
             self._batch.sort(records)
             self.errors.add(records, self._now)
             if self._batch.lines >= _AT_ONCE:

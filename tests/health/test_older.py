@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from console.health import older as older_module
 from console.health.follow import LogFollower
+from console.health.log_set import LogSet
 from console.health.older import OlderLines
 from console.health.record import AccessRecord
 from console.health.stretch import Stretch, StretchReader, shares
@@ -229,6 +230,31 @@ def test_figures_begin_after_a_broken_file_that_is_right_before_what_was_read(
     assert not older.complete
     assert "is broken; " in older.trouble
     assert follower.begins_at == NOW - 10
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_of_several_logs_the_one_that_reaches_least_far_counts(
+    tmp_path: Path, broken: bool
+) -> None:
+    for name, span_s in (("a", 3000), ("b", 6000)):
+        log = b"".join(some_lines(3000, span_s))
+        (tmp_path / f"{name}.jsonl").write_bytes(log)
+    if broken:
+        packed = gzip.compress(b"".join(some_lines(100, 100)), 1)
+        (tmp_path / "a.jsonl.1.gz").write_bytes(packed[: len(packed) // 2] + packed[-8:])
+    size = (tmp_path / "a.jsonl").stat().st_size
+    log_set = LogSet(
+        tmp_path / "*.jsonl", start="tail", tail_bytes=size // 3, history_s=90_000,
+        older_bytes=8 * size if broken else size,
+    )  # fmt: skip
+    log_set.poll()
+    older = OlderLines(log_set.take_older(), Windows(), TopErrors(), NOW)
+    finish(older)
+    log_set.close()
+    assert older.complete != broken
+    if not broken:
+        # Two thirds of each are read, which is less time in the shorter one.
+        assert older.begins_at == pytest.approx(NOW - 2000, abs=120)
 
 
 def test_what_lies_in_the_working_directory_is_not_run(
