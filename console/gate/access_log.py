@@ -3,12 +3,14 @@
 import errno
 import logging
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from console.gate.locked import Locked
+from console.gate.paths import absolute
 
 log = logging.getLogger("console.gate")
 
@@ -52,7 +54,7 @@ class AccessLog(Locked):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
-        self._path = Path(path)
+        self._path = absolute(path)
         self._descriptor = -1
         self._inode = (-1, -1)
         self._torn = False
@@ -69,9 +71,9 @@ class AccessLog(Locked):
         """Write one line with one write call, so that lines of many processes never mix."""
         with self._lock:
             try:
-                data = self._encoder.encode(line) + b"\n"
+                data = self._encoded(line)
                 self._write(data)
-            except (OSError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - a request is not to fail of its log
                 self._count_lost(error)
                 self._close()
             else:
@@ -83,6 +85,13 @@ class AccessLog(Locked):
         """Close the file; a later append opens it again."""
         with self._lock:
             self._close()
+
+    def _encoded(self, line: AccessLine) -> bytes:
+        try:
+            return self._encoder.encode(line) + b"\n"
+        except UnicodeEncodeError:  # a lone surrogate, as os.fsdecode gives them
+            given = {name: _printable(getattr(line, name)) for name in line.__struct_fields__}
+            return self._encoder.encode({k: v for k, v in given.items() if v is not None}) + b"\n"
 
     def _write(self, data: bytes) -> None:
         descriptor = self._open()
@@ -98,27 +107,49 @@ class AccessLog(Locked):
     def _count_lost(self, error: Exception) -> None:
         self.lost += 1
         if not self._failing or self.lost % 1000 == 0:
-            why = error.strerror if isinstance(error, OSError) else "it cannot be encoded"
+            why = error.strerror if isinstance(error, OSError) else "a line cannot be encoded"
             log.warning("%s cannot be written to: %s; %d lines lost", self._path, why, self.lost)
         self._failing = True
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
+        # Forgotten first: a fork in between must not leave the child a number that is closed.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0 and self._is_ours(descriptor):
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def _is_ours(self, descriptor: int) -> bool:
+        """Whether a descriptor is still the log's.
+
+        A daemon closes all that it has inherited, and its next socket gets the number.
+        """
+        try:
+            now = os.fstat(descriptor)
+        except OSError:
+            return False
+        return (now.st_dev, now.st_ino) == self._inode
 
     def _open(self) -> int:
         if self._descriptor >= 0:
             try:
                 now = self._path.stat()
-                if (now.st_dev, now.st_ino) == self._inode:
+                at_path = (now.st_dev, now.st_ino)
+                if at_path == self._inode and self._is_ours(self._descriptor):
                     return self._descriptor
             except FileNotFoundError:
                 pass
             self._close()
         # A pipe must not make a request wait for a reader.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-        self._descriptor = os.open(self._path, flags, 0o644)
-        status = os.fstat(self._descriptor)
+        descriptor = os.open(self._path, flags, 0o644)
+        status = os.fstat(descriptor)
         self._inode = (status.st_dev, status.st_ino)
-        return self._descriptor
+        self._descriptor = descriptor
+        return descriptor
+
+
+def _printable(value: object) -> object:
+    """Return a text with its lone surrogates written out; anything else as it is."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value

@@ -11,6 +11,8 @@ from typing import Self, TypeVar
 from weakref import WeakSet
 
 from console.gate.load import read_file
+from console.gate.paths import absolute
+from console.rollout.cut_off import missing
 from console.rollout.decision import Decider
 from console.rollout.errors import RolloutError
 from console.rollout.model import RolloutFile
@@ -46,13 +48,14 @@ class Gate(Decider):
         on_trouble: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__()
-        self._path = Path(path)
+        self._path = absolute(path)
         self._poll_s = min(60.0, max(0.05, poll_s))
         self._on_change: tuple[Callable[[RolloutFile], None], ...] = ()
         self._on_trouble: tuple[Callable[[str], None], ...] = ()
         self.subscribe(on_change=on_change, on_trouble=on_trouble)
         self._seen: _Seen | None = None
         self._unsettled: _Seen | None = None
+        self._doubted: tuple[_Seen, str] | None = None
         self._trouble = ""
         self._reported: deque[str] = deque()
         self._stop = threading.Event()
@@ -64,7 +67,7 @@ class Gate(Decider):
 
     @property
     def path(self) -> Path:
-        """The rollout file's path, as it was given."""
+        """The rollout file's path; one that was given relative is below the folder of that time."""
         return self._path
 
     @property
@@ -138,8 +141,10 @@ class Gate(Decider):
         except RolloutError as error:
             self._seen = seen
             raise RolloutError(f"{self._path}: {error}") from None
-        self._seen = seen
         changed = self._file is None or self._file.revision != file.revision
+        if changed and not self._is_meant(seen, file, data):
+            return
+        self._seen, self._doubted = seen, None
         if changed:
             self.take(file)
         self._say("")
@@ -151,10 +156,33 @@ class Gate(Decider):
 
         A rename puts a whole file in place at once; a write in place is seen half done.
         """
-        in_place = self._file is not None and self._seen is not None and seen[0] == self._seen[0]
-        settled = not in_place or seen == self._unsettled
+        settled = not self._is_in_place(seen) or seen == self._unsettled
         self._unsettled = seen
         return settled
+
+    def _is_in_place(self, seen: _Seen) -> bool:
+        return self._file is not None and self._seen is not None and seen[0] == self._seen[0]
+
+    def _is_meant(self, seen: _Seen, file: RolloutFile, data: bytes) -> bool:
+        """Whether a text may be taken that sends more to TokenLab by what it has not any more.
+
+        It may be half a file. One that was put in place by a rename is looked at once more. One
+        that was written in place is refused, with RolloutError, until it is saved once more: a
+        writer that was stopped, or found the disk full, leaves it so for good.
+        """
+        gone = missing(self._file, file, data.decode()) if self._file is not None else ""
+        if not gone:
+            return True
+        before, self._doubted = self._doubted, (seen, file.revision)
+        if not self._is_in_place(seen):
+            return before == self._doubted
+        self._seen = seen
+        if before is not None and before[1] == file.revision and before[0] != seen:
+            return True
+        raise RolloutError(
+            f"{self._path}: {gone} is not in it any more, which would send more to TokenLab; as it"
+            " was written in place it may be half a file: save it once more if it is whole"
+        )
 
     def _say(self, trouble: str) -> None:
         if trouble == self._trouble:

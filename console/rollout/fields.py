@@ -100,15 +100,25 @@ class Fields:
         return text
 
     def base_url(self, name: str, default: str) -> str:
-        """Return a base URL that can be taken apart; what it is for is not looked at."""
+        """Return a base URL with a scheme and a host; what it is for is not looked at.
+
+        It may be empty where the default is: there is none then.
+        """
         url = self.text(name, default)
+        if url == default:
+            return url
         try:
-            _ = urlsplit(url).port  # a port that is no number is found only here
+            parts = urlsplit(url)
+            _ = parts.port  # a port that is no number is found only here
         except ValueError as error:
             self.error((name,), f"is no URL: {error}")
             return default
         if any(char.isspace() or not char.isprintable() for char in url):
             self.error((name,), "is no URL: there is a space or an invisible character in it")
+            return default
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            what = f"{show(url)} has none" if url else "it is empty"
+            self.error((name,), f"must begin with http:// or https:// and have a host; {what}")
             return default
         return url
 

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,3 +158,93 @@ def test_lines_of_many_threads_and_processes_never_mix(tmp_path: Path) -> None:
     read = [json.loads(text) for text in path.read_text().splitlines()]
     assert len(read) == 7 * 300
     log.close()
+
+
+def test_a_log_stays_where_it_was_when_the_working_directory_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = AccessLog("access.jsonl")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    log.append(line(1))
+    assert (tmp_path / "access.jsonl").is_file()
+    assert log.path == tmp_path / "access.jsonl"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"org": object()}, {"status": 1j}, {"latency_ms": {1: object()}}]
+)
+def test_a_line_without_a_json_form_is_lost_and_raises_nothing(
+    tmp_path: Path, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    log = AccessLog(tmp_path / "access.jsonl")
+    given: dict[str, Any] = {
+        "ts": timestamp(), "route": "chat", "org": "acme", "side": "tokenlab", "model": "m",
+        "status": 200, "latency_ms": 1.0,
+    }  # fmt: skip
+    log.append(AccessLine(**{**given, **wrong}))
+    log.append(AccessLine(**given))
+    assert log.lost == 1
+    assert len((tmp_path / "access.jsonl").read_text().splitlines()) == 1
+    assert "a line cannot be encoded; 1 lines lost" in caplog.text
+
+
+def test_a_lone_surrogate_is_written_out(tmp_path: Path) -> None:
+    log = AccessLog(tmp_path / "access.jsonl")
+    log.append(line(1, os.fsdecode(b"caf\xe9")))
+    assert json.loads((tmp_path / "access.jsonl").read_text())["org"] == "caf\\udce9"
+    assert log.lost == 0
+
+
+def test_a_descriptor_that_was_closed_and_is_somebody_elses_is_left_alone(tmp_path: Path) -> None:
+    """A daemon closes whatever it has inherited; the next file that is opened gets the number."""
+    log = AccessLog(tmp_path / "access.jsonl")
+    log.append(line(1))
+    descriptor = log._descriptor
+    os.close(descriptor)
+    theirs = os.open(tmp_path / "theirs", os.O_CREAT | os.O_RDWR)
+    assert theirs == descriptor
+    try:
+        log.append(line(2))
+        log.close()
+        log.append(line(3))
+        log.close()
+        assert os.pread(theirs, 100, 0) == b""
+        assert os.fstat(theirs)
+    finally:
+        os.close(theirs)
+    assert len((tmp_path / "access.jsonl").read_text().splitlines()) == 3
+    assert log.lost == 0
+
+
+def test_children_that_are_forked_while_the_disk_is_full_raise_nothing(tmp_path: Path) -> None:
+    """Each line that fails closes the file, so a fork meets it half closed."""
+    path = tmp_path / "full.jsonl"
+    path.symlink_to("/dev/full")
+    log = AccessLog(path)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            log.append(line(1))
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    failed = 0
+    try:
+        for _ in range(100):
+            child = os.fork()
+            if child == 0:
+                try:
+                    log.append(line(2))
+                    os._exit(0)
+                except BaseException:
+                    os._exit(3)
+            failed += os.waitpid(child, 0)[1] != 0
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failed == 0

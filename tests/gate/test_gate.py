@@ -198,3 +198,81 @@ def test_what_is_no_text_goes_to_previous_and_raises_nothing(
     found = gate.decide(**{"route": "chat", "org": "acme", **more})  # type: ignore[arg-type]
     assert found.side == "previous"
     assert found.rule in ("bad_argument", "unknown_route")
+
+
+def latched(extra: str = "") -> str:
+    return (
+        'schema = 1\nalgorithm = "fractional-v3"\n[routes.chat]\n'
+        'format = "openai_chat_completions"\ndefault_percent = 100\n[routes.chat.orgs]\n'
+        f"acme = {{ rolled_back = true }}  # 5xx\n{extra}"
+    )
+
+
+def test_a_write_in_place_that_stands_still_loses_no_latch(path: Path, gate: Gate) -> None:
+    path.write_text(latched())
+    until(lambda: gate.decide("chat", "other").side == "tokenlab")
+    whole = latched("beta = 5\n")
+    with path.open("w") as stream:
+        stream.write(whole[: whole.index("[routes.chat.orgs]")])
+        stream.flush()
+        until(lambda: "may be half a file" in gate.trouble)
+        assert "routes.chat.orgs.acme" in gate.trouble
+        time.sleep(0.3)  # six looks at the file
+        assert side(gate) == "previous"
+        stream.write(whole[whole.index("[routes.chat.orgs]") :])
+    until(lambda: not gate.trouble and gate.decide("chat", "beta").points == 500)
+    assert side(gate) == "previous"
+
+
+def test_what_was_taken_out_in_place_is_meant_when_it_is_saved_once_more(
+    path: Path, gate: Gate
+) -> None:
+    path.write_text(latched())
+    until(lambda: gate.decide("chat", "other").side == "tokenlab")
+    shorter = latched().replace("acme = { rolled_back = true }  # 5xx\n", "")
+    path.write_text(shorter)
+    until(lambda: "save it once more" in gate.trouble)
+    assert side(gate) == "previous"
+    path.write_text(shorter)
+    until(lambda: side(gate) == "tokenlab")
+    assert gate.trouble == ""
+
+
+def test_what_is_taken_out_by_a_rename_is_meant(path: Path, gate: Gate) -> None:
+    path.write_text(latched())
+    until(lambda: gate.decide("chat", "other").side == "tokenlab")
+    new = path.with_suffix(".new")
+    new.write_text(latched().replace("acme = { rolled_back = true }  # 5xx\n", ""))
+    new.rename(path)
+    until(lambda: side(gate) == "tokenlab")
+
+
+def test_a_new_file_that_is_still_written_to_is_looked_at_once_more(path: Path) -> None:
+    """Deleted and written anew, as git checkout does it, it is not whole at once."""
+    path.write_text(latched())
+    with Gate(path, poll_s=60) as gate:
+        path.unlink()
+        gate.refresh()
+        whole = latched()
+        with path.open("w") as stream:
+            stream.write(whole[: whole.index("[routes.chat.orgs]")])
+            stream.flush()
+            gate.refresh()
+            assert side(gate) == "previous"
+            stream.write(whole[whole.index("[routes.chat.orgs]") :])
+        gate.refresh()
+        gate.refresh()
+        assert side(gate) == "previous"
+        assert gate.trouble == ""
+
+
+def test_a_relative_path_means_the_same_after_a_change_of_the_working_directory(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    with Gate(path.name, poll_s=0.05) as gate:
+        (path.parent / "elsewhere").mkdir()
+        monkeypatch.chdir(path.parent / "elsewhere")
+        path.write_text(text(100))
+        until(lambda: side(gate) == "tokenlab")
+        assert gate.path == path

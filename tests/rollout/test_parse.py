@@ -173,3 +173,17 @@ def test_what_is_no_url_is_no_base_url(url: str) -> None:
 @pytest.mark.parametrize("name", ["", "a\\u0000b"])
 def test_a_path_that_is_none(name: str) -> None:
     assert "must be a path" in problem_of(f'{ROUTE}[health]\naccess_log = "{name}"\n')[2]
+
+
+@pytest.mark.parametrize(
+    "url", ["api.tokenlab.sh", "ftp://host", "https://", "//host", "/v1", "x:y"]
+)
+def test_a_base_url_has_a_scheme_and_a_host(url: str) -> None:
+    wanted = "must begin with http:// or https:// and have a host"
+    assert wanted in problem_of(f'{ROUTE}[tokenlab]\nbase_url = "{url}"\n')[2]
+    assert wanted in problem_of(f'{ROUTE}previous_base_url = "{url}"\n')[2]
+
+
+def test_an_empty_address_of_tokenlab_is_a_mistake_and_an_empty_previous_one_is_none() -> None:
+    assert "it is empty" in problem_of(f'{ROUTE}[tokenlab]\nbase_url = ""\n')[2]
+    assert parse(f'{ROUTE}previous_base_url = ""\n'.encode()).routes["chat"].previous_base_url == ""

@@ -93,7 +93,7 @@ async def test_what_is_under_way_at_the_stop_ends(sim: SimServer, tmp_path: Path
     assert len(lines) == len(sim.state.requests) > 10
 
 
-@pytest.mark.parametrize("base_url", ["http://127.0.0.1:1", "nowhere"])
+@pytest.mark.parametrize("base_url", ["http://127.0.0.1:1", "http://nowhere.invalid"])
 async def test_a_wrong_address_in_the_file_ends_no_traffic(
     sim: SimServer, tmp_path: Path, base_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
