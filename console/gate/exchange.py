@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from console.gate.access_log import timestamp
+from console.gate.credentials import Headers
 from console.gate.recorder import LogOf, Recorder
-from console.gate.routing import Headers, Outgoing, Router, makes_jobs, task_id_of
+from console.gate.redirects import RefusedError, is_redirect, redirected
+from console.gate.request_shape import shape_of, task_of
+from console.gate.routing import Outgoing, Router, makes_jobs
 from console.gate.subject import Subject
 from console.rollout.decision import Decision
 from console.rollout.model import Side
@@ -31,7 +34,10 @@ MOST_ATTEMPTS = 5
 """An equal request of the same thread or task after one that failed is its retry, so many times
 and so many seconds after the first: what asks the same again and again must see a rollback."""
 
-_COUNT_HEADER = "x-stainless-retry-count"
+MOST_TOLD = 256
+"""So many different things are said of the requests of one client, and no more."""
+
+_COUNT_HEADER = b"x-stainless-retry-count"
 """The SDKs of OpenAI and Anthropic say by themselves which of their requests are retries."""
 
 _RETRIED = frozenset((0, 408, 409, 425, 429))
@@ -51,7 +57,7 @@ class Answer:
     """An answer that is known without asking."""
 
     status: int
-    headers: Headers
+    headers: list[tuple[str, str]]
     body: bytes
 
 
@@ -68,8 +74,12 @@ class Exchange:
         attempt: _Attempt | None = None,
         ledger: "Callable[[], TaskLedger] | None" = None,
         find: Callable[[], Outgoing] | None = None,
+        refused: Callable[[Outgoing, str], None] = lambda out, host: None,
     ) -> None:
         self.out = out
+        self._refused = refused
+        self._next: Outgoing | None = None
+        self._asked: set[tuple[str, str]] = set()
         self._recorder = recorder
         self._attempt = attempt
         self._ledger = ledger
@@ -99,7 +109,12 @@ class Exchange:
         job_id, decision = self.out.subject.job_id, self.out.decision
         if self._ledger is None or job_id is None or decision is None:
             return None
-        job = self._ledger().begin(decision.route, job_id, decision.side)
+        from console.gate.ledger import LedgerBusyError
+
+        try:
+            job = self._ledger().begin(decision.route, job_id, decision.side)
+        except LedgerBusyError:
+            return _busy(job_id)
         if job is not None:
             return _known(job, job_id)
         with self._turn:
@@ -117,6 +132,24 @@ class Exchange:
             self._withdrawn, claimed = True, self._claimed
         if claimed:
             threading.Thread(target=self._job_is, args=(None,), name="rollout-withdraw").start()
+
+    def sent_on(self, status: int, location: str | None) -> bool:
+        """Whether an answer names another address to which this request may go."""
+        if location is None or not is_redirect(status, location):
+            return False
+        try:
+            self._next = redirected(self.out, status, location)
+        except RefusedError as error:
+            self._refused(self.out, str(error))
+            return False
+        return True
+
+    def follow(self) -> bool:
+        """Go on to that address; return whether it is a new one."""
+        assert self._next is not None
+        self._asked.add((self.out.method, self.out.url))
+        self.out = self._next
+        return (self.out.method, self.out.url) not in self._asked
 
     def failed(self, error: str, *, sent: bool) -> None:
         """No answer came, or it broke; ``sent`` is false where the request was certainly not."""
@@ -176,27 +209,56 @@ class Exchanges:
         self._log = log
         self._given = ledger
         self._ledgers = [] if ledger is None else [ledger]
-        self._without_org: dict[str, object] = {}
+        self._told: dict[tuple[str, ...], object] = {}
+        router.tell = self._tell
 
     def begin(self, method: str, url: str, headers: Headers, body: bytes | None) -> Exchange:
-        """Decide a request."""
+        """Decide a request.
+
+        Raises what the function that gives a credential raises, or ValueError for a credential
+        that cannot be sent; the request has its line then.
+        """
         by_name = {name.lower(): value for name, value in headers}
         subject = self._router.subject_of(by_name)
         decision = self._router.decide(subject)
-        if not self._router.belongs(decision, url):
-            to_side = partial(self._router.aside, method, url, headers, subject)
-            task = task_id_of(url) if makes_jobs(decision.format) else None
-            find = None if task is None else lambda: to_side(self._side_of(task))
-            out = to_side(None)
-            return Exchange(out, self._recorder(out, 1), find=find)
+        call = self._router.call(decision, method, url)
+        if call is None:
+            return self._begin_aside(method, url, headers, subject, decision)
         if self._router.lacks_org(subject, decision):
             self._say_org_is_missing(decision.route)
-        said = by_name.get(_COUNT_HEADER, "")
+        said = by_name.get(_COUNT_HEADER, b"")
         attempt = self._attempt(_digest(method, url, body, subject), decision, said)
         decision = attempt.decision
-        out = self._router.outgoing(method, url, headers, body, decision, subject)
+        try:
+            out = self._router.outgoing(method, url, headers, body, decision, subject, call)
+        except Exception:
+            out = Outgoing(method, url, [], None, decision, subject, decision.side)
+            self._recorder(out, attempt.number).failed("credential")
+            raise
         ledger = self._ledger if out.creates and subject.job_id is not None else None
-        return Exchange(out, self._recorder(out, attempt.number), attempt, ledger)
+        recorder = self._recorder(out, attempt.number)
+        return Exchange(out, recorder, attempt, ledger, refused=self._say_redirect_is_refused)
+
+    def _begin_aside(
+        self, method: str, url: str, headers: Headers, subject: Subject, decision: Decision
+    ) -> Exchange:
+        """Prepare a request that is no call of the route: not decided, and not in the log."""
+        to_side = partial(self._router.aside, method, url, headers, subject)
+        task = task_of(method, url) if makes_jobs(decision.format) else None
+        out, shape, find = to_side(), shape_of(method, url), None
+        if task is None:
+            self._say_passed_by(decision, shape)
+        else:
+
+            def find() -> Outgoing:
+                side = self._side_of(task[0])
+                if side is None:
+                    self._say_passed_by(decision, shape)
+                return to_side(side, task[1])
+
+        return Exchange(
+            out, self._recorder(out, 1), find=find, refused=self._say_redirect_is_refused
+        )
 
     @property
     def waits_for_disk(self) -> bool:
@@ -210,15 +272,37 @@ class Exchanges:
             self._ledger().close()
 
     def _say_org_is_missing(self, route: str) -> None:
-        mine = object()
-        if self._without_org.setdefault(route, mine) is mine:  # of all threads, one says it
-            self._router.gate.report(
-                f"requests on route {route} come without an org, so no org's share or rollback"
-                " reaches them; give it with subject(org=...), client(..., org=...) or the header"
-                ' X-Rollout-Org, and org="" where there is none'
-            )
+        self._tell(
+            ("org", route),
+            f"requests on route {route} come without an org, so no org's share or rollback"
+            " reaches them; give it with subject(org=...), client(..., org=...) or the header"
+            ' X-Rollout-Org, and org="" where there is none',
+        )
 
-    def _attempt(self, digest: bytes, decision: Decision, said: str) -> _Attempt:
+    def _say_passed_by(self, decision: Decision, shape: str) -> None:
+        self._tell(
+            ("aside", decision.route, shape),
+            f"{shape} is no call of route {decision.route} ({decision.format}): such requests go"
+            " where the SDK sends them, are not decided, and have no line in the access log",
+        )
+
+    def _say_redirect_is_refused(self, out: Outgoing, host: str) -> None:
+        who = {"tokenlab": "TokenLab", "previous": "the previous provider"}.get(out.side or "")
+        route = out.decision.route if out.decision else out.subject.route or ""
+        self._tell(
+            ("redirect", route, host),
+            f"{who or 'the server'} redirects requests on route {route} to {host}, which is not"
+            " followed: nothing of a request goes to a host that is of neither side; if its"
+            " address has moved, change the base URL",
+        )
+
+    def _tell(self, key: tuple[str, ...], sentence: str) -> None:
+        """Say a sentence the first time that its key comes; of all threads, one says it."""
+        mine = object()
+        if len(self._told) < MOST_TOLD and self._told.setdefault(key, mine) is mine:
+            self._router.gate.report(sentence)
+
+    def _attempt(self, digest: bytes, decision: Decision, said: bytes) -> _Attempt:
         """Return which attempt a request is; a retry has the decision of the first."""
         last, now = _last.get(), time.monotonic()
         again = (
@@ -227,7 +311,7 @@ class Exchanges:
             and last.digest == digest
             and last.number < MOST_ATTEMPTS
             and now - last.first_at < RETRY_S
-            and said != "0"
+            and said != b"0"
         )
         if again and last is not None:
             attempt = _Attempt(digest, last.decision, last.number + 1, last.first_at)
@@ -257,6 +341,16 @@ def _digest(method: str, url: str, body: bytes | None, subject: Subject) -> byte
     parts = (method, url, subject.route, subject.org, subject.key, subject.job_id)
     text = repr(parts).encode("utf-8", "backslashreplace")
     return hashlib.blake2b(text + (body or b""), digest_size=16).digest()
+
+
+def _busy(job_id: str) -> Answer:
+    message = (
+        f"the ledger of jobs is locked, so that nobody knows whether job {job_id} was created"
+        " before; nothing was sent, try again"
+    )
+    error = {"message": message, "type": "ledger_busy", "code": "ledger_busy"}
+    headers = [("content-type", "application/json"), ("retry-after", "5")]
+    return Answer(503, headers, msgspec.json.encode({"error": error}))
 
 
 def _known(job: "Job", job_id: str) -> Answer:

@@ -1,4 +1,4 @@
-"""Transports and clients for httpx and httpx2 that send each request to the side decided.
+"""Clients of httpx and httpx2 that send each request to the side decided.
 
 ``client(gate, "chat")`` is given to an SDK as its ``http_client``. Neither library is imported
 before it is asked for: httpx2, on which the official SDKs of OpenAI, Anthropic and Google are
@@ -6,16 +6,18 @@ built since August 2026, unless ``library="httpx"``.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
+from console.gate import network
+from console.gate.credentials import Credential, checked, checked_names
 from console.gate.exchange import Exchanges
 from console.gate.gate import Gate
 from console.gate.recorder import LogOf
-from console.gate.routing import Credential, Router
+from console.gate.routing import Router
 from console.gate.subject import Subject
-from console.gate.transport import kit_of
+from console.gate.transport import Kit, kit_of
 from console.rollout.model import Side
 
 if TYPE_CHECKING:
@@ -25,90 +27,132 @@ Library = Literal["httpx2", "httpx"]
 TIMEOUT_S = 600.0
 """Seconds that a client waits for the next byte; SDKs give times of their own with a request."""
 
-_CONNECT_S = 10.0
+_CONNECT_S = 5.0
 
 
-def client(
-    gate: Gate,
-    route: str | None = None,
-    *,
-    org: str | None = None,
-    key: str | None = None,
-    key_alias: str | None = None,
-    flags: tuple[str, ...] | None = None,
-    tokenlab_key: Credential | None = None,
-    previous_key: Credential | None = None,
-    models: Mapping[Side, str] | None = None,
-    access_log: str | Path | None = None,
-    ledger: "TaskLedger | None" = None,
-    library: Library = "httpx2",
-    inner: Any = None,
-    **more: Any,
-) -> Any:
+class ClientOptions(TypedDict, total=False):
+    """What ``client`` and ``async_client`` take. Each is effective, or refused with TypeError.
+
+    Whom requests are for, unless a block or a request says otherwise:
+        ``org``, ``key``, ``key_alias``, ``flags``.
+    Credentials:
+        ``tokenlab_key`` is TokenLab's API key or a function that returns it; without it
+        ``$TOKENLAB_API_KEY``. The previous provider gets the credential that the SDK sends, or
+        ``previous_key``. ``forward_headers`` are names of headers that TokenLab is to be sent
+        beside those that are known to be no credential of anybody.
+    ``models`` names the model for a side where it is not the one of the file (TokenLab) or of the
+        request (previous).
+    ``access_log`` and ``ledger`` take the place of the file's log and of the ledger beside it.
+    The network, with the meaning and the defaults that an SDK's own client has:
+        ``verify``, ``cert``, ``trust_env``, ``http1``, ``http2``, ``limits``, ``socket_options``,
+        ``proxy``, ``mounts``; or ``inner``, a transport of your own in place of them all.
+    The others are those of the library's client.
+    """
+
+    org: str | None
+    key: str | None
+    key_alias: str | None
+    flags: tuple[str, ...] | None
+    tokenlab_key: Credential | None
+    previous_key: Credential | None
+    forward_headers: Iterable[str]
+    models: Mapping[Side, str] | None
+    access_log: str | Path | None
+    ledger: "TaskLedger | None"
+    library: Library
+    inner: Any
+    verify: Any
+    cert: Any
+    trust_env: bool
+    http1: bool
+    http2: bool
+    limits: Any
+    socket_options: Any
+    proxy: Any
+    mounts: Mapping[str, Any] | None
+    auth: Any
+    params: Any
+    headers: Any
+    cookies: Any
+    timeout: Any
+    follow_redirects: bool
+    max_redirects: int
+    event_hooks: Any
+    base_url: Any
+    default_encoding: Any
+
+
+_SUBJECT = ("org", "key", "key_alias", "flags")
+_LIBRARY = (
+    "auth", "params", "headers", "cookies", "timeout", "follow_redirects", "max_redirects",
+    "event_hooks", "base_url", "default_encoding", "trust_env",
+)  # fmt: skip
+
+
+def client(gate: Gate, route: str | None = None, **options: Unpack[ClientOptions]) -> Any:
     """Return an ``httpx2.Client`` that sends each request to the side that the gate decides.
 
-    Whom a request is for: the arguments here, or ``console.gate.subject(...)`` around a block, or
-    the request's own ``X-Rollout-`` headers, of which the last named wins.
+    Whom a request is for: the options, or ``console.gate.subject(...)`` around a block, or the
+    request's own ``X-Rollout-`` headers, of which the last named wins. The options are those of
+    ``ClientOptions``.
 
-    ``tokenlab_key`` is TokenLab's API key or a function that returns it; without it
-    ``$TOKENLAB_API_KEY``. The previous provider gets the credential that the SDK sends, or
-    ``previous_key``; neither side ever gets the other's. ``models`` names the model for a side
-    where it is not the one of the file (TokenLab) or of the request (previous). ``inner`` is a
-    transport to send with (a proxy, other limits), and ``more`` goes to the client.
-
-    Raises ValueError where there is no key for TokenLab, and ModuleNotFoundError (an ImportError)
+    Raises ValueError where there is no key for TokenLab or one that no header can carry,
+    TypeError for an option that would have no effect, and ModuleNotFoundError (an ImportError)
     where the library is not installed.
     """
-    kit = kit_of(library)
-    subject = Subject(route, org, key, key_alias, flags)
-    exchanges = _exchanges(gate, subject, tokenlab_key, previous_key, models, access_log, ledger)
-    transport = kit.transport(kit, exchanges, inner or kit.library.HTTPTransport())
-    return kit.library.Client(transport=transport, **_settings(kit.library, more))
+    kit = _kit(options)
+    exchanges, inner = _exchanges(gate, route, options), _inner(kit, options, is_async=False)
+    transport = kit.transport(kit, exchanges, inner)
+    return kit.client(transport=transport, **_settings(kit, options))
 
 
-def async_client(
-    gate: Gate,
-    route: str | None = None,
-    *,
-    org: str | None = None,
-    key: str | None = None,
-    key_alias: str | None = None,
-    flags: tuple[str, ...] | None = None,
-    tokenlab_key: Credential | None = None,
-    previous_key: Credential | None = None,
-    models: Mapping[Side, str] | None = None,
-    access_log: str | Path | None = None,
-    ledger: "TaskLedger | None" = None,
-    library: Library = "httpx2",
-    inner: Any = None,
-    **more: Any,
-) -> Any:
+def async_client(gate: Gate, route: str | None = None, **options: Unpack[ClientOptions]) -> Any:
     """As ``client``, an ``httpx2.AsyncClient``."""
-    kit = kit_of(library)
-    subject = Subject(route, org, key, key_alias, flags)
-    exchanges = _exchanges(gate, subject, tokenlab_key, previous_key, models, access_log, ledger)
-    transport = kit.async_transport(kit, exchanges, inner or kit.library.AsyncHTTPTransport())
-    return kit.library.AsyncClient(transport=transport, **_settings(kit.library, more))
+    kit = _kit(options)
+    exchanges, inner = _exchanges(gate, route, options), _inner(kit, options, is_async=True)
+    transport = kit.async_transport(kit, exchanges, inner)
+    return kit.async_client(transport=transport, **_settings(kit, options))
 
 
-def _exchanges(
-    gate: Gate,
-    subject: Subject,
-    tokenlab_key: Credential | None,
-    previous_key: Credential | None,
-    models: Mapping[Side, str] | None,
-    access_log: str | Path | None,
-    ledger: "TaskLedger | None",
-) -> Exchanges:
-    credential = tokenlab_key or os.environ.get("TOKENLAB_API_KEY")
-    if not credential:
+def _kit(options: ClientOptions) -> Kit:
+    if unknown := options.keys() - ClientOptions.__annotations__.keys():
+        name = min(unknown)
+        why = "the gate's own; give yours as inner" if name == "transport" else "no option of it"
+        raise TypeError(f"a client of the gate takes no {name}: it is {why}")
+    return kit_of(options.get("library", "httpx2"))
+
+
+def _exchanges(gate: Gate, route: str | None, options: ClientOptions) -> Exchanges:
+    subject = Subject(route, **{name: options.get(name) for name in _SUBJECT})  # type: ignore[arg-type]
+    tokenlab_key = options.get("tokenlab_key") or os.environ.get("TOKENLAB_API_KEY")
+    previous_key = options.get("previous_key")
+    if not tokenlab_key:
         raise ValueError(
             "there is no API key for TokenLab; give tokenlab_key, or set TOKENLAB_API_KEY"
         )
-    router = Router(gate, subject, credential, previous_key, models)
-    return Exchanges(router, LogOf(gate, access_log), ledger)
+    for given, name in ((tokenlab_key, "tokenlab_key"), (previous_key, "previous_key")):
+        if isinstance(given, str):
+            checked(given, name)
+    router = Router(
+        gate, subject, tokenlab_key, previous_key, options.get("models"),
+        checked_names(options.get("forward_headers", ())),
+    )  # fmt: skip
+    return Exchanges(router, LogOf(gate, options.get("access_log")), options.get("ledger"))
 
 
-def _settings(library: Any, more: Mapping[str, Any]) -> dict[str, Any]:
-    timeout = library.Timeout(TIMEOUT_S, connect=_CONNECT_S)
-    return {"timeout": timeout, "follow_redirects": True, **more}
+def _inner(kit: Kit, options: ClientOptions, *, is_async: bool) -> Any:
+    inner = options.get("inner")
+    if inner is None:
+        return network.transport(kit.library, options, is_async=is_async)
+    if useless := [name for name in network.SETTINGS if name in options]:
+        raise TypeError(
+            f"{', '.join(useless)} would have no effect beside inner, which is what sends:"
+            f" give them to that transport"
+        )
+    return inner
+
+
+def _settings(kit: Kit, options: ClientOptions) -> dict[str, Any]:
+    timeout = kit.library.Timeout(TIMEOUT_S, connect=_CONNECT_S)
+    given = {name: options[name] for name in _LIBRARY if name in options}  # type: ignore[literal-required]
+    return {"timeout": timeout, "follow_redirects": True, **given}

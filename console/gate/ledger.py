@@ -6,25 +6,38 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
-from typing import TypeVar
 
 from console.gate.locked import Locked
+from console.gate.paths import absolute
 
 log = logging.getLogger("console.gate")
 
-_T = TypeVar("_T")
+_Key = tuple[str, str]
 
 KEPT_S = 14 * 86_400
 """How long a job is remembered, in seconds."""
+
+MOST_KEPT = 100_000
+"""So many jobs are remembered in memory while the file cannot be written; then the oldest go."""
+
 _WAIT_S = 5.0
+_WAIT_AGAIN_S = 0.1
+_PAUSE_S = 1.0
+"""How long to wait for a lock of the file in seconds, the first time and after one that was in
+vain, and for how long nothing is written after that: all requests share the file."""
+
 _SCHEMA = """
 create table if not exists jobs (
   job_id text not null, route text not null, side text not null, sent_at real not null,
   task_id text, status integer, body blob, primary key (route, job_id)
 ) without rowid
 """
+_WANTED = "select side, sent_at, task_id, status, body from jobs where route = ? and job_id = ?"
+_SIDE_OF = "select side from jobs where task_id = ?"
+_FORGET = "delete from jobs where route = ? and job_id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,91 +51,167 @@ class Job:
     body: bytes | None
 
 
+class LedgerBusyError(Exception):
+    """Somebody holds the file for so long that nobody knows what it has; try again."""
+
+
 class TaskLedger(Locked):
     """Remembers creates by route and job id, in a file that several processes may share.
 
-    A create is written down before it is sent. Where the file cannot be used, what this process
-    sent is still remembered in memory, and the log says so once.
+    A create is written down before it is sent. The file is a SQLite database with a write-ahead
+    log, so that it can be read while somebody holds it for writing. What cannot be written is
+    remembered in memory, and written as soon as the file can be used again; the log record of
+    ``console.gate`` says both.
     """
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
-        self._path = Path(path)
+        self._path = absolute(path)
         self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
         self._pid = os.getpid()
+        self._begun: dict[_Key, Job] = {}
+        self._unwritten: dict[_Key, Job | None] = {}
+        self._failed_at = -inf
+        self._failing = False
 
     def begin(self, route: str, job_id: str, side: str) -> Job | None:
-        """Write down that a create is about to be sent; return the job if there is one already."""
+        """Write down that a create is about to be sent; return the job if there is one already.
 
-        def look_and_write(database: sqlite3.Connection) -> Job | None:
-            database.execute("begin immediate")
-            row = database.execute(
-                "select side, sent_at, task_id, status, body from jobs"
-                " where route = ? and job_id = ?",
-                (route, job_id),
-            ).fetchone()
-            if row is not None:
-                return Job(*row)
-            now = time.time()
-            database.execute("delete from jobs where sent_at < ?", (now - KEPT_S,))
-            database.execute(
-                "insert into jobs (job_id, route, side, sent_at) values (?, ?, ?, ?)",
-                (job_id, route, side, now),
-            )
-            return None
-
-        return self._do(look_and_write)
+        Raises LedgerBusyError where the file is there and cannot be read for a lock.
+        """
+        key, job = _key(route, job_id), Job(side, time.time(), None, None, None)
+        with self._lock:
+            known = self._unwritten[key] if key in self._unwritten else self._look(key)
+            if known is None:
+                known = self._write(key, job, lambda database: _insert(database, key, job))
+            if known is None:
+                self._begun[key] = job
+            return known
 
     def created(
         self, route: str, job_id: str, task_id: str | None, status: int, body: bytes
     ) -> None:
         """Keep the answer to a create."""
-        self._run(
-            "update jobs set task_id = ?, status = ?, body = ? where route = ? and job_id = ?",
-            (task_id, status, body, route, job_id),
-        )
+        key = _key(route, job_id)
+        with self._lock:
+            begun = self._begun.pop(key, None) or self._unwritten.get(key)
+            job = begun or Job("", time.time(), None, None, None)
+            job = replace(job, task_id=_text(task_id), status=status, body=body)
+            self._write(key, job, lambda database: _update(database, key, job))
 
     def forget(self, route: str, job_id: str) -> None:
         """Forget a job: it is certain that nothing was created, or a person found that out."""
-        self._run("delete from jobs where route = ? and job_id = ?", (route, job_id))
+        key = _key(route, job_id)
+        with self._lock:
+            self._begun.pop(key, None)
+            self._write(key, None, lambda database: _delete(database, key))
 
     def side_of(self, task_id: str) -> str | None:
         """Return the side that a task was created on; None for one that is not known."""
-        rows = self._run("select side from jobs where task_id = ?", (task_id,))
-        return str(rows[0][0]) if rows else None
+        wanted = _text(task_id)
+        with self._lock:
+            for job in self._unwritten.values():
+                if job is not None and job.task_id == wanted:
+                    return job.side or None
+            try:
+                found = self._file().execute(_SIDE_OF, (wanted,)).fetchone()
+            except sqlite3.Error as error:
+                self._fail(error)
+                return None
+            return str(found[0]) if found else None
 
     def close(self) -> None:
-        """Close the file; a later call opens it again."""
+        """Write what is not written yet, and close the file; a later call opens it again."""
         with self._lock:
+            if self._unwritten:
+                self._failed_at = -inf
+                with suppress(sqlite3.Error):
+                    self._file()
+            if self._unwritten:
+                log.error("%d jobs could not be written to %s", len(self._unwritten), self._path)
             self._drop()
 
-    def _run(self, statement: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
-        return self._do(lambda database: database.execute(statement, values).fetchall())
+    def _look(self, key: _Key) -> Job | None:
+        try:
+            row = self._file().execute(_WANTED, key).fetchone()
+        except sqlite3.Error as error:
+            self._fail(error)
+            if _is_lock(error):
+                raise LedgerBusyError from None
+            return None
+        return Job(*row) if row else None
 
-    def _do(self, action: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Do it in the file, or in memory where that cannot be."""
-        with self._lock:
+    def _write(
+        self, key: _Key, job: Job | None, action: Callable[[sqlite3.Connection], Job | None]
+    ) -> Job | None:
+        """Change the file, or remember the change until it can be; return a job in the way."""
+        if time.monotonic() - self._failed_at >= _PAUSE_S:
             try:
-                database = self._open()
-                with database:
-                    return action(database)
+                return action(self._file())
             except sqlite3.Error as error:
-                log.warning(
-                    "%s cannot be used (%s); jobs are remembered until this process ends",
-                    self._path,
-                    error,
-                )
-            self._drop()
-            self._connection = database = _connect(":memory:")
-            with database:
-                return action(database)
+                self._fail(error)
+        self._unwritten[key] = job
+        if len(self._unwritten) > MOST_KEPT:
+            del self._unwritten[next(iter(self._unwritten))]
+        return None
+
+    def _file(self) -> sqlite3.Connection:
+        """Open the file where it is not open, and write what could not be written before.
+
+        Raises sqlite3.Error where it cannot be opened.
+        """
+        database = self._open()
+        if not self._unwritten and self._failing:
+            log.info("%s is used again; no job is missing in it", self._path)
+            self._failing = False
+            database.execute(f"pragma busy_timeout = {int(_WAIT_S * 1000)}")
+        elif self._unwritten and time.monotonic() - self._failed_at >= _PAUSE_S:
+            try:
+                self._catch_up(database)
+            except sqlite3.Error as error:  # it may be read all the same
+                self._fail(error)
+                database = self._open()
+        return database
+
+    def _catch_up(self, database: sqlite3.Connection) -> None:
+        """Write what could not be written, whole or not at all."""
+        with _writing(database):
+            for key, job in self._unwritten.items():
+                if job is None:
+                    database.execute(_FORGET, key)
+                elif (other := _put(database, key, job)) is not None:
+                    log.error(
+                        "job %s of route %s was created twice while %s could not be used:"
+                        " on %s as task %s, and on %s as task %s",
+                        *(key[1], key[0], self._path),
+                        *(other.side, other.task_id, job.side, job.task_id),
+                    )
+        self._unwritten.clear()
+
+    def _fail(self, error: Exception) -> None:
+        """Note that the file cannot be used, and open it anew the next time."""
+        if not self._failing:
+            log.warning(
+                "%s cannot be used (%s); jobs are remembered in memory until it can be",
+                self._path,
+                error,
+            )
+        self._failing = True
+        self._failed_at = time.monotonic()
+        self._drop()
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and self._pid != os.getpid():
-            self._connection = None  # a connection must not be used on the other side of a fork
+            # A connection must not be used, and not even closed, on the other side of a fork.
+            _of_parents.append(self._connection)
+            self._connection = None
+        if self._connection is not None and self._identity != _identity(self._path):
+            self._drop()  # deleted or replaced: what would be written to the old one is lost
         if self._connection is None:
             self._pid = os.getpid()
-            self._connection = _connect(str(self._path))
+            self._connection = _connect(self._path, _WAIT_AGAIN_S if self._failing else _WAIT_S)
+            self._identity = _identity(self._path)
         return self._connection
 
     def _drop(self) -> None:
@@ -132,11 +221,85 @@ class TaskLedger(Locked):
         self._connection = None
 
 
-def _connect(path: str) -> sqlite3.Connection:
+_of_parents: list[sqlite3.Connection] = []
+
+
+class _writing:
+    """A write transaction: begun at once, committed at the end, rolled back on any error."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.execute("begin immediate")
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        self._database.execute("commit" if kind is None else "rollback")
+
+
+def _insert(database: sqlite3.Connection, key: _Key, job: Job) -> Job | None:
+    """Write a job that is about to be sent; return the one that somebody else has sent."""
+    with _writing(database):
+        database.execute("delete from jobs where sent_at < ?", (job.sent_at - KEPT_S,))
+        return _put(database, key, job)
+
+
+def _put(database: sqlite3.Connection, key: _Key, job: Job) -> Job | None:
+    """Write a job as it is; return the one of somebody else that is in the way."""
+    row = database.execute(_WANTED, key).fetchone()
+    if row is not None and row[1] != job.sent_at:
+        return Job(*row)
+    database.execute(
+        "insert or replace into jobs (route, job_id, side, sent_at, task_id, status, body)"
+        " values (?, ?, ?, ?, ?, ?, ?)",
+        (*key, job.side, job.sent_at, job.task_id, job.status, job.body),
+    )
+    return None
+
+
+def _update(database: sqlite3.Connection, key: _Key, job: Job) -> None:
+    with _writing(database):
+        database.execute(
+            "update jobs set task_id = ?, status = ?, body = ? where route = ? and job_id = ?",
+            (job.task_id, job.status, job.body, *key),
+        )
+
+
+def _delete(database: sqlite3.Connection, key: _Key) -> None:
+    with _writing(database):
+        database.execute(_FORGET, key)
+
+
+def _key(route: str, job_id: str) -> _Key:
+    return _text(route) or "", _text(job_id) or ""
+
+
+def _text(value: str | None) -> str | None:
+    """Return a text that SQLite takes: a lone surrogate is written out."""
+    return None if value is None else value.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_lock(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it says more exactly which
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _connect(path: Path, wait_s: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        path, timeout=_WAIT_S, check_same_thread=False, isolation_level=None
+        path, timeout=wait_s, check_same_thread=False, isolation_level=None
     )
     try:
+        # With a write-ahead log it can be read while it is locked for writing; where there can
+        # be none (some network file systems) it stays with what it has.
+        connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
         connection.execute(_SCHEMA)
     except sqlite3.Error:

@@ -2,19 +2,22 @@
 
 import os
 import time
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from console.gate.access_log import AccessLine, AccessLog, timestamp
+from console.gate.content_encoding import decompressed
 from console.gate.gate import Gate
 from console.gate.routing import Outgoing
+from console.gate.untrusted import BYTE_ORDER_MARK, UndecodableError, as_utf8, decode_json
 
-_MOST_BODY = 256 * 1024
-"""So much of an answer is looked at, for an error's code and the ids; a stream's end besides."""
+MOST_BODY = 32 * 1024 * 1024
+"""So much of a whole answer is kept until its end, for an error's code and the ids in it. The
+pieces are those that the application's client holds, so until then they take no more memory."""
 _MOST_CODE = 60
+_MOST_ID = 200
 _TAIL = 512
 _EVENTS = "text/event-stream"
 _ENDS = (b"[DONE]", b"message_stop", b"response.completed", b"response.failed",
@@ -22,14 +25,28 @@ _ENDS = (b"[DONE]", b"message_stop", b"response.completed", b"response.failed",
 """What the last event of a stream has in it: one that is closed after it was not abandoned."""
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class _Answer(msgspec.Struct):
-    error: object = None
-    id: object = None
-    task_id: object = None
-    billing_transaction_id: object = None
+    """Each field is decoded by itself: what is wrong with one hides no other."""
+
+    error: msgspec.Raw = _NULL
+    id: msgspec.Raw = _NULL
+    task_id: msgspec.Raw = _NULL
+    billing_transaction_id: msgspec.Raw = _NULL
 
 
-_answers = msgspec.json.Decoder(_Answer)
+class _Error(msgspec.Struct):
+    code: msgspec.Raw = _NULL
+    status: msgspec.Raw = _NULL
+    type: msgspec.Raw = _NULL
+
+
+_answer_of = msgspec.json.Decoder(_Answer)
+_answers_of = msgspec.json.Decoder(list[_Answer])
+_error_of = msgspec.json.Decoder(_Error)
+_text_of = msgspec.json.Decoder(str)
 
 
 class LogOf:
@@ -70,15 +87,16 @@ class Recorder:
         self._ttft_ms: float | None = None
         self._status = 0
         self._headers: Mapping[str, str] = {}
-        self._body = bytearray()
-        self._whole = True
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._opened: tuple[int, bytes | None] = (-1, None)
         self._tail = b""
         self._done = False
 
     @property
     def body(self) -> bytes:
-        """The answer, uncompressed where it was gzip'd; empty if too long to be kept."""
-        return self._plain() if self._whole else b""
+        """The answer without its Content-Encoding; empty if too long to be kept."""
+        return self._plain() if self._size <= MOST_BODY else b""
 
     @property
     def status(self) -> int:
@@ -93,10 +111,9 @@ class Recorder:
         """Note a piece of the answer as it goes by."""
         if self._ttft_ms is None:
             self._ttft_ms = self._elapsed_ms()
-        if len(self._body) + len(piece) <= _MOST_BODY:
-            self._body += piece
-        else:
-            self._whole = False
+        if self._size <= MOST_BODY and not self._is_success_in_events():
+            self._pieces.append(piece)
+            self._size += len(piece)
         self._tail = piece[-_TAIL:] if len(piece) >= _TAIL else (self._tail + piece)[-_TAIL:]
 
     def ended(self) -> None:
@@ -119,44 +136,53 @@ class Recorder:
         if self._done or self._out.decision is None:
             return
         self._done = True
-        decision, subject = self._out.decision, self._out.subject
-        streamed = self._headers.get("content-type", "").startswith(_EVENTS)
+        out, decision, subject = self._out, self._out.decision, self._out.subject
+        streamed = self._is_in_events()
         found = self._found() if not streamed or self._status >= 400 else _Answer()
-        if self._status >= 400 and error is None:
-            error = _code(found)
+        if self._status >= 300 and error is None:
+            error = _code(found) if self._status >= 400 else "redirect"
         self._log.append(
             AccessLine(
                 ts=timestamp(),
                 route=decision.route,
                 org=subject.org or "",
-                side=decision.side,
-                model=self._out.model,
+                side=out.side or decision.side,
+                model=out.model,
                 status=self._status,
                 latency_ms=self._elapsed_ms(),
                 ttft_ms=self._ttft_ms if streamed else None,
                 error=error,
                 request_id=self._header("x-request-id", "request-id"),
                 billing_transaction_id=self._header("x-billing-transaction-id")
-                or _text(found.billing_transaction_id),
+                or _id(found.billing_transaction_id),
                 task_id=self._task_id(found),
                 job_id=subject.job_id,
                 attempt=self._attempt,
-                stream=streamed or self._out.stream,
+                stream=streamed or out.stream,
             )
         )
 
+    def _is_in_events(self) -> bool:
+        return self._headers.get("content-type", "").lower().startswith(_EVENTS)
+
+    def _is_success_in_events(self) -> bool:
+        return self._status < 400 and self._is_in_events()
+
     def _is_answer(self) -> bool:
         """Whether what came is JSON or events, as far as that can be seen."""
-        if self._headers.get("content-type", "").startswith(_EVENTS):
+        if self._is_in_events() or self._size > MOST_BODY:
             return True
-        if self._headers.get("content-encoding", "identity") not in ("identity", "gzip"):
-            return True
-        return self._plain().lstrip()[:1] in (b"{", b"[")
+        plain = self._decompressed()
+        if plain is None:
+            return True  # in an encoding that is not known here
+        if plain.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] not in (b"{", b"["):
+            return False
+        return as_utf8(plain) is plain
 
     def _task_id(self, found: _Answer) -> str | None:
         if not self._out.creates:
             return None
-        return self._header("x-task-id") or _text(found.task_id) or _text(found.id)
+        return self._header("x-task-id") or _id(found.task_id) or _id(found.id)
 
     def task_in_body(self) -> str | None:
         """Return the id of the task that the answer's body names; None where it names none.
@@ -164,37 +190,54 @@ class Recorder:
         A web page from somewhere in between is then not taken for the answer to a create.
         """
         found = self._found()
-        return _text(found.task_id) or _text(found.id)
+        return _id(found.task_id) or _id(found.id)
 
     def _found(self) -> _Answer:
+        """Return the code and the ids of an answer, also where other parts of it are broken."""
+        body = self.body
         try:
-            return _answers.decode(self.body)
-        except (msgspec.DecodeError, RecursionError):
+            return decode_json(body, _answer_of)
+        except UndecodableError:
+            pass
+        try:
+            answers = decode_json(as_utf8(body), _answers_of)  # Google's errors may be a list
+        except UndecodableError:
             return _Answer()
+        return answers[0] if answers else _Answer()
 
     def _plain(self) -> bytes:
-        if self._headers.get("content-encoding", "") != "gzip":
-            return bytes(self._body)
-        try:
-            return zlib.decompressobj(31).decompress(bytes(self._body), 4 * _MOST_BODY)
-        except zlib.error:
-            return b""
+        return self._decompressed() or b""
+
+    def _decompressed(self) -> bytes | None:
+        """Return what came, decompressed; None where its Content-Encoding is not known here."""
+        if self._opened[0] != self._size:
+            data, encoding = b"".join(self._pieces), self._headers.get("content-encoding", "")
+            plain = decompressed(data, encoding, MOST_BODY) if encoding else data
+            self._opened = (self._size, plain)
+        return self._opened[1]
 
     def _header(self, *names: str) -> str | None:
-        return next((self._headers[name] for name in names if self._headers.get(name)), None)
+        found = (self._headers.get(name) for name in names)
+        return next((value[:_MOST_ID] for value in found if value), None)
 
     def _elapsed_ms(self) -> float:
         return round((time.perf_counter() - self._started) * 1000, 1)
 
 
 def _code(found: _Answer) -> str:
-    error = found.error if isinstance(found.error, dict) else {}
-    codes = (_text(error.get(name)) for name in ("code", "status", "type"))
+    try:
+        error = decode_json(found.error, _error_of)
+    except UndecodableError:
+        error = _Error()
+    codes = (_id(code) for code in (error.code, error.status, error.type))
     return next(filter(None, codes), "protocol")[:_MOST_CODE]
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _id(value: msgspec.Raw) -> str | None:
+    try:
+        return decode_json(value, _text_of)[:_MOST_ID] or None
+    except UndecodableError:
+        return None
 
 
 def _own_name() -> str:

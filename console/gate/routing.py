@@ -1,41 +1,44 @@
 """One request on its way: which side, which address, which credential, which model."""
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from urllib.parse import quote, unquote, urlsplit
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 
+from console.gate.credentials import (
+    BODY_CREDENTIALS,
+    Credential,
+    Headers,
+    checked,
+    for_previous,
+    for_tokenlab,
+    query_for_previous,
+    query_for_tokenlab,
+)
 from console.gate.gate import Gate
+from console.gate.request_shape import Call, call_of
 from console.gate.subject import HEADERS, Subject, subject_of
+from console.gate.untrusted import UndecodableError, decode_json
 from console.rollout.decision import Decision
 from console.rollout.model import Side
 from console.rollout.routemap import auth_headers, kind_of, root_of
 
-Credential = str | Callable[[], str]
-"""A credential, or what gives it each time: for one that is rotated while the process runs."""
-Headers = list[tuple[str, str]]
+Tell = Callable[[tuple[str, ...], str], None]
+"""Says a sentence about requests the first time that its key comes."""
 
-_CREDENTIALS = frozenset(
-    (
-        "authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie",
-        "proxy-authorization", "openai-organization", "openai-project", "x-goog-user-project",
-    )
-)  # fmt: skip
-_REPLACED = frozenset(("host",))
-_GEMINI = re.compile(r"/(v1|v1beta|v1alpha)/models/([^/]+):(generateContent|streamGenerateContent)")
-_VERSION = re.compile(r"/v1(?:beta|alpha)?/")
-_TASK = re.compile(r"/v1/(?:tasks|images|videos|music|3d)/(?:generations/)?([^/]+)(?:/content)?")
-_KEY_PARAMETER = re.compile(r"(^|&)key=[^&]*")
-_json = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text_of = msgspec.json.Decoder(str)
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A request as it is to be sent. ``body`` is None where it goes as it came.
 
-    ``decision`` is None for what is no request of the route: it goes where it was going.
+    ``decision`` is None for what is no request of the route: it goes where it was going, or to
+    the side that has what it asks about. ``side`` is where it really goes, None for an address
+    that is of neither side.
     """
 
     method: str
@@ -44,6 +47,7 @@ class Outgoing:
     body: bytes | None
     decision: Decision | None
     subject: Subject
+    side: Side | None = None
     model: str = ""
     stream: bool = False
     creates: bool = False
@@ -54,7 +58,8 @@ class Router:
 
     ``models`` gives the model's name by side. Without it, TokenLab gets the model that the file
     names for the route, or the request's own where the file names none; the previous provider
-    gets the request's own.
+    gets the request's own. ``forward`` are names of headers that TokenLab is to get beside the
+    usual ones. ``tell`` hears, once each, what is left out of a request or goes elsewhere.
     """
 
     def __init__(
@@ -64,14 +69,19 @@ class Router:
         tokenlab_key: Credential,
         previous_key: Credential | None = None,
         models: Mapping[Side, str] | None = None,
+        forward: Collection[bytes] = (),
+        tell: Tell = lambda key, sentence: None,
     ) -> None:
         self.gate = gate
+        self.tell = tell
         self._client = client
         self._tokenlab_key = tokenlab_key
         self._previous_key = previous_key
         self._models = dict(models or {})
+        self._forward = forward
+        self._last_key = tokenlab_key if isinstance(tokenlab_key, str) else ""
 
-    def subject_of(self, headers: Mapping[str, str]) -> Subject:
+    def subject_of(self, headers: Mapping[bytes, bytes]) -> Subject:
         """Return whom a request with these headers (lower-case) is for."""
         return subject_of(headers, self._client)
 
@@ -85,12 +95,14 @@ class Router:
             flags=subject.flags or (),
         )
 
-    def belongs(self, decision: Decision, url: str) -> bool:
-        """Return whether a URL is where requests of the decision's route go.
+    def call(self, decision: Decision, method: str, url: str) -> Call | None:
+        """Return what a request is to the decision's route; None where it is none of the route's.
 
         Of a route that is not known, because there is no good file or none of that name, all are.
         """
-        return not decision.format or _is_of_format(decision.format, _below_host(url))
+        if not decision.format:
+            return Call("", as_usual=True)
+        return call_of(decision.format, method, url)
 
     def lacks_org(self, subject: Subject, decision: Decision) -> bool:
         """Return whether a request of the route was given no org, and ought to have one.
@@ -112,78 +124,151 @@ class Router:
         body: bytes | None,
         decision: Decision,
         subject: Subject,
+        call: Call,
     ) -> Outgoing:
-        """Return a request of the route as it is to be sent to the side that was decided."""
-        asked, stream = _asked(url, body)
-        if not decision.format:
-            sent = [(name, value) for name, value in headers if name.lower() not in HEADERS]
-            return Outgoing(method, url, sent, None, decision, subject, asked, stream)
-        model = self._model(decision, asked)
-        path = _below_host(url)
-        changed = None
-        if decision.format == "gemini_generate_content":
-            path = _gemini_path(path, decision.side, model)
-        elif model != asked:
-            changed = _with_model(body, model)
-        return Outgoing(
-            method,
-            self._address(decision.side, decision.route, path, url),
-            self._sent(headers, decision.side, decision.format),
-            changed,
-            decision,
-            subject,
-            model,
-            stream,
-            creates=makes_jobs(decision.format),
+        """Return a request of the route as it is to be sent to the side that was decided.
+
+        Raises ValueError, without a credential in it, where the client has none that can be sent.
+        """
+        fields = _fields(body)
+        asked = call.model if call.model is not None else _text(fields.get("model"))
+        stream = (
+            call.stream if call.stream is not None else bytes(fields.get("stream", b"")) == b"true"
         )
+        came = Outgoing(method, url, headers, None, decision, subject, "previous", asked, stream)
+        if not decision.format:
+            return self._as_it_came(came, decision.route)
+        side, model = decision.side, self._model(decision, asked)
+        address = self._address(side, decision.route, call, url, model)
+        if side == "previous" and address == self._address("tokenlab", "", call, url, model):
+            side = "tokenlab"  # with nowhere else to go: the log says what happens
+            self.tell(
+                ("nowhere", decision.route),
+                f"requests on route {decision.route} for the previous provider go to TokenLab,"
+                " which is where the SDK sends them: give the route a previous_base_url, or the"
+                " SDK the previous provider's base URL",
+            )
+        changed = _with_model(fields, model) if call.model is None and model != asked else None
+        if side == "tokenlab":
+            changed = self._without_credentials(decision.route, fields, changed)
+        return self._to_side(
+            replace(
+                came, url=address, body=changed, side=side, model=model,
+                creates=makes_jobs(decision.format),
+            ),
+            decision.route, decision.format,
+        )  # fmt: skip
 
     def aside(
-        self, method: str, url: str, headers: Headers, subject: Subject, side: Side | None
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        subject: Subject,
+        side: Side | None = None,
+        path: str = "",
     ) -> Outgoing:
-        """Return a request that is none of the route's: to a task's side, or as it came."""
+        """Return a request that is none of the route's: to the side of a task, or as it came."""
         file = self.gate.file
         route = file.routes.get(subject.route or "") if file else None
+        out = Outgoing(method, url, headers, None, None, subject, side)
         if side is None or route is None:
-            sent = [(name, value) for name, value in headers if name.lower() not in HEADERS]
-            return Outgoing(method, url, sent, None, None, subject)
-        return Outgoing(
-            method,
-            self._address(side, route.name, _below_host(url), url),
-            self._sent(headers, side, route.format),
-            None,
-            None,
-            subject,
-        )
+            return self._as_it_came(out, subject.route or "")
+        address = self._address(side, route.name, Call(path, as_usual=True), url)
+        return self._to_side(replace(out, url=address), route.name, route.format)
 
     def _model(self, decision: Decision, asked: str) -> str:
         if decision.side in self._models:
             return self._models[decision.side]
         return (decision.model or asked) if decision.side == "tokenlab" else asked
 
-    def _address(self, side: Side, route: str, path: str, url: str) -> str:
+    def _address(self, side: Side, route: str, call: Call, url: str, model: str = "") -> str:
+        """Return where a call goes: below the side's base URL, or where it was going."""
         file = self.gate.file
-        base = ""
-        if file is not None:
-            found = file.routes.get(route)
-            previous = found.previous_base_url if found else ""
-            base = file.base_url if side == "tokenlab" else previous
-        if not base:
-            return url
-        query = urlsplit(url).query
+        came = urlsplit(url)
         if side == "tokenlab":
-            query = _KEY_PARAMETER.sub("", query).lstrip("&")
-        return root_of(base) + path + (f"?{query}" if query else "")
+            base = file.base_url if file is not None else ""
+        else:
+            found = file.routes.get(route) if file is not None else None
+            base = found.previous_base_url if found else ""
+        # What has a path of its own, such as a deployment of Azure, is known by its own host alone.
+        if not base or (side == "previous" and not call.as_usual and _same_host(base, came)):
+            return came._replace(path=_with_model_in_path(came.path, call, model)).geturl()
+        path = _with_model_in_path(call.path, call, model)
+        if side == "tokenlab" and call.written:
+            # Google has more versions of its API than TokenLab.
+            path = "/v1beta" + path[path.index("/models/") :]
+        return root_of(base) + path + (f"?{came.query}" if came.query else "")
 
-    def _sent(self, headers: Iterable[tuple[str, str]], side: Side, kind: str) -> Headers:
-        credential = self._tokenlab_key if side == "tokenlab" else self._previous_key
-        dropped = HEADERS.keys() | _REPLACED
-        if credential is None:
-            return [(name, value) for name, value in headers if name.lower() not in dropped]
-        dropped |= _CREDENTIALS
-        kept = [(name, value) for name, value in headers if name.lower() not in dropped]
-        auth = auth_headers(kind, side, credential if isinstance(credential, str) else credential())
-        known = {name.lower() for name, _ in kept}
-        return kept + [(name, value) for name, value in auth.items() if name.lower() not in known]
+    def _to_side(self, out: Outgoing, route: str, route_format: str) -> Outgoing:
+        """Return a request with the credential of its side, and with that of no other."""
+        parts = urlsplit(out.url)
+        if out.side == "tokenlab":
+            headers, left = for_tokenlab(out.headers, self._forward)
+            query, dropped = query_for_tokenlab(parts.query)
+            self._say_left(route, "header", left, "client(..., forward_headers=[...]) sends it")
+            self._say_left(route, "query parameter", dropped, "TokenLab's contract has none such")
+            credential = self._last_key = _given(self._tokenlab_key, "tokenlab_key")
+        else:
+            own = self._previous_key is not None
+            headers, query = self._for_previous(out, parts, route, own=own)
+            if self._previous_key is None:
+                return replace(out, url=_with_query(parts, query), headers=headers)
+            credential = _given(self._previous_key, "previous_key")
+        auth = auth_headers(route_format, out.side or "previous", credential)
+        known = {name.lower() for name, _ in headers}
+        headers += [
+            (name.encode(), value.encode())
+            for name, value in auth.items()
+            if name.lower().encode() not in known
+        ]
+        return replace(out, url=_with_query(parts, query), headers=headers)
+
+    def _as_it_came(self, out: Outgoing, route: str) -> Outgoing:
+        """Return a request for the address that it has, without what is the gate's own."""
+        kept = [pair for pair in out.headers if pair[0].lower() not in HEADERS]
+        return replace(out, headers=kept)
+
+    def _for_previous(
+        self, out: Outgoing, parts: SplitResult, route: str, *, own: bool
+    ) -> tuple[Headers, str]:
+        headers, left = for_previous(out.headers, self._last_key, own=own)
+        query, more = query_for_previous(parts.query, self._last_key)
+        if left or more:
+            self.tell(
+                ("own key", route),
+                f"requests on route {route} come with TokenLab's key, which the previous provider"
+                f" is not sent ({', '.join(left + more)}): give the SDK the previous provider's"
+                " key, or client(..., previous_key=...)",
+            )
+        return headers, query
+
+    def _without_credentials(
+        self, route: str, fields: Mapping[str, msgspec.Raw], changed: bytes | None
+    ) -> bytes | None:
+        """Return a body for TokenLab; None for one that may stay as it came."""
+        left = BODY_CREDENTIALS & fields.keys()
+        if not left:
+            return changed
+        self._say_left(route, "field", sorted(left), "it is for the previous provider's gateway")
+        kept = {
+            name: value
+            for name, value in (_fields(changed) if changed else fields).items()
+            if name not in left
+        }
+        return msgspec.json.encode(kept)
+
+    def _say_left(
+        self, route: str, what: Literal["header", "query parameter", "field"], names: list[str],
+        why: str,
+    ) -> None:  # fmt: skip
+        for name in names:
+            shown = name if len(name) <= 60 and name.isprintable() else f"{name[:60]!r}…"
+            self.tell(
+                (what, route, name),
+                f"requests on route {route} have the {what} {shown}, which TokenLab is not sent:"
+                f" {why}",
+            )
 
 
 def makes_jobs(kind: str) -> bool:
@@ -191,57 +276,40 @@ def makes_jobs(kind: str) -> bool:
     return kind in kind_of(kind).asynchronous
 
 
-def task_id_of(url: str) -> str | None:
-    """Return the id of the task that a URL asks about; None where it asks about none."""
-    match = _TASK.fullmatch(_below_host(url))
-    return unquote(match[1]) if match else None
+def _given(credential: Credential, name: str) -> str:
+    return checked(credential if isinstance(credential, str) else credential(), name)
 
 
-def _below_host(url: str) -> str:
-    """Return the path from its /v1 or /v1beta on: what stands before it belongs to a base URL."""
-    path = urlsplit(url).path
-    found = _VERSION.search(path)
-    return path[found.start() :] if found else path
+def _same_host(base: str, url: SplitResult) -> bool:
+    one = urlsplit(base)
+    return (one.scheme, one.netloc.lower()) == (url.scheme, url.netloc.lower())
 
 
-def _is_of_format(kind: str, path: str) -> bool:
-    if kind == "gemini_generate_content":
-        return _GEMINI.fullmatch(path) is not None
-    return path.rstrip("/") == kind_of(kind).paths[kind]
+def _with_query(parts: SplitResult, query: str) -> str:
+    return parts._replace(query=query).geturl()
 
 
-def _asked(url: str, body: bytes | None) -> tuple[str, bool]:
-    """Return the model that a request asks for, and whether it wants a stream."""
-    match = _GEMINI.fullmatch(_below_host(url))
-    if match:
-        return unquote(match[2]), match[3] == "streamGenerateContent"
-    given = _fields(body)
-    return _text(given.get("model")), bytes(given.get("stream", b"")) == b"true"
+def _with_model_in_path(path: str, call: Call, model: str) -> str:
+    if not call.written or model == call.model:
+        return path
+    return path.replace(f"/models/{call.written}", f"/models/{quote(model, safe='')}")
 
 
-def _gemini_path(path: str, side: Side, model: str) -> str:
-    """Return the path that asks for a model; Google has more versions of it than TokenLab."""
-    match = _GEMINI.fullmatch(path)
-    assert match is not None  # or it would be none of the route's requests
-    version = "v1beta" if side == "tokenlab" else match[1]
-    return f"/{version}/models/{quote(model, safe='')}:{match[3]}"
-
-
-def _with_model(body: bytes | None, model: str) -> bytes | None:
-    """Return the body that asks for a model; None for one that stays as it is."""
-    given: dict[str, object] = dict(_fields(body))
+def _with_model(fields: Mapping[str, msgspec.Raw], model: str) -> bytes | None:
+    """Return the body that asks for a model; None for one that is not there to be changed."""
+    given: dict[str, object] = dict(fields)
     return msgspec.json.encode(given | {"model": model}) if given else None
 
 
 def _fields(body: bytes | None) -> dict[str, msgspec.Raw]:
     try:
-        return _json.decode(body) if body else {}
-    except (msgspec.DecodeError, RecursionError):
+        return decode_json(body, _fields_of) if body else {}
+    except UndecodableError:
         return {}
 
 
-def _text(value: object) -> str:
+def _text(value: msgspec.Raw | None) -> str:
     try:
-        return msgspec.json.decode(value, type=str) if isinstance(value, msgspec.Raw) else ""
-    except msgspec.DecodeError:
+        return decode_json(value, _text_of) if value is not None else ""
+    except UndecodableError:
         return ""

@@ -11,7 +11,11 @@ from typing import Any, TypeVar
 from console.gate.exchange import Answer, Exchange, Exchanges
 
 _T = TypeVar("_T")
-_SIZES = frozenset(("content-length", "transfer-encoding"))
+_SIZES = frozenset((b"content-length", b"transfer-encoding"))
+_HOPS = "rollout_redirects"
+"""An extension of a request: how many redirects may be followed, and of its answer: which were."""
+_ELSEWHERE = "rollout_elsewhere"
+"""An extension of an answer: it is from another side than the one that the client has asked."""
 
 
 class _Passing:
@@ -59,6 +63,37 @@ class _Passing:
             self._exchange.closed()
 
 
+class _GateClient:
+    """A client that leaves redirects to its transport, which knows the address that answered."""
+
+    follow_redirects: bool
+    max_redirects: int
+
+    def send(self, request: Any, **more: Any) -> Any:
+        return _answered(super().send(request, **self._told(request, more)))  # type: ignore[misc]
+
+    def _told(self, request: Any, more: dict[str, Any]) -> dict[str, Any]:
+        """Tell the transport how many redirects it may follow, and the library to follow none."""
+        asked = more.get("follow_redirects")
+        follow = asked if isinstance(asked, bool) else self.follow_redirects
+        request.extensions = {**request.extensions, _HOPS: self.max_redirects if follow else 0}
+        return {**more, "follow_redirects": False}
+
+
+class _AsyncGateClient(_GateClient):
+    async def send(self, request: Any, **more: Any) -> Any:
+        library: Any = super(_GateClient, self)
+        return _answered(await library.send(request, **self._told(request, more)))
+
+
+def _answered(response: Any) -> Any:
+    response.history = response.extensions.pop(_HOPS, [])
+    if response.extensions.pop(_ELSEWHERE, False):
+        # The library makes this of the address and the credentials of the other side.
+        response.next_request = None
+    return response
+
+
 class _GateTransport:
     """Sends each request to the side decided, and writes its line when the answer is over."""
 
@@ -73,13 +108,18 @@ class _GateTransport:
         sent = self._outgoing(request, begun, body)
         if (answer := begun.claim()) is not None:
             return self._kit.known(answer)
+        history: list[Any] = []
         try:
             response = self._inner.handle_request(sent)
+            while self._is_sent_on(begun, request, response):
+                response.close()
+                sent = self._follow(begun, request, body, response, history)
+                response = self._inner.handle_request(sent)
         except BaseException as error:
             begun.failed(self._kit.name_of(error), sent=self._kit.was_sent(error))
             raise
         begun.answered(response.status_code, response.headers)
-        return self._kit.passing(response, begun, self._kit.stream)
+        return self._kit.passing(response, begun, self._kit.stream, history)
 
     async def handle_async_request(self, request: Any) -> Any:
         begun, body = self._begin(request)
@@ -93,11 +133,16 @@ class _GateTransport:
             raise
         if answer is not None:
             return self._kit.known(answer)
+        history: list[Any] = []
         try:
             response = await self._inner.handle_async_request(sent)
+            while self._is_sent_on(begun, request, response):
+                await response.aclose()
+                sent = self._follow(begun, request, body, response, history)
+                response = await self._inner.handle_async_request(sent)
         except BaseException as error:
             # What is cancelled counts as sent: nothing may be awaited there, and nothing needs it.
-            was_sent = self._kit.was_sent(error)
+            was_sent = self._kit.was_sent(error) or bool(history)
             failed = partial(begun.failed, self._kit.name_of(error), sent=was_sent)
             await _off_loop(waits and not was_sent, failed)
             raise
@@ -107,7 +152,23 @@ class _GateTransport:
             begun.failed(self._kit.name_of(error), sent=True)
             await response.aclose()
             raise
-        return self._kit.passing(response, begun, self._kit.async_stream)
+        return self._kit.passing(response, begun, self._kit.async_stream, history)
+
+    def _is_sent_on(self, begun: Exchange, request: Any, response: Any) -> bool:
+        """Whether an answer names another address, which is to be asked in its place."""
+        location = response.headers.get("location")
+        return bool(request.extensions.get(_HOPS)) and begun.sent_on(response.status_code, location)
+
+    def _follow(
+        self, begun: Exchange, request: Any, body: bytes | None, response: Any, history: list[Any]
+    ) -> Any:
+        """Return the request to the other address; raises TooManyRedirects, as the library does."""
+        if len(history) >= request.extensions[_HOPS] or not begun.follow():
+            raise self._kit.library.TooManyRedirects(
+                "Exceeded maximum allowed redirects.", request=request
+            )
+        history.append(self._kit.hop(response, request))
+        return self._kit.outgoing(request, begun, body)
 
     def close(self) -> None:
         self._inner.close()
@@ -119,7 +180,7 @@ class _GateTransport:
 
     def _begin(self, request: Any) -> tuple[Exchange, bytes | None]:
         body = self._kit.body_of(request)
-        headers = request.headers.multi_items()
+        headers = list(request.headers.raw)
         return self._exchanges.begin(request.method, str(request.url), headers, body), body
 
     def _outgoing(self, request: Any, begun: Exchange, body: bytes | None) -> Any:
@@ -137,6 +198,10 @@ class Kit:
         self.library = library = _library(name)
         self.stream: Any = type("PassingStream", (_Passing, library.SyncByteStream), {})
         self.async_stream: Any = type("AsyncPassingStream", (_Passing, library.AsyncByteStream), {})
+        self.client: Any = type("GateClient", (_GateClient, library.Client), {})
+        self.async_client: Any = type(
+            "AsyncGateClient", (_AsyncGateClient, library.AsyncClient), {}
+        )
         self.transport: Any = type("GateTransport", (_GateTransport, library.BaseTransport), {})
         self.async_transport: Any = type(
             "AsyncGateTransport", (_GateTransport, library.AsyncBaseTransport), {}
@@ -144,35 +209,42 @@ class Kit:
 
     def body_of(self, request: Any) -> bytes | None:
         """Return a JSON body that is there as a whole; what is streamed goes on as it is."""
-        is_json = "json" in request.headers.get("content-type", "")
+        kind = request.headers.get("content-type", "json").lower()
         whole = isinstance(request.stream, self.library.ByteStream)
-        return bytes(request.read()) if is_json and whole else None
+        return (bytes(request.read()) or None) if "json" in kind and whole else None
 
     def outgoing(self, request: Any, exchange: Exchange, body: bytes | None) -> Any:
         """Return the request to send in place of one."""
         out, content = exchange.out, {"stream": request.stream}
         headers = out.headers
-        if not any(name.lower() == "host" for name, _ in headers):
+        if not any(name.lower() == b"host" for name, _ in headers):
             # The library adds it where it makes the body itself, and here alone it does not.
-            headers = [("Host", self.library.URL(out.url).netloc.decode("ascii")), *headers]
-        if body is not None:
+            headers = [(b"Host", self.library.URL(out.url).netloc), *headers]
+        if out.body is not None or body is not None:
             content = {"content": body if out.body is None else out.body}
-            headers = [(name, value) for name, value in headers if name.lower() not in _SIZES]
+            headers = [pair for pair in headers if pair[0].lower() not in _SIZES]
+        extensions = {name: one for name, one in request.extensions.items() if name != _HOPS}
         return self.library.Request(
-            out.method, out.url, headers=headers, extensions=request.extensions, **content
+            out.method, out.url, headers=headers, extensions=extensions, **content
         )
 
-    def passing(self, response: Any, exchange: Exchange, stream: Any) -> Any:
+    def passing(self, response: Any, exchange: Exchange, stream: Any, history: list[Any]) -> Any:
         """Return a response whose bytes are watched."""
-        decision, headers = exchange.out.decision, response.headers.raw
-        if decision is not None and decision.side == "tokenlab":
+        headers, elsewhere = response.headers.raw, exchange.out.side == "tokenlab"
+        if elsewhere:
             # To the client it came from the previous provider, which would be sent it next time.
             headers = [pair for pair in headers if pair[0].lower() != b"set-cookie"]
         return self.library.Response(
             response.status_code,
             headers=headers,
             stream=stream(response.stream, exchange, self.name_of),
-            extensions=response.extensions,
+            extensions={**response.extensions, _HOPS: history, _ELSEWHERE: elsewhere},
+        )
+
+    def hop(self, response: Any, request: Any) -> Any:
+        """Return an answer that sent on to another address, for the history of the last one."""
+        return self.library.Response(
+            response.status_code, headers=response.headers.raw, content=b"", request=request
         )
 
     def known(self, answer: Answer) -> Any:
@@ -185,13 +257,18 @@ class Kit:
             return "timeout"
         if isinstance(error, self.library.NetworkError):
             return "connect"
+        if isinstance(error, self.library.TooManyRedirects):
+            return "redirect"
         theirs = (self.library.HTTPError, self.library.InvalidURL)
         return "protocol" if isinstance(error, theirs) else "cancelled"
 
     def was_sent(self, error: BaseException) -> bool:
-        """Return whether a request may have reached the other end, with this error."""
+        """Return whether a request may have been served, with this error."""
         library = self.library
-        unsent = (library.ConnectError, library.ConnectTimeout, library.PoolTimeout)
+        unsent = (
+            library.ConnectError, library.ConnectTimeout, library.PoolTimeout,
+            library.TooManyRedirects,
+        )  # fmt: skip
         return not isinstance(error, unsent)
 
 

@@ -23,6 +23,8 @@ STREAMED = 0.3
 TIMEOUT_S = 30.0
 
 _MOST_AT_ONCE = 400
+_MARKS = ("X-Sim-Org", "X-Sim-Route")
+"""Headers that tell the simulator whose request it is, for incidents of one org or route."""
 
 
 class Traffic:
@@ -53,7 +55,8 @@ class Traffic:
             self._gate,
             tokenlab_key=self._api_key,
             library="httpx",  # the console has it; httpx2 would be one more to install
-            inner=httpx.AsyncHTTPTransport(limits=limits, trust_env=False),
+            forward_headers=_MARKS,
+            limits=limits,
             timeout=TIMEOUT_S,
             trust_env=False,
         ) as client:
@@ -88,7 +91,7 @@ class Traffic:
         url = call_url(kind, route.previous_base_url, model, stream=stream)
         body = text_body(kind, model, "Say something short about rollouts.", stream=stream)
         auth = auth_headers(kind, "previous", self._previous_key)
-        marks = {"X-Sim-Org": org, "X-Sim-Route": route.name}
+        marks = dict(zip(_MARKS, (org, route.name), strict=True))
         # What fails is in the access log.
         with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
             await client.post(url, headers={**auth, **marks}, json=body)

@@ -249,7 +249,6 @@ def test_a_request_without_an_org_goes_on_and_is_told_once_per_client(
         with subject(org="acme"):
             post_responses(http)
         post_responses(http, Org="")
-        http.get(f"{world.sim.base_url}/v1/models")
         world.gate.refresh()
         assert told == []
         for _ in range(3):

@@ -1,0 +1,110 @@
+"""Undoing the Content-Encoding of an answer, to look into it (RFC 9110, section 8.4).
+
+The application's client does it for itself; the gate sees the bytes as they came. gzip and
+deflate are in the standard library. br and zstd come with the modules that httpx and httpx2 use
+for them, and a client without those modules does not ask for these encodings.
+"""
+
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+_PIECE = 64 * 1024
+_GZIP = 16 + zlib.MAX_WBITS
+_RAW_DEFLATE = -zlib.MAX_WBITS
+
+
+def decompressed(data: bytes, encoding: str, most: int) -> bytes | None:
+    """Return ``data`` without its Content-Encoding, at most ``most`` bytes after each encoding.
+
+    ``encoding`` is the header's value: encodings separated by commas, in the order in which they
+    were applied. Of damaged data it is what comes before the damage. None where an encoding is
+    not known here, or its module is not installed.
+    """
+    names = [name.strip().lower() for name in encoding.split(",")]
+    for name in reversed([name for name in names if name not in ("", "identity")]):
+        if name not in _DECODERS:
+            return None
+        try:
+            data = _joined(_DECODERS[name](data), most)
+        except ModuleNotFoundError:
+            return None
+    return data[:most]
+
+
+def _joined(pieces: Iterator[bytes], most: int) -> bytes:
+    """Return at most ``most`` bytes: a bomb is not decompressed further than that."""
+    out = bytearray()
+    try:
+        for piece in pieces:
+            out += piece
+            if len(out) >= most:
+                break
+    except ModuleNotFoundError:
+        raise
+    except Exception:  # noqa: BLE001, S110 - damage, for which each module has errors of its own
+        pass
+    return bytes(out[:most])
+
+
+def _gzip(data: bytes) -> Iterator[bytes]:
+    while data:  # several members may stand one after the other
+        one = zlib.decompressobj(_GZIP)
+        yield from _zlib(one, data)
+        data = one.unused_data
+
+
+def _deflate(data: bytes) -> Iterator[bytes]:
+    """Undo both that are called deflate: with the header of zlib (RFC 1950), and without."""
+    with_header = len(data) > 1 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
+    return _zlib(zlib.decompressobj(zlib.MAX_WBITS if with_header else _RAW_DEFLATE), data)
+
+
+def _zlib(one: Any, data: bytes) -> Iterator[bytes]:
+    while piece := one.decompress(data, _PIECE):
+        yield piece
+        data = one.unconsumed_tail
+
+
+def _brotli(data: bytes) -> Iterator[bytes]:
+    one = _module("brotli", "brotlicffi").Decompressor()
+    step: Callable[..., bytes] = getattr(one, "process", None) or one.decompress
+    try:
+        piece = step(data, output_buffer_limit=_PIECE)
+    except TypeError:  # brotli before 1.2 has no limit, so little goes in at once
+        yield from (step(data[start : start + 256]) for start in range(0, len(data), 256))
+        return
+    while piece:
+        yield piece
+        piece = step(b"", output_buffer_limit=_PIECE)
+
+
+def _zstd(data: bytes) -> Iterator[bytes]:
+    module = _module("compression.zstd", "backports.zstd", "zstandard")
+    if hasattr(module, "ZstdFile"):
+        read = module.ZstdFile(io.BytesIO(data)).read1
+    else:
+        read = module.ZstdDecompressor().stream_reader(data, read_across_frames=True).read
+    while piece := read(_PIECE):
+        yield piece
+
+
+def _module(*names: str) -> Any:
+    """Import the first that is installed; raises ModuleNotFoundError where none is."""
+    for name in names:
+        try:
+            return import_module(name)
+        except ModuleNotFoundError:
+            continue
+    raise ModuleNotFoundError(names[0])
+
+
+_DECODERS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "deflate": _deflate,
+    "br": _brotli,
+    "zstd": _zstd,
+}

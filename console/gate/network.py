@@ -1,0 +1,82 @@
+"""The transport that a client of the gate sends with: proxies, TLS, limits, keep-alive.
+
+What the SDKs of OpenAI and Anthropic set for their own clients is set here too: 1,000 connections,
+TCP keep-alive, the proxies of the environment. A proxy or mount is chosen by the address that a
+request really goes to, so these belong below the gate's transport; given to the client above it,
+they would pass requests round the gate.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+MAX_CONNECTIONS = 1000
+MAX_KEEPALIVE = 100
+
+_SETTINGS = ("verify", "cert", "trust_env", "http1", "http2", "limits", "socket_options")
+_CHOICES = ("proxy", "mounts")
+SETTINGS = _SETTINGS + _CHOICES
+"""The arguments of a client that are about the network; with a transport of its own it has none."""
+
+_KEEPALIVE = (
+    ("SOL_SOCKET", "SO_KEEPALIVE", 1),
+    ("IPPROTO_TCP", "TCP_KEEPIDLE", 60),
+    ("IPPROTO_TCP", "TCP_KEEPINTVL", 60),
+    ("IPPROTO_TCP", "TCP_KEEPCNT", 5),
+)
+"""In seconds, and a count: a long answer survives a NAT that forgets silent connections."""
+
+
+class _Mounted:
+    """Sends each request with the transport that the library chooses for its address."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._transport_for = client._transport_for_url
+
+    def handle_request(self, request: Any) -> Any:
+        return self._transport_for(request.url).handle_request(request)
+
+    async def handle_async_request(self, request: Any) -> Any:
+        return await self._transport_for(request.url).handle_async_request(request)
+
+    def close(self) -> None:
+        self._client.close()
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+def keepalive_options() -> list[tuple[int, int, int]]:
+    """Return the options of a socket that turn on TCP keep-alive, those that this system has."""
+    import socket  # which the library has loaded, and who only decides does not need
+
+    return [
+        (getattr(socket, level), getattr(socket, name), value)
+        for level, name, value in _KEEPALIVE
+        if hasattr(socket, name)
+    ]
+
+
+def transport(library: Any, given: Mapping[str, Any], *, is_async: bool) -> Any:
+    """Return a transport of httpx or httpx2 for the ``SETTINGS`` that are given.
+
+    Each has the meaning and the default that it has for a client of the SDKs. Raises what the
+    library raises for those that it does not take.
+    """
+    new = library.AsyncHTTPTransport if is_async else library.HTTPTransport
+    client = library.AsyncClient if is_async else library.Client
+    most = library.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_KEEPALIVE)
+    settings: dict[str, Any] = {"limits": most, "socket_options": keepalive_options()}
+    settings |= {name: given[name] for name in _SETTINGS if name in given}
+    default = new(**settings)
+    # It chooses between transports as a client of the library does, and sends nothing itself.
+    chooser = client(transport=default, trust_env=False, http2=settings.get("http2", False))
+    proxies = chooser._get_proxy_map(given.get("proxy"), settings.get("trust_env", True))
+    mounts = {
+        pattern: None if proxy is None else new(proxy=proxy, **settings)
+        for pattern, proxy in proxies.items()
+    }
+    mounts |= given.get("mounts") or {}
+    if not any(mounts.values()):
+        return default
+    return _Mounted(client(transport=default, mounts=mounts, trust_env=False))

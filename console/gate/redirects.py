@@ -1,0 +1,69 @@
+"""Following a redirect of one side without giving anything of it to somebody else.
+
+httpx takes Authorization off when a redirect leaves the origin, and no other header (x-api-key,
+api-key, x-goog-api-key); besides, it resolves the address against the one that the application
+asked for, which need not be the one that answered. So the gate follows by itself: below the origin
+that answered with everything, elsewhere without a credential and without a body.
+"""
+
+from dataclasses import replace
+from urllib.parse import urljoin, urlsplit
+
+from console.gate.credentials import anonymous
+from console.gate.routing import Outgoing
+
+_STATUSES = frozenset((301, 302, 303, 307, 308))
+_PORTS = {"https": 443, "http": 80}
+_OF_A_BODY = frozenset((b"content-length", b"content-type", b"content-encoding",
+                        b"transfer-encoding", b"host"))  # fmt: skip
+
+
+class RefusedError(Exception):
+    """A redirect that is not followed; ``str()`` is the host, or what is wrong with the address."""
+
+
+def is_redirect(status: int, location: str | None) -> bool:
+    """Return whether an answer sends the client on to another address."""
+    return location is not None and status in _STATUSES
+
+
+def redirected(out: Outgoing, status: int, location: str) -> Outgoing:
+    """Return the request that a redirect asks for, as httpx changes methods (RFC 9110, 15.4).
+
+    Raises RefusedError where a body would leave the origin that answered.
+    """
+    try:
+        url = urlsplit(urljoin(out.url, location))
+        host, target = url.hostname or "", _origin(url.geturl())
+    except ValueError:
+        raise RefusedError("an address that is no URL") from None
+    if url.scheme not in _PORTS or not host:
+        raise RefusedError("an address that is not http(s)")
+    method = _method(out.method, status)
+    is_same = target == _origin(out.url) or _is_upgrade(_origin(out.url), target)
+    if not is_same and method not in ("GET", "HEAD"):
+        raise RefusedError(host if host.isprintable() and host.isascii() else "another host")
+    headers = out.headers if is_same else anonymous(out.headers)
+    changed = method != out.method
+    dropped = _OF_A_BODY if changed else frozenset((b"host",))
+    headers = [pair for pair in headers if pair[0].lower() not in dropped]
+    address = url._replace(fragment="", netloc=url.netloc.rpartition("@")[2]).geturl()
+    body = b"" if changed else out.body
+    return replace(out, method=method, url=address, headers=headers, body=body)
+
+
+def _method(method: str, status: int) -> str:
+    if status == 303 and method != "HEAD":
+        return "GET"
+    if status == 302 and method not in ("HEAD", "QUERY"):
+        return "GET"
+    return "GET" if status == 301 and method == "POST" else method
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme)
+
+
+def _is_upgrade(one: tuple[str, str, int | None], other: tuple[str, str, int | None]) -> bool:
+    return one == ("http", other[1], 80) and other[0] == "https" and other[2] == 443

@@ -1,0 +1,53 @@
+"""Decoding JSON from outside: answers of providers and of TokenLab, log lines, files of others.
+
+msgspec raises four kinds of errors for bad input: DecodeError and ValidationError, but also
+UnicodeDecodeError for a byte that is not UTF-8 inside a string, and RecursionError for deep
+nesting. Whoever catches only the first dies of the others, so everything from outside is decoded
+here, and there is one error to catch.
+"""
+
+from typing import TypeVar
+
+import msgspec
+
+_T = TypeVar("_T")
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class UndecodableError(ValueError):
+    """Bytes that are not the JSON that was expected.
+
+    ``str()`` is one sentence with the reason and the field; it holds nothing of the content.
+    """
+
+
+def decode_json(data: bytes | bytearray | msgspec.Raw, decoder: msgspec.json.Decoder[_T]) -> _T:
+    """Return the decoded value; a leading UTF-8 byte-order mark is skipped.
+
+    Raises UndecodableError, and nothing else, for whatever is wrong with ``data``.
+    """
+    if isinstance(data, bytes | bytearray) and data.startswith(BYTE_ORDER_MARK):
+        data = data[len(BYTE_ORDER_MARK) :]
+    try:
+        return decoder.decode(data)
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise UndecodableError(f"byte 0x{byte:02x} in a string is not UTF-8") from None
+    except RecursionError:
+        raise UndecodableError("nested too deeply") from None
+    except ValueError as error:  # DecodeError, ValidationError
+        raise UndecodableError(str(error)) from None
+
+
+def as_utf8(data: bytes) -> bytes:
+    """Return ``data`` as valid UTF-8: bytes that are not become U+FFFD.
+
+    For reading a code or an id out of an answer that is broken elsewhere, such as an error whose
+    message is Latin-1.
+    """
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode(errors="replace").encode()
+    return data
