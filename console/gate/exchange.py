@@ -34,9 +34,6 @@ MOST_ATTEMPTS = 5
 """An equal request of the same thread or task after one that failed is its retry, so many times
 and so many seconds after the first: what asks the same again and again must see a rollback."""
 
-MOST_TOLD = 256
-"""So many different things are said of the requests of one client, and no more."""
-
 _COUNT_HEADER = b"x-stainless-retry-count"
 """The SDKs of OpenAI and Anthropic say by themselves which of their requests are retries."""
 
@@ -209,8 +206,7 @@ class Exchanges:
         self._log = log
         self._given = ledger
         self._ledgers = [] if ledger is None else [ledger]
-        self._told: dict[tuple[str, ...], object] = {}
-        router.tell = self._tell
+        self._report = router.gate.report
 
     def begin(self, method: str, url: str, headers: Headers, body: bytes | None) -> Exchange:
         """Decide a request.
@@ -272,7 +268,7 @@ class Exchanges:
             self._ledger().close()
 
     def _say_org_is_missing(self, route: str) -> None:
-        self._tell(
+        self._report(
             ("org", route),
             f"requests on route {route} come without an org, so no org's share or rollback"
             " reaches them; give it with subject(org=...), client(..., org=...) or the header"
@@ -280,7 +276,7 @@ class Exchanges:
         )
 
     def _say_passed_by(self, decision: Decision, shape: str) -> None:
-        self._tell(
+        self._report(
             ("aside", decision.route, shape),
             f"{shape} is no call of route {decision.route} ({decision.format}): such requests go"
             " where the SDK sends them, are not decided, and have no line in the access log",
@@ -289,18 +285,12 @@ class Exchanges:
     def _say_redirect_is_refused(self, out: Outgoing, host: str) -> None:
         who = {"tokenlab": "TokenLab", "previous": "the previous provider"}.get(out.side or "")
         route = out.decision.route if out.decision else out.subject.route or ""
-        self._tell(
+        self._report(
             ("redirect", route, host),
             f"{who or 'the server'} redirects requests on route {route} to {host}, which is not"
             " followed: nothing of a request goes to a host that is of neither side; if its"
             " address has moved, change the base URL",
         )
-
-    def _tell(self, key: tuple[str, ...], sentence: str) -> None:
-        """Say a sentence the first time that its key comes; of all threads, one says it."""
-        mine = object()
-        if len(self._told) < MOST_TOLD and self._told.setdefault(key, mine) is mine:
-            self._router.gate.report(sentence)
 
     def _attempt(self, digest: bytes, decision: Decision, said: bytes) -> _Attempt:
         """Return which attempt a request is; a retry has the decision of the first."""

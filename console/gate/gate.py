@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -19,6 +19,9 @@ from console.rollout.model import RolloutFile
 from console.rollout.parse import parse
 
 log = logging.getLogger("console.gate")
+
+MOST_REPORTED = 512
+"""A gate remembers so many different things that it has reported of requests, and no more."""
 
 _T = TypeVar("_T")
 _Seen = tuple[int, int, int, int]
@@ -58,6 +61,7 @@ class Gate(Decider):
         self._doubted: tuple[_Seen, str] | None = None
         self._trouble = ""
         self._reported: deque[str] = deque()
+        self._about: dict[Hashable, object] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -85,13 +89,17 @@ class Gate(Decider):
             while self._reported:
                 self._tell(self._on_trouble, self._reported.popleft())
 
-    def report(self, sentence: str) -> None:
+    def report(self, about: Hashable, sentence: str) -> None:
         """Log what is wrong with requests, and tell ``on_trouble`` at the next look at the file.
 
-        A request waits for nobody's callback.
+        It is said the first time that it is about this; of all threads, one says it. After
+        MOST_REPORTED different things no more are said. A request waits for nobody's callback.
         """
-        log.warning("%s", sentence)
-        self._reported.append(sentence)
+        mine = object()
+        known = self._about
+        if len(known) < MOST_REPORTED and known.setdefault(about, mine) is mine:
+            log.warning("%s", sentence)
+            self._reported.append(sentence)
 
     def subscribe(
         self,

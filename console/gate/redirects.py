@@ -2,8 +2,9 @@
 
 httpx takes Authorization off when a redirect leaves the origin, and no other header (x-api-key,
 api-key, x-goog-api-key); besides, it resolves the address against the one that the application
-asked for, which need not be the one that answered. So the gate follows by itself: below the origin
-that answered with everything, elsewhere without a credential and without a body.
+asked for, which need not be the one that answered. So the gate follows by itself: at the origin
+that answered with everything; elsewhere without a credential, without a body, and only what is no
+call of a route (a download), as an answer from elsewhere would be none of the side decided.
 """
 
 from dataclasses import replace
@@ -30,7 +31,7 @@ def is_redirect(status: int, location: str | None) -> bool:
 def redirected(out: Outgoing, status: int, location: str) -> Outgoing:
     """Return the request that a redirect asks for, as httpx changes methods (RFC 9110, 15.4).
 
-    Raises RefusedError where a body would leave the origin that answered.
+    Raises RefusedError where a call, or a body, would leave the origin that answered.
     """
     try:
         url = urlsplit(urljoin(out.url, location))
@@ -41,7 +42,7 @@ def redirected(out: Outgoing, status: int, location: str) -> Outgoing:
         raise RefusedError("an address that is not http(s)")
     method = _method(out.method, status)
     is_same = target == _origin(out.url) or _is_upgrade(_origin(out.url), target)
-    if not is_same and method not in ("GET", "HEAD"):
+    if not is_same and (out.decision is not None or method not in ("GET", "HEAD")):
         raise RefusedError(host if host.isprintable() and host.isascii() else "another host")
     headers = out.headers if is_same else anonymous(out.headers)
     changed = method != out.method

@@ -1,6 +1,6 @@
 """One request on its way: which side, which address, which credential, which model."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import SplitResult, quote, urlsplit
@@ -24,9 +24,6 @@ from console.gate.untrusted import UndecodableError, decode_json
 from console.rollout.decision import Decision
 from console.rollout.model import Side
 from console.rollout.routemap import auth_headers, kind_of, root_of
-
-Tell = Callable[[tuple[str, ...], str], None]
-"""Says a sentence about requests the first time that its key comes."""
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text_of = msgspec.json.Decoder(str)
@@ -59,7 +56,7 @@ class Router:
     ``models`` gives the model's name by side. Without it, TokenLab gets the model that the file
     names for the route, or the request's own where the file names none; the previous provider
     gets the request's own. ``forward`` are names of headers that TokenLab is to get beside the
-    usual ones. ``tell`` hears, once each, what is left out of a request or goes elsewhere.
+    usual ones. What is left out of a request is reported by the gate.
     """
 
     def __init__(
@@ -70,10 +67,8 @@ class Router:
         previous_key: Credential | None = None,
         models: Mapping[Side, str] | None = None,
         forward: Collection[bytes] = (),
-        tell: Tell = lambda key, sentence: None,
     ) -> None:
         self.gate = gate
-        self.tell = tell
         self._client = client
         self._tokenlab_key = tokenlab_key
         self._previous_key = previous_key
@@ -142,7 +137,7 @@ class Router:
         address = self._address(side, decision.route, call, url, model)
         if side == "previous" and address == self._address("tokenlab", "", call, url, model):
             side = "tokenlab"  # with nowhere else to go: the log says what happens
-            self.tell(
+            self.gate.report(
                 ("nowhere", decision.route),
                 f"requests on route {decision.route} for the previous provider go to TokenLab,"
                 " which is where the SDK sends them: give the route a previous_base_url, or the"
@@ -235,7 +230,7 @@ class Router:
         headers, left = for_previous(out.headers, self._last_key, own=own)
         query, more = query_for_previous(parts.query, self._last_key)
         if left or more:
-            self.tell(
+            self.gate.report(
                 ("own key", route),
                 f"requests on route {route} come with TokenLab's key, which the previous provider"
                 f" is not sent ({', '.join(left + more)}): give the SDK the previous provider's"
@@ -264,7 +259,7 @@ class Router:
     ) -> None:  # fmt: skip
         for name in names:
             shown = name if len(name) <= 60 and name.isprintable() else f"{name[:60]!r}…"
-            self.tell(
+            self.gate.report(
                 (what, route, name),
                 f"requests on route {route} have the {what} {shown}, which TokenLab is not sent:"
                 f" {why}",

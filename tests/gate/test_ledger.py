@@ -404,3 +404,142 @@ def test_both_sides_of_a_fork_share_the_file(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert ledger.begin("video", "in-child", "tokenlab") is not None
     ledger.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a lock for seconds."""
+    for name in ("_WAIT_S", "_WAIT_AGAIN_S", "_PAUSE_S"):
+        monkeypatch.setattr(f"console.gate.ledger.{name}", 0.05)
+
+
+def rows(path: Path) -> list[tuple[str, str | None]]:
+    with sqlite3.connect(path) as database:
+        found = database.execute("select job_id, task_id from jobs order by sent_at").fetchall()
+    database.close()
+    return found
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_the_file_has_is_never_created_again_and_what_it_has_not_is_written_later(
+    gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "console.gate")
+    provider = Provider()
+    held = Held(gate)
+    with open_client(gate, provider) as http:
+
+        def create(job: str) -> Any:
+            with subject(job_id=job):
+                return http.post(URL, json=BODY)
+
+        create("before")
+        held.take()
+        assert create("before").headers["x-rollout-resumed"] == "true"
+        assert create("meanwhile").status_code == 200
+        assert create("meanwhile").headers["x-rollout-resumed"] == "true"
+        assert rows(_ledger_path(gate)) == [("before", "task_1")]
+        held.let_go()
+        time.sleep(0.1)
+        assert create("before").headers["x-rollout-resumed"] == "true"
+        create("after")
+    assert len(provider.seen) == 3
+    assert [job for job, _ in rows(_ledger_path(gate))] == ["before", "meanwhile", "after"]
+    assert {task for _, task in rows(_ledger_path(gate))} == {"task_1"}
+    said = [one.getMessage() for one in caplog.records if "jobs.sqlite3" in one.getMessage()]
+    assert [one.split("sqlite3 ")[1] for one in said] == [
+        "cannot be used (database is locked); jobs are remembered in memory until it can be",
+        "is used again; no job is missing in it",
+    ]
+
+
+@pytest.mark.usefixtures("quick")
+def test_where_nobody_knows_what_the_file_has_nothing_is_sent(gate: Gate) -> None:
+    provider = Provider()
+    ledger = TaskLedger(_ledger_path(gate))
+    ledger.begin("video", "job-1", "tokenlab")
+    ledger.close()
+    held = Held(gate)
+    held.take_from_readers_too()
+    with open_client(gate, provider) as http, subject(job_id="job-1"):
+        answer = http.post(URL, json=BODY)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert answer.json()["error"]["code"] == "ledger_busy"
+        held.let_go()
+        assert http.post(URL, json=BODY).status_code == 409
+    assert provider.seen == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_job_that_two_processes_created_meanwhile_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    mine, theirs = TaskLedger(path), TaskLedger(path)
+    theirs.begin("video", "other", "tokenlab")
+    lock = sqlite3.connect(path, isolation_level=None)
+    lock.execute("begin immediate")
+    assert mine.begin("video", "job-1", "tokenlab") is None
+    mine.created("video", "job-1", "task_mine", 200, b"{}")
+    lock.execute("commit")
+    lock.close()
+    assert theirs.begin("video", "job-1", "previous") is None
+    theirs.created("video", "job-1", "task_theirs", 200, b"{}")
+    time.sleep(0.1)
+    mine.begin("video", "job-2", "tokenlab")
+    for ledger in (mine, theirs):
+        ledger.close()
+    (said,) = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    assert "job job-1 of route video was created twice" in said
+    assert "on previous as task task_theirs, and on tokenlab as task task_mine" in said
+    assert ("job-1", "task_theirs") in rows(path)
+
+
+def test_a_file_that_is_deleted_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    ledger = TaskLedger(path)
+    ledger.begin("video", "job-1", "tokenlab")
+    for one in tmp_path.iterdir():
+        one.unlink()
+    ledger.begin("video", "job-2", "tokenlab")
+    ledger.close()
+    assert rows(path) == [("job-2", None)]
+
+
+def test_a_file_that_is_no_ledger_is_told_and_jobs_are_known_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    path.write_bytes(b"garbage " * 1000)
+    ledger = TaskLedger(path)
+    assert ledger.begin("video", "job-1", "tokenlab") is None
+    assert ledger.begin("video", "job-1", "tokenlab") is not None
+    ledger.forget("video", "job-1")
+    assert ledger.begin("video", "job-1", "tokenlab") is None
+    ledger.close()
+    assert path.read_bytes().startswith(b"garbage")
+    assert "1 jobs could not be written" in caplog.text
+
+
+@pytest.mark.parametrize("job", [os.fsdecode(b"caf\xe9"), "\ud800", "a\0b", "", "x" * 100_000])
+def test_a_job_id_is_any_text(gate: Gate, job: str) -> None:
+    provider = Provider()
+    with open_client(gate, provider) as http:
+        for _ in range(2):
+            with subject(job_id=job):
+                assert http.post(URL, json=BODY).json() == TASK
+        with subject(job_id=job + "x"):
+            http.post(URL, json=BODY)
+    assert len(provider.seen) == 2
+
+
+def test_a_ledger_stays_where_it_was_when_the_working_directory_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ledger = TaskLedger("jobs.sqlite3")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    ledger.begin("video", "job-1", "tokenlab")
+    ledger.close()
+    assert rows(tmp_path / "jobs.sqlite3") == [("job-1", None)]
