@@ -47,7 +47,7 @@ def guard(options: Namespace, switch: Switch) -> int:
             _tell(turn.events, notifier, options, quiet=True)
             print(json.dumps(_turn_json(turn), indent=2) if options.json else _turn_text(turn))
             bad = any(verdict.kind == "rollback" for verdict in turn.verdicts.values())
-            return PROBLEMS if bad or turn.trouble else DONE
+            return PROBLEMS if bad or turn.trouble or turn.log.much else DONE
         sources.start()
         _go_on(options, guarding, sources, notifier)
     finally:
@@ -61,13 +61,16 @@ def _go_on(options: Namespace, guarding: Guarding, sources: Any, notifier: Any) 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    trouble = ""
+    trouble, unusable = "", 0
     while not stop.is_set():
         turn = guarding.turn(sources.balance, sources.models(), time.time())
         _tell(turn.events, notifier, options)
         if turn.trouble != trouble:
             trouble = turn.trouble
             print(f"rollout-console: {visible(trouble or 'in order again')}", file=sys.stderr)
+        if turn.log.words and turn.log.unusable >= 2 * unusable:
+            unusable = turn.log.unusable  # said again when they are twice as many
+            print(f"rollout-console: {visible(turn.log.words)}", file=sys.stderr)
         stop.wait(options.every)
 
 
@@ -138,6 +141,7 @@ def _turn_json(turn: Turn) -> Mapping[str, Any]:
             }
             for name, verdict in turn.verdicts.items()
         },
+        "log": {"lines": turn.log.lines, "unusable": turn.log.unusable, "why": turn.log.why},
         "alerts": [alert.sentence for alert in turn.alerts],
         "events": [asdict(event) for event in turn.events],
     }
@@ -147,6 +151,8 @@ def _turn_text(turn: Turn) -> str:
     lines = ["this guard acts" if turn.acts else "this guard watches"]
     if turn.trouble:
         lines.append(f"trouble: {visible(turn.trouble)}")
+    if turn.log.words:
+        lines.append(f"log: {visible(turn.log.words)}")
     for name, verdict in turn.verdicts.items():
         lines.append(f"{visible(name)}  {visible(verdict.words)}")
         for one in turn.standings.get(name, ()):

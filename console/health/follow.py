@@ -3,17 +3,18 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from math import inf
 from pathlib import Path
 from typing import Literal
 
-from console.health.lines import decoded
+from console.health.lines import Unusable, decoded
 from console.health.past import MOST_FILES, Past
 from console.health.record import AccessRecord
 from console.health.rotated import HEAD, Identity, Rotated, rotated
-from console.health.sources import MOST_PACKED, FileSource, PackedSource, opened
+from console.health.sources import MOST_PACKED, FileSource, PackedSource, copy_of, opened
 from console.health.stretch import Stretch
 
 LINGER_S = 60.0
@@ -37,7 +38,7 @@ class LogFollower:
     A file that was rotated away is read to its end first, then any that were rotated away since
     the last poll, then the new one. A missing or unreadable log is ``trouble``, one sentence, and
     is looked for again at each poll. Lines that are no access-log lines are counted in
-    ``bad_lines``. ``begins_at`` is from when on (epoch seconds) all lines are read here: that of
+    ``unusable``. ``begins_at`` is from when on (epoch seconds) all lines are read here: that of
     the first of them where there are older ones, or of the first after a file that is broken.
     """
 
@@ -63,13 +64,16 @@ class LogFollower:
         self._first: deque[FileSource | PackedSource] = deque()
         self._lingering: list[tuple[FileSource, float]] = []
         self._known: deque[tuple[Identity, bytes]] = deque(maxlen=_KNOWN)
-        self._bad_lines = 0
+        self._unusable = Unusable()
         self._told = ("", 0.0)
 
     @property
-    def bad_lines(self) -> int:
-        """How many lines were not access-log lines."""
-        return self._bad_lines + sum(one.cutter.bad_lines for one in self._open())
+    def unusable(self) -> Unusable:
+        """How many lines were not access-log lines, and why the first was none."""
+        found = self._unusable
+        for one in self._open():
+            found = found.plus(one.cutter.unusable)
+        return found
 
     def poll(self, max_bytes: int = 4 * 1024 * 1024) -> list[AccessRecord]:
         """Return the lines that are new, from at most ``max_bytes`` more of the files.
@@ -81,8 +85,8 @@ class LogFollower:
         self.behind = False
         try:
             for whole in self._wholes(max_bytes):
-                more, bad = decoded(whole)
-                self._bad_lines += bad
+                more, unusable = decoded(whole)
+                self._unusable = self._unusable.plus(unusable)
                 records += more
                 if self._cut and more:
                     self.begins_at, self._cut = more[0].at, False
@@ -107,7 +111,7 @@ class LogFollower:
         for stretch in self.take_older():
             os.close(stretch.descriptor)
         for source in self._open():
-            self._bad_lines += source.cutter.bad_lines
+            self._unusable = self._unusable.plus(source.cutter.unusable)
             source.close()
         self._live = None
         self._first.clear()
@@ -182,7 +186,6 @@ class LogFollower:
 
     def _find_missed(self, old: FileSource, new: FileSource) -> None:
         """Take the files that were written and rotated away between the old one and the new."""
-        heads = [head for _, head in self._known] + [source.head for source in self._open()]
         for _ in range(_TRIES):
             beside = rotated(self.path)
             places = [i for i, one in enumerate(beside) if one.identity == old.identity]
@@ -190,28 +193,42 @@ class LogFollower:
                 since = beside[places[0] + 1 :]
             else:
                 since = [one for one in beside if one.modified > old.modified()]
-            missed = [
-                one
-                for one in since[-MOST_FILES:]
-                # A copy of what was read is no missed file: one is made to be gzip'd.
-                if one.identity != new.identity and not _any_begins(heads, one.head())
-            ]
             with suppress(OSError):  # renamed while this looks: look again
-                self._first.extend([opened(one, MOST_PACKED) for one in missed])
+                self._take_missed([one for one in since if one.identity != new.identity])
                 return
 
+    def _take_missed(self, since: Sequence[Rotated]) -> None:
+        """Take files that were written and rotated away unseen; raise OSError, having none of them.
+
+        A copy of what was read is no missed file: one is made to be gzip'd.
+        """
+        heads = [head for _, head in self._known] + [source.head for source in self._open()]
+        missed = [one for one in since[-MOST_FILES:] if not _any_begins(heads, one.head())]
+        self._first.extend([opened(one, MOST_PACKED) for one in missed])
+
     def _find_copy(self, live: FileSource) -> None:
-        """Go on in the copy that was made before the log was truncated, where there is one."""
-        for one in reversed(rotated(self.path)):
-            if not one.packed and live.head and one.head().startswith(live.head):
+        """Go on in the copy that was made before the log was truncated, where there is one.
+
+        It may be gzip'd already: logrotate with copytruncate and compress does both at once.
+        """
+        if not live.head:
+            return
+        beside = rotated(self.path)
+        # The newest first; a packed copy may still be written to beside the one that it is made of.
+        for one in sorted(beside, key=lambda one: (one.packed, -beside.index(one))):
+            if one.head().startswith(live.head):
                 with suppress(OSError):
-                    copy = FileSource(one.path, live.offset, live.cutter)
-                    if copy.has_mark(live):
-                        copy.mark, copy.head = live.mark, live.head
+                    copy = copy_of(one, live)
+                    if copy is not None:
                         self._first.append(copy)
                         live.cutter = type(live.cutter)()
+                        # Those after the log itself, where that was renamed by now, come later.
+                        after = takewhile(
+                            lambda other: other.identity != live.identity,
+                            beside[beside.index(one) + 1 :],
+                        )
+                        self._take_missed(list(after))
                         return
-                    copy.close()
 
     def _lingered(self) -> list[FileSource]:
         """Return the rotated files that were kept long enough, and keep them no longer."""
@@ -228,7 +245,7 @@ class LogFollower:
     def _finish(self, source: FileSource | PackedSource) -> Iterator[bytes]:
         """Close a file; its last line may have no end."""
         self._known.append((source.identity, source.head))
-        self._bad_lines += source.cutter.bad_lines
+        self._unusable = self._unusable.plus(source.cutter.unusable)
         source.close()
         if source.trouble:
             self._tell(source.trouble)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from console.health.follow import LINGER_S, LogFollower
+from console.health.lines import Unusable
 from console.health.record import AccessRecord
 from console.health.rotated import Rotated, log_of
 from console.health.stretch import Stretch
@@ -24,7 +25,7 @@ _LEAST_BYTES = 64 * 1024
 class Log(Protocol):
     """A log that is followed, of one file or of several.
 
-    ``trouble`` is one sentence, empty where all is well. ``bad_lines`` counts lines that were no
+    ``trouble`` is one sentence, empty where all is well. ``unusable`` counts lines that were no
     access-log lines. ``behind`` is set where the last poll stopped before the end.
     """
 
@@ -32,8 +33,8 @@ class Log(Protocol):
     behind: bool
 
     @property
-    def bad_lines(self) -> int:
-        """How many lines were not access-log lines."""
+    def unusable(self) -> Unusable:
+        """How many lines were not access-log lines, and why the first was none."""
         ...
 
     def poll(self, max_bytes: int = ...) -> list[AccessRecord]:
@@ -80,12 +81,15 @@ class LogSet:
         self._older_bytes = older_bytes
         self._followers: dict[Path, LogFollower] = {}
         self._gone_at: dict[Path, float] = {}
-        self._bad_lines = 0
+        self._unusable = Unusable()
 
     @property
-    def bad_lines(self) -> int:
-        """How many lines of all files were not access-log lines."""
-        return self._bad_lines + sum(one.bad_lines for one in self._followers.values())
+    def unusable(self) -> Unusable:
+        """How many lines of all files were not access-log lines, and why the first was none."""
+        found = self._unusable
+        for path, follower in self._followers.items():
+            found = found.plus(_named(path, follower.unusable))
+        return found
 
     def poll(self, max_bytes: int = 4 * 1024 * 1024) -> list[AccessRecord]:
         """Return the lines that are new, from at most about ``max_bytes`` more of the files."""
@@ -147,7 +151,7 @@ class LogSet:
             if self._gone_at.setdefault(path, now) + LINGER_S <= now:
                 follower = self._followers.pop(path)
                 follower.close()
-                self._bad_lines += follower.bad_lines
+                self._unusable = self._unusable.plus(_named(path, follower.unusable))
         self._gone_at = {
             p: at for p, at in self._gone_at.items() if p in self._followers.keys() - here
         }
@@ -166,6 +170,11 @@ class LogSet:
                 moved.path = one.path
         if self._followers:
             self._start = "head"
+
+
+def _named(path: Path, unusable: Unusable) -> Unusable:
+    """Say in which of several files it is."""
+    return unusable._replace(why=f"{path.name}: {unusable.why}") if unusable.lines else unusable
 
 
 def open_log(

@@ -17,6 +17,7 @@ from threading import Thread
 import msgspec
 
 import console
+from console.health.lines import Unusable
 from console.health.older_worker import Order
 from console.health.rotated import log_of
 from console.health.stretch import Stretch, shares
@@ -45,7 +46,8 @@ class OlderLines:
     ) -> None:
         self.over = False
         self.complete = False
-        self.bad_lines = 0
+        self.lines = 0
+        self.unusable = Unusable()
         self.begins_at = -inf
         self.trouble = ""
         self._several = len({log_of(Path(one.path).name) for one in stretches}) > 1
@@ -103,7 +105,8 @@ class OlderLines:
         worker.intake.take(frame)
         if isinstance(frame, End):
             worker.end = frame
-            self.bad_lines += frame.bad_lines
+            self.lines += frame.lines
+            self.unusable = frame.unusable.plus(self.unusable)  # the newest share comes first
             self.trouble = self.trouble or frame.trouble
 
     def _conclude(self) -> None:

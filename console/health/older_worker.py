@@ -11,7 +11,7 @@ from math import inf
 
 import msgspec
 
-from console.health.lines import decoded
+from console.health.lines import Unusable, decoded
 from console.health.stretch import Stretch, StretchReader
 from console.health.top_errors import TopErrors
 from console.health.transfer import LENGTH, End, encode, end_of, frames
@@ -36,7 +36,8 @@ class Reading:
     def __init__(self, order: Order) -> None:
         self.windows = Windows(order.horizon_s)
         self.errors = TopErrors()
-        self.bad_lines = 0
+        self.lines = 0
+        self.unusable = Unusable()
         self.begins_at = -inf
         self.first_at: float | None = None
         self.gap = False
@@ -49,8 +50,9 @@ class Reading:
         reader = StretchReader(stretch)
         self.gap = self.gap or stretch.cut
         for whole in reader.lines():
-            records, bad = decoded(whole)
-            self.bad_lines += bad
+            records, unusable = decoded(whole)
+            self.lines += len(records)
+            self.unusable = self.unusable.plus(unusable)
             if records and self.first_at is None:
                 self.first_at = records[0].at
             if records and self.gap:
@@ -59,7 +61,7 @@ class Reading:
             self.errors.add(records, self._now)
             if self._batch.lines >= _AT_ONCE:
                 self.count()
-        self.bad_lines += reader.bad_lines
+        self.unusable = self.unusable.plus(reader.unusable)
         self.trouble = self.trouble or reader.trouble
         self.gap = self.gap or bool(reader.trouble)
 
@@ -67,7 +69,8 @@ class Reading:
         """Return what is to be said of it all."""
         return end_of(
             self.windows,
-            bad_lines=self.bad_lines,
+            lines=self.lines,
+            unusable=self.unusable,
             begins_at=self.begins_at,
             first_at=self.first_at,
             gap=self.gap,

@@ -91,9 +91,9 @@ class FileSource:
     def restart(self) -> None:
         """Read a file that was truncated from its start."""
         self.offset, self.mark, self.head, self.truncated = 0, b"", b"", False
-        bad_lines = self.cutter.bad_lines
+        unusable = self.cutter.unusable
         self.cutter = LineCutter()
-        self.cutter.bad_lines = bad_lines
+        self.cutter.unusable = unusable
 
     def modified(self) -> float:
         """Return when it was written to last, in epoch seconds."""
@@ -144,6 +144,22 @@ class PackedSource:
                 return self.cutter.cut(data)
         return b""
 
+    def skip(self, offset: int, mark: bytes) -> bool:
+        """Pass over so many unpacked bytes; return whether they end in ``mark``."""
+        tail = b""
+        while offset > 0:
+            try:
+                data = self._unpack(min(offset, _PACKED_PIECE))
+            except zlib.error:
+                return False
+            if not data and self._ended:
+                return False
+            offset -= len(data)
+            self._left -= len(data)
+            self.head = (self.head + data[: HEAD - len(self.head)])[:HEAD]
+            tail = (tail + data)[-_MARK:]
+        return tail.endswith(mark)
+
     def descriptor(self) -> int:
         """Return one more descriptor of the file, for somebody else to close."""
         return self._file.descriptor()
@@ -180,6 +196,26 @@ def opened(one: Rotated, limit: int) -> FileSource | PackedSource:
         source.close()
         raise FileNotFoundError
     return source
+
+
+def copy_of(one: Rotated, live: FileSource) -> FileSource | PackedSource | None:
+    """Open a copy of a file that was truncated since, at the place to which that was read.
+
+    None where it is no copy of it. Raise OSError where it cannot be opened.
+    """
+    if one.packed:
+        packed = PackedSource(one.path, live.offset + MOST_PACKED)
+        if packed.skip(live.offset, live.mark):
+            packed.cutter = live.cutter
+            return packed
+        packed.close()
+        return None
+    copy = FileSource(one.path, live.offset, live.cutter)
+    if copy.has_mark(live):
+        copy.mark, copy.head = live.mark, live.head
+        return copy
+    copy.close()
+    return None
 
 
 def unpacked_size(one: Rotated) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from console.health.lines import MAX_LINE, LineCutter
+from console.health.lines import MAX_LINE, LineCutter, Unusable
 from console.health.sources import MOST_PACKED, FileSource, PackedSource
 
 _CHUNK_BYTES = 120 * 1024
@@ -59,7 +59,7 @@ def shares(stretches: Sequence[Stretch], most: int, least_bytes: int) -> list[li
 class StretchReader:
     """Reads one stretch, and closes the file. ``trouble`` is one sentence, empty where all is well.
 
-    ``bad_lines`` counts lines that were too long.
+    ``unusable`` counts lines that were too long.
     """
 
     def __init__(self, stretch: Stretch) -> None:
@@ -68,9 +68,9 @@ class StretchReader:
         self._cutter = LineCutter(entered=stretch.start > 0)
 
     @property
-    def bad_lines(self) -> int:
+    def unusable(self) -> Unusable:
         """How many lines were too long to be access-log lines."""
-        return self._cutter.bad_lines
+        return self._cutter.unusable
 
     def lines(self) -> Iterator[bytes]:
         """Give whole lines, many at a time."""

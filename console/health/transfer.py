@@ -8,6 +8,7 @@ from math import inf
 import msgspec
 
 from console.health.batch import Named
+from console.health.lines import ALL_USABLE, Unusable
 from console.health.parts import Parts
 from console.health.shared_parts import PartsOfOne
 from console.health.top_errors import Some, TopErrors
@@ -53,14 +54,16 @@ class Errors(msgspec.Struct, tag=True):
 
 
 class End(msgspec.Struct, tag=True):
-    """The last frame: lines that were not counted, and from when on what was is all there was.
+    """The last frame: how many lines were read and how many could not be used, with the reason of
+    the first; and from when on that is all there was.
 
     ``begins_at`` is in epoch seconds; None where nothing was left out. ``first_at`` is the time of
     the first line, None without any. ``gap`` says that lines are missing between the last one and
     what comes after it. ``trouble`` is one sentence, empty where all could be read.
     """
 
-    bad_lines: int
+    lines: int
+    unusable: Unusable
     late: int
     skewed: int
     orgs_since: float | None
@@ -103,7 +106,8 @@ def frames(windows: Windows, errors: TopErrors) -> Iterator[Frame]:
 def end_of(
     windows: Windows,
     *,
-    bad_lines: int = 0,
+    lines: int = 0,
+    unusable: Unusable = ALL_USABLE,
     begins_at: float = -inf,
     first_at: float | None = None,
     gap: bool = False,
@@ -111,7 +115,8 @@ def end_of(
 ) -> End:
     """Return the frame that ends those of the windows."""
     return End(
-        bad_lines,
+        lines,
+        unusable,
         windows.late,
         windows.skewed,
         _known(windows.kept.orgs_since),

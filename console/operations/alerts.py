@@ -123,6 +123,9 @@ def _of_routes(monitor: Monitor, now: float) -> Iterable[Alert]:
 
 
 def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:
+    words = monitor.unusable_words(now)
+    if words and monitor.mostly_unusable(now):
+        yield Alert(("lines",), "alarm", words)
     age = monitor.age_s(now)
     if age is not None and age > NO_DATA_S:
         yield Alert(("data",), "alarm", f"no line of the access log for {age / 60:.0f} m")

@@ -38,14 +38,32 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class LogRead:
+    """How many lines were used, how many could not be, and why the first of those could not.
+
+    ``words`` say it while it matters; ``much`` is whether figures are not to be trusted for it.
+    """
+
+    lines: int
+    unusable: int
+    why: str
+    words: str
+    much: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
-    """What one turn saw and did. ``acts`` is whether this guard is the one that may act."""
+    """What one turn saw and did. ``acts`` is whether this guard is the one that may act.
+
+    ``log`` says what of the access log could be used, as far as it has been read.
+    """
 
     acts: bool
     trouble: str
     verdicts: Mapping[str, Verdict]
     standings: Mapping[str, list[Standing]]
     alerts: list[Alert]
+    log: LogRead
     events: list[Event] = field(default_factory=list)
 
 
@@ -119,7 +137,14 @@ class Guarding:
         events += [self._alarm(alert) for alert in began]
         events += [Event("over", f"over: {alert.sentence}", alert.route) for alert in ended]
         verdicts = self._monitor.verdicts(now)
-        return Turn(acts, trouble, verdicts, standings, self._alerts.open, events)
+        read = self._log_read(now)
+        return Turn(acts, trouble, verdicts, standings, self._alerts.open, read, events)
+
+    def _log_read(self, now: float) -> LogRead:
+        monitor = self._monitor
+        lines, why = monitor.unusable
+        words = monitor.unusable_words(now)
+        return LogRead(monitor.lines, lines, why, words, monitor.mostly_unusable(now))
 
     def put_back(self, route: str, org: str | None) -> list[str]:
         """Put an org, or all of a route, back into its ramp; return which."""

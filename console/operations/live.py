@@ -105,6 +105,7 @@ class Frame:
     kept_s: float
     reads_older: bool
     age_s: float | None
+    unusable: str
 
     def value(self, side: Side, metric: str, index: int | None) -> float | None:
         """Return a metric at a point, or over the whole window."""
@@ -143,6 +144,7 @@ def frame_of(monitor: Monitor, subject: Subject, window_s: int, columns: int, no
         kept_s=monitor.kept_s(org, now),
         reads_older=monitor.reads_older,
         age_s=None if age is None else max(age, 0.0),
+        unusable=monitor.unusable_words(now),
     )
 
 

@@ -265,6 +265,9 @@ class Monitor(Watch):
             age_s=None if summary.last_at is None else now - summary.last_at,
             bake_left_s=max(bake_s - since_raise, 0.0),
         )
+        if found.gate == "data" and self.mostly_unusable(now):
+            lines = self.unusable.lines
+            found = Verdict("hold", f"{found.reason}: {lines:,} lines cannot be used", "data")
         lacks_past = self.reads_older and self.kept_s(org, now) < min(least_s, since_raise)
         if lacks_past and found.kind == "ok":
             found = Verdict("hold", "reading the log", "data")

@@ -1,7 +1,7 @@
 """What the access log shows: figures over time, the proof of a rollback, requests gone astray."""
 
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from console.health.lines import Unusable
 from console.health.log_set import open_log
 from console.health.record import AccessRecord, StatusClass
 from console.health.summary import Summary
@@ -36,6 +37,13 @@ OLDER_BYTES = 1024 * 1024 * 1024
 HISTORY_S = 24 * 3600.0
 """How old a rotated log may be to be read at the start, where the log itself is short."""
 
+UNUSABLE_S = 300.0
+"""Lines that cannot be used are said for so long after the last of them came."""
+
+MUCH_UNUSABLE = 0.01
+"""Of a log of which more than this share cannot be used, no figure is to be trusted."""
+
+_ARRIVALS = 600
 _PIECE_BYTES = 512 * 1024
 _TOLD_S = 30.0
 _LEAST_S = 1.0
@@ -106,7 +114,10 @@ class Watch:
         self._errors = TopErrors()
         self._seen: dict[str, dict[str, None]] = defaultdict(dict)
         self.last_line_at = 0.0
-        self.lines = 0
+        self._lines = 0
+        self._unusable_known = 0
+        self._unusable_at = -inf
+        self._arrived: deque[tuple[float, int, int]] = deque(maxlen=_ARRIVALS)
 
     @property
     def log_path(self) -> Path:
@@ -115,9 +126,33 @@ class Watch:
         return self._log_path
 
     @property
-    def bad_lines(self) -> int:
-        """How many lines of the log were not access-log lines."""
-        return self._follower.bad_lines + (self._older.bad_lines if self._older else 0)
+    def unusable(self) -> Unusable:
+        """How many lines of the log were not access-log lines, and why the first was none."""
+        found = self._follower.unusable
+        return self._older.unusable.plus(found) if self._older is not None else found
+
+    @property
+    def lines(self) -> int:
+        """How many lines of the log were."""
+        return self._lines + (self._older.lines if self._older is not None else 0)
+
+    def unusable_words(self, now: float) -> str:
+        """Return how many lines could not be used, and why; empty once none has come for a while.
+
+        They are no requests to anybody, so without these words they would look like no traffic.
+        """
+        lines, why = self.unusable
+        if not lines or now - self._unusable_at > UNUSABLE_S:
+            return ""
+        word = "line" if lines == 1 else "lines"
+        return f"{lines:,} {word} of the access log cannot be used; the first: {why}"
+
+    def mostly_unusable(self, now: float) -> bool:
+        """Return whether so many of the lines of late cannot be used that figures mean little."""
+        since = now - UNUSABLE_S
+        usable = sum(one for at, one, _ in self._arrived if at >= since)
+        unusable = sum(one for at, _, one in self._arrived if at >= since)
+        return unusable > MUCH_UNUSABLE * (usable + unusable)
 
     @property
     def behind(self) -> bool:
@@ -139,11 +174,26 @@ class Watch:
         """Take lines into account."""
         seen = self._windows.add(records, now)
         self._errors.add(records, now)
-        self.lines += len(records)
+        self._lines += len(records)
+        self._note_arrival(len(records), now)
         for route, org, _ in seen:
             self._see(route, org)
         self.last_line_at = max(self.last_line_at, *seen.values(), 0.0)
         self.strays.add(records, seen)
+
+    def _note_arrival(self, usable: int, now: float) -> None:
+        """Keep how many lines came in this second, and how many that could not be used."""
+        known, self._unusable_known = self._unusable_known, self.unusable.lines
+        unusable = self._unusable_known - known
+        if unusable:
+            self._unusable_at = now
+        if not usable and not unusable:
+            return
+        if self._arrived and self._arrived[-1][0] > now - 1:
+            at, before, more = self._arrived.pop()
+            self._arrived.append((at, before + usable, more + unusable))
+        else:
+            self._arrived.append((now, usable, unusable))
 
     def catch_up(self, now: float) -> None:
         """Read all there is, and wait for what is older; for commands, which look once."""
@@ -190,6 +240,7 @@ class Watch:
             return
         older.take(part)
         if older.over:
+            self._note_arrival(older.lines, self._arrived[-1][0] if self._arrived else 0.0)
             self._older_told = (older.trouble, time.monotonic() + _TOLD_S)
             for route, org, _ in self._windows.kept.tracks:
                 if route is not None and org is not None:

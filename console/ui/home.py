@@ -182,6 +182,7 @@ class HomeScreen(Opened, HomeActions):
         before = {route: len(list(orgs)) for route, orgs in self._monitor.seen_orgs().items()}
         self._monitor.add(event.records, time())
         self._notices.trouble("log", visible(event.trouble))
+        self._notices.trouble("lines", visible(self._monitor.unusable_words(time())))
         after = {route: len(list(orgs)) for route, orgs in self._monitor.seen_orgs().items()}
         if before != after:
             self._rebuild()

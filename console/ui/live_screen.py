@@ -211,7 +211,8 @@ class LiveScreen(BesideScreen):
             self.query_one("#live-figures", TextLine).say(*pieces)
 
     def _draw_event(self) -> None:
-        pieces = event_line(self._view, self._history_trouble, self._facts.keymap)
+        unusable = self._view.frame.unusable if self._view.frame is not None else ""
+        pieces = event_line(self._view, self._history_trouble or unusable, self._facts.keymap)
         self.query_one("#live-event", TextLine).say(*pieces)
 
     def _draw_charts(self) -> None:

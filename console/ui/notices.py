@@ -20,7 +20,7 @@ class _Rollback:
 
 
 _GRAVE = ("file", "history")
-_LIGHT = ("keys", "balance", "log", "warning")
+_LIGHT = ("keys", "balance", "lines", "log", "warning")
 
 
 def _weight(trouble: tuple[str, str]) -> int:

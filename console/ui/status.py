@@ -66,6 +66,8 @@ def _guard(file: RolloutFile, acts: bool) -> list[tuple[str, str]]:
 
 def data_age(monitor: Monitor, now: float) -> tuple[str, str]:
     """Return how old the newest line of the log is, and the style to say it in."""
+    if monitor.unusable_words(now) and monitor.mostly_unusable(now):
+        return f"  {monitor.unusable.lines:,} lines unusable", "$error bold"
     age = monitor.age_s(now)
     if age is None:
         return "  no data yet", "$warning"

@@ -58,6 +58,35 @@ def test_once(cli: Any, file: Path) -> None:
     assert not parse(file.read_bytes()).routes["chat"].rolled_back, "mode hold does nothing"
 
 
+UNUSABLE = '{"ts":1764076800000,"route":"chat","org":"acme","side":"tokenlab","status":503}\n'
+WHY = "ts is no RFC 3339 time with a zone, such as 2026-11-25T10:00:00.000Z"
+
+
+def test_lines_that_cannot_be_used_are_not_no_data(cli: Any, file: Path) -> None:
+    log = file.parent / "access.jsonl"
+    log.write_text(UNUSABLE * 200)
+    code, out, _ = cli("guard", "--once", "--json")
+    found = json.loads(out)
+    assert code == 1
+    assert found["log"] == {"lines": 0, "unusable": 200, "why": WHY}
+    assert found["routes"]["chat"]["reason"] == "no data: 200 lines cannot be used"
+    assert found["alerts"] == [f"200 lines of the access log cannot be used; the first: {WHY}"]
+    code, out, _ = cli("guard", "--once")
+    assert code == 1
+    assert f"log: 200 lines of the access log cannot be used; the first: {WHY}" in out
+
+
+def test_a_line_that_was_torn_off_is_said_and_no_problem(cli: Any, file: Path) -> None:
+    traffic(file, 300)
+    with (file.parent / "access.jsonl").open("a") as log:
+        log.write('{"ts":"2026-11-2\n')
+    code, out, _ = cli("guard", "--once", "--json")
+    found = json.loads(out)
+    assert (code, found["alerts"]) == (0, [])
+    assert found["log"] == {"lines": 300, "unusable": 1, "why": "Input data was truncated"}
+    assert "1 line of the access log cannot be used" in cli("guard", "--once")[1]
+
+
 def test_put_back(cli: Any, file: Path) -> None:
     cli("guard", "--once")
     assert cli("guard", "--put-back", "chat", "initech")[1].startswith("back in the ramp of chat")

@@ -67,7 +67,7 @@ def test_bad_lines_are_counted_and_passed_over(tmp_path: Path) -> None:
     path.write_bytes(b"".join(bad) + line(9) + b"\n")
     follower = LogFollower(path)
     assert orgs(follower) == ["org-9"]
-    assert follower.bad_lines == len(bad)
+    assert follower.unusable.lines == len(bad)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_time_without_its_zone_is_no_time(tmp_path: Path, ts: str) -> None:
     follower = LogFollower(path)
     two, three = follower.poll()
     assert two.at == three.at
-    assert follower.bad_lines == 1
+    assert follower.unusable.lines == 1
 
 
 def test_a_huge_log_is_entered_near_its_end(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_huge_log_is_entered_near_its_end(tmp_path: Path) -> None:
     found = orgs(follower)
     assert 0 < len(found) < 10
     assert found[-1] == "org-999"
-    assert follower.bad_lines == 0
+    assert follower.unusable.lines == 0
 
 
 @settings(max_examples=60, deadline=None)

@@ -117,7 +117,7 @@ def test_figures_are_those_of_the_whole_log(tmp_path: Path, span_s: float) -> No
     assert older.trouble == ""
     assert older.begins_at == float("-inf")
     assert figures(windows, some_errors) == figures(whole, errors)
-    assert rest.bad_lines + older.bad_lines == follower.bad_lines == 2
+    assert rest.unusable.lines + older.unusable.lines == follower.unusable.lines == 2
     assert rest.begins_at > NOW - span_s / 2
 
 

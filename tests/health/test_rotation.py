@@ -130,7 +130,87 @@ def test_the_rest_of_a_truncated_log_is_read_from_its_copy(tmp_path: Path) -> No
     path.write_bytes(b"")
     append(path, lines(5))
     assert numbers(follower) == [3, 4, 5]
-    assert follower.bad_lines == 0
+    assert follower.unusable.lines == 0
+
+
+def copytruncate(path: Path, *, packed: bool = True) -> None:
+    """Rotate as logrotate does with copytruncate, and with compress where ``packed``."""
+    rotate(path, keep=True)
+    suffix = ".1.gz" if packed else ".1"
+    data = path.read_bytes()
+    path.with_name(path.name + suffix).write_bytes(gzip.compress(data) if packed else data)
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("seen", [2, 4000])
+def test_lines_that_went_into_a_copy_between_two_looks_are_read_from_there(
+    tmp_path: Path, packed: bool, seen: int
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines(*range(seen)) + line(seen)[:30])
+    follower = LogFollower(path)
+    assert numbers(follower) == list(range(seen))
+    append(path, line(seen)[30:] + lines(seen + 1))
+    copytruncate(path, packed=packed)
+    append(path, lines(seen + 2))
+    assert numbers(follower) == [seen, seen + 1, seen + 2]
+    append(path, lines(seen + 3))
+    copytruncate(path, packed=packed)
+    append(path, lines(seen + 4))
+    assert numbers(follower) == [seen + 3, seen + 4]
+    assert (follower.trouble, follower.unusable.lines) == ("", 0)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_several_copies_between_two_looks_lose_nothing(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines(1))
+    follower = LogFollower(path)
+    assert numbers(follower) == [1]
+    append(path, lines(2))
+    for n in (3, 4, 5):
+        copytruncate(path, packed=packed)
+        append(path, lines(n))
+    assert numbers(follower) == [2, 3, 4, 5]
+    assert numbers(follower) == []
+
+
+def test_a_copy_that_is_broken_or_of_another_log_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines(1, 2))
+    follower = LogFollower(path)
+    assert numbers(follower) == [1, 2]
+    packed = gzip.compress(lines(1, 2, 3) * 50)
+    (tmp_path / "a.jsonl.1.gz").write_bytes(packed[: len(packed) // 8])
+    (tmp_path / "a.jsonl.2.gz").write_bytes(gzip.compress(lines(1)))
+    os.truncate(path, 0)
+    append(path, lines(4))
+    assert numbers(follower)[-1] == 4
+
+
+def test_why_a_line_cannot_be_used_is_said_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    for first, why in (
+        (line(1, ts=1764076800000), "ts is no RFC 3339 time with a zone, such as "),
+        (line(1, ts="2026-11-25T10:00:00"), "ts is no RFC 3339 time with a zone, such as "),
+        (line(1, side="other"), "side: Invalid enum value 'other'"),
+        (line(1, status=1000), "status: Expected `int` <= 999"),
+        (b'{"ts": "2026-11-25T10:00:00Z"}\n', "Object missing required field `route`"),
+        (b"not json\n", "JSON is malformed"),
+        (b'{"org": "\xff"}\n', "byte 0xff in a string is not UTF-8"),
+        (b"x" * (MAX_LINE + 10) + b"\n", "it is longer than 64 KiB"),
+    ):
+        path.write_bytes(lines(1) + first + b"[]\n")
+        follower = LogFollower(path)
+        assert numbers(follower) == [1]
+        assert follower.unusable.lines == 2
+        assert follower.unusable.why.startswith(why)
+        follower.close()
+        assert follower.unusable.lines == 2
+    several = LogSet(tmp_path / "*.jsonl")
+    assert numbers(several) == [1]
+    assert several.unusable.why.startswith("a.jsonl: it is longer")
 
 
 def test_truncated_and_grown_beyond_where_it_was(tmp_path: Path) -> None:
@@ -151,7 +231,7 @@ def test_a_truncated_log_that_its_writer_goes_on_in_at_the_old_place(tmp_path: P
     assert numbers(follower) == [1]
     path.write_bytes(b"\0" * 300_000 + lines(2))
     assert numbers(follower, 64 * 1024) == [2]
-    assert follower.bad_lines == 0
+    assert follower.unusable.lines == 0
 
 
 def test_a_writer_that_has_the_rotated_file_open_still_is_heard(
@@ -187,7 +267,10 @@ def test_deleted_and_restored(tmp_path: Path) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.lists(st.sampled_from(("append", "half", "poll", "rename", "renames", "copy")), max_size=25),
+    st.lists(
+        st.sampled_from(("append", "half", "poll", "rename", "renames", "copy", "packed")),
+        max_size=25,
+    ),
     st.integers(200, 3000),
     st.randoms(use_true_random=False),
 )
@@ -222,20 +305,15 @@ def test_whatever_happens_every_whole_line_once_and_in_order(
                 rotate(path)
                 path.write_bytes(line(written))
                 written += 1
-        elif step == "copy" and path.stat().st_size:
+        elif step in ("copy", "packed") and path.stat().st_size:
             found += numbers(follower, most)  # so that the reader has a place to find again
             append(path, line(written))
-            for number in range(9, 0, -1):
-                old = folder / f"a.jsonl.{number}"
-                if old.exists():
-                    old.rename(folder / f"a.jsonl.{number + 1}")
-            shutil.copy(path, folder / "a.jsonl.1")
-            os.truncate(path, 0)
+            copytruncate(path, packed=step == "packed")
             written += 1
     found += numbers(follower, most)
     follower.close()
     assert found == [*range(written)]
-    assert follower.bad_lines == 0
+    assert follower.unusable.lines == 0
 
 
 def test_history_comes_first_and_oldest_first(tmp_path: Path) -> None:
@@ -253,7 +331,7 @@ def test_history_comes_first_and_oldest_first(tmp_path: Path) -> None:
     def read(tail_bytes: int, history_s: float) -> list[int]:
         log = open_log(path, start="tail", tail_bytes=tail_bytes, history_s=history_s)
         found = numbers(log)
-        assert (log.trouble, log.bad_lines) == ("", 0)
+        assert (log.trouble, log.unusable.lines) == ("", 0)
         log.close()
         return found
 
@@ -348,7 +426,7 @@ def test_several_files_are_one_log(tmp_path: Path) -> None:
     (tmp_path / "access.probes.jsonl").write_bytes(lines(99))
     (tmp_path / "folder.jsonl").mkdir()
     assert numbers(log) == [1, 2, 3, 4]
-    assert (log.trouble, log.bad_lines) == ("", 1)
+    assert (log.trouble, log.unusable.lines) == ("", 1)
     append(one, lines(5))
     rotate(one)
     one.write_bytes(lines(6))
@@ -358,7 +436,7 @@ def test_several_files_are_one_log(tmp_path: Path) -> None:
     append(one, lines(8))
     assert numbers(log) == [8]
     assert log.trouble == ""
-    assert log.bad_lines == 1
+    assert log.unusable.lines == 1
 
 
 def test_probes_of_several_files_are_logged_where_no_pattern_finds_them(tmp_path: Path) -> None:
@@ -401,7 +479,7 @@ def test_files_that_are_gone_are_forgotten(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(time, "monotonic", lambda: later)
     log.poll()
     assert len(log._followers) == 2
-    assert log.bad_lines == 3
+    assert log.unusable.lines == 3
 
 
 def test_only_so_many_files_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,7 +537,7 @@ def test_sick_lines_are_counted_and_passed_over(tmp_path: Path, most: int) -> No
     started = time.perf_counter()
     assert numbers(follower, most) == [*range(len(SICK)), 999]
     assert time.perf_counter() - started < 10
-    assert follower.bad_lines == len(SICK)
+    assert follower.unusable.lines == len(SICK)
 
 
 @pytest.mark.parametrize("sick", [line(1)[:-1] * 2 + b"\n", line(1).replace(b'"org"', b'\n"org"')])
@@ -468,7 +546,7 @@ def test_a_line_is_one_record_and_a_record_is_one_line(tmp_path: Path, sick: byt
     path.write_bytes(sick + lines(2))
     follower = LogFollower(path)
     assert numbers(follower) == [2]
-    assert follower.bad_lines == sick.count(b"\n")
+    assert follower.unusable.lines == sick.count(b"\n")
 
 
 @given(
@@ -491,7 +569,7 @@ def test_all_at_once_is_as_one_by_one(
     good = sum(one == line(1)[:-1] for one in given_lines)
     blank = sum(not one or one.isspace() for one in given_lines)
     assert len(found) == good
-    assert follower.bad_lines == 1 + len(given_lines) - good - blank
+    assert follower.unusable.lines == 1 + len(given_lines) - good - blank
 
 
 def test_a_few_bad_lines_do_not_slow_down_the_others(tmp_path: Path) -> None:
@@ -501,5 +579,5 @@ def test_a_few_bad_lines_do_not_slow_down_the_others(tmp_path: Path) -> None:
     path.write_bytes(b"".join(some))
     follower = LogFollower(path)
     assert len(follower.poll(16 << 20)) == 19_998
-    assert follower.bad_lines == 2
+    assert follower.unusable.lines == 2
     assert MAX_LINE < 16 << 20

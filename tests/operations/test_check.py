@@ -74,6 +74,29 @@ def test_other_ways_to_break_a_rule(file: Path, old: str, new: str, rule: str) -
     assert "u:p" not in str(results)
 
 
+def test_what_of_the_log_can_be_used_is_said(file: Path) -> None:
+    def said() -> Result:
+        return next(one for one in check_offline(file) if one.rule == "health.lines")
+
+    log, good = (
+        file.parent / "access.jsonl",
+        (
+            '{"ts":"2026-11-25T10:00:00Z","route":"chat","org":"a","side":"tokenlab","status":200,'
+            '"latency_ms":1.0}\n'
+        ),
+    )
+    assert (said().ok, said().reason) == (True, "0 lines can be used")
+    log.write_text(good * 300 + "torn\n")
+    assert said().ok
+    assert said().reason == (
+        "1 of the newest 301 lines cannot be used; the first: JSON is malformed: invalid character"
+        " (byte 4)"
+    )
+    log.write_text(good + good.replace("200", '"200"'))
+    assert not said().ok
+    assert said().reason.startswith("1 of the newest 2 lines cannot be used; the first: status: ")
+
+
 @pytest.mark.parametrize(
     "url",
     [

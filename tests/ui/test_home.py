@@ -349,6 +349,29 @@ def test_only_the_cells_that_differ_are_drawn_again(
     assert _difference(Line(((one, ""),)), Line(((other, "x"),))) == cells
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_lines_that_cannot_be_used_are_said_until_they_are_over(
+    file: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = file.parent / "access.jsonl"
+    log.write_text('{"ts":1764076800000,"route":"chat","org":"acme","status":503}\n' * 200)
+    app = app_of(file)
+    async with running(app, size) as pilot:
+        await until(pilot, lambda: "200 lines of the access log cannot be used" in notices(pilot))
+        assert "the first: ts is no RFC 3339 time" in notices(pilot)
+        assert "200 lines unusable" in pilot.app.screen.query_one("#status", TextLine).text
+        await pilot.press("5")
+        await until(pilot, lambda: bool(pilot.app.screen.query("#live-figures")))
+        for name in ("figures", "event"):
+            line = pilot.app.screen.query_one(f"#live-{name}", TextLine)
+            await pilot.pause(0.2)
+            assert "cannot be used; the first: ts" in line.text
+        monkeypatch.setattr("console.operations.watch.UNUSABLE_S", 0.0)
+        await pilot.press("1")
+        await until(pilot, lambda: "cannot be used" not in notices(pilot))
+        assert "no data yet" in pilot.app.screen.query_one("#status", TextLine).text
+
+
 async def test_an_alarm_is_a_toast_and_a_bell_once(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

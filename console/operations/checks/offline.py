@@ -6,13 +6,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from console.gate.load import Unreadable, read_file
+from console.health.log_set import open_log
 from console.operations.checks.result import Result, result_of
+from console.operations.visible import visible
+from console.operations.watch import MUCH_UNUSABLE
 from console.rollout.errors import FileError
 from console.rollout.model import MEDIA_FORMATS, GuardSettings, RolloutFile, Route
 from console.rollout.parse import parse
 from console.rollout.percent import FULL, percent_text
 from console.rollout.routemap import base_url_problem, kind_of, same_place, url_problem
 
+_NEWEST_BYTES = 1024 * 1024
 _LEAST_LIMIT, _MOST_LIMIT = 0.1, 50.0
 _NATIVE = {"claude": "anthropic_messages", "gemini": "gemini_generate_content"}
 _NATIVE_HOST = {
@@ -43,7 +47,8 @@ def check_offline(path: Path) -> list[Result]:
         )
         for w in file.warnings
     ] or [Result("file.known_keys", True, str(path), "no unknown keys")]
-    found = [readable, valid, *warnings, _tokenlab(file), _access_log(path, file)]
+    found = [readable, valid, *warnings, _tokenlab(file)]
+    found += [_access_log(path, file), _log_lines(path, file)]
     for route in file.routes.values():
         found += _route(file, route)
     return found
@@ -68,6 +73,26 @@ def _access_log(path: Path, file: RolloutFile) -> Result:
     return result_of(
         "health.access_log", "health.access_log", problem, f"in {folder}",
         "make the folder, writable by the applications, or correct the path",
+    )  # fmt: skip
+
+
+def _log_lines(path: Path, file: RolloutFile) -> Result:
+    """What of the log's newest lines the console can use; the others are no requests to it."""
+    log = open_log(
+        (path.parent / file.access_log).absolute(), start="tail", tail_bytes=_NEWEST_BYTES
+    )
+    lines, behind = 0, True
+    while behind:
+        lines += len(log.poll())
+        behind = log.behind
+    unusable, why = log.unusable
+    log.close()
+    of_all = f"{unusable:,} of the newest {lines + unusable:,} lines cannot be used"
+    said = f"{of_all}; the first: {visible(why)}" if unusable else f"{lines:,} lines can be used"
+    much = unusable > MUCH_UNUSABLE * (lines + unusable)
+    return result_of(
+        "health.lines", "health.access_log", said if much else "", said,
+        "write the log with the gate, or in its form (see docs/gate.md)",
     )  # fmt: skip
 
 
