@@ -42,7 +42,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
 def timestamp(at: datetime | None = None) -> str:
     """Return a time (now if None) as RFC 3339 in UTC with milliseconds."""
     at = datetime.now(UTC) if at is None else at.astimezone(UTC)
-    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class AccessLog(Locked):

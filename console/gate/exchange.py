@@ -78,6 +78,8 @@ class Exchange:
         self._next: Outgoing | None = None
         self._asked: set[tuple[str, str]] = set()
         self._recorder = recorder
+        self.passed = recorder.passed
+        """To be told of each piece of the answer as it goes by."""
         self._attempt = attempt
         self._ledger = ledger
         self._find = find
@@ -166,10 +168,6 @@ class Exchange:
             body = {"id": task, "task_id": task, "status": "pending", "model": self.out.model}
             self._job_is(msgspec.json.encode(body), task, status)
 
-    def passed(self, piece: bytes) -> None:
-        """A piece of the answer went by."""
-        self._recorder.passed(piece)
-
     def ended(self) -> None:
         """The answer is complete."""
         status = self._recorder.status
@@ -208,13 +206,19 @@ class Exchanges:
         self._ledgers = [] if ledger is None else [ledger]
         self._report = router.gate.report
 
-    def begin(self, method: str, url: str, headers: Headers, body: bytes | None) -> Exchange:
-        """Decide a request.
+    def begin(
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        by_name: Mapping[bytes, bytes],
+        body: bytes | None,
+    ) -> Exchange:
+        """Decide a request; ``by_name`` are its headers by their lower-case names.
 
         Raises what the function that gives a credential raises, or ValueError for a credential
         that cannot be sent; the request has its line then.
         """
-        by_name = {name.lower(): value for name, value in headers}
         subject = self._router.subject_of(by_name)
         decision = self._router.decide(subject)
         call = self._router.call(decision, method, url)

@@ -87,6 +87,8 @@ class Recorder:
         self._ttft_ms: float | None = None
         self._status = 0
         self._headers: Mapping[str, str] = {}
+        self._in_events = False
+        self._keeps = True
         self._pieces: list[bytes] = []
         self._size = 0
         self._opened: tuple[int, bytes | None] = (-1, None)
@@ -104,16 +106,19 @@ class Recorder:
         return self._status
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
-        """Note that an answer began; ``headers`` are found in any case."""
+        """Note that an answer began; ``headers`` are by their lower-case names."""
         self._status, self._headers = status, headers
+        self._in_events = headers.get("content-type", "").lower().startswith(_EVENTS)
+        self._keeps = status >= 400 or not self._in_events
 
     def passed(self, piece: bytes) -> None:
         """Note a piece of the answer as it goes by."""
         if self._ttft_ms is None:
             self._ttft_ms = self._elapsed_ms()
-        if self._size <= MOST_BODY and not self._is_success_in_events():
+        if self._keeps:
             self._pieces.append(piece)
             self._size += len(piece)
+            self._keeps = self._size <= MOST_BODY
         self._tail = piece[-_TAIL:] if len(piece) >= _TAIL else (self._tail + piece)[-_TAIL:]
 
     def ended(self) -> None:
@@ -137,7 +142,7 @@ class Recorder:
             return
         self._done = True
         out, decision, subject = self._out, self._out.decision, self._out.subject
-        streamed = self._is_in_events()
+        streamed = self._in_events
         found = self._found() if not streamed or self._status >= 400 else _Answer()
         if self._status >= 300 and error is None:
             error = _code(found) if self._status >= 400 else "redirect"
@@ -162,15 +167,9 @@ class Recorder:
             )
         )
 
-    def _is_in_events(self) -> bool:
-        return self._headers.get("content-type", "").lower().startswith(_EVENTS)
-
-    def _is_success_in_events(self) -> bool:
-        return self._status < 400 and self._is_in_events()
-
     def _is_answer(self) -> bool:
         """Whether what came is JSON or events, as far as that can be seen."""
-        if self._is_in_events() or self._size > MOST_BODY:
+        if self._in_events or self._size > MOST_BODY:
             return True
         plain = self._decompressed()
         if plain is None:

@@ -7,8 +7,9 @@ that answered with everything; elsewhere without a credential, without a body, a
 call of a route (a download), as an answer from elsewhere would be none of the side decided.
 """
 
-from dataclasses import replace
 from urllib.parse import urljoin, urlsplit
+
+from msgspec.structs import replace
 
 from console.gate.credentials import anonymous
 from console.gate.routing import Outgoing

@@ -6,8 +6,9 @@ have /chat/completions below them.
 """
 
 import re
-from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 from console.rollout.routemap import kind_of
 
@@ -21,8 +22,7 @@ _COLON = re.compile("%3a", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z_.:-]{1,32}|v\d{1,2}(?:alpha|beta)?\d?|3d")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A request of a route's format.
 
     ``path`` is where it goes below a host that serves the format as its maker does, and

@@ -1,11 +1,11 @@
 """One request on its way: which side, which address, which credential, which model."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from console.gate.credentials import (
     BODY_CREDENTIALS,
@@ -29,8 +29,7 @@ _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text_of = msgspec.json.Decoder(str)
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """A request as it is to be sent. ``body`` is None where it goes as it came.
 
     ``decision`` is None for what is no request of the route: it goes where it was going, or to

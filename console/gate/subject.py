@@ -5,13 +5,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, replace
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR, CO_ITERABLE_COROUTINE
 from types import FrameType
 
+from msgspec import Struct
+from msgspec.structs import replace
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+
+class Subject(Struct, frozen=True):
     """What a decision needs of a request; None is not given.
 
     ``key`` is the sticky id, ``key_alias`` the name of the API key that the customer used, and
@@ -28,8 +29,14 @@ class Subject:
 
     def over(self, other: "Subject") -> "Subject":
         """Return this, with what is not given taken from another."""
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(other, **{name: value for name, value in given.items() if value is not None})
+        return Subject(
+            other.route if self.route is None else self.route,
+            other.org if self.org is None else self.org,
+            other.key if self.key is None else self.key,
+            other.key_alias if self.key_alias is None else self.key_alias,
+            other.flags if self.flags is None else self.flags,
+            other.job_id if self.job_id is None else self.job_id,
+        )
 
 
 HEADERS = {
@@ -126,7 +133,7 @@ def subject_of(headers: Mapping[bytes, bytes], client: Subject) -> Subject:
     for block in _blocks.get():
         if block.counts():
             found = block.own.over(found)
-    return replace(found, **said) if said else found  # type: ignore[arg-type]
+    return replace(found, **said) if said else found
 
 
 def _text(value: bytes) -> str:

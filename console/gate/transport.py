@@ -3,7 +3,7 @@
 Both libraries have the same classes, so one implementation is made for each, with its own bases.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import cache, partial
 from importlib import import_module
 from typing import Any, TypeVar
@@ -27,28 +27,38 @@ class _Passing:
         self._name_of = name_of
 
     def __iter__(self) -> Iterator[bytes]:
+        passed = self._exchange.passed
         try:
             for piece in self._stream:
-                self._exchange.passed(piece)
+                passed(piece)
                 yield piece
         except GeneratorExit:
             raise
         except BaseException as error:
-            self._exchange.failed(self._name_of(error), sent=True)
+            self._exchange.failed(self._broken(error), sent=True)
             raise
         self._exchange.ended()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        passed = self._exchange.passed
         try:
             async for piece in self._stream:
-                self._exchange.passed(piece)
+                passed(piece)
                 yield piece
         except GeneratorExit:
             raise
         except BaseException as error:
-            self._exchange.failed(self._name_of(error), sent=True)
+            self._exchange.failed(self._broken(error), sent=True)
             raise
         await _off_loop(self._exchange.waits_for_disk, self._exchange.ended)
+
+    def _broken(self, error: BaseException) -> str:
+        """Return what the log calls it: an answer that breaks off did have a connection.
+
+        Whether that is seen as its end or as a reset is a matter of microseconds.
+        """
+        name = self._name_of(error)
+        return "protocol" if name == "connect" else name
 
     def close(self) -> None:
         try:
@@ -111,15 +121,17 @@ class _GateTransport:
         history: list[Any] = []
         try:
             response = self._inner.handle_request(sent)
-            while self._is_sent_on(begun, request, response):
+            found = self._kit.headers_of(response)
+            while self._is_sent_on(begun, request, response, found):
                 response.close()
                 sent = self._follow(begun, request, body, response, history)
                 response = self._inner.handle_request(sent)
+                found = self._kit.headers_of(response)
         except BaseException as error:
             begun.failed(self._kit.name_of(error), sent=self._kit.was_sent(error))
             raise
-        begun.answered(response.status_code, response.headers)
-        return self._kit.passing(response, begun, self._kit.stream, history)
+        begun.answered(response.status_code, found)
+        return self._kit.passing(response, begun, self._kit.stream, history, found)
 
     async def handle_async_request(self, request: Any) -> Any:
         begun, body = self._begin(request)
@@ -136,10 +148,12 @@ class _GateTransport:
         history: list[Any] = []
         try:
             response = await self._inner.handle_async_request(sent)
-            while self._is_sent_on(begun, request, response):
+            found = self._kit.headers_of(response)
+            while self._is_sent_on(begun, request, response, found):
                 await response.aclose()
                 sent = self._follow(begun, request, body, response, history)
                 response = await self._inner.handle_async_request(sent)
+                found = self._kit.headers_of(response)
         except BaseException as error:
             # What is cancelled counts as sent: nothing may be awaited there, and nothing needs it.
             was_sent = self._kit.was_sent(error) or bool(history)
@@ -147,17 +161,19 @@ class _GateTransport:
             await _off_loop(waits and not was_sent, failed)
             raise
         try:
-            await _off_loop(waits, begun.answered, response.status_code, response.headers)
+            await _off_loop(waits, begun.answered, response.status_code, found)
         except BaseException as error:
             begun.failed(self._kit.name_of(error), sent=True)
             await response.aclose()
             raise
-        return self._kit.passing(response, begun, self._kit.async_stream, history)
+        return self._kit.passing(response, begun, self._kit.async_stream, history, found)
 
-    def _is_sent_on(self, begun: Exchange, request: Any, response: Any) -> bool:
+    def _is_sent_on(
+        self, begun: Exchange, request: Any, response: Any, headers: dict[str, str]
+    ) -> bool:
         """Whether an answer names another address, which is to be asked in its place."""
-        location = response.headers.get("location")
-        return bool(request.extensions.get(_HOPS)) and begun.sent_on(response.status_code, location)
+        follows = bool(request.extensions.get(_HOPS))
+        return follows and begun.sent_on(response.status_code, headers.get("location"))
 
     def _follow(
         self, begun: Exchange, request: Any, body: bytes | None, response: Any, history: list[Any]
@@ -179,9 +195,11 @@ class _GateTransport:
         await _off_loop(self._exchanges.waits_for_disk, self._exchanges.close)
 
     def _begin(self, request: Any) -> tuple[Exchange, bytes | None]:
-        body = self._kit.body_of(request)
-        headers = list(request.headers.raw)
-        return self._exchanges.begin(request.method, str(request.url), headers, body), body
+        headers = request.headers.raw
+        by_name = {name.lower(): value for name, value in headers}
+        body = self._kit.body_of(request, by_name)
+        url = str(request.url)
+        return self._exchanges.begin(request.method, url, headers, by_name, body), body
 
     def _outgoing(self, request: Any, begun: Exchange, body: bytes | None) -> Any:
         try:
@@ -207,38 +225,60 @@ class Kit:
             "AsyncGateTransport", (_GateTransport, library.AsyncBaseTransport), {}
         )
 
-    def body_of(self, request: Any) -> bytes | None:
+    def body_of(self, request: Any, headers: Mapping[bytes, bytes]) -> bytes | None:
         """Return a JSON body that is there as a whole; what is streamed goes on as it is."""
-        kind = request.headers.get("content-type", "json").lower()
         whole = isinstance(request.stream, self.library.ByteStream)
-        return (bytes(request.read()) or None) if "json" in kind and whole else None
+        if not whole or b"json" not in headers.get(b"content-type", b"json").lower():
+            return None
+        return bytes(request.read()) or None
 
     def outgoing(self, request: Any, exchange: Exchange, body: bytes | None) -> Any:
         """Return the request to send in place of one."""
-        out, content = exchange.out, {"stream": request.stream}
+        out, stream, url = exchange.out, request.stream, self.library.URL(exchange.out.url)
         headers = out.headers
-        if not any(name.lower() == b"host" for name, _ in headers):
-            # The library adds it where it makes the body itself, and here alone it does not.
-            headers = [(b"Host", self.library.URL(out.url).netloc), *headers]
         if out.body is not None or body is not None:
-            content = {"content": body if out.body is None else out.body}
+            content = body if out.body is None else out.body
+            assert content is not None
+            stream = self.library.ByteStream(content)
             headers = [pair for pair in headers if pair[0].lower() not in _SIZES]
+            if content:
+                headers.append((b"Content-Length", b"%d" % len(content)))
+        if not any(name.lower() == b"host" for name, _ in headers):
+            headers = [(b"Host", url.netloc), *headers]
         extensions = {name: one for name, one in request.extensions.items() if name != _HOPS}
         return self.library.Request(
-            out.method, out.url, headers=headers, extensions=extensions, **content
+            out.method, url, headers=headers, stream=stream, extensions=extensions
         )
 
-    def passing(self, response: Any, exchange: Exchange, stream: Any, history: list[Any]) -> Any:
+    def headers_of(self, response: Any) -> dict[str, str]:
+        """Return an answer's headers by their lower-case names; of several, the last."""
+        return {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in response.headers.raw
+        }
+
+    def passing(
+        self,
+        response: Any,
+        exchange: Exchange,
+        stream: Any,
+        history: list[Any],
+        headers: dict[str, str],
+    ) -> Any:
         """Return a response whose bytes are watched."""
-        headers, elsewhere = response.headers.raw, exchange.out.side == "tokenlab"
-        if elsewhere:
-            # To the client it came from the previous provider, which would be sent it next time.
-            headers = [pair for pair in headers if pair[0].lower() != b"set-cookie"]
+        elsewhere = exchange.out.side == "tokenlab"
+        extensions = {**response.extensions, _HOPS: history, _ELSEWHERE: elsewhere}
+        watched = stream(response.stream, exchange, self.name_of)
+        cookie = elsewhere and "set-cookie" in headers
+        if not response.is_closed and not cookie:
+            response.stream, response.extensions = watched, extensions
+            return response
+        # To the client a cookie is from the previous provider, which would be sent it next time.
+        kept = [
+            pair for pair in response.headers.raw if not cookie or pair[0].lower() != b"set-cookie"
+        ]
         return self.library.Response(
-            response.status_code,
-            headers=headers,
-            stream=stream(response.stream, exchange, self.name_of),
-            extensions={**response.extensions, _HOPS: history, _ELSEWHERE: elsewhere},
+            response.status_code, headers=kept, stream=watched, extensions=extensions
         )
 
     def hop(self, response: Any, request: Any) -> Any:

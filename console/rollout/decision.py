@@ -3,7 +3,7 @@
 ``decide`` is the rules in their order; a ``Decider`` comes to the same decisions on a quicker way.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from mmh3 import mmh3_32_uintdigest as murmur3
@@ -17,22 +17,22 @@ __all__ = ["Decider", "Decision", "decide", "share"]
 _Limit = int
 """The bucket at which TokenLab ends: a share's points; ``~points``, below all, while latched."""
 
-_PointsOf = Callable[[str], int | None]
-"""Gives the share of an alias or a flag, in basis points; None where the route has none for it."""
-
 _Plan = tuple[
     tuple[bytes, ...],
-    Callable[[str], _Limit | None],
+    Mapping[str, _Limit],
     Facts,
     tuple[_Limit, Facts],
-    tuple[Facts, _PointsOf, Facts, _PointsOf, Facts],
+    tuple[Facts, Mapping[str, int], Facts, "_BestFlag", Facts],
 ]
 """Of a route: what is hashed before a key of each length; the limits of orgs, and their facts; the
 limit and facts of all other orgs; the facts of a latch, then shares and facts of aliases and flags.
-"""
+The mappings are dicts, as the interpreter looks into those by itself, without a call."""
 
 _NOT_AS_ASKED = (TypeError, AttributeError, ValueError, LookupError)
 """What it raises to use something else as a text or as a list of them."""
+
+MOST_REMEMBERED = 1024
+"""So many combinations of flags are remembered for a route."""
 
 _NO_FLAGS: tuple[str, ...] = ()
 _BAD_FLAGS = cast(Iterable[str], None)
@@ -104,6 +104,29 @@ def _latch(file: RolloutFile, route: Route, org: str) -> str:
     return "rolled_back.org" if route.org_rolled_back(org) else ""
 
 
+class _BestFlag(dict[tuple[str, ...], tuple[int, str]]):
+    """The highest share of several flags, in basis points, and the flag that has it.
+
+    What was found is remembered by the tuple of flags, up to MOST_REMEMBERED of them: of all
+    requests together few different ones come.
+    """
+
+    def __init__(self, shares: Mapping[str, int]) -> None:
+        super().__init__()
+        self._shares = dict(shares)
+
+    def find(self, flags: Iterable[str]) -> tuple[int, str]:
+        """Return share and flag; a share of -1 where the route has none of the flags."""
+        points, best = -1, ""
+        for flag in flags:
+            given = self._shares.get(flag, -1)
+            if given > points:
+                points, best = given, flag
+        if type(flags) is tuple and len(self) < MOST_REMEMBERED:
+            self[flags] = points, best
+        return points, best
+
+
 class Decider:
     """Decides by one version of the file after the other; ``take`` puts the next one in force.
 
@@ -141,10 +164,11 @@ class Decider:
         Before there was a file, all goes to the previous side by the rule ``no_file``.
         """
         try:
-            heads, limit_of, facts, default, rest = self._plans[route]
-            limit = limit_of(org)
-            name = org
-            if limit is None:
+            heads, limits, facts, default, rest = self._plans[route]
+            if org in limits:
+                limit = limits[org]
+                name = org
+            else:
                 if type(org) is not str:
                     raise TypeError
                 limit, facts = default
@@ -152,24 +176,28 @@ class Decider:
             raw = (key or org).encode()
             bucket = murmur3(heads[len(raw)] + raw) * 10_000 >> 32
             if key_alias is not None or flags is not _NO_FLAGS:
-                _, alias_of, of_alias, flag_of, of_flag = rest
-                points = alias_of(key_alias) if key_alias is not None else None
-                if points is not None:
-                    name, facts = key_alias or "", of_alias
-                else:
-                    # A generator gives its flags once; the slow way is not to find none of them.
-                    once, flags = flags, _BAD_FLAGS
-                    for flag in once:
-                        given = flag_of(flag)
-                        if given is not None and (points is None or given > points):
-                            points, name, facts = given, flag, of_flag
-                if points is not None:
+                _, aliases, of_alias, best_of, of_flag = rest
+                if key_alias is not None and key_alias in aliases:
+                    points = aliases[key_alias]
                     limit = points if limit >= 0 else ~points
+                    name = key_alias
+                    facts = of_alias
+                elif flags is not _NO_FLAGS:
+                    best = best_of.get(flags) if type(flags) is tuple else None
+                    if best is None:
+                        # A generator gives its flags once; the slow way is not to find none.
+                        once, flags = flags, _BAD_FLAGS
+                        best = best_of.find(once)
+                    points, flag = best
+                    if points >= 0:
+                        limit = points if limit >= 0 else ~points
+                        name = flag
+                        facts = of_flag
             if bucket < limit:
-                return Decision(("tokenlab", limit, bucket, name, facts))
+                return Decision("tokenlab", limit, bucket, name, facts)
             if limit < 0:
-                return Decision(("previous", ~limit, bucket, "", rest[0]))
-            return Decision(("previous", limit, bucket, name, facts))
+                return Decision("previous", ~limit, bucket, "", rest[0])
+            return Decision("previous", limit, bucket, name, facts)
         except _NOT_AS_ASKED:
             # A long key, a lone surrogate, an unknown route, what is no text, or no file yet.
             pass
@@ -195,12 +223,12 @@ def _plan(file: RolloutFile, route: Route) -> _Plan:
     default = ~route.default_points if wide else route.default_points
     return (
         tuple(route.hash_prefix + head for head in SHORT_HEADS),
-        limits.get,
+        limits,
         facts("orgs."),
         (default, facts("default_percent")),
         (
             facts(f"rolled_back.{wide or 'org'}"),
-            *(route.keys.get, facts("keys.")),
-            *(route.flags.get, facts("flags.")),
+            *(dict(route.keys), facts("keys.")),
+            *(_BestFlag(route.flags), facts("flags.")),
         ),
     )

@@ -6,6 +6,7 @@ from tests.benchmarks import (
     cold_read,
     decision,
     durable_change,
+    gate_client,
     gate_import,
     gate_peers,
     guard_drill,
@@ -19,6 +20,7 @@ from tests.benchmarks import (
 ALL = {
     "decision": decision.main,
     "durable_change": durable_change.main,
+    "gate_client": gate_client.main,
     "gate_import": gate_import.main,
     "gate_peers": gate_peers.main,
     "cold_read": cold_read.main,

@@ -86,10 +86,9 @@ def _watch(path: Path) -> tuple[float, float]:
         took.append(time.perf_counter() - start)
 
     toml = path.with_name("rollout.toml")
-    toml.write_bytes(DEMO.read_bytes())
-    monitor = Monitor(
-        toml, parse(DEMO.read_bytes()), cold_bytes=FIRST_BYTES, older_bytes=OLDER_BYTES
-    )
+    text = DEMO.read_bytes().replace(b"BASE_URL", b"http://127.0.0.1:1")
+    toml.write_bytes(text)
+    monitor = Monitor(toml, parse(text), cold_bytes=FIRST_BYTES, older_bytes=OLDER_BYTES)
     records, _ = monitor.read()
     timed(monitor.add, records, now)
     older = monitor.older(now)
