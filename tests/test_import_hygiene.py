@@ -1,8 +1,10 @@
 """What a headless part loads, in a fresh interpreter: late imports are not in the static graph."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,18 @@ def test_the_gate_loads_only_what_it_decides_and_logs_with() -> None:
         name for name in loaded("import console.gate") if name in (*HEAVY, "msgspec", "mmh3")
     }
     assert console == {"msgspec", "mmh3"}
+
+
+def test_one_place_decodes_json_from_outside() -> None:
+    """Whoever calls msgspec itself expects one of the four errors that it has for bad input."""
+    ours = {"gate/untrusted.py", "health/lines.py", "health/older_worker.py"}
+    root = Path(__file__).resolve().parents[1] / "console"
+    found = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py")
+        if re.search(r"msgspec\.json\.decode\(|msgspec.DecodeError|_decoder\.decode", path.read_text())
+    }
+    assert {one for one in found if not one.startswith("sim/")} <= ours
 
 
 def test_the_gate_needs_no_openfeature() -> None:

@@ -6,13 +6,15 @@ nesting. Whoever catches only the first dies of the others, so everything from o
 here, and there is one error to catch.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 _T = TypeVar("_T")
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+ANYTHING: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+"""Decodes whatever JSON it is."""
 
 
 class UndecodableError(ValueError):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from console.gate.untrusted import decode_json
 from console.health.log_set import PROBES, is_pattern
 from console.rollout.model import RolloutFile
 
@@ -32,6 +33,9 @@ class ProbeLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     def at(self) -> float:
         """When, in epoch seconds."""
         return datetime.fromisoformat(self.ts).timestamp()
+
+
+_probe_line_of = msgspec.json.Decoder(ProbeLine)
 
 
 def probe_log_path(path: Path, file: RolloutFile) -> Path:
@@ -64,9 +68,9 @@ def last_probes(log: Path, most_bytes: int = 256 * 1024) -> dict[tuple[str, str]
     newest: dict[tuple[str, str], dict[bool, ProbeLine]] = {}
     for line in lines:
         try:
-            one = msgspec.json.decode(line, type=ProbeLine)
+            one = decode_json(line, _probe_line_of)
             datetime.fromisoformat(one.ts)
-        except (msgspec.DecodeError, RecursionError, ValueError):
+        except ValueError:  # UndecodableError, and a time that is none
             continue  # cut off at the start, or torn
         known = newest.setdefault((one.route, one.side), {})
         if any(other.model != one.model for other in known.values()):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from console.gate.untrusted import UndecodableError, decode_json
 from console.guard.verdict import Verdict
 from console.health.probe_log import ProbeLine, last_probes, probe_log_path
 from console.history.history import Change
@@ -238,8 +239,8 @@ def _tail(log: Path) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
     decoder = msgspec.json.Decoder(_LogLine)
     for line in data.split(b"\n"):
         try:
-            one = decoder.decode(line)
-        except (msgspec.DecodeError, RecursionError):
+            one = decode_json(line, decoder)
+        except UndecodableError:
             continue
         if one.side == "tokenlab":
             found, with_id = counts.get(one.route, (0, 0))

@@ -14,8 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-import msgspec
-
+from console.gate.untrusted import ANYTHING, UndecodableError, decode_json
 from console.operations.errors import OperationError
 from console.operations.probes import ProbeRoom, Shot, most_cost, text_cost
 from console.rollout.model import MEDIA_FORMATS, RolloutFile
@@ -121,8 +120,8 @@ def read_prompts(path: Path) -> list[str]:
 
 def _prompt(path: Path, number: int, line: bytes) -> str:
     try:
-        value: Any = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
+        value: Any = decode_json(line, ANYTHING)
+    except UndecodableError:
         value = None
     if isinstance(value, dict) and len(_LOG_FIELDS.intersection(value)) >= _LOGS:
         raise OperationError(

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from console.gate.secret import Secret
+from console.gate.untrusted import UndecodableError, decode_json
 from console.tokenlab.errors import Garbage, Refused
 from console.tokenlab.models import (
     MOST_COUNT,
@@ -43,6 +44,10 @@ class _Listed(msgspec.Struct):
     data: list[msgspec.Raw]
 
 
+_listed_of = msgspec.json.Decoder(_Listed)
+_object_of = msgspec.json.Decoder(dict[str, Any])
+
+
 class CatalogueClient(Client):
     """Reads models; with an API key, only those that the key may use. Raises ApiError."""
 
@@ -54,8 +59,8 @@ class CatalogueClient(Client):
         query = {"recommended_for": recommended_for} if recommended_for else None
         data = await self._transport.call("GET", "/v1/models", query=query)
         try:
-            items = map(_item, msgspec.json.decode(data, type=_Listed).data)
-        except (msgspec.DecodeError, RecursionError):
+            items = map(_item, decode_json(data, _listed_of).data)
+        except UndecodableError:
             raise Garbage("the list of models is not what the API's contract says") from None
         return [read_model(item) for item in items if item.get("id")]
 
@@ -199,15 +204,15 @@ def _money(table: Mapping[str, Any], *names: str) -> Decimal | None:
 
 def _item(raw: msgspec.Raw) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(raw, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+        return decode_json(raw, _object_of)
+    except UndecodableError:
         return {}
 
 
 def _decoded(data: bytes) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+        return decode_json(data, _object_of)
+    except UndecodableError:
         raise Garbage("the answer of /v1/models is not what the API's contract says") from None
 
 

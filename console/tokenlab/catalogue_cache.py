@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from console.gate.untrusted import UndecodableError, decode_json
 from console.private_file import write_private
 from console.tokenlab.models import ModelInfo
 
@@ -22,6 +23,9 @@ class Kept(msgspec.Struct):
     seen: list[ModelInfo] | None = None
 
 
+_kept_of = msgspec.json.Decoder(Kept)
+
+
 class CatalogueCache:
     """One file for each base URL, in ``folder``."""
 
@@ -33,8 +37,8 @@ class CatalogueCache:
     def load(self) -> Kept | None:
         """Return what is kept, None where there is nothing usable."""
         try:
-            kept = msgspec.json.decode(self.path.read_bytes(), type=Kept)
-        except (OSError, msgspec.DecodeError, RecursionError, ValueError):
+            kept = decode_json(self.path.read_bytes(), _kept_of)
+        except (OSError, UndecodableError):
             return None
         models = (*kept.models, *(kept.seen or ()))
         usable = kept.base_url == self._base_url and kept.at.tzinfo is not None

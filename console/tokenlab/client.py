@@ -9,6 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from console.gate.secret import Secret
+from console.gate.untrusted import UndecodableError, decode_json
 from console.tokenlab.errors import Garbage
 from console.tokenlab.transport import Client, Method, Transport, printable
 from console.tokenlab.types import ApiKey, Balance, Billing, CreatedKey, Spent
@@ -177,8 +178,8 @@ class ManagementClient(Client):
     ) -> T:
         data = await self._transport.call(method, path, query=query, body=body, expect=expect)
         try:
-            return msgspec.json.decode(data, type=shape)
-        except (msgspec.DecodeError, RecursionError):
+            return decode_json(data, msgspec.json.Decoder(shape))
+        except UndecodableError:
             raise Garbage(f"the answer of {path} is not what the API's contract says") from None
 
 

@@ -6,6 +6,7 @@
 import msgspec
 
 from console.gate.secret import Secret
+from console.gate.untrusted import UndecodableError, decode_json
 from console.tokenlab.errors import Garbage, Refused
 from console.tokenlab.transport import Client, Transport
 from console.tokenlab.types import Proof
@@ -15,6 +16,9 @@ _CHEAP_ENOUGH = {"max_tokens": 1, "messages": [{"role": "user", "content": "ping
 
 class _Choices(msgspec.Struct):
     choices: list[msgspec.Raw]
+
+
+_choices_of = msgspec.json.Decoder(_Choices)
 
 
 class InferenceClient(Client):
@@ -41,8 +45,8 @@ class InferenceClient(Client):
                 raise
             return Proof(False, said)
         try:
-            answered = bool(msgspec.json.decode(data, type=_Choices).choices)
-        except (msgspec.DecodeError, RecursionError):
+            answered = bool(decode_json(data, _choices_of).choices)
+        except UndecodableError:
             answered = False
         if not answered:
             raise Garbage("the key was taken, but the answer is not one of a chat completion")

@@ -9,9 +9,8 @@ import re
 from typing import Any
 from urllib.parse import quote, urljoin
 
-import msgspec
-
 from console.gate.secret import Secret
+from console.gate.untrusted import ANYTHING, UndecodableError, decode_json
 from console.rollout.routemap import TASK_PATH, auth_headers, call_url, kind_of, root_of
 from console.tokenlab.exchange import LIMIT_S, exchange
 from console.tokenlab.models import ModelInfo
@@ -135,8 +134,8 @@ def _odd_result(body: Any) -> list[str]:
 
 def _decoded(data: bytes) -> Any:
     try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+        return decode_json(data, ANYTHING)
+    except UndecodableError:
         return {}
 
 

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from console.gate.secret import redacted
+from console.gate.untrusted import ANYTHING, UndecodableError, as_utf8, decode_json
 from console.rollout.routemap import RouteKind, kind_of
 
 _CUT_SHORT = {"length", "max_tokens", "MAX_TOKENS", "incomplete"}
@@ -46,8 +45,8 @@ def dig(value: Any, dotted: str) -> Any:
 def read_whole(route_format: str, data: bytes) -> Reading:
     """Return what a whole answer says."""
     try:
-        body = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+        body = decode_json(data, ANYTHING)
+    except UndecodableError:
         return Reading(problems=["the body is not JSON"])
     if not isinstance(body, dict):
         return Reading(problems=["the body is not a JSON object"])
@@ -140,8 +139,8 @@ class StreamReader:
             self._ended = True
             return
         try:
-            value = msgspec.json.decode(data)
-        except (msgspec.DecodeError, RecursionError):
+            value = decode_json(data, ANYTHING)
+        except UndecodableError:
             self._problem("an event is not JSON")
             return
         if not isinstance(value, dict) or len(self._events) >= _MOST_EVENTS:
@@ -221,10 +220,10 @@ def read_error(
     Both are ``cleaned`` whole and only then cut: half a key is found by nobody.
     """
     try:
-        body = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+        body = decode_json(as_utf8(data), ANYTHING)
+    except UndecodableError:
         return "", ""
-    error = dig(body, "error")
+    error = dig(body[0] if isinstance(body, list) and body else body, "error")
     if not isinstance(error, dict):
         return "", ""
     row = kind_of(route_format)

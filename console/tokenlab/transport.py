@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from console.gate.secret import Secret, redacted
+from console.gate.untrusted import UndecodableError, as_utf8, decode_json
 from console.tokenlab.errors import Garbage, Refused, Uncertain, Unreachable, Unsafe
 
 MAX_ANSWER = 8 * 1024 * 1024
@@ -29,6 +30,9 @@ class _ErrorBody(msgspec.Struct):
 
 class _ErrorAnswer(msgspec.Struct):
     error: _ErrorBody
+
+
+_error_answer_of = msgspec.json.Decoder(_ErrorAnswer)
 
 
 class Transport:
@@ -123,10 +127,10 @@ class Transport:
     def _refused(self, response: httpx.Response, data: bytes) -> Refused:
         message, code, retry_after = response.reason_phrase or "no reason given", "", None
         try:
-            body = msgspec.json.decode(data, type=_ErrorAnswer).error
+            body = decode_json(as_utf8(data), _error_answer_of).error
             message, code = body.message[:_MOST_MESSAGE] or message, body.code or ""
             retry_after = body.retry_after
-        except (msgspec.DecodeError, RecursionError):
+        except UndecodableError:
             pass
         header = response.headers.get("Retry-After", "")
         if header.isascii() and header.isdigit() and len(header) < 7:

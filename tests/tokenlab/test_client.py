@@ -223,6 +223,29 @@ async def test_an_amount_that_no_money_has_is_garbage(says: str, text: str) -> N
     assert time.monotonic() - start < 3
 
 
+BALANCE = (
+    b'{"organization_id": "o%b", "balance_decimal": "1", "total_recharge_decimal": "1",'
+    b' "total_used_decimal": "1"}'
+)
+
+
+@pytest.mark.parametrize("odd", [b"\xff", b"caf\xe9", b"\xed\xa0\x80", b"\\ud800"])
+async def test_bytes_that_are_no_utf8_are_garbage_and_the_next_answer_is_read(
+    says: str, odd: bytes
+) -> None:
+    async with ManagementClient(says, TOKEN) as client:
+        for ask, answer in (
+            (client.balance, BALANCE % odd),
+            (client.keys, b'{"data": [{"id": "' + odd + b'"}]}'),
+            (client.keys, b'\xff\xfe{"data": []}'),
+        ):
+            _Says.answer = answer
+            with pytest.raises(Garbage, match="is not what the API's contract says"):
+                await ask()
+        _Says.answer = b"\xef\xbb\xbf" + BALANCE % b""
+        assert (await client.balance()).balance == 1
+
+
 async def test_large_and_small_money_is_exact(says: str) -> None:
     amounts = ("999999999999999.99", "0.000000000000000001", "1E+3", "-0.5")
     async with ManagementClient(says, TOKEN) as client:

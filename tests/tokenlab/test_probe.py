@@ -237,14 +237,24 @@ def test_a_stream_cut_anywhere_is_never_whole() -> None:
 @pytest.mark.parametrize("kind", TEXT_FORMATS)
 @pytest.mark.parametrize(
     "data",
-    [b"", b"[]", b"null", b"\xff", b"{", b'{"choices":5,"output":5,"content":5}', b"[" * 999],
-)
+    [
+        b"", b"[]", b"null", b"\xff", b"{", b'{"choices":5,"output":5,"content":5}', b"[" * 999,
+        b'{"id":"caf\xe9"}', b'{"id":"\\ud800"}', b'{"id":1e999}',
+    ],
+)  # fmt: skip
 def test_no_body_breaks_the_reader(kind: str, data: bytes) -> None:
     assert read_whole(kind, data).problems
     read_error(kind, data)
     reader = StreamReader(kind)
     reader.feed(b"data: " + data + b"\n\nevent: x\ndata: " + data + b"\n\n")
     assert reader.result().problems
+
+
+def test_an_errors_code_is_found_beside_bytes_that_are_no_utf8() -> None:
+    odd = b'{"error": {"message": "caf\xe9", "code": "refused", "type": "t"}}'
+    assert read_error("openai_responses", odd) == ("refused", "caf\ufffd")
+    google = b'[{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "no"}}]'
+    assert read_error("gemini_generate_content", google) == ("RESOURCE_EXHAUSTED", "no")
 
 
 JSON = st.recursive(
