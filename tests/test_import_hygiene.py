@@ -54,7 +54,9 @@ def test_one_place_decodes_json_from_outside() -> None:
     found = {
         path.relative_to(root).as_posix()
         for path in root.rglob("*.py")
-        if re.search(r"msgspec\.json\.decode\(|msgspec.DecodeError|_decoder\.decode", path.read_text())
+        if re.search(
+            r"msgspec\.json\.decode\(|msgspec.DecodeError|_decoder\.decode", path.read_text()
+        )
     }
     assert {one for one in found if not one.startswith("sim/")} <= ours
 

@@ -6,6 +6,7 @@ built since August 2026, unless ``library="httpx"``.
 """
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -119,7 +120,25 @@ def _kit(options: ClientOptions) -> Kit:
         name = min(unknown)
         why = "the gate's own; give yours as inner" if name == "transport" else "no option of it"
         raise TypeError(f"a client of the gate takes no {name}: it is {why}")
-    return kit_of(options.get("library", "httpx2"))
+    library = options.get("library", "httpx2")
+    kit = kit_of(library)
+    other = "httpx" if library == "httpx2" else "httpx2"
+    theirs = _types_of(other)
+    for name, value in options.items():
+        parts = value.values() if name == "mounts" and isinstance(value, Mapping) else [value]
+        if any(isinstance(part, theirs) for part in parts):
+            raise TypeError(
+                f"{name} is an object of {other}, and the client one of {library}:"
+                f" give one of {library}, or library={other!r}"
+            )
+    return kit
+
+
+def _types_of(library: str) -> tuple[type, ...]:
+    """Return the types that a client of a library takes; none of one that nobody has imported."""
+    found = sys.modules.get(library)
+    names = ("BaseTransport", "AsyncBaseTransport", "Limits", "Timeout", "Proxy", "Auth", "URL")
+    return () if found is None else tuple(getattr(found, name) for name in names)
 
 
 def _exchanges(gate: Gate, route: str | None, options: ClientOptions) -> Exchanges:

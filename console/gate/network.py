@@ -6,8 +6,14 @@ request really goes to, so these belong below the gate's transport; given to the
 they would pass requests round the gate.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 MAX_CONNECTIONS = 1000
 MAX_KEEPALIVE = 100
@@ -46,6 +52,54 @@ class _Mounted:
         await self._client.aclose()
 
 
+class _PerLoop:
+    """Sends each request with the transport of the event loop that it is made in.
+
+    A pooled connection is of the loop that opened it, so after a second ``asyncio.run`` a client
+    with one pool fails with "Event loop is closed".
+    """
+
+    def __init__(self, first: Any, make: Callable[[], Any]) -> None:
+        self._spare = [first]
+        self._make = make
+        self._transports: dict[asyncio.AbstractEventLoop | None, Any] = {}
+        self._lock = threading.Lock()
+
+    async def handle_async_request(self, request: Any) -> Any:
+        loop = _running_loop()
+        transport = self._transports.get(loop)
+        if transport is None:
+            with self._lock:
+                for one in [one for one in self._transports if one and one.is_closed()]:
+                    del self._transports[one]
+                transport = self._spare.pop() if self._spare else self._make()
+                self._transports[loop] = transport
+        return await transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        with self._lock:
+            transports, self._transports = self._transports, {}
+        here = _running_loop()
+        for loop, transport in transports.items():
+            if loop is here:
+                await transport.aclose()
+            elif loop is not None and loop.is_running():
+                import asyncio
+
+                with suppress(RuntimeError):  # it ends in this very moment
+                    asyncio.run_coroutine_threadsafe(transport.aclose(), loop)
+
+
+def _running_loop() -> "asyncio.AbstractEventLoop | None":
+    """Return asyncio's loop, None where another one runs (trio's)."""
+    import asyncio  # which the library has loaded
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def keepalive_options() -> list[tuple[int, int, int]]:
     """Return the options of a socket that turn on TCP keep-alive, those that this system has."""
     import socket  # which the library has loaded, and who only decides does not need
@@ -63,18 +117,36 @@ def transport(library: Any, given: Mapping[str, Any], *, is_async: bool) -> Any:
     Each has the meaning and the default that it has for a client of the SDKs. Raises what the
     library raises for those that it does not take.
     """
-    new = library.AsyncHTTPTransport if is_async else library.HTTPTransport
-    client = library.AsyncClient if is_async else library.Client
     most = library.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_KEEPALIVE)
     settings: dict[str, Any] = {"limits": most, "socket_options": keepalive_options()}
     settings |= {name: given[name] for name in _SETTINGS if name in given}
+    trust_env = settings.get("trust_env", True)
+    # Reading the certificates takes longest, so it is done once.
+    settings["verify"] = library.create_ssl_context(
+        settings.get("verify", True), settings.pop("cert", None), trust_env
+    )
+    make = partial(_transport, library, settings, given, trust_env, is_async)
+    first = make()
+    if not is_async or given.get("mounts"):
+        return first  # a transport that is given owns its pool
+    return _PerLoop(first, make)
+
+
+def _transport(
+    library: Any,
+    settings: dict[str, Any],
+    given: Mapping[str, Any],
+    trust_env: bool,
+    is_async: bool,
+) -> Any:
+    new = library.AsyncHTTPTransport if is_async else library.HTTPTransport
+    client = library.AsyncClient if is_async else library.Client
     default = new(**settings)
     # It chooses between transports as a client of the library does, and sends nothing itself.
     chooser = client(transport=default, trust_env=False, http2=settings.get("http2", False))
-    proxies = chooser._get_proxy_map(given.get("proxy"), settings.get("trust_env", True))
     mounts = {
         pattern: None if proxy is None else new(proxy=proxy, **settings)
-        for pattern, proxy in proxies.items()
+        for pattern, proxy in chooser._get_proxy_map(given.get("proxy"), trust_env).items()
     }
     mounts |= given.get("mounts") or {}
     if not any(mounts.values()):

@@ -66,9 +66,11 @@ def test_a_block_of_the_docs(
     if sign == "RolloutProvider":
         assert done.stdout.split()[::2] == [side, "orgs.acme"]
         return
-    (line,) = [json.loads(text) for text in (tmp_path / "access.jsonl").read_text().splitlines()]
-    assert (line["route"], line["org"], line["side"]) == (route, "acme", side)
-    assert line["status"] == 200
+    lines = [json.loads(text) for text in (tmp_path / "access.jsonl").read_text().splitlines()]
+    assert len(lines) == (2 if route == "gemini" else 1), "Google's SDK has two clients"
+    for line in lines:
+        assert (line["route"], line["org"], line["side"]) == (route, "acme", side)
+        assert line["status"] == 200
     if route == "video":
         *created, status = done.stdout.split()
         assert len(created) == 2

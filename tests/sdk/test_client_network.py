@@ -1,5 +1,7 @@
 """What a client is given for its network has an effect, or is refused with a sentence."""
 
+import asyncio
+import gc
 import shutil
 import socket
 import ssl
@@ -148,6 +150,44 @@ def test_what_would_have_no_effect_is_refused(gate: Gate, make: Any, library: An
         make(gate, "chat", transport=inner, **given)
     with pytest.raises(TypeError, match="takes no orgs: it is no option of it"):
         make(gate, "chat", orgs="acme", **given)
+
+
+@both
+def test_what_is_of_the_other_library_is_refused(gate: Gate, library: Any) -> None:
+    other = httpx if library is httpx2 else httpx2
+    given = {"tokenlab_key": "sk-x", "library": library.__name__}
+    for options in (
+        {"inner": other.HTTPTransport()}, {"limits": other.Limits()}, {"timeout": other.Timeout(5)},
+        {"proxy": other.Proxy("http://x")}, {"mounts": {"http://": other.HTTPTransport()}},
+    ):  # fmt: skip
+        (name,) = options
+        with pytest.raises(TypeError, match=f"^{name} is an object of {other.__name__}, and the"):
+            client(gate, "chat", **options, **given)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@both
+def test_an_async_client_serves_one_event_loop_after_the_other(
+    sides: TwoSides, library: Any
+) -> None:
+    """A connection is of the loop that opened it, and asyncio.run opens a new one each time."""
+    given = {"org": "acme", "tokenlab_key": TOKENLAB, "library": library.__name__}
+    http = async_client(sides.gate, "chat", **given)
+
+    async def ask() -> int:
+        url = f"{sides.previous.url}/v1/chat/completions"
+        return int((await http.post(url, json=BODY)).status_code)
+
+    async def at_once() -> list[int]:
+        found = await asyncio.gather(ask(), ask(), asyncio.to_thread(asyncio.run, ask()))
+        await http.aclose()
+        return list(found)
+
+    assert [asyncio.run(ask()) for _ in range(3)] == [200] * 3
+    assert asyncio.run(at_once()) == [200] * 3
+    assert len(sides.lines()) == 6
+    gc.collect()  # a loop that has ended leaves its connections to be collected
 
 
 @pytest.fixture(scope="session")
