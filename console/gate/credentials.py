@@ -30,7 +30,7 @@ _STAINLESS = b"x-stainless-"
 """The SDKs of OpenAI and Anthropic describe themselves in headers of this family."""
 
 _ADDRESS = frozenset((b"host",)) | SUBJECT_HEADERS.keys()
-"""Headers that are made anew for whichever address, or are the gate's own."""
+"""Headers that are made anew for another address, or are the gate's own."""
 
 _CREDENTIALS = frozenset((
     b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"api-key",
@@ -96,15 +96,19 @@ def for_tokenlab(headers: Headers, also: Collection[bytes] = ()) -> tuple[Header
     return kept, left
 
 
-def for_previous(headers: Headers, tokenlab_key: str, *, own: bool) -> tuple[Headers, list[str]]:
+def for_previous(
+    headers: Headers, tokenlab_key: str, *, own: bool, moved: bool
+) -> tuple[Headers, list[str]]:
     """Return what may go to the previous provider, and the names of what has TokenLab's key.
 
-    With ``own`` the provider's credential is given by the client, in place of the request's.
+    With ``own`` the provider's credential is given by the client, in place of the request's;
+    ``moved`` is whether it goes to another host than the request was made for.
     """
     kept, left = [], []
+    dropped = _ADDRESS if moved else SUBJECT_HEADERS.keys()
     for pair in headers:
         name = pair[0].lower()
-        if name in _ADDRESS or (own and name in _CREDENTIALS):
+        if name in dropped or (own and name in _CREDENTIALS):
             continue
         if tokenlab_key and _has(pair[1].decode("latin-1"), tokenlab_key):
             left.append(name.decode("latin-1"))

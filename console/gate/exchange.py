@@ -19,7 +19,7 @@ import msgspec
 from console.gate.access_log import timestamp
 from console.gate.credentials import Headers
 from console.gate.recorder import LogOf, Recorder
-from console.gate.redirects import RefusedError, is_redirect, redirected
+from console.gate.redirects import RefusedError, is_redirect, redirected, same_origin
 from console.gate.request_shape import shape_of, task_of
 from console.gate.routing import Outgoing, Router, makes_jobs
 from console.gate.subject import Subject
@@ -75,6 +75,8 @@ class Exchange:
     ) -> None:
         self.out = out
         self._refused = refused
+        self.left_its_host = False
+        """Whether a redirect led to an address of neither side."""
         self._next: Outgoing | None = None
         self._asked: set[tuple[str, str]] = set()
         self._recorder = recorder
@@ -147,6 +149,7 @@ class Exchange:
         """Go on to that address; return whether it is a new one."""
         assert self._next is not None
         self._asked.add((self.out.method, self.out.url))
+        self.left_its_host = self.left_its_host or not same_origin(self.out.url, self._next.url)
         self.out = self._next
         return (self.out.method, self.out.url) not in self._asked
 

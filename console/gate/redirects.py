@@ -54,6 +54,11 @@ def redirected(out: Outgoing, status: int, location: str) -> Outgoing:
     return replace(out, method=method, url=address, headers=headers, body=body)
 
 
+def same_origin(one: str, other: str) -> bool:
+    """Return whether two URLs have the same scheme, host and port."""
+    return _origin(one) == _origin(other)
+
+
 def _method(method: str, status: int) -> str:
     if status == 303 and method != "HEAD":
         return "GET"

@@ -131,7 +131,7 @@ class Router:
         )
         came = Outgoing(method, url, headers, None, decision, subject, "previous", asked, stream)
         if not decision.format:
-            return self._as_it_came(came, decision.route)
+            return self._as_it_came(came)
         side, model = decision.side, self._model(decision, asked)
         address = self._address(side, decision.route, call, url, model)
         if side == "previous" and address == self._address("tokenlab", "", call, url, model):
@@ -150,7 +150,7 @@ class Router:
                 came, url=address, body=changed, side=side, model=model,
                 creates=makes_jobs(decision.format),
             ),
-            decision.route, decision.format,
+            url, decision.route, decision.format,
         )  # fmt: skip
 
     def aside(
@@ -167,9 +167,9 @@ class Router:
         route = file.routes.get(subject.route or "") if file else None
         out = Outgoing(method, url, headers, None, None, subject, side)
         if side is None or route is None:
-            return self._as_it_came(out, subject.route or "")
+            return self._as_it_came(out)
         address = self._address(side, route.name, Call(path, as_usual=True), url)
-        return self._to_side(replace(out, url=address), route.name, route.format)
+        return self._to_side(replace(out, url=address), url, route.name, route.format)
 
     def _model(self, decision: Decision, asked: str) -> str:
         if decision.side in self._models:
@@ -194,8 +194,11 @@ class Router:
             path = "/v1beta" + path[path.index("/models/") :]
         return root_of(base) + path + (f"?{came.query}" if came.query else "")
 
-    def _to_side(self, out: Outgoing, route: str, route_format: str) -> Outgoing:
-        """Return a request with the credential of its side, and with that of no other."""
+    def _to_side(self, out: Outgoing, came: str, route: str, route_format: str) -> Outgoing:
+        """Return a request with the credential of its side, and with that of no other.
+
+        ``came`` is the URL that it was made for.
+        """
         parts = urlsplit(out.url)
         if out.side == "tokenlab":
             headers, left = for_tokenlab(out.headers, self._forward)
@@ -204,8 +207,7 @@ class Router:
             self._say_left(route, "query parameter", dropped, "TokenLab's contract has none such")
             credential = self._last_key = _given(self._tokenlab_key, "tokenlab_key")
         else:
-            own = self._previous_key is not None
-            headers, query = self._for_previous(out, parts, route, own=own)
+            headers, query = self._for_previous(out, parts, came, route)
             if self._previous_key is None:
                 return replace(out, url=_with_query(parts, query), headers=headers)
             credential = _given(self._previous_key, "previous_key")
@@ -218,15 +220,16 @@ class Router:
         ]
         return replace(out, url=_with_query(parts, query), headers=headers)
 
-    def _as_it_came(self, out: Outgoing, route: str) -> Outgoing:
+    def _as_it_came(self, out: Outgoing) -> Outgoing:
         """Return a request for the address that it has, without what is the gate's own."""
         kept = [pair for pair in out.headers if pair[0].lower() not in HEADERS]
         return replace(out, headers=kept)
 
     def _for_previous(
-        self, out: Outgoing, parts: SplitResult, route: str, *, own: bool
+        self, out: Outgoing, parts: SplitResult, came: str, route: str
     ) -> tuple[Headers, str]:
-        headers, left = for_previous(out.headers, self._last_key, own=own)
+        own, moved = self._previous_key is not None, not _same_host(came, parts)
+        headers, left = for_previous(out.headers, self._last_key, own=own, moved=moved)
         query, more = query_for_previous(parts.query, self._last_key)
         if left or more:
             self.gate.report(

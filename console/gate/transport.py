@@ -14,6 +14,8 @@ _T = TypeVar("_T")
 _SIZES = frozenset((b"content-length", b"transfer-encoding"))
 _HOPS = "rollout_redirects"
 """An extension of a request: how many redirects may be followed, and of its answer: which were."""
+_OF_AN_ADDRESS = frozenset(("sni_hostname", "target"))
+"""Extensions of a request that mean the host or the path that it was made for."""
 _ELSEWHERE = "rollout_elsewhere"
 """An extension of an answer: it is from another side than the one that the client has asked."""
 
@@ -245,7 +247,11 @@ class Kit:
                 headers.append((b"Content-Length", b"%d" % len(content)))
         if not any(name.lower() == b"host" for name, _ in headers):
             headers = [(b"Host", url.netloc), *headers]
-        extensions = {name: one for name, one in request.extensions.items() if name != _HOPS}
+        extensions = {
+            name: one
+            for name, one in request.extensions.items()
+            if name != _HOPS and not (out.side == "tokenlab" and name in _OF_AN_ADDRESS)
+        }
         return self.library.Request(
             out.method, url, headers=headers, stream=stream, extensions=extensions
         )
@@ -266,7 +272,7 @@ class Kit:
         headers: dict[str, str],
     ) -> Any:
         """Return a response whose bytes are watched."""
-        elsewhere = exchange.out.side == "tokenlab"
+        elsewhere = exchange.out.side == "tokenlab" or exchange.left_its_host
         extensions = {**response.extensions, _HOPS: history, _ELSEWHERE: elsewhere}
         watched = stream(response.stream, exchange, self.name_of)
         cookie = elsewhere and "set-cookie" in headers

@@ -49,9 +49,15 @@ class AccessRecord(msgspec.Struct, gc=False):
         return classify(self.status)
 
 
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+
+
 def classify(status: int) -> StatusClass:
-    """Return the class of an HTTP status; 0 means that there was no response."""
-    if 200 <= status < 400:
+    """Return the class of an HTTP status; 0 means that there was no response.
+
+    A redirect that nobody followed is no answer either.
+    """
+    if 200 <= status < 400 and status not in _REDIRECTS:
         return StatusClass.OK
     named = {
         401: StatusClass.AUTH,

@@ -27,7 +27,7 @@ def record(
     [
         (200, "ok"), (304, "ok"), (400, "contract"), (404, "contract"), (413, "contract"),
         (422, "contract"), (401, "auth"), (403, "auth"), (402, "balance"), (429, "rate_limit"),
-        (500, "gateway"), (503, "gateway"), (0, "gateway"),
+        (500, "gateway"), (503, "gateway"), (0, "gateway"), (302, "gateway"), (308, "gateway"),
     ],
 )  # fmt: skip
 def test_classes(status: int, cls: str) -> None:

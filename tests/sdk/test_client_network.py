@@ -251,3 +251,22 @@ def test_a_header_of_any_bytes_is_sent_as_it_is(sides: TwoSides, library: Any) -
             assert http.post(url, json=BODY, headers=headers).status_code == 200
     for origin in (sides.tokenlab, sides.previous):
         assert origin.received[0].header("x-title") == title.decode("latin-1")
+
+
+@both
+def test_what_names_the_host_of_one_side_does_not_reach_the_other(
+    sides: TwoSides, library: Any
+) -> None:
+    given = {"org": "acme", "tokenlab_key": TOKENLAB, "library": library.__name__}
+    asked = {
+        "headers": {"Host": "virtual.example"},
+        "extensions": {"target": b"/of/a/proxy", "sni_hostname": "x"},
+    }
+    with client(sides.gate, "chat", **given) as http:
+        for percent in (100, 0):
+            sides.decide(percent)
+            http.post(f"{sides.previous.url}/v1/chat/completions", json=BODY, **asked)
+    (there,), (back,) = sides.tokenlab.received, sides.previous.received
+    assert there.target == "/v1/chat/completions"
+    assert there.header("host") == sides.tokenlab.url.removeprefix("http://")
+    assert (back.target, back.header("host")) == ("/of/a/proxy", "virtual.example")

@@ -124,6 +124,22 @@ def test_a_download_goes_to_another_host_without_saying_who_asks(sides: TwoSides
     assert sides.lines() == []
 
 
+def test_a_cookie_from_elsewhere_is_nobodys(sides: TwoSides) -> None:
+    def bake(one: Received) -> Reply:
+        return Reply(200, CHAT, {"Set-Cookie": "from=elsewhere"})
+
+    sides.previous.answer = moved(302, f"{sides.third.url}/moved")
+    sides.third.answer = bake
+    with client(sides.gate, "chat", tokenlab_key=TOKENLAB) as http:
+        http.get(f"{sides.previous.url}/v1/files/f-1/content")
+        sides.previous.answer = bake
+        http.get(f"{sides.previous.url}/v1/models")
+        http.get(f"{sides.previous.url}/v1/models")
+    assert [one.header("cookie") for one in sides.previous.received] == [
+        None, None, "from=elsewhere",
+    ]  # fmt: skip
+
+
 def test_the_side_rolled_back_to_follows_its_own_redirects_too(sides: TwoSides) -> None:
     sides.decide(0)
     sides.previous.answer = moved(308, "/v1/moved")
