@@ -66,17 +66,17 @@ def test_a_block_of_the_docs(
     if sign == "RolloutProvider":
         assert done.stdout.split()[::2] == [side, "orgs.acme"]
         return
-    lines = [json.loads(text) for text in (tmp_path / "access.jsonl").read_text().splitlines()]
-    assert len(lines) == (2 if route == "gemini" else 1), "Google's SDK has two clients"
-    for line in lines:
-        assert (line["route"], line["org"], line["side"]) == (route, "acme", side)
-        assert line["status"] == 200
+    written = [json.loads(text) for text in (tmp_path / "access.jsonl").read_text().splitlines()]
+    assert len(written) == (2 if route == "gemini" else 1), "Google's SDK has two clients"
+    for entry in written:
+        assert (entry["route"], entry["org"], entry["side"]) == (route, "acme", side)
+        assert entry["status"] == 200
     if route == "video":
         *created, status = done.stdout.split()
         assert len(created) == 2
         assert len(set(created)) == 1
         assert status in ("pending", "processing", "completed")
-        assert line["job_id"] == "order-4711"
+        assert entry["job_id"] == "order-4711"
 
 
 def test_every_block_of_the_docs_is_run() -> None:
