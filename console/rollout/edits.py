@@ -22,6 +22,16 @@ class SetPercent:
 
 
 @dataclass(frozen=True, slots=True)
+class SetShare:
+    """Set the share, in basis points, of an API key alias (``keys``) or a feature flag."""
+
+    route: str
+    table: Literal["keys", "flags"]
+    name: str
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetDefaultPercent:
     """Set the share, in basis points, of a route's orgs without a line of their own."""
 
@@ -51,7 +61,7 @@ class SetText:
     text: str
 
 
-Edit = SetPercent | SetDefaultPercent | SetRolledBack | SetText
+Edit = SetPercent | SetShare | SetDefaultPercent | SetRolledBack | SetText
 
 
 def applied(file: RolloutFile, edits: Iterable[Edit]) -> RolloutFile:
@@ -86,6 +96,10 @@ def _applied_to_route(route: Route, edit: Edit) -> Route:
         return replace(route, phase=edit.text)
     if isinstance(edit, SetDefaultPercent):
         return replace(route, default_points=edit.points)
+    if isinstance(edit, SetShare):
+        if edit.table == "keys":
+            return replace(route, keys={**route.keys, edit.name: edit.points})
+        return replace(route, flags={**route.flags, edit.name: edit.points})
     if isinstance(edit, SetPercent):
         before = route.orgs.get(edit.org, OrgShare(None))
         return _with_org(route, edit.org, replace(before, points=edit.points))

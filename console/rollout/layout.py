@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 Path = tuple[str, ...]
 
 _KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
-_DOTTED = re.compile(rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*")
-_PART = re.compile(_KEY)
+DOTTED_KEY = re.compile(rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*")
+KEY_PART = re.compile(_KEY)
 _SPACES = re.compile(r"[ \t]*")
 _EQUALS = re.compile(r"[ \t]*=[ \t]*")
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
@@ -113,7 +113,7 @@ class _Scan:
     def _header(self, pos: int) -> int:
         line, _ = self._goto(pos)
         is_array = self.text.startswith("[[", pos)
-        found = _DOTTED.match(self.text, _match_end(_SPACES, self.text, pos + 1 + is_array))
+        found = DOTTED_KEY.match(self.text, _match_end(_SPACES, self.text, pos + 1 + is_array))
         end = self.text.find("\n", pos)
         end = len(self.text) if end < 0 else end
         if found is None:
@@ -155,7 +155,7 @@ class _Scan:
 
     def _pair(self, pos: int, table: Path, depth: int) -> int:
         """Record ``key = value`` at ``pos``; return where the value ends."""
-        found = _DOTTED.match(self.text, pos)
+        found = DOTTED_KEY.match(self.text, pos)
         if found is None:
             return len(self.text)
         line, column = self._goto(pos)
@@ -207,7 +207,7 @@ class _Scan:
 
 
 def _parts(dotted: str) -> Path:
-    return tuple(unquote(part) for part in _PART.findall(dotted))
+    return tuple(unquote(part) for part in KEY_PART.findall(dotted))
 
 
 def _match_end(pattern: re.Pattern[str], text: str, pos: int) -> int:

@@ -5,12 +5,13 @@ import tomllib
 from decimal import Decimal
 from typing import Any
 
-from console.rollout.layout import Entry, scan
+from console.rollout.layout import scan
 from console.store.errors import EditNotPossible
 
 MOST_STAMP = 200
 
-_STAMP = re.compile(r" {0,2}# \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [^\s@]+@[^\s:]+: [^\n]*$")
+_HEAD = r" {0,2}# \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [^\s@]+@[^\s:]+: "
+_STAMP = re.compile(rf"{_HEAD}([^\n]*?)(?={_HEAD}|$)")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -30,37 +31,34 @@ def quoted(text: str) -> str:
     return '"' + "".join(_escape(c) for c in text) + '"'
 
 
-def value_text(line: str) -> str:
-    """Return how the line spells its value."""
-    entry = _entry(line)
-    return line[entry.value_column : entry.end_column]
+def with_stamp(line: str, said: int, stamp: str, about: str = "") -> str:
+    """Return the line with ``stamp`` as its last comment, in place of an earlier stamp.
 
-
-def with_value(line: str, spelled: str) -> str:
-    """Return the line with its value spelled another way; all else stays as it is."""
-    entry = _entry(line)
-    return line[: entry.value_column] + spelled + line[entry.end_column :]
-
-
-def with_stamp(line: str, stamp: str) -> str:
-    """Return the line with ``stamp`` as its last comment, in place of an earlier stamp."""
-    bare = without_stamp(line)
+    ``said`` is the column behind the line's value. A line that says several things keeps the
+    stamps of the others: ``about`` names what this one is about.
+    """
+    bare = without_stamp(line, said, about)
     if not stamp:
         return bare
     end = "\r" if bare.endswith("\r") else ""
-    return f"{bare.removesuffix(end)}  # {stamp}{end}"
+    head, colon, reason = stamp.partition(": ")
+    text = clean_stamp(f"{head}: {about}: {reason}" if about and colon else stamp)
+    return f"{bare.removesuffix(end)}  # {text}{end}"
 
 
-def without_stamp(line: str) -> str:
+def without_stamp(line: str, said: int, about: str = "") -> str:
     """Return the line without the comment a rollback wrote; people's own comments stay."""
     end = "\r" if line.endswith("\r") else ""
-    said = _entry(line).end_column  # a key may look like a stamp, too
-    return line[:said] + _STAMP.sub("", line[said:].removesuffix(end)) + end
+    kept = _STAMP.sub(
+        lambda found: found[0] if about and not found[1].startswith(f"{about}: ") else "",
+        line[said:].removesuffix(end),  # a key may look like a stamp, too
+    )
+    return line[:said] + kept + end
 
 
-def comment_of(line: str) -> str:
+def comment_of(line: str, said: int) -> str:
     """Return the comment that people wrote behind a value, empty where there is none."""
-    return without_stamp(line)[_entry(line).end_column :].strip()
+    return without_stamp(line, said)[said:].strip()
 
 
 def loaded(line: str) -> tuple[tuple[str, ...], Any]:
@@ -81,10 +79,3 @@ def _escape(char: str) -> str:
     if char.isprintable():
         return char
     return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
-
-
-def _entry(line: str) -> Entry:
-    entries = scan(line).entries
-    if not entries:
-        raise EditNotPossible("a line does not hold a value of its own; edit the file by hand")
-    return entries[min(entries, key=len)]

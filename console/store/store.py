@@ -8,12 +8,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from console.gate.load import Unreadable, read_file
-from console.rollout.edits import Edit, SetDefaultPercent, SetText, applied, same_meaning
+from console.rollout.edits import (
+    Edit,
+    SetDefaultPercent,
+    SetShare,
+    SetText,
+    applied,
+    same_meaning,
+)
 from console.rollout.errors import FileError
 from console.rollout.model import RolloutFile
 from console.rollout.parse import parse
 from console.rollout.revision import revision_of
-from console.store.editing import edit_in_place, insert_line, path_of
+from console.store.editing import edited, path_of
 from console.store.errors import EditNotPossible, NotReadable, StoreError, Written
 from console.store.swap import ABSENT, swap
 from console.store.text import Document
@@ -218,17 +225,12 @@ class RolloutStore:
         meant = applied(before.file, [edit])
         if _says_already(before.file, meant, edit):
             return before
-        document = edit_in_place(before.document, edit, meant)
-        if document is not None:
-            data = document.encode()
+        done = edited(before.document, edit, meant)
+        if done.document is not None:
+            data = done.document.encode()
             revision = revision_of(data)
-            return Snapshot(data, replace(meant, revision=revision), revision, [document])
-        lines = insert_line(before.document, edit, meant)
-        if lines is not None:
-            data = "\n".join(lines).encode("utf-8")
-            if (found := _verified(data, meant)) is not None:
-                return found
-        data = _edited_structure(before.data, edit, meant)
+            return Snapshot(data, replace(meant, revision=revision), revision, [done.document])
+        data = "\n".join(done.lines).encode("utf-8")
         if (found := _verified(data, meant)) is not None:
             return found
         raise EditNotPossible(
@@ -263,6 +265,8 @@ def _says_already(before: RolloutFile, meant: RolloutFile, edit: Edit) -> bool:
         return (one.model, one.phase) == (other.model, other.phase)
     if isinstance(edit, SetDefaultPercent):
         return one.default_points == other.default_points
+    if isinstance(edit, SetShare):
+        return (one.keys, one.flags) == (other.keys, other.flags)
     if edit.org is None:
         return one.rolled_back == other.rolled_back
     return one.orgs.get(edit.org) == other.orgs.get(edit.org)
@@ -274,13 +278,6 @@ def _verified(data: bytes, meant: RolloutFile) -> Snapshot | None:
     except FileError:
         return None
     return Snapshot(data, file, file.revision) if same_meaning(file, meant) else None
-
-
-def _edited_structure(data: bytes, edit: Edit, meant: RolloutFile) -> bytes:
-    """For the unusual shapes (sub-tables, dotted keys, inline tables): tomlkit on the whole."""
-    from console.store.structure import edit_document
-
-    return edit_document(data, edit, meant)
 
 
 def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
