@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ from weakref import WeakSet
 
 from console.gate.load import read_file
 from console.gate.paths import absolute
-from console.rollout.cut_off import missing
+from console.rollout.cut_off import Version, absent, missing
 from console.rollout.decision import Decider
 from console.rollout.errors import RolloutError
 from console.rollout.model import RolloutFile
@@ -22,6 +23,9 @@ log = logging.getLogger("console.gate")
 
 MOST_REPORTED = 512
 """A gate remembers so many different things that it has reported of requests, and no more."""
+
+_KEPT_S = 60.0
+"""What a version lacks may be half a save for so long, also where that has no effect yet."""
 
 _T = TypeVar("_T")
 _Seen = tuple[int, int, int, int]
@@ -59,6 +63,10 @@ class Gate(Decider):
         self._seen: _Seen | None = None
         self._unsettled: _Seen | None = None
         self._doubted: tuple[_Seen, str] | None = None
+        self._place = ""
+        self._whole: Version | None = None
+        self._standing: Version | None = None
+        self._whole_until = 0.0
         self._trouble = ""
         self._reported: deque[str] = deque()
         self._about: dict[Hashable, object] = {}
@@ -86,6 +94,10 @@ class Gate(Decider):
                 self._look()
             except RolloutError as error:
                 self._say(str(error))
+            except Exception as error:
+                # The watch must not end of anything: a later rollback would never be seen.
+                log.exception("looking at %s failed", self._path)
+                self._say(f"{self._path} cannot be used: {type(error).__name__}")
             while self._reported:
                 self._tell(self._on_trouble, self._reported.popleft())
 
@@ -150,8 +162,11 @@ class Gate(Decider):
             self._seen = seen
             raise RolloutError(f"{self._path}: {error}") from None
         changed = self._file is None or self._file.revision != file.revision
-        if changed and not self._is_meant(seen, file, data):
-            return
+        if changed:
+            after, place = Version(file, data.decode()), os.path.realpath(self._path)
+            if not self._is_meant(seen, place, after):
+                return
+            self._place = place
         self._seen, self._doubted = seen, None
         if changed:
             self.take(file)
@@ -171,25 +186,54 @@ class Gate(Decider):
     def _is_in_place(self, seen: _Seen) -> bool:
         return self._file is not None and self._seen is not None and seen[0] == self._seen[0]
 
-    def _is_meant(self, seen: _Seen, file: RolloutFile, data: bytes) -> bool:
+    def _is_meant(self, seen: _Seen, place: str, after: Version) -> bool:
         """Whether a text may be taken that sends more to TokenLab by what it has not any more.
 
-        It may be half a file. One that was put in place by a rename is looked at once more. One
-        that was written in place is refused, with RolloutError, until it is saved once more: a
-        writer that was stopped, or found the disk full, leaves it so for good.
+        It may be half a file. One that came by a rename is looked at once more. Any other is
+        refused, with RolloutError, until it is saved once more: a writer that was stopped, or
+        found the disk full, leaves it so for good. It is compared with the last version that
+        lacked nothing, for a writer may pause more than once.
         """
-        gone = missing(self._file, file, data.decode()) if self._file is not None else ""
-        if not gone:
+        if self._standing is not None and time.monotonic() >= self._whole_until:
+            self._whole, self._standing = self._standing, None
+        whole = self._whole
+        gone = missing(whole, after) if whole is not None else ""
+        renamed = self._came_by_rename(seen, place)
+        if gone:
+            before, self._doubted = self._doubted, (seen, after.file.revision)
+            if renamed and before != self._doubted:
+                return False
+            if not renamed and not self._saved_again(before, seen, after):
+                self._seen = seen
+                raise RolloutError(
+                    f"{self._path}: {gone} is not in it any more, which may send more to TokenLab;"
+                    " as it was written in place it may be half a file: save it once more if it is"
+                    " whole"
+                )
+        elif whole is not None and not renamed and absent(whole, after):
+            if self._standing is None:
+                self._whole_until = time.monotonic() + _KEPT_S
+            self._standing = after
             return True
-        before, self._doubted = self._doubted, (seen, file.revision)
-        if not self._is_in_place(seen):
-            return before == self._doubted
-        self._seen = seen
-        if before is not None and before[1] == file.revision and before[0] != seen:
-            return True
-        raise RolloutError(
-            f"{self._path}: {gone} is not in it any more, which would send more to TokenLab; as it"
-            " was written in place it may be half a file: save it once more if it is whole"
+        self._whole, self._standing = after, None
+        return True
+
+    def _came_by_rename(self, seen: _Seen, place: str) -> bool:
+        """Whether the file was put there whole.
+
+        That is so where a symlink on the way points elsewhere now. A rename sets the inode's
+        change time (ctime) after the last write to it; a file that was made in its place has them
+        equal.
+        """
+        return not self._is_in_place(seen) and (place != self._place or seen[3] > seen[2])
+
+    @staticmethod
+    def _saved_again(before: tuple[_Seen, str] | None, seen: _Seen, after: Version) -> bool:
+        """Whether the same text was written again; chmod and link set the change time alone."""
+        return (
+            before is not None
+            and before[1] == after.file.revision
+            and (before[0][0], before[0][2]) != (seen[0], seen[2])
         )
 
     def _say(self, trouble: str) -> None:

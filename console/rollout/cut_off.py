@@ -5,65 +5,93 @@ and with it perhaps a latch. What is there is never the danger, as it was meant;
 is, where its absence alone sends more to TokenLab.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
 from console.rollout.layout import Layout, scan
 from console.rollout.model import RolloutFile, Route
 
 
-def missing(before: RolloutFile, after: RolloutFile, text: str) -> str:
-    """Return the dotted path of what is gone so that more goes to TokenLab; empty if nothing is.
+@dataclass(slots=True)
+class Version:
+    """What a text says, and where its keys are, found out only if somebody asks."""
 
-    ``text`` is that of ``after``. A latch that says false, or a share that was raised, is not
-    gone. TokenLab's address counts too: without it requests, and its key, go to the usual one.
+    file: RolloutFile
+    text: str
+    _layout: list[Layout] = field(default_factory=list, repr=False)
+
+    def has(self, path: tuple[str, ...]) -> bool:
+        """Whether the text has a key of this path."""
+        if not self._layout:
+            self._layout.append(scan(self.text))
+        return path in self._layout[0].entries
+
+    @property
+    def last(self) -> tuple[str, ...]:
+        """The path of the last key in the text."""
+        self.has(())
+        entries = self._layout[0].entries
+        return max(entries, key=lambda path: (entries[path].line, -len(path)), default=())
+
+
+def missing(before: Version, after: Version) -> str:
+    """Return the dotted path of what is gone so that more may go to TokenLab; empty if nothing is.
+
+    A latch that says false, or a share that was raised, is not gone. TokenLab's address counts
+    too, without which requests, and its key, go to the usual one; and so do a route and its
+    previous address, without which requests go where the application's SDK has them go. A text
+    that still has the last key of the one before was not cut off: what it lacks was taken out.
     """
-    if not any(route.most_points for route in after.routes.values()):
-        return ""
-    layout = _Lazy(text)
-    if before.rolled_back and not after.rolled_back and not layout.has(("rolled_back",)):
+    gone = _missing(before.file, after, lambda more: more)
+    return "" if gone and before.last and after.has(before.last) else gone
+
+
+def absent(before: Version, after: Version) -> bool:
+    """Whether anything is gone that would send more to TokenLab if the shares were higher."""
+    gone = _missing(before.file, after, lambda _more: True)
+    return bool(gone) and not (before.last and after.has(before.last))
+
+
+def _missing(before: RolloutFile, version: Version, counts: Callable[[bool], bool]) -> str:
+    """``counts`` says whether something that is gone counts, given whether it has an effect now."""
+    after = version.file
+    effect = any(route.most_points for route in after.routes.values())
+    if before.rolled_back and not version.has(("rolled_back",)) and counts(effect):
         return "rolled_back"
-    if before.base_url != after.base_url and not layout.has(("tokenlab", "base_url")):
+    moved = before.base_url != after.base_url and not version.has(("tokenlab", "base_url"))
+    if moved and counts(effect):
         return "tokenlab.base_url"
     for name, route in after.routes.items():
         old = before.routes.get(name)
-        gone = _missing_of_route(before, old, after, route, layout) if old is not None else ""
-        if gone:
+        if old is not None and (gone := _missing_of_route(before, old, version, route, counts)):
             return f"routes.{name}.{gone}"
-    return ""
-
-
-class _Lazy:
-    """Where the keys of a text are, found out only if somebody asks."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._layout: Layout | None = None
-
-    def has(self, path: tuple[str, ...]) -> bool:
-        if self._layout is None:
-            self._layout = scan(self._text)
-        return path in self._layout.entries
+    return next((f"routes.{name}" for name in before.routes if name not in after.routes), "")
 
 
 def _missing_of_route(
-    before: RolloutFile, old: Route, after: RolloutFile, new: Route, layout: _Lazy
+    before: RolloutFile, old: Route, version: Version, new: Route, counts: Callable[[bool], bool]
 ) -> str:
-    if after.rolled_back or new.rolled_back:
+    here = ("routes", new.name)
+    if old.previous_base_url and not version.has((*here, "previous_base_url")):
+        return "previous_base_url"
+    if version.file.rolled_back or new.rolled_back:
         return ""
     wide = before.rolled_back or old.rolled_back
-    here = ("routes", new.name)
-    if old.rolled_back and new.most_points and not layout.has((*here, "rolled_back")):
+    effect = bool(new.most_points)
+    if old.rolled_back and not version.has((*here, "rolled_back")) and counts(effect):
         return "rolled_back"
     for org in old.orgs:
         was = 0 if wide or old.org_rolled_back(org) else old.org_points(org)
         line = new.orgs.get(org)
-        if line is None and new.default_points > was:
+        if line is None and counts(new.default_points > was):
             return f"orgs.{org}"
         unlatched = old.org_rolled_back(org) and not new.org_rolled_back(org)
-        if line is not None and unlatched and new.org_points(org):
+        if line is not None and unlatched and counts(bool(new.org_points(org))):
             at = (*here, "orgs", org)  # a line of its own says all of it; a table may be cut
-            if not layout.has(at) and not layout.has((*at, "rolled_back")):
+            if not version.has(at) and not version.has((*at, "rolled_back")):
                 return f"orgs.{org}.rolled_back"
     for kind, lines, there in (("keys", old.keys, new.keys), ("flags", old.flags, new.flags)):
         for name, points in lines.items():
-            if name not in there and new.most_points > (0 if wide else points):
+            if name not in there and counts(new.most_points > (0 if wide else points)):
                 return f"{kind}.{name}"
     return ""

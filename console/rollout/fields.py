@@ -283,7 +283,10 @@ def show(value: object) -> str:
     """Return a value as an error message shows it: short, and quoted if it is text."""
     if not isinstance(value, str | int | Decimal):
         return kind_of(value)
-    text = repr(value) if isinstance(value, str) else str(value).lower()
+    try:
+        text = repr(value) if isinstance(value, str) else str(value).lower()
+    except ValueError:  # CPython writes no whole number of over 4,300 digits (CVE-2020-10735)
+        return "a number too long to show"
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 

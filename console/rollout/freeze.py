@@ -37,7 +37,12 @@ class Freeze:
             since %= self.period
         elif since < timedelta(0):
             return None
-        return now - since + self.length if since < self.length else None
+        if since >= self.length:
+            return None
+        try:
+            return now + (self.length - since)
+        except OverflowError:  # it ends with the last day that there is
+            return datetime.max.replace(tzinfo=UTC)
 
 
 def parse_freeze(text: str) -> Freeze:
@@ -57,7 +62,7 @@ def parse_freeze(text: str) -> Freeze:
         first, last = (_date(part) for part in found.groups())
         if last < first:
             raise ValueError(f"{text[:60]!r} ends before it begins")
-        return Freeze(text, first, last + _DAY - first)
+        return Freeze(text, first, last - first + _DAY)
     raise ValueError(f"{text[:60]!r} is no freeze window: write {FORMS}")
 
 

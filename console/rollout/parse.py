@@ -38,7 +38,11 @@ def parse(data: bytes) -> RolloutFile:
     text = _decode(data)
     table = _load(text)
     found = Problems()
-    file = _file(Fields(table, (), found), revision_of(data))
+    try:
+        file = _file(Fields(table, (), found), revision_of(data))
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        # No value is known to do this; should one, the readers that follow the file live on.
+        raise FileError([Problem(f"not valid: a value that cannot be used ({error})")]) from None
     errors, warnings = found.located(lambda: scan(text))
     if errors:
         raise FileError(errors)

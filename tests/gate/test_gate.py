@@ -243,8 +243,79 @@ def test_what_is_taken_out_by_a_rename_is_meant(path: Path, gate: Gate) -> None:
     until(lambda: gate.decide("chat", "other").side == "tokenlab")
     new = path.with_suffix(".new")
     new.write_text(latched().replace("acme = { rolled_back = true }  # 5xx\n", ""))
+    os.utime(new, ns=(new.stat().st_mtime_ns - 10_000_000,) * 2)  # written a moment ago
     new.rename(path)
     until(lambda: side(gate) == "tokenlab")
+
+
+def test_what_is_taken_out_by_another_link_is_meant(path: Path) -> None:
+    """As Kubernetes changes a mounted ConfigMap: a symlink to a folder is exchanged."""
+    for name, text in (
+        ("one", latched()),
+        ("two", latched().replace("acme = { rolled_back = true }  # 5xx\n", "")),
+    ):
+        path.with_name(name).mkdir()
+        path.with_name(name).joinpath("r.toml").write_text(text)
+    data = path.with_name("data")
+    data.symlink_to("one")
+    path.unlink()
+    path.symlink_to("data/r.toml")
+    with Gate(path, poll_s=60) as gate:
+        path.with_name("new").symlink_to("two")
+        path.with_name("new").rename(data)
+        gate.refresh()
+        gate.refresh()
+        assert (side(gate), gate.trouble) == ("tokenlab", "")
+
+
+@pytest.mark.parametrize("way", ["in place", "deleted", "renamed away"])
+@pytest.mark.parametrize("again", ["chmod", "link", "nothing"])
+def test_a_latch_is_not_lost_by_a_writer_that_stops_twice(path: Path, way: str, again: str) -> None:
+    """The first half has no share at all and sends nothing: it is taken, and not built upon."""
+    head = (
+        'schema = 1\nalgorithm = "fractional-v3"\n[routes.chat]\n'
+        'format = "openai_chat_completions"\n'
+    )
+    path.write_text(head + "default_percent = 100\nrolled_back = true\n")
+    with Gate(path, poll_s=60) as gate:
+        if way == "deleted":
+            path.unlink()
+        elif way == "renamed away":
+            path.rename(path.with_suffix(".old"))
+        gate.refresh()
+        for text in (head, head + "default_percent = 100\n"):
+            path.write_text(text)
+            for _ in range(3):
+                gate.refresh()
+            assert side(gate) == "previous"
+        assert "rolled_back is not in it any more" in gate.trouble
+        if again == "chmod":
+            path.chmod(0o600)
+        elif again == "link":
+            os.link(path, path.with_suffix(".backup"))
+        for _ in range(3):
+            gate.refresh()
+        assert side(gate) == "previous"
+        path.write_text(head + "default_percent = 100\n")
+        for _ in range(3):
+            gate.refresh()
+        assert side(gate) == "tokenlab", "saved once more, it is meant"
+        assert gate.trouble == ""
+
+
+def test_nothing_ends_the_watch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_data: bytes) -> None:
+        raise ZeroDivisionError
+
+    path.write_text(latched())
+    with monkeypatch.context() as patch:
+        patch.setattr("console.gate.gate.parse", broken)
+        gate = Gate(path, poll_s=0.05)
+        assert "ZeroDivisionError" in gate.trouble
+    with gate:
+        until(lambda: gate.trouble == "")
+        path.write_text(latched("zzz = { rolled_back = true }\n"))
+        until(lambda: gate.decide("chat", "zzz").side == "previous")
 
 
 def test_a_new_file_that_is_still_written_to_is_looked_at_once_more(path: Path) -> None:

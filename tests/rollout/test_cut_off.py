@@ -2,7 +2,7 @@
 
 import pytest
 
-from console.rollout.cut_off import missing
+from console.rollout.cut_off import Version, absent, missing
 from console.rollout.errors import RolloutError
 from console.rollout.parse import parse
 
@@ -35,8 +35,16 @@ rolled_back = true
 """
 
 
+END = "[last]\nline = 1\n"
+"""What stood at the end of the whole text and is gone of one that was cut off."""
+
+
 def gone(before: str, after: str) -> str:
-    return missing(parse(before.encode()), parse(after.encode()), after)
+    return missing(version(before + END), version(after))
+
+
+def version(text: str) -> Version:
+    return Version(parse(text.encode()), text)
 
 
 @pytest.mark.parametrize(
@@ -89,24 +97,45 @@ def test_a_line_whose_absence_sends_less_or_as_much_may_go(name: str) -> None:
     assert gone(calm, "\n".join(lines)) == ""
 
 
-def test_a_route_that_is_gone_sends_nothing() -> None:
-    assert gone(FULL, FULL[: FULL.index("[routes.claude]")]) == ""
+def test_a_route_that_is_gone_leaves_its_requests_to_the_address_of_the_sdk() -> None:
+    assert gone(FULL, FULL[: FULL.index("[routes.claude]")]) == "routes.claude"
+
+
+def test_so_does_its_previous_address() -> None:
+    address = 'previous_base_url = "https://api.example/v1"\n'
+    assert gone(FULL + address, FULL) == "routes.claude.previous_base_url"
+
+
+def test_what_is_taken_out_of_a_text_that_goes_on_behind_it_was_not_cut_off() -> None:
+    one, other = version(FULL), version(FULL.replace("acme = { rolled_back = true }\n", ""))
+    assert missing(one, other) == ""
+    assert not absent(one, other)
+
+
+def test_what_has_no_effect_yet_is_absent_all_the_same() -> None:
+    before = version(FULL.replace("schema = 1", "schema = 1\nrolled_back = true"))
+    calm = HEAD + '[tokenlab]\nbase_url = "https://staging.example"\n'
+    calm += '[routes.chat]\nformat = "openai_chat_completions"\n'
+    after = version(calm + '[routes.claude]\nformat = "anthropic_messages"\n')
+    assert missing(before, after) == ""
+    assert absent(before, after)
 
 
 def test_of_every_beginning_of_a_file_none_sends_more_unseen() -> None:
     """Cut anywhere, it is no file, or sends no more than before, or is seen to lack something."""
-    before = parse(FULL.encode())
+    before = version(FULL)
     for end in range(len(FULL)):
         text = FULL[:end]
         try:
-            after = parse(text.encode())
+            found = version(text)
         except RolloutError:
             continue
-        if missing(before, after, text):
+        if missing(before, found):
             continue
-        assert after.base_url == before.base_url
+        after = found.file
+        assert after.base_url == before.file.base_url
         for name, route in after.routes.items():
-            old = before.routes[name]
+            old = before.file.routes[name]
             for org in (*old.orgs, "another"):
                 was = 0 if old.rolled_back or old.org_rolled_back(org) else old.org_points(org)
                 now = (
