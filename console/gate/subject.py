@@ -57,42 +57,57 @@ class _Block:
 
     In a generator a context variable is not enough: its body runs in the context of the consumer,
     so what it sets is still set when it has yielded (PEP 568 would have changed that, and was not
-    accepted). Therefore a block in a generator remembers the generator's frame, and counts only
-    while that runs. A generator that contextlib made a context manager is entered for the sake
-    of its caller, so there the variable is enough.
+    accepted); and a consumer that takes each value in a copy of its context, as web frameworks do
+    that iterate in a thread pool, loses it. Therefore a block in a generator remembers the
+    generator's frame, and counts while that runs, whatever the context. A generator that
+    contextlib made a context manager is entered for the sake of its caller, so there the variable
+    is enough.
     """
 
-    __slots__ = ("_frame", "_in_generator", "_over", "_owner", "own")
+    __slots__ = ("_async_frame", "_generator", "_owner", "over", "own", "site")
 
-    def __init__(self, own: Subject, frame: FrameType | None) -> None:
+    def __init__(self, own: Subject, site: int, generator: FrameType | None) -> None:
         self.own = own
-        self._frame = frame
-        self._in_generator = frame is not None
+        self.site = site
+        self._generator = 0 if generator is None else id(generator)
+        # A frame keeps its local variables, and so, often, the generator itself. It is kept for
+        # as long as the context of a task; for the rest its number does, which is nobody else's
+        # before the generator has ended, and with it the block.
+        is_async = generator is not None and generator.f_code.co_flags & CO_ASYNC_GENERATOR
+        self._async_frame = generator if is_async else None
         self._owner = _running()
-        self._over = False
+        self.over = False
+        if self._generator:
+            _generators[self._generator] = (*_generators.get(self._generator, ()), self)
 
     def end(self) -> None:
         """The block was left, perhaps by the garbage collector or by another task.
 
         Tasks that it started go on with it, unless they cannot be told from the consumer's.
         """
-        self._over = self._in_generator or self._owner != _running()
-        self._frame = None  # which would keep all its local variables
+        self.over = bool(self._generator) or self._owner != _running()
+        left = tuple(one for one in _generators.pop(self._generator, ()) if one is not self)
+        if left:
+            _generators[self._generator] = left
+        self._async_frame = None
 
     def counts(self) -> bool:
         """Return whether requests that are made now, and here, are for this block's subject."""
-        if self._over or not self._in_generator:
-            return not self._over
-        frame = self._frame
+        if self.over or not self._generator:
+            return not self.over
         if self._owner == _running():
-            return frame is not None and _is_on_stack(frame)
+            return self._generator in _stack(sys._getframe(1))
         # Another task or thread with a copy of the context: asyncio.gather, to_thread. They are
         # the block's own while its generator waits for them, and the consumer's while it does not.
-        return frame is not None and not _is_at_yield(frame)
+        if self._async_frame is not None:
+            return not _is_at_yield(self._async_frame)
+        return any(self._generator in _stack(top) for top in sys._current_frames().values())
 
 
 _blocks: ContextVar[tuple[_Block, ...]] = ContextVar("rollout_subject", default=())
 """Those that were entered and not left, the innermost last; generators leave in any order."""
+_generators: dict[int, tuple[_Block, ...]] = {}
+"""The blocks of all generators that are at work or suspended, by the number of their frame."""
 
 
 @contextmanager
@@ -111,8 +126,8 @@ def subject(
     generator it holds while the generator runs, and not for whoever takes what it yields.
     """
     mine = Subject(route, org, key, key_alias, flags, job_id)
-    block = _Block(mine, _generator_frame())
-    _blocks.set((*_blocks.get(), block))
+    block = _Block(mine, *_entered_by())
+    _blocks.set((*(one for one in _blocks.get() if not one.over), block))
     try:
         yield
     finally:
@@ -130,9 +145,8 @@ def subject_of(headers: Mapping[bytes, bytes], client: Subject) -> Subject:
             text = _text(value)
             said[name] = _flags(text) if name == "flags" else text
     found = client
-    for block in _blocks.get():
-        if block.counts():
-            found = block.own.over(found)
+    for block in _counting():
+        found = block.own.over(found)
     return replace(found, **said) if said else found
 
 
@@ -158,26 +172,43 @@ def _running() -> tuple[int, int]:
     return threading.get_ident(), id(task)
 
 
-def _generator_frame() -> FrameType | None:
-    """Return the frame of the generator that called ``subject``; None where none did."""
+def _counting() -> list[_Block]:
+    """Return the blocks that count now and here, the innermost last."""
+    found = [block for block in _blocks.get() if block.counts()]
+    if not _generators:
+        return found
+    stack = _stack(sys._getframe(1))
+    for frame in stack:
+        found += [block for block in _generators.get(frame, ()) if block not in found]
+    # A generator goes on inside of blocks that its consumer has entered since. What is not on
+    # the stack, in a task that this one comes from, is further out.
+    return sorted(found, key=lambda block: -stack.get(block.site, len(stack)))
+
+
+def _entered_by() -> tuple[int, FrameType | None]:
+    """Return the number of the frame that has the ``with``, and the generator's that it is in."""
     frame: FrameType | None = sys._getframe(3)  # past this, subject, and contextlib's __enter__
+    site: FrameType | None = None
     while frame is not None:
         flags = frame.f_code.co_flags
+        caller = frame.f_back
         if flags & (CO_GENERATOR | CO_ASYNC_GENERATOR) and not flags & CO_ITERABLE_COROUTINE:
-            caller = frame.f_back
             if caller is None or caller.f_globals.get("__name__") != "contextlib":
-                return frame
-        frame = frame.f_back
-    return None
+                return id(site or frame), frame
+        elif site is None and frame.f_globals.get("__name__") != "contextlib":
+            site = frame
+        frame = caller
+    return id(site), None
 
 
-def _is_on_stack(frame: FrameType) -> bool:
-    one: FrameType | None = sys._getframe(1)
+def _stack(top: FrameType) -> dict[int, int]:
+    """Return the numbers of the frames below one of a thread, with how deep each of them is."""
+    frames: dict[int, int] = {}
+    one: FrameType | None = top
     while one is not None:
-        if one is frame:
-            return True
+        frames[id(one)] = len(frames)
         one = one.f_back
-    return False
+    return frames
 
 
 def _is_at_yield(frame: FrameType) -> bool:

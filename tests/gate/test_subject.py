@@ -3,13 +3,15 @@
 import asyncio
 import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextvars import copy_context
 from typing import Any
 
 import pytest
 
-from console.gate.subject import Subject, subject, subject_of
+from console.gate.subject import Subject, _blocks, _generators, subject, subject_of
 
 
 def org(headers: dict[bytes, bytes] | None = None) -> str | None:
@@ -175,3 +177,82 @@ async def test_a_block_that_another_task_ends_is_over_here_too() -> None:
     assert org() == "acme"
     await asyncio.create_task(manager.__aexit__(None, None, None))
     assert org() is None
+
+
+def test_a_generator_that_is_taken_step_by_step_in_copies_of_a_context() -> None:
+    """As Starlette iterates a plain generator: each step in a thread pool, in a copied context."""
+
+    def answer() -> Iterator[str | None]:
+        with subject("acme"):
+            yield org()
+            yield org()
+            with subject(key="7"):
+                yield org()
+        yield org()
+
+    stream, found = answer(), []
+    while True:
+        step = copy_context().run(next, stream, "end")
+        if step == "end":
+            break
+        found.append(step)
+        assert org() is None, "the consumer is nobody"
+    assert found == ["acme", "acme", "acme", None]
+
+
+def test_a_generator_goes_on_inside_of_what_its_consumer_has_entered_since() -> None:
+    def answer() -> Iterator[str | None]:
+        with subject("acme"):
+            yield org()
+            yield org()
+            with subject("globex"):
+                yield org()
+            yield helped()
+
+    def helped() -> str | None:
+        with subject("initech"):
+            return org()
+
+    stream = answer()
+    assert next(stream) == "acme"
+    with subject("consumer"):
+        assert org() == "consumer"
+        assert [next(stream), next(stream), next(stream)] == ["acme", "globex", "initech"]
+        assert org() == "consumer"
+
+
+def test_an_abandoned_generator_is_collected_though_it_is_in_a_cycle() -> None:
+    class Handler:
+        def __init__(self) -> None:
+            self.answer = self.run()
+
+        def run(self) -> Iterator[str | None]:
+            with subject("acme"):
+                yield org()
+                yield org()
+
+    gone = []
+    for _ in range(3):
+        handler = Handler()
+        gone.append(weakref.ref(handler))
+        assert next(handler.answer) == "acme"
+    del handler
+    gc.collect()
+    assert [one() for one in gone] == [None] * 3
+    assert org() is None
+    with subject("other"):
+        assert org() == "other"
+
+
+def test_blocks_that_were_left_elsewhere_do_not_pile_up() -> None:
+    def answer() -> Iterator[None]:
+        with subject("acme"):
+            yield
+
+    for _ in range(50):
+        stream = answer()
+        next(stream)
+        copy_context().run(stream.close)  # type: ignore[attr-defined]
+    with subject("other"):
+        assert len(_blocks.get()) == 1
+    assert not _generators
