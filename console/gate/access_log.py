@@ -53,9 +53,9 @@ class AccessLog(Locked):
     """
 
     def __init__(self, path: str | Path) -> None:
+        self._descriptor = -1
         super().__init__()
         self._path = absolute(path)
-        self._descriptor = -1
         self._inode = (-1, -1)
         self._torn = False
         self._failing = False
@@ -80,6 +80,9 @@ class AccessLog(Locked):
                 if self._failing:
                     self._failing = False
                     log.info("%s is written to again; %d lines were lost", self._path, self.lost)
+
+    def __del__(self) -> None:
+        self._close()
 
     def close(self) -> None:
         """Close the file; a later append opens it again."""

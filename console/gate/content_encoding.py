@@ -34,6 +34,10 @@ def decompressed(data: bytes, encoding: str, most: int) -> bytes | None:
     return data[:most]
 
 
+_MOST_MEMBERS = 1_000
+"""A gzip file of more members than this (RFC 1952, 2.2) is an attack, or empty."""
+
+
 def _joined(pieces: Iterator[bytes], most: int) -> bytes:
     """Return at most ``most`` bytes: a bomb is not decompressed further than that."""
     out = bytearray()
@@ -50,10 +54,18 @@ def _joined(pieces: Iterator[bytes], most: int) -> bytes:
 
 
 def _gzip(data: bytes) -> Iterator[bytes]:
-    while data:  # several members may stand one after the other
+    at, view = 0, memoryview(data)
+    for _ in range(_MOST_MEMBERS):  # several members may stand one after the other
         one = zlib.decompressobj(_GZIP)
-        yield from _zlib(one, data)
-        data = one.unused_data
+        while at < len(data) and not one.eof:
+            piece = bytes(view[at : at + _PIECE])
+            at += len(piece)
+            while out := one.decompress(piece, _PIECE):
+                yield out
+                piece = one.unconsumed_tail
+        at -= len(one.unused_data)
+        if at >= len(data):
+            return
 
 
 def _deflate(data: bytes) -> Iterator[bytes]:

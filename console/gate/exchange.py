@@ -19,8 +19,8 @@ import msgspec
 from console.gate.access_log import timestamp
 from console.gate.credentials import Headers
 from console.gate.recorder import LogOf, Recorder
-from console.gate.redirects import RefusedError, is_redirect, redirected, same_origin
-from console.gate.request_shape import shape_of, task_of
+from console.gate.redirects import RefusedError, is_redirect, redirected
+from console.gate.request_shape import same_origin, shape_of, task_of
 from console.gate.routing import Outgoing, Router, makes_jobs
 from console.gate.subject import Subject
 from console.rollout.decision import Decision
@@ -37,6 +37,9 @@ and so many seconds after the first: what asks the same again and again must see
 _COUNT_HEADER = b"x-stainless-retry-count"
 """The SDKs of OpenAI and Anthropic say by themselves which of their requests are retries."""
 
+_MAYBE_DONE = frozenset((303, 408, 499))
+"""Answers to a create that may have been done: another address has the answer, or somebody on the
+way waited no longer."""
 _RETRIED = frozenset((0, 408, 409, 425, 429))
 
 
@@ -72,13 +75,16 @@ class Exchange:
         ledger: "Callable[[], TaskLedger] | None" = None,
         find: Callable[[], Outgoing] | None = None,
         refused: Callable[[Outgoing, str], None] = lambda out, host: None,
+        later: Callable[[Callable[[], None]], None] = lambda call: call(),
     ) -> None:
         self.out = out
+        self._came_for = out.came_for or out.url
+        self._later = later
         self._refused = refused
         self.left_its_host = False
         """Whether a redirect led to an address of neither side."""
         self._next: Outgoing | None = None
-        self._asked: set[tuple[str, str]] = set()
+        self._was_taken = False
         self._recorder = recorder
         self.passed = recorder.passed
         """To be told of each piece of the answer as it goes by."""
@@ -113,11 +119,12 @@ class Exchange:
         from console.gate.ledger import LedgerBusyError
 
         try:
-            job = self._ledger().begin(decision.route, job_id, decision.side)
+            side = self.out.side or decision.side
+            job = self._ledger().begin(decision.route, job_id, side, org=self._org)
         except LedgerBusyError:
             return _busy(job_id)
         if job is not None:
-            return _known(job, job_id)
+            return _known(job, self.out.subject)
         with self._turn:
             self._claimed, withdrawn = True, self._withdrawn
         if withdrawn:
@@ -145,17 +152,17 @@ class Exchange:
             return False
         return True
 
-    def follow(self) -> bool:
-        """Go on to that address; return whether it is a new one."""
+    def follow(self) -> None:
+        """Go on to that address."""
         assert self._next is not None
-        self._asked.add((self.out.method, self.out.url))
+        # What goes on as another method was taken by the one that sends it on.
+        self._was_taken = self._was_taken or self._next.method != self.out.method
         self.left_its_host = self.left_its_host or not same_origin(self.out.url, self._next.url)
         self.out = self._next
-        return (self.out.method, self.out.url) not in self._asked
 
     def failed(self, error: str, *, sent: bool) -> None:
         """No answer came, or it broke; ``sent`` is false where the request was certainly not."""
-        if not sent:
+        if not sent and not self._was_taken:
             self._job_is(None)
         self._recorder.failed(error)
         self._settle(0)
@@ -163,8 +170,8 @@ class Exchange:
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """An answer began."""
         self._recorder.answered(status, headers)
-        if 300 <= status < 500:
-            self._job_is(None)  # refused, or sent on to another address: nothing was created
+        if 300 <= status < 500 and status not in _MAYBE_DONE and not self._was_taken:
+            self._job_is(None)  # refused, or to be sent to another address: nothing was created
         elif status < 300 and headers.get("x-task-id"):
             # Kept at once: whatever becomes of the body, the task is there and costs money.
             task = headers["x-task-id"]
@@ -179,10 +186,25 @@ class Exchange:
         self._recorder.ended()
         self._settle(status)
 
+    def dropped(self) -> None:
+        """The answer is garbage; nothing may be done here, where any lock may be held."""
+        if not self._recorder.is_over:
+            self._later(self.closed)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the answer is from another host than the client has asked, or from TokenLab."""
+        moved = self.left_its_host or not same_origin(self.out.url, self._came_for)
+        return moved or self.out.side == "tokenlab"
+
     def closed(self) -> None:
         """The answer is wanted no more, whether it is complete or not."""
         self._recorder.closed()
         self._settle(self._recorder.status)
+
+    @property
+    def _org(self) -> str:
+        return self.out.subject.org or ""
 
     def _settle(self, status: int) -> None:
         if self._attempt is not None and not self._settled:
@@ -194,9 +216,9 @@ class Exchange:
         if self._ledger is None or job_id is None or decision is None:
             return
         if body is None:
-            self._ledger().forget(decision.route, job_id)
+            self._ledger().forget(decision.route, job_id, org=self._org)
         else:
-            self._ledger().created(decision.route, job_id, task, status, body)
+            self._ledger().created(decision.route, job_id, task, status, body, org=self._org)
 
 
 class Exchanges:
@@ -238,9 +260,16 @@ class Exchanges:
             out = Outgoing(method, url, [], None, decision, subject, decision.side)
             self._recorder(out, attempt.number).failed("credential")
             raise
-        ledger = self._ledger if out.creates and subject.job_id is not None else None
+        ledger = self._ledger if out.creates and subject.job_id else None
         recorder = self._recorder(out, attempt.number)
-        return Exchange(out, recorder, attempt, ledger, refused=self._say_redirect_is_refused)
+        return Exchange(
+            out,
+            recorder,
+            attempt,
+            ledger,
+            refused=self._say_redirect_is_refused,
+            later=self._router.gate.later,
+        )
 
     def _begin_aside(
         self, method: str, url: str, headers: Headers, subject: Subject, decision: Decision
@@ -260,7 +289,11 @@ class Exchanges:
                 return to_side(side, task[1])
 
         return Exchange(
-            out, self._recorder(out, 1), find=find, refused=self._say_redirect_is_refused
+            out,
+            self._recorder(out, 1),
+            find=find,
+            refused=self._say_redirect_is_refused,
+            later=self._router.gate.later,
         )
 
     @property
@@ -270,6 +303,7 @@ class Exchanges:
 
     def close(self) -> None:
         """Close the log and the ledger that are this client's own."""
+        self._router.gate.settle()
         self._log.get().close()
         if self._given is None and self._ledgers:
             self._ledger().close()
@@ -325,18 +359,17 @@ class Exchanges:
 
     def _ledger(self) -> "TaskLedger":
         if not self._ledgers:
-            from console.gate.ledger import TaskLedger
+            from console.gate.ledger import ledger_at
 
             path = Path(self._log.get().path).parent / "rollout-jobs.sqlite3"
-            self._ledgers.append(TaskLedger(path))  # of two that come at once, one is used
+            self._ledgers.append(ledger_at(path))
         return self._ledgers[0]
 
 
 def _digest(method: str, url: str, body: bytes | None, subject: Subject) -> bytes:
     import hashlib  # httpx and httpx2 have loaded it, with OpenSSL
 
-    parts = (method, url, subject.route, subject.org, subject.key, subject.job_id)
-    text = repr(parts).encode("utf-8", "backslashreplace")
+    text = repr((method, url, subject)).encode("utf-8", "backslashreplace")
     return hashlib.blake2b(text + (body or b""), digest_size=16).digest()
 
 
@@ -350,7 +383,7 @@ def _busy(job_id: str) -> Answer:
     return Answer(503, headers, msgspec.json.encode({"error": error}))
 
 
-def _known(job: "Job", job_id: str) -> Answer:
+def _known(job: "Job", subject: Subject) -> Answer:
     headers = [("content-type", "application/json"), ("x-rollout-resumed", "true")]
     if job.body is not None:
         if job.task_id:
@@ -358,8 +391,9 @@ def _known(job: "Job", job_id: str) -> Answer:
         return Answer(job.status or 200, headers, job.body)
     sent_at = timestamp(datetime.fromtimestamp(job.sent_at, UTC))
     message = (
-        f"the create for job {job_id} was sent to {job.side} at {sent_at} and its answer is not"
-        " known; look for the task there before it is sent again (TaskLedger.forget)"
+        f"the create for job {subject.job_id} was sent to {job.side} at {sent_at} and its answer is"
+        " not known; look for the task there before it is sent again: TaskLedger(...).forget("
+        f"{subject.route!r}, {subject.job_id!r}, org={subject.org or ''!r})"
     )
     error = {"message": message, "type": "duplicate_create", "code": "create_outcome_unknown"}
     # The SDKs would send a 409 again by themselves.

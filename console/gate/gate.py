@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
-from weakref import WeakSet
+from weakref import WeakSet, finalize, ref
 
 from console.gate.load import read_file
 from console.gate.paths import absolute
@@ -69,6 +69,7 @@ class Gate(Decider):
         self._whole_until = 0.0
         self._trouble = ""
         self._reported: deque[str] = deque()
+        self._later: deque[Callable[[], None]] = deque()
         self._about: dict[Hashable, object] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -76,6 +77,7 @@ class Gate(Decider):
         self.refresh()
         self._start()
         _gates.add(self)
+        finalize(self, self._stop.set)
 
     @property
     def path(self) -> Path:
@@ -100,6 +102,7 @@ class Gate(Decider):
                 self._say(f"{self._path} cannot be used: {type(error).__name__}")
             while self._reported:
                 self._tell(self._on_trouble, self._reported.popleft())
+        self.settle()
 
     def report(self, about: Hashable, sentence: str) -> None:
         """Log what is wrong with requests, and tell ``on_trouble`` at the next look at the file.
@@ -112,6 +115,23 @@ class Gate(Decider):
         if len(known) < MOST_REPORTED and known.setdefault(about, mine) is mine:
             log.warning("%s", sentence)
             self._reported.append(sentence)
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Call this at the next look at the file: for what a finalizer must not do by itself.
+
+        It may run in any thread, wherever that is, with whatever locks that holds.
+        """
+        self._later.append(call)
+
+    def settle(self) -> None:
+        """Make the calls that wait; what they raise is logged."""
+        while self._later:
+            try:
+                self._later.popleft()()
+            except IndexError:  # another thread was faster
+                return
+            except Exception:
+                log.exception("a request could not be settled")
 
     def subscribe(
         self,
@@ -256,17 +276,26 @@ class Gate(Decider):
                 log.exception("a callback of the gate failed")
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._watch, name="rollout-gate", daemon=True)
+        self._thread = threading.Thread(
+            target=_watch, args=(ref(self), self._stop, self._poll_s), name="rollout-gate",
+            daemon=True,
+        )  # fmt: skip
         self._thread.start()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(self._poll_s):
-            self.refresh()
 
     def _in_forked_child(self) -> None:
         if not self._stop.is_set():
             self._lock = threading.Lock()
             self._start()
+
+
+def _watch(gate: "ref[Gate]", stop: threading.Event, poll_s: float) -> None:
+    """Look at a gate's file until it is closed, or nobody has the gate any more."""
+    while not stop.wait(poll_s):
+        watched = gate()
+        if watched is None:
+            return
+        watched.refresh()
+        del watched
 
 
 def _fingerprint(status: os.stat_result) -> _Seen:

@@ -9,7 +9,8 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
+from uuid import UUID
 
 from console.gate import network
 from console.gate.credentials import Credential, checked, checked_names
@@ -17,7 +18,7 @@ from console.gate.exchange import Exchanges
 from console.gate.gate import Gate
 from console.gate.recorder import LogOf
 from console.gate.routing import Router
-from console.gate.subject import Subject
+from console.gate.subject import subject_from
 from console.gate.transport import Kit, kit_of
 from console.rollout.model import Side
 
@@ -50,10 +51,10 @@ class ClientOptions(TypedDict, total=False):
     The others are those of the library's client.
     """
 
-    org: str | None
-    key: str | None
+    org: str | int | UUID | None
+    key: str | int | UUID | None
     key_alias: str | None
-    flags: tuple[str, ...] | None
+    flags: Iterable[str] | None
     tokenlab_key: Credential | None
     previous_key: Credential | None
     forward_headers: Iterable[str]
@@ -142,7 +143,7 @@ def _types_of(library: str) -> tuple[type, ...]:
 
 
 def _exchanges(gate: Gate, route: str | None, options: ClientOptions) -> Exchanges:
-    subject = Subject(route, **{name: options.get(name) for name in _SUBJECT})  # type: ignore[arg-type]
+    subject = subject_from(route, **{name: options.get(name) for name in _SUBJECT})
     tokenlab_key = options.get("tokenlab_key") or os.environ.get("TOKENLAB_API_KEY")
     previous_key = options.get("previous_key")
     if not tokenlab_key:
@@ -152,11 +153,20 @@ def _exchanges(gate: Gate, route: str | None, options: ClientOptions) -> Exchang
     for given, name in ((tokenlab_key, "tokenlab_key"), (previous_key, "previous_key")):
         if isinstance(given, str):
             checked(given, name)
+        elif given is not None and not callable(given):
+            raise TypeError(f"{name} is a text or a function, not {type(given).__name__}")
     router = Router(
-        gate, subject, tokenlab_key, previous_key, options.get("models"),
+        gate, subject, tokenlab_key, previous_key, _models(options.get("models")),
         checked_names(options.get("forward_headers", ())),
     )  # fmt: skip
     return Exchanges(router, LogOf(gate, options.get("access_log")), options.get("ledger"))
+
+
+def _models(models: Mapping[Side, str] | None) -> Mapping[Side, str] | None:
+    for side, model in (models or {}).items():
+        if side not in get_args(Side) or not isinstance(model, str) or not model:
+            raise TypeError(f"models gives a model's name by side, tokenlab or previous: {side!r}")
+    return models
 
 
 def _inner(kit: Kit, options: ClientOptions, *, is_async: bool) -> Any:

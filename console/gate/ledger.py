@@ -9,13 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
+from threading import Lock
+from weakref import WeakValueDictionary
 
 from console.gate.locked import Locked
 from console.gate.paths import absolute
 
 log = logging.getLogger("console.gate")
 
-_Key = tuple[str, str]
+_Key = tuple[str, str, str]
+"""Route, org and job id."""
 
 KEPT_S = 14 * 86_400
 """How long a job is remembered, in seconds."""
@@ -29,15 +32,38 @@ _PAUSE_S = 1.0
 """How long to wait for a lock of the file in seconds, the first time and after one that was in
 vain, and for how long nothing is written after that: all requests share the file."""
 
+_PLAUSIBLE_S = 86_400
+"""Old jobs are forgotten only if the clock is no further than this ahead of the last create."""
+
+MOST_BEGUN = 10_000
+"""So many creates are remembered as under way, to keep their side with an answer."""
+
+_ANY_ORG = "\x00"
+"""The org of jobs from before orgs were kept, which may be any org's."""
 _SCHEMA = """
 create table if not exists jobs (
   job_id text not null, route text not null, side text not null, sent_at real not null,
-  task_id text, status integer, body blob, primary key (route, job_id)
-) without rowid
+  task_id text, status integer, body blob, org text not null, primary key (route, org, job_id)
+) without rowid;
+create index if not exists jobs_by_task on jobs (task_id);
+create index if not exists jobs_by_time on jobs (sent_at);
 """
-_WANTED = "select side, sent_at, task_id, status, body from jobs where route = ? and job_id = ?"
+_ADD_ORG = """
+begin immediate;
+alter table jobs rename to jobs_without_org;
+"""
+_MOVE_ALL = """
+insert into jobs select job_id, route, side, sent_at, task_id, status, body, char(0)
+  from jobs_without_org;
+drop table jobs_without_org;
+commit;
+"""
+_WANTED = (
+    "select side, sent_at, task_id, status, body from jobs"
+    " where route = ? and org in (?, char(0)) and job_id = ?"
+)
 _SIDE_OF = "select side from jobs where task_id = ?"
-_FORGET = "delete from jobs where route = ? and job_id = ?"
+_FORGET = "delete from jobs where route = ? and org in (?, char(0)) and job_id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +82,9 @@ class LedgerBusyError(Exception):
 
 
 class TaskLedger(Locked):
-    """Remembers creates by route and job id, in a file that several processes may share.
+    """Remembers creates by route, org and job id, in a file that several processes may share.
+
+    ``org`` is whom a job is for, so that the same job id of another org is another job.
 
     A create is written down before it is sent. The file is a SQLite database with a write-ahead
     log, so that it can be read while somebody holds it for writing. What cannot be written is
@@ -75,34 +103,43 @@ class TaskLedger(Locked):
         self._failed_at = -inf
         self._failing = False
 
-    def begin(self, route: str, job_id: str, side: str) -> Job | None:
+    def begin(self, route: str, job_id: str, side: str, *, org: str = "") -> Job | None:
         """Write down that a create is about to be sent; return the job if there is one already.
 
         Raises LedgerBusyError where the file is there and cannot be read for a lock.
         """
-        key, job = _key(route, job_id), Job(side, time.time(), None, None, None)
+        key, job = _key(route, org, job_id), Job(side, time.time(), None, None, None)
         with self._lock:
             known = self._unwritten[key] if key in self._unwritten else self._look(key)
             if known is None:
                 known = self._write(key, job, lambda database: _insert(database, key, job))
             if known is None:
                 self._begun[key] = job
+                if len(self._begun) > MOST_BEGUN:
+                    del self._begun[next(iter(self._begun))]
             return known
 
     def created(
-        self, route: str, job_id: str, task_id: str | None, status: int, body: bytes
+        self,
+        route: str,
+        job_id: str,
+        task_id: str | None,
+        status: int,
+        body: bytes,
+        *,
+        org: str = "",
     ) -> None:
-        """Keep the answer to a create."""
-        key = _key(route, job_id)
+        """Keep the answer to a create, also where the file has lost that it was begun."""
+        key = _key(route, org, job_id)
         with self._lock:
             begun = self._begun.pop(key, None) or self._unwritten.get(key)
             job = begun or Job("", time.time(), None, None, None)
             job = replace(job, task_id=_text(task_id), status=status, body=body)
             self._write(key, job, lambda database: _update(database, key, job))
 
-    def forget(self, route: str, job_id: str) -> None:
+    def forget(self, route: str, job_id: str, *, org: str = "") -> None:
         """Forget a job: it is certain that nothing was created, or a person found that out."""
-        key = _key(route, job_id)
+        key = _key(route, org, job_id)
         with self._lock:
             self._begun.pop(key, None)
             self._write(key, None, lambda database: _delete(database, key))
@@ -184,7 +221,7 @@ class TaskLedger(Locked):
                     log.error(
                         "job %s of route %s was created twice while %s could not be used:"
                         " on %s as task %s, and on %s as task %s",
-                        *(key[1], key[0], self._path),
+                        *(key[2], key[0], self._path),
                         *(other.side, other.task_id, job.side, job.task_id),
                     )
         self._unwritten.clear()
@@ -240,7 +277,10 @@ class _writing:
 def _insert(database: sqlite3.Connection, key: _Key, job: Job) -> Job | None:
     """Write a job that is about to be sent; return the one that somebody else has sent."""
     with _writing(database):
-        database.execute("delete from jobs where sent_at < ?", (job.sent_at - KEPT_S,))
+        (last,) = database.execute("select max(sent_at) from jobs").fetchone()
+        if last is not None and job.sent_at - last < _PLAUSIBLE_S:
+            # A clock that was set ahead for a moment must not make all of them old.
+            database.execute("delete from jobs where sent_at < ?", (job.sent_at - KEPT_S,))
         return _put(database, key, job)
 
 
@@ -249,20 +289,28 @@ def _put(database: sqlite3.Connection, key: _Key, job: Job) -> Job | None:
     row = database.execute(_WANTED, key).fetchone()
     if row is not None and row[1] != job.sent_at:
         return Job(*row)
+    _replace(database, key, job)
+    return None
+
+
+def _replace(database: sqlite3.Connection, key: _Key, job: Job) -> None:
     database.execute(
-        "insert or replace into jobs (route, job_id, side, sent_at, task_id, status, body)"
-        " values (?, ?, ?, ?, ?, ?, ?)",
+        "insert or replace into jobs"
+        " (route, org, job_id, side, sent_at, task_id, status, body)"
+        " values (?, ?, ?, ?, ?, ?, ?, ?)",
         (*key, job.side, job.sent_at, job.task_id, job.status, job.body),
     )
-    return None
 
 
 def _update(database: sqlite3.Connection, key: _Key, job: Job) -> None:
     with _writing(database):
-        database.execute(
-            "update jobs set task_id = ?, status = ?, body = ? where route = ? and job_id = ?",
+        done = database.execute(
+            "update jobs set task_id = ?, status = ?, body = ?"
+            " where route = ? and org in (?, char(0)) and job_id = ?",
             (job.task_id, job.status, job.body, *key),
         )
+        if not done.rowcount:  # the file was deleted, or replaced, since the create was sent
+            _replace(database, key, job)
 
 
 def _delete(database: sqlite3.Connection, key: _Key) -> None:
@@ -270,8 +318,24 @@ def _delete(database: sqlite3.Connection, key: _Key) -> None:
         database.execute(_FORGET, key)
 
 
-def _key(route: str, job_id: str) -> _Key:
-    return _text(route) or "", _text(job_id) or ""
+def ledger_at(path: str | Path) -> TaskLedger:
+    """Return the ledger of a file that all clients of this process share.
+
+    While the file cannot be used they remember the same jobs.
+    """
+    with _opening:
+        known = _ledgers.get(absolute(path))
+        if known is None:
+            known = _ledgers[absolute(path)] = TaskLedger(path)
+        return known
+
+
+_opening = Lock()
+_ledgers: WeakValueDictionary[Path, TaskLedger] = WeakValueDictionary()
+
+
+def _key(route: str, org: str, job_id: str) -> _Key:
+    return _text(route) or "", _text(org) or "", _text(job_id) or ""
 
 
 def _text(value: str | None) -> str | None:
@@ -301,7 +365,9 @@ def _connect(path: Path, wait_s: float) -> sqlite3.Connection:
         # be none (some network file systems) it stays with what it has.
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
-        connection.execute(_SCHEMA)
+        columns = {row[1] for row in connection.execute("pragma table_info(jobs)")}
+        old = bool(columns) and "org" not in columns
+        connection.executescript(f"{_ADD_ORG}{_SCHEMA}{_MOVE_ALL}" if old else _SCHEMA)
     except sqlite3.Error:
         connection.close()
         raise

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import asyncio
@@ -45,6 +45,20 @@ class _Mounted:
     async def handle_async_request(self, request: Any) -> Any:
         return await self._transport_for(request.url).handle_async_request(request)
 
+    def __enter__(self) -> Self:
+        self._client.__enter__()  # which enters each of its transports
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._client.__exit__(*error)
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._client.__aexit__(*error)
+
     def close(self) -> None:
         self._client.close()
 
@@ -75,6 +89,12 @@ class _PerLoop:
                 transport = self._spare.pop() if self._spare else self._make()
                 self._transports[loop] = transport
         return await transport.handle_async_request(request)
+
+    async def __aenter__(self) -> Self:
+        return self  # there is nothing to enter before the first request
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self.aclose()
 
     async def aclose(self) -> None:
         with self._lock:

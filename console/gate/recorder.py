@@ -10,6 +10,7 @@ import msgspec
 from console.gate.access_log import AccessLine, AccessLog, timestamp
 from console.gate.content_encoding import decompressed
 from console.gate.gate import Gate
+from console.gate.paths import absolute
 from console.gate.routing import Outgoing
 from console.gate.untrusted import BYTE_ORDER_MARK, UndecodableError, as_utf8, decode_json
 
@@ -54,7 +55,9 @@ class LogOf:
 
     def __init__(self, gate: Gate, given: str | Path | None) -> None:
         self._gate = gate
-        self._given = given
+        self._given = None if given is None else absolute(given)
+        if self._given is not None and "\0" in str(self._given):
+            raise ValueError("access_log is no path: it has a NUL")
         self._log: AccessLog | None = None
 
     def get(self) -> AccessLog:
@@ -62,14 +65,13 @@ class LogOf:
         log = self._log
         path = self._path()
         if log is None or log.path != path:
-            if log is not None:
-                log.close()
+            # The one before is closed when the last request that writes to it is over.
             log = self._log = AccessLog(path)
         return log
 
     def _path(self) -> Path:
         if self._given is not None:
-            return Path(self._given)
+            return self._given
         file = self._gate.file
         name = file.access_log if file is not None else "access.jsonl"
         # Of a pattern for several writers, each process has a file of its own.
@@ -101,6 +103,11 @@ class Recorder:
         return self._plain() if self._size <= MOST_BODY else b""
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing is to be written any more."""
+        return self._done or self._out.decision is None
+
+    @property
     def status(self) -> int:
         """The status that came, or 0."""
         return self._status
@@ -109,7 +116,7 @@ class Recorder:
         """Note that an answer began; ``headers`` are by their lower-case names."""
         self._status, self._headers = status, headers
         self._in_events = headers.get("content-type", "").lower().startswith(_EVENTS)
-        self._keeps = status >= 400 or not self._in_events
+        self._keeps = self._out.decision is not None and (status >= 400 or not self._in_events)
 
     def passed(self, piece: bytes) -> None:
         """Note a piece of the answer as it goes by."""

@@ -12,10 +12,10 @@ from urllib.parse import urljoin, urlsplit
 from msgspec.structs import replace
 
 from console.gate.credentials import anonymous
+from console.gate.request_shape import PORTS, origin_of
 from console.gate.routing import Outgoing
 
 _STATUSES = frozenset((301, 302, 303, 307, 308))
-_PORTS = {"https": 443, "http": 80}
 _OF_A_BODY = frozenset((b"content-length", b"content-type", b"content-encoding",
                         b"transfer-encoding", b"host"))  # fmt: skip
 
@@ -36,13 +36,13 @@ def redirected(out: Outgoing, status: int, location: str) -> Outgoing:
     """
     try:
         url = urlsplit(urljoin(out.url, location))
-        host, target = url.hostname or "", _origin(url.geturl())
+        host, target = url.hostname or "", origin_of(url.geturl())
     except ValueError:
         raise RefusedError("an address that is no URL") from None
-    if url.scheme not in _PORTS or not host:
+    if url.scheme not in PORTS or not host:
         raise RefusedError("an address that is not http(s)")
     method = _method(out.method, status)
-    is_same = target == _origin(out.url) or _is_upgrade(_origin(out.url), target)
+    is_same = target == origin_of(out.url) or _is_upgrade(origin_of(out.url), target)
     if not is_same and (out.decision is not None or method not in ("GET", "HEAD")):
         raise RefusedError(host if host.isprintable() and host.isascii() else "another host")
     headers = out.headers if is_same else anonymous(out.headers)
@@ -54,22 +54,12 @@ def redirected(out: Outgoing, status: int, location: str) -> Outgoing:
     return replace(out, method=method, url=address, headers=headers, body=body)
 
 
-def same_origin(one: str, other: str) -> bool:
-    """Return whether two URLs have the same scheme, host and port."""
-    return _origin(one) == _origin(other)
-
-
 def _method(method: str, status: int) -> str:
     if status == 303 and method != "HEAD":
         return "GET"
     if status == 302 and method not in ("HEAD", "QUERY"):
         return "GET"
     return "GET" if status == 301 and method == "POST" else method
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme)
 
 
 def _is_upgrade(one: tuple[str, str, int | None], other: tuple[str, str, int | None]) -> bool:

@@ -18,6 +18,10 @@ _GEMINI = re.compile(
     r"/models/(?P<model>[^/]+)(?P<call>:generateContent|:streamGenerateContent)"
 )
 _TASK = re.compile(r"/(?:tasks|images|videos|music|3d)/(?:generations/)?([^/]+)(?:/content)?$")
+_ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]", re.ASCII)
+PORTS = {"http": 80, "https": 443}
+"""The schemes that a request can have, and their usual ports."""
 _COLON = re.compile("%3a", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z_.:-]{1,32}|v\d{1,2}(?:alpha|beta)?\d?|3d")
 
@@ -74,5 +78,25 @@ def shape_of(method: str, url: str) -> str:
 
 
 def path_of(url: str) -> str:
-    """Return a URL's path without empty parts and without a slash at its end."""
-    return _SLASHES.sub("/", urlsplit(url).path).rstrip("/")
+    """Return a URL's path as servers read it (RFC 3986, 6.2.2): without empty parts and a slash at
+    its end, and with no escape for what needs none."""
+    path = urlsplit(url).path
+    if "%" in path:
+        path = _ESCAPE.sub(_unescaped, path)
+    return _SLASHES.sub("/", path).rstrip("/")
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Return whether two URLs have the same scheme, host and port, however they write them."""
+    return origin_of(one) == origin_of(other)
+
+
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """Return a URL's scheme, host and port; raises ValueError for a port that is none."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    char = chr(int(found[1], 16))
+    return char if _UNRESERVED.match(char) else found[0]

@@ -1,6 +1,8 @@
 """One request on its way: which side, which address, which credential, which model."""
 
+from collections import deque
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Literal
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -8,25 +10,30 @@ import msgspec
 from msgspec.structs import replace
 
 from console.gate.credentials import (
-    BODY_CREDENTIALS,
     Credential,
     Headers,
     checked,
+    credentials_in,
     for_previous,
     for_tokenlab,
-    query_for_previous,
     query_for_tokenlab,
+    query_without,
 )
 from console.gate.gate import Gate
-from console.gate.request_shape import Call, call_of
-from console.gate.subject import HEADERS, Subject, subject_of
-from console.gate.untrusted import UndecodableError, decode_json
+from console.gate.request_body import RequestBody
+from console.gate.request_shape import Call, call_of, path_of, same_origin
+from console.gate.subject import Subject, subject_of
 from console.rollout.decision import Decision
 from console.rollout.model import Side
 from console.rollout.routemap import auth_headers, kind_of, root_of
 
-_fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_text_of = msgspec.json.Decoder(str)
+_VERSIONS = ("/v1/", "/v1beta/")
+"""With what the paths of TokenLab's API begin."""
+_MOST_KEYS = 4
+"""So many of TokenLab's keys are known again in a request, where they are rotated."""
+
+
+_NO_BODY = RequestBody({}, strict=True)
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -47,6 +54,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     model: str = ""
     stream: bool = False
     creates: bool = False
+    came_for: str = ""
+    """The URL that the client asked for, where this is another."""
 
 
 class Router:
@@ -73,7 +82,9 @@ class Router:
         self._previous_key = previous_key
         self._models = dict(models or {})
         self._forward = forward
-        self._last_key = tokenlab_key if isinstance(tokenlab_key, str) else ""
+        self._keys: deque[str] = deque(maxlen=_MOST_KEYS)
+        if isinstance(tokenlab_key, str):
+            self._keys.append(tokenlab_key.strip())
 
     def subject_of(self, headers: Mapping[bytes, bytes]) -> Subject:
         """Return whom a request with these headers (lower-case) is for."""
@@ -124,17 +135,23 @@ class Router:
 
         Raises ValueError, without a credential in it, where the client has none that can be sent.
         """
-        fields = _fields(body)
-        asked = call.model if call.model is not None else _text(fields.get("model"))
-        stream = (
-            call.stream if call.stream is not None else bytes(fields.get("stream", b"")) == b"true"
-        )
+        read = RequestBody.read(body) if body is not None else None
+        fields = read or _NO_BODY
+        asked = call.model if call.model is not None else fields.text("model")
+        stream = call.stream if call.stream is not None else fields.is_true("stream")
         came = Outgoing(method, url, headers, None, decision, subject, "previous", asked, stream)
         if not decision.format:
-            return self._as_it_came(came)
+            self._say_route_is_unknown(decision.route)
+            left = [] if self._is_tokenlab(url) else fields.with_secret(self._known_keys())
+            self._say_own_key(decision.route, left)
+            kept = fields.changed(None, left) if left else None
+            return self._as_it_came(replace(came, body=kept))
         side, model = decision.side, self._model(decision, asked)
+        if side == "tokenlab" and read is None:
+            side, model = "previous", asked
+            self._say_unreadable(decision.route)
         address = self._address(side, decision.route, call, url, model)
-        if side == "previous" and address == self._address("tokenlab", "", call, url, model):
+        if side == "previous" and self._is_tokenlab(address, call):
             side = "tokenlab"  # with nowhere else to go: the log says what happens
             self.gate.report(
                 ("nowhere", decision.route),
@@ -142,13 +159,18 @@ class Router:
                 " which is where the SDK sends them: give the route a previous_base_url, or the"
                 " SDK the previous provider's base URL",
             )
-        changed = _with_model(fields, model) if call.model is None and model != asked else None
         if side == "tokenlab":
-            changed = self._without_credentials(decision.route, fields, changed)
+            left = fields.credentials(credentials_in(headers))
+            self._say_left(decision.route, "field", left, "it looks like a credential")
+        else:
+            left = fields.with_secret(self._known_keys())
+            self._say_own_key(decision.route, left)
+        other = model if call.model is None and model != asked else None
+        changed = fields.changed(other, left) if left or other is not None else None
         return self._to_side(
             replace(
                 came, url=address, body=changed, side=side, model=model,
-                creates=makes_jobs(decision.format),
+                creates=makes_jobs(decision.format), came_for=url,
             ),
             url, decision.route, decision.format,
         )  # fmt: skip
@@ -169,7 +191,7 @@ class Router:
         if side is None or route is None:
             return self._as_it_came(out)
         address = self._address(side, route.name, Call(path, as_usual=True), url)
-        return self._to_side(replace(out, url=address), url, route.name, route.format)
+        return self._to_side(replace(out, url=address, came_for=url), url, route.name, route.format)
 
     def _model(self, decision: Decision, asked: str) -> str:
         if decision.side in self._models:
@@ -186,7 +208,7 @@ class Router:
             found = file.routes.get(route) if file is not None else None
             base = found.previous_base_url if found else ""
         # What has a path of its own, such as a deployment of Azure, is known by its own host alone.
-        if not base or (side == "previous" and not call.as_usual and _same_host(base, came)):
+        if not base or (side == "previous" and not call.as_usual and same_origin(base, url)):
             return came._replace(path=_with_model_in_path(came.path, call, model)).geturl()
         path = _with_model_in_path(call.path, call, model)
         if side == "tokenlab" and call.written:
@@ -202,12 +224,15 @@ class Router:
         parts = urlsplit(out.url)
         if out.side == "tokenlab":
             headers, left = for_tokenlab(out.headers, self._forward)
-            query, dropped = query_for_tokenlab(parts.query)
+            secrets = credentials_in(out.headers)
+            query, dropped = query_for_tokenlab(parts.query, secrets)
             self._say_left(route, "header", left, "client(..., forward_headers=[...]) sends it")
             self._say_left(route, "query parameter", dropped, "TokenLab's contract has none such")
-            credential = self._last_key = _given(self._tokenlab_key, "tokenlab_key")
+            credential = self._key()
         else:
-            headers, query = self._for_previous(out, parts, came, route)
+            headers, query = self._for_previous(
+                out, parts, came, route, own=self._previous_key is not None
+            )
             if self._previous_key is None:
                 return replace(out, url=_with_query(parts, query), headers=headers)
             credential = _given(self._previous_key, "previous_key")
@@ -221,39 +246,82 @@ class Router:
         return replace(out, url=_with_query(parts, query), headers=headers)
 
     def _as_it_came(self, out: Outgoing) -> Outgoing:
-        """Return a request for the address that it has, without what is the gate's own."""
-        kept = [pair for pair in out.headers if pair[0].lower() not in HEADERS]
-        return replace(out, headers=kept)
+        """Return a request for the address that it has: with that side's credential alone."""
+        parts, route = urlsplit(out.url), out.subject.route or ""
+        if not self._is_tokenlab(out.url):
+            headers, query = self._for_previous(out, parts, out.url, route, own=False)
+            return replace(out, url=_with_query(parts, query), headers=headers)
+        headers, left = for_tokenlab(out.headers, self._forward)
+        self._say_left(route, "header", left, "client(..., forward_headers=[...]) sends it")
+        query, _ = query_without(parts.query, credentials_in(out.headers))
+        kind = "gemini_generate_content" if "/v1beta/" in parts.path else "openai_responses"
+        auth = auth_headers(kind, "tokenlab", self._key())
+        headers += [(name.encode(), value.encode()) for name, value in auth.items()]
+        return replace(out, url=_with_query(parts, query), headers=headers)
+
+    def _key(self) -> str:
+        """Return TokenLab's key for a request, and know it again in others."""
+        key = _given(self._tokenlab_key, "tokenlab_key")
+        if key not in self._keys:
+            self._keys.append(key)
+        return key
+
+    def _known_keys(self) -> Collection[str]:
+        """Return the keys of TokenLab that no other host may see."""
+        if not self._keys:
+            with suppress(Exception):  # the function raises again where the key is needed
+                self._key()
+        return tuple(self._keys)
 
     def _for_previous(
-        self, out: Outgoing, parts: SplitResult, came: str, route: str
+        self, out: Outgoing, parts: SplitResult, came: str, route: str, *, own: bool
     ) -> tuple[Headers, str]:
-        own, moved = self._previous_key is not None, not _same_host(came, parts)
-        headers, left = for_previous(out.headers, self._last_key, own=own, moved=moved)
-        query, more = query_for_previous(parts.query, self._last_key)
-        if left or more:
+        moved, keys = not same_origin(came, out.url), self._known_keys()
+        headers, left = for_previous(out.headers, keys, own=own, moved=moved)
+        query, more = query_without(parts.query, keys)
+        self._say_own_key(route, left + more)
+        return headers, query
+
+    def _is_tokenlab(self, url: str, call: Call | None = None) -> bool:
+        """Return whether an address is of TokenLab's API, however it is written.
+
+        A previous provider may be reached through another path of the same host.
+        """
+        file = self.gate.file
+        if file is None or not file.base_url:
+            return False
+        base, path = root_of(file.base_url), path_of(url)
+        top = path_of(base)
+        if not same_origin(url, base) or not f"{path}/".startswith(f"{top}/"):
+            return False
+        below = path[len(top) :]
+        bare = call.path.removeprefix("/v1") if call is not None else None
+        return below.startswith(_VERSIONS) or below == bare
+
+    def _say_own_key(self, route: str, left: list[str]) -> None:
+        if left:
             self.gate.report(
                 ("own key", route),
                 f"requests on route {route} come with TokenLab's key, which the previous provider"
-                f" is not sent ({', '.join(left + more)}): give the SDK the previous provider's"
+                f" is not sent ({', '.join(left)}): give the SDK the previous provider's"
                 " key, or client(..., previous_key=...)",
             )
-        return headers, query
 
-    def _without_credentials(
-        self, route: str, fields: Mapping[str, msgspec.Raw], changed: bytes | None
-    ) -> bytes | None:
-        """Return a body for TokenLab; None for one that may stay as it came."""
-        left = BODY_CREDENTIALS & fields.keys()
-        if not left:
-            return changed
-        self._say_left(route, "field", sorted(left), "it is for the previous provider's gateway")
-        kept = {
-            name: value
-            for name, value in (_fields(changed) if changed else fields).items()
-            if name not in left
-        }
-        return msgspec.json.encode(kept)
+    def _say_unreadable(self, route: str) -> None:
+        self.gate.report(
+            ("unreadable", route),
+            f"requests on route {route} whose body is no JSON object, is compressed, or is given"
+            " in pieces, go to the previous provider: nobody can tell what is in them",
+        )
+
+    def _say_route_is_unknown(self, route: str) -> None:
+        if self.gate.file is not None:
+            name = f"route {route!r}" if route else "no route"
+            self.gate.report(
+                ("route", route),
+                f"requests come with {name}, which the rollout file does not have: they go where"
+                " the SDK sends them, whatever the file's shares are; give client(gate, ROUTE)",
+            )
 
     def _say_left(
         self, route: str, what: Literal["header", "query parameter", "field"], names: list[str],
@@ -277,11 +345,6 @@ def _given(credential: Credential, name: str) -> str:
     return checked(credential if isinstance(credential, str) else credential(), name)
 
 
-def _same_host(base: str, url: SplitResult) -> bool:
-    one = urlsplit(base)
-    return (one.scheme, one.netloc.lower()) == (url.scheme, url.netloc.lower())
-
-
 def _with_query(parts: SplitResult, query: str) -> str:
     return parts._replace(query=query).geturl()
 
@@ -290,23 +353,3 @@ def _with_model_in_path(path: str, call: Call, model: str) -> str:
     if not call.written or model == call.model:
         return path
     return path.replace(f"/models/{call.written}", f"/models/{quote(model, safe='')}")
-
-
-def _with_model(fields: Mapping[str, msgspec.Raw], model: str) -> bytes | None:
-    """Return the body that asks for a model; None for one that is not there to be changed."""
-    given: dict[str, object] = dict(fields)
-    return msgspec.json.encode(given | {"model": model}) if given else None
-
-
-def _fields(body: bytes | None) -> dict[str, msgspec.Raw]:
-    try:
-        return decode_json(body, _fields_of) if body else {}
-    except UndecodableError:
-        return {}
-
-
-def _text(value: msgspec.Raw | None) -> str:
-    try:
-        return decode_json(value, _text_of) if value is not None else ""
-    except UndecodableError:
-        return ""

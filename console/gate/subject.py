@@ -2,11 +2,12 @@
 
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR, CO_ITERABLE_COROUTINE
 from types import FrameType
+from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -37,6 +38,38 @@ class Subject(Struct, frozen=True):
             other.flags if self.flags is None else self.flags,
             other.job_id if self.job_id is None else self.job_id,
         )
+
+
+def subject_from(
+    route: str | None = None,
+    org: object = None,
+    key: object = None,
+    key_alias: object = None,
+    flags: object = None,
+    job_id: object = None,
+) -> Subject:
+    """Return the subject that an application names; raises TypeError for what is no name.
+
+    A whole number or a UUID is written as text, as ids often are one.
+    """
+    if flags is not None and (isinstance(flags, str) or not isinstance(flags, Iterable)):
+        raise TypeError(f"flags is a tuple of names, not {type(flags).__name__}")
+    return Subject(
+        _name(route, "route"),
+        _name(org, "org"),
+        _name(key, "key"),
+        _name(key_alias, "key_alias"),
+        None if flags is None else tuple(_name(flag, "a flag") or "" for flag in flags),
+        _name(job_id, "job_id") or None,
+    )
+
+
+def _name(value: object, what: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int | UUID) and not isinstance(value, bool):
+        return str(value)
+    raise TypeError(f"{what} is a text, not {type(value).__name__}")
 
 
 HEADERS = {
@@ -112,20 +145,22 @@ _generators: dict[int, tuple[_Block, ...]] = {}
 
 @contextmanager
 def subject(
-    org: str | None = None,
-    key: str | None = None,
+    org: str | int | UUID | None = None,
+    key: str | int | UUID | None = None,
     *,
     route: str | None = None,
     key_alias: str | None = None,
-    flags: tuple[str, ...] | None = None,
-    job_id: str | None = None,
+    flags: Iterable[str] | None = None,
+    job_id: str | int | UUID | None = None,
 ) -> Iterator[None]:
     """Let the requests of a block be for this org, key and so on; blocks may stand in blocks.
 
     It holds for the thread or task that runs the block, and for tasks that it starts. In a
     generator it holds while the generator runs, and not for whoever takes what it yields.
+
+    Raises TypeError for what is no name: a bool, bytes, or flags that are one text.
     """
-    mine = Subject(route, org, key, key_alias, flags, job_id)
+    mine = subject_from(route, org, key, key_alias, flags, job_id)
     block = _Block(mine, *_entered_by())
     _blocks.set((*(one for one in _blocks.get() if not one.over), block))
     try:

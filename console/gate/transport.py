@@ -3,10 +3,10 @@
 Both libraries have the same classes, so one implementation is made for each, with its own bases.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache, partial
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from console.gate.exchange import Answer, Exchange, Exchanges
 
@@ -21,7 +21,10 @@ _ELSEWHERE = "rollout_elsewhere"
 
 
 class _Passing:
-    """An answer's bytes as they come, watched."""
+    """An answer's bytes as they come, watched.
+
+    One that nobody closes, or even reads, has its line when it is collected as garbage.
+    """
 
     def __init__(self, stream: Any, exchange: Exchange, name_of: Callable[..., str]) -> None:
         self._stream = stream
@@ -62,6 +65,9 @@ class _Passing:
         name = self._name_of(error)
         return "protocol" if name == "connect" else name
 
+    def __del__(self) -> None:
+        self._exchange.dropped()
+
     def close(self) -> None:
         try:
             self._stream.close()
@@ -88,7 +94,7 @@ class _GateClient:
         """Tell the transport how many redirects it may follow, and the library to follow none."""
         asked = more.get("follow_redirects")
         follow = asked if isinstance(asked, bool) else self.follow_redirects
-        request.extensions = {**request.extensions, _HOPS: self.max_redirects if follow else 0}
+        request.extensions = {**request.extensions, _HOPS: self.max_redirects if follow else None}
         return {**more, "follow_redirects": False}
 
 
@@ -99,7 +105,7 @@ class _AsyncGateClient(_GateClient):
 
 
 def _answered(response: Any) -> Any:
-    response.history = response.extensions.pop(_HOPS, [])
+    response.history += response.extensions.pop(_HOPS, [])
     if response.extensions.pop(_ELSEWHERE, False):
         # The library makes this of the address and the credentials of the other side.
         response.next_request = None
@@ -115,6 +121,8 @@ class _GateTransport:
         self._inner = inner
 
     def handle_request(self, request: Any) -> Any:
+        if self._kit.is_json_in_pieces(request):
+            request.read()
         begun, body = self._begin(request)
         begun.find()
         sent = self._outgoing(request, begun, body)
@@ -136,6 +144,8 @@ class _GateTransport:
         return self._kit.passing(response, begun, self._kit.stream, history, found)
 
     async def handle_async_request(self, request: Any) -> Any:
+        if self._kit.is_json_in_pieces(request):
+            await request.aread()
         begun, body = self._begin(request)
         await _off_loop(begun.asks_for_task, begun.find)
         sent = self._outgoing(request, begun, body)
@@ -158,7 +168,7 @@ class _GateTransport:
                 found = self._kit.headers_of(response)
         except BaseException as error:
             # What is cancelled counts as sent: nothing may be awaited there, and nothing needs it.
-            was_sent = self._kit.was_sent(error) or bool(history)
+            was_sent = self._kit.was_sent(error)
             failed = partial(begun.failed, self._kit.name_of(error), sent=was_sent)
             await _off_loop(waits and not was_sent, failed)
             raise
@@ -174,19 +184,36 @@ class _GateTransport:
         self, begun: Exchange, request: Any, response: Any, headers: dict[str, str]
     ) -> bool:
         """Whether an answer names another address, which is to be asked in its place."""
-        follows = bool(request.extensions.get(_HOPS))
+        follows = request.extensions.get(_HOPS) is not None
         return follows and begun.sent_on(response.status_code, headers.get("location"))
 
     def _follow(
         self, begun: Exchange, request: Any, body: bytes | None, response: Any, history: list[Any]
     ) -> Any:
         """Return the request to the other address; raises TooManyRedirects, as the library does."""
-        if len(history) >= request.extensions[_HOPS] or not begun.follow():
+        if len(history) >= request.extensions[_HOPS]:
             raise self._kit.library.TooManyRedirects(
                 "Exceeded maximum allowed redirects.", request=request
             )
+        begun.follow()
         history.append(self._kit.hop(response, request))
         return self._kit.outgoing(request, begun, body)
+
+    def __enter__(self) -> Self:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._inner.__exit__(*error)
+        self._exchanges.close()
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._inner.__aexit__(*error)
+        await _off_loop(self._exchanges.waits_for_disk, self._exchanges.close)
 
     def close(self) -> None:
         self._inner.close()
@@ -199,7 +226,7 @@ class _GateTransport:
     def _begin(self, request: Any) -> tuple[Exchange, bytes | None]:
         headers = request.headers.raw
         by_name = {name.lower(): value for name, value in headers}
-        body = self._kit.body_of(request, by_name)
+        body = self._kit.body_of(request)
         url = str(request.url)
         return self._exchanges.begin(request.method, url, headers, by_name, body), body
 
@@ -227,20 +254,23 @@ class Kit:
             "AsyncGateTransport", (_GateTransport, library.AsyncBaseTransport), {}
         )
 
-    def body_of(self, request: Any, headers: Mapping[bytes, bytes]) -> bytes | None:
-        """Return a JSON body that is there as a whole; what is streamed goes on as it is."""
+    def is_json_in_pieces(self, request: Any) -> bool:
+        """Whether a request's body is JSON that an iterator gives, so that it can be read first."""
         whole = isinstance(request.stream, self.library.ByteStream)
-        if not whole or b"json" not in headers.get(b"content-type", b"json").lower():
-            return None
-        return bytes(request.read()) or None
+        return not whole and b"json" in request.headers.get("content-type", "").lower().encode()
+
+    def body_of(self, request: Any) -> bytes | None:
+        """Return a body that is there as a whole; what is streamed goes on as it is."""
+        whole = isinstance(request.stream, self.library.ByteStream)
+        compressed = "content-encoding" in request.headers
+        return bytes(request.read()) if whole and not compressed else None
 
     def outgoing(self, request: Any, exchange: Exchange, body: bytes | None) -> Any:
         """Return the request to send in place of one."""
         out, stream, url = exchange.out, request.stream, self.library.URL(exchange.out.url)
         headers = out.headers
-        if out.body is not None or body is not None:
-            content = body if out.body is None else out.body
-            assert content is not None
+        content = (body or None) if out.body is None else out.body
+        if content is not None:
             stream = self.library.ByteStream(content)
             headers = [pair for pair in headers if pair[0].lower() not in _SIZES]
             if content:
@@ -272,7 +302,7 @@ class Kit:
         headers: dict[str, str],
     ) -> Any:
         """Return a response whose bytes are watched."""
-        elsewhere = exchange.out.side == "tokenlab" or exchange.left_its_host
+        elsewhere = exchange.is_elsewhere
         extensions = {**response.extensions, _HOPS: history, _ELSEWHERE: elsewhere}
         watched = stream(response.stream, exchange, self.name_of)
         cookie = elsewhere and "set-cookie" in headers

@@ -6,6 +6,7 @@ nesting. Whoever catches only the first dies of the others, so everything from o
 here, and there is one error to catch.
 """
 
+import json
 from typing import Any, TypeVar
 
 import msgspec
@@ -40,6 +41,18 @@ def decode_json(data: bytes | bytearray | msgspec.Raw, decoder: msgspec.json.Dec
         raise UndecodableError("nested too deeply") from None
     except ValueError as error:  # DecodeError, ValidationError
         raise UndecodableError(str(error)) from None
+
+
+def decode_json_of_others(data: bytes) -> Any:
+    """Return what the standard library takes for JSON: NaN, lone surrogates and control characters
+    in strings, UTF-16 and UTF-32, as applications write them and other parsers take them.
+
+    Raises UndecodableError, and nothing else.
+    """
+    try:
+        return json.loads(data, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise UndecodableError(f"not JSON: {type(error).__name__}") from None
 
 
 def as_utf8(data: bytes) -> bytes:

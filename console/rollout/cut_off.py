@@ -40,8 +40,11 @@ def missing(before: Version, after: Version) -> str:
     A latch that says false, or a share that was raised, is not gone. TokenLab's address counts
     too, without which requests, and its key, go to the usual one; and so do a route and its
     previous address, without which requests go where the application's SDK has them go. A text
-    that still has the last key of the one before was not cut off: what it lacks was taken out.
+    that is rolled back as a whole lacks nothing. One that still has the last key of the one before
+    was not cut off: what it lacks was taken out.
     """
+    if after.file.rolled_back:
+        return ""  # the one thing that it says for certain is what must not be missed
     gone = _missing(before.file, after, lambda more: more)
     return "" if gone and before.last and after.has(before.last) else gone
 

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def test_a_create_whose_answer_was_lost_is_never_sent_again(gate: Gate, lost: An
         assert "tokenlab" in error["message"]
         assert len(provider.seen) == 1
         ledger = TaskLedger(gate.path.parent / "rollout-jobs.sqlite3")
-        ledger.forget("video", "job-1")
+        ledger.forget("video", "job-1", org="acme")
         ledger.close()
         assert http.post(URL, json=BODY).json() == TASK
 
@@ -457,7 +458,7 @@ def test_what_the_file_has_is_never_created_again_and_what_it_has_not_is_written
 def test_where_nobody_knows_what_the_file_has_nothing_is_sent(gate: Gate) -> None:
     provider = Provider()
     ledger = TaskLedger(_ledger_path(gate))
-    ledger.begin("video", "job-1", "tokenlab")
+    ledger.begin("video", "job-1", "tokenlab", org="acme")
     ledger.close()
     held = Held(gate)
     held.take_from_readers_too()
@@ -521,7 +522,7 @@ def test_a_file_that_is_no_ledger_is_told_and_jobs_are_known_all_the_same(
     assert "1 jobs could not be written" in caplog.text
 
 
-@pytest.mark.parametrize("job", [os.fsdecode(b"caf\xe9"), "\ud800", "a\0b", "", "x" * 100_000])
+@pytest.mark.parametrize("job", [os.fsdecode(b"caf\xe9"), "\ud800", "a\0b", "x" * 100_000])
 def test_a_job_id_is_any_text(gate: Gate, job: str) -> None:
     provider = Provider()
     with open_client(gate, provider) as http:
@@ -543,3 +544,100 @@ def test_a_ledger_stays_where_it_was_when_the_working_directory_changes(
     ledger.begin("video", "job-1", "tokenlab")
     ledger.close()
     assert rows(tmp_path / "jobs.sqlite3") == [("job-1", None)]
+
+
+def test_the_same_job_id_of_another_org_is_another_job(gate: Gate) -> None:
+    provider = Provider((200, TASK), (200, {"id": "task_2", "task_id": "task_2"}))
+    with open_client(gate, provider) as http:
+        for org, task in (("acme", "task_1"), ("globex", "task_2"), ("acme", "task_1")):
+            with subject(org, job_id="job-1"):
+                assert http.post(URL, json=BODY).json()["task_id"] == task
+    assert len(provider.seen) == 2
+
+
+def test_an_empty_job_id_is_none(gate: Gate) -> None:
+    provider = Provider()
+    with open_client(gate, provider) as http:
+        for _ in range(2):
+            with subject(job_id=""):
+                http.post(URL, json=BODY)
+            http.post(URL, json=BODY, headers={"X-Rollout-Job-Id": ""})
+    assert len(provider.seen) == 4
+
+
+def test_a_ledger_from_before_orgs_were_kept_still_knows_its_jobs(gate: Gate) -> None:
+    with sqlite3.connect(_ledger_path(gate)) as old:
+        old.execute(
+            "create table jobs (job_id text not null, route text not null, side text not null,"
+            " sent_at real not null, task_id text, status integer, body blob,"
+            " primary key (route, job_id)) without rowid"
+        )
+        row = ("job-1", "video", "tokenlab", time.time(), "task_1", 200, json.dumps(TASK).encode())
+        old.execute("insert into jobs values (?, ?, ?, ?, ?, ?, ?)", row)
+    old.close()
+    provider = Provider()
+    with open_client(gate, provider) as http, subject(job_id="job-1"):
+        assert http.post(URL, json=BODY).json() == TASK
+    assert provider.seen == []
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_answer_is_kept_also_where_the_file_was_deleted_meanwhile(
+    gate: Gate, kept: bool
+) -> None:
+    class Deleting(Provider):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            if not kept:
+                for name in _ledger_path(gate).parent.glob("rollout-jobs.sqlite3*"):
+                    name.unlink()
+            return super().handle_request(request)
+
+    provider = Deleting()
+    with open_client(gate, provider) as http, subject(job_id="job-1"):
+        http.post(URL, json=BODY)
+        assert http.post(URL, json=BODY).json() == TASK
+    assert len(provider.seen) == 1
+
+
+def test_a_clock_that_is_set_ahead_for_a_moment_makes_no_job_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, now = TaskLedger(tmp_path / "jobs.sqlite3"), time.time()
+    ledger.begin("video", "job-1", "tokenlab")
+    monkeypatch.setattr("console.gate.ledger.time.time", lambda: now + 20 * 86_400)
+    ledger.begin("video", "job-2", "tokenlab")
+    monkeypatch.undo()
+    assert ledger.begin("video", "job-1", "tokenlab") is not None
+    monkeypatch.setattr("console.gate.ledger.time.time", lambda: now + 20 * 86_400 + 60)
+    ledger.begin("video", "job-3", "tokenlab")
+    assert ledger.begin("video", "job-1", "tokenlab") is None, "when it really is, they are"
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "created"),
+    [
+        (303, "/v1/tasks/task_1", 1), (302, "/v1/tasks/task_1", 1), (308, "/v2/videos", 2),
+        (303, "https://elsewhere.example/", 1), (408, None, 1), (400, None, 2),
+    ],
+)  # fmt: skip
+def test_a_create_that_was_taken_is_not_sent_again_whatever_its_answer_says(
+    gate: Gate, status: int, location: str | None, created: int
+) -> None:
+    """What sends on with another method has taken the create, wherever its answer is."""
+
+    class Sending(Provider):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            self.seen.append(request.method)
+            if request.url.path == "/v1/videos/generations":
+                headers = {} if location is None else {"location": location}
+                return httpx2.Response(status, json={}, headers=headers)
+            raise httpx2.ConnectError("gone")
+
+    provider = Sending()
+    with open_client(gate, provider) as http, subject(job_id="job-1"):
+        for _ in range(2):
+            with suppress(httpx2.ConnectError):
+                http.post(URL, json=BODY)
+    creates = [one for one in provider.seen if one == "POST"]
+    assert len(creates) == (created if status != 308 else 4), "308 has two addresses, both times"

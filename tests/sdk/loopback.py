@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -88,10 +89,18 @@ class Origin:
                 if parsed:
                     length = int(self.headers.get("content-length") or 0)
                     body = self.rfile.read(length)
+                    if "chunked" in self.headers.get("transfer-encoding", ""):
+                        body = b"".join(self.chunks())
                     pairs = tuple((name, value) for name, value in self.headers.items())
                     self.one = Received(self.command, self.path, pairs, body)
                     setattr(self, f"do_{self.command}", self.reply)
                 return parsed
+
+            def chunks(self) -> Iterator[bytes]:
+                while size := int(self.rfile.readline(), 16):
+                    yield self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
 
             def reply(self) -> None:
                 origin.received.append(self.one)
@@ -165,19 +174,23 @@ class TwoSides:
         self.write(100)
         self.gate = stack.enter_context(Gate(self.path, poll_s=60))
 
-    def write(self, percent: int) -> None:
-        new = self.path.with_suffix(".new")
-        new.write_text(
-            f'schema = 1\nalgorithm = "fractional-v3"\n'
+    def write(self, percent: int, more: str = "") -> None:
+        self.put(
             f'[tokenlab]\nbase_url = "{self.tokenlab.url}"\n'
             f'[routes.chat]\nformat = "openai_chat_completions"\nmodel = "new"\n'
             f'previous_base_url = "{self.previous.url}/v1"\n'
-            f"[routes.chat.orgs]\nacme = {percent}\n"
+            f"[routes.chat.orgs]\nacme = {percent}\n{more}"
         )
+
+    def put(self, text: str) -> None:
+        """Replace the file, as a rename of one that was written a moment ago."""
+        new = self.path.with_suffix(".new")
+        new.write_text(f'schema = 1\nalgorithm = "fractional-v3"\n{text}')
+        os.utime(new, ns=(new.stat().st_mtime_ns - 10_000_000,) * 2)
         new.replace(self.path)
 
-    def decide(self, percent: int) -> None:
-        self.write(percent)
+    def decide(self, percent: int, more: str = "") -> None:
+        self.write(percent, more)
         self.gate.refresh()
         self.gate.refresh()
 

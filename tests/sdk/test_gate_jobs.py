@@ -94,10 +94,10 @@ def test_so_it_is_without_threads(world: World, side: str, library: str) -> None
 
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize(("percent", "side"), SIDES)
-def test_what_is_not_json_reaches_the_side_as_well(
+def test_what_nobody_can_read_goes_to_the_previous_provider_and_is_told(
     world: World, api: httpx.Client, side: str, library: str
 ) -> None:
-    """A form, and a body that comes in pieces: no provider takes them here, but it says so."""
+    """A form, and a body in pieces, may hold whatever credential; no provider takes them here."""
 
     def pieces() -> Iterator[bytes]:
         yield b"one"
@@ -108,10 +108,12 @@ def test_what_is_not_json_reaches_the_side_as_well(
         form = http.post(CREATE, data={"model": "kling-video-1"}, files={"image": b"\x89PNG"})
         streamed = http.post(CREATE, content=pieces())
     assert (form.status_code, streamed.status_code) == (400, 400)
-    assert [line["side"] for line in world.lines()] == [side] * 2
+    assert [line["side"] for line in world.lines()] == ["previous"] * 2
     seen = api.get("/_sim/requests").json()["requests"]
     there = [one for one in seen if one["path"].endswith("/v1/videos/generations")]
-    assert [(one["side"], one["status"]) for one in there] == [(side, 400)] * 2
+    assert [(one["side"], one["status"]) for one in there] == [("previous", 400)] * 2
+    told = [about for about in world.gate._about if about == ("unreadable", "video")]
+    assert len(told) == (side == "tokenlab")
 
 
 @pytest.mark.parametrize("percent", [100])
