@@ -253,6 +253,8 @@ def test_a_relative_access_log_stays_where_it_was(
     assert _open_files() <= before + 1
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_client_that_is_dropped_leaves_no_file_open(sides: TwoSides) -> None:
     for _ in range(5):
         http = open_client(sides)
