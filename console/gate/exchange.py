@@ -85,6 +85,7 @@ class Exchange:
         """Whether a redirect led to an address of neither side."""
         self._next: Outgoing | None = None
         self._was_taken = False
+        self._asked: set[tuple[str, str]] = set()
         self._recorder = recorder
         self.passed = recorder.passed
         """To be told of each piece of the answer as it goes by."""
@@ -152,13 +153,15 @@ class Exchange:
             return False
         return True
 
-    def follow(self) -> None:
-        """Go on to that address."""
+    def follow(self) -> bool:
+        """Go on to that address; return whether it is a new one: a loop is not gone round."""
         assert self._next is not None
+        self._asked.add((self.out.method, self.out.url))
         # What goes on as another method was taken by the one that sends it on.
         self._was_taken = self._was_taken or self._next.method != self.out.method
         self.left_its_host = self.left_its_host or not same_origin(self.out.url, self._next.url)
         self.out = self._next
+        return (self.out.method, self.out.url) not in self._asked
 
     def failed(self, error: str, *, sent: bool) -> None:
         """No answer came, or it broke; ``sent`` is false where the request was certainly not."""

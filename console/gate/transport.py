@@ -191,11 +191,10 @@ class _GateTransport:
         self, begun: Exchange, request: Any, body: bytes | None, response: Any, history: list[Any]
     ) -> Any:
         """Return the request to the other address; raises TooManyRedirects, as the library does."""
-        if len(history) >= request.extensions[_HOPS]:
+        if len(history) >= request.extensions[_HOPS] or not begun.follow():
             raise self._kit.library.TooManyRedirects(
                 "Exceeded maximum allowed redirects.", request=request
             )
-        begun.follow()
         history.append(self._kit.hop(response, request))
         return self._kit.outgoing(request, begun, body)
 
