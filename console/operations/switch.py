@@ -15,6 +15,7 @@ from console.operations.plan import Plan
 from console.operations.planner import Planner
 from console.rollout.errors import RolloutError
 from console.store.errors import Conflict, StoreError, Written
+from console.store.leftovers import recovered
 from console.store.store import RolloutStore, Snapshot
 from console.store.swap import set_aside
 
@@ -55,9 +56,14 @@ class Switch(Planner):
         self.read_only = read_only
         self._ours: set[str] = set()
         self._known: Snapshot | None = None
+        self.recovered = ""
+        """What was found of a writer that was killed, and what became of it; mostly empty."""
 
     def open(self) -> Snapshot:
         """Read the file; raises StoreError or FileError."""
+        if not self.read_only:
+            with suppress(OSError, RuntimeError, StoreError):
+                self.recovered = recovered(self.path)
         snapshot = self._known = self.store.open()
         self._ours.add(snapshot.revision)
         if not self.read_only:

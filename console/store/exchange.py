@@ -20,29 +20,55 @@ _EXCHANGE = 2
 _TURNS = 5
 
 
-def put_in_place(folder: int, temp: str, name: str, path: Path, expected: str, ours: str) -> None:
+def put_in_place(
+    folder: int, temp: str, name: str, path: Path, expected: str, ours: str
+) -> list[str]:
     """Put the file ``temp``, of revision ``ours``, in place of ``name`` if that is ``expected``.
 
-    Both names are in the open folder. Raises Conflict with the other's text back in place, or
-    OSError with nothing changed.
+    Both names are in the open folder. Return what went wrong after the change was made. Raises
+    Conflict with the other's text back in place, or OSError with nothing changed.
     """
-    if not _exchange(folder, temp, name):
+    if not exchanged(folder, temp, name):
         os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-        return
-    found = _revision(folder, temp)
+        return []
+    try:
+        found = _revision(folder, temp)
+    except OSError as error:
+        # The change is made. What it replaced stays: somebody may have saved it just before.
+        return [f"what it replaced could not be read ({error.strerror}) and is kept in {temp}"]
     if found == expected:
-        os.unlink(temp, dir_fd=folder)
-        return
-    # Somebody was faster: back with it. Should somebody be faster again, back with that.
-    comes_out = ours
-    for _ in range(_TURNS):
-        _exchange(folder, temp, name)
-        came_out = _revision(folder, temp)
-        if came_out == comes_out:
-            os.unlink(temp, dir_fd=folder)
-            break
-        comes_out, found = found, came_out
+        return removed(folder, temp)
+    return _put_back(folder, temp, name, path, (expected, found, ours))
+
+
+def _put_back(
+    folder: int, temp: str, name: str, path: Path, revisions: tuple[str, str, str]
+) -> list[str]:
+    """Somebody was faster: back with it. Should somebody be faster again, back with that."""
+    expected, found, comes_out = revisions
+    try:
+        for _ in range(_TURNS):
+            exchanged(folder, temp, name)
+            came_out = _revision(folder, temp)
+            if came_out == comes_out:
+                removed(folder, temp)
+                break
+            comes_out, found = found, came_out
+    except OSError as error:
+        why = f"could not be put back ({error.strerror})"
+        return [f"somebody had saved it in the last moment; what they saved {why}: {temp} has it"]
     raise Conflict(path.name, expected, found)
+
+
+def removed(folder: int, temp: str) -> list[str]:
+    """Remove a file that need not be there; return what went wrong."""
+    try:
+        os.unlink(temp, dir_fd=folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [f"{temp} could not be removed: {error.strerror}"]
+    return []
 
 
 def _revision(folder: int, name: str) -> str:
@@ -51,8 +77,15 @@ def _revision(folder: int, name: str) -> str:
         return revision_of(stream.read())
 
 
+def exchanged(folder: int, one: str, other: str) -> bool:
+    """Exchange two names; return whether the kernel and the file system can.
+
+    Raises OSError, with nothing exchanged.
+    """
+    return _exchange(folder, one, other)
+
+
 def _exchange(folder: int, one: str, other: str) -> bool:
-    """Exchange two names; return whether the kernel and the file system can."""
     call = _renameat2()
     if call is None:
         return False

@@ -58,7 +58,7 @@ def test_every_failing_call_leaves_the_file_as_it_was(
     real = getattr(os, call)
 
     def fail(*arguments: Any, **more: Any) -> Any:
-        if call == "open" and ".tmp" not in str(arguments[0]):
+        if call == "open" and ".part" not in str(arguments[0]):
             return real(*arguments, **more)
         raise OSError(28, "No space left on device")
 
