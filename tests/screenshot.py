@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from console.cli.credentials import fixed_vault
-from console.history.history import History, default_path
+from console.history.place import history_of
 from console.history.who import Who
 from console.operations.monitor import Monitor
 from console.operations.switch import Switch
@@ -22,7 +22,7 @@ from console.ui.settings import Settings
 
 async def _draw(demo: Demo, target: Path, size: tuple[int, int]) -> None:
     who = Who("jo", "gw-01")
-    switch = Switch(demo.file, History(default_path()), who)
+    switch = Switch(demo.file, history_of(demo.file), who)
     monitor = Monitor(demo.file, switch.open().file)
     vault = fixed_vault({"management_token": DEMO_TOKEN}, {})
     app = ConsoleApp(switch, monitor, Settings(), user=who.user, host=who.host, vault=vault)

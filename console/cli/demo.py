@@ -13,7 +13,8 @@ import httpx
 from console.cli.codes import DONE, PROBLEMS, UNREACHABLE, USAGE
 from console.cli.console import open_screen
 from console.cli.credentials import fixed_vault
-from console.history.history import History, default_path
+from console.history.history import History
+from console.history.place import history_of
 from console.history.who import whoami
 from console.operations.errors import OperationError
 from console.operations.switch import Switch
@@ -61,7 +62,7 @@ def run_sim(options: Namespace) -> int:
 
 
 def _open(demo: Demo, options: Namespace) -> int:
-    switch = Switch(demo.file, History(default_path()), whoami(), read_only=options.read_only)
+    switch = Switch(demo.file, history_of(demo.file), whoami(), read_only=options.read_only)
     vault = fixed_vault(
         {"api_key": DEMO_KEY, "management_token": DEMO_TOKEN},
         dict.fromkeys(PROVIDER_VARIABLES, "prev-demo"),

@@ -15,7 +15,7 @@ from console.cli.codes import CONFLICT, DONE, PROBLEMS, UNREACHABLE, USAGE
 from console.cli.parser import build_parser
 from console.gate.secret import redacted
 from console.history.errors import HistoryError
-from console.history.history import History, default_path
+from console.history.place import history_of
 from console.history.who import whoami
 from console.operations.errors import OperationError
 from console.operations.switch import Switch
@@ -139,7 +139,7 @@ def make_switch(options: Namespace, path: Path, *, user: str = "") -> Switch:
     """Return the switch on ``path`` with this user's history; ``user`` acts in another name."""
     who = whoami()
     who = replace(who, user=user) if user else who
-    return Switch(path, History(default_path()), who, read_only=options.read_only)
+    return Switch(path, history_of(path), who, read_only=options.read_only)
 
 
 def _fail(error: Exception, code: int) -> int:

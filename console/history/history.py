@@ -3,23 +3,25 @@
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from console.folders import state_folder
 from console.history.errors import HistoryError
 from console.history.schema import FAULTS, open_to_read, open_to_write, sentence
 from console.history.who import Who
+from console.process_id import may_live, process_id
 
 KEPT = 1_000
 """How many changes of a file are kept, with their texts."""
 
 _LEAST_PREFIX = 7
-_RECENT = 50
+_SHOWN = 12
+_ATTEMPTS_KEPT = 50
+"""So many attempts that came to nothing are kept, to tell what a row that is missing was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class NewChange:
     before_text: bytes
     after_text: bytes
     undoes_id: int | None = None
+    moves: str = ""
+    """The shares that differ, as JSON; of somebody else's edit, which says them nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Change:
     previous_revision: str
     revision: str
     undoes_id: int | None
+    moves: str = ""
 
     def as_json(self) -> dict[str, str | None]:
         """Return the shape that ``history --json`` prints."""
@@ -80,13 +85,28 @@ class Change:
         }
 
 
-def default_path() -> Path:
-    """Return where the history is kept; $ROLLOUT_STATE_DIR overrides the platform's folder."""
-    return state_folder() / "history.sqlite3"
+Describe = Callable[[bytes, bytes], "Edited"]
+"""Says what an edit did, from the text before and the text after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What somebody else's edit did: in words, whose it was if the text says that, and the shares
+    that differ, as JSON."""
+
+    words: str
+    who: Who | None = None
+    moves: str = ""
+    route: str | None = None
+    org: str | None = None
 
 
 class History:
-    """The changes of any number of rollout files, in one SQLite database.
+    """The changes of rollout files, in one SQLite database.
+
+    With ``like``, the rollout file, it is that file's alone, and shared by all who may change the
+    file; ``older`` are histories whose rows it takes over, once. Without, it is of any number of
+    files, and of one user.
 
     A change is begun before the file is swapped and committed after it, so that a crash in
     between leaves a row that ``reconcile`` settles by what the file really says. Connections are
@@ -94,8 +114,23 @@ class History:
     alone; reading makes nothing on disk.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, like: Path | None = None, older: Sequence[Path] = ()) -> None:
         self.path = path
+        self._like = like
+        self._older = older
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is beside its file, for all who work on it."""
+        return self._like is not None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a database already, as far as that can be seen."""
+        try:
+            return self.path.exists()
+        except OSError:
+            return False
 
     def begin(self, change: NewChange) -> int:
         """Write the intent, with both texts, durably; return its id."""
@@ -107,30 +142,72 @@ class History:
             db.execute("UPDATE changes SET state = 'applied' WHERE id = ?", (row,))
             found = db.execute("SELECT file FROM changes WHERE id = ?", (row,)).fetchone()
             if found is not None and row % 50 == 0:
-                _prune(db, found["file"], KEPT)
+                _prune(db, found["file"])
 
     def abandon(self, row: int) -> None:
         """Mark an intent as not done."""
         with self._writing() as db:
             db.execute("UPDATE changes SET state = 'abandoned' WHERE id = ?", (row,))
 
-    def record_external(
-        self,
-        file: Path,
-        who: Who,
-        at: datetime,
-        before: tuple[str, bytes],
-        after: tuple[str, bytes],
-    ) -> None:
-        """Record somebody else's edit, seen on the file; (revision, text) before and after.
+    def see(
+        self, file: Path, who: Who, at: datetime, now: tuple[str, bytes], describe: Describe
+    ) -> Edited | None:
+        """Take note of what the file says, (revision, text); return what an edit of others did.
 
-        Two consoles that see the same edit leave one row, and none where a console made it.
+        It is one if the newest change did not lead to this text, whenever the same text was there
+        before. Of several who see it one writes a row. The first who ever sees the file has
+        nothing to compare it with.
         """
-        change = NewChange(
-            file, at, who, "external", None, None, before[0][:12], after[0][:12],
-            "", "", before[0], after[0], before[1], after[1],
-        )  # fmt: skip
-        self._insert(change, "applied", unless_known=True)
+        revision, text = now
+        name = self._identity(file)
+        with self._reading() as known:
+            if known is not None and _newest_revision(known, name) == revision:
+                return None
+        with self._writing() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                edited = self._see(db, name, (file, who, at), (revision, text), describe)
+                db.execute("COMMIT")
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+        return edited
+
+    def _see(
+        self,
+        db: sqlite3.Connection,
+        name: str,
+        seen_by: tuple[Path, Who, datetime],
+        now: tuple[str, bytes],
+        describe: Describe,
+    ) -> Edited | None:
+        revision, text = now
+        before = _newest_revision(db, name)
+        under_way = db.execute(
+            "SELECT 1 FROM changes WHERE file = ? AND state = 'pending'"
+            " AND ? IN (revision, previous_revision)",
+            (name, revision),
+        ).fetchone()
+        edited = None
+        if before not in (None, revision) and under_way is None:
+            packed = db.execute(
+                "SELECT packed FROM texts WHERE file = ? AND revision = ?", (name, before)
+            ).fetchone()
+            was = zlib.decompress(packed["packed"]) if packed is not None else b""
+            edited = describe(was, text) if was else Edited("")
+            file, who, at = seen_by
+            change = NewChange(
+                file, at, edited.who or Who("", who.host), "external", edited.route, edited.org,
+                str(before)[:_SHOWN], edited.words or revision[:_SHOWN], "", "",
+                str(before), revision, was, text, moves=edited.moves,
+            )  # fmt: skip
+            _insert_row(db, change, name, "applied")
+        if under_way is None:
+            db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (name, revision))
+        db.execute(
+            "INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", (name, revision, zlib.compress(text, 1))
+        )
+        return edited
 
     def record_undelivered(
         self, file: Path, who: Who, at: datetime, said: str, reason: str, version: tuple[str, bytes]
@@ -143,36 +220,39 @@ class History:
         )  # fmt: skip
         self._insert(change, "applied")
 
+    def take_over(self, file: Path) -> None:
+        """Take over what older histories have of the file, once; their rows come before ours."""
+        for source in self._older:
+            old = open_to_read(source)
+            if old is None:
+                continue
+            with closing(old), self._translated(), self._writing() as db:
+                _take_over(old, db, source, str(file.resolve()), self._identity(file))
+
     def reconcile(self, file: Path, current_revision: str) -> None:
         """Settle the intents of processes that died, by what the file says now.
 
-        One was not made where the file still is what it was to change, or where somebody else
-        changed that; where the file has gone on since, it was.
+        One was made where the file says what it was to say, or where another change was built on
+        that; a writer that was killed before its swap has changed nothing, whatever others did
+        since.
         """
+        name = self._identity(file)
         with self._reading() as db:
             if db is None:
                 return
         with self._writing() as db:
             rows = db.execute(
-                "SELECT id, pid, revision, previous_revision FROM changes"
-                " WHERE file = ? AND state = 'pending'",
-                (_identity(file),),
+                "SELECT * FROM changes WHERE file = ? AND state = 'pending'", (name,)
             ).fetchall()
             for row in rows:
-                if _may_live(row["pid"]):
+                if _may_live(row):
                     continue
                 built_on = db.execute(
-                    "SELECT 1 FROM changes WHERE file = ? AND id > ? AND previous_revision = ?",
-                    (_identity(file), row["id"], row["revision"]),
-                ).fetchone()
-                instead = db.execute(
                     "SELECT 1 FROM changes WHERE file = ? AND id > ? AND previous_revision = ?"
-                    " AND state != 'abandoned'",
-                    (_identity(file), row["id"], row["previous_revision"]),
+                    " AND state = 'applied'",
+                    (name, row["id"], row["revision"]),
                 ).fetchone()
                 done = row["revision"] == current_revision or built_on is not None
-                if not done and row["previous_revision"] != current_revision and instead is None:
-                    done = True
                 db.execute(
                     "UPDATE changes SET state = ? WHERE id = ?",
                     ("applied" if done else "abandoned", row["id"]),
@@ -186,7 +266,7 @@ class History:
             found = db.execute(
                 "SELECT * FROM changes WHERE file = ? AND state = 'applied'"
                 " ORDER BY id DESC LIMIT ? OFFSET ?",
-                (_identity(file), limit, offset),
+                (self._identity(file), limit, offset),
             ).fetchall()
             return [_change(row) for row in found]
 
@@ -200,7 +280,7 @@ class History:
                 " AND action NOT IN ('undo', 'external', 'undelivered') AND id NOT IN"
                 " (SELECT undoes_id FROM changes WHERE file = :file AND state = 'applied'"
                 "  AND undoes_id IS NOT NULL) ORDER BY id DESC LIMIT 1",
-                {"file": _identity(file)},
+                {"file": self._identity(file)},
             ).fetchone()
             return None if found is None else _change(found)
 
@@ -214,7 +294,7 @@ class History:
         with self._reading() as db:
             found = [] if db is None else db.execute(
                 "SELECT revision, packed FROM texts WHERE file = ? AND revision GLOB ? LIMIT 2",
-                (_identity(file), f"{wanted}*"),
+                (self._identity(file), f"{wanted}*"),
             ).fetchall()  # fmt: skip
         if not found:
             raise HistoryError(f"no revision {wanted} of {file.name} is kept; see history")
@@ -225,9 +305,9 @@ class History:
         except zlib.error:
             raise HistoryError(f"the kept text of revision {wanted} is damaged") from None
 
-    def _insert(self, change: NewChange, state: str, *, unless_known: bool = False) -> int:
-        """Write a row and its texts; 0 for one whose revision a recent row has already."""
-        file = _identity(change.file)
+    def _insert(self, change: NewChange, state: str) -> int:
+        """Write a row and its texts; return its id."""
+        file = self._identity(change.file)
         texts = (
             (change.previous_revision, change.before_text),
             (change.revision, change.after_text),
@@ -247,9 +327,6 @@ class History:
             ]
             db.execute("BEGIN IMMEDIATE")
             try:
-                if unless_known and _is_known(db, file, change.revision):
-                    db.execute("ROLLBACK")
-                    return 0
                 db.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", packed)
                 row = _insert_row(db, change, file, state)
                 db.execute("COMMIT")
@@ -258,9 +335,13 @@ class History:
                 raise
             return row
 
+    def _identity(self, file: Path) -> str:
+        """Return the name of a file in the database: of the only one, wherever that is mounted."""
+        return file.resolve().name if self._like is not None else str(file.resolve())
+
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with closing(open_to_write(self.path)) as db, self._translated():
+        with closing(open_to_write(self.path, self._like)) as db, self._translated():
             yield db
 
     @contextmanager
@@ -280,13 +361,55 @@ class History:
             raise HistoryError(sentence(self.path, error)) from None
 
 
-def _is_known(db: sqlite3.Connection, file: str, revision: str) -> bool:
-    recent = db.execute(
-        "SELECT revision FROM changes WHERE file = ? AND state != 'abandoned'"
-        " ORDER BY id DESC LIMIT ?",
-        (file, _RECENT),
-    )
-    return any(row["revision"] == revision for row in recent)
+def _newest_revision(db: sqlite3.Connection, name: str) -> str | None:
+    """Return what the file said last, as far as anybody knows."""
+    row = db.execute(
+        "SELECT revision FROM changes WHERE file = ? AND state = 'applied'"
+        " AND action != 'undelivered' ORDER BY id DESC LIMIT 1",
+        (name,),
+    ).fetchone()
+    if row is None and _has_seen(db):
+        row = db.execute("SELECT revision FROM seen WHERE file = ?", (name,)).fetchone()
+    return None if row is None else str(row["revision"])
+
+
+def _has_seen(db: sqlite3.Connection) -> bool:
+    """Whether the database is not of an older version of this console, opened to be read."""
+    wanted = "SELECT 1 FROM sqlite_master WHERE name = 'seen'"
+    return db.execute(wanted).fetchone() is not None
+
+
+def _take_over(
+    old: sqlite3.Connection, db: sqlite3.Connection, source: Path, was: str, name: str
+) -> None:
+    key = f"{source.resolve()}#{source.stat().st_ino}"
+    taken = "SELECT 1 FROM taken_over WHERE source = ?"
+    if db.execute(taken, (key,)).fetchone() is not None:
+        return
+    rows = old.execute(
+        "SELECT * FROM changes WHERE file = ? AND state = 'applied' ORDER BY id", (was,)
+    ).fetchall()
+    texts = old.execute("SELECT revision, packed FROM texts WHERE file = ?", (was,)).fetchall()
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if db.execute(taken, (key,)).fetchone() is None:
+            first = db.execute("SELECT coalesce(min(id), 1) AS id FROM changes").fetchone()["id"]
+            start = min(int(first), 1) - len(rows)
+            new_ids = {row["id"]: start + at for at, row in enumerate(rows)}
+            for row in rows:
+                values = {key: row[key] for key in row.keys()}  # noqa: SIM118 - not a mapping
+                values |= {"id": new_ids[row["id"]], "file": name}
+                values["undoes_id"] = new_ids.get(row["undoes_id"])
+                _insert_values(db, values)
+            db.executemany(
+                "INSERT OR IGNORE INTO texts VALUES (?, ?, ?)",
+                [(name, text["revision"], text["packed"]) for text in texts],
+            )
+            db.execute("INSERT INTO taken_over VALUES (?)", (key,))
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
 
 
 def _insert_row(db: sqlite3.Connection, change: NewChange, file: str, state: str) -> int:
@@ -308,23 +431,33 @@ def _insert_row(db: sqlite3.Connection, change: NewChange, file: str, state: str
         "previous_revision": change.previous_revision,
         "revision": change.revision,
         "undoes_id": change.undoes_id,
+        "process": process_id(),
+        "moves": change.moves,
     }
+    return _insert_values(db, values)
+
+
+def _insert_values(db: sqlite3.Connection, values: Mapping[str, Any]) -> int:
     names = ", ".join(values)
     places = ", ".join(f":{name}" for name in values)
     cursor = db.execute(f"INSERT INTO changes ({names}) VALUES ({places})", values)  # noqa: S608
     return int(cursor.lastrowid or 0)
 
 
-def _prune(db: sqlite3.Connection, file: str, keep: int) -> None:
-    db.execute(
-        "DELETE FROM changes WHERE file = ? AND id NOT IN"
-        " (SELECT id FROM changes WHERE file = ? ORDER BY id DESC LIMIT ?)",
-        (file, file, keep),
-    )
+def _prune(db: sqlite3.Connection, file: str) -> None:
+    """Forget what is over KEPT changes old; attempts that came to nothing displace none."""
+    for states, keep in (("('applied', 'pending')", KEPT), ("('abandoned')", _ATTEMPTS_KEPT)):
+        db.execute(
+            f"DELETE FROM changes WHERE file = ? AND state IN {states} AND id NOT IN"  # noqa: S608
+            f" (SELECT id FROM changes WHERE file = ? AND state IN {states}"
+            "   ORDER BY id DESC LIMIT ?)",
+            (file, file, keep),
+        )
     db.execute(
         "DELETE FROM texts WHERE file = :file AND revision NOT IN"
         " (SELECT revision FROM changes WHERE file = :file"
-        "  UNION SELECT previous_revision FROM changes WHERE file = :file)",
+        "  UNION SELECT previous_revision FROM changes WHERE file = :file"
+        "  UNION SELECT revision FROM seen WHERE file = :file)",
         {"file": file},
     )
 
@@ -334,18 +467,12 @@ def _change(row: sqlite3.Row) -> Change:
         "id", "user", "host", "ssh_origin", "action", "route", "org", "before", "after",
         "reason", "verdict", "previous_revision", "revision", "undoes_id",
     )  # fmt: skip
-    return Change(at=datetime.fromisoformat(row["at"]), **{name: row[name] for name in names})
+    moves = row["moves"] if "moves" in row.keys() else ""  # noqa: SIM118 - not a mapping
+    return Change(
+        at=datetime.fromisoformat(row["at"]), moves=moves, **{name: row[name] for name in names}
+    )
 
 
-def _identity(file: Path) -> str:
-    return str(file.resolve())
-
-
-def _may_live(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return pid != os.getpid()
+def _may_live(row: sqlite3.Row) -> bool:
+    identity = str(row["process"] or row["pid"])
+    return may_live(identity) and identity not in (process_id(), str(os.getpid()))

@@ -1,14 +1,18 @@
 """The history's tables, and opening them."""
 
 import os
+import re
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from console.history.errors import HistoryError
 
 BUSY_MS = 2_000
 
-_SCHEMA = """
+_VERSION = 2
+
+_CHANGES = """
 CREATE TABLE IF NOT EXISTS changes (
     id INTEGER PRIMARY KEY,
     file TEXT NOT NULL,
@@ -37,7 +41,18 @@ CREATE TABLE IF NOT EXISTS texts (
     packed BLOB NOT NULL,           -- the file's bytes, zlib
     PRIMARY KEY (file, revision)
 ) WITHOUT ROWID;
-PRAGMA user_version = 1;
+"""
+_SINCE_2 = """
+ALTER TABLE changes ADD COLUMN process TEXT NOT NULL DEFAULT '';  -- console.process_id
+ALTER TABLE changes ADD COLUMN moves TEXT NOT NULL DEFAULT '';    -- JSON: the shares that differ
+CREATE TABLE IF NOT EXISTS seen (   -- the version that somebody saw last, with its text in texts
+    file TEXT PRIMARY KEY,
+    revision TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS taken_over (  -- histories of state folders whose rows are in here
+    source TEXT PRIMARY KEY
+) WITHOUT ROWID;
+PRAGMA user_version = 2;
 """
 
 
@@ -45,20 +60,24 @@ FAULTS = (sqlite3.Error, OSError, ValueError, LookupError, OverflowError)
 """What a damaged database, or another's, makes of a question; none of it may stop a rollback."""
 
 
-def open_to_write(path: Path) -> sqlite3.Connection:
-    """Open the database, making it and its folder (0700) where they are missing."""
+def open_to_write(path: Path, like: Path | None = None) -> sqlite3.Connection:
+    """Open the database, making it and its folder (0700) where they are missing.
+
+    One that is to be shared is made ``like`` a file: its group's, and readable and writable for
+    whoever can replace that file.
+    """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            _make(path, like)
     except OSError as error:
         raise HistoryError(f"the history at {path} cannot be made: {error.strerror}") from None
     connection = _connect(f"{path.absolute().as_uri()}?mode=rw", path)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        # A write-ahead log and its index are files of whoever opens first, and closed to others;
+        # a journal that is truncated stays, with the owner, the group and the mode it was given.
+        connection.execute(f"PRAGMA journal_mode = {'TRUNCATE' if like else 'WAL'}")
         connection.execute("PRAGMA synchronous = FULL")
-        if _version(connection, path) == 0:
-            connection.executescript(_SCHEMA)
+        _upgrade(connection, path)
     except FAULTS as error:
         connection.close()
         raise HistoryError(sentence(path, error)) from None
@@ -68,6 +87,42 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
+    if _version(connection, path) == _VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    version = _version(connection, path)  # another process may have been faster
+    script = (_CHANGES if version == 0 else "") + (_SINCE_2 if version < _VERSION else "")
+    try:
+        for statement in re.sub(r"--.*", "", script).split(";"):
+            connection.execute(statement)
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _make(path: Path, like: Path | None) -> None:
+    if like is None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        return
+    file, folder = like.stat(), path.parent.stat()
+    mode = 0o600 | (file.st_mode & 0o044)
+    if folder.st_mode & 0o020:
+        mode |= 0o060
+    for name in (f"{path}-journal", f"{path}"):
+        with suppress(FileExistsError):
+            descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            try:
+                group = folder.st_gid if folder.st_mode & 0o020 else file.st_gid
+                with suppress(OSError):  # it may be a group that one is not in
+                    os.fchown(descriptor, -1, group)
+                os.fchmod(descriptor, mode)
+            finally:
+                os.close(descriptor)
+
+
 def open_to_read(path: Path) -> sqlite3.Connection | None:
     """Open the database without making anything; None where there is none yet."""
     try:
@@ -75,7 +130,9 @@ def open_to_read(path: Path) -> sqlite3.Connection | None:
             return None
     except OSError as error:
         raise HistoryError(sentence(path, error)) from None
-    connection = _connect(f"{path.absolute().as_uri()}?mode=ro", path)
+    # Whoever may write rolls back what a writer that was killed has left in the journal.
+    mode = "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro"
+    connection = _connect(f"{path.absolute().as_uri()}?mode={mode}", path)
     try:
         version = _version(connection, path)
     except FAULTS as error:
@@ -92,7 +149,7 @@ def open_to_read(path: Path) -> sqlite3.Connection | None:
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version not in (0, 1):
+    if version not in (0, 1, _VERSION):
         raise HistoryError(f"the history at {path} was made by a newer version of this console")
     return int(version)
 

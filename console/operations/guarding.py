@@ -109,7 +109,7 @@ class Guarding:
         Raises nothing that one turn can mend in the next: it is the turn's ``trouble``.
         """
         events: list[Event] = []
-        trouble = self._follow(now)
+        trouble = self._follow(now, events)
         self._monitor.go_on(now)
         acts = not self._switch.read_only and self._lock.hold()
         if acts != self._acted:
@@ -150,13 +150,19 @@ class Guarding:
         """Put an org, or all of a route, back into its ramp; return which."""
         return self._ramps.put_back(route, org)
 
-    def _follow(self, now: float) -> str:
+    def _follow(self, now: float, events: list[Event]) -> str:
         try:
             found = self._switch.refresh(settled=True)
         except RolloutError as error:
             return str(error)
         if found is not None:
             self._monitor.configure(found[0].file, now)
+            edit = self._switch.edit
+            if found[1] and not edit.ours:
+                said = f"the file was changed by {edit.words}"
+                kind = "alert" if edit.gives_back else "edit"
+                text = f"a rollback is gone: {said}" if edit.gives_back else said
+                events.append(Event(kind, text, revision=found[0].revision))
         return ""
 
     def _held(

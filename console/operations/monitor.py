@@ -13,6 +13,7 @@ from console.health.record import AccessRecord, StatusClass, classify
 from console.health.summary import Summary
 from console.history.history import Change
 from console.operations.balance import BalanceWatch
+from console.operations.edits_of_others import moved_by
 from console.operations.moves import Move, moves
 from console.operations.planner import ALL_ORGS
 from console.operations.watch import COLD_BYTES, Watch
@@ -103,6 +104,11 @@ class Monitor(Watch):
         for change in changes:
             if change.action in ("rollback", "resume"):
                 self._begin_anew(change.route, change.at.timestamp())
+            for name, one, before, after in moved_by(change):
+                if after > before:
+                    self._raises.note(name, one, change.at.timestamp())
+                else:
+                    self._begin_anew(name, change.at.timestamp())
             if _was_a_raise(change):
                 org = None if change.org == ALL_ORGS else change.org
                 self._raises.note(change.route, org, change.at.timestamp())

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from console.gate.secret import redacted
 from console.history.errors import HistoryError
-from console.history.history import Change, History, NewChange
+from console.history.history import Change, Edited, History, NewChange
 from console.history.who import Who
+from console.operations.edits_of_others import described, gives_back, words_of
 from console.operations.errors import Held, NothingToDo, NotRecorded, ReadOnly
 from console.operations.plan import Plan
 from console.operations.planner import Planner
 from console.rollout.errors import RolloutError
+from console.rollout.revision import SHORT
 from console.store.errors import Conflict, StoreError, Written
 from console.store.leftovers import recovered
 from console.store.store import RolloutStore, Snapshot
@@ -35,6 +37,16 @@ class Done:
     """The name of the file that keeps the broken text, where the last good version replaced one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of the file by others: whose and what in words, whether a latch is gone with it, and
+    whether it was made with the console, a command or a guard, which have asked and recorded it."""
+
+    words: str
+    gives_back: bool
+    ours: bool
+
+
 class Switch(Planner):
     """Plans changes of one rollout file, makes them, and keeps their history.
 
@@ -54,7 +66,8 @@ class Switch(Planner):
     ) -> None:
         super().__init__(RolloutStore(path), history, who, clock)
         self.read_only = read_only
-        self._ours: set[str] = set()
+        self.edit = Edit("", gives_back=False, ours=False)
+        """What was done to the file last, by others than this process."""
         self._known: Snapshot | None = None
         self.recovered = ""
         """What was found of a writer that was killed, and what became of it; mostly empty."""
@@ -65,11 +78,14 @@ class Switch(Planner):
             with suppress(OSError, RuntimeError, StoreError):
                 self.recovered = recovered(self.path)
         snapshot = self._known = self.store.open()
-        self._ours.add(snapshot.revision)
         if not self.read_only:
             # What is wrong with the history is said when a change is made.
             with suppress(HistoryError):
-                self.history.reconcile(self.store.path, snapshot.revision)
+                self.history.take_over(self.path)
+            with suppress(HistoryError):
+                self.history.reconcile(self.path, snapshot.revision)
+            if self.history.is_there:
+                self._see(snapshot)
         return snapshot
 
     def open_or_last_good(self) -> Snapshot:
@@ -100,19 +116,39 @@ class Switch(Planner):
         if snapshot is None:
             return None
         before, self._known = self._known, snapshot
-        foreign = snapshot.revision not in self._ours
-        self._ours.add(snapshot.revision)
-        if foreign and before is not None and not self.read_only:
-            # Their edit stands, recorded or not.
-            with suppress(HistoryError):
-                self.history.record_external(
-                    self.path,
-                    Who("", self.who.host),
-                    self._clock(),
-                    (before.revision, before.data),
-                    (snapshot.revision, snapshot.data),
-                )
-        return snapshot, foreign
+        if before is not None and before.revision == snapshot.revision:
+            return snapshot, False
+        edited = None
+        if before is not None and not self.read_only:
+            if not self.history.is_there:
+                self._see(before)
+            edited = self._see(snapshot)
+        self.edit = self._said(before, snapshot, edited)
+        return snapshot, True
+
+    def _see(self, snapshot: Snapshot) -> Edited | None:
+        """Write somebody else's edit into the history; it stands, recorded or not."""
+        try:
+            at = datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+        except OSError:
+            at = self._clock()
+        with suppress(HistoryError):
+            return self.history.see(
+                self.path, self.who, min(at, self._clock()), (snapshot.revision, snapshot.data),
+                described,
+            )  # fmt: skip
+        return None
+
+    def _said(self, before: Snapshot | None, after: Snapshot, edited: Edited | None) -> Edit:
+        latch_gone = before is not None and gives_back(before.file, after.file)
+        if edited is None:
+            rows, _ = self.recent(1)
+            if rows and rows[0].revision == after.revision:
+                return Edit(words_of(rows[0]), latch_gone, ours=rows[0].action != "external")
+            edited = described(before.data, after.data) if before is not None else None
+        who = edited.who.name if edited is not None and edited.who is not None else "somebody else"
+        words = edited.words if edited is not None else ""
+        return Edit(f"{who}: {words or after.revision[:SHORT]}", latch_gone, ours=False)
 
     def recent(self, limit: int) -> tuple[list[Change], str]:
         """Return the newest changes, or none and the reason why they cannot be read."""
@@ -190,6 +226,8 @@ class Switch(Planner):
         warnings: list[str] = []
         row: int | None = None
         kept_as = self._set_aside(plan, at, warnings)
+        if self._known is not None and not plan.rescues:
+            self._see(self._known)  # each row's previous revision is the one before's
         try:
             row = self.history.begin(self._new_change(plan, at, reason, verdict))
         except HistoryError as error:
@@ -204,7 +242,6 @@ class Switch(Planner):
         except BaseException:
             self._settle(row, self.history.abandon, [])
             raise
-        self._ours.add(snapshot.revision)
         self._known = snapshot
         self._settle(row, self.history.commit, warnings)
         return Done(plan, snapshot, at, tuple(warnings), kept_as)

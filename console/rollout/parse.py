@@ -97,6 +97,8 @@ def _file(top: Fields, revision: str) -> RolloutFile:
     top.pinned("schema", 1)
     top.pinned("algorithm", ALGORITHM)
     tokenlab, health = top.table("tokenlab"), top.table("health")
+    history = top.table("history")
+    history.path("path", "rollout.history.sqlite3")  # where it is looked for: console.history
     guard = _guard(top.table("guard"), GuardSettings())
     ramp = _ramp(top.table("ramp"), RampSettings())
     routes = top.table("routes")
@@ -113,7 +115,7 @@ def _file(top: Fields, revision: str) -> RolloutFile:
         ramp=ramp,
         routes={name: _route(name, routes.table(name), guard, ramp) for name in routes.names()},
     )
-    for fields in (top, tokenlab, health):
+    for fields in (top, tokenlab, health, history):
         fields.warn_unknown()
     return file
 

@@ -22,9 +22,8 @@ from console.operations.monitor import Monitor
 from console.operations.plan import Plan
 from console.operations.planner import ALL_ORGS
 from console.operations.spoken import probe_text
-from console.operations.switch import Done, Switch
+from console.operations.switch import Done, Edit, Switch
 from console.operations.visible import visible
-from console.rollout.revision import SHORT
 from console.store.store import Snapshot
 from console.ui.cells import RowCells
 from console.ui.changes import ChangeFlow, Listener, OneAtATime
@@ -163,12 +162,17 @@ class HomeScreen(Opened, HomeActions):
         before = self._monitor.file
         self._take_over(event.snapshot)
         if event.foreign and before.revision != event.snapshot.revision:
-            short = event.snapshot.revision[:SHORT]
-            self._notices.tell(
-                f"{self._switch.path.name} was changed by somebody else: now {short}", time()
-            )
+            self._tell_of_edit(self._switch.edit)
             self._show_changes()
         self._tick()
+
+    def _tell_of_edit(self, edit: Edit) -> None:
+        said = f"{self._switch.path.name} was changed by {visible(edit.words)}"
+        self._notices.tell(said, time())
+        if edit.gives_back and not edit.ours:
+            # Nobody asked, and traffic moves: a git checkout or a sync has put an old text back.
+            self.app.bell()
+            self.notify(f"A rollback is gone: {said}", severity="error", timeout=30)
 
     @on(FileTrouble)
     def _file_trouble(self, event: FileTrouble) -> None:

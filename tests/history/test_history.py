@@ -1,18 +1,25 @@
 """The history: intents, crashes, restoring, undo, and every kind of trouble."""
 
+import itertools
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from console.history.errors import HistoryError
-from console.history.history import History, NewChange
+from console.history.history import Edited, History, NewChange
+from console.history.place import history_of
 from console.history.who import Who, whoami
+from console.rollout.parse import parse
 from console.rollout.revision import revision_of
+from tests.other_users import as_user
 
 AT = datetime(2026, 11, 23, 19, 31, 4, 500_000, tzinfo=UTC)
 FILE = Path("rollout.toml")
@@ -87,13 +94,178 @@ os._exit(1)
     assert len(history.rows(root)) == applied
 
 
-def test_an_external_edit_seen_twice_is_one_row(history: History) -> None:
+def said(before: bytes, after: bytes) -> Edited:
+    return Edited(f"{before.decode()} to {after.decode()}", Who("al", "laptop"))
+
+
+def see(history: History, text: bytes) -> Edited | None:
+    return history.see(FILE, Who("", "gw"), AT, (revision_of(text), text), said)
+
+
+def test_an_edit_of_others_is_one_row_however_many_see_it(history: History) -> None:
+    assert see(history, b"a") is None, "nothing to compare it with"
+    assert history.rows(FILE) == []
     for _ in range(2):
-        history.record_external(
-            FILE, Who("", "gw"), AT, (revision_of(b"a"), b"a"), (revision_of(b"b"), b"b")
-        )
-    assert [row.action for row in history.rows(FILE)] == ["external"]
+        see(history, b"b")
+    (row,) = history.rows(FILE)
+    assert (row.action, row.after, row.user, row.host) == ("external", "a to b", "al", "laptop")
+    assert row.previous_revision == revision_of(b"a")
     assert history.last_undoable(FILE) is None
+
+
+def test_the_same_text_put_back_is_an_edit_each_time(history: History) -> None:
+    history.commit(history.begin(change(b"a", b"b")))
+    for text in (b"a", b"b", b"a"):
+        assert see(history, text) is not None
+    rows = history.rows(FILE)
+    assert [row.after for row in rows[:-1]] == ["b to a", "a to b", "b to a"]
+    for newer, older in itertools.pairwise(rows):
+        assert newer.previous_revision == older.revision, "rows join"
+
+
+def test_a_change_under_way_is_nobody_elses(history: History) -> None:
+    history.commit(history.begin(change(b"a", b"b")))
+    row = history.begin(change(b"b", b"c"))
+    for text in (b"b", b"c"):
+        assert see(history, text) is None
+    history.commit(row)
+    assert [row.action for row in history.rows(FILE)] == ["set", "set"]
+
+
+def test_attempts_that_came_to_nothing_displace_no_change(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.history.history.KEPT", 5)
+    for number in range(5):
+        history.commit(history.begin(change(b"%d" % number, b"%d" % (number + 1))))
+    for _ in range(120):
+        history.abandon(history.begin(change(b"5", b"6")))
+    while True:
+        row = history.begin(change(b"5", b"6"))
+        if row % 50 == 0:
+            break
+        history.abandon(row)
+    history.commit(row)
+    assert len(history.rows(FILE)) == 5
+    assert history.text_of(FILE, revision_of(b"2")) == b"2"
+    with closing(sqlite3.connect(history.path)) as db:
+        assert db.execute("SELECT count(*) FROM changes").fetchone()[0] <= 60
+
+
+DEAD = """
+from tests.history.test_history import *
+history = History(Path({path!r}))
+history.commit(history.begin(change(b"a", b"b")))
+history.begin(change(b"b", b"c", action="set"))
+os._exit(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("now", "applied"), [(b"b", 1), (b"c", 2), (b"x", 1)], ids=["not yet", "made", "others since"]
+)
+def test_a_writer_that_was_killed_before_its_swap_has_changed_nothing(
+    history: History, now: bytes, applied: int
+) -> None:
+    root = Path(__file__).parents[2]
+    script = DEAD.format(path=str(history.path))
+    subprocess.run([sys.executable, "-c", script], check=False, cwd=root)
+    history.reconcile(root / FILE, revision_of(now))
+    assert len(history.rows(root / FILE)) == applied
+
+
+def test_the_number_of_a_process_that_was_given_again_hides_nothing(history: History) -> None:
+    row = history.begin(change(b"a", b"b"))
+    with closing(sqlite3.connect(history.path)) as db:
+        db.execute("UPDATE changes SET process = '1-00000000.1' WHERE id = ?", (row,))
+        db.commit()
+    history.reconcile(FILE, revision_of(b"b"))
+    assert len(history.rows(FILE)) == 1
+
+
+# One history for a file
+
+
+def test_a_history_beside_its_file_has_its_group_and_mode(file: Path) -> None:
+    file.chmod(0o640)
+    file.parent.chmod(0o770)
+    history = history_of(file)
+    assert history.path == file.parent / "rollout.history.sqlite3"
+    history.commit(history.begin(replace(change(b"a", b"b"), file=file)))
+    for name in ("rollout.history.sqlite3", "rollout.history.sqlite3-journal"):
+        status = (file.parent / name).stat()
+        assert stat.S_IMODE(status.st_mode) == 0o660
+        assert status.st_gid == file.parent.stat().st_gid
+    assert sorted(one.name for one in file.parent.iterdir()) == [
+        "rollout.history.sqlite3", "rollout.history.sqlite3-journal", "rollout.toml",
+    ]  # fmt: skip
+
+
+def test_a_symlink_and_its_target_have_one_history(file: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.toml"
+    link.symlink_to(file)
+    assert history_of(link).path == history_of(file).path
+
+
+@pytest.mark.parametrize("broken", ["", "\n[routes.chat\n"])
+def test_the_file_may_say_where_its_history_is(file: Path, tmp_path: Path, broken: str) -> None:
+    file.write_text(file.read_text() + '\n[history]\npath = "../own.sqlite3"\n' + broken)
+    assert history_of(file).path.resolve() == file.parent.parent.resolve() / "own.sqlite3"
+    if not broken:
+        assert parse(file.read_bytes()).warnings == ()
+
+
+def test_where_the_folder_can_have_none_it_is_this_users(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROLLOUT_STATE_DIR", str(tmp_path / "own"))
+    monkeypatch.setattr("console.history.place.os.access", lambda *_: False)
+    history = history_of(file)
+    assert history.path == tmp_path / "own" / "history.sqlite3"
+    assert not history.is_shared
+
+
+def test_histories_of_state_folders_are_taken_over_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for user, texts in (("jo", (b"a", b"b", b"c")), ("al", (b"d", b"e"))):
+        monkeypatch.setenv("ROLLOUT_STATE_DIR", str(tmp_path / user))
+        own = History(tmp_path / user / "history.sqlite3")
+        last = None
+        for before, after in itertools.pairwise(texts):
+            made = replace(change(before, after, undoes=last), file=file, who=Who(user, "gw"))
+            last = own.begin(made)
+            own.commit(last)
+        shared = history_of(file)
+        for _ in range(2):
+            shared.take_over(file)
+    rows = shared.rows(file)
+    assert [row.user for row in rows] == ["jo", "jo", "al"]
+    assert rows[0].undoes_id == rows[1].id
+    assert shared.text_of(file, revision_of(b"d")) == b"d"
+    shared.commit(shared.begin(replace(change(b"c", b"f"), file=file)))
+    assert shared.rows(file)[0].revision == revision_of(b"f")
+
+
+def test_several_users_write_one_history(file: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be other users")
+    for folder in (file.parent, *list(file.parent.parents)[:-2]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    os.chown(file, 3001, 4000)
+    os.chown(file.parent, 3001, 4000)
+    file.parent.chmod(0o775)
+    file.chmod(0o640)
+    for number, user in enumerate((3001, 3002, 3003)):
+
+        def act(number: int = number) -> str:
+            made = replace(change(b"%d" % number, b"%d" % (number + 1)), file=file)
+            history = history_of(file)
+            history.commit(history.begin(made))
+            return str(len(history.rows(file)))
+
+        assert as_user(user, (user, 4000), act) == str(number + 1)
+    assert not as_user(3004, (3004,), lambda: str(len(history_of(file).rows(file)))).isdigit()
 
 
 @pytest.mark.parametrize("revision", ["", "abc", "zzzzzzzz", "0000000", "*******"])

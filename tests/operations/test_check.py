@@ -49,7 +49,9 @@ def test_each_broken_sample_breaks_its_own_rule_alone(name: str) -> None:
 
 def test_every_offline_rule_has_a_broken_sample(file: Path, tmp_path: Path) -> None:
     rules = {result.rule for result in check_offline(file)}
-    assert rules - {name.partition("-")[0] for name in OFFLINE} == {"file.readable"}
+    assert rules - {name.partition("-")[0] for name in OFFLINE} == {
+        "file.readable", "file.replaceable",
+    }  # fmt: skip
     (only,) = check_offline(tmp_path / "none.toml")
     assert (only.rule, only.ok) == ("file.readable", False)
 
@@ -72,6 +74,12 @@ def test_other_ways_to_break_a_rule(file: Path, old: str, new: str, rule: str) -
     results = check_offline(file)
     assert rule in failing(results)
     assert "u:p" not in str(results)
+
+
+def test_a_file_with_another_name_is_told(file: Path) -> None:
+    assert "file.replaceable" not in failing(check_offline(file))
+    file.with_name("backup.toml").hardlink_to(file)
+    assert "file.replaceable" in failing(check_offline(file))
 
 
 def test_what_of_the_log_can_be_used_is_said(file: Path) -> None:

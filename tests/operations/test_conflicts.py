@@ -106,9 +106,9 @@ def test_an_editor_that_saves_in_the_last_moment_is_not_overwritten(
     plan = switch.plan_set("chat", "acme", 1000)
     real = exchange.put_in_place
 
-    def late(*arguments: object) -> None:
+    def late(*arguments: object) -> list[str]:
         replaced(switch.path, b'"globex.eu" = 12.5', b'"globex.eu" = 99')
-        real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments)  # type: ignore[arg-type]
 
     if not kernel:
         monkeypatch.setattr(exchange, "_renameat2", lambda: None)
@@ -138,7 +138,7 @@ def test_what_was_changed_right_after_is_in_the_history(
     armed[:] = [False, True]
     done = switch.apply(plan)
     monkeypatch.undo()
-    assert "right after that by somebody else" in done.warnings[0]
+    assert "right after that somebody else changed it again" in done.warnings[0]
     assert org(switch) == (900, False)
     (row,) = switch.recent(5)[0]
     assert (row.action, row.before, row.after) == ("set", "25", "10")

@@ -22,6 +22,7 @@ from console.store.errors import NotWritable, Written
 from console.store.in_place import is_mount_point, write_in_place
 from console.store.leftovers import recovered, temp_name
 from console.store.store import RolloutStore
+from tests.other_users import as_user
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be other users")
 APP, OWNER, OPERATOR, GROUP, OTHERS = 3003, 3001, 3002, 4000, 4001
@@ -38,30 +39,6 @@ def roll_back(store: RolloutStore) -> object:
 
 
 # Attributes
-
-
-def as_user(user: int, groups: tuple[int, ...], act: Callable[[], str]) -> str:
-    """Return what a forked child of another user says; it has all modules already."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        said = "did not end"
-        try:
-            os.setgroups(list(groups))
-            os.setgid(groups[0])
-            os.setuid(user)
-            os.umask(0o077)
-            said = act()
-        except BaseException as error:
-            said = f"{type(error).__name__} {error}"
-        finally:
-            os.write(writing, said.encode())
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as stream:
-        said = stream.read()
-    os.waitpid(child, 0)
-    return said
 
 
 def roll_back_again(path: Path) -> None:
@@ -291,6 +268,7 @@ import os, pathlib, signal, sys, time
 from console.rollout.edits import SetPercent
 from console.store import exchange
 from console.store.store import RolloutStore
+from tests.other_users import as_user
 real, calls = exchange._exchange, []
 def killing(*given):
     calls.append(given)

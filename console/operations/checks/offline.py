@@ -1,5 +1,6 @@
 """Checks that need nothing but the file: what can be known before traffic depends on it."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from console.rollout.model import MEDIA_FORMATS, GuardSettings, RolloutFile, Rou
 from console.rollout.parse import parse
 from console.rollout.percent import FULL, percent_text
 from console.rollout.routemap import base_url_problem, kind_of, same_place, url_problem
+from console.store.in_place import is_mount_point
 
 _NEWEST_BYTES = 1024 * 1024
 _LEAST_LIMIT, _MOST_LIMIT = 0.1, 50.0
@@ -47,7 +49,7 @@ def check_offline(path: Path) -> list[Result]:
         )
         for w in file.warnings
     ] or [Result("file.known_keys", True, str(path), "no unknown keys")]
-    found = [readable, valid, *warnings, _tokenlab(file)]
+    found = [readable, valid, *warnings, _replaceable(path), _tokenlab(file)]
     found += [_access_log(path, file), _log_lines(path, file)]
     for route in file.routes.values():
         found += _route(file, route)
@@ -56,6 +58,23 @@ def check_offline(path: Path) -> list[Result]:
 
 def _at(path: Path, line: int, column: int) -> str:
     return f"{path}:{line}:{column}" if line else str(path)
+
+
+def _replaceable(path: Path) -> Result:
+    """Whether a change can be made here: a mounted file cannot be replaced, only written over."""
+    mounted = is_mount_point(path)
+    problem = ""
+    if mounted and not os.access(path, os.W_OK):
+        problem = "is a mount point that may not be written to: no rollback can be made here"
+    elif path.stat().st_nlink > 1:
+        problem = "has another name (a hard link), which keeps the old text after a change"
+    good = "a change replaces it whole"
+    if mounted:
+        good = "it is a mount point: a change is written in place; mount its folder to replace it"
+    return result_of(
+        "file.replaceable", str(path), problem, good,
+        "mount the file's folder instead of the file; of several names keep one",
+    )  # fmt: skip
 
 
 def _tokenlab(file: RolloutFile) -> Result:
