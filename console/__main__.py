@@ -5,6 +5,9 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    from console.cli.streams import open_closed
+
+    open_closed()
     from console.cli.main import run
 
     sys.exit(run(sys.argv[1:]))

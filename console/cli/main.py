@@ -4,7 +4,6 @@ Textual is loaded only where the console itself is opened, the vault only where 
 needed: a rollback from a shell waits for neither.
 """
 
-import io
 import os
 import sys
 from argparse import Namespace
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from console.cli.codes import CONFLICT, DONE, PROBLEMS, UNREACHABLE, USAGE
 from console.cli.parser import build_parser
+from console.cli.streams import Output
 from console.gate.secret import redacted
 from console.history.errors import HistoryError
 from console.history.place import history_of
@@ -25,18 +25,31 @@ from console.store.errors import Conflict
 from console.tokenlab.errors import ApiError, Refused, Unsafe
 from console.vault.errors import VaultError
 
+_TELLS = ("show", "history", "decide", "check", "models", "export", "playbook")
+"""Commands of which nothing is left without their output."""
+
 
 def run(arguments: list[str]) -> int:
     """Run one command; every error becomes one sentence on stderr and an exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal that cannot show a sign gets its number instead of a fault.
-            stream.reconfigure(errors="backslashreplace")
-    options = build_parser().parse_args(arguments)
+    before = sys.stdout, sys.stderr
+    out, err = Output(sys.stdout), Output(sys.stderr)
+    sys.stdout, sys.stderr = out, err
     try:
-        code = _dispatch(options)
-        sys.stdout.flush()
+        options = build_parser().parse_args(arguments)
+        code = _run(options)
+        out.flush()
+        if out.lost is not None and not out.was_left:
+            print(f"rollout-console: the output could not be written: {out.lost}", file=err)
+            code = PROBLEMS if options.command in _TELLS and code == DONE else code
+        err.flush()
         return code
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _run(options: Namespace) -> int:
+    try:
+        return _dispatch(options)
     except Conflict as error:
         return _fail(error, CONFLICT)
     except OperationError as error:
@@ -45,15 +58,8 @@ def run(arguments: list[str]) -> int:
         return _fail(error, USAGE)
     except ApiError as error:
         return _fail(error, PROBLEMS if isinstance(error, (Refused, Unsafe)) else UNREACHABLE)
-    except BrokenPipeError:
-        # Whoever read the output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
     except OSError as error:
-        # What was to be done is done, or was told before: the output alone is lost.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"rollout-console: the output could not be written: {error}", file=sys.stderr)
-        return PROBLEMS
+        return _fail(error, PROBLEMS)
     except KeyboardInterrupt:
         return 130
 

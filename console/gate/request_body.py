@@ -29,12 +29,14 @@ _OF_THE_CALL = frozenset((
 
 _CREDENTIALS = frozenset((
     "apikey", "apikeys", "secret", "secrets", "password", "passwd", "credential", "credentials",
-    "authorization", "bearer", "cookie", "cookies", "accesskey", "privatekey",
+    "authorization", "bearer", "cookie", "cookies", "accesskey", "privatekey", "accesstoken",
+    "authtoken", "apitoken", "sessiontoken", "hftoken", "adtoken", "identitytoken", "refreshtoken",
+    "securitytoken", "idtoken",
 ))  # fmt: skip
 """Words with which a name is a credential's, wherever it stands."""
 _OF_A_GATEWAY = frozenset(("headers", "auth", "username", "apibase", "baseurl"))
 """Words with which a field's name is that of somebody else's credential, or where it belongs."""
-_AT_THE_END = frozenset(("key", "keys", "token"))
+_AT_THE_END = frozenset(("key", "keys"))
 _GATEWAYS = (
     "aws_",
     "azure_",
@@ -141,7 +143,7 @@ def _names_credential(name: str, *, inside: bool) -> bool:
     """Whether a name says that its value is a credential; ``inside`` a field it must say more."""
     words = [word.lower() for word in _WORD.findall(name)]
     said = {*words, *("".join(pair) for pair in pairwise(words))}
-    if _CREDENTIALS & said or words[-1:] == ["token"]:
+    if _CREDENTIALS & said or words == ["token"]:
         return True
     if inside:
         return False

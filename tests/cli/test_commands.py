@@ -169,7 +169,7 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
             [sys.executable, "-m", "console", "-f", str(file), *command],
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode == (1 if len(command) == 1 else 0), "what was done is done"
     assert done.stderr.startswith("rollout-console: the output could not be written: ")
     assert "Traceback" not in done.stderr
     assert parse(file.read_bytes()).routes["chat"].org_rolled_back("acme") == (len(command) > 1)
