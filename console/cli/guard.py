@@ -47,6 +47,12 @@ def guard(options: Namespace, switch: Switch) -> int:
             _tell(turn.events, notifier, options, quiet=True)
             print(json.dumps(_turn_json(turn), indent=2) if options.json else _turn_text(turn))
             bad = any(verdict.kind == "rollback" for verdict in turn.verdicts.values())
+            if not (turn.acts or switch.read_only or turn.trouble):
+                print(
+                    "rollout-console: this guard did not act: another one has the lock on the file",
+                    file=sys.stderr,
+                )
+                bad = True
             return PROBLEMS if bad or turn.trouble or turn.log.much else DONE
         sources.start()
         _go_on(options, guarding, sources, notifier)

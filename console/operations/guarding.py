@@ -23,6 +23,10 @@ from console.store.guard_file import GuardFile
 _REMEMBERED = 200
 
 
+PATIENCE_S = 10.0
+"""For so many seconds a guard leaves a rollback to the one that has the lock on the file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something to tell people. ``command`` is what takes it back, or where to look."""
@@ -81,6 +85,7 @@ class Guarding:
         self._ramps = Ramps(switch, monitor, GuardFile(switch.path))
         self._alerts = Alerts()
         self._acted = False
+        self._left_alone: dict[str, float] = {}
 
     @property
     def alerts(self) -> Alerts:
@@ -115,10 +120,17 @@ class Guarding:
         if acts != self._acted:
             self._acted = acts
             events.append(Event("guard", "this guard acts" if acts else "another guard acts"))
+        no_locks = not self._switch.read_only and self._lock.no_locks
+        if no_locks:
+            trouble = trouble or (
+                f"there are no locks for {self._switch.path} ({no_locks}), by which one of several"
+                " guards raises: this one rolls back, and raises nothing"
+            )
         standings: dict[str, list[Standing]] = {}
         try:
+            if not self._switch.read_only:
+                events += self._roll_back(now, acts=acts or bool(no_locks))
             if acts:
-                events += self._roll_back(now)
                 events += [Event("ramp", said) for said in self._ramps.look(now)]
             standings = self._ramps.standings(
                 lambda route, org, before, after: (
@@ -172,12 +184,18 @@ class Guarding:
             return "mode observe acts on nothing"
         return self._monitor.held(route.name, org, before, after, balance, now)
 
-    def _roll_back(self, now: float) -> list[Event]:
+    def _roll_back(self, now: float, *, acts: bool) -> list[Event]:
+        """Roll back what ought to be; where another is to act, what it has left alone for long.
+
+        It may hang, and whoever holds a lock on the file may be no guard at all, but a backup.
+        """
         events = []
         for name, verdict in self._monitor.verdicts(now).items():
             route = self._monitor.file.routes[name]
             may = route.guard.mode == "enforce" and not self._is_latched(route)
-            if verdict.kind == "rollback" and may and route.most_points:
+            if not (verdict.kind == "rollback" and may and route.most_points):
+                self._left_alone.pop(name, None)
+            elif acts or now - self._left_alone.setdefault(name, now) >= PATIENCE_S:
                 events.append(self._roll_route_back(name, verdict, now))
         return events
 

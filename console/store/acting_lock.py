@@ -18,6 +18,8 @@ class ActingLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = -1
+        self.no_locks = ""
+        """Why nobody can have the lock: the file system has none. Empty where it can be had."""
 
     def hold(self) -> bool:
         """Take the lock, or keep it; return whether it is this process that acts.
@@ -32,7 +34,13 @@ class ActingLock:
         if not stat.S_ISREG(status.st_mode) or self._is_held(status):
             os.close(found)
             return self._descriptor >= 0
-        if not _locked(found, fcntl.LOCK_EX):
+        try:
+            locked = _locked(found, fcntl.LOCK_EX)
+        except OSError as error:
+            locked, self.no_locks = False, error.strerror or str(error)
+        else:
+            self.no_locks = ""
+        if not locked:
             os.close(found)
             self.release()
             return False
@@ -62,20 +70,23 @@ def somebody_acts(path: Path) -> bool:
     try:
         # Shared, so that those who ask do not see each other, and given back at once.
         return not _locked(found, fcntl.LOCK_SH, tries=1)
+    except OSError:
+        return False  # a file system without locks does not tell
     finally:
         os.close(found)
 
 
 def _locked(descriptor: int, how: int, tries: int = 4) -> bool:
-    """Take a lock; somebody who only asks whether there is one is gone a moment later."""
+    """Take a lock; somebody who only asks whether there is one is gone a moment later.
+
+    Raises OSError where there are no locks, as on NFS without lockd and on some FUSE.
+    """
     for left in range(tries - 1, -1, -1):
         try:
             fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         except BlockingIOError:
             if left:
                 time.sleep(0.003)
-        except OSError:
-            return False  # a file system without locks has no guard that acts
         else:
             return True
     return False

@@ -1,5 +1,8 @@
 """The guard without a screen: it raises, holds, rolls back, and never fights an operator."""
 
+import errno
+import fcntl
+import os
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -16,7 +19,7 @@ from console.operations import ramping
 from console.operations.alerts import ModelTrouble
 from console.operations.balance import BalanceWatch
 from console.operations.errors import OperationError
-from console.operations.guarding import Guarding, Turn
+from console.operations.guarding import PATIENCE_S, Guarding, Turn
 from console.operations.monitor import Monitor
 from console.operations.plan import Plan
 from console.operations.switch import Done, Switch
@@ -410,3 +413,67 @@ def test_people_edit_the_record(ramp_file: Path) -> None:
     assert {org: place.points for org, place in found.items()} == {
         "acme": 5000, "odd.name [x]": 1250,
     }  # fmt: skip
+
+
+def test_without_locks_it_rolls_back_raises_nothing_and_says_so(
+    ramp_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS without lockd, and on some FUSE and SMB."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("console.store.acting_lock.fcntl.flock", no_locks)
+    run = Run(with_mode(ramp_file, "enforce"))
+    assert "raise" not in kinds(run.healthy())
+    turn = run.turn()
+    assert "(No locks available)" in turn.trouble
+    assert "rolls back, and raises nothing" in turn.trouble
+    storm(run)
+    assert run.latched()
+
+
+def test_a_lock_that_is_no_guards_does_not_stop_a_rollback_for_long(ramp_file: Path) -> None:
+    """A backup, rsync, or a guard that hangs."""
+    run = Run(with_mode(ramp_file, "enforce"))
+    with ramp_file.open() as other:
+        run.guarding.end()
+        fcntl.flock(other, fcntl.LOCK_EX)
+        turn = storm(run)
+        assert turn.verdicts["chat"].kind == "rollback"
+        assert not run.latched(), "another guard may be about to"
+        run.traffic(20, 503)
+        run.turn(PATIENCE_S)
+        assert run.latched()
+
+
+def test_a_latch_that_somebody_takes_out_of_the_file_is_told(run: Run, ramp_file: Path) -> None:
+    run.turn()
+    before = ramp_file.read_bytes()
+    switch = run.new_switch("jo")
+    switch.open()
+    switch.apply(switch.plan_rollback("chat", None, "5xx"))
+    assert not {"alert", "edit"} & {*kinds(run.turn())}, "recorded by who did it"
+    ramp_file.write_bytes(before)
+    (event,) = [event for event in run.turn(60).events if event.kind == "alert"]
+    assert event.text == (
+        "a rollback is gone: the file was changed by somebody else: chat rolled back to in force"
+    )
+
+
+def test_who_raises_by_hand_in_an_editor_bakes_too(run: Run, ramp_file: Path) -> None:
+    """Also where no guard was there to see it: the history knows."""
+    first = run.new_switch("jo")
+    first.open()
+    first.apply(first.plan_set("chat", "acme", 2000))
+    ramp_file.write_text(ramp_file.read_text().replace("acme = 20", "acme = 25"))
+    os.utime(ramp_file, (run.now, run.now))
+    run.guarding.end()
+    again = Run(ramp_file)
+    again.now = run.now
+    again.traffic(140)
+    assert again.share() == 2500
+    turn = again.turn(1.0)
+    assert "raise" not in kinds(turn)
+    assert of(turn) == "no data since the step"
+    again.guarding.end()
