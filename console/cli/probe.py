@@ -70,6 +70,8 @@ def _one_round(options: Namespace, path: Path, probes: ProbeRoom, *, asks: bool)
     if options.dry_run:
         return _print_plan(options, plan)
     if not plan.shots:
+        if options.json:
+            _print_plan(options, plan)
         raise OperationError("there is nothing to send; the reasons are above")
     if asks and not agreed("send", "nothing was sent"):
         return PROBLEMS

@@ -17,6 +17,7 @@ MOST_SAID = 5
 """So many differences are named; of more, how many there are."""
 
 _STAMP = re.compile(r"# \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ([^\s@]{1,64})@([^\s:]{1,64}): ")
+_ROLLED_BACK = "rolled back"
 _NO_ROUTE = Route("", "")
 _NO_LINE = OrgShare(None)
 
@@ -78,7 +79,7 @@ def _what(change: Change) -> str:
 
 def _differences(one: RolloutFile, two: RolloutFile) -> Iterator[str]:
     if one.rolled_back != two.rolled_back:
-        yield f"everything {_latch(one.rolled_back)} to {_latch(two.rolled_back)}"
+        yield f"everything {_latch(two.rolled_back)}"
     for name in {**one.routes, **two.routes}:
         old, new = one.routes.get(name), two.routes.get(name)
         if old is None or new is None:
@@ -89,10 +90,12 @@ def _differences(one: RolloutFile, two: RolloutFile) -> Iterator[str]:
 
 def _of_route(name: str, old: Route, new: Route) -> Iterator[str]:
     if old.rolled_back != new.rolled_back:
-        yield f"{name} {_latch(old.rolled_back)} to {_latch(new.rolled_back)}"
+        yield f"{name} {_latch(new.rolled_back)}"
     for org in {**old.orgs, **new.orgs}:
         was, now = _line(old, org), _line(new, org)
-        if was != now:
+        if was == _ROLLED_BACK and now != was:
+            yield f"{name}/{org} resumed, {now}"
+        elif was != now:
             yield f"{name}/{org} {was} to {now}"
     if old.default_points != new.default_points:
         before, after = (
@@ -118,12 +121,12 @@ def _line(route: Route, org: str) -> str:
     if share is None:
         return "no line"
     if share.rolled_back:
-        return "rolled back"
+        return _ROLLED_BACK
     return f"{percent_text(route.org_points(org))}%"
 
 
 def _latch(rolled_back: bool) -> str:
-    return "rolled back" if rolled_back else "in force"
+    return f"in force to {_ROLLED_BACK}" if rolled_back else "resumed"
 
 
 def _who(before: bytes, after: bytes) -> Who | None:

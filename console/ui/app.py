@@ -139,11 +139,17 @@ class ConsoleApp(App[None]):
         return self.home
 
     def on_mount(self) -> None:
-        """Take the operator's keys over."""
+        """Take the operator's keys over, and draw all of it again after SIGTSTP and ``fg``."""
         self.set_keymap(self._settings.keymap)
+        self.app_resume_signal.subscribe(self, self._draw_anew)
         self._ends_on = asyncio.get_running_loop()
         if self._told_by:
             self._end()
+
+    def _draw_anew(self, _: object) -> None:
+        """Draw the whole screen: the terminal has shown a shell, and forgot what was there."""
+        for screen in self.screen_stack:
+            screen.refresh(layout=True)
 
     def on_ready(self) -> None:
         """Look for garbage again; whoever opened the console may have put that off."""

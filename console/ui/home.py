@@ -300,6 +300,7 @@ class HomeScreen(Opened, HomeActions):
 
     def _take_over(self, snapshot: Snapshot) -> None:
         self._monitor.configure(snapshot.file, time())
+        self._notices.keep_latched(snapshot.file)
         self._show_file_warnings()
         self._rebuild()
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from console.gate.secret import redacted
 from console.operations.monitor import Monitor
+from console.rollout.model import RolloutFile
 
 Pieces = tuple[tuple[str, str], ...]
 
@@ -67,6 +68,10 @@ class Notices:
         """End the proof of what is not rolled back any more."""
         self._rollbacks = [r for r in self._rollbacks if (r.route, r.org) != (route, org)]
 
+    def keep_latched(self, file: RolloutFile) -> None:
+        """End the proofs of what a new version of the file does not say is rolled back."""
+        self._rollbacks = [r for r in self._rollbacks if _is_latched(file, r.route, r.org)]
+
     def dismiss(self) -> None:
         """Hide what is said now; trouble comes back when it changes its source."""
         self._told = None
@@ -102,3 +107,13 @@ class Notices:
                 found.insert(0, ((" ", ""), (sentence, style)))
         found += [(), ()]
         return found[0], found[1]
+
+
+def _is_latched(file: RolloutFile, name: str | None, org: str | None) -> bool:
+    """Whether a latch keeps this from TokenLab; it may be a wider one than was made here."""
+    if file.rolled_back or name is None:
+        return file.rolled_back
+    route = file.routes.get(name)
+    if route is None or route.rolled_back:
+        return True
+    return org is not None and route.org_rolled_back(org)

@@ -69,9 +69,9 @@ def test_a_text_that_is_put_back_takes_the_latch_along_and_is_told(file: Path) -
     assert found[1], "somebody else's"
     assert switch.edit.gives_back
     assert not switch.edit.ours
-    assert switch.edit.words == "somebody else: chat rolled back to in force"
+    assert switch.edit.words == "somebody else: chat resumed"
     assert rows(switch) == [
-        ("external", "chat rolled back to in force"), ("rollback", "rolled back"),
+        ("external", "chat resumed"), ("rollback", "rolled back"),
     ]  # fmt: skip
 
 

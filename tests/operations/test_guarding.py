@@ -458,9 +458,7 @@ def test_a_latch_that_somebody_takes_out_of_the_file_is_told(run: Run, ramp_file
     events = [event for _ in range(3) for event in run.turn(60).events]
     (event,) = [event for event in events if "a rollback is gone" in event.text]
     assert event.kind == "alert"
-    assert event.text == (
-        "a rollback is gone: the file was changed by somebody else: chat rolled back to in force"
-    )
+    assert event.text == ("a rollback is gone: the file was changed by somebody else: chat resumed")
 
 
 def test_who_raises_by_hand_in_an_editor_bakes_too(run: Run, ramp_file: Path) -> None:

@@ -508,3 +508,15 @@ async def test_a_stray_key_and_enter_are_no_reason(file: Path) -> None:
         assert file.read_bytes() == before
         await pilot.press(*"ust-because", "enter")
         await until(pilot, lambda: share(file) == (3000, False))
+
+
+async def test_a_proof_ends_when_its_latch_is_taken_out_of_the_file(file: Path) -> None:
+    before = file.read_bytes()
+    async with running(app_of(file)) as pilot:
+        await pilot.press("R")
+        await confirm(pilot)
+        await until(pilot, lambda: "rolled back: " in notices(pilot))
+        file.write_bytes(before)
+        await until(pilot, lambda: "was changed by somebody else" in notices(pilot))
+        assert "chat rolled back: " not in notices(pilot)
+        assert "chat resumed" in notices(pilot)
