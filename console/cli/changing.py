@@ -4,12 +4,14 @@ import json
 import sys
 import time
 from argparse import Namespace
+from typing import Literal
 
 from console.cli.asking import agreed
 from console.cli.codes import DONE, PROBLEMS
 from console.operations.balance import BalanceSources, BalanceWatch, ask_balance
 from console.operations.errors import OperationError
 from console.operations.monitor import Monitor
+from console.operations.names import check_org, check_share
 from console.operations.plan import Plan
 from console.operations.planner import ALL_ORGS
 from console.operations.switch import Switch
@@ -34,6 +36,8 @@ def change(options: Namespace, switch: Switch) -> int:
     now = time.time()
     monitor.remember(switch.recent(100)[0])
     monitor.catch_up(now)
+    if not getattr(options, "new", False):
+        _check_names(options, monitor)
     plan = _plan(options, switch, monitor)
     if options.dry_run:
         return _show_plan(options, plan)
@@ -70,6 +74,18 @@ def change(options: Namespace, switch: Switch) -> int:
     return DONE
 
 
+def _check_names(options: Namespace, monitor: Monitor) -> None:
+    """Refuse what neither the file nor the log has: nobody moves a typing mistake."""
+    if options.command not in ("set", "rollback", "resume"):
+        return
+    for kind in ("alias", "flag"):
+        if name := getattr(options, kind, ""):
+            check_share(monitor.file, options.route, kind, name)
+            return
+    seen = monitor.seen_orgs().get(options.route or "", ())
+    check_org(monitor.file, seen, options.route, options.org)
+
+
 def _plan(options: Namespace, switch: Switch, monitor: Monitor) -> Plan:
     if options.command == "set":
         try:
@@ -77,6 +93,13 @@ def _plan(options: Namespace, switch: Switch, monitor: Monitor) -> Plan:
         except PercentError as error:
             text = str(error)
             raise PercentError(text if text[0] == "'" else f"the percent {text}") from None
+        if options.alias or options.flag:
+            if options.org is not None or (options.alias and options.flag):
+                raise OperationError("give one of an org, --alias and --flag")
+            table: Literal["keys", "flags"] = "keys" if options.alias else "flags"
+            return switch.plan_share(options.route, table, options.alias or options.flag, points)
+        if options.org is None:
+            raise OperationError('give an org ("*" for those without a line), --alias or --flag')
         return switch.plan_set(options.route, options.org, points)
     if options.command == "rollback":
         reason = options.reason or monitor.rollback_reason(options.route, options.org, time.time())

@@ -48,12 +48,22 @@ def build_parser() -> argparse.ArgumentParser:
     _add_json(show)
     change = _command(commands, "set", "set an org's percent on a route", changes=True)
     change.add_argument("route")
-    change.add_argument("org", help='the org, or "*" for orgs without a line of their own')
+    change.add_argument(
+        "org", nargs="?", help='the org, or "*" for orgs without a line of their own'
+    )
     change.add_argument("percent", help="0 to 100, at most two decimals")
+    change.add_argument(
+        "--alias", metavar="NAME", default="", help="the share by an API key's alias, not an org's"
+    )
+    change.add_argument(
+        "--flag", metavar="NAME", default="", help="the share by a feature flag, not an org's"
+    )
+    _add_new(change)
     _add_override(change)
     back = _command(commands, "rollback", "latch to the previous side", changes=True)
     back.add_argument("route", nargs="?")
     back.add_argument("org", nargs="?")
+    _add_new(back)
     resume = _command(commands, "resume", "end a latch; percents are what they were", changes=True)
     resume.add_argument("route", nargs="?")
     resume.add_argument("org", nargs="?")
@@ -96,6 +106,12 @@ def build_parser() -> argparse.ArgumentParser:
     about = "profiles and their credentials, and the organisation's API keys"
     add_keys(commands.add_parser("keys", help=about, description=about), _add_common)
     return parser
+
+
+def _add_new(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--new", action="store_true", help="make a line for a name that file and log do not have"
+    )
 
 
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -39,6 +39,9 @@ def show(options: Namespace, switch: Switch) -> int:
         for org, share in route.orgs.items():
             latch = "  ↩ rolled back" if share.rolled_back else ""
             print(f"  {visible(org):<28} {percent_text(route.org_points(org)):>6}%{latch}")
+        for kind, shares in (("alias", route.keys), ("flag", route.flags)):
+            for name, points in shares.items():
+                print(f"  {f'{kind} {visible(name)}':<28} {percent_text(points):>6}%")
     for problem in file.warnings:
         print(f"warning: {visible(str(problem))}", file=sys.stderr)
     return DONE
@@ -144,6 +147,8 @@ def _file_json(file: RolloutFile) -> dict[str, Any]:
                     org: {"percent": route.org_points(org) / 100, "rolled_back": share.rolled_back}
                     for org, share in route.orgs.items()
                 },
+                "keys": {name: points / 100 for name, points in route.keys.items()},
+                "flags": {name: points / 100 for name, points in route.flags.items()},
             }
             for name, route in file.routes.items()
         },

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from console.gate.secret import is_credential, redacted
 from console.history.errors import HistoryError
@@ -11,7 +12,14 @@ from console.history.history import Change, History
 from console.history.who import Who
 from console.operations.errors import NothingToDo
 from console.operations.plan import Plan
-from console.rollout.edits import Edit, SetDefaultPercent, SetPercent, SetRolledBack, SetText
+from console.rollout.edits import (
+    Edit,
+    SetDefaultPercent,
+    SetPercent,
+    SetRolledBack,
+    SetShare,
+    SetText,
+)
 from console.rollout.errors import FileError, PercentError, UnknownOrg, UnknownRoute
 from console.rollout.model import Route
 from console.rollout.parse import parse
@@ -23,6 +31,7 @@ ALL_ORGS = "*"
 """In place of an org: the route's default, for orgs without a line of their own."""
 
 _STATES = ("in force", "rolled back")
+_TABLE: dict[str, Literal["keys", "flags"]] = {"set_alias": "keys", "set_flag": "flags"}
 _SLIP = 2
 _MOST_COMPARED = 1_000
 
@@ -69,6 +78,27 @@ class Planner:
         return self._plan(
             "set", route, org, (percent_text(before), percent_text(points)), effect, edit
         )
+
+    def plan_share(
+        self, route: str, table: Literal["keys", "flags"], name: str, points: int
+    ) -> Plan:
+        """Plan the share (basis points) of an API key's alias or of a feature flag."""
+        found = self._route(route)
+        shares = found.keys if table == "keys" else found.flags
+        if not name:
+            raise NothingToDo("a name is empty; nothing was changed")
+        _checked_name(name)
+        before = shares.get(name)
+        kind = {"keys": "alias", "flags": "flag"}[table]
+        was = "no line" if before is None else f"{percent_text(before)}%"
+        effect = f"{route} / {kind} {name} {was} to {percent_text(points)}% in {self._name}"
+        if before is None:
+            effect += f" (a new line{_alike(name, list(shares))})"
+        if self._snapshot().file.rolled_back or found.rolled_back:
+            effect += " (stays rolled back until resumed)"
+        states = ("" if before is None else percent_text(before), percent_text(points))
+        edit = SetShare(route, table, name, points)
+        return self._plan(f"set_{kind}", route, name, states, effect, edit)
 
     def plan_rollback(
         self, route: str | None = None, org: str | None = None, reason: str = ""
@@ -216,6 +246,10 @@ class Planner:
             return ""
         if change.action in ("model", "phase"):
             return route.model if change.action == "model" else route.phase
+        if change.action in _TABLE:
+            shares = route.keys if change.action == "set_alias" else route.flags
+            points = shares.get(change.org or "")
+            return "" if points is None else percent_text(points)
         if change.org == ALL_ORGS:
             return percent_text(route.default_points)
         return percent_text(route.org_points(change.org or ""))
@@ -297,11 +331,13 @@ def _inverse(change: Change) -> Edit | None:
         return SetText(change.route, "model", change.before)
     if change.action == "phase" and change.route:
         return SetText(change.route, "phase", change.before)
-    if change.action == "set" and change.route and change.org:
+    if change.action in ("set", *_TABLE) and change.route and change.org:
         try:
             points = parse_percent(change.before)
         except PercentError:
             return None  # a damaged row
+        if change.action in _TABLE:
+            return SetShare(change.route, _TABLE[change.action], change.org, points)
         if change.org == ALL_ORGS:
             return SetDefaultPercent(change.route, points)
         return SetPercent(change.route, change.org, points)

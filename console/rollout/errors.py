@@ -47,8 +47,12 @@ class UnknownRoute(RolloutError):
     """A route was named that the file does not have."""
 
     def __init__(self, route: str, known: Sequence[str]) -> None:
+        from difflib import get_close_matches  # which applications that ask the gate never need
+
+        close = get_close_matches(route, known, 3, 0.6)
+        near = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
         shown = ", ".join(sorted(known)[:8]) or "none"
-        super().__init__(f"the file has no route {route!r}; it has: {shown}")
+        super().__init__(f"the file has no route {route!r}; {near}it has: {shown}")
 
 
 class UnknownOrg(RolloutError):
@@ -60,6 +64,20 @@ class UnknownOrg(RolloutError):
         close = get_close_matches(org, known, 3, 0.6)
         shown = f"did you mean {' or '.join(map(repr, close))}?" if close else "see show"
         super().__init__(f"route {route!r} has no org {org!r}; {shown}")
+
+
+class UnknownName(RolloutError):
+    """A name that neither the file nor the log has: most likely it was mistyped."""
+
+    def __init__(self, route: str, what: str, name: str, known: Sequence[str]) -> None:
+        from difflib import get_close_matches  # which applications that ask the gate never need
+
+        close = get_close_matches(name, known, 3, 0.6)
+        near = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+        super().__init__(
+            f"route {route!r} has no {what} {name!r}, in the file or in the log; {near}--new makes"
+            " a line for it"
+        )
 
 
 class PercentError(RolloutError):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from console.cli.main import run
+from console.gate import AccessLine, AccessLog, timestamp
 from console.rollout.model import DEFAULT_BASE_URL
 from console.rollout.parse import parse
 from console.sim.server import SimServer
@@ -140,7 +141,7 @@ def test_without_a_terminal_the_console_says_so(file: Path) -> None:
 def test_a_raise_asks_for_the_balance(
     cli: Any, file: Path, sim: SimServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first_step = ("set", "chat", "newcomer", "1", "--yes")
+    first_step = ("set", "chat", "newcomer", "1", "--yes", "--new")
     text = file.read_text().replace(DEFAULT_BASE_URL, sim.base_url)
     file.write_text(text.replace("min_balance_usd = 50.0", "min_balance_usd = 1000000"))
     monkeypatch.setenv("TOKENLAB_MANAGEMENT_TOKEN", "mt-sim-demo")
@@ -155,7 +156,7 @@ def test_a_raise_asks_for_the_balance(
 
 
 def test_without_a_token_a_raise_goes_by_the_log(cli: Any, file: Path) -> None:
-    assert cli("set", "chat", "newcomer", "1", "--yes")[0] == 0
+    assert cli("set", "chat", "newcomer", "1", "--yes", "--new")[0] == 0
     code, out, _ = cli("history")
     assert (code, "guard: hold: no data" in out) == (0, True)
 
@@ -183,3 +184,56 @@ def test_a_terminal_without_the_sign_gets_its_number(file: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"\\u6f22" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("rollback", "chat", "acme,initech"), "no org 'acme,initech', in the file or in the log"),
+        (("rollback", "chat", "acm"), "did you mean 'acme'? --new makes a line for it"),
+        (("set", "chat", "acmee", "5"), "did you mean 'acme'? --new makes a line for it"),
+        (("resume", "chat", "acmee"), "did you mean 'acme'?"),
+        (("rollback", "chta"), "the file has no route 'chta'; did you mean 'chat'? it has: "),
+        (("set", "chat", "5", "--flag", "beta-tester"), "did you mean 'beta-testers'?"),
+        (("set", "chat", "5", "--alias", "prod"), "no alias 'prod'"),
+        (("set", "chat", "5"), 'give an org ("*" for those without a line)'),
+        (("set", "chat", "acme", "5", "--flag", "beta-testers"), "give one of an org"),
+    ],
+)
+def test_nobody_moves_a_typing_mistake(
+    cli: Any, file: Path, command: tuple[str, ...], said: str
+) -> None:
+    before = file.read_bytes()
+    code, _, err = cli(*command, "--yes")
+    assert code in (1, 2)
+    assert said in err
+    assert file.read_bytes() == before
+
+
+def test_an_org_that_the_log_has_is_rolled_back_before_it_has_a_line(cli: Any, file: Path) -> None:
+    log = AccessLog(file.parent / "access.jsonl")
+    log.append(
+        AccessLine(
+            ts=timestamp(), route="chat", org="stark", side="tokenlab", model="m", status=200,
+            latency_ms=1.0,
+        )
+    )  # fmt: skip
+    assert cli("rollback", "chat", "stark", "--yes")[0] == 0
+    assert parse(file.read_bytes()).routes["chat"].org_rolled_back("stark")
+
+
+@pytest.mark.parametrize("kind", ["alias", "flag"])
+def test_shares_by_alias_and_flag_are_set_shown_and_undone(cli: Any, file: Path, kind: str) -> None:
+    before = file.read_bytes()
+    over = ("--override-guard", "--reason", "agreed", "--yes")
+    code, out, _ = cli("set", "chat", "12.5", f"--{kind}", "new one", "--new", *over)
+    assert (code, f"chat / {kind} new one no line to 12.5%" in out) == (0, True)
+    table = {"alias": "keys", "flag": "flags"}[kind]
+    assert json.loads(cli("show", "--json")[1])["routes"]["chat"][table]["new one"] == 12.5
+    assert f"{kind} new one" in cli("show")[1]
+    row = json.loads(cli("history", "--json")[1])[0]
+    assert (row["action"], row["org"], row["after"]) == (f"set_{kind}", "new one", "12.5")
+    assert cli("set", "chat", "5", f"--{kind}", "new one", *over)[0] == 0
+    assert cli("undo", *over)[0] == 0
+    assert cli("undo", *over)[0] == 0
+    assert file.read_bytes() == before
