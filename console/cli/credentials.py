@@ -1,6 +1,7 @@
 """The vault as the command line opens it: what was given, and asking on the terminal."""
 
 import getpass
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console.folders import config_folder, state_folder
-from console.rollout.errors import RolloutError
+from console.gate.load import read_file
+from console.rollout.errors import FileError
 from console.rollout.model import RolloutFile
 from console.rollout.parse import parse
+from console.store.errors import StoreError
 from console.vault.config import load_vault_config
 from console.vault.credential import WORDS, Purpose
 from console.vault.encrypted import EncryptedStore
@@ -58,10 +61,13 @@ def fixed_vault(variables: Mapping[Purpose, str], previous: Mapping[str, str]) -
 
 
 def make_key_room(options: Namespace, vault: Vault, path: Path) -> "KeyRoom":
-    """Return the key room of the profile that is asked for, else of the rollout file's."""
+    """Return the key room of the profile that is asked for, else of the rollout file's.
+
+    Raises RolloutError where that file cannot be used.
+    """
     from console.operations.keys import KeyRoom
 
-    file = _file_or_none(path)
+    file = file_that_is_meant(options, path)
     profile = getattr(options, "profile", "") or (file.profile if file is not None else "default")
     config = vault.config.profiles.get(profile)
     profiles = ProfileList(state_folder() / "profiles.json")
@@ -104,8 +110,17 @@ def _ask_passphrase(new: bool) -> str | None:
     return None
 
 
-def _file_or_none(path: Path) -> RolloutFile | None:
-    """Keys are managed with or without a rollout file."""
-    with suppress(OSError, RolloutError):
-        return parse(path.read_bytes())
-    return None
+def file_that_is_meant(options: Namespace, path: Path) -> RolloutFile | None:
+    """Return the rollout file that the command is about; None where there is none to be meant.
+
+    Keys and models are looked at with or without one. Raises Unreadable or StoreError for a file
+    that is named, or is here, and cannot be used: what it would say of profile and address is not
+    guessed, or one environment's credential goes to another.
+    """
+    if not (options.file or os.environ.get("ROLLOUT_FILE") or path.exists()):
+        return None
+    data, _ = read_file(path)
+    try:
+        return parse(data)
+    except FileError as error:
+        raise StoreError(f"{path}: {error}; nothing was sent") from None

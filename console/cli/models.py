@@ -5,19 +5,17 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from console.cli.codes import DONE
+from console.cli.credentials import file_that_is_meant
 from console.folders import state_folder
 from console.operations.errors import OperationError, ReadOnly
 from console.operations.model_values import ModelFilter, as_json, contract_lines
 from console.operations.models import ModelRoom, read_models
 from console.operations.spoken import seconds_text
 from console.operations.visible import visible
-from console.rollout.errors import RolloutError
 from console.rollout.model import DEFAULT_BASE_URL
-from console.rollout.parse import parse
 from console.rollout.routemap import root_of
 from console.tokenlab.models import ModelInfo
 
@@ -49,9 +47,8 @@ def models(options: Namespace, path: Path) -> int:
 def _base_url(options: Namespace, path: Path) -> str:
     if options.base_url:
         return root_of(options.base_url)
-    with suppress(OSError, RolloutError):
-        return root_of(parse(path.read_bytes()).base_url)
-    return DEFAULT_BASE_URL
+    file = file_that_is_meant(options, path)
+    return root_of(file.base_url if file is not None else DEFAULT_BASE_URL)
 
 
 def _one(room: ModelRoom, name: str, offline: bool) -> ModelInfo:
