@@ -18,7 +18,7 @@ from console.history.who import Who
 from console.operations import ramping
 from console.operations.alerts import ModelTrouble
 from console.operations.balance import BalanceWatch
-from console.operations.errors import OperationError
+from console.operations.errors import OperationError, ReadOnly
 from console.operations.guarding import PATIENCE_S, Guarding, Turn
 from console.operations.monitor import Monitor
 from console.operations.plan import Plan
@@ -413,6 +413,12 @@ def test_people_edit_the_record(ramp_file: Path) -> None:
     assert {org: place.points for org, place in found.items()} == {
         "acme": 5000, "odd.name [x]": 1250,
     }  # fmt: skip
+
+
+def test_read_only_puts_nothing_back(ramp_file: Path) -> None:
+    watching = Run(ramp_file, read_only=True)
+    with pytest.raises(ReadOnly):
+        watching.guarding.put_back("chat", None)
 
 
 def test_without_locks_it_rolls_back_raises_nothing_and_says_so(
