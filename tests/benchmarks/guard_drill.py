@@ -24,6 +24,7 @@ import httpx
 
 from console.gate import AccessLine, AccessLog, timestamp
 from console.history.history import Change, History
+from console.history.place import history_of
 from console.history.who import Who
 from console.operations.balance import BalanceWatch
 from console.operations.guarding import Guarding
@@ -60,13 +61,12 @@ def guarded_demo() -> Iterator[tuple[Demo, Switch]]:
         text = demo.file.read_text().replace('mode = "hold"', 'mode = "enforce"')
         demo.file.write_text(text)
         command = [sys.executable, "-m", "console", "-f", str(demo.file), "guard", "--every", "1"]
-        history = History(Path(demo.environment["ROLLOUT_STATE_DIR"]) / "history.sqlite3")
         with subprocess.Popen(
             command, env={**os.environ, **demo.environment}, stdout=subprocess.DEVNULL
         ) as guard:
             try:
                 time.sleep(WARM_S)
-                yield demo, Switch(demo.file, history, Who("jo", "drill"))
+                yield demo, Switch(demo.file, history_of(demo.file), Who("jo", "drill"))
             finally:
                 guard.terminate()
 
