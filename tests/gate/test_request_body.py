@@ -73,7 +73,7 @@ def test_a_field_that_is_named_like_a_credential_is_left_out(name: str) -> None:
         "tools", "reasoning_effort", "service_tier", "logprobs", "top_logprobs", "modalities",
         "author", "keyframes", "monkey", "kling_elements", "safety_identifier", "tokens",
         "thinking_budget", "prompt_cache_retention", "verbosity", "web_search_options",
-        "fallback_credit_token", "page_token", "token_budget",
+        "page_token", "token_budget",
     ],
 )  # fmt: skip
 def test_a_field_of_the_api_goes_as_it_is(name: str) -> None:
