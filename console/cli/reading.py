@@ -60,10 +60,12 @@ def history(options: Namespace, switch: Switch) -> int:
         said = [visible(row.reason)] if row.reason else []
         said += [f"guard: {visible(row.verdict)}"] if row.verdict else []
         reason = f"  ({'; '.join(said)})" if said else ""
+        what = f"{row.action} {target}: {visible(row.before)} → {visible(row.after)}{reason}"
+        if row.action == "external":
+            what = f"edit: {visible(row.after)}"
         print(
             f"{row.revision[:SHORT]}  {row.at:%Y-%m-%d %H:%M:%S}Z  "
-            f"{visible(row.user) or 'somebody else'}@{visible(row.host)}  {row.action} {target}: "
-            f"{visible(row.before)} → {visible(row.after)}{reason}"
+            f"{visible(row.user) or 'somebody else'}@{visible(row.host)}  {what}"
         )
     return DONE
 

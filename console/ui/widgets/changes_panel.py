@@ -29,7 +29,12 @@ class ChangesPanel(Static):
             pieces.append(("none yet", "$foreground 60%"))
         for change in changes:
             target = " / ".join(visible(p) for p in (change.route, change.org) if p) or "everything"
-            pieces.append((f"{change.at:%H:%M:%S} {visible(change.user)}\n", "$foreground 60%"))
+            who = visible(change.user) or "somebody else"
+            pieces.append((f"{change.at:%H:%M:%S} {who}\n", "$foreground 60%"))
+            if change.action == "external":
+                pieces.append(("  edit\n", "bold"))
+                pieces.append((f"  {visible(change.after)}\n", ""))
+                continue
             pieces.append((f"  {change.action} {target}\n", "bold"))
             pieces.append((f"  {visible(change.before)} → {visible(change.after)}\n", ""))
             if change.reason:
