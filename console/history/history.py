@@ -226,8 +226,17 @@ class History:
             old = open_to_read(source)
             if old is None:
                 continue
-            with closing(old), self._translated(), self._writing() as db:
-                _take_over(old, db, source, str(file.resolve()), self._identity(file))
+            with closing(old), self._translated():
+                rows = old.execute(
+                    "SELECT * FROM changes WHERE file = ? AND state = 'applied' ORDER BY id",
+                    (str(file.resolve()),),
+                ).fetchall()
+                texts = old.execute(
+                    "SELECT revision, packed FROM texts WHERE file = ?", (str(file.resolve()),)
+                ).fetchall()
+                if rows:
+                    with self._writing() as db:
+                        _take_over(db, source, self._identity(file), rows, texts)
 
     def reconcile(self, file: Path, current_revision: str) -> None:
         """Settle the intents of processes that died, by what the file says now.
@@ -380,16 +389,16 @@ def _has_seen(db: sqlite3.Connection) -> bool:
 
 
 def _take_over(
-    old: sqlite3.Connection, db: sqlite3.Connection, source: Path, was: str, name: str
+    db: sqlite3.Connection,
+    source: Path,
+    name: str,
+    rows: Sequence[sqlite3.Row],
+    texts: Sequence[sqlite3.Row],
 ) -> None:
     key = f"{source.resolve()}#{source.stat().st_ino}"
     taken = "SELECT 1 FROM taken_over WHERE source = ?"
     if db.execute(taken, (key,)).fetchone() is not None:
         return
-    rows = old.execute(
-        "SELECT * FROM changes WHERE file = ? AND state = 'applied' ORDER BY id", (was,)
-    ).fetchall()
-    texts = old.execute("SELECT revision, packed FROM texts WHERE file = ?", (was,)).fetchall()
     db.execute("BEGIN IMMEDIATE")
     try:
         if db.execute(taken, (key,)).fetchone() is None:

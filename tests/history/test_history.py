@@ -247,6 +247,18 @@ def test_histories_of_state_folders_are_taken_over_once(
     assert shared.rows(file)[0].revision == revision_of(b"f")
 
 
+def test_a_look_makes_no_history_where_there_is_none(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROLLOUT_STATE_DIR", str(tmp_path / "own"))
+    own = History(tmp_path / "own" / "history.sqlite3")
+    own.commit(own.begin(change(b"a", b"b")))  # of another file
+    history = history_of(file)
+    history.take_over(file)
+    assert history.rows(file) == []
+    assert [one.name for one in file.parent.iterdir()] == ["rollout.toml"]
+
+
 def test_several_users_write_one_history(file: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to be other users")
