@@ -49,7 +49,15 @@ def show(options: Namespace, switch: Switch) -> int:
 
 def history(options: Namespace, switch: Switch) -> int:
     """Print the changes, newest first."""
+    if not switch.read_only:
+        switch.history.take_over(switch.path)
     rows = switch.history.rows(switch.path, options.limit)
+    if not switch.history.is_shared:
+        print(
+            f"this history is this user's alone ({switch.history.path}): the folder of"
+            f" {visible(str(switch.path))} can have none",
+            file=sys.stderr,
+        )
     if options.json:
         print(json.dumps([row.as_json() for row in rows], indent=2))
         return DONE
