@@ -6,6 +6,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -16,8 +17,10 @@ from console.cli.credentials import fixed_vault
 from console.history.history import History
 from console.history.place import history_of
 from console.history.who import whoami
+from console.operations.edits_of_others import described
 from console.operations.errors import OperationError
 from console.operations.switch import Switch
+from console.rollout.revision import revision_of
 from console.sim.demo import ROUTE, Demo, DemoError, run_headless
 from console.sim.incidents import ALL_CLEAR, INCIDENTS, clear_incidents, start_incident
 from console.sim.state import DEMO_KEY, DEMO_TOKEN
@@ -62,12 +65,20 @@ def run_sim(options: Namespace) -> int:
 
 
 def _open(demo: Demo, options: Namespace) -> int:
+    _let_it_be_old(demo.file)
     switch = Switch(demo.file, history_of(demo.file), whoami(), read_only=options.read_only)
     vault = fixed_vault(
         {"api_key": DEMO_KEY, "management_token": DEMO_TOKEN},
         dict.fromkeys(PROVIDER_VARIABLES, "prev-demo"),
     )
     return open_screen(switch, vault, _DemoIncidents(demo.base_url))
+
+
+def _let_it_be_old(file: Path) -> None:
+    """Let the demo's shares have stood for an hour, or each would first have to bake."""
+    data = file.read_bytes()
+    before = datetime.now(UTC) - timedelta(hours=1)
+    history_of(file).see(file, whoami(), before, (revision_of(data), data), described)
 
 
 def _roll_back(file: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from console.cli.codes import DONE, PROBLEMS
 from console.folders import state_folder
+from console.guard.verdict import Verdict
 from console.operations.errors import OperationError
 from console.operations.guarding import Event, Guarding, Turn
 from console.operations.models import ModelRoom
@@ -43,9 +44,11 @@ def guard(options: Namespace, switch: Switch) -> int:
     try:
         if options.once:
             sources.ask()
-            turn = guarding.turn(sources.balance, sources.models(), time.time())
+            now = time.time()
+            turn = guarding.turn(sources.balance, sources.models(), now)
             _tell(turn.events, notifier, options, quiet=True)
-            print(json.dumps(_turn_json(turn), indent=2) if options.json else _turn_text(turn))
+            said = json.dumps(_turn_json(turn, monitor, now), indent=2) if options.json else ""
+            print(said or _turn_text(turn))
             bad = any(verdict.kind == "rollback" for verdict in turn.verdicts.values())
             if not (turn.acts or switch.read_only or turn.trouble):
                 print(
@@ -125,7 +128,7 @@ def _put_back(words: list[str], guarding: Guarding, monitor: Monitor) -> int:
     return DONE
 
 
-def _turn_json(turn: Turn) -> Mapping[str, Any]:
+def _turn_json(turn: Turn, monitor: Monitor, now: float) -> Mapping[str, Any]:
     return {
         "acts": turn.acts,
         "trouble": turn.trouble,
@@ -133,7 +136,12 @@ def _turn_json(turn: Turn) -> Mapping[str, Any]:
             name: {
                 "verdict": verdict.kind,
                 "reason": verdict.reason,
-                "gate": verdict.gate,
+                "signal": verdict.signal,
+                "last_error": _time_json(verdict.last_error_at),
+                "orgs": {
+                    org: _org_json(monitor.health(name, org, now).verdict)
+                    for org in monitor.file.routes[name].orgs
+                },
                 "ramp": [
                     {
                         "org": one.org,
@@ -151,6 +159,14 @@ def _turn_json(turn: Turn) -> Mapping[str, Any]:
         "alerts": [alert.sentence for alert in turn.alerts],
         "events": [asdict(event) for event in turn.events],
     }
+
+
+def _org_json(verdict: Verdict) -> Mapping[str, str]:
+    return {"verdict": verdict.kind, "reason": verdict.reason}
+
+
+def _time_json(at: float | None) -> str | None:
+    return None if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _turn_text(turn: Turn) -> str:

@@ -1,11 +1,17 @@
-"""Verdicts: the rollback tier of a route, and the hold tier of anything that could be raised."""
+"""Verdicts: the rollback tier of a route, and the hold tier of anything that could be raised.
 
+They are functions of what the log says in the window, and of nothing that a process remembers:
+whoever reads the same log has the same verdict.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from console.guard.eprocess import EProcess
+from console.guard.eprocess import evidence
 from console.guard.evidence import clean_requests_needed, wilson_upper
-from console.guard.previous import PreviousSide
+from console.guard.orgs_in import OrgsIn
+from console.health.bins import Bin
 from console.rollout.model import GuardSettings
 
 Kind = Literal["ok", "hold", "rollback"]
@@ -15,19 +21,27 @@ FLOOR_ERRORS = 3
 IN_A_ROW = 3
 SLOW_SHARE = 0.05
 STALE_AFTER_S = 30.0
-GATES = ("gateway", "contract", "rate_limit", "latency")
+OVER_S = 60.0
+"""A verdict that rests on errors says for how long there was none, from so many seconds on."""
+LIVE_FROM = 10
+"""With fewer requests in the window, the previous side says nothing."""
+MARGIN = 0.01
+"""One point on top of the bound, as the design has it."""
+
+SIGNALS = ("gateway", "contract", "rate_limit", "latency")
 """What has an e-process; ``auth`` and ``balance`` go by errors in a row."""
-_BY_CLASS = GATES[:3]
 WORDS = {"gateway": "5xx", "contract": "4xx", "rate_limit": "429", "latency": "slow"}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the guard thinks, why in words, and which gate it rests on."""
+    """What the guard thinks, why in words, which signal it rests on, and when that had its last
+    error (epoch seconds), where it rests on errors."""
 
     kind: Kind
     reason: str = ""
-    gate: str = ""
+    signal: str = ""
+    last_error_at: float | None = None
 
     @property
     def words(self) -> str:
@@ -38,106 +52,88 @@ class Verdict:
 OK = Verdict("ok")
 
 
-class RouteGuard:
-    """Judges one route's TokenLab side, request by request.
+def rollback_tier(
+    limits: GuardSettings, bins: Sequence[Bin], previous: Sequence[Bin], orgs: OrgsIn, now: float
+) -> Verdict:
+    """Return ``rollback`` with the signal that asks for it, else ``ok``.
 
-    Classes of status: ``ok``, ``contract``, ``auth``, ``balance``, ``rate_limit``, ``gateway``.
-    Times are epoch seconds, and only as good as the log's.
+    ``bins`` are those of the route's TokenLab side in the window, ``previous`` those of the other
+    side: what it cannot do better itself is not blamed on TokenLab. A credential or the balance
+    that fails in a row is a ``hold``, and a ``rollback`` in mode ``enforce`` alone.
     """
+    requests = sum(one.requests for one in bins)
+    asking: list[tuple[float, Verdict]] = []
+    for signal in SIGNALS:
+        counts = [one.errors(signal) for one in bins]
+        if sum(bad for _, bad in counts) < FLOOR_ERRORS:
+            continue
+        limit = limit_of(limits, signal)
+        p0 = max(limit, _allowed(previous, signal))
+        found = evidence(counts, p0)
+        if not found.tripped or requests < FLOOR_REQUESTS or found.errors < FLOOR_ERRORS:
+            continue
+        if orgs.several(bins[0].at) and not orgs.several_with(signal, bins[found.since].at):
+            continue
+        share = percent_words(100 * found.errors / found.requests)
+        by = " (previous)" if p0 > limit else ""
+        reason = f"{WORDS[signal]} {share}, {found.errors} of {found.requests}"
+        last = _last_error_at(bins, signal)
+        reason = f"{reason}, limit {100 * p0:.2g}%{by}{over_for(now - last)}"
+        asking.append((found.value, Verdict("rollback", reason, signal, last)))
+    if asking:
+        return max(asking, key=lambda pair: pair[0])[1]
+    kind: Kind = "rollback" if limits.mode == "enforce" else "hold"
+    for signal, word in (("auth", "401/403"), ("balance", "402")):
+        row = _in_a_row(bins, signal)
+        if row >= IN_A_ROW:
+            last = _last_error_at(bins, signal)
+            return Verdict(kind, f"{row}x {word}, all in a row", signal, last)
+    return OK
 
-    def __init__(self, limits: GuardSettings) -> None:
-        self.limits = limits
-        self.reset()
 
-    def reset(self) -> None:
-        """Forget all evidence, as after a change of the shares."""
-        self._processes = {gate: EProcess(self._limit(gate)) for gate in GATES}
-        self._requests = 0
-        self._orgs: dict[str, set[str]] = {}
-        self._orgs_in: set[str] = set()
-        self._row_of, self._row = "", 0
-        self._previous = PreviousSide(self.limits.window_s)
-        self._p0: dict[str, float] = {gate: self._limit(gate) for gate in GATES}
-        self._p0_at = 0
+def limit_of(limits: GuardSettings, signal: str) -> float:
+    """Return the limit of a signal's error rate, 0 to 1."""
+    if signal == "latency":
+        return SLOW_SHARE
+    percent = {
+        "gateway": limits.max_5xx_percent,
+        "contract": limits.max_4xx_percent,
+        "rate_limit": limits.max_429_percent,
+    }[signal]
+    return percent / 100
 
-    def observe(
-        self, org: str, side: str, status_class: str, latency_ms: float, at: float = 0.0
-    ) -> None:
-        """Take one request into account."""
-        slow = latency_ms > self.limits.max_p95_ms
-        if side != "tokenlab":
-            self._previous.add(status_class, slow, at)
-            return
-        if int(at) != self._p0_at or not at:
-            # From what came before this second: a limit must be known before what it judges.
-            self._p0, self._p0_at = self._limits_now(), int(at)
-        self._requests += 1
-        self._orgs_in.add(org)
-        for gate in _BY_CLASS:
-            self._step(gate, org, status_class == gate)
-        # Only an answer has a latency worth judging.
-        if status_class == "ok":
-            self._step("latency", org, slow)
-        if status_class == self._row_of:
-            self._row += 1
-        else:
-            self._row_of, self._row = status_class, 1
 
-    def rollback_verdict(self) -> Verdict:
-        """Return ``rollback`` with the gate that asks for it, else ``ok``.
+def _last_error_at(bins: Sequence[Bin], signal: str) -> float:
+    """Return when the last bin with an error of a signal began; there is one."""
+    return next(one.at for one in reversed(bins) if one.errors(signal)[1])
 
-        A credential or the balance that fails in a row is a ``hold``, and a ``rollback`` in mode
-        ``enforce`` alone.
-        """
-        asking = [
-            gate for gate in GATES if self._processes[gate].tripped and self._over_floor(gate)
-        ]
-        if asking:
-            gate = max(asking, key=lambda gate: self._processes[gate].value)
-            return Verdict("rollback", self._reason(gate), gate)
-        kind: Kind = "rollback" if self.limits.mode == "enforce" else "hold"
-        for gate, word in (("auth", "401/403"), ("balance", "402")):
-            if self._row_of == gate and self._row >= IN_A_ROW:
-                return Verdict(kind, f"{self._row}x {word}, all in a row", gate)
-        return OK
 
-    def _step(self, gate: str, org: str, error: bool) -> None:
-        process = self._processes[gate]
-        process.observe(error, self._p0[gate])
-        if not process.requests:
-            self._orgs.pop(gate, None)  # the suspicion is over, and with it whom it was about
-        elif error:
-            self._orgs.setdefault(gate, set()).add(org)
+def over_for(age_s: float | None) -> str:
+    """Return for how long there has been no error, once that is worth saying."""
+    return "" if age_s is None or age_s < OVER_S else f", none for {_time(age_s)}"
 
-    def _limit(self, gate: str) -> float:
-        if gate == "latency":
-            return SLOW_SHARE
-        percent = {
-            "gateway": self.limits.max_5xx_percent,
-            "contract": self.limits.max_4xx_percent,
-            "rate_limit": self.limits.max_429_percent,
-        }[gate]
-        return percent / 100
 
-    def _limits_now(self) -> dict[str, float]:
-        """Return the limits, raised by what the previous side itself cannot do better."""
-        return {gate: max(self._limit(gate), self._previous.allows(gate)) for gate in GATES}
+def _allowed(previous: Sequence[Bin], signal: str) -> float:
+    """Return the error rate that the previous side's own allows; 0 where it says none.
 
-    def _over_floor(self, gate: str) -> bool:
-        several = len(self._orgs_in) >= 2
-        return (
-            self._requests >= FLOOR_REQUESTS
-            and self._processes[gate].errors >= FLOOR_ERRORS
-            and (not several or len(self._orgs.get(gate, ())) >= 2)
-        )
+    It is the one-sided upper bound of what was seen, plus a margin.
+    """
+    counts = [one.errors(signal) for one in previous]
+    requests = sum(count for count, _ in counts)
+    if requests < LIVE_FROM:
+        return 0.0
+    return min(wilson_upper(sum(bad for _, bad in counts), requests) + MARGIN, 0.99)
 
-    def _reason(self, gate: str) -> str:
-        process = self._processes[gate]
-        share = 100 * process.errors / max(process.requests, 1)
-        limit = f"{100 * process.p0:.2g}%"
-        by = " (previous)" if process.p0 > self._limit(gate) else ""
-        counts = f"{process.errors} of {process.requests}"
-        return f"{WORDS[gate]} {percent_words(share)}, {counts}, limit {limit}{by}"
+
+def _in_a_row(bins: Sequence[Bin], signal: str) -> int:
+    """Return how many requests at the end were all refused, as far as whole bins show it."""
+    row = 0
+    for one in reversed(bins):
+        requests, refused = one.errors(signal)
+        if refused < requests:
+            return row
+        row += refused
+    return row
 
 
 def percent_words(share: float) -> str:
@@ -159,40 +155,44 @@ def hold_tier(
     limits: GuardSettings,
     *,
     recent: Counts,
-    evidence: Counts,
+    seen: Counts,
     p95_ms: float | None,
     age_s: float | None,
     bake_left_s: float = 0.0,
+    last_error_age: Callable[[str], float | None] = lambda _: None,
 ) -> Verdict:
     """Return ``ok`` where the counts are evidence of health, else ``hold`` and why.
 
-    Rates are judged on ``recent``, the window; that there were requests enough on ``evidence``,
+    Rates are judged on ``recent``, the window; that there were requests enough on ``seen``,
     which reaches back over the bake time but not to before the last raise. ``age_s`` is the age
-    of the newest request, None where there was none; ``bake_left_s`` what is left of the bake time.
+    of the newest request, None where there was none; ``bake_left_s`` what is left of the bake time;
+    ``last_error_age`` returns the age of a signal's last error in the window, in seconds.
     """
     if age_s is None:
         return Verdict("hold", "no data", "data")
     if age_s > STALE_AFTER_S:
         return Verdict("hold", f"no data {_time(age_s)}", "data")
-    if evidence.requests == 0:
+    if seen.requests == 0:
         return Verdict("hold", "no data since the step" if bake_left_s else "no data", "data")
     if p95_ms is not None and p95_ms > limits.max_p95_ms:
         return Verdict("hold", f"p95 {p95_ms:.0f} ms", "latency")
     signals = (
-        ("5xx", recent.gateway, evidence.gateway, limits.max_5xx_percent),
-        ("4xx", recent.contract, evidence.contract, limits.max_4xx_percent),
-        ("429", recent.limited, evidence.limited, limits.max_429_percent),
+        ("gateway", recent.gateway, seen.gateway, limits.max_5xx_percent),
+        ("contract", recent.contract, seen.contract, limits.max_4xx_percent),
+        ("rate_limit", recent.limited, seen.limited, limits.max_429_percent),
     )
-    for word, now, _, percent in signals:
+    for signal, now, _, percent in signals:
         if recent.requests and 100 * now / recent.requests > percent:
-            return Verdict("hold", f"{word} {percent_words(100 * now / recent.requests)}", word)
-    for word, _, errors, percent in signals:
-        if wilson_upper(errors, evidence.requests) > percent / 100:
+            share = percent_words(100 * now / recent.requests)
+            over = over_for(last_error_age(signal))
+            return Verdict("hold", f"{WORDS[signal]} {share}{over}", signal)
+    for signal, _, errors, percent in signals:
+        if wilson_upper(errors, seen.requests) > percent / 100:
             needed = clean_requests_needed(percent / 100)
             if errors == 0:
-                return Verdict("hold", f"{evidence.requests} of {needed} ok", word)
-            few = f"{word} {errors} of {evidence.requests}, too few to tell"
-            return Verdict("hold", few, word)
+                return Verdict("hold", f"{seen.requests} of {needed} ok", signal)
+            few = f"{WORDS[signal]} {errors} of {seen.requests}, too few to tell"
+            return Verdict("hold", few, signal)
     if bake_left_s > 0:
         return Verdict("hold", f"bakes for {_time(bake_left_s)}", "bake")
     return OK

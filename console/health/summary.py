@@ -63,6 +63,12 @@ def by_class(counts: Mapping[int, int]) -> dict[StatusClass, int]:
     return dict(zip(_CLASSES, classes, strict=True))
 
 
+def slow_of(counts: Mapping[int, int], limit: int) -> int:
+    """Return how many answers among counts by code are in a bucket of latency over a limit."""
+    first = _OK * _BUCKETS
+    return sum(n for code, n in counts.items() if first + limit < code < first + _BUCKETS)
+
+
 def summarize(counts: Mapping[int, int], window_s: float, last_at: float | None) -> Summary:
     """Return what counts of requests by code say of a window of so many seconds."""
     classes = [0] * len(_CLASSES)

@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import floor
+from math import floor, inf
 
 from console.health.batch import LATE, SKEWED, Batch, Named, gathered
 from console.health.kept import MOST_ENTRIES, Kept
@@ -39,6 +39,9 @@ class Windows:
         self._unseen = 0
         self._swept_at = 0.0
         self._series: dict[object, list[tuple[int, dict[int, int]]]] = {}
+        self._changed_from: dict[Named, int] = {}
+        self._merged = 0
+        self._merged_for: dict[Named, int] = {}
 
     def add(self, records: Sequence[AccessRecord], now: float) -> Mapping[Seen, float]:
         """Count requests, all at once: a cold start has millions of them.
@@ -87,10 +90,20 @@ class Windows:
             sides = gathered(((None, None, key[2]), slots) for key, slots in routes.items())
             for key, slots in (*routes.items(), *sides.items()):
                 kept.parts(kept.track(key))[level].add_slots(slots)
+                width = kept.levels[level][0]
+                first = min(slots) * width
+                self._changed_from[key] = min(first, self._changed_from.get(key, first))
 
     def changed(self) -> None:
         """Take into account that more was put into what is kept than was added here."""
         self._series.clear()
+        self._merged += 1
+
+    def changed_from(self, key: Named) -> float:
+        """Return from which epoch second on a track was added to since this was last asked."""
+        merged, self._merged_for[key] = self._merged_for.get(key, 0), self._merged
+        changed_from = self._changed_from.pop(key, inf)
+        return changed_from if merged == self._merged else 0
 
     def summary(
         self,
@@ -113,10 +126,20 @@ class Windows:
         side: str = "tokenlab",
     ) -> dict[StatusClass, int]:
         """Return the requests of each class alone, in less time than a summary takes."""
+        return by_class(self.counts(now, window_s, route, org, side))
+
+    def counts(
+        self,
+        now: float,
+        window_s: float,
+        route: str | None = None,
+        org: str | None = None,
+        side: str = "tokenlab",
+    ) -> dict[int, int]:
+        """Return the requests by code."""
         reaches_s = self.kept.reaches_s(org, now)
-        window_s = min(window_s, max(reaches_s))
         track = self.kept.tracks.get((route, org, side))
-        return by_class(counts_of(track, now, window_s, reaches_s))
+        return counts_of(track, now, min(window_s, max(reaches_s)), reaches_s)
 
     def models(
         self, now: float, window_s: float, route: str, side: str = "tokenlab"

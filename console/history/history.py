@@ -3,14 +3,21 @@
 import os
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from console.history.errors import HistoryError
+from console.history.rows import (
+    Change,
+    Describe,
+    Edited,
+    NewChange,
+    change_of,
+    insert_row,
+    insert_values,
+)
 from console.history.schema import FAULTS, open_to_read, open_to_write, sentence
 from console.history.who import Who
 from console.process_id import may_live, process_id
@@ -18,87 +25,11 @@ from console.process_id import may_live, process_id
 KEPT = 1_000
 """How many changes of a file are kept, with their texts."""
 
+_PRUNED_EVERY = 50
 _LEAST_PREFIX = 7
 _SHOWN = 12
 _ATTEMPTS_KEPT = 50
 """So many attempts that came to nothing are kept, to tell what a row that is missing was."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewChange:
-    """A change about to be made. ``before`` and ``after`` are the values as people read them."""
-
-    file: Path
-    at: datetime
-    who: Who
-    action: str
-    route: str | None
-    org: str | None
-    before: str
-    after: str
-    reason: str
-    verdict: str
-    previous_revision: str
-    revision: str
-    before_text: bytes
-    after_text: bytes
-    undoes_id: int | None = None
-    moves: str = ""
-    """The shares that differ, as JSON; of somebody else's edit, which says them nowhere else."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A change that was made."""
-
-    id: int
-    at: datetime
-    user: str
-    host: str
-    ssh_origin: str
-    action: str
-    route: str | None
-    org: str | None
-    before: str
-    after: str
-    reason: str
-    verdict: str
-    previous_revision: str
-    revision: str
-    undoes_id: int | None
-    moves: str = ""
-
-    def as_json(self) -> dict[str, str | None]:
-        """Return the shape that ``history --json`` prints."""
-        return {
-            "revision": self.revision,
-            "previous_revision": self.previous_revision,
-            "at": self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "user": self.user,
-            "host": self.host,
-            "action": self.action,
-            "route": self.route,
-            "org": self.org,
-            "before": self.before,
-            "after": self.after,
-            "reason": self.reason,
-        }
-
-
-Describe = Callable[[bytes, bytes], "Edited"]
-"""Says what an edit did, from the text before and the text after it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Edited:
-    """What somebody else's edit did: in words, whose it was if the text says that, and the shares
-    that differ, as JSON."""
-
-    words: str
-    who: Who | None = None
-    moves: str = ""
-    route: str | None = None
-    org: str | None = None
 
 
 class History:
@@ -141,7 +72,7 @@ class History:
         with self._writing() as db:
             db.execute("UPDATE changes SET state = 'applied' WHERE id = ?", (row,))
             found = db.execute("SELECT file FROM changes WHERE id = ?", (row,)).fetchone()
-            if found is not None and row % 50 == 0:
+            if found is not None and row % _PRUNED_EVERY == 0:
                 _prune(db, found["file"])
 
     def abandon(self, row: int) -> None:
@@ -201,9 +132,13 @@ class History:
                 str(before)[:_SHOWN], edited.words or revision[:_SHOWN], "", "",
                 str(before), revision, was, text, moves=edited.moves,
             )  # fmt: skip
-            _insert_row(db, change, name, "applied")
+            insert_row(db, change, name, "applied")
         if under_way is None:
-            db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (name, revision))
+            db.execute(
+                "INSERT INTO seen VALUES (?, ?, ?)"
+                " ON CONFLICT (file) DO UPDATE SET revision = excluded.revision",
+                (name, revision, "" if before is not None else seen_by[2].isoformat()),
+            )
         db.execute(
             "INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", (name, revision, zlib.compress(text, 1))
         )
@@ -267,17 +202,44 @@ class History:
                     ("applied" if done else "abandoned", row["id"]),
                 )
 
-    def rows(self, file: Path, limit: int = 100, offset: int = 0) -> list[Change]:
-        """Return the changes made, newest first."""
+    def rows(
+        self, file: Path, limit: int = 100, offset: int = 0, *, after: int = 0
+    ) -> list[Change]:
+        """Return the changes made, newest first; ``after`` an id, where one is given."""
         with self._reading() as db:
             if db is None:
                 return []
             found = db.execute(
-                "SELECT * FROM changes WHERE file = ? AND state = 'applied'"
+                "SELECT * FROM changes WHERE file = ? AND state = 'applied' AND (? = 0 OR id > ?)"
                 " ORDER BY id DESC LIMIT ? OFFSET ?",
-                (self._identity(file), limit, offset),
+                (self._identity(file), after, after, limit, offset),
             ).fetchall()
-            return [_change(row) for row in found]
+            return [change_of(row) for row in found]
+
+    def known_since(self, file: Path) -> datetime | None:
+        """Return from when on every change of a file is in here; None where that is not known.
+
+        Only the newest KEPT are kept.
+        """
+        with self._reading() as db:
+            if db is None:
+                return None
+            name = self._identity(file)
+            times = [
+                row["at"]
+                for row in db.execute(
+                    "SELECT at FROM changes WHERE file = ? AND state = 'applied'"
+                    " ORDER BY id LIMIT 1",
+                    (name,),
+                )
+            ]
+            count = db.execute(
+                "SELECT count(*) AS n FROM changes WHERE file = ? AND state = 'applied'", (name,)
+            ).fetchone()["n"]
+            if count < KEPT - _PRUNED_EVERY and _has_seen(db, "since"):
+                seen = db.execute("SELECT since FROM seen WHERE file = ?", (name,)).fetchone()
+                times += [seen["since"]] if seen is not None and seen["since"] else []
+            return min(map(datetime.fromisoformat, times), default=None)
 
     def last_undoable(self, file: Path) -> Change | None:
         """Return our newest change that is not an undo and has not been undone."""
@@ -291,7 +253,7 @@ class History:
                 "  AND undoes_id IS NOT NULL) ORDER BY id DESC LIMIT 1",
                 {"file": self._identity(file)},
             ).fetchone()
-            return None if found is None else _change(found)
+            return None if found is None else change_of(found)
 
     def text_of(self, file: Path, revision: str) -> bytes:
         """Return the text of a revision, given whole or by its start (7 characters or more)."""
@@ -337,7 +299,7 @@ class History:
             db.execute("BEGIN IMMEDIATE")
             try:
                 db.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", packed)
-                row = _insert_row(db, change, file, state)
+                row = insert_row(db, change, file, state)
                 db.execute("COMMIT")
             except BaseException:
                 db.execute("ROLLBACK")
@@ -382,10 +344,10 @@ def _newest_revision(db: sqlite3.Connection, name: str) -> str | None:
     return None if row is None else str(row["revision"])
 
 
-def _has_seen(db: sqlite3.Connection) -> bool:
+def _has_seen(db: sqlite3.Connection, column: str = "revision") -> bool:
     """Whether the database is not of an older version of this console, opened to be read."""
-    wanted = "SELECT 1 FROM sqlite_master WHERE name = 'seen'"
-    return db.execute(wanted).fetchone() is not None
+    wanted = "SELECT 1 FROM pragma_table_info('seen') WHERE name = ?"
+    return db.execute(wanted, (column,)).fetchone() is not None
 
 
 def _take_over(
@@ -409,7 +371,7 @@ def _take_over(
                 values = {key: row[key] for key in row.keys()}  # noqa: SIM118 - not a mapping
                 values |= {"id": new_ids[row["id"]], "file": name}
                 values["undoes_id"] = new_ids.get(row["undoes_id"])
-                _insert_values(db, values)
+                insert_values(db, values)
             db.executemany(
                 "INSERT OR IGNORE INTO texts VALUES (?, ?, ?)",
                 [(name, text["revision"], text["packed"]) for text in texts],
@@ -419,38 +381,6 @@ def _take_over(
     except BaseException:
         db.execute("ROLLBACK")
         raise
-
-
-def _insert_row(db: sqlite3.Connection, change: NewChange, file: str, state: str) -> int:
-    values: dict[str, Any] = {
-        "file": file,
-        "state": state,
-        "pid": os.getpid(),
-        "at": change.at.isoformat(),
-        "user": change.who.user,
-        "host": change.who.host,
-        "ssh_origin": change.who.ssh_origin,
-        "action": change.action,
-        "route": change.route,
-        "org": change.org,
-        "before": change.before,
-        "after": change.after,
-        "reason": change.reason,
-        "verdict": change.verdict,
-        "previous_revision": change.previous_revision,
-        "revision": change.revision,
-        "undoes_id": change.undoes_id,
-        "process": process_id(),
-        "moves": change.moves,
-    }
-    return _insert_values(db, values)
-
-
-def _insert_values(db: sqlite3.Connection, values: Mapping[str, Any]) -> int:
-    names = ", ".join(values)
-    places = ", ".join(f":{name}" for name in values)
-    cursor = db.execute(f"INSERT INTO changes ({names}) VALUES ({places})", values)  # noqa: S608
-    return int(cursor.lastrowid or 0)
 
 
 def _prune(db: sqlite3.Connection, file: str) -> None:
@@ -468,17 +398,6 @@ def _prune(db: sqlite3.Connection, file: str) -> None:
         "  UNION SELECT previous_revision FROM changes WHERE file = :file"
         "  UNION SELECT revision FROM seen WHERE file = :file)",
         {"file": file},
-    )
-
-
-def _change(row: sqlite3.Row) -> Change:
-    names = (
-        "id", "user", "host", "ssh_origin", "action", "route", "org", "before", "after",
-        "reason", "verdict", "previous_revision", "revision", "undoes_id",
-    )  # fmt: skip
-    moves = row["moves"] if "moves" in row.keys() else ""  # noqa: SIM118 - not a mapping
-    return Change(
-        at=datetime.fromisoformat(row["at"]), moves=moves, **{name: row[name] for name in names}
     )
 
 

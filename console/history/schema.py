@@ -10,7 +10,6 @@ from console.history.errors import HistoryError
 
 BUSY_MS = 2_000
 
-_VERSION = 2
 
 _CHANGES = """
 CREATE TABLE IF NOT EXISTS changes (
@@ -54,6 +53,13 @@ CREATE TABLE IF NOT EXISTS taken_over (  -- histories of state folders whose row
 ) WITHOUT ROWID;
 PRAGMA user_version = 2;
 """
+_SINCE_3 = """
+ALTER TABLE seen ADD COLUMN since TEXT NOT NULL DEFAULT '';
+    -- RFC 3339, UTC: from when on every change of the file is in here
+PRAGMA user_version = 3;
+"""
+_UPGRADES = (_CHANGES, _SINCE_2, _SINCE_3)
+_VERSION = len(_UPGRADES)
 
 
 FAULTS = (sqlite3.Error, OSError, ValueError, LookupError, OverflowError)
@@ -92,7 +98,7 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     version = _version(connection, path)  # another process may have been faster
-    script = (_CHANGES if version == 0 else "") + (_SINCE_2 if version < _VERSION else "")
+    script = "".join(_UPGRADES[version:])
     try:
         for statement in re.sub(r"--.*", "", script).split(";"):
             connection.execute(statement)
@@ -149,7 +155,7 @@ def open_to_read(path: Path) -> sqlite3.Connection | None:
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version not in (0, 1, _VERSION):
+    if not 0 <= version <= _VERSION:
         raise HistoryError(f"the history at {path} was made by a newer version of this console")
     return int(version)
 

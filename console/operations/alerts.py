@@ -35,7 +35,7 @@ class Alert:
     level: Level
     sentence: str
     route: str | None = None
-    gate: str = ""
+    signal: str = ""
     since: float = 0.0
     seen_at: float = 0.0
     acknowledged_by: str = ""
@@ -115,9 +115,9 @@ def alerts_now(
 
 def _of_routes(monitor: Monitor, now: float) -> Iterable[Alert]:
     for name, verdict in monitor.verdicts(now).items():
-        if verdict.kind == "rollback" or verdict.gate in ("auth", "balance"):
-            key = ("verdict", name, verdict.gate)
-            yield Alert(key, "alarm", f"{name}: {verdict.words}", name, verdict.gate)
+        if verdict.kind == "rollback" or verdict.signal in ("auth", "balance"):
+            key = ("verdict", name, verdict.signal)
+            yield Alert(key, "alarm", f"{name}: {verdict.words}", name, verdict.signal)
         if trouble := monitor.previous_trouble(name, None, now):
             yield Alert(("previous", name), "warning", f"{name}: {trouble}", name)
 

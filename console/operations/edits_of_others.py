@@ -1,13 +1,13 @@
 """What somebody else's edit of the file did, in words, and whose it was if the text says that."""
 
-import json
 import re
 from collections.abc import Iterator
 from itertools import islice
 
-from console.history.history import Change, Edited
+from console.history.rows import Change, Edited
 from console.history.who import Who
 from console.operations.moves import moves
+from console.operations.recorded import to_json
 from console.rollout.errors import FileError
 from console.rollout.model import OrgShare, RolloutFile, Route
 from console.rollout.parse import parse
@@ -37,7 +37,7 @@ def described(before: bytes, after: bytes) -> Edited:
     return Edited(
         said or "no share, latch, model or phase differs",
         _who(before, after),
-        json.dumps([[m.route, m.org, m.before, m.after] for m in found[:1000]]),
+        to_json(found, one),
         only.route if only is not None else None,
         only.org if only is not None else None,
     )
@@ -55,14 +55,6 @@ def gives_back(before: RolloutFile, after: RolloutFile) -> bool:
         if any(not route.orgs.get(org, _NO_LINE).rolled_back for org in latched):
             return True
     return False
-
-
-def moved_by(change: Change) -> list[tuple[str, str | None, int, int]]:
-    """Return route, org (None for several), share before and after of somebody else's edit."""
-    try:
-        return [(str(r), o, int(b), int(a)) for r, o, b, a in json.loads(change.moves or "[]")]
-    except (ValueError, TypeError):  # a damaged row
-        return []
 
 
 def words_of(change: Change) -> str:

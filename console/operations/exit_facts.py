@@ -11,7 +11,7 @@ import msgspec
 from console.gate.untrusted import UndecodableError, decode_json
 from console.guard.verdict import Verdict
 from console.health.probe_log import ProbeLine, last_probes, probe_log_path
-from console.history.history import Change
+from console.history.rows import Change
 from console.operations.checks.offline import check_offline
 from console.operations.checks.result import Result
 from console.operations.playbook import playbook_path, playbook_revision

@@ -53,7 +53,10 @@ class GuardSources:
             due = time.monotonic() >= models_at
             if due:
                 models_at = time.monotonic() + MODELS_EVERY_S
-            self.ask(models=due)
+            try:
+                self.ask(models=due)
+            except Exception as error:  # noqa: BLE001 - without this thread nothing is known again
+                self.balance.failed(f"asking for it failed: {type(error).__name__}", asked=True)
             if self._stop.wait(BALANCE_EVERY_S):
                 return
 

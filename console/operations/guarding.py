@@ -20,9 +20,6 @@ from console.store.acting_lock import ActingLock
 from console.store.errors import StoreError
 from console.store.guard_file import GuardFile
 
-_REMEMBERED = 200
-
-
 PATIENCE_S = 10.0
 """For so many seconds a guard leaves a rollback to the one that has the lock on the file."""
 
@@ -35,7 +32,7 @@ class Event:
     text: str
     route: str | None = None
     org: str | None = None
-    gate: str = ""
+    signal: str = ""
     evidence: str = ""
     command: str = ""
     revision: str = ""
@@ -85,6 +82,7 @@ class Guarding:
         self._ramps = Ramps(switch, monitor, GuardFile(switch.path))
         self._alerts = Alerts()
         self._acted = False
+        self._changed = False
         self._left_alone: dict[str, float] = {}
 
     @property
@@ -97,7 +95,7 @@ class Guarding:
 
         Without ``wait`` older lines of a long log come with the turns; until then they hold raises.
         """
-        self._monitor.remember(self._switch.recent(_REMEMBERED)[0])
+        self._monitor.remember(self._switch.recorded())
         with suppress(StoreError):  # a broken record holds the ramps alone, and each turn says so
             self._ramps.remember()
         if wait:
@@ -171,6 +169,10 @@ class Guarding:
             return str(error)
         if found is not None:
             self._monitor.configure(found[0].file, now)
+        if found is not None or self._changed:
+            self._changed = False
+            self._monitor.remember(self._switch.recorded(self._monitor.known_to))
+        if found is not None:
             edit = self._switch.edit
             if found[1] and not edit.ours:
                 said = f"the file was changed by {edit.words}"
@@ -208,7 +210,7 @@ class Guarding:
         sick = self._monitor.previous_trouble(name, None, now)
         text = f"rolled back {name}: {verdict.reason}" + (f"; {sick}" if sick else "")
         return Event(
-            "rollback", text, name, None, verdict.gate, verdict.reason,
+            "rollback", text, name, None, verdict.signal, verdict.reason,
             self._command("resume", name), done.snapshot.revision,
         )  # fmt: skip
 
@@ -225,10 +227,11 @@ class Guarding:
     def _take_over(self, done: Done, now: float) -> None:
         self._lock.hold()  # it is another file now, and still for this guard to act on
         self._monitor.configure(done.snapshot.file, now)
+        self._changed = True
 
     def _alarm(self, alert: Alert) -> Event:
-        command = self._command("rollback", alert.route) if alert.gate and alert.route else ""
-        return Event("alert", alert.sentence, alert.route, None, alert.gate, command=command)
+        command = self._command("rollback", alert.route) if alert.signal and alert.route else ""
+        return Event("alert", alert.sentence, alert.route, None, alert.signal, command=command)
 
     def _is_latched(self, route: Route) -> bool:
         return self._monitor.file.rolled_back or route.rolled_back

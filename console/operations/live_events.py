@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from console.history.history import Change
+from console.history.rows import Change
 from console.operations.alerts import Alert
 from console.operations.live import Grid, Subject
 from console.operations.planner import ALL_ORGS

@@ -1,27 +1,38 @@
 """Health of a rollout: from the access log to verdicts, and to what is held against a raise."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from console.guard.ages import Ages
 from console.guard.evidence import clean_requests_needed, wilson_lower
-from console.guard.raises import Raises
-from console.guard.verdict import Counts, RouteGuard, Verdict, hold_tier, percent_words
-from console.health.record import AccessRecord, StatusClass, classify
+from console.guard.orgs_in import OrgsIn, last_error_at
+from console.guard.verdict import (
+    OK,
+    Counts,
+    Verdict,
+    hold_tier,
+    percent_words,
+    rollback_tier,
+)
+from console.health.bins import Bins
+from console.health.record import AccessRecord, StatusClass
 from console.health.summary import Summary
-from console.history.history import Change
 from console.operations.balance import BalanceWatch
-from console.operations.edits_of_others import moved_by
 from console.operations.moves import Move, moves
-from console.operations.planner import ALL_ORGS
+from console.operations.recorded import Recorded, moved_by, was_latched
 from console.operations.watch import COLD_BYTES, Watch
 from console.rollout.model import RolloutFile
 
-_NEVER = datetime.max.replace(tzinfo=UTC)
+if TYPE_CHECKING:
+    from console.health.older import OlderLines, Part
+
 _SPANS_S = (3600.0, 6 * 3600.0, 24 * 3600.0)
-_CLASS_OF = [classify(status).value for status in range(1000)]
+_LOOK_BACK = 100
+"""Rows of the history are marked as done a little out of order; so many are looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,11 @@ class Health:
 
 
 class Monitor(Watch):
-    """Judges every route and org of one file by its access log."""
+    """Judges every route and org of one file by its access log.
+
+    A verdict is a function of the log's lines in the window and of the file's history: whoever
+    has the same has the same verdict, however long it has been looking.
+    """
 
     def __init__(
         self,
@@ -55,86 +70,69 @@ class Monitor(Watch):
         cold_bytes: int = COLD_BYTES,
         older_bytes: int = 0,
     ) -> None:
+        # Whatever was changed in the file, it was not after that.
+        self._ages = Ages(_changed_at(path))
+        self._newer = Ages()
+        self._known_to = 0
+        self._tiers: dict[str, tuple[float, Verdict]] = {}
         super().__init__(path, file, cold_bytes=cold_bytes, older_bytes=older_bytes)
-        self._raises = Raises()
-        self._guards: dict[str, RouteGuard] = {}
-        self._anew: dict[str | None, float] = {}
-        self._judge_by(file)
 
     def configure(self, file: RolloutFile, now: float) -> None:
-        """Take over a new version of the file; what was learned of routes that stay is kept.
+        """Take over a new version of the file, changed at ``now`` as far as the history is silent.
 
-        A share that rose begins to bake. The evidence against a route is forgotten where traffic
-        was taken away from it or is given back, whoever did it; a step up does not hide a storm.
+        A share that rose begins to bake. The evidence against a route counts from then on where
+        traffic was taken away from it or is given back, whoever did it; a step up does not hide
+        a storm.
         """
-        before, log = self.file, self.log_path
+        before = self.file
         super().configure(file, now)
-        if self.log_path != log:
-            self._guards.clear()
-        self._judge_by(file)
+        self._tiers.clear()
         for move in moves(before, file):
-            if move.route not in file.routes:
-                continue
             if move.after > move.before:
-                self._raises.note(move.route, move.org, now)
-            if move.after < move.before or _was_latched(before, move):
-                self._begin_anew(move.route, now)
+                self._newer.note_raise(move.route, move.org, now)
+            if move.after < move.before or was_latched(before, move):
+                self._newer.begin_anew(move.route, now)
 
-    def _begin_anew(self, route: str | None, at: float) -> None:
-        """Forget the evidence from before ``at``; a route of None stands for all."""
-        if at <= self._anew.get(route, 0.0):
-            return
-        self._anew[route] = at
-        for name, guard in self._guards.items():
-            if route in (None, name):
-                guard.reset()
-
-    def _judge_by(self, file: RolloutFile) -> None:
-        for name, route in file.routes.items():
-            known = self._guards.get(name)
-            if known is None or known.limits != route.guard:
-                self._guards[name] = RouteGuard(route.guard)
-
-    def note_raise(self, route: str, org: str | None, at: float) -> None:
-        """Let a share that was raised at a time bake from then on."""
-        self._raises.note(route, org, at)
-
-    def remember(self, changes: Iterable[Change]) -> None:
-        """Take from the history what was changed before this console was started."""
-        for change in changes:
-            if change.action in ("rollback", "resume"):
-                self._begin_anew(change.route, change.at.timestamp())
-            for name, one, before, after in moved_by(change):
-                if after > before:
-                    self._raises.note(name, one, change.at.timestamp())
-                else:
-                    self._begin_anew(name, change.at.timestamp())
-            if _was_a_raise(change):
-                org = None if change.org == ALL_ORGS else change.org
-                self._raises.note(change.route, org, change.at.timestamp())
+    def _follow_log(self) -> None:
+        before = self._log_path
+        super()._follow_log()
+        if before != self._log_path:
+            self._bins = Bins(self._windows)
 
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Take lines into account."""
         super().add(records, now)
-        # What is older than the window, or than a rollback, is no evidence of how things are.
-        anew, of_all = self._anew.get, self._anew.get(None, 0.0)
-        since = {
-            name: datetime.fromtimestamp(
-                max(now - guard.limits.window_s, of_all, anew(name, 0.0)), UTC
-            )
-            for name, guard in self._guards.items()
-        }
-        oldest = min(since.values(), default=_NEVER)
-        for record in [record for record in records if record.ts >= oldest]:
-            begins = since.get(record.route)
-            if begins is not None and record.ts >= begins:
-                self._guards[record.route].observe(
-                    record.org,
-                    record.side,
-                    _CLASS_OF[record.status],
-                    record.latency_ms,
-                    min(record.ts.timestamp(), now),
-                )
+        self._tiers.clear()
+
+    def add_older(self, older: "OlderLines", part: "Part | None") -> None:
+        """Take a part of what is older into account."""
+        super().add_older(older, part)
+        self._tiers.clear()
+
+    @property
+    def known_to(self) -> int:
+        """The id from which on rows of the history are to be asked for; 0 for all."""
+        return max(self._known_to - _LOOK_BACK, 0)
+
+    def remember(self, recorded: Recorded) -> None:
+        """Take from the history when what was changed, whoever changed it."""
+        if not self._known_to:
+            self._ages.known_since = min(self._ages.known_since, recorded.known_since)
+        self._tiers.clear()
+        for change in recorded.changes:
+            self._known_to = max(self._known_to, change.id)
+            at = change.at.timestamp()
+            for move in moved_by(change):
+                if move.raised:
+                    self._ages.note_raise(move.route, move.org, at)
+                if move.lowered or move.latched:
+                    self._ages.begin_anew(move.route, at)
+        if recorded.changes and recorded.changes[0].revision == self.file.revision:
+            self._newer = Ages()  # all that is in the file is in the history
+
+    def note_raise(self, route: str, org: str | None, at: float) -> None:
+        """Let a share that was raised at a time bake from then on."""
+        self._ages.note_raise(route, org, at)
 
     def health(self, route: str, org: str | None, now: float) -> Health:
         """Return the figures and the verdict of one org on a route, or of the whole route."""
@@ -176,9 +174,8 @@ class Monitor(Watch):
         summary = self.summary(route, org, "tokenlab", now)
         if not summary.requests:
             return "by the operator"
-        guard = self._guards.get(route) if route is not None else None
-        tier = guard.rollback_verdict() if guard is not None else None
-        if tier is not None and tier.kind != "ok":
+        tier = self._tier(route, now) if route is not None else OK
+        if tier.kind != "ok":
             return f"{tier.reason}" + (" on the route" if org is not None else "")
         words = [f"5xx {summary.percent_5xx:.1f}%", f"4xx {summary.percent_4xx:.1f}%"]
         if summary.p95 is not None:
@@ -205,9 +202,8 @@ class Monitor(Watch):
             return ""
         if short := balance.hold(settings.min_balance_usd, now):
             return short
-        guard = self._guards.get(route)
-        tier = guard.rollback_verdict() if guard is not None else None
-        if tier is not None and tier.kind != "ok":
+        tier = self._tier(route, now)
+        if tier.kind != "ok":
             return tier.reason
         if before == 0:
             first = self.file.routes[route].ramp.steps[0] if route in self.file.routes else 100
@@ -254,30 +250,58 @@ class Monitor(Watch):
             return f"previous is slow too: p95 {summary.p95:.0f} ms of {requests}"
         return ""
 
+    def _tier(self, route: str, now: float) -> Verdict:
+        """Return the rollback tier's verdict on a route, which one look asks for often."""
+        if route not in self.file.routes:
+            return OK
+        known = self._tiers.get(route)
+        if known is not None and known[0] == now:
+            return known[1]
+        limits, window_s = self._guard_settings(route), self._window_s(route)
+        begin = now - window_s
+        bins = self._bins.between(
+            route, "tokenlab", max(begin, self._anew(route)), now, limits.max_p95_ms
+        )
+        previous = self._bins.between(route, "previous", begin, now, limits.max_p95_ms)
+        orgs = OrgsIn(self._windows, route, self._seen[route], limits.max_p95_ms, now)
+        found = rollback_tier(limits, bins, previous, orgs, now)
+        self._tiers[route] = now, found
+        return found
+
+    def _anew(self, route: str) -> float:
+        return max(self._ages.anew(route), self._newer.anew(route))
+
+    def _newest_raise(self, route: str, org: str | None) -> float:
+        return max(self._ages.newest_raise(route, org), self._newer.newest_raise(route, org))
+
     def _verdict(self, route: str, org: str | None, summary: Summary, now: float) -> Verdict:
-        guard = self._guards.get(route)
-        tier = guard.rollback_verdict() if guard is not None else None
-        if tier is not None and tier.kind == "rollback":
+        tier = self._tier(route, now)
+        if tier.kind == "rollback":
             return tier
         settings = self._guard_settings(route)
         bake_s = self.file.routes[route].ramp.bake_s if route in self.file.routes else 0
-        since_raise = now - self._raises.newest(route, org)
+        since_raise = now - self._newest_raise(route, org)
         least_s = max(bake_s, settings.window_s)
         found = hold_tier(
             settings,
             recent=_counts(summary.by_class),
-            evidence=self._evidence(route, org, least_s, since_raise, now),
+            seen=self._evidence(route, org, least_s, since_raise, now),
             p95_ms=summary.p95,
             age_s=None if summary.last_at is None else now - summary.last_at,
             bake_left_s=max(bake_s - since_raise, 0.0),
+            last_error_age=lambda signal: self._last_error_age(route, org, signal, now),
         )
-        if found.gate == "data" and self.mostly_unusable(now):
+        if found.signal == "data" and self.mostly_unusable(now):
             lines = self.unusable.lines
             found = Verdict("hold", f"{found.reason}: {lines:,} lines cannot be used", "data")
         lacks_past = self.reads_older and self.kept_s(org, now) < min(least_s, since_raise)
         if lacks_past and found.kind == "ok":
             found = Verdict("hold", "reading the log", "data")
-        return found if tier is None or tier.kind == "ok" else tier
+        return found if tier.kind == "ok" else tier
+
+    def _last_error_age(self, route: str, org: str | None, signal: str, now: float) -> float | None:
+        at = last_error_at(self._windows, route, org, signal, self._window_s(route), now)
+        return None if at is None else max(now - at, 0.0)
 
     def _evidence(
         self, route: str, org: str | None, least_s: float, since_raise: float, now: float
@@ -312,13 +336,6 @@ class Monitor(Watch):
         return found
 
 
-def _was_latched(file: RolloutFile, move: Move) -> bool:
-    route = file.routes.get(move.route)
-    if file.rolled_back or route is None or route.rolled_back:
-        return True
-    return move.org is not None and route.org_rolled_back(move.org)
-
-
 def _counts(by_class: Mapping[StatusClass, int]) -> Counts:
     of = by_class.__getitem__
     return Counts(
@@ -329,10 +346,9 @@ def _counts(by_class: Mapping[StatusClass, int]) -> Counts:
     )
 
 
-def _was_a_raise(change: Change) -> bool:
-    if change.action == "set":
-        try:
-            return Decimal(change.after) > Decimal(change.before)
-        except ArithmeticError:
-            return True  # a damaged row: a step that bakes once too often does no harm
-    return change.action in ("resume", "undo", "restore")
+def _changed_at(path: Path) -> float:
+    """Return when a file was changed last, at the latest; epoch seconds."""
+    try:
+        return path.stat().st_ctime
+    except OSError:
+        return time.time()

@@ -8,7 +8,8 @@ from typing import Literal
 
 from console.gate.secret import is_credential, redacted
 from console.history.errors import HistoryError
-from console.history.history import Change, History
+from console.history.history import History
+from console.history.rows import Change
 from console.history.who import Who
 from console.operations.errors import NothingToDo
 from console.operations.plan import Plan

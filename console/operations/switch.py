@@ -4,16 +4,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 
 from console.gate.secret import redacted
 from console.history.errors import HistoryError
-from console.history.history import Change, Edited, History, NewChange
+from console.history.history import KEPT, History
+from console.history.rows import Change, Edited, NewChange
 from console.history.who import Who
 from console.operations.edits_of_others import described, gives_back, words_of
 from console.operations.errors import Held, NothingToDo, NotRecorded, ReadOnly
 from console.operations.plan import Plan
 from console.operations.planner import Planner
+from console.operations.recorded import Recorded, to_json
 from console.rollout.errors import RolloutError
 from console.rollout.revision import SHORT
 from console.store.errors import Conflict, StoreError, Written
@@ -129,7 +132,8 @@ class Switch(Planner):
     def _see(self, snapshot: Snapshot) -> Edited | None:
         """Write somebody else's edit into the history; it stands, recorded or not."""
         try:
-            at = datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+            # A text that came with an old time, as rsync and cp -p bring it, is in force from now.
+            at = datetime.fromtimestamp(self.path.stat().st_ctime, UTC)
         except OSError:
             at = self._clock()
         with suppress(HistoryError):
@@ -156,6 +160,15 @@ class Switch(Planner):
             return self.history.rows(self.path, limit), ""
         except HistoryError as error:
             return [], str(error)
+
+    def recorded(self, after: int = 0) -> Recorded:
+        """Return all changes that the history has, or those after an id."""
+        try:
+            rows = self.history.rows(self.path, KEPT, after=after)
+            since = self.history.known_since(self.path)
+        except HistoryError as error:
+            return Recorded(trouble=str(error))
+        return Recorded(rows, inf if since is None else since.timestamp())
 
     def note_undelivered(self, said: str, reason: str) -> None:
         """Keep in the history what could not be told to anybody; one that cannot be kept is lost.
@@ -285,4 +298,5 @@ class Switch(Planner):
             before_text=plan.prepared.before.data,
             after_text=plan.prepared.after.data,
             undoes_id=plan.undoes_id,
+            moves=to_json(plan.moves, plan.prepared.before.file),
         )

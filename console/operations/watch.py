@@ -175,7 +175,8 @@ class Watch:
         seen = self._windows.add(records, now)
         self._errors.add(records, now)
         self._lines += len(records)
-        self._note_arrival(len(records), now)
+        # By the time in the lines about them, unusable ones are as old for all who read them.
+        self._note_arrival(len(records), max(seen.values(), default=now))
         for route, org, _ in seen:
             self._see(route, org)
         self.last_line_at = max(self.last_line_at, *seen.values(), 0.0)

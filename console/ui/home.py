@@ -287,7 +287,9 @@ class HomeScreen(Opened, HomeActions):
     @work(group="history", exclusive=True, exit_on_error=False)
     async def _show_changes(self) -> None:
         rows, trouble = await asyncio.to_thread(self._switch.recent, 100)
-        self._monitor.remember(rows)
+        self._monitor.remember(
+            await asyncio.to_thread(self._switch.recorded, self._monitor.known_to)
+        )
         self.query_one(ChangesPanel).show(rows, trouble)
 
     def _show_file_warnings(self) -> None:

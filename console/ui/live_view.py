@@ -6,7 +6,7 @@ from typing import Literal
 
 from console.charts.line_chart import nice_top
 from console.health.top_errors import ErrorGroup
-from console.history.history import Change
+from console.history.rows import Change
 from console.operations.alerts import Alert, Alerts
 from console.operations.live import (
     WINDOWS_S,

@@ -23,8 +23,9 @@ from typing import Any
 import httpx
 
 from console.gate import AccessLine, AccessLog, timestamp
-from console.history.history import Change, History
+from console.history.history import History
 from console.history.place import history_of
+from console.history.rows import Change
 from console.history.who import Who
 from console.operations.balance import BalanceWatch
 from console.operations.guarding import Guarding
@@ -35,6 +36,7 @@ from console.rollout.parse import parse
 from console.sim.demo import Demo
 from console.sim.incidents import INCIDENTS, clear_incidents, start_incident
 from console.sim.traffic import ORGS, RATE_PER_S
+from tests.past import let_it_be_old
 
 ROUTE = "chat"
 WARM_S = 12.0
@@ -130,6 +132,7 @@ def healthy(minutes: float, rate: float, seed: int = 7) -> dict[str, Any]:
             file, History(Path(name) / "h.sqlite3"), Who("guard", "drill"),
             clock=lambda: datetime.fromtimestamp(clock[0], UTC),
         )  # fmt: skip
+        let_it_be_old(switch.history, file)
         monitor = Monitor(file, switch.open().file)
         guarding, log = Guarding(switch, monitor), AccessLog(file.parent / "access.jsonl")
         guarding.start(now)

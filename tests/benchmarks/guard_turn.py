@@ -3,7 +3,6 @@
 The floor of the first is parsing the file once; of the second, twenty durable writes of its bytes.
 """
 
-import os
 import random
 import tempfile
 import time
@@ -19,6 +18,7 @@ from console.operations.monitor import Monitor
 from console.operations.ramping import MOST_A_TURN
 from console.operations.switch import Switch
 from tests.benchmarks.timing import durable_write, in_turn, seconds
+from tests.past import let_it_be_old
 
 _READY_EVERY = 50
 """One org of so many has had requests enough for its next step."""
@@ -37,13 +37,13 @@ def _measure(folder: Path, orgs: int) -> None:
     path = folder / "rollout.toml"
     text = _rollout(orgs)
     path.write_text(text)
-    os.utime(path, (now - 9000, now - 9000))
     _log(folder / "access.jsonl", orgs, now)
     clock = [now]
     switch = Switch(
         path, History(folder / "h.sqlite3"), Who("guard", "bench"),
         clock=lambda: datetime.fromtimestamp(clock[0], UTC),
     )  # fmt: skip
+    let_it_be_old(switch.history, path)
     guarding = Guarding(switch, Monitor(path, switch.open().file))
     guarding.start(now)
     busy: list[float] = []

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from configparser import ConfigParser
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def test_once(cli: Any, file: Path) -> None:
     found = json.loads(out)
     assert (code, found["acts"], found["trouble"]) == (0, True, "")
     assert found["routes"]["claude"] == {
-        "verdict": "hold", "reason": "no data", "gate": "data", "ramp": [],
+        "verdict": "hold", "reason": "no data", "signal": "data", "last_error": None,
+        "ramp": [], "orgs": {"acme": {"verdict": "hold", "reason": "no data"}},
     }  # fmt: skip
     assert found["routes"]["chat"]["ramp"][0] == {
         "org": "acme", "percent": 25.0, "next": 50.0, "waits_for": "no data", "out": "",
@@ -55,6 +57,12 @@ def test_once(cli: Any, file: Path) -> None:
     code, out, _ = cli("guard", "--once")
     assert code == 1
     assert "chat  rollback: 5xx 100%, 30 of 30" in out
+    _, out, _ = cli("guard", "--once", "--json")
+    chat = json.loads(out)["routes"]["chat"]
+    assert (chat["signal"], chat["orgs"]["acme"]["verdict"]) == ("gateway", "rollback")
+    assert datetime.fromisoformat(chat["last_error"]).timestamp() == pytest.approx(
+        time.time(), abs=20
+    )
     assert not parse(file.read_bytes()).routes["chat"].rolled_back, "mode hold does nothing"
 
 

@@ -1,16 +1,24 @@
 """The guard's arithmetic: the numbers of the design, and what follows from them."""
 
 import random
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.guard.eprocess import EProcess
+from console.guard.ages import Ages
+from console.guard.eprocess import evidence
 from console.guard.evidence import clean_requests_needed, wilson_lower, wilson_upper
-from console.guard.raises import Raises
-from console.guard.verdict import Counts, RouteGuard, hold_tier
+from console.guard.orgs_in import OrgsIn
+from console.guard.verdict import Counts, Verdict, hold_tier, rollback_tier
+from console.health.bins import Bins
+from console.health.record import AccessRecord
+from console.health.windows import Windows
 from console.rollout.model import GuardSettings
 
 LIMITS = GuardSettings(min_balance_usd=Decimal(50))
@@ -34,84 +42,140 @@ def test_bounds_are_in_order(errors: int, more: int) -> None:
     assert 0 <= low <= errors / requests <= high <= 1
 
 
+def tripped(stream: Iterable[bool], per_s: int) -> int | None:
+    """Return after how many requests a look each second has seen the evidence, if ever."""
+    bins: list[tuple[int, int]] = []
+    errors = list(stream)
+    for start in range(0, len(errors), per_s):
+        one = errors[start : start + per_s]
+        bins.append((len(one), sum(one)))
+        if evidence(bins[-300:], 0.02).tripped:
+            return start + len(one)
+    return None
+
+
 def test_a_dead_route_trips_in_three_requests() -> None:
-    process = EProcess(0.02)
-    assert [process.observe(True) >= process.threshold for _ in range(3)] == [False, False, True]
+    assert [evidence([(1, 1)] * n, 0.02).tripped for n in (1, 2, 3)] == [False, False, True]
+    assert evidence([(3, 3)], 0.02).tripped
 
 
-def test_healthy_streams_hardly_ever_trip() -> None:
+@pytest.mark.parametrize("per_s", [1, 10, 100])
+def test_healthy_streams_hardly_ever_trip(per_s: int) -> None:
     rng = random.Random(4)
-    tripped = 0
-    for _ in range(60):
-        process = EProcess(0.02)
-        tripped += any(process.observe(rng.random() < 0.01) >= 1e4 for _ in range(4000))
-    assert tripped <= 2
+    found = [tripped((rng.random() < 0.01 for _ in range(2000)), per_s) for _ in range(8)]
+    assert sum(one is not None for one in found) <= 1
 
 
-def test_a_bad_stream_trips_soon_even_after_a_long_healthy_one() -> None:
+@pytest.mark.parametrize(("per_s", "most"), [(1, 60), (10, 80), (100, 200)])
+def test_a_bad_stream_trips_soon_even_after_a_long_healthy_one(per_s: int, most: int) -> None:
     rng = random.Random(5)
-    process = EProcess(0.02)
-    for _ in range(3000):
-        process.observe(rng.random() < 0.005)
-    delay = next(i for i in range(500) if process.observe(rng.random() < 0.2) >= 1e4)
-    assert delay < 150
+    healthy = [rng.random() < 0.005 for _ in range(3000)]
+    after = tripped((*healthy, *(rng.random() < 0.2 for _ in range(500))), per_s)
+    assert after is not None
+    assert after - 3000 <= most
 
 
-@given(st.floats(0.001, 0.89), st.lists(st.booleans(), max_size=300))
-def test_the_evidence_is_a_number(p0: float, stream: list[bool]) -> None:
-    process = EProcess(p0)
-    for error in stream:
-        process.observe(error)
-    assert 0 <= process.value < float("inf")
+@given(
+    st.floats(0.001, 0.89),
+    st.lists(st.integers(0, 1000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))),
+)
+def test_the_evidence_is_a_number(p0: float, bins: list[tuple[int, int]]) -> None:
+    found = evidence(bins, p0)
+    assert 0 <= found.value < float("inf")
+    assert found.errors <= found.requests <= sum(count for count, _ in bins)
+    assert (found.since < 0) == (found.requests == 0)
 
 
-def feed(guard: RouteGuard, status: str, times: int, orgs: int = 3, side: str = "tokenlab") -> None:
-    for i in range(times):
-        guard.observe(f"org-{i % orgs}", side, status, 100.0)
+def test_a_storm_that_is_over_is_not_believed_in_for_long() -> None:
+    storm = [(10, 5)] * 120
+    assert evidence([*storm, *[(10, 0)] * 5], 0.02).tripped
+    assert not evidence([*storm, *[(10, 0)] * 40], 0.02).tripped
+
+
+class Route:
+    """One route's requests, one after the other, in windows as the guard reads them."""
+
+    def __init__(self, per_s: int = 10) -> None:
+        self.windows = Windows()
+        self.now = 1_800_000_000.0
+        self._step = 1 / per_s
+        self._orgs: dict[str, None] = {}
+        self.limits = LIMITS
+
+    def feed(self, status: int, times: int, orgs: int = 3, side: str = "tokenlab") -> None:
+        for i in range(times):
+            self.request(f"org-{i % orgs}", status, side)
+
+    def request(self, org: str, status: int, side: str = "tokenlab", ms: float = 100.0) -> None:
+        self.now += self._step
+        self._orgs[org] = None
+        at = datetime.fromtimestamp(self.now, UTC)
+        found: Any = side
+        self.windows.add([AccessRecord(at, "chat", org, found, status, ms)], self.now)
+
+    def verdict(self) -> Verdict:
+        bins, begin = Bins(self.windows), self.now - 300
+        tokenlab, previous = (
+            bins.between("chat", side, begin, self.now, 4000) for side in ("tokenlab", "previous")
+        )
+        orgs = OrgsIn(self.windows, "chat", self._orgs, 4000, self.now)
+        return rollback_tier(self.limits, tokenlab, previous, orgs, self.now)
 
 
 def test_the_floor_holds_the_verdict_back() -> None:
-    guard = RouteGuard(LIMITS)
-    feed(guard, "gateway", 9)
-    assert guard.rollback_verdict().kind == "ok"
-    feed(guard, "gateway", 1)
-    assert guard.rollback_verdict().kind == "rollback"
-    assert guard.rollback_verdict().gate == "gateway"
+    route = Route()
+    route.feed(503, 9)
+    assert route.verdict().kind == "ok"
+    route.feed(503, 1)
+    assert (route.verdict().kind, route.verdict().signal) == ("rollback", "gateway")
 
 
 def test_one_org_of_several_does_not_roll_a_route_back() -> None:
-    guard = RouteGuard(LIMITS)
-    feed(guard, "ok", 20)
-    feed(guard, "gateway", 30, orgs=1)
-    assert guard.rollback_verdict().kind == "ok"
+    route = Route()
+    route.feed(200, 20)
+    route.feed(503, 30, orgs=1)
+    assert route.verdict().kind == "ok"
+    route.request("org-1", 503)
+    assert route.verdict().kind == "rollback"
+
+
+def test_a_slow_route_is_judged_by_its_answers() -> None:
+    route = Route()
+    for i in range(60):
+        route.request(f"org-{i % 3}", 503 if i % 40 == 0 else 200, ms=9000.0 if i % 2 else 100.0)
+    assert route.verdict().reason.startswith("slow 5")
+    assert route.verdict().signal == "latency"
 
 
 def test_a_storm_on_both_sides_is_not_blamed_on_one() -> None:
-    guard = RouteGuard(LIMITS)
+    route = Route()
     for _ in range(100):
-        feed(guard, "gateway", 1, orgs=3, side="previous")
-        feed(guard, "ok", 1, side="previous")
+        route.feed(503, 1, orgs=3, side="previous")
+        route.feed(200, 1, side="previous")
     for i in range(200):
-        guard.observe(f"org-{i % 3}", "tokenlab", "gateway" if i % 2 else "ok", 100.0)
-    assert guard.rollback_verdict().kind == "ok"
+        route.request(f"org-{i % 3}", 503 if i % 2 else 200)
+    assert route.verdict().kind == "ok"
 
 
-@pytest.mark.parametrize(("status", "word"), [("auth", "401"), ("balance", "402")])
-def test_credentials_and_balance_hold_at_the_third_in_a_row(status: str, word: str) -> None:
-    guard = RouteGuard(LIMITS)
-    feed(guard, status, 2)
-    feed(guard, "ok", 1)
-    feed(guard, status, 2)
-    assert guard.rollback_verdict().kind == "ok"
-    feed(guard, status, 1)
-    assert guard.rollback_verdict().kind == "hold"
-    assert word in guard.rollback_verdict().reason
+@pytest.mark.parametrize(("status", "word"), [(401, "401"), (402, "402")])
+def test_credentials_and_balance_hold_at_the_third_in_a_row(status: int, word: str) -> None:
+    route = Route(per_s=1)
+    for times, after in ((2, 200), (2, None)):
+        route.feed(status, times)
+        if after is not None:
+            route.feed(after, 1)
+    assert route.verdict().kind == "ok"
+    route.feed(status, 1)
+    assert route.verdict().kind == "hold"
+    assert word in route.verdict().reason
+    route.limits = replace(LIMITS, mode="enforce")
+    assert route.verdict().kind == "rollback"
 
 
 def hold(requests: int, errors: int = 0, age: float | None = 1.0, bake_left: float = 0.0) -> str:
     counts = Counts(requests, gateway=errors)
     found = hold_tier(
-        LIMITS, recent=counts, evidence=counts, p95_ms=100.0, age_s=age, bake_left_s=bake_left
+        LIMITS, recent=counts, seen=counts, p95_ms=100.0, age_s=age, bake_left_s=bake_left
     )
     return f"{found.kind}: {found.reason}"
 
@@ -129,27 +193,32 @@ def test_the_hold_tier_asks_for_evidence() -> None:
 
 def test_the_window_may_be_sick_while_the_evidence_is_healthy() -> None:
     found = hold_tier(
-        LIMITS, recent=Counts(20, gateway=2), evidence=Counts(5000, gateway=2),
+        LIMITS, recent=Counts(20, gateway=2), seen=Counts(5000, gateway=2),
         p95_ms=100.0, age_s=1.0,
     )  # fmt: skip
     assert (found.kind, found.reason) == ("hold", "5xx 10%")
 
 
 def test_a_verdict_tells_of_the_storm_and_not_of_the_good_hours_before() -> None:
-    guard = RouteGuard(LIMITS)
-    feed(guard, "ok", 5000)
-    for i in range(20):
-        guard.observe(f"org-{i % 3}", "tokenlab", "gateway" if i % 2 else "ok", 100.0)
-    assert guard.rollback_verdict().reason.startswith("5xx 5")
+    route = Route(per_s=100)
+    route.feed(200, 5000)
+    for i in range(40):
+        route.request(f"org-{i % 3}", 503 if i % 2 else 200)
+    assert route.verdict().reason.startswith("5xx 5")
+    route.now += 70
+    assert route.verdict().reason.endswith("none for 70 s")
 
 
-def test_raises() -> None:
-    raises = Raises()
-    assert raises.newest("chat", "acme") == 0
-    raises.note("chat", "acme", 10)
-    raises.note("chat", "acme", 5)
-    assert raises.newest("chat", "acme") == 10
-    assert raises.newest("chat", "other") == 0
-    assert raises.newest("chat", None) == 10
-    raises.note(None, None, 20)
-    assert raises.newest("claude", "acme") == 20
+def test_ages() -> None:
+    ages = Ages(known_since=3)
+    assert ages.newest_raise("chat", "acme") == 3, "nobody knows of a later one"
+    ages.note_raise("chat", "acme", 10)
+    ages.note_raise("chat", "acme", 5)
+    assert ages.newest_raise("chat", "acme") == 10
+    assert ages.newest_raise("chat", "other") == 3
+    assert ages.newest_raise("chat", None) == 10
+    ages.note_raise(None, None, 20)
+    assert ages.newest_raise("claude", "acme") == 20
+    ages.begin_anew("chat", 7)
+    ages.begin_anew(None, 6)
+    assert (ages.anew("chat"), ages.anew("claude")) == (7, 6)

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from console.history.errors import HistoryError
-from console.history.history import Edited, History, NewChange
+from console.history.history import History
 from console.history.place import history_of
+from console.history.rows import Edited, NewChange
 from console.history.who import Who, whoami
 from console.rollout.parse import parse
 from console.rollout.revision import revision_of

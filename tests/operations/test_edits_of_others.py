@@ -8,7 +8,8 @@ import pytest
 from console.history.history import History
 from console.history.place import history_of
 from console.history.who import Who
-from console.operations.edits_of_others import described, gives_back, moved_by
+from console.operations.edits_of_others import described, gives_back
+from console.operations.recorded import Moved, moved_by
 from console.operations.switch import Switch
 from console.rollout.parse import parse
 
@@ -97,7 +98,7 @@ def test_what_was_edited_while_nobody_watched_is_a_row_at_the_next_look(file: Pa
     later.open()
     assert rows(later)[0] == ("external", "chat/acme 10% to 75%")
     (row, _) = later.recent(9)[0]
-    assert moved_by(row) == [("chat", "acme", 1000, 7500)]
+    assert moved_by(row) == [Moved("chat", "acme", raised=True, lowered=False, latched=False)]
     assert (row.route, row.org) == ("chat", "acme")
     later.apply(later.plan_set("chat", "acme", 500))
     found = later.recent(9)[0]

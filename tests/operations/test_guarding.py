@@ -27,6 +27,7 @@ from console.rollout.parse import parse
 from console.store.acting_lock import ActingLock, somebody_acts
 from console.store.guard_file import GuardFile, Place, RouteRamp
 from console.tokenlab.types import Balance
+from tests.past import let_it_be_old
 
 START = time.time()
 
@@ -41,6 +42,8 @@ class Run:
         self.balance = BalanceWatch()
         self._log = AccessLog(file.parent / "access.jsonl")
         self.switch = self.new_switch("guard", read_only=read_only)
+        if not self.switch.history.is_there:
+            let_it_be_old(self.switch.history, file)
         self.guarding = Guarding(self.switch, Monitor(file, self.switch.open().file))
         self.guarding.start(self.now)
 

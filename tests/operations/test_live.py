@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from console.gate import AccessLine, AccessLog, timestamp
 from console.health.record import StatusClass
 from console.health.top_errors import ErrorGroup
-from console.history.history import Change
+from console.history.rows import Change
 from console.operations.alerts import Alert, Alerts
 from console.operations.live import (
     WINDOWS_S,

@@ -13,6 +13,7 @@ from console.history.history import History
 from console.history.who import Who
 from console.operations.balance import BalanceWatch
 from console.operations.monitor import Monitor
+from console.operations.recorded import Recorded
 from console.operations.switch import Switch
 from console.rollout.parse import parse
 from console.tokenlab.types import Balance
@@ -36,7 +37,9 @@ def write(
 
 @pytest.fixture
 def monitor(file: Path) -> Monitor:
-    return Monitor(file, parse(file.read_bytes()))
+    made = Monitor(file, parse(file.read_bytes()))
+    made.remember(Recorded(known_since=0.0))
+    return made
 
 
 def held(monitor: Monitor, before: int, after: int, balance: str | None = None) -> str:
@@ -66,7 +69,7 @@ def test_a_storm_is_a_rollback_verdict_with_its_reason(file: Path, monitor: Moni
     assert health.verdict.kind == "rollback"
     assert health.over_5xx
     assert "5xx" in held(monitor, 2500, 5000)
-    assert monitor.rollback_reason("chat", None, NOW).startswith("5xx 51%, 30 of 59")
+    assert monitor.rollback_reason("chat", None, NOW).startswith("5xx 50%, 30 of 60")
     assert monitor.rollback_reason("chat", "org-1", NOW).endswith("on the route")
     assert monitor.rollback_reason(None, None, NOW).startswith("5xx 50.0%")
     foreign = file.read_bytes().replace(b"acme = 25", b"acme = 5", 1)
@@ -87,12 +90,14 @@ def test_a_step_bakes_and_needs_evidence_of_its_own(file: Path, monitor: Monitor
     assert held(monitor, 5000, 10_000) == "bakes for 14 m"
     later = Monitor(file, raised)
     later.catch_up(NOW)
+    assert held(later, 5000, 10_000) == "no data since the step", "unknown is just now"
+    later.remember(Recorded(known_since=0.0))
     assert held(later, 5000, 10_000) == ""
     at = datetime.fromtimestamp(NOW - 60, UTC)
     switch = Switch(file, History(file.parent / "h.sqlite3"), Who("jo", "gw"), clock=lambda: at)
     switch.open()
     switch.apply(switch.plan_set("chat", "acme", 5000))
-    later.remember(switch.recent(10)[0])
+    later.remember(switch.recorded())
     assert held(later, 5000, 10_000) == "bakes for 14 m"
 
 

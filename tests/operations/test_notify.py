@@ -2,16 +2,21 @@
 
 import json
 import os
+import socket
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from console.gate.secret import Secret
+from console.operations import notify
 from console.operations.guarding import Event
 from console.operations.notify import Notifier, Told
 from console.operations.switch import Switch
@@ -76,7 +81,7 @@ def test_a_message_says_what_who_why_and_how_back(receiver: Receiver) -> None:
         "rolled back chat: 5xx 31%, 29 of 92, limit 2% (guard@gw-01, /etc/r.toml) · "
         "to take it back: rollout-console -f /etc/r.toml resume chat"
     )
-    assert (body["kind"], body["gate"], body["route"]) == ("rollback", "gateway", "chat")
+    assert (body["kind"], body["signal"], body["route"]) == ("rollback", "gateway", "chat")
     assert body["evidence"] == EVENT.evidence
     assert body["at"].endswith("Z")
 
@@ -104,6 +109,132 @@ def test_it_is_tried_again_and_then_kept_as_undelivered(receiver: Receiver) -> N
 def test_nobody_there_is_said_without_the_secret() -> None:
     ((_, reason),) = deliver(Told(Secret("http://127.0.0.1:9/canary")), EVENT)
     assert reason == "webhook at 127.0.0.1: ConnectError"
+
+
+class Hostile:
+    """A server that takes what is posted and then does as it is told with each connection."""
+
+    def __init__(self, answer: Callable[[socket.socket], None]) -> None:
+        self.taken = 0
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/hook"
+        Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            Thread(target=self._one, args=(connection,), daemon=True).start()
+
+    def _one(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            self.taken += 1
+            self._answer(connection)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def endless(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        connection.sendall(b"x" * 65536)
+
+
+def drip_body(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")
+    drip(connection, b"x")
+
+
+def drip_head(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    drip(connection, b"X-A: b\r\n")
+
+
+def drip(connection: socket.socket, piece: bytes) -> None:
+    while True:
+        connection.sendall(piece)
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(endless, None), (drip_body, None), (drip_head, "no answer within 0 s")],
+)
+def test_a_webhook_that_does_not_end_is_not_waited_for(
+    answer: Callable[[socket.socket], None],
+    reason: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(notify, "_ANSWER_S", 0.4)
+    hostile = Hostile(answer)
+    failed = deliver(Told(Secret(hostile.url)), EVENT)
+    hostile.close()
+    assert [told for _, told in failed] == ([f"webhook at 127.0.0.1: {reason}"] if reason else [])
+    assert hostile.taken == (3 if reason else 1)
+
+
+def test_a_webhook_that_is_dead_delays_no_command(tmp_path: Path) -> None:
+    hostile = Hostile(lambda connection: drip(connection, b"HTTP/1.1 200 OK"))
+    out = tmp_path / "out"
+    script = f"import sys; open({str(out)!r}, 'a').write(sys.stdin.read() + chr(10))"
+    failed: list[str] = []
+    notifier = Notifier(
+        Told(Secret(hostile.url), command=(sys.executable, "-c", script)),
+        lambda _, reason: failed.append(reason),
+        who="guard@gw-01", file="/etc/r.toml", environ=dict(os.environ), tries_s=(0.0, 60.0),
+    )  # fmt: skip
+    for _ in range(3):
+        notifier.tell(EVENT)
+    end = time.monotonic() + 20
+    while not (out.exists() and len(out.read_text().splitlines()) == 3):
+        assert time.monotonic() < end, "the command waits for the webhook"
+        time.sleep(0.05)
+    assert failed == []
+    notifier.close(patience_s=0.1)
+    hostile.close()
+    assert failed == ["webhook at 127.0.0.1: not before the guard ended"] * 3
+
+
+def test_of_too_many_the_oldest_are_undelivered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notify, "_MOST_WAITING", 2)
+    gate = tmp_path / "gate"
+    script = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.02)"
+    failed: list[tuple[str, str]] = []
+    notifier = Notifier(
+        Told(command=(sys.executable, "-c", script)),
+        lambda event, reason: failed.append((event.text, reason)),
+        who="guard@gw-01", file="/etc/r.toml", environ=dict(os.environ),
+    )  # fmt: skip
+    notifier.tell(Event("alert", "the first"))
+    time.sleep(0.3)  # until it is under way
+    for number in range(4):
+        notifier.tell(Event("alert", str(number)))
+    gate.touch()
+    notifier.close()
+    assert failed == [(one, f"{sys.executable}: 2 others waited") for one in ("0", "1")]
+
+
+def test_a_command_that_hangs_ends_with_all_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notify, "COMMAND_LIMIT_S", 0.5)
+    pid = tmp_path / "pid"
+    ((_, reason),) = deliver(
+        Told(command=("sh", "-c", f"sleep 300 & echo $! > {pid}; wait")), EVENT
+    )
+    assert reason == "sh did not end within 0 s"
+    end = time.monotonic() + 5
+    while Path(f"/proc/{int(pid.read_text())}/cmdline").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    stat = Path(f"/proc/{int(pid.read_text())}/stat")
+    assert not stat.exists() or stat.read_text().split(") ")[1][0] == "Z"
 
 
 def test_a_command_gets_it_on_standard_input(tmp_path: Path) -> None:

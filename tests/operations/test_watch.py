@@ -12,6 +12,7 @@ import pytest
 
 from console.health.older import OlderLines, Part
 from console.operations.monitor import Monitor
+from console.operations.recorded import Recorded
 from console.rollout.parse import parse
 
 NOW = float(int(time.time()))
@@ -148,6 +149,7 @@ def test_a_raise_waits_for_the_past_that_it_is_judged_by(file: Path) -> None:
     bad = line(NOW - 30_000, "acme").replace("200", "503") * 200
     path.write_text(bad + "".join(line(NOW - 900 + i, "acme") for i in range(900)))
     monitor = opened(file)
+    monitor.remember(Recorded(known_since=0.0))
     older = begun(monitor)
     assert monitor.health("chat", "acme", NOW).verdict_text == "hold: reading the log"
     finish(monitor, older)

@@ -27,6 +27,7 @@ from console.ui.settings import Settings, load_settings
 from console.ui.widgets.line import TextLine
 from console.ui.widgets.line_table import Line, _difference
 from console.ui.widgets.rollout_table import RolloutTable
+from tests.past import let_it_be_old
 
 Running = Pilot[None]
 
@@ -154,6 +155,7 @@ async def test_a_held_raise_asks_for_a_typed_reason(file: Path) -> None:
 
 
 async def test_health_lets_a_raise_go_with_a_key(file: Path) -> None:
+    let_it_be_old(History(file.parent / "h.sqlite3"), file)
     async with running(app_of(file)) as pilot:
         log_lines(file, 140)
         await until(pilot, lambda: " ok" in screen_text(pilot))
@@ -163,6 +165,7 @@ async def test_health_lets_a_raise_go_with_a_key(file: Path) -> None:
 
 
 async def test_a_wide_raise_asks_for_the_name(file: Path) -> None:
+    let_it_be_old(History(file.parent / "h.sqlite3"), file)
     async with running(app_of(file)) as pilot:
         log_lines(file, 140)
         await until(pilot, lambda: " ok" in screen_text(pilot))

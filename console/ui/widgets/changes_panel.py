@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widgets import Static
 
-from console.history.history import Change
+from console.history.rows import Change
 from console.operations.visible import visible
 
 
