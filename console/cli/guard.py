@@ -9,11 +9,12 @@ import threading
 import time
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from console.cli.codes import DONE, PROBLEMS
+from console.cli.systemd import Systemd
 from console.folders import state_folder
 from console.guard.verdict import Verdict
 from console.operations.errors import OperationError
@@ -43,9 +44,12 @@ def guard(options: Namespace, switch: Switch) -> int:
     guarding.start(time.time(), wait=options.once)
     try:
         if options.once:
+            # What is to be rolled back does not wait for the API; what is to be raised does.
+            first = guarding.turn(sources.balance, sources.models(), time.time())
             sources.ask()
             now = time.time()
             turn = guarding.turn(sources.balance, sources.models(), now)
+            turn = replace(turn, events=[*first.events, *turn.events])
             _tell(turn.events, notifier, options, quiet=True)
             said = json.dumps(_turn_json(turn, monitor, now), indent=2) if options.json else ""
             print(said or _turn_text(turn))
@@ -71,6 +75,8 @@ def _go_on(options: Namespace, guarding: Guarding, sources: Any, notifier: Any) 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     trouble, unusable = "", 0
+    systemd = Systemd(os.environ)
+    systemd.ready()
     while not stop.is_set():
         turn = guarding.turn(sources.balance, sources.models(), time.time())
         _tell(turn.events, notifier, options)
@@ -80,7 +86,17 @@ def _go_on(options: Namespace, guarding: Guarding, sources: Any, notifier: Any) 
         if turn.log.words and turn.log.unusable >= 2 * unusable:
             unusable = turn.log.unusable  # said again when they are twice as many
             print(f"rollout-console: {visible(turn.log.words)}", file=sys.stderr)
-        stop.wait(options.every)
+        due = time.monotonic() + options.every
+        while not stop.is_set() and (left := due - time.monotonic()) > 0:
+            systemd.alive(trouble or _status(turn))
+            stop.wait(min(left, systemd.every_s or left))
+    systemd.ends()
+
+
+def _status(turn: Turn) -> str:
+    """Return in one line how things are, as ``systemctl status`` shows it."""
+    bad = [f"{name} {one.words}" for name, one in turn.verdicts.items() if one.kind == "rollback"]
+    return "; ".join(bad) or ("this guard acts" if turn.acts else "this guard watches")
 
 
 def _notifier(options: Namespace, switch: Switch) -> Any:

@@ -16,6 +16,9 @@ from console.rollout.model import RolloutFile
 from console.tokenlab.errors import ApiError
 from console.vault.vault import Vault
 
+ANSWER_S = 10.0
+"""What the API has not said in this time in all, however slowly it sends, is not known."""
+
 BALANCE_EVERY_S = 20.0
 """Well under the age from which a balance says nothing of now."""
 
@@ -30,13 +33,14 @@ class GuardSources:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="guard-sources", daemon=True)
         self.balance = BalanceWatch()
+        self.balance.ask_for()
 
     def models(self) -> Mapping[str, ModelTrouble]:
         """Return, by route, what is wrong with its model."""
         return model_troubles(self._room, self._file(), datetime.now(UTC))
 
     def ask(self, *, models: bool = True) -> None:
-        """Ask once, and wait for the answers."""
+        """Ask once, and wait for the answers, at most ANSWER_S seconds."""
         asyncio.run(self._ask(models))
 
     def start(self) -> None:
@@ -61,8 +65,21 @@ class GuardSources:
                 return
 
     async def _ask(self, models: bool) -> None:
-        file = self._file()
-        await ask_balance(BalanceSources(self._vault), file, self.balance, time.time())
-        if models:
-            with suppress(ApiError):  # the last good catalogue still says what it said
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._ask_balance())
+            if models:
+                both.create_task(self._ask_models())
+
+    async def _ask_balance(self) -> None:
+        sources = BalanceSources(self._vault)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await ask_balance(sources, self._file(), self.balance, time.time())
+        except TimeoutError:
+            self.balance.failed(f"no answer within {ANSWER_S:.0f} s", asked=True)
+
+    async def _ask_models(self) -> None:
+        # The last good catalogue still says what it said.
+        with suppress(ApiError, TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
                 await self._room.refresh()

@@ -86,6 +86,7 @@ class HomeScreen(Opened, HomeActions):
         self._monitor = monitor
         self._facts = facts
         self._balance = BalanceWatch()
+        self._balance.ask_for()
         self._keys_warn = False
         self._guard_acts = False
         self._models: Mapping[str, ModelTrouble] = {}

@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from configparser import ConfigParser
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +17,6 @@ from typing import Any
 import pytest
 
 from console.cli.main import run
-from console.cli.parser import build_parser
 from console.gate import AccessLine, AccessLog, timestamp
 from console.rollout.parse import parse
 from console.store.guard_file import GuardFile
@@ -144,11 +146,62 @@ def test_as_a_service_it_rolls_back_tells_and_ends(file: Path, tmp_path: Path) -
     assert set(GuardFile(file).read()["chat"].out) == {"acme", "globex.eu", "initech"}
 
 
-def test_the_unit_runs_a_command_there_is() -> None:
-    unit = ConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment,method-assign]
-    unit.read(UNIT)
-    program, *words = unit["Service"]["ExecStart"].split()
-    assert program.endswith("rollout-console")
-    options = build_parser().parse_args(words)
-    assert (options.command, options.once) == ("guard", False)
+def unit(program: str = "", file: str = "") -> str:
+    """Return the unit that we ship, with another program and another file where they are given."""
+    text = UNIT.read_text()
+    if program:
+        text = text.replace("/usr/local/bin/rollout-console", program)
+    return text.replace("/etc/rollout/rollout.toml", file) if file else text
+
+
+def command_line(text: str) -> list[str]:
+    """Return the words of a unit's ExecStart."""
+    parser = ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(text)
+    return parser["Service"]["ExecStart"].split()
+
+
+def test_systemd_takes_the_unit(file: Path, tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        if "CI" in os.environ:
+            pytest.fail("systemd-analyze is missing")
+        pytest.skip("systemd-analyze is missing")
+    made = tmp_path / "rollout-guard.service"
+    made.write_text(unit(str(Path(sys.executable).with_name("rollout-console")), str(file)))
+    done = subprocess.run(
+        [program, "verify", "--man=no", str(made)], capture_output=True, text=True, check=False
+    )
+    said = [line for line in done.stderr.splitlines() if "rollout-guard" in line]
+    assert (done.returncode, said) == (0, [])
+
+
+def test_the_units_command_line_is_ready_alive_and_rolls_back(file: Path, tmp_path: Path) -> None:
+    file.write_text(file.read_text().replace('mode = "hold"', 'mode = "enforce"'))
+    traffic(file, 20)
+    words = command_line(unit(str(Path(sys.executable).with_name("rollout-console")), str(file)))
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(address)
+        told.settimeout(20)
+        environ = {**os.environ, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "600000"}
+        with subprocess.Popen(words, env=environ, stdout=subprocess.DEVNULL) as child:
+            assert told.recv(4096) == b"READY=1"
+            assert told.recv(4096) == b"STATUS=this guard acts\nWATCHDOG=1"
+            at = time.monotonic()
+            assert b"WATCHDOG=1" in told.recv(4096)
+            assert time.monotonic() - at < 1.5, "sooner than it looks, as the watchdog wants it"
+            traffic(file, 30, 503)
+            until(lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
+            child.send_signal(signal.SIGTERM)
+            while (said := told.recv(4096)) != b"STOPPING=1":
+                assert b"WATCHDOG=1" in said
+            assert child.wait(15) == 0
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end, "did not happen"
+        time.sleep(0.05)

@@ -1,0 +1,49 @@
+"""What the guard tells systemd: that it is ready, that it is alive, that it ends (sd_notify)."""
+
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+
+
+class Systemd:
+    """Sends states to the socket in ``$NOTIFY_SOCKET``; does nothing where there is none.
+
+    Source: the protocol of sd_notify(3), datagrams of ``NAME=VALUE`` lines. ``every_s`` is how
+    often ``alive`` has to be told at least, half of ``$WATCHDOG_USEC``; None without a watchdog.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        address = environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self.every_s = _every_s(environ)
+
+    def ready(self) -> None:
+        """Tell that the guard watches from now on."""
+        self._send("READY=1")
+
+    def alive(self, status: str) -> None:
+        """Tell that the guard has looked, and in one line how things are."""
+        line = " ".join(status.split())
+        self._send(f"STATUS={line}\nWATCHDOG=1")
+
+    def ends(self) -> None:
+        """Tell that the guard is about to end."""
+        self._send("STOPPING=1")
+
+    def _send(self, state: str) -> None:
+        if not self._address:
+            return
+        # Whoever does not listen is no reason to do anything else than to guard.
+        with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+            one.setblocking(False)
+            one.sendto(state.encode("utf-8", "replace"), self._address)
+
+
+def _every_s(environ: Mapping[str, str]) -> float | None:
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    try:
+        return max(int(environ.get("WATCHDOG_USEC", "")) / 2e6, 0.1)
+    except ValueError:
+        return None
