@@ -34,7 +34,7 @@ def change(options: Namespace, switch: Switch) -> int:
         switch.path, snapshot.file, cold_bytes=_ROLLBACK_BYTES if back else COLD_BYTES
     )
     now = time.time()
-    monitor.remember(switch.recorded())
+    monitor.remember(switch.recorded(), now)
     monitor.catch_up(now)
     if not getattr(options, "new", False):
         _check_names(options, monitor)

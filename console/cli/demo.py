@@ -65,7 +65,7 @@ def run_sim(options: Namespace) -> int:
 
 
 def _open(demo: Demo, options: Namespace) -> int:
-    _let_it_be_old(demo.file)
+    let_it_be_old(history_of(demo.file), demo.file)
     switch = Switch(demo.file, history_of(demo.file), whoami(), read_only=options.read_only)
     vault = fixed_vault(
         {"api_key": DEMO_KEY, "management_token": DEMO_TOKEN},
@@ -74,11 +74,11 @@ def _open(demo: Demo, options: Namespace) -> int:
     return open_screen(switch, vault, _DemoIncidents(demo.base_url))
 
 
-def _let_it_be_old(file: Path) -> None:
-    """Let the demo's shares have stood for an hour, or each would first have to bake."""
+def let_it_be_old(history: History, file: Path) -> None:
+    """Let the history have known a new file for an hour, or each share would first have to bake."""
     data = file.read_bytes()
     before = datetime.now(UTC) - timedelta(hours=1)
-    history_of(file).see(file, whoami(), before, (revision_of(data), data), described)
+    history.see(file, whoami(), before, (revision_of(data), data), described)
 
 
 def _roll_back(file: Path) -> None:

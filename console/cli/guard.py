@@ -51,8 +51,10 @@ def guard(options: Namespace, switch: Switch) -> int:
             turn = guarding.turn(sources.balance, sources.models(), now)
             turn = replace(turn, events=[*first.events, *turn.events])
             _tell(turn.events, notifier, options, quiet=True)
-            said = json.dumps(_turn_json(turn, monitor, now), indent=2) if options.json else ""
-            print(said or _turn_text(turn))
+            if options.json:
+                print(json.dumps(_turn_json(turn, monitor, now), indent=2))
+            else:
+                print(_turn_text(turn))
             bad = any(verdict.kind == "rollback" for verdict in turn.verdicts.values())
             if not (turn.acts or switch.read_only or turn.trouble):
                 print(
@@ -88,7 +90,7 @@ def _go_on(options: Namespace, guarding: Guarding, sources: Any, notifier: Any) 
             print(f"rollout-console: {visible(turn.log.words)}", file=sys.stderr)
         due = time.monotonic() + options.every
         while not stop.is_set() and (left := due - time.monotonic()) > 0:
-            systemd.alive(trouble or _status(turn))
+            systemd.keep_alive(visible(trouble or _status(turn)))
             stop.wait(min(left, systemd.every_s or left))
     systemd.ends()
 

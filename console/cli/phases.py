@@ -45,7 +45,7 @@ def phase(options: Namespace, switch: Switch) -> int:
 def _verdicts(switch: Switch, file: RolloutFile) -> dict[str, Verdict]:
     now = time.time()
     monitor = Monitor(switch.path, file)
-    monitor.remember(switch.recorded())
+    monitor.remember(switch.recorded(), now)
     monitor.catch_up(now)
     return monitor.verdicts(now)
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 class Systemd:
     """Sends states to the socket in ``$NOTIFY_SOCKET``; does nothing where there is none.
 
-    Source: the protocol of sd_notify(3), datagrams of ``NAME=VALUE`` lines. ``every_s`` is how
-    often ``alive`` has to be told at least, half of ``$WATCHDOG_USEC``; None without a watchdog.
+    Source: the protocol of sd_notify(3), datagrams of ``NAME=VALUE`` lines. ``every_s`` is the
+    interval of the watchdog's keep-alive pings, half of ``$WATCHDOG_USEC``; None without one.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -22,10 +22,9 @@ class Systemd:
         """Tell that the guard watches from now on."""
         self._send("READY=1")
 
-    def alive(self, status: str) -> None:
-        """Tell that the guard has looked, and in one line how things are."""
-        line = " ".join(status.split())
-        self._send(f"STATUS={line}\nWATCHDOG=1")
+    def keep_alive(self, status: str) -> None:
+        """Ping the watchdog, and tell in one line how things are."""
+        self._send(f"STATUS={status}\nWATCHDOG=1")
 
     def ends(self) -> None:
         """Tell that the guard is about to end."""

@@ -13,16 +13,16 @@ class Ages:
     def __init__(self, known_since: float = -inf) -> None:
         self.known_since = known_since
         self._raised: dict[tuple[str | None, str | None], float] = {}
-        self._anew: dict[str | None, float] = {}
+        self._reset: dict[str | None, float] = {}
 
     def note_raise(self, route: str | None, org: str | None, at: float) -> None:
         """Record a raise, unless a newer one of the same is known."""
         place = (route, org)
         self._raised[place] = max(at, self._raised.get(place, -inf))
 
-    def begin_anew(self, route: str | None, at: float) -> None:
+    def reset_evidence(self, route: str | None, at: float) -> None:
         """Let what was seen of a route before a time be no evidence against it."""
-        self._anew[route] = max(at, self._anew.get(route, -inf))
+        self._reset[route] = max(at, self._reset.get(route, -inf))
 
     def newest_raise(self, route: str, org: str | None) -> float:
         """Return when ``org`` on ``route`` was last raised, or may have been.
@@ -36,6 +36,6 @@ class Ages:
             found = [at for place in places if (at := self._raised.get(place)) is not None]
         return max(found, default=self.known_since)
 
-    def anew(self, route: str) -> float:
+    def evidence_since(self, route: str) -> float:
         """Return from when on evidence against a route counts."""
-        return max(self._anew.get(route, -inf), self._anew.get(None, -inf))
+        return max(self._reset.get(route, -inf), self._reset.get(None, -inf))

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from console.health.bins import bin_of
 from console.health.quantiles import bucket_of
-from console.health.record import StatusClass
-from console.health.summary import by_class, slow_of
 from console.health.tracks import fitting
 from console.health.windows import Windows
 
@@ -42,7 +41,8 @@ class OrgsIn:
         # The first bin may begin in the middle of a part of the org's.
         span_s = self._now - since + 5
         counts = self._windows.counts(self._now, span_s, self._route, org)
-        return errors_of(counts, signal, self._limit)
+        found = bin_of(0, counts, self._limit)
+        return 0 if found is None else found.errors(signal)[1]
 
 
 def last_error_at(
@@ -59,14 +59,7 @@ def last_error_at(
         return None
     width = parts.width_s
     for slot in range(int(now // width), int((now - window_s) // width), -1):
-        counts = parts.counts(slot, slot + 1)
-        if counts and any(errors_of(counts, one, 0) for one in signals):
-            return slot * width
+        found = bin_of(slot * width, parts.counts(slot, slot + 1), 0)
+        if found is not None and any(found.errors(one)[1] for one in signals):
+            return found.at
     return None
-
-
-def errors_of(counts: dict[int, int], signal: str, limit: int) -> int:
-    """Return the errors of a signal among counts by code; ``limit`` is a bucket of latency."""
-    if signal == "latency":
-        return slow_of(counts, limit)
-    return by_class(counts)[StatusClass(signal)]

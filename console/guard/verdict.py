@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from console.guard.eprocess import evidence
-from console.guard.evidence import clean_requests_needed, wilson_upper
 from console.guard.orgs_in import OrgsIn
+from console.guard.wilson import clean_requests_needed, wilson_upper
 from console.health.bins import Bin
 from console.rollout.model import GuardSettings
 
@@ -21,7 +21,7 @@ FLOOR_ERRORS = 3
 IN_A_ROW = 3
 SLOW_SHARE = 0.05
 STALE_AFTER_S = 30.0
-OVER_S = 60.0
+QUIET_S = 60.0
 """A verdict that rests on errors says for how long there was none, from so many seconds on."""
 LIVE_FROM = 10
 """With fewer requests in the window, the previous side says nothing."""
@@ -78,7 +78,7 @@ def rollback_tier(
         by = " (previous)" if p0 > limit else ""
         reason = f"{WORDS[signal]} {share}, {found.errors} of {found.requests}"
         last = _last_error_at(bins, signal)
-        reason = f"{reason}, limit {100 * p0:.2g}%{by}{over_for(now - last)}"
+        reason = f"{reason}, limit {100 * p0:.2g}%{by}{_quiet_for(last, now)}"
         asking.append((found.value, Verdict("rollback", reason, signal, last)))
     if asking:
         return max(asking, key=lambda pair: pair[0])[1]
@@ -108,9 +108,11 @@ def _last_error_at(bins: Sequence[Bin], signal: str) -> float:
     return next(one.at for one in reversed(bins) if one.errors(signal)[1])
 
 
-def over_for(age_s: float | None) -> str:
+def _quiet_for(last_error: float | None, now: float) -> str:
     """Return for how long there has been no error, once that is worth saying."""
-    return "" if age_s is None or age_s < OVER_S else f", none for {_time(age_s)}"
+    if last_error is None or now - last_error < QUIET_S:
+        return ""
+    return f", none for {_time(now - last_error)}"
 
 
 def _allowed(previous: Sequence[Bin], signal: str) -> float:
@@ -159,14 +161,15 @@ def hold_tier(
     p95_ms: float | None,
     age_s: float | None,
     bake_left_s: float = 0.0,
-    last_error_age: Callable[[str], float | None] = lambda _: None,
+    now: float = 0.0,
+    last_error_at: Callable[[str], float | None] = lambda _: None,
 ) -> Verdict:
     """Return ``ok`` where the counts are evidence of health, else ``hold`` and why.
 
     Rates are judged on ``recent``, the window; that there were requests enough on ``seen``,
     which reaches back over the bake time but not to before the last raise. ``age_s`` is the age
     of the newest request, None where there was none; ``bake_left_s`` what is left of the bake time;
-    ``last_error_age`` returns the age of a signal's last error in the window, in seconds.
+    ``last_error_at`` returns when a signal had its last error in the window (epoch seconds).
     """
     if age_s is None:
         return Verdict("hold", "no data", "data")
@@ -181,11 +184,10 @@ def hold_tier(
         ("contract", recent.contract, seen.contract, limits.max_4xx_percent),
         ("rate_limit", recent.limited, seen.limited, limits.max_429_percent),
     )
-    for signal, now, _, percent in signals:
-        if recent.requests and 100 * now / recent.requests > percent:
-            share = percent_words(100 * now / recent.requests)
-            over = over_for(last_error_age(signal))
-            return Verdict("hold", f"{WORDS[signal]} {share}{over}", signal)
+    for signal, errors, _, percent in signals:
+        if recent.requests and 100 * errors / recent.requests > percent:
+            share, last = percent_words(100 * errors / recent.requests), last_error_at(signal)
+            return Verdict("hold", f"{WORDS[signal]} {share}{_quiet_for(last, now)}", signal, last)
     for signal, _, errors, percent in signals:
         if wilson_upper(errors, seen.requests) > percent / 100:
             needed = clean_requests_needed(percent / 100)

@@ -1,6 +1,6 @@
 """The requests of a route's side in one-second bins, as the guard reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, floor
 from typing import NamedTuple
 
@@ -74,13 +74,14 @@ class Bins:
         for slot in range(first, end):
             at = slot * width
             if at not in known:
-                known[at] = _bin(at, parts.counts(slot, slot + 1), limit)
+                known[at] = bin_of(at, parts.counts(slot, slot + 1), limit)
             if (one := known[at]) is not None:
                 found.append(one)
         return found
 
 
-def _bin(at: int, counts: dict[int, int], limit: int) -> Bin | None:
+def bin_of(at: int, counts: Mapping[int, int], limit: int) -> Bin | None:
+    """Return counts by code as a bin, None without any; ``limit`` is a bucket of latency."""
     if not counts:
         return None
     of = by_class(counts)

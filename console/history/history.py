@@ -216,30 +216,26 @@ class History:
             ).fetchall()
             return [change_of(row) for row in found]
 
-    def known_since(self, file: Path) -> datetime | None:
-        """Return from when on every change of a file is in here; None where that is not known.
-
-        Only the newest KEPT are kept.
+    def known(self, file: Path) -> tuple[str, datetime | None]:
+        """Return what the file said last, as far as anybody knows, and from when on every change
+        of it is in here; empty and None where that is not known. Only the newest KEPT are kept.
         """
         with self._reading() as db:
             if db is None:
-                return None
+                return "", None
             name = self._identity(file)
-            times = [
-                row["at"]
-                for row in db.execute(
-                    "SELECT at FROM changes WHERE file = ? AND state = 'applied'"
-                    " ORDER BY id LIMIT 1",
-                    (name,),
-                )
-            ]
-            count = db.execute(
-                "SELECT count(*) AS n FROM changes WHERE file = ? AND state = 'applied'", (name,)
-            ).fetchone()["n"]
-            if count < KEPT - _PRUNED_EVERY and _has_seen(db, "since"):
+            first = db.execute(
+                "SELECT at, count(*) OVER () AS n FROM changes"
+                " WHERE file = ? AND state = 'applied' ORDER BY id LIMIT 1",
+                (name,),
+            ).fetchone()
+            times = [] if first is None else [first["at"]]
+            is_whole = first is None or first["n"] < KEPT - _PRUNED_EVERY
+            if is_whole and _has_seen(db, "since"):
                 seen = db.execute("SELECT since FROM seen WHERE file = ?", (name,)).fetchone()
                 times += [seen["since"]] if seen is not None and seen["since"] else []
-            return min(map(datetime.fromisoformat, times), default=None)
+            since = min(map(datetime.fromisoformat, times), default=None)
+            return _newest_revision(db, name) or "", since
 
     def last_undoable(self, file: Path) -> Change | None:
         """Return our newest change that is not an undo and has not been undone."""

@@ -32,7 +32,7 @@ class NewChange:
     after_text: bytes
     undoes_id: int | None = None
     moves: str = ""
-    """The shares that differ, as JSON; of somebody else's edit, which says them nowhere else."""
+    """The shares that differ, as JSON: the history tells from it when each was changed last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,7 @@ def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:
 
 def _of_balance(monitor: Monitor, balance: BalanceWatch, now: float) -> Iterable[Alert]:
     short = balance.hold(monitor.file.guard.min_balance_usd, now)
-    if short and not balance.is_asked_for:  # the first answer is on its way
+    if short and not balance.pending:  # the first answer is on its way
         yield Alert(("balance",), "alarm", short)
     runway = balance.runway_s()
     if runway is not None and runway < RUNWAY_S:

@@ -68,30 +68,26 @@ class BalanceSources:
 class BalanceWatch:
     """Keeps what the balance was, and says how long it lasts. Times are epoch seconds.
 
-    ``trouble`` is why the last answer is none, empty where it is one; ``is_asked_for`` is whether
-    the first one is still to come.
+    ``trouble`` is why the last answer is none, empty where it is one. While ``pending`` the first
+    answer is still to come: the balance counts as not known.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, pending: bool = False) -> None:
         self._samples: deque[tuple[float, Balance]] = deque(maxlen=_MOST_SAMPLES)
         self.trouble = ""
         self._was_asked = False
-        self.is_asked_for = False
-
-    def ask_for(self) -> None:
-        """Let it count as not known, from now until there is an answer or nobody to ask with."""
-        self.is_asked_for = True
+        self.pending = pending
 
     def add(self, at: float, balance: Balance) -> None:
         """Keep one answer; another organisation's balance starts the record anew."""
         if self._samples and self._samples[-1][1].organization_id != balance.organization_id:
             self._samples.clear()
         self._samples.append((at, balance))
-        self.trouble, self._was_asked, self.is_asked_for = "", True, False
+        self.trouble, self._was_asked, self.pending = "", True, False
 
     def failed(self, trouble: str, *, asked: bool) -> None:
         """Keep why there is no answer; ``asked`` unless there was no credential to ask with."""
-        self.trouble, self.is_asked_for = trouble, False
+        self.trouble, self.pending = trouble, False
         self._was_asked = self._was_asked or asked
 
     def hold(self, least: Decimal, now: float) -> str:
@@ -100,7 +96,7 @@ class BalanceWatch:
         A balance that is asked for and does not come is no reason to go on. Where nobody ever
         could ask, there is nothing to judge.
         """
-        if not (self._was_asked or self.is_asked_for):
+        if not (self._was_asked or self.pending):
             return ""
         latest = self.latest
         if latest is None or now - latest[0] > OLD_AFTER_S:

@@ -32,8 +32,7 @@ class GuardSources:
         self._file = file
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="guard-sources", daemon=True)
-        self.balance = BalanceWatch()
-        self.balance.ask_for()
+        self.balance = BalanceWatch(pending=True)
 
     def models(self) -> Mapping[str, ModelTrouble]:
         """Return, by route, what is wrong with its model."""
@@ -65,10 +64,8 @@ class GuardSources:
                 return
 
     async def _ask(self, models: bool) -> None:
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._ask_balance())
-            if models:
-                both.create_task(self._ask_models())
+        asked = (self._ask_balance(), self._ask_models()) if models else (self._ask_balance(),)
+        await asyncio.gather(*asked)
 
     async def _ask_balance(self) -> None:
         sources = BalanceSources(self._vault)

@@ -95,7 +95,7 @@ class Guarding:
 
         Without ``wait`` older lines of a long log come with the turns; until then they hold raises.
         """
-        self._monitor.remember(self._switch.recorded())
+        self._monitor.remember(self._switch.recorded(), now)
         with suppress(StoreError):  # a broken record holds the ramps alone, and each turn says so
             self._ramps.remember()
         if wait:
@@ -171,7 +171,7 @@ class Guarding:
             self._monitor.configure(found[0].file, now)
         if found is not None or self._changed:
             self._changed = False
-            self._monitor.remember(self._switch.recorded(self._monitor.known_to))
+            self._monitor.remember(self._switch.recorded(self._monitor.known_to), now)
         if found is not None:
             edit = self._switch.edit
             if found[1] and not edit.ours:

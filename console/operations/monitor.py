@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console.guard.ages import Ages
-from console.guard.evidence import clean_requests_needed, wilson_lower
 from console.guard.orgs_in import OrgsIn, last_error_at
 from console.guard.verdict import (
     OK,
@@ -18,7 +17,7 @@ from console.guard.verdict import (
     percent_words,
     rollback_tier,
 )
-from console.health.bins import Bins
+from console.guard.wilson import clean_requests_needed, wilson_lower
 from console.health.record import AccessRecord, StatusClass
 from console.health.summary import Summary
 from console.operations.balance import BalanceWatch
@@ -72,8 +71,9 @@ class Monitor(Watch):
     ) -> None:
         # Whatever was changed in the file, it was not after that.
         self._ages = Ages(_changed_at(path))
-        self._newer = Ages()
+        self._unrecorded = Ages()
         self._known_to = 0
+        self._dated_ahead: dict[int, float] = {}
         self._tiers: dict[str, tuple[float, Verdict]] = {}
         super().__init__(path, file, cold_bytes=cold_bytes, older_bytes=older_bytes)
 
@@ -89,15 +89,9 @@ class Monitor(Watch):
         self._tiers.clear()
         for move in moves(before, file):
             if move.after > move.before:
-                self._newer.note_raise(move.route, move.org, now)
+                self._unrecorded.note_raise(move.route, move.org, now)
             if move.after < move.before or was_latched(before, move):
-                self._newer.begin_anew(move.route, now)
-
-    def _follow_log(self) -> None:
-        before = self._log_path
-        super()._follow_log()
-        if before != self._log_path:
-            self._bins = Bins(self._windows)
+                self._unrecorded.reset_evidence(move.route, now)
 
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Take lines into account."""
@@ -114,21 +108,26 @@ class Monitor(Watch):
         """The id from which on rows of the history are to be asked for; 0 for all."""
         return max(self._known_to - _LOOK_BACK, 0)
 
-    def remember(self, recorded: Recorded) -> None:
-        """Take from the history when what was changed, whoever changed it."""
-        if not self._known_to:
-            self._ages.known_since = min(self._ages.known_since, recorded.known_since)
+    def remember(self, recorded: Recorded, now: float) -> None:
+        """Take from the history when what was changed, whoever changed it.
+
+        A change that was made on a clock ahead of this one was made when it is first seen here:
+        else nothing that happens until its time would be evidence against a route.
+        """
         self._tiers.clear()
         for change in recorded.changes:
             self._known_to = max(self._known_to, change.id)
             at = change.at.timestamp()
+            if at > now or change.id in self._dated_ahead:
+                at = self._dated_ahead.setdefault(change.id, now)
             for move in moved_by(change):
                 if move.raised:
                     self._ages.note_raise(move.route, move.org, at)
                 if move.lowered or move.latched:
-                    self._ages.begin_anew(move.route, at)
-        if recorded.changes and recorded.changes[0].revision == self.file.revision:
-            self._newer = Ages()  # all that is in the file is in the history
+                    self._ages.reset_evidence(move.route, at)
+        if recorded.revision == self.file.revision:  # all that is in the file is in the history
+            self._ages.known_since = min(self._ages.known_since, recorded.known_since)
+            self._unrecorded = Ages()
 
     def note_raise(self, route: str, org: str | None, at: float) -> None:
         """Let a share that was raised at a time bake from then on."""
@@ -260,7 +259,7 @@ class Monitor(Watch):
         limits, window_s = self._guard_settings(route), self._window_s(route)
         begin = now - window_s
         bins = self._bins.between(
-            route, "tokenlab", max(begin, self._anew(route)), now, limits.max_p95_ms
+            route, "tokenlab", max(begin, self._evidence_since(route)), now, limits.max_p95_ms
         )
         previous = self._bins.between(route, "previous", begin, now, limits.max_p95_ms)
         orgs = OrgsIn(self._windows, route, self._seen[route], limits.max_p95_ms, now)
@@ -268,11 +267,11 @@ class Monitor(Watch):
         self._tiers[route] = now, found
         return found
 
-    def _anew(self, route: str) -> float:
-        return max(self._ages.anew(route), self._newer.anew(route))
+    def _evidence_since(self, route: str) -> float:
+        return max(self._ages.evidence_since(route), self._unrecorded.evidence_since(route))
 
     def _newest_raise(self, route: str, org: str | None) -> float:
-        return max(self._ages.newest_raise(route, org), self._newer.newest_raise(route, org))
+        return max(self._ages.newest_raise(route, org), self._unrecorded.newest_raise(route, org))
 
     def _verdict(self, route: str, org: str | None, summary: Summary, now: float) -> Verdict:
         tier = self._tier(route, now)
@@ -289,7 +288,10 @@ class Monitor(Watch):
             p95_ms=summary.p95,
             age_s=None if summary.last_at is None else now - summary.last_at,
             bake_left_s=max(bake_s - since_raise, 0.0),
-            last_error_age=lambda signal: self._last_error_age(route, org, signal, now),
+            now=now,
+            last_error_at=lambda signal: last_error_at(
+                self._windows, route, org, signal, self._window_s(route), now
+            ),
         )
         if found.signal == "data" and self.mostly_unusable(now):
             lines = self.unusable.lines
@@ -298,10 +300,6 @@ class Monitor(Watch):
         if lacks_past and found.kind == "ok":
             found = Verdict("hold", "reading the log", "data")
         return found if tier.kind == "ok" else tier
-
-    def _last_error_age(self, route: str, org: str | None, signal: str, now: float) -> float | None:
-        at = last_error_at(self._windows, route, org, signal, self._window_s(route), now)
-        return None if at is None else max(now - at, 0.0)
 
     def _evidence(
         self, route: str, org: str | None, least_s: float, since_raise: float, now: float

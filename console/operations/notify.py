@@ -28,6 +28,8 @@ TRIES_S = (0.0, 1.0, 5.0, 25.0)
 COMMAND_LIMIT_S = 10.0
 _ANSWER_S = 5.0
 """A webhook is to answer within this in all, however slowly it sends."""
+_SAID_S = 5.0
+"""What is undelivered when the guard ends is said for so long."""
 _MOST_WAITING = 500
 _MOST_TEXT = 1_500
 
@@ -152,12 +154,16 @@ class _Receiver:
         self._thread.join(max(until - time.monotonic(), 0.0))
         self._give_up.set()
         with self._changed:
-            left = [event for event, _ in self._waiting]
-            self._waiting.clear()
+            left = [*self._lost]
             if self._under_way is not None and self._thread.is_alive():
-                left.insert(0, self._under_way)
+                left.append(self._under_way)
                 self._under_way = None
+            left += [event for event, _ in self._waiting]
+            self._lost.clear()
+            self._waiting.clear()
         for event in left:
+            if time.monotonic() > until + _SAID_S:
+                return  # a history that is locked does not keep the guard from its end
             self._undelivered(event, f"{self._name}: not before the guard ended")
 
     def _work(self) -> None:

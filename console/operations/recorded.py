@@ -32,13 +32,14 @@ class Moved:
 class Recorded:
     """The newest changes of a file, newest first.
 
-    ``known_since`` is from when on (epoch seconds) they are all that there was, inf where the
-    history does not say; ``trouble`` why it cannot be read.
+    ``revision`` is what the file said after the last of them, empty where the history cannot be
+    read; ``known_since`` from when on (epoch seconds) they are all that there was until then, inf
+    where it does not say.
     """
 
     changes: Sequence[Change] = ()
+    revision: str = ""
     known_since: float = inf
-    trouble: str = ""
 
 
 def to_json(found: Iterable[Move], before: RolloutFile) -> str:

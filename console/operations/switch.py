@@ -165,10 +165,10 @@ class Switch(Planner):
         """Return all changes that the history has, or those after an id."""
         try:
             rows = self.history.rows(self.path, KEPT, after=after)
-            since = self.history.known_since(self.path)
-        except HistoryError as error:
-            return Recorded(trouble=str(error))
-        return Recorded(rows, inf if since is None else since.timestamp())
+            revision, since = self.history.known(self.path)
+        except HistoryError:
+            return Recorded()
+        return Recorded(rows, revision, inf if since is None else since.timestamp())
 
     def note_undelivered(self, said: str, reason: str) -> None:
         """Keep in the history what could not be told to anybody; one that cannot be kept is lost.

@@ -9,6 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from console.health.bins import Bins
 from console.health.lines import Unusable
 from console.health.log_set import open_log
 from console.health.record import AccessRecord, StatusClass
@@ -111,6 +112,7 @@ class Watch:
         self._older_until = -inf
         self._older_told = ("", 0.0)
         self._windows = Windows()
+        self._bins = Bins(self._windows)
         self._errors = TopErrors()
         self._seen: dict[str, dict[str, None]] = defaultdict(dict)
         self.last_line_at = 0.0
@@ -175,12 +177,19 @@ class Watch:
         seen = self._windows.add(records, now)
         self._errors.add(records, now)
         self._lines += len(records)
-        # By the time in the lines about them, unusable ones are as old for all who read them.
-        self._note_arrival(len(records), max(seen.values(), default=now))
+        # Unusable lines have no time; the log's own makes them as old for all who read it.
+        self._note_arrival(len(records), now - self._idle_s())
         for route, org, _ in seen:
             self._see(route, org)
         self.last_line_at = max(self.last_line_at, *seen.values(), 0.0)
         self.strays.add(records, seen)
+
+    def _idle_s(self) -> float:
+        """Return for how many seconds nobody has written to the log."""
+        try:
+            return max(time.time() - self.log_path.stat().st_mtime, 0.0)
+        except OSError:
+            return 0.0
 
     def _note_arrival(self, usable: int, now: float) -> None:
         """Keep how many lines came in this second, and how many that could not be used."""

@@ -85,8 +85,7 @@ class HomeScreen(Opened, HomeActions):
         self._switch = switch
         self._monitor = monitor
         self._facts = facts
-        self._balance = BalanceWatch()
-        self._balance.ask_for()
+        self._balance = BalanceWatch(pending=True)
         self._keys_warn = False
         self._guard_acts = False
         self._models: Mapping[str, ModelTrouble] = {}
@@ -288,9 +287,8 @@ class HomeScreen(Opened, HomeActions):
     @work(group="history", exclusive=True, exit_on_error=False)
     async def _show_changes(self) -> None:
         rows, trouble = await asyncio.to_thread(self._switch.recent, 100)
-        self._monitor.remember(
-            await asyncio.to_thread(self._switch.recorded, self._monitor.known_to)
-        )
+        recorded = await asyncio.to_thread(self._switch.recorded, self._monitor.known_to)
+        self._monitor.remember(recorded, time())
         self.query_one(ChangesPanel).show(rows, trouble)
 
     def _show_file_warnings(self) -> None:

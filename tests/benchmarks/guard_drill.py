@@ -22,6 +22,7 @@ from typing import Any
 
 import httpx
 
+from console.cli.demo import let_it_be_old
 from console.gate import AccessLine, AccessLog, timestamp
 from console.history.history import History
 from console.history.place import history_of
@@ -36,7 +37,6 @@ from console.rollout.parse import parse
 from console.sim.demo import Demo
 from console.sim.incidents import INCIDENTS, clear_incidents, start_incident
 from console.sim.traffic import ORGS, RATE_PER_S
-from tests.past import let_it_be_old
 
 ROUTE = "chat"
 WARM_S = 12.0

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from console.guard.eprocess import evidence
-from console.guard.evidence import wilson_lower
 from console.guard.verdict import FLOOR_ERRORS, FLOOR_REQUESTS
+from console.guard.wilson import wilson_lower
 
 LIMIT = 0.02
 WINDOW = 200
@@ -108,7 +108,7 @@ def measure(
 
 def main() -> None:
     """Print the table."""
-    print(f"guard rules, limit {LIMIT:.0%}, {STREAMS} streams each, ")
+    print(f"guard rules, limit {LIMIT:.0%}, {STREAMS} streams each")
     for kind, before, rate, count in STREAM_KINDS:
         print(f"  {kind}")
         for name, rule in RULES.items():

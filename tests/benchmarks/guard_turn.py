@@ -10,6 +10,7 @@ import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
+from console.cli.demo import let_it_be_old
 from console.history.history import History
 from console.history.who import Who
 from console.operations.balance import BalanceWatch
@@ -18,7 +19,6 @@ from console.operations.monitor import Monitor
 from console.operations.ramping import MOST_A_TURN
 from console.operations.switch import Switch
 from tests.benchmarks.timing import durable_write, in_turn, seconds
-from tests.past import let_it_be_old
 
 _READY_EVERY = 50
 """One org of so many has had requests enough for its next step."""

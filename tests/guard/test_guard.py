@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from console.guard.ages import Ages
 from console.guard.eprocess import evidence
-from console.guard.evidence import clean_requests_needed, wilson_lower, wilson_upper
 from console.guard.orgs_in import OrgsIn
 from console.guard.verdict import Counts, Verdict, hold_tier, rollback_tier
+from console.guard.wilson import clean_requests_needed, wilson_lower, wilson_upper
 from console.health.bins import Bins
 from console.health.record import AccessRecord
 from console.health.windows import Windows
@@ -219,6 +219,6 @@ def test_ages() -> None:
     assert ages.newest_raise("chat", None) == 10
     ages.note_raise(None, None, 20)
     assert ages.newest_raise("claude", "acme") == 20
-    ages.begin_anew("chat", 7)
-    ages.begin_anew(None, 6)
-    assert (ages.anew("chat"), ages.anew("claude")) == (7, 6)
+    ages.reset_evidence("chat", 7)
+    ages.reset_evidence(None, 6)
+    assert (ages.evidence_since("chat"), ages.evidence_since("claude")) == (7, 6)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from console.cli.demo import let_it_be_old
 from console.gate import AccessLine, AccessLog, timestamp
 from console.history.history import History
 from console.history.who import Who
@@ -27,7 +28,6 @@ from console.rollout.parse import parse
 from console.store.acting_lock import ActingLock, somebody_acts
 from console.store.guard_file import GuardFile, Place, RouteRamp
 from console.tokenlab.types import Balance
-from tests.past import let_it_be_old
 
 START = time.time()
 

@@ -12,10 +12,12 @@ from console.gate import AccessLine, AccessLog, timestamp
 from console.history.history import History
 from console.history.who import Who
 from console.operations.balance import BalanceWatch
+from console.operations.edits_of_others import described
 from console.operations.monitor import Monitor
 from console.operations.recorded import Recorded
 from console.operations.switch import Switch
 from console.rollout.parse import parse
+from console.rollout.revision import revision_of
 from console.tokenlab.types import Balance
 
 NOW = time.time()
@@ -38,7 +40,7 @@ def write(
 @pytest.fixture
 def monitor(file: Path) -> Monitor:
     made = Monitor(file, parse(file.read_bytes()))
-    made.remember(Recorded(known_since=0.0))
+    made.remember(Recorded((), made.file.revision, 0.0), NOW)
     return made
 
 
@@ -91,13 +93,13 @@ def test_a_step_bakes_and_needs_evidence_of_its_own(file: Path, monitor: Monitor
     later = Monitor(file, raised)
     later.catch_up(NOW)
     assert held(later, 5000, 10_000) == "no data since the step", "unknown is just now"
-    later.remember(Recorded(known_since=0.0))
+    later.remember(Recorded((), later.file.revision, 0.0), NOW)
     assert held(later, 5000, 10_000) == ""
     at = datetime.fromtimestamp(NOW - 60, UTC)
     switch = Switch(file, History(file.parent / "h.sqlite3"), Who("jo", "gw"), clock=lambda: at)
     switch.open()
     switch.apply(switch.plan_set("chat", "acme", 5000))
-    later.remember(switch.recorded())
+    later.remember(switch.recorded(), NOW)
     assert held(later, 5000, 10_000) == "bakes for 14 m"
 
 
@@ -229,3 +231,71 @@ def test_a_freeze_holds_every_raise(file: Path) -> None:
     text = text.replace('mode = "hold"', 'mode = "observe"')
     monitor = Monitor(file, parse(text.encode()))
     assert held(monitor, 0, 100) == "frozen until Fri 01 Jan 00:00 UTC"
+
+
+def known(file: Path, ago: float) -> tuple[Switch, Monitor]:
+    """Return a switch whose history has known the file for so long, and a monitor of it."""
+    history = History(file.parent / "h.sqlite3")
+    data, at = file.read_bytes(), datetime.fromtimestamp(NOW - ago, UTC)
+    history.see(file, Who("jo", "gw"), at, (revision_of(data), data), described)
+    switch = Switch(file, history, Who("jo", "gw"))
+    monitor = Monitor(file, switch.open().file)
+    monitor.remember(switch.recorded(), NOW)
+    for i in range(140):
+        write(file, 1 + i / 10)
+    monitor.catch_up(NOW)
+    return switch, monitor
+
+
+def test_an_edit_that_nobody_could_record_has_just_been_made(file: Path) -> None:
+    """The history is old, and says nothing of the text that is there now."""
+    _, before = known(file, 7200)
+    assert held(before, 2500, 5000) == ""
+    file.write_bytes(file.read_bytes().replace(b"acme = 25", b"acme = 50", 1))
+    watching = Switch(file, History(file.parent / "h.sqlite3"), Who("jo", "gw"), read_only=True)
+    monitor = Monitor(file, watching.open().file)
+    monitor.remember(watching.recorded(), NOW)
+    monitor.catch_up(NOW)
+    assert held(monitor, 5000, 10_000) == "no data since the step"
+
+
+def test_a_change_on_a_clock_ahead_denies_no_storm(file: Path) -> None:
+    switch, monitor = known(file, 7200)
+    ahead = Switch(
+        file, switch.history, Who("al", "gw-2"),
+        clock=lambda: datetime.fromtimestamp(NOW + 3600, UTC),
+    )  # fmt: skip
+    ahead.open()
+    ahead.apply(ahead.plan_set("chat", "acme", 1000))
+    monitor.configure(ahead.open().file, NOW)
+    for now in (NOW, NOW + 30):
+        monitor.remember(switch.recorded(monitor.known_to), now)
+    for i in range(60):
+        write(file, -1 - i / 10, 503, org=f"org-{i % 3}")
+    monitor.catch_up(NOW + 30)
+    assert monitor.health("chat", None, NOW + 30).verdict.kind == "rollback"
+
+
+def test_a_hold_says_when_the_last_error_was(file: Path, monitor: Monitor) -> None:
+    for i in range(140):
+        write(file, 1 + i, 503 if 100 <= i < 104 else 200)
+    monitor.catch_up(NOW)
+    verdict = monitor.health("chat", "acme", NOW).verdict
+    assert (verdict.kind, verdict.signal) == ("hold", "gateway")
+    assert verdict.reason.startswith("5xx 2.9%, none for 10")
+    assert verdict.last_error_at == pytest.approx(NOW - 101, abs=6)
+
+
+def test_lines_that_came_after_the_last_usable_one_are_told_at_the_start(
+    file: Path, monitor: Monitor
+) -> None:
+    write(file, 1000)
+    log = file.parent / "access.jsonl"
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write("{}\n" * 5)
+    monitor.catch_up(NOW)
+    assert "5 lines of the access log cannot be used" in monitor.unusable_words(NOW)
+    os.utime(log, (NOW - 900, NOW - 900))
+    later = Monitor(file, monitor.file)
+    later.catch_up(NOW)
+    assert later.unusable_words(NOW) == "", "as old for it as for who was there"

@@ -204,8 +204,11 @@ def test_of_too_many_the_oldest_are_undelivered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notify, "_MOST_WAITING", 2)
-    gate = tmp_path / "gate"
-    script = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.02)"
+    begun, gate = tmp_path / "begun", tmp_path / "gate"
+    script = (
+        f"import os, time; open({str(begun)!r}, 'w')\n"
+        f"while not os.path.exists({str(gate)!r}): time.sleep(0.02)"
+    )
     failed: list[tuple[str, str]] = []
     notifier = Notifier(
         Told(command=(sys.executable, "-c", script)),
@@ -213,7 +216,10 @@ def test_of_too_many_the_oldest_are_undelivered(
         who="guard@gw-01", file="/etc/r.toml", environ=dict(os.environ),
     )  # fmt: skip
     notifier.tell(Event("alert", "the first"))
-    time.sleep(0.3)  # until it is under way
+    end = time.monotonic() + 20
+    while not begun.exists():
+        assert time.monotonic() < end, "the command does not begin"
+        time.sleep(0.02)
     for number in range(4):
         notifier.tell(Event("alert", str(number)))
     gate.touch()

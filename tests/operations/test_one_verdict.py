@@ -162,7 +162,7 @@ def test_whoever_reads_a_log_has_the_same_verdicts(
         log.touch()
         first = switch_of(path, 0.0)
         monitors = [(first, Monitor(path, first.open().file))]
-        monitors[0][1].remember(first.recorded())
+        monitors[0][1].remember(first.recorded(), START)
         written = lines(phases)
         events: list[tuple[float, int, str]] = [
             *((at, 0, line) for at, line in written),
@@ -183,10 +183,10 @@ def test_whoever_reads_a_log_has_the_same_verdicts(
             else:
                 another = switch_of(path, at)
                 monitors.append((another, Monitor(path, another.open().file)))
-                monitors[-1][1].remember(another.recorded())
+                monitors[-1][1].remember(another.recorded(), START + at)
         fresh = switch_of(path, END_S)
         newest = Monitor(path, fresh.open().file)
-        newest.remember(fresh.recorded())
+        newest.remember(fresh.recorded(), START + END_S)
         newest.catch_up(START + END_S)
         wanted = judged(newest, START + END_S)
         for _, monitor in monitors:
@@ -200,6 +200,6 @@ def look(switch: Switch, monitor: Monitor, now: float) -> None:
     found = switch.refresh()
     if found is not None:
         monitor.configure(found[0].file, now)
-        monitor.remember(switch.recorded(monitor.known_to))
+        monitor.remember(switch.recorded(monitor.known_to), now)
     monitor.go_on(now)
     monitor.verdicts(now)

@@ -149,7 +149,7 @@ def test_a_raise_waits_for_the_past_that_it_is_judged_by(file: Path) -> None:
     bad = line(NOW - 30_000, "acme").replace("200", "503") * 200
     path.write_text(bad + "".join(line(NOW - 900 + i, "acme") for i in range(900)))
     monitor = opened(file)
-    monitor.remember(Recorded(known_since=0.0))
+    monitor.remember(Recorded((), monitor.file.revision, 0.0), NOW)
     older = begun(monitor)
     assert monitor.health("chat", "acme", NOW).verdict_text == "hold: reading the log"
     finish(monitor, older)

@@ -11,6 +11,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from console.cli.demo import let_it_be_old
 from console.gate import AccessLine, AccessLog, timestamp
 from console.history.history import History
 from console.history.who import Who
@@ -27,7 +28,6 @@ from console.ui.settings import Settings, load_settings
 from console.ui.widgets.line import TextLine
 from console.ui.widgets.line_table import Line, _difference
 from console.ui.widgets.rollout_table import RolloutTable
-from tests.past import let_it_be_old
 
 Running = Pilot[None]
 
