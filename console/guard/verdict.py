@@ -193,8 +193,13 @@ def hold_tier(
             needed = clean_requests_needed(percent / 100)
             if errors == 0:
                 return Verdict("hold", f"{seen.requests} of {needed} ok", signal)
-            few = f"{WORDS[signal]} {errors} of {seen.requests}, too few to tell"
-            return Verdict("hold", few, signal)
+            share = 100 * errors / seen.requests
+            counts = f"{errors} of {seen.requests}"
+            if share > percent:
+                words = f"{WORDS[signal]} {percent_words(share)}, {counts}"
+            else:
+                words = f"{WORDS[signal]} {counts}, too few to tell"
+            return Verdict("hold", words, signal)
     if bake_left_s > 0:
         return Verdict("hold", f"bakes for {_time(bake_left_s)}", "bake")
     return OK

@@ -191,6 +191,13 @@ def test_the_hold_tier_asks_for_evidence() -> None:
     assert hold(0, bake_left=200) == "hold: no data since the step"
 
 
+def test_what_is_over_its_limit_is_not_too_few_to_tell() -> None:
+    found = hold_tier(
+        LIMITS, recent=Counts(300), seen=Counts(608, gateway=35), p95_ms=100.0, age_s=1.0
+    )
+    assert (found.kind, found.reason) == ("hold", "5xx 5.8%, 35 of 608")
+
+
 def test_the_window_may_be_sick_while_the_evidence_is_healthy() -> None:
     found = hold_tier(
         LIMITS, recent=Counts(20, gateway=2), seen=Counts(5000, gateway=2),
