@@ -193,10 +193,10 @@ def hold_tier(
             needed = clean_requests_needed(percent / 100)
             if errors == 0:
                 return Verdict("hold", f"{seen.requests} of {needed} ok", signal)
-            share = 100 * errors / seen.requests
+            rate = 100 * errors / seen.requests
             counts = f"{errors} of {seen.requests}"
-            if share > percent:
-                words = f"{WORDS[signal]} {percent_words(share)}, {counts}"
+            if rate > percent:
+                words = f"{WORDS[signal]} {percent_words(rate)}, {counts}"
             else:
                 words = f"{WORDS[signal]} {counts}, too few to tell"
             return Verdict("hold", words, signal)
