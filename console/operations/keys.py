@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from console.gate.secret import Secret
 from console.operations.errors import OperationError, ReadOnly
 from console.operations.key_values import KeyBurn, KeyWarning, checked_key_name, warnings_of
+from console.tokenlab.errors import ApiError, Garbage, Uncertain
 from console.tokenlab.types import ApiKey, Balance, Billing, CreatedKey, Proof
 from console.vault.credential import PREFIX, PURPOSES, WORDS, Credential, Purpose, checked, kind_of
 from console.vault.errors import BadCredential, VaultError
@@ -18,6 +19,9 @@ from console.vault.vault import Place, Vault
 if TYPE_CHECKING:
     from console.tokenlab.client import ManagementClient
     from console.tokenlab.inference import InferenceClient
+
+_A_MOMENT = timedelta(minutes=5)
+"""A key that was made within this is new, whatever the clocks of both sides say."""
 
 
 class KeyRoom:
@@ -160,12 +164,20 @@ class KeyRoom:
         models: tuple[str, ...] = (),
         expires_at: datetime | None = None,
     ) -> CreatedKey:
-        """Make an API key; its secret is in the answer and nowhere else."""
+        """Make an API key; its secret is in the answer and nowhere else.
+
+        Where no answer tells whether it was made, the list is asked, and the error says what it
+        shows: a key whose secret nobody has is to be revoked.
+        """
         self._may_change()
+        checked = checked_key_name(name)
         async with self._management() as client:
-            return await client.create_key(
-                checked_key_name(name), limit=limit, models=models, expires_at=expires_at
-            )
+            try:
+                return await client.create_key(
+                    checked, limit=limit, models=models, expires_at=expires_at
+                )
+            except (Uncertain, Garbage) as error:
+                raise OperationError(f"{error}. {await self._made(client, checked)}") from None
 
     async def create_kept(
         self,
@@ -189,11 +201,15 @@ class KeyRoom:
         try:
             where = await asyncio.to_thread(self.keep, profile, "api_key", created.secret, place)
         except VaultError as error:
-            await self.change(created.key, status="revoked")
-            raise OperationError(
-                f"key {created.key.id} was made, but its secret could not be kept, so it was "
-                f"revoked again: {error}"
-            ) from None
+            lost = f"key {created.key.id} was made, but its secret could not be kept"
+            try:
+                await self.change(created.key, status="revoked")
+            except ApiError as second:
+                raise OperationError(
+                    f"{lost}: {error}. It still works: revoke it (keys revoke {created.key.id}), "
+                    f"as revoking it now failed: {second}"
+                ) from None
+            raise OperationError(f"{lost}, so it was revoked again: {error}") from None
         return created, where
 
     async def change(self, key: ApiKey, **changes: Any) -> ApiKey:
@@ -226,6 +242,22 @@ class KeyRoom:
         return _gravest_first(found)
 
     # -- helpers ---------------------------------------------------------------------------------
+
+    async def _made(self, client: "ManagementClient", name: str) -> str:
+        """Return what the list shows of a key that may have been made a moment ago."""
+        try:
+            keys = [key for key in await client.keys() if key.name == name]
+        except ApiError as error:
+            return f"The list of keys cannot be asked either: {error}"
+        since = self._clock() - _A_MOMENT
+        new = [key for key in keys if key.status == "active" and key.created_at >= since]
+        if not new:
+            return f"No new key of the name {name} is in the list"
+        ids = " ".join(key.id for key in new)
+        return (
+            f"The list has a new key of that name, {ids}: its secret is lost, so unless somebody "
+            f"else just made it, revoke it (keys revoke {new[0].id})"
+        )
 
     def _may_change(self) -> None:
         if self.read_only:

@@ -1,7 +1,7 @@
 """Probes: what they will ask of whom and what that costs at most, then each of them once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -15,6 +15,7 @@ from console.operations.models import ModelRoom
 from console.rollout.model import MEDIA_FORMATS, RolloutFile, Route, Side
 from console.rollout.routemap import MOST_TOKENS
 from console.tokenlab.errors import ApiError
+from console.tokenlab.exchange import LIMIT_S
 from console.tokenlab.media_probe import probe_media
 from console.tokenlab.models import ModelInfo, Price
 from console.tokenlab.probe import PROMPT, Probe, Target, probe
@@ -24,6 +25,10 @@ CEILING_USD = Decimal("0.10")
 """What the probes of one run may cost on TokenLab's side unless another ceiling is given."""
 
 SIDES: tuple[Side, ...] = ("tokenlab", "previous")
+_AT_ONCE = 8
+"""So many sides are asked at the same time: one that drips keeps no other waiting."""
+_LEAST_LIMIT_S = 10.0
+"""A request is waited for twice as long as the route's max_p95_ms, and at least so long."""
 _MILLION = Decimal(1_000_000)
 _FRAME_TOKENS = 32
 """What a chat's own marks around one message may count at most."""
@@ -109,6 +114,7 @@ class ProbeRoom:
         chosen = [file.routes[name] for name in named] or list(file.routes.values())
         shots: list[Shot] = []
         skipped: list[Skipped] = []
+        models = await self._details({route.model for route in chosen if route.model})
         for route in chosen:
             is_media = route.format in MEDIA_FORMATS
             for side in sides:
@@ -126,14 +132,15 @@ class ProbeRoom:
                 if reason or key is None:
                     skipped.append(Skipped(route.name, side, reason))
                     continue
-                shots += await self._shots(file, route, side, key, streams)
+                shots += _shots(file, route, side, key, streams, models.get(route.model))
         # What is compared stands next to each other: both sides whole, then both streamed.
         places = [route.name for route in chosen]
         shots.sort(key=lambda shot: (places.index(shot.target.route), shot.stream))
         return ProbePlan(tuple(shots), tuple(skipped))
 
-    async def run(self, plan: ProbePlan, ceiling: Decimal) -> AsyncIterator[tuple[Shot, Probe]]:
-        """Send the plan's requests one after another, each once; who stops asking stops it.
+    async def run(self, plan: ProbePlan, ceiling: Decimal) -> AsyncGenerator[tuple[Shot, Probe]]:
+        """Send the plan's requests, each once: the sides of all routes at the same time, what goes
+        to one of them one after another. Who stops asking stops it.
 
         Raises OperationError before anything is sent where the plan is over the ceiling, or a
         price on TokenLab's side is not known; ApiError where a credential would be sent unsafely.
@@ -146,15 +153,22 @@ class ProbeRoom:
             raise OperationError(
                 f"nothing was sent: up to ${plan.cost:.4f} is over the ceiling of ${ceiling:.4f}"
             )
+        at_once = asyncio.Semaphore(_AT_ONCE)
+        turns: dict[tuple[str, Side], list[Shot]] = {}
         for shot in plan.shots:
-            if shot.target.format in MEDIA_FORMATS and shot.model is not None:
-                yield shot, await probe_media(shot.target, shot.key, shot.model)
-                continue
-            done = await probe(shot.target, shot.key, stream=shot.stream)
-            if done.latency_ms > shot.most_ms:
-                slow = f"it took {done.latency_ms:.0f} ms; max_p95_ms is {shot.most_ms}"
-                done = replace(done, problems=(*done.problems, slow))
-            yield shot, done
+            turns.setdefault((shot.target.route, shot.target.side), []).append(shot)
+        under_way = {
+            turn: asyncio.ensure_future(_shoot_in_turn(shots, at_once))
+            for turn, shots in turns.items()
+        }
+        try:
+            for shot in plan.shots:
+                turn = (shot.target.route, shot.target.side)
+                done = await under_way[turn]
+                yield shot, done[turns[turn].index(shot)]
+        finally:
+            for one in under_way.values():
+                one.cancel()
 
     def _key(self, route: Route, side: Side) -> tuple[Secret | None, str]:
         """May block: the vault may ask a keyring."""
@@ -164,23 +178,62 @@ class ProbeRoom:
         key, said = previous_key(self._room.vault.given, route.name, route.format, found.secret)
         return key, "" if key is not None else said
 
-    async def _shots(
-        self, file: RolloutFile, route: Route, side: Side, key: Secret, streams: Sequence[bool]
-    ) -> list[Shot]:
-        base = file.base_url if side == "tokenlab" else route.previous_base_url
-        most_ms = route.guard.max_p95_ms
-        target = Target(route.name, route.format, route.model, side, base)
-        if side == "previous":
-            return [Shot(target, stream, key, Decimal(0), most_ms) for stream in streams]
-        try:
-            model = await self._models.detail(route.model)
-        except ApiError:
-            model = self._models.shelf.find(route.model)
-        if route.format in MEDIA_FORMATS:
-            price = None if model is None else most_of_request(model.price)
-            return [Shot(target, False, key, price, most_ms, model)]
-        cost = None if model is None else most_cost(model.price, PROMPT, MOST_TOKENS)
-        return [Shot(target, stream, key, cost, most_ms, model) for stream in streams]
+    async def _details(self, names: Iterable[str]) -> dict[str, ModelInfo | None]:
+        """Ask for models at once; of those that do not come, what was last known."""
+
+        async def detail(name: str) -> ModelInfo | None:
+            try:
+                return await self._models.detail(name)
+            except ApiError:
+                return self._models.shelf.find(name)
+
+        wanted = sorted(names)
+        return dict(zip(wanted, await asyncio.gather(*map(detail, wanted)), strict=True))
+
+
+def _shots(
+    file: RolloutFile,
+    route: Route,
+    side: Side,
+    key: Secret,
+    streams: Sequence[bool],
+    model: ModelInfo | None,
+) -> list[Shot]:
+    base = file.base_url if side == "tokenlab" else route.previous_base_url
+    most_ms = route.guard.max_p95_ms
+    target = Target(route.name, route.format, route.model, side, base)
+    if side == "previous":
+        return [Shot(target, stream, key, Decimal(0), most_ms) for stream in streams]
+    if route.format in MEDIA_FORMATS:
+        price = None if model is None else most_of_request(model.price)
+        return [Shot(target, False, key, price, most_ms, model)]
+    cost = None if model is None else most_cost(model.price, PROMPT, MOST_TOKENS)
+    return [Shot(target, stream, key, cost, most_ms, model) for stream in streams]
+
+
+async def _shoot(shot: Shot) -> Probe:
+    if shot.target.format in MEDIA_FORMATS and shot.model is not None:
+        return await probe_media(shot.target, shot.key, shot.model)
+    limit_s = min(LIMIT_S, max(_LEAST_LIMIT_S, 2 * shot.most_ms / 1000))
+    done = await probe(shot.target, shot.key, stream=shot.stream, limit_s=limit_s)
+    if done.latency_ms > shot.most_ms:
+        slow = f"it took {done.latency_ms:.0f} ms; max_p95_ms is {shot.most_ms}"
+        done = replace(done, problems=(*done.problems, slow))
+    return done
+
+
+async def _shoot_in_turn(shots: Sequence[Shot], at_once: asyncio.Semaphore) -> list[Probe]:
+    """Send what goes to one route's side; after the first that gets no answer, no more."""
+    done: list[Probe] = []
+    async with at_once:
+        for shot in shots:
+            if done and done[-1].error in ("timeout", "connect"):
+                unsent = "not sent: the request before it got no answer"
+                done.append(replace(done[-1], stream=shot.stream, latency_ms=0.0, ttft_ms=None,
+                                    problems=(unsent,)))  # fmt: skip
+                continue
+            done.append(await _shoot(shot))
+    return done
 
 
 def text_cost(price: Price, tokens_in: int, tokens_out: int) -> Decimal | None:
@@ -247,7 +300,8 @@ def lines_of(shot: Shot, done: Probe) -> list[str]:
         f"{done.latency_ms:.0f} ms{ttft}{tokens}" + (f"  ${cost:.6f}" if cost else "")
     )
     ids = "  ".join(filter(None, (done.request_id, done.billing_id, done.task_id)))
-    return [line, *(f"      {words}" for words in (ids, *done.problems) if words)]
+    below = (ids, *done.problems, *(f"note: {words}" for words in done.notes))
+    return [line, *(f"      {words}" for words in below if words)]
 
 
 def as_json(shot: Shot, done: Probe) -> dict[str, Any]:
@@ -270,6 +324,7 @@ def as_json(shot: Shot, done: Probe) -> dict[str, Any]:
         "task_id": done.task_id or None,
         "cost_usd": None if cost is None else f"{cost:f}",
         "problems": list(done.problems),
+        "notes": list(done.notes),
     }
 
 

@@ -28,7 +28,7 @@ from console.tokenlab.models import (
 )
 from console.tokenlab.transport import Client, Transport
 
-MOST_BYTES = 64 * 1024 * 1024
+_MOST_BYTES = 32 * 1024 * 1024
 _MOST_TEXT = 300
 _MOST_NUMBER = 40
 """No number has more characters; a longer one is not even read."""
@@ -51,8 +51,8 @@ _object_of = msgspec.json.Decoder(dict[str, Any])
 class CatalogueClient(Client):
     """Reads models; with an API key, only those that the key may use. Raises ApiError."""
 
-    def __init__(self, base_url: str, key: Secret | None = None, *, timeout_s: float = 10.0):
-        super().__init__(Transport(base_url, key, "sk-", timeout_s, most_bytes=MOST_BYTES))
+    def __init__(self, base_url: str, key: Secret | None = None, *, timeout_s: float = 8.0):
+        super().__init__(Transport(base_url, key, "sk-", timeout_s, most_bytes=_MOST_BYTES))
 
     async def models(self, recommended_for: str = "") -> list[ModelInfo]:
         """Return all models, or those of a scene with their evidence, in the API's order."""

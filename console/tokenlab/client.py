@@ -10,7 +10,7 @@ import msgspec
 
 from console.gate.secret import Secret
 from console.gate.untrusted import UndecodableError, decode_json
-from console.tokenlab.errors import Garbage
+from console.tokenlab.errors import Garbage, Uncertain
 from console.tokenlab.transport import Client, Method, Transport, printable
 from console.tokenlab.types import ApiKey, Balance, Billing, CreatedKey, Spent
 
@@ -176,11 +176,15 @@ class ManagementClient(Client):
         body: Mapping[str, Any] | None = None,
         expect: int = 200,
     ) -> T:
-        data = await self._transport.call(method, path, query=query, body=body, expect=expect)
+        changes = method != "GET"
+        data = await self._transport.call(
+            method, path, query=query, body=body, expect=expect, changes=changes
+        )
         try:
             return decode_json(data, msgspec.json.Decoder(shape))
         except UndecodableError:
-            raise Garbage(f"the answer of {path} is not what the API's contract says") from None
+            odd = f"the answer of {path} is not what the API's contract says"
+            raise (Uncertain if changes else Garbage)(odd) from None
 
 
 def _key(answer: _KeyAnswer) -> ApiKey:

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import httpx
 
+from console.tokenlab.body import ACCEPT_ENCODING, MAX_ANSWER, TooLongError, plain_body
 from console.tokenlab.errors import Unsafe
 from console.tokenlab.shapes import StreamReader
-from console.tokenlab.transport import MAX_ANSWER, host_of, is_loopback
+from console.tokenlab.transport import host_of, is_loopback
 
 LIMIT_S = 60.0
 """An exchange takes at most this long in all."""
@@ -61,37 +62,45 @@ async def exchange(
 ) -> Exchange:
     """Send, and read to the end or the limit; raises Unsafe before anything is sent.
 
-    A ``reader`` is fed a streamed answer as it comes.
+    A ``reader`` is fed a streamed answer as it comes; one that is compressed all at once, as
+    only its whole says anything.
     """
     local = is_loopback(url)
     if not host_of(url):
         raise Unsafe("that side's base URL is none; nothing was sent")
     if not (url.startswith("https://") or (url.startswith("http://") and local)):
         raise Unsafe("that side is not https; the credential was not sent")
+    # What is streamed is not to be compressed: a compressor holds back what it has.
+    encoding = "identity" if reader is not None else ACCEPT_ENCODING
+    asked = {**headers, "Accept-Encoding": encoding}
     found, data, started = Exchange(), bytearray(), perf_counter()
     try:
         async with (
             asyncio.timeout(limit_s),
             httpx.AsyncClient(timeout=limit_s, trust_env=not local) as client,
-            client.stream(method, url, headers=dict(headers), json=body) as answer,
+            client.stream(method, url, headers=asked, json=body) as answer,
         ):
             found.status, found.headers = answer.status_code, answer.headers
-            async for piece in answer.aiter_bytes():
+            feeds = reader if found.status == 200 else None
+            packed = "content-encoding" in answer.headers
+            async for piece in answer.aiter_raw():
                 data += piece
-                if reader is not None and found.status == 200:
-                    reader.feed(piece)
-                    if reader.has_text and found.ttft_ms is None:
-                        found.ttft_ms = _ms_since(started)
                 if len(data) > MAX_ANSWER:
-                    found.failure = "protocol"
-                    break
+                    raise TooLongError
+                if feeds is not None and not packed:
+                    feeds.feed(piece)
+                    if feeds.has_text and found.ttft_ms is None:
+                        found.ttft_ms = _ms_since(started)
+            found.data = plain_body(answer, bytes(data))
+            if feeds is not None and packed:
+                feeds.feed(found.data)
     except (httpx.TimeoutException, TimeoutError):
         found.failure = "timeout"
     except (httpx.ConnectError, httpx.ReadError, httpx.WriteError):
         found.failure = "connect"
-    except (httpx.HTTPError, httpx.InvalidURL):
+    except (httpx.HTTPError, httpx.InvalidURL, TooLongError):
         found.failure = "protocol"
-    found.data, found.latency_ms = bytes(data), _ms_since(started)
+    found.latency_ms = _ms_since(started)
     return found
 
 

@@ -24,7 +24,7 @@ _choices_of = msgspec.json.Decoder(_Choices)
 class InferenceClient(Client):
     """Calls inference with an API key, and never with anything else. Raises ApiError."""
 
-    def __init__(self, base_url: str, key: Secret, *, timeout_s: float = 20.0) -> None:
+    def __init__(self, base_url: str, key: Secret, *, timeout_s: float = 12.0) -> None:
         super().__init__(Transport(base_url, key, "sk-", timeout_s))
 
     async def prove(self, model: str) -> Proof:

@@ -6,16 +6,18 @@ task may have begun nevertheless, and that is said instead of trying again.
 
 import asyncio
 import re
+from time import monotonic
 from typing import Any
 from urllib.parse import quote, urljoin
 
 from console.gate.secret import Secret
 from console.gate.untrusted import ANYTHING, UndecodableError, decode_json
-from console.rollout.routemap import TASK_PATH, auth_headers, call_url, kind_of, root_of
+from console.rollout.routemap import TASK_PATH, auth_headers, call_url, root_of
 from console.tokenlab.exchange import LIMIT_S, exchange
 from console.tokenlab.models import ModelInfo
 from console.tokenlab.probe import (
     MOST_ID,
+    NO_BILLING,
     Probe,
     Target,
     error_of,
@@ -30,7 +32,10 @@ PROMPT = "a plain red cube on white"
 POLL_S = 5.0
 """TokenLab asks for 5 to 10 seconds between looks at a task."""
 
-_RESULTS = ("data.0", "video_url", "videos.0", "audio_url", "model_url", "glb_url")
+_RESULTS = (
+    "data.0", "video_url", "video.url", "videos.0", "content.video_url", "content.file_url",
+    "audio_url", "model_url", "glb_url", "fbx_url",
+)  # fmt: skip
 _DONE = ("completed", "failed")
 _BELOW = re.compile(r"[\w.:~-]+(/[\w.:~-]+)*", re.ASCII)
 """What may follow a create's path in a poll URL: names alone, so that it leads nowhere else."""
@@ -64,48 +69,48 @@ async def probe_media(
     came = await exchange("POST", url, headers, cheapest_body(model), limit_s=LIMIT_S)
     problems = refusal_of(target.format, came, key)
     error = came.failure or ("" if not problems else error_of(target.format, came, key)[0])
-    task, billing = came.task_id, came.billing_id
+    task, billing, notes = came.task_id, came.billing_id, []
     if came.failure:
         problems.append("it may have been created and billed: look at the usage before another")
     if not problems:
         body = _decoded(came.data)
-        task = task or str(dig(body, "task_id") or dig(body, "id") or "")
-        if target.format in kind_of(target.format).asynchronous or dig(body, "poll_url"):
-            problems += [f"{n} is missing" for n in ("status", "poll_url") if not dig(body, n)]
-            if not task:
-                problems.append("neither header x-task-id nor task_id is there")
-            elif task in (".", "..") or without(key, task)[:MOST_ID] != task:
-                problems.append("its task id is none")
-            if not problems:
-                body, problems = await _watch(target, headers, body, task, wait_s)
-        problems += _odd_result(body) if not problems else []
-        billing = billing or str(dig(body, "billing_transaction_id") or "")
-        if not billing and not problems:
-            problems.append("there is no billing transaction id")
+        at_once = _has_result(body) and dig(body, "status") in (None, "completed")
+        task = task or _text(body, "task_id") or ("" if at_once else _text(body, "id"))
+        if not at_once and (task in ("", ".", "..") or without(key, task)[:MOST_ID] != task):
+            problems.append("there is neither a result nor a task id that can be one")
+        elif not at_once:
+            body, problems = await _watch(target, key, headers, body, task, wait_s)
+        if not problems and not _has_result(body):
+            problems.append("there is no asset in the result")
+        billing = billing or _text(body, "billing_transaction_id")
+        notes = [] if billing or problems else [NO_BILLING]
     return Probe(
         target, False, came.status, came.latency_ms, request_id=id_of(key, came.request_id),
         billing_id=id_of(key, billing), task_id=id_of(key, task), error=error,
-        problems=told(key, problems),
+        problems=told(key, problems), notes=told(key, notes),
     )  # fmt: skip
 
 
 async def _watch(
-    target: Target, headers: dict[str, str], body: Any, task: str, wait_s: float
+    target: Target, key: Secret, headers: dict[str, str], body: Any, task: str, wait_s: float
 ) -> tuple[Any, list[str]]:
     """Look at a task until it is done; looking again is safe."""
-    place = _poll_url(target, str(dig(body, "poll_url")), task)
-    waited = 0.0
-    while dig(body, "status") not in _DONE and waited < wait_s:
-        await asyncio.sleep(POLL_S)
-        waited += POLL_S
-        came = await exchange("GET", place, headers, limit_s=LIMIT_S)
-        if came.status == 200:
+    place = _poll_url(target, _text(body, "poll_url"), task)
+    end, odd = monotonic() + wait_s, ""
+    while dig(body, "status") not in _DONE and (left := end - monotonic()) > 0:
+        await asyncio.sleep(min(POLL_S, left))
+        left = max(1.0, end - monotonic())
+        came = await exchange("GET", place, headers, limit_s=min(LIMIT_S, left))
+        odd = "; ".join(refusal_of(target.format, came, key))
+        if not odd:
             body = _decoded(came.data)
     status = dig(body, "status")
     if status not in _DONE:
-        return body, [f"task {task} is still {status or 'unknown'} after {wait_s:.0f} s"]
+        still = f"task {task} is still {status or 'unknown'} after {wait_s:.0f} s"
+        later = "it may be billed yet: look at the task later, and do not create it again"
+        return body, [still, *([f"the last look: {odd}"] if odd else []), later]
     if status == "failed":
-        said = dig(body, "error.message") or "no reason given"
+        said = _text(body, "error") or _text(body, "error.message") or "no reason given"
         return body, [f"task {task} failed: {said}"]
     return body, []
 
@@ -128,8 +133,14 @@ def _poll_url(target: Target, said: str, task: str) -> str:
     return root + TASK_PATH.format(task=quote(task, safe=""))
 
 
-def _odd_result(body: Any) -> list[str]:
-    return [] if any(dig(body, name) for name in _RESULTS) else ["there is no asset in the result"]
+def _has_result(body: Any) -> bool:
+    return any(dig(body, name) for name in _RESULTS)
+
+
+def _text(body: Any, name: str) -> str:
+    """Return the text at a dotted path; empty where there is none."""
+    found = dig(body, name)
+    return found if isinstance(found, str) else ""
 
 
 def _decoded(data: bytes) -> Any:

@@ -8,12 +8,15 @@ from console.rollout.model import Side
 from console.rollout.routemap import auth_headers, call_url, text_body
 from console.tokenlab.exchange import LIMIT_S, Exchange, exchange
 from console.tokenlab.shapes import Reading, StreamReader, read_error, read_whole
+from console.tokenlab.transport import printable
 
 PROMPT = "Reply with the word ready."
 
 MOST_ID = 100
 _MOST_PROBLEM = 300
-_WANTED_HEADERS = ("x-request-id", "x-ratelimit-limit", "x-ratelimit-remaining")
+NO_BILLING = (
+    "there is no billing transaction id: what it cost is found by its request id, in the usage"
+)
 NO_ANSWER = {
     "timeout": "no answer in time",
     "connect": "no connection, or it broke",
@@ -36,7 +39,8 @@ class Target:
 class Probe:
     """What one request showed. ``status`` is 0 where there was no answer; times in ms.
 
-    ``problems`` is empty where every field was as it must be; ``text`` is the answer's own.
+    ``problems`` is empty where every field was as it must be, ``notes`` say what is missed but
+    promised by nobody; ``text`` is the answer's own.
     """
 
     target: Target
@@ -52,6 +56,7 @@ class Probe:
     error: str = ""
     text: str = ""
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -81,16 +86,21 @@ async def probe(
     found, problems = Reading(), refusal_of(target.format, came, key)
     error: str = came.failure
     if came.status != 200 and not came.failure:
-        error = error_of(target.format, came, key)[0] or "protocol"
+        error = printable(error_of(target.format, came, key)[0]) or "protocol"
     if not problems:
         found = reader.result() if reader else read_whole(target.format, came.data)
-        problems = _odd_headers(target, came, stream) + found.problems
+        problems = _odd_headers(came, stream) + found.problems
         problems += _odd_answer(target, came, found, stream)
+        # A streamed answer is settled after its headers have gone out.
+        if target.side == "tokenlab" and not stream and not (found.billing_id or came.billing_id):
+            found.notes.append(NO_BILLING)
+        if target.side == "tokenlab" and not came.request_id:
+            found.notes.append("there is no request id in the headers: support asks for it")
     return Probe(
         target, stream, came.status, came.latency_ms, came.ttft_ms, found.tokens_in,
         found.tokens_out, id_of(key, came.request_id),
         id_of(key, found.billing_id or came.billing_id), "", error, without(key, found.text),
-        told(key, problems),
+        told(key, problems), told(key, found.notes),
     )  # fmt: skip
 
 
@@ -100,13 +110,14 @@ def without(key: Secret, text: str) -> str:
 
 
 def id_of(key: Secret, text: str) -> str:
-    """Return an id as it may be shown and logged: no part of a credential, and not without end."""
-    return redacted(without(key, text))[:MOST_ID]
+    """Return an id as it may be shown and logged: no part of a credential, nothing that a
+    terminal obeys, and not without end."""
+    return printable(redacted(without(key, text))[:MOST_ID])
 
 
 def told(key: Secret, problems: Iterable[str]) -> tuple[str, ...]:
     """Return problems as they may be shown and logged."""
-    return tuple(redacted(without(key, problem))[:_MOST_PROBLEM] for problem in problems)
+    return tuple(printable(redacted(without(key, problem))[:_MOST_PROBLEM]) for problem in problems)
 
 
 def error_of(route_format: str, came: Exchange, key: Secret) -> tuple[str, str]:
@@ -125,13 +136,11 @@ def refusal_of(route_format: str, came: Exchange, key: Secret) -> list[str]:
     return said if message else [*said, "the error is not in this format's own shape"]
 
 
-def _odd_headers(target: Target, came: Exchange, stream: bool) -> list[str]:
+def _odd_headers(came: Exchange, stream: bool) -> list[str]:
     wanted = "text/event-stream" if stream else "application/json"
     odd = []
     if not came.headers.get("content-type", "").startswith(wanted):
         odd.append(f"the content type is not {wanted}")
-    if target.side == "tokenlab":
-        odd += [f"header {name} is missing" for name in _WANTED_HEADERS if name not in came.headers]
     return odd
 
 
@@ -141,10 +150,6 @@ def _odd_answer(target: Target, came: Exchange, found: Reading, stream: bool) ->
         odd.append(f"the answer is of another model: {found.model}")
     if stream and found.text and came.ttft_ms is None:
         odd.append("no text came before the end: this is not streamed")
-    # A streamed answer is settled after its headers have gone out.
-    billed = found.billing_id or came.billing_id
-    if target.side == "tokenlab" and not stream and not billed:
-        odd.append("there is no billing transaction id, neither in the body nor in the headers")
     return odd
 
 

@@ -21,7 +21,8 @@ Table = dict[str, Any]
 
 @dataclass(slots=True)
 class Reading:
-    """What an answer says; ``problems`` names each field that is missing or odd."""
+    """What an answer says; ``problems`` names each field that is missing or odd, ``notes`` each
+    that is missed but that nobody promises."""
 
     text: str = ""
     model: str = ""
@@ -30,6 +31,7 @@ class Reading:
     tokens_out: int | None = None
     billing_id: str = ""
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def dig(value: Any, dotted: str) -> Any:
@@ -58,8 +60,11 @@ def _read(row: RouteKind, route_format: str, body: Table) -> Reading:
     missing = [name for name in row.answer if dig(body, name) is None]
     found.problems += [f"{name} is missing" for name in missing]
     for name in row.usage:
-        if _count(dig(body, name)) is None:
-            found.problems.append(f"{name} is missing, or no count")
+        above, count = dig(body, name.rsplit(".", 1)[0]), dig(body, name)
+        if count is None and (above is None or isinstance(above, dict)):
+            found.notes.append(f"{name} is missing: what it costs cannot be told from the answer")
+        elif _count(count) is None:
+            found.problems.append(f"{name} is no count")
     found.tokens_in, found.tokens_out = (_count(dig(body, name)) for name in row.usage)
     found.text = "".join(_texts(route_format, body))
     found.model = str(body.get("model") or body.get("modelVersion") or "")

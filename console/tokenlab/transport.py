@@ -8,39 +8,25 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import httpx
-import msgspec
 
 from console.gate.secret import Secret, redacted
-from console.gate.untrusted import UndecodableError, as_utf8, decode_json
-from console.tokenlab.errors import Garbage, Refused, Uncertain, Unreachable, Unsafe
-
-MAX_ANSWER = 8 * 1024 * 1024
-"""An answer of more bytes than this is refused as garbage."""
+from console.gate.untrusted import ANYTHING, UndecodableError, as_utf8, decode_json
+from console.tokenlab.body import ACCEPT_ENCODING, MAX_ANSWER, TooLongError, read_body
+from console.tokenlab.errors import ApiError, Garbage, Refused, Uncertain, Unreachable, Unsafe
+from console.tokenlab.shapes import dig
 
 _MOST_MESSAGE = 200
+_MOST_WAIT_S = 86_400.0
 
 Method = Literal["GET", "POST", "PATCH"]
-
-
-class _ErrorBody(msgspec.Struct):
-    message: str = ""
-    code: str | None = None
-    retry_after: float | None = None
-
-
-class _ErrorAnswer(msgspec.Struct):
-    error: _ErrorBody
-
-
-_error_answer_of = msgspec.json.Decoder(_ErrorAnswer)
 
 
 class Transport:
     """Sends requests to one base URL with one credential, or with none.
 
     ``base_url`` is TokenLab's without ``/v1`` (one given with it is understood). Each call takes
-    at most ``timeout_s`` seconds to connect and again between bytes, and three times that in
-    all. Redirects are not followed: they could carry the credential to another host.
+    at most ``timeout_s`` seconds to connect and again between bytes, and twice that in all.
+    Redirects are not followed: they could carry the credential to another host.
 
     Raises Unsafe for a credential of another kind than ``prefix``, or plain HTTP to anything but
     loopback; nothing is sent then.
@@ -66,10 +52,11 @@ class Transport:
             raise Unsafe(f"{printable(root)} is not https; the credential was not sent")
         self._secret = secret
         self._most_bytes = most_bytes
-        headers = {"Accept": "application/json"}
+        self._host = place_of(root)
+        headers = {"Accept": "application/json", "Accept-Encoding": ACCEPT_ENCODING}
         if secret is not None:
             headers["Authorization"] = f"Bearer {secret.reveal()}"
-        self._whole_s = 3 * timeout_s
+        self._whole_s = 2 * timeout_s
         self._client = httpx.AsyncClient(
             base_url=root,
             timeout=timeout_s,
@@ -87,34 +74,43 @@ class Transport:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         expect: int = 200,
+        changes: bool = False,
     ) -> bytes:
         """Return the whole answer; raises Unreachable, Uncertain, Refused or Garbage.
 
-        Uncertain is for a change that may have been made although no answer came.
+        Uncertain is for a call that ``changes`` something where no answer tells whether it was
+        made: none came, another success than the one expected, an error of the server's own, or
+        one without an end.
         """
-        data = bytearray()
-        lost = Uncertain if method != "GET" else Unreachable
+
+        def lost(sentence: str, other: type[ApiError] = Unreachable) -> ApiError:
+            return Uncertain(sentence) if changes else other(sentence)
+
         try:
             async with (
                 asyncio.timeout(self._whole_s),
                 self._client.stream(method, path, params=query, json=body) as response,
             ):
-                async for chunk in response.aiter_bytes():
-                    data += chunk
-                    if len(data) > self._most_bytes:
-                        most = self._most_bytes // 1048576
-                        raise Garbage(
-                            f"the API's answer does not end; it was cut off at {most} MiB"
-                        )
+                data = await read_body(response, self._most_bytes)
+        except TooLongError:
+            raise lost(
+                f"the answer of {self._host} is too long, or does not end", Garbage
+            ) from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise Unreachable(f"the API cannot be reached: {type(error).__name__}") from None
+            raise Unreachable(f"{self._host} cannot be reached: {type(error).__name__}") from None
         except (httpx.TimeoutException, TimeoutError):
-            raise lost("the API did not answer in time") from None
+            raise lost(f"{self._host} did not answer in time") from None
         except httpx.HTTPError as error:
-            raise lost(f"the API cannot be reached: {type(error).__name__}") from None
-        if response.status_code != expect:
-            raise self._refused(response, bytes(data))
-        return bytes(data)
+            raise lost(f"{self._host} cannot be reached: {type(error).__name__}") from None
+        status = response.status_code
+        if status == expect:
+            return data
+        if changes and 200 <= status < 300:
+            raise Uncertain(f"{self._host} answered {status}, where {expect} was expected")
+        refused = self._refused(response, data)
+        if changes and status >= 500:
+            raise Uncertain(str(refused))
+        raise refused
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -127,19 +123,24 @@ class Transport:
     def _refused(self, response: httpx.Response, data: bytes) -> Refused:
         message, code, retry_after = response.reason_phrase or "no reason given", "", None
         try:
-            body = decode_json(as_utf8(data), _error_answer_of).error
-            message, code = body.message[:_MOST_MESSAGE] or message, body.code or ""
-            retry_after = body.retry_after
+            answer = decode_json(as_utf8(data), ANYTHING)
         except UndecodableError:
-            pass
+            answer = None
+        # Google answers a list of one where a stream was asked for, and a number as the code.
+        body = dig(answer[0] if isinstance(answer, list) and answer else answer, "error")
+        if isinstance(body, dict):
+            said, named, wait = body.get("message"), body.get("code"), body.get("retry_after")
+            message = said if isinstance(said, str) and said else message
+            code = named if isinstance(named, str) else ""
+            retry_after = _seconds(wait)
         header = response.headers.get("Retry-After", "")
         if header.isascii() and header.isdigit() and len(header) < 7:
-            retry_after = float(header)
+            retry_after = _seconds(int(header))
         if 300 <= response.status_code < 400:
             message = "a redirect, which is not followed: it could carry the credential elsewhere"
         return Refused(
             response.status_code,
-            printable(self.redacted(message)).rstrip("."),
+            printable(self.redacted(message)[:_MOST_MESSAGE]).rstrip("."),
             printable(self.redacted(code))[:60],
             retry_after,
         )
@@ -192,6 +193,22 @@ def host_of(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def place_of(url: str) -> str:
+    """Return a URL's host and, where it is given, its port, as messages name them."""
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = None
+    return printable(host_of(url)) + (f":{port}" if port else "")
+
+
+def _seconds(value: Any) -> float | None:
+    """Return a delay that a server asked for, in seconds; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= _MOST_WAIT_S else None
 
 
 def is_loopback(url: str) -> bool:

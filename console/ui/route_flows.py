@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
@@ -139,13 +139,14 @@ class RouteFlows:
     ) -> list[tuple[Shot, Probe]]:
         log = probe_log_path(self._switch.path, file)
         done = []
-        async for shot, one in self._probes.run(plan, CEILING_USD):
-            trouble = append_probe(log, log_line(one))
-            if stop.is_set():
-                break
-            if trouble:
-                self._app.call_from_thread(self._listener.say, trouble, bad=True)
-            done.append((shot, one))
+        async with aclosing(self._probes.run(plan, CEILING_USD)) as results:
+            async for shot, one in results:
+                trouble = append_probe(log, log_line(one))
+                if stop.is_set():
+                    break
+                if trouble:
+                    self._app.call_from_thread(self._listener.say, trouble, bad=True)
+                done.append((shot, one))
         return done
 
     async def shadow(self, route: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sdk.loopback import TwoSides
+from tests.loopback import TwoSides
 
 
 @pytest.fixture

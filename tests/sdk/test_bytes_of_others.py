@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from console.gate.http import async_client, client
-from tests.sdk.loopback import CHAT, TOKENLAB, Reply, TwoSides
+from tests.loopback import CHAT, TOKENLAB, Reply, TwoSides
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -19,7 +19,7 @@ import pytest
 
 from console.gate import Gate, network
 from console.gate.http import async_client, client
-from tests.sdk.loopback import CHAT, TOKENLAB, Origin, Received, Reply, TwoSides
+from tests.loopback import CHAT, TOKENLAB, Origin, Received, Reply, TwoSides
 
 BODY = {"model": "m", "messages": []}
 both = pytest.mark.parametrize("library", [httpx2, httpx], ids=["httpx2", "httpx"])

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from console.gate.http import async_client, client
-from tests.sdk.loopback import CHAT, PREVIOUS, TOKENLAB, Received, Reply, TwoSides
+from tests.loopback import CHAT, PREVIOUS, TOKENLAB, Received, Reply, TwoSides
 
 BODY = {"model": "old", "messages": [{"role": "user", "content": "hi"}]}
 

@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from console.gate.http import client
-from tests.sdk.loopback import CHAT, PREVIOUS, TOKENLAB, Reply, TwoSides
+from tests.loopback import CHAT, PREVIOUS, TOKENLAB, Reply, TwoSides
 
 SAID: Any = [{"role": "user", "content": "hi"}]
 

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from console.gate.http import async_client, client
-from tests.sdk.loopback import CHAT, PREVIOUS, TOKENLAB, Answer, Received, Reply, TwoSides
+from tests.loopback import CHAT, PREVIOUS, TOKENLAB, Answer, Received, Reply, TwoSides
 
 BODY = {"model": "m", "messages": []}
 MINE = {"Authorization": f"Bearer {PREVIOUS}", "x-api-key": PREVIOUS}

@@ -18,7 +18,7 @@ from console.gate import Gate
 from console.gate.http import async_client, client
 from console.gate.recorder import Recorder
 from console.gate.subject import subject
-from tests.sdk.loopback import CHAT, PREVIOUS, TOKENLAB, Received, Reply, TwoSides
+from tests.loopback import CHAT, PREVIOUS, TOKENLAB, Received, Reply, TwoSides
 
 BODY = {"model": "old", "messages": []}
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -55,9 +56,54 @@ async def test_a_task_that_does_not_end_is_told(
 ) -> None:
     monkeypatch.setattr(media_probe, "POLL_S", 0.2)
     done = await probe_media(target_of(sim, "video"), KEY, ModelInfo("runway-video-1"), wait_s=0.4)
-    (problem,) = done.problems
-    assert done.task_id in problem
-    assert "still" in problem
+    still, later = done.problems
+    assert done.task_id in still
+    assert "is still" in still
+    assert "do not create it again" in later
+
+
+async def test_a_task_that_is_never_told_of_ends_in_time(
+    tasks: "Tasks", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks.silent = True
+    tasks.body = {"id": "t1"}
+    started = time.monotonic()
+    done = await made_on(tasks)
+    assert time.monotonic() - started < 10
+    still, last, later = done.problems
+    assert "task t1 is still unknown" in still
+    assert last == "the last look: no answer in time"
+    assert "do not create it again" in later
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"video": {"url": "https://x.invalid/v.mp4"}},
+        {"content": {"video_url": "https://x.invalid/v.mp4"}},
+        {"status": "completed", "videos": [{"url": "x"}]},
+        {"created": 1, "data": [{"b64_json": "eA=="}]},
+    ],
+)
+async def test_a_result_that_comes_at_once_is_taken(
+    tasks: "Tasks", result: dict[str, object]
+) -> None:
+    tasks.body = {"id": "t1", **result}
+    done = await made_on(tasks)
+    assert (done.problems, tasks.asked) == ((), [])
+    assert [words.partition(":")[0] for words in done.notes] == [
+        "there is no billing transaction id"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [("no capacity", "no capacity"), ({"message": "no capacity"}, "no capacity"), (7, "no reason")],
+)
+async def test_a_failed_task_says_why(tasks: "Tasks", said: object, why: str) -> None:
+    tasks.body = {"id": "t1", "status": "failed", "error": said}
+    (problem,) = (await made_on(tasks)).problems
+    assert problem.startswith(f"task t1 failed: {why}")
 
 
 class Tasks:
@@ -67,6 +113,7 @@ class Tasks:
         self.asked: list[str] = []
         self.body: dict[str, object] = {}
         self.headers: dict[str, str] = {}
+        self.silent = False
         tasks = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -84,6 +131,9 @@ class Tasks:
 
             def do_GET(self) -> None:
                 tasks.asked.append(self.path)
+                if tasks.silent:
+                    self.rfile.read(1)  # until the client goes away
+                    return
                 done = {"status": "completed", "video_url": "x", "billing_transaction_id": "b"}
                 self._say(done)
 
@@ -152,7 +202,8 @@ async def test_a_task_id_is_no_path(tasks: Tasks, task: str, asked: list[str]) -
     tasks.body = {"status": "pending", "poll_url": "/v1/management/balance"}
     done = await made_on(tasks)
     assert tasks.asked == asked
-    assert done.problems == (() if asked else ("its task id is none",))
+    none = ("there is neither a result nor a task id that can be one",)
+    assert done.problems == (() if asked else none)
     assert KEY.reveal() not in repr(done)
 
 

@@ -1,5 +1,6 @@
 """Checks of credentials, balance and API keys: what stops traffic although the file is right."""
 
+import asyncio
 from collections.abc import Iterable
 from decimal import Decimal
 
@@ -22,8 +23,7 @@ async def check_keys(room: KeyRoom, least: Decimal | None) -> list[Result]:
     if not found[-1].ok:
         return found
     try:
-        balance = await room.balance()
-        keys = await room.keys()
+        balance, keys = await asyncio.gather(room.balance(), room.keys())
     except (ApiError, OperationError) as error:
         return [*found, Result("api.answers", False, room.base_url, str(error), "try again later")]
     found.append(Result("api.answers", True, room.base_url, "the management API answers"))

@@ -30,9 +30,12 @@ async def check_online(
         file = parse(read_file(path)[0])
     except (Unreadable, FileError):
         return await check_keys(room, None)
-    found = await check_keys(room, file.guard.min_balance_usd)
     key = room.vault.resolve(room.profile, "api_key").secret
-    return found + await check_routes(file, models, key, room.now(), plan_days)
+    found, routes = await asyncio.gather(
+        check_keys(room, file.guard.min_balance_usd),
+        check_routes(file, models, key, room.now(), plan_days),
+    )
+    return found + routes
 
 
 async def check_routes(
@@ -50,13 +53,14 @@ async def _models(
     file: RolloutFile, room: ModelRoom, key: Secret | None, now: datetime, plan_days: int
 ) -> list[Result]:
     names = sorted({route.model for route in file.routes.values() if route.model})
+    asked = asyncio.gather(*map(room.detail, names))
     try:
-        details = dict(zip(names, await asyncio.gather(*map(room.detail, names)), strict=True))
+        found_models, (allowed, refusal) = await asyncio.gather(asked, _allowed(room, key))
+        details = dict(zip(names, found_models, strict=True))
     except ApiError as error:
         reason = f"no model can be checked: {error}"
         return [Result("catalogue.answers", False, room.base_url, reason, "try again later")]
     found = [Result("catalogue.answers", True, room.base_url, "the catalogue can be read")]
-    allowed, refusal = await _allowed(room, key)
     if key is not None:
         found.append(
             result_of("key.accepted", room.base_url, refusal, "TokenLab takes the API key",

@@ -1,0 +1,68 @@
+"""Making keys where no answer tells whether one was made."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.operations.errors import OperationError
+from console.operations.keys import KeyRoom
+from console.tokenlab.errors import Refused
+from console.vault.environment import Given
+from console.vault.profiles import ProfileList
+from tests.loopback import Answer, Origin, Received, Reply
+from tests.vault.test_vault import vault_of
+
+KEY: dict[str, Any] = {
+    "id": "key_1", "name": "ci", "key_prefix": "sk-abc", "status": "active",
+    "used_amount_decimal": "0", "limit_amount_decimal": None, "models": [],
+    "created_at": datetime.now(UTC).isoformat(), "key": "sk-abc-canary",
+}  # fmt: skip
+OLD = KEY | {"id": "key_0", "created_at": (datetime.now(UTC) - timedelta(days=1)).isoformat()}
+
+
+def saying(create: Reply, listed: list[dict[str, Any]]) -> Answer:
+    def answer(request: Received) -> Reply:
+        return create if request.method == "POST" else Reply(200, {"data": listed})
+
+    return answer
+
+
+@pytest.mark.parametrize("listed", [[OLD, KEY], [OLD], []])
+@pytest.mark.parametrize(
+    "create",
+    [
+        Reply(200, KEY),
+        Reply(204, b""),
+        Reply(201, b"<html>"),
+        Reply(201, KEY | {"key": ""}),
+        Reply(500, {"error": {"message": "no"}}),
+        Reply(504, b"<html>"),
+    ],
+)
+async def test_what_may_have_been_made_is_looked_for(
+    tmp_path: Path, create: Reply, listed: list[dict[str, Any]]
+) -> None:
+    with Origin(saying(create, listed)) as origin, pytest.raises(OperationError) as caught:
+        await room_at(tmp_path, origin.url).create("ci")
+    said = str(caught.value)
+    assert "canary" not in said
+    if KEY in listed:
+        assert "a new key of that name, key_1:" in said
+        assert "keys revoke key_1" in said
+    else:
+        assert "No new key of the name ci is in the list" in said
+    assert [one.method for one in origin.received] == ["POST", "GET"]
+
+
+async def test_what_was_refused_was_not_made(tmp_path: Path) -> None:
+    create = Reply(400, {"error": {"message": "no such model", "code": "model_not_found"}})
+    with Origin(saying(create, [KEY])) as origin, pytest.raises(Refused, match="no such model"):
+        await room_at(tmp_path, origin.url).create("ci")
+    assert [one.method for one in origin.received] == ["POST"]
+
+
+def room_at(folder: Path, url: str) -> KeyRoom:
+    vault = vault_of(folder, Given(variables={"management_token": "mt-canary"}))
+    return KeyRoom(vault, ProfileList(folder / "config.toml"), "prod", url)

@@ -1,0 +1,121 @@
+"""Every field of the contract with every kind of wrong value: one sentence, or an answer."""
+
+import json
+import unicodedata
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from console.gate.secret import Secret
+from console.rollout.model import TEXT_FORMATS
+from console.sim.server import SimServer
+from console.tokenlab import media_probe
+from console.tokenlab.catalogue import CatalogueClient
+from console.tokenlab.client import ManagementClient
+from console.tokenlab.errors import ApiError
+from console.tokenlab.inference import InferenceClient
+from console.tokenlab.media_probe import probe_media
+from console.tokenlab.models import ModelInfo
+from console.tokenlab.probe import Probe, Target, probe
+from tests.mutations import Liar, good_answers, one_by_one
+
+TOKEN, KEY = Secret("mt-canary-of-token"), Secret("sk-canary-of-key")
+
+
+@pytest.fixture(scope="module")
+def good() -> dict[str, Any]:
+    with SimServer(seed=5) as sim:
+        return good_answers(sim)
+
+
+@pytest.fixture
+def liar(good: dict[str, Any]) -> Iterator[Liar]:
+    made = Liar(good)
+    with made.origin:
+        yield made
+
+
+@pytest.fixture
+async def calls(liar: Liar) -> AsyncIterator[dict[str, Callable[[], Awaitable[object]]]]:
+    async with AsyncExitStack() as stack:
+        management = await stack.enter_async_context(ManagementClient(liar.url, TOKEN))
+        catalogue = await stack.enter_async_context(CatalogueClient(liar.url))
+        inference = await stack.enter_async_context(InferenceClient(liar.url, KEY))
+        yield {
+            "models": catalogue.models,
+            "model": lambda: catalogue.model("gpt-5.4"),
+            "keys": management.keys,
+            "key": lambda: management.create_key("new"),
+            "billing": lambda: management.billing("key_demo"),
+            "balance": management.balance,
+            "openai_chat_completions": lambda: inference.prove("gpt-5.4"),
+        }
+
+
+CLIENTS = ["models", "model", "keys", "key", "billing", "balance", "openai_chat_completions"]
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_a_client_gives_an_answer_or_one_sentence(
+    liar: Liar, calls: dict[str, Callable[[], Awaitable[object]]], name: str
+) -> None:
+    tried = refused = 0
+    for what, data in one_by_one(liar.good[name]):
+        liar.says[name] = data
+        tried += 1
+        try:
+            found = await calls[name]()
+        except ApiError as error:
+            refused += 1
+            _is_one_sentence(str(error), what)
+        except Exception as error:
+            pytest.fail(f"{name} {what}: {error!r}")
+        else:
+            _is_shown_safely(repr(found), what)
+    assert 0 < refused < tried
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", TEXT_FORMATS)
+async def test_a_probe_judges_whatever_comes(liar: Liar, kind: str, stream: bool) -> None:
+    model = {"anthropic_messages": "claude-sonnet-4-6"}.get(kind, "gpt-5.4")
+    target = Target("r", kind, model, "tokenlab", liar.url)
+    found_wrong = 0
+    for what, data in list(one_by_one(liar.good[kind]))[:: 9 if stream else 5]:
+        liar.says[kind] = data
+        done = await probe(target, KEY, stream=stream, limit_s=10)
+        found_wrong += not done.ok
+        _is_told_safely(done, what)
+    assert found_wrong
+
+
+async def test_a_media_probe_judges_whatever_comes(
+    liar: Liar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(media_probe, "POLL_S", 0.01)
+    target = Target("r", "video", "runway-video-1", "tokenlab", liar.url)
+    for what, data in list(one_by_one(liar.good["task"]))[::5]:
+        liar.says["task"] = data
+        done = await probe_media(target, KEY, ModelInfo("runway-video-1"), wait_s=0.02)
+        _is_told_safely(done, what)
+
+
+def _is_told_safely(done: Probe, what: str) -> None:
+    for words in (*done.problems, *done.notes):
+        _is_one_sentence(words, what)
+    assert len(json.dumps(asdict(done) | {"target": ""}, default=str)) < 1_000_000, what
+
+
+def _is_one_sentence(words: str, what: str) -> None:
+    assert 0 < len(words) < 600, (what, words)
+    _is_shown_safely(words, what)
+
+
+def _is_shown_safely(words: str, what: str) -> None:
+    """Assert that nothing in a text is obeyed or hidden by a terminal, and no credential shown."""
+    assert "canary" not in words, what
+    odd = {sign for sign in words if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co")}
+    assert not odd, (what, odd)
