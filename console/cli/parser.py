@@ -1,6 +1,8 @@
 """The commands and their options."""
 
 import argparse
+import sys
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from console.cli.export_parser import add_export
@@ -10,6 +12,7 @@ from console.cli.models_parser import add_models
 from console.cli.phases_parser import add_phase, add_playbook, add_shadow
 from console.cli.probe_parser import add_probe
 from console.gate.secret import redacted
+from console.operations.visible import visible
 
 EPILOG = """\
 exit codes: 0 done, 1 problems found, 2 usage or bad file, 3 unreachable, 4 conflict
@@ -17,7 +20,14 @@ exit codes: 0 done, 1 problems found, 2 usage or bad file, 3 unreachable, 4 conf
 
 
 class _Parser(argparse.ArgumentParser):
-    """Never repeats a credential that was given as an argument by mistake."""
+    """Never repeats a credential that was given as an argument by mistake.
+
+    Options are not abbreviated: ``--y`` would be ``--yes`` today, and ambiguous tomorrow. What is
+    misspelled is refused with the nearest name, and with the usage of the command it was given to.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **given})
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, and exit with 2."""
@@ -27,7 +37,46 @@ class _Parser(argparse.ArgumentParser):
                 "and shows in the process list; that one should be revoked. Use --token-stdin, "
                 "or paste it when asked"
             )
-        super().error(message)
+        super().error(visible(message))
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; what this command does not know is an error here, with this command's usage."""
+        words = sys.argv[1:] if args is None else list(args)
+        # One before the command would be taken for a command's: its value is "no command".
+        first = words[0].partition("=")[0] if words else ""
+        if len(first) > 2 and first.startswith("--") and first not in self._option_string_actions:
+            self._unknown([first], words)
+        found, unknown = super().parse_known_args(words, namespace)
+        if unknown:
+            self._unknown(unknown, words)
+        return found, unknown
+
+    def _unknown(self, unknown: list[str], words: list[str]) -> NoReturn:
+        if any(redacted(word) != word for word in words):
+            self.error(" ".join(words))
+        options = [word.partition("=")[0] for word in unknown if word.strip("-") and word[0] == "-"]
+        if not options:
+            self.error(f"there is no argument {unknown[-1]!r} here")
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        self.error(f"there is no option {options[0]!r} here{_nearest(options[0], known)}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = [str(choice) for choice in action.choices]
+            among = _nearest(str(value), names) or f"; there are {', '.join(names)}"
+            kind = "command" if isinstance(action, argparse._SubParsersAction) else "choice"
+            raise argparse.ArgumentError(
+                None if kind == "command" else action, f"there is no {kind} {value!r}{among}"
+            )
+
+
+def _nearest(wrong: str, known: Iterable[str]) -> str:
+    """Return a question after the nearest of the known names; empty where none is near."""
+    from difflib import get_close_matches  # only on the way to an error
+
+    names = {name.lstrip("-"): name for name in known}
+    near = [names[name] for name in get_close_matches(wrong.lstrip("-"), names, 3, 0.7)]
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,0 +1,40 @@
+"""What is misspelled on a command line: the nearest name, and the usage of that command."""
+
+import pytest
+
+from console.cli.codes import USAGE
+from console.cli.main import run
+
+
+@pytest.mark.parametrize(
+    ("line", "usage", "said"),
+    [
+        ("rolback chat", "", "there is no command 'rolback'; did you mean rollback?"),
+        ("frobnicate", "", "there is no command 'frobnicate'; there are demo, sim, show, set,"),
+        ("keys lst", "keys", "there is no command 'lst'; did you mean list?"),
+        ("keys list --sort nam", "keys list", "--sort: there is no choice 'nam'; did you mean"),
+        ("set chat acme 5 --reson x", "set", "no option '--reson' here; did you mean --reason?"),
+        ("set chat acme 5 --y", "set", "there is no option '--y' here"),
+        ("rollback a b c", "rollback", "there is no argument 'c' here"),
+        ("rollback -- a b c", "rollback", "there is no argument "),
+        ("--fil x show", "", "there is no option '--fil' here; did you mean --file?"),
+        ("show --jsn", "show", "there is no option '--jsn' here; did you mean --json?"),
+        ("export flgd", "export", "there is no choice 'flgd'; did you mean flagd?"),
+        ("decide chat", "decide", "the following arguments are required: --org"),
+        ("rollback sk-canary0123456789abcdef0123 x y", "rollback", "a credential is not given"),
+        ("show --sk-canary0123456789abcdef0123", "show", "a credential is not given"),
+        ("sk-canary0123456789abcdef0123", "", "a credential is not given"),
+    ],
+)
+def test_a_usage_error_names_what_was_meant(
+    line: str, usage: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(line.split())
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (USAGE, "")
+    name = f"rollout-console {usage}".strip()
+    assert err.startswith(f"usage: {name} [")
+    assert f"{name}: error: " in err.splitlines()[-1]
+    assert said in err
+    assert "canary" not in err
