@@ -113,7 +113,7 @@ def _plan(options: Namespace, switch: Switch, monitor: Monitor) -> Plan:
 
 def _held(plan: Plan, monitor: Monitor, now: float) -> str:
     """Return why the guard holds a raise; the balance is asked for where nothing else does."""
-    held = monitor.held_plan(plan.moves, BalanceWatch(), now)
+    held = monitor.held_plan(plan, BalanceWatch(), now)
     if held:
         return held
     import asyncio
@@ -122,7 +122,7 @@ def _held(plan: Plan, monitor: Monitor, now: float) -> str:
 
     balance, vault = BalanceWatch(), make_vault(given_on(Namespace()), asks=False)
     asyncio.run(ask_balance(BalanceSources(vault), monitor.file, balance, now))
-    return monitor.held_plan(plan.moves, balance, now)
+    return monitor.held_plan(plan, balance, now)
 
 
 def _reason(options: Namespace, plan: Plan, monitor: Monitor, now: float) -> str:
@@ -145,5 +145,5 @@ def _show_plan(options: Namespace, plan: Plan) -> int:
 def _agreed(plan: Plan) -> bool:
     raises = plan.direction == "up"
     lines = [*filter(None, (plan.rescues, plan.effect)), *(plan.prepared.diff if raises else ())]
-    wanted = (plan.route or "all") if raises and plan.wide else "yes"
+    wanted = (plan.route or "all") if raises and plan.wide and not plan.regrets else "yes"
     return agreed("do it", "nothing was changed", wanted=wanted, lines=lines)

@@ -1,7 +1,7 @@
 """Health of a rollout: from the access log to verdicts, and to what is held against a raise."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,8 @@ from console.guard.wilson import clean_requests_needed, wilson_lower
 from console.health.record import AccessRecord, StatusClass
 from console.health.summary import Summary
 from console.operations.balance import BalanceWatch
-from console.operations.moves import Move, moves
+from console.operations.moves import moves
+from console.operations.plan import Plan
 from console.operations.recorded import Recorded, moved_by, was_latched
 from console.operations.watch import COLD_BYTES, Watch
 from console.rollout.model import RolloutFile
@@ -218,13 +219,20 @@ class Monitor(Watch):
         ends = [end for window in windows if (end := window.until(at)) is not None]
         return f"frozen until {max(ends):%a %d %b %H:%M} UTC" if ends else ""
 
-    def held_plan(self, planned: Iterable[Move], balance: BalanceWatch, now: float) -> str:
-        """Return the first reason the guard has against any raise among ``planned``."""
-        for move in planned:
-            if move.after > move.before:
-                held = self.held(move.route, move.org, move.before, move.after, balance, now)
-                if held:
-                    return f"{move.route} / {move.who}: {held}"
+    def held_plan(self, plan: Plan, balance: BalanceWatch, now: float) -> str:
+        """Return the first reason the guard has against any raise of a plan.
+
+        Who takes a rollback of his own back at once needs no evidence: it is only held where the
+        guard would roll back what it raises.
+        """
+        raised = [move for move in plan.moves if move.after > move.before]
+        if plan.regrets:
+            routes = {move.route for move in raised}
+            if all(self._tier(route, now).kind != "rollback" for route in routes):
+                return ""
+        for move in raised:
+            if held := self.held(move.route, move.org, move.before, move.after, balance, now):
+                return f"{move.route} / {move.who}: {held}"
         return ""
 
     def previous_trouble(self, route: str | None, org: str | None, now: float) -> str:

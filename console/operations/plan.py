@@ -14,7 +14,9 @@ class Plan:
 
     ``effect`` names it in one line, as a confirm shows it. ``before`` and ``after`` are what the
     history keeps as values. ``edits`` is empty where a whole text is put back; such a plan is
-    never made again on top of somebody else's edit.
+    never made again on top of somebody else's edit. ``regrets`` is whether it takes one's own
+    rollback back within two minutes, with nothing else changed since: the shares that it raises
+    are those that were there a moment ago.
     """
 
     action: str
@@ -26,6 +28,7 @@ class Plan:
     prepared: Prepared
     edits: tuple[Edit, ...] = ()
     undoes_id: int | None = None
+    regrets: bool = False
     _moves: list[list[Move]] = field(default_factory=list, repr=False, compare=False)
 
     @property

@@ -1,7 +1,7 @@
 """Working changes out: what would be written, what it would do to traffic, in one line of words."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -33,6 +33,8 @@ ALL_ORGS = "*"
 
 _STATES = ("in force", "rolled back")
 _TABLE: dict[str, Literal["keys", "flags"]] = {"set_alias": "keys", "set_flag": "flags"}
+_REGRET = timedelta(minutes=2)
+"""So long one's own rollback is taken back without the guard being asked for evidence."""
 _SLIP = 2
 _MOST_COMPARED = 1_000
 
@@ -151,7 +153,7 @@ class Planner:
             effect = f"{what}: {change.after} back to {change.before} in {self._name}"
             return Plan(
                 "undo", change.route, change.org, change.after, change.before, effect,
-                prepared, undoes_id=change.id,
+                prepared, undoes_id=change.id, regrets=self._regrets(change),
             )  # fmt: skip
         edit = self._inverse(change)
         if edit is None or self._says_now(change) != change.after:
@@ -261,6 +263,15 @@ class Planner:
             stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self.who.name}: undo of resume"
             return SetRolledBack(True, change.route, change.org, stamp)
         return _inverse(change)
+
+    def _regrets(self, change: Change) -> bool:
+        """Whether a change is one's own rollback of just now, which the guard had not asked for."""
+        mine = (change.user, change.host) == (self.who.user, self.who.host)
+        age = self._clock() - change.at
+        just_now = timedelta(0) <= age <= _REGRET
+        return (
+            change.action == "rollback" and mine and just_now and "rollback" not in change.verdict
+        )
 
     def _was_rescue(self, change: Change) -> bool:
         """Whether the text before was a broken one, which is not to come back."""

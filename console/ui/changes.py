@@ -137,6 +137,8 @@ def question(plan: Plan, hold: Hold, warning: str = "") -> Question:
         notes += [f"  {move}" for move in moves[:_MOST_MOVES]]
         if len(moves) > _MOST_MOVES:
             notes.append(f"  … and {len(moves) - _MOST_MOVES} more")
+    # What was rolled back by mistake a moment ago comes back as fast as it went.
+    asks_name = raises and plan.wide and not (plan.regrets and not hold.reason)
     titles = {"up": "Raise", "down": "Lower", "none": "Change"}
     title = _TITLES.get(plan.action, titles[plan.direction])
     return Question(
@@ -145,7 +147,7 @@ def question(plan: Plan, hold: Hold, warning: str = "") -> Question:
         # A rollback must be readable at once; what it does to the text matters less.
         diff=plan.prepared.diff if raises or plan.action != "rollback" else (),
         notes=tuple(notes),
-        type_name=(plan.route or "all") if raises and plan.wide else "",
+        type_name=(plan.route or "all") if asks_name else "",
         held=hold.reason,
         held_by=hold.by,
         why=hold.asks,

@@ -339,10 +339,10 @@ class HomeScreen(Opened, HomeActions):
     def held_by_guard(self, plan: Plan) -> str:
         """Return the guard's first reason against what this plan raises."""
         for move in plan.moves:
-            trouble = self._models.get(move.route)
+            trouble = None if plan.regrets else self._models.get(move.route)
             if trouble is not None and trouble.holds and move.after > move.before:
                 return f"{move.route}: {trouble.sentence}"
-        return self._monitor.held_plan(plan.moves, self._balance, time())
+        return self._monitor.held_plan(plan, self._balance, time())
 
     def warning_of(self, plan: Plan) -> str:
         """Return what is wrong with where a rollback leads to; it is not held for that."""

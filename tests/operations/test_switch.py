@@ -1,5 +1,6 @@
 """Changing the switch: the same rules for screen and commands."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -236,3 +237,37 @@ def test_a_key_pasted_as_a_reason_is_not_kept(switch: Switch, tmp_path: Path) ->
     assert "because sk-… and mt-… leaked" in switch.path.read_text()
     (row,) = switch.recent(1)[0]
     assert row.reason == "because sk-… and mt-… leaked"
+
+
+def test_whose_rollback_is_taken_back_and_when(file: Path, tmp_path: Path) -> None:
+    """Only one's own, of the last two minutes, with nothing else changed since."""
+    now = [datetime(2026, 11, 26, 3, 0, tzinfo=UTC)]
+    history = History(tmp_path / "state" / "history.sqlite3")
+
+    def switch_of(user: str) -> Switch:
+        made = Switch(file, history, Who(user, "gw-01"), clock=lambda: now[0])
+        made.open()
+        return made
+
+    mine = switch_of("jo")
+    mine.apply(mine.plan_rollback("chat", "acme", ""), verdict="hold: too few to tell")
+    assert mine.plan_undo().regrets
+    assert not switch_of("sam").plan_undo().regrets
+    now[0] += timedelta(seconds=121)
+    assert not mine.plan_undo().regrets
+    now[0] -= timedelta(seconds=300)
+    assert not mine.plan_undo().regrets, "from the future"
+    now[0] += timedelta(seconds=180)
+    assert mine.plan_undo().regrets
+    mine.apply(mine.plan_set("chat", "globex.eu", 500), reason="lower")
+    assert not mine.plan_undo().regrets, "it is another change"
+    mine.apply(mine.plan_undo(), reason="back", held="x", override=True)
+    assert mine.plan_undo().regrets
+    file.write_text(file.read_text() + "# somebody was here\n")
+    mine.refresh()
+    assert not mine.plan_undo().regrets, "the file is no longer as the rollback left it"
+
+
+def test_a_rollback_that_the_guard_asked_for_needs_evidence_to_take_back(switch: Switch) -> None:
+    switch.apply(switch.plan_rollback("chat", "acme", ""), verdict="rollback: 5xx 9.1%, 9 of 99")
+    assert not switch.plan_undo().regrets

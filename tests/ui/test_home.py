@@ -95,10 +95,35 @@ async def test_one_key_and_one_confirm_roll_an_org_back(file: Path) -> None:
         log_lines(file, 3, side="previous")
         await until(pilot, lambda: "drained" in notices(pilot) or "yet" in notices(pilot))
         await pilot.press("u")
+        await confirm(pilot)
+        await until(pilot, lambda: share(file) == (2500, False))
+
+
+@pytest.mark.parametrize("key", ["r", "R", "exclamation_mark"])
+async def test_a_rollback_by_mistake_is_taken_back_with_two_keys(file: Path, key: str) -> None:
+    before = file.read_bytes()
+    async with running(app_of(file)) as pilot:
+        await pilot.press(key)
+        await confirm(pilot)
+        await until(pilot, lambda: file.read_bytes() != before)
+        await pilot.press("u")
+        await confirm(pilot)
+        await until(pilot, lambda: file.read_bytes() == before)
+
+
+async def test_a_rollback_that_the_guard_asked_for_is_not_taken_back_like_that(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        log_lines(file, 200, status=500)
+        await until(pilot, lambda: "rollback: 5xx" in screen_text(pilot))
+        await pilot.press("r")
+        await confirm(pilot)
+        await until(pilot, lambda: share(file) == (2500, True))
+        await pilot.press("u")
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
-        await pilot.press(*"exercise", "enter")
-        await until(pilot, lambda: share(file) == (2500, False))
+        await pilot.press("y", "enter")
+        assert isinstance(pilot.app.screen, ConfirmDialog), "it asks for a typed reason"
+        assert share(file) == (2500, True)
 
 
 @pytest.mark.parametrize(("key", "where"), [("R", "route"), ("exclamation_mark", "file")])
