@@ -1,14 +1,14 @@
 """From a key to a made change: plan, ask, make, say how it went."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from textual.app import App
 
 from console.history.errors import HistoryError
-from console.operations.errors import NothingToDo, OperationError
+from console.operations.errors import NothingToDo, OperationError, ReadOnly
 from console.operations.plan import Plan
 from console.operations.switch import Done, Switch
 from console.rollout.errors import RolloutError
@@ -88,14 +88,66 @@ class ChangeFlow:
 
         Without a ``hold`` of its own, a raise is held by what the guard has against it.
         """
+        await self._in_turn(self._run(make_plan, reason, hold))
+
+    async def roll_back(
+        self, target: str, make_plan: Callable[[], Plan], reason: str, failed: Callable[[str], None]
+    ) -> None:
+        """As ``run``, for a rollback of what ``target`` names: a failure is asked about.
+
+        Who has pressed the key and the confirm takes the traffic for safe, so that it is not is no
+        sentence that goes away by itself. ``failed`` is told why, and an empty text in the end
+        where it was made at last.
+        """
+        await self._in_turn(self._roll_back(target, make_plan, reason, failed))
+
+    async def _in_turn(self, change: Coroutine[Any, Any, None]) -> None:
         if self._turn.taken:
             # Two keys in one breath: the second would be asked on top of the first.
+            change.close()
             self._listener.change_refused("answer the confirm that is open first")
             return
         with self._turn:
-            await self._run(make_plan, reason, hold)
+            await change
+
+    async def _roll_back(
+        self, target: str, make_plan: Callable[[], Plan], reason: str, failed: Callable[[str], None]
+    ) -> None:
+        try:
+            done = await self._make(make_plan, reason, None)
+            while isinstance(done, Exception):
+                if isinstance(done, (NothingToDo, ReadOnly)):
+                    self._listener.change_refused(str(done))
+                    return
+                failed(str(done))
+                again = Question(
+                    f"NOT ROLLED BACK: {target}",
+                    str(done),
+                    notes=("its traffic has not moved; y tries again at once",),
+                )
+                if await self._app.push_screen_wait(ConfirmDialog(again)) is None:
+                    return
+                done = await self._make(make_plan, reason, None, asks=False)
+        except Exception:
+            failed("internal fault")
+            raise
+        if done is not None:
+            failed("")
+            self._listener.change_made(done)
 
     async def _run(self, make_plan: Callable[[], Plan], reason: str, hold: Hold | None) -> None:
+        done = await self._make(make_plan, reason, hold)
+        if isinstance(done, Conflict):
+            self._listener.change_refused(f"{done}; look at it again, then press the key again")
+        elif isinstance(done, Exception):
+            self._listener.change_refused(str(done))
+        elif done is not None:
+            self._listener.change_made(done)
+
+    async def _make(
+        self, make_plan: Callable[[], Plan], reason: str, hold: Hold | None, *, asks: bool = True
+    ) -> Done | Exception | None:
+        """Plan, ask and make; return what was done, why it was not, or None where it was left."""
         try:
             async with self._lock:
                 plan = await asyncio.to_thread(make_plan)
@@ -105,14 +157,16 @@ class ChangeFlow:
             against = hold or Hold(
                 self._listener.held_by_guard(plan) if plan.direction == "up" else ""
             )
-            answer: Answer | None = await self._app.push_screen_wait(
-                ConfirmDialog(question(plan, against, self._listener.warning_of(plan)))
-            )
+            answer: Answer | None = Answer()
+            if asks:
+                answer = await self._app.push_screen_wait(
+                    ConfirmDialog(question(plan, against, self._listener.warning_of(plan)))
+                )
             if answer is None:
-                return
+                return None
             verdict = hold.reason if hold else self._listener.verdict_now(plan)
             async with self._lock:
-                done = await asyncio.to_thread(
+                return await asyncio.to_thread(
                     self._switch.apply,
                     plan,
                     reason=answer.reason or reason,
@@ -120,12 +174,8 @@ class ChangeFlow:
                     held=against.reason,
                     override=bool(answer.reason),
                 )
-        except Conflict as error:
-            self._listener.change_refused(f"{error}; look at it again, then press the key again")
         except (OperationError, RolloutError, HistoryError) as error:
-            self._listener.change_refused(str(error))
-        else:
-            self._listener.change_made(done)
+            return error
 
 
 def question(plan: Plan, hold: Hold, warning: str = "") -> Question:

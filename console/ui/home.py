@@ -242,8 +242,8 @@ class HomeScreen(Opened, HomeActions):
     # -- drawing ---------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        """Draw what has changed; nothing under a dialog, which would only cost the link."""
-        if self.app.screen is not self:
+        """Draw what has changed, also behind a dialog: who hesitates is to see what goes on."""
+        if not self.in_sight:
             return
         now = time()
         self.query_one(RolloutTable).refresh_numbers()
@@ -359,6 +359,11 @@ class HomeScreen(Opened, HomeActions):
     def flow_for(self, listener: Listener) -> ChangeFlow:
         """Return the way another screen makes changes; one at a time with those of this one."""
         return ChangeFlow(self.app, self._switch, self._lock, self._turn, listener)
+
+    def rollback_failed(self, route: str | None, org: str | None, sentence: str) -> None:
+        """Say that a rollback was not made, and go on until it is; empty where it was."""
+        self._notices.rollback_failed(route, org, visible(sentence))
+        self._show_notices()
 
     def change_made(self, done: Done) -> None:
         """Take the new file over, start the proof of a rollback, say what was done."""

@@ -21,6 +21,7 @@ from console.ui.charting import ChartGrid
 from console.ui.dialogs.confirm import ConfirmDialog, Question
 from console.ui.dialogs.percent import PercentDialog
 from console.ui.keys import HOME_KEYS, Key
+from console.ui.notices import named
 from console.ui.rows import Row
 from console.ui.widgets.rollout_table import RolloutTable
 
@@ -35,6 +36,10 @@ class HomeActions(Screen[None]):
 
     def change_refused(self, sentence: str) -> None:
         """Say why nothing was done."""
+        raise NotImplementedError
+
+    def rollback_failed(self, route: str | None, org: str | None, sentence: str) -> None:
+        """Say that a rollback was not made; an empty sentence that it was."""
         raise NotImplementedError
 
     def tell(self, sentence: str) -> None:
@@ -82,6 +87,13 @@ class HomeActions(Screen[None]):
     async def _change(self, make_plan: Callable[[], Plan], reason: str = "") -> None:
         await self._flow.run(make_plan, reason)
 
+    @work(group="change", exit_on_error=False)
+    async def _roll_back(self, route: str | None, org: str | None) -> None:
+        reason = self._monitor.rollback_reason(route, org, time())
+        make_plan = partial(self._switch.plan_rollback, route, org, reason)
+        failed = partial(self.rollback_failed, route, org)
+        await self._flow.roll_back(named(route, org), make_plan, reason, failed)
+
     def _set(self, row: Row, points: int) -> None:
         assert row.org is not None
         self._change(partial(self._switch.plan_set, row.route, row.org, points))
@@ -124,10 +136,6 @@ class HomeActions(Screen[None]):
         name = "(others)" if row.org == ALL_ORGS else row.org
         # In front at once: digits that follow in the same breath are keys of the screen else.
         self.app.push_screen(PercentDialog(f"{row.route} / {name}", row.points), chosen)
-
-    def _roll_back(self, route: str | None, org: str | None) -> None:
-        reason = self._monitor.rollback_reason(route, org, time())
-        self._change(partial(self._switch.plan_rollback, route, org, reason), reason)
 
     def action_rollback(self) -> None:
         """Roll back what is selected: an org, or on a route's own line the route."""

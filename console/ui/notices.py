@@ -36,6 +36,7 @@ class Notices:
         self._troubles: dict[str, str] = {}
         self._hidden: set[str] = set()
         self._rollbacks: list[_Rollback] = []
+        self._failed: dict[tuple[str | None, str | None], str] = {}
         self._told: tuple[float, str, str] | None = None
 
     def trouble(self, source: str, sentence: str) -> None:
@@ -68,13 +69,23 @@ class Notices:
         """End the proof of what is not rolled back any more."""
         self._rollbacks = [r for r in self._rollbacks if (r.route, r.org) != (route, org)]
 
+    def rollback_failed(self, route: str | None, org: str | None, sentence: str) -> None:
+        """Say that a rollback was not made, until it is or this is dismissed."""
+        self._failed.pop((route, org), None)
+        if sentence:
+            self._failed[route, org] = redacted(sentence)
+
     def keep_latched(self, file: RolloutFile) -> None:
-        """End the proofs of what a new version of the file does not say is rolled back."""
+        """End the proofs of what a new version of the file does not say is rolled back, and the
+        failures of what it does."""
+        for made in [key for key in self._failed if _is_latched(file, *key)]:
+            del self._failed[made]
         self._rollbacks = [r for r in self._rollbacks if _is_latched(file, r.route, r.org)]
 
     def dismiss(self) -> None:
         """Hide what is said now; trouble comes back when it changes its source."""
         self._told = None
+        self._failed.clear()
         self._hidden |= set(self._troubles)
         self._rollbacks = [r for r in self._rollbacks if r.drained_at is None]
 
@@ -94,7 +105,7 @@ class Notices:
                 made.drained_at = now
             if made.drained_at is not None and now - made.drained_at > PROVEN_FOR_S:
                 continue
-            what = " / ".join(part for part in (made.route, made.org) if part) or "everything"
+            what = named(made.route, made.org)
             style = "$success" if proof.drained else "$warning"
             found.append(((" ↩ ", "$warning bold"), (f"{what} rolled back: {proof.text}", style)))
         for source, sentence in sorted(self._troubles.items(), key=_weight):
@@ -105,8 +116,16 @@ class Notices:
             at, sentence, style = self._told
             if now - at <= TOLD_FOR_S:
                 found.insert(0, ((" ", ""), (sentence, style)))
+        for (route, org), sentence in list(self._failed.items())[-1:]:
+            said = f"NOT ROLLED BACK: {named(route, org)}: {sentence}"
+            found.insert(0, ((" ! ", "$error bold"), (said, "$error bold")))
         found += [(), ()]
         return found[0], found[1]
+
+
+def named(route: str | None, org: str | None) -> str:
+    """Return what a rollback reaches, as one reads it."""
+    return " / ".join(part for part in (route, org) if part) or "everything"
 
 
 def _is_latched(file: RolloutFile, name: str | None, org: str | None) -> bool:

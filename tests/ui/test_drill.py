@@ -56,6 +56,10 @@ def only_file(folder: Path) -> Path:
     return found
 
 
+def row_of(screen: str, name: str) -> str:
+    return next((line for line in screen.splitlines() if name in line), "")
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 def test_a_storm_is_seen_and_rolled_back_with_one_key(
     tmp_path: Path, size: tuple[int, int]
@@ -77,7 +81,9 @@ def test_a_storm_is_seen_and_rolled_back_with_one_key(
         shown.until(lambda screen: "to 0% in rollout.toml" not in screen)
         assert file.read_bytes() == before, "enter alone confirmed"
         shown.press("R")
-        shown.until(lambda screen: "route chat: all its traffic to 0%" in screen)
+        asked = shown.until(lambda screen: "route chat: all its traffic to 0%" in screen)
+        row = row_of(asked, "▸ acme")
+        shown.until(lambda screen: row_of(screen, "▸ acme") != row)  # it goes on behind a dialog
         shown.tmux("run-shell", "sleep 0.4")
         shown.press("y")
         shown.until(lambda screen: "chat rolled back: drained" in screen)

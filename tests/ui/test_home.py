@@ -21,7 +21,9 @@ from console.rollout.model import DEFAULT_BASE_URL
 from console.rollout.parse import parse
 from console.sim.server import SimServer
 from console.store.acting_lock import ActingLock
+from console.store.errors import StoreError
 from console.store.guard_file import GuardFile, Out
+from console.store.store import Prepared, RolloutStore, Snapshot
 from console.ui.app import ConsoleApp
 from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog, Question
 from console.ui.settings import Settings, load_settings
@@ -124,6 +126,68 @@ async def test_a_rollback_that_the_guard_asked_for_is_not_taken_back_like_that(f
         await pilot.press("y", "enter")
         assert isinstance(pilot.app.screen, ConfirmDialog), "it asks for a typed reason"
         assert share(file) == (2500, True)
+
+
+async def answer_and_be_asked_again(pilot: Running) -> str:
+    """Confirm; return what the dialog after it says."""
+    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    before = pilot.app.screen
+    await pilot.pause(GRACE_S + 0.05)
+    await pilot.press("y")
+    await until(pilot, lambda: pilot.app.screen not in (before, pilot.app.screen_stack[0]))
+    return " ".join(str(one.render()) for one in pilot.app.screen.query(Static))
+
+
+async def test_a_rollback_that_failed_is_said_until_it_is_made(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = RolloutStore.write
+
+    def fails(store: RolloutStore, prepared: Prepared) -> Snapshot:
+        raise StoreError("rollout.toml cannot be written: No space left on device")
+
+    async with running(app_of(file)) as pilot:
+        monkeypatch.setattr(RolloutStore, "write", fails)
+        await pilot.press("r")
+        shown = await answer_and_be_asked_again(pilot)
+        assert "NOT ROLLED BACK: chat / acme" in shown
+        assert "No space left on device" in shown
+        await answer_and_be_asked_again(pilot)  # y tries again
+        await confirm(pilot, "escape")
+        assert "NOT ROLLED BACK: chat / acme: rollout.toml cannot be written" in notices(pilot)
+        await pilot.press("u")  # what is said of another key does not take its place
+        await until(pilot, lambda: "no change" in notices(pilot))
+        assert "NOT ROLLED BACK" in notices(pilot)
+        assert share(file) == (2500, False)
+        await pilot.press("r")
+        await answer_and_be_asked_again(pilot)
+        monkeypatch.setattr(RolloutStore, "write", writes)
+        await confirm(pilot)
+        await until(pilot, lambda: share(file) == (2500, True))
+        await until(pilot, lambda: "acme rolled back: " in notices(pilot))
+        assert "NOT ROLLED BACK" not in notices(pilot)
+
+
+@pytest.mark.parametrize("key", ["escape", "R"])
+async def test_a_failed_rollback_is_over_when_it_is_dismissed_or_a_wider_one_is_made(
+    file: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    writes = RolloutStore.write
+
+    def fails(store: RolloutStore, prepared: Prepared) -> Snapshot:
+        raise StoreError("rollout.toml cannot be written: Read-only file system")
+
+    async with running(app_of(file)) as pilot:
+        monkeypatch.setattr(RolloutStore, "write", fails)
+        await pilot.press("r")
+        await answer_and_be_asked_again(pilot)
+        await confirm(pilot, "escape")
+        await until(pilot, lambda: "NOT ROLLED BACK" in notices(pilot))
+        monkeypatch.setattr(RolloutStore, "write", writes)
+        await pilot.press(key)
+        if key == "R":
+            await confirm(pilot)
+        await until(pilot, lambda: "NOT ROLLED BACK" not in notices(pilot))
 
 
 @pytest.mark.parametrize(("key", "where"), [("R", "route"), ("exclamation_mark", "file")])
