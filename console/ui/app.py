@@ -165,6 +165,11 @@ class ConsoleApp(App[None]):
         if not event.is_printable:
             return
         line, typed = self.focused, events.Key(event.key, event.character)
+        beside = self._beside_home
+        if beside is not None and not isinstance(line, Input) and beside.takes_ahead(typed):
+            event.stop()
+            event.prevent_default()
+            return
         if line is None and isinstance(self.screen, PercentDialog):
             line = next(iter(self.screen.query(Input)), None)
             if line is None:  # about to be there, and 100 must not become 00

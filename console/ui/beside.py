@@ -1,10 +1,12 @@
 """What the screens beside home have in common: saying things, keys that may be off, one flow."""
 
 from collections.abc import Callable, Coroutine, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import work
+from textual import events, work
 from textual.screen import Screen
+from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from console.gate.secret import redacted
@@ -23,6 +25,8 @@ from console.vault.errors import VaultError
 if TYPE_CHECKING:
     from console.ui.home import HomeScreen
 
+_OPENS_WITHIN_S = 2.0
+_UNDER_WAY = "what was started before is still under way"
 FAULTS = (ApiError, OperationError, VaultError, RolloutError, HistoryError)
 """What becomes one sentence on the screen."""
 
@@ -45,6 +49,8 @@ class BesideScreen(Opened, Screen[None]):
         self._told = ""
         self._trouble = ""
         self._busy = False
+        self._started_at = 0.0
+        self._typed_ahead: list[events.Key] = []
 
     def why_not(self, key: Key) -> str:
         """Return why a key can do nothing now; empty where it can."""
@@ -93,10 +99,38 @@ class BesideScreen(Opened, Screen[None]):
         A second press while the first still asks the network would else confirm, and pay, twice.
         """
         if self._busy:
-            self.say("what was started before is still under way", bad=True)
+            self.say(_UNDER_WAY, bad=True)
             return
         self._busy = True
+        self._started_at = monotonic()
+        self._typed_ahead.clear()
         self._run_flow(flow)
+
+    def takes_ahead(self, key: events.Key) -> bool:
+        """Return whether a letter is meant for what is about to open, and keep it for that.
+
+        On a slow link a key and what is typed into its form arrive together: no letter of it is a
+        key of this screen. What opens no line to type into within a moment leaves them unused.
+        """
+        if not self._busy or monotonic() - self._started_at > _OPENS_WITHIN_S:
+            return False
+        self._typed_ahead.append(key)
+        self.say(_UNDER_WAY, bad=True)
+        return True
+
+    def on_screen_suspend(self) -> None:
+        """Give what was typed ahead to the line that has opened."""
+        self._started_at = 0.0
+        typed, self._typed_ahead = self._typed_ahead, []
+        if typed:
+            self.say("")
+            self.app.call_after_refresh(self._type, typed)
+
+    def _type(self, typed: Sequence[events.Key]) -> None:
+        line = self.app.focused
+        if isinstance(line, Input):
+            for key in typed:
+                line.post_message(events.Key(key.key, key.character))
 
     @work(group="flow", exit_on_error=False)
     async def _run_flow(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -243,7 +243,7 @@ class HomeScreen(Opened, HomeActions):
 
     def _tick(self) -> None:
         """Draw what has changed, also behind a dialog: who hesitates is to see what goes on."""
-        if not self.in_sight:
+        if not self.is_current:
             return
         now = time()
         self.query_one(RolloutTable).refresh_numbers()

@@ -142,7 +142,7 @@ class LiveScreen(BesideScreen):
     # -- looking ---------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        if not self.in_sight:
+        if not self.is_current:
             return
         now = time()
         if self._view.paused_at is None:
@@ -174,7 +174,7 @@ class LiveScreen(BesideScreen):
 
     @work(group="live-history", exclusive=True, exit_on_error=False)
     async def _read_history(self) -> None:
-        if not self.in_sight:
+        if not self.is_current:
             return
         rows, self._history_trouble = await asyncio.to_thread(self._switch.recent, _CHANGES)
         new = rows != self._view.changes

@@ -26,18 +26,6 @@ class Opened:
         if self.is_current:
             self.opened()
 
-    @property
-    def in_sight(self) -> bool:
-        """Whether it is in front, or behind dialogs alone: what it shows is to go on there.
-
-        Textual's ``is_current`` says so too of what a whole screen covers.
-        """
-        assert isinstance(self, Screen)
-        for screen in reversed(self.app.screen_stack):
-            if screen is self or not screen.is_modal:
-                return screen is self
-        return False
-
     def opened(self) -> None:
         """Set the screen up: everything that it composed is there; raises NoMatches otherwise."""
         raise NotImplementedError

@@ -1,5 +1,6 @@
 """Several keys in one breath, as a slow link delivers them: each does what it was typed for."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from textual.widgets import Input
 from console.history.history import History
 from console.history.who import Who
 from console.operations.monitor import Monitor
+from console.operations.phases import PhaseRoom
 from console.operations.switch import Switch
+from console.store.plan_file import PlanState
 from console.ui.app import ConsoleApp
+from console.ui.dialogs.form import FormDialog
 from console.ui.dialogs.percent import PercentDialog
 from console.ui.settings import Settings
 
@@ -82,3 +86,28 @@ async def test_a_percent_is_typed_also_where_its_line_lost_the_focus(file: Path)
         app.screen.set_focus(None)
         await breathe(pilot, "25")
         assert app.screen.query_one(Input).value == "25"
+
+
+@pytest.mark.parametrize("slow_s", [0.0, 0.4])
+async def test_what_is_typed_before_a_form_opens_is_in_the_form(
+    file: Path, monkeypatch: pytest.MonkeyPatch, slow_s: float
+) -> None:
+    """Its letters are keys of the screen below, some of which change things."""
+    plan = PhaseRoom.plan
+
+    def slowly(room: PhaseRoom) -> PlanState:
+        time.sleep(slow_s)
+        return plan(room)
+
+    app = app_of(file)
+    before = file.read_bytes()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await pilot.pause(0.5)
+        monkeypatch.setattr(PhaseRoom, "plan", slowly)
+        await breathe(pilot, "osam pt]q1")
+        await pilot.pause(slow_s + 0.3)
+        assert isinstance(app.screen, FormDialog)
+        assert app.screen.query(Input).first().value == "sam pt]q1"
+        await pilot.press("escape")
+    assert file.read_bytes() == before

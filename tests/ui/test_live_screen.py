@@ -324,7 +324,9 @@ async def test_home_fits_the_size_that_it_did_not_see(file: Path) -> None:
         assert not pilot.app.screen.has_class("-broad")
 
 
-async def test_charts_are_drawn_under_no_dialog(file: Path) -> None:
+async def test_figures_go_on_behind_a_dialog_and_under_no_screen(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     traffic(file)
     async with live(file) as pilot:
         screen = pilot.app.screen
@@ -332,13 +334,17 @@ async def test_charts_are_drawn_under_no_dialog(file: Path) -> None:
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
         screen._looked_at = 0.0
-        await pilot.pause(1.3)
-        assert screen._looked_at == 0.0
+        await until(pilot, lambda: screen._looked_at > 0.0)
         text = str(pilot.app.screen.query_one(Static).render())
         for key in LIVE_KEYS:
             assert key.help in text
         await pilot.press("escape")
-        await until(pilot, lambda: screen._looked_at > 0.0)
+        await until(pilot, lambda: pilot.app.screen is screen)
+        drawn: list[float] = []
+        assert isinstance(pilot.app, ConsoleApp)
+        monkeypatch.setattr(pilot.app.home, "draw_charts", lambda: drawn.append(time.time()))
+        await pilot.pause(1.3)
+        assert not drawn, "home is covered by a whole screen"
 
 
 async def test_windows_routes_and_orgs(file: Path) -> None:
