@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -18,6 +19,7 @@ from console.sim.provider_metadata import HEADERS, with_metadata
 from console.sim.state import Served, SimState
 
 PREVIOUS = "/_previous"
+_TASK_KINDS = ("videos", "music", "3d")
 RATE_LIMIT = 10_000
 
 
@@ -35,6 +37,9 @@ def build_app(state: SimState) -> ASGIApp:
         Route("/v1/music/generations", media.create_music, methods=["POST"]),
         Route("/v1/3d/generations", media.create_3d, methods=["POST"]),
         Route("/v1/tasks/{task}", media.get_task),
+        # The contract's older names of the same.
+        *(Route(f"/v1/{kind}/generations/{{task}}", media.get_task) for kind in _TASK_KINDS),
+        Route("/v1/images/{task}", media.get_task),
     ]
     # Google serves more versions of its path than TokenLab, and its SDK asks for this one.
     google = Route("/v1/models/{call:path}", inference.gemini, methods=["POST"])
@@ -65,12 +70,24 @@ def build_app(state: SimState) -> ASGIApp:
 
 async def _on_fault(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiFault)
-    return error_response(error, _own_path(request.url.path))
+    return _in_its_shape(request, error)
 
 
 async def _on_missing(request: Request, error: Exception) -> Response:
     fault = ApiFault(404, f"There is no route {request.method} {request.url.path}.")
-    return error_response(fault, _own_path(request.url.path))
+    return _in_its_shape(request, fault)
+
+
+def _in_its_shape(request: Request, fault: ApiFault) -> Response:
+    native = request.url.path.startswith(PREVIOUS + "/")
+    path, as_list = _own_path(request.url.path), native and _wants_list(request.scope)
+    return error_response(fault, path, native=native, as_list=as_list)
+
+
+def _wants_list(scope: Scope) -> bool:
+    """Whether Google is asked for a stream that is no stream of events."""
+    streams = scope["path"].endswith(":streamGenerateContent")
+    return streams and b"alt=sse" not in scope.get("query_string", b"")
 
 
 def _own_path(path: str) -> str:
@@ -96,12 +113,15 @@ class _Served:
         known: dict[str, Any] = {"side": side, "request_id": request_id}
         scope["state"] = {**scope.get("state", {}), **known, "model": "", "stream": False}
         hits = self._sim.faults.hits(route=route, path=path, side=side, org=org)
-        sender, started = _Sender(send, side, request_id, hits), self._sim.clock()
+        sender = _Sender(send, side, request_id, hits, self._sim.clock)
+        started = self._sim.clock()
         try:
             await asyncio.sleep(sum(fault.latency_ms for fault in hits) / 1000)
             failing = next((fault for fault in hits if fault.kind == "error"), None)
             if failing is not None:
-                response = error_response(ApiFault(failing.status), path)
+                native, as_list = side == "previous", _wants_list(scope)
+                fault = ApiFault(failing.status)
+                response = error_response(fault, path, native=native, as_list=as_list)
                 await response(scope, receive, sender)
             elif any(fault.kind == "garbage" for fault in hits):
                 await Response("<html>it works!\x00", media_type="text/html")(
@@ -127,7 +147,15 @@ class _Broken(Exception):
 class _Sender:
     """Sends a response with its headers, or breaks it as the faults say."""
 
-    def __init__(self, send: Send, side: str, request_id: str, hits: list[Fault]) -> None:
+    def __init__(
+        self,
+        send: Send,
+        side: str,
+        request_id: str,
+        hits: list[Fault],
+        clock: Callable[[], float],
+    ) -> None:
+        self._clock = clock
         self._send = send
         self._side = side
         self._request_id = request_id
@@ -155,7 +183,7 @@ class _Sender:
                 (b"x-request-id", self._request_id.encode()),
                 (b"x-ratelimit-limit", str(RATE_LIMIT).encode()),
                 (b"x-ratelimit-remaining", str(0 if self.status == 429 else RATE_LIMIT).encode()),
-                (b"x-ratelimit-reset", b"60"),
+                (b"x-ratelimit-reset", str(int(self._clock() // 60 + 1) * 60).encode()),
             ]
         return headers
 

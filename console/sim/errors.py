@@ -37,6 +37,19 @@ _GEMINI_STATUS = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+_ANTHROPIC = {
+    400: "invalid_request_error", 401: "authentication_error", 402: "billing_error",
+    403: "permission_error", 404: "not_found_error", 413: "request_too_large",
+    429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error",
+}  # fmt: skip
+_OPENAI = {
+    400: ("invalid_request_error", None),
+    401: ("invalid_request_error", "invalid_api_key"),
+    402: ("insufficient_quota", "insufficient_quota"),
+    403: ("invalid_request_error", "unsupported_country_region_territory"),
+    404: ("invalid_request_error", "model_not_found"),
+    429: ("requests", "rate_limit_exceeded"),
+}
 RETRY_AFTER_S = 2
 
 
@@ -58,20 +71,40 @@ _ALL_KINDS = {
 }  # fmt: skip
 
 
-def error_response(fault: ApiFault, path: str) -> JSONResponse:
-    """Return ``fault`` as the route at ``path`` answers it."""
+def error_response(
+    fault: ApiFault, path: str, *, native: bool = False, as_list: bool = False
+) -> JSONResponse:
+    """Return ``fault`` as the route at ``path`` answers it.
+
+    ``native`` is the previous provider's own shape; ``as_list`` Google's, where a stream was asked
+    for that is not one of events.
+    """
     headers = {"Retry-After": str(RETRY_AFTER_S)} if fault.status in (429, 503) else {}
     if path.startswith("/v1beta/"):
         status = _GEMINI_STATUS.get(fault.status, "INTERNAL")
         body: dict[str, Any] = {
             "error": {"code": fault.status, "message": str(fault), "status": status}
         }
-        return JSONResponse(body, fault.status, headers)
-    error = {"message": str(fault), "type": fault.kind, "code": fault.code, **fault.extra}
+        return JSONResponse([body] if as_list else body, fault.status, headers)
+    if native:
+        return JSONResponse(_native(fault, path), fault.status, headers)
+    extra = dict(fault.extra)
+    whole = {k: extra.pop(k) for k in ("validation_errors",) if k in extra}
+    error = {"message": str(fault), "type": fault.kind, "code": fault.code, **extra}
     if fault.status == 503:
         error |= {"retryable": True, "retry_after": RETRY_AFTER_S, "alternatives": []}
     if fault.status == 429:
         error |= {"retryable": True, "retry_after": RETRY_AFTER_S}
     if path.startswith("/v1/messages"):
-        return JSONResponse({"type": "error", "error": error}, fault.status, headers)
-    return JSONResponse({"error": error}, fault.status, headers)
+        return JSONResponse({"type": "error", "error": error, **whole}, fault.status, headers)
+    return JSONResponse({"error": error, **whole}, fault.status, headers)
+
+
+def _native(fault: ApiFault, path: str) -> dict[str, Any]:
+    """Return the error as the previous provider of a route says it."""
+    if path.startswith("/v1/messages"):
+        kind = _ANTHROPIC.get(fault.status, "api_error")
+        return {"type": "error", "error": {"type": kind, "message": str(fault)}}
+    kind, code = _OPENAI.get(fault.status, ("server_error", None))
+    param = fault.extra.get("param")
+    return {"error": {"message": str(fault), "type": kind, "param": param, "code": code}}

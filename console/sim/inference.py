@@ -10,23 +10,33 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from console.sim.catalogue import Model
 from console.sim.errors import ApiFault
 from console.sim.formats import Ask, read_ask, streamed, whole
+from console.sim.request_shapes import check_shape
 from console.sim.state import ApiKey, SimState
 
 _SUFFIX = {"generateContent": False, "streamGenerateContent": True}
 
 
+_HEADERS = {
+    "/v1/messages": ("x-api-key",),
+    "/v1beta/": ("x-goog-api-key",),
+    "/v1/models/": ("x-goog-api-key",),  # Google's own, on the previous side
+}
+"""The header that a route takes beside ``Authorization: Bearer``; any other is the wrong one."""
+
+
 def credential(request: Request) -> str:
-    """Return the credential of a request, from whichever header its format uses."""
+    """Return the credential of a request, from the headers that its route takes."""
     bearer = request.headers.get("authorization", "")
     if bearer.lower().startswith("bearer "):
         return bearer[7:].strip()
-    return (
-        request.headers.get("x-api-key")
-        or request.headers.get("x-goog-api-key")
-        or request.query_params.get("key", "")
-    )
+    path = request.url.path.removeprefix("/_previous")
+    names = next((taken for start, taken in _HEADERS.items() if path.startswith(start)), ())
+    found = next(filter(None, (request.headers.get(name, "") for name in names)), "")
+    google = "x-goog-api-key" in names
+    return found or (request.query_params.get("key", "") if google else "")
 
 
 async def json_body(request: Request) -> Any:
@@ -88,19 +98,22 @@ async def _answer(
 ) -> Response:
     sim, side = state_of(request), request.state.side
     key = authorised(request)
-    ask = read_ask(kind, await json_body(request), model_name, stream)
+    body = await json_body(request)
+    if key is not None:
+        check_shape(kind, body)
+    ask = read_ask(kind, body, model_name, stream)
     request.state.model, request.state.stream = ask.model, ask.stream
     ask = replace(ask, id=request.state.request_id, created=int(sim.clock()))
     headers: dict[str, str] = {}
     model = None
-    if key is not None:
-        model = sim.model(ask.model)
-        if model is None or model.category != "chat":
-            raise _unknown_model(sim, ask.model)
-        if kind not in model.formats:
-            accepted = ", ".join(model.formats)
-            raise ApiFault(400, f"{model.id} does not accept {kind}; it accepts {accepted}.")
+    if key is None:
+        _check_native(request, kind, ask.model)
+    else:
+        model = _model_for(sim, kind, ask.model)
         sim.check_spend(key, model, model.output_per_1m * 1000 / 1_000_000)
+    if kind == "openai_responses":
+        _check_response_id(sim, side, body)
+        sim.responses.append((side, f"resp_{ask.id}"))
     await asyncio.sleep(sim.latency_s(side))
     if key is not None and model is not None:
         record = sim.settle(key, model, request.state.request_id, ask.tokens_in, ask.tokens_out)
@@ -117,10 +130,49 @@ async def _answer(
         return JSONResponse(pieces, headers=headers)
     if ask.stream:
         return StreamingResponse(_paced(sim, kind, ask), media_type="text/event-stream")
-    body = whole(kind, ask)
+    answer = whole(kind, ask)
     if not ask.billing_id:
-        body.pop("billing_transaction_id", None)
-    return JSONResponse(body, headers=headers)
+        answer.pop("billing_transaction_id", None)
+    return JSONResponse(answer, headers=headers)
+
+
+def _model_for(sim: SimState, kind: str, name: str) -> Model:
+    """Return TokenLab's model; raises ApiFault where it is none, or takes another format."""
+    model = sim.model(name)
+    if model is None or model.category != "chat":
+        raise _unknown_model(sim, name)
+    if kind not in model.formats:
+        accepted = ", ".join(model.formats)
+        raise ApiFault(400, f"{model.id} does not accept {kind}; it accepts {accepted}.")
+    return model
+
+
+_MADE_BY = {
+    "openai_chat_completions": "",
+    "openai_responses": "",
+    "anthropic_messages": "claude-",
+    "gemini_generate_content": "gemini-",
+}
+_OTHERS = ("claude-", "gemini-")
+
+
+def _check_native(request: Request, kind: str, model: str) -> None:
+    """Refuse what a provider's own API refuses: another maker's model, a missing version."""
+    if kind == "anthropic_messages" and not request.headers.get("anthropic-version"):
+        raise ApiFault(400, "anthropic-version: header is required")
+    mine = _MADE_BY[kind]
+    strange = not model.startswith(mine) if mine else model.startswith(_OTHERS)
+    if strange:
+        raise ApiFault(404, f"The model {model!r} does not exist here.")
+
+
+def _check_response_id(sim: SimState, side: str, body: Any) -> None:
+    """Refuse to go on with a response that this side did not make."""
+    before = body.get("previous_response_id")
+    if before is not None and (side, before) not in sim.responses:
+        raise ApiFault(
+            400, f"Previous response with id {before!r} not found.", param="previous_response_id"
+        )
 
 
 def _unknown_model(sim: SimState, name: str) -> ApiFault:

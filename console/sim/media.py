@@ -12,10 +12,12 @@ from starlette.responses import JSONResponse, Response
 
 from console.sim.errors import ApiFault
 from console.sim.inference import authorised, credential, json_body, state_of
+from console.sim.request_shapes import check_shape
 from console.sim.state import ApiKey, Usage
 
 QUEUED_S, WORKING_S = 1.0, 3.0
-_ID = {"tokenlab": "task_", "previous": "gen_"}
+_DEFAULT_MODEL = {"music": "suno-music-1", "3d": "tripo-3d-1"}
+"""What is used where a request names no model; the contract names older ones of the same makers."""
 _RESULT: dict[str, dict[str, Any]] = {
     "image": {"data": [{"url": "https://assets.invalid/image.png"}]},
     "video": {"video_url": "https://assets.invalid/video.mp4"},
@@ -117,6 +119,10 @@ async def _create_task(request: Request, kind: str) -> Response:
 async def _create(request: Request, kind: str) -> Task:
     sim, key = state_of(request), authorised(request)
     body = await json_body(request)
+    if key is not None:
+        check_shape(kind, body)
+    if isinstance(body, dict) and kind in _DEFAULT_MODEL:
+        body.setdefault("model", _DEFAULT_MODEL[kind])
     if not isinstance(body, dict) or not isinstance(body.get("model"), str):
         raise ApiFault(400, "model is required.", param="model")
     if not body.get("prompt") and not body.get("image"):
@@ -126,7 +132,8 @@ async def _create(request: Request, kind: str) -> Task:
     if key is not None:
         record = _charge(request, key, kind, name)
         name, billing_id = record.model.id, record.billing_id
-    side, task_id = request.state.side, sim.new_id(_ID[request.state.side])
+    side = request.state.side
+    task_id = sim.new_task_id() if side == "tokenlab" else sim.new_id("gen_")
     poll_url = f"{request.scope['root_path']}/v1/tasks/{task_id}"
     owner = _owner(request, key)
     task = Task(task_id, kind, name, side, owner, poll_url, sim.clock(), billing_id)

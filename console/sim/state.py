@@ -81,6 +81,7 @@ class SimState:
         self.keys: dict[str, ApiKey] = {}
         self.usage: deque[Usage] = deque(maxlen=200_000)
         self.tasks: dict[str, Any] = {}
+        self.responses: deque[tuple[str, str]] = deque(maxlen=REQUESTS_KEPT)
         self.faults = Faults(self.random)
         self.requests: deque[Served] = deque(maxlen=REQUESTS_KEPT)
         self.counts: Counter[tuple[str, str, int]] = Counter()
@@ -97,6 +98,10 @@ class SimState:
     def new_id(self, prefix: str) -> str:
         """Return an id that has not been used."""
         return f"{prefix}{next(self._ids):08d}{self.random.getrandbits(32):08x}"
+
+    def new_task_id(self) -> str:
+        """Return a task's id as the contract has it: ``ldtask_`` and 32 hex digits."""
+        return f"ldtask_{next(self._ids):08x}{self.random.getrandbits(96):024x}"
 
     def add_key(self, key: ApiKey) -> None:
         """Accept a key from now on."""

@@ -67,8 +67,8 @@ STREAMS = [
 def test_streams_are_framed_to_their_end(
     api: httpx.Client, url: str, body: dict[str, Any], end: bytes, prefix: str
 ) -> None:
-    headers = KEY if not prefix else {"Authorization": "Bearer theirs"}
-    answer = api.post(prefix + url, json=body, headers=headers)
+    theirs = {"Authorization": "Bearer theirs", "anthropic-version": "2023-06-01"}
+    answer = api.post(prefix + url, json=body, headers=theirs if prefix else KEY)
     assert answer.status_code == 200
     assert end in answer.content
     assert "X-Billing-Transaction-ID" not in answer.headers
