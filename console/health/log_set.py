@@ -132,14 +132,7 @@ class LogSet:
 
     def _find(self) -> list[Rotated]:
         """Return the files that match, apart from those that are a rotated part of another."""
-        found = []
-        with suppress(OSError):
-            for path in self._pattern.parent.glob(self._pattern.name):
-                with suppress(OSError):
-                    status = path.stat()
-                    if path.is_file() and path.suffix != ".gz" and not path.name.endswith(PROBES):
-                        identity = (status.st_dev, status.st_ino)
-                        found.append(Rotated(path, identity, status.st_mtime, status.st_size))
+        found = matching(self._pattern)
         names = {one.path.name for one in found} | {path.name for path in self._followers}
         return [one for one in found if log_of(one.path.name) not in names - {one.path.name}]
 
@@ -170,6 +163,19 @@ class LogSet:
                 moved.path = one.path
         if self._followers:
             self._start = "head"
+
+
+def matching(path: Path) -> list[Rotated]:
+    """Return the unpacked logs of traffic that a path or pattern names, rotated parts included."""
+    found = []
+    with suppress(OSError):
+        for one in path.parent.glob(path.name) if is_pattern(path) else (path,):
+            with suppress(OSError):
+                status = one.stat()
+                if one.is_file() and one.suffix != ".gz" and not one.name.endswith(PROBES):
+                    identity = (status.st_dev, status.st_ino)
+                    found.append(Rotated(one, identity, status.st_mtime, status.st_size))
+    return found
 
 
 def _named(path: Path, unusable: Unusable) -> Unusable:

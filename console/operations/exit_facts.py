@@ -10,6 +10,7 @@ import msgspec
 
 from console.gate.untrusted import UndecodableError, decode_json
 from console.guard.verdict import Verdict
+from console.health.log_set import MOST_FILES, matching
 from console.health.probe_log import ProbeLine, last_probes, probe_log_path
 from console.history.rows import Change
 from console.operations.checks.offline import check_offline
@@ -46,9 +47,10 @@ class CheckState:
 class _LogLine(msgspec.Struct):
     route: str
     side: str
-    request_id: str = ""
-    job_id: str = ""
-    task_id: str = ""
+    org: str = ""
+    request_id: str | None = None
+    job_id: str | None = None
+    task_id: str | None = None
 
 
 class ExitFacts:
@@ -168,9 +170,12 @@ class ExitFacts:
         return verdict.kind == "ok", verdict.words
 
     def duplicates(self, route: Route) -> tuple[bool, str]:
-        """Jobs with two tasks at the end of the access log."""
+        """Jobs with two tasks at the end of the access log; without requests it shows nothing."""
         twice = self._log[1].get(route.name, "")
-        return not twice, f"job {twice} has two tasks" if twice else "none in the log"
+        if twice:
+            return False, f"job {twice} has two tasks"
+        seen = self._log[0].get(route.name, (0, 0))[0]
+        return seen > 0, f"none in {seen} requests" if seen else "the log has no request of it"
 
     def stable(self, route: Route) -> tuple[bool, str]:
         """The newest change in the history."""
@@ -226,18 +231,18 @@ assert set(_JUDGES) == {
 
 
 def _tail(log: Path) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
-    """Return, by route, TokenLab requests and those with ids, and a job that has two tasks."""
+    """Return, by route, TokenLab requests and those with ids, and a job that has two tasks.
+
+    ``log`` may be a pattern. A job's two tasks may stand in the logs of two processes, and the
+    same job id of two orgs is two jobs.
+    """
     counts: dict[str, tuple[int, int]] = {}
-    tasks: dict[tuple[str, str], str] = {}
+    tasks: dict[tuple[str, str, str], str] = {}
     twice: dict[str, str] = {}
-    try:
-        with log.open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, 2) - _TAIL_BYTES))
-            data = stream.read(_TAIL_BYTES)
-    except OSError:
-        return {}, {}
+    files = sorted(matching(log.absolute()), key=lambda one: one.modified)[-MOST_FILES:]
+    each = _TAIL_BYTES // max(len(files), 1)
     decoder = msgspec.json.Decoder(_LogLine)
-    for line in data.split(b"\n"):
+    for line in (line for one in files for line in _last_lines(one.path, each)):
         try:
             one = decode_json(line, decoder)
         except UndecodableError:
@@ -246,7 +251,16 @@ def _tail(log: Path) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
             found, with_id = counts.get(one.route, (0, 0))
             counts[one.route] = (found + 1, with_id + bool(one.request_id))
         if one.job_id and one.task_id:
-            before = tasks.setdefault((one.route, one.job_id), one.task_id)
+            before = tasks.setdefault((one.route, one.org, one.job_id), one.task_id)
             if before != one.task_id:
                 twice[one.route] = one.job_id
     return counts, twice
+
+
+def _last_lines(path: Path, most_bytes: int) -> list[bytes]:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - most_bytes))
+            return stream.read(most_bytes).split(b"\n")
+    except OSError:
+        return []

@@ -112,6 +112,28 @@ def test_the_log_shows_ids_and_jobs_made_twice(room: PhaseRoom, switch: Switch) 
     twice = [line | {"job_id": "j", "task_id": task} for task in ("t1", "t2")]
     log.write_text("".join(json.dumps(one) + "\n" for one in twice))
     assert "job j has two tasks" in state(room, switch, "rollout.duplicates")[1]
+    orgs = [one | {"org": org} for one, org in zip(twice, ("acme", "globex.eu"), strict=True)]
+    log.write_text("".join(json.dumps(one) + "\n" for one in orgs))
+    assert state(room, switch, "rollout.duplicates")[0] is True, "two orgs, two jobs"
+    log.unlink()
+    done, why = state(room, switch, "rollout.duplicates")
+    assert (done, why.partition(";")[0]) == (False, "the log has no request of it")
+
+
+def test_a_job_made_twice_by_two_processes_is_found_by_the_pattern(
+    room: PhaseRoom, switch: Switch
+) -> None:
+    in_phase(switch, "rollout")
+    text = switch.path.read_text().replace("openai_chat_completions", "video")
+    switch.path.write_text(text.replace('"access.jsonl"', '"logs/*.jsonl"'))
+    folder = switch.path.parent / "logs"
+    folder.mkdir()
+    for task in ("t1", "t2"):
+        line = {"route": "chat", "side": "tokenlab", "org": "a", "job_id": "j", "task_id": task}
+        (folder / f"{task}.jsonl").write_text(json.dumps(line) + "\n")
+    assert "job j has two tasks" in state(room, switch, "rollout.duplicates")[1]
+    (folder / "t2.jsonl").unlink()
+    assert state(room, switch, "rollout.duplicates")[0] is True
 
 
 @pytest.mark.parametrize(
