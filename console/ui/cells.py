@@ -13,6 +13,8 @@ from console.rollout.percent import percent_text
 from console.ui.rows import Row
 from console.ui.text import fit, right
 
+Pieces = list[tuple[str, str]]
+
 _NONE = "–"
 _LATCHED = " ↩ rolled back"
 _NUMBERS = ("req/s", "4xx", "5xx", "p95")
@@ -55,24 +57,10 @@ class RowCells:
 
     def org_row(self, row: Row, health: Health, proof: str) -> Sequence[tuple[str, str]]:
         """Return an org's line; ``proof`` replaces the verdict while it drains."""
-        name = "(others)" if row.org == ALL_ORGS else visible(row.org or "")
-        # Without a bar to stand in for, the latch has its sign beside the percent.
-        sign = "↩" if row.latched_by and not self.bar else ""
-        cells = [
-            (" " + fit(name, self.org), "" if row.listed else "table--dim"),
-            (right(sign + percent_text(row.points), 6), "table--dim" if row.latched_by else ""),
-        ]
-        if self.bar:
-            cells.append(
-                (_LATCHED, "table--warn")
-                if row.latched_by
-                else ("  " + bar(row.points, self.bar), "table--bar")
-            )
+        cells = self._share(row)
         if row.org == ALL_ORGS:
             about = "the route's default; its orgs are below" if health.requests else "default"
-            left = self.width - sum(cell_len(text) for text, _ in cells) - 1
-            cells.append((fit(f"  {about}", left), "table--dim"))
-            return cells
+            return self._with_words(cells, about)
         cells += self._numbers(row, health)
         style = {"ok": "table--good", "hold": "table--warn", "rollback": "table--bad"}
         text, name = proof, "table--dim"
@@ -85,6 +73,30 @@ class RowCells:
             if cell_len(text) > self.verdict:
                 text = text.partition(mark)[0]  # what stands first says it; the rest can wait
         cells.append((fit("  " + text, self.verdict + 2), name))
+        return cells
+
+    def share_row(self, row: Row) -> Sequence[tuple[str, str]]:
+        """Return the line of an API key's alias or of a flag."""
+        wins = "wins over org and flag" if row.table == "keys" else "wins over the org"
+        return self._with_words(self._share(row), wins)
+
+    def _with_words(self, cells: Pieces, words: str) -> Pieces:
+        left = self.width - sum(cell_len(text) for text, _ in cells) - 1
+        return [*cells, (fit(f"  {words}", left), "table--dim")]
+
+    def _share(self, row: Row) -> Pieces:
+        # Without a bar to stand in for, the latch has its sign beside the percent.
+        sign = "↩" if row.latched_by and not self.bar else ""
+        cells = [
+            (" " + fit(visible(row.label), self.org), "" if row.listed else "table--dim"),
+            (right(sign + percent_text(row.points), 6), "table--dim" if row.latched_by else ""),
+        ]
+        if self.bar:
+            cells.append(
+                (_LATCHED, "table--warn")
+                if row.latched_by
+                else ("  " + bar(row.points, self.bar), "table--bar")
+            )
         return cells
 
     def _numbers(self, row: Row, health: Health) -> list[tuple[str, str]]:

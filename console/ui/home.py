@@ -307,7 +307,7 @@ class HomeScreen(Opened, HomeActions):
 
     def _rebuild(self) -> None:
         rows = build_rows(self._monitor.file, self._monitor.seen_orgs(), make_filter(self._filter))
-        longest = max((cell_len(visible(row.org)) for row in rows if row.org), default=8)
+        longest = max((cell_len(visible(row.label)) for row in rows), default=8)
         if max(longest, 12) != self._longest:
             self._longest = max(longest, 12)
             self._cells = RowCells(0)
@@ -327,6 +327,8 @@ class HomeScreen(Opened, HomeActions):
             probe = self._probes.get((row.route, "tokenlab"))
             words = "" if probe is None else f"probe {probe_text(probe, now)}"
             return cells.route(row, self._monitor.file.routes.get(row.route), words)
+        if row.table:
+            return cells.share_row(row)
         org = None if row.org == ALL_ORGS else row.org
         health = self._monitor.health(row.route, org, now)
         proof = ""

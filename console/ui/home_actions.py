@@ -65,6 +65,8 @@ class HomeActions(Screen[None]):
             return "no route is selected"
         if key.id in ("raise", "lower", "exact") and row.is_route:
             return "select an org, not a route"
+        if row.table and key.id in ("rollback", "ramp.back"):
+            return f"{row.label} has no rollback of its own: e 0 is one, R rolls the route back"
         if key.id == "ramp.back":
             out = row.org in self._out.get(row.route, ())
             return "" if out else "the guard has not taken it out of a ramp"
@@ -96,7 +98,11 @@ class HomeActions(Screen[None]):
 
     def _set(self, row: Row, points: int) -> None:
         assert row.org is not None
-        self._change(partial(self._switch.plan_set, row.route, row.org, points))
+        if row.table:
+            plan = partial(self._switch.plan_share, row.route, row.table, row.org, points)
+            self._change(plan)
+        else:
+            self._change(partial(self._switch.plan_set, row.route, row.org, points))
 
     def action_raise(self) -> None:
         """Plan the next step up; on a latched row the way up is to resume it."""
@@ -108,7 +114,7 @@ class HomeActions(Screen[None]):
             return
         after = step_up(self._monitor.file.routes[row.route].ramp.steps, row.points)
         if after == row.points:
-            self.change_refused(f"{row.org} is at 100% already")
+            self.change_refused(f"{row.label} is at 100% already")
         else:
             self._set(row, after)
 
@@ -119,7 +125,7 @@ class HomeActions(Screen[None]):
             return
         after = step_down(self._monitor.file.routes[row.route].ramp.steps, row.points)
         if after == row.points:
-            self.change_refused(f"{row.org} is at 0% already")
+            self.change_refused(f"{row.label} is at 0% already")
         else:
             self._set(row, after)
 
@@ -133,9 +139,8 @@ class HomeActions(Screen[None]):
             if points is not None:
                 self._set(row, points)
 
-        name = "(others)" if row.org == ALL_ORGS else row.org
         # In front at once: digits that follow in the same breath are keys of the screen else.
-        self.app.push_screen(PercentDialog(f"{row.route} / {name}", row.points), chosen)
+        self.app.push_screen(PercentDialog(f"{row.route} / {row.label}", row.points), chosen)
 
     def action_rollback(self) -> None:
         """Roll back what is selected: an org, or on a route's own line the route."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from console.operations.planner import ALL_ORGS
 from console.rollout.model import RolloutFile
@@ -11,7 +12,9 @@ from console.rollout.model import RolloutFile
 class Row:
     """A line of the table. ``org`` is None for a route's own line, ALL_ORGS for its default.
 
-    ``points`` is what the file sets; ``latched_by`` is "", "org", "route" or "file".
+    ``points`` is what the file sets; ``latched_by`` is "", "org", "route" or "file". Where
+    ``table`` is set, ``org`` is no org but an API key's alias or a flag, which the log does not
+    tell apart: such a share has no figures of its own.
     """
 
     route: str
@@ -19,11 +22,19 @@ class Row:
     points: int = 0
     latched_by: str = ""
     listed: bool = True
+    table: Literal["", "keys", "flags"] = ""
 
     @property
     def is_route(self) -> bool:
         """Whether this is a route's own line."""
         return self.org is None
+
+    @property
+    def label(self) -> str:
+        """Whose share it is, as the table names it."""
+        if self.table:
+            return f"{'alias' if self.table == 'keys' else 'flag'} {self.org}"
+        return "(others)" if self.org == ALL_ORGS else self.org or ""
 
 
 def build_rows(
@@ -45,6 +56,12 @@ def build_rows(
                 orgs.append(Row(name, org, route.org_points(org), latch))
         if route.default_points and keep(name, "others"):
             orgs.append(Row(name, ALL_ORGS, route.default_points, outer))
+        tables: tuple[tuple[Literal["keys", "flags"], Mapping[str, int]], ...]
+        tables = ("keys", route.keys), ("flags", route.flags)
+        for table, shares in tables:
+            for alias, points in shares.items():
+                if keep(name, alias):
+                    orgs.append(Row(name, alias, points, outer, table=table))
         for org in seen.get(name, ()):
             if org not in route.orgs and org != ALL_ORGS and keep(name, org):
                 orgs.append(Row(name, org, route.default_points, outer, listed=False))

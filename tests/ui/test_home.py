@@ -612,3 +612,45 @@ async def test_a_proof_ends_when_its_latch_is_taken_out_of_the_file(file: Path) 
         await until(pilot, lambda: "was changed by somebody else" in notices(pilot))
         assert "chat rolled back: " not in notices(pilot)
         assert "chat resumed" in notices(pilot)
+
+
+@pytest.mark.parametrize(("table", "label"), [("keys", "alias batch"), ("flags", "flag batch")])
+async def test_shares_by_alias_and_flag_are_rows_and_are_set(
+    file: Path, table: str, label: str
+) -> None:
+    header = f"[routes.chat.{table}]"
+    text = file.read_text()
+    (whole,) = (line for line in text.splitlines() if line.startswith(header))
+    file.write_text(text.replace(whole, f"{whole}\nbatch = 50"))
+
+    def points() -> int:
+        route = parse(file.read_bytes()).routes["chat"]
+        return (route.keys if table == "keys" else route.flags)["batch"]
+
+    async with running(app_of(file), size=(120, 40)) as pilot:
+        assert f" {label} " in screen_text(pilot)
+        found = pilot.app.query_one(RolloutTable)
+        found.move_to(next(i for i, row in enumerate(found.rows) if row.label == label))
+        before = file.read_bytes()
+        await pilot.press("r")
+        await until(pilot, lambda: f"{label} has no rollback of its own" in notices(pilot))
+        assert file.read_bytes() == before
+        await pilot.press("e", *"12.5", "enter")
+        await confirm(pilot)
+        await until(pilot, lambda: points() == 1250)
+        await until(pilot, lambda: "12.5" in screen_text(pilot))
+        await pilot.press("minus")
+        await confirm(pilot)
+        await until(pilot, lambda: points() < 1250)
+        lowered = points()
+        await pilot.press("plus")  # a raise by alias or flag reaches more than one org
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press("y")
+        await pilot.pause(0.2)
+        assert points() == lowered
+        await pilot.press("escape")
+        await pilot.press("R")
+        await confirm(pilot)
+        await until(pilot, lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
+        await until(pilot, lambda: "route rolled back" in screen_text(pilot))

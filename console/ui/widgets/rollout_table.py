@@ -7,7 +7,7 @@ from console.ui.widgets.line_table import Cells, LineTable
 
 
 class RolloutTable(LineTable[Row]):
-    """A route's own line, then its orgs."""
+    """A route's own line, then its orgs, aliases and flags."""
 
     def __init__(
         self,
@@ -16,7 +16,7 @@ class RolloutTable(LineTable[Row]):
         *,
         id: str | None = None,  # noqa: A002  Textual's own name for it
     ) -> None:
-        super().__init__(draw_row, draw_header, lambda row: (row.route, row.org), id=id)
+        super().__init__(draw_row, draw_header, lambda row: (row.route, row.org, row.table), id=id)
 
     def first_choice(self, rows: Sequence[Row]) -> int:
         """Return the first org."""
