@@ -21,6 +21,7 @@ from console.operations.errors import OperationError
 from console.operations.guarding import Event, Guarding, Turn
 from console.operations.models import ModelRoom
 from console.operations.monitor import Monitor
+from console.operations.put_back import put_back
 from console.operations.switch import Switch
 from console.operations.visible import visible
 from console.operations.watch import OLDER_BYTES
@@ -32,9 +33,9 @@ from console.rollout.routemap import root_of
 def guard(options: Namespace, switch: Switch) -> int:
     """Watch, act and tell until told to end; with --once, look once and exit 1 for a rollback."""
     monitor = Monitor(switch.path, switch.open().file, older_bytes=OLDER_BYTES)
-    guarding = Guarding(switch, monitor)
     if options.put_back:
-        return _put_back(options.put_back, guarding, monitor)
+        return _put_back(options.put_back, switch, monitor)
+    guarding = Guarding(switch, monitor)
     from console.cli.credentials import given_on, make_vault
     from console.operations.guard_sources import GuardSources
 
@@ -132,13 +133,13 @@ def _tell(events: list[Event], notifier: Any, options: Namespace, *, quiet: bool
             print(f"{at}  {event.kind}: {visible(event.text)}", flush=True)
 
 
-def _put_back(words: list[str], guarding: Guarding, monitor: Monitor) -> int:
+def _put_back(words: list[str], switch: Switch, monitor: Monitor) -> int:
     route, *rest = words
     if len(rest) > 1:
         raise OperationError("--put-back takes a route, and one org at most")
     if route not in monitor.file.routes:
         raise UnknownRoute(route, list(monitor.file.routes))
-    orgs = guarding.put_back(route, rest[0] if rest else None)
+    orgs = put_back(switch, route, rest[0] if rest else None)
     if not orgs:
         print(f"nothing of {visible(route)} is out of its ramp", file=sys.stderr)
         return PROBLEMS

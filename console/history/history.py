@@ -144,13 +144,22 @@ class History:
         )
         return edited
 
-    def record_undelivered(
-        self, file: Path, who: Who, at: datetime, said: str, reason: str, version: tuple[str, bytes]
+    def record_note(
+        self,
+        file: Path,
+        who: Who,
+        at: datetime,
+        what: tuple[str, str | None, str | None, str, str, str],
+        version: tuple[str, bytes],
     ) -> None:
-        """Record what could not be told to anybody; ``version`` is the file's revision and text."""
+        """Record what is no change of the file: one of NOTES, route, org, before, after, reason.
+
+        ``version`` is the file's revision and text.
+        """
+        action, route, org, before, after, reason = what
         revision, text = version
         change = NewChange(
-            file, at, who, "undelivered", None, None, "", said, reason, "",
+            file, at, who, action, route, org, before, after, reason, "",
             revision, revision, text, text,
         )  # fmt: skip
         self._insert(change, "applied")
@@ -244,7 +253,7 @@ class History:
                 return None
             found = db.execute(
                 "SELECT * FROM changes WHERE file = :file AND state = 'applied'"
-                " AND action NOT IN ('undo', 'external', 'undelivered') AND id NOT IN"
+                " AND action NOT IN ('undo', 'external', 'undelivered', 'put_back') AND id NOT IN"
                 " (SELECT undoes_id FROM changes WHERE file = :file AND state = 'applied'"
                 "  AND undoes_id IS NOT NULL) ORDER BY id DESC LIMIT 1",
                 {"file": self._identity(file)},
@@ -332,7 +341,7 @@ def _newest_revision(db: sqlite3.Connection, name: str) -> str | None:
     """Return what the file said last, as far as anybody knows."""
     row = db.execute(
         "SELECT revision FROM changes WHERE file = ? AND state = 'applied'"
-        " AND action != 'undelivered' ORDER BY id DESC LIMIT 1",
+        " AND action NOT IN ('undelivered', 'put_back') ORDER BY id DESC LIMIT 1",
         (name,),
     ).fetchone()
     if row is None and _has_seen(db):

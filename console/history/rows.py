@@ -73,6 +73,9 @@ class Change:
         }
 
 
+NOTES = ("undelivered", "put_back")
+"""Actions of rows that are no change of the file."""
+
 Describe = Callable[[bytes, bytes], "Edited"]
 """Says what an edit did, from the text before and the text after it."""
 

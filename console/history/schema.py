@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS changes (
     host TEXT NOT NULL,
     ssh_origin TEXT NOT NULL,
     action TEXT NOT NULL,           -- set, rollback, resume, undo, restore, model, phase,
-                                    -- external, undelivered
+                                    -- external, undelivered, put_back
     route TEXT,
     org TEXT,
     before TEXT NOT NULL,

@@ -12,7 +12,7 @@ from console.gate.untrusted import UndecodableError, decode_json
 from console.guard.verdict import Verdict
 from console.health.log_set import MOST_FILES, matching
 from console.health.probe_log import ProbeLine, last_probes, probe_log_path
-from console.history.rows import Change
+from console.history.rows import NOTES, Change
 from console.operations.checks.offline import check_offline
 from console.operations.checks.result import Result
 from console.operations.playbook import playbook_path, playbook_revision
@@ -86,7 +86,7 @@ class ExitFacts:
     @cached_property
     def _rows(self) -> list[Change]:
         rows = self._switch.recent(_LOOK_BACK)[0]
-        return [row for row in rows if row.action != "undelivered"]
+        return [row for row in rows if row.action not in NOTES]
 
     def judge(self, route: Route, check: ExitCheck) -> CheckState:
         """Return whether an exit check is done, and why."""

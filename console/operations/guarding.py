@@ -9,7 +9,7 @@ from console.guard.verdict import Verdict
 from console.history.errors import HistoryError
 from console.operations.alerts import Alert, Alerts, ModelTrouble, alerts_now
 from console.operations.balance import BalanceWatch
-from console.operations.errors import OperationError, ReadOnly
+from console.operations.errors import OperationError
 from console.operations.monitor import Monitor
 from console.operations.ramping import Ramps, Standing
 from console.operations.switch import Done, Switch
@@ -155,12 +155,6 @@ class Guarding:
         lines, why = monitor.unusable
         words = monitor.unusable_words(now)
         return LogRead(monitor.lines, lines, why, words, monitor.mostly_unusable(now))
-
-    def put_back(self, route: str, org: str | None) -> list[str]:
-        """Put an org, or all of a route, back into its ramp; return which. Raises ReadOnly."""
-        if self._switch.read_only:
-            raise ReadOnly
-        return self._ramps.put_back(route, org)
 
     def _follow(self, now: float, events: list[Event]) -> str:
         try:

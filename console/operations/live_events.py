@@ -92,6 +92,8 @@ def _words(change: Change) -> str:
     target = " / ".join(part for part in (change.route, org) if part) or "everything"
     unit = "%" if _sign(change) in (RAISE, LOWER) else ""
     what = f" {change.before}{unit} to {change.after}{unit}"
+    if change.action == "put_back":
+        return f"{target} put back into its ramp{who}; it was out: {change.reason}"
     if change.action in ("rollback", "resume"):
         what = ""
     kind = "" if change.action in ("rollback", "resume", "set") else f"{change.action} of "

@@ -117,14 +117,6 @@ class Ramps:
         finally:
             self._keep(places)
 
-    def put_back(self, route: str, org: str | None) -> list[str]:
-        """Put an org, or all of a route, back into its ramp; return which. Raises StoreError."""
-        out = self._record.read().get(route, RouteRamp()).out
-        orgs = [name for name in out if org in (None, name)]
-        if orgs:
-            self._record.put_back(route, orgs)
-        return orgs
-
     def _begin(self, ready: Iterable[tuple[str, Standing]]) -> dict[tuple[str, str], Place]:
         """Keep which steps are about to be taken; return where the orgs are before them."""
         record = self._record.read()

@@ -171,18 +171,23 @@ class Switch(Planner):
         return Recorded(rows, revision, inf if since is None else since.timestamp())
 
     def note_undelivered(self, said: str, reason: str) -> None:
-        """Keep in the history what could not be told to anybody; one that cannot be kept is lost.
+        """Keep in the history what could not be told to anybody.
 
         May be called from any thread.
         """
+        self.note("undelivered", None, None, "", said, reason)
+
+    def note(
+        self, action: str, route: str | None, org: str | None, before: str, after: str, reason: str
+    ) -> None:
+        """Keep in the history what is no change of the file; what cannot be kept is lost."""
         snapshot = self.store.snapshot
         if snapshot is None or self.read_only:
             return
+        what = (action, route, org, before, redacted(after), redacted(reason))
+        version = (snapshot.revision, snapshot.data)
         with suppress(HistoryError):
-            self.history.record_undelivered(
-                self.path, self.who, self._clock(), redacted(said), redacted(reason),
-                (snapshot.revision, snapshot.data),
-            )  # fmt: skip
+            self.history.record_note(self.path, self.who, self._clock(), what, version)
 
     def apply(
         self,

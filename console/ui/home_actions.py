@@ -8,14 +8,15 @@ from time import time
 from textual import work
 from textual.screen import Screen
 
+from console.operations.errors import OperationError
 from console.operations.monitor import Monitor
 from console.operations.plan import Plan
 from console.operations.planner import ALL_ORGS
+from console.operations.put_back import put_back
 from console.operations.steps import step_down, step_up
 from console.operations.switch import Switch
 from console.operations.visible import visible
 from console.store.errors import StoreError
-from console.store.guard_file import GuardFile
 from console.ui.changes import ChangeFlow
 from console.ui.charting import ChartGrid
 from console.ui.dialogs.confirm import ConfirmDialog, Question
@@ -179,10 +180,9 @@ class HomeActions(Screen[None]):
         question = Question("Put back into the ramp", effect, notes=(f"it is out: {why}",))
         if await self.app.push_screen_wait(ConfirmDialog(question)) is None:
             return
-        record = GuardFile(self._switch.path)
         try:
-            await asyncio.to_thread(record.put_back, row.route, [row.org])
-        except StoreError as error:
+            await asyncio.to_thread(put_back, self._switch, row.route, row.org)
+        except (OperationError, StoreError) as error:
             self.change_refused(str(error))
         else:
             self.tell(f"{row.route} / {row.org} is back in its ramp")

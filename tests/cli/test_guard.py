@@ -100,6 +100,12 @@ def test_a_line_that_was_torn_off_is_said_and_no_problem(cli: Any, file: Path) -
 def test_put_back(cli: Any, file: Path) -> None:
     cli("guard", "--once")
     assert cli("guard", "--put-back", "chat", "initech")[1].startswith("back in the ramp of chat")
+    (row,) = json.loads(cli("history", "--json")[1])
+    assert (row["action"], row["route"], row["org"]) == ("put_back", "chat", "initech")
+    assert row["reason"] == "it is rolled back"
+    assert row["revision"] == row["previous_revision"]
+    code, _, err = cli("undo", "--yes")
+    assert (code, "no change" in err) == (1, True), "it is no change of the file"
     assert cli("guard", "--put-back", "chat")[0] == 1
     assert cli("guard", "--put-back", "nope")[0] == 2
     assert cli("guard", "--put-back", "chat", "a", "b")[0] == 1

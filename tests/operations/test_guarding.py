@@ -23,6 +23,7 @@ from console.operations.errors import OperationError, ReadOnly
 from console.operations.guarding import PATIENCE_S, Guarding, Turn
 from console.operations.monitor import Monitor
 from console.operations.plan import Plan
+from console.operations.put_back import put_back
 from console.operations.switch import Done, Switch
 from console.rollout.parse import parse
 from console.store.acting_lock import ActingLock, somebody_acts
@@ -233,8 +234,8 @@ def test_a_hand_takes_an_org_out_until_it_is_put_back(run: Run) -> None:
     assert "out of the ramp of chat: acme" in " ".join(event.text for event in turn.events)
     assert "raise" not in kinds(run.healthy())
     assert run.share() == 1000
-    assert run.guarding.put_back("chat", "acme") == ["acme"]
-    assert run.guarding.put_back("chat", None) == ["initech"], "rolled back in the sample"
+    assert put_back(run.switch, "chat", "acme") == ["acme"]
+    assert put_back(run.switch, "chat", None) == ["initech"], "rolled back in the sample"
     assert "raise" in kinds(run.healthy())
     assert run.share() == 2500
 
@@ -421,7 +422,7 @@ def test_people_edit_the_record(ramp_file: Path) -> None:
 def test_read_only_puts_nothing_back(ramp_file: Path) -> None:
     watching = Run(ramp_file, read_only=True)
     with pytest.raises(ReadOnly):
-        watching.guarding.put_back("chat", None)
+        put_back(watching.switch, "chat", None)
 
 
 def test_without_locks_it_rolls_back_raises_nothing_and_says_so(

@@ -566,6 +566,10 @@ async def test_an_org_goes_back_into_its_ramp(file: Path, monkeypatch: pytest.Mo
         await pilot.press("a")
         await confirm(pilot)
         await until(pilot, lambda: not record.read()["chat"].out)
+        await until(pilot, lambda: bool(History(file.parent / "h.sqlite3").rows(file, 9)))
+        (row,) = History(file.parent / "h.sqlite3").rows(file, 9)
+        assert (row.action, row.route, row.org) == ("put_back", "chat", "acme")
+        assert row.reason == "somebody set it from 25% to 10%"
         await pilot.press("j", "a")
         await until(pilot, lambda: "has not taken it out" in notices(pilot))
 
