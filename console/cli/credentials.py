@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from console.folders import config_folder, state_folder
 from console.gate.load import read_file
 from console.rollout.errors import FileError
-from console.rollout.model import RolloutFile
+from console.rollout.model import DEFAULT_BASE_URL, RolloutFile
 from console.rollout.parse import parse
 from console.store.errors import StoreError
 from console.vault.config import load_vault_config
@@ -26,8 +26,6 @@ from console.vault.vault import Vault, empty_vault
 
 if TYPE_CHECKING:
     from console.operations.keys import KeyRoom
-
-_DEFAULT_URL = "https://api.tokenlab.sh"
 
 
 def make_vault(given: Given, *, asks: bool) -> Vault:
@@ -75,7 +73,10 @@ def make_key_room(options: Namespace, vault: Vault, path: Path) -> "KeyRoom":
     base_url = getattr(options, "base_url", "") or (config.base_url if config is not None else "")
     if not base_url and file is not None and file.profile == profile:
         base_url = file.base_url
-    base_url = base_url or (added.base_url if added is not None else "") or _DEFAULT_URL
+    base_url = base_url or (added.base_url if added is not None else "")
+    # Of a profile that nobody knows, what is in the environment belongs to no known address.
+    known = config is not None or added is not None or not getattr(options, "profile", "")
+    base_url = base_url or (DEFAULT_BASE_URL if known else "")
     return KeyRoom(vault, profiles, profile, base_url, read_only=options.read_only)
 
 

@@ -269,15 +269,24 @@ class KeyRoom:
             raise OperationError(credential.problem)
         return credential.secret
 
+    def _address(self) -> str:
+        if not self.base_url:
+            raise OperationError(
+                f"profile {self.profile} has no address here, and a credential goes nowhere else: "
+                "name the address with --base-url, or add the profile with keys add; nothing was "
+                "sent"
+            )
+        return self.base_url
+
     def _management(self) -> "ManagementClient":
         from console.tokenlab.client import ManagementClient
 
-        return ManagementClient(self.base_url, self._secret("management_token"))
+        return ManagementClient(self._address(), self._secret("management_token"))
 
     def _inference(self, key: Secret) -> "InferenceClient":
         from console.tokenlab.inference import InferenceClient
 
-        return InferenceClient(self.base_url, key)
+        return InferenceClient(self._address(), key)
 
 
 def _gravest_first(found: Iterable[KeyWarning]) -> list[KeyWarning]:

@@ -10,6 +10,7 @@ from textual.app import App
 from console.operations.errors import OperationError
 from console.operations.keys import KeyRoom
 from console.operations.rotation import Rotations
+from console.rollout.model import DEFAULT_BASE_URL
 from console.tokenlab.errors import ApiError
 from console.tokenlab.types import ApiKey
 from console.ui.dialogs.confirm import ConfirmDialog, Question
@@ -238,7 +239,7 @@ class KeyFlows:
         names = [profile.name for profile in profiles]
         following = profiles[(names.index(self._room.profile) + 1) % len(profiles)]
         self._room.profile = following.name
-        self._room.base_url = following.base_url or self._room.base_url
+        self._room.base_url = following.base_url or DEFAULT_BASE_URL
         self._listener.say(
             f"profile {following.name} for this screen; the rollout file keeps its own"
         )

@@ -31,3 +31,24 @@ def test_a_file_that_is_named_and_cannot_be_used_sends_nothing(
     said = capsys.readouterr().err
     assert str(path) in said
     assert ("line 1" if what == "broken" else "does not exist") in said
+
+
+@pytest.mark.parametrize(
+    "command", [("list",), ("verify", "--model", "gpt-5.4"), ("create", "x", "--show-secret")]
+)
+def test_a_profile_that_nobody_knows_has_no_address(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    command: tuple[str, ...],
+) -> None:  # fmt: skip
+    """The token in the environment is one's of staging; the file's address is production's."""
+
+    def no_network(*_: object, **__: object) -> None:
+        raise AssertionError("something was sent")
+
+    monkeypatch.setattr("httpx.AsyncClient.send", no_network)
+    monkeypatch.setenv("TOKENLAB_MANAGEMENT_TOKEN", "mt-of-staging")
+    monkeypatch.setenv("TOKENLAB_API_KEY", "sk-of-staging")
+    assert run(["-f", str(file), "keys", *command, "--profile", "stagign"]) == 1
+    said = capsys.readouterr().err
+    assert "profile stagign has no address here" in said
+    assert "of-staging" not in said
