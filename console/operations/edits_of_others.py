@@ -18,7 +18,6 @@ MOST_SAID = 5
 
 _STAMP = re.compile(r"# \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ([^\s@]{1,64})@([^\s:]{1,64}): ")
 _ROLLED_BACK = "rolled back"
-_NO_ROUTE = Route("", "")
 _NO_LINE = OrgShare(None)
 
 
@@ -45,16 +44,27 @@ def described(before: bytes, after: bytes) -> Edited:
 
 def gives_back(before: RolloutFile, after: RolloutFile) -> bool:
     """Return whether a latch is gone, so that something may go to TokenLab again."""
-    if before.rolled_back and not after.rolled_back:
-        return True
-    for name, route in after.routes.items():
-        old = before.routes.get(name, _NO_ROUTE)
-        if old.rolled_back and not route.rolled_back:
-            return True
-        latched = (org for org, share in old.orgs.items() if share.rolled_back)
-        if any(not route.orgs.get(org, _NO_LINE).rolled_back for org in latched):
-            return True
-    return False
+    return next(_latches(before, after), None) is not None
+
+
+def rolled_back(before: RolloutFile, after: RolloutFile) -> Iterator[tuple[str | None, str | None]]:
+    """Return what an edit rolled back: route and org, None for all."""
+    return _latches(after, before)
+
+
+def _latches(one: RolloutFile, two: RolloutFile) -> Iterator[tuple[str | None, str | None]]:
+    """Return the latches of ``one`` that ``two`` does not have, on the routes of both."""
+    if one.rolled_back and not two.rolled_back:
+        yield None, None
+    for name in one.routes.keys() & two.routes.keys():
+        route, other = one.routes[name], two.routes[name]
+        if route is other:
+            continue
+        if route.rolled_back and not other.rolled_back:
+            yield name, None
+        for org, share in route.orgs.items():
+            if share.rolled_back and not other.orgs.get(org, _NO_LINE).rolled_back:
+                yield name, org
 
 
 def words_of(change: Change) -> str:

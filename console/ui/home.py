@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from itertools import islice
 from time import time
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from console.gate.secret import redacted
 from console.health.probe_log import ProbeLine
 from console.operations.alerts import Alerts, ModelTrouble, alerts_now
 from console.operations.balance import BalanceSources, BalanceWatch
+from console.operations.edits_of_others import rolled_back
 from console.operations.monitor import Monitor
 from console.operations.plan import Plan
 from console.operations.planner import ALL_ORGS
@@ -53,6 +55,7 @@ from console.ui.widgets.line_table import Cells
 from console.ui.widgets.rollout_table import RolloutTable
 
 CHARTS_EVERY_S = 5.0
+_MOST_PROOFS = 20
 _MOST_TOASTS = 3
 
 
@@ -162,6 +165,10 @@ class HomeScreen(Opened, HomeActions):
         before = self._monitor.file
         self._take_over(event.snapshot)
         if event.foreign and before.revision != event.snapshot.revision:
+            # What somebody else rolls back drains like what is rolled back here.
+            found = islice(rolled_back(before, event.snapshot.file), _MOST_PROOFS)
+            for route, org in found:
+                self._notices.rolled_back(route, org, time())
             self._tell_of_edit(self._switch.edit)
             self._show_changes()
         self._tick()

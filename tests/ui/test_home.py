@@ -658,3 +658,17 @@ async def test_shares_by_alias_and_flag_are_rows_and_are_set(
         await confirm(pilot)
         await until(pilot, lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
         await until(pilot, lambda: "route rolled back" in screen_text(pilot))
+
+
+async def test_a_rollback_by_somebody_else_drains_on_this_screen_too(file: Path) -> None:
+    async with running(app_of(file), size=(120, 40)) as pilot:
+        log_lines(file, 200, status=500)
+        await until(pilot, lambda: "rollback: 5xx" in screen_text(pilot))
+        other = Switch(file, History(file.parent / "h.sqlite3"), Who("sam", "gw-02"))
+        other.open()
+        other.apply(other.plan_rollback("chat", "acme", "5xx"), reason="5xx")
+        await until(pilot, lambda: "draining" in screen_text(pilot))
+        row = next(line for line in screen_text(pilot).splitlines() if "acme  " in line)
+        assert "draining" in row
+        assert "hold" not in row
+        assert "sam@gw-02" in notices(pilot)
