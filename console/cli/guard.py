@@ -39,9 +39,11 @@ def guard(options: Namespace, switch: Switch) -> int:
     from console.cli.credentials import given_on, make_vault
     from console.operations.guard_sources import GuardSources
 
+    # Taken first: what is told of by a command inherits an environment without secrets.
+    given = given_on(options)
     notifier = _notifier(options, switch)
     room = ModelRoom(root_of(monitor.file.base_url), state_folder())
-    sources = GuardSources(make_vault(given_on(options), asks=False), room, lambda: monitor.file)
+    sources = GuardSources(make_vault(given, asks=False), room, lambda: monitor.file)
     guarding.start(time.time(), wait=options.once)
     try:
         if options.once:

@@ -128,11 +128,19 @@ def test_as_a_service_it_rolls_back_tells_and_ends(file: Path, tmp_path: Path) -
     file.write_text(file.read_text().replace('mode = "hold"', 'mode = "enforce"'))
     traffic(file, 20)
     told = tmp_path / "told"
-    script = f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read() + chr(10))"
+    script = (
+        f"import os, sys; open({str(told)!r}, 'a').write(sys.stdin.read() + chr(10));"
+        f" open({str(tmp_path / 'environ')!r}, 'w').write(str(dict(os.environ)))"
+    )
+    secrets = {
+        "TOKENLAB_API_KEY": "sk-canary-key", "TOKENLAB_MANAGEMENT_TOKEN": "mt-canary-token",
+        "OPENAI_API_KEY": "canary-openai", "ROLLOUT_PREVIOUS_KEY_CHAT": "canary-chat",
+        "ROLLOUT_WEBHOOK_URL": "http://127.0.0.1:9/canary",
+    }  # fmt: skip
     with subprocess.Popen(
         [sys.executable, "-m", "console", "-f", str(file), "guard", "--every", "1", "--json",
          "--notify-command", f"{sys.executable} -c \"{script}\""],
-        stdout=subprocess.PIPE, text=True, env=os.environ,
+        stdout=subprocess.PIPE, text=True, env={**os.environ, **secrets},
     ) as child:  # fmt: skip
         assert child.stdout is not None
         assert json.loads(child.stdout.readline())["text"] == "this guard acts"
@@ -147,6 +155,9 @@ def test_as_a_service_it_rolls_back_tells_and_ends(file: Path, tmp_path: Path) -
             time.sleep(0.1)
         child.send_signal(signal.SIGTERM)
         assert child.wait(15) == 0
+    environment = (tmp_path / "environ").read_text()
+    assert "PATH" in environment
+    assert "canary" not in environment
     event = next(json.loads(line) for line in told.read_text().splitlines() if "5xx" in line)
     assert event["command"].endswith("resume chat")
     assert set(GuardFile(file).read()["chat"].out) == {"acme", "globex.eu", "initech"}
