@@ -485,3 +485,20 @@ print(Path("/proc/self/status").exists() and Path("/proc/self").stat().st_uid)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.splitlines()[0] == "(0, 0)"
+
+
+def test_a_key_whose_secret_cannot_be_written_is_revoked_again(
+    sim: SimServer, file: Path, tmp_path: Path
+) -> None:
+    """The API shows it once: a full disk, or a pipe that nobody reads, would lose it."""
+    command = [
+        sys.executable, "-m", "console", "-f", str(file), "keys", "create", "unseen",
+        "--show-secret", "--base-url", sim.base_url,
+    ]  # fmt: skip
+    environ = {**os.environ, **TOKEN, "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environ)
+    (key,) = (one for one in sim.state.keys.values() if one.name == "unseen")
+    assert (done.returncode, key.status) == (1, "revoked")
+    assert f"key unseen ({key.id}) was made, but its secret could not be written" in done.stderr
+    assert key.secret not in done.stderr
