@@ -70,13 +70,16 @@ def make_key_room(options: Namespace, vault: Vault, path: Path) -> "KeyRoom":
     config = vault.config.profiles.get(profile)
     profiles = ProfileList(state_folder() / "profiles.json")
     added = profiles.all().get(profile)
-    base_url = getattr(options, "base_url", "") or (config.base_url if config is not None else "")
-    if not base_url and file is not None and file.profile == profile:
-        base_url = file.base_url
-    base_url = base_url or (added.base_url if added is not None else "")
-    # Of a profile that nobody knows, what is in the environment belongs to no known address.
-    known = config is not None or added is not None or not getattr(options, "profile", "")
-    base_url = base_url or (DEFAULT_BASE_URL if known else "")
+    addresses = [
+        getattr(options, "base_url", ""),
+        config.base_url if config is not None else "",
+        file.base_url if file is not None and file.profile == profile else "",
+        added.base_url if added is not None else "",
+    ]
+    # An unknown profile gets no default address: the environment's credential is of another host.
+    if config is not None or added is not None or not getattr(options, "profile", ""):
+        addresses.append(DEFAULT_BASE_URL)
+    base_url = next(filter(None, addresses), "")
     return KeyRoom(vault, profiles, profile, base_url, read_only=options.read_only)
 
 

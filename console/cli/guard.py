@@ -39,7 +39,7 @@ def guard(options: Namespace, switch: Switch) -> int:
     from console.cli.credentials import given_on, make_vault
     from console.operations.guard_sources import GuardSources
 
-    # Taken first: what is told of by a command inherits an environment without secrets.
+    # Before the notifier copies os.environ: --notify-command must not inherit credentials.
     given = given_on(options)
     notifier = _notifier(options, switch)
     room = ModelRoom(root_of(monitor.file.base_url), state_folder())

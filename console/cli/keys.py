@@ -24,7 +24,6 @@ from console.operations.key_values import (
 from console.operations.keys import KeyRoom
 from console.operations.rotation import Rotations
 from console.operations.visible import visible
-from console.tokenlab.errors import ApiError
 from console.tokenlab.types import ApiKey, Billing
 from console.vault.credential import WORDS, Credential
 
@@ -180,28 +179,11 @@ def _create(options: Namespace, room: KeyRoom) -> int:
             print(visible(f"its secret is in the {kept}, profile {options.store}"))
         if options.show_secret:
             print(created.secret.reveal())
-    if options.show_secret and not kept:
-        _revoke_if_unseen(created.key, room)
-    return DONE
-
-
-def _revoke_if_unseen(key: ApiKey, room: KeyRoom) -> None:
-    """Revoke a key whose secret could not be written: the API never shows it again.
-
-    Raises OperationError, which says so.
-    """
     sys.stdout.flush()
     lost = sys.stdout.lost if isinstance(sys.stdout, Output) else None
-    if lost is None:
-        return
-    what = f"key {key.name} ({key.id}) was made, but its secret could not be written: {lost}"
-    try:
-        asyncio.run(room.change(key, status="revoked"))
-    except ApiError as error:
-        raise OperationError(
-            f"{what}. It still works: revoke it (keys revoke {key.id}), as that failed now: {error}"
-        ) from None
-    raise OperationError(f"{what}; so it was revoked again")
+    if lost is not None and options.show_secret and not kept:
+        raise asyncio.run(room.revoke_lost(created.key, f"written: {lost}"))
+    return DONE
 
 
 def _change(make: Callable[[Namespace], dict[str, object]]) -> Callable[[Namespace, KeyRoom], int]:

@@ -94,7 +94,8 @@ async def _send(options: Namespace, probes: ProbeRoom, plan: ProbePlan, log: Pat
     spent, troubles = Decimal(0), set()
     ceiling = CEILING_USD if options.ceiling is None else options.ceiling
     async for shot, result in probes.run(plan, ceiling):
-        troubles.add(append_probe(log, log_line(result)))
+        if result.sent:
+            troubles.add(append_probe(log, log_line(result)))
         spent += real_cost(shot, result) or Decimal(0)
         done.append(as_json(shot, result))
         if not options.json:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from console.cli.codes import DONE, PROBLEMS
 from console.operations.checks.offline import check_offline
 from console.operations.checks.result import Result
+from console.operations.spoken import target_text
 from console.operations.switch import Switch
 from console.operations.visible import visible
 from console.rollout.decision import decide as decide_request
@@ -64,7 +65,7 @@ def history(options: Namespace, switch: Switch) -> int:
     if not rows:
         print(f"no changes of {visible(str(switch.path))} yet", file=sys.stderr)
     for row in rows:
-        target = " / ".join(visible(part) for part in (row.route, row.org) if part) or "everything"
+        target = visible(target_text(row.route, row.org))
         said = [visible(row.reason)] if row.reason else []
         said += [f"guard: {visible(row.verdict)}"] if row.verdict else []
         reason = f"  ({'; '.join(said)})" if said else ""

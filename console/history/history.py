@@ -144,24 +144,8 @@ class History:
         )
         return edited
 
-    def record_note(
-        self,
-        file: Path,
-        who: Who,
-        at: datetime,
-        what: tuple[str, str | None, str | None, str, str, str],
-        version: tuple[str, bytes],
-    ) -> None:
-        """Record what is no change of the file: one of NOTES, route, org, before, after, reason.
-
-        ``version`` is the file's revision and text.
-        """
-        action, route, org, before, after, reason = what
-        revision, text = version
-        change = NewChange(
-            file, at, who, action, route, org, before, after, reason, "",
-            revision, revision, text, text,
-        )  # fmt: skip
+    def record(self, change: NewChange) -> None:
+        """Record one of NOTES, which is no change of the file and so has no intent before it."""
         self._insert(change, "applied")
 
     def take_over(self, file: Path) -> None:

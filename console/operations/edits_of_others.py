@@ -8,6 +8,7 @@ from console.history.rows import Change, Edited
 from console.history.who import Who
 from console.operations.moves import moves
 from console.operations.recorded import to_json
+from console.operations.spoken import target_text
 from console.rollout.errors import FileError
 from console.rollout.model import OrgShare, RolloutFile, Route
 from console.rollout.parse import parse
@@ -75,7 +76,7 @@ def words_of(change: Change) -> str:
 
 
 def _what(change: Change) -> str:
-    place = " / ".join(part for part in (change.route, change.org) if part) or "everything"
+    place = target_text(change.route, change.org)
     return f"{change.action} {place}: {change.before} to {change.after}"
 
 

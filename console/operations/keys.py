@@ -166,8 +166,8 @@ class KeyRoom:
     ) -> CreatedKey:
         """Make an API key; its secret is in the answer and nowhere else.
 
-        Where no answer tells whether it was made, the list is asked, and the error says what it
-        shows: a key whose secret nobody has is to be revoked.
+        Where no answer tells whether it was made (Uncertain, Garbage), the key list is read and
+        the OperationError names the new key to revoke: its secret is lost.
         """
         self._may_change()
         checked = checked_key_name(name)
@@ -177,7 +177,7 @@ class KeyRoom:
                     checked, limit=limit, models=models, expires_at=expires_at
                 )
             except (Uncertain, Garbage) as error:
-                raise OperationError(f"{error}. {await self._made(client, checked)}") from None
+                raise OperationError(f"{error}. {await self._new_keys(client, checked)}") from None
 
     async def create_kept(
         self,
@@ -201,16 +201,24 @@ class KeyRoom:
         try:
             where = await asyncio.to_thread(self.keep, profile, "api_key", created.secret, place)
         except VaultError as error:
-            lost = f"key {created.key.id} was made, but its secret could not be kept"
-            try:
-                await self.change(created.key, status="revoked")
-            except ApiError as second:
-                raise OperationError(
-                    f"{lost}: {error}. It still works: revoke it (keys revoke {created.key.id}), "
-                    f"as revoking it now failed: {second}"
-                ) from None
-            raise OperationError(f"{lost}, so it was revoked again: {error}") from None
+            raise await self.revoke_lost(created.key, f"kept: {error}") from None
         return created, where
+
+    async def revoke_lost(self, key: ApiKey, why: str) -> OperationError:
+        """Revoke a new key whose secret is lost; return the error to raise.
+
+        ``why`` goes on from "its secret could not be". A secret is in the answer to the create
+        alone, so such a key can be used by nobody, or by whoever found it somewhere.
+        """
+        lost = f"key {key.name} ({key.id}) was made, but its secret could not be {why}"
+        try:
+            await self.change(key, status="revoked")
+        except ApiError as error:
+            return OperationError(
+                f"{lost}. It still works: revoke it (keys revoke {key.id}), as revoking it now "
+                f"failed: {error}"
+            )
+        return OperationError(f"{lost}. It was revoked again")
 
     async def change(self, key: ApiKey, **changes: Any) -> ApiKey:
         """Change a key's ``name``, ``limit``, ``models``, ``expires_at`` or ``status``."""
@@ -243,7 +251,7 @@ class KeyRoom:
 
     # -- helpers ---------------------------------------------------------------------------------
 
-    async def _made(self, client: "ManagementClient", name: str) -> str:
+    async def _new_keys(self, client: "ManagementClient", name: str) -> str:
         """Return what the list shows of a key that may have been made a moment ago."""
         try:
             keys = [key for key in await client.keys() if key.name == name]
@@ -255,8 +263,8 @@ class KeyRoom:
             return f"No new key of the name {name} is in the list"
         ids = " ".join(key.id for key in new)
         return (
-            f"The list has a new key of that name, {ids}: its secret is lost, so unless somebody "
-            f"else just made it, revoke it (keys revoke {new[0].id})"
+            f"The list has a new key of that name, {ids}: its secret is lost. Unless another "
+            f"operator just made it, revoke it (keys revoke {new[0].id})"
         )
 
     def _may_change(self) -> None:

@@ -7,6 +7,7 @@ from console.history.rows import Change
 from console.operations.alerts import Alert
 from console.operations.live import Grid, Subject
 from console.operations.planner import ALL_ORGS
+from console.operations.spoken import target_text
 from console.rollout.errors import PercentError
 from console.rollout.percent import parse_percent
 
@@ -89,7 +90,7 @@ def _words(change: Change) -> str:
     if change.action == "external":
         return f"the file was changed by somebody else: now {change.after}"
     org = "orgs without a line" if change.org == ALL_ORGS else change.org
-    target = " / ".join(part for part in (change.route, org) if part) or "everything"
+    target = target_text(change.route, org)
     unit = "%" if _sign(change) in (RAISE, LOWER) else ""
     what = f" {change.before}{unit} to {change.after}{unit}"
     if change.action == "put_back":

@@ -163,12 +163,12 @@ class ProbeRoom:
         }
         try:
             for shot in plan.shots:
-                turn = (shot.target.route, shot.target.side)
-                done = await under_way[turn]
-                yield shot, done[turns[turn].index(shot)]
+                done = await under_way[shot.target.route, shot.target.side]
+                yield shot, done[shot.stream]
         finally:
             for one in under_way.values():
                 one.cancel()
+            await asyncio.gather(*under_way.values(), return_exceptions=True)
 
     def _key(self, route: Route, side: Side) -> tuple[Secret | None, str]:
         """May block: the vault may ask a keyring."""
@@ -222,17 +222,21 @@ async def _shoot(shot: Shot) -> Probe:
     return done
 
 
-async def _shoot_in_turn(shots: Sequence[Shot], at_once: asyncio.Semaphore) -> list[Probe]:
-    """Send what goes to one route's side; after the first that gets no answer, no more."""
-    done: list[Probe] = []
+async def _shoot_in_turn(shots: Sequence[Shot], at_once: asyncio.Semaphore) -> dict[bool, Probe]:
+    """Send what goes to one route's side, whole and streamed; return the probes by ``stream``.
+
+    After one that gets no answer nothing more is sent there.
+    """
+    done: dict[bool, Probe] = {}
+    unsent = "not sent: the request before it got no answer"
     async with at_once:
         for shot in shots:
-            if done and done[-1].error in ("timeout", "connect"):
-                unsent = "not sent: the request before it got no answer"
-                done.append(replace(done[-1], stream=shot.stream, latency_ms=0.0, ttft_ms=None,
-                                    problems=(unsent,)))  # fmt: skip
-                continue
-            done.append(await _shoot(shot))
+            dead = any(one.error in ("timeout", "connect") for one in done.values())
+            done[shot.stream] = (
+                Probe(shot.target, shot.stream, 0, 0.0, problems=(unsent,))
+                if dead
+                else await _shoot(shot)
+            )
     return done
 
 

@@ -1,6 +1,11 @@
-"""Durations and ages as a person says them, the same on the screen and in a shell."""
+"""Targets, durations and ages as a person says them, the same on the screen and in a shell."""
 
 from console.health.probe_log import ProbeLine
+
+
+def target_text(route: str | None, org: str | None) -> str:
+    """Return what a change reaches: ``chat / acme``, ``chat``, or ``everything``."""
+    return " / ".join(part for part in (route, org) if part) or "everything"
 
 
 def seconds_text(seconds: float) -> str:

@@ -184,10 +184,24 @@ class Switch(Planner):
         snapshot = self.store.snapshot
         if snapshot is None or self.read_only:
             return
-        what = (action, route, org, before, redacted(after), redacted(reason))
-        version = (snapshot.revision, snapshot.data)
+        note = NewChange(
+            file=self.path,
+            at=self._clock(),
+            who=self.who,
+            action=action,
+            route=route,
+            org=org,
+            before=before,
+            after=redacted(after),
+            reason=redacted(reason),
+            verdict="",
+            previous_revision=snapshot.revision,
+            revision=snapshot.revision,
+            before_text=snapshot.data,
+            after_text=snapshot.data,
+        )
         with suppress(HistoryError):
-            self.history.record_note(self.path, self.who, self._clock(), what, version)
+            self.history.record(note)
 
     def apply(
         self,

@@ -32,7 +32,7 @@ def credential(request: Request) -> str:
     bearer = request.headers.get("authorization", "")
     if bearer.lower().startswith("bearer "):
         return bearer[7:].strip()
-    path = request.url.path.removeprefix("/_previous")
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
     names = next((taken for start, taken in _HEADERS.items() if path.startswith(start)), ())
     found = next(filter(None, (request.headers.get(name, "") for name in names)), "")
     google = "x-goog-api-key" in names

@@ -6,7 +6,7 @@ are open, and the SDKs send them.
 """
 
 import re
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from console.sim.errors import ApiFault
 
 T = TypeVar("T")
-Maybe = Union[T, UnsetType]  # noqa: UP007 - an alias with a variable
+Maybe: TypeAlias = T | UnsetType
 Table = dict[str, Any]
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]

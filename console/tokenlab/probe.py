@@ -59,6 +59,11 @@ class Probe:
     notes: tuple[str, ...] = ()
 
     @property
+    def sent(self) -> bool:
+        """Whether a request went out at all: one that did not is no probe to log."""
+        return bool(self.status or self.error)
+
+    @property
     def ok(self) -> bool:
         """Whether the side works in this format as it must."""
         return not self.problems

@@ -140,6 +140,7 @@ class BesideScreen(Opened, Screen[None]):
             self.say(str(error), bad=True)
         finally:
             self._busy = False
+            self._typed_ahead.clear()  # nothing opened, so nothing that opens later is meant
 
 
 class ChangingScreen(BesideScreen):

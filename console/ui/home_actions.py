@@ -13,6 +13,7 @@ from console.operations.monitor import Monitor
 from console.operations.plan import Plan
 from console.operations.planner import ALL_ORGS
 from console.operations.put_back import put_back
+from console.operations.spoken import target_text
 from console.operations.steps import step_down, step_up
 from console.operations.switch import Switch
 from console.operations.visible import visible
@@ -22,7 +23,6 @@ from console.ui.charting import ChartGrid
 from console.ui.dialogs.confirm import ConfirmDialog, Question
 from console.ui.dialogs.percent import PercentDialog
 from console.ui.keys import HOME_KEYS, Key
-from console.ui.notices import named
 from console.ui.rows import Row
 from console.ui.widgets.rollout_table import RolloutTable
 
@@ -95,7 +95,7 @@ class HomeActions(Screen[None]):
         reason = self._monitor.rollback_reason(route, org, time())
         make_plan = partial(self._switch.plan_rollback, route, org, reason)
         failed = partial(self.rollback_failed, route, org)
-        await self._flow.roll_back(named(route, org), make_plan, reason, failed)
+        await self._flow.roll_back(target_text(route, org), make_plan, reason, failed)
 
     def _set(self, row: Row, points: int) -> None:
         assert row.org is not None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from console.gate.secret import redacted
 from console.operations.monitor import Monitor
+from console.operations.spoken import target_text
 from console.rollout.model import RolloutFile
 
 Pieces = tuple[tuple[str, str], ...]
@@ -105,7 +106,7 @@ class Notices:
                 made.drained_at = now
             if made.drained_at is not None and now - made.drained_at > PROVEN_FOR_S:
                 continue
-            what = named(made.route, made.org)
+            what = target_text(made.route, made.org)
             style = "$success" if proof.drained else "$warning"
             found.append(((" ↩ ", "$warning bold"), (f"{what} rolled back: {proof.text}", style)))
         for source, sentence in sorted(self._troubles.items(), key=_weight):
@@ -117,15 +118,10 @@ class Notices:
             if now - at <= TOLD_FOR_S:
                 found.insert(0, ((" ", ""), (sentence, style)))
         for (route, org), sentence in list(self._failed.items())[-1:]:
-            said = f"NOT ROLLED BACK: {named(route, org)}: {sentence}"
+            said = f"NOT ROLLED BACK: {target_text(route, org)}: {sentence}"
             found.insert(0, ((" ! ", "$error bold"), (said, "$error bold")))
         found += [(), ()]
         return found[0], found[1]
-
-
-def named(route: str | None, org: str | None) -> str:
-    """Return what a rollback reaches, as one reads it."""
-    return " / ".join(part for part in (route, org) if part) or "everything"
 
 
 def _is_latched(file: RolloutFile, name: str | None, org: str | None) -> bool:

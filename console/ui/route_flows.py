@@ -141,7 +141,7 @@ class RouteFlows:
         done = []
         async with aclosing(self._probes.run(plan, CEILING_USD)) as results:
             async for shot, one in results:
-                trouble = append_probe(log, log_line(one))
+                trouble = append_probe(log, log_line(one)) if one.sent else ""
                 if stop.is_set():
                     break
                 if trouble:

@@ -21,9 +21,7 @@ from console.rollout.model import DEFAULT_BASE_URL
 from console.rollout.parse import parse
 from console.sim.server import SimServer
 from console.store.acting_lock import ActingLock
-from console.store.errors import StoreError
 from console.store.guard_file import GuardFile, Out
-from console.store.store import Prepared, RolloutStore, Snapshot
 from console.ui.app import ConsoleApp
 from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog, Question
 from console.ui.settings import Settings, load_settings
@@ -86,123 +84,6 @@ def log_lines(file: Path, count: int, status: int = 200, side: str = "tokenlab")
             )
         )  # fmt: skip
     log.close()
-
-
-async def test_one_key_and_one_confirm_roll_an_org_back(file: Path) -> None:
-    async with running(app_of(file)) as pilot:
-        await pilot.press("r")
-        await confirm(pilot)
-        await until(pilot, lambda: share(file) == (2500, True))
-        await until(pilot, lambda: "rolled back: " in notices(pilot))
-        log_lines(file, 3, side="previous")
-        await until(pilot, lambda: "drained" in notices(pilot) or "yet" in notices(pilot))
-        await pilot.press("u")
-        await confirm(pilot)
-        await until(pilot, lambda: share(file) == (2500, False))
-
-
-@pytest.mark.parametrize("key", ["r", "R", "exclamation_mark"])
-async def test_a_rollback_by_mistake_is_taken_back_with_two_keys(file: Path, key: str) -> None:
-    before = file.read_bytes()
-    async with running(app_of(file)) as pilot:
-        await pilot.press(key)
-        await confirm(pilot)
-        await until(pilot, lambda: file.read_bytes() != before)
-        await pilot.press("u")
-        await confirm(pilot)
-        await until(pilot, lambda: file.read_bytes() == before)
-
-
-async def test_a_rollback_that_the_guard_asked_for_is_not_taken_back_like_that(file: Path) -> None:
-    async with running(app_of(file)) as pilot:
-        log_lines(file, 200, status=500)
-        await until(pilot, lambda: "rollback: 5xx" in screen_text(pilot))
-        await pilot.press("r")
-        await confirm(pilot)
-        await until(pilot, lambda: share(file) == (2500, True))
-        await pilot.press("u")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
-        await pilot.press("y", "enter")
-        assert isinstance(pilot.app.screen, ConfirmDialog), "it asks for a typed reason"
-        assert share(file) == (2500, True)
-
-
-async def answer_and_be_asked_again(pilot: Running) -> str:
-    """Confirm; return what the dialog after it says."""
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-    before = pilot.app.screen
-    await pilot.pause(GRACE_S + 0.05)
-    await pilot.press("y")
-    await until(pilot, lambda: pilot.app.screen not in (before, pilot.app.screen_stack[0]))
-    return " ".join(str(one.render()) for one in pilot.app.screen.query(Static))
-
-
-async def test_a_rollback_that_failed_is_said_until_it_is_made(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    writes = RolloutStore.write
-
-    def fails(store: RolloutStore, prepared: Prepared) -> Snapshot:
-        raise StoreError("rollout.toml cannot be written: No space left on device")
-
-    async with running(app_of(file)) as pilot:
-        monkeypatch.setattr(RolloutStore, "write", fails)
-        await pilot.press("r")
-        shown = await answer_and_be_asked_again(pilot)
-        assert "NOT ROLLED BACK: chat / acme" in shown
-        assert "No space left on device" in shown
-        await answer_and_be_asked_again(pilot)  # y tries again
-        await confirm(pilot, "escape")
-        assert "NOT ROLLED BACK: chat / acme: rollout.toml cannot be written" in notices(pilot)
-        await pilot.press("u")  # what is said of another key does not take its place
-        await until(pilot, lambda: "no change" in notices(pilot))
-        assert "NOT ROLLED BACK" in notices(pilot)
-        assert share(file) == (2500, False)
-        await pilot.press("r")
-        await answer_and_be_asked_again(pilot)
-        monkeypatch.setattr(RolloutStore, "write", writes)
-        await confirm(pilot)
-        await until(pilot, lambda: share(file) == (2500, True))
-        await until(pilot, lambda: "acme rolled back: " in notices(pilot))
-        assert "NOT ROLLED BACK" not in notices(pilot)
-
-
-@pytest.mark.parametrize("key", ["escape", "R"])
-async def test_a_failed_rollback_is_over_when_it_is_dismissed_or_a_wider_one_is_made(
-    file: Path, monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
-    writes = RolloutStore.write
-
-    def fails(store: RolloutStore, prepared: Prepared) -> Snapshot:
-        raise StoreError("rollout.toml cannot be written: Read-only file system")
-
-    async with running(app_of(file)) as pilot:
-        monkeypatch.setattr(RolloutStore, "write", fails)
-        await pilot.press("r")
-        await answer_and_be_asked_again(pilot)
-        await confirm(pilot, "escape")
-        await until(pilot, lambda: "NOT ROLLED BACK" in notices(pilot))
-        monkeypatch.setattr(RolloutStore, "write", writes)
-        await pilot.press(key)
-        if key == "R":
-            await confirm(pilot)
-        await until(pilot, lambda: "NOT ROLLED BACK" not in notices(pilot))
-
-
-@pytest.mark.parametrize(("key", "where"), [("R", "route"), ("exclamation_mark", "file")])
-async def test_route_and_everything(file: Path, key: str, where: str) -> None:
-    async with running(app_of(file)) as pilot:
-        await pilot.press(key)
-        await confirm(pilot)
-        await until(
-            pilot,
-            lambda: (
-                parse(file.read_bytes()).rolled_back
-                if where == "file"
-                else parse(file.read_bytes()).routes["chat"].rolled_back
-            ),
-        )
 
 
 @pytest.mark.parametrize("keys", [("enter",), ("n",), ("escape",), ("r",), ("tab", "enter")])
@@ -658,17 +539,3 @@ async def test_shares_by_alias_and_flag_are_rows_and_are_set(
         await confirm(pilot)
         await until(pilot, lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
         await until(pilot, lambda: "route rolled back" in screen_text(pilot))
-
-
-async def test_a_rollback_by_somebody_else_drains_on_this_screen_too(file: Path) -> None:
-    async with running(app_of(file), size=(120, 40)) as pilot:
-        log_lines(file, 200, status=500)
-        await until(pilot, lambda: "rollback: 5xx" in screen_text(pilot))
-        other = Switch(file, History(file.parent / "h.sqlite3"), Who("sam", "gw-02"))
-        other.open()
-        other.apply(other.plan_rollback("chat", "acme", "5xx"), reason="5xx")
-        await until(pilot, lambda: "draining" in screen_text(pilot))
-        row = next(line for line in screen_text(pilot).splitlines() if "acme  " in line)
-        assert "draining" in row
-        assert "hold" not in row
-        assert "sam@gw-02" in notices(pilot)

@@ -10,7 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from console.gate.secret import Secret
-from console.operations.visible import visible
+from console.operations.visible import cleaned, visible
 from console.ui.messages import SecretCopied, SecretShown
 
 
@@ -42,11 +42,11 @@ class SecretOnce(ModalScreen[None], SecretShown):
         return self._secret
 
     def compose(self) -> ComposeResult:
-        """The secret, and what can be done with it; ``visible`` keeps no copy of it."""
+        """The secret, and what can be done with it; ``cleaned`` caches nothing."""
         assert self._secret is not None
         with Vertical():
             yield Static(Content(f"The secret of {visible(self._name_of_key)}, shown this once"))
-            yield Static(Content(visible.__wrapped__(self._secret.reveal())), classes="secret")
+            yield Static(Content(cleaned(self._secret.reveal())), classes="secret")
             yield Static("y: copy to the terminal's clipboard for 30 s   esc: close, it is gone")
 
     def action_copy(self) -> None:

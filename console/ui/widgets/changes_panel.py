@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from console.history.rows import Change
+from console.operations.spoken import target_text
 from console.operations.visible import visible
 
 
@@ -28,7 +29,7 @@ class ChangesPanel(Static):
         elif not changes:
             pieces.append(("none yet", "$foreground 60%"))
         for change in changes:
-            target = " / ".join(visible(p) for p in (change.route, change.org) if p) or "everything"
+            target = visible(target_text(change.route, change.org))
             who = visible(change.user) or "somebody else"
             pieces.append((f"{change.at:%H:%M:%S} {who}\n", "$foreground 60%"))
             if change.action == "external":

@@ -1,0 +1,156 @@
+"""Rolling back from the home screen: one key and a confirm, the way back, and what can fail."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from textual.widgets import Static
+
+from console.history.history import History
+from console.history.who import Who
+from console.operations.switch import Switch
+from console.rollout.parse import parse
+from console.store.errors import StoreError
+from console.store.store import Prepared, RolloutStore, Snapshot
+from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from tests.ui.test_home import (
+    Running,
+    app_of,
+    confirm,
+    log_lines,
+    notices,
+    running,
+    screen_text,
+    share,
+    until,
+)
+
+
+async def test_one_key_and_one_confirm_roll_an_org_back(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("r")
+        await confirm(pilot)
+        await until(pilot, lambda: share(file) == (2500, True))
+        await until(pilot, lambda: "rolled back: " in notices(pilot))
+        log_lines(file, 3, side="previous")
+        await until(pilot, lambda: "drained" in notices(pilot) or "yet" in notices(pilot))
+        await pilot.press("u")
+        await confirm(pilot)
+        await until(pilot, lambda: share(file) == (2500, False))
+
+
+@pytest.mark.parametrize("key", ["r", "R", "exclamation_mark"])
+async def test_a_rollback_by_mistake_is_taken_back_with_two_keys(file: Path, key: str) -> None:
+    before = file.read_bytes()
+    async with running(app_of(file)) as pilot:
+        await pilot.press(key)
+        await confirm(pilot)
+        await until(pilot, lambda: file.read_bytes() != before)
+        await pilot.press("u")
+        await confirm(pilot)
+        await until(pilot, lambda: file.read_bytes() == before)
+
+
+async def test_a_rollback_that_the_guard_asked_for_is_not_taken_back_like_that(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        log_lines(file, 200, status=500)
+        await until(pilot, lambda: "rollback: 5xx" in screen_text(pilot))
+        await pilot.press("r")
+        await confirm(pilot)
+        await until(pilot, lambda: share(file) == (2500, True))
+        await pilot.press("u")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press("y", "enter")
+        assert isinstance(pilot.app.screen, ConfirmDialog), "it asks for a typed reason"
+        assert share(file) == (2500, True)
+
+
+async def answer_and_be_asked_again(pilot: Running) -> str:
+    """Confirm; return what the dialog after it says."""
+    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    before = pilot.app.screen
+    await pilot.pause(GRACE_S + 0.05)
+    await pilot.press("y")
+    await until(pilot, lambda: pilot.app.screen not in (before, pilot.app.screen_stack[0]))
+    return " ".join(str(one.render()) for one in pilot.app.screen.query(Static))
+
+
+@contextmanager
+def unwritable() -> Iterator[None]:
+    """Let every write of the rollout file fail."""
+
+    def fails(store: RolloutStore, prepared: Prepared) -> Snapshot:
+        raise StoreError("rollout.toml cannot be written: No space left on device")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(RolloutStore, "write", fails)
+        yield
+
+
+async def test_a_rollback_that_failed_is_said_until_it_is_made(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        with unwritable():
+            await pilot.press("r")
+            shown = await answer_and_be_asked_again(pilot)
+            assert "NOT ROLLED BACK: chat / acme" in shown
+            assert "No space left on device" in shown
+            await answer_and_be_asked_again(pilot)  # y tries again
+            await confirm(pilot, "escape")
+            assert "NOT ROLLED BACK: chat / acme: rollout.toml cannot" in notices(pilot)
+            await pilot.press("u")  # the refusal of another key does not replace it
+            await until(pilot, lambda: "no change" in notices(pilot))
+            assert "NOT ROLLED BACK" in notices(pilot)
+            assert share(file) == (2500, False)
+            await pilot.press("r")
+            await answer_and_be_asked_again(pilot)
+        await confirm(pilot)
+        await until(pilot, lambda: share(file) == (2500, True))
+        await until(pilot, lambda: "acme rolled back: " in notices(pilot))
+        assert "NOT ROLLED BACK" not in notices(pilot)
+
+
+@pytest.mark.parametrize("key", ["escape", "R"])
+async def test_a_failed_rollback_is_over_when_it_is_dismissed_or_a_wider_one_is_made(
+    file: Path, key: str
+) -> None:
+    async with running(app_of(file)) as pilot:
+        with unwritable():
+            await pilot.press("r")
+            await answer_and_be_asked_again(pilot)
+            await confirm(pilot, "escape")
+            await until(pilot, lambda: "NOT ROLLED BACK" in notices(pilot))
+        await pilot.press(key)
+        if key == "R":
+            await confirm(pilot)
+        await until(pilot, lambda: "NOT ROLLED BACK" not in notices(pilot))
+
+
+@pytest.mark.parametrize(("key", "where"), [("R", "route"), ("exclamation_mark", "file")])
+async def test_route_and_everything(file: Path, key: str, where: str) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press(key)
+        await confirm(pilot)
+        await until(
+            pilot,
+            lambda: (
+                parse(file.read_bytes()).rolled_back
+                if where == "file"
+                else parse(file.read_bytes()).routes["chat"].rolled_back
+            ),
+        )
+
+
+async def test_a_rollback_by_somebody_else_drains_on_this_screen_too(file: Path) -> None:
+    async with running(app_of(file), size=(120, 40)) as pilot:
+        log_lines(file, 200, status=500)
+        await until(pilot, lambda: "rollback: 5xx" in screen_text(pilot))
+        other = Switch(file, History(file.parent / "h.sqlite3"), Who("sam", "gw-02"))
+        other.open()
+        other.apply(other.plan_rollback("chat", "acme", "5xx"), reason="5xx")
+        await until(pilot, lambda: "draining" in screen_text(pilot))
+        row = next(line for line in screen_text(pilot).splitlines() if "acme  " in line)
+        assert "draining" in row
+        assert "hold" not in row
+        assert "sam@gw-02" in notices(pilot)
