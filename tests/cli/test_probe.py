@@ -324,3 +324,20 @@ def test_a_previous_key_and_its_sources(tmp_path: Path) -> None:
     assert "sk-tokenlab" not in said
     assert "cannot be read" in key("gone", "openai_responses")[1]
     assert "set $ROLLOUT_PREVIOUS_KEY_V" in key("v", "video")[1]
+
+
+def test_a_request_that_was_not_sent_has_no_answer_and_no_line(
+    cli: Call, own: SimServer, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After headers and a drip the streamed request is not sent: it has nothing of the first."""
+    monkeypatch.setattr("console.operations.probes.LIMIT_S", 1.0)
+    own.state.faults.add({"kind": "drip", "path": "/v1/chat/completions"})
+    code, out, _ = cli("chat", "--yes", "--json", "--side", "tokenlab")
+    sent, unsent = json.loads(out)["probes"]
+    assert code == 1
+    assert unsent["problems"] == ["not sent: the request before it got no answer"]
+    assert (sent["status"], bool(sent["request_id"])) == (200, True), "its headers came"
+    assert (unsent["status"], unsent["latency_ms"]) == (0, 0.0)
+    assert (unsent["request_id"], unsent["task_id"]) == (None, None)
+    kept = last_probes(file.parent / "access.probes.jsonl")["chat", "tokenlab"]
+    assert kept.problems == tuple(sent["problems"])

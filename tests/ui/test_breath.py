@@ -1,5 +1,6 @@
 """Several keys in one breath, as a slow link delivers them: each does what it was typed for."""
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from console.store.plan_file import PlanState
 from console.ui.app import ConsoleApp
 from console.ui.dialogs.form import FormDialog
 from console.ui.dialogs.percent import PercentDialog
+from console.ui.route_flows import RouteFlows
 from console.ui.settings import Settings
 
 NAMES = {"/": "slash", "-": "minus", "!": "exclamation_mark", "+": "plus", "\r": "enter"}
@@ -111,3 +113,25 @@ async def test_what_is_typed_before_a_form_opens_is_in_the_form(
         assert app.screen.query(Input).first().value == "sam pt]q1"
         await pilot.press("escape")
     assert file.read_bytes() == before
+
+
+async def test_what_was_typed_for_nothing_is_not_given_to_the_next_line(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that opened no form leaves nothing behind for the palette."""
+
+    async def nothing(flows: RouteFlows, state: object) -> None:
+        await asyncio.sleep(0.3)
+
+    monkeypatch.setattr(RouteFlows, "owner", nothing)
+    app = app_of(file)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await pilot.pause(0.5)
+        await breathe(pilot, "oquit")
+        await pilot.pause(0.3)
+        await pilot.press("colon")
+        await pilot.pause(0.3)
+        assert isinstance(app.focused, Input)
+        assert app.focused.value == ""
+        assert app.is_running
