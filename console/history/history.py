@@ -145,7 +145,7 @@ class History:
         return edited
 
     def record(self, change: NewChange) -> None:
-        """Record one of NOTES, which is no change of the file and so has no intent before it."""
+        """Record an action of NOTES: the file is unchanged, so there is no pending row before it."""
         self._insert(change, "applied")
 
     def take_over(self, file: Path) -> None:

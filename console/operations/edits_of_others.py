@@ -105,7 +105,7 @@ def _of_route(name: str, old: Route, new: Route) -> Iterator[str]:
             percent_text(points) for points in (old.default_points, new.default_points)
         )
         yield f"{name} (orgs without a line) {before}% to {after}%"
-    for kind, first, second in (("key", old.keys, new.keys), ("flag", old.flags, new.flags)):
+    for kind, first, second in (("alias", old.keys, new.keys), ("flag", old.flags, new.flags)):
         for alias in {**first, **second}:
             was, now = (
                 f"{percent_text(shares[alias])}%" if alias in shares else "no line"

@@ -9,7 +9,7 @@ from console.rollout.percent import FULL, percent_text
 
 Direction = Literal["up", "down", "none"]
 
-Subject = Literal["org", "others", "key", "flag"]
+Subject = Literal["org", "others", "alias", "flag"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _route_moves(name: str, before: RolloutFile, after: RolloutFile) -> Iterator
     if one.share(one.default) != two.share(two.default):
         yield Move(name, "others", "", one.share(one.default), two.share(two.default))
     several: tuple[tuple[Subject, Mapping[str, int], Mapping[str, int]], ...] = (
-        ("key", one.keys, two.keys),
+        ("alias", one.keys, two.keys),
         ("flag", one.flags, two.flags),
     )
     for subject, first, second in several:

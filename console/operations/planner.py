@@ -150,7 +150,7 @@ class Planner:
             prepared = self.store.prepare_text(
                 self.history.text_of(self.path, change.previous_revision)
             )
-            effect = f"{what}: {change.after} back to {change.before} in {self._name}"
+            effect = f"{what}: {change.after} to {change.before} in {self._name}"
             return Plan(
                 "undo", change.route, change.org, change.after, change.before, effect,
                 prepared, undoes_id=change.id, regrets=self._regrets(change),
@@ -162,7 +162,7 @@ class Planner:
                 f"since; set it by hand, or put the whole text back with restore "
                 f"{change.previous_revision[:SHORT]}"
             )
-        effect = f"{what}: {change.after} back to {change.before} in {self._name}; later edits stay"
+        effect = f"{what}: {change.after} to {change.before} in {self._name}; later edits stay"
         prepared = self.store.prepare([edit])
         return Plan(
             "undo", change.route, change.org, change.after, change.before, effect,
