@@ -145,7 +145,7 @@ class History:
         return edited
 
     def record(self, change: NewChange) -> None:
-        """Record an action of NOTES: the file is unchanged, so there is no pending row before it."""
+        """Record an action of NOTES: the file is unchanged, so no pending row comes first."""
         self._insert(change, "applied")
 
     def take_over(self, file: Path) -> None:
