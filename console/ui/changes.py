@@ -129,6 +129,7 @@ class ChangeFlow:
                     return
                 done = await self._make(make_plan, reason, None, asks=False)
         except Exception:
+            # The worker dies of it. If the write was made, the file's follower ends this notice.
             failed("internal fault")
             raise
         if done is not None:
