@@ -1,8 +1,8 @@
 """Use cases of credentials and API keys, the same for the screen and for the commands."""
 
 import asyncio
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Set
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,6 @@ from console.vault.vault import Place, Vault
 if TYPE_CHECKING:
     from console.tokenlab.client import ManagementClient
     from console.tokenlab.inference import InferenceClient
-
-_A_MOMENT = timedelta(minutes=5)
-"""A key that was made within this is new, whatever the clocks of both sides say."""
 
 
 class KeyRoom:
@@ -166,18 +163,22 @@ class KeyRoom:
     ) -> CreatedKey:
         """Make an API key; its secret is in the answer and nowhere else.
 
-        Where no answer tells whether it was made (Uncertain, Garbage), the key list is read and
-        the OperationError names the new key to revoke: its secret is lost.
+        Where no answer tells whether it was made (Uncertain, Garbage), the key list is compared
+        with that of before, and the OperationError names the new key to revoke: its secret is
+        lost.
         """
         self._may_change()
         checked = checked_key_name(name)
         async with self._management() as client:
+            # Told apart by id: the clocks of both sides may differ by any amount.
+            before = {key.id for key in await client.keys()}
             try:
                 return await client.create_key(
                     checked, limit=limit, models=models, expires_at=expires_at
                 )
             except (Uncertain, Garbage) as error:
-                raise OperationError(f"{error}. {await self._new_keys(client, checked)}") from None
+                found = await _new_keys(client, checked, before)
+                raise OperationError(f"{error}. {found}") from None
 
     async def create_kept(
         self,
@@ -251,22 +252,6 @@ class KeyRoom:
 
     # -- helpers ---------------------------------------------------------------------------------
 
-    async def _new_keys(self, client: "ManagementClient", name: str) -> str:
-        """Return what the list shows of a key that may have been made a moment ago."""
-        try:
-            keys = [key for key in await client.keys() if key.name == name]
-        except ApiError as error:
-            return f"The list of keys cannot be asked either: {error}"
-        since = self._clock() - _A_MOMENT
-        new = [key for key in keys if key.status == "active" and key.created_at >= since]
-        if not new:
-            return f"No new key of the name {name} is in the list"
-        ids = " ".join(key.id for key in new)
-        return (
-            f"The list has a new key of that name, {ids}: its secret is lost. Unless another "
-            f"operator just made it, revoke it (keys revoke {new[0].id})"
-        )
-
     def _may_change(self) -> None:
         if self.read_only:
             raise ReadOnly
@@ -295,6 +280,21 @@ class KeyRoom:
         from console.tokenlab.inference import InferenceClient
 
         return InferenceClient(self._address(), key)
+
+
+async def _new_keys(client: "ManagementClient", name: str, before: Set[str]) -> str:
+    """Return what the list shows of a key that may have been made, in one sentence."""
+    try:
+        keys = await client.keys()
+    except ApiError as error:
+        return f"The list of keys cannot be asked either: {error}"
+    new = [key.id for key in keys if key.name == name and key.id not in before]
+    if not new:
+        return f"No new key of the name {name} is in the list"
+    return (
+        f"The list has a new key of that name, {' '.join(new)}: its secret is lost. Unless another "
+        f"operator just made it, revoke it (keys revoke {new[0]})"
+    )
 
 
 def _gravest_first(found: Iterable[KeyWarning]) -> list[KeyWarning]:

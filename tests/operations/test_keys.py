@@ -1,6 +1,5 @@
 """Making keys where no answer tells whether one was made."""
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,21 @@ from tests.vault.test_vault import vault_of
 KEY: dict[str, Any] = {
     "id": "key_1", "name": "ci", "key_prefix": "sk-abc", "status": "active",
     "used_amount_decimal": "0", "limit_amount_decimal": None, "models": [],
-    "created_at": datetime.now(UTC).isoformat(), "key": "sk-abc-canary",
+    "created_at": "2001-01-01T00:00:00Z", "key": "sk-abc-canary",
 }  # fmt: skip
-OLD = KEY | {"id": "key_0", "created_at": (datetime.now(UTC) - timedelta(days=1)).isoformat()}
+"""As a server whose clock is far behind makes it."""
+OLD = KEY | {"id": "key_0", "created_at": "2099-01-01T00:00:00Z"}
 
 
 def saying(create: Reply, listed: list[dict[str, Any]]) -> Answer:
+    """Answer a create, and list the old key before it and ``listed`` after it."""
+    created: list[Received] = []
+
     def answer(request: Received) -> Reply:
-        return create if request.method == "POST" else Reply(200, {"data": listed})
+        if request.method == "POST":
+            created.append(request)
+            return create
+        return Reply(200, {"data": listed if created else [OLD]})
 
     return answer
 
@@ -53,14 +59,14 @@ async def test_what_may_have_been_made_is_looked_for(
         assert "keys revoke key_1" in said
     else:
         assert "No new key of the name ci is in the list" in said
-    assert [one.method for one in origin.received] == ["POST", "GET"]
+    assert [one.method for one in origin.received] == ["GET", "POST", "GET"]
 
 
 async def test_what_was_refused_was_not_made(tmp_path: Path) -> None:
     create = Reply(400, {"error": {"message": "no such model", "code": "model_not_found"}})
     with Origin(saying(create, [KEY])) as origin, pytest.raises(Refused, match="no such model"):
         await room_at(tmp_path, origin.url).create("ci")
-    assert [one.method for one in origin.received] == ["POST"]
+    assert [one.method for one in origin.received] == ["GET", "POST"]
 
 
 def room_at(folder: Path, url: str) -> KeyRoom:
