@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from console.rollout.errors import RolloutError
@@ -32,7 +33,8 @@ def read_file(path: str | Path) -> tuple[bytes, os.stat_result]:
     except OSError as error:
         raise Unreadable(_sentence(path, error)) from None
     finally:
-        os.close(descriptor)
+        with suppress(OSError):
+            os.close(descriptor)
 
 
 def _sentence(path: str | Path, error: OSError) -> str:

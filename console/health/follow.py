@@ -109,7 +109,8 @@ class LogFollower:
     def close(self) -> None:
         """Close all files; the next poll opens what is at the path then, from its start."""
         for stretch in self.take_older():
-            os.close(stretch.descriptor)
+            with suppress(OSError):
+                os.close(stretch.descriptor)
         for source in self._open():
             self._unusable = self._unusable.plus(source.cutter.unusable)
             source.close()

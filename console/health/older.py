@@ -63,7 +63,8 @@ class OlderLines:
             self.trouble = f"older lines of the log are not read: {error.strerror}"
         finally:
             for descriptor in {stretch.descriptor for stretch in stretches}:
-                os.close(descriptor)
+                with suppress(OSError):
+                    os.close(descriptor)
 
     @property
     def processes(self) -> list[int]:

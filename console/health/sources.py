@@ -3,6 +3,7 @@
 import os
 import stat
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 from console.health.lines import LineCutter
@@ -42,7 +43,8 @@ class FileSource:
         self._descriptor = descriptor
         status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode):
-            os.close(self._descriptor)
+            with suppress(OSError):
+                os.close(self._descriptor)
             raise NotAFileError(0, "it is not a file")
         self.identity: Identity = (status.st_dev, status.st_ino)
         self.size = status.st_size
@@ -106,7 +108,8 @@ class FileSource:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
+        with suppress(OSError):
+            os.close(self._descriptor)
 
 
 class PackedSource:

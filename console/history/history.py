@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from console.history.rows import (
 from console.history.schema import FAULTS, open_to_read, open_to_write, sentence
 from console.history.who import Who
 from console.process_id import may_live, process_id
+from console.rollout.revision import revision_of
 
 KEPT = 1_000
 """How many changes of a file are kept, with their texts."""
@@ -86,23 +87,20 @@ class History:
         """Take note of what the file says, (revision, text); return what an edit of others did.
 
         It is one if the newest change did not lead to this text, whenever the same text was there
-        before. Of several who see it one writes a row. The first who ever sees the file has
-        nothing to compare it with.
+        before. Of several who see it one writes a row; a text that is not there any more makes
+        none. The first who ever sees the file has nothing to compare it with.
         """
         revision, text = now
         name = self._identity(file)
         with self._reading() as known:
             if known is not None and _newest_revision(known, name) == revision:
                 return None
-        with self._writing() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                edited = self._see(db, name, (file, who, at), (revision, text), describe)
-                db.execute("COMMIT")
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-        return edited
+        with self._writing() as db, _transaction(db):
+            _settle(db, name, file, lambda row: not may_live(_process(row)))
+            # Compared under the lock: since it was read, others may have replaced and recorded it.
+            if _newest_revision(db, name) is not None and _revision_at(file) != revision:
+                return None
+            return self._see(db, name, (file, who, at), (revision, text), describe)
 
     def _see(
         self,
@@ -166,34 +164,19 @@ class History:
                     with self._writing() as db:
                         _take_over(db, source, self._identity(file), rows, texts)
 
-    def reconcile(self, file: Path, current_revision: str) -> None:
+    def reconcile(self, file: Path) -> None:
         """Settle the intents of processes that died, by what the file says now.
 
-        One was made where the file says what it was to say, or where another change was built on
-        that; a writer that was killed before its swap has changed nothing, whatever others did
-        since.
+        One was made where another change was built on it, or where the file says what it was to
+        say and nobody else's change led there; a writer that was killed before its swap has
+        changed nothing, whatever others did since.
         """
         name = self._identity(file)
-        with self._reading() as db:
-            if db is None:
+        with self._reading() as known:
+            if known is None or not _pending(known, name):
                 return
-        with self._writing() as db:
-            rows = db.execute(
-                "SELECT * FROM changes WHERE file = ? AND state = 'pending'", (name,)
-            ).fetchall()
-            for row in rows:
-                if _may_live(row):
-                    continue
-                built_on = db.execute(
-                    "SELECT 1 FROM changes WHERE file = ? AND id > ? AND previous_revision = ?"
-                    " AND state = 'applied'",
-                    (name, row["id"], row["revision"]),
-                ).fetchone()
-                done = row["revision"] == current_revision or built_on is not None
-                db.execute(
-                    "UPDATE changes SET state = ? WHERE id = ?",
-                    ("applied" if done else "abandoned", row["id"]),
-                )
+        with self._writing() as db, _transaction(db):
+            _settle(db, name, file, lambda row: not _may_live(row))
 
     def rows(
         self, file: Path, limit: int = 100, offset: int = 0, *, after: int = 0
@@ -285,15 +268,9 @@ class History:
                 for revision, text in texts
                 if revision not in known
             ]
-            db.execute("BEGIN IMMEDIATE")
-            try:
+            with _transaction(db):
                 db.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", packed)
-                row = insert_row(db, change, file, state)
-                db.execute("COMMIT")
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            return row
+                return insert_row(db, change, file, state)
 
     def _identity(self, file: Path) -> str:
         """Return the name of a file in the database: of the only one, wherever that is mounted."""
@@ -350,26 +327,22 @@ def _take_over(
     taken = "SELECT 1 FROM taken_over WHERE source = ?"
     if db.execute(taken, (key,)).fetchone() is not None:
         return
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        if db.execute(taken, (key,)).fetchone() is None:
-            first = db.execute("SELECT coalesce(min(id), 1) AS id FROM changes").fetchone()["id"]
-            start = min(int(first), 1) - len(rows)
-            new_ids = {row["id"]: start + at for at, row in enumerate(rows)}
-            for row in rows:
-                values = {key: row[key] for key in row.keys()}  # noqa: SIM118 - not a mapping
-                values |= {"id": new_ids[row["id"]], "file": name}
-                values["undoes_id"] = new_ids.get(row["undoes_id"])
-                insert_values(db, values)
-            db.executemany(
-                "INSERT OR IGNORE INTO texts VALUES (?, ?, ?)",
-                [(name, text["revision"], text["packed"]) for text in texts],
-            )
-            db.execute("INSERT INTO taken_over VALUES (?)", (key,))
-        db.execute("COMMIT")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
+    with _transaction(db):
+        if db.execute(taken, (key,)).fetchone() is not None:
+            return
+        first = db.execute("SELECT coalesce(min(id), 1) AS id FROM changes").fetchone()["id"]
+        start = min(int(first), 1) - len(rows)
+        new_ids = {row["id"]: start + at for at, row in enumerate(rows)}
+        for row in rows:
+            values = {key: row[key] for key in row.keys()}  # noqa: SIM118 - not a mapping
+            values |= {"id": new_ids[row["id"]], "file": name}
+            values["undoes_id"] = new_ids.get(row["undoes_id"])
+            insert_values(db, values)
+        db.executemany(
+            "INSERT OR IGNORE INTO texts VALUES (?, ?, ?)",
+            [(name, text["revision"], text["packed"]) for text in texts],
+        )
+        db.execute("INSERT INTO taken_over VALUES (?)", (key,))
 
 
 def _prune(db: sqlite3.Connection, file: str) -> None:
@@ -390,6 +363,60 @@ def _prune(db: sqlite3.Connection, file: str) -> None:
     )
 
 
+def _settle(
+    db: sqlite3.Connection, name: str, file: Path, is_over: Callable[[sqlite3.Row], bool]
+) -> None:
+    """Settle the intents that are over; one that cannot be told from a living one is left."""
+    over = [row for row in _pending(db, name) if is_over(row)]
+    # Read after it is known who is dead: from then on none of them changes the file.
+    now = _revision_at(file) if over else ""
+    for row in reversed(over):
+        after = db.execute(
+            "SELECT state, previous_revision = :to AS built_on FROM changes"
+            " WHERE file = :name AND id > :id AND"
+            " (previous_revision = :to OR (revision = :to AND state <> 'abandoned'))"
+            " ORDER BY id LIMIT 1",
+            {"name": name, "id": row["id"], "to": row["revision"]},
+        ).fetchone()
+        if after is not None and after["state"] == "pending" and not after["built_on"]:
+            continue  # the other may be about to fail, or to be made
+        done = row["revision"] == now if after is None else bool(after["built_on"])
+        db.execute(
+            "UPDATE changes SET state = ? WHERE id = ?",
+            ("applied" if done else "abandoned", row["id"]),
+        )
+
+
+def _pending(db: sqlite3.Connection, name: str) -> list[sqlite3.Row]:
+    return db.execute(
+        "SELECT * FROM changes WHERE file = ? AND state = 'pending' ORDER BY id", (name,)
+    ).fetchall()
+
+
+def _revision_at(file: Path) -> str:
+    """Return the revision of what is there now; empty where there is nothing to be read."""
+    try:
+        return revision_of(file.read_bytes())
+    except OSError:
+        return ""
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Hold the write lock of the database, and commit; undone where it is left by an exception."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def _process(row: sqlite3.Row) -> str:
+    return str(row["process"] or row["pid"])
+
+
 def _may_live(row: sqlite3.Row) -> bool:
-    identity = str(row["process"] or row["pid"])
+    identity = _process(row)
     return may_live(identity) and identity not in (process_id(), str(os.getpid()))

@@ -86,7 +86,7 @@ class Switch(Planner):
             with suppress(HistoryError):
                 self.history.take_over(self.path)
             with suppress(HistoryError):
-                self.history.reconcile(self.path, snapshot.revision)
+                self.history.reconcile(self.path)
             if self.history.is_there:
                 self._see(snapshot)
         return snapshot

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-import select
+import selectors
 import shutil
 import subprocess
 import sys
@@ -176,7 +176,9 @@ def _wait_until(moment: float) -> None:
 
 
 def _first_line(stream: IO[str]) -> str:
-    ready, _, _ = select.select([stream], [], [], _START_S)
+    with selectors.DefaultSelector() as selector:  # select() knows no descriptor over 1,023
+        selector.register(stream, selectors.EVENT_READ)
+        ready = selector.select(_START_S)
     return stream.readline().strip() if ready else ""
 
 

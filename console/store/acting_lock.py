@@ -9,6 +9,7 @@ import fcntl
 import os
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -32,7 +33,8 @@ class ActingLock:
             return self._descriptor >= 0
         status = os.fstat(found)
         if not stat.S_ISREG(status.st_mode) or self._is_held(status):
-            os.close(found)
+            with suppress(OSError):
+                os.close(found)
             return self._descriptor >= 0
         try:
             locked = _locked(found, fcntl.LOCK_EX)
@@ -41,7 +43,8 @@ class ActingLock:
         else:
             self.no_locks = ""
         if not locked:
-            os.close(found)
+            with suppress(OSError):
+                os.close(found)
             self.release()
             return False
         self.release()
@@ -51,7 +54,8 @@ class ActingLock:
     def release(self) -> None:
         """Let another act."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            with suppress(OSError):
+                os.close(self._descriptor)
         self._descriptor = -1
 
     def _is_held(self, status: os.stat_result) -> bool:
@@ -73,7 +77,8 @@ def somebody_acts(path: Path) -> bool:
     except OSError:
         return False  # a file system without locks does not tell
     finally:
-        os.close(found)
+        with suppress(OSError):
+            os.close(found)
 
 
 def _locked(descriptor: int, how: int, tries: int = 4) -> bool:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -27,5 +28,6 @@ def open_for_writing(path: Path) -> bool | None:
     except OSError:
         return None
     finally:
-        os.close(descriptor)
+        with suppress(OSError):
+            os.close(descriptor)
     return False

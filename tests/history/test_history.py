@@ -4,8 +4,6 @@ import itertools
 import os
 import sqlite3
 import stat
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,14 +36,15 @@ def change(
 
 
 @pytest.fixture
-def history(tmp_path: Path) -> History:
+def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
+    monkeypatch.chdir(tmp_path)
     return History(tmp_path / "state" / "h.sqlite3")
 
 
 def test_reading_makes_nothing(history: History) -> None:
     assert history.rows(FILE) == []
     assert history.last_undoable(FILE) is None
-    history.reconcile(FILE, "x")
+    history.reconcile(FILE)
     assert not history.path.parent.exists()
 
 
@@ -78,28 +77,12 @@ def test_undo_walks_back(history: History) -> None:
     assert older.revision == revision_of(b"b")
 
 
-@pytest.mark.parametrize(("now", "applied"), [(b"b", 1), (b"a", 0)])
-def test_an_intent_of_a_dead_process_is_settled_by_the_file(
-    history: History, now: bytes, applied: int
-) -> None:
-    script = f"""
-from tests.history.test_history import *
-History(Path({str(history.path)!r})).begin(change(b"a", b"b"))
-os._exit(1)
-"""
-    subprocess.run([sys.executable, "-c", script], check=False, cwd=Path(__file__).parents[2])
-    # The relative file of the child is the same one from here only by its name.
-    root = Path(__file__).parents[2] / FILE
-    assert History(history.path).rows(root) == []
-    history.reconcile(root, revision_of(now))
-    assert len(history.rows(root)) == applied
-
-
 def said(before: bytes, after: bytes) -> Edited:
     return Edited(f"{before.decode()} to {after.decode()}", Who("al", "laptop"))
 
 
 def see(history: History, text: bytes) -> Edited | None:
+    FILE.write_bytes(text)
     return history.see(FILE, Who("", "gw"), AT, (revision_of(text), text), said)
 
 
@@ -153,26 +136,67 @@ def test_attempts_that_came_to_nothing_displace_no_change(
         assert db.execute("SELECT count(*) FROM changes").fetchone()[0] <= 60
 
 
-DEAD = """
-from tests.history.test_history import *
-history = History(Path({path!r}))
-history.commit(history.begin(change(b"a", b"b")))
-history.begin(change(b"b", b"c", action="set"))
-os._exit(1)
-"""
+def killed(history: History, *changes: NewChange) -> None:
+    """Begin changes in processes that end without a word."""
+    for begun in changes:
+        pid = os.fork()
+        if pid == 0:
+            history.begin(begun)
+            os._exit(1)
+        os.waitpid(pid, 0)
 
 
+def actions(history: History) -> str:
+    return " ".join(row.action for row in reversed(history.rows(FILE)))
+
+
+@pytest.mark.parametrize("look", ["reconcile", "see"])
 @pytest.mark.parametrize(
-    ("now", "applied"), [(b"b", 1), (b"c", 2), (b"x", 1)], ids=["not yet", "made", "others since"]
+    ("now", "left"),
+    [(b"b", "set"), (b"c", "set model"), (b"x", "set external")],
+    ids=["not yet", "made", "others since"],
 )
-def test_a_writer_that_was_killed_before_its_swap_has_changed_nothing(
-    history: History, now: bytes, applied: int
+def test_an_intent_of_a_dead_process_is_settled_by_the_file(
+    history: History, now: bytes, left: str, look: str
 ) -> None:
-    root = Path(__file__).parents[2]
-    script = DEAD.format(path=str(history.path))
-    subprocess.run([sys.executable, "-c", script], check=False, cwd=root)
-    history.reconcile(root / FILE, revision_of(now))
-    assert len(history.rows(root / FILE)) == applied
+    history.commit(history.begin(change(b"a", b"b")))
+    killed(history, change(b"b", b"c", action="model"))
+    FILE.write_bytes(now)
+    if look == "reconcile":
+        history.reconcile(FILE)
+    see(history, now)
+    assert actions(history) == left
+
+
+def test_what_was_built_on_was_made_whatever_became_of_that(history: History) -> None:
+    killed(history, change(b"a", b"b", action="model"))
+    history.abandon(history.begin(change(b"b", b"c")))
+    see(history, b"x")
+    assert actions(history).startswith("model")
+
+
+def test_of_two_that_meant_the_same_one_was_made(history: History) -> None:
+    killed(history, change(b"a", b"b", action="model"), change(b"a", b"b", action="phase"))
+    see(history, b"b")
+    assert actions(history) == "phase"
+
+
+def test_what_another_is_making_now_is_settled_later(history: History) -> None:
+    killed(history, change(b"a", b"b", action="model"))
+    row = history.begin(change(b"a", b"b"))
+    see(history, b"b")
+    assert actions(history) == ""
+    history.commit(row)
+    history.reconcile(FILE)
+    assert actions(history) == "set"
+
+
+def test_a_text_that_is_not_there_any_more_is_nobodys_edit(history: History) -> None:
+    """As a console has it that read the file just before another one changed it."""
+    history.commit(history.begin(change(b"a", b"b")))
+    FILE.write_bytes(b"b")
+    assert history.see(FILE, Who("", "gw"), AT, (revision_of(b"a"), b"a"), said) is None
+    assert actions(history) == "set"
 
 
 def test_the_number_of_a_process_that_was_given_again_hides_nothing(history: History) -> None:
@@ -180,7 +204,8 @@ def test_the_number_of_a_process_that_was_given_again_hides_nothing(history: His
     with closing(sqlite3.connect(history.path)) as db:
         db.execute("UPDATE changes SET process = '1-00000000.1' WHERE id = ?", (row,))
         db.commit()
-    history.reconcile(FILE, revision_of(b"b"))
+    FILE.write_bytes(b"b")
+    history.reconcile(FILE)
     assert len(history.rows(FILE)) == 1
 
 

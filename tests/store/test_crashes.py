@@ -1,0 +1,28 @@
+"""Crashes of writers: a sample of what ``python -m tests.crashes`` tries in full."""
+
+import os
+import shutil
+
+import pytest
+
+from tests.crashes import Tally, crashes, race
+
+
+def test_a_kill_and_an_error_at_any_call_lose_nothing() -> None:
+    if shutil.which("strace") is None:
+        if os.environ.get("CI"):
+            pytest.fail("strace is not installed; .ci/run installs it")
+        pytest.skip("strace is not installed")
+    tally = Tally()
+    crashes(tally, step=101)
+    assert tally.kill_points > 20
+    assert tally.faults == 3 * tally.kill_points
+    assert tally.lost == []
+
+
+def test_racing_writers_that_are_killed_lose_nothing() -> None:
+    tally = Tally()
+    race(tally, 3.0)
+    assert tally.kills > 10
+    assert tally.decisions > 0
+    assert tally.lost == []
