@@ -1,7 +1,5 @@
 """A real terminal for tests: the console in tmux, driven by keys, read as an operator reads it."""
 
-import os
-import shutil
 import subprocess
 import time
 import uuid
@@ -9,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from tests.parts import need
 
 
 class Terminal:
@@ -56,10 +54,7 @@ def terminal(
     command: str, size: tuple[int, int], env: dict[str, str], folder: Path
 ) -> Iterator[Terminal]:
     """Run ``command`` in a terminal of ``size`` columns and rows."""
-    if shutil.which("tmux") is None:
-        if os.environ.get("CI"):
-            pytest.fail("tmux is not installed; .ci/run installs it")
-        pytest.skip("tmux is not installed")
+    need("tmux")
     found = Terminal(f"rollout-test-{uuid.uuid4().hex[:8]}")
     values = [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
     columns, rows = size

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from console.cli.main import run
 from console.gate import AccessLine, AccessLog, timestamp
 from console.rollout.parse import parse
 from console.store.guard_file import GuardFile
+from tests.parts import need
 
 UNIT = Path(__file__).parents[2] / "sample_configs" / "rollout-guard.service"
 
@@ -180,16 +180,13 @@ def command_line(text: str) -> list[str]:
 
 
 def test_systemd_takes_the_unit(file: Path, tmp_path: Path) -> None:
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        if "CI" in os.environ:
-            pytest.fail("systemd-analyze is missing")
-        pytest.skip("systemd-analyze is missing")
+    need("systemd-analyze")
     made = tmp_path / "rollout-guard.service"
     made.write_text(unit(str(Path(sys.executable).with_name("rollout-console")), str(file)))
     done = subprocess.run(
-        [program, "verify", "--man=no", str(made)], capture_output=True, text=True, check=False
-    )
+        ["systemd-analyze", "verify", "--man=no", str(made)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     said = [line for line in done.stderr.splitlines() if "rollout-guard" in line]
     assert (done.returncode, said) == (0, [])
 

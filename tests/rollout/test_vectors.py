@@ -1,8 +1,6 @@
 """The vector file for other languages: it is what this code decides, and another one agrees."""
 
 import json
-import os
-import shutil
 import subprocess
 import tomllib
 from decimal import Decimal
@@ -16,6 +14,7 @@ from console.rollout.errors import PercentError
 from console.rollout.parse import parse
 from console.rollout.percent import basis_points
 from tests.decision_vectors import COMPOSED, COUNT, DECOMPOSED, PATH, Case, arguments, made, text
+from tests.parts import need
 
 VECTORS: dict[str, Any] = json.loads(PATH.read_text())
 CASES: list[Case] = VECTORS["cases"]
@@ -33,12 +32,8 @@ def told(found: Decision) -> dict[str, Any]:
 
 
 def run_node(path: Path) -> subprocess.CompletedProcess[str]:
-    node = shutil.which("node")
-    if node is None:
-        if os.environ.get("CI"):
-            pytest.fail("node is not installed; .ci/run installs it")
-        pytest.skip("node is not installed")
-    return subprocess.run([node, CHECK, path], capture_output=True, text=True, timeout=60)
+    need("node")
+    return subprocess.run(["node", CHECK, path], capture_output=True, text=True, timeout=60)
 
 
 def test_the_file_is_what_the_script_makes() -> None:

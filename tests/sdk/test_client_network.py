@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import shutil
 import socket
 import ssl
 import subprocess
@@ -20,6 +19,7 @@ import pytest
 from console.gate import Gate, network
 from console.gate.http import async_client, client
 from tests.loopback import CHAT, TOKENLAB, Origin, Received, Reply, TwoSides
+from tests.parts import need
 
 BODY = {"model": "m", "messages": []}
 both = pytest.mark.parametrize("library", [httpx2, httpx], ids=["httpx2", "httpx"])
@@ -193,8 +193,7 @@ def test_an_async_client_serves_one_event_loop_after_the_other(
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for 127.0.0.1 that nobody has signed, with its key in the same file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
+    need("openssl")
     path = tmp_path_factory.mktemp("tls") / "both.pem"
     subprocess.run(
         [

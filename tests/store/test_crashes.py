@@ -1,18 +1,11 @@
 """Crashes of writers: a sample of what ``python -m tests.crashes`` tries in full."""
 
-import os
-import shutil
-
-import pytest
-
 from tests.crashes import Tally, crashes, race
+from tests.parts import need
 
 
 def test_a_kill_and_an_error_at_any_call_lose_nothing() -> None:
-    if shutil.which("strace") is None:
-        if os.environ.get("CI"):
-            pytest.fail("strace is not installed; .ci/run installs it")
-        pytest.skip("strace is not installed")
+    need("strace")
     tally = Tally()
     crashes(tally, step=101)
     assert tally.kill_points > 20

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import signal
 import stat
 import struct
@@ -23,6 +22,7 @@ from console.store.in_place import is_mount_point, write_in_place
 from console.store.leftovers import recovered, temp_name
 from console.store.store import RolloutStore
 from tests.other_users import as_user
+from tests.parts import need
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be other users")
 APP, OWNER, OPERATOR, GROUP, OTHERS = 3003, 3001, 3002, 4000, 4001
@@ -166,8 +166,7 @@ def test_a_hard_link_that_keeps_the_old_text_is_told(file: Path) -> None:
 
 
 def test_a_file_that_is_a_mount_point_is_written_in_place(file: Path) -> None:
-    if shutil.which("unshare") is None:
-        pytest.skip("there is no unshare")
+    need("unshare")
     (file.parent / "app").mkdir()
     (file.parent / "app" / "rollout.toml").touch()
     script = (

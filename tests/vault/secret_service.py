@@ -1,12 +1,11 @@
 """A real Secret Service for tests: gnome-keyring on a private D-Bus session."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.parts import need
 
 # No service folders: nothing but what is started here may answer on the bus.
 BUS = """\
@@ -28,7 +27,7 @@ def run_with_keyring(script: str, folder: Path, *, state: str = "unlocked") -> s
     ``state`` is ``unlocked``, ``locked`` (a collection exists, and its password is not known
     here) or ``none`` (a bus, and no Secret Service on it).
     """
-    _need("dbus-run-session", "gnome-keyring-daemon")
+    need("dbus-run-session", "gnome-keyring-daemon")
     home = folder / "home"
     home.mkdir(exist_ok=True)
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("DBUS", "XDG", "TOKENLAB"))}
@@ -54,11 +53,3 @@ def run_with_keyring(script: str, folder: Path, *, state: str = "unlocked") -> s
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def _need(*programs: str) -> None:
-    missing = [program for program in programs if shutil.which(program) is None]
-    if missing and os.environ.get("CI"):
-        pytest.fail(f"{missing[0]} is not installed; .ci/run installs it")
-    if missing:
-        pytest.skip(f"{missing[0]} is not installed")
