@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from console.health.bins import Bins
 from console.health.lines import Unusable
-from console.health.log_set import open_log
+from console.health.log_set import Log, open_log
 from console.health.record import AccessRecord, StatusClass
 from console.health.summary import Summary
 from console.health.top_errors import ErrorGroup, TopErrors
@@ -79,6 +79,8 @@ class Watch:
         self._cold_bytes = cold_bytes
         self._older_bytes = older_bytes
         self._log_path: Path | None = None
+        self._follower: Log
+        self._replaced: list[Log] = []
         self.file = file
         written_at = 0.0
         with suppress(OSError):
@@ -99,7 +101,9 @@ class Watch:
         if log_path == self._log_path:
             return
         if self._log_path is not None:
-            self.close()
+            self._end_older()
+            # A read may be under way in another thread: the next one closes it.
+            self._replaced.append(self._follower)
         self._log_path = log_path
         self._follower = open_log(
             log_path,
@@ -168,6 +172,7 @@ class Watch:
 
     def read(self) -> tuple[Sequence[AccessRecord], str]:
         """Return the lines that have come, at most a piece, and what is wrong, if anything."""
+        self._close_replaced()
         records = self._follower.poll(max_bytes=_PIECE_BYTES)
         told, until = self._older_told
         return records, self._follower.trouble or (told if time.monotonic() < until else "")
@@ -239,9 +244,18 @@ class Watch:
         return self._older
 
     def close(self) -> None:
-        """End what reads older lines."""
+        """Close the log, and end what reads older lines; no read may be under way."""
+        self._end_older()
+        self._close_replaced()
+        self._follower.close()
+
+    def _end_older(self) -> None:
         if self._older is not None:
             self._older.close()
+
+    def _close_replaced(self) -> None:
+        while self._replaced:
+            self._replaced.pop().close()
 
     def add_older(self, older: "OlderLines", part: "Part | None") -> None:
         """Take a part of what is older into account; that of a log followed before is not."""

@@ -175,3 +175,24 @@ def test_a_guard_does_not_wait_for_the_past(file: Path, monkeypatch: pytest.Monk
         monitor.go_on(NOW)
     assert [*reading, monitor.reads_older] == [True, False]
     assert monitor.figures("chat", None, "tokenlab", NOW, 86_400).requests == COUNT
+
+
+def held_open(folder: Path) -> list[str]:
+    """The files in a folder that this process holds open."""
+    names = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    return [Path(name).name for name in names if folder in Path(name).parents]
+
+
+def test_a_log_that_is_followed_no_more_is_not_held_open(file: Path) -> None:
+    first, second = (file.with_name(name) for name in ("access.jsonl", "other.jsonl"))
+    first.touch()
+    second.touch()
+    monitor = Monitor(file, parse(file.read_bytes()))
+    monitor.read()
+    assert held_open(file.parent) == [first.name]
+    text = file.read_text().replace(first.name, second.name)
+    monitor.configure(parse(text.encode()), time.time())
+    monitor.read()
+    assert held_open(file.parent) == [second.name]
+    monitor.close()
+    assert held_open(file.parent) == []
