@@ -5,6 +5,7 @@ and what was lost, and exits with 1 if anything was. It needs strace, whose faul
 (``-e inject``, strace(1)) makes the n-th call of a forked writer its last, or fail.
 """
 
+import functools
 import itertools
 import os
 import random
@@ -16,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from console.history.rows import Change
 from console.history.who import Who
 from console.operations.errors import NothingToDo, OperationError
 from console.operations.plan import Plan
-from console.operations.switch import Switch
+from console.operations.switch import Done, Switch
 from console.rollout.errors import RolloutError
 from console.rollout.model import Route
 from console.rollout.parse import parse
@@ -71,9 +73,9 @@ class Scenario:
     """A change, what it makes of acme's share and latch, and how its folder is prepared."""
 
     name: str
-    act: Callable[[Switch], object]
+    act: Callable[[Switch], Done]
     shown: tuple[int, bool]
-    prepare: Callable[[Path], None] = lambda path: _seen(path)
+    prepare: Callable[[Path], None]
     rescues: bool = False
 
 
@@ -87,8 +89,7 @@ class Tally:
     changes: int = 0
     decisions: int = 0
     lost: list[str] = field(default_factory=list)
-    misread: list[str] = field(default_factory=list)
-    """Rows of the history that do not join, or are of an edit that nobody made."""
+    """What was found wrong: a lost update, a history that is not that of the file, a leftover."""
 
 
 def _seen(path: Path) -> None:
@@ -123,14 +124,18 @@ def _after_a_kill(path: Path) -> None:
     path.write_bytes(ours)
 
 
-def _rollback(switch: Switch) -> object:
+def _untouched(path: Path) -> None:
+    """No console was here before."""
+
+
+def _rollback(switch: Switch) -> Done:
     return switch.apply(switch.plan_rollback("chat", "acme", "smells"), reason="smells")
 
 
 SCENARIOS = (
-    Scenario("rollback", _rollback, (2500, True)),
-    Scenario("first change", _rollback, (2500, True), lambda path: None),
-    Scenario("set", lambda s: s.apply(s.plan_set("chat", "acme", 7500)), (7500, False)),
+    Scenario("rollback", _rollback, (2500, True), _seen),
+    Scenario("first change", _rollback, (2500, True), _untouched),
+    Scenario("set", lambda s: s.apply(s.plan_set("chat", "acme", 7500)), (7500, False), _seen),
     Scenario("undo", lambda s: s.apply(s.plan_undo(), reason="x"), (2500, False), _changed),
     Scenario("rollback of a broken file", _rollback, (5000, True), _broken, rescues=True),
     Scenario("rollback after a kill", _rollback, (2500, True), _after_a_kill),
@@ -152,32 +157,26 @@ def crashes(tally: Tally, step: int = 1) -> None:
             for error in ERRORS:
                 with _folder(scenario) as path:
                     before = path.read_bytes()
-                    said = _run(scenario, path, f"inject={CALLS}:error={error}:when={number}")
+                    outcome = _run(scenario, path, f"inject={CALLS}:error={error}:when={number}")
                     tally.faults += 1
-                    _look(scenario, path, before, said, f"{error} at call {number}", tally.lost)
+                    _look(scenario, path, before, outcome, f"{error} at call {number}", tally.lost)
 
 
-class _folder:
-    """A folder with a rollout file as the scenario wants it; a context manager."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self._scenario = scenario
-        self._path = Path(tempfile.mkdtemp()) / "rollout.toml"
-
-    def __enter__(self) -> Path:
-        self._path.write_bytes(TEXT)
-        self._path.chmod(MODE)
-        self._scenario.prepare(self._path)
-        return self._path
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._path.parent)
+@contextmanager
+def _folder(scenario: Scenario) -> Iterator[Path]:
+    """A folder with a rollout file as the scenario wants it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rollout.toml"
+        path.write_bytes(TEXT)
+        path.chmod(MODE)
+        scenario.prepare(path)
+        yield path
 
 
 def _count(scenario: Scenario, path: Path) -> int:
     with tempfile.NamedTemporaryFile() as log:
-        said = _run(scenario, path, f"trace={CALLS}", log.name)
-        assert said == "done ", f"{scenario.name}: {said}"
+        outcome = _run(scenario, path, f"trace={CALLS}", log.name)
+        assert outcome == "done ", f"{scenario.name}: {outcome}"
         return sum(b"(" in line for line in log.read().splitlines())
 
 
@@ -187,17 +186,16 @@ def _run(scenario: Scenario, path: Path, what: str, log: str = os.devnull) -> st
     pid = os.fork()
     if pid == 0:
         os.kill(os.getpid(), signal.SIGSTOP)
-        said = ""
+        outcome = ""
         try:
-            told = getattr(scenario.act(_opened(path)), "warnings", ())
-            said = f"done {'; '.join(told)}"
+            outcome = f"done {'; '.join(scenario.act(_opened(path)).warnings)}"
         except (OperationError, RolloutError, HistoryError) as error:
-            said = f"refused: {error}"
+            outcome = f"refused: {error}"
         except BaseException as error:
-            said = f"raised {type(error).__name__}: {error}"
+            outcome = f"raised {type(error).__name__}: {error}"
         for _ in range(2):  # the call that is made to fail may be this one
             with suppress(OSError):
-                os.write(writing, said.encode())
+                os.write(writing, outcome.encode())
                 break
         os._exit(0)
     os.close(writing)
@@ -214,12 +212,12 @@ def _run(scenario: Scenario, path: Path, what: str, log: str = os.devnull) -> st
 
 
 def _look(
-    scenario: Scenario, path: Path, before: bytes, said: str | None, when: str, lost: list[str]
+    scenario: Scenario, path: Path, before: bytes, outcome: str | None, when: str, lost: list[str]
 ) -> None:
     """Look at what is left, and go on with it as the next operator would."""
 
     def wrong(what: str) -> None:
-        lost.append(f"{scenario.name}, {when}: {what}{f' ({said})' if said else ''}")
+        lost.append(f"{scenario.name}, {when}: {what}{f' ({outcome})' if outcome else ''}")
 
     now = path.read_bytes()
     unchanged = now in (before, EDITED)
@@ -228,10 +226,10 @@ def _look(
         return
     if stat.S_IMODE(path.stat().st_mode) != MODE:
         wrong("the mode of the file is another")
-    if said is not None:
-        if said.startswith("raised"):
+    if outcome is not None:
+        if outcome.startswith("raised"):
             wrong("not a sentence")
-        if said.startswith("done") == unchanged:
+        if outcome.startswith("done") == unchanged:
             wrong(f"the file is {'unchanged' if unchanged else 'changed'}")
     try:
         next_one = _opened(path)
@@ -249,8 +247,8 @@ def _look(
     ours = [row for row in mine if row.action != "external"]
     if unchanged and ours and not scenario.rescues:
         wrong(f"the history says {ours[0].action}, which was not done")
-    told = said is not None and "not in the history" in said
-    if not (unchanged or told or (mine if said is not None else ours)):
+    unrecorded = outcome is not None and "not in the history" in outcome
+    if not (unchanged or unrecorded or (mine if outcome is not None else ours)):
         wrong(f"the history does not have the change {why}")
     if parse(path.read_bytes()).routes["chat"].org_points("globex") != 700:
         wrong("the next change was lost")
@@ -269,7 +267,7 @@ def _acme(data: bytes) -> tuple[int, bool] | None:
 
 
 def race(tally: Tally, seconds: float) -> None:
-    """Kill racing writers at random; hold the history and the file against what they were told."""
+    """Kill racing writers at random; compare what they acknowledged with history and file."""
     rng = random.Random(5)
     folder = Path(tempfile.mkdtemp())
     path = folder / "rollout.toml"
@@ -280,9 +278,14 @@ def race(tally: Tally, seconds: float) -> None:
     decided, deciding = os.pipe()
     reader = _forked(lambda: _decide(path, deciding))
     started = iter(range(1_000_000))
-    pids = [_forked(lambda n=n: _write(path, n, next(started), writing)) for n in range(_WRITERS)]  # type: ignore[misc]
+
+    def fork_writer(number: int) -> int:
+        return _forked(functools.partial(_write, path, number, next(started), writing))
+
+    pids = [fork_writer(number) for number in range(_WRITERS)]
     acknowledged: list[bytes] = []
-    seen, rest = _Chain(), b""
+    rows: dict[int, Change] = {}  # gathered as they come: a history keeps only the newest
+    rest = b""
     until = time.monotonic() + seconds
     next_look = 0.0
     while time.monotonic() < until:
@@ -291,57 +294,51 @@ def race(tally: Tally, seconds: float) -> None:
         os.kill(pids[number], signal.SIGKILL)
         os.waitpid(pids[number], 0)
         tally.kills += 1
-        run = next(started)
-        pids[number] = _forked(lambda n=number, r=run: _write(path, n, r, writing))  # type: ignore[misc]
+        pids[number] = fork_writer(number)
         rest = _drain(reading, rest, acknowledged)
         if time.monotonic() > next_look:
             next_look = time.monotonic() + 0.5
-            seen.look(path)
+            rows.update(_rows(path))
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     rest = _drain(reading, rest, acknowledged)
     os.kill(reader, signal.SIGTERM)
     os.waitpid(reader, 0)
-    told = os.read(decided, 10_000).decode().split(" ", 1)
-    tally.decisions = int(told[0])
-    if told[1]:
-        tally.lost.append(f"a gate raised {told[1]}")
-    last = _opened(path)
-    seen.look(path)
+    count, raised = os.read(decided, 10_000).decode().split(" ", 1)
+    tally.decisions = int(count)
+    if raised:
+        tally.lost.append(f"a gate raised {raised}")
+    revision = _opened(path).store.prepare([]).before.revision
+    rows.update(_rows(path))
     tally.changes = len(acknowledged)
-    revision = last.store.prepare([]).before.revision
-    seen.hold((one.decode() for one in acknowledged), revision, tally)
+    tally.lost += _misread([rows[number] for number in sorted(rows)], revision)
+    reasons = {row.reason for row in rows.values()}
+    tally.lost += [
+        f"{reason} was acknowledged and is lost"
+        for reason in map(bytes.decode, acknowledged)
+        if reason not in reasons
+    ]
     left = [one.name for one in folder.iterdir() if not _LEFT.fullmatch(one.name)]
     if left:
         tally.lost.append(f"left behind after the race: {left}")
     shutil.rmtree(folder)
 
 
-class _Chain:
-    """The rows of a history, gathered as they come: only the newest are kept."""
+def _rows(path: Path) -> dict[int, Change]:
+    return {row.id: row for row in history_of(path).rows(path, KEPT)}
 
-    def __init__(self) -> None:
-        self._rows: dict[int, Change] = {}
 
-    def look(self, path: Path) -> None:
-        self._rows.update((row.id, row) for row in history_of(path).rows(path, KEPT))
-
-    def hold(self, acknowledged: Iterable[str], revision: str, tally: Tally) -> None:
-        """Hold the whole against what writers were told, and what the file says at the end."""
-        rows = [self._rows[number] for number in sorted(self._rows)]
-        tally.misread += [
-            f"row {other.id} ({other.action}) is not built on row {one.id}"
-            for one, other in itertools.pairwise(rows)
-            if one.revision != other.previous_revision
-        ]
-        tally.misread += [
-            f"row {row.id} is an edit that nobody made" for row in rows if not row.reason
-        ]
-        reasons = {row.reason for row in rows}
-        tally.lost += [f"{one} was told and is lost" for one in acknowledged if one not in reasons]
-        if not rows or rows[-1].revision != revision:
-            tally.lost.append("the file is not what the history says last")
+def _misread(rows: Sequence[Change], revision: str) -> Iterator[str]:
+    """Compare a whole history with the only writers there were, and with the file at the end."""
+    for one, other in itertools.pairwise(rows):
+        if one.revision != other.previous_revision:
+            yield f"row {other.id} ({other.action}) does not follow from row {one.id}"
+    for row in rows:
+        if not row.reason:
+            yield f"row {row.id} ({row.action}) is of an edit that no writer made"
+    if not rows or rows[-1].revision != revision:
+        yield "the newest row does not have the revision of the file"
 
 
 def _forked(run: Callable[[], None]) -> int:
@@ -355,8 +352,8 @@ def _forked(run: Callable[[], None]) -> int:
     return pid
 
 
-def _write(path: Path, number: int, run: int, told: int) -> None:
-    """Change the share and the latch of an org of its own for ever; tell each that was made."""
+def _write(path: Path, number: int, run: int, acknowledging: int) -> None:
+    """Change the share and the latch of an org of its own for ever; acknowledge each change."""
     rng = random.Random(run)
     switch = _opened(path)
     for count in range(1_000_000):
@@ -368,7 +365,7 @@ def _write(path: Path, number: int, run: int, told: int) -> None:
                 os.write(2, f"{reason}: {warning}\n".encode())
         except (Conflict, NothingToDo):
             continue
-        os.write(told, f"{reason}\n".encode())
+        os.write(acknowledging, f"{reason}\n".encode())
 
 
 def _plans(switch: Switch, org: str, rng: random.Random) -> Iterator[Callable[[], Plan]]:
@@ -377,8 +374,8 @@ def _plans(switch: Switch, org: str, rng: random.Random) -> Iterator[Callable[[]
     yield lambda: switch.plan_resume("chat", org)
 
 
-def _decide(path: Path, told: int) -> None:
-    """Decide as an application does until told to end; tell how often, and what was raised."""
+def _decide(path: Path, result: int) -> None:
+    """Decide as an application does until SIGTERM; write how often, and what was raised."""
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
     count, raised = 0, ""
@@ -389,7 +386,7 @@ def _decide(path: Path, told: int) -> None:
             except Exception as error:
                 raised = f"{type(error).__name__}: {error}"
             count += 1
-    os.write(told, f"{count} {raised}".encode())
+    os.write(result, f"{count} {raised}".encode())
     os._exit(0)
 
 
@@ -410,12 +407,13 @@ def main(arguments: Sequence[str]) -> int:
     print(
         f"kill points {tally.kill_points:,}\nfaults      {tally.faults:,}\n"
         f"race        {tally.kills:,} kills of {_WRITERS} writers, {tally.changes:,} changes "
-        f"acknowledged, {tally.decisions:,} decisions beside them\nlost        {len(tally.lost)}\n"
-        f"misread     {len(tally.misread)}"
+        f"acknowledged, {tally.decisions:,} decisions beside them\nlost        {len(tally.lost)}"
     )
-    for one in (tally.lost + tally.misread)[:40]:
-        print(f"  {one}")
-    return 1 if tally.lost or tally.misread else 0
+    kinds = Counter(re.sub(r"\d+", "N", one) for one in tally.lost)
+    for kind, count in kinds.most_common(20):
+        first = next(one for one in tally.lost if re.sub(r"\d+", "N", one) == kind)
+        print(f"  {count} x {first[:400]}")
+    return 1 if tally.lost else 0
 
 
 if __name__ == "__main__":

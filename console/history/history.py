@@ -2,14 +2,16 @@
 
 import os
 import sqlite3
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from console.history.errors import HistoryError
 from console.history.rows import (
+    NOTES,
     Change,
     Describe,
     Edited,
@@ -27,6 +29,7 @@ KEPT = 1_000
 """How many changes of a file are kept, with their texts."""
 
 _PRUNED_EVERY = 50
+_TICK_NS = 20_000_000
 _LEAST_PREFIX = 7
 _SHOWN = 12
 _ATTEMPTS_KEPT = 50
@@ -64,8 +67,27 @@ class History:
         except OSError:
             return False
 
+    def stamp(self) -> tuple[int, ...] | None:
+        """Return what differs after every commit; None where the next may have the same.
+
+        It is the status of the database and its write-ahead log, and as in Git's index a time of
+        last modification that is no older than the clock's tick tells nothing ("racy Git").
+        """
+        found: list[int] = []
+        for path in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+            with suppress(OSError):
+                status = path.stat()
+                found += (status.st_ino, status.st_size, status.st_mtime_ns)
+                if abs(time.time_ns() - status.st_mtime_ns) < _TICK_NS:
+                    return None
+        return tuple(found)
+
     def begin(self, change: NewChange) -> int:
-        """Write the intent, with both texts, durably; return its id."""
+        """Write the intent, with both texts, durably; return its id.
+
+        Crash recovery goes by the order of the ids: call it under the lock of the file, and after
+        the file was compared with the previous revision.
+        """
         return self._insert(change, "pending")
 
     def commit(self, row: int) -> None:
@@ -87,17 +109,21 @@ class History:
         """Take note of what the file says, (revision, text); return what an edit of others did.
 
         It is one if the newest change did not lead to this text, whenever the same text was there
-        before. Of several who see it one writes a row; a text that is not there any more makes
-        none. The first who ever sees the file has nothing to compare it with.
+        before. Of several who see it one writes a row; a stale read, of a text that was replaced
+        since, makes none. The first who ever sees the file has nothing to compare it with.
         """
         revision, text = now
         name = self._identity(file)
         with self._reading() as known:
-            if known is not None and _newest_revision(known, name) == revision:
+            if (
+                known is not None
+                and _newest_revision(known, name) == revision
+                and not _pending(known, name)
+            ):
                 return None
         with self._writing() as db, _transaction(db):
-            _settle(db, name, file, lambda row: not may_live(_process(row)))
-            # Compared under the lock: since it was read, others may have replaced and recorded it.
+            _recover(db, name, file, lambda row: not may_live(_process(row)))
+            # Compared again under the database's lock: the read may be stale.
             if _newest_revision(db, name) is not None and _revision_at(file) != revision:
                 return None
             return self._see(db, name, (file, who, at), (revision, text), describe)
@@ -165,18 +191,17 @@ class History:
                         _take_over(db, source, self._identity(file), rows, texts)
 
     def reconcile(self, file: Path) -> None:
-        """Settle the intents of processes that died, by what the file says now.
+        """Crash recovery: commit or abort the pending rows of processes that died.
 
-        One was made where another change was built on it, or where the file says what it was to
-        say and nobody else's change led there; a writer that was killed before its swap has
-        changed nothing, whatever others did since.
+        The row is committed where the next change has its revision as the previous one, or where
+        there is none and the file has that revision; else the writer died before its swap.
         """
         name = self._identity(file)
         with self._reading() as known:
             if known is None or not _pending(known, name):
                 return
         with self._writing() as db, _transaction(db):
-            _settle(db, name, file, lambda row: not _may_live(row))
+            _recover(db, name, file, lambda row: not _may_live(row))
 
     def rows(
         self, file: Path, limit: int = 100, offset: int = 0, *, after: int = 0
@@ -301,8 +326,8 @@ class History:
 def _newest_revision(db: sqlite3.Connection, name: str) -> str | None:
     """Return what the file said last, as far as anybody knows."""
     row = db.execute(
-        "SELECT revision FROM changes WHERE file = ? AND state = 'applied'"
-        " AND action NOT IN ('undelivered', 'put_back') ORDER BY id DESC LIMIT 1",
+        "SELECT revision FROM changes WHERE file = ? AND state = 'applied'"  # noqa: S608
+        f" AND action NOT IN {NOTES} ORDER BY id DESC LIMIT 1",
         (name,),
     ).fetchone()
     if row is None and _has_seen(db):
@@ -363,27 +388,27 @@ def _prune(db: sqlite3.Connection, file: str) -> None:
     )
 
 
-def _settle(
-    db: sqlite3.Connection, name: str, file: Path, is_over: Callable[[sqlite3.Row], bool]
+def _recover(
+    db: sqlite3.Connection, name: str, file: Path, is_dead: Callable[[sqlite3.Row], bool]
 ) -> None:
-    """Settle the intents that are over; one that cannot be told from a living one is left."""
-    over = [row for row in _pending(db, name) if is_over(row)]
+    """Commit or abort the pending rows of dead processes; who may live settles its own.
+
+    An aborted row is no evidence: its writer may have compared the file without the lock, which is
+    not waited for without end.
+    """
+    dead = [row for row in _pending(db, name) if is_dead(row)]
     # Read after it is known who is dead: from then on none of them changes the file.
-    now = _revision_at(file) if over else ""
-    for row in reversed(over):
+    now = _revision_at(file) if dead else ""
+    for row in reversed(dead):
         after = db.execute(
-            "SELECT state, previous_revision = :to AS built_on FROM changes"
-            " WHERE file = :name AND id > :id AND"
-            " (previous_revision = :to OR (revision = :to AND state <> 'abandoned'))"
-            " ORDER BY id LIMIT 1",
-            {"name": name, "id": row["id"], "to": row["revision"]},
+            "SELECT previous_revision FROM changes WHERE file = ? AND id > ?"  # noqa: S608
+            f" AND state <> 'abandoned' AND action NOT IN {NOTES} ORDER BY id LIMIT 1",
+            (name, row["id"]),
         ).fetchone()
-        if after is not None and after["state"] == "pending" and not after["built_on"]:
-            continue  # the other may be about to fail, or to be made
-        done = row["revision"] == now if after is None else bool(after["built_on"])
+        made = now if after is None else after["previous_revision"]
         db.execute(
             "UPDATE changes SET state = ? WHERE id = ?",
-            ("applied" if done else "abandoned", row["id"]),
+            ("applied" if made == row["revision"] else "abandoned", row["id"]),
         )
 
 

@@ -82,7 +82,6 @@ class Guarding:
         self._ramps = Ramps(switch, monitor, GuardFile(switch.path))
         self._alerts = Alerts()
         self._acted = False
-        self._changed = False
         self._left_alone: dict[str, float] = {}
 
     @property
@@ -163,8 +162,7 @@ class Guarding:
             return str(error)
         if found is not None:
             self._monitor.configure(found[0].file, now)
-        if found is not None or self._changed:
-            self._changed = False
+        if self._switch.history_changed() or found is not None:
             self._monitor.remember(self._switch.recorded(self._monitor.known_to), now)
         if found is not None:
             edit = self._switch.edit
@@ -221,7 +219,6 @@ class Guarding:
     def _take_over(self, done: Done, now: float) -> None:
         self._lock.hold()  # it is another file now, and still for this guard to act on
         self._monitor.configure(done.snapshot.file, now)
-        self._changed = True
 
     def _alarm(self, alert: Alert) -> Event:
         command = self._command("rollback", alert.route) if alert.signal and alert.route else ""

@@ -72,6 +72,7 @@ class Switch(Planner):
         self.edit = Edit("", gives_back=False, ours=False)
         """What was done to the file last, by others than this process."""
         self._known: Snapshot | None = None
+        self._stamp: tuple[int, ...] | None = None
         self.recovered = ""
         """What was found of a writer that was killed, and what became of it; mostly empty."""
 
@@ -160,6 +161,14 @@ class Switch(Planner):
             return self.history.rows(self.path, limit), ""
         except HistoryError as error:
             return [], str(error)
+
+    def history_changed(self) -> bool:
+        """Return whether the history may have other rows than when this was last asked.
+
+        A change that was taken back between two looks at the file left none but its rows.
+        """
+        before, self._stamp = self._stamp, self.history.stamp()
+        return self._stamp is None or self._stamp != before
 
     def recorded(self, after: int = 0) -> Recorded:
         """Return all changes that the history has, or those after an id."""
@@ -256,26 +265,30 @@ class Switch(Planner):
     def _make(self, plan: Plan, reason: str, verdict: str, lowers: bool) -> Done:
         at = self._clock()
         warnings: list[str] = []
-        row: int | None = None
+        rows: list[int] = []
         kept_as = self._set_aside(plan, at, warnings)
         if self._known is not None and not plan.rescues:
             self._see(self._known)  # each row's previous revision is the one before's
+
+        def write_ahead() -> None:
+            try:
+                rows.append(self.history.begin(self._new_change(plan, at, reason, verdict)))
+            except HistoryError as error:
+                if not lowers:
+                    why = f"not changed, because it cannot be recorded: {error}"
+                    raise NotRecorded(why) from None
+                warnings.append(f"done, but not in the history: {error}")
+
         try:
-            row = self.history.begin(self._new_change(plan, at, reason, verdict))
-        except HistoryError as error:
-            if not lowers:
-                raise NotRecorded(f"not changed, because it cannot be recorded: {error}") from None
-            warnings.append(f"done, but not in the history: {error}")
-        try:
-            snapshot = self.store.write(plan.prepared)
+            snapshot = self.store.write(plan.prepared, write_ahead)
         except Written as told:
             snapshot = plan.prepared.after
             warnings.append(str(told))
         except BaseException:
-            self._settle(row, self.history.abandon, [])
+            self._settle(rows, self.history.abandon, [])
             raise
         self._known = snapshot
-        self._settle(row, self.history.commit, warnings)
+        self._settle(rows, self.history.commit, warnings)
         return Done(plan, snapshot, at, tuple(warnings), kept_as)
 
     def _set_aside(self, plan: Plan, at: datetime, warnings: list[str]) -> str:
@@ -291,12 +304,11 @@ class Switch(Planner):
             return ""
         return aside.name
 
-    def _settle(self, row: int | None, how: Callable[[int], None], warnings: list[str]) -> None:
+    def _settle(self, rows: list[int], how: Callable[[int], None], warnings: list[str]) -> None:
         """An intent row that cannot be settled now is settled at the next start."""
-        if row is None:
-            return
         try:
-            how(row)
+            for row in rows:
+                how(row)
         except HistoryError as error:
             warnings.append(f"done; its history row will be settled at the next start: {error}")
 

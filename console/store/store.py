@@ -3,7 +3,7 @@
 import difflib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -202,15 +202,16 @@ class RolloutStore:
         self._snapshot = Snapshot(data, parse(data), revision_of(data))
         return self._snapshot
 
-    def write(self, prepared: Prepared) -> Snapshot:
+    def write(self, prepared: Prepared, write_ahead: Callable[[], None] = lambda: None) -> Snapshot:
         """Replace the file, if it still is what the edit was made of.
 
+        ``write_ahead`` logs the intent, under the lock and after the comparison.
         Raises Conflict, NotReadable or NotWritable; the file is then as it was. Raises Written
         where it was replaced, and something is to be known about it.
         """
         written: Written | None = None
         try:
-            swap(self.path, prepared.before.revision, prepared.after.data)
+            swap(self.path, prepared.before.revision, prepared.after.data, write_ahead)
         except Written as told:
             written = told
         self._snapshot = prepared.after

@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from console.rollout.revision import revision_of
@@ -20,13 +21,18 @@ _TICK_NS = 10_000_000
 _MODE_OF_A_NEW_FILE = 0o644  # applications of other users read it; it holds no secret
 
 
-def swap(path: Path, expected: str, data: bytes) -> None:
+def swap(
+    path: Path, expected: str, data: bytes, write_ahead: Callable[[], None] = lambda: None
+) -> None:
     """Put ``data`` in place of the file at ``path`` if its revision is still ``expected``.
 
     A symlink stays one: its target is replaced. Owner, group, mode, ACL and extended attributes
     are kept. The new text is synced before the rename and the folder after it; then the file is
     read back. A file that is a mount point is written in place. Where ``expected`` is ABSENT the
     file is made, unless somebody else made it first.
+
+    ``write_ahead`` is called under the lock, after the comparison and before the first write: what
+    it logs is in the order of the changes. What it raises is passed on.
 
     Raises Conflict, NotReadable or NotWritable; the file is then as it was. Raises Written where
     it was put in place, and something is to be known about it.
@@ -38,6 +44,7 @@ def swap(path: Path, expected: str, data: bytes) -> None:
     with folder_lock(target.parent, path) as folder:
         warnings = [said] if (said := clean_up(folder, target.name)) else []
         _check(path, target, expected)
+        write_ahead()
         try:
             warnings += _put(folder, path, target, expected, data)
         except OSError as error:

@@ -26,6 +26,7 @@ from console.ui.messages import (
     FileChanged,
     FileTrouble,
     GuardSeen,
+    HistoryChanged,
     KeysRead,
     LogRead,
     ModelsSeen,
@@ -38,6 +39,7 @@ Post = Callable[[Message], object]
 
 AGAIN_S = 5.0
 FILE_EVERY_S = 0.25
+HISTORY_EVERY_S = 0.5
 LOG_EVERY_S = 1.0
 OLDER_AFTER_S = 0.1
 PROBES_EVERY_S = 5.0
@@ -67,6 +69,14 @@ async def follow_file(switch: Switch, lock: asyncio.Lock, post: Post) -> None:
         if now != trouble:
             trouble = now
             post(FileTrouble(now))
+
+
+async def follow_history(switch: Switch, post: Post) -> None:
+    """Tell that rows may have come; of a change taken back at once, the file tells nothing."""
+    while True:
+        if await asyncio.to_thread(switch.history_changed):
+            post(HistoryChanged())
+        await asyncio.sleep(HISTORY_EVERY_S)
 
 
 async def follow_log(monitor: Monitor, post: Post) -> None:
@@ -191,6 +201,7 @@ class Feeds:
         post = screen.post_message
         self._followers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "file": lambda: follow_file(switch, lock, post),
+            "history": lambda: follow_history(switch, post),
             "log": lambda: follow_log(monitor, post),
             "older": lambda: follow_older(monitor, post),
             "balance": self._follow_balance,

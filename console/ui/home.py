@@ -38,6 +38,7 @@ from console.ui.messages import (
     FileChanged,
     FileTrouble,
     GuardSeen,
+    HistoryChanged,
     KeysRead,
     LogRead,
     ModelsSeen,
@@ -135,7 +136,6 @@ class HomeScreen(Opened, HomeActions):
         self.set_interval(1.0, self._tick)
         self.set_interval(1.0, self._look_for_alerts)
         self.call_after_refresh(self._tick)
-        self._show_changes()
 
     def on_resize(self) -> None:
         """Fit to the terminal."""
@@ -170,7 +170,6 @@ class HomeScreen(Opened, HomeActions):
             for route, org in found:
                 self._notices.rolled_back(route, org, time())
             self._tell_of_edit(self._switch.edit)
-            self._show_changes()
         self._tick()
 
     def _tell_of_edit(self, edit: Edit) -> None:
@@ -187,6 +186,10 @@ class HomeScreen(Opened, HomeActions):
         kept = "; gates keep the last good version, r R ! still work" if event.sentence else ""
         self._notices.trouble("file", visible(event.sentence) + kept)
         self._show_notices()
+
+    @on(HistoryChanged)
+    def _history_changed(self) -> None:
+        self._show_changes()
 
     @on(LogRead)
     def _log_read(self, event: LogRead) -> None:
@@ -291,7 +294,7 @@ class HomeScreen(Opened, HomeActions):
             self._monitor, self._balance, row.route if row else None, self._charts_at
         )
 
-    @work(group="history", exclusive=True, exit_on_error=False)
+    @work(group="changes", exclusive=True, exit_on_error=False)
     async def _show_changes(self) -> None:
         rows, trouble = await asyncio.to_thread(self._switch.recent, 100)
         recorded = await asyncio.to_thread(self._switch.recorded, self._monitor.known_to)

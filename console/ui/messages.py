@@ -32,6 +32,10 @@ class FileTrouble(Message):
     sentence: str
 
 
+class HistoryChanged(Message):
+    """The history may have other rows."""
+
+
 @dataclass
 class LogRead(Message):
     """Lines of the access log, perhaps none, and what is wrong with the log, if anything."""

@@ -4,6 +4,7 @@ import itertools
 import os
 import sqlite3
 import stat
+import time
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -168,11 +169,26 @@ def test_an_intent_of_a_dead_process_is_settled_by_the_file(
     assert actions(history) == left
 
 
-def test_what_was_built_on_was_made_whatever_became_of_that(history: History) -> None:
+@pytest.mark.parametrize(("ends", "left"), [("commit", "model set"), ("abandon", "")])
+def test_a_change_built_on_a_dead_writers_proves_it_unless_aborted(
+    history: History, ends: str, left: str
+) -> None:
     killed(history, change(b"a", b"b", action="model"))
-    history.abandon(history.begin(change(b"b", b"c")))
-    see(history, b"x")
-    assert actions(history).startswith("model")
+    getattr(history, ends)(history.begin(change(b"b", b"c")))
+    see(history, b"c")
+    assert actions(history) == left
+
+
+def test_a_text_that_recurs_proves_no_dead_writer(history: History) -> None:
+    """A resume gives back an earlier text, on which others may have planned."""
+    history.commit(history.begin(change(b"a", b"b")))
+    history.commit(history.begin(change(b"b", b"a")))
+    killed(history, change(b"a", b"b", action="model"))
+    history.abandon(history.begin(change(b"b", b"x")))
+    history.commit(history.begin(change(b"a", b"c")))
+    history.commit(history.begin(change(b"c", b"b")))
+    see(history, b"b")
+    assert actions(history) == "set set set set"
 
 
 def test_of_two_that_meant_the_same_one_was_made(history: History) -> None:
@@ -181,14 +197,18 @@ def test_of_two_that_meant_the_same_one_was_made(history: History) -> None:
     assert actions(history) == "phase"
 
 
-def test_what_another_is_making_now_is_settled_later(history: History) -> None:
+@pytest.mark.parametrize(
+    ("under_way", "left"), [((b"a", b"b"), ""), ((b"b", b"c"), "model")], ids=["same", "next"]
+)
+def test_a_change_under_way_tells_what_became_of_a_dead_writers(
+    history: History, under_way: tuple[bytes, bytes], left: str
+) -> None:
     killed(history, change(b"a", b"b", action="model"))
-    row = history.begin(change(b"a", b"b"))
-    see(history, b"b")
-    assert actions(history) == ""
+    row = history.begin(change(*under_way))
+    see(history, under_way[1])
+    assert actions(history) == left
     history.commit(row)
-    history.reconcile(FILE)
-    assert actions(history) == "set"
+    assert actions(history) == f"{left} set".strip()
 
 
 def test_a_text_that_is_not_there_any_more_is_nobodys_edit(history: History) -> None:
@@ -331,3 +351,18 @@ def test_who() -> None:
     assert (found.user, found.ssh_origin) == ("jo", "10.0.0.7")
     assert found.host
     assert os.sep not in found.user
+
+
+def test_a_stamp_is_another_after_every_commit(history: History) -> None:
+    def stamp() -> tuple[int, ...]:
+        while (found := history.stamp()) is None:
+            time.sleep(0.005)
+        return found
+
+    stamps = [stamp()]
+    for number in range(5):
+        row = history.begin(change(b"%d" % number, b"%d" % (number + 1)))
+        stamps.append(stamp())
+        history.commit(row)
+        stamps += (stamp(), stamp())
+    assert len(set(stamps)) == 11

@@ -1,12 +1,13 @@
 """One verdict from one log: whoever reads it has the same one, whenever it began to read."""
 
 import json
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from console.history.place import history_of
@@ -152,16 +153,27 @@ def judged(monitor: Monitor, now: float) -> object:
     st.lists(st.floats(0, END_S), min_size=1, max_size=12),
     st.floats(0, END_S, exclude_max=True),  # at the end it would not have read the log
 )
+@example(  # lowered and raised again between two looks: the text is as before, the org bakes
+    phases=[Phase(1, 1, 200, 0, 50.0, "chat", "tokenlab", 1)],
+    changes=[(1.0, "lower"), (146.0, "raise")],
+    looks=[0.0],
+    late=0.0,
+)
 def test_whoever_reads_a_log_has_the_same_verdicts(
     phases: list[Phase], changes: list[tuple[float, str]], looks: list[float], late: float
 ) -> None:
-    with TemporaryDirectory() as folder:
+    with ExitStack() as cleanup:
+        folder = cleanup.enter_context(TemporaryDirectory())
+
+        def monitor_of(switch: Switch) -> Monitor:
+            return cleanup.enter_context(closing(Monitor(path, switch.open().file)))
+
         path = Path(folder) / "rollout.toml"
         path.write_text(ROLLOUT)
         log = Path(folder) / "access.jsonl"
         log.touch()
         first = switch_of(path, 0.0)
-        monitors = [(first, Monitor(path, first.open().file))]
+        monitors = [(first, monitor_of(first))]
         monitors[0][1].remember(first.recorded(), START)
         written = lines(phases)
         events: list[tuple[float, int, str]] = [
@@ -182,17 +194,15 @@ def test_whoever_reads_a_log_has_the_same_verdicts(
                     look(switch, monitor, START + at)
             else:
                 another = switch_of(path, at)
-                monitors.append((another, Monitor(path, another.open().file)))
+                monitors.append((another, monitor_of(another)))
                 monitors[-1][1].remember(another.recorded(), START + at)
         fresh = switch_of(path, END_S)
-        newest = Monitor(path, fresh.open().file)
+        newest = monitor_of(fresh)
         newest.remember(fresh.recorded(), START + END_S)
         newest.catch_up(START + END_S)
         wanted = judged(newest, START + END_S)
         for _, monitor in monitors:
             assert judged(monitor, START + END_S) == wanted
-            monitor.close()
-        newest.close()
 
 
 def look(switch: Switch, monitor: Monitor, now: float) -> None:
@@ -200,6 +210,7 @@ def look(switch: Switch, monitor: Monitor, now: float) -> None:
     found = switch.refresh()
     if found is not None:
         monitor.configure(found[0].file, now)
+    if switch.history_changed():
         monitor.remember(switch.recorded(monitor.known_to), now)
     monitor.go_on(now)
     monitor.verdicts(now)

@@ -111,6 +111,19 @@ async def test_a_key_typed_ahead_does_not_confirm(file: Path) -> None:
         assert file.read_bytes() == before
 
 
+async def test_changes_of_a_colleague_show_though_the_text_is_as_before(file: Path) -> None:
+    async with running(app_of(file), size=(140, 40)) as pilot:
+        changes = pilot.app.screen.query_one("#changes", Static)
+        await until(pilot, lambda: "none yet" in str(changes.content))
+        colleague = Switch(file, History(file.parent / "h.sqlite3"), Who("kim", "gw-02"))
+        colleague.open()
+        colleague.apply(colleague.plan_set("chat", "acme", 1000), reason="lower")
+        colleague.apply(colleague.plan_set("chat", "acme", 2500), reason="and back")
+        colleague.note("undelivered", "chat", None, "", "the pager is down", "drill")
+        await until(pilot, lambda: "the pager is down" in str(changes.content))
+        assert str(changes.content).count("kim") == 3
+
+
 async def test_a_held_raise_asks_for_a_typed_reason(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("plus")
