@@ -70,11 +70,11 @@ _LEFT = re.compile(r"rollout\.(toml(\.(kept|broken)-.*)?|history\.sqlite3(-journ
 
 @dataclass(frozen=True)
 class Scenario:
-    """A change, what it makes of acme's share and latch, and how its folder is prepared."""
+    """A change, what it may make of acme's share and latch, and how its folder is prepared."""
 
     name: str
     act: Callable[[Switch], Done]
-    shown: tuple[int, bool]
+    shown: tuple[tuple[int, bool], ...]
     prepare: Callable[[Path], None]
     rescues: bool = False
 
@@ -133,12 +133,13 @@ def _rollback(switch: Switch) -> Done:
 
 
 SCENARIOS = (
-    Scenario("rollback", _rollback, (2500, True), _seen),
-    Scenario("first change", _rollback, (2500, True), _untouched),
-    Scenario("set", lambda s: s.apply(s.plan_set("chat", "acme", 7500)), (7500, False), _seen),
-    Scenario("undo", lambda s: s.apply(s.plan_undo(), reason="x"), (2500, False), _changed),
-    Scenario("rollback of a broken file", _rollback, (5000, True), _broken, rescues=True),
-    Scenario("rollback after a kill", _rollback, (2500, True), _after_a_kill),
+    Scenario("rollback", _rollback, ((2500, True),), _seen),
+    Scenario("first change", _rollback, ((2500, True),), _untouched),
+    Scenario("set", lambda s: s.apply(s.plan_set("chat", "acme", 7500)), ((7500, False),), _seen),
+    Scenario("undo", lambda s: s.apply(s.plan_undo(), reason="x"), ((2500, False),), _changed),
+    Scenario("rollback of a broken file", _rollback, ((5000, True),), _broken, rescues=True),
+    # What the editor saved is put back first, or later, where that fails.
+    Scenario("rollback after a kill", _rollback, ((2500, True), (5000, True)), _after_a_kill),
 )
 
 
@@ -221,7 +222,7 @@ def _look(
 
     now = path.read_bytes()
     unchanged = now in (before, EDITED)
-    if not unchanged and _acme(now) != scenario.shown:
+    if not unchanged and _acme(now) not in scenario.shown:
         wrong(f"the file is neither as before nor as it should be: {now!r}")
         return
     if stat.S_IMODE(path.stat().st_mode) != MODE:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from console.files import is_missing
 from console.folders import config_folder, state_folder
 from console.gate.load import read_file
 from console.rollout.errors import FileError
@@ -121,8 +122,10 @@ def file_that_is_meant(options: Namespace, path: Path) -> RolloutFile | None:
     that is named, or is here, and cannot be used: what it would say of profile and address is not
     guessed, or one environment's credential goes to another.
     """
-    if not (options.file or os.environ.get("ROLLOUT_FILE") or path.exists()):
-        return None
+    named = options.file or os.environ.get("ROLLOUT_FILE")
+    with suppress(OSError):  # which reading says better
+        if not named and is_missing(path):
+            return None
     data, _ = read_file(path)
     try:
         return parse(data)

@@ -59,7 +59,7 @@ def _run(options: Namespace) -> int:
     except ApiError as error:
         return _fail(error, PROBLEMS if isinstance(error, (Refused, Unsafe)) else UNREACHABLE)
     except OSError as error:
-        return _fail(error, PROBLEMS)
+        return _fail(_sentence(error), PROBLEMS)
     except KeyboardInterrupt:
         return 130
 
@@ -153,6 +153,12 @@ def make_switch(options: Namespace, path: Path, *, user: str = "") -> Switch:
     return Switch(path, history_of(path), who, read_only=options.read_only)
 
 
-def _fail(error: Exception, code: int) -> int:
+def _sentence(error: OSError) -> str:
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}"
+
+
+def _fail(error: Exception | str, code: int) -> int:
     print(f"rollout-console: {visible(redacted(str(error)))}", file=sys.stderr)
     return code

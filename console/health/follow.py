@@ -52,7 +52,7 @@ class LogFollower:
         older_bytes: int = 0,
     ) -> None:
         self.path = path
-        self.trouble = ""
+        self.trouble, self.missing = "", False
         self.behind = False
         self.begins_at = -inf
         self._tail_bytes = tail_bytes if start == "tail" else None
@@ -82,7 +82,7 @@ class LogFollower:
         """
         self.trouble = self._told[0] if time.monotonic() < self._told[1] else ""
         records: list[AccessRecord] = []
-        self.behind = False
+        self.behind = self.missing = False
         try:
             for whole in self._wholes(max_bytes):
                 more, unusable = decoded(whole)
@@ -91,6 +91,7 @@ class LogFollower:
                 if self._cut and more:
                     self.begins_at, self._cut = more[0].at, False
         except FileNotFoundError:
+            self.missing = True
             self.trouble = f"no access log yet at {self.path}; waiting for it"
         except OSError as error:
             # What was read so far is given; a file that is open is gone on with.

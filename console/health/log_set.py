@@ -25,11 +25,13 @@ _LEAST_BYTES = 64 * 1024
 class Log(Protocol):
     """A log that is followed, of one file or of several.
 
-    ``trouble`` is one sentence, empty where all is well. ``unusable`` counts lines that were no
+    ``trouble`` is one sentence, empty where all is well; ``missing`` is set where it is only that
+    there is no log yet, as before the first request. ``unusable`` counts lines that were no
     access-log lines. ``behind`` is set where the last poll stopped before the end.
     """
 
     trouble: str
+    missing: bool
     behind: bool
 
     @property
@@ -72,7 +74,7 @@ class LogSet:
         history_s: float = 0.0,
         older_bytes: int = 0,
     ) -> None:
-        self.trouble = ""
+        self.trouble, self.missing = "", False
         self.behind = False
         self._pattern = pattern
         self._start: Literal["head", "tail"] = start
@@ -94,7 +96,7 @@ class LogSet:
     def poll(self, max_bytes: int = 4 * 1024 * 1024) -> list[AccessRecord]:
         """Return the lines that are new, from at most about ``max_bytes`` more of the files."""
         files = self._find()
-        self.trouble = ""
+        self.trouble, self.missing = "", not files
         if not files:
             self.trouble = f"no access log yet at {self._pattern}; waiting for it"
         elif len(files) > MOST_FILES:

@@ -5,6 +5,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from console.files import sync_folder
 from console.operations.errors import OperationError
 
 _MODE = 0o644  # of a new file: other users' applications read it; it holds no secret
@@ -55,8 +56,4 @@ def _replace(target: Path, data: bytes, before: os.stat_result | None) -> None:
         with suppress(OSError):
             Path(temp).unlink()
         raise
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(target.parent)

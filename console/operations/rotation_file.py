@@ -4,14 +4,14 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, get_args
 
+from console.files import descriptor_of, write_private
 from console.operations.errors import OperationError
-from console.private_file import write_private
 from console.tokenlab.types import ApiKey
 from console.vault.vault import Place
 
@@ -55,13 +55,15 @@ class RotationFile:
         self.path = path
 
     def under_way(self) -> list[Rotation]:
-        """Return the rotations that are not done; raises OperationError for a damaged file."""
+        """Return the rotations that are not done; raises OperationError for a bad file."""
         try:
             table = json.loads(self.path.read_text(encoding="utf-8"))
             return [_checked(Rotation(**entry)) for entry in table["rotations"]]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        except OSError as error:
+            raise OperationError(f"{self.path} cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise OperationError(
                 f"{self.path} is damaged; move it away, then look at keys list for keys that a "
                 "rotation made, and deactivate the old one by hand"
@@ -88,21 +90,18 @@ class RotationFile:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Let one process at a time take rotations further."""
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = self.path.with_suffix(".lock")
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise OperationError(f"{self.path} cannot be locked: {error.strerror}") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise OperationError("another console takes a rotation further just now") from None
-        try:
+        with ExitStack() as stack:
+            try:
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                opened = descriptor_of(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
+                descriptor = stack.enter_context(opened)
+            except OSError as error:
+                raise OperationError(f"{self.path} cannot be locked: {error.strerror}") from None
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise OperationError("another console takes a rotation further just now") from None
             yield
-        finally:
-            os.close(descriptor)
 
     def _current(self, rotation: Rotation) -> Rotation:
         """Return the rotation as it stands on file: another console may have taken it further."""

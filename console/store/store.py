@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from console.files import is_missing
 from console.gate.load import Unreadable, read_file
 from console.rollout.edits import (
     Edit,
@@ -185,16 +186,17 @@ class RolloutStore:
         if last is None:
             return None
         data, revision, trouble = b"", ABSENT, f"{self.path} does not exist"
-        if self.path.exists():
-            try:
+        try:
+            if not is_missing(self.path):
                 data, _ = read_file(self.path)
                 parse(data)
-            except Unreadable as error:
-                raise NotReadable(str(error)) from None
-            except FileError as error:
-                revision, trouble = revision_of(data), f"{self.path}: {error}"
-            else:
                 return None
+        except Unreadable as error:
+            raise NotReadable(str(error)) from None
+        except OSError as error:
+            raise NotReadable(f"{self.path} cannot be read: {error.strerror}") from None
+        except FileError as error:
+            revision, trouble = revision_of(data), f"{self.path}: {error}"
         return Snapshot(data, last.file, revision), trouble
 
     def adopt(self, data: bytes) -> Snapshot:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from console.files import write_private
 from console.gate.untrusted import UndecodableError, decode_json
-from console.private_file import write_private
 from console.tokenlab.models import ModelInfo
 
 

@@ -269,7 +269,7 @@ class KeyFlows:
     async def unlock(self) -> None:
         """Unlock the encrypted store, and give the keyring another chance."""
         self._room.vault.keyring.retry()
-        if self._room.vault.encrypted.exists and await self._ready("encrypted"):
+        if self._has_store() and await self._ready("encrypted"):
             self._listener.say("the encrypted store is unlocked for this run")
         self._app.post_message(CredentialsChanged())
         self._listener.reload()
@@ -279,7 +279,10 @@ class KeyFlows:
         store = self._room.vault.encrypted
         if place != "encrypted" or store.unlocked:
             return True
-        values = await self._app.push_screen_wait(passphrase_form(new=not store.exists))
+        exists = self._has_store()
+        if exists is None:
+            return False
+        values = await self._app.push_screen_wait(passphrase_form(new=not exists))
         if values is None:
             return False
         try:
@@ -288,6 +291,14 @@ class KeyFlows:
             self._listener.say(str(error), bad=True)
             return False
         return True
+
+    def _has_store(self) -> bool | None:
+        """Return whether there is an encrypted store; None, with the reason said, if unknown."""
+        try:
+            return self._room.vault.encrypted.exists
+        except VaultError as error:
+            self._listener.say(str(error), bad=True)
+            return None
 
     async def _do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
         """Run a use case; what goes wrong becomes one sentence."""

@@ -26,7 +26,10 @@ def load_settings() -> Settings:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Settings()
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        why = f"{path} cannot be read: {error.strerror}"
+        return Settings(troubles=(f"{why}; the defaults are used",))
+    except (ValueError, RecursionError) as error:
         return Settings(troubles=(f"{path.name}: {error}; the defaults are used",))
     theme, wanted = table.get("theme", DEFAULT_THEME), table.get("keymap", {})
     troubles = [f"{path.name}: no setting {k!r}" for k in table if k not in _KNOWN]

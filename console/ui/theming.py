@@ -1,7 +1,7 @@
 """Themes: TOML files, the shipped ones and the operator's own."""
 
 import tomllib
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from textual.theme import Theme
@@ -30,17 +30,21 @@ def load_themes() -> tuple[list[Theme], list[str]]:
     for path in _files():
         try:
             theme = _theme(path)
-        except (OSError, ValueError, TypeError) as error:
+        except OSError as error:
+            troubles.append(f"theme {path.name} cannot be read: {error.strerror}")
+        except (ValueError, TypeError) as error:
             troubles.append(f"theme {path.name}: {error}")
         else:
             themes[theme.name] = theme
     return list(themes.values()), troubles
 
 
-def _files() -> Iterator[Path]:
+def _files() -> list[Path]:
+    found: list[Path] = []
     for folder in (asset_folder("themes"), own_themes_folder()):
-        if folder.is_dir():
-            yield from sorted(folder.glob("*.toml"))
+        with suppress(OSError):  # that the folder cannot be read is said of its config.toml
+            found += sorted(folder.glob("*.toml"))
+    return found
 
 
 def _theme(path: Path) -> Theme:

@@ -36,7 +36,9 @@ def load_vault_config(path: Path) -> VaultConfig:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return VaultConfig()
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise VaultError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise VaultError(f"{path}: {error}") from None
     profiles = table.get("profiles", {})
     if not isinstance(profiles, dict):

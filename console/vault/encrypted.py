@@ -11,11 +11,11 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from console.files import descriptor_of, is_missing, write_private
 from console.gate.secret import Secret
-from console.private_file import write_private
 from console.vault.credential import Purpose
 from console.vault.errors import NotKept, StoreClosed
 
@@ -40,8 +40,8 @@ class EncryptedStore:
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a store."""
-        return self.path.exists()
+        """Whether there is such a store; raises StoreClosed where that cannot be told."""
+        return self._is_there(self.path)
 
     @property
     def unlocked(self) -> bool:
@@ -50,7 +50,7 @@ class EncryptedStore:
 
     def open(self) -> None:
         """Unlock it, or choose the passphrase of a new one; raises StoreClosed."""
-        if self.exists or self.identity_path.exists():
+        if self.exists or self._is_there(self.identity_path):
             self._unlocked_identity()
         else:
             with self._locked():
@@ -71,7 +71,7 @@ class EncryptedStore:
     def put(self, profile: str, purpose: Purpose, secret: Secret) -> None:
         """Keep a credential and read it back; raises StoreClosed or NotKept."""
         with self._locked():
-            if not self.exists and not self.identity_path.exists():
+            if not self.exists and not self._is_there(self.identity_path):
                 self._new_identity()
             profiles = self._read() if self.exists else {}
             profiles.setdefault(profile, {})[purpose] = secret.reveal()
@@ -143,6 +143,12 @@ class EncryptedStore:
             raise StoreClosed("it is locked, and nobody can be asked for its passphrase here")
         return Secret(text)
 
+    def _is_there(self, path: Path) -> bool:
+        try:
+            return not is_missing(path)
+        except OSError as error:
+            raise StoreClosed(f"{path} cannot be used: {error.strerror}") from None
+
     def _put_file(self, path: Path, data: bytes) -> None:
         try:
             write_private(path, data)
@@ -152,17 +158,17 @@ class EncryptedStore:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep two consoles from losing each other's writes; the lock is on the folder."""
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise StoreClosed(f"{self.path.parent} cannot be used: {error.strerror}") from None
-        try:
+        folder = self.path.parent
+        with ExitStack() as stack:
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                opened = descriptor_of(folder, os.O_RDONLY | os.O_DIRECTORY)
+                descriptor = stack.enter_context(opened)
+            except OSError as error:
+                raise StoreClosed(f"{folder} cannot be used: {error.strerror}") from None
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
-        finally:
-            os.close(descriptor)
 
 
 def _bytes_of(path: Path) -> bytes:

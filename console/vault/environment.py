@@ -7,9 +7,11 @@ process inherits them.
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from console.files import is_missing
 from console.gate.secret import Secret
 from console.vault.credential import MOST_CHARACTERS, Purpose, Step, checked, wrong_kind
 from console.vault.errors import BadCredential
@@ -71,7 +73,7 @@ class Given:
             (f"${name}_FILE", *(read_given_file(Path(file)) if file else (None, ""))),
         ]
         unit = Path(folder) / name.lower() if folder else None
-        text, reason = read_given_file(unit) if unit is not None and unit.exists() else (None, "")
+        text, reason = (None, "") if unit is None else read_file_if_there(unit)
         found.append((f"$CREDENTIALS_DIRECTORY/{name.lower()}", text, reason))
         return found
 
@@ -123,6 +125,14 @@ def read_given_file(path: Path) -> tuple[str | None, str]:
     return data.decode("utf-8", errors="replace"), ""
 
 
+def read_file_if_there(path: Path) -> tuple[str | None, str]:
+    """As ``read_given_file``, of a file that need not be there."""
+    with suppress(OSError):
+        if is_missing(path):
+            return None, ""
+    return read_given_file(path)
+
+
 def passphrase_from(environ: Mapping[str, str]) -> str | None:
     """Return the encrypted store's passphrase from a file the operator names, or None.
 
@@ -133,7 +143,7 @@ def passphrase_from(environ: Mapping[str, str]) -> str | None:
     folder = environ.get("CREDENTIALS_DIRECTORY", "")
     for path in (Path(named) if named else None,
                  Path(folder) / "rollout_vault_passphrase" if folder else None):  # fmt: skip
-        if path is not None and path.exists():
+        if path is not None:
             text, _ = read_given_file(path)
             if text:
                 return text.partition("\n")[0]

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from console.private_file import write_private
+from console.files import write_private
 from console.vault.errors import VaultError
 
 _MOST_NAME = 64
@@ -35,7 +35,9 @@ class ProfileList:
             }
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except OSError as error:
+            raise VaultError(f"{self.path} cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise VaultError(
                 f"{self.path} is damaged: move it away and add the profiles again; "
                 "their credentials are kept elsewhere"

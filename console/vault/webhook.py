@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from console.gate.secret import Secret
-from console.vault.environment import read_given_file
+from console.vault.environment import read_file_if_there, read_given_file
 from console.vault.errors import BadCredential
 
 VARIABLE = "ROLLOUT_WEBHOOK_URL"
@@ -44,9 +44,11 @@ def is_slack(url: Secret) -> bool:
 def _from_file(environ: Mapping[str, str]) -> str:
     named, folder = environ.get(f"{VARIABLE}_FILE", ""), environ.get("CREDENTIALS_DIRECTORY", "")
     path = Path(named) if named else Path(folder) / _UNIT_FILE if folder else None
-    if path is None or not (named or path.exists()):
+    if path is None:
         return ""
-    text, reason = read_given_file(path)
+    text, reason = read_given_file(path) if named else read_file_if_there(path)
+    if text is None and not reason:
+        return ""
     if text is None:
         raise BadCredential(f"the webhook's URL: {reason}")
     return text

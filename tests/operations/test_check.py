@@ -93,7 +93,7 @@ def test_what_of_the_log_can_be_used_is_said(file: Path) -> None:
             '"latency_ms":1.0}\n'
         ),
     )
-    assert (said().ok, said().reason) == (True, "0 lines can be used")
+    assert (said().ok, said().reason) == (True, "there is no log yet")
     log.write_text(good * 300 + "torn\n")
     assert said().ok
     assert said().reason == (
@@ -103,6 +103,12 @@ def test_what_of_the_log_can_be_used_is_said(file: Path) -> None:
     log.write_text(good + good.replace("200", '"200"'))
     assert not said().ok
     assert said().reason.startswith("1 of the newest 2 lines cannot be used; the first: status: ")
+    log.unlink()
+    log.mkdir()
+    assert (said().ok, said().reason) == (
+        False,
+        f"{log} cannot be read: it is not a file; trying again",
+    )
 
 
 @pytest.mark.parametrize(

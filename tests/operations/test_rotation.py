@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from console.files import write_private
 from console.gate.secret import Secret
 from console.operations.errors import OperationError
 from console.operations.keys import KeyRoom
 from console.operations.rotation import Progress, Rotations
 from console.operations.rotation_file import STEPS, Rotation
-from console.private_file import write_private
 from console.sim.server import SimServer
 from console.tokenlab.client import ManagementClient
 from console.tokenlab.errors import ApiError, Refused

@@ -12,12 +12,21 @@ from console.operations.planner import ALL_ORGS
 from console.operations.switch import Switch
 from console.rollout.errors import RolloutError, UnknownOrg, UnknownRoute
 from console.rollout.parse import parse
-from console.store.errors import Conflict
+from console.store.errors import Conflict, NotReadable
 
 
 def org(switch: Switch, name: str = "acme") -> tuple[int, bool]:
     route = parse(switch.path.read_bytes()).routes["chat"]
     return route.org_points(name), route.org_rolled_back(name)
+
+
+def test_a_path_that_cannot_be_looked_at_is_no_missing_file(switch: Switch, file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file.name)
+    with pytest.raises(RolloutError):
+        switch.refresh()
+    with pytest.raises(NotReadable, match="Too many levels of symbolic links"):
+        switch.plan_rollback("chat", "acme")
 
 
 def test_a_rollback_and_its_undo_are_exact(switch: Switch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from console.files import is_missing
 from console.gate.load import Unreadable, read_file
 from console.health.log_set import open_log
 from console.operations.checks.result import Result, result_of
@@ -88,7 +89,12 @@ def _tokenlab(file: RolloutFile) -> Result:
 
 def _access_log(path: Path, file: RolloutFile) -> Result:
     folder = (path.parent / file.access_log).parent
-    problem = "" if folder.is_dir() else f"there is no folder {folder}: every line would be lost"
+    problem = ""
+    try:
+        if is_missing(folder) or not folder.is_dir():
+            problem = f"there is no folder {folder}: every line would be lost"
+    except OSError as error:
+        problem = f"the folder {folder} cannot be used here: {error.strerror}"
     return result_of(
         "health.access_log", "health.access_log", problem, f"in {folder}",
         "make the folder, writable by the applications, or correct the path",
@@ -106,6 +112,13 @@ def _log_lines(path: Path, file: RolloutFile) -> Result:
         behind = log.behind
     unusable, why = log.unusable
     log.close()
+    if log.missing:
+        return Result("health.lines", True, "health.access_log", "there is no log yet")
+    if log.trouble and not lines + unusable:
+        return Result(
+            "health.lines", False, "health.access_log", log.trouble,
+            "let whoever runs the console and the guard read it",
+        )  # fmt: skip
     of_all = f"{unusable:,} of the newest {lines + unusable:,} lines cannot be used"
     said = f"{of_all}; the first: {visible(why)}" if unusable else f"{lines:,} lines can be used"
     much = unusable > MUCH_UNUSABLE * (lines + unusable)
