@@ -19,6 +19,7 @@ from console.operations.phases import PhaseRoom
 from console.operations.probes import ProbeRoom
 from console.operations.shadow import (
     CEILING_USD,
+    MOST_SILENT,
     Mark,
     Pair,
     Tally,
@@ -52,15 +53,23 @@ def run(options: Namespace, switch: Switch, room: KeyRoom) -> int:
         return PROBLEMS
     ceiling = CEILING_USD if options.ceiling is None else options.ceiling
 
-    async def send() -> list[Pair]:
-        found = []
-        async for pair in run_shadow(plan, ceiling):
-            found.append(pair)
-            if sys.stderr.isatty():
-                print(f"\r{len(found)} of {len(plan.prompts)} sent", end="", file=sys.stderr)
-        return found
+    pairs: list[Pair] = []
 
-    pairs = asyncio.run(send())
+    async def send() -> None:
+        async for pair in run_shadow(plan, ceiling):
+            pairs.append(pair)
+            if sys.stderr.isatty():
+                print(f"\r{len(pairs)} of {len(plan.prompts)} sent", end="", file=sys.stderr)
+
+    why = f"a side gave no answer {MOST_SILENT} times in a row"
+    try:
+        asyncio.run(send())
+    except KeyboardInterrupt:
+        if not pairs:
+            raise
+        why = "interrupted"  # what was answered is paid for, and judged
+    if len(pairs) < len(plan.prompts):
+        print(f"\nstopped after {len(pairs)} of {len(plan.prompts)}: {why}", file=sys.stderr)
     if options.json:
         print(json.dumps([_as_json(pair) for pair in pairs], indent=2))
         return DONE

@@ -24,6 +24,7 @@ from console.tokenlab.probe import Probe, probe
 SAMPLE = 20
 MOST_SAMPLE = 200
 MOST_TOKENS = 256
+MOST_SILENT = 3
 CEILING_USD = Decimal("1.00")
 _MOST_BYTES = 32 * 1024 * 1024
 _MOST_PROMPT = 200_000
@@ -176,13 +177,17 @@ async def plan_shadow(
 async def run_shadow(plan: ShadowPlan, ceiling: Decimal) -> AsyncIterator[Pair]:
     """Send each prompt once to each side, one pair after another.
 
+    It ends early when one side gave no answer MOST_SILENT times in a row: each may take a minute.
     Raises OperationError before anything is sent where the plan is over the ceiling.
     """
     if plan.cost > ceiling:
         raise OperationError(
             f"nothing was sent: up to ${plan.cost:.4f} is over the ceiling of ${ceiling:.4f}"
         )
+    silent = {"tokenlab": 0, "previous": 0}
     for prompt in plan.prompts:
+        if max(silent.values()) >= MOST_SILENT:
+            return
         ours, theirs = await asyncio.gather(
             *(
                 probe(
@@ -192,6 +197,8 @@ async def run_shadow(plan: ShadowPlan, ceiling: Decimal) -> AsyncIterator[Pair]:
                 for shot in (plan.ours, plan.theirs)
             )
         )  # fmt: skip
+        for one in (ours, theirs):
+            silent[one.target.side] = 0 if one.status else silent[one.target.side] + 1
         cost = None
         if plan.ours.model is not None and ours.tokens_in is not None:
             cost = text_cost(plan.ours.model.price, ours.tokens_in, ours.tokens_out or 0)

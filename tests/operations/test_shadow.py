@@ -19,7 +19,14 @@ from console.operations.errors import OperationError
 from console.operations.keys import KeyRoom
 from console.operations.models import ModelRoom
 from console.operations.probes import ProbeRoom
-from console.operations.shadow import Pair, Tally, plan_shadow, read_prompts, run_shadow
+from console.operations.shadow import (
+    MOST_SILENT,
+    Pair,
+    Tally,
+    plan_shadow,
+    read_prompts,
+    run_shadow,
+)
 from console.rollout.model import DEFAULT_BASE_URL
 from console.rollout.parse import parse
 from console.sim.provider_metadata import MARK
@@ -204,3 +211,15 @@ def test_stopping_at_once_keeps_nothing(
     assert shell("chat", path, "--dry-run")[0] == 0
     assert shell("chat", path, "--yes", "--read-only")[0] == 1
     assert not PlanFile(placed).path.exists()
+
+
+def test_a_side_that_does_not_answer_ends_the_sample_with_what_came(
+    shell: Callable[..., tuple[int, str, str]], placed: Path, own: SimServer, tmp_path: Path
+) -> None:
+    placed.write_text(placed.read_text().replace(own.previous_base_url, "http://127.0.0.1:9"))
+    path = str(prompts_in(tmp_path / "p.jsonl", 9))
+    code, out, err = shell("chat", path, "--yes", typed="b\ns\nw\n")
+    assert code == 0
+    assert f"stopped after {MOST_SILENT} of 9: a side gave no answer" in err
+    assert "1 better, 1 same, 1 worse, 0 failed" in out
+    assert len([one for one in own.state.requests if "completions" in one.path]) == MOST_SILENT
