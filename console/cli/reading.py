@@ -72,10 +72,9 @@ def history(options: Namespace, switch: Switch) -> int:
         what = f"{row.action} {target}: {visible(row.before)} → {visible(row.after)}{reason}"
         if row.action == "external":
             what = f"edit: {visible(row.after)}"
-        print(
-            f"{row.revision[:SHORT]}  {row.at:%Y-%m-%d %H:%M:%S}Z  "
-            f"{visible(row.user) or 'somebody else'}@{visible(row.host)}  {what}"
-        )
+        # Of an edit by others nobody knows the user, and the host is only where it was seen.
+        who = f"{visible(row.user)}@{visible(row.host)}" if row.user else "somebody else"
+        print(f"{row.revision[:SHORT]}  {row.at:%Y-%m-%d %H:%M:%S}Z  {who}  {what}")
     return DONE
 
 

@@ -97,9 +97,9 @@ def _of_route(name: str, old: Route, new: Route) -> Iterator[str]:
     for org in {**old.orgs, **new.orgs}:
         was, now = _line(old, org), _line(new, org)
         if was == _ROLLED_BACK and now != was:
-            yield f"{name}/{org} resumed, {now}"
+            yield f"{target_text(name, org)} resumed, {now}"
         elif was != now:
-            yield f"{name}/{org} {was} to {now}"
+            yield f"{target_text(name, org)} {was} to {now}"
     if old.default_points != new.default_points:
         before, after = (
             percent_text(points) for points in (old.default_points, new.default_points)
@@ -112,7 +112,7 @@ def _of_route(name: str, old: Route, new: Route) -> Iterator[str]:
                 for shares in (first, second)
             )
             if was != now:
-                yield f"{name}/{kind} {alias} {was} to {now}"
+                yield f"{name} / {kind} {alias} {was} to {now}"
     for field in ("model", "phase", "format", "previous_base_url"):
         before, after = (str(getattr(route, field)) or "none" for route in (old, new))
         if before != after:

@@ -23,14 +23,14 @@ HEAD = (
     ("old", "new", "words"),
     [
         ("stark = 100", "stark = { percent = 100, rolled_back = true }",
-         "chat/stark 100% to rolled back"),
-        ("acme = 25", "acme = 50", "chat/acme 25% to 50%"),
-        ("acme = 25\n", "", "chat/acme 25% to no line"),
+         "chat / stark 100% to rolled back"),
+        ("acme = 25", "acme = 50", "chat / acme 25% to 50%"),
+        ("acme = 25\n", "", "chat / acme 25% to no line"),
         ("schema = 1", "schema = 1\nrolled_back = true", "everything in force to rolled back"),
         ('"image"\n', '"image"\nrolled_back = true\n', "chat in force to rolled back"),
         ("default_percent = 0", "default_percent = 5", "chat (orgs without a line) 0% to 5%"),
         ("[routes.chat.orgs]", "[routes.chat.flags]\nbeta = 5\n[routes.chat.orgs]",
-         "chat/flag beta no line to 5%"),
+         "chat / flag beta no line to 5%"),
         ('"image"\n', '"image"\nmodel = "m"\n', "chat model none to m"),
         ("[routes.chat.orgs]", '[routes.art]\nformat = "3d"\n[routes.chat.orgs]',
          "route art added"),
@@ -45,7 +45,7 @@ def test_what_an_edit_did_is_said_in_words(old: str, new: str, words: str) -> No
 def test_of_many_differences_a_few_are_named() -> None:
     more = "".join(f"org-{number} = 1\n" for number in range(10_000))
     found = described(HEAD.encode(), (HEAD + more).encode())
-    assert found.words.endswith("chat/org-4 no line to 1%; and 995 more")
+    assert found.words.endswith("chat / org-4 no line to 1%; and 995 more")
     assert found.who is None
 
 
@@ -96,7 +96,7 @@ def test_what_was_edited_while_nobody_watched_is_a_row_at_the_next_look(file: Pa
     file.write_text(file.read_text().replace("acme = 10", "acme = 75"))
     later = Switch(file, history_of(file), Who("al", "gw-02"))
     later.open()
-    assert rows(later)[0] == ("external", "chat/acme 10% to 75%")
+    assert rows(later)[0] == ("external", "chat / acme 10% to 75%")
     (row, _) = later.recent(9)[0]
     assert moved_by(row) == [Moved("chat", "acme", raised=True, lowered=False, latched=False)]
     assert (row.route, row.org) == ("chat", "acme")
@@ -111,7 +111,7 @@ def test_a_read_only_console_writes_nothing(file: Path) -> None:
     switch.open()
     file.write_text(file.read_text().replace("acme = 25", "acme = 75"))
     assert switch.refresh() is not None
-    assert switch.edit.words == "somebody else: chat/acme 25% to 75%"
+    assert switch.edit.words == "somebody else: chat / acme 25% to 75%"
     assert [one.name for one in file.parent.iterdir()] == ["rollout.toml"]
 
 
