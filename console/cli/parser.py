@@ -195,7 +195,7 @@ def _add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
     """The options that may stand before or after the command."""
     default = None if top else argparse.SUPPRESS
     parser.add_argument(
-        "--file", "-f", metavar="PATH", default=default,
+        "--file", "-f", metavar="PATH", type=_path, default=default,
         help="the rollout file (default: $ROLLOUT_FILE, else ./rollout.toml)",
     )  # fmt: skip
     parser.add_argument(
@@ -232,6 +232,12 @@ def _version() -> str:
         return f"rollout-console {version('rollout-console')}"
     except PackageNotFoundError:
         return "rollout-console (not installed)"
+
+
+def _path(text: str) -> str:
+    if not text:  # an unset variable of a script names no file, and ./rollout.toml is another
+        raise argparse.ArgumentTypeError("it is empty; give the path of a rollout file")
+    return text
 
 
 def _seconds(text: str) -> float:

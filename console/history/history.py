@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from console.gate.load import read_regular
 from console.history.errors import HistoryError
 from console.history.rows import (
     NOTES,
@@ -421,7 +422,7 @@ def _pending(db: sqlite3.Connection, name: str) -> list[sqlite3.Row]:
 def _revision_at(file: Path) -> str:
     """Return the revision of what is there now; empty where there is nothing to be read."""
     try:
-        return revision_of(file.read_bytes())
+        return revision_of(read_regular(file)[0])
     except OSError:
         return ""
 

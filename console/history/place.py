@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 from console.folders import state_folder
+from console.gate.load import read_regular
 from console.history.history import History
 
 _NAMED = re.compile(
@@ -31,7 +32,7 @@ def history_of(file: Path) -> History:
 def _named(file: Path) -> str:
     """Return the path that the file names, also where the file is broken elsewhere."""
     try:
-        text = file.read_text("utf-8", "replace")
+        text = read_regular(file)[0].decode("utf-8", "replace")
     except OSError:
         return ""
     try:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from console.gate.load import read_regular
 from console.rollout.percent import percent_text
 from console.rollout.revision import revision_of
 from console.store.errors import Conflict, NotReadable
@@ -102,14 +103,11 @@ class SideFile(Generic[State]):
 
     def _data(self) -> bytes | None:
         try:
-            with self.path.open("rb") as stream:
-                data = stream.read(MOST_BYTES + 1)
+            data, _ = read_regular(self.path, MOST_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise NotReadable(f"{self.path} cannot be read: {error.strerror}") from None
-        if len(data) > MOST_BYTES:
-            raise NotReadable(f"{self.path} is over {MOST_BYTES // 1048576} MiB; it is not used")
         return data
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from console.gate.load import read_regular
 from console.rollout.revision import revision_of
 from console.store.attributes import Attributes, ReadersLostError, attributes_of, give
 from console.store.errors import Conflict, NotReadable, NotWritable, Written
@@ -81,7 +82,7 @@ def _put(folder: int, path: Path, target: Path, expected: str, data: bytes) -> l
         return write_in_place(path, target, expected, data)
     except FileExistsError:
         removed(folder, part)
-        raise Conflict(path.name, expected, revision_of(target.read_bytes())) from None
+        raise Conflict(path.name, expected, revision_of(read_regular(target)[0])) from None
     except BaseException:
         removed(folder, part)
         removed(folder, temp)
@@ -104,7 +105,7 @@ def set_aside(path: Path, data: bytes, suffix: str) -> Path:
 
 def _check(path: Path, target: Path, expected: str) -> None:
     try:
-        found = revision_of(target.read_bytes())
+        found = revision_of(read_regular(target)[0])
     except FileNotFoundError as error:
         if expected == ABSENT:
             return
@@ -147,7 +148,7 @@ def _write_temp(folder: int, temp: str, path: Path, target: Path, data: bytes) -
 
 def _read_back(target: Path, revision: str) -> list[str]:
     try:
-        found = revision_of(target.read_bytes())
+        found = revision_of(read_regular(target)[0])
     except OSError as error:
         return [f"it could not be read back: {why(error)}"]
     return [] if found == revision else ["right after that somebody else changed it again"]

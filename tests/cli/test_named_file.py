@@ -1,5 +1,6 @@
 """The file that was named is the one that is meant: no other address is asked in its place."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,40 @@ def test_a_profile_that_nobody_knows_has_no_address(
     said = capsys.readouterr().err
     assert "profile stagign has no address here" in said
     assert "of-staging" not in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["show", "check --offline", "history", "set chat acme 5 --yes", "rollback --yes",
+     "restore abcdef0 --yes", "guard --once", "keys doctor", "models", "phase", "playbook"],
+)  # fmt: skip
+def test_a_fifo_blocks_no_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    path = tmp_path / "rollout.toml"
+    os.mkfifo(path)
+    code = run(["-f", str(path), *command.split()])
+    said = "".join(capsys.readouterr())
+    assert (code, "no changes of" in said) == (0, True) or "not a regular file" in said
+
+
+def test_a_fifo_beside_the_file_blocks_no_command(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(file.with_name("rollout.plan.toml"))
+    assert run(["-f", str(file), "phase"]) == 2
+    assert "rollout.plan.toml cannot be read: not a regular file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["show"], ["rollback", "--yes"]])
+def test_an_empty_name_is_not_the_usual_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    command: list[str],
+) -> None:  # fmt: skip
+    """What a script passes on whose variable is not set."""
+    monkeypatch.chdir(file.parent)
+    before = file.read_bytes()
+    with pytest.raises(SystemExit, match="2"):
+        run(["-f", "", *command])
+    assert "it is empty; give the path" in capsys.readouterr().err
+    assert file.read_bytes() == before
