@@ -142,8 +142,20 @@ def _with_credentials(options: Namespace, path: Path) -> int:
 
 
 def file_path(options: Namespace) -> Path:
-    """Return the rollout file: flag, environment, then the usual name here."""
-    return Path(options.file or os.environ.get("ROLLOUT_FILE") or "rollout.toml")
+    """Return the rollout file: flag, environment, then the usual name here.
+
+    Raises RolloutError for a relative path where the working directory was deleted.
+    """
+    path = Path(options.file or os.environ.get("ROLLOUT_FILE") or "rollout.toml")
+    try:
+        if not path.is_absolute():
+            Path.cwd()
+    except OSError:
+        raise RolloutError(
+            f"{path}: the working directory was deleted; change to another, or give --file an"
+            " absolute path"
+        ) from None
+    return path
 
 
 def make_switch(options: Namespace, path: Path, *, user: str = "") -> Switch:

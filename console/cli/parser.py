@@ -19,6 +19,11 @@ exit codes: 0 done, 1 problems found, 2 usage or bad file, 3 unreachable, 4 conf
 """
 
 
+_FREE_TEXTS = ("reason", "note")
+_PATHS_AND_NAMES = ("file", "out", "output", "prompts", "route", "org")
+"""Paths are bytes; a name that no file can have is refused as one that is not in it."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Never repeats a credential that was given as an argument by mistake.
 
@@ -59,6 +64,17 @@ class _Parser(argparse.ArgumentParser):
             self.error(f"there is no argument {unknown[-1]!r} here")
         known = [name for name in self._option_string_actions if name.startswith("--")]
         self.error(f"there is no option {options[0]!r} here{_nearest(options[0], known)}")
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Convert one value; bytes that are no UTF-8 arrive as lone surrogates (PEP 383)."""
+        if isinstance(action, argparse._SubParsersAction):
+            return arg_string  # all words of a command, which its own parser looks at
+        text = arg_string.encode("utf-8", "replace").decode()
+        if text != arg_string and action.dest in _FREE_TEXTS:
+            arg_string = text  # a rollback does not fail for its reason
+        elif text != arg_string and action.dest not in _PATHS_AND_NAMES:
+            raise argparse.ArgumentError(action, "it is not UTF-8")
+        return super()._get_value(action, arg_string)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:

@@ -182,7 +182,7 @@ class History:
             with closing(old), self._translated():
                 rows = old.execute(
                     "SELECT * FROM changes WHERE file = ? AND state = 'applied' ORDER BY id",
-                    (str(file.resolve()),),
+                    (_as_text(file.resolve()),),
                 ).fetchall()
                 texts = old.execute(
                     "SELECT revision, packed FROM texts WHERE file = ?", (str(file.resolve()),)
@@ -300,7 +300,8 @@ class History:
 
     def _identity(self, file: Path) -> str:
         """Return the name of a file in the database: of the only one, wherever that is mounted."""
-        return file.resolve().name if self._like is not None else str(file.resolve())
+        found = file.resolve()
+        return _as_text(found.name if self._like is not None else found)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -349,7 +350,7 @@ def _take_over(
     rows: Sequence[sqlite3.Row],
     texts: Sequence[sqlite3.Row],
 ) -> None:
-    key = f"{source.resolve()}#{source.stat().st_ino}"
+    key = f"{_as_text(source.resolve())}#{source.stat().st_ino}"
     taken = "SELECT 1 FROM taken_over WHERE source = ?"
     if db.execute(taken, (key,)).fetchone() is not None:
         return
@@ -369,6 +370,11 @@ def _take_over(
             [(name, text["revision"], text["packed"]) for text in texts],
         )
         db.execute("INSERT INTO taken_over VALUES (?)", (key,))
+
+
+def _as_text(path: Path | str) -> str:
+    """Return a path as a database holds it, also where its bytes are no UTF-8 (PEP 383)."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _prune(db: sqlite3.Connection, file: str) -> None:

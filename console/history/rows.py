@@ -118,10 +118,16 @@ def insert_row(db: sqlite3.Connection, change: NewChange, file: str, state: str)
 
 
 def insert_values(db: sqlite3.Connection, values: Mapping[str, Any]) -> int:
+    values = {name: _as_utf8(value) for name, value in values.items()}
     names = ", ".join(values)
     places = ", ".join(f":{name}" for name in values)
     cursor = db.execute(f"INSERT INTO changes ({names}) VALUES ({places})", values)  # noqa: S608
     return int(cursor.lastrowid or 0)
+
+
+def _as_utf8(value: Any) -> Any:
+    """Replace lone surrogates, which bytes of an argument that are no UTF-8 become (PEP 383)."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def change_of(row: sqlite3.Row) -> Change:

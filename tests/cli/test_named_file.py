@@ -90,3 +90,17 @@ def test_an_empty_name_is_not_the_usual_file(
         run(["-f", "", *command])
     assert "it is empty; give the path" in capsys.readouterr().err
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["show", "check --offline", "rollback --yes", "history"])
+def test_a_working_directory_that_is_gone_is_said_to_be(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], command: str,
+) -> None:  # fmt: skip
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert run(["-f", "rollout.toml", *command.split()]) == 2
+    assert "the working directory was deleted; change to another" in capsys.readouterr().err
+    assert run(["-f", str(file), *command.split()]) == 0

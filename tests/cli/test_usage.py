@@ -1,5 +1,7 @@
 """What is misspelled on a command line: the nearest name, and the usage of that command."""
 
+from pathlib import Path
+
 import pytest
 
 from console.cli.codes import USAGE
@@ -38,3 +40,35 @@ def test_a_usage_error_names_what_was_meant(
     assert f"{name}: error: " in err.splitlines()[-1]
     assert said in err
     assert "canary" not in err
+
+
+BAD = "\udcff"  # how a byte that is no UTF-8 arrives in an argument
+
+
+def test_bytes_that_are_no_utf_8_end_no_rollback_and_no_history(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = file.with_name(f"r{BAD}.toml")
+    file.rename(named)
+    where = ["-f", str(named)]
+    assert run(["rollback", "chat", "--yes", "--reason", f"{BAD} smells", *where]) == 0
+    assert run(["undo", "--yes", "--reason", "over", *where]) == 0
+    assert run(["history", *where]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.count("smells") == 1
+    assert len([line for line in out.splitlines() if "chat" in line and "done" not in line]) == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["phase", "chat", "--owner", BAD, "--yes"], ["set", "chat", "acme", BAD, "--yes"],
+              ["decide", "chat", "--org", "a", "--key", BAD], ["keys", "create", BAD]],
+)  # fmt: skip
+def test_bytes_that_are_no_utf_8_are_refused_elsewhere(
+    file: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    before = file.read_bytes()
+    with pytest.raises(SystemExit, match="2"):
+        run([*words, "-f", str(file)])
+    assert "it is not UTF-8" in capsys.readouterr().err
+    assert file.read_bytes() == before
