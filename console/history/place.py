@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 from console.folders import state_folder
@@ -19,25 +20,57 @@ def history_of(file: Path) -> History:
 
     It is ``rollout.history.sqlite3`` beside ``rollout.toml``, or where ``[history] path`` says,
     relative to the file; where its folder cannot have one, this user's state folder
-    (``$ROLLOUT_STATE_DIR`` overrides the platform's).
+    (``$ROLLOUT_STATE_DIR`` overrides the platform's). A path that is another file of the rollout
+    is passed over, see ``misplaced``.
     """
     target = file.resolve()
-    named = _named(target)
-    path = target.parent / named if named else target.with_name(f"{target.stem}.history.sqlite3")
+    named, others = _places(target)
+    path = named if named not in others else None
+    path = path or target.with_name(f"{target.stem}.history.sqlite3")
     own = state_folder() / "history.sqlite3"
     found = History(path, like=target, older=[own])
     return found if found.is_there or os.access(path.parent, os.W_OK) else History(own)
 
 
-def _named(file: Path) -> str:
-    """Return the path that the file names, also where the file is broken elsewhere."""
+def misplaced(file: Path) -> str:
+    """Return what is wrong with ``[history] path``, empty where nothing is.
+
+    SQLite takes an empty file for a new database: an access log would be no log any more.
+    """
+    named, others = _places(file.resolve())
+    return f"is {others[named]}: it is passed over" if named in others else ""
+
+
+def _places(target: Path) -> tuple[Path | None, Mapping[Path | None, str]]:
+    """Return the path that the file names, and those that it cannot be."""
+    named, log = _named(target)
+    others: dict[Path | None, str] = {target: "the rollout file itself"}
+    if log:
+        others[_beside(target, log)] = "the access log"
+    for kind in ("guard", "plan"):
+        others[target.with_name(f"{target.stem}.{kind}.toml")] = f"the {kind}'s file"
+    return (_beside(target, named) if named else None), others
+
+
+def _beside(target: Path, path: str) -> Path:
+    return Path(os.path.normpath(target.parent / path))
+
+
+def _named(file: Path) -> tuple[str, str]:
+    """Return the paths of history and access log, also where the file is broken elsewhere."""
     try:
         text = read_regular(file)[0].decode("utf-8", "replace")
     except OSError:
-        return ""
+        return "", ""
     try:
-        found = tomllib.loads(text).get("history", {}).get("path", "")
+        table = tomllib.loads(text)
+        found = table.get("history", {}).get("path", "")
+        log = table.get("health", {}).get("access_log", "access.jsonl")
     except (ValueError, AttributeError, RecursionError):
-        match = _NAMED.search(text)
+        match, log = _NAMED.search(text), ""
         found = (match[1] or match[2] or "") if match is not None else ""
-    return found if isinstance(found, str) and "\0" not in found else ""
+    return _path_text(found), _path_text(log)
+
+
+def _path_text(value: object) -> str:
+    return value if isinstance(value, str) and "\0" not in value else ""

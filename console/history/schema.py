@@ -3,6 +3,7 @@
 import os
 import re
 import sqlite3
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def open_to_write(path: Path, like: Path | None = None) -> sqlite3.Connection:
     whoever can replace that file.
     """
     try:
-        if not path.exists():
+        if _is_missing(path):
             _make(path, like)
     except OSError as error:
         raise HistoryError(f"the history at {path} cannot be made: {error.strerror}") from None
@@ -129,10 +130,22 @@ def _make(path: Path, like: Path | None) -> None:
                 os.close(descriptor)
 
 
+def _is_missing(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    if not stat.S_ISREG(status.st_mode):
+        raise HistoryError(
+            f"the history at {path} is no regular file: correct [history] path in the rollout file"
+        )
+    return False
+
+
 def open_to_read(path: Path) -> sqlite3.Connection | None:
     """Open the database without making anything; None where there is none yet."""
     try:
-        if not path.exists():
+        if _is_missing(path):
             return None
     except OSError as error:
         raise HistoryError(sentence(path, error)) from None
@@ -167,7 +180,12 @@ def sentence(path: Path, error: BaseException) -> str:
         return f"the history at {path} cannot be opened: check the mode and owner of its folder"
     if not isinstance(error, sqlite3.Error | OSError):
         return f"the history at {path} is damaged: move it away, and a new one is begun"
-    if "malformed" in text or "not a database" in text:
+    if "not a database" in text:
+        return (
+            f"{path} is no history, or a damaged one: correct [history] path in the rollout file,"
+            " or move a damaged one away"
+        )
+    if "malformed" in text:
         return f"the history at {path} is damaged: move it away, and a new one is begun"
     if "locked" in text:
         return f"the history at {path} is locked by another program; try again"

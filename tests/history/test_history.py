@@ -14,7 +14,7 @@ import pytest
 
 from console.history.errors import HistoryError
 from console.history.history import History
-from console.history.place import history_of
+from console.history.place import history_of, misplaced
 from console.history.rows import Edited, NewChange
 from console.history.who import Who, whoami
 from console.rollout.parse import parse
@@ -331,6 +331,34 @@ def test_a_wrong_revision_is_one_sentence(history: History, revision: str) -> No
     history.commit(history.begin(change(b"a", b"b")))
     with pytest.raises(HistoryError):
         history.text_of(FILE, revision)
+
+
+@pytest.mark.parametrize(
+    "named", ["rollout.toml", "./logs/../access.jsonl", "rollout.guard.toml", "rollout.plan.toml"]
+)
+def test_another_file_of_the_rollout_is_never_the_history(file: Path, named: str) -> None:
+    """SQLite makes a database of an empty file, and an application then appends lines to it."""
+    log = file.with_name("access.jsonl")
+    log.touch()
+    file.write_text(f'{file.read_text()}\n[history]\npath = "{named}"\n')
+    history = history_of(file)
+    assert history.path.name == "rollout.history.sqlite3"
+    assert misplaced(file)
+    history.commit(history.begin(change(b"a", b"b")))
+    assert log.read_bytes() == b""
+
+
+def test_a_folder_or_a_device_is_no_history(file: Path) -> None:
+    for named in (".", "/dev/null", str(file.with_name("other.txt"))):
+        file.with_name("other.txt").write_text("text of somebody " * 100)
+        text = file.read_text().partition("\n[history]")[0]
+        file.write_text(f'{text}\n[history]\npath = "{named}"\n')
+        for ask in (
+            lambda: history_of(file).rows(file),
+            lambda: history_of(file).begin(change(b"a", b"b")),
+        ):
+            with pytest.raises(HistoryError, match=r"correct \[history\] path in the rollout file"):
+                ask()
 
 
 def test_a_damaged_or_impossible_database_is_one_sentence(tmp_path: Path) -> None:

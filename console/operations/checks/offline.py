@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from console.files import is_missing
 from console.gate.load import Unreadable, read_file
 from console.health.log_set import open_log
+from console.history.place import history_of, misplaced
 from console.operations.checks.result import Result, result_of
 from console.operations.visible import visible
 from console.operations.watch import MUCH_UNUSABLE
@@ -51,7 +52,7 @@ def check_offline(path: Path) -> list[Result]:
         for w in file.warnings
     ] or [Result("file.known_keys", True, str(path), "no unknown keys")]
     found = [readable, valid, *warnings, _replaceable(path), _tokenlab(file)]
-    found += [_access_log(path, file), _log_lines(path, file)]
+    found += [_history(path), _access_log(path, file), _log_lines(path, file)]
     for route in file.routes.values():
         found += _route(file, route)
     return found
@@ -85,6 +86,13 @@ def _tokenlab(file: RolloutFile) -> Result:
         problem = "has a path; TokenLab's base URL has none, each format adds its own"
     fix = "write https://api.tokenlab.sh"
     return _url_result("tokenlab.base_url", "tokenlab.base_url", url, problem, fix)
+
+
+def _history(path: Path) -> Result:
+    good = f"the history is at {history_of(path).path}"
+    return result_of(
+        "history.path", "history.path", misplaced(path), good, "give the history a path of its own"
+    )
 
 
 def _access_log(path: Path, file: RolloutFile) -> Result:
