@@ -12,7 +12,7 @@ from console.history.who import Who
 from console.operations.switch import Switch
 from console.rollout.parse import parse
 from console.store.errors import StoreError
-from console.store.store import Prepared, RolloutStore, Snapshot
+from console.store.store import RolloutStore, Snapshot
 from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
 from tests.ui.test_home import (
     Running,
@@ -81,7 +81,7 @@ async def answer_and_be_asked_again(pilot: Running) -> str:
 def unwritable() -> Iterator[None]:
     """Let every write of the rollout file fail."""
 
-    def fails(store: RolloutStore, prepared: Prepared) -> Snapshot:
+    def fails(*_: object) -> Snapshot:
         raise StoreError("rollout.toml cannot be written: No space left on device")
 
     with pytest.MonkeyPatch.context() as patched:

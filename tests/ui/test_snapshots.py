@@ -103,7 +103,7 @@ async def _live(pilot: Pilot[None]) -> None:
 
 
 def test_live(quiet: Path, snap_compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("home", "live_screen"):
-        monkeypatch.setattr(f"console.ui.{module}.time", NOW.timestamp)
+    for module in ("console.ui.home", "console.ui.live_screen"):
+        monkeypatch.setattr(f"{module}.time", NOW.timestamp)
     _storm(quiet.absolute())
     assert snap_compare(app_of(quiet), terminal_size=(120, 40), run_before=_live)
