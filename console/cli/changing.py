@@ -12,8 +12,7 @@ from console.operations.balance import BalanceSources, BalanceWatch, ask_balance
 from console.operations.errors import OperationError
 from console.operations.monitor import Monitor
 from console.operations.names import check_org, check_share
-from console.operations.plan import Plan
-from console.operations.planner import ALL_ORGS
+from console.operations.plan import ALL_ORGS, Plan
 from console.operations.switch import Switch
 from console.operations.visible import visible
 from console.operations.watch import COLD_BYTES

@@ -200,7 +200,7 @@ def _turn_text(turn: Turn) -> str:
         lines.append(f"{visible(name)}  {visible(verdict.words)}")
         for one in turn.standings.get(name, ()):
             after = "" if one.next is None else f", next {percent_text(one.next)}%"
-            said = f": waits for {visible(one.waits_for)}" if one.waits_for else ""
+            said = f", held: {visible(one.waits_for)}" if one.waits_for else ""
             said = f": out, {visible(one.out)}" if one.out else said
             lines.append(f"  {visible(one.org):<28} {percent_text(one.points):>6}%{after}{said}")
     lines += [f"! {visible(alert.sentence)}" for alert in turn.alerts]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console.cli.codes import DONE, PROBLEMS
+from console.gate.load import read_file
 from console.operations.checks.offline import check_offline
 from console.operations.checks.result import Result
-from console.operations.spoken import target_text
+from console.operations.spoken import spoken_change
 from console.operations.switch import Switch
 from console.operations.visible import visible
 from console.rollout.decision import decide as decide_request
@@ -63,13 +64,15 @@ def history(options: Namespace, switch: Switch) -> int:
         print(json.dumps([row.as_json() for row in rows], indent=2))
         return DONE
     if not rows:
+        read_file(switch.path)  # a name that was mistyped has no history either
         print(f"no changes of {visible(str(switch.path))} yet", file=sys.stderr)
     for row in rows:
-        target = visible(target_text(row.route, row.org))
+        action, target = map(visible, spoken_change(row.action, row.route, row.org))
         said = [visible(row.reason)] if row.reason else []
         said += [f"guard: {visible(row.verdict)}"] if row.verdict else []
         reason = f"  ({'; '.join(said)})" if said else ""
-        what = f"{row.action} {target}: {visible(row.before)} → {visible(row.after)}{reason}"
+        before = visible(row.before) or "no line"
+        what = f"{action} {target}: {before} → {visible(row.after)}{reason}"
         if row.action == "external":
             what = f"edit: {visible(row.after)}"
         # Of an edit by others nobody knows the user, and the host is only where it was seen.
@@ -105,10 +108,10 @@ def decide(options: Namespace, switch: Switch) -> int:
         print(json.dumps(body, indent=2))
     else:
         below = "below" if found.bucket < found.points else "not below"
-        print(
-            f"{found.side}  by {visible(found.rule)}: bucket {found.bucket} is {below} "
-            f"{found.points} ({percent_text(found.points)}%)"
-        )
+        why = f"bucket {found.bucket} is {below} {found.points} ({percent_text(found.points)}%)"
+        if found.side == "previous" and found.bucket < found.points:
+            why = "rolled back, whatever its bucket and percent are"
+        print(f"{found.side}  by {visible(found.rule)}: {why}")
     return DONE
 
 

@@ -8,7 +8,7 @@ from console.history.rows import Change, Edited
 from console.history.who import Who
 from console.operations.moves import moves
 from console.operations.recorded import to_json
-from console.operations.spoken import target_text
+from console.operations.spoken import spoken_change, target_text
 from console.rollout.errors import FileError
 from console.rollout.model import OrgShare, RolloutFile, Route
 from console.rollout.parse import parse
@@ -76,8 +76,8 @@ def words_of(change: Change) -> str:
 
 
 def _what(change: Change) -> str:
-    place = target_text(change.route, change.org)
-    return f"{change.action} {place}: {change.before} to {change.after}"
+    action, target = spoken_change(change.action, change.route, change.org)
+    return f"{action} {target}: {change.before or 'no line'} to {change.after}"
 
 
 def _differences(one: RolloutFile, two: RolloutFile) -> Iterator[str]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from console.history.rows import Change
 from console.operations.alerts import Alert
 from console.operations.live import Grid, Subject
-from console.operations.planner import ALL_ORGS
-from console.operations.spoken import target_text
+from console.operations.plan import ALL_ORGS
+from console.operations.spoken import spoken_change
 from console.rollout.errors import PercentError
 from console.rollout.percent import parse_percent
 
@@ -90,13 +90,13 @@ def _words(change: Change) -> str:
     if change.action == "external":
         return f"the file was changed by somebody else: now {change.after}"
     org = "orgs without a line" if change.org == ALL_ORGS else change.org
-    target = target_text(change.route, org)
+    action, target = spoken_change(change.action, change.route, org)
     unit = "%" if _sign(change) in (RAISE, LOWER) else ""
     what = f" {change.before}{unit} to {change.after}{unit}"
     if change.action == "put_back":
         return f"{target} put back into its ramp{who}; it was out: {change.reason}"
     if change.action in ("rollback", "resume"):
         what = ""
-    kind = "" if change.action in ("rollback", "resume", "set") else f"{change.action} of "
+    kind = "" if action in ("rollback", "resume", "set") else f"{action} of "
     reason = f": {change.reason}" if change.reason else ""
     return f"{kind}{target}{what}{who}{reason}"

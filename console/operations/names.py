@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from console.operations.planner import ALL_ORGS
+from console.operations.plan import ALL_ORGS
 from console.rollout.errors import UnknownName, UnknownRoute
 from console.rollout.model import RolloutFile
 

@@ -7,6 +7,9 @@ from console.rollout.edits import Edit, SetRolledBack
 from console.rollout.revision import SHORT
 from console.store.store import Prepared
 
+ALL_ORGS = "*"
+"""In place of an org: the route's default, for orgs without a line of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -1,6 +1,6 @@
 """Working changes out: what would be written, what it would do to traffic, in one line of words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,8 +11,10 @@ from console.history.errors import HistoryError
 from console.history.history import History
 from console.history.rows import Change
 from console.history.who import Who
+from console.operations.edits_of_others import described
 from console.operations.errors import NothingToDo
-from console.operations.plan import Plan
+from console.operations.plan import ALL_ORGS, Plan
+from console.operations.spoken import target_text
 from console.rollout.edits import (
     Edit,
     SetDefaultPercent,
@@ -22,14 +24,12 @@ from console.rollout.edits import (
     SetText,
 )
 from console.rollout.errors import FileError, PercentError, UnknownOrg, UnknownRoute
-from console.rollout.model import Route
+from console.rollout.model import RolloutFile, Route
 from console.rollout.parse import parse
 from console.rollout.percent import parse_percent, percent_text
 from console.rollout.revision import SHORT
+from console.store.errors import NotReadable
 from console.store.store import RolloutStore, Snapshot
-
-ALL_ORGS = "*"
-"""In place of an org: the route's default, for orgs without a line of their own."""
 
 _STATES = ("in force", "rolled back")
 _TABLE: dict[str, Literal["keys", "flags"]] = {"set_alias": "keys", "set_flag": "flags"}
@@ -150,7 +150,7 @@ class Planner:
             prepared = self.store.prepare_text(
                 self.history.text_of(self.path, change.previous_revision)
             )
-            effect = f"{what}: {change.after} to {change.before} in {self._name}"
+            effect = f"{what}: {_way_back(change)} in {self._name}"
             return Plan(
                 "undo", change.route, change.org, change.after, change.before, effect,
                 prepared, undoes_id=change.id, regrets=self._regrets(change),
@@ -162,7 +162,7 @@ class Planner:
                 f"since; set it by hand, or put the whole text back with restore "
                 f"{change.previous_revision[:SHORT]}"
             )
-        effect = f"{what}: {change.after} to {change.before} in {self._name}; later edits stay"
+        effect = f"{what}: {_way_back(change)} in {self._name}; later edits stay"
         prepared = self.store.prepare([edit])
         return Plan(
             "undo", change.route, change.org, change.after, change.before, effect,
@@ -174,7 +174,8 @@ class Planner:
         prepared = self.store.prepare_text(self.history.text_of(self.path, revision))
         before, after = prepared.before.revision[:SHORT], prepared.after.revision[:SHORT]
         effect = f"the whole of {self._name} back to revision {after} (now {before})"
-        return Plan("restore", None, None, before, after, effect, prepared)
+        words = described(self._snapshot().data, prepared.after.data).words
+        return Plan("restore", None, None, before, f"{after}: {words}", effect, prepared)
 
     @property
     def _name(self) -> str:
@@ -220,8 +221,13 @@ class Planner:
             effect = f"{named}{share} to 0% in {self._name}: rolled back until resumed"
             if org is not None and org not in found.orgs:
                 effect += f" (a new line{_alike(org, list(found.orgs))})"
+            if route is not None and (held_by := self._outer_latch(route, org)):
+                effect += f" (rolled back already, by {held_by})"
         else:
-            effect = f"{target} resumed at {share} in {self._name}"
+            if not was:
+                raise NothingToDo(not_latched(file, route, org))
+            at = "the percents of its orgs" if org is None else share
+            effect = f"{target} resumed at {at} in {self._name}"
             if route is not None and (held_by := self._outer_latch(route, org)):
                 effect += f" (still rolled back by {held_by})"
         return self._plan(
@@ -298,6 +304,11 @@ class Planner:
         *,
         rescue: bool = False,
     ) -> Plan:
+        if self.store.trouble and not rescue:
+            raise NotReadable(
+                f"nothing was changed: {self.store.trouble}; correct it first (a rollback and a"
+                " restore work as it is)"
+            )
         edits = (edit,)
         prepared = self.store.prepare_rescue(edits) if rescue and self.store.trouble else None
         if prepared is None:
@@ -306,6 +317,33 @@ class Planner:
             good = (self._snapshot().revision)[:SHORT]
             effect += f"; {self._name} cannot be used now: its last good version {good} is put back"
         return Plan(action, route, org, *states, effect, prepared, edits)
+
+
+def not_latched(file: RolloutFile, route: str | None, org: str | None = None) -> str:
+    """Return why there is nothing to resume: a latch is ended where it was set, and only there."""
+    inside = [] if org is not None else list(_latches_inside(file, route))
+    named = ", ".join(inside[:3]) + (f" and {len(inside) - 3} more" if len(inside) > 3 else "")
+    more = f"; rolled back within it: {named}, each to be resumed by itself" if inside else ""
+    return f"nothing to do: {_target(route, org)} is not rolled back{more}"
+
+
+def _latches_inside(file: RolloutFile, route: str | None) -> Iterator[str]:
+    routes = file.routes.values() if route is None else [file.routes[route]]
+    for one in routes:
+        if route is None and one.rolled_back:
+            yield _target(one.name, None)
+        for org, share in one.orgs.items():
+            if share.rolled_back:
+                yield target_text(one.name, org)
+
+
+def _way_back(change: Change) -> str:
+    """Return what an undo does, in words."""
+    if (change.before, change.after) == _STATES:
+        return "back in force"
+    if (change.after, change.before) == _STATES:
+        return "rolled back again"
+    return f"{change.after} to {change.before}"
 
 
 def _can_have_traffic(route: Route, org: str) -> bool:

@@ -166,7 +166,7 @@ def _compared(
         latched = file.rolled_back or route.rolled_back or share.rolled_back
         points, place = route.org_points(org), ramp.places.get(org)
         if latched:
-            out[org] = Out(at, "it is rolled back")
+            out[org] = Out(at, "it was rolled back")
         elif place is None:
             if points:
                 new[org] = Place(points)

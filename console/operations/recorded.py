@@ -9,7 +9,7 @@ from math import inf
 
 from console.history.rows import Change
 from console.operations.moves import Move
-from console.operations.planner import ALL_ORGS
+from console.operations.plan import ALL_ORGS
 from console.rollout.model import RolloutFile
 
 _MOST_OF_A_ROUTE = 100

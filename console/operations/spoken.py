@@ -8,6 +8,14 @@ def target_text(route: str | None, org: str | None) -> str:
     return " / ".join(part for part in (route, org) if part) or "everything"
 
 
+def spoken_change(action: str, route: str | None, org: str | None) -> tuple[str, str]:
+    """Return what was done, and to whom: a share by alias or flag is set like an org's."""
+    kind = action.removeprefix("set_")
+    if kind in ("alias", "flag"):
+        return "set", target_text(route, f"{kind} {org}")
+    return action, target_text(route, org)
+
+
 def seconds_text(seconds: float) -> str:
     """Return a duration as a person says it: ``0.4 s``, ``5 m``, ``3 h 20 m``, ``3d 4h``."""
     if seconds < 10:

@@ -267,6 +267,9 @@ class Switch(Planner):
         warnings: list[str] = []
         rows: list[int] = []
         kept_as = self._set_aside(plan, at, warnings)
+        if plan.rescues:
+            broken = f"the broken text is kept as {kept_as}" if kept_as else "the file was unusable"
+            reason = "; ".join(filter(None, (reason, f"on the last good version: {broken}")))
         if self._known is not None and not plan.rescues:
             self._see(self._known)  # each row's previous revision is the one before's
 

@@ -343,6 +343,9 @@ class Watch:
         quiet = now - max(last or 0.0, since)
         age = "no TokenLab request" if last is None else f"last TokenLab request {_ago(now - last)}"
         took = max((last or 0.0) - since, 0.0)
+        if last is None or last < since - QUIET_S:  # there was nothing to drain
+            goes_on = other is not None and other > since
+            return Proof(goes_on and quiet >= QUIET_S, f"was quiet before · {age}")
         if quiet >= QUIET_S and other is not None and other > since:
             return Proof(True, f"drained in {took:.0f} s · {age}")
         if quiet >= QUIET_S:

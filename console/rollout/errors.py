@@ -72,7 +72,7 @@ class UnknownName(RolloutError):
     def __init__(self, route: str, what: str, name: str, known: Sequence[str]) -> None:
         from difflib import get_close_matches  # which applications that ask the gate never need
 
-        close = get_close_matches(name, known, 3, 0.6)
+        close = get_close_matches(name, dict.fromkeys(known), 3, 0.6)
         near = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
         super().__init__(
             f"route {route!r} has no {what} {name!r}, in the file or in the log; {near}--new makes"

@@ -57,7 +57,7 @@ EXIT_CHECKS: dict[str, tuple[ExitCheck, ...]] = {
         ExitCheck("rollout.duplicates", "no job was made twice", "console",
                   "look at job_id in the access log: creates must not be retried", "only"),
         ExitCheck("rollout.balance", "balance and spending limits are watched by somebody",
-                  "person", "set min_balance_usd and say who is told, then tick it"),
+                  "person", "see that guard.min_balance_usd is right; tick it, noting who is told"),
     ),
     "cleanup": (
         ExitCheck("cleanup.stable", "nothing about the route has changed for 14 days",

@@ -6,7 +6,7 @@ from rich.cells import cell_len
 
 from console.charts.bar import bar
 from console.operations.monitor import Health
-from console.operations.planner import ALL_ORGS
+from console.operations.plan import ALL_ORGS
 from console.operations.visible import visible
 from console.rollout.model import Route
 from console.rollout.percent import percent_text

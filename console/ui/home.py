@@ -21,9 +21,8 @@ from console.operations.alerts import Alerts, ModelTrouble, alerts_now
 from console.operations.balance import BalanceSources, BalanceWatch
 from console.operations.edits_of_others import rolled_back
 from console.operations.monitor import Monitor
-from console.operations.plan import Plan
-from console.operations.planner import ALL_ORGS
-from console.operations.spoken import probe_text
+from console.operations.plan import ALL_ORGS, Plan
+from console.operations.spoken import probe_text, seconds_text
 from console.operations.switch import Done, Edit, Switch
 from console.operations.visible import visible
 from console.store.store import Snapshot
@@ -186,6 +185,7 @@ class HomeScreen(Opened, HomeActions):
         kept = "; gates keep the last good version, r R ! still work" if event.sentence else ""
         self._notices.trouble("file", visible(event.sentence) + kept)
         self._show_notices()
+        self._show_status()
 
     @on(HistoryChanged)
     def _history_changed(self) -> None:
@@ -271,6 +271,7 @@ class HomeScreen(Opened, HomeActions):
             self._balance,
             self._keys_warn,
             self._guard_acts,
+            bool(self._trouble_of_file),
             self.size.width,
             time(),
         )
@@ -344,6 +345,9 @@ class HomeScreen(Opened, HomeActions):
         proof = ""
         if row.latched_by:
             proof = self._notices.proof_of(row.route, row.org, self._monitor, now)
+            last = self._monitor.last_seen(row.route, org, "tokenlab")
+            if not proof and last is not None:  # its figures are of before
+                proof = f"quiet for {seconds_text(round(now - last))}"
         return cells.org_row(row, health, proof)
 
     # -- the listener of a change ----------------------------------------------------------------
@@ -384,7 +388,10 @@ class HomeScreen(Opened, HomeActions):
             self._notices.rolled_back(done.plan.route, done.plan.org, done.at.timestamp())
         else:
             self._notices.forget(done.plan.route, done.plan.org)
-            self._notices.tell(f"done: {visible(done.plan.effect)} · u undoes it", time())
+            again = (
+                "u takes back the change before" if done.plan.action == "undo" else "u undoes it"
+            )
+            self._notices.tell(f"done: {visible(done.plan.effect)} · {again}", time())
         if done.kept_as:
             self._notices.trouble("file", "")
             self._notices.tell(f"the broken text was kept as {visible(done.kept_as)}", time())

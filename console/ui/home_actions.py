@@ -10,8 +10,8 @@ from textual.screen import Screen
 
 from console.operations.errors import OperationError
 from console.operations.monitor import Monitor
-from console.operations.plan import Plan
-from console.operations.planner import ALL_ORGS
+from console.operations.plan import ALL_ORGS, Plan
+from console.operations.planner import not_latched
 from console.operations.put_back import put_back
 from console.operations.spoken import target_text
 from console.operations.steps import step_down, step_up
@@ -72,7 +72,7 @@ class HomeActions(Screen[None]):
             out = row.org in self._out.get(row.route, ())
             return "" if out else "the guard has not taken it out of a ramp"
         if key.id == "resume":
-            return "" if row.latched_by else "nothing is rolled back here"
+            return "" if row.latched_by else not_latched(self._monitor.file, row.route, row.org)
         return ""
 
     def _may(self, key_id: str) -> bool:
@@ -142,6 +142,10 @@ class HomeActions(Screen[None]):
 
         # In front at once: digits that follow in the same breath are keys of the screen else.
         self.app.push_screen(PercentDialog(f"{row.route} / {row.label}", row.points), chosen)
+
+    def roll_back(self, route: str | None, org: str | None) -> None:
+        """Ask for a rollback of what another screen shows."""
+        self._roll_back(route, org)
 
     def action_rollback(self) -> None:
         """Roll back what is selected: an org, or on a route's own line the route."""

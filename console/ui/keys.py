@@ -140,6 +140,18 @@ LIVE_KEYS = (
     ),
     Key("live.org", "o", "org(1)", "Next org of the route, by traffic", "org", "o"),
     Key("live.org.previous", "O", "org(-1)", "Org before", "", "O"),
+    Key(
+        "live.rollback", "r", "rollback('rollback')", "Roll back what is looked at", "roll back",
+        "r", True,
+    ),
+    Key(
+        "live.rollback.route", "R", "rollback('rollback.route')", "Roll back its route", "", "R",
+        True,
+    ),
+    Key(
+        "live.rollback.all", "exclamation_mark", "rollback('rollback.all')", "Roll back everything",
+        "", "!", True,
+    ),
     Key("live.pause", "space", "pause", "Keep everything as it is; go on", "pause", "space"),
     Key("live.chart", "c", "chart", "Next chart, where not all fit", "chart", "c"),
     Key("live.earlier", "left,h", "cursor(-1)", "Time cursor earlier", "", "← h"),

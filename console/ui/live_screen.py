@@ -30,6 +30,7 @@ from console.ui.live_lines import (
     whole_row,
 )
 from console.ui.live_view import LiveView, Row
+from console.ui.notices import is_latched
 from console.ui.status import StatusFacts
 from console.ui.widgets.cell_view import CellView
 from console.ui.widgets.key_bar import KeyBar
@@ -248,6 +249,12 @@ class LiveScreen(BesideScreen):
     def why_not(self, key: Key) -> str:
         """Return why a key can do nothing now; empty where it can."""
         name = key.id.removeprefix("live.")
+        if key.changes and self._switch.read_only:
+            return "read-only: nothing is changed; start without --read-only to change"
+        if name == "rollback.route" and self._view.subject.route is None:
+            return f"all routes are shown: {self._shown('live.route')} chooses one first"
+        if key.changes and is_latched(self._monitor.file, *self._subject_of(name)):
+            return "rolled back already"
         if name in ("org", "org.previous") and self._view.subject.route is None:
             return f"all routes are shown: {self._shown('live.route')} chooses one first"
         if name == "chart" and self._at_once >= len(CHARTS):
@@ -284,6 +291,17 @@ class LiveScreen(BesideScreen):
         if self.may("live.org"):
             self._view.next_org(by, time())
             self._look()
+
+    def _subject_of(self, name: str) -> tuple[str | None, str | None]:
+        subject = self._view.subject
+        if name == "rollback.all":
+            return None, None
+        return subject.route, None if name == "rollback.route" else subject.org
+
+    def action_rollback(self, name: str) -> None:
+        """Roll back what the charts are of (an org, a route, everything), its route, or all."""
+        if self.may(f"live.{name}"):
+            self._home.roll_back(*self._subject_of(name))
 
     def action_pause(self) -> None:
         """Keep everything as it is, or go on."""

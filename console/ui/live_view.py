@@ -124,6 +124,7 @@ class LiveView:
             self.paused_at = self.frame.at if self.frame is not None else now
         else:
             self.paused_at = None
+            self.cursor_at = None  # to go on is to see what is now
 
     def next_window(self) -> None:
         """Choose the next window."""

@@ -79,15 +79,15 @@ class Notices:
     def keep_latched(self, file: RolloutFile) -> None:
         """End the proofs of what a new version of the file does not say is rolled back, and the
         failures of what it does."""
-        for made in [key for key in self._failed if _is_latched(file, *key)]:
+        for made in [key for key in self._failed if is_latched(file, *key)]:
             del self._failed[made]
-        self._rollbacks = [r for r in self._rollbacks if _is_latched(file, r.route, r.org)]
+        self._rollbacks = [r for r in self._rollbacks if is_latched(file, r.route, r.org)]
 
     def dismiss(self) -> None:
         """Hide what is said now; trouble comes back when it changes its source."""
         self._told = None
         self._failed.clear()
-        self._hidden |= set(self._troubles)
+        self._hidden |= set(self._troubles) - {"file"}  # no change can be made while that lasts
         self._rollbacks = [r for r in self._rollbacks if r.drained_at is None]
 
     def proof_of(self, route: str, org: str | None, monitor: Monitor, now: float) -> str:
@@ -99,7 +99,10 @@ class Notices:
 
     def lines(self, monitor: Monitor, now: float) -> tuple[Pieces, Pieces]:
         """Return the two lines as pieces of text and style."""
-        found: list[Pieces] = []
+        told: list[Pieces] = []
+        grave: list[Pieces] = []
+        proofs: list[Pieces] = []
+        light: list[Pieces] = []
         for made in self._rollbacks[:1]:
             proof = monitor.proof(made.route, made.org, made.since, now)
             if proof.drained and made.drained_at is None:
@@ -108,23 +111,24 @@ class Notices:
                 continue
             what = target_text(made.route, made.org)
             style = "$success" if proof.drained else "$warning"
-            found.append(((" ↩ ", "$warning bold"), (f"{what} rolled back: {proof.text}", style)))
+            proofs.append(((" ↩ ", "$warning bold"), (f"{what} rolled back: {proof.text}", style)))
         for source, sentence in sorted(self._troubles.items(), key=_weight):
             if source not in self._hidden:
                 style = "$error" if source in _GRAVE else "$warning"
-                found.append(((" ! ", "$error bold"), (sentence, style)))
+                place = grave if source in _GRAVE else light
+                place.append(((" ! ", "$error bold"), (sentence, style)))
         if self._told is not None:
             at, sentence, style = self._told
             if now - at <= TOLD_FOR_S:
-                found.insert(0, ((" ", ""), (sentence, style)))
+                told = [((" ", ""), (sentence, style))]
         for (route, org), sentence in list(self._failed.items())[-1:]:
             said = f"NOT ROLLED BACK: {target_text(route, org)}: {sentence}"
-            found.insert(0, ((" ! ", "$error bold"), (said, "$error bold")))
-        found += [(), ()]
+            told.insert(0, ((" ! ", "$error bold"), (said, "$error bold")))
+        found = [*told, *grave, *proofs, *light, (), ()]
         return found[0], found[1]
 
 
-def _is_latched(file: RolloutFile, name: str | None, org: str | None) -> bool:
+def is_latched(file: RolloutFile, name: str | None, org: str | None) -> bool:
     """Whether a latch keeps this from TokenLab; it may be a wider one than was made here."""
     if file.rolled_back or name is None:
         return file.rolled_back

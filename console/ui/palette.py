@@ -35,7 +35,7 @@ class ConsoleCommands(Provider):
         if app.incidents is not None:
             for incident, about in app.incidents.offered():
                 yield f"incident: {incident}", about, partial(app.start_incident, incident)
-        for key in HOME_KEYS:
+        for key in HOME_KEYS if self.screen is app.home else ():
             if key.changes and not app.home.why_not(key):
                 run = partial(app.run_home_action, key.action)
                 yield key.help, f"key {key.shown}", run

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from console.operations.planner import ALL_ORGS
+from console.operations.plan import ALL_ORGS
 from console.rollout.model import RolloutFile
 
 

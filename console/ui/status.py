@@ -30,6 +30,7 @@ def status_pieces(
     balance: BalanceWatch,
     keys_warn: bool,
     guard_acts: bool,
+    file_broken: bool,
     width: int,
     now: float,
 ) -> list[tuple[str, str]]:
@@ -37,6 +38,8 @@ def status_pieces(
     file = monitor.file
     pieces = [(" rollout", "bold"), (" ▸ ", "$accent"), (visible(file.profile), "bold")]
     latch = [("  ↩ ALL ROLLED BACK", "$error bold")] if file.rolled_back else []
+    if file_broken:
+        latch.insert(0, ("  ! FILE BROKEN", "$error bold"))
     if width < 60:
         pieces = [*latch, *pieces]  # it must not be what is cut off
     pieces.append(("  read-only", "$warning bold") if facts.read_only else ("  rw", ""))

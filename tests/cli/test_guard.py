@@ -102,7 +102,7 @@ def test_put_back(cli: Any, file: Path) -> None:
     assert cli("guard", "--put-back", "chat", "initech")[1].startswith("back in the ramp of chat")
     (row,) = json.loads(cli("history", "--json")[1])
     assert (row["action"], row["route"], row["org"]) == ("put_back", "chat", "initech")
-    assert row["reason"] == "it is rolled back"
+    assert row["reason"] == "it was rolled back"
     assert row["revision"] == row["previous_revision"]
     code, _, err = cli("undo", "--yes")
     assert (code, "no change" in err) == (1, True), "it is no change of the file"

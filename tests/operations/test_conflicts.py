@@ -10,7 +10,7 @@ import pytest
 from console.history.history import History
 from console.history.who import Who
 from console.operations.errors import NothingToDo, OperationError
-from console.operations.planner import ALL_ORGS
+from console.operations.plan import ALL_ORGS
 from console.operations.switch import Switch
 from console.rollout.errors import RolloutError
 from console.rollout.parse import parse

@@ -304,7 +304,7 @@ def test_enforce_rolls_back_once_and_says_how_to_resume(ramp_file: Path) -> None
     assert f"-f {ramp_file.absolute()}" in event.command
     assert b"guard@gw-01: 5xx" in ramp_file.read_bytes()
     assert "rollback" not in kinds(run.turn())
-    assert of(run.turn()) == "it is rolled back"
+    assert of(run.turn()) == "it was rolled back"
     (row,) = run.switch.history.rows(ramp_file)
     assert (row.user, row.action, row.verdict[:13]) == ("guard", "rollback", "rollback: 5xx")
     run.guarding.end()

@@ -23,7 +23,7 @@ from console.operations.live import (
 )
 from console.operations.live_events import events_of, gravest, placed
 from console.operations.monitor import Monitor
-from console.operations.planner import ALL_ORGS
+from console.operations.plan import ALL_ORGS
 from console.rollout.parse import parse
 
 NOW = 1_790_000_000.5

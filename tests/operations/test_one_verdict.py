@@ -120,6 +120,8 @@ def change(path: Path, what: str, at: float) -> None:
         plan = switch.plan_set("chat", "acme", max(chat.org_points("acme") - 500, 0))
     elif what == "roll back":
         plan = switch.plan_rollback("chat", None, "drill")
+    elif not chat.rolled_back:
+        return
     else:
         plan = switch.plan_resume("chat", None)
     if not plan.changes_nothing:

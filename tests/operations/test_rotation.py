@@ -1,5 +1,6 @@
 """A rotation: each step, each interruption, and never a moment without a working key."""
 
+import asyncio
 import inspect
 import json
 import os

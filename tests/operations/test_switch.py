@@ -8,7 +8,7 @@ import pytest
 from console.history.history import History
 from console.history.who import Who
 from console.operations.errors import Held, NothingToDo, NotRecorded, ReadOnly
-from console.operations.planner import ALL_ORGS
+from console.operations.plan import ALL_ORGS
 from console.operations.switch import Switch
 from console.rollout.errors import RolloutError, UnknownOrg, UnknownRoute
 from console.rollout.parse import parse
@@ -141,8 +141,8 @@ def test_a_broken_file_is_told_and_nothing_is_lost(switch: Switch) -> None:
     for _ in range(2):
         with pytest.raises(RolloutError, match="line 1"):
             switch.refresh()
-    with pytest.raises(Conflict):
-        switch.apply(switch.plan_set("chat", "acme", 500))
+    with pytest.raises(NotReadable, match=r"line 1, .*; correct it first"):
+        switch.plan_set("chat", "acme", 500)
     assert switch.path.read_bytes() == broken
 
 

@@ -196,6 +196,70 @@ async def test_a_broken_file_is_said_and_the_console_stays(file: Path) -> None:
         await until(pilot, lambda: "does not exist" not in notices(pilot))
 
 
+async def test_a_broken_file_stays_said_and_no_change_is_offered_on_it(file: Path) -> None:
+    good = file.read_bytes()
+    async with running(app_of(file), size=(120, 40)) as pilot:
+        await pilot.press("r")
+        await confirm(pilot)
+        await until(pilot, lambda: "rolled back: " in notices(pilot))
+        good = file.read_bytes()
+        file.write_bytes(good.replace(b'globex.eu" = 12.5', b'globex.eu" = 130'))
+        await until(pilot, lambda: "130" in notices(pilot))
+        await pilot.press("escape", "escape")
+        await pilot.pause(0.3)
+        assert "130" in notices(pilot), "no change can be made while that lasts"
+        assert "FILE BROKEN" in pilot.app.screen.query_one("#status", TextLine).text
+        await pilot.press("j", "plus")
+        await until(pilot, lambda: "correct it first" in notices(pilot))
+        assert not isinstance(pilot.app.screen, ConfirmDialog)
+        file.write_bytes(good)
+        await until(
+            pilot, lambda: "BROKEN" not in pilot.app.screen.query_one("#status", TextLine).text
+        )
+
+
+async def test_what_was_typed_too_short_or_wrong_is_said_in_the_dialog(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("plus")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press(*"acme ok", "enter")
+        problem = pilot.app.screen.query_one("#problem", Static)
+        await until(pilot, lambda: "at least 8 letters" in str(problem.content))
+        assert problem.display
+        await pilot.press(*"ay", "enter")
+        await until(pilot, lambda: share(file)[0] == 5000)
+
+
+async def test_an_undo_says_what_the_next_one_takes_back(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        for _ in range(2):
+            await pilot.press("r")
+            await confirm(pilot)
+            await until(pilot, lambda: share(file)[1])
+            await pilot.press("u")
+            await confirm(pilot)
+            await until(pilot, lambda: not share(file)[1])
+            await until(pilot, lambda: "back in force" in notices(pilot))
+            assert "u takes back the change before" in notices(pilot)
+
+
+async def test_nothing_to_resume_on_a_route_names_its_orgs_that_are(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("k", "o")  # initech is rolled back in the sample
+        await until(pilot, lambda: "route chat is not rolled back" in notices(pilot))
+        assert "rolled back within it: chat / initech" in notices(pilot)
+
+
+async def test_a_row_that_is_rolled_back_has_no_verdict_of_before(file: Path) -> None:
+    log_lines(file, 30, status=500)
+    file.write_text(
+        file.read_text().replace("acme = 25", "acme = { percent = 25, rolled_back = true }", 1)
+    )
+    async with running(app_of(file), size=(120, 40)) as pilot:
+        await until(pilot, lambda: "quiet for" in screen_text(pilot))
+
+
 async def test_a_broken_file_is_rolled_back_on_its_last_good_version(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         file.write_bytes(b"[routes.chat\n")
@@ -541,6 +605,7 @@ async def test_shares_by_alias_and_flag_are_rows_and_are_set(
         await confirm(pilot)
         await until(pilot, lambda: points() < 1250)
         lowered = points()
+        await until(pilot, lambda: getattr(found.selected, "points", 0) == lowered)
         await pilot.press("plus")  # a raise by alias or flag reaches more than one org
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)

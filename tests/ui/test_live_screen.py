@@ -23,10 +23,12 @@ from console.operations.monitor import Monitor
 from console.operations.switch import Switch
 from console.rollout.parse import parse
 from console.ui.app import ConsoleApp
+from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
 from console.ui.dialogs.text import TextDialog
 from console.ui.help import HelpScreen
 from console.ui.keys import FORBIDDEN, LIVE_KEYS
 from console.ui.live_screen import LiveScreen
+from console.ui.palette import ConsoleCommands
 from console.ui.settings import Settings
 from console.ui.widgets.cell_view import CellView
 from console.ui.widgets.line import TextLine
@@ -505,4 +507,39 @@ async def test_no_data_and_old_data_are_said(file: Path) -> None:
 
 def test_keys_are_no_terminals() -> None:
     assert not {key for one in LIVE_KEYS for key in one.keys.split(",")} & set(FORBIDDEN)
-    assert all(not key.changes for key in LIVE_KEYS), "nothing here changes the file"
+    changes = [key.id for key in LIVE_KEYS if key.changes]
+    assert all(one.startswith("live.rollback") for one in changes), "nothing here raises a share"
+
+
+@pytest.mark.parametrize(("key", "latched"), [("R", "claude"), ("r", "claude"), ("!", "all")])
+async def test_a_rollback_is_of_what_is_shown_here(file: Path, key: str, latched: str) -> None:
+    write(file, {"at": time.time()})
+    async with live(file) as pilot:
+        while "claude" not in line(pilot, "status"):
+            await pilot.press("right_square_bracket")
+        await pilot.press("exclamation_mark" if key == "!" else key)
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        before = file.read_bytes()
+        await pilot.press("y")
+        await until(pilot, lambda: file.read_bytes() != before)
+        await until(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
+        found = parse(file.read_bytes())
+        assert (found.rolled_back, found.routes["claude"].rolled_back) == (
+            latched == "all", latched == "claude",
+        )  # fmt: skip
+        assert not found.routes["chat"].rolled_back
+        await until(pilot, lambda: pilot.app._monitor.file.revision == found.revision)  # type: ignore[attr-defined]
+        await pilot.press("exclamation_mark" if key == "!" else key)
+        await until(pilot, lambda: "rolled back already" in line(pilot, "notice"))
+
+
+async def test_the_palette_here_changes_nothing_that_is_selected_elsewhere(file: Path) -> None:
+    write(file, {"at": time.time()})
+    async with live(file) as pilot:
+        await pilot.press("colon")
+        await until(pilot, lambda: "Palette" in type(pilot.app.screen).__name__)
+        provider = ConsoleCommands(pilot.app.screen_stack[-2])
+        names = [hit.text async for hit in provider.discover()]
+        assert names
+        assert not [name for name in names if name and "oll back" in name]

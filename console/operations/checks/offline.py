@@ -148,7 +148,7 @@ def _route(file: RolloutFile, route: Route) -> Iterator[Result]:
     yield _model(where, route)
     yield _native(where, route)
     problem, fix = _phase_problem(route)
-    good = f"phase {route.phase}, at most {percent_text(route.most_points)}%"
+    good = f"phase {route.phase}; its highest share is {percent_text(route.most_points)}%"
     yield result_of("route.phase", f"{where}.phase", problem, good, fix)
     yield _limits(where, route.guard)
     short = route.ramp.bake_s < route.guard.window_s

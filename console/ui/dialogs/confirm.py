@@ -74,6 +74,7 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     ConfirmDialog .diff Static { width: auto; }
     ConfirmDialog .held { color: $warning; }
     ConfirmDialog Input { margin: 0; }
+    ConfirmDialog #problem { display: none; }
     ConfirmDialog Horizontal { height: 1; margin: 1 0 0 0; }
     ConfirmDialog Button { height: 1; min-width: 12; border: none; }
     ConfirmDialog .how { margin: 0 0 0 3; width: 1fr; }
@@ -104,9 +105,11 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
                     yield Static(self._diff_content())
             if q.held:
                 yield Static(Content(f"{q.held_by}: {visible(q.held)}"), classes="held")
-                yield Input(placeholder=q.why, id="reason")
+                hint = f"{q.why} ({LEAST_REASON} letters or more)"
+                yield Input(placeholder=hint, id="reason")
             if q.type_name:
                 yield Input(placeholder=f"type {visible(q.type_name)} to confirm", id="name")
+            yield Static("", id="problem", classes="held", markup=False)
             with Horizontal():
                 yield Button("Cancel", id="cancel", compact=True)
                 how = "type, then enter: do it" if self._typed else "y: do it"
@@ -153,20 +156,26 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
         self.dismiss(None)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Confirm where all that was asked for is typed; else go to what is missing."""
+        """Confirm where all that was asked for is typed; else go to what is missing, and say it."""
         event.stop()
         reason, name = self._value("reason"), self._value("name")
         if self._question.held and len(reason) < LEAST_REASON:
             self.query_one("#reason", Input).focus()
             if reason:
-                self.notify(f"a reason has {LEAST_REASON} letters at least", markup=False)
+                self._say(f"not done: a reason has at least {LEAST_REASON} letters")
         elif self._question.type_name and name != self._question.type_name:
             field = self.query_one("#name", Input)
             field.focus()
             if name:
-                self.notify(f"that is not {visible(self._question.type_name)}", markup=False)
+                self._say(f"not done: {visible(name)} is not {visible(self._question.type_name)}")
         elif monotonic() - self._opened >= GRACE_S:
             self.dismiss(Answer(reason))
+
+    def _say(self, problem: str) -> None:
+        """Say under the fields why enter did not confirm: a toast goes before it is read."""
+        shown = self.query_one("#problem", Static)
+        shown.update(problem)
+        shown.display = True
 
     def _value(self, name: str) -> str:
         found = self.query(f"#{name}")

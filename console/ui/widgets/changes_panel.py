@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from console.history.rows import Change
-from console.operations.spoken import target_text
+from console.operations.spoken import spoken_change
 from console.operations.visible import visible
 
 
@@ -29,15 +29,16 @@ class ChangesPanel(Static):
         elif not changes:
             pieces.append(("none yet", "$foreground 60%"))
         for change in changes:
-            target = visible(target_text(change.route, change.org))
+            action, target = spoken_change(change.action, change.route, change.org)
             who = visible(change.user) or "somebody else"
             pieces.append((f"{change.at:%H:%M:%S} {who}\n", "$foreground 60%"))
             if change.action == "external":
                 pieces.append(("  edit\n", "bold"))
                 pieces.append((f"  {visible(change.after)}\n", ""))
                 continue
-            pieces.append((f"  {change.action} {target}\n", "bold"))
-            pieces.append((f"  {visible(change.before)} → {visible(change.after)}\n", ""))
+            pieces.append((f"  {action} {visible(target)}\n", "bold"))
+            before = visible(change.before) or "no line"
+            pieces.append((f"  {before} → {visible(change.after)}\n", ""))
             if change.reason:
                 pieces.append((f"  {visible(change.reason)}\n", "$foreground 60%"))
         said = repr(pieces)
