@@ -26,8 +26,9 @@ layers: $(VENV)/.ready-dev
 
 # Build the wheel, install it in a fresh environment, and run the main job from there.
 wheel: $(VENV)/.ready-dev
-	sh tests/wheel_check.sh $(BIN)/python
-	sh tests/gate_wheel_check.sh $(BIN)/python
+	sh tests/support/wheel_check.sh $(BIN)/python
+	sh tests/support/gate_wheel_check.sh $(BIN)/python
+	$(BIN)/python tests/support/distributions_check.py
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks
@@ -40,10 +41,10 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.ready: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+$(VENV)/.ready: pyproject.toml gate/pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ./gate --editable .
 	@touch $@
 
-$(VENV)/.ready-dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+$(VENV)/.ready-dev: pyproject.toml gate/pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable './gate[openfeature]' --editable '.[dev]'
 	@touch $@ $(VENV)/.ready

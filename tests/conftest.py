@@ -6,11 +6,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from console.history.history import History
-from console.history.who import Who
-from console.operations.switch import Switch
-from console.sim.server import SimServer
-from console.sim.state import DEMO_KEY, ApiKey
+from rollout_console.changes.switch import Switch
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
+from rollout_console.sim.server import SimServer
+from rollout_console.sim.state import DEMO_KEY, ApiKey
 
 SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
 

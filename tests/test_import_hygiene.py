@@ -22,18 +22,27 @@ def loaded(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     ("statement", "allowed"),
     [
-        ("import console.gate", set()),
-        ("import console.rollout.parse, console.rollout.decision", set()),
-        ("import console.store.store", set()),
-        ("import console.history.history", set()),
-        ("import console.health.windows, console.health.follow", set()),
-        ("import console.guard.verdict", set()),
-        ("import console.charts.line_chart", set()),
-        ("import console.operations.live, console.operations.live_events", set()),
+        ("import rollout_gate", set()),
+        ("import rollout_gate.file.parse, rollout_gate.decision.decision", set()),
+        ("import rollout_console.changes.file_store", set()),
+        ("import rollout_console.history.history", set()),
+        (
+            "import rollout_console.health.windows.windows, rollout_console.health.log.follower",
+            set(),
+        ),
+        ("import rollout_console.guard.evidence.verdict", set()),
+        ("import rollout_console.charts.line_chart", set()),
+        (
+            "from rollout_console.ui.screens.live import events, figures",
+            set(),
+        ),
         # httpx loads rich for its own command line where click happens to be installed.
-        ("import console.tokenlab.client", {"httpx", "rich"}),
-        ("import console.operations.switch, console.operations.monitor", set()),
-        ("from console.cli.main import run; import console.cli.changing", set()),
+        ("import rollout_console.tokenlab.client", {"httpx", "rich"}),
+        ("import rollout_console.changes.switch, rollout_console.guard.monitor", set()),
+        (
+            "from rollout_console.cli.main import run; import rollout_console.cli.commands.changes",
+            set(),
+        ),
     ],
 )
 def test_headless_parts_load_nothing_heavy(statement: str, allowed: set[str]) -> None:
@@ -42,31 +51,42 @@ def test_headless_parts_load_nothing_heavy(statement: str, allowed: set[str]) ->
 
 def test_the_gate_loads_only_what_it_decides_and_logs_with() -> None:
     console = {
-        name for name in loaded("import console.gate") if name in (*HEAVY, "msgspec", "mmh3")
+        name for name in loaded("import rollout_gate") if name in (*HEAVY, "msgspec", "mmh3")
     }
     assert console == {"msgspec", "mmh3"}
 
 
 def test_one_place_decodes_json_from_outside() -> None:
     """Whoever calls msgspec itself expects one of the four errors that it has for bad input."""
-    ours = {"gate/untrusted.py", "health/lines.py", "health/older_worker.py"}
-    root = Path(__file__).resolve().parents[1] / "console"
+    ours = {
+        "gate/rollout_gate/untrusted.py",
+        "console/rollout_console/health/log/lines.py",
+        "console/rollout_console/health/backfill/worker.py",
+    }
+    root = Path(__file__).resolve().parents[1]
     found = {
         path.relative_to(root).as_posix()
-        for path in root.rglob("*.py")
+        for folder in ("gate", "console")
+        for path in (root / folder).rglob("*.py")
         if re.search(
             r"msgspec\.json\.decode\(|msgspec.DecodeError|_decoder\.decode", path.read_text()
         )
     }
-    assert {one for one in found if not one.startswith("sim/")} <= ours
+    assert {one for one in found if "/sim/" not in one} <= ours
 
 
 def test_the_gate_needs_no_openfeature() -> None:
-    assert "openfeature" not in loaded("import console.gate")
-    assert "openfeature" in loaded("import console.gate.openfeature")
+    assert "openfeature" not in loaded("import rollout_gate")
+    assert "openfeature" in loaded("import rollout_gate.openfeature")
 
 
 def test_the_domain_loads_only_the_hash_and_the_structs() -> None:
-    found = loaded("import console.rollout.parse, console.rollout.decision") - loaded("pass")
+    found = loaded("import rollout_gate.file.parse, rollout_gate.decision.decision") - loaded(
+        "pass"
+    )
     others = {name.partition(".")[0] for name in found} - sys.stdlib_module_names
-    assert others - {"typing_extensions"} == {"console", "mmh3", "msgspec"}  # which msgspec tries
+    assert others - {"typing_extensions"} == {
+        "rollout_gate",
+        "mmh3",
+        "msgspec",
+    }  # which msgspec tries

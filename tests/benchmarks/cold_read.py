@@ -11,12 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from console.health.follow import LogFollower
-from console.health.record import AccessRecord
-from console.health.windows import Windows
-from console.operations.monitor import Monitor
-from console.operations.watch import FIRST_BYTES, OLDER_BYTES
-from console.rollout.parse import parse
+from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.traffic import FIRST_BYTES, OLDER_BYTES
+from rollout_console.health.log.follower import LogFollower
+from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.windows.windows import Windows
+from rollout_gate.file.parse import parse
 from tests.benchmarks.timing import in_turn, seconds
 
 TARGET = 3.0

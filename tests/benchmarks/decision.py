@@ -6,10 +6,10 @@ from functools import partial
 
 import mmh3
 
-from console.rollout.bucket import bucket_prefix
-from console.rollout.decision import Decider
-from console.rollout.model import RolloutFile
-from console.rollout.parse import parse
+from rollout_gate.bucketing import bucket_prefix
+from rollout_gate.decision.decision import Decider
+from rollout_gate.file.model import RolloutFile
+from rollout_gate.file.parse import parse
 from tests.benchmarks.timing import in_turn
 
 CALLS = 20_000

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import tomlkit
 
-from console.rollout.edits import SetPercent, SetRolledBack
-from console.store.store import RolloutStore
+from rollout_console.changes.edits import SetPercent, SetRolledBack
+from rollout_console.changes.file_store import RolloutStore
 from tests.benchmarks.timing import durable_write, in_turn, seconds
 
 TARGET = 5.0

@@ -17,8 +17,8 @@ from typing import Any
 
 import openai
 
-from console.gate import Gate, subject
-from console.gate.http import async_client, client
+from rollout_gate import Gate, subject
+from rollout_gate.http import async_client, client
 
 REQUESTS = 400
 STREAMS = 30

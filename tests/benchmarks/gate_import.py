@@ -9,8 +9,8 @@ from statistics import median
 TARGET = 2.0
 
 _OTHERS = "import mmh3, msgspec"
-_OURS = "import console.gate"
-_CLIENTS = "import console.gate.http"
+_OURS = "import rollout_gate"
+_CLIENTS = "import rollout_gate.http"
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ from statistics import median
 
 import mmh3
 
-from console.gate import Gate
-from console.rollout.bucket import SHORT_HEADS, bucket_prefix
+from rollout_gate import Gate
+from rollout_gate.bucketing import SHORT_HEADS, bucket_prefix
 from tests.benchmarks.gate_import import import_seconds
 from tests.benchmarks.timing import seconds
 
@@ -31,7 +31,7 @@ SIZES = (10, ORGS, 100_000)
 EXTRA = "pip install -e '.[bench]'"
 IMPORTS = {
     "the gate's own needs": "import mmh3, msgspec",
-    "the gate": "import console.gate",
+    "the gate": "import rollout_gate",
     "growthbook": "import growthbook",
     "launchdarkly-server-sdk": "import ldclient",
     "openfeature-flagd-core": "import openfeature.contrib.tools.flagd.core",

@@ -22,21 +22,21 @@ from typing import Any
 
 import httpx
 
-from console.cli.demo import let_it_be_old
-from console.gate import AccessLine, AccessLog, timestamp
-from console.history.history import History
-from console.history.place import history_of
-from console.history.rows import Change
-from console.history.who import Who
-from console.operations.balance import BalanceWatch
-from console.operations.guarding import Guarding
-from console.operations.monitor import Monitor
-from console.operations.switch import Switch
-from console.rollout.decision import decide
-from console.rollout.parse import parse
-from console.sim.demo import Demo
-from console.sim.incidents import INCIDENTS, clear_incidents, start_incident
-from console.sim.traffic import ORGS, RATE_PER_S
+from rollout_console.changes.switch import Switch
+from rollout_console.cli.commands.demo import let_it_be_old
+from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.loop import Guarding
+from rollout_console.guard.monitor import Monitor
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
+from rollout_console.history.location import history_of
+from rollout_console.history.rows import Change
+from rollout_console.sim.demo import Demo
+from rollout_console.sim.incidents import INCIDENTS, clear_incidents, start_incident
+from rollout_console.sim.traffic import ORGS, RATE_PER_S
+from rollout_gate import AccessLine, AccessLog, timestamp
+from rollout_gate.decision.decision import decide
+from rollout_gate.file.parse import parse
 
 ROUTE = "chat"
 WARM_S = 12.0
@@ -62,7 +62,16 @@ def guarded_demo() -> Iterator[tuple[Demo, Switch]]:
     with Demo() as demo:
         text = demo.file.read_text().replace('mode = "hold"', 'mode = "enforce"')
         demo.file.write_text(text)
-        command = [sys.executable, "-m", "console", "-f", str(demo.file), "guard", "--every", "1"]
+        command = [
+            sys.executable,
+            "-m",
+            "rollout_console",
+            "-f",
+            str(demo.file),
+            "guard",
+            "--every",
+            "1",
+        ]
         with subprocess.Popen(
             command, env={**os.environ, **demo.environment}, stdout=subprocess.DEVNULL
         ) as guard:

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from console.guard.eprocess import evidence
-from console.guard.verdict import FLOOR_ERRORS, FLOOR_REQUESTS
-from console.guard.wilson import wilson_lower
+from rollout_console.guard.evidence.e_process import evidence
+from rollout_console.guard.evidence.verdict import FLOOR_ERRORS, FLOOR_REQUESTS
+from rollout_console.guard.evidence.wilson import wilson_lower
 
 LIMIT = 0.02
 WINDOW = 200

@@ -10,14 +10,14 @@ import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
-from console.cli.demo import let_it_be_old
-from console.history.history import History
-from console.history.who import Who
-from console.operations.balance import BalanceWatch
-from console.operations.guarding import Guarding, Turn
-from console.operations.monitor import Monitor
-from console.operations.ramping import MOST_A_TURN
-from console.operations.switch import Switch
+from rollout_console.changes.switch import Switch
+from rollout_console.cli.commands.demo import let_it_be_old
+from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.loop import Guarding, Turn
+from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.ramp import MOST_A_TURN
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
 from tests.benchmarks.timing import durable_write, in_turn, seconds
 
 _READY_EVERY = 50

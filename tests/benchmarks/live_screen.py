@@ -23,7 +23,7 @@ def main() -> None:
         f"start to first frame: minimal app {minimal:.2f} s, console {ours:.2f} s, "
         f"ratio {ours / minimal:.2f} (target 1.5)"
     )
-    pid, master = _spawn([sys.executable, "-m", "console", "demo"])
+    pid, master = _spawn([sys.executable, "-m", "rollout_console", "demo"])
     _drain(master, WARM_S)
     before = _cpu(pid)
     sent = _drain(master, MEASURED_S)
@@ -38,7 +38,7 @@ def main() -> None:
 def _console_start() -> float:
     from tests.conftest import SAMPLE
 
-    return _first_frame([sys.executable, "-m", "console", "-f", str(SAMPLE), "--read-only"])
+    return _first_frame([sys.executable, "-m", "rollout_console", "-f", str(SAMPLE), "--read-only"])
 
 
 def _first_frame(command: list[str]) -> float:

@@ -9,16 +9,16 @@ from statistics import median
 
 import msgspec
 
-from console.history.history import History
-from console.history.who import Who
-from console.operations.model_values import Shelf
-from console.operations.monitor import Monitor
-from console.operations.switch import Switch
-from console.sim.server import SimServer
-from console.ui.app import ConsoleApp
-from console.ui.models_screen import ModelsScreen
-from console.ui.settings import Settings
-from console.ui.widgets.line_table import LineTable
+from rollout_console.changes.switch import Switch
+from rollout_console.guard.monitor import Monitor
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
+from rollout_console.models.queries import Shelf
+from rollout_console.sim.server import SimServer
+from rollout_console.ui.app import ConsoleApp
+from rollout_console.ui.screens.models.screen import ModelsScreen
+from rollout_console.ui.settings import Settings
+from rollout_console.ui.widgets.line_table import LineTable
 from tests.benchmarks.timing import seconds
 
 MODELS = 10_000

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from console.health.record import AccessRecord
-from console.health.windows import Windows
+from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.windows.windows import Windows
 
 TARGET = 3.0
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.charts.bar import bar
-from console.charts.line_chart import Line, render
+from rollout_console.charts.bar import bar
+from rollout_console.charts.line_chart import Line, render
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 FLOATS = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))

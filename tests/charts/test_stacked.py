@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.charts.line_chart import Line, render
-from console.charts.stacked import stacked
-from console.charts.time_axis import time_labels
+from rollout_console.charts.line_chart import Line, render
+from rollout_console.charts.stacked import stacked
+from rollout_console.charts.time_axis import time_labels
 
 FILLS = "█▓▒"
 

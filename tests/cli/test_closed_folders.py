@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from console.cli.main import run
-from tests.other_users import as_user
+from rollout_console.cli.main import run
+from tests.support.other_users import as_user
 
 USER = 3001
 COMMANDS = ("show", "check --offline", "history", "decide chat --org acme", "keys doctor",

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from console.cli.main import run
-from console.gate import AccessLine, AccessLog, timestamp
-from console.rollout.model import DEFAULT_BASE_URL
-from console.rollout.parse import parse
-from console.sim.server import SimServer
+from rollout_console.cli.main import run
+from rollout_console.sim.server import SimServer
+from rollout_gate import AccessLine, AccessLog, timestamp
+from rollout_gate.file.model import DEFAULT_BASE_URL
+from rollout_gate.file.parse import parse
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_hostile_names_do_not_reach_the_terminal(cli: Any, file: Path) -> None:
 
 def test_the_simulator_prints_its_base_url_first() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "console", "sim"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "rollout_console", "sim"], stdout=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline().startswith("http://127.0.0.1:")
@@ -131,7 +131,7 @@ def test_the_simulator_prints_its_base_url_first() -> None:
 
 def test_without_a_terminal_the_console_says_so(file: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "console", "-f", str(file)],
+        [sys.executable, "-m", "rollout_console", "-f", str(file)],
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 2
@@ -167,7 +167,7 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
 ) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "console", "-f", str(file), *command],
+            [sys.executable, "-m", "rollout_console", "-f", str(file), *command],
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert done.returncode == (1 if len(command) == 1 else 0), "what was done is done"
@@ -179,7 +179,8 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
 def test_a_terminal_without_the_sign_gets_its_number(file: Path) -> None:
     file.write_text(file.read_text().replace("acme = 25", '"漢" = 25', 1))
     done = subprocess.run(
-        [sys.executable, "-m", "console", "-f", str(file), "rollback", "chat", "漢", "--yes"],
+        [sys.executable, "-m", "rollout_console", "-f", str(file),
+         "rollback", "chat", "漢", "--yes"],
         capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")

@@ -9,8 +9,8 @@ import pytest
 from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 
-from console.cli.main import run
-from console.gate import Gate
+from rollout_console.cli.main import run
+from rollout_gate import Gate
 
 
 def test_the_export_is_what_flagd_decides_by(
@@ -86,7 +86,7 @@ def test_a_failure_in_between_leaves_the_old_text(
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("console.operations.export.os.fsync", full)
+    monkeypatch.setattr("rollout_console.export.writing.os.fsync", full)
     assert run(["-f", str(file), "export", "flagd", "--out", str(out)]) == 1
     assert "No space left" in capsys.readouterr().err
     assert out.read_text() == "old"

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from console.cli.main import run
-from console.gate import AccessLine, AccessLog, timestamp
-from console.rollout.parse import parse
-from console.store.guard_file import GuardFile
-from tests.parts import need
+from rollout_console.cli.main import run
+from rollout_console.guard.ramp_record import GuardFile
+from rollout_gate import AccessLine, AccessLog, timestamp
+from rollout_gate.file.parse import parse
+from tests.support.parts import need
 
 UNIT = Path(__file__).parents[2] / "sample_configs" / "rollout-guard.service"
 
@@ -138,8 +138,8 @@ def test_as_a_service_it_rolls_back_tells_and_ends(file: Path, tmp_path: Path) -
         "ROLLOUT_WEBHOOK_URL": "http://127.0.0.1:9/canary",
     }  # fmt: skip
     with subprocess.Popen(
-        [sys.executable, "-m", "console", "-f", str(file), "guard", "--every", "1", "--json",
-         "--notify-command", f"{sys.executable} -c \"{script}\""],
+        [sys.executable, "-m", "rollout_console", "-f", str(file), "guard", "--every", "1",
+         "--json", "--notify-command", f"{sys.executable} -c \"{script}\""],
         stdout=subprocess.PIPE, text=True, env={**os.environ, **secrets},
     ) as child:  # fmt: skip
         assert child.stdout is not None

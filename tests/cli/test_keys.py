@@ -18,10 +18,10 @@ from urllib.parse import quote
 
 import pytest
 
-from console.gate.secret import Secret
-from console.sim.server import SimServer
-from console.sim.state import ApiKey as SimKey
-from console.vault.encrypted import EncryptedStore
+from rollout_console.credentials.vault.encrypted import EncryptedStore
+from rollout_console.sim.server import SimServer
+from rollout_console.sim.state import ApiKey as SimKey
+from rollout_gate.secret import Secret
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -57,7 +57,7 @@ def run(tmp_path: Path, sim: SimServer, file: Path) -> Iterator[Run]:
         *arguments: str, stdin: str = "", env: dict[str, str] | None = None, shows: bool = False
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "console", "-f", str(file), "keys", *arguments,
+            [sys.executable, "-m", "rollout_console", "-f", str(file), "keys", *arguments,
              "--base-url", sim.base_url],
             input=stdin, capture_output=True, text=True, timeout=60,
             env={**environ, **(env or {})}, cwd=tmp_path,
@@ -250,7 +250,7 @@ def test_a_pasted_key_is_hidden_and_not_in_the_process_list(
     if pid == 0:
         os.execve(
             sys.executable,
-            [sys.executable, "-m", "console", "-f", str(file), "keys", "add", "prod"],
+            [sys.executable, "-m", "rollout_console", "-f", str(file), "keys", "add", "prod"],
             environ,
         )
     said = b""
@@ -326,7 +326,8 @@ def test_an_expiry_at_the_end_of_all_times(run: Run) -> None:
 @pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:99999", "https://a\x1b[2Jb"])
 def test_a_base_url_that_is_none_is_one_sentence(file: Path, tmp_path: Path, url: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "console", "-f", str(file), "keys", "list", "--base-url", url],
+        [sys.executable, "-m", "rollout_console", "-f", str(file),
+         "keys", "list", "--base-url", url],
         capture_output=True, text=True, timeout=60, env={**os.environ, **TOKEN},
     )  # fmt: skip
     assert done.stderr.startswith("rollout-console: ")
@@ -420,7 +421,7 @@ def test_no_command_lets_a_planted_secret_out(
     said = []
     for arguments in EVERYTHING:
         done = subprocess.run(
-            [sys.executable, "-m", "console", "-f", str(file), *arguments],
+            [sys.executable, "-m", "rollout_console", "-f", str(file), *arguments],
             input=CANARY_KEY, capture_output=True, text=True, timeout=60, env=environ, cwd=tmp_path,
         )  # fmt: skip
         assert "Traceback" not in done.stderr, (arguments, done.stderr)
@@ -450,7 +451,7 @@ def test_check_looks_at_credentials_balance_and_keys(
 
     def check(**more: str) -> tuple[int, dict[str, tuple[bool, str]]]:
         done = subprocess.run(
-            [sys.executable, "-m", "console", "-f", str(file), "check", "--json"],
+            [sys.executable, "-m", "rollout_console", "-f", str(file), "check", "--json"],
             capture_output=True, text=True, timeout=60, env={**environ, **more},
         )  # fmt: skip
         results = json.loads(done.stdout)["results"]
@@ -478,7 +479,7 @@ def test_memory_is_private(tmp_path: Path) -> None:
     script = """
 import resource
 from pathlib import Path
-from console.vault.hardening import keep_memory_private
+from rollout_console.credentials.vault.hardening import keep_memory_private
 keep_memory_private()
 print(resource.getrlimit(resource.RLIMIT_CORE))
 print(Path("/proc/self/status").exists() and Path("/proc/self").stat().st_uid)
@@ -492,7 +493,7 @@ def test_a_key_whose_secret_cannot_be_written_is_revoked_again(
 ) -> None:
     """The API shows it once: a full disk, or a pipe that nobody reads, would lose it."""
     command = [
-        sys.executable, "-m", "console", "-f", str(file), "keys", "create", "unseen",
+        sys.executable, "-m", "rollout_console", "-f", str(file), "keys", "create", "unseen",
         "--show-secret", "--base-url", sim.base_url,
     ]  # fmt: skip
     environ = {**os.environ, **TOKEN, "ROLLOUT_STATE_DIR": str(tmp_path / "state")}

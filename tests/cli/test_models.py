@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from console.cli.main import run
-from console.operations.key_values import SORTS as KEY_SORTS
-from console.operations.model_values import SORTS
-from console.rollout.model import DEFAULT_BASE_URL
-from console.sim.server import SimServer
-from console.tokenlab.models import SCENES, STAGES
+from rollout_console.cli.main import run
+from rollout_console.credentials.key_values import SORTS as KEY_SORTS
+from rollout_console.models.queries import SORTS
+from rollout_console.sim.server import SimServer
+from rollout_console.tokenlab.models import SCENES, STAGES
+from rollout_gate.file.model import DEFAULT_BASE_URL
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -81,7 +81,7 @@ def test_read_only_leaves_the_last_look_where_it_is(cli: Call, sim: SimServer) -
 def test_nothing_of_the_catalogue_steers_the_terminal(
     cli: Call, sim: SimServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("console.sim.catalogue.Model._badges", lambda _: [])
+    monkeypatch.setattr("rollout_console.sim.catalogue.Model._badges", lambda _: [])
     evil = "\x1b]0;evil\x07\u202e"
     known = sim.state.catalogue["gpt-5.4-mini"]
     odd = replace(
@@ -128,7 +128,8 @@ def test_away_and_wrong(cli: Call) -> None:
 
 
 def test_the_help_names_what_the_contract_does() -> None:
-    from console.cli import keys_parser, models_parser
+    from rollout_console.cli.commands import keys_arguments as keys_parser
+    from rollout_console.cli.commands import models_arguments as models_parser
 
     assert models_parser.SCENES == SCENES
     assert models_parser.STAGES == STAGES

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from console.cli.main import run
-from console.sim.server import SimServer
-from tests.mutations import Liar, at_random, good_answers
+from rollout_console.cli.main import run
+from rollout_console.sim.server import SimServer
+from tests.support.mutations import Liar, at_random, good_answers
 
 CANARIES = {
     "TOKENLAB_API_KEY": "sk-canary1234567890abcdefKEY",
@@ -198,7 +198,7 @@ class Socket:
 MEASURED = """
 import sys
 from pathlib import Path
-from console.cli.main import run
+from rollout_console.cli.main import run
 code = run(sys.argv[2:])
 Path(sys.argv[1]).write_text(Path("/proc/self/status").read_text())
 sys.exit(code)

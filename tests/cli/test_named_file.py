@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from console.cli.main import run
+from rollout_console.cli.main import run
 
 
 @pytest.mark.parametrize("command", [("keys", "list"), ("models",), ("probe", "chat")])

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from console.cli.main import run
-from console.gate.access_log import timestamp
-from console.gate.secret import Secret
-from console.health.probe_log import ProbeLine, append_probe, last_probes
-from console.operations.probes import most_cost, most_of_request
-from console.rollout.model import DEFAULT_BASE_URL
-from console.sim.provider_metadata import MARK
-from console.sim.server import SimServer
-from console.tokenlab.models import Price
-from console.vault.environment import take_from_environment
-from console.vault.previous import previous_key, route_variable
+from rollout_console.cli.main import run
+from rollout_console.credentials.vault.environment import take_from_environment
+from rollout_console.credentials.vault.previous import previous_key, route_variable
+from rollout_console.health.log.probe_log import ProbeLine, append_probe, last_probes
+from rollout_console.readiness.probes import most_cost, most_of_request
+from rollout_console.sim.provider_metadata import MARK
+from rollout_console.sim.server import SimServer
+from rollout_console.tokenlab.models import Price
+from rollout_gate.access_log import timestamp
+from rollout_gate.file.model import DEFAULT_BASE_URL
+from rollout_gate.secret import Secret
 from tests.tokenlab.test_probe import saying
 
 __all__ = ["saying"]
@@ -140,7 +140,7 @@ def test_a_schedule_goes_on_through_trouble(
         else:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("console.cli.probe.time.sleep", next_round)
+    monkeypatch.setattr("rollout_console.cli.commands.probe.time.sleep", next_round)
     code, out, err = cli("chat", "--every", "1m", "--yes", "--json", "--no-stream")
     assert code == 130
     assert "not valid TOML" in err
@@ -162,8 +162,8 @@ def test_a_schedule_survives_what_nobody_thought_of(
     async def broken(*_: object, **__: object) -> None:
         raise TypeError("canary")
 
-    monkeypatch.setattr("console.cli.probe.time.sleep", next_round)
-    monkeypatch.setattr("console.operations.probes.probe", broken)
+    monkeypatch.setattr("rollout_console.cli.commands.probe.time.sleep", next_round)
+    monkeypatch.setattr("rollout_console.readiness.probes.probe", broken)
     code, _, err = cli("chat", "--every", "1m", "--yes")
     assert (code, len(rounds)) == (130, 2)
     assert "internal fault: TypeError" in err
@@ -179,7 +179,7 @@ def test_a_schedule_never_makes_media(
         if len(rounds) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("console.cli.probe.time.sleep", next_round)
+    monkeypatch.setattr("rollout_console.cli.commands.probe.time.sleep", next_round)
     code, _, err = cli("clips", "chat", "--every", "1m", "--yes", "--side", "tokenlab")
     assert (code, len(rounds)) == (130, 3)
     assert err.count("media is made once, never by a schedule") == 3
@@ -251,7 +251,7 @@ def test_what_may_cost_more_is_not_sent(
     cli: Call, own: SimServer, monkeypatch: pytest.MonkeyPatch, pricing: dict[str, object],
     most: str | None,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("console.sim.catalogue.Model.pricing", lambda _: pricing)
+    monkeypatch.setattr("rollout_console.sim.catalogue.Model.pricing", lambda _: pricing)
     code, _, err = cli("clips", "--yes")
     assert code == (1 if most is None else 0)
     assert ("nothing was sent" in err) == (most is None)
@@ -330,7 +330,7 @@ def test_a_request_that_was_not_sent_has_no_answer_and_no_line(
     cli: Call, own: SimServer, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After headers and a drip the streamed request is not sent: it has nothing of the first."""
-    monkeypatch.setattr("console.operations.probes.LIMIT_S", 1.0)
+    monkeypatch.setattr("rollout_console.readiness.probes.LIMIT_S", 1.0)
     own.state.faults.add({"kind": "drip", "path": "/v1/chat/completions"})
     code, out, _ = cli("chat", "--yes", "--json", "--side", "tokenlab")
     sent, unsent = json.loads(out)["probes"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from console.cli.codes import USAGE
-from console.cli.main import run
+from rollout_console.cli.exit_codes import USAGE
+from rollout_console.cli.main import run
 
 
 @pytest.mark.parametrize(

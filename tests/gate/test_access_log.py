@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from console.gate import AccessLine, AccessLog, timestamp
+from rollout_gate import AccessLine, AccessLog, timestamp
 
 
 def line(number: int, org: str = "acme") -> AccessLine:

@@ -1,4 +1,4 @@
-"""The gate alone and the whole console are two distributions of one tree: they must not drift."""
+"""The gate and the console are two distributions of one checkout: they must not drift."""
 
 import tomllib
 from pathlib import Path
@@ -12,7 +12,7 @@ def _project(path: str) -> dict[str, Any]:
     return project
 
 
-GATE, WHOLE = _project("console/gate/pyproject.toml"), _project("pyproject.toml")
+GATE, WHOLE = _project("gate/pyproject.toml"), _project("pyproject.toml")
 
 
 def test_both_are_of_one_version_python_and_licence() -> None:
@@ -20,8 +20,10 @@ def test_both_are_of_one_version_python_and_licence() -> None:
         assert GATE[field] == WHOLE[field], field
 
 
-def test_what_the_gate_needs_is_what_the_console_needs_of_it() -> None:
-    assert set(GATE["dependencies"]) <= set(WHOLE["dependencies"])
+def test_the_console_needs_the_gate_of_its_version() -> None:
+    assert f"rollout-gate=={GATE['version']}" in WHOLE["dependencies"]
     extras = GATE["optional-dependencies"]
     assert set(extras["httpx"]) <= set(WHOLE["dependencies"])
-    assert extras["openfeature"] == WHOLE["optional-dependencies"]["openfeature"]
+    known = {name.split(">")[0]: name for name in WHOLE["dependencies"]}
+    for name in GATE["dependencies"]:
+        assert known.get(name.split(">")[0], name) == name, "one range for both"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from console.gate import Gate
-from console.rollout.model import RolloutFile
+from rollout_gate import Gate
+from rollout_gate.file.model import RolloutFile
 
 SLOW_S = 10.0
 
@@ -174,7 +174,7 @@ def test_no_mutation_raises_into_a_request(path: Path) -> None:
 def test_a_forked_child_follows_too(path: Path) -> None:
     script = f"""
 import os, time, pathlib
-from console.gate import Gate
+from rollout_gate import Gate
 path = pathlib.Path({str(path)!r})
 gate = Gate(path, poll_s=0.05)
 if os.fork() == 0:
@@ -309,7 +309,7 @@ def test_nothing_ends_the_watch(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     path.write_text(latched())
     with monkeypatch.context() as patch:
-        patch.setattr("console.gate.gate.parse", broken)
+        patch.setattr("rollout_gate.gate.parse", broken)
         gate = Gate(path, poll_s=0.05)
         assert "ZeroDivisionError" in gate.trouble
     with gate:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-NEEDED = ("console", "mmh3", "msgspec")
+NEEDED = ("rollout_gate", "mmh3", "msgspec")
 SCRIPT = """
 import sys
 sys.path.insert(0, {folder!r})
-from console.gate import Gate
-from console.gate.http import async_client, client
+from rollout_gate import Gate
+from rollout_gate.http import async_client, client
 gate = Gate("none.toml")
 for make in (client, async_client):
     try:
@@ -43,7 +43,7 @@ def test_a_library_that_is_missing_is_named_with_its_extra(tmp_path: Path, libra
     done = run(tmp_path, library)
     assert done.returncode == 0, done.stderr
     said = (
-        f"{library}: the clients of console.gate.http need {library}, which is not installed; "
+        f"{library}: the clients of rollout_gate.http need {library}, which is not installed; "
         f"install {library}, or the gate with its extra: rollout-gate[{library}]"
     )
     assert done.stdout.splitlines() == [said, said]
@@ -55,7 +55,7 @@ def test_an_openfeature_sdk_that_is_missing_is_named_with_its_extra(tmp_path: Pa
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
 try:
-    import console.gate.openfeature
+    import rollout_gate.openfeature
 except ImportError as error:
     print(error.name, error, sep=": ")
 """
@@ -64,7 +64,7 @@ except ImportError as error:
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.stdout == (
-        "openfeature: console.gate.openfeature needs openfeature-sdk, which is not installed; "
+        "openfeature: rollout_gate.openfeature needs openfeature-sdk, which is not installed; "
         "install it, or the gate with its extra: rollout-gate[openfeature]\n"
     ), done.stderr
 
@@ -85,8 +85,8 @@ def test_what_only_media_jobs_need_is_loaded_for_them_alone(tmp_path: Path) -> N
     )
     script = """
 import sys
-import console.gate.http
-from console.gate import Gate
+import rollout_gate.http
+from rollout_gate import Gate
 heavy = {"hashlib", "socket", "sqlite3", "httpx2"}
 print(sorted(heavy & set(sys.modules)))
 import httpx2
@@ -95,7 +95,7 @@ class Inner(httpx2.BaseTransport):
     def handle_request(self, request):
         return httpx2.Response(200, json={"id": "x"})
 for route, path in (("chat", "responses"), ("video", "videos/generations")):
-    with console.gate.http.client(
+    with rollout_gate.http.client(
         gate, route, org="acme", tokenlab_key="sk-x", inner=Inner()
     ) as http:
         http.post(f"https://x/v1/{path}", json={"model": "m"}, headers={"X-Rollout-Job-Id": "1"})

@@ -19,8 +19,8 @@ from openfeature.flag_evaluation import FlagEvaluationDetails, FlagValueType, Re
 from openfeature.hook import Hook, HookContext, HookHints
 from openfeature.provider import ProviderStatus
 
-from console.gate import Gate
-from console.gate.openfeature import RolloutProvider
+from rollout_gate import Gate
+from rollout_gate.openfeature import RolloutProvider
 
 SLOW_S = 10.0
 FILE = """schema = 1

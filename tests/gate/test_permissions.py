@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from console.gate import AccessLine, AccessLog, Gate, timestamp
-from tests.nobody import as_nobody, folder_of_nobody
+from rollout_gate import AccessLine, AccessLog, Gate, timestamp
+from tests.support.unprivileged import as_nobody, folder_of_nobody
 
 FILE = (
     'schema = 1\nalgorithm = "fractional-v3"\n'

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from console.gate.subject import Subject, _blocks, _generators, subject, subject_of
+from rollout_gate.context import Subject, _blocks, _generators, subject, subject_of
 
 
 def org(headers: dict[bytes, bytes] | None = None) -> str | None:

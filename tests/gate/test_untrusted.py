@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.gate.untrusted import UndecodableError, as_utf8, decode_json
+from rollout_gate.untrusted import UndecodableError, as_utf8, decode_json
 
 
 class Answer(msgspec.Struct):

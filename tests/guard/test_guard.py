@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.guard.ages import Ages
-from console.guard.eprocess import evidence
-from console.guard.orgs_in import OrgsIn
-from console.guard.verdict import Counts, Verdict, hold_tier, rollback_tier
-from console.guard.wilson import clean_requests_needed, wilson_lower, wilson_upper
-from console.health.bins import Bins
-from console.health.record import AccessRecord
-from console.health.windows import Windows
-from console.rollout.model import GuardSettings
+from rollout_console.guard.evidence.ages import Ages
+from rollout_console.guard.evidence.e_process import evidence
+from rollout_console.guard.evidence.org_counts import OrgsIn
+from rollout_console.guard.evidence.verdict import Counts, Verdict, hold_tier, rollback_tier
+from rollout_console.guard.evidence.wilson import clean_requests_needed, wilson_lower, wilson_upper
+from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.windows.bins import Bins
+from rollout_console.health.windows.windows import Windows
+from rollout_gate.file.model import GuardSettings
 
 LIMITS = GuardSettings(min_balance_usd=Decimal(50))
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.health.follow import LogFollower
-from console.health.lines import MAX_LINE
+from rollout_console.health.log.follower import LogFollower
+from rollout_console.health.log.lines import MAX_LINE
 
 
 def line(number: int, **more: object) -> bytes:

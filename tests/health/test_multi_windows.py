@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.health import kept as kept_module
-from console.health.kept import MOST_MODELS, OTHER_MODELS
-from console.health.parts import SLOT_SHIFT, Parts
-from console.health.record import AccessRecord, StatusClass
-from console.health.shared_parts import SharedParts
-from console.health.tracks import LEVELS
-from console.health.windows import Windows
+from rollout_console.health.log.record import AccessRecord, StatusClass
+from rollout_console.health.windows import retention as kept_module
+from rollout_console.health.windows.retention import MOST_MODELS, OTHER_MODELS
+from rollout_console.health.windows.series import LEVELS
+from rollout_console.health.windows.shared_slot_counts import SharedParts
+from rollout_console.health.windows.slot_counts import SLOT_SHIFT, Parts
+from rollout_console.health.windows.windows import Windows
 
 NOW = 1_795_000_123.25
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.health import older as older_module
-from console.health.follow import LogFollower
-from console.health.log_set import LogSet
-from console.health.older import OlderLines
-from console.health.record import AccessRecord
-from console.health.stretch import Stretch, StretchReader, shares
-from console.health.top_errors import TopErrors
-from console.health.transfer import Intake, decode, encode, end_of, frames
-from console.health.windows import Windows
+from rollout_console.health.backfill import reader as older_module
+from rollout_console.health.backfill.reader import OlderLines
+from rollout_console.health.backfill.segment import Stretch, StretchReader, shares
+from rollout_console.health.backfill.transfer import Intake, decode, encode, end_of, frames
+from rollout_console.health.log.follower import LogFollower
+from rollout_console.health.log.multi_file import LogSet
+from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.windows.top_errors import TopErrors
+from rollout_console.health.windows.windows import Windows
 
 NOW = float(int(time.time()))
 WINDOWS_S = (60, 300, 3600, 86_400)
@@ -260,8 +260,8 @@ def test_of_several_logs_the_one_that_reaches_least_far_counts(
 def test_what_lies_in_the_working_directory_is_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "console").mkdir()
-    (tmp_path / "console" / "__init__.py").write_text("raise SystemExit(1)")
+    (tmp_path / "rollout_console").mkdir()
+    (tmp_path / "rollout_console" / "__init__.py").write_text("raise SystemExit(1)")
     (tmp_path / "msgspec.py").write_text("raise SystemExit(1)")
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "access.jsonl"

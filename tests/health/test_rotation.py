@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.health import follow, log_set
-from console.health.follow import LogFollower
-from console.health.lines import MAX_LINE
-from console.health.log_set import LogSet, open_log
-from console.health.probe_log import probe_log_path
-from console.health.rotated import log_of, rotated
-from console.rollout.model import RolloutFile
-from tests.nobody import as_nobody, folder_of_nobody
+from rollout_console.health.log import follower as follow
+from rollout_console.health.log import multi_file as log_set
+from rollout_console.health.log.follower import LogFollower
+from rollout_console.health.log.lines import MAX_LINE
+from rollout_console.health.log.multi_file import LogSet, open_log
+from rollout_console.health.log.probe_log import probe_log_path
+from rollout_console.health.log.rotation import log_of, rotated
+from rollout_gate.file.model import RolloutFile
+from tests.support.unprivileged import as_nobody, folder_of_nobody
 
 _MOST = 60
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.health import top_errors
-from console.health.record import AccessRecord
-from console.health.top_errors import MOST_AT_ONCE, MOST_KEPT, OTHER, TopErrors
+from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.windows import top_errors
+from rollout_console.health.windows.top_errors import MOST_AT_ONCE, MOST_KEPT, OTHER, TopErrors
 
 NOW = 1_795_000_000.0
 

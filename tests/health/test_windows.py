@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.health.quantiles import RELATIVE_ERROR, bucket_of, quantile, value_of
-from console.health.record import AccessRecord, StatusClass, classify
-from console.health.windows import Windows
+from rollout_console.health.log.record import AccessRecord, StatusClass, classify
+from rollout_console.health.windows.quantiles import RELATIVE_ERROR, bucket_of, quantile, value_of
+from rollout_console.health.windows.windows import Windows
 
 NOW = 1_795_000_000.0
 

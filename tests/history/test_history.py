@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from console.history.errors import HistoryError
-from console.history.history import History
-from console.history.place import history_of, misplaced
-from console.history.rows import Edited, NewChange
-from console.history.who import Who, whoami
-from console.rollout.parse import parse
-from console.rollout.revision import revision_of
-from tests.other_users import as_user
+from rollout_console.history.actor import Who, whoami
+from rollout_console.history.errors import HistoryError
+from rollout_console.history.history import History
+from rollout_console.history.location import history_of, misplaced
+from rollout_console.history.rows import Edited, NewChange
+from rollout_gate.file.parse import parse
+from rollout_gate.file.revision import revision_of
+from tests.support.other_users import as_user
 
 AT = datetime(2026, 11, 23, 19, 31, 4, 500_000, tzinfo=UTC)
 FILE = Path("rollout.toml")
@@ -120,7 +120,7 @@ def test_a_change_under_way_is_nobody_elses(history: History) -> None:
 def test_attempts_that_came_to_nothing_displace_no_change(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("console.history.history.KEPT", 5)
+    monkeypatch.setattr("rollout_console.history.history.KEPT", 5)
     for number in range(5):
         history.commit(history.begin(change(b"%d" % number, b"%d" % (number + 1))))
     for _ in range(120):
@@ -265,7 +265,7 @@ def test_where_the_folder_can_have_none_it_is_this_users(
     file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ROLLOUT_STATE_DIR", str(tmp_path / "own"))
-    monkeypatch.setattr("console.history.place.os.access", lambda *_: False)
+    monkeypatch.setattr("rollout_console.history.location.os.access", lambda *_: False)
     history = history_of(file)
     assert history.path == tmp_path / "own" / "history.sqlite3"
     assert not history.is_shared

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.contract import converted, published_contract
+from tests.support.contract import converted, published_contract
 
 KEY = {"Authorization": "Bearer sk-sim-demo"}
 TOKEN = {"Authorization": "Bearer mt-sim-demo"}

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from console.cli.demo import _roll_back
-from console.sim.demo import Demo, run_headless
-from console.sim.incidents import INCIDENTS, clear_incidents, start_incident
-from console.sim.server import SimServer
+from rollout_console.cli.commands.demo import _roll_back
+from rollout_console.sim.demo import Demo, run_headless
+from rollout_console.sim.incidents import INCIDENTS, clear_incidents, start_incident
+from rollout_console.sim.server import SimServer
 from tests.sim.test_contract import CHAT, KEY
 
 
@@ -59,7 +59,7 @@ def test_incidents_do_what_they_say(sim: SimServer, name: str, statuses: set[int
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_killed_demo_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "console", "demo", "--headless-seconds", "60"],
+        [sys.executable, "-m", "rollout_console", "demo", "--headless-seconds", "60"],
         env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL,
     ) as child:  # fmt: skip
         end = time.monotonic() + 30

@@ -2,7 +2,7 @@
 
 import pytest
 
-from console.sim.incidents import INCIDENTS
+from rollout_console.sim.incidents import INCIDENTS
 from tests.benchmarks.guard_drill import drills, healthy
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from console.gate import Gate, subject
-from console.gate.http import client
-from console.sim.app import PREVIOUS
-from console.sim.server import SimServer
-from console.sim.state import DEMO_KEY
+from rollout_console.sim.app import PREVIOUS
+from rollout_console.sim.server import SimServer
+from rollout_console.sim.state import DEMO_KEY
+from rollout_gate import Gate, subject
+from rollout_gate.http import client
 from tests.sim.test_contract import KEY
 
 THEIRS = {"Authorization": "Bearer theirs"}
@@ -28,8 +28,8 @@ def create(
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.sim.media.QUEUED_S", 0.0)
-    monkeypatch.setattr("console.sim.media.WORKING_S", 0.0)
+    monkeypatch.setattr("rollout_console.sim.media.QUEUED_S", 0.0)
+    monkeypatch.setattr("rollout_console.sim.media.WORKING_S", 0.0)
 
 
 @pytest.mark.parametrize("kind", MODELS)

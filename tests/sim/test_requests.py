@@ -9,9 +9,9 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from console.sim.errors import ApiFault
-from console.sim.request_shapes import check_shape
-from tests.contract import converted, published_contract
+from rollout_console.sim.errors import ApiFault
+from rollout_console.sim.request_shapes import check_shape
+from tests.support.contract import converted, published_contract
 
 KEY = {"Authorization": "Bearer sk-sim-demo"}
 THEIRS = {"Authorization": "Bearer theirs"}

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from console.sim.catalogue import CATEGORIES
+from rollout_console.sim.catalogue import CATEGORIES
 from tests.sim.test_contract import CHAT, CLAUDE, GEMINI, KEY, TOKEN
 
 

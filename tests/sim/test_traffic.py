@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from console.assets import asset_folder
-from console.sim.incidents import start_incident
-from console.sim.server import SimServer
-from console.sim.state import DEMO_KEY
-from console.sim.traffic import ORGS, ROUTES, STREAMED, Traffic
+from rollout_console.common.assets import asset_folder
+from rollout_console.sim.incidents import start_incident
+from rollout_console.sim.server import SimServer
+from rollout_console.sim.state import DEMO_KEY
+from rollout_console.sim.traffic import ORGS, ROUTES, STREAMED, Traffic
 
 ERRORS = {
     "5xx storm": {(502, "upstream_error"), (503, "all_channels_failed")},

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.gate.secret import Secret
-from console.operations.model_values import ModelFilter, Shelf, changes_between, contract_lines
-from console.operations.models import ModelRoom, read_models
-from console.sim.server import SimServer
-from console.tokenlab.catalogue import CatalogueClient, read_model
-from console.tokenlab.errors import ApiError, Garbage, Refused, Unreachable
-from console.tokenlab.models import SCENES, Evidence, ModelInfo
+from rollout_console.models.catalogue import ModelRoom, read_models
+from rollout_console.models.queries import ModelFilter, Shelf, changes_between, contract_lines
+from rollout_console.sim.server import SimServer
+from rollout_console.tokenlab.catalogue import CatalogueClient, read_model
+from rollout_console.tokenlab.errors import ApiError, Garbage, Refused, Unreachable
+from rollout_console.tokenlab.models import SCENES, Evidence, ModelInfo
+from rollout_gate.secret import Secret
 from tests.tokenlab.test_probe import saying
 
 __all__ = ["saying"]

@@ -14,14 +14,21 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from console.gate.secret import Secret
-from console.operations.key_values import SORTS, as_json, sort_keys, warnings_of
-from console.sim.server import SimServer
-from console.tokenlab.client import ManagementClient
-from console.tokenlab.errors import ApiError, Garbage, Refused, Uncertain, Unreachable, Unsafe
-from console.tokenlab.inference import InferenceClient
-from console.tokenlab.types import Proof
-from tests.contract import converted, published_contract
+from rollout_console.credentials.key_values import SORTS, as_json, sort_keys, warnings_of
+from rollout_console.sim.server import SimServer
+from rollout_console.tokenlab.client import ManagementClient
+from rollout_console.tokenlab.errors import (
+    ApiError,
+    Garbage,
+    Refused,
+    Uncertain,
+    Unreachable,
+    Unsafe,
+)
+from rollout_console.tokenlab.inference import InferenceClient
+from rollout_console.tokenlab.types import Proof
+from rollout_gate.secret import Secret
+from tests.support.contract import converted, published_contract
 
 TOKEN = Secret("mt-sim-demo")
 

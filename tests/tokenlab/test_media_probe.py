@@ -10,13 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import msgspec
 import pytest
 
-from console.rollout.model import MEDIA_FORMATS
-from console.sim.server import SimServer
-from console.tokenlab import media_probe
-from console.tokenlab.catalogue import CatalogueClient
-from console.tokenlab.media_probe import cheapest_body, probe_media
-from console.tokenlab.models import Contract, ModelInfo
-from console.tokenlab.probe import Probe, Target
+from rollout_console.sim.server import SimServer
+from rollout_console.tokenlab import media_probe
+from rollout_console.tokenlab.catalogue import CatalogueClient
+from rollout_console.tokenlab.media_probe import cheapest_body, probe_media
+from rollout_console.tokenlab.models import Contract, ModelInfo
+from rollout_console.tokenlab.probe import Probe, Target
+from rollout_gate.file.model import MEDIA_FORMATS
 from tests.tokenlab.test_probe import KEY, MADE, target_of
 
 
@@ -25,8 +25,8 @@ async def test_media_is_made_once_and_watched_to_its_end(
     sim: SimServer, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(media_probe, "POLL_S", 0.5)
-    monkeypatch.setattr("console.sim.media.WORKING_S", 1.0)
-    monkeypatch.setattr("console.sim.media.QUEUED_S", 0.5)
+    monkeypatch.setattr("rollout_console.sim.media.WORKING_S", 1.0)
+    monkeypatch.setattr("rollout_console.sim.media.QUEUED_S", 0.5)
     async with CatalogueClient(sim.base_url) as client:
         model = await client.model(MADE[kind])
     assert model is not None

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from console.gate.secret import Secret
-from console.rollout.model import TEXT_FORMATS
-from console.sim.server import SimServer
-from console.tokenlab import media_probe
-from console.tokenlab.catalogue import CatalogueClient
-from console.tokenlab.client import ManagementClient
-from console.tokenlab.errors import ApiError
-from console.tokenlab.inference import InferenceClient
-from console.tokenlab.media_probe import probe_media
-from console.tokenlab.models import ModelInfo
-from console.tokenlab.probe import Probe, Target, probe
-from tests.mutations import Liar, good_answers, one_by_one
+from rollout_console.sim.server import SimServer
+from rollout_console.tokenlab import media_probe
+from rollout_console.tokenlab.catalogue import CatalogueClient
+from rollout_console.tokenlab.client import ManagementClient
+from rollout_console.tokenlab.errors import ApiError
+from rollout_console.tokenlab.inference import InferenceClient
+from rollout_console.tokenlab.media_probe import probe_media
+from rollout_console.tokenlab.models import ModelInfo
+from rollout_console.tokenlab.probe import Probe, Target, probe
+from rollout_gate.file.model import TEXT_FORMATS
+from rollout_gate.secret import Secret
+from tests.support.mutations import Liar, good_answers, one_by_one
 
 TOKEN, KEY = Secret("mt-canary-of-token"), Secret("sk-canary-of-key")
 

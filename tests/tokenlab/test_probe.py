@@ -10,14 +10,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from console.gate.secret import Secret
-from console.rollout.model import TEXT_FORMATS, Side
-from console.rollout.routemap import kind_of
-from console.sim.provider_metadata import MARK
-from console.sim.server import SimServer
-from console.tokenlab.errors import Unsafe
-from console.tokenlab.probe import Probe, Target, probe
-from console.tokenlab.shapes import StreamReader, read_error, read_whole
+from rollout_console.sim.provider_metadata import MARK
+from rollout_console.sim.server import SimServer
+from rollout_console.tokenlab.errors import Unsafe
+from rollout_console.tokenlab.probe import Probe, Target, probe
+from rollout_console.tokenlab.shapes import StreamReader, read_error, read_whole
+from rollout_gate.file.formats import kind_of
+from rollout_gate.file.model import TEXT_FORMATS, Side
+from rollout_gate.secret import Secret
 
 MODEL = {
     "openai_chat_completions": "gpt-5.4",

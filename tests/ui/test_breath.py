@@ -9,17 +9,17 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from console.history.history import History
-from console.history.who import Who
-from console.operations.monitor import Monitor
-from console.operations.phases import PhaseRoom
-from console.operations.switch import Switch
-from console.store.plan_file import PlanState
-from console.ui.app import ConsoleApp
-from console.ui.dialogs.form import FormDialog
-from console.ui.dialogs.percent import PercentDialog
-from console.ui.route_flows import RouteFlows
-from console.ui.settings import Settings
+from rollout_console.changes.switch import Switch
+from rollout_console.guard.monitor import Monitor
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
+from rollout_console.readiness.phases import PhaseRoom
+from rollout_console.readiness.plan_file import PlanState
+from rollout_console.ui.app import ConsoleApp
+from rollout_console.ui.dialogs.form import FormDialog
+from rollout_console.ui.dialogs.percent import PercentDialog
+from rollout_console.ui.screens.routes.actions import RouteFlows
+from rollout_console.ui.settings import Settings
 
 NAMES = {"/": "slash", "-": "minus", "!": "exclamation_mark", "+": "plus", "\r": "enter"}
 

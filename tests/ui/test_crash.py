@@ -10,12 +10,12 @@ from pathlib import Path
 SCRIPT = """
 import sys
 from pathlib import Path
-from console.history.history import History
-from console.history.who import Who
-from console.operations.monitor import Monitor
-from console.operations.switch import Switch
-from console.ui.app import ConsoleApp
-from console.ui.settings import Settings
+from rollout_console.history.history import History
+from rollout_console.history.actor import Who
+from rollout_console.guard.monitor import Monitor
+from rollout_console.changes.switch import Switch
+from rollout_console.ui.app import ConsoleApp
+from rollout_console.ui.settings import Settings
 
 class Crashing(ConsoleApp):
     def on_ready(self):

@@ -6,10 +6,10 @@ import pytest
 from rich.color import Color
 from rich.segment import Segment
 
-from console.sim.server import SimServer
-from console.ui.widgets.component import component_style
-from console.ui.widgets.key_bar import KeyBar
-from console.ui.widgets.line_table import LineTable
+from rollout_console.sim.server import SimServer
+from rollout_console.ui.widgets.component import component_style
+from rollout_console.ui.widgets.key_bar import KeyBar
+from rollout_console.ui.widgets.line_table import LineTable
 from tests.ui.test_models_screen import app_of, until
 from tests.ui.test_routes_screen import routes
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from console.rollout.parse import parse
-from tests.terminal import terminal
+from rollout_gate.file.parse import parse
+from tests.support.terminal import terminal
 
-DEMO = f"{sys.executable} -m console demo"
+DEMO = f"{sys.executable} -m rollout_console demo"
 
 
 def test_a_new_secret_is_gone_from_the_terminal(tmp_path: Path) -> None:

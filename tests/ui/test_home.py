@@ -11,23 +11,23 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from console.cli.demo import let_it_be_old
-from console.gate import AccessLine, AccessLog, timestamp
-from console.history.history import History
-from console.history.who import Who
-from console.operations.monitor import Monitor
-from console.operations.switch import Switch
-from console.rollout.model import DEFAULT_BASE_URL
-from console.rollout.parse import parse
-from console.sim.server import SimServer
-from console.store.acting_lock import ActingLock
-from console.store.guard_file import GuardFile, Out
-from console.ui.app import ConsoleApp
-from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog, Question
-from console.ui.settings import Settings, load_settings
-from console.ui.widgets.line import TextLine
-from console.ui.widgets.line_table import Line, _difference
-from console.ui.widgets.rollout_table import RolloutTable
+from rollout_console.changes.switch import Switch
+from rollout_console.cli.commands.demo import let_it_be_old
+from rollout_console.guard.leader_lock import ActingLock
+from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.ramp_record import GuardFile, Out
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
+from rollout_console.sim.server import SimServer
+from rollout_console.ui.app import ConsoleApp
+from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog, Question
+from rollout_console.ui.settings import Settings, load_settings
+from rollout_console.ui.widgets.line import TextLine
+from rollout_console.ui.widgets.line_table import Line, _difference
+from rollout_console.ui.widgets.rollout_table import RolloutTable
+from rollout_gate import AccessLine, AccessLog, timestamp
+from rollout_gate.file.model import DEFAULT_BASE_URL
+from rollout_gate.file.parse import parse
 
 Running = Pilot[None]
 
@@ -416,7 +416,7 @@ async def test_lines_that_cannot_be_used_are_said_until_they_are_over(
             line = pilot.app.screen.query_one(f"#live-{name}", TextLine)
             await pilot.pause(0.2)
             assert "cannot be used; the first: ts" in line.text
-        monkeypatch.setattr("console.operations.watch.UNUSABLE_S", 0.0)
+        monkeypatch.setattr("rollout_console.guard.traffic.UNUSABLE_S", 0.0)
         await pilot.press("1")
         await until(pilot, lambda: "cannot be used" not in notices(pilot))
         assert "no data yet" in pilot.app.screen.query_one("#status", TextLine).text
@@ -503,7 +503,7 @@ async def test_a_confirm_says_what_it_does_in_a_small_terminal(
 async def test_whether_a_guard_runs_is_in_the_header(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("console.ui.feed.GUARD_EVERY_S", 0.1)
+    monkeypatch.setattr("rollout_console.ui.workers.GUARD_EVERY_S", 0.1)
     file.write_text(file.read_text().replace('mode = "hold"', 'mode = "enforce"'))
     async with running(app_of(file), (100, 30)) as pilot:
         status = pilot.app.screen.query_one("#status", TextLine)
@@ -516,7 +516,7 @@ async def test_whether_a_guard_runs_is_in_the_header(
 
 
 async def test_an_org_goes_back_into_its_ramp(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.ui.feed.GUARD_EVERY_S", 0.1)
+    monkeypatch.setattr("rollout_console.ui.workers.GUARD_EVERY_S", 0.1)
     record = GuardFile(file)
     record.take_out("chat", {"acme": Out(datetime.now(UTC), "somebody set it from 25% to 10%")})
     async with running(app_of(file)) as pilot:
@@ -535,7 +535,7 @@ async def test_an_org_goes_back_into_its_ramp(file: Path, monkeypatch: pytest.Mo
 async def test_a_model_that_is_gone_is_an_alert_and_holds_a_raise(
     file: Path, monkeypatch: pytest.MonkeyPatch, sim: SimServer
 ) -> None:
-    monkeypatch.setattr("console.ui.feed.MODELS_FIRST_S", 0.1)
+    monkeypatch.setattr("rollout_console.ui.workers.MODELS_FIRST_S", 0.1)
     text = file.read_text().replace(DEFAULT_BASE_URL, sim.base_url)
     file.write_text(text.replace('model = "gpt-5.4"', 'model = "gpt-gone"'))
     app = app_of(file)

@@ -14,27 +14,27 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Static
 
-from console.gate.secret import Secret
-from console.history.history import History
-from console.history.who import Who
-from console.operations.key_values import SORTS
-from console.operations.monitor import Monitor
-from console.operations.switch import Switch
-from console.sim.server import SimServer
-from console.tokenlab.client import ManagementClient
-from console.ui.app import ConsoleApp
-from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
-from console.ui.dialogs.form import FormDialog
-from console.ui.dialogs.secret_once import SecretOnce
-from console.ui.dialogs.text import TextDialog
-from console.ui.keys_screen import KeysScreen
-from console.ui.settings import Settings
-from console.ui.widgets.line import TextLine
-from console.vault.environment import Given
-from console.vault.profiles import Profile
-from console.vault.vault import Vault
+from rollout_console.changes.switch import Switch
+from rollout_console.credentials.key_values import SORTS
+from rollout_console.credentials.vault.environment import Given
+from rollout_console.credentials.vault.profiles import Profile
+from rollout_console.credentials.vault.vault import Vault
+from rollout_console.guard.monitor import Monitor
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
+from rollout_console.sim.server import SimServer
+from rollout_console.tokenlab.client import ManagementClient
+from rollout_console.ui.app import ConsoleApp
+from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.form import FormDialog
+from rollout_console.ui.dialogs.secret_once import SecretOnce
+from rollout_console.ui.dialogs.text import TextDialog
+from rollout_console.ui.screens.keys.screen import KeysScreen
+from rollout_console.ui.settings import Settings
+from rollout_console.ui.widgets.line import TextLine
+from rollout_gate.secret import Secret
 from tests.cli.test_keys import CANARY_KEY, CANARY_TOKEN, forms
-from tests.vault.test_vault import Drawer, vault_of
+from tests.credentials.vault.test_vault import Drawer, vault_of
 
 Running = Pilot[None]
 
@@ -374,7 +374,7 @@ async def test_every_size_stands(
 async def test_home_warns_of_a_key_that_ends_soon(
     file: Path, sim_keys: SimServer, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("console.ui.feed.KEYS_FIRST_S", 0.1)
+    monkeypatch.setattr("rollout_console.ui.workers.KEYS_FIRST_S", 0.1)
     key = find(sim_keys, "demo")
     key.expires_at = datetime.now(UTC) + timedelta(days=6, hours=12)
     app = app_of(file, sim_keys, vault)
@@ -422,7 +422,7 @@ async def test_a_new_encrypted_store_asks_for_its_passphrase(
 async def test_a_copied_secret_leaves_the_clipboard_by_itself(
     file: Path, sim_keys: SimServer, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("console.ui.app.CLEARED_AFTER_S", 0.4)
+    monkeypatch.setattr("rollout_console.ui.app.CLEARED_AFTER_S", 0.4)
     app = app_of(file, sim_keys, vault)
     async with app.run_test() as pilot:
         await app.push_screen(SecretOnce("ci", Secret("sk-canary-clip-01")))

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from textual.screen import ModalScreen
 
-from console.ui.app import ConsoleApp
-from console.ui.dialogs.choice import ChoiceDialog
-from console.ui.dialogs.confirm import ConfirmDialog, Question
-from console.ui.dialogs.form import Field, FormDialog
-from console.ui.dialogs.percent import PercentDialog
-from console.ui.dialogs.text import TextDialog
+from rollout_console.ui.app import ConsoleApp
+from rollout_console.ui.dialogs.choice import ChoiceDialog
+from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
+from rollout_console.ui.dialogs.form import Field, FormDialog
+from rollout_console.ui.dialogs.percent import PercentDialog
+from rollout_console.ui.dialogs.text import TextDialog
 from tests.ui.test_home import app_of, share
 
 OPENED: dict[str, Callable[[], ModalScreen[Any]]] = {

@@ -15,25 +15,25 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from console.health.older import OlderLines, Part
-from console.history.history import History
-from console.history.who import Who
-from console.operations.alerts import Alert
-from console.operations.monitor import Monitor
-from console.operations.switch import Switch
-from console.rollout.parse import parse
-from console.ui.app import ConsoleApp
-from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
-from console.ui.dialogs.text import TextDialog
-from console.ui.help import HelpScreen
-from console.ui.keys import FORBIDDEN, LIVE_KEYS
-from console.ui.live_screen import LiveScreen
-from console.ui.palette import ConsoleCommands
-from console.ui.settings import Settings
-from console.ui.widgets.cell_view import CellView
-from console.ui.widgets.line import TextLine
-from console.ui.widgets.line_table import LineTable
-from console.ui.widgets.rollout_table import RolloutTable
+from rollout_console.changes.switch import Switch
+from rollout_console.guard.alerts import Alert
+from rollout_console.guard.monitor import Monitor
+from rollout_console.health.backfill.reader import OlderLines, Part
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
+from rollout_console.ui.app import ConsoleApp
+from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.text import TextDialog
+from rollout_console.ui.keymap import FORBIDDEN, LIVE_KEYS
+from rollout_console.ui.palette import ConsoleCommands
+from rollout_console.ui.screens.help import HelpScreen
+from rollout_console.ui.screens.live.screen import LiveScreen
+from rollout_console.ui.settings import Settings
+from rollout_console.ui.widgets.cell_view import CellView
+from rollout_console.ui.widgets.line import TextLine
+from rollout_console.ui.widgets.line_table import LineTable
+from rollout_console.ui.widgets.rollout_table import RolloutTable
+from rollout_gate.file.parse import parse
 
 Running = Pilot[None]
 HOSTILE = "\x1b[31mevil\u202eorg[bold]"
@@ -241,7 +241,7 @@ async def test_the_cursor_stays_on_its_time_while_the_chart_moves_on(file: Path)
 
 async def test_paused_nothing_at_all_is_drawn(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     traffic(file)
-    monkeypatch.setattr("console.ui.live_screen.CHARTS_EVERY_S", 0.5)
+    monkeypatch.setattr("rollout_console.ui.screens.live.screen.CHARTS_EVERY_S", 0.5)
     async with live(file) as pilot:
         await pilot.press("left", "space")
         await pilot.pause(1.2)  # what was under way is drawn

@@ -14,27 +14,27 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from console.folders import state_folder
-from console.history.history import History
-from console.history.who import Who
-from console.operations.model_values import ModelFilter, Shelf
-from console.operations.models import ModelRoom
-from console.operations.monitor import Monitor
-from console.operations.switch import Switch
-from console.rollout.parse import parse
-from console.sim.provider_metadata import MARK
-from console.sim.server import SimServer
-from console.tokenlab.models import SCENES, ModelInfo, Price
-from console.ui.app import ConsoleApp
-from console.ui.dialogs.choice import ChoiceDialog
-from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
-from console.ui.dialogs.text import TextDialog
-from console.ui.keys import MODEL_KEYS, SCENE_KEYS
-from console.ui.model_cells import ModelCells
-from console.ui.models_screen import ModelsScreen
-from console.ui.settings import Settings
-from console.ui.widgets.line import TextLine
-from console.ui.widgets.line_table import Cells, LineTable
+from rollout_console.changes.switch import Switch
+from rollout_console.common.folders import state_folder
+from rollout_console.guard.monitor import Monitor
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
+from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.queries import ModelFilter, Shelf
+from rollout_console.sim.provider_metadata import MARK
+from rollout_console.sim.server import SimServer
+from rollout_console.tokenlab.models import SCENES, ModelInfo, Price
+from rollout_console.ui.app import ConsoleApp
+from rollout_console.ui.dialogs.choice import ChoiceDialog
+from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.text import TextDialog
+from rollout_console.ui.keymap import MODEL_KEYS, SCENE_KEYS
+from rollout_console.ui.screens.models.cells import ModelCells
+from rollout_console.ui.screens.models.screen import ModelsScreen
+from rollout_console.ui.settings import Settings
+from rollout_console.ui.widgets.line import TextLine
+from rollout_console.ui.widgets.line_table import Cells, LineTable
+from rollout_gate.file.parse import parse
 
 Running = Pilot[None]
 

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from console.history.history import History
-from console.history.who import Who
-from console.operations.monitor import Monitor
-from console.operations.switch import Switch
-from console.rollout.model import DEFAULT_BASE_URL
-from console.sim.server import SimServer
-from console.ui.app import ConsoleApp
-from console.ui.settings import Settings
-from console.vault.environment import Given
-from tests.mutations import ODD, Liar, at_random, good_answers, mutant, places
-from tests.vault.test_vault import vault_of
+from rollout_console.changes.switch import Switch
+from rollout_console.credentials.vault.environment import Given
+from rollout_console.guard.monitor import Monitor
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
+from rollout_console.sim.server import SimServer
+from rollout_console.ui.app import ConsoleApp
+from rollout_console.ui.settings import Settings
+from rollout_gate.file.model import DEFAULT_BASE_URL
+from tests.credentials.vault.test_vault import vault_of
+from tests.support.mutations import ODD, Liar, at_random, good_answers, mutant, places
 
 
 @pytest.fixture(scope="module")

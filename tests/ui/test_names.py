@@ -11,7 +11,7 @@ import textual.widget
 from textual.app import App
 from textual.screen import ModalScreen
 
-UI = Path(__file__).resolve().parents[2] / "console" / "ui"
+UI = Path(__file__).resolve().parents[2] / "console" / "rollout_console" / "ui"
 ASSIGNED = re.compile(r"self\.(_\w+)(?:: [^=\n]+)? = ")
 
 

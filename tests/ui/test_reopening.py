@@ -4,14 +4,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from tests.terminal import terminal
+from tests.support.terminal import terminal
 
 TITLES = {"2": " keys ▸", "3": " models ▸", "4": " routes ▸", "5": " live ▸"}
 
 
 def test_a_screen_that_was_left_is_drawn_again(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
-    demo = f"{sys.executable} -m console demo"
+    demo = f"{sys.executable} -m rollout_console demo"
     with terminal(demo, (80, 24), env, Path(__file__).parents[2]) as shown:
         shown.until(lambda screen: "▸ acme" in screen)
         for key, title in [*TITLES.items(), *TITLES.items()]:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from textual.widgets import Static
 
-from console.history.history import History
-from console.history.who import Who
-from console.operations.switch import Switch
-from console.rollout.parse import parse
-from console.store.errors import StoreError
-from console.store.store import RolloutStore, Snapshot
-from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.changes.errors import StoreError
+from rollout_console.changes.file_store import RolloutStore, Snapshot
+from rollout_console.changes.switch import Switch
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
+from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_gate.file.parse import parse
 from tests.ui.test_home import (
     Running,
     app_of,

@@ -8,26 +8,26 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
-from console.history.history import History
-from console.history.who import Who
-from console.operations.monitor import Monitor
-from console.operations.playbook import playbook_path
-from console.operations.switch import Switch
-from console.rollout.model import DEFAULT_BASE_URL
-from console.rollout.parse import parse
-from console.sim.provider_metadata import MARK
-from console.sim.server import SimServer
-from console.store.plan_file import PlanFile
-from console.ui.app import ConsoleApp
-from console.ui.dialogs.choice import ChoiceDialog
-from console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
-from console.ui.dialogs.form import FormDialog
-from console.ui.dialogs.pair import PairDialog
-from console.ui.dialogs.text import TextDialog
-from console.ui.routes_screen import RoutesScreen
-from console.ui.settings import Settings
-from console.vault.environment import Given
-from console.vault.vault import empty_vault
+from rollout_console.changes.switch import Switch
+from rollout_console.credentials.vault.environment import Given
+from rollout_console.credentials.vault.vault import empty_vault
+from rollout_console.guard.monitor import Monitor
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
+from rollout_console.readiness.plan_file import PlanFile
+from rollout_console.readiness.playbook import playbook_path
+from rollout_console.sim.provider_metadata import MARK
+from rollout_console.sim.server import SimServer
+from rollout_console.ui.app import ConsoleApp
+from rollout_console.ui.dialogs.choice import ChoiceDialog
+from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.form import FormDialog
+from rollout_console.ui.dialogs.pair import PairDialog
+from rollout_console.ui.dialogs.text import TextDialog
+from rollout_console.ui.screens.routes.screen import RoutesScreen
+from rollout_console.ui.settings import Settings
+from rollout_gate.file.model import DEFAULT_BASE_URL
+from rollout_gate.file.parse import parse
 from tests.ui.test_models_screen import Running, dialog, line, table, until
 
 

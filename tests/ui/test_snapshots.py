@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from console.history.history import History
-from console.history.who import Who
-from console.operations.switch import Switch
-from console.ui.dialogs.confirm import ConfirmDialog
-from console.ui.help import HelpScreen
-from console.ui.live_screen import LiveScreen
-from console.ui.settings import Settings
+from rollout_console.changes.switch import Switch
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
+from rollout_console.ui.screens.help import HelpScreen
+from rollout_console.ui.screens.live.screen import LiveScreen
+from rollout_console.ui.settings import Settings
 from tests.ui.test_home import app_of, notices, until
 from tests.ui.test_live_screen import line, write
 
@@ -103,7 +103,10 @@ async def _live(pilot: Pilot[None]) -> None:
 
 
 def test_live(quiet: Path, snap_compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("console.ui.home", "console.ui.live_screen"):
+    for module in (
+        "rollout_console.ui.screens.home.screen",
+        "rollout_console.ui.screens.live.screen",
+    ):
         monkeypatch.setattr(f"{module}.time", NOW.timestamp)
     _storm(quiet.absolute())
     assert snap_compare(app_of(quiet), terminal_size=(120, 40), run_before=_live)

@@ -1,0 +1,154 @@
+"""Replacing a file with another version of it: whole, durable, and only if nobody was faster."""
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rollout_console.changes.attributes import Attributes, ReadersLostError, attributes_of, give
+from rollout_console.changes.errors import Conflict, NotReadable, NotWritable, Written
+from rollout_console.changes.folder_lock import folder_lock, why
+from rollout_console.changes.in_place import write_in_place
+from rollout_console.changes.leftovers import clean_up, temp_name
+from rollout_console.changes.rename_exchange import put_in_place, removed
+from rollout_gate.file.read import read_regular
+from rollout_gate.file.revision import revision_of
+
+ABSENT = ""
+"""In place of a revision: there is no file."""
+_TICK_NS = 10_000_000
+"""The coarsest clock of a file system's times: one jiffy at 100 Hz."""
+_MODE_OF_A_NEW_FILE = 0o644  # applications of other users read it; it holds no secret
+
+
+def swap(
+    path: Path, expected: str, data: bytes, write_ahead: Callable[[], None] = lambda: None
+) -> None:
+    """Put ``data`` in place of the file at ``path`` if its revision is still ``expected``.
+
+    A symlink stays one: its target is replaced. Owner, group, mode, ACL and extended attributes
+    are kept. The new text is synced before the rename and the folder after it; then the file is
+    read back. A file that is a mount point is written in place. Where ``expected`` is ABSENT the
+    file is made, unless somebody else made it first.
+
+    ``write_ahead`` is called under the lock, after the comparison and before the first write: what
+    it logs is in the order of the changes. What it raises is passed on.
+
+    Raises Conflict, NotReadable or NotWritable; the file is then as it was. Raises Written where
+    it was put in place, and something is to be known about it.
+    """
+    try:
+        target = path.resolve(strict=expected != ABSENT)
+    except (OSError, RuntimeError) as error:
+        raise NotReadable(f"{path} cannot be found: {why(error)}") from None
+    with folder_lock(target.parent, path) as folder:
+        warnings = [said] if (said := clean_up(folder, target.name)) else []
+        _check(path, target, expected)
+        write_ahead()
+        try:
+            warnings += _put(folder, path, target, expected, data)
+        except OSError as error:
+            raise NotWritable(f"{path} is unchanged: {why(error)}") from None
+        # From here on the change is made, whatever fails.
+        try:
+            os.fsync(folder)
+        except OSError as error:
+            warnings.append(f"it may not survive a power loss: {why(error)}")
+        warnings += _read_back(target, revision_of(data))
+    if warnings:
+        raise Written(f"{path} was changed; {'; '.join(warnings)}")
+
+
+def _put(folder: int, path: Path, target: Path, expected: str, data: bytes) -> list[str]:
+    """Make the change; return what is to be said of it. Raises OSError with nothing changed."""
+    ours = revision_of(data)
+    name = temp_name(expected, ours)
+    part, temp = f"{name}.part", f"{name}.tmp"
+    try:
+        warnings = _write_temp(folder, part, path, target, data)
+        if expected == ABSENT:
+            # Unlike a rename, a link never takes the place of what has appeared meanwhile.
+            os.link(part, target.name, src_dir_fd=folder, dst_dir_fd=folder)
+            return warnings + removed(folder, part)
+        os.rename(part, temp, src_dir_fd=folder, dst_dir_fd=folder)
+        _check(path, target, expected)  # writing and syncing took its time
+        try:
+            return warnings + put_in_place(folder, temp, target.name, path, expected, ours)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+        removed(folder, temp)
+        return write_in_place(path, target, expected, data)
+    except FileExistsError:
+        removed(folder, part)
+        raise Conflict(path.name, expected, revision_of(read_regular(target)[0])) from None
+    except BaseException:
+        removed(folder, part)
+        removed(folder, temp)
+        raise
+
+
+def set_aside(path: Path, data: bytes, suffix: str) -> Path:
+    """Write ``data`` to a new file beside ``path``, named after it; raises NotWritable."""
+    aside = path.resolve().with_name(f"{path.name}.{suffix}")
+    try:
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        raise NotWritable(f"{aside} could not be written: {why(error)}") from None
+    return aside
+
+
+def _check(path: Path, target: Path, expected: str) -> None:
+    try:
+        found = revision_of(read_regular(target)[0])
+    except FileNotFoundError as error:
+        if expected == ABSENT:
+            return
+        raise NotReadable(f"{path} cannot be read: {why(error)}") from None
+    except OSError as error:
+        raise NotReadable(f"{path} cannot be read: {why(error)}") from None
+    if found != expected:
+        raise Conflict(path.name, expected, found)
+
+
+def _write_temp(folder: int, temp: str, path: Path, target: Path, data: bytes) -> list[str]:
+    try:
+        wanted: Attributes | None = attributes_of(target)
+    except FileNotFoundError:
+        wanted = None
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(temp, flags, 0o600, dir_fd=folder)
+    warnings: list[str] = []
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        if wanted is None:
+            os.fchmod(descriptor, _MODE_OF_A_NEW_FILE)
+        else:
+            warnings = give(descriptor, wanted)
+            if wanted.status.st_nlink > 1:
+                warnings.append("another name of it (a hard link) still has the old text")
+        # A clock's tick before the rename, which sets the change time: gates tell by the two that
+        # the file came whole.
+        written = time.time_ns() - _TICK_NS
+        os.utime(descriptor, ns=(written, written))
+        os.fsync(descriptor)
+    except ReadersLostError as error:
+        raise NotWritable(f"{path} is unchanged: {error}") from None
+    finally:
+        os.close(descriptor)
+    return warnings
+
+
+def _read_back(target: Path, revision: str) -> list[str]:
+    try:
+        found = revision_of(read_regular(target)[0])
+    except OSError as error:
+        return [f"it could not be read back: {why(error)}"]
+    return [] if found == revision else ["right after that somebody else changed it again"]

@@ -1,0 +1,116 @@
+"""The edits that can be made to a rollout file, and what each of them means.
+
+The store makes an edit in the text; ``applied`` says what the file must say afterwards. A written
+text that says anything else is never put in place.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from rollout_gate.file.errors import UnknownRoute
+from rollout_gate.file.model import OrgShare, RolloutFile, Route
+
+
+@dataclass(frozen=True, slots=True)
+class SetPercent:
+    """Set an org's share on a route, in basis points; a latch on the org stays as it is."""
+
+    route: str
+    org: str
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetShare:
+    """Set the share, in basis points, of an API key alias (``keys``) or a feature flag."""
+
+    route: str
+    table: Literal["keys", "flags"]
+    name: str
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetDefaultPercent:
+    """Set the share, in basis points, of a route's orgs without a line of their own."""
+
+    route: str
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetRolledBack:
+    """Latch or resume the whole file (no route), a route (no org), or one org on a route.
+
+    ``stamp`` is written as a comment on the line that is set: when, who, and why.
+    """
+
+    rolled_back: bool
+    route: str | None = None
+    org: str | None = None
+    stamp: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetText:
+    """Set a route's ``model`` or ``phase``."""
+
+    route: str
+    field: Literal["model", "phase"]
+    text: str
+
+
+Edit = SetPercent | SetShare | SetDefaultPercent | SetRolledBack | SetText
+
+
+def applied(file: RolloutFile, edits: Iterable[Edit]) -> RolloutFile:
+    """Return ``file`` as it must be after ``edits``; raises UnknownRoute.
+
+    The revision and the warnings are left as they were: they belong to the text.
+    """
+    for edit in edits:
+        file = _applied(file, edit)
+    return file
+
+
+def same_meaning(one: RolloutFile, other: RolloutFile) -> bool:
+    """Return whether two files say the same, whatever their texts look like."""
+    return replace(one, revision="", warnings=()) == replace(other, revision="", warnings=())
+
+
+def _applied(file: RolloutFile, edit: Edit) -> RolloutFile:
+    if isinstance(edit, SetRolledBack) and edit.route is None:
+        return replace(file, rolled_back=edit.rolled_back)
+    name = edit.route
+    if name is None or name not in file.routes:
+        raise UnknownRoute(str(name), list(file.routes))
+    route = _applied_to_route(file.routes[name], edit)
+    return replace(file, routes={**file.routes, name: route})
+
+
+def _applied_to_route(route: Route, edit: Edit) -> Route:
+    if isinstance(edit, SetText):
+        if edit.field == "model":
+            return replace(route, model=edit.text)
+        return replace(route, phase=edit.text)
+    if isinstance(edit, SetDefaultPercent):
+        return replace(route, default_points=edit.points)
+    if isinstance(edit, SetShare):
+        if edit.table == "keys":
+            return replace(route, keys={**route.keys, edit.name: edit.points})
+        return replace(route, flags={**route.flags, edit.name: edit.points})
+    if isinstance(edit, SetPercent):
+        before = route.orgs.get(edit.org, OrgShare(None))
+        return _with_org(route, edit.org, replace(before, points=edit.points))
+    if edit.org is None:
+        return replace(route, rolled_back=edit.rolled_back)
+    before = route.orgs.get(edit.org, OrgShare(None))
+    after = replace(before, rolled_back=edit.rolled_back)
+    if after == OrgShare(None):
+        return replace(route, orgs={org: s for org, s in route.orgs.items() if org != edit.org})
+    return _with_org(route, edit.org, after)
+
+
+def _with_org(route: Route, org: str, share: OrgShare) -> Route:
+    return replace(route, orgs={**route.orgs, org: share})

@@ -1,0 +1,142 @@
+"""What somebody else's edit of the file did, in words, and whose it was if the text says that."""
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+
+from rollout_console.changes.recorded import to_json
+from rollout_console.changes.traffic_diff import moves
+from rollout_console.common.durations import spoken_change, target_text
+from rollout_console.history.actor import Who
+from rollout_console.history.rows import Change, Edited
+from rollout_gate.file.errors import FileError
+from rollout_gate.file.model import OrgShare, RolloutFile, Route
+from rollout_gate.file.parse import parse
+from rollout_gate.file.percent import percent_text
+
+MOST_SAID = 5
+"""So many differences are named; of more, how many there are."""
+
+_STAMP = re.compile(r"# \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ([^\s@]{1,64})@([^\s:]{1,64}): ")
+_ROLLED_BACK = "rolled back"
+_NO_LINE = OrgShare(None)
+
+
+def described(before: bytes, after: bytes) -> Edited:
+    """Return what an edit did; of a text that says nothing, only that it was another."""
+    try:
+        one, two = parse(before), parse(after)
+    except FileError:
+        return Edited("")
+    words = list(islice(_differences(one, two), 1000))
+    said = "; ".join(words[:MOST_SAID])
+    if len(words) > MOST_SAID:
+        said += f"; and {len(words) - MOST_SAID:,} more"
+    found = moves(one, two)
+    only = found[0] if len(found) == 1 else None
+    return Edited(
+        said or "no share, latch, model or phase differs",
+        _who(before, after),
+        to_json(found, one),
+        only.route if only is not None else None,
+        only.org if only is not None else None,
+    )
+
+
+def gives_back(before: RolloutFile, after: RolloutFile) -> bool:
+    """Return whether a latch is gone, so that something may go to TokenLab again."""
+    return next(_latches(before, after), None) is not None
+
+
+def rolled_back(before: RolloutFile, after: RolloutFile) -> Iterator[tuple[str | None, str | None]]:
+    """Return what an edit rolled back: route and org, None for all."""
+    return _latches(after, before)
+
+
+def _latches(one: RolloutFile, two: RolloutFile) -> Iterator[tuple[str | None, str | None]]:
+    """Return the latches of ``one`` that ``two`` does not have, on the routes of both."""
+    if one.rolled_back and not two.rolled_back:
+        yield None, None
+    for name in one.routes.keys() & two.routes.keys():
+        route, other = one.routes[name], two.routes[name]
+        if route is other:
+            continue
+        if route.rolled_back and not other.rolled_back:
+            yield name, None
+        for org, share in route.orgs.items():
+            if share.rolled_back and not other.orgs.get(org, _NO_LINE).rolled_back:
+                yield name, org
+
+
+def words_of(change: Change) -> str:
+    """Return who made a change, and what it was, in one line."""
+    what = change.after if change.action == "external" else _what(change)
+    by = f"{change.user}@{change.host}" if change.user else "somebody else"
+    return f"{by}: {what}"
+
+
+def _what(change: Change) -> str:
+    action, target = spoken_change(change.action, change.route, change.org)
+    return f"{action} {target}: {change.before or 'no line'} to {change.after}"
+
+
+def _differences(one: RolloutFile, two: RolloutFile) -> Iterator[str]:
+    if one.rolled_back != two.rolled_back:
+        yield f"everything {_latch(two.rolled_back)}"
+    for name in {**one.routes, **two.routes}:
+        old, new = one.routes.get(name), two.routes.get(name)
+        if old is None or new is None:
+            yield f"route {name} {'added' if old is None else 'taken out'}"
+        elif old is not new:
+            yield from _of_route(name, old, new)
+
+
+def _of_route(name: str, old: Route, new: Route) -> Iterator[str]:
+    if old.rolled_back != new.rolled_back:
+        yield f"{name} {_latch(new.rolled_back)}"
+    for org in {**old.orgs, **new.orgs}:
+        was, now = _line(old, org), _line(new, org)
+        if was == _ROLLED_BACK and now != was:
+            yield f"{target_text(name, org)} resumed, {now}"
+        elif was != now:
+            yield f"{target_text(name, org)} {was} to {now}"
+    if old.default_points != new.default_points:
+        before, after = (
+            percent_text(points) for points in (old.default_points, new.default_points)
+        )
+        yield f"{name} (orgs without a line) {before}% to {after}%"
+    for kind, first, second in (("alias", old.keys, new.keys), ("flag", old.flags, new.flags)):
+        for alias in {**first, **second}:
+            was, now = (
+                f"{percent_text(shares[alias])}%" if alias in shares else "no line"
+                for shares in (first, second)
+            )
+            if was != now:
+                yield f"{name} / {kind} {alias} {was} to {now}"
+    for field in ("model", "phase", "format", "previous_base_url"):
+        before, after = (str(getattr(route, field)) or "none" for route in (old, new))
+        if before != after:
+            yield f"{name} {field} {before} to {after}"
+
+
+def _line(route: Route, org: str) -> str:
+    share = route.orgs.get(org)
+    if share is None:
+        return "no line"
+    if share.rolled_back:
+        return _ROLLED_BACK
+    return f"{percent_text(route.org_points(org))}%"
+
+
+def _latch(rolled_back: bool) -> str:
+    return f"in force to {_ROLLED_BACK}" if rolled_back else "resumed"
+
+
+def _who(before: bytes, after: bytes) -> Who | None:
+    """Return who wrote the stamp of a rollback that is new in the text."""
+    old, new = (text.decode("utf-8", "replace").split("\n") for text in (before, after))
+    known = set(old)
+    for line in new:
+        if line not in known and (found := _STAMP.search(line)) is not None:
+            return Who(found[1], found[2])
+    return None

@@ -1,0 +1,319 @@
+"""The rollout file's only writer: minimal edits, verified, compared and swapped."""
+
+import difflib
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rollout_console.changes.atomic_swap import ABSENT, swap
+from rollout_console.changes.edits import (
+    Edit,
+    SetDefaultPercent,
+    SetShare,
+    SetText,
+    applied,
+    same_meaning,
+)
+from rollout_console.changes.errors import EditNotPossible, NotReadable, StoreError, Written
+from rollout_console.changes.toml_edit.document import Document
+from rollout_console.changes.toml_edit.edit import edited, path_of
+from rollout_console.changes.writer_detection import open_for_writing
+from rollout_console.common.files import is_missing
+from rollout_gate.file.errors import FileError
+from rollout_gate.file.model import RolloutFile
+from rollout_gate.file.parse import parse
+from rollout_gate.file.read import Unreadable, read_file
+from rollout_gate.file.revision import revision_of
+
+SETTLED_S = 0.5
+"""A file that was written to within this may be half of what somebody is writing."""
+_LOOK_EVERY_S = 0.1
+_LOOKS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version of the file: its bytes, what they say, and their revision."""
+
+    data: bytes
+    file: RolloutFile
+    revision: str
+    _document: list[Document] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def document(self) -> Document:
+        """The text as lines with places; worked out when first asked for, then kept."""
+        if not self._document:
+            self._document.append(Document.of(self.data))
+        return self._document[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An edit made in memory and verified; ``diff`` holds its changed lines, ``-`` and ``+``."""
+
+    before: Snapshot
+    after: Snapshot
+    diff: tuple[str, ...]
+    rescues: str = ""
+    """Why the file could not be used, where the last good version is to take its place."""
+
+
+class RolloutStore:
+    """Reads, follows, edits and replaces one rollout file. Not thread-safe: one owner at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._snapshot: Snapshot | None = None
+        self._seen: tuple[int, ...] = ()
+        self._place: tuple[int, ...] = ()
+        self._last_look: tuple[int, ...] = ()
+        self.unsettled = False
+        """Whether the last look left a file alone that may be half-written."""
+        self._trouble = ""
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The last good version that was read or written."""
+        return self._snapshot
+
+    @property
+    def trouble(self) -> str:
+        """Why the file could not be used at the last look; empty where it could."""
+        return self._trouble
+
+    def open(self) -> Snapshot:
+        """Read the file, once it is let be; raises NotReadable or FileError."""
+        self._seen = ()
+        self.refresh_settled()
+        if self._snapshot is None:
+            raise NotReadable(f"{self.path} could not be read")
+        return self._snapshot
+
+    def refresh(self, *, settled: bool = False) -> Snapshot | None:
+        """Return the new version if the file says something else than before, else None.
+
+        With ``settled``, a file that is being written in place is left until two looks find it
+        the same; a rename puts a whole file there at once and is taken at the first.
+        Raises NotReadable or FileError each time while the file cannot be used; the last good
+        version stays.
+        """
+        seen = self._status()
+        self.unsettled = False
+        if seen and seen == self._seen:
+            if self._trouble:
+                raise StoreError(self._trouble)
+            return None
+        if settled and seen and self._may_be_half(seen):
+            self._last_look, self.unsettled = seen, True
+            return None
+        try:
+            data, status = read_file(self.path)
+        except Unreadable as error:
+            self._seen = ()
+            self._trouble = str(error)
+            raise NotReadable(self._trouble) from None
+        self._seen = _fingerprint(status)
+        self._place = self._seen[:2]
+        revision = revision_of(data)
+        if self._snapshot is not None and revision == self._snapshot.revision:
+            self._trouble = ""
+            return None
+        try:
+            file = parse(data)
+        except FileError as error:
+            self._trouble = f"{self.path}: {error}"
+            raise StoreError(self._trouble) from None
+        self._trouble = ""
+        self._snapshot = Snapshot(data, file, revision)
+        return self._snapshot
+
+    def refresh_settled(self) -> Snapshot | None:
+        """As ``refresh``, and wait for a writer in place to let go, for about a second."""
+        for _ in range(_LOOKS):
+            found = self.refresh(settled=True)
+            if not self.unsettled:
+                return found
+            time.sleep(_LOOK_EVERY_S)
+        return self.refresh()
+
+    def prepare(self, edits: Sequence[Edit]) -> Prepared:
+        """Make edits of the last good version in memory; raises EditNotPossible, UnknownRoute."""
+        before = self._snapshot or self.open()
+        after = before
+        for edit in edits:
+            after = self._edited(after, edit)
+        return Prepared(before, after, _diff(before.data, after.data))
+
+    def prepare_text(self, data: bytes) -> Prepared:
+        """Take a whole text in place of the present one; raises FileError if it is not valid.
+
+        The present one may be broken or gone, where there was a good version before it.
+        """
+        after = Snapshot(data, parse(data), revision_of(data))
+        last = self._snapshot
+        if self._trouble and last is not None and (broken := self._broken()) is not None:
+            before, trouble = broken
+            return Prepared(before, after, _diff(last.data, after.data), trouble)
+        before = last or self.open()
+        return Prepared(before, after, _diff(before.data, after.data))
+
+    def prepare_rescue(self, edits: Sequence[Edit]) -> Prepared | None:
+        """Make edits of the last good version, to stand in for a file that is broken or gone.
+
+        Return None where the file can be used, or where there never was a good version.
+        Raises NotReadable where what is there cannot even be looked at.
+        """
+        found = self._broken()
+        last = self._snapshot
+        if found is None or last is None:
+            return None
+        after = last
+        for edit in edits:
+            after = self._edited(after, edit)
+        broken, trouble = found
+        return Prepared(broken, after, _diff(last.data, after.data), trouble)
+
+    def _broken(self) -> tuple[Snapshot, str] | None:
+        """Return what is there in place of a good file, and what is wrong with it.
+
+        None where it is good, or where there never was a good one. It counts as saying what the
+        last good version says, which is what the gates go by.
+        """
+        last = self._snapshot
+        if last is None:
+            return None
+        data, revision, trouble = b"", ABSENT, f"{self.path} does not exist"
+        try:
+            if not is_missing(self.path):
+                data, _ = read_file(self.path)
+                parse(data)
+                return None
+        except Unreadable as error:
+            raise NotReadable(str(error)) from None
+        except OSError as error:
+            raise NotReadable(f"{self.path} cannot be read: {error.strerror}") from None
+        except FileError as error:
+            revision, trouble = revision_of(data), f"{self.path}: {error}"
+        return Snapshot(data, last.file, revision), trouble
+
+    def adopt(self, data: bytes) -> Snapshot:
+        """Take an earlier text as the last good version; raises FileError if it is not valid."""
+        self._snapshot = Snapshot(data, parse(data), revision_of(data))
+        return self._snapshot
+
+    def write(self, prepared: Prepared, write_ahead: Callable[[], None] = lambda: None) -> Snapshot:
+        """Replace the file, if it still is what the edit was made of.
+
+        ``write_ahead`` logs the intent, under the lock and after the comparison.
+        Raises Conflict, NotReadable or NotWritable; the file is then as it was. Raises Written
+        where it was replaced, and something is to be known about it.
+        """
+        written: Written | None = None
+        try:
+            swap(self.path, prepared.before.revision, prepared.after.data, write_ahead)
+        except Written as told:
+            written = told
+        self._snapshot = prepared.after
+        self._trouble = ""
+        # Left to be found as unchanged by the next look, which compares the revision.
+        self._seen, self._place = (), self._status()[:2]
+        if written is not None:
+            raise written
+        return prepared.after
+
+    def _edited(self, before: Snapshot, edit: Edit) -> Snapshot:
+        meant = applied(before.file, [edit])
+        if _says_already(before.file, meant, edit):
+            return before
+        done = edited(before.document, edit, meant)
+        if done.document is not None:
+            data = done.document.encode()
+            revision = revision_of(data)
+            return Snapshot(data, replace(meant, revision=revision), revision, [done.document])
+        data = "\n".join(done.lines).encode("utf-8")
+        if (found := _verified(data, meant)) is not None:
+            return found
+        raise EditNotPossible(
+            f"{self.path.name} is written in a way that this edit could not be made safely "
+            f"({'.'.join(path_of(edit))}); nothing was written: edit it by hand"
+        )
+
+    def _may_be_half(self, seen: tuple[int, ...]) -> bool:
+        """Whether somebody may be writing the file in place: the one that was there, or any at
+        the first look. A rename puts a whole file there at once.
+        """
+        if self._place and seen[:2] != self._place:
+            return False
+        writing = open_for_writing(self.path)
+        if writing is None:
+            writing = 0 <= time.time() - seen[3] / 1e9 < SETTLED_S
+        return writing or (bool(self._place) and seen != self._last_look)
+
+    def _status(self) -> tuple[int, ...]:
+        try:
+            return _fingerprint(self.path.stat())
+        except OSError:
+            return ()
+
+
+def _says_already(before: RolloutFile, meant: RolloutFile, edit: Edit) -> bool:
+    """Whether the one thing that ``edit`` sets is set; comparing 10,000 orgs would cost more."""
+    if edit.route is None:
+        return before.rolled_back == meant.rolled_back
+    one, other = before.routes[edit.route], meant.routes[edit.route]
+    if isinstance(edit, SetText):
+        return (one.model, one.phase) == (other.model, other.phase)
+    if isinstance(edit, SetDefaultPercent):
+        return one.default_points == other.default_points
+    if isinstance(edit, SetShare):
+        return (one.keys, one.flags) == (other.keys, other.flags)
+    if edit.org is None:
+        return one.rolled_back == other.rolled_back
+    return one.orgs.get(edit.org) == other.orgs.get(edit.org)
+
+
+def _verified(data: bytes, meant: RolloutFile) -> Snapshot | None:
+    try:
+        file = parse(data)
+    except FileError:
+        return None
+    return Snapshot(data, file, file.revision) if same_meaning(file, meant) else None
+
+
+def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+def _diff(before: bytes, after: bytes) -> tuple[str, ...]:
+    """The changed lines; what two texts share at both ends is passed over first, for speed."""
+    start = before.rfind(b"\n", 0, _shared(before, after)) + 1
+    one, two = before[start:], after[start:]
+    tail = _shared(one[::-1], two[::-1])
+    # Back to the start of a line: what follows is the same, line by line.
+    kept = one.find(b"\n", len(one) - tail)
+    end = len(one) - kept if kept >= 0 else 0
+    old = one[: len(one) - end].decode("utf-8").split("\n")
+    new = two[: len(two) - end].decode("utf-8").split("\n")
+    lines = difflib.unified_diff(old, new, lineterm="", n=0)
+    return tuple(line for line in lines if not line.startswith(("---", "+++", "@@")))
+
+
+def _shared(one: bytes, other: bytes) -> int:
+    """Return how many bytes two texts share at their start, by halving."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,73 @@
+"""What a writer that was killed leaves in the folder: a text that was never put in place, the one
+that it replaced, or one that somebody else had put there in the last moment.
+
+A temporary file is named by the process and by the revisions that it takes from and to. While it
+is written it ends in ``.part``; after that, in ``.tmp``, it may be exchanged with the file.
+"""
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from rollout_console.changes.folder_lock import folder_lock
+from rollout_console.changes.rename_exchange import exchanged
+from rollout_console.common.process_id import may_live, process_id
+from rollout_gate.file.revision import revision_of
+
+_TEMP = ".rollout-console."
+_SHOWN = 12
+
+
+def temp_name(expected: str, revision: str) -> str:
+    """Return the name of a temporary file of this process, without its ending."""
+    from_, to = expected[:_SHOWN] or "none", revision[:_SHOWN]
+    return f"{_TEMP}{process_id()}.{time.monotonic_ns()}.{from_}.{to}"
+
+
+def clean_up(folder: int, name: str) -> str:
+    """Remove what writers left that are no more, in an open folder; return what there is to say.
+
+    What somebody else had saved is put back where the file is still the dead writer's, and kept
+    beside the file where it has gone on since.
+    """
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return ""
+    said = ""
+    for one in names:
+        name_of_it, _, ending = one.removeprefix(_TEMP).rpartition(".")
+        if one.startswith(_TEMP) and ending in ("part", "tmp"):
+            identity, *rest = name_of_it.rsplit(".", 3)
+            if not may_live(identity):
+                with suppress(OSError):
+                    said = _settle(folder, one, name, rest) or said
+    return said
+
+
+def _settle(folder: int, temp: str, name: str, revisions: list[str]) -> str:
+    found = _revision(folder, temp)
+    ours = found[:_SHOWN] in revisions[-2:] or len(revisions) < 2  # as older writers named them
+    if temp.endswith(".part") or ours:
+        os.unlink(temp, dir_fd=folder)
+        return ""
+    if _revision(folder, name)[:_SHOWN] == revisions[-1] and exchanged(folder, temp, name):
+        os.unlink(temp, dir_fd=folder)
+        return f"{name} is again what somebody had saved when a writer was killed"
+    kept = f"{name}.kept-{time.time_ns()}"
+    os.rename(temp, kept, src_dir_fd=folder, dst_dir_fd=folder)
+    return f"what somebody had saved when a writer was killed is kept in {kept}"
+
+
+def _revision(folder: int, name: str) -> str:
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+    with os.fdopen(descriptor, "rb") as stream:
+        return revision_of(stream.read())
+
+
+def recovered(path: Path) -> str:
+    """Put back what a killed writer took out of place; return what there is to say, else empty."""
+    target = path.resolve()
+    with folder_lock(target.parent, path) as folder:
+        return clean_up(folder, target.name)

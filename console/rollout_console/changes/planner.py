@@ -1,0 +1,394 @@
+"""Working changes out: what would be written, what it would do to traffic, in one line of words."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from rollout_console.changes.edits import (
+    Edit,
+    SetDefaultPercent,
+    SetPercent,
+    SetRolledBack,
+    SetShare,
+    SetText,
+)
+from rollout_console.changes.errors import NotReadable
+from rollout_console.changes.external_edits import described
+from rollout_console.changes.file_store import RolloutStore, Snapshot
+from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.common.durations import target_text
+from rollout_console.common.errors import NothingToDo
+from rollout_console.history.actor import Who
+from rollout_console.history.errors import HistoryError
+from rollout_console.history.history import History
+from rollout_console.history.rows import Change
+from rollout_gate.file.errors import FileError, PercentError, UnknownOrg, UnknownRoute
+from rollout_gate.file.model import RolloutFile, Route
+from rollout_gate.file.parse import parse
+from rollout_gate.file.percent import parse_percent, percent_text
+from rollout_gate.file.revision import SHORT
+from rollout_gate.secret import is_credential, redacted
+
+_STATES = ("in force", "rolled back")
+_TABLE: dict[str, Literal["keys", "flags"]] = {"set_alias": "keys", "set_flag": "flags"}
+_REGRET = timedelta(minutes=2)
+"""So long one's own rollback is taken back without the guard being asked for evidence."""
+_SLIP = 2
+_MOST_COMPARED = 1_000
+
+
+class Planner:
+    """Plans changes of one rollout file against its last good version; writes nothing."""
+
+    def __init__(
+        self, store: RolloutStore, history: History, who: Who, clock: Callable[[], datetime]
+    ) -> None:
+        self.store = store
+        self.history = history
+        self.who = who
+        self._clock = clock
+
+    @property
+    def path(self) -> Path:
+        """The rollout file's path, as it was given."""
+        return self.store.path
+
+    def plan_set(self, route: str, org: str, points: int) -> Plan:
+        """Plan an org's share (basis points); ``org`` may be ALL_ORGS for the route's default."""
+        found = self._route(route)
+        edit: Edit
+        if org == ALL_ORGS:
+            before = found.default_points
+            edit = SetDefaultPercent(route, points)
+            name = "orgs without a line"
+        else:
+            if not org:
+                raise UnknownOrg(route, org, list(found.orgs))
+            if org not in found.orgs:
+                _checked_name(org)
+            before = found.org_points(org)
+            edit = SetPercent(route, org, points)
+            name = org
+        effect = (
+            f"{route} / {name} {percent_text(before)}% to {percent_text(points)}% in {self._name}"
+        )
+        if org != ALL_ORGS and org not in found.orgs:
+            effect += f" (a new line{_alike(org, list(found.orgs))})"
+        if self._latched(found, org):
+            effect += " (stays rolled back until resumed)"
+        return self._plan(
+            "set", route, org, (percent_text(before), percent_text(points)), effect, edit
+        )
+
+    def plan_share(
+        self, route: str, table: Literal["keys", "flags"], name: str, points: int
+    ) -> Plan:
+        """Plan the share (basis points) of an API key's alias or of a feature flag."""
+        found = self._route(route)
+        shares = found.keys if table == "keys" else found.flags
+        if not name:
+            raise NothingToDo("a name is empty; nothing was changed")
+        _checked_name(name)
+        before = shares.get(name)
+        kind = {"keys": "alias", "flags": "flag"}[table]
+        was = "no line" if before is None else f"{percent_text(before)}%"
+        effect = f"{route} / {kind} {name} {was} to {percent_text(points)}% in {self._name}"
+        if before is None:
+            effect += f" (a new line{_alike(name, list(shares))})"
+        if self._snapshot().file.rolled_back or found.rolled_back:
+            effect += " (stays rolled back until resumed)"
+        states = ("" if before is None else percent_text(before), percent_text(points))
+        edit = SetShare(route, table, name, points)
+        return self._plan(f"set_{kind}", route, name, states, effect, edit)
+
+    def plan_rollback(
+        self, route: str | None = None, org: str | None = None, reason: str = ""
+    ) -> Plan:
+        """Plan a latch to the previous side: an org on a route, a route, or everything.
+
+        Where the file is broken or gone, the plan is to put its last good version back with the
+        latch in it, and to keep the broken text beside it; ``Plan.rescues`` then says why.
+        """
+        # A reason stands in the file, which is kept in git; a pasted key must not.
+        return self._plan_latch(True, route, org, redacted(reason.strip()))
+
+    def plan_resume(self, route: str | None = None, org: str | None = None) -> Plan:
+        """Plan the end of a latch; the percents are what they were."""
+        return self._plan_latch(False, route, org, "")
+
+    def plan_model(self, route: str, model: str) -> Plan:
+        """Plan another model for a route; what goes to TokenLab asks for it from then on."""
+        found = self._route(route)
+        effect = f"{route}: model {found.model or '(none)'} to {model} in {self._name}"
+        most = found.most_points
+        if most and not found.rolled_back:
+            effect += f"; up to {percent_text(most)}% of it asks for that at once"
+        edit = SetText(route, "model", model)
+        return self._plan("model", route, None, (found.model, model), effect, edit)
+
+    def plan_phase(self, route: str, phase: str) -> Plan:
+        """Plan the move of a route to another phase; no traffic moves by it."""
+        found = self._route(route)
+        effect = f"{route}: phase {found.phase} to {phase} in {self._name}"
+        edit = SetText(route, "phase", phase)
+        return self._plan("phase", route, None, (found.phase, phase), effect, edit)
+
+    def plan_undo(self) -> Plan:
+        """Plan the newest change of ours that has not been undone, taken back.
+
+        Where the file is still what that change left, its text before is put back to the byte.
+        Otherwise only the one value is, and everybody's later edits stay.
+        """
+        change = self.history.last_undoable(self.path)
+        if change is None:
+            raise NothingToDo(f"there is no change of {self._name} to undo")
+        snapshot = self._snapshot()
+        what = f"undo of {change.action} {_target(change.route, change.org)}"
+        if change.revision == snapshot.revision and not self._was_rescue(change):
+            prepared = self.store.prepare_text(
+                self.history.text_of(self.path, change.previous_revision)
+            )
+            effect = f"{what}: {_way_back(change)} in {self._name}"
+            return Plan(
+                "undo", change.route, change.org, change.after, change.before, effect,
+                prepared, undoes_id=change.id, regrets=self._regrets(change),
+            )  # fmt: skip
+        edit = self._inverse(change)
+        if edit is None or self._says_now(change) != change.after:
+            raise NothingToDo(
+                f"what that {change.action} of {_target(change.route, change.org)} set was changed "
+                f"since; set it by hand, or put the whole text back with restore "
+                f"{change.previous_revision[:SHORT]}"
+            )
+        effect = f"{what}: {_way_back(change)} in {self._name}; later edits stay"
+        prepared = self.store.prepare([edit])
+        return Plan(
+            "undo", change.route, change.org, change.after, change.before, effect,
+            prepared, (edit,), change.id,
+        )  # fmt: skip
+
+    def plan_restore(self, revision: str) -> Plan:
+        """Plan a whole earlier text, by its revision or the start of it."""
+        prepared = self.store.prepare_text(self.history.text_of(self.path, revision))
+        before, after = prepared.before.revision[:SHORT], prepared.after.revision[:SHORT]
+        effect = f"the whole of {self._name} back to revision {after} (now {before})"
+        words = described(self._snapshot().data, prepared.after.data).words
+        return Plan("restore", None, None, before, f"{after}: {words}", effect, prepared)
+
+    @property
+    def _name(self) -> str:
+        return self.path.name
+
+    def _snapshot(self) -> Snapshot:
+        return self.store.snapshot or self.store.open()
+
+    def _route(self, name: str) -> Route:
+        routes = self._snapshot().file.routes
+        if name not in routes:
+            raise UnknownRoute(name, list(routes))
+        return routes[name]
+
+    def _latched(self, route: Route, org: str) -> bool:
+        return self._snapshot().file.rolled_back or route.rolled_back or route.org_rolled_back(org)
+
+    def _plan_latch(self, latch: bool, route: str | None, org: str | None, reason: str) -> Plan:
+        file = self._snapshot().file
+        if org == ALL_ORGS:
+            raise NothingToDo(
+                "orgs without a line cannot be rolled back by themselves: roll back route "
+                f"{route}, or set {ALL_ORGS!r} to 0"
+            )
+        target = _target(route, org)
+        if route is None:
+            was, share = file.rolled_back, "all traffic"
+            named = f"{target}: "
+        else:
+            found = self._route(route)
+            if org is not None and org not in found.orgs:
+                _checked_name(org)
+            if org is not None and not _can_have_traffic(found, org):
+                raise UnknownOrg(route, org, list(found.orgs))
+            was = found.rolled_back if org is None else found.org_rolled_back(org)
+            share = "all its traffic" if org is None else f"{percent_text(found.org_points(org))}%"
+            named = f"{target}: " if org is None else f"{target} "
+        stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self.who.name}: "
+        edit = SetRolledBack(
+            latch, route, org, stamp + (reason or "by the operator") if latch else ""
+        )
+        if latch:
+            effect = f"{named}{share} to 0% in {self._name}: rolled back until resumed"
+            if org is not None and org not in found.orgs:
+                effect += f" (a new line{_alike(org, list(found.orgs))})"
+            if route is not None and (held_by := self._outer_latch(route, org)):
+                effect += f" (rolled back already, by {held_by})"
+        else:
+            if not was:
+                raise NothingToDo(not_latched(file, route, org))
+            at = "the percents of its orgs" if org is None else share
+            effect = f"{target} resumed at {at} in {self._name}"
+            if route is not None and (held_by := self._outer_latch(route, org)):
+                effect += f" (still rolled back by {held_by})"
+        return self._plan(
+            "rollback" if latch else "resume",
+            route,
+            org,
+            (_STATES[was], _STATES[latch]),
+            effect,
+            edit,
+            rescue=latch,
+        )
+
+    def _says_now(self, change: Change) -> str:
+        """Return what the file says now of what a change set, as the history spells it."""
+        file = self._snapshot().file
+        route = file.routes.get(change.route or "")
+        if change.route is not None and route is None:
+            return ""
+        if change.action in ("rollback", "resume"):
+            latched = file.rolled_back if route is None else route.rolled_back
+            if route is not None and change.org is not None:
+                latched = route.org_rolled_back(change.org)
+            return _STATES[latched]
+        if route is None:
+            return ""
+        if change.action in ("model", "phase"):
+            return route.model if change.action == "model" else route.phase
+        if change.action in _TABLE:
+            shares = route.keys if change.action == "set_alias" else route.flags
+            points = shares.get(change.org or "")
+            return "" if points is None else percent_text(points)
+        if change.org == ALL_ORGS:
+            return percent_text(route.default_points)
+        return percent_text(route.org_points(change.org or ""))
+
+    def _inverse(self, change: Change) -> Edit | None:
+        """Return the edit that takes one recorded change back, where one value says it all."""
+        if change.action == "resume":
+            stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self.who.name}: undo of resume"
+            return SetRolledBack(True, change.route, change.org, stamp)
+        return _inverse(change)
+
+    def _regrets(self, change: Change) -> bool:
+        """Whether a change is one's own rollback of just now, which the guard had not asked for."""
+        mine = (change.user, change.host) == (self.who.user, self.who.host)
+        age = self._clock() - change.at
+        just_now = timedelta(0) <= age <= _REGRET
+        return (
+            change.action == "rollback" and mine and just_now and "rollback" not in change.verdict
+        )
+
+    def _was_rescue(self, change: Change) -> bool:
+        """Whether the text before was a broken one, which is not to come back."""
+        try:
+            parse(self.history.text_of(self.path, change.previous_revision))
+        except (FileError, HistoryError):
+            return True
+        return False
+
+    def _outer_latch(self, route: str, org: str | None) -> str:
+        file = self._snapshot().file
+        if file.rolled_back:
+            return "the file"
+        return f"route {route}" if org is not None and file.routes[route].rolled_back else ""
+
+    def _plan(
+        self,
+        action: str,
+        route: str | None,
+        org: str | None,
+        states: tuple[str, str],
+        effect: str,
+        edit: Edit,
+        *,
+        rescue: bool = False,
+    ) -> Plan:
+        if self.store.trouble and not rescue:
+            raise NotReadable(
+                f"nothing was changed: {self.store.trouble}; correct it first (a rollback and a"
+                " restore work as it is)"
+            )
+        edits = (edit,)
+        prepared = self.store.prepare_rescue(edits) if rescue and self.store.trouble else None
+        if prepared is None:
+            prepared = self.store.prepare(edits)
+        else:
+            good = (self._snapshot().revision)[:SHORT]
+            effect += f"; {self._name} cannot be used now: its last good version {good} is put back"
+        return Plan(action, route, org, *states, effect, prepared, edits)
+
+
+def not_latched(file: RolloutFile, route: str | None, org: str | None = None) -> str:
+    """Return why there is nothing to resume: a latch is ended where it was set, and only there."""
+    inside = [] if org is not None else list(_latches_inside(file, route))
+    named = ", ".join(inside[:3]) + (f" and {len(inside) - 3} more" if len(inside) > 3 else "")
+    more = f"; rolled back within it: {named}, each to be resumed by itself" if inside else ""
+    return f"nothing to do: {_target(route, org)} is not rolled back{more}"
+
+
+def _latches_inside(file: RolloutFile, route: str | None) -> Iterator[str]:
+    routes = file.routes.values() if route is None else [file.routes[route]]
+    for one in routes:
+        if route is None and one.rolled_back:
+            yield _target(one.name, None)
+        for org, share in one.orgs.items():
+            if share.rolled_back:
+                yield target_text(one.name, org)
+
+
+def _way_back(change: Change) -> str:
+    """Return what an undo does, in words."""
+    if (change.before, change.after) == _STATES:
+        return "back in force"
+    if (change.after, change.before) == _STATES:
+        return "rolled back again"
+    return f"{change.after} to {change.before}"
+
+
+def _can_have_traffic(route: Route, org: str) -> bool:
+    """Whether an org is named in the file, or gets a share without being named."""
+    return org in route.orgs or bool(route.default_points or route.keys or route.flags)
+
+
+def _checked_name(org: str) -> None:
+    """Refuse what would put a credential into the file, which is kept in git; never repeat it."""
+    if any("\ud800" <= sign <= "\udfff" for sign in org):
+        raise NothingToDo("that org's name is no text that a file can hold; nothing was written")
+    if is_credential(org):
+        raise NothingToDo("that is a credential and no org; nothing was written: revoke it")
+
+
+def _alike(org: str, known: Sequence[str]) -> str:
+    """A typing error in an org's name would make a line that no request ever asks for."""
+    # Of 10,000 ids only those that a slip of the finger could have meant are compared.
+    near = [one for one in known if abs(len(one) - len(org)) <= _SLIP and one[:1] == org[:1]]
+    close = get_close_matches(org, near[:_MOST_COMPARED], 1, 0.75)
+    return f"; there is {close[0]!r} already" if close else ""
+
+
+def _target(route: str | None, org: str | None) -> str:
+    if route is None:
+        return "everything"
+    return f"route {route}" if org is None else f"{route} / {org}"
+
+
+def _inverse(change: Change) -> Edit | None:
+    """The edit that takes one recorded change back, where one value says it all."""
+    if change.action == "rollback":
+        return SetRolledBack(False, change.route, change.org)
+    if change.action == "model" and change.route:
+        return SetText(change.route, "model", change.before)
+    if change.action == "phase" and change.route:
+        return SetText(change.route, "phase", change.before)
+    if change.action in ("set", *_TABLE) and change.route and change.org:
+        try:
+            points = parse_percent(change.before)
+        except PercentError:
+            return None  # a damaged row
+        if change.action in _TABLE:
+            return SetShare(change.route, _TABLE[change.action], change.org, points)
+        if change.org == ALL_ORGS:
+            return SetDefaultPercent(change.route, points)
+        return SetPercent(change.route, change.org, points)
+    return None

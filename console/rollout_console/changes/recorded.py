@@ -1,0 +1,110 @@
+"""The moves of a change as the history keeps them, and what is known of the file's past by them."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from math import inf
+
+from rollout_console.changes.plan import ALL_ORGS
+from rollout_console.changes.traffic_diff import Move
+from rollout_console.history.rows import Change
+from rollout_gate.file.model import RolloutFile
+
+_MOST_OF_A_ROUTE = 100
+"""Of more moves on one route, what they come to together is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A share that was raised or lowered; route and org are None for all. ``latched`` is whether
+    it was rolled back before."""
+
+    route: str | None
+    org: str | None
+    raised: bool
+    lowered: bool
+    latched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The newest changes of a file, newest first.
+
+    ``revision`` is what the file said after the last of them, empty where the history cannot be
+    read; ``known_since`` from when on (epoch seconds) they are all that there was until then, inf
+    where it does not say.
+    """
+
+    changes: Sequence[Change] = ()
+    revision: str = ""
+    known_since: float = inf
+
+
+def to_json(found: Iterable[Move], before: RolloutFile) -> str:
+    """Return moves as the history keeps them: route, org (null for several), shares, latched."""
+    by_route: dict[str, list[tuple[str | None, int, int, bool]]] = defaultdict(list)
+    for move in found:
+        by_route[move.route].append((move.org, move.before, move.after, was_latched(before, move)))
+    rows: list[tuple[str, str | None, int, int, bool]] = []
+    for route, of_route in by_route.items():
+        if len(of_route) <= _MOST_OF_A_ROUTE:
+            rows += [(route, *one) for one in of_route]
+            continue
+        for raised in (True, False):
+            some = [one for one in of_route if (one[2] > one[1]) is raised]
+            if some:
+                least, most = min(one[1] for one in some), max(one[1] for one in some)
+                latched = any(one[3] for one in some)
+                after = max(one[2] for one in some) if raised else min(one[2] for one in some)
+                rows.append((route, None, least if raised else most, after, latched))
+    return json.dumps(rows)
+
+
+def moved_by(change: Change) -> list[Moved]:
+    """Return what a change moved; of a row that says it nowhere, by its action and values."""
+    try:
+        rows = json.loads(change.moves or "[]")
+        if rows:
+            return [_moved(*row) for row in rows]
+    except (ValueError, TypeError):
+        pass  # a damaged row: its action says enough
+    org = None if change.org == ALL_ORGS else change.org
+    if change.action == "set":
+        raised = _is_raise(change)
+        return [Moved(change.route, org, raised, not raised, latched=False)]
+    if change.action == "rollback":
+        return [Moved(change.route, org, raised=False, lowered=True, latched=False)]
+    if change.action in ("resume", "undo", "restore"):
+        return [Moved(change.route, org, raised=True, lowered=False, latched=True)]
+    return []
+
+
+def was_latched(file: RolloutFile, move: Move) -> bool:
+    """Return whether what moved was rolled back in the file before."""
+    route = file.routes.get(move.route)
+    if file.rolled_back or route is None or route.rolled_back:
+        return True
+    return move.org is not None and route.org_rolled_back(move.org)
+
+
+def _moved(
+    route: object, org: object, before: object, after: object, latched: object = False
+) -> Moved:
+    if not (isinstance(before, int) and isinstance(after, int)):
+        raise TypeError
+    return Moved(
+        str(route),
+        None if org is None else str(org),
+        after > before,
+        after < before,
+        latched is True,
+    )
+
+
+def _is_raise(change: Change) -> bool:
+    try:
+        return Decimal(change.after) > Decimal(change.before)
+    except ArithmeticError:
+        return True  # a damaged row: a step that bakes once too often does no harm

@@ -1,0 +1,148 @@
+"""A TOML file of the console's own beside the rollout file, which people read and edit as well.
+
+Applications never read it. An edit is compare-and-swap on the file's content, as it is with the
+rollout file, and everything in it that the edit does not touch stays as it was.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from rollout_console.changes.atomic_swap import ABSENT, swap
+from rollout_console.changes.errors import Conflict, NotReadable
+from rollout_console.changes.toml_edit.values import Values, with_values
+from rollout_gate.file.percent import percent_text
+from rollout_gate.file.read import read_regular
+from rollout_gate.file.revision import revision_of
+
+MOST_BYTES = 32 * 1024 * 1024
+_TRIES = 3
+
+State = TypeVar("State")
+
+
+class SideFile(Generic[State]):
+    """Reads and edits one; ``read`` makes what the file says of its table and revision.
+
+    ``read`` raises StoreError for a table that does not say such a thing.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        head: str,
+        read: Callable[[Path, dict[str, Any], str], State],
+    ) -> None:
+        self.path = path
+        self._head = head
+        self._read = read
+        self._known: tuple[bytes | None, dict[str, Any], State] | None = None
+
+    def state(self) -> State:
+        """Return what the file says, an empty table where there is none; raises StoreError."""
+        return self._said(self._data())[1]
+
+    def edit(self, edit: Callable[[Any], None]) -> State:
+        """Make an edit of the tomlkit document on top of whatever the file says now.
+
+        Raises StoreError; the file is then as it was.
+        """
+        import tomlkit
+
+        def edited(text: str, _table: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
+            document = tomlkit.parse(text)
+            edit(document)
+            return tomlkit.dumps(document), None
+
+        return self._swap(edited)
+
+    def put(self, values: Values) -> State:
+        """Put values in on top of whatever the file says now; raises StoreError as ``edit`` does.
+
+        Thousands take little longer than one.
+        """
+        return self._swap(lambda text, table: with_values(text, table, values))
+
+    def _swap(self, edited: "Edited") -> State:
+        for left in range(_TRIES - 1, -1, -1):
+            data = self._data()
+            table, _ = self._said(data)  # a broken file is not built upon
+            text = self._head if data is None else data.decode("utf-8")
+            new_text, says = edited(text, table)
+            after = new_text.encode("utf-8")
+            if says is None:
+                says = self._table(after)
+            state = self._read(self.path, says, revision_of(after))
+            try:
+                swap(self.path, ABSENT if data is None else revision_of(data), after)
+            except Conflict:
+                if not left:
+                    raise
+                continue
+            self._known = (after, says, state)
+            return state
+        raise AssertionError("unreachable")
+
+    def _said(self, data: bytes | None) -> tuple[dict[str, Any], State]:
+        """Return the table and the state of a file; those of an unchanged one are at hand."""
+        if self._known is None or self._known[0] != data:
+            self._known = (data, *self._parsed(data))
+        return self._known[1:]
+
+    def _parsed(self, data: bytes | None) -> tuple[dict[str, Any], State]:
+        table = {} if data is None else self._table(data)
+        return table, self._read(self.path, table, ABSENT if data is None else revision_of(data))
+
+    def _table(self, data: bytes) -> dict[str, Any]:
+        try:
+            return tomllib.loads(data.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise NotReadable(f"{self.path} cannot be used: {error}; correct it") from None
+
+    def _data(self) -> bytes | None:
+        try:
+            data, _ = read_regular(self.path, MOST_BYTES)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise NotReadable(f"{self.path} cannot be read: {error.strerror}") from None
+        return data
+
+
+Edited = Callable[[str, Mapping[str, Any]], tuple[str, dict[str, Any] | None]]
+"""Makes the new text of the text and its table, and what the new text says if that is known."""
+
+
+def sub_table(table: Any, name: str) -> Any:
+    """Return the table of that name in a tomlkit one, made where there is none."""
+    import tomlkit
+
+    if name not in table:
+        table[name] = tomlkit.table()
+    return table[name]
+
+
+def inline(**values: Any) -> Any:
+    """Return a tomlkit inline table."""
+    import tomlkit
+
+    table = tomlkit.inline_table()
+    for name, value in values.items():
+        table[name] = value
+    return table
+
+
+def number(points: int) -> Any:
+    """Return basis points as a tomlkit number in percent, exact."""
+    import tomlkit
+
+    return tomlkit.value(percent_text(points))
+
+
+def time_of(value: Any) -> datetime:
+    """Return a TOML time in UTC, one without a zone taken as UTC; raises TypeError."""
+    if not isinstance(value, datetime):
+        raise TypeError("a time must be written as TOML writes one")
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

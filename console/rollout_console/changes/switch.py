@@ -1,0 +1,336 @@
+"""Changing the switch: the one way to do it, for the screen and for the commands alike."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import inf
+from pathlib import Path
+
+from rollout_console.changes.atomic_swap import set_aside
+from rollout_console.changes.errors import Conflict, StoreError, Written
+from rollout_console.changes.external_edits import described, gives_back, words_of
+from rollout_console.changes.file_store import RolloutStore, Snapshot
+from rollout_console.changes.leftovers import recovered
+from rollout_console.changes.plan import Plan
+from rollout_console.changes.planner import Planner
+from rollout_console.changes.recorded import Recorded, to_json
+from rollout_console.common.errors import Held, NothingToDo, NotRecorded, ReadOnly
+from rollout_console.history.actor import Who
+from rollout_console.history.errors import HistoryError
+from rollout_console.history.history import KEPT, History
+from rollout_console.history.rows import Change, Edited, NewChange
+from rollout_gate.file.errors import RolloutError
+from rollout_gate.file.revision import SHORT
+from rollout_gate.secret import redacted
+
+_TRIES = 5
+_LOOK_BACK = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A change that was made: the file as it is now, and what did not go as well as it should."""
+
+    plan: Plan
+    snapshot: Snapshot
+    at: datetime
+    warnings: tuple[str, ...] = ()
+    kept_as: str = ""
+    """The name of the file that keeps the broken text, where the last good version replaced one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of the file by others: whose and what in words, whether a latch is gone with it, and
+    whether it was made with the console, a command or a guard, which have asked and recorded it."""
+
+    words: str
+    gives_back: bool
+    ours: bool
+
+
+class Switch(Planner):
+    """Plans changes of one rollout file, makes them, and keeps their history.
+
+    A plan is worked out against the file as it was last read. ``apply`` compares and swaps: where
+    somebody else changed the file in between, a raise is refused as a Conflict, and a rollback is
+    worked out again on top of what they wrote, never over it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        history: History,
+        who: Who,
+        *,
+        read_only: bool = False,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__(RolloutStore(path), history, who, clock)
+        self.read_only = read_only
+        self.edit = Edit("", gives_back=False, ours=False)
+        """What was done to the file last, by others than this process."""
+        self._known: Snapshot | None = None
+        self._stamp: tuple[int, ...] | None = None
+        self.recovered = ""
+        """What was found of a writer that was killed, and what became of it; mostly empty."""
+
+    def open(self) -> Snapshot:
+        """Read the file; raises StoreError or FileError."""
+        if not self.read_only:
+            with suppress(OSError, RuntimeError, StoreError):
+                self.recovered = recovered(self.path)
+        snapshot = self._known = self.store.open()
+        if not self.read_only:
+            # What is wrong with the history is said when a change is made.
+            with suppress(HistoryError):
+                self.history.take_over(self.path)
+            with suppress(HistoryError):
+                self.history.reconcile(self.path)
+            if self.history.is_there:
+                self._see(snapshot)
+        return snapshot
+
+    def open_or_last_good(self) -> Snapshot:
+        """As ``open``; of a file that cannot be used, the newest good text of the history.
+
+        For a rollback and a restore, which must work then too. Raises StoreError or FileError
+        where the history has none.
+        """
+        try:
+            return self.open()
+        except RolloutError:
+            rows, _ = self.recent(_LOOK_BACK)
+            for revision in dict.fromkeys(row.revision for row in rows):
+                with suppress(HistoryError, RolloutError):
+                    return self.store.adopt(self.history.text_of(self.path, revision))
+            raise
+
+    def refresh(self, *, settled: bool = False) -> tuple[Snapshot, bool] | None:
+        """Look for a change of the file; with ``settled``, for one that is not half-written.
+
+        Return None where there is none, else the new snapshot and whether somebody else made it.
+        Raises StoreError or FileError while the file cannot be used; the last good one stays.
+        """
+        return self._took(self.store.refresh(settled=settled))
+
+    def _took(self, snapshot: Snapshot | None) -> tuple[Snapshot, bool] | None:
+        """Record a version that somebody else wrote; return it, and whether it was one."""
+        if snapshot is None:
+            return None
+        before, self._known = self._known, snapshot
+        if before is not None and before.revision == snapshot.revision:
+            return snapshot, False
+        edited = None
+        if before is not None and not self.read_only:
+            if not self.history.is_there:
+                self._see(before)
+            edited = self._see(snapshot)
+        self.edit = self._said(before, snapshot, edited)
+        return snapshot, True
+
+    def _see(self, snapshot: Snapshot) -> Edited | None:
+        """Write somebody else's edit into the history; it stands, recorded or not."""
+        try:
+            # A text that came with an old time, as rsync and cp -p bring it, is in force from now.
+            at = datetime.fromtimestamp(self.path.stat().st_ctime, UTC)
+        except OSError:
+            at = self._clock()
+        with suppress(HistoryError):
+            return self.history.see(
+                self.path, self.who, min(at, self._clock()), (snapshot.revision, snapshot.data),
+                described,
+            )  # fmt: skip
+        return None
+
+    def _said(self, before: Snapshot | None, after: Snapshot, edited: Edited | None) -> Edit:
+        latch_gone = before is not None and gives_back(before.file, after.file)
+        if edited is None:
+            rows, _ = self.recent(1)
+            if rows and rows[0].revision == after.revision:
+                return Edit(words_of(rows[0]), latch_gone, ours=rows[0].action != "external")
+            edited = described(before.data, after.data) if before is not None else None
+        who = edited.who.name if edited is not None and edited.who is not None else "somebody else"
+        words = edited.words if edited is not None else ""
+        return Edit(f"{who}: {words or after.revision[:SHORT]}", latch_gone, ours=False)
+
+    def recent(self, limit: int) -> tuple[list[Change], str]:
+        """Return the newest changes, or none and the reason why they cannot be read."""
+        try:
+            return self.history.rows(self.path, limit), ""
+        except HistoryError as error:
+            return [], str(error)
+
+    def history_changed(self) -> bool:
+        """Return whether the history may have other rows than when this was last asked.
+
+        A change that was taken back between two looks at the file left none but its rows.
+        """
+        before, self._stamp = self._stamp, self.history.stamp()
+        return self._stamp is None or self._stamp != before
+
+    def recorded(self, after: int = 0) -> Recorded:
+        """Return all changes that the history has, or those after an id."""
+        try:
+            rows = self.history.rows(self.path, KEPT, after=after)
+            revision, since = self.history.known(self.path)
+        except HistoryError:
+            return Recorded()
+        return Recorded(rows, revision, inf if since is None else since.timestamp())
+
+    def note_undelivered(self, said: str, reason: str) -> None:
+        """Keep in the history what could not be told to anybody.
+
+        May be called from any thread.
+        """
+        self.note("undelivered", None, None, "", said, reason)
+
+    def note(
+        self, action: str, route: str | None, org: str | None, before: str, after: str, reason: str
+    ) -> None:
+        """Keep in the history what is no change of the file; what cannot be kept is lost."""
+        snapshot = self.store.snapshot
+        if snapshot is None or self.read_only:
+            return
+        note = NewChange(
+            file=self.path,
+            at=self._clock(),
+            who=self.who,
+            action=action,
+            route=route,
+            org=org,
+            before=before,
+            after=redacted(after),
+            reason=redacted(reason),
+            verdict="",
+            previous_revision=snapshot.revision,
+            revision=snapshot.revision,
+            before_text=snapshot.data,
+            after_text=snapshot.data,
+        )
+        with suppress(HistoryError):
+            self.history.record(note)
+
+    def apply(
+        self,
+        plan: Plan,
+        *,
+        reason: str = "",
+        verdict: str = "",
+        held: str = "",
+        override: bool = False,
+    ) -> Done:
+        """Make the change; raises ReadOnly, NothingToDo, Held, NotRecorded, Conflict, StoreError.
+
+        ``held`` is the reason against it, empty where there is none: the guard's against a raise,
+        or what a phase still waits for. ``override`` sets
+        it aside and needs a reason. Lowering obeys neither. Nothing is half-done after an error.
+        """
+        if self.read_only:
+            raise ReadOnly
+        if plan.changes_nothing:
+            raise NothingToDo(f"nothing to do: {plan.effect}: the file already says so")
+        lowers = plan.eases
+        if held and not lowers and not (override and reason.strip()):
+            raises = plan.direction == "up"
+            unready = f"{plan.route} is not ready for {plan.after}"
+            by = "the guard holds this raise" if raises else unready
+            raise Held(f"{by}: {held}; override it with a reason")
+        for left in range(_TRIES - 1, -1, -1):
+            try:
+                return self._make(plan, reason, verdict or held, lowers)
+            except Conflict:
+                if not (left and plan.latches):
+                    raise
+                plan = self._again(plan)
+        raise AssertionError("unreachable")
+
+    def _again(self, plan: Plan) -> Plan:
+        """Work a rollback out again on the file as somebody else just left it.
+
+        Of all changes it alone means the same whatever they wrote: a share that was to be lowered
+        may be lower by now. A file that they left broken is not replaced without having been asked.
+        """
+        self._took(self.store.refresh_settled())
+        prepared = self.store.prepare(plan.edits)
+        again = Plan(
+            plan.action, plan.route, plan.org, plan.before, plan.after, plan.effect,
+            prepared, plan.edits, plan.undoes_id,
+        )  # fmt: skip
+        if again.changes_nothing:
+            raise NothingToDo(f"somebody else did it first: {plan.effect}")
+        return again
+
+    def _make(self, plan: Plan, reason: str, verdict: str, lowers: bool) -> Done:
+        at = self._clock()
+        warnings: list[str] = []
+        rows: list[int] = []
+        kept_as = self._set_aside(plan, at, warnings)
+        if plan.rescues:
+            broken = f"the broken text is kept as {kept_as}" if kept_as else "the file was unusable"
+            reason = "; ".join(filter(None, (reason, f"on the last good version: {broken}")))
+        if self._known is not None and not plan.rescues:
+            self._see(self._known)  # each row's previous revision is the one before's
+
+        def write_ahead() -> None:
+            try:
+                rows.append(self.history.begin(self._new_change(plan, at, reason, verdict)))
+            except HistoryError as error:
+                if not lowers:
+                    why = f"not changed, because it cannot be recorded: {error}"
+                    raise NotRecorded(why) from None
+                warnings.append(f"done, but not in the history: {error}")
+
+        try:
+            snapshot = self.store.write(plan.prepared, write_ahead)
+        except Written as told:
+            snapshot = plan.prepared.after
+            warnings.append(str(told))
+        except BaseException:
+            self._settle(rows, self.history.abandon, [])
+            raise
+        self._known = snapshot
+        self._settle(rows, self.history.commit, warnings)
+        return Done(plan, snapshot, at, tuple(warnings), kept_as)
+
+    def _set_aside(self, plan: Plan, at: datetime, warnings: list[str]) -> str:
+        """Keep a broken text that somebody may have spent an hour on; the history has it too."""
+        if not plan.rescues or not plan.prepared.before.data:
+            return ""
+        try:
+            aside = set_aside(
+                self.path, plan.prepared.before.data, f"broken-{at:%Y%m%dT%H%M%S.%fZ}"
+            )
+        except StoreError as error:
+            warnings.append(f"the broken text is in the history alone: {error}")
+            return ""
+        return aside.name
+
+    def _settle(self, rows: list[int], how: Callable[[int], None], warnings: list[str]) -> None:
+        """An intent row that cannot be settled now is settled at the next start."""
+        try:
+            for row in rows:
+                how(row)
+        except HistoryError as error:
+            warnings.append(f"done; its history row will be settled at the next start: {error}")
+
+    def _new_change(self, plan: Plan, at: datetime, reason: str, verdict: str) -> NewChange:
+        return NewChange(
+            file=self.path,
+            at=at,
+            who=self.who,
+            action=plan.action,
+            route=plan.route,
+            org=plan.org,
+            before=plan.before,
+            after=plan.after,
+            reason=redacted(reason),
+            verdict=verdict,
+            previous_revision=plan.prepared.before.revision,
+            revision=plan.prepared.after.revision,
+            before_text=plan.prepared.before.data,
+            after_text=plan.prepared.after.data,
+            undoes_id=plan.undoes_id,
+            moves=to_json(plan.moves, plan.prepared.before.file),
+        )

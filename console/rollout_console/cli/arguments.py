@@ -1,0 +1,284 @@
+"""The commands and their options."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from rollout_console.cli.commands.export_arguments import add_export
+from rollout_console.cli.commands.guard_arguments import add_guard
+from rollout_console.cli.commands.keys_arguments import add_keys
+from rollout_console.cli.commands.models_arguments import add_models
+from rollout_console.cli.commands.phases_arguments import add_phase, add_playbook, add_shadow
+from rollout_console.cli.commands.probe_arguments import add_probe
+from rollout_console.common.safe_text import visible
+from rollout_gate.secret import redacted
+
+EPILOG = """\
+exit codes: 0 done, 1 problems found, 2 usage or bad file, 3 unreachable, 4 conflict
+"""
+
+
+_FREE_TEXTS = ("reason", "note")
+_PATHS_AND_NAMES = ("file", "out", "output", "prompts", "route", "org")
+"""Paths are bytes; a name that no file can have is refused as one that is not in it."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Never repeats a credential that was given as an argument by mistake.
+
+    Options are not abbreviated: ``--y`` would be ``--yes`` today, and ambiguous tomorrow. What is
+    misspelled is refused with the nearest name, and with the usage of the command it was given to.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **given})
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, and exit with 2."""
+        if redacted(message) != message:
+            message = (
+                "a credential is not given as an argument, where it stays in the shell's history "
+                "and shows in the process list; that one should be revoked. Use --token-stdin, "
+                "or paste it when asked"
+            )
+        super().error(visible(message))
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; what this command does not know is an error here, with this command's usage."""
+        words = sys.argv[1:] if args is None else list(args)
+        # One before the command would be taken for a command's: its value is "no command".
+        first = words[0].partition("=")[0] if words else ""
+        if len(first) > 2 and first.startswith("--") and first not in self._option_string_actions:
+            self._unknown([first], words)
+        found, unknown = super().parse_known_args(words, namespace)
+        if unknown:
+            self._unknown(unknown, words)
+        return found, unknown
+
+    def _unknown(self, unknown: list[str], words: list[str]) -> NoReturn:
+        if any(redacted(word) != word for word in words):
+            self.error(" ".join(words))
+        options = [word.partition("=")[0] for word in unknown if word.strip("-") and word[0] == "-"]
+        if not options:
+            self.error(f"there is no argument {unknown[-1]!r} here")
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        self.error(f"there is no option {options[0]!r} here{_nearest(options[0], known)}")
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Convert one value; bytes that are no UTF-8 arrive as lone surrogates (PEP 383)."""
+        if isinstance(action, argparse._SubParsersAction):
+            return arg_string  # all words of a command, which its own parser looks at
+        text = arg_string.encode("utf-8", "replace").decode()
+        if text != arg_string and action.dest in _FREE_TEXTS:
+            arg_string = text  # a rollback does not fail for its reason
+        elif text != arg_string and action.dest not in _PATHS_AND_NAMES:
+            raise argparse.ArgumentError(action, "it is not UTF-8")
+        return super()._get_value(action, arg_string)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = [str(choice) for choice in action.choices]
+            among = _nearest(str(value), names) or f"; there are {', '.join(names)}"
+            kind = "command" if isinstance(action, argparse._SubParsersAction) else "choice"
+            raise argparse.ArgumentError(
+                None if kind == "command" else action, f"there is no {kind} {value!r}{among}"
+            )
+
+
+def _nearest(wrong: str, known: Iterable[str]) -> str:
+    """Return a question after the nearest of the known names; empty where none is near."""
+    from difflib import get_close_matches  # only on the way to an error
+
+    names = {name.lstrip("-"): name for name in known}
+    near = [names[name] for name in get_close_matches(wrong.lstrip("-"), names, 3, 0.7)]
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``rollout-console``."""
+    parser: argparse.ArgumentParser = _Parser(
+        prog="rollout-console",
+        description="Move LLM traffic to TokenLab, org by org, and back with one key.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="show program's version number and exit"
+    )
+    _add_common(parser, top=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _add_demo(commands)
+    show = _command(commands, "show", "print the rollout file as it is read")
+    _add_json(show)
+    change = _command(commands, "set", "set an org's percent on a route", changes=True)
+    change.add_argument("route")
+    change.add_argument(
+        "org", nargs="?", help='the org, or "*" for orgs without a line of their own'
+    )
+    change.add_argument("percent", help="0 to 100, at most two decimals")
+    change.add_argument(
+        "--alias", metavar="NAME", default="", help="the share by an API key's alias, not an org's"
+    )
+    change.add_argument(
+        "--flag", metavar="NAME", default="", help="the share by a feature flag, not an org's"
+    )
+    _add_new(change)
+    _add_override(change)
+    back = _command(commands, "rollback", "latch to the previous side", changes=True)
+    back.add_argument("route", nargs="?")
+    back.add_argument("org", nargs="?")
+    _add_new(back)
+    resume = _command(commands, "resume", "end a latch; percents are what they were", changes=True)
+    resume.add_argument("route", nargs="?")
+    resume.add_argument("org", nargs="?")
+    _add_override(resume)
+    _add_override(_command(commands, "undo", "take the last change back", changes=True))
+    restore = _command(commands, "restore", "put a whole earlier text back", changes=True)
+    restore.add_argument("revision", help="from history; its first 7 digits or more")
+    _add_override(restore)
+    history = _command(commands, "history", "list the changes, newest first")
+    history.add_argument("--limit", type=_count, default=20, help="how many (default 20)")
+    _add_json(history)
+    decide = _command(commands, "decide", "say where one request would go, and why")
+    decide.add_argument("route")
+    decide.add_argument("--org", required=True)
+    decide.add_argument("--key", help="the sticky id of the subject (default: the org)")
+    decide.add_argument("--key-alias", help="the API key's alias, for [routes.X.keys]")
+    decide.add_argument("--flag", action="append", default=[], help="may be repeated")
+    _add_json(decide)
+    check = _command(commands, "check", "check the file before traffic depends on it")
+    check.add_argument("--offline", action="store_true", help="only what needs no network")
+    check.add_argument(
+        "--plan-days", type=_days, default=90, metavar="N",
+        help="how long the rollout will take: no model may end before that (default 90)",
+    )  # fmt: skip
+    _add_json(check)
+    models = _command(commands, "models", "browse the models that TokenLab offers")
+    add_models(models)
+    _add_json(models)
+    probe = _command(commands, "probe", "send one minimal real request per route, on both sides")
+    add_probe(probe)
+    _add_json(probe)
+    shadow = _command(commands, "shadow", "a sample of prompts through both sides, to be judged")
+    add_shadow(shadow)
+    _add_json(shadow)
+    phase = _command(commands, "phase", "how far a route is, and what is missing", changes=True)
+    add_phase(phase)
+    add_playbook(_command(commands, "playbook", "write the support playbook in Markdown"))
+    add_guard(_command(commands, "guard", "watch without a screen: raise, hold, roll back, tell"))
+    add_export(_command(commands, "export", "print the file in another tool's words"))
+    about = "profiles and their credentials, and the organisation's API keys"
+    add_keys(commands.add_parser("keys", help=about, description=about), _add_common)
+    return parser
+
+
+def _add_new(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--new", action="store_true", help="make a line for a name that file and log do not have"
+    )
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    demo = _command(commands, "demo", "the console on a simulator, to try and to practise")
+    demo.add_argument(
+        "--headless-seconds", type=_seconds, metavar="N",
+        help="run N seconds (5 to 3600) without a terminal and print a JSON summary",
+    )  # fmt: skip
+    sim = _command(commands, "sim", "the simulator alone; its base URL is the first line printed")
+    sim.add_argument("--port", type=_port, default=0, help="default: a free one")
+    sim.add_argument("--realistic", action="store_true", help="latencies as in production")
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    about: str,
+    *,
+    changes: bool = False,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=about, description=about)
+    _add_common(parser, top=False)
+    if changes:
+        parser.add_argument("--reason", default="", metavar="TEXT", help="kept in the history")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--dry-run", action="store_true", help="print the diff, change nothing")
+        _add_json(parser)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
+    """The options that may stand before or after the command."""
+    default = None if top else argparse.SUPPRESS
+    parser.add_argument(
+        "--file", "-f", metavar="PATH", type=_path, default=default,
+        help="the rollout file (default: $ROLLOUT_FILE, else ./rollout.toml)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--read-only", action="store_true", default=False if top else argparse.SUPPRESS,
+        help="change nothing, whatever is asked",
+    )  # fmt: skip
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_override(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--override-guard",
+        action="store_true",
+        help="raise although the guard holds; needs --reason",
+    )
+
+
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for: that takes longer than parsing does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_arguments: Any, **_more: Any) -> None:
+        """Print it, and exit."""
+        print(_version())
+        parser.exit()
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"rollout-console {version('rollout-console')}"
+    except PackageNotFoundError:
+        return "rollout-console (not installed)"
+
+
+def _path(text: str) -> str:
+    if not text:  # an unset variable of a script names no file, and ./rollout.toml is another
+        raise argparse.ArgumentTypeError("it is empty; give the path of a rollout file")
+    return text
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 5 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not from 5 to 3600")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1000")
+    return value
+
+
+def _days(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 3650:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 3650")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 65535")
+    return value

@@ -1,0 +1,148 @@
+"""The commands that change the switch; they obey the same rules as the screen."""
+
+import json
+import sys
+import time
+from argparse import Namespace
+from typing import Literal
+
+from rollout_console.changes.names import check_org, check_share
+from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.switch import Switch
+from rollout_console.cli.confirm import agreed
+from rollout_console.cli.exit_codes import DONE, PROBLEMS
+from rollout_console.common.errors import OperationError
+from rollout_console.common.safe_text import visible
+from rollout_console.guard.balance import BalanceSources, BalanceWatch, ask_balance
+from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.traffic import COLD_BYTES
+from rollout_gate.file.errors import PercentError
+from rollout_gate.file.percent import parse_percent
+from rollout_gate.file.revision import SHORT
+
+_ROLLBACK_BYTES = 1024 * 1024
+
+
+def change(options: Namespace, switch: Switch) -> int:
+    """Plan the change, ask or refuse, make it, and say how it went."""
+    back = options.command == "rollback"
+    mends = back or options.command == "restore"
+    snapshot = switch.open_or_last_good() if mends else switch.open()
+    # A rollback needs the log for nothing but its reason, and waits for little of it.
+    monitor = Monitor(
+        switch.path, snapshot.file, cold_bytes=_ROLLBACK_BYTES if back else COLD_BYTES
+    )
+    now = time.time()
+    monitor.remember(switch.recorded(), now)
+    monitor.catch_up(now)
+    if not getattr(options, "new", False):
+        _check_names(options, monitor)
+    plan = _plan(options, switch, monitor)
+    if options.dry_run:
+        return _show_plan(options, plan)
+    held = _held(plan, monitor, now) if plan.direction == "up" else ""
+    override = getattr(options, "override_guard", False)
+    if held and not override:
+        raise OperationError(
+            f"the guard holds this raise: {held}; --override-guard with --reason overrides it"
+        )
+    if not options.yes and not plan.changes_nothing and not _agreed(plan):
+        return PROBLEMS
+    done = switch.apply(
+        plan,
+        reason=_reason(options, plan, monitor, now),
+        verdict=monitor.spoken_verdict(plan.route, None if plan.org == ALL_ORGS else plan.org, now),
+        held=held,
+        override=override,
+    )
+    if options.json:
+        body = {
+            "action": plan.action,
+            "effect": plan.effect,
+            "revision": done.snapshot.revision,
+            "warnings": list(done.warnings),
+            "kept_as": done.kept_as,
+        }
+        print(json.dumps(body, indent=2))
+    else:
+        print(f"done: {visible(plan.effect)}  (revision {done.snapshot.revision[:SHORT]})")
+        if done.kept_as:
+            print(f"the broken text was kept as {visible(done.kept_as)}")
+    for warning in done.warnings:
+        print(f"warning: {visible(warning)}", file=sys.stderr)
+    return DONE
+
+
+def _check_names(options: Namespace, monitor: Monitor) -> None:
+    """Refuse what neither the file nor the log has: nobody moves a typing mistake."""
+    if options.command not in ("set", "rollback", "resume"):
+        return
+    for kind in ("alias", "flag"):
+        if name := getattr(options, kind, ""):
+            check_share(monitor.file, options.route, kind, name)
+            return
+    seen = monitor.seen_orgs().get(options.route or "", ())
+    check_org(monitor.file, seen, options.route, options.org)
+
+
+def _plan(options: Namespace, switch: Switch, monitor: Monitor) -> Plan:
+    if options.command == "set":
+        try:
+            points = parse_percent(options.percent)
+        except PercentError as error:
+            text = str(error)
+            raise PercentError(text if text[0] == "'" else f"the percent {text}") from None
+        if options.alias or options.flag:
+            if options.org is not None or (options.alias and options.flag):
+                raise OperationError("give one of an org, --alias and --flag")
+            table: Literal["keys", "flags"] = "keys" if options.alias else "flags"
+            return switch.plan_share(options.route, table, options.alias or options.flag, points)
+        if options.org is None:
+            raise OperationError('give an org ("*" for those without a line), --alias or --flag')
+        return switch.plan_set(options.route, options.org, points)
+    if options.command == "rollback":
+        reason = options.reason or monitor.rollback_reason(options.route, options.org, time.time())
+        return switch.plan_rollback(options.route, options.org, reason)
+    if options.command == "resume":
+        return switch.plan_resume(options.route, options.org)
+    return (
+        switch.plan_undo() if options.command == "undo" else switch.plan_restore(options.revision)
+    )
+
+
+def _held(plan: Plan, monitor: Monitor, now: float) -> str:
+    """Return why the guard holds a raise; the balance is asked for where nothing else does."""
+    held = monitor.held_plan(plan, BalanceWatch(), now)
+    if held:
+        return held
+    import asyncio
+
+    from rollout_console.cli.credentials import given_on, make_vault
+
+    balance, vault = BalanceWatch(), make_vault(given_on(Namespace()), asks=False)
+    asyncio.run(ask_balance(BalanceSources(vault), monitor.file, balance, now))
+    return monitor.held_plan(plan, balance, now)
+
+
+def _reason(options: Namespace, plan: Plan, monitor: Monitor, now: float) -> str:
+    if options.reason or plan.action != "rollback":
+        return str(options.reason)
+    return monitor.rollback_reason(plan.route, plan.org, now)
+
+
+def _show_plan(options: Namespace, plan: Plan) -> int:
+    if options.json:
+        body = {"action": plan.action, "effect": plan.effect, "diff": list(plan.prepared.diff)}
+        print(json.dumps(body, indent=2))
+    else:
+        print(visible(plan.effect))
+        for line in plan.prepared.diff:
+            print(visible(line.rstrip("\r\n")))
+    return DONE
+
+
+def _agreed(plan: Plan) -> bool:
+    raises = plan.direction == "up"
+    lines = [*filter(None, (plan.rescues, plan.effect)), *(plan.prepared.diff if raises else ())]
+    wanted = (plan.route or "all") if raises and plan.wide and not plan.regrets else "yes"
+    return agreed("do it", "nothing was changed", wanted=wanted, lines=lines)

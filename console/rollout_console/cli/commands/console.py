@@ -1,0 +1,37 @@
+"""Opening the console."""
+
+import gc
+import sys
+from typing import TYPE_CHECKING
+
+from rollout_console.changes.switch import Switch
+from rollout_console.cli.exit_codes import USAGE
+from rollout_console.credentials.vault.vault import Vault
+from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.traffic import FIRST_BYTES, OLDER_BYTES
+
+if TYPE_CHECKING:
+    from rollout_console.ui.app import Incidents
+
+
+def run_console(switch: Switch, vault: Vault) -> int:
+    """Open the console on the switch's file; there must be one to show."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+        print("rollout-console: no terminal; use a command, see --help", file=sys.stderr)
+        return USAGE
+    return open_screen(switch, vault)
+
+
+def open_screen(switch: Switch, vault: Vault, incidents: "Incidents | None" = None) -> int:
+    """Run the console until it is quit; return the process's exit code."""
+    # All that is loaded and drawn first is there to stay; walking it again and again takes a
+    # sixth of the time to the first frame. The app turns this on again when it stands.
+    gc.disable()
+    monitor = Monitor(
+        switch.path, switch.open().file, cold_bytes=FIRST_BYTES, older_bytes=OLDER_BYTES
+    )
+    from rollout_console.ui.run import open_console
+
+    return open_console(
+        switch, monitor, vault, user=switch.who.user, host=switch.who.host, incidents=incidents
+    )

@@ -1,0 +1,208 @@
+"""The guard without a screen, as a service runs it."""
+
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from rollout_console.changes.switch import Switch
+from rollout_console.cli.exit_codes import DONE, PROBLEMS
+from rollout_console.cli.systemd import Systemd
+from rollout_console.common.errors import OperationError
+from rollout_console.common.folders import state_folder
+from rollout_console.common.safe_text import visible
+from rollout_console.guard.evidence.verdict import Verdict
+from rollout_console.guard.loop import Event, Guarding, Turn
+from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.put_back import put_back
+from rollout_console.guard.traffic import OLDER_BYTES
+from rollout_console.models.catalogue import ModelRoom
+from rollout_gate.file.errors import UnknownRoute
+from rollout_gate.file.formats import root_of
+from rollout_gate.file.percent import percent_text
+
+
+def guard(options: Namespace, switch: Switch) -> int:
+    """Watch, act and tell until told to end; with --once, look once and exit 1 for a rollback."""
+    monitor = Monitor(switch.path, switch.open().file, older_bytes=OLDER_BYTES)
+    if options.put_back:
+        return _put_back(options.put_back, switch, monitor)
+    guarding = Guarding(switch, monitor)
+    from rollout_console.cli.credentials import given_on, make_vault
+    from rollout_console.guard.network_sources import GuardSources
+
+    # Before the notifier copies os.environ: --notify-command must not inherit credentials.
+    given = given_on(options)
+    notifier = _notifier(options, switch)
+    room = ModelRoom(root_of(monitor.file.base_url), state_folder())
+    sources = GuardSources(make_vault(given, asks=False), room, lambda: monitor.file)
+    guarding.start(time.time(), wait=options.once)
+    try:
+        if options.once:
+            # What is to be rolled back does not wait for the API; what is to be raised does.
+            first = guarding.turn(sources.balance, sources.models(), time.time())
+            sources.ask()
+            now = time.time()
+            turn = guarding.turn(sources.balance, sources.models(), now)
+            turn = replace(turn, events=[*first.events, *turn.events])
+            _tell(turn.events, notifier, options, quiet=True)
+            if options.json:
+                print(json.dumps(_turn_json(turn, monitor, now), indent=2))
+            else:
+                print(_turn_text(turn))
+            bad = any(verdict.kind == "rollback" for verdict in turn.verdicts.values())
+            if not (turn.acts or switch.read_only or turn.trouble):
+                print(
+                    "rollout-console: this guard did not act: another one has the lock on the file",
+                    file=sys.stderr,
+                )
+                bad = True
+            return PROBLEMS if bad or turn.trouble or turn.log.much else DONE
+        sources.start()
+        _go_on(options, guarding, sources, notifier)
+    finally:
+        sources.stop()
+        guarding.end()
+        notifier.close()
+    return DONE
+
+
+def _go_on(options: Namespace, guarding: Guarding, sources: Any, notifier: Any) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    trouble, unusable = "", 0
+    systemd = Systemd(os.environ)
+    systemd.ready()
+    while not stop.is_set():
+        turn = guarding.turn(sources.balance, sources.models(), time.time())
+        _tell(turn.events, notifier, options)
+        if turn.trouble != trouble:
+            trouble = turn.trouble
+            print(f"rollout-console: {visible(trouble or 'in order again')}", file=sys.stderr)
+        if turn.log.words and turn.log.unusable >= 2 * unusable:
+            unusable = turn.log.unusable  # said again when they are twice as many
+            print(f"rollout-console: {visible(turn.log.words)}", file=sys.stderr)
+        due = time.monotonic() + options.every
+        while not stop.is_set() and (left := due - time.monotonic()) > 0:
+            systemd.keep_alive(visible(trouble or _status(turn)))
+            stop.wait(min(left, systemd.every_s or left))
+    systemd.ends()
+
+
+def _status(turn: Turn) -> str:
+    """Return in one line how things are, as ``systemctl status`` shows it."""
+    bad = [f"{name} {one.words}" for name, one in turn.verdicts.items() if one.kind == "rollback"]
+    return "; ".join(bad) or ("this guard acts" if turn.acts else "this guard watches")
+
+
+def _notifier(options: Namespace, switch: Switch) -> Any:
+    from rollout_console.credentials.vault.webhook import is_slack, take_webhook
+    from rollout_console.guard.notify import Notifier, Told
+
+    webhook = take_webhook(os.environ)
+    try:
+        command = shlex.split(options.notify_command)
+    except ValueError as error:
+        raise OperationError(f"--notify-command cannot be read: {error}") from None
+    told = Told(webhook, webhook is not None and is_slack(webhook), command)
+    return Notifier(
+        told,
+        lambda event, reason: switch.note_undelivered(event.text, reason),
+        who=switch.who.name,
+        file=str(switch.path),
+        environ=os.environ,
+    )
+
+
+def _tell(events: list[Event], notifier: Any, options: Namespace, *, quiet: bool = False) -> None:
+    for event in events:
+        notifier.tell(event)
+        if quiet:
+            continue
+        at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        if options.json:
+            print(json.dumps({"at": at, **asdict(event)}), flush=True)
+        else:
+            print(f"{at}  {event.kind}: {visible(event.text)}", flush=True)
+
+
+def _put_back(words: list[str], switch: Switch, monitor: Monitor) -> int:
+    route, *rest = words
+    if len(rest) > 1:
+        raise OperationError("--put-back takes a route, and one org at most")
+    if route not in monitor.file.routes:
+        raise UnknownRoute(route, list(monitor.file.routes))
+    orgs = put_back(switch, route, rest[0] if rest else None)
+    if not orgs:
+        print(f"nothing of {visible(route)} is out of its ramp", file=sys.stderr)
+        return PROBLEMS
+    print(f"back in the ramp of {visible(route)}: {', '.join(visible(org) for org in orgs)}")
+    return DONE
+
+
+def _turn_json(turn: Turn, monitor: Monitor, now: float) -> Mapping[str, Any]:
+    return {
+        "acts": turn.acts,
+        "trouble": turn.trouble,
+        "routes": {
+            name: {
+                "verdict": verdict.kind,
+                "reason": verdict.reason,
+                "signal": verdict.signal,
+                "last_error": _time_json(verdict.last_error_at),
+                "orgs": {
+                    org: _org_json(monitor.health(name, org, now).verdict)
+                    for org in monitor.file.routes[name].orgs
+                },
+                "ramp": [
+                    {
+                        "org": one.org,
+                        "percent": one.points / 100,
+                        "next": None if one.next is None else one.next / 100,
+                        "waits_for": one.waits_for,
+                        "out": one.out,
+                    }
+                    for one in turn.standings.get(name, ())
+                ],
+            }
+            for name, verdict in turn.verdicts.items()
+        },
+        "log": {"lines": turn.log.lines, "unusable": turn.log.unusable, "why": turn.log.why},
+        "alerts": [alert.sentence for alert in turn.alerts],
+        "events": [asdict(event) for event in turn.events],
+    }
+
+
+def _org_json(verdict: Verdict) -> Mapping[str, str]:
+    return {"verdict": verdict.kind, "reason": verdict.reason}
+
+
+def _time_json(at: float | None) -> str | None:
+    return None if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _turn_text(turn: Turn) -> str:
+    lines = ["this guard acts" if turn.acts else "this guard watches"]
+    if turn.trouble:
+        lines.append(f"trouble: {visible(turn.trouble)}")
+    if turn.log.words:
+        lines.append(f"log: {visible(turn.log.words)}")
+    for name, verdict in turn.verdicts.items():
+        lines.append(f"{visible(name)}  {visible(verdict.words)}")
+        for one in turn.standings.get(name, ()):
+            after = "" if one.next is None else f", next {percent_text(one.next)}%"
+            said = f", held: {visible(one.waits_for)}" if one.waits_for else ""
+            said = f": out, {visible(one.out)}" if one.out else said
+            lines.append(f"  {visible(one.org):<28} {percent_text(one.points):>6}%{after}{said}")
+    lines += [f"! {visible(alert.sentence)}" for alert in turn.alerts]
+    lines += [f"{event.kind}: {visible(event.text)}" for event in turn.events]
+    return "\n".join(lines)

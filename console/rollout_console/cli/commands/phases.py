@@ -1,0 +1,152 @@
+"""``phase`` and ``playbook``: how far each route is, what is missing, and the support playbook."""
+
+import json
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+from rollout_console.changes.switch import Switch
+from rollout_console.cli.confirm import agreed
+from rollout_console.cli.exit_codes import DONE, PROBLEMS
+from rollout_console.common.errors import OperationError
+from rollout_console.common.safe_text import visible
+from rollout_console.guard.evidence.verdict import Verdict
+from rollout_console.guard.monitor import Monitor
+from rollout_console.readiness.exit_checks import CheckState
+from rollout_console.readiness.phases import PhaseRoom, PhaseState
+from rollout_gate.file.errors import UnknownRoute
+from rollout_gate.file.model import RolloutFile
+from rollout_gate.secret import redacted
+
+
+def phase(options: Namespace, switch: Switch) -> int:
+    """Show phases, tick, name owners, or move a route on."""
+    file = switch.open().file
+    room = PhaseRoom(switch)
+    changes = (options.tick, options.untick, options.owner, options.contact, options.to)
+    if any(changes) and not options.route:
+        raise OperationError("name the route that is meant")
+    if options.dry_run and any(changes):
+        return _would(options, switch, room, file)
+    if options.tick:
+        room.tick(file, options.route, options.tick, options.note)
+    if options.untick:
+        room.untick(file, options.route, options.untick)
+    if options.owner or options.contact:
+        owner = options.owner or room.plan().route(options.route).owner
+        contacts = tuple(options.contact) if options.contact else None
+        room.own(file, options.route, owner, contacts)
+    if options.to:
+        return _move(options, switch, room, file)
+    return _show(options, room.states(file, _verdicts(switch, file)))
+
+
+def _verdicts(switch: Switch, file: RolloutFile) -> dict[str, Verdict]:
+    now = time.time()
+    monitor = Monitor(switch.path, file)
+    monitor.remember(switch.recorded(), now)
+    monitor.catch_up(now)
+    return monitor.verdicts(now)
+
+
+def _show(options: Namespace, states: list[PhaseState]) -> int:
+    if options.route:
+        states = [state for state in states if state.route == options.route]
+        if not states:
+            raise OperationError(f"the file has no route {options.route!r}")
+    if options.json:
+        print(json.dumps([_as_json(state) for state in states], indent=2))
+        return DONE
+    for state in states:
+        owner = visible(state.owner) or "nobody"
+        print(f"{visible(state.route)}  {state.phase}  owner {owner}")
+        for one in state.states:
+            _print_check(one)
+    return DONE
+
+
+def _print_check(one: CheckState) -> None:
+    mark = "x" if one.done else " "
+    print(f"  [{mark}] {one.check.id:<24} {one.check.words}: {visible(one.why)}")
+
+
+def _as_json(state: PhaseState) -> dict[str, object]:
+    return {
+        "route": state.route,
+        "phase": state.phase,
+        "owner": state.owner,
+        "ready": not state.missing,
+        "checks": [
+            {"id": s.check.id, "done": s.done, "by": s.check.by, "words": s.check.words,
+             "why": s.why}
+            for s in state.states
+        ],
+    }  # fmt: skip
+
+
+def _would(options: Namespace, switch: Switch, room: PhaseRoom, file: RolloutFile) -> int:
+    """Say what would be done, and do nothing of it; exit 1 where a move would miss something."""
+    if options.route not in file.routes:
+        raise UnknownRoute(options.route, list(file.routes))
+    said = []
+    for name in filter(None, (options.tick, options.untick)):
+        room.check_tick(file, options.route, name)
+    if options.tick:
+        said.append(
+            f"tick {options.tick}" + (f": {redacted(options.note)}" if options.note else "")
+        )
+    if options.untick:
+        said.append(f"take the tick of {options.untick} away")
+    if options.owner:
+        said.append(f"name {redacted(options.owner)} the owner")
+    if options.contact:
+        said.append(f"name {redacted(', '.join(options.contact))} as contacts")
+    for words in said:
+        print(visible(f"would, on {options.route}, {words}"))
+    if not options.to:
+        return DONE
+    settled = {options.tick, "inventory.owner" if options.owner else None} - {options.untick}
+    missing = [
+        one
+        for one in room.missing(file, options.route, options.to, _verdicts(switch, file))
+        if one.check.id not in settled
+    ]
+    plan = room.plan_move(options.route, options.to)
+    print(visible(plan.effect))
+    for line in plan.prepared.diff:
+        print(visible(line.rstrip("\r\n")))
+    for one in missing:
+        _print_check(one)
+    return PROBLEMS if missing else DONE
+
+
+def _move(options: Namespace, switch: Switch, room: PhaseRoom, file: RolloutFile) -> int:
+    missing = room.missing(file, options.route, options.to, _verdicts(switch, file))
+    plan = room.plan_move(options.route, options.to)
+    if missing and not options.reason.strip():
+        for one in missing:
+            _print_check(one)
+        raise OperationError(
+            f"{options.route} is not ready for {options.to}: {len(missing)} missing; tick what is "
+            "so with --tick, or move on with --reason"
+        )
+    if not options.yes and not agreed("do it", "nothing was changed", lines=[plan.effect]):
+        return PROBLEMS
+    done = room.move(plan, missing, options.reason)
+    print(f"done: {visible(plan.effect)}")
+    for warning in done.warnings:
+        print(f"warning: {visible(warning)}", file=sys.stderr)
+    return DONE
+
+
+def write_playbook(options: Namespace, switch: Switch) -> int:
+    """Write the support playbook in Markdown."""
+    file = switch.open().file
+    room, verdicts = PhaseRoom(switch), _verdicts(switch, file)
+    if options.output == "-":
+        print(room.playbook(file, verdicts), end="")
+        return DONE
+    path = Path(options.output) if options.output else None
+    print(f"written to {visible(str(room.write_playbook(file, verdicts, path)))}")
+    return DONE

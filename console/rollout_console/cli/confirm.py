@@ -1,0 +1,23 @@
+"""Asking on the terminal before something is done."""
+
+import sys
+from collections.abc import Iterable
+
+from rollout_console.common.safe_text import visible
+
+
+def agreed(verb: str, refused: str, *, wanted: str = "yes", lines: Iterable[str] = ()) -> bool:
+    """Say ``lines`` and ask for ``wanted`` to be typed; without a terminal say how to do without.
+
+    ``verb`` is what it is about to do, such as ``send``; ``refused`` is said after a no.
+    """
+    if not sys.stdin.isatty():
+        print(f"rollout-console: no terminal to ask on; add --yes to {verb}", file=sys.stderr)
+        return False
+    for line in lines:
+        print(visible(line.rstrip("\r\n")), file=sys.stderr)
+    print(f"type {visible(wanted)} to {verb}: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip() == wanted:
+        return True
+    print(refused, file=sys.stderr)
+    return False

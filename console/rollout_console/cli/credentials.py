@@ -1,0 +1,137 @@
+"""The vault as the command line opens it: what was given, and asking on the terminal."""
+
+import getpass
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rollout_console.changes.errors import StoreError
+from rollout_console.common.files import is_missing
+from rollout_console.common.folders import config_folder, state_folder
+from rollout_console.credentials.vault.config import load_vault_config
+from rollout_console.credentials.vault.credential import WORDS, Purpose
+from rollout_console.credentials.vault.encrypted import EncryptedStore
+from rollout_console.credentials.vault.environment import (
+    Given,
+    passphrase_from,
+    take_from_environment,
+)
+from rollout_console.credentials.vault.hardening import keep_memory_private
+from rollout_console.credentials.vault.keyring_store import KeyringStore
+from rollout_console.credentials.vault.profiles import ProfileList
+from rollout_console.credentials.vault.vault import Vault, empty_vault
+from rollout_gate.file.errors import FileError
+from rollout_gate.file.model import DEFAULT_BASE_URL, RolloutFile
+from rollout_gate.file.parse import parse
+from rollout_gate.file.read import read_file
+
+if TYPE_CHECKING:
+    from rollout_console.credentials.api_keys import KeyRoom
+
+
+def make_vault(given: Given, *, asks: bool) -> Vault:
+    """Return the vault on the platform's folders; ``asks`` where a person can be asked.
+
+    Raises VaultError where config.toml is wrong: a credential from elsewhere than the operator
+    configured would be worse than none.
+    """
+    keep_memory_private()
+    terminal = asks and sys.stdin.isatty() and sys.stderr.isatty()
+
+    def passphrase(new: bool) -> str | None:
+        text = passphrase_from(given.environ)
+        return text if text or not terminal else _ask_passphrase(new)
+
+    return Vault(
+        given,
+        load_vault_config(config_folder() / "config.toml"),
+        KeyringStore(),
+        EncryptedStore(state_folder() / "vault.age", passphrase),
+        _ask_credential if terminal else None,
+    )
+
+
+def fixed_vault(variables: Mapping[Purpose, str], previous: Mapping[str, str]) -> Vault:
+    """Return a vault that has these credentials and looks nowhere else: the demo's.
+
+    ``previous`` are keys of previous providers, by their usual variables.
+    """
+    return empty_vault(Given({}, variables, previous=previous))
+
+
+def make_key_room(options: Namespace, vault: Vault, path: Path) -> "KeyRoom":
+    """Return the key room of the profile that is asked for, else of the rollout file's.
+
+    Raises RolloutError where that file cannot be used.
+    """
+    from rollout_console.credentials.api_keys import KeyRoom
+
+    file = file_that_is_meant(options, path)
+    profile = getattr(options, "profile", "") or (file.profile if file is not None else "default")
+    config = vault.config.profiles.get(profile)
+    profiles = ProfileList(state_folder() / "profiles.json")
+    added = profiles.all().get(profile)
+    addresses = [
+        getattr(options, "base_url", ""),
+        config.base_url if config is not None else "",
+        file.base_url if file is not None and file.profile == profile else "",
+        added.base_url if added is not None else "",
+    ]
+    # An unknown profile gets no default address: the environment's credential is of another host.
+    if config is not None or added is not None or not getattr(options, "profile", ""):
+        addresses.append(DEFAULT_BASE_URL)
+    base_url = next(filter(None, addresses), "")
+    return KeyRoom(vault, profiles, profile, base_url, read_only=options.read_only)
+
+
+def given_on(options: Namespace) -> Given:
+    """Take what was given out of the environment and, with --token-stdin, from standard input."""
+    text = ""
+    if getattr(options, "token_stdin", False):
+        text = sys.stdin.readline(20_000)
+    return take_from_environment(stdin=text)
+
+
+def ask_hidden(prompt: str) -> str | None:
+    """Ask on the terminal without showing what is typed; None where nothing was."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    with suppress(EOFError):
+        return getpass.getpass(prompt, stream=sys.stderr) or None
+    return None
+
+
+def _ask_credential(profile: str, purpose: Purpose) -> str | None:
+    return ask_hidden(f"{WORDS[purpose]} of profile {profile} (hidden; for this run alone): ")
+
+
+def _ask_passphrase(new: bool) -> str | None:
+    if not new:
+        return ask_hidden("passphrase of the encrypted store (hidden): ")
+    first = ask_hidden("a new passphrase for the encrypted store (hidden): ")
+    if first is None or ask_hidden("the same again: ") == first:
+        return first
+    print("rollout-console: the two differ", file=sys.stderr)
+    return None
+
+
+def file_that_is_meant(options: Namespace, path: Path) -> RolloutFile | None:
+    """Return the rollout file that the command is about; None where there is none to be meant.
+
+    Keys and models are looked at with or without one. Raises Unreadable or StoreError for a file
+    that is named, or is here, and cannot be used: what it would say of profile and address is not
+    guessed, or one environment's credential goes to another.
+    """
+    named = options.file or os.environ.get("ROLLOUT_FILE")
+    with suppress(OSError):  # which reading says better
+        if not named and is_missing(path):
+            return None
+    data, _ = read_file(path)
+    try:
+        return parse(data)
+    except FileError as error:
+        raise StoreError(f"{path}: {error}; nothing was sent") from None

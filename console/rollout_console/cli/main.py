@@ -1,0 +1,176 @@
+"""From arguments to an exit code.
+
+Textual is loaded only where the console itself is opened, the vault only where a credential may be
+needed: a rollback from a shell waits for neither.
+"""
+
+import os
+import sys
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+from rollout_console.changes.errors import Conflict
+from rollout_console.changes.switch import Switch
+from rollout_console.cli.arguments import build_parser
+from rollout_console.cli.exit_codes import CONFLICT, DONE, PROBLEMS, UNREACHABLE, USAGE
+from rollout_console.cli.streams import Output
+from rollout_console.common.errors import OperationError
+from rollout_console.common.safe_text import visible
+from rollout_console.credentials.vault.errors import VaultError
+from rollout_console.history.actor import whoami
+from rollout_console.history.errors import HistoryError
+from rollout_console.history.location import history_of
+from rollout_console.tokenlab.errors import ApiError, Refused, Unsafe
+from rollout_gate.file.errors import RolloutError
+from rollout_gate.secret import redacted
+
+_TELLS = ("show", "history", "decide", "check", "models", "export", "playbook")
+"""Commands of which nothing is left without their output."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; every error becomes one sentence on stderr and an exit code."""
+    before = sys.stdout, sys.stderr
+    out, err = Output(sys.stdout), Output(sys.stderr)
+    sys.stdout, sys.stderr = out, err
+    try:
+        options = build_parser().parse_args(arguments)
+        code = _run(options)
+        out.flush()
+        if out.lost is not None and not out.was_left:
+            print(f"rollout-console: the output could not be written: {out.lost}", file=err)
+            code = PROBLEMS if options.command in _TELLS and code == DONE else code
+        err.flush()
+        return code
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _run(options: Namespace) -> int:
+    try:
+        return _dispatch(options)
+    except Conflict as error:
+        return _fail(error, CONFLICT)
+    except OperationError as error:
+        return _fail(error, PROBLEMS)
+    except (RolloutError, HistoryError, VaultError) as error:
+        return _fail(error, USAGE)
+    except ApiError as error:
+        return _fail(error, PROBLEMS if isinstance(error, (Refused, Unsafe)) else UNREACHABLE)
+    except OSError as error:
+        return _fail(_sentence(error), PROBLEMS)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(options: Namespace) -> int:
+    if options.command == "demo":
+        from rollout_console.cli.commands.demo import run_demo
+
+        return run_demo(options)
+    if options.command == "sim":
+        from rollout_console.cli.commands.demo import run_sim
+
+        return run_sim(options)
+    path = file_path(options)
+    online = ("keys", "probe", "shadow")
+    if options.command in online or (options.command == "check" and not options.offline):
+        return _with_credentials(options, path)
+    if options.command in ("show", "history", "decide", "check"):
+        return _look(options, path)
+    if options.command == "models":
+        from rollout_console.cli.commands.models import models
+
+        return models(options, path)
+    if options.command == "export":
+        from rollout_console.cli.commands.export import export
+
+        return export(options, make_switch(options, path))
+    if options.command in ("phase", "playbook"):
+        from rollout_console.cli.commands.phases import phase, write_playbook
+
+        command = phase if options.command == "phase" else write_playbook
+        return command(options, make_switch(options, path))
+    if options.command == "guard":
+        from rollout_console.cli.commands.guard import guard
+
+        return guard(options, make_switch(options, path, user="guard"))
+    if options.command is None:
+        from rollout_console.cli.commands.console import run_console
+        from rollout_console.cli.credentials import given_on, make_vault
+
+        vault = make_vault(given_on(options), asks=False)
+        return run_console(make_switch(options, path), vault)
+    from rollout_console.cli.commands.changes import change
+
+    return change(options, make_switch(options, path))
+
+
+def _look(options: Namespace, path: Path) -> int:
+    from rollout_console.cli.commands.reading import COMMANDS, check
+
+    if options.command == "check":
+        return check(options, path)
+    return COMMANDS[options.command](options, make_switch(options, path))
+
+
+def _with_credentials(options: Namespace, path: Path) -> int:
+    from rollout_console.cli.credentials import given_on, make_key_room, make_vault
+
+    try:
+        room = make_key_room(options, make_vault(given_on(options), asks=True), path)
+    except RolloutError:
+        if options.command != "check":
+            raise
+        return _look(options, path)  # what is wrong with the file is a rule of its own
+    if options.command == "probe":
+        from rollout_console.cli.commands.probe import run_probe
+
+        return run_probe(options, path, room)
+    if options.command == "shadow":
+        from rollout_console.cli.commands.shadow import run as run_shadow
+
+        return run_shadow(options, make_switch(options, path), room)
+    if options.command == "keys":
+        from rollout_console.cli.commands.keys import keys
+
+        return keys(options, room)
+    from rollout_console.cli.commands.reading import check
+
+    return check(options, path, room)
+
+
+def file_path(options: Namespace) -> Path:
+    """Return the rollout file: flag, environment, then the usual name here.
+
+    Raises RolloutError for a relative path where the working directory was deleted.
+    """
+    path = Path(options.file or os.environ.get("ROLLOUT_FILE") or "rollout.toml")
+    try:
+        if not path.is_absolute():
+            Path.cwd()
+    except OSError:
+        raise RolloutError(
+            f"{path}: the working directory was deleted; change to another, or give --file an"
+            " absolute path"
+        ) from None
+    return path
+
+
+def make_switch(options: Namespace, path: Path, *, user: str = "") -> Switch:
+    """Return the switch on ``path`` with this user's history; ``user`` acts in another name."""
+    who = whoami()
+    who = replace(who, user=user) if user else who
+    return Switch(path, history_of(path), who, read_only=options.read_only)
+
+
+def _sentence(error: OSError) -> str:
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}"
+
+
+def _fail(error: Exception | str, code: int) -> int:
+    print(f"rollout-console: {visible(redacted(str(error)))}", file=sys.stderr)
+    return code

@@ -1,0 +1,30 @@
+"""Targets, durations and ages as a person says them, the same on the screen and in a shell."""
+
+
+def target_text(route: str | None, org: str | None) -> str:
+    """Return what a change reaches: ``chat / acme``, ``chat``, or ``everything``."""
+    return " / ".join(part for part in (route, org) if part) or "everything"
+
+
+def spoken_change(action: str, route: str | None, org: str | None) -> tuple[str, str]:
+    """Return what was done, and to whom: a share by alias or flag is set like an org's."""
+    kind = action.removeprefix("set_")
+    if kind in ("alias", "flag"):
+        return "set", target_text(route, f"{kind} {org}")
+    return action, target_text(route, org)
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration as a person says it: ``0.4 s``, ``5 m``, ``3 h 20 m``, ``3d 4h``."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 120:
+        return f"{minutes} m"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} m" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days}d {hours}h" if days < 1000 else "over 1000 d"

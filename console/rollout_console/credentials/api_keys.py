@@ -1,0 +1,314 @@
+"""Use cases of credentials and API keys, the same for the screen and for the commands."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Set
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from rollout_console.common.errors import OperationError, ReadOnly
+from rollout_console.credentials.key_values import (
+    KeyBurn,
+    KeyWarning,
+    checked_key_name,
+    warnings_of,
+)
+from rollout_console.credentials.vault.credential import (
+    PREFIX,
+    PURPOSES,
+    WORDS,
+    Credential,
+    Purpose,
+    checked,
+    kind_of,
+)
+from rollout_console.credentials.vault.errors import BadCredential, VaultError
+from rollout_console.credentials.vault.profiles import Profile, ProfileList, checked_name
+from rollout_console.credentials.vault.vault import Place, Vault
+from rollout_console.tokenlab.errors import ApiError, Garbage, Uncertain
+from rollout_console.tokenlab.types import ApiKey, Balance, Billing, CreatedKey, Proof
+from rollout_gate.secret import Secret
+
+if TYPE_CHECKING:
+    from rollout_console.tokenlab.client import ManagementClient
+    from rollout_console.tokenlab.inference import InferenceClient
+
+
+class KeyRoom:
+    """The credentials and the organisation's API keys, as one profile sees them.
+
+    Methods that ask the vault may block for seconds; those that ask the API raise ApiError, and
+    OperationError where there is no credential for it. Changing ones raise ReadOnly.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        profiles: ProfileList,
+        profile: str,
+        base_url: str,
+        *,
+        read_only: bool = False,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.vault = vault
+        self.profiles = profiles
+        self.profile = profile
+        self.base_url = base_url
+        self._first = Profile(profile, base_url)
+        self.read_only = read_only
+        self._clock = clock
+
+    def now(self) -> datetime:
+        """Return the time, in UTC."""
+        return self._clock()
+
+    # -- credentials -----------------------------------------------------------------------------
+
+    def doctor(self, profile: str = "") -> list[Credential]:
+        """Return both credentials of a profile with every place that was looked in."""
+        name = profile or self.profile
+        return [self.vault.resolve(name, purpose, anew=True) for purpose in PURPOSES]
+
+    def known_profiles(self) -> list[Profile]:
+        """Return the profiles that were added here, of config.toml, and the rollout file's."""
+        found = self.profiles.all()
+        for name, config in self.vault.config.profiles.items():
+            found.setdefault(name, Profile(name, config.base_url))
+        known = found.get(self._first.name, self._first)
+        found[known.name] = known if known.base_url else self._first
+        return [found[name] for name in sorted(found)]
+
+    def add(self, profile: str, text: str, place: Place | None) -> str:
+        """Keep a pasted credential for a profile, its kind told by its prefix; return where.
+
+        ``place`` None uses it for this run alone. Raises VaultError, ReadOnly.
+        """
+        self._may_change()
+        checked_name(profile)
+        purpose = kind_of(text)
+        if purpose is None:
+            kinds = " or ".join(f"{PREFIX[p]} ({WORDS[p]})" for p in PURPOSES)
+            raise BadCredential(f"that is no credential of TokenLab's: one starts with {kinds}")
+        return self.keep(profile, purpose, checked(purpose, text), place)
+
+    def keep(self, profile: str, purpose: Purpose, secret: Secret, place: Place | None) -> str:
+        """Keep a credential for a profile; return where. Raises VaultError, ReadOnly."""
+        self._may_change()
+        if place is None:
+            self.vault.use_for_this_run(profile, purpose, secret)
+            return "this run alone"
+        where = self.vault.put(profile, purpose, secret, place)
+        known = self.profiles.all().get(profile, Profile(profile, ""))
+        places = {**known.places, purpose: place}
+        self.profiles.keep(Profile(profile, known.base_url or self.base_url, places))
+        return where
+
+    def remove(self, profile: str, purposes: Iterable[Purpose] = PURPOSES) -> list[str]:
+        """Forget credentials of a profile; return where they were. Raises VaultError, ReadOnly."""
+        self._may_change()
+        places: list[str] = []
+        kept = dict(self.profiles.all().get(profile, Profile(profile)).places)
+        for purpose in purposes:
+            found = self.vault.remove(profile, purpose)
+            places += [f"{WORDS[purpose]} in {place}" for place in found]
+            kept.pop(purpose, None)
+        if kept:
+            known = self.profiles.all()[profile]
+            self.profiles.keep(Profile(profile, known.base_url, kept))
+        else:
+            self.profiles.drop(profile)
+        return places
+
+    def forget(
+        self, profile: str, purpose: Purpose, place: Place, *, keeps_profile: bool = False
+    ) -> None:
+        """Forget a credential of a profile in one place alone. Raises VaultError, ReadOnly.
+
+        The profile goes with its last credential unless ``keeps_profile``: it has a base URL.
+        """
+        self._may_change()
+        self.vault.forget(profile, purpose, place)
+        known = self.profiles.all().get(profile)
+        if known is None or known.places.get(purpose) != place:
+            return
+        left = {name: where for name, where in known.places.items() if name != purpose}
+        if left or keeps_profile:
+            self.profiles.keep(Profile(profile, known.base_url, left))
+        else:
+            self.profiles.drop(profile)
+
+    async def verify(self, purpose: Purpose, model: str) -> str:
+        """Return in words what one real call showed of a credential.
+
+        A management token is asked for the balance; an API key answers one request of a few
+        tokens with ``model``, for nothing less proves it.
+        """
+        if purpose == "management_token":
+            balance = await self.balance()
+            return f"it works: the balance is ${balance.balance:,.2f}"
+        return (await self.prove(self._secret("api_key"), model)).words
+
+    async def balance(self) -> Balance:
+        """Return the organisation's balance."""
+        async with self._management() as client:
+            return await client.balance()
+
+    async def prove(self, key: Secret, model: str) -> Proof:
+        """Return what one request of a few tokens showed of an API key."""
+        async with self._inference(key) as client:
+            return await client.prove(model)
+
+    # -- the organisation's API keys -------------------------------------------------------------
+
+    async def keys(self) -> list[ApiKey]:
+        """Return all API keys of the organisation."""
+        async with self._management() as client:
+            return await client.keys()
+
+    async def create(
+        self,
+        name: str,
+        *,
+        limit: Decimal | None = None,
+        models: tuple[str, ...] = (),
+        expires_at: datetime | None = None,
+    ) -> CreatedKey:
+        """Make an API key; its secret is in the answer and nowhere else.
+
+        Where no answer tells whether it was made (Uncertain, Garbage), the key list is compared
+        with that of before, and the OperationError names the new key to revoke: its secret is
+        lost.
+        """
+        self._may_change()
+        checked = checked_key_name(name)
+        async with self._management() as client:
+            # Told apart by id: the clocks of both sides may differ by any amount.
+            before = {key.id for key in await client.keys()}
+            try:
+                return await client.create_key(
+                    checked, limit=limit, models=models, expires_at=expires_at
+                )
+            except (Uncertain, Garbage) as error:
+                found = await _new_keys(client, checked, before)
+                raise OperationError(f"{error}. {found}") from None
+
+    async def create_kept(
+        self,
+        name: str,
+        profile: str,
+        place: Place,
+        *,
+        limit: Decimal | None = None,
+        models: tuple[str, ...] = (),
+        expires_at: datetime | None = None,
+    ) -> tuple[CreatedKey, str]:
+        """Make an API key and keep its secret for a profile; return it and where.
+
+        The place is tried first. A key whose secret could not be kept after all is revoked again:
+        the API never shows the secret a second time.
+        """
+        self._may_change()
+        checked_name(profile)
+        await asyncio.to_thread(self.vault.check, place, profile)
+        created = await self.create(name, limit=limit, models=models, expires_at=expires_at)
+        try:
+            where = await asyncio.to_thread(self.keep, profile, "api_key", created.secret, place)
+        except VaultError as error:
+            raise await self.revoke_lost(created.key, f"kept: {error}") from None
+        return created, where
+
+    async def revoke_lost(self, key: ApiKey, why: str) -> OperationError:
+        """Revoke a new key whose secret is lost; return the error to raise.
+
+        ``why`` goes on from "its secret could not be". A secret is in the answer to the create
+        alone, so such a key can be used by nobody, or by whoever found it somewhere.
+        """
+        lost = f"key {key.name} ({key.id}) was made, but its secret could not be {why}"
+        try:
+            await self.change(key, status="revoked")
+        except ApiError as error:
+            return OperationError(
+                f"{lost}. It still works: revoke it (keys revoke {key.id}), as revoking it now "
+                f"failed: {error}"
+            )
+        return OperationError(f"{lost}. It was revoked again")
+
+    async def change(self, key: ApiKey, **changes: Any) -> ApiKey:
+        """Change a key's ``name``, ``limit``, ``models``, ``expires_at`` or ``status``."""
+        self._may_change()
+        if key.status == "revoked":
+            raise OperationError(f"{key.name} is revoked, which is final: make a new key")
+        if "name" in changes:
+            changes["name"] = checked_key_name(changes["name"])
+        async with self._management() as client:
+            return await client.change_key(key.id, changes)
+
+    async def billing(
+        self, key: ApiKey, start: str = "", end: str = "", model: str = ""
+    ) -> Billing:
+        """Return what a key has cost, by model and by day."""
+        async with self._management() as client:
+            return await client.billing(key.id, start=start, end=end, model=model)
+
+    async def soon(self, burn: KeyBurn | None = None) -> list[KeyWarning]:
+        """Ask for the keys, and return what to look at soon; ``burn`` knows of looks before."""
+        keys = await self.keys()
+        spending = [] if burn is None else burn.warnings(keys, self._clock())
+        return _gravest_first([*self.warnings(keys), *spending])
+
+    def warnings(self, keys: Iterable[ApiKey]) -> list[KeyWarning]:
+        """Return what to look at soon, the gravest first."""
+        now = self._clock()
+        found = [w for key in keys if key.status == "active" for w in warnings_of(key, now)]
+        return _gravest_first(found)
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    def _may_change(self) -> None:
+        if self.read_only:
+            raise ReadOnly
+
+    def _secret(self, purpose: Purpose) -> Secret:
+        credential = self.vault.resolve(self.profile, purpose)
+        if credential.secret is None:
+            raise OperationError(credential.problem)
+        return credential.secret
+
+    def _address(self) -> str:
+        if not self.base_url:
+            raise OperationError(
+                f"profile {self.profile} has no address here, and a credential goes nowhere else: "
+                "name the address with --base-url, or add the profile with keys add; nothing was "
+                "sent"
+            )
+        return self.base_url
+
+    def _management(self) -> "ManagementClient":
+        from rollout_console.tokenlab.client import ManagementClient
+
+        return ManagementClient(self._address(), self._secret("management_token"))
+
+    def _inference(self, key: Secret) -> "InferenceClient":
+        from rollout_console.tokenlab.inference import InferenceClient
+
+        return InferenceClient(self._address(), key)
+
+
+async def _new_keys(client: "ManagementClient", name: str, before: Set[str]) -> str:
+    """Return what the list shows of a key that may have been made, in one sentence."""
+    try:
+        keys = await client.keys()
+    except ApiError as error:
+        return f"The list of keys cannot be asked either: {error}"
+    new = [key.id for key in keys if key.name == name and key.id not in before]
+    if not new:
+        return f"No new key of the name {name} is in the list"
+    return (
+        f"The list has a new key of that name, {' '.join(new)}: its secret is lost. Unless another "
+        f"operator just made it, revoke it (keys revoke {new[0]})"
+    )
+
+
+def _gravest_first(found: Iterable[KeyWarning]) -> list[KeyWarning]:
+    return sorted(found, key=lambda one: ("alarm", "warning", "note").index(one.level))

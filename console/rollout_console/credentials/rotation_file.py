@@ -1,0 +1,127 @@
+"""The rotations under way, in one file without any secret: how far each is, whose turn it is."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal, get_args
+
+from rollout_console.common.errors import OperationError
+from rollout_console.common.files import descriptor_of, write_private
+from rollout_console.credentials.vault.vault import Place
+from rollout_console.tokenlab.types import ApiKey
+
+Step = Literal["make", "prove", "use", "silence", "deactivate", "revoke", "done"]
+
+STEPS: tuple[Step, ...] = ("make", "prove", "use", "silence", "deactivate", "revoke", "done")
+
+QUIET_S = 30 * 60.0
+"""The old key must not have been used for this long before it is deactivated."""
+
+SAFE_S = 24 * 3600.0
+"""A deactivated key can be reactivated for this long before it is revoked for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """How far one rotation is; ``step`` is the next to do, ``since`` when that began.
+
+    The new secret is kept for profile ``PROFILE.new`` and the old one, where this vault had it, for
+    ``PROFILE.old``, both until the old key is revoked.
+    """
+
+    old_id: str
+    old_name: str
+    profile: str
+    place: Place
+    model: str
+    started_at: str
+    since: str
+    step: Step = "make"
+    new_id: str = ""
+    new_name: str = ""
+    quiet_s: float = QUIET_S
+    safe_s: float = SAFE_S
+
+
+class RotationFile:
+    """Reads and writes them; every method raises OperationError for what cannot be done."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def under_way(self) -> list[Rotation]:
+        """Return the rotations that are not done; raises OperationError for a bad file."""
+        try:
+            table = json.loads(self.path.read_text(encoding="utf-8"))
+            return [_checked(Rotation(**entry)) for entry in table["rotations"]]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise OperationError(f"{self.path} cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            raise OperationError(
+                f"{self.path} is damaged; move it away, then look at keys list for keys that a "
+                "rotation made, and deactivate the old one by hand"
+            ) from None
+
+    def find(self, key: ApiKey) -> Rotation | None:
+        """Return the rotation under way that this key is the old or the new one of."""
+        return next((r for r in self.under_way() if key.id in (r.old_id, r.new_id)), None)
+
+    def _keep(self, rotation: Rotation) -> None:
+        others = [r for r in self.under_way() if r.old_id != rotation.old_id]
+        self._write([*others, rotation] if rotation.step != "done" else others)
+
+    def _drop(self, rotation: Rotation) -> None:
+        self._write([r for r in self.under_way() if r.old_id != rotation.old_id])
+
+    def _write(self, rotations: list[Rotation]) -> None:
+        table = {"version": 1, "rotations": [asdict(rotation) for rotation in rotations]}
+        try:
+            write_private(self.path, (json.dumps(table, indent=2) + "\n").encode())
+        except OSError as error:
+            raise OperationError(f"{self.path} cannot be written: {error.strerror}") from None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one process at a time take rotations further."""
+        with ExitStack() as stack:
+            try:
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                opened = descriptor_of(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
+                descriptor = stack.enter_context(opened)
+            except OSError as error:
+                raise OperationError(f"{self.path} cannot be locked: {error.strerror}") from None
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise OperationError("another console takes a rotation further just now") from None
+            yield
+
+    def _current(self, rotation: Rotation) -> Rotation:
+        """Return the rotation as it stands on file: another console may have taken it further."""
+        found = next((r for r in self.under_way() if r.old_id == rotation.old_id), None)
+        if found is None:
+            raise OperationError(f"the rotation of key {rotation.old_name} has ended already")
+        return found
+
+
+def _checked(rotation: Rotation) -> Rotation:
+    """Return a rotation as the file had it; raises ValueError or TypeError for a wrong value."""
+    for value in (rotation.old_id, rotation.old_name, rotation.profile, rotation.model,
+                  rotation.new_id, rotation.new_name):  # fmt: skip
+        if not isinstance(value, str) or not value.isprintable():
+            raise TypeError
+    for at in (rotation.started_at, rotation.since):
+        if datetime.fromisoformat(at).tzinfo is None:
+            raise ValueError
+    for span in (rotation.quiet_s, rotation.safe_s):
+        timedelta(seconds=span)
+    if rotation.step not in STEPS or rotation.place not in get_args(Place):
+        raise ValueError
+    return rotation

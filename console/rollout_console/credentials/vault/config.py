@@ -1,0 +1,75 @@
+"""What ``config.toml`` says of profiles: base URLs, and commands that print credentials."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rollout_console.credentials.vault.errors import VaultError
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileConfig:
+    """One profile's settings; ``credential_command`` is an argument list, empty where none is."""
+
+    base_url: str = ""
+    credential_command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VaultConfig:
+    """All profiles' settings; ``credential_command`` is for profiles without one of their own."""
+
+    profiles: Mapping[str, ProfileConfig] = field(default_factory=dict)
+    credential_command: tuple[str, ...] = ()
+
+    def command(self, profile: str) -> tuple[str, ...]:
+        """Return the command that prints this profile's credentials, empty where there is none."""
+        own = self.profiles.get(profile, ProfileConfig()).credential_command
+        return own or self.credential_command
+
+
+def load_vault_config(path: Path) -> VaultConfig:
+    """Read the settings; a missing file is none. Raises VaultError with one sentence."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return VaultConfig()
+    except OSError as error:
+        raise VaultError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise VaultError(f"{path}: {error}") from None
+    profiles = table.get("profiles", {})
+    if not isinstance(profiles, dict):
+        raise VaultError(f"{path}: profiles must be a table")
+    return VaultConfig(
+        {name: _profile(path, name, value) for name, value in profiles.items()},
+        _command(path, "credential_command", table.get("credential_command")),
+    )
+
+
+def _profile(path: Path, name: str, value: Any) -> ProfileConfig:
+    where = f"profiles.{name}"
+    if not isinstance(value, dict):
+        raise VaultError(f"{path}: {where} must be a table")
+    for key in value:
+        if key not in ("base_url", "credential_command"):
+            raise VaultError(f"{path}: {where} has no setting {key!r}; credentials never go here")
+    url = value.get("base_url", "")
+    if not isinstance(url, str):
+        raise VaultError(f"{path}: {where}.base_url must be a text")
+    return ProfileConfig(url, _command(path, f"{where}.credential_command", value.get(
+        "credential_command"
+    )))  # fmt: skip
+
+
+def _command(path: Path, where: str, value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not value or not all(isinstance(w, str) and w for w in value):
+        raise VaultError(
+            f'{path}: {where} must be a list of words such as ["pass", "show", "tokenlab"]; '
+            "no shell reads it"
+        )
+    return tuple(value)

@@ -1,0 +1,90 @@
+"""The two kinds of credential, and telling them apart by their prefix."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rollout_console.credentials.vault.errors import BadCredential
+from rollout_gate.secret import Secret
+
+Purpose = Literal["api_key", "management_token"]
+
+PURPOSES: tuple[Purpose, ...] = ("api_key", "management_token")
+PREFIX: dict[Purpose, str] = {"api_key": "sk-", "management_token": "mt-"}
+WORDS: dict[Purpose, str] = {"api_key": "API key", "management_token": "management token"}
+
+MOST_CHARACTERS = 4096
+_LEAST_CHARACTERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One place that was looked in, and what it gave: nothing but a reason, or the credential.
+
+    ``found`` without a reason is the credential; with one, it is there and wrong. ``notable``
+    marks a reason that a person may want to do something about, ``closed`` a place that could not
+    be looked at now, and may have a credential another time.
+    """
+
+    source: str
+    reason: str
+    found: bool = False
+    notable: bool = False
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What the vault has for a profile and purpose; ``secret`` is None where it has nothing.
+
+    ``source`` names where it came from, ``steps`` every place before it and why that gave nothing.
+    """
+
+    profile: str
+    purpose: Purpose
+    secret: Secret | None = None
+    source: str = ""
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def problem(self) -> str:
+        """Why there is none, in one sentence; empty where there is one."""
+        if self.secret is not None:
+            return ""
+        what = f"no {WORDS[self.purpose]} for profile {self.profile!r}"
+        return f"{what}: {self.trouble or 'add one with keys add, or see keys doctor'}"
+
+    @property
+    def trouble(self) -> str:
+        """The first reason that a person may want to do something about; empty without one."""
+        told = (step for step in self.steps if step.reason and (step.found or step.notable))
+        return next((f"{step.source}: {step.reason}" for step in told), "")
+
+
+def checked(purpose: Purpose, text: str) -> Secret:
+    """Return ``text`` as a credential; raises BadCredential with what is wrong, never the text."""
+    value = text.strip()
+    words, prefix = WORDS[purpose], PREFIX[purpose]
+    if not value:
+        raise BadCredential(f"it is empty; a {words} starts with {prefix}")
+    found = kind_of(value)
+    if found is not None and found != purpose:
+        raise BadCredential(wrong_kind(found, purpose))
+    if found is None:
+        raise BadCredential(f"it does not start with {prefix}, as every {words} does")
+    if not value.isascii() or any(sign <= " " or sign == "\x7f" for sign in value):
+        raise BadCredential(f"it holds a space or a sign that no {words} has; paste it again")
+    if not _LEAST_CHARACTERS <= len(value) <= MOST_CHARACTERS:
+        raise BadCredential(f"it has {len(value)} characters, which no {words} has")
+    return Secret(value)
+
+
+def wrong_kind(found: Purpose, wanted: Purpose) -> str:
+    """Return why one kind of credential is not taken for the other."""
+    one = f"{'an' if found == 'api_key' else 'a'} {WORDS[found]} ({PREFIX[found]}...)"
+    return f"it is {one}, which never works as {WORDS[wanted]}; nothing was sent"
+
+
+def kind_of(text: str) -> Purpose | None:
+    """Return what kind of credential a text is by its prefix, or None."""
+    stripped = text.strip()
+    return next((purpose for purpose in PURPOSES if stripped.startswith(PREFIX[purpose])), None)

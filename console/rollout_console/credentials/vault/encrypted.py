@@ -1,0 +1,195 @@
+"""The encrypted store, unlocked by a passphrase, for servers without a keyring.
+
+The format is age (https://age-encryption.org/v1), through ``pyrage``. Two files lie side by side:
+``vault-identity.age`` holds an X25519 identity behind the passphrase (scrypt, a second or two of
+work, once a run), ``vault.age`` holds the credentials for that identity. The ``age`` command opens
+them too (``age -d -i vault-identity.age vault.age``), so an operator is never locked in. Inside is
+JSON: ``{"version": 1, "profiles": {NAME: {PURPOSE: SECRET}}}``.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from rollout_console.common.files import descriptor_of, is_missing, write_private
+from rollout_console.credentials.vault.credential import Purpose
+from rollout_console.credentials.vault.errors import NotKept, StoreClosed
+from rollout_gate.secret import Secret
+
+LEAST_PASSPHRASE = 8
+_MOST_BYTES = 1024 * 1024
+
+Profiles = dict[str, dict[str, str]]
+
+
+class EncryptedStore:
+    """Credentials in an age file at ``path``, its identity beside it.
+
+    ``ask`` is called for the passphrase when it is first needed, with True where a new one is to
+    be chosen; it returns None where nobody can be asked. What it unlocks is kept for this run.
+    """
+
+    def __init__(self, path: Path, ask: Callable[[bool], str | None] = lambda _new: None) -> None:
+        self.path = path
+        self.identity_path = path.with_name(f"{path.stem}-identity.age")
+        self.ask = ask
+        self._identity: Secret | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a store; raises StoreClosed where that cannot be told."""
+        return self._is_there(self.path)
+
+    @property
+    def unlocked(self) -> bool:
+        """Whether it has been unlocked in this run."""
+        return self._identity is not None
+
+    def open(self) -> None:
+        """Unlock it, or choose the passphrase of a new one; raises StoreClosed."""
+        if self.exists or self._is_there(self.identity_path):
+            self._unlocked_identity()
+        else:
+            with self._locked():
+                self._new_identity()
+
+    def unlock(self, passphrase: str) -> None:
+        """Unlock it with this passphrase; raises StoreClosed."""
+        asked, self.ask = self.ask, lambda _new: passphrase
+        try:
+            self.open()
+        finally:
+            self.ask = asked
+
+    def get(self, profile: str, purpose: Purpose) -> str | None:
+        """Return what is kept, None where nothing is; raises StoreClosed."""
+        return self._read().get(profile, {}).get(purpose) if self.exists else None
+
+    def put(self, profile: str, purpose: Purpose, secret: Secret) -> None:
+        """Keep a credential and read it back; raises StoreClosed or NotKept."""
+        with self._locked():
+            if not self.exists and not self._is_there(self.identity_path):
+                self._new_identity()
+            profiles = self._read() if self.exists else {}
+            profiles.setdefault(profile, {})[purpose] = secret.reveal()
+            self._write(profiles)
+            if self._read().get(profile, {}).get(purpose) != secret.reveal():
+                raise NotKept(f"{self.path} did not keep it: it read back something else")
+
+    def delete(self, profile: str, purpose: Purpose) -> bool:
+        """Forget a credential; return whether there was one. Raises StoreClosed."""
+        if not self.exists:
+            return False
+        with self._locked():
+            profiles = self._read()
+            if profiles.get(profile, {}).pop(purpose, None) is None:
+                return False
+            self._write({name: kept for name, kept in profiles.items() if kept})
+            return True
+
+    def _read(self) -> Profiles:
+        import pyrage
+
+        data = _bytes_of(self.path)
+        identity = pyrage.x25519.Identity.from_str(self._unlocked_identity().reveal())
+        try:
+            text = pyrage.decrypt(data, [identity])
+        except pyrage.DecryptError:
+            raise StoreClosed(
+                f"{self.path} is damaged, or does not belong to {self.identity_path.name}"
+            ) from None
+        return _profiles(text, self.path)
+
+    def _write(self, profiles: Profiles) -> None:
+        import pyrage
+
+        identity = pyrage.x25519.Identity.from_str(self._unlocked_identity().reveal())
+        text = json.dumps({"version": 1, "profiles": profiles}).encode()
+        self._put_file(self.path, pyrage.encrypt(text, [identity.to_public()]))
+
+    def _unlocked_identity(self) -> Secret:
+        if self._identity is None:
+            import pyrage
+
+            data = _bytes_of(self.identity_path)
+            passphrase = self._passphrase(new=False)
+            try:
+                text = pyrage.passphrase.decrypt(data, passphrase.reveal()).decode()
+                pyrage.x25519.Identity.from_str(text.strip())
+            except (pyrage.DecryptError, pyrage.IdentityError, UnicodeDecodeError):
+                raise StoreClosed(
+                    f"{self.identity_path} does not open: wrong passphrase, or damaged"
+                ) from None
+            self._identity = Secret(text.strip())
+        return self._identity
+
+    def _new_identity(self) -> None:
+        import pyrage
+
+        passphrase = self._passphrase(new=True)
+        if len(passphrase.reveal()) < LEAST_PASSPHRASE:
+            raise StoreClosed(f"its passphrase needs at least {LEAST_PASSPHRASE} characters")
+        identity = Secret(str(pyrage.x25519.Identity.generate()))
+        text = f"{identity.reveal()}\n".encode()
+        self._put_file(self.identity_path, pyrage.passphrase.encrypt(text, passphrase.reveal()))
+        self._identity = identity
+
+    def _passphrase(self, *, new: bool) -> Secret:
+        text = self.ask(new)
+        if not text:
+            raise StoreClosed("it is locked, and nobody can be asked for its passphrase here")
+        return Secret(text)
+
+    def _is_there(self, path: Path) -> bool:
+        try:
+            return not is_missing(path)
+        except OSError as error:
+            raise StoreClosed(f"{path} cannot be used: {error.strerror}") from None
+
+    def _put_file(self, path: Path, data: bytes) -> None:
+        try:
+            write_private(path, data)
+        except OSError as error:
+            raise StoreClosed(f"{path} cannot be written: {error.strerror}") from None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep two consoles from losing each other's writes; the lock is on the folder."""
+        folder = self.path.parent
+        with ExitStack() as stack:
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                opened = descriptor_of(folder, os.O_RDONLY | os.O_DIRECTORY)
+                descriptor = stack.enter_context(opened)
+            except OSError as error:
+                raise StoreClosed(f"{folder} cannot be used: {error.strerror}") from None
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreClosed(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > _MOST_BYTES:
+        raise StoreClosed(f"{path} is far too large for a store of credentials")
+    return data
+
+
+def _profiles(text: bytes, path: Path) -> Profiles:
+    try:
+        table = json.loads(text)
+        found = table["profiles"]
+        if table["version"] != 1:
+            raise StoreClosed(f"{path} was made by a newer version of this console")
+        return {
+            str(name): {str(purpose): str(secret) for purpose, secret in kept.items()}
+            for name, kept in found.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise StoreClosed(f"{path} opens, but does not hold what it should") from None

@@ -1,0 +1,75 @@
+"""The local profiles: their names and what is kept of them where. No credential is in here."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rollout_console.common.files import write_private
+from rollout_console.credentials.vault.errors import VaultError
+
+_MOST_NAME = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A named pair of credentials; ``places`` says where each purpose is kept."""
+
+    name: str
+    base_url: str = ""
+    places: dict[str, str] = field(default_factory=dict)
+
+
+class ProfileList:
+    """The profiles that were added here, in one small JSON file; a keyring cannot be listed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def all(self) -> dict[str, Profile]:
+        """Return the profiles by name; raises VaultError where the file cannot be used."""
+        try:
+            table = json.loads(self.path.read_text(encoding="utf-8"))
+            return {
+                str(name): Profile(str(name), str(entry["base_url"]), dict(entry["places"]))
+                for name, entry in table["profiles"].items()
+            }
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise VaultError(f"{self.path} cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise VaultError(
+                f"{self.path} is damaged: move it away and add the profiles again; "
+                "their credentials are kept elsewhere"
+            ) from None
+
+    def keep(self, profile: Profile) -> None:
+        """Add or replace a profile; raises VaultError."""
+        self._write(self.all() | {profile.name: profile})
+
+    def drop(self, name: str) -> None:
+        """Forget a profile; raises VaultError."""
+        self._write({key: value for key, value in self.all().items() if key != name})
+
+    def _write(self, profiles: dict[str, Profile]) -> None:
+        table = {
+            "version": 1,
+            "profiles": {
+                name: {"base_url": profile.base_url, "places": profile.places}
+                for name, profile in sorted(profiles.items())
+            },
+        }
+        try:
+            write_private(self.path, (json.dumps(table, indent=2) + "\n").encode())
+        except OSError as error:
+            raise VaultError(f"{self.path} cannot be written: {error.strerror}") from None
+
+
+def checked_name(name: str) -> str:
+    """Return a profile's name; raises VaultError with what a name may be."""
+    good = all(sign.isalnum() or sign in "-_." for sign in name)
+    if not name or len(name) > _MOST_NAME or not name.isascii() or not good:
+        raise VaultError(
+            f"a profile's name has 1 to {_MOST_NAME} letters, digits, dots, dashes or underlines"
+        )
+    return name

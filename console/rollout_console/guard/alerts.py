@@ -1,0 +1,140 @@
+"""What is wrong now, each with a name of its own: raised once, over when it has stayed away.
+
+The same for the guard, which tells people, and for the screen, where each can be acknowledged.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.monitor import Monitor
+
+NO_DATA_S = 120.0
+OVER_AFTER_S = 60.0
+"""An alert that has been away for this long is over; one that flickers is told once."""
+RUNWAY_S = 3600.0
+_REMEMBERED = 500
+
+Level = Literal["warning", "alarm"]
+
+
+class ModelTrouble(NamedTuple):
+    """What is wrong with a route's model; ``holds`` where no more traffic should come to it."""
+
+    sentence: str
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One thing that is wrong. ``key`` names it; times are epoch seconds."""
+
+    key: tuple[str, ...]
+    level: Level
+    sentence: str
+    route: str | None = None
+    signal: str = ""
+    since: float = 0.0
+    seen_at: float = 0.0
+    acknowledged_by: str = ""
+
+
+class Alerts:
+    """Keeps what is wrong from one look to the next."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], Alert] = {}
+        self._begun: deque[Alert] = deque(maxlen=_REMEMBERED)
+
+    @property
+    def begun(self) -> Sequence[Alert]:
+        """What has gone wrong so far, as it was when it began, the oldest first."""
+        return self._begun
+
+    @property
+    def open(self) -> list[Alert]:
+        """Everything that is wrong, alarms first, then the oldest."""
+        order = ("alarm", "warning")
+        return sorted(self._known.values(), key=lambda one: (order.index(one.level), one.since))
+
+    def look(self, found: Iterable[Alert], now: float) -> tuple[list[Alert], list[Alert]]:
+        """Take what is wrong now; return what is new, and what is over."""
+        began, ended = [], []
+        for one in found:
+            known = self._known.get(one.key)
+            since = now if known is None else known.since
+            by = "" if known is None else known.acknowledged_by
+            kept = replace(one, since=since, seen_at=now, acknowledged_by=by)
+            self._known[one.key] = kept
+            if known is None:
+                began.append(kept)
+        for key, known in list(self._known.items()):
+            if now - known.seen_at > OVER_AFTER_S:
+                ended.append(self._known.pop(key))
+        self._begun += began
+        return began, ended
+
+    def acknowledge(self, key: tuple[str, ...], by: str) -> bool:
+        """Mark one as seen by somebody; return whether it is still there."""
+        known = self._known.get(key)
+        if known is not None:
+            self._known[key] = replace(known, acknowledged_by=by)
+        return known is not None
+
+
+def alerts_now(
+    monitor: Monitor,
+    balance: BalanceWatch,
+    models: Mapping[str, ModelTrouble],
+    file_trouble: str,
+    now: float,
+) -> list[Alert]:
+    """Return everything that is wrong now.
+
+    ``models`` says, by route, what is wrong with its model; ``file_trouble`` why the rollout file
+    cannot be used.
+    """
+    found = []
+    if file_trouble:
+        found.append(Alert(("file",), "alarm", file_trouble))
+    found += _of_routes(monitor, now)
+    found += [
+        Alert(("stray", *sentence.partition(" sent ")[:1]), "alarm", sentence)
+        for sentence in monitor.strays.sentences(now)[:20]
+    ]
+    found += _of_data(monitor, now)
+    found += _of_balance(monitor, balance, now)
+    found += [
+        Alert(("model", route), "warning", f"{route}: {trouble.sentence}", route)
+        for route, trouble in models.items()
+    ]
+    return found
+
+
+def _of_routes(monitor: Monitor, now: float) -> Iterable[Alert]:
+    for name, verdict in monitor.verdicts(now).items():
+        if verdict.kind == "rollback" or verdict.signal in ("auth", "balance"):
+            key = ("verdict", name, verdict.signal)
+            yield Alert(key, "alarm", f"{name}: {verdict.words}", name, verdict.signal)
+        if trouble := monitor.previous_trouble(name, None, now):
+            yield Alert(("previous", name), "warning", f"{name}: {trouble}", name)
+
+
+def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:
+    words = monitor.unusable_words(now)
+    if words and monitor.mostly_unusable(now):
+        yield Alert(("lines",), "alarm", words)
+    age = monitor.age_s(now)
+    if age is not None and age > NO_DATA_S:
+        yield Alert(("data",), "alarm", f"no line of the access log for {age / 60:.0f} m")
+
+
+def _of_balance(monitor: Monitor, balance: BalanceWatch, now: float) -> Iterable[Alert]:
+    short = balance.hold(monitor.file.guard.min_balance_usd, now)
+    if short and not balance.pending:  # the first answer is on its way
+        yield Alert(("balance",), "alarm", short)
+    runway = balance.runway_s()
+    if runway is not None and runway < RUNWAY_S:
+        yield Alert(("runway",), "alarm", f"the balance lasts for {runway / 60:.0f} m at this rate")

@@ -1,0 +1,153 @@
+"""The balance: where it is asked for, how fast it goes down, how long it lasts."""
+
+from collections import deque
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from rollout_console.credentials.vault.vault import Vault
+from rollout_console.tokenlab.errors import ApiError
+from rollout_console.tokenlab.types import Balance
+from rollout_gate.file.model import RolloutFile
+from rollout_gate.secret import Secret
+
+if TYPE_CHECKING:
+    from rollout_console.tokenlab.client import ManagementClient
+
+_MOST_SAMPLES = 2_000
+_LEAST_SPAN_S = 20.0
+OLD_AFTER_S = 60.0
+"""A balance that was read longer ago than this says nothing of now."""
+
+
+class BalanceSource:
+    """Asks for the balance, with one client kept open."""
+
+    def __init__(self, client: "ManagementClient") -> None:
+        self._client = client
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
+
+    async def fetch(self) -> Balance:
+        """Return the balance; raises ApiError."""
+        return await self._client.balance()
+
+
+class BalanceSources:
+    """Hands out the source for the profile and the base URL that the file names now."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._source: BalanceSource | None = None
+        self._made_of: tuple[str, Secret] | None = None
+
+    def source(self, file: RolloutFile) -> BalanceSource | str:
+        """Return a source, or one sentence saying why there is none; may block for seconds."""
+        credential = self._vault.resolve(file.profile, "management_token")
+        if credential.secret is None:
+            return credential.problem
+        made_of = (file.base_url, credential.secret)
+        if self._source is None or self._made_of != made_of:
+            # httpx takes longer to load than the first screen may take to show.
+            from rollout_console.tokenlab.client import ManagementClient
+
+            try:
+                client = ManagementClient(file.base_url, credential.secret)
+            except ApiError as error:
+                return str(error)
+            self._source, self._made_of = BalanceSource(client), made_of
+        return self._source
+
+    async def aclose(self) -> None:
+        """Close the connections of the source that was handed out last."""
+        if self._source is not None:
+            await self._source.aclose()
+
+
+class BalanceWatch:
+    """Keeps what the balance was, and says how long it lasts. Times are epoch seconds.
+
+    ``trouble`` is why the last answer is none, empty where it is one. While ``pending`` the first
+    answer is still to come: the balance counts as not known.
+    """
+
+    def __init__(self, *, pending: bool = False) -> None:
+        self._samples: deque[tuple[float, Balance]] = deque(maxlen=_MOST_SAMPLES)
+        self.trouble = ""
+        self._was_asked = False
+        self.pending = pending
+
+    def add(self, at: float, balance: Balance) -> None:
+        """Keep one answer; another organisation's balance starts the record anew."""
+        if self._samples and self._samples[-1][1].organization_id != balance.organization_id:
+            self._samples.clear()
+        self._samples.append((at, balance))
+        self.trouble, self._was_asked, self.pending = "", True, False
+
+    def failed(self, trouble: str, *, asked: bool) -> None:
+        """Keep why there is no answer; ``asked`` unless there was no credential to ask with."""
+        self.trouble, self.pending = trouble, False
+        self._was_asked = self._was_asked or asked
+
+    def hold(self, least: Decimal, now: float) -> str:
+        """Return why the balance holds a raise (``least`` in US dollars), empty where it does not.
+
+        A balance that is asked for and does not come is no reason to go on. Where nobody ever
+        could ask, there is nothing to judge.
+        """
+        if not (self._was_asked or self.pending):
+            return ""
+        latest = self.latest
+        if latest is None or now - latest[0] > OLD_AFTER_S:
+            age = "" if latest is None else f" for {now - latest[0]:.0f} s"
+            return f"balance not known{age}: {self.trouble or 'no answer yet'}"
+        amount = latest[1].balance
+        return f"balance ${amount:,.2f} is under ${least:,.2f}" if amount < least else ""
+
+    @property
+    def latest(self) -> tuple[float, Balance] | None:
+        """The newest answer and when it came."""
+        return self._samples[-1] if self._samples else None
+
+    def burn_per_s(self) -> Decimal | None:
+        """Return US dollars spent a second over what is kept; None before there is a span."""
+        if len(self._samples) < 2:
+            return None
+        (start, first), (end, last) = self._samples[0], self._samples[-1]
+        if end - start < _LEAST_SPAN_S:
+            return None
+        # Money spent, not the balance: a recharge in between must not look like saving.
+        return max(Decimal(0), last.total_used - first.total_used) / Decimal(str(end - start))
+
+    def runway_s(self) -> float | None:
+        """Return for how many seconds the balance lasts at the present burn; None if unknown."""
+        burn = self.burn_per_s()
+        if not burn or not self._samples:
+            return None
+        return float(max(Decimal(0), self._samples[-1][1].balance) / burn)
+
+    def series(self, now: float, window_s: float, points: int) -> list[float | None]:
+        """Return the balance over the window, one value for each of ``points`` equal parts."""
+        found: list[float | None] = [None] * points
+        for at, balance in self._samples:
+            index = int((at - (now - window_s)) / window_s * points)
+            if 0 <= index < points:
+                found[index] = float(balance.balance)
+        return found
+
+
+async def ask_balance(
+    sources: BalanceSources, file: RolloutFile, watch: BalanceWatch, now: float
+) -> None:
+    """Ask for the balance once, for ``watch`` to keep; raises nothing, may block for seconds."""
+    source = sources.source(file)
+    if isinstance(source, str):
+        watch.failed(source, asked=False)
+        return
+    try:
+        watch.add(now, await source.fetch())
+    except ApiError as error:
+        watch.failed(str(error), asked=True)
+    finally:
+        await sources.aclose()

@@ -1,0 +1,98 @@
+"""Requests on the side that the file forbids: an application that does not read the file.
+
+Only what no sharing could explain counts: a request to TokenLab from what is rolled back, or one to
+the previous side from an org at 100%. A request that was under way when the file changed is none.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.windows.windows import Seen
+from rollout_gate.file.model import RolloutFile, Route
+from rollout_gate.file.percent import FULL
+
+GRACE_S = 5.0
+"""A reader promises to know of a change within a second; a slow disk may take longer."""
+SHOWN_FOR_S = 60.0
+
+_MOST = 1_000
+
+
+@dataclass(slots=True)
+class _Found:
+    count: int
+    first_at: float
+    last_at: float
+
+
+class Strays:
+    """Counts them since the last change of the file. Times are epoch seconds."""
+
+    def __init__(self, file: RolloutFile, written_at: float) -> None:
+        self._file = file
+        self._since = written_at + GRACE_S
+        self._found: dict[tuple[str, str, str], _Found] = {}
+
+    def configure(self, file: RolloutFile, now: float) -> None:
+        """Begin anew with a new version of the file."""
+        if file.revision != self._file.revision:
+            self._file = file
+            self._since = now + GRACE_S
+            self._found.clear()
+
+    def add(self, records: Sequence[AccessRecord], seen: Collection[Seen]) -> None:
+        """Take lines into account; ``seen`` has the route, org and side of each of them."""
+        # Nearly always there is none, and then no line has to be looked at.
+        astray = {one for one in seen if one[2] == self._forbidden(one[0], one[1])}
+        if astray:
+            for record in records:
+                if (record.route, record.org, record.side) in astray:
+                    self._note(record)
+
+    def sentences(self, now: float) -> list[str]:
+        """Return what went astray within the last minute, the most first."""
+        fresh = [
+            (found, place)
+            for place, found in self._found.items()
+            if now - found.last_at <= SHOWN_FOR_S
+        ]
+        fresh.sort(key=lambda pair: -pair[0].count)
+        return [_sentence(*place, found, now) for found, place in fresh]
+
+    def _note(self, record: AccessRecord) -> None:
+        # Nobody knew better when it was sent, however long it took.
+        if record.at - record.latency_ms / 1000 <= self._since:
+            return
+        place = (record.route, record.org, record.side)
+        found = self._found.get(place)
+        if found is not None:
+            found.count += 1
+            found.last_at = max(found.last_at, record.at)
+        elif len(self._found) < _MOST:
+            self._found[place] = _Found(1, record.at, record.at)
+
+    def _forbidden(self, name: str, org: str) -> str:
+        route = self._file.routes.get(name)
+        if route is None:
+            return ""
+        if self._file.rolled_back or route.rolled_back or route.org_rolled_back(org):
+            return "tokenlab"
+        return "previous" if _all_to_tokenlab(route, org) else ""
+
+
+def _all_to_tokenlab(route: Route, org: str) -> bool:
+    """Whether every request of an org goes to TokenLab, whatever its key or flags."""
+    shares = (*route.keys.values(), *route.flags.values())
+    return route.org_points(org) == FULL and all(share == FULL for share in shares)
+
+
+def _sentence(route: str, org: str, side: str, found: _Found, now: float) -> str:
+    told = "although it is rolled back" if side == "tokenlab" else "although it is at 100%"
+    where = "TokenLab" if side == "tokenlab" else "previous"
+    some = "1 request" if found.count == 1 else f"{found.count} requests"
+    ago = max(0, round(now - found.last_at))
+    return (
+        f"{route} / {org} sent {some} to {where} {told}, the last {ago} s ago: "
+        "an application does not read this file"
+    )

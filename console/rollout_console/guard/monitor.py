@@ -1,0 +1,370 @@
+"""Health of a rollout: from the access log to verdicts, and to what is held against a raise."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rollout_console.changes.plan import Plan
+from rollout_console.changes.recorded import Recorded, moved_by, was_latched
+from rollout_console.changes.traffic_diff import moves
+from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.evidence.ages import Ages
+from rollout_console.guard.evidence.org_counts import OrgsIn, last_error_at
+from rollout_console.guard.evidence.verdict import (
+    OK,
+    Counts,
+    Verdict,
+    hold_tier,
+    percent_words,
+    rollback_tier,
+)
+from rollout_console.guard.evidence.wilson import clean_requests_needed, wilson_lower
+from rollout_console.guard.traffic import COLD_BYTES, Watch
+from rollout_console.health.log.record import AccessRecord, StatusClass
+from rollout_console.health.windows.summary import Summary
+from rollout_gate.file.model import RolloutFile
+
+if TYPE_CHECKING:
+    from rollout_console.health.backfill.reader import OlderLines, Part
+
+_SPANS_S = (3600.0, 6 * 3600.0, 24 * 3600.0)
+_LOOK_BACK = 100
+"""Rows of the history are marked as done a little out of order; so many are looked at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One org's (or route's) figures on TokenLab in the guard's window; rates a second."""
+
+    requests: int
+    rate: float
+    percent_4xx: float
+    percent_5xx: float
+    p95_ms: float
+    over_4xx: bool
+    over_5xx: bool
+    over_p95: bool
+    verdict: Verdict
+
+    @property
+    def verdict_text(self) -> str:
+        """The verdict as one says it."""
+        return self.verdict.words
+
+
+class Monitor(Watch):
+    """Judges every route and org of one file by its access log.
+
+    A verdict is a function of the log's lines in the window and of the file's history: whoever
+    has the same has the same verdict, however long it has been looking.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        file: RolloutFile,
+        *,
+        cold_bytes: int = COLD_BYTES,
+        older_bytes: int = 0,
+    ) -> None:
+        # Whatever was changed in the file, it was not after that.
+        self._ages = Ages(_changed_at(path))
+        self._unrecorded = Ages()
+        self._known_to = 0
+        self._dated_ahead: dict[int, float] = {}
+        self._tiers: dict[str, tuple[float, Verdict]] = {}
+        super().__init__(path, file, cold_bytes=cold_bytes, older_bytes=older_bytes)
+
+    def configure(self, file: RolloutFile, now: float) -> None:
+        """Take over a new version of the file, changed at ``now`` as far as the history is silent.
+
+        A share that rose begins to bake. The evidence against a route counts from then on where
+        traffic was taken away from it or is given back, whoever did it; a step up does not hide
+        a storm.
+        """
+        before = self.file
+        super().configure(file, now)
+        self._tiers.clear()
+        for move in moves(before, file):
+            if move.after > move.before:
+                self._unrecorded.note_raise(move.route, move.org, now)
+            if move.after < move.before or was_latched(before, move):
+                self._unrecorded.reset_evidence(move.route, now)
+
+    def add(self, records: Sequence[AccessRecord], now: float) -> None:
+        """Take lines into account."""
+        super().add(records, now)
+        self._tiers.clear()
+
+    def add_older(self, older: "OlderLines", part: "Part | None") -> None:
+        """Take a part of what is older into account."""
+        super().add_older(older, part)
+        self._tiers.clear()
+
+    @property
+    def known_to(self) -> int:
+        """The id from which on rows of the history are to be asked for; 0 for all."""
+        return max(self._known_to - _LOOK_BACK, 0)
+
+    def remember(self, recorded: Recorded, now: float) -> None:
+        """Take from the history when what was changed, whoever changed it.
+
+        A change that was made on a clock ahead of this one was made when it is first seen here:
+        else nothing that happens until its time would be evidence against a route.
+        """
+        self._tiers.clear()
+        for change in recorded.changes:
+            self._known_to = max(self._known_to, change.id)
+            at = change.at.timestamp()
+            if at > now or change.id in self._dated_ahead:
+                at = self._dated_ahead.setdefault(change.id, now)
+            for move in moved_by(change):
+                if move.raised:
+                    self._ages.note_raise(move.route, move.org, at)
+                if move.lowered or move.latched:
+                    self._ages.reset_evidence(move.route, at)
+        if recorded.revision == self.file.revision:  # all that is in the file is in the history
+            self._ages.known_since = min(self._ages.known_since, recorded.known_since)
+            self._unrecorded = Ages()
+
+    def note_raise(self, route: str, org: str | None, at: float) -> None:
+        """Let a share that was raised at a time bake from then on."""
+        self._ages.note_raise(route, org, at)
+
+    def health(self, route: str, org: str | None, now: float) -> Health:
+        """Return the figures and the verdict of one org on a route, or of the whole route."""
+        summary = self.summary(route, org, "tokenlab", now)
+        limits = self._guard_settings(route)
+        return Health(
+            requests=summary.requests,
+            rate=summary.rate_per_s,
+            percent_4xx=summary.percent_4xx,
+            percent_5xx=summary.percent_5xx,
+            p95_ms=summary.p95 or 0.0,
+            over_4xx=summary.percent_4xx > limits.max_4xx_percent,
+            over_5xx=summary.percent_5xx > limits.max_5xx_percent,
+            over_p95=(summary.p95 or 0.0) > limits.max_p95_ms,
+            verdict=self._verdict(route, org, summary, now),
+        )
+
+    def verdicts(self, now: float) -> dict[str, Verdict]:
+        """Return the verdict of every route, for whoever may not ask this thread's monitor."""
+        return {name: self.health(name, None, now).verdict for name in self.file.routes}
+
+    def spoken_verdict(self, route: str | None, org: str | None, now: float) -> str:
+        """Return the guard's verdict in words, as the history keeps it with a change.
+
+        For everything, it is that of each route that is not ok.
+        """
+        if route is not None:
+            known = route in self.file.routes
+            return self.health(route, org, now).verdict_text if known else ""
+        bad = [f"{name} {v.words}" for name, v in self.verdicts(now).items() if v.kind != "ok"]
+        return "; ".join(bad) or "ok"
+
+    def rollback_reason(self, route: str | None, org: str | None, now: float) -> str:
+        """Return the figures in a few words, as a rollback writes them beside what it sets.
+
+        Where the guard suspects the route, its own figures stand first: they are of the trouble
+        alone, while those of the window are thinned by the good minutes before it.
+        """
+        summary = self.summary(route, org, "tokenlab", now)
+        if not summary.requests:
+            return "by the operator"
+        tier = self._tier(route, now) if route is not None else OK
+        if tier.kind != "ok":
+            return f"{tier.reason}" + (" on the route" if org is not None else "")
+        words = [f"5xx {summary.percent_5xx:.1f}%", f"4xx {summary.percent_4xx:.1f}%"]
+        if summary.p95 is not None:
+            words.append(f"p95 {summary.p95:.0f} ms")
+        return " ".join(words)
+
+    def held(
+        self,
+        route: str,
+        org: str | None,
+        before: int,
+        after: int,
+        balance: BalanceWatch,
+        now: float,
+    ) -> str:
+        """Return why the guard holds a raise (basis points), or an empty text where it does not.
+
+        An org at 0% has no evidence to show: its first step up to the ramp's first is free.
+        """
+        if frozen := self.frozen(route, now):
+            return frozen
+        settings = self._guard_settings(route)
+        if settings.mode == "observe":
+            return ""
+        if short := balance.hold(settings.min_balance_usd, now):
+            return short
+        tier = self._tier(route, now)
+        if tier.kind != "ok":
+            return tier.reason
+        if before == 0:
+            first = self.file.routes[route].ramp.steps[0] if route in self.file.routes else 100
+            if after <= first:
+                return ""
+            if self._is_latched(route, org):
+                return "no data since it was rolled back"
+            return f"0% so far: start with {first / 100:g}%"
+        verdict = self._verdict(route, org, self.summary(route, org, "tokenlab", now), now)
+        return "" if verdict.kind == "ok" else verdict.reason
+
+    def _is_latched(self, name: str, org: str | None) -> bool:
+        route = self.file.routes.get(name)
+        if route is None or self.file.rolled_back or route.rolled_back:
+            return self.file.rolled_back or route is not None
+        return org is not None and route.org_rolled_back(org)
+
+    def frozen(self, route: str, now: float) -> str:
+        """Return until when nothing is raised on a route, empty where it may be."""
+        found = self.file.routes.get(route)
+        windows = found.ramp.freeze if found is not None else self.file.ramp.freeze
+        at = datetime.fromtimestamp(now, UTC)
+        ends = [end for window in windows if (end := window.until(at)) is not None]
+        return f"frozen until {max(ends):%a %d %b %H:%M} UTC" if ends else ""
+
+    def held_plan(self, plan: Plan, balance: BalanceWatch, now: float) -> str:
+        """Return the first reason the guard has against any raise of a plan.
+
+        Who takes a rollback of his own back at once needs no evidence: it is only held where the
+        guard would roll back what it raises.
+        """
+        raised = [move for move in plan.moves if move.after > move.before]
+        if plan.regrets:
+            routes = {move.route for move in raised}
+            if all(self._tier(route, now).kind != "rollback" for route in routes):
+                return ""
+        for move in raised:
+            if held := self.held(move.route, move.org, move.before, move.after, balance, now):
+                return f"{move.route} / {move.who}: {held}"
+        return ""
+
+    def previous_trouble(self, route: str | None, org: str | None, now: float) -> str:
+        """Return what is wrong with the side that a rollback leads to; empty where nothing is.
+
+        It is said only where the requests of the window leave no doubt.
+        """
+        if route is None:
+            each = ((name, self.previous_trouble(name, None, now)) for name in self.file.routes)
+            return "; ".join(f"{name}: {trouble}" for name, trouble in each if trouble)
+        summary = self.summary(route, org, "previous", now)
+        limits, requests = self._guard_settings(route), summary.requests
+        for word, percent, limit in (
+            ("5xx", summary.percent_5xx, limits.max_5xx_percent),
+            ("4xx", summary.percent_4xx, limits.max_4xx_percent),
+            ("429", summary.percent_429, limits.max_429_percent),
+        ):
+            errors = round(percent * requests / 100)
+            if wilson_lower(errors, requests) > limit / 100:
+                return f"previous is sick too: {word} {percent_words(percent)} of {requests}"
+        if summary.p95 is not None and summary.p95 > limits.max_p95_ms and requests >= 20:
+            return f"previous is slow too: p95 {summary.p95:.0f} ms of {requests}"
+        return ""
+
+    def _tier(self, route: str, now: float) -> Verdict:
+        """Return the rollback tier's verdict on a route, which one look asks for often."""
+        if route not in self.file.routes:
+            return OK
+        known = self._tiers.get(route)
+        if known is not None and known[0] == now:
+            return known[1]
+        limits, window_s = self._guard_settings(route), self._window_s(route)
+        begin = now - window_s
+        bins = self._bins.between(
+            route, "tokenlab", max(begin, self._evidence_since(route)), now, limits.max_p95_ms
+        )
+        previous = self._bins.between(route, "previous", begin, now, limits.max_p95_ms)
+        orgs = OrgsIn(self._windows, route, self._seen[route], limits.max_p95_ms, now)
+        found = rollback_tier(limits, bins, previous, orgs, now)
+        self._tiers[route] = now, found
+        return found
+
+    def _evidence_since(self, route: str) -> float:
+        return max(self._ages.evidence_since(route), self._unrecorded.evidence_since(route))
+
+    def _newest_raise(self, route: str, org: str | None) -> float:
+        return max(self._ages.newest_raise(route, org), self._unrecorded.newest_raise(route, org))
+
+    def _verdict(self, route: str, org: str | None, summary: Summary, now: float) -> Verdict:
+        tier = self._tier(route, now)
+        if tier.kind == "rollback":
+            return tier
+        settings = self._guard_settings(route)
+        bake_s = self.file.routes[route].ramp.bake_s if route in self.file.routes else 0
+        since_raise = now - self._newest_raise(route, org)
+        least_s = max(bake_s, settings.window_s)
+        found = hold_tier(
+            settings,
+            recent=_counts(summary.by_class),
+            seen=self._evidence(route, org, least_s, since_raise, now),
+            p95_ms=summary.p95,
+            age_s=None if summary.last_at is None else now - summary.last_at,
+            bake_left_s=max(bake_s - since_raise, 0.0),
+            now=now,
+            last_error_at=lambda signal: last_error_at(
+                self._windows, route, org, signal, self._window_s(route), now
+            ),
+        )
+        if found.signal == "data" and self.mostly_unusable(now):
+            lines = self.unusable.lines
+            found = Verdict("hold", f"{found.reason}: {lines:,} lines cannot be used", "data")
+        lacks_past = self.reads_older and self.kept_s(org, now) < min(least_s, since_raise)
+        if lacks_past and found.kind == "ok":
+            found = Verdict("hold", "reading the log", "data")
+        return found if tier.kind == "ok" else tier
+
+    def _evidence(
+        self, route: str, org: str | None, least_s: float, since_raise: float, now: float
+    ) -> Counts:
+        """Return the counts that health is judged by, none of them from before the last raise.
+
+        It is the time that a step bakes, and further back only as far as a small org needs it to
+        have requests enough; how they went has no part in that.
+        """
+        settings = self._guard_settings(route)
+        strictest = min(
+            settings.max_5xx_percent, settings.max_4xx_percent, settings.max_429_percent
+        )
+        needed = clean_requests_needed(strictest / 100)
+        most_s = min(since_raise, self.kept_s(org, now))
+        if most_s <= 0:
+            return Counts(0)  # raised this very moment, or by a clock that was set back since
+
+        def within(span_s: float) -> Counts:
+            return _counts(self._windows.by_class(now, min(span_s, most_s), route, org))
+
+        # Of thousands of orgs most have too few even in the longest, and need no second look.
+        *shorter, longest = (least_s, *(s for s in _SPANS_S if s > least_s))
+        found = within(longest)
+        if found.requests >= needed:
+            for span_s in shorter:
+                if span_s >= most_s:
+                    break
+                nearer = within(span_s)
+                if nearer.requests >= needed:
+                    return nearer
+        return found
+
+
+def _counts(by_class: Mapping[StatusClass, int]) -> Counts:
+    of = by_class.__getitem__
+    return Counts(
+        requests=sum(by_class.values()),
+        contract=sum(map(of, (StatusClass.CONTRACT, StatusClass.AUTH, StatusClass.BALANCE))),
+        gateway=of(StatusClass.GATEWAY),
+        limited=of(StatusClass.RATE_LIMIT),
+    )
+
+
+def _changed_at(path: Path) -> float:
+    """Return when a file was changed last, at the latest; epoch seconds."""
+    try:
+        return path.stat().st_ctime
+    except OSError:
+        return time.time()

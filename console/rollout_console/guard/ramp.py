@@ -1,0 +1,209 @@
+"""Raising a route's orgs step by step, for as long as the evidence is good.
+
+The guard never fights an operator: an org that somebody else moved, latched or resumed is out of
+its ramp until it is put back. Where each org is stands beside the rollout file, together with the
+step that is being taken, so that neither a restart nor another guard acts twice.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+
+from rollout_console.changes.switch import Done, Switch
+from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.ramp_record import GuardFile, Out, Place, RouteRamp
+from rollout_gate.file.model import RolloutFile, Route
+from rollout_gate.file.percent import percent_text
+
+PHASE = "rollout"
+"""A route in any other phase is not ramped: nothing has proven it yet, or it is done."""
+
+MOST_A_TURN = 20
+MOST_S_A_TURN = 1.0
+"""Raises of one turn, and the seconds they may take, so that a verdict can come between them."""
+
+_MOST_NAMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one org of a ramp stands: its share and the next step, both in basis points.
+
+    ``waits_for`` is what holds the step; ``out`` why it is out of its ramp. ``next`` is None where
+    there is no further step.
+    """
+
+    org: str
+    points: int
+    next: int | None
+    waits_for: str = ""
+    out: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A step that was taken."""
+
+    route: str
+    org: str
+    before: int
+    after: int
+    done: Done
+
+
+class Ramps:
+    """Takes orgs up their ramps."""
+
+    def __init__(self, switch: Switch, monitor: Monitor, record: GuardFile) -> None:
+        self._switch = switch
+        self._monitor = monitor
+        self._record = record
+
+    def remember(self) -> None:
+        """Let steps that were taken before this start go on baking; raises StoreError."""
+        for route, ramp in self._record.read().items():
+            for org, place in ramp.places.items():
+                if place.since is not None:
+                    self._monitor.note_raise(route, org, place.since.timestamp())
+
+    def look(self, now: float) -> list[str]:
+        """Note who is new and who was moved by somebody else; return in words who that is.
+
+        Raises StoreError.
+        """
+        file, record = self._monitor.file, self._record.read()
+        said: list[str] = []
+        at = datetime.fromtimestamp(now, UTC)
+        for route in ramped(file):
+            ramp = record.get(route.name, RouteRamp())
+            new, settled, out = _compared(file, route, ramp, at)
+            if out:
+                self._record.take_out(route.name, out)
+                said += _out_words(route.name, out)
+            if new or settled:
+                self._record.keep(route.name, new | settled)
+        return said
+
+    def standings(self, held: Callable[[Route, str, int, int], str]) -> dict[str, list[Standing]]:
+        """Return where every org of every ramp stands; ``held`` says what holds a raise."""
+        record = self._record.read()
+        return {
+            route.name: list(_standings(self._monitor.file, route, record, held))
+            for route in ramped(self._monitor.file)
+        }
+
+    def climb(self, standings: Mapping[str, list[Standing]], now: float) -> Iterator[Raised]:
+        """Take every step that nothing holds, a few at a time; raises as Switch.apply does."""
+        ready: list[tuple[str, Standing]] = [
+            (route, one)
+            for route, found in standings.items()
+            for one in found
+            if one.next is not None and not one.waits_for and not one.out
+        ]
+        ready = ready[:MOST_A_TURN]
+        # Said before it is done: whoever goes on after a crash knows this hand.
+        places = self._begin(ready)
+        end = monotonic() + MOST_S_A_TURN
+        try:
+            for route, one in ready:
+                if monotonic() >= end:
+                    return
+                # Should it fail, it is not known whether the step was taken: that stays said.
+                del places[route, one.org]
+                raised = self._step(route, one, now)
+                places[route, one.org] = Place(raised.after, datetime.fromtimestamp(now, UTC))
+                yield raised
+        finally:
+            self._keep(places)
+
+    def _begin(self, ready: Iterable[tuple[str, Standing]]) -> dict[tuple[str, str], Place]:
+        """Keep which steps are about to be taken; return where the orgs are before them."""
+        record = self._record.read()
+        before: dict[tuple[str, str], Place] = {}
+        begun: dict[tuple[str, str], Place] = {}
+        for route, one in ready:
+            known = record.get(route, RouteRamp()).places.get(one.org, Place(one.points))
+            before[route, one.org] = Place(one.points, known.since)
+            begun[route, one.org] = Place(one.points, known.since, to=one.next)
+        self._keep(begun)
+        return before
+
+    def _keep(self, places: Mapping[tuple[str, str], Place]) -> None:
+        by_route: dict[str, dict[str, Place]] = {}
+        for (route, org), place in places.items():
+            by_route.setdefault(route, {})[org] = place
+        for route, of_route in by_route.items():
+            self._record.keep(route, of_route)
+
+    def _step(self, route: str, one: Standing, now: float) -> Raised:
+        assert one.next is not None
+        plan = self._switch.plan_set(route, one.org, one.next)
+        steps = self._monitor.file.routes[route].ramp.steps
+        step = sum(share <= one.next for share in steps)
+        verdict = self._monitor.spoken_verdict(route, one.org, now)
+        done = self._switch.apply(
+            plan, reason=f"ramp: step {step} of {len(steps)}", verdict=verdict
+        )
+        return Raised(route, one.org, one.points, one.next, done)
+
+
+def ramped(file: RolloutFile) -> list[Route]:
+    """Return the routes whose orgs are on a ramp."""
+    return [route for route in file.routes.values() if route.phase == PHASE]
+
+
+def _compared(
+    file: RolloutFile, route: Route, ramp: RouteRamp, at: datetime
+) -> tuple[dict[str, Place], dict[str, Place], dict[str, Out]]:
+    """Return the orgs that are new, those whose step is done, and those that others moved."""
+    new: dict[str, Place] = {}
+    settled: dict[str, Place] = {}
+    out: dict[str, Out] = {}
+    for org, share in route.orgs.items():
+        if org in ramp.out:
+            continue
+        latched = file.rolled_back or route.rolled_back or share.rolled_back
+        points, place = route.org_points(org), ramp.places.get(org)
+        if latched:
+            out[org] = Out(at, "it was rolled back")
+        elif place is None:
+            if points:
+                new[org] = Place(points)
+        elif points == place.to:
+            settled[org] = Place(points, place.since or at)
+        elif points != place.points:
+            was, now = percent_text(place.points), percent_text(points)
+            out[org] = Out(at, f"somebody set it from {was}% to {now}%")
+    for org in ramp.places:
+        if org not in route.orgs and org not in ramp.out:
+            out[org] = Out(at, "somebody removed its line")
+    return new, settled, out
+
+
+def _out_words(route: str, out: Mapping[str, Out]) -> Iterator[str]:
+    """Name who is out, together where the reason is the same: a route may have thousands."""
+    by_reason: dict[str, list[str]] = {}
+    for org, one in out.items():
+        by_reason.setdefault(one.why, []).append(org)
+    for why, orgs in by_reason.items():
+        more = f" and {len(orgs) - _MOST_NAMED} more" if len(orgs) > _MOST_NAMED else ""
+        named = ", ".join(orgs[:_MOST_NAMED])
+        yield f"out of the ramp of {route}: {named}{more}: {why}"
+
+
+def _standings(
+    file: RolloutFile,
+    route: Route,
+    record: Mapping[str, RouteRamp],
+    held: Callable[[Route, str, int, int], str],
+) -> Iterator[Standing]:
+    ramp = record.get(route.name, RouteRamp())
+    for org in route.orgs:
+        points = route.org_points(org)
+        if org in ramp.out:
+            yield Standing(org, points, None, out=ramp.out[org].why)
+        elif org in ramp.places:
+            after = next((step for step in route.ramp.steps if step > points), None)
+            waits = "" if after is None else held(route, org, points, after)
+            yield Standing(org, points, after, waits)

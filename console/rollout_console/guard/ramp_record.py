@@ -1,0 +1,127 @@
+"""The guard's own record beside the rollout file: where each org of a ramp is, and who is out.
+
+``rollout.guard.toml`` for ``rollout.toml``. Several guards share it, on one host or several; an org
+that somebody moved by hand stands under ``out`` until it is put back.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path as FilePath
+from typing import Any
+
+from rollout_console.changes.errors import StoreError
+from rollout_console.changes.side_file import SideFile, time_of
+from rollout_console.changes.toml_edit.line import quoted
+from rollout_gate.file.errors import PercentError
+from rollout_gate.file.percent import parse_percent, percent_text
+from rollout_gate.file.positions import Path
+
+_HEAD = (
+    "# Where the guard is with each org's ramp; rollout-console guard keeps it. Orgs under out\n"
+    "# were moved by hand and wait to be put back: rollout-console guard --put-back ROUTE [ORG]\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an org of a ramp is, in basis points, and since when.
+
+    ``to`` is the step that is being taken: a guard that died in the middle of it is not taken for
+    somebody else's hand.
+    """
+
+    points: int
+    since: datetime | None = None
+    to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """Since when an org is out of its ramp, and why."""
+
+    since: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRamp:
+    """The orgs of one route's ramp that are known, and those that are out of it."""
+
+    places: Mapping[str, Place] = field(default_factory=dict)
+    out: Mapping[str, Out] = field(default_factory=dict)
+
+
+class GuardFile:
+    """Reads and edits the record; every method raises StoreError, and nothing is half-done then."""
+
+    def __init__(self, rollout_file: FilePath) -> None:
+        path = rollout_file.with_name(f"{rollout_file.stem}.guard.toml")
+        self._file = SideFile(path, _HEAD, _state)
+
+    @property
+    def path(self) -> FilePath:
+        """Where it is."""
+        return self._file.path
+
+    def read(self) -> Mapping[str, RouteRamp]:
+        """Return the record by route."""
+        return self._file.state()
+
+    def keep(self, route: str, places: Mapping[str, Place]) -> Mapping[str, RouteRamp]:
+        """Keep where these orgs are."""
+
+        return self._file.put(
+            {("routes", route, "at", org): _spelled(place) for org, place in places.items()}
+        )
+
+    def take_out(self, route: str, orgs: Mapping[str, Out]) -> Mapping[str, RouteRamp]:
+        """Take orgs out of their ramp."""
+        values: dict[Path, str | None] = {}
+        for org, out in orgs.items():
+            values["routes", route, "at", org] = None
+            values["routes", route, "out", org] = (
+                f"{{ since = {out.since.isoformat()}, why = {quoted(out.why)} }}"
+            )
+        return self._file.put(values)
+
+    def put_back(self, route: str, orgs: Iterable[str]) -> Mapping[str, RouteRamp]:
+        """Forget what is known of orgs: the guard goes on from wherever they are then."""
+        return self._file.put(
+            {("routes", route, part, org): None for org in orgs for part in ("out", "at")}
+        )
+
+
+def _spelled(place: Place) -> str:
+    values = [f"percent = {percent_text(place.points)}"]
+    if place.since is not None:
+        values.append(f"since = {place.since.isoformat()}")
+    if place.to is not None:
+        values.append(f"to = {percent_text(place.to)}")
+    return "{ " + ", ".join(values) + " }"
+
+
+def _state(path: FilePath, table: Mapping[str, Any], _revision: str) -> Mapping[str, RouteRamp]:
+    try:
+        return {
+            str(name): RouteRamp(
+                {str(org): _place(one) for org, one in route.get("at", {}).items()},
+                {
+                    str(org): Out(time_of(one["since"]), str(one["why"]))
+                    for org, one in route.get("out", {}).items()
+                },
+            )
+            for name, route in table.get("routes", {}).items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError, PercentError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise StoreError(f"{path} does not say what a guard's record says ({what})") from None
+
+
+def _place(one: Mapping[str, Any]) -> Place:
+    since, to = one.get("since"), one.get("to")
+    return Place(
+        parse_percent(str(one["percent"])),
+        None if since is None else time_of(since),
+        None if to is None else parse_percent(str(to)),
+    )

@@ -1,0 +1,196 @@
+"""Figures from one process to another: what windows and errors hold, in frames, and taken in."""
+
+import struct
+from array import array
+from collections.abc import Iterator
+from math import inf
+
+import msgspec
+
+from rollout_console.health.log.lines import ALL_USABLE, Unusable
+from rollout_console.health.windows.batch import Named
+from rollout_console.health.windows.series import Track, see
+from rollout_console.health.windows.shared_slot_counts import PartsOfOne
+from rollout_console.health.windows.slot_counts import Parts
+from rollout_console.health.windows.top_errors import Some, TopErrors
+from rollout_console.health.windows.windows import Windows
+
+_MOST_BYTES = 128 * 1024
+"""A frame is about so large at most: it is taken in between two pictures of a screen."""
+_TRACK_BYTES = 500
+"""A track without counts takes as long to take in as so many bytes of them."""
+
+
+class TrackState(msgspec.Struct, array_like=True):
+    """A track: its name, when it was seen last, entries by level, and its number in days."""
+
+    key: Named
+    last_at: float
+    entries: list[bytes]
+    days: list[tuple[int, int]] = []
+    """The track's number in the parts of each day, and its newest slot there."""
+
+
+class Tracks(msgspec.Struct, tag=True):
+    """Tracks of routes and orgs, or of models."""
+
+    tracks: list[TrackState]
+    models: bool = False
+
+
+class Day(msgspec.Struct, tag=True):
+    """The entries of a slot of single orgs, in the day with this index."""
+
+    index: int
+    slot: int
+    entries: bytes
+
+
+class Errors(msgspec.Struct, tag=True):
+    """Errors of one slot: what they are, how many, the last, and request ids with their times."""
+
+    slot: int
+    errors: Some
+
+
+class End(msgspec.Struct, tag=True):
+    """The last frame: how many lines were read and how many could not be used, with the reason of
+    the first; and from when on that is all there was.
+
+    ``begins_at`` is in epoch seconds; None where nothing was left out. ``first_at`` is the time of
+    the first line, None without any. ``gap`` says that lines are missing between the last one and
+    what comes after it. ``trouble`` is one sentence, empty where all could be read.
+    """
+
+    lines: int
+    unusable: Unusable
+    late: int
+    skewed: int
+    orgs_since: float | None
+    days_since: list[float | None]
+    begins_at: float | None
+    first_at: float | None
+    gap: bool
+    trouble: str
+
+
+Frame = Tracks | Day | Errors | End
+
+LENGTH = struct.Struct(">I")
+"""Of a frame, before it."""
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Frame).decode
+
+
+def frames(windows: Windows, errors: TopErrors) -> Iterator[Frame]:
+    """Give all that is held; ``end_of`` makes what comes after it."""
+    kept = windows.kept
+    for models, tracks in ((False, kept.tracks), (True, kept.models)):
+        states: list[TrackState] = []
+        size = 0
+        for key, track in tracks.items():
+            states.append(_state(key, track))
+            size += _TRACK_BYTES + sum(map(len, states[-1].entries))
+            if size >= _MOST_BYTES:
+                yield Tracks(states, models)
+                states, size = [], 0
+        yield Tracks(states, models)
+    for index, days in enumerate(kept.days):
+        for slot, entries in days.slots():
+            yield Day(index, slot, entries.tobytes())
+    for slot, found in errors.slots():
+        yield Errors(slot, found)
+
+
+def end_of(
+    windows: Windows,
+    *,
+    lines: int = 0,
+    unusable: Unusable = ALL_USABLE,
+    begins_at: float = -inf,
+    first_at: float | None = None,
+    gap: bool = False,
+    trouble: str = "",
+) -> End:
+    """Return the frame that ends those of the windows."""
+    return End(
+        lines,
+        unusable,
+        windows.late,
+        windows.skewed,
+        _known(windows.kept.orgs_since),
+        [_known(days.since) for days in windows.kept.days],
+        _known(begins_at),
+        first_at,
+        gap,
+        trouble,
+    )
+
+
+class Intake:
+    """Takes the frames of one process into windows and errors; the End is for others."""
+
+    def __init__(self, windows: Windows, errors: TopErrors) -> None:
+        self._windows = windows
+        self._errors = errors
+        self._numbers: list[dict[int, int]] = [{} for _ in windows.kept.days]
+
+    def take(self, frame: Frame) -> None:
+        """Take one frame in; those of tracks come before those of days."""
+        kept = self._windows.kept
+        if isinstance(frame, Tracks):
+            for state in frame.tracks:
+                self._take_track(state, frame.models)
+        elif isinstance(frame, Day):
+            entries = _entries(frame.entries)
+            kept.days[frame.index].merge(frame.slot, entries, self._numbers[frame.index])
+        elif isinstance(frame, Errors):
+            self._errors.merge(frame.slot, frame.errors)
+        else:
+            self._windows.late += frame.late
+            self._windows.skewed += frame.skewed
+            kept.orgs_since = max(kept.orgs_since, _since(frame.orgs_since))
+            for days, since in zip(kept.days, frame.days_since, strict=True):
+                days.since = max(days.since, _since(since))
+        self._windows.changed()
+
+    def _take_track(self, state: TrackState, models: bool) -> None:
+        kept = self._windows.kept
+        track = kept.model(state.key) if models else kept.track(state.key)
+        see(track, state.last_at)
+        if not state.entries:
+            return
+        of_org = not models and state.key[1] is not None
+        parts = kept.org_parts(track) if of_org else kept.parts(track)
+        own = [one for one in parts if isinstance(one, Parts)]
+        for one, entries in zip(own, state.entries, strict=True):
+            one.merge(_entries(entries))
+        days = [one for one in parts if isinstance(one, PartsOfOne)]
+        for index, (day, (number, newest)) in enumerate(zip(days, state.days, strict=True)):
+            self._numbers[index][number] = day.number
+            day.newest = max(day.newest, newest)
+            kept.days[index].expect(newest)
+
+
+def _state(key: Named, track: Track) -> TrackState:
+    return TrackState(
+        key,
+        track.last_at,
+        [one.entries().tobytes() for one in track.parts if isinstance(one, Parts)],
+        [(one.number, one.newest) for one in track.parts if isinstance(one, PartsOfOne)],
+    )
+
+
+def _entries(data: bytes) -> "array[int]":
+    entries = array("Q")
+    entries.frombytes(data)
+    return entries
+
+
+def _known(since: float) -> float | None:
+    return since if since > -inf else None
+
+
+def _since(known: float | None) -> float:
+    return -inf if known is None else known

@@ -1,0 +1,272 @@
+"""Following a log file while it grows, is rotated, and is truncated."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import takewhile
+from math import inf
+from pathlib import Path
+from typing import Literal
+
+from rollout_console.health.backfill.planning import MOST_FILES, Past
+from rollout_console.health.backfill.segment import Stretch
+from rollout_console.health.log.lines import Unusable, decoded
+from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.log.rotation import HEAD, Identity, Rotated, rotated
+from rollout_console.health.log.sources import (
+    MOST_PACKED,
+    FileSource,
+    PackedSource,
+    copy_of,
+    opened,
+)
+
+LINGER_S = 60.0
+"""A rotated file is looked at for so long: writers that have it open may still write to it."""
+
+_CHUNK_BYTES = 120 * 1024
+"""Read and decoded in pieces that stay in the processor's cache, and in memory that is at hand."""
+_TOLD_S = 30.0
+_KNOWN = 64
+_TRIES = 5
+
+
+class LogFollower:
+    """Gives the new lines of an access log, each whole line once.
+
+    ``start="tail"`` begins at most ``tail_bytes`` before the end, at the start of a line; "head"
+    at the first line. With ``history_s``, what is left of ``tail_bytes`` goes to rotated files
+    that were written to in that many seconds, gzip'd ones as well; they come first, oldest first.
+    Of what is older, ``older_bytes`` are for somebody else to read, see ``take_older``.
+
+    A file that was rotated away is read to its end first, then any that were rotated away since
+    the last poll, then the new one. A missing or unreadable log is ``trouble``, one sentence, and
+    is looked for again at each poll. Lines that are no access-log lines are counted in
+    ``unusable``. ``begins_at`` is from when on (epoch seconds) all lines are read here: that of
+    the first of them where there are older ones, or of the first after a file that is broken.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        start: Literal["head", "tail"] = "head",
+        tail_bytes: int = 32 * 1024 * 1024,
+        history_s: float = 0.0,
+        older_bytes: int = 0,
+    ) -> None:
+        self.path = path
+        self.trouble, self.missing = "", False
+        self.behind = False
+        self.begins_at = -inf
+        self._tail_bytes = tail_bytes if start == "tail" else None
+        self._history_s = history_s
+        self._older_bytes = older_bytes
+        self._older: list[Stretch] = []
+        self._cut = False
+        self._live: FileSource | None = None
+        self._first: deque[FileSource | PackedSource] = deque()
+        self._lingering: list[tuple[FileSource, float]] = []
+        self._known: deque[tuple[Identity, bytes]] = deque(maxlen=_KNOWN)
+        self._unusable = Unusable()
+        self._told = ("", 0.0)
+
+    @property
+    def unusable(self) -> Unusable:
+        """How many lines were not access-log lines, and why the first was none."""
+        found = self._unusable
+        for one in self._open():
+            found = found.plus(one.cutter.unusable)
+        return found
+
+    def poll(self, max_bytes: int = 4 * 1024 * 1024) -> list[AccessRecord]:
+        """Return the lines that are new, from at most ``max_bytes`` more of the files.
+
+        ``behind`` tells whether that was the reason to stop.
+        """
+        self.trouble = self._told[0] if time.monotonic() < self._told[1] else ""
+        records: list[AccessRecord] = []
+        self.behind = self.missing = False
+        try:
+            for whole in self._wholes(max_bytes):
+                more, unusable = decoded(whole)
+                self._unusable = self._unusable.plus(unusable)
+                records += more
+                if self._cut and more:
+                    self.begins_at, self._cut = more[0].at, False
+        except FileNotFoundError:
+            self.missing = True
+            self.trouble = f"no access log yet at {self.path}; waiting for it"
+        except OSError as error:
+            # What was read so far is given; a file that is open is gone on with.
+            why = error.strerror or "it cannot be opened"
+            self.trouble = f"{self.path} cannot be read: {why}; trying again"
+        return records
+
+    def take_older(self) -> list[Stretch]:
+        """Give away what is older than the first line here, oldest first, for somebody to close.
+
+        It is known after the first poll.
+        """
+        older, self._older = self._older, []
+        return older
+
+    def close(self) -> None:
+        """Close all files; the next poll opens what is at the path then, from its start."""
+        for stretch in self.take_older():
+            with suppress(OSError):
+                os.close(stretch.descriptor)
+        for source in self._open():
+            self._unusable = self._unusable.plus(source.cutter.unusable)
+            source.close()
+        self._live = None
+        self._first.clear()
+        self._lingering.clear()
+
+    def knows(self, one: Rotated) -> bool:
+        """Return whether a file is read here, or was."""
+        if any(one.identity == source.identity for source in self._open()):
+            return True
+        heads = [head for identity, head in self._known if identity == one.identity]
+        return bool(heads) and _any_begins(heads, one.head())
+
+    def _wholes(self, most: int) -> Iterator[bytes]:
+        """Give whole lines of one file after the other, until all are read."""
+        for source in self._lingered():
+            yield from self._finish(source)
+        for source, _ in self._lingering:
+            if most > 0 and (whole := source.read(min(most, _CHUNK_BYTES))):
+                most -= source.got
+                yield whole
+        while most > 0:
+            source_now = self._first[0] if self._first else self._live or self._enter()
+            if source_now is None:
+                continue
+            whole = source_now.read(min(most, _CHUNK_BYTES))
+            most -= source_now.got
+            if whole:
+                yield whole
+            if not source_now.got:
+                if self._first:
+                    yield from self._finish(self._first.popleft())
+                elif not self._next():
+                    return
+        self.behind = True
+
+    def _enter(self) -> FileSource | None:
+        """Open the log for the first time; None where older files come before it."""
+        self._live = live = FileSource(self.path)
+        if self._tail_bytes is not None:
+            past = Past(self.path, self._tail_bytes, self._older_bytes)
+            past.enter(live)
+            if self._history_s:
+                past.find(time.time() - self._history_s)
+            self._first.extend(past.sources)
+            self._older, self._cut = past.stretches, past.cut
+            if past.trouble:
+                self._tell(past.trouble)
+        self._tail_bytes = None  # only the first file is entered in the middle
+        return None if self._first else live
+
+    def _tell(self, trouble: str) -> None:
+        """Say what is wrong now, and for some time after."""
+        self.trouble = trouble
+        self._told = (trouble, time.monotonic() + _TOLD_S)
+
+    def _next(self) -> bool:
+        """Go on to what comes after the end of the live file; return whether there is anything."""
+        live = self._live
+        assert live is not None
+        if live.truncated:
+            self._find_copy(live)
+            live.restart()
+            return True
+        status = self.path.stat()
+        if (status.st_dev, status.st_ino) == live.identity:
+            return False
+        new = FileSource(self.path)
+        self._find_missed(live, new)
+        self._lingering.append((live, time.monotonic() + LINGER_S))
+        self._live = new
+        return True
+
+    def _find_missed(self, old: FileSource, new: FileSource) -> None:
+        """Take the files that were written and rotated away between the old one and the new."""
+        for _ in range(_TRIES):
+            beside = rotated(self.path)
+            places = [i for i, one in enumerate(beside) if one.identity == old.identity]
+            if places:
+                since = beside[places[0] + 1 :]
+            else:
+                since = [one for one in beside if one.modified > old.modified()]
+            with suppress(OSError):  # renamed while this looks: look again
+                self._take_missed([one for one in since if one.identity != new.identity])
+                return
+
+    def _take_missed(self, since: Sequence[Rotated]) -> None:
+        """Take files that were written and rotated away unseen; raise OSError, having none of them.
+
+        A copy of what was read is no missed file: one is made to be gzip'd.
+        """
+        heads = [head for _, head in self._known] + [source.head for source in self._open()]
+        missed = [one for one in since[-MOST_FILES:] if not _any_begins(heads, one.head())]
+        self._first.extend([opened(one, MOST_PACKED) for one in missed])
+
+    def _find_copy(self, live: FileSource) -> None:
+        """Go on in the copy that was made before the log was truncated, where there is one.
+
+        It may be gzip'd already: logrotate with copytruncate and compress does both at once.
+        """
+        if not live.head:
+            return
+        beside = rotated(self.path)
+        # The newest first; a packed copy may still be written to beside the one that it is made of.
+        for one in sorted(beside, key=lambda one: (one.packed, -beside.index(one))):
+            if one.head().startswith(live.head):
+                with suppress(OSError):
+                    copy = copy_of(one, live)
+                    if copy is not None:
+                        self._first.append(copy)
+                        live.cutter = type(live.cutter)()
+                        # Those after the log itself, where that was renamed by now, come later.
+                        after = takewhile(
+                            lambda other: other.identity != live.identity,
+                            beside[beside.index(one) + 1 :],
+                        )
+                        self._take_missed(list(after))
+                        return
+
+    def _lingered(self) -> list[FileSource]:
+        """Return the rotated files that were kept long enough, and keep them no longer."""
+        now, keep = time.monotonic(), []
+        done = [source for source, _ in self._lingering[:-MOST_FILES]]
+        for source, until in self._lingering[-MOST_FILES:]:
+            if until > now and not source.truncated:
+                keep.append((source, until))
+            else:
+                done.append(source)
+        self._lingering = keep
+        return done
+
+    def _finish(self, source: FileSource | PackedSource) -> Iterator[bytes]:
+        """Close a file; its last line may have no end."""
+        self._known.append((source.identity, source.head))
+        self._unusable = self._unusable.plus(source.cutter.unusable)
+        source.close()
+        if source.trouble:
+            self._tell(source.trouble)
+        if rest := source.cutter.end():
+            yield rest
+        self._cut = self._cut or bool(source.trouble)  # what is missing of it is a gap
+
+    def _open(self) -> list[FileSource | PackedSource]:
+        live = [self._live] if self._live is not None else []
+        return [*self._first, *(source for source, _ in self._lingering), *live]
+
+
+def _any_begins(heads: Iterable[bytes], data: bytes) -> bool:
+    """Return whether data begins with one of several heads that have a whole line or are full."""
+    whole = (head for head in heads if b"\n" in head or len(head) >= HEAD)
+    return any(data.startswith(head) for head in whole)

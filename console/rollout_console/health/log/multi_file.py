@@ -1,0 +1,210 @@
+"""Several log files read as one: every file that a pattern names."""
+
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from heapq import merge
+from math import inf
+from pathlib import Path
+from typing import Literal, Protocol
+
+from rollout_console.health.backfill.segment import Stretch
+from rollout_console.health.log.follower import LINGER_S, LogFollower
+from rollout_console.health.log.lines import Unusable
+from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.log.rotation import Rotated, log_of
+
+MOST_FILES = 64
+PROBES = ".probes.jsonl"
+"""How the names of logs of probes end: those are never traffic."""
+
+_LEAST_BYTES = 64 * 1024
+
+
+class Log(Protocol):
+    """A log that is followed, of one file or of several.
+
+    ``trouble`` is one sentence, empty where all is well; ``missing`` is set where it is only that
+    there is no log yet, as before the first request. ``unusable`` counts lines that were no
+    access-log lines. ``behind`` is set where the last poll stopped before the end.
+    """
+
+    trouble: str
+    missing: bool
+    behind: bool
+
+    @property
+    def unusable(self) -> Unusable:
+        """How many lines were not access-log lines, and why the first was none."""
+        ...
+
+    def poll(self, max_bytes: int = ...) -> list[AccessRecord]:
+        """Return what is new, each whole line once, from at most ``max_bytes``."""
+        ...
+
+    @property
+    def begins_at(self) -> float:
+        """From when on all lines are read, in epoch seconds; -inf where there are no older ones."""
+        ...
+
+    def take_older(self) -> list[Stretch]:
+        """Give away what is older than that, oldest first, for somebody to close."""
+        ...
+
+    def close(self) -> None:
+        """Close all files."""
+        ...
+
+
+class LogSet:
+    """Follows every file whose name matches the last part of a path such as ``logs/*.jsonl``.
+
+    New files are read from their first line. What is rotated away belongs to the log it was, and
+    a file that is gone is forgotten after a minute. Only the MOST_FILES that were written to last
+    are followed. Lines are merged by time, those of each file in their order.
+    """
+
+    def __init__(
+        self,
+        pattern: Path,
+        *,
+        start: Literal["head", "tail"] = "head",
+        tail_bytes: int = 32 * 1024 * 1024,
+        history_s: float = 0.0,
+        older_bytes: int = 0,
+    ) -> None:
+        self.trouble, self.missing = "", False
+        self.behind = False
+        self._pattern = pattern
+        self._start: Literal["head", "tail"] = start
+        self._tail_bytes = tail_bytes
+        self._history_s = history_s
+        self._older_bytes = older_bytes
+        self._followers: dict[Path, LogFollower] = {}
+        self._gone_at: dict[Path, float] = {}
+        self._unusable = Unusable()
+
+    @property
+    def unusable(self) -> Unusable:
+        """How many lines of all files were not access-log lines, and why the first was none."""
+        found = self._unusable
+        for path, follower in self._followers.items():
+            found = found.plus(_named(path, follower.unusable))
+        return found
+
+    def poll(self, max_bytes: int = 4 * 1024 * 1024) -> list[AccessRecord]:
+        """Return the lines that are new, from at most about ``max_bytes`` more of the files."""
+        files = self._find()
+        self.trouble, self.missing = "", not files
+        if not files:
+            self.trouble = f"no access log yet at {self._pattern}; waiting for it"
+        elif len(files) > MOST_FILES:
+            files.sort(key=lambda one: one.modified)
+            self.trouble = (
+                f"{len(files)} files match {self._pattern}; the newest {MOST_FILES} are followed"
+            )
+            files = files[-MOST_FILES:]
+        self._follow(files)
+        each = max(max_bytes // max(len(self._followers), 1), _LEAST_BYTES)
+        found, self.behind = [], False
+        for path, follower in self._followers.items():
+            if records := follower.poll(each):
+                found.append(records)
+            self.behind = self.behind or follower.behind
+            if path not in self._gone_at:
+                self.trouble = self.trouble or follower.trouble
+        if len(found) == 1:
+            return found[0]
+        return list(merge(*found, key=lambda record: record.ts))
+
+    @property
+    def begins_at(self) -> float:
+        """From when on all lines of all files are read, in epoch seconds."""
+        return max((one.begins_at for one in self._followers.values()), default=-inf)
+
+    def take_older(self) -> list[Stretch]:
+        """Give away what is older, of one file after the other, for somebody to close."""
+        return [stretch for one in self._followers.values() for stretch in one.take_older()]
+
+    def close(self) -> None:
+        """Close all files."""
+        for follower in self._followers.values():
+            follower.close()
+
+    def _find(self) -> list[Rotated]:
+        """Return the files that match, apart from those that are a rotated part of another."""
+        found = matching(self._pattern)
+        names = {one.path.name for one in found} | {path.name for path in self._followers}
+        return [one for one in found if log_of(one.path.name) not in names - {one.path.name}]
+
+    def _follow(self, files: Iterable[Rotated]) -> None:
+        """Begin with files that are new, and forget those that have been gone for a minute."""
+        now, here = time.monotonic(), {one.path for one in files}
+        new = [one for one in files if one.path not in self._followers]
+        for path in [path for path in self._followers if path not in here]:
+            if self._gone_at.setdefault(path, now) + LINGER_S <= now:
+                follower = self._followers.pop(path)
+                follower.close()
+                self._unusable = self._unusable.plus(_named(path, follower.unusable))
+        self._gone_at = {
+            p: at for p, at in self._gone_at.items() if p in self._followers.keys() - here
+        }
+        for one in new:
+            owner = next((p for p, other in self._followers.items() if other.knows(one)), None)
+            if owner is None:
+                self._followers[one.path] = LogFollower(
+                    one.path,
+                    start=self._start,
+                    tail_bytes=max(self._tail_bytes // len(new), _LEAST_BYTES),
+                    history_s=self._history_s,
+                    older_bytes=self._older_bytes // len(new),
+                )
+            elif owner not in here:
+                self._followers[one.path] = moved = self._followers.pop(owner)
+                moved.path = one.path
+        if self._followers:
+            self._start = "head"
+
+
+def matching(path: Path) -> list[Rotated]:
+    """Return the unpacked logs of traffic that a path or pattern names, rotated parts included."""
+    found = []
+    with suppress(OSError):
+        for one in path.parent.glob(path.name) if is_pattern(path) else (path,):
+            with suppress(OSError):
+                status = one.stat()
+                if one.is_file() and one.suffix != ".gz" and not one.name.endswith(PROBES):
+                    identity = (status.st_dev, status.st_ino)
+                    found.append(Rotated(one, identity, status.st_mtime, status.st_size))
+    return found
+
+
+def _named(path: Path, unusable: Unusable) -> Unusable:
+    """Say in which of several files it is."""
+    return unusable._replace(why=f"{path.name}: {unusable.why}") if unusable.lines else unusable
+
+
+def open_log(
+    path: Path,
+    *,
+    start: Literal["head", "tail"],
+    tail_bytes: int,
+    history_s: float = 0.0,
+    older_bytes: int = 0,
+) -> Log:
+    """Follow a log; the last part of ``path`` may be a pattern with ``*``, ``?`` or ``[``.
+
+    ``tail_bytes`` is how much is read of what is there already, and ``history_s`` (seconds) how
+    old a rotated file may be to be read as well where the log itself is shorter than that. Of
+    what is older than those bytes, ``older_bytes`` are for somebody else to read.
+    """
+    log = LogSet if is_pattern(path) else LogFollower
+    return log(
+        path, start=start, tail_bytes=tail_bytes, history_s=history_s, older_bytes=older_bytes
+    )
+
+
+def is_pattern(path: Path) -> bool:
+    """Return whether a path names several files; one that is there under that name does not."""
+    return any(sign in path.name for sign in "*?[") and not os.path.lexists(path)

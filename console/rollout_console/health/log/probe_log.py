@@ -1,0 +1,90 @@
+"""The log of probes: health where there is no traffic yet, and never taken for traffic."""
+
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from rollout_console.common.durations import seconds_text
+from rollout_console.health.log.multi_file import PROBES, is_pattern
+from rollout_gate.file.model import RolloutFile
+from rollout_gate.untrusted import decode_json
+
+
+class ProbeLine(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A line of the probe log: an access-log line, marked, and without an org to belong to."""
+
+    ts: str
+    route: str
+    side: str
+    model: str
+    status: int
+    latency_ms: float
+    org: str
+    probe: bool
+    stream: bool = False
+    ttft_ms: float | None = None
+    error: str | None = None
+    request_id: str | None = None
+    billing_transaction_id: str | None = None
+    task_id: str | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def at(self) -> float:
+        """When, in epoch seconds."""
+        return datetime.fromisoformat(self.ts).timestamp()
+
+
+_probe_line_of = msgspec.json.Decoder(ProbeLine)
+
+
+def probe_log_path(path: Path, file: RolloutFile) -> Path:
+    """Return where probes are logged: beside the access log, so that they are never traffic."""
+    log = path.parent / file.access_log
+    return log.with_name(("access" if is_pattern(log) else log.stem) + PROBES)
+
+
+def append_probe(log: Path, line: ProbeLine) -> str:
+    """Append a line; return why that was not possible, empty where it was."""
+    try:
+        with log.open("ab", buffering=0) as stream:
+            stream.write(msgspec.json.encode(line) + b"\n")
+    except OSError as error:
+        return f"{log} cannot be written: {error.strerror}"
+    return ""
+
+
+def last_probes(log: Path, most_bytes: int = 256 * 1024) -> dict[tuple[str, str], ProbeLine]:
+    """Return how each route and side was last found, from the end of the log.
+
+    Whole and streamed are proven apart: where either failed last, that one is returned.
+    """
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - most_bytes))
+            lines = stream.read(most_bytes).split(b"\n")
+    except OSError:
+        return {}
+    newest: dict[tuple[str, str], dict[bool, ProbeLine]] = {}
+    for line in lines:
+        try:
+            one = decode_json(line, _probe_line_of)
+            datetime.fromisoformat(one.ts)
+        except ValueError:  # UndecodableError, and a time that is none
+            continue  # cut off at the start, or torn
+        known = newest.setdefault((one.route, one.side), {})
+        if any(other.model != one.model for other in known.values()):
+            known.clear()  # of another model, which says nothing of this one
+        known.pop(one.stream, None)  # the newest stands last
+        known[one.stream] = one
+    return {
+        place: next((one for one in known.values() if one.problems), [*known.values()][-1])
+        for place, known in newest.items()
+    }
+
+
+def probe_text(probe: ProbeLine, now: float) -> str:
+    """Return how a probe went and how long ago, ``now`` being in epoch seconds."""
+    said = "ok" if not probe.problems else f"FAILED: {probe.problems[0]}"
+    return f"{said}, {seconds_text(round(max(0.0, now - probe.at)))} ago"

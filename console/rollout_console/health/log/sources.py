@@ -1,0 +1,234 @@
+"""One file of a log: read on from a place, or unpacked from its start."""
+
+import os
+import stat
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+from rollout_console.health.log.lines import LineCutter
+from rollout_console.health.log.rotation import HEAD, Identity, Rotated
+
+MOST_PACKED = 256 * 1024 * 1024
+"""So many bytes are unpacked of a packed file at most, where nothing less is asked for."""
+
+_MARK = 256
+_PACKED_PIECE = 64 * 1024
+_LEAST_PACKED = 18
+_MOST_RATIO = 1032
+"""Nothing is packed smaller than this by gzip."""
+
+
+class NotAFileError(OSError):
+    """What is at the path of a log is a folder, a pipe or a device."""
+
+
+class FileSource:
+    """A file that may still grow, from ``offset`` on, of which ``cutter`` has seen what is before.
+
+    A ``descriptor`` is the file, opened already, whatever is at its path by now. ``truncated`` is
+    set, and nothing more is read, where what was read last is no longer there.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        offset: int = 0,
+        cutter: LineCutter | None = None,
+        descriptor: int | None = None,
+    ) -> None:
+        if descriptor is None:
+            # A pipe must not make this wait for a writer.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._descriptor = descriptor
+        status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            with suppress(OSError):
+                os.close(self._descriptor)
+            raise NotAFileError(0, "it is not a file")
+        self.identity: Identity = (status.st_dev, status.st_ino)
+        self.size = status.st_size
+        self.offset = offset
+        self.cutter = cutter or LineCutter()
+        self.mark = b""
+        self.head = b""
+        self.truncated = False
+        self.trouble = ""
+        self.got = 0
+
+    def enter(self, most_bytes: int) -> None:
+        """Begin at most so many bytes before the end, at the start of a line."""
+        if self.size > most_bytes:
+            # One byte more: where that is the end of a line, the next one is whole.
+            self.offset = self.size - most_bytes - 1
+            self.cutter = LineCutter(entered=True)
+
+    def read(self, most: int) -> bytes:
+        """Return lines from at most so many bytes; ``got`` is how many there were."""
+        self.got = 0
+        if self.truncated:
+            return b""
+        before = len(self.mark)
+        data = os.pread(self._descriptor, most + before, self.offset - before)
+        if not data.startswith(self.mark):
+            self.truncated = True
+            return b""
+        if len(data) == before:
+            return b""
+        self.got = len(data) - before
+        self.offset += self.got
+        self.mark = data[-_MARK:]
+        if len(self.head) < HEAD:
+            self.head = os.pread(self._descriptor, min(HEAD, self.offset), 0)
+        return self.cutter.cut(data[before:] if before else data)
+
+    def take(self, offset: int, most: int) -> bytes:
+        """Return bytes as they are, from anywhere."""
+        return os.pread(self._descriptor, most, offset)
+
+    def descriptor(self) -> int:
+        """Return one more descriptor of the file, for somebody else to close."""
+        return os.dup(self._descriptor)
+
+    def restart(self) -> None:
+        """Read a file that was truncated from its start."""
+        self.offset, self.mark, self.head, self.truncated = 0, b"", b"", False
+        unusable = self.cutter.unusable
+        self.cutter = LineCutter()
+        self.cutter.unusable = unusable
+
+    def modified(self) -> float:
+        """Return when it was written to last, in epoch seconds."""
+        return os.fstat(self._descriptor).st_mtime
+
+    def has_mark(self, of: "FileSource") -> bool:
+        """Whether this is a copy of what ``of`` was: the same bytes before the same place."""
+        before = len(of.mark)
+        return bool(before) and os.pread(self._descriptor, before, of.offset - before) == of.mark
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):
+            os.close(self._descriptor)
+
+
+class PackedSource:
+    """A gzip'd file, of which at most ``limit`` bytes are unpacked, whatever it claims to be."""
+
+    def __init__(self, path: Path, limit: int, descriptor: int | None = None) -> None:
+        self._path = path
+        self._file = FileSource(path, descriptor=descriptor)  # for its checks
+        self._left = limit
+        self._at = 0
+        self._unpacker = zlib.decompressobj(31)
+        self._packed = b""
+        self._ended = False
+        self.identity = self._file.identity
+        self.cutter = LineCutter()
+        self.head = b""
+        self.trouble = ""
+        self.got = 0
+
+    def read(self, most: int) -> bytes:
+        """Return lines from at most so many unpacked bytes; ``got`` is how many there were."""
+        self.got = 0
+        while not self._ended:
+            try:
+                data = self._unpack(min(most, self._left))
+            except zlib.error:
+                self._end(f"{self._path} is broken; what could be unpacked of it was read")
+                break
+            if data:
+                self.got = len(data)
+                self._left -= self.got
+                if not self._left:
+                    self._end(f"{self._path} unpacks to too much; only its start was read")
+                self.head = (self.head + data[: HEAD - len(self.head)])[:HEAD]
+                return self.cutter.cut(data)
+        return b""
+
+    def skip(self, offset: int, mark: bytes) -> bool:
+        """Pass over so many unpacked bytes; return whether they end in ``mark``."""
+        tail = b""
+        while offset > 0:
+            try:
+                data = self._unpack(min(offset, _PACKED_PIECE))
+            except zlib.error:
+                return False
+            if not data and self._ended:
+                return False
+            offset -= len(data)
+            self._left -= len(data)
+            self.head = (self.head + data[: HEAD - len(self.head)])[:HEAD]
+            tail = (tail + data)[-_MARK:]
+        return tail.endswith(mark)
+
+    def descriptor(self) -> int:
+        """Return one more descriptor of the file, for somebody else to close."""
+        return self._file.descriptor()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _unpack(self, most: int) -> bytes:
+        if not self._packed:
+            self._packed = self._file.take(self._at, _PACKED_PIECE)
+            self._at += len(self._packed)
+        if not self._packed:
+            whole = self._unpacker.eof or not self._at
+            self._end("" if whole else f"{self._path} is broken; its end is missing")
+            return b""
+        if self._unpacker.eof:
+            self._unpacker = zlib.decompressobj(31)  # several may stand one after the other
+        data = self._unpacker.decompress(self._packed, most)
+        self._packed = self._unpacker.unconsumed_tail or self._unpacker.unused_data
+        return data
+
+    def _end(self, trouble: str) -> None:
+        self._ended, self.trouble = True, trouble
+
+
+def opened(one: Rotated, limit: int) -> FileSource | PackedSource:
+    """Open a rotated file, of which at most ``limit`` bytes are unpacked.
+
+    Raise OSError where it cannot be opened, or is another file by now.
+    """
+    source = PackedSource(one.path, limit) if one.packed else FileSource(one.path)
+    if source.identity != one.identity:
+        source.close()
+        raise FileNotFoundError
+    return source
+
+
+def copy_of(one: Rotated, live: FileSource) -> FileSource | PackedSource | None:
+    """Open a copy of a file that was truncated since, at the place to which that was read.
+
+    None where it is no copy of it. Raise OSError where it cannot be opened.
+    """
+    if one.packed:
+        packed = PackedSource(one.path, live.offset + MOST_PACKED)
+        if packed.skip(live.offset, live.mark):
+            packed.cutter = live.cutter
+            return packed
+        packed.close()
+        return None
+    copy = FileSource(one.path, live.offset, live.cutter)
+    if copy.has_mark(live):
+        copy.mark, copy.head = live.mark, live.head
+        return copy
+    copy.close()
+    return None
+
+
+def unpacked_size(one: Rotated) -> int:
+    """Return what a gzip'd file says of its size when unpacked, in bytes.
+
+    It need not be true; where it cannot be, that is the packed size, and a limit does the rest.
+    """
+    if one.size < _LEAST_PACKED:
+        return one.size
+    with one.path.open("rb") as stream:
+        stream.seek(-4, os.SEEK_END)
+        claimed = int.from_bytes(stream.read(4), "little")
+    return claimed if claimed <= one.size * _MOST_RATIO else one.size

@@ -1,0 +1,205 @@
+"""A batch of lines sorted by what it counts for: by time, then route, org, side and model.
+
+A cold start has millions of lines, so the work for each is kept to a few steps, and lines are
+counted in groups.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import Any, cast
+
+from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.windows.summary import BUCKET, CODES
+
+LATE, AHEAD, SKEWED = -1, -2, -3
+"""Levels of the places, with slot 0, of lines older than every part, a little or more than
+SKEW_S seconds ahead of the clock."""
+SKEW_S = 2.0
+
+Level = tuple[int, int]
+"""The width of parts in seconds, and how many seconds of them are kept."""
+Place = tuple[int, int]
+"""The finest level that keeps a line, and its slot there: epoch seconds by the level's width."""
+Name = tuple[str, str, str, str]
+"""Route, org, side and model."""
+Group = list[Any]
+"""The latest time of its lines, and after it the codes of all."""
+Named = tuple[str | None, str | None, str]
+"""Route, org or model, and side; None for all of them."""
+Counts = Mapping[int, int]
+"""How many lines there were by code."""
+Slots = Mapping[int, Counts]
+"""Counts by slot, at one level."""
+
+_Found = dict[Named, dict[int, list[int]]]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
+
+
+class Batch:
+    """Lines sorted at ``now`` (epoch seconds) for ``levels``, finest first.
+
+    Of a line no more than its code is kept, so that very many are sorted soon after they are read,
+    a few at a time, and counted together.
+    """
+
+    def __init__(self, levels: Sequence[Level], now: float) -> None:
+        self.now = now
+        self.lines = 0
+        self._levels = levels
+        self._edges = [now - keep for _, keep in levels]
+        self._now_time, self._skew_time = _time(now), _time(now + SKEW_S)
+        self._places: dict[Place, dict[Name, Group]] = {}
+
+    def sort(self, records: Sequence[AccessRecord]) -> None:
+        """Sort more lines. Those of one slot often follow each other, and are looked up once."""
+        self.lines += len(records)
+        low = high = _LAST
+        groups: dict[Name, Group] = {}
+        for record in records:
+            ts = record.ts
+            if not low <= ts < high:
+                place, low, high = self._find(ts.timestamp())
+                if place not in self._places:
+                    self._places[place] = defaultdict(_no_lines)
+                groups = self._places[place]
+            group = groups[record.route, record.org, record.side, record.model]
+            group.append(CODES[record.status][BUCKET[record.latency_ms]])
+            if ts > group[0]:
+                group[0] = ts
+
+    def lines_at(self, level: int) -> int:
+        """Return how many lines are LATE or SKEWED."""
+        return sum(len(group) - 1 for group in self._places.get((level, 0), {}).values())
+
+    def by_model(self) -> Iterator[tuple[int, dict[Named, Slots]]]:
+        """Give each level, finest first, its counts by route, model and side."""
+        found: list[_Found] = [defaultdict(dict) for _ in self._levels]
+        for level, slot, groups in self._counted():
+            for (route, _, side, model), group in groups.items():
+                _file(found[level][route, model, side], slot, _codes(group))
+        return self._at_each_level(found)
+
+    def by_org(self, finest: int) -> Iterator[tuple[int, dict[Named, Slots]]]:
+        """Give each level its counts by route, org and side, each line at one level alone.
+
+        That is the finest that keeps it, of those from ``finest`` on.
+        """
+        found: dict[int, _Found] = defaultdict(lambda: defaultdict(dict))
+        for level, slot, groups in self._counted():
+            wider = max(level, finest)
+            wide = self._wider(slot, level, wider)
+            for (route, org, side, _), group in groups.items():
+                _file(found[wider][route, org, side], wide, _codes(group))
+        for level, named in found.items():
+            yield level, {key: _counts(slots) for key, slots in named.items()}
+
+    def _at_each_level(self, found: Sequence[_Found]) -> Iterator[tuple[int, dict[Named, Slots]]]:
+        """Count what was found, and give it at each level; a coarser one has the finer in it."""
+        finer: dict[Named, Slots] = {}
+        for level, named in enumerate(found):
+            own = ((key, _counts(slots)) for key, slots in named.items())
+            wider = (
+                (key, {self._wider(slot, level - 1, level): counts})
+                for key, slots in finer.items()
+                for slot, counts in slots.items()
+            )
+            finer = gathered(chain(own, wider))
+            yield level, finer
+
+    def _wider(self, slot: int, level: int, wider: int) -> int:
+        return slot * self._levels[level][0] // self._levels[wider][0]
+
+    def _counted(self) -> Iterator[tuple[int, int, dict[Name, Group]]]:
+        """Give level, slot and groups of every place that is counted."""
+        for (level, slot), groups in self._places.items():
+            if level in (AHEAD, SKEWED):
+                yield 0, int(self.now // self._levels[0][0]), groups
+            elif level != LATE:
+                yield level, slot, groups
+
+    def last_seen(self) -> Iterator[tuple[Name, float]]:
+        """Give when each name was seen last, at most now."""
+        done: set[Name] = set()
+        for place in sorted(self._places, key=self._start, reverse=True):
+            for name, group in self._places[place].items():
+                if name not in done:
+                    done.add(name)
+                    yield name, min(group[0].timestamp(), self.now)
+
+    def _start(self, place: Place) -> tuple[float, int]:
+        level, slot = place
+        if level < 0:
+            return (-1.0, 0) if level == LATE else (self.now, -level)
+        # Where a level ends inside a slot of the next, the finer has the newer lines.
+        return slot * self._levels[level][0], -level
+
+    def _find(self, at: float) -> tuple[Place, datetime, datetime]:
+        """Return the place of a time, and from when up to when times have the same one."""
+        if at > self.now + SKEW_S:
+            return (SKEWED, 0), self._skew_time, _LAST
+        if at > self.now:
+            return (AHEAD, 0), self._now_time, self._skew_time
+        newer: float = self.now
+        for level, (width, _) in enumerate(self._levels):
+            edge = self._edges[level]
+            if at >= edge:
+                slot = int(at // width)
+                low, high = max(slot * width, edge), min((slot + 1) * width, newer)
+                return (level, slot), _time(low), _time(high)
+            newer = edge
+        return (LATE, 0), _FIRST, _time(newer)
+
+
+def gathered(parts: Iterable[tuple[Named, Slots]]) -> dict[Named, Slots]:
+    """Return what there is of each name as one."""
+    found: dict[Named, dict[int, list[Counts]]] = defaultdict(dict)
+    for key, slots in parts:
+        of_key = found[key]
+        for slot, counts in slots.items():
+            if slot in of_key:
+                of_key[slot].append(counts)
+            else:
+                of_key[slot] = [counts]
+    return {
+        key: {slot: some[0] if len(some) == 1 else _added(some) for slot, some in of_key.items()}
+        for key, of_key in found.items()
+    }
+
+
+def _added(parts: Sequence[Counts]) -> Counts:
+    counts = dict(parts[0])
+    get = counts.get
+    for code, count in chain.from_iterable(part.items() for part in parts[1:]):
+        counts[code] = get(code, 0) + count
+    return counts
+
+
+def _file(slots: dict[int, list[int]], slot: int, codes: list[int]) -> None:
+    if slot in slots:
+        slots[slot] += codes
+    else:
+        slots[slot] = codes
+
+
+def _counts(slots: Mapping[int, list[int]]) -> Slots:
+    # A second of one org has a line or two: a Counter costs more than counting them.
+    return {
+        slot: Counter(codes) if len(codes) > 1 else {codes[0]: 1} for slot, codes in slots.items()
+    }
+
+
+def _no_lines() -> Group:
+    return [_FIRST]
+
+
+def _codes(group: Group) -> list[int]:
+    return cast(list[int], group[1:])
+
+
+def _time(at: float) -> datetime:
+    return _EPOCH + timedelta(seconds=at)

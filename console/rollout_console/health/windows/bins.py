@@ -1,0 +1,98 @@
+"""The requests of a route's side in one-second bins, as the guard reads them."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil, floor
+from typing import NamedTuple
+
+from rollout_console.health.log.record import StatusClass
+from rollout_console.health.windows.batch import Named
+from rollout_console.health.windows.quantiles import bucket_of
+from rollout_console.health.windows.series import fitting
+from rollout_console.health.windows.summary import by_class, slow_of
+from rollout_console.health.windows.windows import Windows
+
+
+class Bin(NamedTuple):
+    """Requests by the time in their lines, in a second that begins ``at`` (epoch seconds).
+
+    ``slow`` are those of ``ok`` that took longer than a limit.
+    """
+
+    at: int
+    requests: int
+    ok: int
+    contract: int
+    auth: int
+    balance: int
+    rate_limit: int
+    gateway: int
+    slow: int
+
+    def errors(self, signal: str) -> tuple[int, int]:
+        """Return the requests that a signal judges, and those of them that are bad."""
+        if signal == "latency":
+            return self.ok, self.slow  # only an answer has a latency worth judging
+        return self.requests, int(getattr(self, signal))
+
+
+class Bins:
+    """Gives the bins of windows, and keeps those that nothing was added to since the last look.
+
+    A window longer than seconds are kept for has bins of five.
+    """
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+        self._known: dict[Named, tuple[tuple[int, int], dict[int, Bin | None]]] = {}
+
+    def between(
+        self, route: str, side: str, begin: float, now: float, slow_ms: float
+    ) -> Sequence[Bin]:
+        """Return the bins that begin from ``begin`` on, the one of ``now`` being the last.
+
+        Seconds without a request have none. Latencies are known to 2%, and of those around
+        ``slow_ms`` none is slow.
+        """
+        key = (route, None, side)
+        windows = self._windows
+        parts = fitting(
+            windows.kept.tracks.get(key), now - begin, windows.kept.reaches_s(None, now)
+        )
+        if parts is None:
+            return ()
+        limit = bucket_of(slow_ms)
+        width = parts.width_s
+        changed_from = windows.changed_from(key)
+        made_for, known = self._known.get(key, ((0, 0), {}))
+        first, end = ceil(begin / width), floor(now / width) + 1
+        if made_for != (width, limit):
+            known = {}
+        elif changed_from < end * width or len(known) > 2 * (end - first):
+            known = {at: one for at, one in known.items() if first * width <= at < changed_from}
+        self._known[key] = (width, limit), known
+        found = []
+        for slot in range(first, end):
+            at = slot * width
+            if at not in known:
+                known[at] = bin_of(at, parts.counts(slot, slot + 1), limit)
+            if (one := known[at]) is not None:
+                found.append(one)
+        return found
+
+
+def bin_of(at: int, counts: Mapping[int, int], limit: int) -> Bin | None:
+    """Return counts by code as a bin, None without any; ``limit`` is a bucket of latency."""
+    if not counts:
+        return None
+    of = by_class(counts)
+    return Bin(
+        at,
+        sum(of.values()),
+        of[StatusClass.OK],
+        of[StatusClass.CONTRACT],
+        of[StatusClass.AUTH],
+        of[StatusClass.BALANCE],
+        of[StatusClass.RATE_LIMIT],
+        of[StatusClass.GATEWAY],
+        slow_of(counts, limit),
+    )

@@ -1,0 +1,119 @@
+"""What windows keep: the tracks of routes, orgs and models, in memory that is bounded."""
+
+from heapq import nsmallest
+from math import floor, inf
+
+from rollout_console.health.windows.batch import Named
+from rollout_console.health.windows.series import (
+    LEVELS,
+    SomeParts,
+    Track,
+    entries,
+    forget,
+    levels_to,
+    parts_of,
+)
+from rollout_console.health.windows.shared_slot_counts import SharedParts
+
+OTHER_MODELS = "(other models)"
+"""Where a route has more than MOST_MODELS models at once, the later ones are counted as this."""
+MOST_MODELS = 100
+MOST_TRACKS = 100_000
+MOST_ENTRIES = 9_000_000
+
+_SWEPT_AT_ONCE = 1_000
+_LEAST_S = 30.0
+
+
+class Kept:
+    """Tracks of ``horizon_s`` seconds (at most a day), by route, org or model, and side.
+
+    Memory is bounded whatever comes: by MOST_TRACKS routes and orgs, the last seen of which stay,
+    and by ``most_entries`` counts of eight bytes, a sixth of them for what is older than an
+    hour of single orgs; above that the oldest of single orgs are forgotten before their time.
+    Single orgs have the levels from ``org_level`` on, the later of them in ``days``.
+    """
+
+    def __init__(self, horizon_s: int, most_entries: int) -> None:
+        self.horizon_s = min(horizon_s, LEVELS[-1][1])
+        self.levels = levels_to(self.horizon_s)
+        self.org_level = min(1, len(self.levels) - 1)
+        self.days = [
+            SharedParts(width, keep, most_entries // 6)
+            for width, keep in self.levels[self.org_level + 1 :]
+        ]
+        self.orgs_since = -inf
+        self.tracks: dict[Named, Track] = {}
+        self.models: dict[Named, Track] = {}
+        self._org_levels = self.levels[self.org_level : self.org_level + 1]
+        self._most_entries = most_entries
+        self._models_of: dict[tuple[str | None, str], int] = {}
+        self._unswept: list[Track] = []
+
+    def track(self, key: Named) -> Track:
+        """Return the track of a route and org, made where there is none."""
+        track = self.tracks.get(key)
+        if track is None:
+            if len(self.tracks) >= MOST_TRACKS:
+                self._drop_tracks()
+            track = self.tracks[key] = Track()
+        return track
+
+    def model(self, key: Named) -> Track:
+        """Return the track of a model on a route, or that of OTHER_MODELS where there are many."""
+        track = self.models.get(key)
+        if track is None:
+            route, model, side = key
+            known = self._models_of.get((route, side), 0)
+            if known >= MOST_MODELS and model != OTHER_MODELS:
+                return self.model((route, OTHER_MODELS, side))
+            self._models_of[route, side] = known + 1
+            track = self.models[key] = Track()
+        return track
+
+    def parts(self, track: Track) -> list[SomeParts]:
+        """Return the parts of a route's or a model's track, one for each level."""
+        return parts_of(track, self.levels)
+
+    def org_parts(self, track: Track) -> list[SomeParts]:
+        """Return the parts of a single org's track, one for each level from ``org_level`` on."""
+        return parts_of(track, self._org_levels, self.days)
+
+    def reaches_s(self, org: str | None, now: float) -> list[float]:
+        """Return how many seconds back parts reach, of an org or of all others, finest first."""
+        if org is None:
+            return [keep_s for _, keep_s in self.levels]
+        own = [min(keep_s, now - self.orgs_since) for _, keep_s in self._org_levels]
+        return own + [min(days.keep_s, now - days.since) for days in self.days]
+
+    def sweep(self, now: float) -> None:
+        """Forget what is old, of some tracks at a time; they are gone through again and again."""
+        if not self._unswept:
+            self._bound(now)
+            self._unswept = [*self.tracks.values(), *self.models.values()]
+        some = self._unswept[-_SWEPT_AT_ONCE:]
+        del self._unswept[-_SWEPT_AT_ONCE:]
+        forget(some, now, self.horizon_s)
+        for days in self.days:
+            days.forget(floor((now - days.keep_s) / days.width_s))
+
+    def _drop_tracks(self) -> None:
+        named = (key for key in self.tracks if key[0] is not None)
+        for key in nsmallest(MOST_TRACKS // 10, named, key=lambda key: self.tracks[key].last_at):
+            del self.tracks[key]
+
+    def _bound(self, now: float) -> None:
+        kept = {k: track for k, track in self.models.items() if track.parts}
+        if len(kept) < len(self.models):
+            self.models = kept
+            self._models_of = {}
+            for route, _, side in kept:
+                self._models_of[route, side] = self._models_of.get((route, side), 0) + 1
+        orgs = [track for key, track in self.tracks.items() if key[1] is not None]
+        everything = [*self.tracks.values(), *self.models.values()]
+        for tracks in (orgs, everything):
+            oldest_s = float(self.horizon_s)
+            while oldest_s > _LEAST_S and entries(everything) > self._most_entries:
+                oldest_s /= 2
+                forget(tracks, now, oldest_s)
+                self.orgs_since = max(self.orgs_since, now - oldest_s)

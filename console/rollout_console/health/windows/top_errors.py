@@ -1,0 +1,156 @@
+"""Which errors there were most of, and the request ids to ask about."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from heapq import nsmallest
+
+from rollout_console.health.log.record import AccessRecord, StatusClass, classify
+
+HORIZON_S = 3600
+OTHER = "(other errors)"
+"""What an error is counted as where there are more different ones at a time than are kept."""
+MOST_ERROR, MOST_ID = 60, 100
+"""Characters that are kept of an error and of a request id."""
+MOST_IDS = 5
+MOST_ORGS = 5
+MOST_AT_ONCE = 5_000
+MOST_KEPT = 50_000
+
+_SLOT_S = 10
+_OK = frozenset(status for status in range(1000) if classify(status) is StatusClass.OK)
+ErrorKey = tuple[str, str, str, int, str]
+"""Route, org, side, status and error."""
+Some = list[tuple[ErrorKey, int, float, list[tuple[float, str]]]]
+"""Errors: how many there were, when the last of them was, and the newest ids with their times."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Errors of one kind. ``last_at`` is in epoch seconds; ``error`` is empty where none was given.
+
+    ``orgs`` are at most five, those with most first; ``request_ids`` at most five, newest first.
+    """
+
+    route: str
+    side: str
+    status: int
+    error: str
+    count: int
+    last_at: float
+    orgs: tuple[str, ...]
+    request_ids: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Errors:
+    count: int = 0
+    last_at: float = 0.0
+    ids: list[tuple[float, str]] = field(default_factory=list)
+
+    def add(self, count: int, last_at: float, ids: Iterable[tuple[float, str]]) -> None:
+        self.count += count
+        self.last_at = max(self.last_at, last_at)
+        self.ids += ids
+        if len(self.ids) > 8 * MOST_IDS:
+            self.ids = self.newest()
+
+    def newest(self) -> list[tuple[float, str]]:
+        """Return the ids that came last; of one id the newest line stands for it."""
+        by_id = {name: (at, name) for at, name in sorted(self.ids)}
+        return sorted(by_id.values())[-MOST_IDS:]
+
+
+class TopErrors:
+    """Counts the errors of the last hour, by ten seconds, route, org, side, status and error.
+
+    Memory is bounded whatever comes: MOST_KEPT counts, above which the oldest are forgotten, and
+    in ten seconds MOST_AT_ONCE, above which the error's own text is not told apart any more.
+    """
+
+    def __init__(self) -> None:
+        self._slots: dict[int, dict[ErrorKey, _Errors]] = {}
+
+    def add(self, records: Iterable[AccessRecord], now: float | None = None) -> None:
+        """Count the lines that are errors; a time ahead of ``now`` (the clock if None) is now."""
+        now = time.time() if now is None else now
+        first = now - HORIZON_S
+        for record in [record for record in records if record.status not in _OK]:
+            at = min(record.ts.timestamp(), now)
+            if at >= first:
+                error, request_id = (record.error or "")[:MOST_ERROR], record.request_id
+                key = (record.route, record.org, record.side, record.status, error)
+                known = self._known(int(at // _SLOT_S), key)
+                known.add(1, at, [(at, request_id[:MOST_ID])] if request_id else ())
+        self._bound(now)
+
+    def slots(self) -> Iterator[tuple[int, Some]]:
+        """Give what there was, by slots of time."""
+        for slot, kept in self._slots.items():
+            yield slot, [(key, one.count, one.last_at, one.newest()) for key, one in kept.items()]
+
+    def merge(self, slot: int, some: Some) -> None:
+        """Add what other such errors give of a slot."""
+        for key, count, last_at, ids in some:
+            self._known(slot, key).add(count, last_at, ids)
+        self._bound(slot * _SLOT_S)
+
+    def _bound(self, now: float) -> None:
+        kept = sum(map(len, self._slots.values()))
+        for slot in sorted(self._slots):
+            if kept <= MOST_KEPT and slot >= (now - HORIZON_S) // _SLOT_S:
+                break
+            kept -= len(self._slots.pop(slot))
+
+    def top(
+        self,
+        now: float,
+        window_s: float,
+        route: str | None = None,
+        org: str | None = None,
+        side: str | None = None,
+        limit: int = 20,
+    ) -> list[ErrorGroup]:
+        """Return what there was most of in the last ``window_s`` seconds, up to ten more or less.
+
+        Of equally many, those that came last stand first, and then by their names. None stands for
+        every one.
+        """
+        groups: dict[tuple[str, str, int, str], _Errors] = {}
+        orgs: dict[tuple[str, str, int, str], Counter[str]] = {}
+        for slot, kept in self._slots.items():
+            if slot >= (now - window_s) // _SLOT_S and slot * _SLOT_S <= now:
+                for (of_route, of_org, of_side, status, error), one in kept.items():
+                    wanted = route in (None, of_route) and org in (None, of_org)
+                    if wanted and side in (None, of_side):
+                        key = (of_route, of_side, status, error)
+                        groups.setdefault(key, _Errors()).add(one.count, one.last_at, one.ids)
+                        orgs.setdefault(key, Counter())[of_org] += one.count
+        most = nsmallest(
+            limit, groups, key=lambda key: (-groups[key].count, -groups[key].last_at, key)
+        )
+        return [
+            ErrorGroup(
+                *key,
+                count=groups[key].count,
+                last_at=groups[key].last_at,
+                orgs=_most(orgs[key]),
+                request_ids=tuple(name for _, name in reversed(groups[key].newest())),
+            )
+            for key in most
+        ]
+
+    def _known(self, number: int, key: ErrorKey) -> _Errors:
+        """Return what is counted under a key in a slot, made where there is nothing yet."""
+        slot = self._slots.setdefault(number, {})
+        known = slot.get(key)
+        if known is None:
+            if len(slot) >= MOST_AT_ONCE:
+                key = ("", "", key[2], 0, OTHER)
+            known = slot.setdefault(key, _Errors())
+        return known
+
+
+def _most(orgs: Counter[str]) -> tuple[str, ...]:
+    return tuple(nsmallest(MOST_ORGS, orgs, key=lambda org: (-orgs[org], org)))

@@ -1,0 +1,235 @@
+"""Counts over sliding windows of a minute to a day, for each route, org, side, class and model."""
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import floor, inf
+
+from rollout_console.health.log.record import AccessRecord, StatusClass
+from rollout_console.health.windows.batch import LATE, SKEWED, Batch, Named, gathered
+from rollout_console.health.windows.retention import MOST_ENTRIES, Kept
+from rollout_console.health.windows.series import counts_of, cut, fitting, see, summary_of
+from rollout_console.health.windows.summary import Summary, by_class, metric_of
+
+Seen = tuple[str, str, str]
+"""A route, an org and a side."""
+
+_MANY = 2_000
+_SWEPT_AFTER = 20_000
+"""So many lines, or a second, after the last time."""
+_MOST_SERIES = 64
+
+
+class Windows:
+    """Keeps ``horizon_s`` seconds (at most a day): the newest in parts of a second.
+
+    A request is counted once at each width, for its org on its route (not by the second), for its
+    model on its route, for the route, and for everything. A time ahead of the clock is taken as
+    now, and counted in ``skewed`` where it is more than two seconds ahead; one older than the
+    horizon counts in ``late`` alone. Times are epoch seconds.
+
+    Memory is bounded as Kept says; ``most_entries`` are its counts of eight bytes.
+    """
+
+    def __init__(self, horizon_s: int = 86_400, *, most_entries: int = MOST_ENTRIES) -> None:
+        self.kept = Kept(horizon_s, most_entries)
+        self.horizon_s = self.kept.horizon_s
+        self.skewed = 0
+        self.late = 0
+        self._unseen = 0
+        self._swept_at = 0.0
+        self._series: dict[object, list[tuple[int, dict[int, int]]]] = {}
+        self._changed_from: dict[Named, int] = {}
+        self._merged = 0
+        self._merged_for: dict[Named, int] = {}
+
+    def add(self, records: Sequence[AccessRecord], now: float) -> Mapping[Seen, float]:
+        """Count requests, all at once: a cold start has millions of them.
+
+        Return when each route, org and side among them was seen last, at most ``now``.
+        """
+        with _no_collection(len(records)):
+            batch = self.batch(now)
+            batch.sort(records)
+            return self.take(batch)
+
+    def batch(self, now: float) -> Batch:
+        """Return what requests are sorted into, a few at a time, before they are counted."""
+        return Batch(self.kept.levels, now)
+
+    def take(self, batch: Batch) -> Mapping[Seen, float]:
+        """Count what was sorted, and return what ``add`` does."""
+        seen: dict[Seen, float] = {}
+        now = batch.now
+        if batch.lines:
+            self._take(batch, seen)
+            self._series.clear()
+        self._unseen += batch.lines
+        if self._unseen >= _SWEPT_AFTER or not 0 <= now - self._swept_at < 1:
+            self._unseen, self._swept_at = 0, now
+            self.kept.sweep(now)
+        return seen
+
+    def _take(self, batch: Batch, seen: dict[Seen, float]) -> None:
+        kept = self.kept
+        self.late += batch.lines_at(LATE)
+        self.skewed += batch.lines_at(SKEWED)
+        for (route, org, side, model), at in batch.last_seen():
+            see(kept.track((route, org, side)), at)
+            see(kept.track((route, None, side)), at)
+            see(kept.track((None, None, side)), at)
+            see(kept.model((route, model, side)), at)
+            seen[route, org, side] = max(at, seen.get((route, org, side), 0.0))
+        for level, orgs in batch.by_org(kept.org_level):
+            for key, slots in orgs.items():
+                kept.org_parts(kept.track(key))[level - kept.org_level].add_slots(slots)
+        for level, models in batch.by_model():
+            for key, slots in models.items():
+                kept.parts(kept.model(key))[level].add_slots(slots)
+            routes = gathered(((key[0], None, key[2]), slots) for key, slots in models.items())
+            sides = gathered(((None, None, key[2]), slots) for key, slots in routes.items())
+            for key, slots in (*routes.items(), *sides.items()):
+                kept.parts(kept.track(key))[level].add_slots(slots)
+                width = kept.levels[level][0]
+                first = min(slots) * width
+                self._changed_from[key] = min(first, self._changed_from.get(key, first))
+
+    def changed(self) -> None:
+        """Take into account that more was put into what is kept than was added here."""
+        self._series.clear()
+        self._merged += 1
+
+    def changed_from(self, key: Named) -> float:
+        """Return from which epoch second on a track was added to since this was last asked."""
+        merged, self._merged_for[key] = self._merged_for.get(key, 0), self._merged
+        changed_from = self._changed_from.pop(key, inf)
+        return changed_from if merged == self._merged else 0
+
+    def summary(
+        self,
+        now: float,
+        window_s: float,
+        route: str | None = None,
+        org: str | None = None,
+        side: str = "tokenlab",
+    ) -> Summary:
+        """Return the counts of the last ``window_s`` seconds, or of as long as they are kept."""
+        track = self.kept.tracks.get((route, org, side))
+        return summary_of(track, now, window_s, self.kept.reaches_s(org, now))
+
+    def by_class(
+        self,
+        now: float,
+        window_s: float,
+        route: str | None = None,
+        org: str | None = None,
+        side: str = "tokenlab",
+    ) -> dict[StatusClass, int]:
+        """Return the requests of each class alone, in less time than a summary takes."""
+        return by_class(self.counts(now, window_s, route, org, side))
+
+    def counts(
+        self,
+        now: float,
+        window_s: float,
+        route: str | None = None,
+        org: str | None = None,
+        side: str = "tokenlab",
+    ) -> dict[int, int]:
+        """Return the requests by code."""
+        reaches_s = self.kept.reaches_s(org, now)
+        track = self.kept.tracks.get((route, org, side))
+        return counts_of(track, now, min(window_s, max(reaches_s)), reaches_s)
+
+    def models(
+        self, now: float, window_s: float, route: str, side: str = "tokenlab"
+    ) -> dict[str, Summary]:
+        """Return the counts of each model with requests on a route, those with most first."""
+        reaches_s = self.kept.reaches_s(None, now)
+        found = {
+            model or "": summary_of(track, now, window_s, reaches_s)
+            for (name, model, of_side), track in self.kept.models.items()
+            if name == route and of_side == side
+        }
+        most = sorted(found.items(), key=lambda pair: (-pair[1].requests, pair[0]))
+        return {model: summary for model, summary in most if summary.requests}
+
+    def series(
+        self,
+        now: float,
+        window_s: float,
+        points: int,
+        metric: str,
+        route: str | None = None,
+        org: str | None = None,
+        side: str = "tokenlab",
+    ) -> Sequence[float | None]:
+        """Return ``metric`` (4xx, 5xx, 429, rate, p50, p95, p99) in ``points`` parts of the window.
+
+        None stands where there was no request. Points narrower than what is kept share its value.
+        """
+        found = self._points((route, org, side), now, window_s, points, share=True)
+        return [metric_of(counts, metric, covered_s) for covered_s, counts in found]
+
+    def class_series(
+        self,
+        now: float,
+        window_s: float,
+        points: int,
+        route: str | None = None,
+        org: str | None = None,
+        side: str = "tokenlab",
+    ) -> dict[StatusClass, list[int]]:
+        """Return how many requests of each class there were in ``points`` parts of the window.
+
+        Each is counted in one point, so that points narrower than what is kept have gaps.
+        """
+        found = self._points((route, org, side), now, window_s, points, share=False)
+        classes = [by_class(counts) for _, counts in found]
+        return {cls: [of[cls] for of in classes] for cls in StatusClass}
+
+    def kept_s(self, org: str | None, now: float) -> float:
+        """Return how many seconds back the figures of single orgs reach, or all others for None."""
+        return max(self.kept.reaches_s(org, now))
+
+    def last_seen(self, route: str | None, org: str | None, side: str) -> float | None:
+        """Return when a request was last seen there, however long ago; None if never."""
+        track = self.kept.tracks.get((route, org, side))
+        return track.last_at if track and track.last_at else None
+
+    def _points(
+        self, key: Named, now: float, window_s: float, points: int, *, share: bool
+    ) -> list[tuple[int, dict[int, int]]]:
+        """Return the seconds that each point covers, and its counts.
+
+        They are remembered until more is added: one screen draws several metrics of them.
+        """
+        width = window_s / points
+        # Points end at whole multiples of their width, so that one does not change as it ages.
+        end = floor(now / width) + 1
+        asked = (key, end, width, points, share)
+        known = self._series.get(asked)
+        if known is None:
+            if len(self._series) >= _MOST_SERIES:
+                self._series.clear()
+            track = self.kept.tracks.get(key)
+            parts = fitting(track, window_s, self.kept.reaches_s(key[1], now))
+            edges = [(end - points + i) * width for i in range(points + 1)]
+            known = self._series[asked] = cut(parts, edges, share)
+        return known
+
+
+@contextmanager
+def _no_collection(records: int) -> Iterator[None]:
+    """Keep the garbage collector from walking all that is being built, where that is much.
+
+    Nothing here makes a cycle; on a cold start the walks took a third of the time.
+    """
+    pause = records >= _MANY and gc.isenabled()
+    if pause:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if pause:
+            gc.enable()

@@ -1,0 +1,454 @@
+"""Every change of a rollout file: who, when, what, why, and the whole text before and after."""
+
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from rollout_console.common.process_id import may_live, process_id
+from rollout_console.history.actor import Who
+from rollout_console.history.errors import HistoryError
+from rollout_console.history.rows import (
+    NOTES,
+    Change,
+    Describe,
+    Edited,
+    NewChange,
+    change_of,
+    insert_row,
+    insert_values,
+)
+from rollout_console.history.schema import FAULTS, open_to_read, open_to_write, sentence
+from rollout_gate.file.read import read_regular
+from rollout_gate.file.revision import revision_of
+
+KEPT = 1_000
+"""How many changes of a file are kept, with their texts."""
+
+_PRUNED_EVERY = 50
+_TICK_NS = 20_000_000
+_LEAST_PREFIX = 7
+_SHOWN = 12
+_ATTEMPTS_KEPT = 50
+"""So many attempts that came to nothing are kept, to tell what a row that is missing was."""
+
+
+class History:
+    """The changes of rollout files, in one SQLite database.
+
+    With ``like``, the rollout file, it is that file's alone, and shared by all who may change the
+    file; ``older`` are histories whose rows it takes over, once. Without, it is of any number of
+    files, and of one user.
+
+    A change is begun before the file is swapped and committed after it, so that a crash in
+    between leaves a row that ``reconcile`` settles by what the file really says. Connections are
+    short: several consoles and commands share the database. Every method raises HistoryError
+    alone; reading makes nothing on disk.
+    """
+
+    def __init__(self, path: Path, *, like: Path | None = None, older: Sequence[Path] = ()) -> None:
+        self.path = path
+        self._like = like
+        self._older = older
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is beside its file, for all who work on it."""
+        return self._like is not None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a database already, as far as that can be seen."""
+        try:
+            return self.path.exists()
+        except OSError:
+            return False
+
+    def stamp(self) -> tuple[int, ...] | None:
+        """Return what differs after every commit; None where the next may have the same.
+
+        It is the status of the database and its write-ahead log, and as in Git's index a time of
+        last modification that is no older than the clock's tick tells nothing ("racy Git").
+        """
+        found: list[int] = []
+        for path in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+            with suppress(OSError):
+                status = path.stat()
+                found += (status.st_ino, status.st_size, status.st_mtime_ns)
+                if abs(time.time_ns() - status.st_mtime_ns) < _TICK_NS:
+                    return None
+        return tuple(found)
+
+    def begin(self, change: NewChange) -> int:
+        """Write the intent, with both texts, durably; return its id.
+
+        Crash recovery goes by the order of the ids: call it under the lock of the file, and after
+        the file was compared with the previous revision.
+        """
+        return self._insert(change, "pending")
+
+    def commit(self, row: int) -> None:
+        """Mark an intent as done, and forget what is over KEPT changes old."""
+        with self._writing() as db:
+            db.execute("UPDATE changes SET state = 'applied' WHERE id = ?", (row,))
+            found = db.execute("SELECT file FROM changes WHERE id = ?", (row,)).fetchone()
+            if found is not None and row % _PRUNED_EVERY == 0:
+                _prune(db, found["file"])
+
+    def abandon(self, row: int) -> None:
+        """Mark an intent as not done."""
+        with self._writing() as db:
+            db.execute("UPDATE changes SET state = 'abandoned' WHERE id = ?", (row,))
+
+    def see(
+        self, file: Path, who: Who, at: datetime, now: tuple[str, bytes], describe: Describe
+    ) -> Edited | None:
+        """Take note of what the file says, (revision, text); return what an edit of others did.
+
+        It is one if the newest change did not lead to this text, whenever the same text was there
+        before. Of several who see it one writes a row; a stale read, of a text that was replaced
+        since, makes none. The first who ever sees the file has nothing to compare it with.
+        """
+        revision, text = now
+        name = self._identity(file)
+        with self._reading() as known:
+            if (
+                known is not None
+                and _newest_revision(known, name) == revision
+                and not _pending(known, name)
+            ):
+                return None
+        with self._writing() as db, _transaction(db):
+            _recover(db, name, file, lambda row: not may_live(_process(row)))
+            # Compared again under the database's lock: the read may be stale.
+            if _newest_revision(db, name) is not None and _revision_at(file) != revision:
+                return None
+            return self._see(db, name, (file, who, at), (revision, text), describe)
+
+    def _see(
+        self,
+        db: sqlite3.Connection,
+        name: str,
+        seen_by: tuple[Path, Who, datetime],
+        now: tuple[str, bytes],
+        describe: Describe,
+    ) -> Edited | None:
+        revision, text = now
+        before = _newest_revision(db, name)
+        under_way = db.execute(
+            "SELECT 1 FROM changes WHERE file = ? AND state = 'pending'"
+            " AND ? IN (revision, previous_revision)",
+            (name, revision),
+        ).fetchone()
+        edited = None
+        if before not in (None, revision) and under_way is None:
+            packed = db.execute(
+                "SELECT packed FROM texts WHERE file = ? AND revision = ?", (name, before)
+            ).fetchone()
+            was = zlib.decompress(packed["packed"]) if packed is not None else b""
+            edited = describe(was, text) if was else Edited("")
+            file, who, at = seen_by
+            change = NewChange(
+                file, at, edited.who or Who("", who.host), "external", edited.route, edited.org,
+                str(before)[:_SHOWN], edited.words or revision[:_SHOWN], "", "",
+                str(before), revision, was, text, moves=edited.moves,
+            )  # fmt: skip
+            insert_row(db, change, name, "applied")
+        if under_way is None:
+            db.execute(
+                "INSERT INTO seen VALUES (?, ?, ?)"
+                " ON CONFLICT (file) DO UPDATE SET revision = excluded.revision",
+                (name, revision, "" if before is not None else seen_by[2].isoformat()),
+            )
+        db.execute(
+            "INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", (name, revision, zlib.compress(text, 1))
+        )
+        return edited
+
+    def record(self, change: NewChange) -> None:
+        """Record an action of NOTES: the file is unchanged, so no pending row comes first."""
+        self._insert(change, "applied")
+
+    def take_over(self, file: Path) -> None:
+        """Take over what older histories have of the file, once; their rows come before ours."""
+        for source in self._older:
+            old = open_to_read(source)
+            if old is None:
+                continue
+            with closing(old), self._translated():
+                rows = old.execute(
+                    "SELECT * FROM changes WHERE file = ? AND state = 'applied' ORDER BY id",
+                    (_as_text(file.resolve()),),
+                ).fetchall()
+                texts = old.execute(
+                    "SELECT revision, packed FROM texts WHERE file = ?", (str(file.resolve()),)
+                ).fetchall()
+                if rows:
+                    with self._writing() as db:
+                        _take_over(db, source, self._identity(file), rows, texts)
+
+    def reconcile(self, file: Path) -> None:
+        """Crash recovery: commit or abort the pending rows of processes that died.
+
+        The row is committed where the next change has its revision as the previous one, or where
+        there is none and the file has that revision; else the writer died before its swap.
+        """
+        name = self._identity(file)
+        with self._reading() as known:
+            if known is None or not _pending(known, name):
+                return
+        with self._writing() as db, _transaction(db):
+            _recover(db, name, file, lambda row: not _may_live(row))
+
+    def rows(
+        self, file: Path, limit: int = 100, offset: int = 0, *, after: int = 0
+    ) -> list[Change]:
+        """Return the changes made, newest first; ``after`` an id, where one is given."""
+        with self._reading() as db:
+            if db is None:
+                return []
+            found = db.execute(
+                "SELECT * FROM changes WHERE file = ? AND state = 'applied' AND (? = 0 OR id > ?)"
+                " ORDER BY id DESC LIMIT ? OFFSET ?",
+                (self._identity(file), after, after, limit, offset),
+            ).fetchall()
+            return [change_of(row) for row in found]
+
+    def known(self, file: Path) -> tuple[str, datetime | None]:
+        """Return what the file said last, as far as anybody knows, and from when on every change
+        of it is in here; empty and None where that is not known. Only the newest KEPT are kept.
+        """
+        with self._reading() as db:
+            if db is None:
+                return "", None
+            name = self._identity(file)
+            first = db.execute(
+                "SELECT at, count(*) OVER () AS n FROM changes"
+                " WHERE file = ? AND state = 'applied' ORDER BY id LIMIT 1",
+                (name,),
+            ).fetchone()
+            times = [] if first is None else [first["at"]]
+            is_whole = first is None or first["n"] < KEPT - _PRUNED_EVERY
+            if is_whole and _has_seen(db, "since"):
+                seen = db.execute("SELECT since FROM seen WHERE file = ?", (name,)).fetchone()
+                times += [seen["since"]] if seen is not None and seen["since"] else []
+            since = min(map(datetime.fromisoformat, times), default=None)
+            return _newest_revision(db, name) or "", since
+
+    def last_undoable(self, file: Path) -> Change | None:
+        """Return our newest change that is not an undo and has not been undone."""
+        with self._reading() as db:
+            if db is None:
+                return None
+            found = db.execute(
+                "SELECT * FROM changes WHERE file = :file AND state = 'applied'"
+                " AND action NOT IN ('undo', 'external', 'undelivered', 'put_back') AND id NOT IN"
+                " (SELECT undoes_id FROM changes WHERE file = :file AND state = 'applied'"
+                "  AND undoes_id IS NOT NULL) ORDER BY id DESC LIMIT 1",
+                {"file": self._identity(file)},
+            ).fetchone()
+            return None if found is None else change_of(found)
+
+    def text_of(self, file: Path, revision: str) -> bytes:
+        """Return the text of a revision, given whole or by its start (7 characters or more)."""
+        wanted = revision.strip().lower()
+        if len(wanted) < _LEAST_PREFIX or not all(c in "0123456789abcdef" for c in wanted):
+            raise HistoryError(
+                f"{revision[:70]!r} is no revision: give at least {_LEAST_PREFIX} hex digits"
+            )
+        with self._reading() as db:
+            found = [] if db is None else db.execute(
+                "SELECT revision, packed FROM texts WHERE file = ? AND revision GLOB ? LIMIT 2",
+                (self._identity(file), f"{wanted}*"),
+            ).fetchall()  # fmt: skip
+        if not found:
+            raise HistoryError(f"no revision {wanted} of {file.name} is kept; see history")
+        if len(found) > 1:
+            raise HistoryError(f"{wanted} is the start of several revisions; give more digits")
+        try:
+            return zlib.decompress(found[0]["packed"])
+        except zlib.error:
+            raise HistoryError(f"the kept text of revision {wanted} is damaged") from None
+
+    def _insert(self, change: NewChange, state: str) -> int:
+        """Write a row and its texts; return its id."""
+        file = self._identity(change.file)
+        texts = (
+            (change.previous_revision, change.before_text),
+            (change.revision, change.after_text),
+        )
+        with self._writing() as db:
+            known = {
+                row["revision"]
+                for row in db.execute(
+                    "SELECT revision FROM texts WHERE file = ? AND revision IN (?, ?)",
+                    (file, *(revision for revision, _ in texts)),
+                )
+            }
+            packed = [
+                (file, revision, zlib.compress(text, 1))
+                for revision, text in texts
+                if revision not in known
+            ]
+            with _transaction(db):
+                db.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", packed)
+                return insert_row(db, change, file, state)
+
+    def _identity(self, file: Path) -> str:
+        """Return the name of a file in the database: of the only one, wherever that is mounted."""
+        found = file.resolve()
+        return _as_text(found.name if self._like is not None else found)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with closing(open_to_write(self.path, self._like)) as db, self._translated():
+            yield db
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        db = open_to_read(self.path)
+        if db is None:
+            yield None
+            return
+        with closing(db), self._translated():
+            yield db
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except FAULTS as error:
+            raise HistoryError(sentence(self.path, error)) from None
+
+
+def _newest_revision(db: sqlite3.Connection, name: str) -> str | None:
+    """Return what the file said last, as far as anybody knows."""
+    row = db.execute(
+        "SELECT revision FROM changes WHERE file = ? AND state = 'applied'"  # noqa: S608
+        f" AND action NOT IN {NOTES} ORDER BY id DESC LIMIT 1",
+        (name,),
+    ).fetchone()
+    if row is None and _has_seen(db):
+        row = db.execute("SELECT revision FROM seen WHERE file = ?", (name,)).fetchone()
+    return None if row is None else str(row["revision"])
+
+
+def _has_seen(db: sqlite3.Connection, column: str = "revision") -> bool:
+    """Whether the database is not of an older version of this console, opened to be read."""
+    wanted = "SELECT 1 FROM pragma_table_info('seen') WHERE name = ?"
+    return db.execute(wanted, (column,)).fetchone() is not None
+
+
+def _take_over(
+    db: sqlite3.Connection,
+    source: Path,
+    name: str,
+    rows: Sequence[sqlite3.Row],
+    texts: Sequence[sqlite3.Row],
+) -> None:
+    key = f"{_as_text(source.resolve())}#{source.stat().st_ino}"
+    taken = "SELECT 1 FROM taken_over WHERE source = ?"
+    if db.execute(taken, (key,)).fetchone() is not None:
+        return
+    with _transaction(db):
+        if db.execute(taken, (key,)).fetchone() is not None:
+            return
+        first = db.execute("SELECT coalesce(min(id), 1) AS id FROM changes").fetchone()["id"]
+        start = min(int(first), 1) - len(rows)
+        new_ids = {row["id"]: start + at for at, row in enumerate(rows)}
+        for row in rows:
+            values = {key: row[key] for key in row.keys()}  # noqa: SIM118 - not a mapping
+            values |= {"id": new_ids[row["id"]], "file": name}
+            values["undoes_id"] = new_ids.get(row["undoes_id"])
+            insert_values(db, values)
+        db.executemany(
+            "INSERT OR IGNORE INTO texts VALUES (?, ?, ?)",
+            [(name, text["revision"], text["packed"]) for text in texts],
+        )
+        db.execute("INSERT INTO taken_over VALUES (?)", (key,))
+
+
+def _as_text(path: Path | str) -> str:
+    """Return a path as a database holds it, also where its bytes are no UTF-8 (PEP 383)."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _prune(db: sqlite3.Connection, file: str) -> None:
+    """Forget what is over KEPT changes old; attempts that came to nothing displace none."""
+    for states, keep in (("('applied', 'pending')", KEPT), ("('abandoned')", _ATTEMPTS_KEPT)):
+        db.execute(
+            f"DELETE FROM changes WHERE file = ? AND state IN {states} AND id NOT IN"  # noqa: S608
+            f" (SELECT id FROM changes WHERE file = ? AND state IN {states}"
+            "   ORDER BY id DESC LIMIT ?)",
+            (file, file, keep),
+        )
+    db.execute(
+        "DELETE FROM texts WHERE file = :file AND revision NOT IN"
+        " (SELECT revision FROM changes WHERE file = :file"
+        "  UNION SELECT previous_revision FROM changes WHERE file = :file"
+        "  UNION SELECT revision FROM seen WHERE file = :file)",
+        {"file": file},
+    )
+
+
+def _recover(
+    db: sqlite3.Connection, name: str, file: Path, is_dead: Callable[[sqlite3.Row], bool]
+) -> None:
+    """Commit or abort the pending rows of dead processes; who may live settles its own.
+
+    An aborted row is no evidence: its writer may have compared the file without the lock, which is
+    not waited for without end.
+    """
+    dead = [row for row in _pending(db, name) if is_dead(row)]
+    # Read after it is known who is dead: from then on none of them changes the file.
+    now = _revision_at(file) if dead else ""
+    for row in reversed(dead):
+        after = db.execute(
+            "SELECT previous_revision FROM changes WHERE file = ? AND id > ?"  # noqa: S608
+            f" AND state <> 'abandoned' AND action NOT IN {NOTES} ORDER BY id LIMIT 1",
+            (name, row["id"]),
+        ).fetchone()
+        made = now if after is None else after["previous_revision"]
+        db.execute(
+            "UPDATE changes SET state = ? WHERE id = ?",
+            ("applied" if made == row["revision"] else "abandoned", row["id"]),
+        )
+
+
+def _pending(db: sqlite3.Connection, name: str) -> list[sqlite3.Row]:
+    return db.execute(
+        "SELECT * FROM changes WHERE file = ? AND state = 'pending' ORDER BY id", (name,)
+    ).fetchall()
+
+
+def _revision_at(file: Path) -> str:
+    """Return the revision of what is there now; empty where there is nothing to be read."""
+    try:
+        return revision_of(read_regular(file)[0])
+    except OSError:
+        return ""
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Hold the write lock of the database, and commit; undone where it is left by an exception."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def _process(row: sqlite3.Row) -> str:
+    return str(row["process"] or row["pid"])
+
+
+def _may_live(row: sqlite3.Row) -> bool:
+    identity = _process(row)
+    return may_live(identity) and identity not in (process_id(), str(os.getpid()))

@@ -1,0 +1,76 @@
+"""Where the history of a rollout file is: beside it, for all who work on it."""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from rollout_console.common.folders import state_folder
+from rollout_console.history.history import History
+from rollout_gate.file.read import read_regular
+
+_NAMED = re.compile(
+    r"""^\s*\[history\][^\[]*?^\s*path\s*=\s*(?:"([^"\n]*)"|'([^'\n]*)')""", re.M | re.S
+)
+
+
+def history_of(file: Path) -> History:
+    """Return the history of a rollout file.
+
+    It is ``rollout.history.sqlite3`` beside ``rollout.toml``, or where ``[history] path`` says,
+    relative to the file; where its folder cannot have one, this user's state folder
+    (``$ROLLOUT_STATE_DIR`` overrides the platform's). A path that is another file of the rollout
+    is passed over, see ``misplaced``.
+    """
+    target = file.resolve()
+    named, others = _places(target)
+    path = named if named not in others else None
+    path = path or target.with_name(f"{target.stem}.history.sqlite3")
+    own = state_folder() / "history.sqlite3"
+    found = History(path, like=target, older=[own])
+    return found if found.is_there or os.access(path.parent, os.W_OK) else History(own)
+
+
+def misplaced(file: Path) -> str:
+    """Return what is wrong with ``[history] path``, empty where nothing is.
+
+    SQLite takes an empty file for a new database: an access log would be no log any more.
+    """
+    named, others = _places(file.resolve())
+    return f"is {others[named]}: it is passed over" if named in others else ""
+
+
+def _places(target: Path) -> tuple[Path | None, Mapping[Path | None, str]]:
+    """Return the path that the file names, and those that it cannot be."""
+    named, log = _named(target)
+    others: dict[Path | None, str] = {target: "the rollout file itself"}
+    if log:
+        others[_beside(target, log)] = "the access log"
+    for kind in ("guard", "plan"):
+        others[target.with_name(f"{target.stem}.{kind}.toml")] = f"the {kind}'s file"
+    return (_beside(target, named) if named else None), others
+
+
+def _beside(target: Path, path: str) -> Path:
+    return Path(os.path.normpath(target.parent / path))
+
+
+def _named(file: Path) -> tuple[str, str]:
+    """Return the paths of history and access log, also where the file is broken elsewhere."""
+    try:
+        text = read_regular(file)[0].decode("utf-8", "replace")
+    except OSError:
+        return "", ""
+    try:
+        table = tomllib.loads(text)
+        found = table.get("history", {}).get("path", "")
+        log = table.get("health", {}).get("access_log", "access.jsonl")
+    except (ValueError, AttributeError, RecursionError):
+        match, log = _NAMED.search(text), ""
+        found = (match[1] or match[2] or "") if match is not None else ""
+    return _path_text(found), _path_text(log)
+
+
+def _path_text(value: object) -> str:
+    return value if isinstance(value, str) and "\0" not in value else ""

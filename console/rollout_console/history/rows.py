@@ -1,0 +1,141 @@
+"""The rows of the history: a change about to be made, one that was made, and an edit by others."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rollout_console.common.process_id import process_id
+from rollout_console.history.actor import Who
+
+
+@dataclass(frozen=True, slots=True)
+class NewChange:
+    """A change about to be made. ``before`` and ``after`` are the values as people read them."""
+
+    file: Path
+    at: datetime
+    who: Who
+    action: str
+    route: str | None
+    org: str | None
+    before: str
+    after: str
+    reason: str
+    verdict: str
+    previous_revision: str
+    revision: str
+    before_text: bytes
+    after_text: bytes
+    undoes_id: int | None = None
+    moves: str = ""
+    """The shares that differ, as JSON: the history tells from it when each was changed last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change that was made."""
+
+    id: int
+    at: datetime
+    user: str
+    host: str
+    ssh_origin: str
+    action: str
+    route: str | None
+    org: str | None
+    before: str
+    after: str
+    reason: str
+    verdict: str
+    previous_revision: str
+    revision: str
+    undoes_id: int | None
+    moves: str = ""
+
+    def as_json(self) -> dict[str, str | None]:
+        """Return the shape that ``history --json`` prints."""
+        return {
+            "revision": self.revision,
+            "previous_revision": self.previous_revision,
+            "at": self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "user": self.user,
+            "host": self.host,
+            "action": self.action,
+            "route": self.route,
+            "org": self.org,
+            "before": self.before,
+            "after": self.after,
+            "reason": self.reason,
+        }
+
+
+NOTES = ("undelivered", "put_back")
+"""Actions of rows that are no change of the file."""
+
+Describe = Callable[[bytes, bytes], "Edited"]
+"""Says what an edit did, from the text before and the text after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What somebody else's edit did: in words, whose it was if the text says that, and the shares
+    that differ, as JSON."""
+
+    words: str
+    who: Who | None = None
+    moves: str = ""
+    route: str | None = None
+    org: str | None = None
+
+
+def insert_row(db: sqlite3.Connection, change: NewChange, file: str, state: str) -> int:
+    values: dict[str, Any] = {
+        "file": file,
+        "state": state,
+        "pid": os.getpid(),
+        "at": change.at.isoformat(),
+        "user": change.who.user,
+        "host": change.who.host,
+        "ssh_origin": change.who.ssh_origin,
+        "action": change.action,
+        "route": change.route,
+        "org": change.org,
+        "before": change.before,
+        "after": change.after,
+        "reason": change.reason,
+        "verdict": change.verdict,
+        "previous_revision": change.previous_revision,
+        "revision": change.revision,
+        "undoes_id": change.undoes_id,
+        "process": process_id(),
+        "moves": change.moves,
+    }
+    return insert_values(db, values)
+
+
+def insert_values(db: sqlite3.Connection, values: Mapping[str, Any]) -> int:
+    values = {name: _as_utf8(value) for name, value in values.items()}
+    names = ", ".join(values)
+    places = ", ".join(f":{name}" for name in values)
+    cursor = db.execute(f"INSERT INTO changes ({names}) VALUES ({places})", values)  # noqa: S608
+    return int(cursor.lastrowid or 0)
+
+
+def _as_utf8(value: Any) -> Any:
+    """Replace lone surrogates, which bytes of an argument that are no UTF-8 become (PEP 383)."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def change_of(row: sqlite3.Row) -> Change:
+    names = (
+        "id", "user", "host", "ssh_origin", "action", "route", "org", "before", "after",
+        "reason", "verdict", "previous_revision", "revision", "undoes_id",
+    )  # fmt: skip
+    moves = row["moves"] if "moves" in row.keys() else ""  # noqa: SIM118 - not a mapping
+    return Change(
+        at=datetime.fromisoformat(row["at"]), moves=moves, **{name: row[name] for name in names}
+    )

@@ -1,0 +1,167 @@
+"""The catalogue of models, the same for the screen and for the commands."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from rollout_console.models.queries import Changes, Shelf, changes_between
+from rollout_console.tokenlab.catalogue_cache import CatalogueCache, Kept
+from rollout_console.tokenlab.errors import ApiError
+from rollout_console.tokenlab.models import ModelInfo
+from rollout_gate.secret import Secret
+
+
+class ModelRoom:
+    """Reads models of one base URL, keeps the last good catalogue, and knows what has changed.
+
+    Methods that ask the API raise ApiError and leave the catalogue as it was.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        folder: Path,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.base_url = base_url
+        self._cache = CatalogueCache(folder, base_url)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept = self._cache.load()
+        self.trouble = ""
+        self._shelve()
+
+    # -- what is known ---------------------------------------------------------------------------
+
+    @property
+    def shelf(self) -> Shelf:
+        """The models as last read; empty where none ever were."""
+        return self._shelf
+
+    @property
+    def changes(self) -> Changes:
+        """What has changed since the last look, by id."""
+        return self._changes
+
+    @property
+    def gone(self) -> list[ModelInfo]:
+        """The models that were there at the last look and are no more."""
+        if self._kept is None:
+            return []
+        return [m for m in self._kept.seen or [] if self._changes.get(m.id) == "gone"]
+
+    def age_s(self) -> float | None:
+        """Return how old the catalogue is, in seconds; None where there is none."""
+        if self._kept is None:
+            return None
+        return max(0.0, (self._clock() - self._kept.at).total_seconds())
+
+    # -- asking the API --------------------------------------------------------------------------
+
+    async def refresh(self) -> None:
+        """Read the whole list again; what details and scenes have told of a model is kept."""
+        from rollout_console.tokenlab.catalogue import CatalogueClient
+
+        async with CatalogueClient(self.base_url) as client:
+            found = await client.models()
+
+        def with_list(kept: Kept | None) -> Kept:
+            before = {} if kept is None else {m.id: m for m in kept.models}
+            models = [_merged(before.get(model.id), model) for model in found]
+            seen = models if kept is None else kept.seen or kept.models
+            return Kept(self.base_url, self._clock(), models, seen)
+
+        self._update(with_list)
+
+    async def recommend(self, scene: str) -> None:
+        """Read the evidence of a scene; the list's age stays what it was."""
+        from rollout_console.tokenlab.catalogue import CatalogueClient
+
+        async with CatalogueClient(self.base_url) as client:
+            found = {model.id: model for model in await client.models(scene)}
+        self._learn(found)
+
+    async def detail(self, name: str) -> ModelInfo | None:
+        """Read one model with its whole contract; None where the API knows none of that name."""
+        from rollout_console.tokenlab.catalogue import CatalogueClient
+
+        async with CatalogueClient(self.base_url) as client:
+            found = await client.model(name)
+        if found is None:
+            return None
+        known = self._shelf.find(found.id)
+        model = found if known is None else _merged(known, found)
+        if known is not None:
+            self._learn({model.id: model})
+        return model
+
+    async def allowed(self, key: Secret) -> set[str]:
+        """Return the ids that an API key may use: the list is filtered by it."""
+        from rollout_console.tokenlab.catalogue import CatalogueClient
+
+        async with CatalogueClient(self.base_url, key) as client:
+            return {model.id for model in await client.models()}
+
+    def mark_seen(self) -> None:
+        """From now on, changes are against the catalogue as it is."""
+        self._update(lambda kept: kept and msgspec.structs.replace(kept, seen=kept.models))
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    def _learn(self, found: dict[str, ModelInfo]) -> None:
+        def with_found(kept: Kept | None) -> Kept | None:
+            if kept is None:
+                return None
+            models = [_merged(m, found[m.id]) if m.id in found else m for m in kept.models]
+            return msgspec.structs.replace(kept, models=models)
+
+        self._update(with_found)
+
+    def _update(self, change: Callable[[Kept | None], Kept | None]) -> None:
+        """Answers come in several threads; what one has learnt is not lost to another."""
+        with self._lock:
+            kept = change(self._kept)
+            if kept is None:
+                return
+            self._kept = kept
+            self.trouble = self._cache.save(kept)
+            self._shelve()
+
+    def _shelve(self) -> None:
+        models = [] if self._kept is None else self._kept.models
+        self._shelf = Shelf(models)
+        seen = None if self._kept is None else self._kept.seen
+        self._changes: Changes = {} if seen is None else changes_between(seen, models)
+
+
+def _merged(before: ModelInfo | None, after: ModelInfo) -> ModelInfo:
+    """A list does not say what a detail or a scene does: keep that, as long as nothing else is."""
+    if before is None:
+        return after
+    detailed = before.formats is not None and after.formats is None
+    return msgspec.structs.replace(
+        after,
+        formats=before.formats if after.formats is None else after.formats,
+        evidence={**before.evidence, **after.evidence},
+        contract=before.contract if detailed else after.contract,
+    )
+
+
+async def read_models(room: ModelRoom, scene: str = "") -> str:
+    """Refresh the list and a scene's evidence; return why it could not be, empty where it could.
+
+    Raises the ApiError itself where there is no catalogue to go on with.
+    """
+    try:
+        await room.refresh()
+        if scene:
+            await room.recommend(scene)
+    except ApiError as error:
+        if room.age_s() is None:
+            raise
+        return str(error)
+    return ""

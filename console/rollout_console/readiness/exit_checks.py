@@ -1,0 +1,265 @@
+"""What a phase's exit checks look at, and what they see there."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from rollout_console.changes.switch import Switch
+from rollout_console.guard.evidence.verdict import Verdict
+from rollout_console.health.log.multi_file import MOST_FILES, matching
+from rollout_console.health.log.probe_log import ProbeLine, last_probes, probe_log_path, probe_text
+from rollout_console.history.rows import NOTES, Change
+from rollout_console.readiness.checks.offline import check_offline
+from rollout_console.readiness.checks.result import Result
+from rollout_console.readiness.plan_file import PlanState, Sample
+from rollout_console.readiness.playbook import playbook_path, playbook_revision
+from rollout_gate.file.model import RolloutFile, Route
+from rollout_gate.file.percent import FULL, percent_text
+from rollout_gate.file.phases import (
+    EXIT_CHECKS,
+    LEAST_JUDGED,
+    MOST_SLOWER,
+    MOST_WORSE,
+    PROBE_DAYS,
+    STABLE_DAYS,
+    ExitCheck,
+)
+from rollout_gate.untrusted import UndecodableError, decode_json
+
+_TAIL_BYTES = 8 * 1024 * 1024
+_LOOK_BACK = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class CheckState:
+    """One exit check now: whether it is done, and why one may say so."""
+
+    check: ExitCheck
+    done: bool
+    why: str
+
+
+class _LogLine(msgspec.Struct):
+    route: str
+    side: str
+    org: str = ""
+    request_id: str | None = None
+    job_id: str | None = None
+    task_id: str | None = None
+
+
+class ExitFacts:
+    """The files, logs and the history, read once for all routes; not for a UI thread.
+
+    ``verdicts`` are the guard's, by route: a monitor belongs to the thread that owns it.
+    """
+
+    def __init__(
+        self, switch: Switch, file: RolloutFile, plan: PlanState, verdicts: Mapping[str, Verdict],
+        now: datetime,
+    ) -> None:  # fmt: skip
+        self._switch = switch
+        self._verdicts = verdicts
+        self._file = file
+        self.plan = plan
+        self._now = now
+
+    # Each is looked at only where a check of some route asks for it.
+
+    @cached_property
+    def _probes(self) -> dict[tuple[str, str], ProbeLine]:
+        return last_probes(probe_log_path(self._switch.path, self._file))
+
+    @cached_property
+    def _log(self) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+        return _tail(self._switch.path.parent / self._file.access_log)
+
+    @cached_property
+    def _broken_rules(self) -> list[Result]:
+        return [result for result in check_offline(self._switch.path) if not result.ok]
+
+    @cached_property
+    def _rows(self) -> list[Change]:
+        rows = self._switch.recent(_LOOK_BACK)[0]
+        return [row for row in rows if row.action not in NOTES]
+
+    def judge(self, route: Route, check: ExitCheck) -> CheckState:
+        """Return whether an exit check is done, and why."""
+        if check.by == "person":
+            tick = self.plan.route(route.name).ticks.get(check.id)
+            if tick is None:
+                return CheckState(check, False, check.fix)
+            note = f": {tick.note}" if tick.note else ""
+            return CheckState(check, True, f"{tick.by}, {tick.at:%Y-%m-%d}{note}")
+        done, why = _JUDGES[check.id](self, route)
+        return CheckState(check, done, why if done else f"{why}; {check.fix}")
+
+    def named(self, route: Route) -> tuple[bool, str]:
+        """Model and previous side."""
+        missing = [n for n in ("model", "previous_base_url") if not getattr(route, n)]
+        if missing:
+            return False, f"{' and '.join(missing)} not named"
+        return True, f"{route.format}, {route.model}"
+
+    def owner(self, route: Route) -> tuple[bool, str]:
+        """The owner in the plan."""
+        owner = self.plan.route(route.name).owner
+        return bool(owner), owner or "nobody is named"
+
+    def rules(self, route: Route) -> tuple[bool, str]:
+        """The offline rules of the file and of this route."""
+        mine = [result for result in self._broken_rules if result.concerns(route.name)]
+        return not mine, f"{mine[0].rule}: {mine[0].reason}" if mine else "they hold"
+
+    def shape(self, route: Route) -> tuple[bool, str]:
+        """The newest probe on TokenLab, of the model as it is now."""
+        one: ProbeLine | None = self._probes.get((route.name, "tokenlab"))
+        if one is None:
+            return False, "there was none"
+        words = probe_text(one, self._now.timestamp())
+        age = self._now - datetime.fromisoformat(one.ts)
+        if one.model != route.model:
+            return False, f"the last was of {one.model}"
+        return not one.problems and age <= timedelta(days=PROBE_DAYS), words
+
+    def logs(self, route: Route) -> tuple[bool, str]:
+        """TokenLab requests at the end of the access log."""
+        found, with_id = self._log[0].get(route.name, (0, 0))
+        if not found:
+            return False, "there is none"
+        return with_id > 0, f"{found} TokenLab requests, {with_id} with their ids"
+
+    def tally(self, route: Route) -> tuple[bool, str]:
+        """How a sample of this model was judged."""
+        sample = self._sample(route)
+        if sample is None:
+            return False, "there is no sample of this model"
+        bad = sample.worse + sample.errors
+        enough = sample.judged + sample.errors >= LEAST_JUDGED
+        fine = bad <= MOST_WORSE * max(sample.judged + sample.errors, 1)
+        return enough and fine, sample.words + ("" if enough else f"; {LEAST_JUDGED} are needed")
+
+    def latency(self, route: Route) -> tuple[bool, str]:
+        """The medians of a sample of this model."""
+        sample = self._sample(route)
+        if sample is None or not sample.previous_ms or not sample.tokenlab_ms:
+            return False, "there is no sample of this model with answers of both sides"
+        return sample.tokenlab_ms <= MOST_SLOWER * sample.previous_ms, sample.latency_words
+
+    def everyone(self, route: Route) -> tuple[bool, str]:
+        """Every share, and every latch."""
+        if self._file.rolled_back or route.rolled_back:
+            return False, "it is rolled back"
+        shares = {**{o: route.org_points(o) for o in route.orgs}, "others": route.default_points}
+        latched = next((org for org, share in route.orgs.items() if share.rolled_back), "")
+        if latched:
+            return False, f"{latched} is rolled back"
+        low = next((org for org, points in shares.items() if points < FULL), "")
+        return not low, f"{low} is at {percent_text(shares[low])}%" if low else "all at 100%"
+
+    def healthy(self, route: Route) -> tuple[bool, str]:
+        """The guard's verdict now."""
+        verdict = self._verdicts.get(route.name)
+        if verdict is None:
+            return False, "the log was not looked at"
+        return verdict.kind == "ok", verdict.words
+
+    def duplicates(self, route: Route) -> tuple[bool, str]:
+        """Jobs with two tasks at the end of the access log; without requests it shows nothing."""
+        twice = self._log[1].get(route.name, "")
+        if twice:
+            return False, f"job {twice} has two tasks"
+        seen = self._log[0].get(route.name, (0, 0))[0]
+        return seen > 0, f"none in {seen} requests" if seen else "the log has no request of it"
+
+    def stable(self, route: Route) -> tuple[bool, str]:
+        """The newest change in the history."""
+        mine = [row for row in self._rows if row.route in (None, route.name)]
+        if not mine:
+            return False, "the history knows of no change yet"
+        age = self._now - mine[0].at
+        said = f"the last was {mine[0].action}, {age.days} days ago"
+        return age >= timedelta(days=STABLE_DAYS), said
+
+    def drilled(self, route: Route) -> tuple[bool, str]:
+        """A rollback in the history."""
+        back = next(
+            (r for r in self._rows if r.action == "rollback" and r.route in (None, route.name)),
+            None,
+        )
+        if back is None:
+            return False, "there is none"
+        return True, f"{back.user}@{back.host}, {back.at:%Y-%m-%d}"
+
+    def playbook(self, route: Route) -> tuple[bool, str]:
+        """The written playbook's revision."""
+        path = playbook_path(self._switch.path)
+        written = playbook_revision(path)
+        if not written:
+            return False, f"there is no {path.name}"
+        same = written == self._file.revision
+        return same, f"{path.name} is of {'this' if same else 'another'} revision"
+
+    def _sample(self, route: Route) -> Sample | None:
+        sample = self.plan.route(route.name).sample
+        return sample if sample is not None and sample.model == route.model else None
+
+
+_JUDGES: dict[str, Callable[[ExitFacts, Route], tuple[bool, str]]] = {
+    "inventory.named": ExitFacts.named,
+    "inventory.owner": ExitFacts.owner,
+    "pilot.checks": ExitFacts.rules,
+    "pilot.shape": ExitFacts.shape,
+    "pilot.logs": ExitFacts.logs,
+    "shadow.tally": ExitFacts.tally,
+    "shadow.latency": ExitFacts.latency,
+    "rollout.everyone": ExitFacts.everyone,
+    "rollout.healthy": ExitFacts.healthy,
+    "rollout.duplicates": ExitFacts.duplicates,
+    "cleanup.stable": ExitFacts.stable,
+    "cleanup.drilled": ExitFacts.drilled,
+    "cleanup.playbook": ExitFacts.playbook,
+}
+assert set(_JUDGES) == {
+    check.id for checks in EXIT_CHECKS.values() for check in checks if check.by == "console"
+}
+
+
+def _tail(log: Path) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+    """Return, by route, TokenLab requests and those with ids, and a job that has two tasks.
+
+    ``log`` may be a pattern. A job's two tasks may stand in the logs of two processes, and the
+    same job id of two orgs is two jobs.
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    tasks: dict[tuple[str, str, str], str] = {}
+    twice: dict[str, str] = {}
+    files = sorted(matching(log.absolute()), key=lambda one: one.modified)[-MOST_FILES:]
+    each = _TAIL_BYTES // max(len(files), 1)
+    decoder = msgspec.json.Decoder(_LogLine)
+    for line in (line for one in files for line in _last_lines(one.path, each)):
+        try:
+            one = decode_json(line, decoder)
+        except UndecodableError:
+            continue
+        if one.side == "tokenlab":
+            found, with_id = counts.get(one.route, (0, 0))
+            counts[one.route] = (found + 1, with_id + bool(one.request_id))
+        if one.job_id and one.task_id:
+            before = tasks.setdefault((one.route, one.org, one.job_id), one.task_id)
+            if before != one.task_id:
+                twice[one.route] = one.job_id
+    return counts, twice
+
+
+def _last_lines(path: Path, most_bytes: int) -> list[bytes]:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - most_bytes))
+            return stream.read(most_bytes).split(b"\n")
+    except OSError:
+        return []

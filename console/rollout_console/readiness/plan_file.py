@@ -1,0 +1,172 @@
+"""The plan beside the rollout file: who owns a route, what was ticked, what a sample showed.
+
+Kept apart from the rollout file so that no application ever reads it, in TOML so that people do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rollout_console.changes.atomic_swap import ABSENT
+from rollout_console.changes.errors import StoreError
+from rollout_console.changes.side_file import SideFile, inline, sub_table, time_of
+
+_HEAD = (
+    "# Owners, ticks and samples of the rollout file beside this one; rollout-console keeps it.\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Something that a person says is so: who, when, and a note."""
+
+    by: str
+    at: datetime
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a shadow sample showed: how many pairs were judged how, and how fast both sides were.
+
+    ``tokenlab_ms`` and ``previous_ms`` are medians; ``errors`` counts pairs where TokenLab failed.
+    """
+
+    at: datetime
+    by: str
+    model: str
+    better: int = 0
+    same: int = 0
+    worse: int = 0
+    errors: int = 0
+    tokenlab_ms: float = 0.0
+    previous_ms: float = 0.0
+
+    @property
+    def judged(self) -> int:
+        """How many pairs were judged."""
+        return self.better + self.same + self.worse
+
+    @property
+    def words(self) -> str:
+        """How the pairs were judged."""
+        return f"{self.better} better, {self.same} same, {self.worse} worse, {self.errors} failed"
+
+    @property
+    def latency_words(self) -> str:
+        """How fast both sides were."""
+        return f"median {self.tokenlab_ms:.0f} ms against {self.previous_ms:.0f} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """What is known of one route beside its shares."""
+
+    owner: str = ""
+    contacts: tuple[str, ...] = ()
+    ticks: Mapping[str, Tick] = field(default_factory=dict)
+    sample: Sample | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanState:
+    """The whole plan, and the revision of its file."""
+
+    revision: str = ABSENT
+    contacts: tuple[str, ...] = ()
+    routes: Mapping[str, RoutePlan] = field(default_factory=dict)
+
+    def route(self, name: str) -> RoutePlan:
+        """Return what is known of a route, which may be nothing."""
+        return self.routes.get(name, RoutePlan())
+
+
+class PlanFile:
+    """Reads and edits ``rollout.plan.toml`` for a rollout file ``rollout.toml``."""
+
+    def __init__(self, rollout_file: Path) -> None:
+        path = rollout_file.with_name(f"{rollout_file.stem}.plan.toml")
+        self._file = SideFile(path, _HEAD, _state)
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self._file.path
+
+    def read(self) -> PlanState:
+        """Return the plan, an empty one where there is no file; raises StoreError."""
+        return self._file.state()
+
+    def tick(self, route: str, check: str, tick: Tick | None) -> PlanState:
+        """Set a tick, or take it away; raises StoreError."""
+
+        def edit(table: Any) -> None:
+            ticks = sub_table(sub_table(sub_table(table, "routes"), route), "ticks")
+            if tick is None:
+                ticks.pop(check, None)
+            else:
+                ticks[check] = inline(by=tick.by, at=tick.at, note=tick.note)
+
+        return self._file.edit(edit)
+
+    def own(self, route: str, owner: str, contacts: tuple[str, ...] | None = None) -> PlanState:
+        """Name a route's owner and, where given, its contacts; raises StoreError."""
+
+        def edit(table: Any) -> None:
+            one = sub_table(sub_table(table, "routes"), route)
+            one["owner"] = owner
+            if contacts is not None:
+                one["contacts"] = list(contacts)
+
+        return self._file.edit(edit)
+
+    def keep_sample(self, route: str, sample: Sample) -> PlanState:
+        """Keep what a shadow sample showed, in place of the one before; raises StoreError."""
+
+        def edit(table: Any) -> None:
+            sub_table(sub_table(table, "routes"), route)["shadow"] = inline(
+                at=sample.at, by=sample.by, model=sample.model, better=sample.better,
+                same=sample.same, worse=sample.worse, errors=sample.errors,
+                tokenlab_ms=sample.tokenlab_ms, previous_ms=sample.previous_ms,
+            )  # fmt: skip
+
+        return self._file.edit(edit)
+
+
+def _state(path: Path, table: Mapping[str, Any], revision: str) -> PlanState:
+    try:
+        support, routes = table.get("support", {}), table.get("routes", {})
+        return PlanState(
+            revision,
+            _texts(support.get("contacts", [])),
+            {str(name): _route(one) for name, one in routes.items()},
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise StoreError(f"{path} does not say what a plan says ({what}); correct it") from None
+
+
+def _route(table: Mapping[str, Any]) -> RoutePlan:
+    ticks = {
+        str(name): Tick(str(one["by"]), time_of(one["at"]), str(one.get("note", "")))
+        for name, one in table.get("ticks", {}).items()
+    }
+    shadow = table.get("shadow")
+    sample = None
+    if shadow is not None:
+        better, same, worse, errors = (
+            int(shadow.get(name, 0)) for name in ("better", "same", "worse", "errors")
+        )
+        sample = Sample(
+            time_of(shadow["at"]), str(shadow["by"]), str(shadow["model"]), better, same, worse,
+            errors, float(shadow.get("tokenlab_ms", 0)), float(shadow.get("previous_ms", 0)),
+        )  # fmt: skip
+    return RoutePlan(str(table.get("owner", "")), _texts(table.get("contacts", [])), ticks, sample)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError("contacts must be a list of texts")
+    return tuple(str(one) for one in value)

@@ -1,0 +1,222 @@
+"""The support playbook: what somebody who was woken needs, in Markdown, without any secret.
+
+What people wrote freely may hold a credential and is redacted. Names and paths are not: a command
+has to work when it is pasted, and an org may well be called sk-something.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rollout_console.changes.atomic_swap import ABSENT, swap
+from rollout_console.changes.errors import NotReadable
+from rollout_console.common.safe_text import visible
+from rollout_console.readiness.plan_file import PlanState
+from rollout_gate.file.formats import kind_of
+from rollout_gate.file.model import RolloutFile, Route
+from rollout_gate.file.percent import percent_text
+from rollout_gate.file.revision import SHORT, revision_of
+from rollout_gate.secret import redacted
+
+if TYPE_CHECKING:
+    from rollout_console.readiness.phases import PhaseState
+
+_REVISION = re.compile(r"^<!-- revision ([0-9a-f]{64}) -->$", re.MULTILINE)
+_MOST_ORGS = 200
+_WHY = ("--yes", "--reason", "why")
+
+
+def playbook_path(rollout_file: Path) -> Path:
+    """Return where the playbook of a rollout file is kept."""
+    return rollout_file.with_name(f"{rollout_file.stem}.playbook.md")
+
+
+def playbook_revision(path: Path) -> str:
+    """Return the revision that a written playbook is of, empty where there is none."""
+    try:
+        found = _REVISION.search(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ""
+    return found.group(1) if found else ""
+
+
+def put_playbook(path: Path, text: str) -> None:
+    """Write a playbook whole, in place of an earlier one; raises StoreError."""
+    try:
+        before = revision_of(path.read_bytes())
+    except FileNotFoundError:
+        before = ABSENT
+    except OSError as error:
+        raise NotReadable(f"{path} cannot be read: {error.strerror}") from None
+    swap(path, before, text.encode("utf-8"))
+
+
+def playbook(
+    path: Path, file: RolloutFile, plan: PlanState, states: Sequence["PhaseState"], now: datetime
+) -> str:
+    """Return the playbook of a rollout file as it is now."""
+    lines = [*_head(path, file, plan, now)]
+    by_route = {state.route: state for state in states}
+    for route in file.routes.values():
+        lines += _route(path, file, route, plan, by_route.get(route.name))
+    lines += _LAST
+    return "\n".join(lines) + "\n"
+
+
+def _head(path: Path, file: RolloutFile, plan: PlanState, now: datetime) -> Iterator[str]:
+    yield f"# Support playbook of {_md(path.name)}"
+    yield ""
+    yield f"<!-- revision {file.revision} -->"
+    yield f"Written {now:%Y-%m-%d %H:%M} UTC from revision `{file.revision[:SHORT]}`."
+    yield f"TokenLab: {_url(file.base_url)}, profile {_code(file.profile)}."
+    yield ""
+    if file.rolled_back:
+        yield "**Everything is rolled back now.**"
+        yield ""
+    yield "## Everything back, now"
+    yield ""
+    yield from _block(_command(path, "rollback", *_WHY))
+    yield ""
+    place = _code(str(path.resolve()))
+    yield (
+        f"Without the console: set `rolled_back = true` at the top of {place}. "
+        "Applications read it within a second; nothing else is needed, no network either. "
+        "It stays so until somebody resumes it; the percents are kept."
+    )
+    yield ""
+    yield "What it is now, and the proof that nothing goes to TokenLab any more:"
+    yield ""
+    yield from _block(_command(path, "show"), _command(path))
+    yield ""
+    yield f"Contacts: {_listed(plan.contacts)}"
+    yield ""
+
+
+def _route(
+    path: Path, file: RolloutFile, route: Route, plan: PlanState, state: "PhaseState | None"
+) -> Iterator[str]:
+    one = plan.route(route.name)
+    latch = " — **rolled back**" if file.rolled_back or route.rolled_back else ""
+    yield f"## Route {_md(route.name)}{latch}"
+    yield ""
+    yield f"- Owner: {_free(one.owner) or '**nobody is named**'}"
+    yield f"- Contacts: {_listed(one.contacts or plan.contacts)}"
+    yield f"- Format: {kind_of(route.format).title} (`{route.format}`)"
+    yield f"- Model: {_code(route.model or 'none')}"
+    yield f"- Previous side: {_url(route.previous_base_url or 'none')}"
+    yield f"- Phase: {route.phase}"
+    yield ""
+    yield "| org | percent | |"
+    yield "|---|---:|---|"
+    for org, share in list(route.orgs.items())[:_MOST_ORGS]:
+        latch = "rolled back" if share.rolled_back else ""
+        yield f"| {_md(org)} | {percent_text(route.org_points(org))} | {latch} |"
+    if len(route.orgs) > _MOST_ORGS:
+        yield f"| … and {len(route.orgs) - _MOST_ORGS} more | | |"
+    yield f"| (others) | {percent_text(route.default_points)} | |"
+    yield ""
+    yield "Back to the previous side, the route or one org of it:"
+    yield ""
+    # An option parser drops a name that is "--": such a command would mean more than it says.
+    plain = [(route.name,)] if route.name != "--" else []
+    targets = plain + [(route.name, org) for org in list(route.orgs)[:3] if plain and org != "--"]
+    yield from _block(*(_command(path, "rollback", *_WHY, names=names) for names in targets))
+    yield ""
+    yield "And to TokenLab again, when it is right:"
+    yield ""
+    ways = ("probe", "resume")
+    yield from _block(*(_command(path, way, names=names) for way in ways for names in plain))
+    yield ""
+    if state is not None and state.states:
+        yield f"Before {route.phase} ends:"
+        yield ""
+        for check in state.states:
+            mark = "x" if check.done else " "
+            yield f"- [{mark}] {check.check.words} ({_free(check.why)})"
+        yield ""
+
+
+_LAST = (
+    "## What a status means",
+    "",
+    "| status | what it is | first thing to do |",
+    "|---|---|---|",
+    "| 401, 403 | the key is wrong, ended, or may not use the model | "
+    "`rollout-console keys doctor`, then roll back: it does not get better by itself |",
+    "| 402 | balance or the key's own limit is used up | recharge or raise the limit; "
+    "roll back until then |",
+    "| 429 | too many requests a minute | wait as long as Retry-After says; lower the percent |",
+    "| 400, 404, 413 | the request itself | look at the model and the format; it fails again |",
+    "| 5xx, timeout | the gateway or what is behind it | roll back, then ask TokenLab |",
+    "",
+    "A media create is never sent again after a timeout: look for its task first.",
+    "",
+    "## What to send to TokenLab's support",
+    "",
+    "For each failing request, from the access log: time, endpoint, model, status, `request_id`, "
+    "and where there are any `billing_transaction_id`, `task_id` and the poll URL; how many "
+    "requests of how many failed, and since when.",
+    "",
+    "Never: API keys or management tokens, Authorization headers, prompts, answers, media, signed "
+    "URLs, or anything about your customers.",
+)
+
+
+def _command(path: Path, *words: str, names: Sequence[str] = ()) -> str:
+    """A name may begin with a dash; after ``--`` it is no option all the same."""
+    given = ["rollout-console", *words, "--file", str(path.resolve())]
+    return " ".join(map(_quoted, [*given, "--", *names] if names else given))
+
+
+def _quoted(word: str) -> str:
+    """Quote for a shell; what cannot be seen is written out, as bash, zsh and ksh understand it."""
+    if visible(word) == word:
+        return shlex.quote(word)
+    pieces = (
+        "\\" + sign if sign in "\\'" else sign if visible(sign) == sign
+        else "".join(f"\\{byte:03o}" for byte in sign.encode("utf-8", "surrogateescape"))
+        for sign in word
+    )  # fmt: skip
+    return f"$'{''.join(pieces)}'"
+
+
+def _block(*commands: str) -> Iterator[str]:
+    """A fence longer than any that a name holds: it ends where it is to end."""
+    fence = "`" * max(3, _ticks("".join(commands)) + 1)
+    yield f"{fence}sh"
+    yield from commands
+    yield fence
+
+
+def _ticks(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
+def _code(text: str) -> str:
+    """Text as code, on one line, whatever is in it."""
+    text = visible(text)
+    fence = "`" * (_ticks(text) + 1)
+    room = " " if text[:1] in ("`", " ") or text[-1:] in ("`", " ") else ""
+    return f"{fence}{room}{text}{room}{fence}"
+
+
+def _url(url: str) -> str:
+    """A URL as code, but for one that may hold a credential."""
+    return "one that holds a credential" if "@" in url or "?" in url else _code(url)
+
+
+def _listed(contacts: Sequence[str]) -> str:
+    return ", ".join(map(_free, contacts)) or "**none are named**"
+
+
+def _free(text: str) -> str:
+    """What somebody wrote."""
+    return _md(redacted(text))
+
+
+def _md(text: str) -> str:
+    """Text from outside stays text: no markup of its own, on one line."""
+    return re.sub(r"([\\`*_~\[\]<>|&!])", r"\\\1", visible(text))

@@ -1,0 +1,203 @@
+"""The simulator as one ASGI app: TokenLab at the root, the previous provider under /_previous."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rollout_console.sim import inference, management, media, models_api
+from rollout_console.sim.control import control_routes
+from rollout_console.sim.errors import ApiFault, error_response
+from rollout_console.sim.faults import Fault
+from rollout_console.sim.provider_metadata import HEADERS, with_metadata
+from rollout_console.sim.state import Served, SimState
+
+PREVIOUS = "/_previous"
+_TASK_KINDS = ("videos", "music", "3d")
+RATE_LIMIT = 10_000
+
+
+def build_app(state: SimState) -> ASGIApp:
+    """Return the app that serves ``state``."""
+    text = [
+        Route("/v1/chat/completions", inference.chat_completions, methods=["POST"]),
+        Route("/v1/responses", inference.responses, methods=["POST"]),
+        Route("/v1/messages", inference.messages, methods=["POST"]),
+        Route("/v1beta/models/{call:path}", inference.gemini, methods=["POST"]),
+    ]
+    media_calls = [
+        Route("/v1/images/generations", media.create_image, methods=["POST"]),
+        Route("/v1/videos/generations", media.create_video, methods=["POST"]),
+        Route("/v1/music/generations", media.create_music, methods=["POST"]),
+        Route("/v1/3d/generations", media.create_3d, methods=["POST"]),
+        Route("/v1/tasks/{task}", media.get_task),
+        # The contract's older names of the same.
+        *(Route(f"/v1/{kind}/generations/{{task}}", media.get_task) for kind in _TASK_KINDS),
+        Route("/v1/images/{task}", media.get_task),
+    ]
+    # Google serves more versions of its path than TokenLab, and its SDK asks for this one.
+    google = Route("/v1/models/{call:path}", inference.gemini, methods=["POST"])
+    tokenlab = [
+        Route("/v1/models", models_api.list_models),
+        Route("/v1/models/{model:path}", models_api.get_model),
+        Route("/v1/tasks/{task}", media.cancel_task, methods=["DELETE"]),
+        Route("/v1/management/balance", management.balance),
+        Route("/v1/management/api-keys", management.list_keys),
+        Route("/v1/management/api-keys", management.create_key, methods=["POST"]),
+        Route("/v1/management/api-keys/{key}", management.patch_key, methods=["PATCH"]),
+        Route("/v1/management/api-keys/{key}/usage", management.key_usage),
+        Route("/v1/management/api-keys/{key}/billing", management.key_billing),
+    ]
+    app = Starlette(
+        routes=[
+            *control_routes(),
+            Mount(PREVIOUS, routes=[*text, *media_calls, google]),
+            *text,
+            *media_calls,
+            *tokenlab,
+        ],
+        exception_handlers={ApiFault: _on_fault, 404: _on_missing, 405: _on_missing},
+    )
+    app.state.sim = state
+    return _Served(app, state)
+
+
+async def _on_fault(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiFault)
+    return _in_its_shape(request, error)
+
+
+async def _on_missing(request: Request, error: Exception) -> Response:
+    fault = ApiFault(404, f"There is no route {request.method} {request.url.path}.")
+    return _in_its_shape(request, fault)
+
+
+def _in_its_shape(request: Request, fault: ApiFault) -> Response:
+    native = request.url.path.startswith(PREVIOUS + "/")
+    path, as_list = _own_path(request.url.path), native and _wants_list(request.scope)
+    return error_response(fault, path, native=native, as_list=as_list)
+
+
+def _wants_list(scope: Scope) -> bool:
+    """Whether Google is asked for a stream that is no stream of events."""
+    streams = scope["path"].endswith(":streamGenerateContent")
+    return streams and b"alt=sse" not in scope.get("query_string", b"")
+
+
+def _own_path(path: str) -> str:
+    return path.removeprefix(PREVIOUS) or "/"
+
+
+class _Served:
+    """Around every request: ids, rate-limit headers, faults, and the record of what was served."""
+
+    def __init__(self, app: ASGIApp, sim: SimState) -> None:
+        self._app = app
+        self._sim = sim
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/_sim"):
+            await self._app(scope, receive, send)
+            return
+        side = "previous" if scope["path"].startswith(PREVIOUS + "/") else "tokenlab"
+        path = _own_path(scope["path"])
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        route, org = headers.get("x-sim-route", ""), headers.get("x-sim-org", "")
+        request_id = self._sim.new_id("req_")
+        known: dict[str, Any] = {"side": side, "request_id": request_id}
+        scope["state"] = {**scope.get("state", {}), **known, "model": "", "stream": False}
+        hits = self._sim.faults.hits(route=route, path=path, side=side, org=org)
+        sender = _Sender(send, side, request_id, hits, self._sim.clock)
+        started = self._sim.clock()
+        try:
+            await asyncio.sleep(sum(fault.latency_ms for fault in hits) / 1000)
+            failing = next((fault for fault in hits if fault.kind == "error"), None)
+            if failing is not None:
+                native, as_list = side == "previous", _wants_list(scope)
+                fault = ApiFault(failing.status)
+                response = error_response(fault, path, native=native, as_list=as_list)
+                await response(scope, receive, sender)
+            elif any(fault.kind == "garbage" for fault in hits):
+                await Response("<html>it works!\x00", media_type="text/html")(
+                    scope, receive, sender
+                )
+            else:
+                await self._app(scope, receive, sender)
+        finally:
+            state = scope["state"]
+            self._sim.served(
+                Served(
+                    request_id, side, path, route, org, str(state.get("model", "")),
+                    0 if sender.broken else sender.status, bool(state.get("stream")),
+                    self._sim.clock(), started, bool(state.get("leak")),
+                )
+            )  # fmt: skip
+
+
+class _Broken(Exception):
+    """Ends a response in the middle: the server then closes the connection."""
+
+
+class _Sender:
+    """Sends a response with its headers, or breaks it as the faults say."""
+
+    def __init__(
+        self,
+        send: Send,
+        side: str,
+        request_id: str,
+        hits: list[Fault],
+        clock: Callable[[], float],
+    ) -> None:
+        self._clock = clock
+        self._send = send
+        self._side = side
+        self._request_id = request_id
+        self._kinds = {fault.kind for fault in hits}
+        self.status = 0
+        self.broken = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": self._headers(message)}
+        elif message["type"] == "http.response.body" and "metadata" in self._kinds:
+            message = {**message, "body": with_metadata(message.get("body", b""))}
+        elif message["type"] == "http.response.body" and self._kinds & {"truncate", "drop", "drip"}:
+            await self._break(message)
+            return
+        await self._send(message)
+
+    def _headers(self, message: Message) -> list[tuple[bytes, bytes]]:
+        headers = list(message.get("headers", []))
+        if "metadata" in self._kinds:
+            headers = [pair for pair in headers if pair[0] != b"content-length"] + HEADERS
+        if self._side == "tokenlab":
+            headers += [
+                (b"x-request-id", self._request_id.encode()),
+                (b"x-ratelimit-limit", str(RATE_LIMIT).encode()),
+                (b"x-ratelimit-remaining", str(0 if self.status == 429 else RATE_LIMIT).encode()),
+                (b"x-ratelimit-reset", str(int(self._clock() // 60 + 1) * 60).encode()),
+            ]
+        return headers
+
+    async def _break(self, message: Message) -> None:
+        body: bytes = message.get("body", b"")
+        if "drip" in self._kinds:
+            for byte in body:
+                await self._send({**message, "body": bytes((byte,)), "more_body": True})
+                await asyncio.sleep(0.05)
+            if not message.get("more_body"):
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        self.broken = True
+        if "truncate" in self._kinds:
+            with contextlib.suppress(Exception):
+                await self._send({**message, "body": body[: len(body) // 2], "more_body": True})
+        raise _Broken

@@ -1,0 +1,195 @@
+"""The demo: a folder with a rollout file; simulator and traffic as processes of their own."""
+
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import httpx
+
+from rollout_console.common.assets import asset_folder
+from rollout_console.sim.incidents import start_incident
+
+ROUTE = "chat"
+_PICKED_UP_S = 1.0
+"""A gate promises to know of a change within this."""
+_START_S = 20.0
+
+
+class DemoError(Exception):
+    """The demo could not be set up; ``str()`` is one clear sentence."""
+
+
+class Demo:
+    """Everything the demo needs; made by ``start``, gone after ``stop``."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="rollout-demo-"))
+        self.file = self.folder / "rollout.toml"
+        self.access_log = self.folder / "access.jsonl"
+        self.base_url = ""
+        self._children: list[subprocess.Popen[str]] = []
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The credentials of the simulator, and a state folder that goes with the demo."""
+        return {
+            "TOKENLAB_API_KEY": "sk-sim-demo",
+            "TOKENLAB_MANAGEMENT_TOKEN": "mt-sim-demo",
+            "ROLLOUT_STATE_DIR": str(self.folder / "state"),
+        }
+
+    def start(self) -> Self:
+        """Start both processes; raises DemoError."""
+        try:
+            self.base_url = self._spawn("serve", "0")
+            text = (asset_folder("sample_configs") / "demo.toml").read_text(encoding="utf-8")
+            self.file.write_text(text.replace("BASE_URL", self.base_url), encoding="utf-8")
+            self._spawn("play", str(self.file))
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop_traffic(self) -> None:
+        """End the traffic and wait until what is under way is logged."""
+        if len(self._children) == 2:
+            _end(self._children.pop(), 40.0)
+
+    def stop(self) -> None:
+        """End both processes and remove the folder."""
+        for child in reversed(self._children):
+            _end(child, 3.0)
+        self._children.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _spawn(self, *arguments: str) -> str:
+        """Start a child and return the first line it says."""
+        child = subprocess.Popen(
+            [sys.executable, "-m", "rollout_console.sim", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **self.environment},
+            # A ctrl+c at the terminal is for the console; the children end after it.
+            start_new_session=True,
+        )
+        self._children.append(child)
+        assert child.stdout is not None
+        line = _first_line(child.stdout)
+        if not line:
+            raise DemoError(f"the demo's {arguments[0]} process did not start; try again")
+        return line
+
+
+def run_headless(
+    seconds: float, *, incident: str = "5xx storm", rollback: Callable[[Path], None]
+) -> dict[str, Any]:
+    """Run the demo without a terminal; return a summary that is ready to be printed as JSON.
+
+    At 40% of the time an incident strikes one route, at 60% ``rollback`` is called to roll that
+    route back, and what the simulator serves from then on shows whether it worked.
+    """
+    with Demo() as demo:
+        started = time.monotonic()
+        _wait_until(started + 0.4 * seconds)
+        start_incident(demo.base_url, incident, route=ROUTE)
+        _wait_until(started + 0.6 * seconds)
+        rolled_back_at = time.time()
+        rollback(demo.file)
+        _wait_until(started + seconds)
+        demo.stop_traffic()
+        served = _served(demo.base_url)
+        log = _read_log(demo.access_log)
+    chat = [r for r in served["requests"] if r["route"] == ROUTE]
+    late = [
+        r["started"] for r in chat if r["side"] == "tokenlab" and r["started"] >= rolled_back_at
+    ]
+    drained_s = max(late) - rolled_back_at if late else 0.0
+    # What was under way when the switch moved may still end; soon after, none may begin.
+    settled_at = rolled_back_at + _PICKED_UP_S
+    after = Counter(r["side"] for r in chat if r["started"] > settled_at)
+    logged = Counter(line["side"] for line in log)
+    return {
+        "seconds": seconds,
+        "incident": incident,
+        "requests": served["total"],
+        "logged": {"tokenlab": logged["tokenlab"], "previous": logged["previous"]},
+        "rollbacks": 1,
+        "drained_s": round(drained_s, 2),
+        "after_rollback": {"tokenlab": after["tokenlab"], "previous": after["previous"]},
+        "last_status": _last_status(log),
+        "credential_leaks": served["credential_leaks"],
+        "ok": bool(
+            after["previous"] > 0
+            and after["tokenlab"] == 0
+            and served["credential_leaks"] == 0
+            and sum(logged.values()) == sum(served["total"].values())
+        ),
+    }
+
+
+def _served(base_url: str) -> dict[str, Any]:
+    url = f"{base_url}/_sim/requests?limit=20000"
+    answer = httpx.get(url, timeout=10.0, trust_env=False)
+    found: dict[str, Any] = answer.raise_for_status().json()
+    return found
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _last_status(log: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    last: dict[str, dict[str, int]] = {}
+    for line in log:
+        last.setdefault(line["route"], {})[line["side"]] = line["status"]
+    return last
+
+
+def _wait_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))
+
+
+def _first_line(stream: IO[str]) -> str:
+    with selectors.DefaultSelector() as selector:  # select() knows no descriptor over 1,023
+        selector.register(stream, selectors.EVENT_READ)
+        ready = selector.select(_START_S)
+    return stream.readline().strip() if ready else ""
+
+
+def _end(child: "subprocess.Popen[str]", patience_s: float) -> None:
+    with contextlib.suppress(OSError):
+        if child.stdin is not None:
+            child.stdin.close()
+    try:
+        child.wait(timeout=patience_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    if child.stdout is not None:
+        child.stdout.close()

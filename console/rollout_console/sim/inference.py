@@ -1,0 +1,190 @@
+"""The four text routes, on both sides."""
+
+import asyncio
+import difflib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from rollout_console.sim.catalogue import Model
+from rollout_console.sim.errors import ApiFault
+from rollout_console.sim.formats import Ask, read_ask, streamed, whole
+from rollout_console.sim.request_shapes import check_shape
+from rollout_console.sim.state import ApiKey, SimState
+
+_SUFFIX = {"generateContent": False, "streamGenerateContent": True}
+
+
+_HEADERS = {
+    "/v1/messages": ("x-api-key",),
+    "/v1beta/": ("x-goog-api-key",),
+    "/v1/models/": ("x-goog-api-key",),  # Google's own, on the previous side
+}
+"""The header that a route takes beside ``Authorization: Bearer``; any other is the wrong one."""
+
+
+def credential(request: Request) -> str:
+    """Return the credential of a request, from the headers that its route takes."""
+    bearer = request.headers.get("authorization", "")
+    if bearer.lower().startswith("bearer "):
+        return bearer[7:].strip()
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    names = next((taken for start, taken in _HEADERS.items() if path.startswith(start)), ())
+    found = next(filter(None, (request.headers.get(name, "") for name in names)), "")
+    google = "x-goog-api-key" in names
+    return found or (request.query_params.get("key", "") if google else "")
+
+
+async def json_body(request: Request) -> Any:
+    """Return the body; raises ApiFault 400 where it is not JSON."""
+    try:
+        return json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise ApiFault(400, "The body is not JSON.") from None
+
+
+def state_of(request: Request) -> SimState:
+    """Return what the simulator remembers."""
+    state: SimState = request.app.state.sim
+    return state
+
+
+def authorised(request: Request) -> ApiKey | None:
+    """Return TokenLab's key that a request may use, None on the previous side.
+
+    Raises ApiFault 401 where the credential is not of this side; one of TokenLab's on the previous
+    side is noted as a leak.
+    """
+    secret = credential(request)
+    if request.state.side == "tokenlab":
+        return state_of(request).key_for(secret)
+    if secret.startswith(("sk-sim-", "mt-")):
+        request.state.leak = True
+        raise ApiFault(401, "A TokenLab credential was sent to another provider.")
+    if not secret:
+        raise ApiFault(401)
+    return None
+
+
+async def chat_completions(request: Request) -> Response:
+    """POST /v1/chat/completions."""
+    return await _answer(request, "openai_chat_completions")
+
+
+async def responses(request: Request) -> Response:
+    """POST /v1/responses."""
+    return await _answer(request, "openai_responses")
+
+
+async def messages(request: Request) -> Response:
+    """POST /v1/messages."""
+    return await _answer(request, "anthropic_messages")
+
+
+async def gemini(request: Request) -> Response:
+    """POST /v1beta/models/{model}:generateContent and :streamGenerateContent."""
+    model, _, method = request.path_params["call"].rpartition(":")
+    if method not in _SUFFIX or not model:
+        raise ApiFault(404, f"There is no method {method!r}.")
+    return await _answer(request, "gemini_generate_content", model, _SUFFIX[method])
+
+
+async def _answer(
+    request: Request, kind: str, model_name: str = "", stream: bool = False
+) -> Response:
+    sim, side = state_of(request), request.state.side
+    key = authorised(request)
+    body = await json_body(request)
+    if key is not None:
+        check_shape(kind, body)
+    ask = read_ask(kind, body, model_name, stream)
+    request.state.model, request.state.stream = ask.model, ask.stream
+    ask = replace(ask, id=request.state.request_id, created=int(sim.clock()))
+    headers: dict[str, str] = {}
+    model = None
+    if key is None:
+        _check_native(request, kind, ask.model)
+    else:
+        model = _model_for(sim, kind, ask.model)
+        sim.check_spend(key, model, model.output_per_1m * 1000 / 1_000_000)
+    if kind == "openai_responses":
+        _check_response_id(sim, side, body)
+        sim.responses.append((side, f"resp_{ask.id}"))
+    await asyncio.sleep(sim.latency_s(side))
+    if key is not None and model is not None:
+        record = sim.settle(key, model, request.state.request_id, ask.tokens_in, ask.tokens_out)
+        # A streamed answer is settled later: its headers have gone out by then.
+        if not ask.stream:
+            headers["X-Billing-Transaction-ID"] = record.billing_id
+            ask = replace(ask, billing_id=record.billing_id)
+    if (
+        ask.stream
+        and kind == "gemini_generate_content"
+        and request.query_params.get("alt") != "sse"
+    ):
+        pieces = [json.loads(piece[6:]) for piece in streamed(kind, ask)]
+        return JSONResponse(pieces, headers=headers)
+    if ask.stream:
+        return StreamingResponse(_paced(sim, kind, ask), media_type="text/event-stream")
+    answer = whole(kind, ask)
+    if not ask.billing_id:
+        answer.pop("billing_transaction_id", None)
+    return JSONResponse(answer, headers=headers)
+
+
+def _model_for(sim: SimState, kind: str, name: str) -> Model:
+    """Return TokenLab's model; raises ApiFault where it is none, or takes another format."""
+    model = sim.model(name)
+    if model is None or model.category != "chat":
+        raise _unknown_model(sim, name)
+    if kind not in model.formats:
+        accepted = ", ".join(model.formats)
+        raise ApiFault(400, f"{model.id} does not accept {kind}; it accepts {accepted}.")
+    return model
+
+
+_MADE_BY = {
+    "openai_chat_completions": "",
+    "openai_responses": "",
+    "anthropic_messages": "claude-",
+    "gemini_generate_content": "gemini-",
+}
+_OTHERS = ("claude-", "gemini-")
+
+
+def _check_native(request: Request, kind: str, model: str) -> None:
+    """Refuse what a provider's own API refuses: another maker's model, a missing version."""
+    if kind == "anthropic_messages" and not request.headers.get("anthropic-version"):
+        raise ApiFault(400, "anthropic-version: header is required")
+    mine = _MADE_BY[kind]
+    strange = not model.startswith(mine) if mine else model.startswith(_OTHERS)
+    if strange:
+        raise ApiFault(404, f"The model {model!r} does not exist here.")
+
+
+def _check_response_id(sim: SimState, side: str, body: Any) -> None:
+    """Refuse to go on with a response that this side did not make."""
+    before = body.get("previous_response_id")
+    if before is not None and (side, before) not in sim.responses:
+        raise ApiFault(
+            400, f"Previous response with id {before!r} not found.", param="previous_response_id"
+        )
+
+
+def _unknown_model(sim: SimState, name: str) -> ApiFault:
+    near = difflib.get_close_matches(name, sim.catalogue, 3)
+    extra: dict[str, Any] = {"param": "model", "model": name}
+    if near:
+        extra |= {"did_you_mean": near[0], "suggestions": [{"id": n} for n in near]}
+    return ApiFault(400, f"The model {name!r} does not exist.", "model_not_found", **extra)
+
+
+async def _paced(sim: SimState, kind: str, ask: Ask) -> AsyncIterator[bytes]:
+    pause = 0.01 if sim.realistic else 0.0005
+    for piece in streamed(kind, ask):
+        yield piece
+        await asyncio.sleep(pause)

@@ -1,0 +1,166 @@
+"""Media creates and their tasks, on both sides.
+
+The previous provider takes any model, and names its tasks in its own way below its own base path.
+What is TokenLab's own it does not have: billing ids, the X-Task-ID header, cancelling.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from rollout_console.sim.errors import ApiFault
+from rollout_console.sim.inference import authorised, credential, json_body, state_of
+from rollout_console.sim.request_shapes import check_shape
+from rollout_console.sim.state import ApiKey, Usage
+
+QUEUED_S, WORKING_S = 1.0, 3.0
+_DEFAULT_MODEL = {"music": "suno-music-1", "3d": "tripo-3d-1"}
+"""What is used where a request names no model; the contract names older ones of the same makers."""
+_RESULT: dict[str, dict[str, Any]] = {
+    "image": {"data": [{"url": "https://assets.invalid/image.png"}]},
+    "video": {"video_url": "https://assets.invalid/video.mp4"},
+    "music": {"audio_url": "https://assets.invalid/track.mp3", "title": "Simulated"},
+    "3d": {
+        "model_url": "https://assets.invalid/cube.glb",
+        "glb_url": "https://assets.invalid/c.glb",
+    },
+}
+
+
+@dataclass(slots=True)
+class Task:
+    """An asynchronous create; times in epoch seconds. ``owner`` is who may ask for it."""
+
+    id: str
+    kind: str
+    model: str
+    side: str
+    owner: str
+    poll_url: str
+    created: float
+    billing_id: str = ""
+    cancelled_at: float | None = None
+
+    def status(self, now: float) -> str:
+        """Return the status at ``now``."""
+        if self.cancelled_at is not None:
+            return "failed"
+        age = now - self.created
+        return "pending" if age < QUEUED_S else "processing" if age < WORKING_S else "completed"
+
+    def as_json(self, now: float) -> dict[str, Any]:
+        """Return the task as its routes show it."""
+        status = self.status(now)
+        body: dict[str, Any] = {
+            "id": self.id, "task_id": self.id, "status": status, "model": self.model,
+            "created": int(self.created), "poll_url": self.poll_url,
+        }  # fmt: skip
+        if status == "processing":
+            body["progress"] = int(100 * (now - self.created) / WORKING_S)
+        if status == "completed":
+            body |= {"progress": 100} | self.billing() | _RESULT[self.kind]
+        if self.cancelled_at is not None:
+            body |= {"cancelled": True, "cancellation_status": "cancelled"}
+            body["error"] = {"code": "cancelled", "message": "The task was cancelled."}
+        return body
+
+    def billing(self) -> dict[str, Any]:
+        """Return the id that it is billed by, where the side has one."""
+        return {"billing_transaction_id": self.billing_id} if self.billing_id else {}
+
+
+async def create_image(request: Request) -> Response:
+    """POST /v1/images/generations: answered at once."""
+    task = await _create(request, "image")
+    headers = {"X-Billing-Transaction-ID": task.billing_id} if task.billing_id else {}
+    body = {"created": int(task.created), **_RESULT["image"], **task.billing()}
+    return JSONResponse(body, headers=headers)
+
+
+async def create_video(request: Request) -> Response:
+    """POST /v1/videos/generations."""
+    return await _create_task(request, "video")
+
+
+async def create_music(request: Request) -> Response:
+    """POST /v1/music/generations."""
+    return await _create_task(request, "music")
+
+
+async def create_3d(request: Request) -> Response:
+    """POST /v1/3d/generations."""
+    return await _create_task(request, "3d")
+
+
+async def get_task(request: Request) -> Response:
+    """GET /v1/tasks/{id}."""
+    return JSONResponse(_task(request).as_json(state_of(request).clock()))
+
+
+async def cancel_task(request: Request) -> Response:
+    """DELETE /v1/tasks/{id}: only a queued video can be cancelled."""
+    sim, task = state_of(request), _task(request)
+    if task.kind != "video":
+        raise ApiFault(400, "Only video tasks can be cancelled.", "unsupported_task_cancel")
+    if task.status(sim.clock()) != "pending":
+        raise ApiFault(409, "The task is not queued any more.", "task_not_cancellable")
+    task.cancelled_at = sim.clock()
+    return JSONResponse(task.as_json(sim.clock()))
+
+
+async def _create_task(request: Request, kind: str) -> Response:
+    task = await _create(request, kind)
+    body = task.as_json(task.created)
+    return JSONResponse(body, headers={"X-Task-ID": task.id} if task.side == "tokenlab" else {})
+
+
+async def _create(request: Request, kind: str) -> Task:
+    sim, key = state_of(request), authorised(request)
+    body = await json_body(request)
+    if key is not None:
+        check_shape(kind, body)
+    if isinstance(body, dict) and kind in _DEFAULT_MODEL:
+        body.setdefault("model", _DEFAULT_MODEL[kind])
+    if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+        raise ApiFault(400, "model is required.", param="model")
+    if not body.get("prompt") and not body.get("image"):
+        raise ApiFault(400, "prompt is required.", param="prompt")
+    request.state.model = name = body["model"]
+    billing_id = ""
+    if key is not None:
+        record = _charge(request, key, kind, name)
+        name, billing_id = record.model.id, record.billing_id
+    side = request.state.side
+    task_id = sim.new_task_id() if side == "tokenlab" else sim.new_id("gen_")
+    poll_url = f"{request.scope['root_path']}/v1/tasks/{task_id}"
+    owner = _owner(request, key)
+    task = Task(task_id, kind, name, side, owner, poll_url, sim.clock(), billing_id)
+    if kind != "image":
+        sim.tasks[task.id] = task
+    return task
+
+
+def _charge(request: Request, key: ApiKey, kind: str, name: str) -> Usage:
+    """Charge a create of TokenLab's side; raises ApiFault where it must not be."""
+    sim = state_of(request)
+    model = sim.model(name)
+    if model is None or model.category != kind:
+        raise ApiFault(400, f"{name!r} is no {kind} model.", "model_not_found")
+    sim.check_spend(key, model, model.per_request)
+    return sim.settle(key, model, request.state.request_id, 0, 0)
+
+
+def _owner(request: Request, key: ApiKey | None) -> str:
+    return credential(request) if key is None else key.id
+
+
+def _task(request: Request) -> Task:
+    key = authorised(request)
+    task: Task | None = state_of(request).tasks.get(request.path_params["task"])
+    if task is None or task.side != request.state.side:
+        raise ApiFault(404, "There is no such task.", "async_task_not_found")
+    if task.owner != _owner(request, key):
+        raise ApiFault(403, "The task belongs to another key.", "task_not_owned")
+    return task

@@ -1,0 +1,172 @@
+"""What the simulated provider remembers: keys, money, usage, tasks, requests, faults."""
+
+import itertools
+import random
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from rollout_console.sim.catalogue import Model, build_catalogue
+from rollout_console.sim.errors import ApiFault
+from rollout_console.sim.faults import Faults
+
+DEMO_KEY = "sk-sim-demo"
+DEMO_TOKEN = "mt-sim-demo"
+ORGANISATION = "org_sim_demo"
+REQUESTS_KEPT = 20_000
+
+
+@dataclass(slots=True)
+class ApiKey:
+    """An API key; amounts in US dollars, ``limit`` None without one."""
+
+    id: str
+    name: str
+    secret: str
+    status: str = "active"
+    limit: Decimal | None = None
+    used: Decimal = Decimal(0)
+    models: list[str] = field(default_factory=list)
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A settled request."""
+
+    key_id: str
+    request_id: str
+    billing_id: str
+    model: Model
+    tokens_in: int
+    tokens_out: int
+    cost: Decimal
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A request that was answered; ``at`` is its end, both times in epoch seconds."""
+
+    id: str
+    side: str
+    path: str
+    route: str
+    org: str
+    model: str
+    status: int
+    stream: bool
+    at: float
+    started: float
+    credential_leak: bool = False
+
+
+class SimState:
+    """Everything behind the simulated API. Event-loop only, but for what the lock guards."""
+
+    def __init__(
+        self, seed: int = 0, balance_usd: Decimal = Decimal("1284.22"), realistic: bool = False
+    ) -> None:
+        self.catalogue = build_catalogue()
+        self.random = random.Random(seed)
+        self.realistic = realistic
+        self.recharged = balance_usd
+        self.used = Decimal(0)
+        self.keys: dict[str, ApiKey] = {}
+        self.usage: deque[Usage] = deque(maxlen=200_000)
+        self.tasks: dict[str, Any] = {}
+        self.responses: deque[tuple[str, str]] = deque(maxlen=REQUESTS_KEPT)
+        self.faults = Faults(self.random)
+        self.requests: deque[Served] = deque(maxlen=REQUESTS_KEPT)
+        self.counts: Counter[tuple[str, str, int]] = Counter()
+        self.credential_leaks = 0
+        self.lock = threading.Lock()
+        self._ids = itertools.count(1)
+        self.add_key(ApiKey("key_demo", "demo", DEMO_KEY))
+
+    @property
+    def balance(self) -> Decimal:
+        """What is left, in US dollars."""
+        return self.recharged - self.used
+
+    def new_id(self, prefix: str) -> str:
+        """Return an id that has not been used."""
+        return f"{prefix}{next(self._ids):08d}{self.random.getrandbits(32):08x}"
+
+    def new_task_id(self) -> str:
+        """Return a task's id as the contract has it: ``ldtask_`` and 32 hex digits."""
+        return f"ldtask_{next(self._ids):08x}{self.random.getrandbits(96):024x}"
+
+    def add_key(self, key: ApiKey) -> None:
+        """Accept a key from now on."""
+        self.keys[key.id] = key
+
+    def key_for(self, secret: str) -> ApiKey:
+        """Return the key that may be used with this secret; raises ApiFault 401."""
+        if secret.startswith("mt-"):
+            raise ApiFault(401, "A management token does not work on inference routes.")
+        found = next((key for key in self.keys.values() if key.secret == secret), None)
+        if found is None or found.status != "active":
+            raise ApiFault(401)
+        if found.expires_at is not None and found.expires_at <= datetime.now(UTC):
+            raise ApiFault(401, "The API key has expired.", "expired_api_key")
+        return found
+
+    def check_spend(self, key: ApiKey, model: Model, estimate: Decimal) -> None:
+        """Raise ApiFault where the key or the balance does not allow the request."""
+        if key.models and model.id not in key.models:
+            raise ApiFault(403, f"This key may not use {model.id}.", "model_not_allowed")
+        if key.limit is not None and key.used + estimate > key.limit:
+            raise ApiFault(402, "The key's own limit is used up.", "quota_exceeded")
+        if self.balance < estimate:
+            raise ApiFault(402, balance_usd=float(self.balance))
+
+    def settle(
+        self, key: ApiKey, model: Model, request_id: str, tokens_in: int, tokens_out: int
+    ) -> Usage:
+        """Charge a request that was served; return its record."""
+        if model.category == "chat":
+            cost = (model.input_per_1m * tokens_in + model.output_per_1m * tokens_out) / 1_000_000
+        else:
+            cost = model.per_request
+        now = datetime.now(UTC)
+        record = Usage(
+            key.id, request_id, self.new_id("btx_"), model, tokens_in, tokens_out, cost, now
+        )
+        self.usage.append(record)
+        self.used += cost
+        key.used += cost
+        key.last_used_at = now
+        return record
+
+    def served(self, request: Served) -> None:
+        """Remember an answered request."""
+        with self.lock:
+            self.requests.append(request)
+            self.credential_leaks += request.credential_leak
+            self.counts[(request.side, request.route, request.status)] += 1
+
+    def model(self, name: str) -> Model | None:
+        """Return a model by id or alias."""
+        found = self.catalogue.get(name)
+        if found is None and "/" in name:
+            provider, _, rest = name.partition("/")
+            found = self.catalogue.get(rest)
+            if found is not None and found.provider != provider:
+                return None
+        return found
+
+    def latency_s(self, side: str) -> float:
+        """Return how long an answer takes: right-skewed, in seconds."""
+        middle = (0.35 if side == "tokenlab" else 0.45) if self.realistic else 0.008
+        return min(middle * self.random.lognormvariate(0, 0.45), 20 * middle)
+
+    def clock(self) -> float:
+        """Return the time, in epoch seconds."""
+        return time.time()

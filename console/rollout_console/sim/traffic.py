@@ -1,0 +1,107 @@
+"""An application, played: orgs on routes, through the client that the gate gives applications."""
+
+import asyncio
+import contextlib
+import random
+import time
+from pathlib import Path
+
+import httpx
+
+from rollout_gate import Gate, subject
+from rollout_gate.file.formats import auth_headers, call_url, text_body
+from rollout_gate.file.model import Route
+from rollout_gate.http import async_client
+
+ORGS = (
+    "acme", "globex.eu", "initech", "hooli", "umbrella", "stark", "wayne", "soylent",
+    "cyberdyne", "tyrell", "wonka", "aperture",
+)  # fmt: skip
+ROUTES = ("chat", "responses", "claude", "gemini")
+RATE_PER_S = 40.0
+STREAMED = 0.3
+TIMEOUT_S = 30.0
+
+_MOST_AT_ONCE = 400
+_MARKS = ("X-Sim-Org", "X-Sim-Route")
+"""Headers that tell the simulator whose request it is, for incidents of one org or route."""
+
+
+class Traffic:
+    """Sends about ``rate`` requests a second until it is stopped."""
+
+    def __init__(
+        self,
+        file: Path,
+        *,
+        api_key: str,
+        previous_key: str = "prev-demo",
+        rate: float = RATE_PER_S,
+        seed: int = 1,
+    ) -> None:
+        self._gate = Gate(file, poll_s=0.1)
+        self._api_key = api_key
+        self._previous_key = previous_key
+        self._rate = rate
+        self._random = random.Random(seed)
+        # A few large customers and many small ones, as it is.
+        self._weights = [1 / (i + 1.5) for i in range(len(ORGS))]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Play until ``stop`` is set, then let what is under way end."""
+        limits = httpx.Limits(max_connections=_MOST_AT_ONCE)
+        running: set[asyncio.Task[None]] = set()
+        async with async_client(
+            self._gate,
+            tokenlab_key=self._api_key,
+            library="httpx",  # the console has it; httpx2 would be one more to install
+            forward_headers=_MARKS,
+            limits=limits,
+            timeout=TIMEOUT_S,
+            trust_env=False,
+        ) as client:
+            due = time.monotonic()
+            while not stop.is_set():
+                due += self._random.expovariate(self._rate)
+                await _until(stop, due - time.monotonic())
+                if stop.is_set():
+                    break
+                if len(running) < _MOST_AT_ONCE:
+                    task = asyncio.create_task(self._one(client))
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+            await asyncio.gather(*running)
+        self._gate.close()
+
+    async def _one(self, client: httpx.AsyncClient) -> None:
+        org = self._random.choices(ORGS, self._weights)[0]
+        name = self._random.choices(ROUTES, (5, 2, 3, 2))[0]
+        user = f"user-{self._random.randrange(4000)}"
+        stream = self._random.random() < STREAMED
+        file = self._gate.file
+        route = file.routes.get(name) if file else None
+        if route is None:
+            return
+        with subject(org=org, key=user, route=name):
+            await self._ask(client, route, org, stream)
+
+    async def _ask(self, client: httpx.AsyncClient, route: Route, org: str, stream: bool) -> None:
+        """Ask the previous provider, as before a rollout; the client sends it where it belongs."""
+        kind, model = route.format, route.model
+        url = call_url(kind, route.previous_base_url, model, stream=stream)
+        body = text_body(kind, model, "Say something short about rollouts.", stream=stream)
+        auth = auth_headers(kind, "previous", self._previous_key)
+        marks = dict(zip(_MARKS, (org, route.name), strict=True))
+        # What fails is in the access log.
+        with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
+            await client.post(url, headers={**auth, **marks}, json=body)
+
+
+async def _until(stop: asyncio.Event, seconds: float) -> None:
+    if seconds <= 0:
+        await asyncio.sleep(0)
+        return
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,241 @@
+"""The management API: balance, API keys, what they cost."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from rollout_console.tokenlab.errors import Garbage, Uncertain
+from rollout_console.tokenlab.transport import Client, Method, Transport, printable
+from rollout_console.tokenlab.types import ApiKey, Balance, Billing, CreatedKey, Spent
+from rollout_gate.secret import Secret
+from rollout_gate.untrusted import UndecodableError, decode_json
+
+_MOST_PAGES = 200
+_MOST_AMOUNT = Decimal(10) ** 15
+_MOST_EXPONENT = 18
+_MOST_DIGITS = 64
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_KEYS = "/v1/management/api-keys"
+
+T = TypeVar("T")
+
+
+class _BalanceAnswer(msgspec.Struct):
+    organization_id: str
+    balance_decimal: str
+    total_recharge_decimal: str
+    total_used_decimal: str
+
+
+class _KeyAnswer(msgspec.Struct):
+    id: str
+    name: str
+    key_prefix: str
+    status: str
+    used_amount_decimal: str
+    created_at: datetime
+    limit_amount_decimal: str | None = None
+    models: list[str] = []
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    key: str = ""
+
+
+class _Pagination(msgspec.Struct):
+    totalPages: int = 1
+
+
+class _KeyList(msgspec.Struct):
+    data: list[_KeyAnswer]
+    pagination: _Pagination = msgspec.field(default_factory=_Pagination)
+
+
+class _Row(msgspec.Struct):
+    cost_decimal: str
+    model: str = ""
+    date: str = ""
+    requests: int = 0
+
+
+class _Breakdowns(msgspec.Struct):
+    by_model: list[_Row] = []
+    daily_cost: list[_Row] = []
+
+
+class _Summary(msgspec.Struct):
+    total_requests: int
+    total_cost_decimal: str
+
+
+class _BillingAnswer(msgspec.Struct):
+    summary: _Summary
+    breakdowns: _Breakdowns
+
+
+class ManagementClient(Client):
+    """Calls the management API with a management token, and never with anything else.
+
+    Every method raises ApiError; see Transport for what is refused before it is sent.
+    """
+
+    def __init__(self, base_url: str, token: Secret, *, timeout_s: float = 5.0) -> None:
+        super().__init__(Transport(base_url, token, "mt-", timeout_s))
+
+    async def balance(self) -> Balance:
+        """Return the organisation's balance."""
+        answer = await self._ask("GET", "/v1/management/balance", _BalanceAnswer)
+        return Balance(
+            printable(answer.organization_id),
+            _amount(answer.balance_decimal),
+            _amount(answer.total_recharge_decimal),
+            _amount(answer.total_used_decimal),
+        )
+
+    async def keys(self) -> list[ApiKey]:
+        """Return all API keys of the organisation, page by page.
+
+        The contract names no query for it, and yet answers in pages: the first is asked for as the
+        contract says, and further ones only where there are any.
+        """
+        found: dict[str, ApiKey] = {}
+        for page in range(1, _MOST_PAGES + 1):
+            query = {"page": str(page)} if page > 1 else None
+            answer = await self._ask("GET", _KEYS, _KeyList, query=query)
+            before = len(found)
+            found |= {key.id: _key(key) for key in answer.data}
+            # A server that pays no heed to the page gives the same one again.
+            if page >= answer.pagination.totalPages or len(found) == before:
+                break
+        return list(found.values())
+
+    async def create_key(
+        self,
+        name: str,
+        *,
+        limit: Decimal | None = None,
+        models: tuple[str, ...] = (),
+        expires_at: datetime | None = None,
+    ) -> CreatedKey:
+        """Make a key (name of 1 to 50 characters; limit in US dollars, None for none).
+
+        There is no idempotency key: after Uncertain, look at the list before trying again.
+        """
+        body = {
+            "name": name,
+            "limitAmount": _number(limit),
+            "models": list(models),
+            "expiresAt": _rfc3339(expires_at),
+        }
+        answer = await self._ask("POST", _KEYS, _KeyAnswer, body=body, expect=201)
+        if not answer.key.startswith("sk-") or printable(answer.key) != answer.key:
+            raise Garbage("the key was made, but the answer does not hold its secret")
+        return CreatedKey(_key(answer), Secret(answer.key))
+
+    async def change_key(self, key_id: str, changes: Mapping[str, Any]) -> ApiKey:
+        """Change a key; ``changes`` are ``name``, ``limit`` (Decimal or None), ``models``,
+        ``expires_at`` (datetime or None) and ``status`` (active, inactive, revoked)."""
+        writers: dict[str, tuple[str, Callable[[Any], Any]]] = {
+            "limit": ("limitAmount", _number),
+            "expires_at": ("expiresAt", _rfc3339),
+            "models": ("models", list),
+        }
+        body: dict[str, Any] = {}
+        for name, value in changes.items():
+            wire, write = writers.get(name, (name, lambda given: given))
+            body[wire] = write(value)
+        path = f"{_KEYS}/{quote(key_id, safe='')}"
+        return _key(await self._ask("PATCH", path, _KeyAnswer, body=body))
+
+    async def billing(
+        self, key_id: str, *, start: str = "", end: str = "", model: str = ""
+    ) -> Billing:
+        """Return what a key has cost; ``start`` and ``end`` are dates or RFC 3339, inclusive."""
+        given = {"startDate": start, "endDate": end, "model": model}
+        query = {name: value for name, value in given.items() if value}
+        path = f"{_KEYS}/{quote(key_id, safe='')}/billing"
+        answer = await self._ask("GET", path, _BillingAnswer, query=query)
+        rows = answer.breakdowns
+        return Billing(
+            answer.summary.total_requests,
+            _amount(answer.summary.total_cost_decimal),
+            tuple(_spent(row.model, row) for row in rows.by_model),
+            tuple(_spent(row.date, row) for row in sorted(rows.daily_cost, key=lambda r: r.date)),
+        )
+
+    async def _ask(
+        self,
+        method: Method,
+        path: str,
+        shape: type[T],
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        expect: int = 200,
+    ) -> T:
+        changes = method != "GET"
+        data = await self._transport.call(
+            method, path, query=query, body=body, expect=expect, changes=changes
+        )
+        try:
+            return decode_json(data, msgspec.json.Decoder(shape))
+        except UndecodableError:
+            odd = f"the answer of {path} is not what the API's contract says"
+            raise (Uncertain if changes else Garbage)(odd) from None
+
+
+def _key(answer: _KeyAnswer) -> ApiKey:
+    return ApiKey(
+        id=printable(answer.id),
+        name=printable(answer.name),
+        prefix=printable(answer.key_prefix[:16]),
+        status=printable(answer.status),
+        limit=None if answer.limit_amount_decimal is None else _amount(answer.limit_amount_decimal),
+        used=_amount(answer.used_amount_decimal),
+        models=tuple(printable(model) for model in answer.models),
+        expires_at=_utc(answer.expires_at),
+        last_used_at=_utc(answer.last_used_at),
+        created_at=_utc(answer.created_at) or datetime.fromtimestamp(0, UTC),
+    )
+
+
+def _spent(name: str, row: _Row) -> Spent:
+    return Spent(printable(name), row.requests, _amount(row.cost_decimal))
+
+
+def _utc(at: datetime | None) -> datetime | None:
+    """Return a time in UTC; the first or last there is for one that only its zone makes too far."""
+    if at is None:
+        return None
+    if at.tzinfo is None:
+        return at.replace(tzinfo=UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        return _LAST if at.year > 1 else _FIRST
+
+
+def _amount(text: str) -> Decimal:
+    """Return an amount; a number that no money has is refused, and never written out."""
+    try:
+        amount = Decimal(text[: _MOST_DIGITS + 1])
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int) or len(text) > _MOST_DIGITS:
+        raise Garbage("the answer holds an amount that is not a number")
+    if abs(exponent) > _MOST_EXPONENT or abs(amount) > _MOST_AMOUNT:
+        raise Garbage("the answer holds an amount that no money has")
+    return amount
+
+
+def _number(limit: Decimal | None) -> float | None:
+    """The contract takes a JSON number; two decimals survive it exactly up to the maximum."""
+    return None if limit is None else float(limit)
+
+
+def _rfc3339(at: datetime | None) -> str | None:
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,163 @@
+"""One minimal real request in a route's own format, and what its answer shows, field by field."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rollout_console.tokenlab.shapes import Reading, StreamReader, read_error, read_whole
+from rollout_console.tokenlab.single_request import LIMIT_S, Exchange, exchange
+from rollout_console.tokenlab.transport import printable
+from rollout_gate.file.formats import auth_headers, call_url, text_body
+from rollout_gate.file.model import Side
+from rollout_gate.secret import Secret, redacted
+
+PROMPT = "Reply with the word ready."
+
+MOST_ID = 100
+_MOST_PROBLEM = 300
+NO_BILLING = (
+    "there is no billing transaction id: what it cost is found by its request id, in the usage"
+)
+NO_ANSWER = {
+    "timeout": "no answer in time",
+    "connect": "no connection, or it broke",
+    "protocol": "what came is no HTTP answer, or there is no end of it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a probe goes. ``base_url`` is the side's own."""
+
+    route: str
+    format: str
+    model: str
+    side: Side
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one request showed. ``status`` is 0 where there was no answer; times in ms.
+
+    ``problems`` is empty where every field was as it must be, ``notes`` say what is missed but
+    promised by nobody; ``text`` is the answer's own.
+    """
+
+    target: Target
+    stream: bool
+    status: int
+    latency_ms: float
+    ttft_ms: float | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    request_id: str = ""
+    billing_id: str = ""
+    task_id: str = ""
+    error: str = ""
+    text: str = ""
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sent(self) -> bool:
+        """Whether a request went out at all: one that did not is no probe to log."""
+        return bool(self.status or self.error)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the side works in this format as it must."""
+        return not self.problems
+
+
+async def probe(
+    target: Target,
+    key: Secret,
+    *,
+    stream: bool,
+    prompt: str = PROMPT,
+    most_tokens: int = 16,
+    limit_s: float = LIMIT_S,
+) -> Probe:
+    """Send one request, once, and judge its answer; raises Unsafe and nothing else."""
+    reader = StreamReader(target.format) if stream else None
+    came = await exchange(
+        "POST",
+        call_url(target.format, target.base_url, target.model, stream=stream),
+        auth_headers(target.format, target.side, key.reveal()),
+        text_body(target.format, target.model, prompt, stream=stream, most_tokens=most_tokens),
+        reader=reader,
+        limit_s=limit_s,
+    )
+    found, problems = Reading(), refusal_of(target.format, came, key)
+    error: str = came.failure
+    if came.status != 200 and not came.failure:
+        error = printable(error_of(target.format, came, key)[0]) or "protocol"
+    if not problems:
+        found = reader.result() if reader else read_whole(target.format, came.data)
+        problems = _odd_headers(came, stream) + found.problems
+        problems += _odd_answer(target, came, found, stream)
+        # A streamed answer is settled after its headers have gone out.
+        if target.side == "tokenlab" and not stream and not (found.billing_id or came.billing_id):
+            found.notes.append(NO_BILLING)
+        if target.side == "tokenlab" and not came.request_id:
+            found.notes.append("there is no request id in the headers: support asks for it")
+    return Probe(
+        target, stream, came.status, came.latency_ms, came.ttft_ms, found.tokens_in,
+        found.tokens_out, id_of(key, came.request_id),
+        id_of(key, found.billing_id or came.billing_id), "", error, without(key, found.text),
+        told(key, problems), told(key, found.notes),
+    )  # fmt: skip
+
+
+def without(key: Secret, text: str) -> str:
+    """Return what a side said without the key, which some repeat in errors, and anywhere."""
+    return text.replace(key.reveal(), "…")
+
+
+def id_of(key: Secret, text: str) -> str:
+    """Return an id as it may be shown and logged: no part of a credential, nothing that a
+    terminal obeys, and not without end."""
+    return printable(redacted(without(key, text))[:MOST_ID])
+
+
+def told(key: Secret, problems: Iterable[str]) -> tuple[str, ...]:
+    """Return problems as they may be shown and logged."""
+    return tuple(printable(redacted(without(key, problem))[:_MOST_PROBLEM]) for problem in problems)
+
+
+def error_of(route_format: str, came: Exchange, key: Secret) -> tuple[str, str]:
+    """Return an error answer's code and message, without the key."""
+    return read_error(route_format, came.data, lambda text: redacted(without(key, text)))
+
+
+def refusal_of(route_format: str, came: Exchange, key: Secret) -> list[str]:
+    """Return why there is no answer to judge; empty where there is one."""
+    if came.failure:
+        return [NO_ANSWER[came.failure]]
+    if came.status in (200, 201, 202):
+        return []
+    code, message = error_of(route_format, came, key)
+    said = [f"status {came.status} {code}: {message}".rstrip(": ")]
+    return said if message else [*said, "the error is not in this format's own shape"]
+
+
+def _odd_headers(came: Exchange, stream: bool) -> list[str]:
+    wanted = "text/event-stream" if stream else "application/json"
+    odd = []
+    if not came.headers.get("content-type", "").startswith(wanted):
+        odd.append(f"the content type is not {wanted}")
+    return odd
+
+
+def _odd_answer(target: Target, came: Exchange, found: Reading, stream: bool) -> list[str]:
+    odd = []
+    if found.model and not _same_model(found.model, target.model):
+        odd.append(f"the answer is of another model: {found.model}")
+    if stream and found.text and came.ttft_ms is None:
+        odd.append("no text came before the end: this is not streamed")
+    return odd
+
+
+def _same_model(answered: str, asked: str) -> bool:
+    """A dated snapshot of the model asked for is that model, and so is it without its vendor."""
+    return answered.rsplit("/", 1)[-1].startswith(asked.rsplit("/", 1)[-1])

@@ -1,0 +1,108 @@
+"""One request, sent once to one side, and what came of it: for probes and samples.
+
+Nothing is retried and no redirect is followed: either could send a credential, or an order, twice.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Literal
+
+import httpx
+
+from rollout_console.tokenlab.body import ACCEPT_ENCODING, MAX_ANSWER, TooLongError, plain_body
+from rollout_console.tokenlab.errors import Unsafe
+from rollout_console.tokenlab.shapes import StreamReader
+from rollout_console.tokenlab.transport import host_of, is_loopback
+
+LIMIT_S = 60.0
+"""An exchange takes at most this long in all."""
+
+Failure = Literal["", "timeout", "connect", "protocol"]
+_REQUEST_ID = ("x-request-id", "request-id")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What came. ``status`` is 0 without an answer; times are in ms."""
+
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    data: bytes = b""
+    latency_ms: float = 0.0
+    ttft_ms: float | None = None
+    failure: Failure = ""
+
+    @property
+    def request_id(self) -> str:
+        """The id that the side gave the request, as it came, empty without one."""
+        ids = (self.headers.get(name, "") for name in _REQUEST_ID)
+        return next((one for one in ids if one), "")
+
+    @property
+    def billing_id(self) -> str:
+        """The billing transaction in the headers, as it came, empty without one."""
+        return self.headers.get("x-billing-transaction-id", "")
+
+    @property
+    def task_id(self) -> str:
+        """The task that was begun, as the headers say it, empty without one."""
+        return self.headers.get("x-task-id", "")
+
+
+async def exchange(
+    method: Literal["GET", "POST"],
+    url: str,
+    headers: Mapping[str, str],
+    body: Any = None,
+    *,
+    reader: StreamReader | None = None,
+    limit_s: float = LIMIT_S,
+) -> Exchange:
+    """Send, and read to the end or the limit; raises Unsafe before anything is sent.
+
+    A ``reader`` is fed a streamed answer as it comes; one that is compressed all at once, as
+    only its whole says anything.
+    """
+    local = is_loopback(url)
+    if not host_of(url):
+        raise Unsafe("that side's base URL is none; nothing was sent")
+    if not (url.startswith("https://") or (url.startswith("http://") and local)):
+        raise Unsafe("that side is not https; the credential was not sent")
+    # What is streamed is not to be compressed: a compressor holds back what it has.
+    encoding = "identity" if reader is not None else ACCEPT_ENCODING
+    asked = {**headers, "Accept-Encoding": encoding}
+    found, data, started = Exchange(), bytearray(), perf_counter()
+    try:
+        async with (
+            asyncio.timeout(limit_s),
+            httpx.AsyncClient(timeout=limit_s, trust_env=not local) as client,
+            client.stream(method, url, headers=asked, json=body) as answer,
+        ):
+            found.status, found.headers = answer.status_code, answer.headers
+            feeds = reader if found.status == 200 else None
+            packed = "content-encoding" in answer.headers
+            async for piece in answer.aiter_raw():
+                data += piece
+                if len(data) > MAX_ANSWER:
+                    raise TooLongError
+                if feeds is not None and not packed:
+                    feeds.feed(piece)
+                    if feeds.has_text and found.ttft_ms is None:
+                        found.ttft_ms = _ms_since(started)
+            found.data = plain_body(answer, bytes(data))
+            if feeds is not None and packed:
+                feeds.feed(found.data)
+    except (httpx.TimeoutException, TimeoutError):
+        found.failure = "timeout"
+    except (httpx.ConnectError, httpx.ReadError, httpx.WriteError):
+        found.failure = "connect"
+    except (httpx.HTTPError, httpx.InvalidURL, TooLongError):
+        found.failure = "protocol"
+    found.latency_ms = _ms_since(started)
+    return found
+
+
+def _ms_since(started: float) -> float:
+    return round((perf_counter() - started) * 1000, 1)

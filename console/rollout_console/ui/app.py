@@ -1,0 +1,394 @@
+"""The Textual app: themes, keys and screens. What happens on a screen is the screen's own."""
+
+import asyncio
+import gc
+import io
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from rich.segment import Segments
+from rich.text import Text
+from textual import events, on, work
+from textual.app import App
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.widgets import Input
+
+from rollout_console.changes.switch import Switch
+from rollout_console.common.errors import OperationError
+from rollout_console.common.folders import state_folder
+from rollout_console.credentials.key_values import KeyBurn
+from rollout_console.credentials.vault.vault import Vault, empty_vault
+from rollout_console.guard.balance import BalanceSources
+from rollout_console.guard.monitor import Monitor
+from rollout_console.ui.dialogs.percent import PercentDialog
+from rollout_console.ui.keymap import APP_KEYS
+from rollout_console.ui.messages import (
+    CLEARED_AFTER_S,
+    CredentialsChanged,
+    SecretCopied,
+    SecretShown,
+)
+from rollout_console.ui.screens.base import BesideScreen
+from rollout_console.ui.screens.help import HelpScreen
+from rollout_console.ui.screens.home.screen import HomeScreen
+from rollout_console.ui.screens.home.status import StatusFacts
+from rollout_console.ui.settings import Settings
+from rollout_console.ui.terminal_exit import start_no_more
+from rollout_console.ui.themes import DEFAULT_THEME, load_themes
+from rollout_gate.file.model import RolloutFile
+
+if TYPE_CHECKING:
+    from textual.command import Provider
+
+    from rollout_console.credentials.api_keys import KeyRoom
+    from rollout_console.credentials.rotation import Rotations
+    from rollout_console.guard.alerts import ModelTrouble
+    from rollout_console.models.catalogue import ModelRoom
+    from rollout_console.ui.screens.live.state import LiveView
+
+
+class Incidents(Protocol):
+    """What the demo offers to practise on."""
+
+    def offered(self) -> Iterable[tuple[str, str]]:
+        """Return names and what they look like."""
+
+    def start(self, name: str) -> None:
+        """Start one, or clear all; raises OperationError."""
+
+
+def _commands() -> "type[Provider]":
+    """Load the palette's commands when it is first opened."""
+    from rollout_console.ui.palette import ConsoleCommands
+
+    return ConsoleCommands
+
+
+def _proving_model(file: RolloutFile) -> str:
+    """The chat model of the first route that names one; a key is proven by what it is for."""
+    chats = (r for r in file.routes.values() if r.format == "openai_chat_completions" and r.model)
+    return next((route.model for route in chats), "")
+
+
+class ConsoleApp(App[None]):
+    """The console on one rollout file."""
+
+    TITLE = "rollout-console"
+    _secret_in_clipboard = False
+    _leaving = False
+    COMMANDS = {_commands}  # noqa: RUF012  Textual's own form
+    BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in APP_KEYS]
+    ENABLE_COMMAND_PALETTE = True
+
+    def __init__(
+        self,
+        switch: Switch,
+        monitor: Monitor,
+        settings: Settings,
+        *,
+        user: str,
+        host: str,
+        vault: Vault | None = None,
+        incidents: Incidents | None = None,
+    ) -> None:
+        super().__init__()
+        self.animation_level = "none"
+        self.incidents = incidents
+        self._settings = settings
+        themes, troubles = load_themes()
+        self.own_themes = {theme.name for theme in themes}
+        for theme in themes:
+            self.register_theme(theme)
+        wanted = settings.theme if settings.theme in self.own_themes else DEFAULT_THEME
+        if wanted != settings.theme:
+            known = ", ".join(sorted(self.own_themes))
+            troubles.append(f"no theme {settings.theme!r}; known: {known}")
+        self.theme = wanted
+        self._facts = StatusFacts(
+            user=user,
+            host=host,
+            read_only=switch.read_only,
+            demo=incidents is not None,
+            keymap=settings.keymap,
+            troubles=(*settings.troubles, *troubles),
+            proving_model=_proving_model(monitor.file),
+        )
+        self._vault = vault or empty_vault()
+        self._monitor = monitor
+        self._switch = switch
+        self._models: ModelRoom | None = None
+        self._live: LiveView | None = None
+        self._ends_on: asyncio.AbstractEventLoop | None = None
+        self._told_by = 0
+        self._key_burn = KeyBurn()
+        self.home = HomeScreen(
+            switch,
+            monitor,
+            BalanceSources(self._vault),
+            self._facts,
+            self._warn_of_keys,
+            self._ask_for_models,
+        )
+
+    def get_default_screen(self) -> Screen[None]:
+        """Start on the home screen."""
+        return self.home
+
+    def on_mount(self) -> None:
+        """Take the operator's keys over, and draw all of it again after SIGTSTP and ``fg``."""
+        self.set_keymap(self._settings.keymap)
+        self.app_resume_signal.subscribe(self, self._draw_anew)
+        self._ends_on = asyncio.get_running_loop()
+        if self._told_by:
+            self._end()
+
+    def _draw_anew(self, _: object) -> None:
+        """Draw the whole screen: the terminal has shown a shell, and forgot what was there."""
+        for screen in self.screen_stack:
+            screen.refresh(layout=True)
+
+    def on_ready(self) -> None:
+        """Look for garbage again; whoever opened the console may have put that off."""
+        gc.freeze()
+        gc.enable()
+
+    def on_key(self, event: events.Key) -> None:
+        """Give a letter to the line that has the focus, also where it was typed just before.
+
+        A slow link delivers several keys at once, and those after a ``/`` were on their way to the
+        screen when the line was opened: the r of an org's name is no rollback.
+        """
+        if not event.is_printable:
+            return
+        line, typed = self.focused, events.Key(event.key, event.character)
+        beside = self._beside_home
+        if beside is not None and not isinstance(line, Input) and beside.takes_ahead(typed):
+            event.stop()
+            event.prevent_default()
+            return
+        if line is None and isinstance(self.screen, PercentDialog):
+            line = next(iter(self.screen.query(Input)), None)
+            if line is None:  # about to be there, and 100 must not become 00
+                self.screen.call_after_refresh(self.post_message, typed)
+        if isinstance(line, Input):
+            event.stop()
+            event.prevent_default()
+            line.post_message(typed)
+
+    def end_when_told(self, number: int, _frame: object = None) -> None:
+        """End in order at a signal: a change under way is finished, the terminal set right.
+
+        It is not a handler of the event loop, for those are gone when the loop is, and a terminal
+        that is closed may tell twice: what clears up after the console would be cut off.
+        """
+        start_no_more()
+        self._told_by = self._told_by or number
+        if self._ends_on is not None:
+            with suppress(RuntimeError):  # it has ended already
+                self._ends_on.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self.exit(return_code=128 + self._told_by)
+
+    def action_help(self) -> None:
+        """Show every key."""
+        if not isinstance(self.screen, HelpScreen):
+            beside = self._beside_home
+            context = "home" if beside is None else beside.CONTEXT
+            self.push_screen(HelpScreen(context, self._facts.keymap, self._facts.read_only))
+
+    async def action_back(self) -> None:
+        """Leave the filter, dismiss what is said, or go home; dialogs close themselves."""
+        if self.screen is self.home:
+            self.home.go_back()
+        elif self._beside_home is not None and not self._beside_home.go_back():
+            self.action_show_home()
+
+    @property
+    def _beside_home(self) -> BesideScreen | None:
+        """The screen in front, where it is neither home nor a dialog."""
+        return self.screen if isinstance(self.screen, BesideScreen) else None
+
+    @property
+    def _background_screens(self) -> list[Screen[Any]]:
+        """Return the screens that are seen behind the one in front: those behind a dialog.
+
+        Textual counts the one below any screen, and draws the whole terminal again whenever
+        anything changes on it, where nobody sees it.
+        """
+        return super()._background_screens if self.screen.is_modal else []
+
+    def action_show_home(self) -> None:
+        """Go back to the home screen; a dialog is answered first."""
+        if self._beside_home is not None:
+            self.pop_screen()
+
+    def action_show_keys(self) -> None:
+        """Open the keys screen."""
+        from rollout_console.ui.screens.keys.screen import KeysScreen
+
+        self._show_beside(KeysScreen, lambda: KeysScreen(*self._key_room(), self._facts))
+
+    def action_show_models(self) -> None:
+        """Open the models screen."""
+        from rollout_console.ui.screens.models.screen import ModelsScreen
+
+        self._show_beside(
+            ModelsScreen,
+            lambda: ModelsScreen(
+                self._model_room(), self._switch, self.home, lambda: self._monitor.file, self._facts
+            ),
+        )
+
+    def action_show_routes(self) -> None:
+        """Open the routes screen."""
+        from rollout_console.ui.screens.routes.screen import RoutesScreen
+
+        self._show_beside(
+            RoutesScreen,
+            lambda: RoutesScreen(
+                self._switch, self._monitor, self._key_room()[0], self._model_room(), self.home,
+                self._facts,
+            ),
+        )  # fmt: skip
+
+    def action_show_live(self) -> None:
+        """Open the live screen."""
+        from rollout_console.ui.screens.live.screen import LiveScreen
+        from rollout_console.ui.screens.live.state import LiveView
+
+        view = self._live = self._live or LiveView(self._monitor, self.home.alerts)
+        self._show_beside(
+            LiveScreen,
+            lambda: LiveScreen(self._switch, self._monitor, view, self.home, self._facts),
+        )
+
+    def _show_beside(self, kind: type[BesideScreen], make: Callable[[], BesideScreen]) -> None:
+        """Open a screen from home or in place of another; a dialog is answered first.
+
+        It is a new one each time: Textual does not draw one again that it has removed.
+        """
+        if self._beside_home is not None and not isinstance(self.screen, kind):
+            self.pop_screen()
+        if self.screen is self.home:
+            self.push_screen(make())
+
+    def _model_room(self) -> "ModelRoom":
+        """The one catalogue: two would overwrite what the other has learnt."""
+        if self._models is None:
+            from rollout_console.models.catalogue import ModelRoom
+            from rollout_gate.file.formats import root_of
+
+            self._models = ModelRoom(root_of(self._monitor.file.base_url), state_folder())
+        return self._models
+
+    def _key_room(self) -> "tuple[KeyRoom, Rotations]":
+        from rollout_console.credentials.api_keys import KeyRoom
+        from rollout_console.credentials.rotation import Rotations
+        from rollout_console.credentials.vault.profiles import ProfileList
+
+        file, folder = self._monitor.file, state_folder()
+        room = KeyRoom(
+            self._vault, ProfileList(folder / "profiles.json"), file.profile, file.base_url,
+            read_only=self._facts.read_only,
+        )  # fmt: skip
+        return room, Rotations(room, folder / "rotations.json")
+
+    def _ask_for_models(self) -> "Mapping[str, ModelTrouble]":
+        """Ask the API what is wrong with a route's model; blocks, and raises ApiError."""
+        from rollout_console.guard.model_watch import model_troubles
+        from rollout_console.models.catalogue import read_models
+
+        room = self._model_room()
+        asyncio.run(read_models(room))
+        return model_troubles(room, self._monitor.file, datetime.now(UTC))
+
+    def _warn_of_keys(self) -> str:
+        """Ask the API for what will soon stop a key; blocks, and raises as KeyRoom does."""
+        room, _ = self._key_room()
+        warnings = asyncio.run(room.soon(self._key_burn))
+        more = f" (and {len(warnings) - 1} more: 2)" if len(warnings) > 1 else ""
+        return f"{warnings[0].sentence}{more}" if warnings else ""
+
+    @on(CredentialsChanged)
+    def _credentials_changed(self) -> None:
+        """Ask at once for what waited for a credential."""
+        self.home.ask_again()
+
+    @on(SecretCopied)
+    def _secret_copied(self, event: SecretCopied) -> None:
+        """Put a secret in the clipboard, and take it away again even if the console ends first."""
+        self.copy_to_clipboard(event.secret.reveal())
+        self._secret_in_clipboard = True
+        self.set_timer(CLEARED_AFTER_S, self._clear_clipboard)
+
+    def _clear_clipboard(self) -> None:
+        if self._secret_in_clipboard:
+            self._secret_in_clipboard = False
+            self.copy_to_clipboard("")
+
+    def exit(self, *arguments: Any, **more: Any) -> None:
+        """End the console; a secret does not stay in the clipboard."""
+        self._leaving = True
+        start_no_more()
+        self._clear_clipboard()
+        super().exit(*arguments, **more)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Pass events on; a key that is typed while the console ends has no screen to go to."""
+        if not (self._leaving and isinstance(event, events.Key)):
+            await super().on_event(event)
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """Return a picture of the screen, unless a secret is on it."""
+        if any(isinstance(screen, SecretShown) for screen in self.screen_stack):
+            from rich.console import Console
+
+            console = Console(record=True, file=io.StringIO(), width=60)
+            console.print("A secret is on the screen: no picture of it is made.")
+            return console.export_svg(title=title or self.title)
+        return super().export_screenshot(title=title, simplify=simplify)
+
+    async def run_home_action(self, action: str) -> None:
+        """Run an action of the home screen, as its key would."""
+        await self.home.run_action(action)
+
+    @work(thread=True, exclusive=True, group="incident", exit_on_error=False)
+    def start_incident(self, name: str) -> None:
+        """Start a practice incident of the demo."""
+        if self.incidents is None:
+            return
+        try:
+            self.incidents.start(name)
+        except OperationError as error:
+            self.call_from_thread(self.home.change_refused, str(error))
+        else:
+            self.call_from_thread(self.home.tell, f"incident: {name}")
+
+    def _fatal_error(self) -> None:
+        """End after an unhandled exception, without the local variables that could hold secrets.
+
+        Textual's own version prints them; a test checks that this one is still what is called.
+        """
+        from rich.traceback import Traceback
+
+        self.bell()
+        kind = sys.exc_info()[0]
+        traceback = Traceback(show_locals=False, width=100)
+        said = Text(
+            f"rollout-console stopped by an internal fault ({kind.__name__ if kind else '?'}). "
+            "Nothing was half-written: the rollout file is one whole version.\n"
+        )
+        self._exit_renderables.append(
+            Segments(
+                [
+                    *self.console.render(traceback, self.console.options),
+                    *self.console.render(said, self.console.options),
+                ]
+            )
+        )
+        self._close_messages_no_wait()

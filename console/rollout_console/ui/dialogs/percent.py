@@ -1,0 +1,57 @@
+"""Asking for an exact percent."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from rollout_console.common.safe_text import visible
+from rollout_gate.file.errors import PercentError
+from rollout_gate.file.percent import parse_percent, percent_text
+
+
+class PercentDialog(ModalScreen[int | None]):
+    """Dismisses with basis points, or None. What it sets is still confirmed afterwards."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel", show=False)]
+
+    DEFAULT_CSS = """
+    PercentDialog { align: center middle; }
+    PercentDialog > Vertical {
+        width: 60; max-width: 100%; height: auto;
+        border: round $accent; background: $panel; padding: 0 1;
+    }
+    PercentDialog .error { color: $error; height: auto; }
+    """
+
+    def __init__(self, target: str, points: int) -> None:
+        super().__init__()
+        self._target = target
+        self._points = points
+
+    def compose(self) -> ComposeResult:
+        """One line to type in, and a place for what is wrong with it."""
+        with Vertical():
+            now = percent_text(self._points)
+            yield Static(Content(f"{visible(self._target)}: now {now}%, new percent:"))
+            yield Input(placeholder="0 to 100, at most two decimals", max_length=12)
+            yield Static("enter: go on to the confirm   esc: cancel", classes="how")
+            yield Static("", classes="error")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Take a right value; say what is wrong with another."""
+        event.stop()
+        try:
+            self.dismiss(parse_percent(event.value))
+        except PercentError as error:
+            text = str(error)
+            text = text if text.startswith("'") else f"the percent {text}"
+            self.query_one(".error", Static).update(Content(visible(text)))
+
+    def action_cancel(self) -> None:
+        """Leave everything as it is."""
+        self.dismiss(None)

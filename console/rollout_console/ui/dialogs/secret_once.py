@@ -1,0 +1,63 @@
+"""The secret of a key just made: shown once, copied if one likes, then gone."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from rollout_console.common.safe_text import cleaned, visible
+from rollout_console.ui.messages import SecretCopied, SecretShown
+from rollout_gate.secret import Secret
+
+
+class SecretOnce(ModalScreen[None], SecretShown):
+    """Shows a secret until it is closed. No picture of the screen is made meanwhile."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "copy", "Copy", show=False),
+        Binding("escape,q", "close", "Close", show=False),
+    ]
+
+    DEFAULT_CSS = """
+    SecretOnce { align: center middle; }
+    SecretOnce > Vertical {
+        width: 76; max-width: 100%; height: auto;
+        border: round $warning; background: $panel; padding: 0 1;
+    }
+    SecretOnce .secret { margin: 1 0; text-style: bold; }
+    """
+
+    def __init__(self, name: str, secret: Secret) -> None:
+        super().__init__()
+        self._name_of_key = name
+        self._secret: Secret | None = secret
+
+    @property
+    def secret(self) -> Secret | None:
+        """What is shown, until it is closed."""
+        return self._secret
+
+    def compose(self) -> ComposeResult:
+        """The secret, and what can be done with it; ``cleaned`` caches nothing."""
+        assert self._secret is not None
+        with Vertical():
+            yield Static(Content(f"The secret of {visible(self._name_of_key)}, shown this once"))
+            yield Static(Content(cleaned(self._secret.reveal())), classes="secret")
+            yield Static("y: copy to the terminal's clipboard for 30 s   esc: close, it is gone")
+
+    def action_copy(self) -> None:
+        """Send it to the terminal's clipboard (OSC 52); the app takes it away after a while."""
+        if self._secret is not None:
+            self.app.post_message(SecretCopied(self._secret))
+            self.notify("copied; cleared from the clipboard in 30 s", markup=False)
+
+    def action_close(self) -> None:
+        """Forget it."""
+        self._secret = None
+        for shown in self.query(".secret").results(Static):
+            shown.update("")
+        self.dismiss(None)

@@ -1,0 +1,45 @@
+"""The command palette: what can be done now and has no key of its own, or whose key one forgot."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+
+from rollout_console.ui.keymap import HOME_KEYS
+
+if TYPE_CHECKING:
+    from rollout_console.ui.app import ConsoleApp
+
+Command = tuple[str, str, Callable[[], object]]
+
+
+class ConsoleCommands(Provider):
+    """Commands of the console; what read-only forbids is not offered."""
+
+    async def discover(self) -> Hits:
+        """Offer everything while nothing is typed."""
+        for name, about, run in self._commands():
+            yield DiscoveryHit(name, run, help=about)
+
+    async def search(self, query: str) -> Hits:
+        """Offer what matches."""
+        matcher = self.matcher(query)
+        for name, about, run in self._commands():
+            score = matcher.match(name)
+            if score > 0:
+                yield Hit(score, matcher.highlight(name), run, help=about)
+
+    def _commands(self) -> Iterator[Command]:
+        app: ConsoleApp = self.app  # type: ignore[assignment]
+        if app.incidents is not None:
+            for incident, about in app.incidents.offered():
+                yield f"incident: {incident}", about, partial(app.start_incident, incident)
+        for key in HOME_KEYS if self.screen is app.home else ():
+            if key.changes and not app.home.why_not(key):
+                run = partial(app.run_home_action, key.action)
+                yield key.help, f"key {key.shown}", run
+        for theme in sorted(app.own_themes):
+            yield f"theme: {theme}", "use these colours", partial(setattr, app, "theme", theme)
+        yield "help", "all keys", app.action_help
+        yield "quit", "traffic stays as it is", app.exit

@@ -1,0 +1,172 @@
+"""What the screens beside home have in common: saying things, keys that may be off, one flow."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import events, work
+from textual.screen import Screen
+from textual.widgets import Input
+from textual.worker import Worker, WorkerState
+
+from rollout_console.changes.plan import Plan
+from rollout_console.changes.switch import Done
+from rollout_console.common.errors import OperationError
+from rollout_console.common.safe_text import visible
+from rollout_console.credentials.vault.errors import VaultError
+from rollout_console.history.errors import HistoryError
+from rollout_console.tokenlab.errors import ApiError
+from rollout_console.ui.keymap import Key
+from rollout_console.ui.mount_guard import Opened
+from rollout_console.ui.widgets.line import TextLine
+from rollout_gate.file.errors import RolloutError
+from rollout_gate.secret import redacted
+
+if TYPE_CHECKING:
+    from rollout_console.ui.screens.home.screen import HomeScreen
+
+_OPENS_WITHIN_S = 2.0
+_UNDER_WAY = "what was started before is still under way"
+FAULTS = (ApiError, OperationError, VaultError, RolloutError, HistoryError)
+"""What becomes one sentence on the screen."""
+
+
+class BesideScreen(Opened, Screen[None]):
+    """A screen that is opened from home and left with escape.
+
+    What it was told to say stands before what is in trouble, and that before anything else.
+    """
+
+    CONTEXT: ClassVar[str] = ""
+    """Its name in the key table and in the help."""
+    KEYS: ClassVar[Sequence[Key]] = ()
+    """The screen's own keys."""
+    NOTICE: ClassVar[str] = ""
+    """The selector of the line that things are said in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = ""
+        self._trouble = ""
+        self._busy = False
+        self._started_at = 0.0
+        self._typed_ahead: list[events.Key] = []
+
+    def why_not(self, key: Key) -> str:
+        """Return why a key can do nothing now; empty where it can."""
+        raise NotImplementedError
+
+    def draw_lines(self) -> None:
+        """Draw the lines around the table again."""
+        raise NotImplementedError
+
+    def go_back(self) -> bool:
+        """Leave what is open or said; return whether there was something."""
+        raise NotImplementedError
+
+    def say(self, sentence: str, *, bad: bool = False) -> None:
+        """Show a sentence."""
+        sentence = redacted(visible(sentence))
+        self._told, self._trouble = ("", sentence) if bad else (sentence, "")
+        self.draw_lines()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A worker that failed says so; nothing ends in silence."""
+        if event.state is WorkerState.ERROR:
+            self.say(f"internal fault: {type(event.worker.error).__name__}", bad=True)
+
+    def show_notice(self, *otherwise: tuple[str, str]) -> None:
+        """Show what was told or is in trouble, else these pieces."""
+        line = self.query_one(self.NOTICE, TextLine)
+        if self._told:
+            line.say((f" {self._told}", "$success"))
+        elif self._trouble:
+            line.say((" ! ", "$error bold"), (visible(self._trouble), "$warning"))
+        else:
+            line.say(*otherwise)
+
+    def may(self, key_id: str) -> bool:
+        """Return whether a key can do something now; say why where it cannot."""
+        reason = self.why_not(next(key for key in self.KEYS if key.id == key_id))
+        self._told = ""
+        if reason:
+            self.say(reason, bad=True)
+        return not reason
+
+    def start(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run what a key does, in a worker, one at a time.
+
+        A second press while the first still asks the network would else confirm, and pay, twice.
+        """
+        if self._busy:
+            self.say(_UNDER_WAY, bad=True)
+            return
+        self._busy = True
+        self._started_at = monotonic()
+        self._typed_ahead.clear()
+        self._run_flow(flow)
+
+    def takes_ahead(self, key: events.Key) -> bool:
+        """Return whether a letter is meant for what is about to open, and keep it for that.
+
+        On a slow link a key and what is typed into its form arrive together: no letter of it is a
+        key of this screen. What opens no line to type into within a moment leaves them unused.
+        """
+        if not self._busy or monotonic() - self._started_at > _OPENS_WITHIN_S:
+            return False
+        self._typed_ahead.append(key)
+        self.say(_UNDER_WAY, bad=True)
+        return True
+
+    def on_screen_suspend(self) -> None:
+        """Give what was typed ahead to the line that has opened."""
+        self._started_at = 0.0
+        typed, self._typed_ahead = self._typed_ahead, []
+        if typed:
+            self.say("")
+            self.app.call_after_refresh(self._type, typed)
+
+    def _type(self, typed: Sequence[events.Key]) -> None:
+        line = self.app.focused
+        if isinstance(line, Input):
+            for key in typed:
+                line.post_message(events.Key(key.key, key.character))
+
+    @work(group="flow", exit_on_error=False)
+    async def _run_flow(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await flow()
+        except FAULTS as error:
+            self.say(str(error), bad=True)
+        finally:
+            self._busy = False
+            self._typed_ahead.clear()  # nothing opened, so nothing that opens later is meant
+
+
+class ChangingScreen(BesideScreen):
+    """One that changes the rollout file too, as home does and together with it."""
+
+    def __init__(self, home: "HomeScreen") -> None:
+        super().__init__()
+        self._home = home
+
+    def held_by_guard(self, plan: Plan) -> str:
+        """Return the guard's reason against what this plan raises."""
+        return self._home.held_by_guard(plan)
+
+    def warning_of(self, plan: Plan) -> str:
+        """Return what is to be known before a confirm."""
+        return self._home.warning_of(plan)
+
+    def verdict_now(self, plan: Plan) -> str:
+        """Return the guard's verdict, for the history."""
+        return self._home.verdict_now(plan)
+
+    def change_made(self, done: Done) -> None:
+        """Say what was done, here and on the home screen."""
+        self._home.change_made(done)
+        self.say(f"done: {done.plan.effect}")
+
+    def change_refused(self, sentence: str) -> None:
+        """Say why nothing was done."""
+        self.say(sentence, bad=True)

@@ -1,0 +1,83 @@
+"""The help screen, written from the key table."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from rollout_console.ui.keymap import (
+    APP_KEYS,
+    HOME_KEYS,
+    LIVE_KEYS,
+    MODEL_KEYS,
+    ROUTE_KEYS,
+    VAULT_KEYS,
+)
+
+_WORDS = """\
+The rollout file is the switch: applications read it and send each request to TokenLab or to the
+previous provider. Rolling back writes to that file and nothing else, so it works without any
+network. It latches: nothing but an operator's resume (o, or + on the row) undoes it, and the
+percents stay as they were.
+
+guard: ● where a guard runs (rollout-console guard); the console itself acts on nothing.
+
+Verdicts: ok; hold (no raise, with the reason); rollback (evidence of harm).
+
+A raise against a hold asks for a typed reason; a rollback never asks for typing.
+"""
+
+
+_SECTIONS = {
+    "home": ("Home", HOME_KEYS),
+    "keys": ("Keys", VAULT_KEYS),
+    "models": ("Models", MODEL_KEYS),
+    "routes": ("Routes", ROUTE_KEYS),
+    "live": ("Live", LIVE_KEYS),
+}
+
+
+class HelpScreen(ModalScreen[None]):
+    """Every key of one screen, and the few words needed with them."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,f1", "dismiss_help", "Close", show=False)
+    ]
+
+    DEFAULT_CSS = """
+    HelpScreen { align: center middle; }
+    HelpScreen > VerticalScroll {
+        width: 78; max-width: 100%; max-height: 100%; height: auto;
+        border: round $accent; background: $panel; padding: 0 1;
+    }
+    """
+
+    def __init__(self, context: str, keymap: dict[str, str], read_only: bool) -> None:
+        super().__init__()
+        self._of_screen = context
+        self._keymap = keymap
+        self._read_only = read_only
+
+    def compose(self) -> ComposeResult:
+        """One line for each key."""
+        pieces: list[tuple[str, str]] = []
+        for title, keys in (_SECTIONS[self._of_screen], ("Everywhere", APP_KEYS)):
+            pieces.append((f"{title}\n", "bold"))
+            for key in keys:
+                off = self._read_only and key.changes
+                shown = self._keymap.get(key.id, key.shown)
+                pieces.append((f"  {shown:<8}", "$foreground 50%" if off else "$accent bold"))
+                pieces.append((f"{key.help}{'  (disabled: read-only)' if off else ''}\n", ""))
+        # Whatever is one paragraph here flows to the width there is.
+        words = [" ".join(one.split()) for one in _WORDS.split("\n\n")]
+        pieces.append(("\n" + "\n\n".join((*words, "esc closes this.")), ""))
+        with VerticalScroll():
+            yield Static(Content.assemble(*pieces))
+
+    def action_dismiss_help(self) -> None:
+        """Close the help."""
+        self.dismiss(None)

@@ -1,0 +1,230 @@
+"""What the keys of the home screen do; what they rest on is the home screen's own."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from time import time
+
+from textual import work
+from textual.screen import Screen
+
+from rollout_console.changes.errors import StoreError
+from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.planner import not_latched
+from rollout_console.changes.switch import Switch
+from rollout_console.common.durations import target_text
+from rollout_console.common.errors import OperationError
+from rollout_console.common.safe_text import visible
+from rollout_console.guard.ladder import step_down, step_up
+from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.put_back import put_back
+from rollout_console.ui.change_flow import ChangeFlow
+from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
+from rollout_console.ui.dialogs.percent import PercentDialog
+from rollout_console.ui.keymap import HOME_KEYS, Key
+from rollout_console.ui.screens.home.charts import ChartGrid
+from rollout_console.ui.screens.home.rows import Row
+from rollout_console.ui.widgets.rollout_table import RolloutTable
+
+
+class HomeActions(Screen[None]):
+    """The actions of the home screen, one for each key."""
+
+    _switch: Switch
+    _monitor: Monitor
+    _flow: ChangeFlow
+    _out: Mapping[str, Mapping[str, str]]
+
+    def change_refused(self, sentence: str) -> None:
+        """Say why nothing was done."""
+        raise NotImplementedError
+
+    def rollback_failed(self, route: str | None, org: str | None, sentence: str) -> None:
+        """Say that a rollback was not made; an empty sentence that it was."""
+        raise NotImplementedError
+
+    def tell(self, sentence: str) -> None:
+        """Say something for a while."""
+        raise NotImplementedError
+
+    def draw_charts(self) -> None:
+        """Draw the charts that are on."""
+        raise NotImplementedError
+
+    def why_not(self, key: Key) -> str:
+        """Return why a key can do nothing now; empty where it can."""
+        if not key.changes:
+            return ""
+        if self._switch.read_only:
+            return "read-only: nothing is changed; start without --read-only to change"
+        row = self._row()
+        if key.id in ("rollback.all", "undo"):
+            return (
+                "already rolled back" if key.id != "undo" and self._monitor.file.rolled_back else ""
+            )
+        if row is None:
+            return "no route is selected"
+        if key.id in ("raise", "lower", "exact") and row.is_route:
+            return "select an org, not a route"
+        if row.table and key.id in ("rollback", "ramp.back"):
+            return f"{row.label} has no rollback of its own: e 0 is one, R rolls the route back"
+        if key.id == "ramp.back":
+            out = row.org in self._out.get(row.route, ())
+            return "" if out else "the guard has not taken it out of a ramp"
+        if key.id == "resume":
+            return "" if row.latched_by else not_latched(self._monitor.file, row.route, row.org)
+        return ""
+
+    def _may(self, key_id: str) -> bool:
+        key = next(key for key in HOME_KEYS if key.id == key_id)
+        reason = self.why_not(key)
+        if reason:
+            self.change_refused(reason)
+        return not reason
+
+    def _row(self) -> Row | None:
+        found = self.query(RolloutTable)
+        return found.first().selected if found else None
+
+    @work(group="change", exit_on_error=False)
+    async def _change(self, make_plan: Callable[[], Plan], reason: str = "") -> None:
+        await self._flow.run(make_plan, reason)
+
+    @work(group="change", exit_on_error=False)
+    async def _roll_back(self, route: str | None, org: str | None) -> None:
+        reason = self._monitor.rollback_reason(route, org, time())
+        make_plan = partial(self._switch.plan_rollback, route, org, reason)
+        failed = partial(self.rollback_failed, route, org)
+        await self._flow.roll_back(target_text(route, org), make_plan, reason, failed)
+
+    def _set(self, row: Row, points: int) -> None:
+        assert row.org is not None
+        if row.table:
+            plan = partial(self._switch.plan_share, row.route, row.table, row.org, points)
+            self._change(plan)
+        else:
+            self._change(partial(self._switch.plan_set, row.route, row.org, points))
+
+    def action_raise(self) -> None:
+        """Plan the next step up; on a latched row the way up is to resume it."""
+        row = self._row()
+        if not self._may("raise") or row is None:
+            return
+        if row.latched_by:
+            self.action_resume()
+            return
+        after = step_up(self._monitor.file.routes[row.route].ramp.steps, row.points)
+        if after == row.points:
+            self.change_refused(f"{row.label} is at 100% already")
+        else:
+            self._set(row, after)
+
+    def action_lower(self) -> None:
+        """Plan the next step down."""
+        row = self._row()
+        if not self._may("lower") or row is None:
+            return
+        after = step_down(self._monitor.file.routes[row.route].ramp.steps, row.points)
+        if after == row.points:
+            self.change_refused(f"{row.label} is at 0% already")
+        else:
+            self._set(row, after)
+
+    def action_exact(self) -> None:
+        """Ask for a percent, then confirm it."""
+        row = self._row()
+        if not self._may("exact") or row is None or row.org is None:
+            return
+
+        def chosen(points: int | None) -> None:
+            if points is not None:
+                self._set(row, points)
+
+        # In front at once: digits that follow in the same breath are keys of the screen else.
+        self.app.push_screen(PercentDialog(f"{row.route} / {row.label}", row.points), chosen)
+
+    def roll_back(self, route: str | None, org: str | None) -> None:
+        """Ask for a rollback of what another screen shows."""
+        self._roll_back(route, org)
+
+    def action_rollback(self) -> None:
+        """Roll back what is selected: an org, or on a route's own line the route."""
+        row = self._row()
+        if self._may("rollback") and row is not None:
+            self._roll_back(row.route, None if row.org == ALL_ORGS else row.org)
+
+    def action_rollback_route(self) -> None:
+        """Roll back the selected row's route."""
+        row = self._row()
+        if self._may("rollback.route") and row is not None:
+            self._roll_back(row.route, None)
+
+    def action_rollback_all(self) -> None:
+        """Roll back everything."""
+        if self._may("rollback.all"):
+            self._roll_back(None, None)
+
+    def action_resume(self) -> None:
+        """Resume what latches the selected row: the file, its route, or the org."""
+        row = self._row()
+        if not self._may("resume") or row is None:
+            return
+        route = None if row.latched_by == "file" else row.route
+        org = row.org if row.latched_by == "org" else None
+        self._change(partial(self._switch.plan_resume, route, org))
+
+    @work(group="ask", exclusive=True, exit_on_error=False)
+    async def action_put_back(self) -> None:
+        """Put the selected org back into its ramp; the guard goes on from where it is."""
+        row = self._row()
+        if not self._may("ramp.back") or row is None or row.org is None:
+            return
+        why = self._out.get(row.route, {}).get(row.org, "")
+        effect = f"{row.route} / {row.org}: the guard may raise it again, step by step"
+        question = Question("Put back into the ramp", effect, notes=(f"it is out: {why}",))
+        if await self.app.push_screen_wait(ConfirmDialog(question)) is None:
+            return
+        try:
+            await asyncio.to_thread(put_back, self._switch, row.route, row.org)
+        except (OperationError, StoreError) as error:
+            self.change_refused(str(error))
+        else:
+            self.tell(f"{row.route} / {row.org} is back in its ramp")
+
+    def action_undo(self) -> None:
+        """Undo the last change."""
+        if self._may("undo"):
+            self._change(self._switch.plan_undo)
+
+    def action_copy(self) -> None:
+        """Send the selected id to the terminal's clipboard (OSC 52)."""
+        row = self._row()
+        if row is not None:
+            text = visible(row.route if row.org in (None, ALL_ORGS) else str(row.org))
+            self.app.copy_to_clipboard(text)
+            self.tell(f"{text}: sent to the terminal's clipboard")
+
+    def action_charts(self) -> None:
+        """Show the next pair of charts, where only two fit."""
+        self.query_one(ChartGrid).next_pair()
+        self.draw_charts()
+
+    def action_move(self, by: int) -> None:
+        """Move the cursor."""
+        self.query_one(RolloutTable).move(by)
+
+    def action_route(self, by: int) -> None:
+        """Move the cursor to another route."""
+        self.query_one(RolloutTable).move_route(by)
+
+    def action_page(self, by: int) -> None:
+        """Move the cursor by half a page."""
+        self.query_one(RolloutTable).move_page(by)
+
+    def action_first(self) -> None:
+        """Move the cursor to the first row."""
+        self.query_one(RolloutTable).move_end(last=False)
+
+    def action_last(self) -> None:
+        """Move the cursor to the last row."""
+        self.query_one(RolloutTable).move_end(last=True)

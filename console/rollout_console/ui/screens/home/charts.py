@@ -1,0 +1,139 @@
+"""The charts: which ones, of what, in which place."""
+
+from textual.app import ComposeResult
+from textual.containers import Grid
+
+from rollout_console.charts.line_chart import Line
+from rollout_console.common.safe_text import visible
+from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.traffic import STALE_S
+from rollout_console.ui.widgets.chart_panel import ChartPanel
+from rollout_gate.file.model import Side
+
+_ALL = ("5xx", "p95", "4xx", "p99", "balance", "p50")
+_GRID = ("4xx", "5xx", "balance", "p50", "p95", "p99")
+_SIDES: tuple[Side, ...] = ("tokenlab", "previous")
+_POINTS = 60
+_LEAST_AXIS = {"4xx": 2.0, "5xx": 2.0}
+
+
+class ChartGrid(Grid):
+    """Six charts in two rows where there is room, else two at a time."""
+
+    DEFAULT_CSS = """
+    ChartGrid { height: 7; grid-size: 2 1; }
+    ChartGrid.-six { grid-size: 3 2; height: 16; }
+    ChartGrid ChartPanel { display: none; }
+    ChartGrid ChartPanel.-on { display: block; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's own name
+        super().__init__(id=id)
+        self._pair = 0
+        self._six = False
+        self.route: str | None = None
+
+    def compose(self) -> ComposeResult:
+        """Make all six; the style decides which are on."""
+        for name in _GRID:
+            yield ChartPanel(name)
+
+    def fit_to(self, width: int, height: int) -> None:
+        """Choose six charts or two for a terminal of this size."""
+        self._six = width >= 100 and height >= 34
+        self.set_class(self._six, "-six")
+        if self._six:
+            self.styles.height = max(14, (height * 2) // 5)
+        else:
+            self.styles.height = 7 if height < 30 else 10
+        self._choose()
+
+    def next_pair(self) -> None:
+        """Show the next two."""
+        self._pair = (self._pair + 1) % 3
+        self._choose()
+
+    def _choose(self) -> None:
+        on = _ALL if self._six else _ALL[2 * self._pair : 2 * self._pair + 2]
+        order = _GRID if self._six else on
+        for panel in self.query(ChartPanel):
+            panel.set_class(panel.name in on, "-on")
+        if not self._six and self.is_mounted:
+            self.move_child(
+                self.query_one(f"#chart-{order[0]}"), before=self.query_one(f"#chart-{order[1]}")
+            )
+
+    def show(self, monitor: Monitor, balance: BalanceWatch, route: str | None, now: float) -> None:
+        """Draw the charts that are on, for one route."""
+        self.route = route
+        age = monitor.age_s(now)
+        stale = age is None or age > STALE_S
+        for panel in self.query("ChartPanel.-on").results(ChartPanel):
+            if panel.name == "balance":
+                _show_balance(panel, balance, now)
+            elif panel.name is not None:
+                _show_metric(panel, monitor, panel.name, route, now, stale)
+
+
+def _show_metric(
+    panel: ChartPanel, monitor: Monitor, metric: str, route: str | None, now: float, stale: bool
+) -> None:
+    theme = panel.app.theme_variables
+    colours = theme.get("chart-tokenlab", ""), theme.get("chart-previous", "")
+    window = 300.0
+    lines = []
+    for side, colour in zip(_SIDES, colours, strict=True):
+        values = monitor.series(metric, route, side, now, window, _POINTS)
+        lines.append(Line(side, values, colour))
+    unit = "%" if metric in ("4xx", "5xx") else " ms"
+    newest = [_newest(monitor, metric, route, side, now) for side in _SIDES]
+    title = _title(
+        f"{visible(route)} {metric}" if route else metric, newest, unit, panel.size.width
+    )
+    panel.show(
+        title,
+        lines,
+        unit=unit.strip(),
+        y_range=(0.0, _LEAST_AXIS.get(metric)),
+        stale=stale,
+    )
+
+
+def _title(what: str, newest: list[str], unit: str, width: int) -> str:
+    """The figures of both sides, in as many words as fit."""
+    tokenlab, previous = newest
+    for text in (
+        f"─ {what}  tokenlab {tokenlab}{unit} · previous {previous}{unit} ",
+        f"{what}  tokenlab {tokenlab} · previous {previous} ",
+        f"{what} {tokenlab} · prev. {previous} ",
+    ):
+        if len(text) < width:
+            break
+    return text + "─" * max(width - len(text) - 1, 0)
+
+
+def _newest(monitor: Monitor, metric: str, route: str | None, side: Side, now: float) -> str:
+    summary = monitor.summary(route, None, side, now)
+    if not summary.requests:
+        return "–"
+    if metric in ("4xx", "5xx"):
+        return f"{summary.percent_4xx if metric == '4xx' else summary.percent_5xx:.1f}"
+    value = {"p50": summary.p50, "p95": summary.p95, "p99": summary.p99}[metric]
+    return "–" if value is None else f"{value:.0f}"
+
+
+def _show_balance(panel: ChartPanel, balance: BalanceWatch, now: float) -> None:
+    latest = balance.latest
+    amount = f"{latest[1].balance:,.2f}" if latest else "not known"
+    title = _title("balance $", [amount, "–"], "", panel.size.width)
+    values = balance.series(now, 300.0, _POINTS)
+    known = [value for value in values if value is not None]
+    pad = max(max(known) - min(known), 1.0) / 4 if known else 1.0
+    colour = panel.app.theme_variables.get("chart-tokenlab", "")
+    panel.show(
+        title,
+        [Line("tokenlab", values, colour)],
+        y_range=(min(known) - pad, max(known) + pad) if known else (0.0, None),
+        stale=latest is None,
+    )

@@ -1,0 +1,451 @@
+"""The home screen: the whole story at a glance, and the keys that change it."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from itertools import islice
+from time import time
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.geometry import Size
+from textual.widgets import Input
+from textual.worker import Worker, WorkerState
+
+from rollout_console.changes.external_edits import rolled_back
+from rollout_console.changes.file_store import Snapshot
+from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.switch import Done, Edit, Switch
+from rollout_console.common.durations import seconds_text
+from rollout_console.common.safe_text import visible
+from rollout_console.guard.alerts import Alerts, ModelTrouble, alerts_now
+from rollout_console.guard.balance import BalanceSources, BalanceWatch
+from rollout_console.guard.monitor import Monitor
+from rollout_console.health.log.probe_log import ProbeLine, probe_text
+from rollout_console.ui.change_flow import ChangeFlow, Listener, OneAtATime
+from rollout_console.ui.keymap import CONTEXTS, HOME_KEYS
+from rollout_console.ui.messages import (
+    BalanceRead,
+    FileChanged,
+    FileTrouble,
+    GuardSeen,
+    HistoryChanged,
+    KeysRead,
+    LogRead,
+    ModelsSeen,
+    OlderRead,
+    ProbesRead,
+)
+from rollout_console.ui.mount_guard import Opened
+from rollout_console.ui.screens.home.actions import HomeActions
+from rollout_console.ui.screens.home.cells import RowCells
+from rollout_console.ui.screens.home.charts import ChartGrid
+from rollout_console.ui.screens.home.notices import Notices
+from rollout_console.ui.screens.home.rows import Row, build_rows, make_filter
+from rollout_console.ui.screens.home.status import StatusFacts, status_pieces
+from rollout_console.ui.widgets.changes_panel import ChangesPanel
+from rollout_console.ui.widgets.key_bar import KeyBar
+from rollout_console.ui.widgets.line import TextLine
+from rollout_console.ui.widgets.line_table import Cells
+from rollout_console.ui.widgets.rollout_table import RolloutTable
+from rollout_console.ui.workers import Feeds
+from rollout_gate.secret import redacted
+
+CHARTS_EVERY_S = 5.0
+_MOST_PROOFS = 20
+_MOST_TOASTS = 3
+
+
+class HomeScreen(Opened, HomeActions):
+    """Table, charts, notices and status; workers post what is new, handlers here own it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in HOME_KEYS]
+
+    DEFAULT_CSS = """
+    HomeScreen { layout: vertical; background: $background; }
+    HomeScreen #status { background: $panel; }
+    HomeScreen #body { height: 1fr; }
+    HomeScreen #filter { display: none; height: 1; border: none; padding: 0 1; }
+    HomeScreen.-filtering #filter { display: block; }
+    HomeScreen #changes { display: none; }
+    HomeScreen.-broad #changes { display: block; }
+    HomeScreen.-short #charts, HomeScreen.-short #notice-2 { display: none; }
+    """
+
+    def __init__(
+        self,
+        switch: Switch,
+        monitor: Monitor,
+        sources: BalanceSources,
+        facts: StatusFacts,
+        warn_of_keys: Callable[[], str],
+        ask_for_models: Callable[[], Mapping[str, ModelTrouble]],
+    ) -> None:
+        super().__init__()
+        self._switch = switch
+        self._monitor = monitor
+        self._facts = facts
+        self._balance = BalanceWatch(pending=True)
+        self._keys_warn = False
+        self._guard_acts = False
+        self._models: Mapping[str, ModelTrouble] = {}
+        self._out: Mapping[str, Mapping[str, str]] = {}
+        self._trouble_of_file = ""
+        self.alerts = Alerts()
+        self._notices = Notices()
+        self._probes: Mapping[tuple[str, str], ProbeLine] = {}
+        self._lock = asyncio.Lock()
+        self._turn = OneAtATime()
+        self._feeds = Feeds(
+            self, switch, monitor, sources, warn_of_keys, ask_for_models, self._lock
+        )
+        self._filter = ""
+        self._longest = 12
+        self._cells = RowCells(80)
+        self._charts_at = 0.0
+        self._fitted = Size(0, 0)
+
+    # -- layout ----------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """Lay the screen out from the top down."""
+        yield TextLine(id="status")
+        with Horizontal(id="body"):
+            yield RolloutTable(self._draw_row, self._draw_header, id="table")
+            yield ChangesPanel()
+        yield TextLine(id="notice-1")
+        yield TextLine(id="notice-2")
+        yield ChartGrid(id="charts")
+        yield Input(placeholder="filter: part of a route or org, ! inverts", id="filter")
+        yield KeyBar(CONTEXTS["home"], self.why_not, self._facts.keymap)
+
+    def opened(self) -> None:
+        """Show what is known at once, and start looking."""
+        for trouble in self._facts.troubles:
+            self._notices.tell(trouble, time())
+        self._flow = ChangeFlow(self.app, self._switch, self._lock, self._turn, self)
+        self._show_file_warnings()
+        self._fit()  # before the first layout, which would otherwise be done twice
+        self._rebuild()
+        self.query_one(RolloutTable).focus()
+        self._feeds.start()
+        self.set_interval(1.0, self._tick)
+        self.set_interval(1.0, self._look_for_alerts)
+        self.call_after_refresh(self._tick)
+
+    def on_resize(self) -> None:
+        """Fit to the terminal."""
+        if self.app.size != self._fitted:
+            self._fit()
+
+    def _fit(self) -> None:
+        """Choose what there is room for; a small terminal keeps the table and the keys."""
+        self._fitted = width, height = self.app.size
+        self.set_class(width >= 116, "-broad")
+        self.set_class(height < 18, "-short")
+        self.query_one(ChartGrid).fit_to(width, height)
+        self._charts_at = 0.0
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A worker that died says so, and is started again; its data would silently age."""
+        if event.state is WorkerState.ERROR:
+            name = event.worker.group
+            kind = type(event.worker.error).__name__
+            self._notices.trouble(f"worker {name}", f"internal fault in {name}: {kind}; retrying")
+            self._feeds.start_again(name)
+
+    # -- what the workers tell -------------------------------------------------------------------
+
+    @on(FileChanged)
+    def _file_changed(self, event: FileChanged) -> None:
+        before = self._monitor.file
+        self._take_over(event.snapshot)
+        if event.foreign and before.revision != event.snapshot.revision:
+            # What somebody else rolls back drains like what is rolled back here.
+            found = islice(rolled_back(before, event.snapshot.file), _MOST_PROOFS)
+            for route, org in found:
+                self._notices.rolled_back(route, org, time())
+            self._tell_of_edit(self._switch.edit)
+        self._tick()
+
+    def _tell_of_edit(self, edit: Edit) -> None:
+        said = f"{self._switch.path.name} was changed by {visible(edit.words)}"
+        self._notices.tell(said, time())
+        if edit.gives_back and not edit.ours:
+            # Nobody asked, and traffic moves: a git checkout or a sync has put an old text back.
+            self.app.bell()
+            self.notify(f"A rollback is gone: {said}", severity="error", timeout=30)
+
+    @on(FileTrouble)
+    def _file_trouble(self, event: FileTrouble) -> None:
+        self._trouble_of_file = event.sentence
+        kept = "; gates keep the last good version, r R ! still work" if event.sentence else ""
+        self._notices.trouble("file", visible(event.sentence) + kept)
+        self._show_notices()
+        self._show_status()
+
+    @on(HistoryChanged)
+    def _history_changed(self) -> None:
+        self._show_changes()
+
+    @on(LogRead)
+    def _log_read(self, event: LogRead) -> None:
+        before = {route: len(list(orgs)) for route, orgs in self._monitor.seen_orgs().items()}
+        self._monitor.add(event.records, time())
+        self._notices.trouble("log", visible(event.trouble))
+        self._notices.trouble("lines", visible(self._monitor.unusable_words(time())))
+        after = {route: len(list(orgs)) for route, orgs in self._monitor.seen_orgs().items()}
+        if before != after:
+            self._rebuild()
+
+    @on(OlderRead)
+    def _older_read(self, event: OlderRead) -> None:
+        self._monitor.add_older(event.older, event.part)
+        if event.part is None:
+            self._rebuild()
+
+    @on(BalanceRead)
+    def _balance_read(self, event: BalanceRead) -> None:
+        if event.balance is not None:
+            self._balance.add(time(), event.balance)
+        else:
+            self._balance.failed(event.trouble, asked=event.asked)
+        # Where it was asked for, it is asked again; where it could not be, somebody must act.
+        again = f", next try in {event.next_in_s:.0f} s" if event.asked else ""
+        self._notices.trouble(
+            "balance", f"balance{again}: {visible(event.trouble)}" if event.trouble else ""
+        )
+
+    @on(KeysRead)
+    def _keys_read(self, event: KeysRead) -> None:
+        self._keys_warn = bool(event.sentence)
+        self._notices.trouble("keys", visible(event.sentence))
+
+    @on(ModelsSeen)
+    def _models_seen(self, event: ModelsSeen) -> None:
+        self._models = event.troubles
+
+    @on(GuardSeen)
+    def _guard_seen(self, event: GuardSeen) -> None:
+        self._guard_acts, self._out = event.acts, event.out
+
+    @on(ProbesRead)
+    def _probes_read(self, event: ProbesRead) -> None:
+        self._probes = event.probes
+
+    def _look_for_alerts(self) -> None:
+        """Say what has gone wrong since the last look, whatever screen is in front."""
+        now = time()
+        found = alerts_now(self._monitor, self._balance, self._models, self._trouble_of_file, now)
+        began, _ = self.alerts.look(found, now)
+        alarms = [alert for alert in began if alert.level == "alarm"]
+        # The live screen lists them; a toast would only lie over the list.
+        listed = getattr(self.app.screen, "CONTEXT", "") == "live"
+        for alert in alarms[: 0 if listed else _MOST_TOASTS]:
+            self.app.notify(visible(redacted(alert.sentence)), severity="error", markup=False)
+        if alarms:
+            self.app.bell()
+
+    # -- drawing ---------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Draw what has changed, also behind a dialog: who hesitates is to see what goes on."""
+        if not self.is_current:
+            return
+        now = time()
+        self.query_one(RolloutTable).refresh_numbers()
+        self._show_status()
+        self._show_strays()
+        self._show_notices()
+        self.query_one(KeyBar).update_keys()
+        if now - self._charts_at >= CHARTS_EVERY_S:
+            self.draw_charts()
+
+    def _show_status(self) -> None:
+        pieces = status_pieces(
+            self._facts,
+            self._monitor,
+            self._balance,
+            self._keys_warn,
+            self._guard_acts,
+            bool(self._trouble_of_file),
+            self.size.width,
+            time(),
+        )
+        self.query_one("#status", TextLine).say(*pieces)
+
+    def _show_strays(self) -> None:
+        found = self._monitor.strays.sentences(time())
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        self._notices.trouble("stray", f"{visible(found[0])}{more}" if found else "")
+
+    def _show_notices(self) -> None:
+        first, second = self._notices.lines(self._monitor, time())
+        self.query_one("#notice-1", TextLine).say(*first)
+        self.query_one("#notice-2", TextLine).say(*second)
+
+    def draw_charts(self) -> None:
+        """Draw the charts that are on."""
+        self._charts_at = time()
+        row = self.query_one(RolloutTable).selected
+        self.query_one(ChartGrid).show(
+            self._monitor, self._balance, row.route if row else None, self._charts_at
+        )
+
+    @work(group="changes", exclusive=True, exit_on_error=False)
+    async def _show_changes(self) -> None:
+        rows, trouble = await asyncio.to_thread(self._switch.recent, 100)
+        recorded = await asyncio.to_thread(self._switch.recorded, self._monitor.known_to)
+        self._monitor.remember(recorded, time())
+        self.query_one(ChangesPanel).show(rows, trouble)
+
+    def _show_file_warnings(self) -> None:
+        warnings = self._monitor.file.warnings
+        more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+        self._notices.trouble(
+            "warning",
+            f"{self._switch.path.name}: {visible(str(warnings[0]))}{more}" if warnings else "",
+        )
+
+    def _take_over(self, snapshot: Snapshot) -> None:
+        self._monitor.configure(snapshot.file, time())
+        self._notices.keep_latched(snapshot.file)
+        self._show_file_warnings()
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        rows = build_rows(self._monitor.file, self._monitor.seen_orgs(), make_filter(self._filter))
+        longest = max((cell_len(visible(row.label)) for row in rows), default=8)
+        if max(longest, 12) != self._longest:
+            self._longest = max(longest, 12)
+            self._cells = RowCells(0)
+        self.query_one(RolloutTable).set_rows(rows)
+
+    def _cells_for(self, width: int) -> RowCells:
+        if self._cells.width != width:
+            self._cells = RowCells(width, self._longest)
+        return self._cells
+
+    def _draw_header(self, width: int) -> Cells:
+        return self._cells_for(width - 1).header()
+
+    def _draw_row(self, row: Row, width: int) -> Cells:
+        cells, now = self._cells_for(width), time()
+        if row.is_route:
+            probe = self._probes.get((row.route, "tokenlab"))
+            words = "" if probe is None else f"probe {probe_text(probe, now)}"
+            return cells.route(row, self._monitor.file.routes.get(row.route), words)
+        if row.table:
+            return cells.share_row(row)
+        org = None if row.org == ALL_ORGS else row.org
+        health = self._monitor.health(row.route, org, now)
+        proof = ""
+        if row.latched_by:
+            proof = self._notices.proof_of(row.route, row.org, self._monitor, now)
+            last = self._monitor.last_seen(row.route, org, "tokenlab")
+            if not proof and last is not None:  # its figures are of before
+                proof = f"quiet for {seconds_text(round(now - last))}"
+        return cells.org_row(row, health, proof)
+
+    # -- the listener of a change ----------------------------------------------------------------
+
+    def held_by_guard(self, plan: Plan) -> str:
+        """Return the guard's first reason against what this plan raises."""
+        for move in plan.moves:
+            trouble = None if plan.regrets else self._models.get(move.route)
+            if trouble is not None and trouble.holds and move.after > move.before:
+                return f"{move.route}: {trouble.sentence}"
+        return self._monitor.held_plan(plan, self._balance, time())
+
+    def warning_of(self, plan: Plan) -> str:
+        """Return what is wrong with where a rollback leads to; it is not held for that."""
+        if plan.direction != "down":
+            return ""
+        org = None if plan.org == ALL_ORGS else plan.org
+        return self._monitor.previous_trouble(plan.route, org, time())
+
+    def verdict_now(self, plan: Plan) -> str:
+        """Return the guard's verdict of what the plan names."""
+        org = None if plan.org == ALL_ORGS else plan.org
+        return self._monitor.spoken_verdict(plan.route, org, time())
+
+    def flow_for(self, listener: Listener) -> ChangeFlow:
+        """Return the way another screen makes changes; one at a time with those of this one."""
+        return ChangeFlow(self.app, self._switch, self._lock, self._turn, listener)
+
+    def rollback_failed(self, route: str | None, org: str | None, sentence: str) -> None:
+        """Say that a rollback was not made, and go on until it is; empty where it was."""
+        self._notices.rollback_failed(route, org, visible(sentence))
+        self._show_notices()
+
+    def change_made(self, done: Done) -> None:
+        """Take the new file over, start the proof of a rollback, say what was done."""
+        self._take_over(done.snapshot)
+        if done.plan.action == "rollback":
+            self._notices.rolled_back(done.plan.route, done.plan.org, done.at.timestamp())
+        else:
+            self._notices.forget(done.plan.route, done.plan.org)
+            again = (
+                "u takes back the change before" if done.plan.action == "undo" else "u undoes it"
+            )
+            self._notices.tell(f"done: {visible(done.plan.effect)} · {again}", time())
+        if done.kept_as:
+            self._notices.trouble("file", "")
+            self._notices.tell(f"the broken text was kept as {visible(done.kept_as)}", time())
+        for warning in done.warnings:
+            self._notices.trouble("history", visible(warning))
+        self._charts_at = 0.0
+        self._show_changes()
+        self._tick()
+
+    def change_refused(self, sentence: str) -> None:
+        """Say why nothing was done."""
+        self._notices.refuse(visible(sentence), time())
+        self._show_notices()
+
+    def ask_again(self) -> None:
+        """Ask for balance and keys now; a credential may be there that was missing."""
+        self._feeds.start("balance", "keys")
+
+    def tell(self, sentence: str) -> None:
+        """Say something for a while."""
+        self._notices.tell(visible(sentence), time())
+        self._show_notices()
+
+    @on(RolloutTable.Moved)
+    def _cursor_moved(self) -> None:
+        """The charts follow the selected route."""
+        self.query_one(KeyBar).update_keys()
+        row = self._row()
+        if row is not None and self.query_one(ChartGrid).route != row.route:
+            self.draw_charts()
+
+    # -- the filter ------------------------------------------------------------------------------
+
+    def action_filter(self) -> None:
+        """Open the filter line."""
+        self.add_class("-filtering")
+        # At once: focus() would be asked after the keys that follow in the same breath.
+        self.set_focus(self.query_one("#filter", Input))
+
+    @on(Input.Changed, "#filter")
+    def _filter_typed(self, event: Input.Changed) -> None:
+        self._filter = event.value
+        self._rebuild()
+
+    @on(Input.Submitted, "#filter")
+    def _filter_done(self) -> None:
+        self.query_one(RolloutTable).focus()
+
+    def go_back(self) -> None:
+        """Leave the filter, or dismiss the notices."""
+        if self.has_class("-filtering"):
+            self.query_one("#filter", Input).value = ""
+            self.remove_class("-filtering")
+            self.query_one(RolloutTable).focus()
+        else:
+            self._notices.dismiss()
+            self._show_notices()

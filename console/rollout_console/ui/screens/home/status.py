@@ -1,0 +1,92 @@
+"""The status line: who, where, guard, balance, age of the data, read-only or not."""
+
+from dataclasses import dataclass, field
+
+from rollout_console.common.durations import seconds_text
+from rollout_console.common.safe_text import visible
+from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.traffic import STALE_S
+from rollout_gate.file.model import RolloutFile
+
+
+@dataclass(frozen=True, slots=True)
+class StatusFacts:
+    """What does not change while the console runs."""
+
+    user: str
+    host: str
+    read_only: bool
+    demo: bool = False
+    keymap: dict[str, str] = field(default_factory=dict)
+    troubles: tuple[str, ...] = ()
+    proving_model: str = ""
+    """The model that proves an API key: one that the rollout file sends traffic to."""
+
+
+def status_pieces(
+    facts: StatusFacts,
+    monitor: Monitor,
+    balance: BalanceWatch,
+    keys_warn: bool,
+    guard_acts: bool,
+    file_broken: bool,
+    width: int,
+    now: float,
+) -> list[tuple[str, str]]:
+    """Return the line's pieces, the most important first: the rest is cut off on a small screen."""
+    file = monitor.file
+    pieces = [(" rollout", "bold"), (" ▸ ", "$accent"), (visible(file.profile), "bold")]
+    latch = [("  ↩ ALL ROLLED BACK", "$error bold")] if file.rolled_back else []
+    if file_broken:
+        latch.insert(0, ("  ! FILE BROKEN", "$error bold"))
+    if width < 60:
+        pieces = [*latch, *pieces]  # it must not be what is cut off
+    pieces.append(("  read-only", "$warning bold") if facts.read_only else ("  rw", ""))
+    if facts.demo:
+        pieces.append(("  DEMO", "$accent bold"))
+    if width >= 60:
+        pieces += latch
+    if keys_warn:
+        pieces.append(("  ! keys", "$warning bold"))
+    pieces.append(data_age(monitor, now))
+    pieces += [("  guard: ", ""), *_guard(file, guard_acts)]
+    pieces += _balance(balance, now)
+    if width >= 80:
+        pieces.append((f"  {visible(facts.user)}@{visible(facts.host)}", "$foreground 70%"))
+    if width >= 110:
+        pieces.append((f"  {visible(file.base_url)}", "$foreground 70%"))
+    return pieces
+
+
+def _guard(file: RolloutFile, acts: bool) -> list[tuple[str, str]]:
+    mode = file.guard.mode
+    enforces = [route for route in file.routes.values() if route.guard.mode == "enforce"]
+    if enforces and not acts:
+        return [(f"{mode}, none runs", "$error bold")]
+    return [(f"{mode} ●" if acts else mode, "bold")]
+
+
+def data_age(monitor: Monitor, now: float) -> tuple[str, str]:
+    """Return how old the newest line of the log is, and the style to say it in."""
+    if monitor.unusable_words(now) and monitor.mostly_unusable(now):
+        return f"  {monitor.unusable.lines:,} lines unusable", "$error bold"
+    age = monitor.age_s(now)
+    if age is None:
+        return "  no data yet", "$warning"
+    if age > STALE_S:
+        return f"  stale {seconds_text(age)}", "$warning bold"
+    # Whole seconds: a tenth that changes every time would be redrawn every time.
+    return (f"  live {age:.0f} s" if age >= 1 else "  live"), "$success"
+
+
+def _balance(balance: BalanceWatch, now: float) -> list[tuple[str, str]]:
+    latest, trouble = balance.latest, balance.trouble
+    if latest is None:
+        return [("  balance –", "$warning" if trouble else "$foreground 60%")]
+    at, answer = latest
+    runway = balance.runway_s()
+    left = f" · {seconds_text(runway)} left" if runway is not None else ""
+    if trouble:
+        return [(f"  ${answer.balance:,.2f} {seconds_text(now - at)} old", "$warning")]
+    return [(f"  ${answer.balance:,.2f}{left}", "")]

@@ -1,0 +1,321 @@
+"""What the keys of the keys screen do: ask, confirm, have it done, say how it went."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from textual.app import App
+
+from rollout_console.common.errors import OperationError
+from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.rotation import Rotations
+from rollout_console.credentials.vault.credential import PURPOSES, WORDS, Credential
+from rollout_console.credentials.vault.errors import VaultError
+from rollout_console.credentials.vault.vault import Place
+from rollout_console.tokenlab.errors import ApiError
+from rollout_console.tokenlab.types import ApiKey
+from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
+from rollout_console.ui.dialogs.secret_once import SecretOnce
+from rollout_console.ui.dialogs.text import TextDialog
+from rollout_console.ui.messages import CredentialsChanged
+from rollout_console.ui.screens.keys.forms import (
+    credential_form,
+    key_form,
+    passphrase_form,
+    place_of,
+    read_key,
+    rotation_form,
+)
+from rollout_gate.file.model import DEFAULT_BASE_URL
+
+T = TypeVar("T")
+
+
+async def off_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a use case in a thread with a loop of its own: the vault may block for seconds."""
+    return await asyncio.to_thread(lambda: asyncio.run(make()))
+
+
+class Listener(Protocol):
+    """The screen that these are started from."""
+
+    def say(self, sentence: str, *, bad: bool = False) -> None:
+        """Show a sentence."""
+
+    def reload(self) -> None:
+        """Ask the vault and the API again."""
+
+
+class KeyFlows:
+    """One method for each key; each runs in a worker of the screen, one at a time."""
+
+    def __init__(
+        self,
+        app: App[None],
+        room: KeyRoom,
+        rotations: Rotations,
+        proving_model: str,
+        listener: Listener,
+    ) -> None:
+        self._app = app
+        self._room = room
+        self._rotations = rotations
+        self._proving_model = proving_model
+        self._listener = listener
+
+    def resolve_all(self) -> list[Credential]:
+        """Return both credentials of the profile in use; may block for seconds."""
+        return [self._room.vault.resolve(self._room.profile, purpose) for purpose in PURPOSES]
+
+    async def new(self) -> None:
+        """Make a key; its secret goes to the vault, or is shown once."""
+        values = await self._app.push_screen_wait(key_form(None, self._room.profile))
+        if values is None:
+            return
+        wish = read_key(values)
+        place = place_of(values["place"])
+        where = f"its secret kept in the {place} store" if place else "its secret shown once"
+        effect = f"make API key {wish['name']} for {self._room.base_url}, {where}"
+        if not await self._sure("New API key", effect) or not await self._ready(place):
+            return
+        if place is None:
+            created = await self._do(lambda: self._room.create(**wish))
+            if created is not None:
+                await self._app.push_screen_wait(SecretOnce(created.key.name, created.secret))
+                self._listener.say(f"{created.key.name} was made")
+        else:
+            profile = values["profile"]
+            kept = await self._do(
+                lambda: self._room.create_kept(profile=profile, place=place, **wish)
+            )
+            if kept is not None:
+                self._listener.say(
+                    f"{kept[0].key.name} was made; its secret is in {kept[1]} for {profile}"
+                )
+        self._listener.reload()
+
+    async def edit(self, key: ApiKey) -> None:
+        """Change name, limit, models and expiry."""
+        values = await self._app.push_screen_wait(key_form(key, self._room.profile))
+        if values is None:
+            return
+        wish = read_key(values)
+        now = {
+            "name": key.name, "limit": key.limit, "models": key.models,
+            "expires_at": key.expires_at,
+        }  # fmt: skip
+        changes = {name: value for name, value in wish.items() if value != now[name]}
+        if not changes:
+            self._listener.say("nothing to do: the key says so already")
+            return
+        words = ", ".join(
+            f"{name} {_words(now[name])} to {_words(v)}" for name, v in changes.items()
+        )
+        if await self._sure("Change API key", f"{key.name}: {words}"):
+            changed = await self._do(lambda: self._room.change(key, **changes))
+            if changed is not None:
+                self._listener.say(f"done: {changed.name}: {words}")
+            self._listener.reload()
+
+    async def stop(self, key: ApiKey) -> None:
+        """Deactivate an active key, reactivate another."""
+        stops = key.status == "active"
+        verb = "Deactivate" if stops else "Reactivate"
+        effect = f"{key.name}: requests with it {'fail from now on' if stops else 'work again'}"
+        if await self._sure(f"{verb} API key", effect, key.name if stops else ""):
+            status = "inactive" if stops else "active"
+            if await self._do(lambda: self._room.change(key, status=status)) is not None:
+                self._listener.say(f"done: {key.name} is {status}")
+            self._listener.reload()
+
+    async def revoke(self, key: ApiKey) -> None:
+        """Revoke a key, which is final."""
+        effect = f"{key.name} ({key.id}) never works again; this is final"
+        if await self._sure("Revoke API key", effect, key.name):
+            if await self._do(lambda: self._room.change(key, status="revoked")) is not None:
+                self._listener.say(f"done: {key.name} is revoked")
+            self._listener.reload()
+
+    async def usage(self, key: ApiKey) -> None:
+        """Show what a key has cost."""
+        found = await self._do(lambda: self._room.billing(key))
+        if found is None:
+            return
+        lines = [f"{found.requests} requests, ${found.cost:f}", "", "by model"]
+        lines += [f"  {row.name:<36} {row.requests:>8}  ${row.cost:f}" for row in found.by_model]
+        lines += ["", "by day"]
+        lines += [f"  {row.name:<36} {'':>8}  ${row.cost:f}" for row in found.by_day]
+        await self._app.push_screen_wait(TextDialog(f"{key.name} ({key.id})", lines))
+
+    async def rotate(self, key: ApiKey) -> None:
+        """Begin a rotation, or take one further."""
+        try:
+            found = await asyncio.to_thread(self._rotations.find, key)
+        except OperationError as error:
+            self._listener.say(str(error), bad=True)
+            return
+        if found is None:
+            values = await self._app.push_screen_wait(rotation_form(key))
+            place = place_of(values["place"]) if values else None
+            if values is None or place is None:
+                return
+            effect = (
+                f"{key.name}: a new key with its limit and models, for profile "
+                f"{self._room.profile}; the old one works until it is silent"
+            )
+            if not await self._sure("Rotate API key", effect) or not await self._ready(place):
+                return
+            model = values["model"].strip()
+            progress = await self._do(lambda: self._rotations.start(key, place, model))
+        else:
+            rotation = found
+            progress = await self._do(lambda: self._rotations.advance(rotation))
+        if progress is not None:
+            waits = f"waits for {progress.waits_for}" if progress.waits_for else "it is done"
+            lines = [*progress.did, "", waits, "", "t goes on, T goes back to the old key"]
+            await self._app.push_screen_wait(TextDialog(f"rotation of {key.name}", lines))
+        self._listener.reload()
+
+    async def abandon(self, key: ApiKey) -> None:
+        """Stay with the old key of a rotation under way."""
+        try:
+            found = await asyncio.to_thread(self._rotations.find, key)
+        except OperationError as error:
+            self._listener.say(str(error), bad=True)
+            return
+        if found is None:
+            self._listener.say(f"{key.name} is not being rotated", bad=True)
+            return
+        effect = f"stay with {found.old_name}, revoke {found.new_name} for ever"
+        if await self._sure("Abandon rotation", effect, found.old_name):
+            rotation = found
+            said = await self._do(lambda: self._rotations.abandon(rotation))
+            if said is not None:
+                self._listener.say(said)
+            self._listener.reload()
+
+    async def add(self) -> None:
+        """Keep a pasted credential."""
+        values = await self._app.push_screen_wait(credential_form(self._room.profile))
+        if values is None:
+            return
+        place = place_of(values["place"])
+        if not await self._ready(place):
+            return
+        try:
+            where = await asyncio.to_thread(
+                self._room.add, values["profile"], values["secret"], place
+            )
+        except (OperationError, VaultError) as error:
+            self._listener.say(str(error), bad=True)
+        else:
+            self._listener.say(f"kept for profile {values['profile']} in {where}; v proves it")
+            self._app.post_message(CredentialsChanged())
+        self._listener.reload()
+
+    async def remove(self) -> None:
+        """Forget the credentials of the profile in use."""
+        profile = self._room.profile
+        if not await self._sure("Forget credentials", f"both of profile {profile}", profile):
+            return
+        try:
+            places = await asyncio.to_thread(self._room.remove, profile)
+        except (OperationError, VaultError) as error:
+            self._listener.say(str(error), bad=True)
+        else:
+            self._listener.say(
+                f"removed: {', '.join(places)}" if places else "there was nothing to remove"
+            )
+        self._listener.reload()
+
+    async def profile(self) -> None:
+        """Use the next profile, for this run alone."""
+        try:
+            profiles = await asyncio.to_thread(self._room.known_profiles)
+        except VaultError as error:
+            self._listener.say(str(error), bad=True)
+            return
+        names = [profile.name for profile in profiles]
+        following = profiles[(names.index(self._room.profile) + 1) % len(profiles)]
+        self._room.profile = following.name
+        self._room.base_url = following.base_url or DEFAULT_BASE_URL
+        self._listener.say(
+            f"profile {following.name} for this screen; the rollout file keeps its own"
+        )
+        self._listener.reload()
+
+    async def verify(self) -> None:
+        """Prove the credentials: the balance, and one request of a few tokens."""
+        lines: list[str] = []
+        for credential in await asyncio.to_thread(self.resolve_all):
+            words = WORDS[credential.purpose]
+            if credential.secret is None:
+                lines += [f"{words}: {credential.problem}", ""]
+                lines += [f"  {s.source}: {s.reason or 'found'}" for s in credential.steps] + [""]
+                continue
+            purpose, model = credential.purpose, self._proving_model
+            if purpose == "api_key" and not await self._sure(
+                "Verify API key", f"one request of a few tokens to {model}, which is billed"
+            ):
+                continue
+            said = await self._do(lambda p=purpose, m=model: self._room.verify(p, m))  # type: ignore[misc]
+            lines.append(
+                f"{words} from {credential.source}: {said or 'it failed; the reason is below'}"
+            )
+        if lines:
+            await self._app.push_screen_wait(TextDialog("credentials", lines))
+
+    async def unlock(self) -> None:
+        """Unlock the encrypted store, and give the keyring another chance."""
+        self._room.vault.keyring.retry()
+        if self._has_store() and await self._ready("encrypted"):
+            self._listener.say("the encrypted store is unlocked for this run")
+        self._app.post_message(CredentialsChanged())
+        self._listener.reload()
+
+    async def _ready(self, place: Place | None) -> bool:
+        """Unlock the encrypted store, or make one, where that is the place; False if given up."""
+        store = self._room.vault.encrypted
+        if place != "encrypted" or store.unlocked:
+            return True
+        exists = self._has_store()
+        if exists is None:
+            return False
+        values = await self._app.push_screen_wait(passphrase_form(new=not exists))
+        if values is None:
+            return False
+        try:
+            await asyncio.to_thread(store.unlock, values["passphrase"])
+        except VaultError as error:
+            self._listener.say(str(error), bad=True)
+            return False
+        return True
+
+    def _has_store(self) -> bool | None:
+        """Return whether there is an encrypted store; None, with the reason said, if unknown."""
+        try:
+            return self._room.vault.encrypted.exists
+        except VaultError as error:
+            self._listener.say(str(error), bad=True)
+            return None
+
+    async def _do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
+        """Run a use case; what goes wrong becomes one sentence."""
+        try:
+            return await off_loop(make)
+        except (ApiError, OperationError, VaultError) as error:
+            self._listener.say(str(error), bad=True)
+            return None
+
+    async def _sure(self, title: str, effect: str, type_name: str = "") -> bool:
+        question = Question(title, effect, type_name=type_name)
+        return await self._app.push_screen_wait(ConfirmDialog(question)) is not None
+
+
+def _words(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "any"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return "none" if value is None else str(value)

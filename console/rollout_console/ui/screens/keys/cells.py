@@ -1,0 +1,71 @@
+"""How an API key is written in the keys table, at 80 columns and more."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.text import Text
+
+from rollout_console.common.durations import seconds_text
+from rollout_console.common.safe_text import visible
+from rollout_console.credentials.key_values import LIMIT_SHARES
+from rollout_console.tokenlab.types import ApiKey
+from rollout_console.ui.text import fit
+
+NARROW = (
+    ("name", 20),
+    ("status", 8),
+    ("used", 11),
+    ("limit", 11),
+    ("expires", 9),
+    ("last used", 9),
+)
+WIDE = (*NARROW, ("prefix", 14), ("models", 24))
+
+
+def columns(width: int) -> Sequence[tuple[str, int]]:
+    """Return the columns that fit, with their widths; the name gets what is left."""
+    chosen = WIDE if width >= 130 else NARROW
+    left = width - sum(cells for _, cells in chosen) - len(chosen) - 2
+    name, cells = chosen[0]
+    return ((name, cells + max(0, min(left, 30))), *chosen[1:])
+
+
+def cells(
+    key: ApiKey, now: datetime, wanted: Sequence[tuple[str, int]], *, rotating: bool = False
+) -> list[Text]:
+    """Return a row; what is over, or nearly so, is red or yellow, and says so in words too."""
+    share = key.used_share
+    over = share is not None and share >= LIMIT_SHARES[0]
+    used = f"${key.used:,.2f}" + (f" {100 * share:.0f}%" if over and share is not None else "")
+    said = {
+        "name": (key.name, ""),
+        "status": ("rotating", "cyan")
+        if rotating and key.status == "active"
+        else (key.status, {"active": "green", "inactive": "yellow"}.get(key.status, "dim")),
+        "used": (used, "bold red" if over else ""),
+        "limit": ("none" if key.limit is None else f"${key.limit:,.2f}", ""),
+        "expires": _expiry(key, now),
+        "last used": (_since(key.last_used_at, now), ""),
+        "prefix": (key.prefix, "dim"),
+        "models": (", ".join(key.models) or "any", ""),
+    }
+    row = []
+    for name, width in wanted:
+        text, style = said[name]
+        row.append(Text(fit(visible(text), width), style if key.status != "revoked" else "dim"))
+    return row
+
+
+def _expiry(key: ApiKey, now: datetime) -> tuple[str, str]:
+    if key.expires_at is None:
+        return "never", ""
+    left = (key.expires_at - now).total_seconds()
+    if left <= 0:
+        return "expired", "bold red"
+    days = left / 86_400
+    style = "bold red" if days <= 1 else "yellow" if days <= 30 else ""
+    return (f"in {days:.0f} d" if days >= 2 else f"in {left / 3600:.0f} h"), style
+
+
+def _since(at: datetime | None, now: datetime) -> str:
+    return "never" if at is None else seconds_text(max((now - at).total_seconds(), 0.0))

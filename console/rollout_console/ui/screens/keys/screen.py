@@ -1,0 +1,301 @@
+"""The keys screen: where each credential comes from, and the organisation's API keys."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, ClassVar, TypeVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.coordinate import Coordinate
+from textual.widgets import DataTable, Input
+
+from rollout_console.common.errors import OperationError
+from rollout_console.common.safe_text import visible
+from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.key_values import SORTS, matches, sort_keys
+from rollout_console.credentials.rotation import Rotations
+from rollout_console.credentials.vault.credential import PURPOSES, WORDS, Credential
+from rollout_console.credentials.vault.errors import VaultError
+from rollout_console.tokenlab.errors import ApiError
+from rollout_console.tokenlab.types import ApiKey
+from rollout_console.ui.keymap import CONTEXTS, VAULT_KEYS, Key
+from rollout_console.ui.screens.base import BesideScreen
+from rollout_console.ui.screens.home.status import StatusFacts
+from rollout_console.ui.screens.keys.actions import KeyFlows, off_loop
+from rollout_console.ui.screens.keys.cells import cells, columns
+from rollout_console.ui.widgets.key_bar import KeyBar
+from rollout_console.ui.widgets.line import TextLine
+
+T = TypeVar("T")
+
+EVERY_S = 60.0
+
+
+class KeysScreen(BesideScreen):
+    """Lists and changes keys. Whatever asks the vault or the API runs off this thread."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in VAULT_KEYS]
+    CONTEXT = "keys"
+    KEYS = VAULT_KEYS
+    NOTICE = "#keys-notice"
+
+    DEFAULT_CSS = """
+    KeysScreen { layout: vertical; background: $background; }
+    KeysScreen #keys-status { background: $panel; }
+    KeysScreen DataTable { height: 1fr; background: $background; }
+    KeysScreen #keys-filter { display: none; height: 1; border: none; padding: 0 1; }
+    KeysScreen.-filtering #keys-filter { display: block; }
+    """
+
+    def __init__(self, room: KeyRoom, rotations: Rotations, facts: StatusFacts) -> None:
+        super().__init__()
+        self._room = room
+        self._rotations = rotations
+        self._facts = facts
+        self._keys: list[ApiKey] = []
+        self._keys_of = room.profile
+        self._shown: list[ApiKey] = []
+        self._rotating: set[str] = set()
+        self._credentials: list[Credential] = []
+        self._sort = 0
+        self._filter = ""
+        self._read_at: datetime | None = None
+        self._unread = ""
+
+    # -- layout ----------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """Lay the screen out from the top down."""
+        yield TextLine(id="keys-status")
+        for purpose in PURPOSES:
+            yield TextLine(id=f"from-{purpose}")
+        yield DataTable(cursor_type="row", zebra_stripes=False, cell_padding=0)
+        yield TextLine(id="keys-notice")
+        yield Input(placeholder="filter: part of a name, id or model", id="keys-filter")
+        yield KeyBar(CONTEXTS[self.CONTEXT], self.why_not, self._facts.keymap)
+
+    def opened(self) -> None:
+        """Show what there is, and ask for the rest."""
+        self._flows = KeyFlows(
+            self.app, self._room, self._rotations, self._facts.proving_model, self
+        )
+        self.query_one(DataTable).focus()
+        self._draw()
+        self.action_reload()
+        self.set_interval(EVERY_S, self.action_reload)
+
+    def on_resize(self) -> None:
+        """The columns depend on the width."""
+        self._draw()
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    @work(group="keys-read", exclusive=True, exit_on_error=False)
+    async def action_reload(self) -> None:
+        """Ask the vault and the API again."""
+        if self._keys_of != self._room.profile:
+            # Another organisation's keys must not be there to be revoked by mistake.
+            self._keys, self._read_at, self._keys_of = [], None, self._room.profile
+        self._credentials = await asyncio.to_thread(self._flows.resolve_all)
+        self.draw_lines()
+        try:
+            self._keys = await off_loop(self._room.keys)
+            rotating = await asyncio.to_thread(self._rotations.under_way)
+        except (ApiError, OperationError, VaultError) as error:
+            self._trouble = self._unread = str(error)
+        else:
+            self._rotating = {one.old_id for one in rotating}
+            if self._trouble == self._unread:  # else it is of what a key did, and stays
+                self._trouble = ""
+            self._unread, self._read_at = "", datetime.now(UTC)
+        self._draw()
+
+    # -- drawing ---------------------------------------------------------------------------------
+
+    def _draw(self) -> None:
+        self.draw_lines()
+        table = self.query_one(DataTable)
+        row, before = table.cursor_row, self._selected
+        wanted = columns(self.app.size.width)
+        table.clear(columns=True)
+        for name, width in wanted:
+            mark = "▾" if SORTS[self._sort].replace("-", " ") == name else ""
+            table.add_column(name + mark, width=width + 1)
+        found = [key for key in self._keys if matches(key, self._filter)]
+        self._shown = sort_keys(found, SORTS[self._sort])
+        now = datetime.now(UTC)
+        for key in self._shown:
+            rotating = key.id in self._rotating
+            table.add_row(*cells(key, now, wanted, rotating=rotating), key=key.id)
+        if self._shown:
+            # The cursor stays on its key, wherever that has gone: the next press is meant for it.
+            ids = [key.id for key in self._shown]
+            if before is not None and before.id in ids:
+                row = ids.index(before.id)
+            table.cursor_coordinate = Coordinate(min(row, len(ids) - 1), 0)
+        self.query_one(KeyBar).update_keys()
+
+    def draw_lines(self) -> None:
+        """Draw status, sources and notice again."""
+        facts, room = self._facts, self._room
+        count = "1 key" if len(self._keys) == 1 else f"{len(self._keys)} keys"
+        age = "" if self._read_at is None else f"  read {self._read_at:%H:%M:%S} UTC"
+        self.query_one("#keys-status", TextLine).say(
+            (" keys", "bold"), (" ▸ ", "$accent"), (visible(room.profile), "bold"),
+            ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
+            (f"  {count} by {SORTS[self._sort]}{age}", ""),
+            (f"  {visible(room.base_url)}", "$foreground 70%"),
+        )  # fmt: skip
+        for credential in self._credentials:
+            known = credential.secret is not None
+            none = f"none: {credential.trouble or 'a adds one, v says where it was looked for'}"
+            said = f"from {credential.source}" if known else none
+            self.query_one(f"#from-{credential.purpose}", TextLine).say(
+                (f" {WORDS[credential.purpose]}: ", ""),
+                (visible(said), "$success" if known else "$warning"),
+            )
+        warnings = self._room.warnings(self._keys)
+        if warnings:
+            more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+            words = f"{visible(warnings[0].sentence)}{more}"
+            self.show_notice((" ! ", "$error bold"), (words, "$warning"))
+        else:
+            self.show_notice()
+
+    def reload(self) -> None:
+        """Ask the vault and the API again."""
+        self.action_reload()
+
+    # -- what can be done now --------------------------------------------------------------------
+
+    @property
+    def _selected(self) -> ApiKey | None:
+        row = self.query_one(DataTable).cursor_row
+        return self._shown[row] if 0 <= row < len(self._shown) else None
+
+    def why_not(self, key: Key) -> str:
+        """Return why a key can do nothing now; empty where it can."""
+        if key.changes and self._facts.read_only:
+            return "read-only: nothing is changed; start without --read-only to change"
+        needs_key = ("edit", "usage", "rotate", "abandon", "stop", "revoke", "copy")
+        if key.id.removeprefix("keys.") in needs_key:
+            selected = self._selected
+            if selected is None:
+                return "no API key is selected"
+            if selected.status == "revoked" and key.changes:
+                return f"{selected.name} is revoked, which is final"
+        return ""
+
+    # -- actions ---------------------------------------------------------------------------------
+
+    def action_row(self, by: int) -> None:
+        """Move the cursor."""
+        table = self.query_one(DataTable)
+        table.move_cursor(row=table.cursor_row + by)
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        self._sort = (self._sort + 1) % len(SORTS)
+        self._draw()
+
+    def action_filter(self) -> None:
+        """Open the filter line."""
+        self.add_class("-filtering")
+        self.set_focus(self.query_one("#keys-filter", Input))  # at once, as at home
+
+    @on(Input.Changed, "#keys-filter")
+    def _filter_typed(self, event: Input.Changed) -> None:
+        self._filter = event.value
+        self._draw()
+
+    @on(Input.Submitted, "#keys-filter")
+    def _filter_done(self) -> None:
+        self.query_one(DataTable).focus()
+
+    def go_back(self) -> bool:
+        """Leave the filter or dismiss what is said; return whether there was something to."""
+        if self.has_class("-filtering"):
+            self.query_one("#keys-filter", Input).value = ""
+            self.remove_class("-filtering")
+            self.query_one(DataTable).focus()
+            return True
+        said = bool(self._told) or self._trouble != self._unread
+        self._told, self._trouble = "", self._unread
+        self.draw_lines()
+        return said
+
+    @on(DataTable.RowSelected)
+    def _row_entered(self) -> None:
+        self.action_edit()
+
+    @on(DataTable.RowHighlighted)
+    def _row_changed(self) -> None:
+        self.query_one(KeyBar).update_keys()
+
+    def action_copy(self) -> None:
+        """Copy the selected key's id."""
+        if self.may("keys.copy") and self._selected is not None:
+            self.app.copy_to_clipboard(visible(self._selected.id))
+            self.say(f"{self._selected.id}: sent to the terminal's clipboard")
+
+    def _of_key(self, name: str, flow: Callable[[ApiKey], Coroutine[Any, Any, None]]) -> None:
+        key = self._selected
+        if self.may(f"keys.{name}") and key is not None:
+            self._trouble = self._unread
+            self.start(partial(flow, key))
+
+    def _of_all(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if self.may(f"keys.{name}"):
+            self._trouble = self._unread
+            self.start(flow)
+
+    def action_new(self) -> None:
+        """Make a key; its secret goes to the vault, or is shown once."""
+        self._of_all("new", self._flows.new)
+
+    def action_edit(self) -> None:
+        """Change name, limit, models and expiry."""
+        self._of_key("edit", self._flows.edit)
+
+    def action_stop(self) -> None:
+        """Deactivate an active key, reactivate another."""
+        self._of_key("stop", self._flows.stop)
+
+    def action_revoke(self) -> None:
+        """Revoke a key, which is final."""
+        self._of_key("revoke", self._flows.revoke)
+
+    def action_usage(self) -> None:
+        """Show what a key has cost."""
+        self._of_key("usage", self._flows.usage)
+
+    def action_rotate(self) -> None:
+        """Begin a rotation, or take one further."""
+        self._of_key("rotate", self._flows.rotate)
+
+    def action_abandon(self) -> None:
+        """Stay with the old key of a rotation under way."""
+        self._of_key("abandon", self._flows.abandon)
+
+    def action_add(self) -> None:
+        """Keep a pasted credential."""
+        self._of_all("add", self._flows.add)
+
+    def action_remove(self) -> None:
+        """Forget the credentials of the profile in use."""
+        self._of_all("remove", self._flows.remove)
+
+    def action_profile(self) -> None:
+        """Use the next profile, for this run alone."""
+        self._of_all("profile", self._flows.profile)
+
+    def action_verify(self) -> None:
+        """Prove the credentials: the balance, and one request of a few tokens."""
+        self._of_all("verify", self._flows.verify)
+
+    def action_unlock(self) -> None:
+        """Unlock the encrypted store, and give the keyring another chance."""
+        self._of_all("unlock", self._flows.unlock)

@@ -1,0 +1,234 @@
+"""The live screen's charts as cells: what is drawn, with which sign, in which place."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rollout_console.charts.line_chart import Line, render, tick_text
+from rollout_console.charts.stacked import stacked
+from rollout_console.charts.time_axis import time_labels
+from rollout_console.health.log.record import StatusClass
+from rollout_console.ui.screens.live.events import Event, gravest
+from rollout_console.ui.screens.live.figures import Frame
+from rollout_console.ui.widgets.cell_view import Cell, cells_of, padded
+from rollout_gate.file.model import Side
+
+CHARTS = ("errors", "latency", "classes", "rate")
+LEAST_TOP: Mapping[str, float] = {"errors": 2.0, "latency": 100.0, "rate": 1.0, "classes": 4.0}
+"""The least top of each chart's axis."""
+GUTTER = 6
+"""Cells at the side for the labels of an axis, the same for all so that columns are in line."""
+AXIS_ROWS = 2
+LEAST_ROWS = 6
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_LINE = "⠒"
+_SIGN_STYLES = {"↩": "warn", "!": "bad", "↻": "good", "↓": "warn", "↑": "good", "~": "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """One line: of which side and metric, its name in the title, its sign, and its style.
+
+    The first of a chart has none: it is drawn in braille, and lies on top.
+    """
+
+    side: Side
+    metric: str
+    name: str
+    marker: str
+    style: str
+
+
+_LINES: Mapping[str, Sequence[_Series]] = {
+    "errors": (
+        _Series("tokenlab", "5xx", "tokenlab 5xx", "", "bad"),
+        _Series("tokenlab", "4xx", "4xx", "x", "warn"),
+        _Series("tokenlab", "429", "429", "+", "warn"),
+        _Series("previous", "5xx", "prev. 5xx", "•", "previous"),
+        _Series("previous", "4xx", "4xx", "·", "previous"),
+    ),
+    "latency": (
+        _Series("tokenlab", "p95", "tokenlab p95", "", "tokenlab"),
+        _Series("tokenlab", "p99", "p99", "x", "tokenlab"),
+        _Series("tokenlab", "p50", "p50", "o", "tokenlab"),
+        _Series("previous", "p95", "previous p95", "•", "previous"),
+    ),
+    "rate": (
+        _Series("tokenlab", "rate", "tokenlab", "", "tokenlab"),
+        _Series("previous", "rate", "previous", "•", "previous"),
+    ),
+}
+_TITLES = {"errors": "errors %", "latency": "latency ms", "rate": "requests a second"}
+CLASSES = (
+    (StatusClass.GATEWAY, "5xx", "█", "bad"),
+    (StatusClass.RATE_LIMIT, "429", "▓", "warn"),
+    (StatusClass.BALANCE, "balance", "▚", "accent"),
+    (StatusClass.AUTH, "auth", "▒", "tokenlab"),
+    (StatusClass.CONTRACT, "4xx", "░", "previous"),
+)
+"""The classes of errors from the bottom of a column up: name, fill and style. 4xx is the rest."""
+
+
+def highest(chart: str, frame: Frame) -> float:
+    """Return the highest value that a chart has to show."""
+    if chart == "classes":
+        columns = zip(*(frame.classes[cls] for cls, *_ in CLASSES), strict=True)
+        return max((sum(column) for column in columns), default=0)
+    values = (v for one in _LINES[chart] for v in frame.series[one.side, one.metric])
+    return max((v for v in values if v is not None), default=0.0)
+
+
+def value_text(metric: str, value: float | None) -> str:
+    """Return a value as the titles and the line of figures show it."""
+    if value is None:
+        return "–"
+    if metric in ("5xx", "4xx", "429"):
+        return f"{value:.1f}%" if value < 99.95 else "100%"
+    return f"{value:.1f}" if metric == "rate" else f"{value:.0f}"
+
+
+def draw_charts(
+    names: Sequence[str],
+    frame: Frame,
+    tops: Mapping[str, float],
+    events: Mapping[int, Sequence[Event]],
+    size: tuple[int, int],
+    index: int | None,
+    *,
+    stale: bool,
+) -> list[list[Cell]]:
+    """Return charts under each other, and below them the axis with what happened.
+
+    ``index`` is the point that the cursor is on.
+    """
+    width, height = size
+    columns = frame.grid.columns(max(width - GUTTER, 1))
+    each, more = divmod(max(height - AXIS_ROWS, 0), max(len(names), 1))
+    rows: list[list[Cell]] = []
+    for place, name in enumerate(names):
+        plot = each + (place < more) - 1
+        rows.append(padded(_title(name, frame, index), width))
+        rows += _plot(name, frame, tops[name], columns, plot)
+    rows += _axis(frame, events, columns)
+    if index is not None:
+        _draw_cursor(rows, columns, index)
+    if stale:
+        rows = [
+            [(char, "dim" if style != "cursor" else style) for char, style in row] for row in rows
+        ]
+    return rows[:height]
+
+
+def _title(name: str, frame: Frame, index: int | None) -> list[Cell]:
+    if name == "classes":
+        pieces = [(f"tokenlab errors in {_step_text(frame.grid.step)}", "title")]
+        for cls, word, fill, style in CLASSES:
+            pieces += [(f"  {fill}", style), (f" {word} {frame.count(cls, index)}", "")]
+        return cells_of(pieces)
+    pieces = [(_TITLES[name], "title")]
+    for one in _LINES[name]:
+        value = value_text(one.metric, frame.value(one.side, one.metric, index))
+        # The title has the unit, and five values are to fit in 79 columns.
+        value = value.removesuffix("%")
+        gap = "  " if one.name not in ("4xx", "429") else " "
+        pieces += [(f"{gap}{one.marker or _LINE}", one.style), (f" {one.name} {value}", "")]
+    return cells_of(pieces)
+
+
+def _step_text(step: int) -> str:
+    return f"{step} s" if step < 120 else f"{step // 60} m"
+
+
+def _plot(
+    name: str, frame: Frame, top: float, columns: Sequence[range], height: int
+) -> list[list[Cell]]:
+    width = GUTTER + len(columns)
+    if name == "classes":
+        return _plot_classes(frame, top, columns, height)
+    lines = [
+        Line(one.name, _by_column(frame.series[one.side, one.metric], columns), "", one.marker)
+        for one in _LINES[name]
+    ]
+    if not any(value is not None for line in lines for value in line.values):
+        return _nothing("no requests in this time", width, height)
+    drawn = render(
+        lines, width=width, height=height, y_max=top, x_labels=None, color=False, gutter=GUTTER
+    )
+    styles = {one.marker: one.style for one in _LINES[name]}
+    rows = []
+    for line in drawn.split("\n"):
+        text = _ANSI.sub("", line)
+        cells: list[Cell] = [(char, "dim") for char in text[:GUTTER]]
+        for char in text[GUTTER:]:
+            cells.append((char, styles[""] if "⠀" < char <= "⣿" else styles.get(char, "")))
+        rows.append(padded(cells, width))
+    return rows
+
+
+def _plot_classes(
+    frame: Frame, top: float, columns: Sequence[range], height: int
+) -> list[list[Cell]]:
+    width = GUTTER + len(columns)
+    counts = [_highest_column(frame, points) for points in columns]
+    if not any(sum(one) for one in counts):
+        requests = frame.whole["tokenlab"].requests
+        words = "no errors in this time" if requests else "no requests in this time"
+        return _nothing(words, width, height)
+    fills = "".join(fill for _, _, fill, _ in CLASSES)
+    styles = {fill: style for _, _, fill, style in CLASSES}
+    ticks = {0: top, height - 1: 0.0}
+    rows = []
+    for place, text in enumerate(stacked(counts, fills, height, top)):
+        label = tick_text(ticks[place], top) + "┤" if place in ticks else "│"
+        cells: list[Cell] = [(char, "dim") for char in label.rjust(GUTTER)[-GUTTER:]]
+        rows.append([*cells, *((char, styles.get(char, "")) for char in text)])
+    return rows
+
+
+def _nothing(words: str, width: int, height: int) -> list[list[Cell]]:
+    rows = [padded(cells_of([("│".rjust(GUTTER), "dim")]), width) for _ in range(height)]
+    if rows:
+        middle = cells_of([("│".rjust(GUTTER), "dim"), (f"  {words}", "dim")])
+        rows[height // 2] = padded(middle, width)
+    return rows
+
+
+def _by_column(values: Sequence[float | None], columns: Sequence[range]) -> list[float | None]:
+    """Each column shows the highest of its points."""
+    return [
+        max((v for i in points if (v := values[i]) is not None), default=None) for points in columns
+    ]
+
+
+def _highest_column(frame: Frame, points: range) -> list[int]:
+    each = [[frame.classes[cls][i] for cls, *_ in CLASSES] for i in points]
+    return max(each, key=sum, default=[0] * len(CLASSES))
+
+
+def _axis(
+    frame: Frame, events: Mapping[int, Sequence[Event]], columns: Sequence[range]
+) -> list[list[Cell]]:
+    width = len(columns)
+    marks: list[Cell] = [("─", "dim")] * width
+    for column, points in enumerate(columns):
+        some = [event for i in points for event in events.get(i, ())]
+        # A point of several columns has its sign at the first.
+        if some and (column == 0 or columns[column - 1] != points):
+            sign = gravest(some)
+            marks[column] = (sign, _SIGN_STYLES[sign])
+    labels = time_labels([frame.grid.at(points.start) for points in columns], frame.window_s)
+    return [
+        [*cells_of([("└".rjust(GUTTER), "dim")]), *marks],
+        padded(cells_of([("UTC ".rjust(GUTTER), "dim"), (labels, "dim")]), GUTTER + width),
+    ]
+
+
+def _draw_cursor(rows: list[list[Cell]], columns: Sequence[range], index: int) -> None:
+    column = next((c for c, points in enumerate(columns) if index in points), None)
+    if column is None:
+        return
+    for row in rows[:-1]:
+        if row[GUTTER - 1][0] in "┤│└":
+            char = row[GUTTER + column][0]
+            row[GUTTER + column] = ("│" if char == " " else char, "cursor")

@@ -1,0 +1,102 @@
+"""What happened, for the time axis: changes of the file and alerts, each with its sign."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rollout_console.changes.plan import ALL_ORGS
+from rollout_console.common.durations import spoken_change
+from rollout_console.guard.alerts import Alert
+from rollout_console.history.rows import Change
+from rollout_console.ui.screens.live.figures import Grid, Subject
+from rollout_gate.file.errors import PercentError
+from rollout_gate.file.percent import parse_percent
+
+RAISE, LOWER, ROLLBACK, RESUME, ALERT, OTHER = "↑", "↓", "↩", "↻", "!", "~"
+SIGNS = {
+    ROLLBACK: "rollback", ALERT: "alert", RESUME: "resume", LOWER: "lower", RAISE: "raise",
+    OTHER: "other change",
+}  # fmt: skip
+"""The signs and what they stand for; where several fall on one place, the first of these shows."""
+_GRAVITY = tuple(SIGNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened; ``at`` is in epoch seconds."""
+
+    at: float
+    sign: str
+    words: str
+
+
+def events_of(changes: Iterable[Change], alerts: Iterable[Alert], subject: Subject) -> list[Event]:
+    """Return what concerns a subject, oldest first: also what was done to more than it alone."""
+    found = [
+        Event(change.at.timestamp(), _sign(change), _words(change))
+        for change in changes
+        if _concerns(subject, change.route, change.org)
+    ]
+    found += [
+        Event(alert.since, ALERT, alert.sentence)
+        for alert in alerts
+        if _concerns(subject, alert.route, None)
+    ]
+    return sorted(found, key=lambda event: event.at)
+
+
+def placed(events: Iterable[Event], grid: Grid) -> dict[int, list[Event]]:
+    """Return the events by the point of the grid that they fall on, the gravest first."""
+    found: dict[int, list[Event]] = {}
+    for event in events:
+        index = grid.index(event.at)
+        if index is not None:
+            found.setdefault(index, []).append(event)
+    for some in found.values():
+        some.sort(key=lambda event: _GRAVITY.index(event.sign))
+    return found
+
+
+def gravest(events: Sequence[Event]) -> str:
+    """Return the one sign that stands for several events."""
+    return min((event.sign for event in events), key=_GRAVITY.index)
+
+
+def _concerns(subject: Subject, route: str | None, org: str | None) -> bool:
+    if route is None or subject.route is None:
+        return True
+    return route == subject.route and (subject.org is None or org in (None, ALL_ORGS, subject.org))
+
+
+def _sign(change: Change) -> str:
+    if change.action == "undelivered":
+        return ALERT
+    if change.after == "rolled back":
+        return ROLLBACK
+    if change.before == "rolled back":
+        return RESUME
+    if change.action in ("set", "undo"):
+        try:
+            before, after = parse_percent(change.before), parse_percent(change.after)
+        except PercentError:
+            return OTHER
+        return RAISE if after > before else LOWER
+    return OTHER
+
+
+def _words(change: Change) -> str:
+    if change.action == "undelivered":
+        return f"not delivered: {change.after}: {change.reason}"
+    who = f" by {change.user}" if change.user else ""
+    if change.action == "external":
+        return f"the file was changed by somebody else: now {change.after}"
+    org = "orgs without a line" if change.org == ALL_ORGS else change.org
+    action, target = spoken_change(change.action, change.route, org)
+    unit = "%" if _sign(change) in (RAISE, LOWER) else ""
+    what = f" {change.before}{unit} to {change.after}{unit}"
+    if change.action == "put_back":
+        return f"{target} put back into its ramp{who}; it was out: {change.reason}"
+    if change.action in ("rollback", "resume"):
+        what = ""
+    kind = "" if action in ("rollback", "resume", "set") else f"{action} of "
+    reason = f": {change.reason}" if change.reason else ""
+    return f"{kind}{target}{what}{who}{reason}"

@@ -1,0 +1,239 @@
+"""The live screen's lines of text: status, figures, what happened, and the rows of its list."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.cells import cell_len
+
+from rollout_console.common.durations import seconds_text
+from rollout_console.common.safe_text import visible
+from rollout_console.guard.alerts import Alert
+from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.traffic import STALE_S
+from rollout_console.health.windows.top_errors import HORIZON_S, ErrorGroup
+from rollout_console.ui.screens.home.status import StatusFacts, data_age
+from rollout_console.ui.screens.live.charts import value_text
+from rollout_console.ui.screens.live.events import SIGNS
+from rollout_console.ui.screens.live.figures import SIDES, Frame
+from rollout_console.ui.screens.live.state import LiveView, Row
+from rollout_console.ui.text import fit, fit_middle, right
+from rollout_console.ui.widgets.line_table import Cells
+from rollout_gate.file.model import Side
+from rollout_gate.file.percent import percent_text
+from rollout_gate.secret import redacted
+
+Pieces = list[tuple[str, str]]
+
+WINDOW_WORDS = {60: "1 m", 300: "5 m", 3600: "1 h", 86_400: "24 h"}
+_METRICS = (("5xx", "4xx", "429", "p50", "p95", "p99"), ("5xx", "4xx", "p95"), ("5xx", "p95"))
+"""What the line of figures shows of each side, as much as there is room for."""
+_ORGS_FROM = 96
+_SIGN_STYLES = {"↩": "$warning bold", "!": "$error bold"}
+
+
+def clock(at: float) -> str:
+    """Return a time of day, in UTC as everything here."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+
+
+def status_line(
+    view: LiveView, monitor: Monitor, facts: StatusFacts, width: int, now: float
+) -> Pieces:
+    """Return the line at the top; what must not be cut off stands first on a small screen."""
+    subject = view.subject
+    paused: Pieces = []
+    if view.paused_at is not None:
+        age = monitor.age_s(now)
+        coming = "new data is coming" if age is not None and age <= STALE_S else "no new data"
+        paused = [(f"  paused at {clock(view.paused_at)}, {coming}", "$warning bold")]
+    named = visible(subject.words)
+    pieces: Pieces = [(" live", "bold"), (" ▸ ", "$accent")]
+    pieces.append((fit_middle(named, min(cell_len(named), max(width // 3, 14))), "bold"))
+    pieces.append((f"  {WINDOW_WORDS[view.window_s]}", ""))
+    if width < 60:
+        pieces = [*paused, *pieces]
+    else:
+        pieces += paused
+    pieces += _share(subject.route, subject.org, monitor)
+    if not paused:
+        pieces.append(data_age(monitor, now))
+    pieces.append(("  read-only", "$warning bold") if facts.read_only else ("  rw", ""))
+    return pieces
+
+
+def _share(route: str | None, org: str | None, monitor: Monitor) -> Pieces:
+    """What the file says of the subject: rolled back, or its percent."""
+    file = monitor.file
+    if file.rolled_back:
+        return [("  ↩ ALL ROLLED BACK", "$error bold")]
+    found = file.routes.get(route) if route is not None else None
+    if found is None:
+        return []
+    if found.rolled_back:
+        return [("  ↩ route rolled back", "$warning bold")]
+    if org is None:
+        return []
+    if found.org_rolled_back(org):
+        return [("  ↩ rolled back", "$warning bold")]
+    return [(f"  {percent_text(found.org_points(org))}%", "")]
+
+
+def figures_line(frame: Frame, index: int | None, width: int) -> Pieces:
+    """Return the figures of both sides at the cursor, or over the window."""
+    if frame.age_s is None:
+        words = frame.unusable or "no line of the access log yet: there is nothing to show"
+        return [(f" {visible(words)}", "$warning")]
+    if index is None:
+        window = WINDOW_WORDS[frame.window_s]
+        when = f"last {window}"
+        if frame.kept_s < frame.window_s:
+            word = "so far" if frame.reads_older else "kept"
+            when = f"{window} ({word}: {seconds_text(frame.kept_s)})"
+    else:
+        when = clock(frame.grid.at(index))
+    head = (f" {when}", "reverse" if index is not None else "$foreground 70%")
+    tokenlab = previous = ""
+    for metrics in _METRICS:
+        tokenlab, previous = (_side_words(frame, side, metrics, index) for side in SIDES)
+        if cell_len(head[0] + tokenlab + previous) + 5 <= width:
+            break
+    stale = frame.age_s > STALE_S
+    faint = "$foreground 60%" if stale else ""
+    return [head, (f"  {tokenlab}", faint or "bold"), (f" · {previous}", faint)]
+
+
+def _side_words(frame: Frame, side: Side, metrics: Sequence[str], index: int | None) -> str:
+    words = [f"{one} {value_text(one, frame.value(side, one, index))}" for one in metrics]
+    return f"{side} {' '.join(words)} {value_text('rate', frame.value(side, 'rate', index))}/s"
+
+
+def event_line(view: LiveView, trouble: str, keymap: dict[str, str]) -> Pieces:
+    """Return what happened at the cursor, or what happened last."""
+    if trouble:
+        return [(" ! ", "$error bold"), (visible(trouble), "$warning")]
+    index, events = view.index, view.events
+    if index is None:
+        if not events:
+            return [(" no change and no alert in this time", "$foreground 60%")]
+        some, when = events[max(events)], "last: "
+        when += clock(max(one.at for one in some)) + " "
+    else:
+        some, when = events.get(index, []), ""
+        if not some:
+            before = keymap.get("live.event", "p")
+            words = (
+                f" nothing happened here; {before}: the event before" if events else " no events"
+            )
+            return [(words, "$foreground 60%")]
+    first, more = some[0], len(some) - 1
+    style = _SIGN_STYLES.get(first.sign, "$accent bold")
+    pieces: Pieces = [(f" {when}", "$foreground 70%"), (f"{first.sign} ", style)]
+    words = SIGNS[first.sign]
+    pieces.append((f"{words}: {redacted(visible(first.words))}", ""))
+    if more:
+        pieces.insert(0, (f" {more + 1} events,", "$warning"))
+    return pieces
+
+
+def list_title(view: LiveView, keymap: dict[str, str]) -> Pieces:
+    """Return the line above the list: what it is, and what the other one has."""
+    other = keymap.get("live.list", "v")
+    shown = WINDOW_WORDS[min(view.window_s, HORIZON_S)]
+    seen = sum(bool(one.acknowledged_by) for one in view.alerts)
+    errors = len(view.errors)
+    if view.listed == "errors":
+        words = f"top errors of the last {shown}" if errors else f"no errors in the last {shown}"
+        return [
+            (f" {words}", "bold"),
+            (f"   {other}: alerts ({len(view.alerts)})", "$foreground 60%"),
+        ]
+    words = "nothing is wrong now"
+    if view.alerts:
+        words = "1 alert" if len(view.alerts) == 1 else f"{len(view.alerts)} alerts"
+        words += f", {seen} acknowledged" if seen else ""
+    kinds = "kind" if errors == 1 else "kinds"
+    return [
+        (f" {words}", "bold"), (f"   {other}: top errors ({errors} {kinds})", "$foreground 60%"),
+    ]  # fmt: skip
+
+
+def row_header(listed: str, width: int) -> Cells:
+    """Return the header of the list."""
+    if listed == "alerts":
+        return [(fit(f"  {'since':<9}{'level':<9}what", width), "table--head")]
+    name, text, orgs = _error_widths(width)
+    line = f" {'count':>6}  {'status':<8}{'side':<10}{fit('route', name)}{fit('error', text)}"
+    return [(fit(f"{line}{fit('orgs', orgs)}last", width), "table--head")]
+
+
+def row_cells(row: Row, width: int) -> Cells:
+    """Return one row of the list."""
+    return _alert_cells(row, width) if isinstance(row, Alert) else _error_cells(row, width)
+
+
+def _alert_cells(alert: Alert, width: int) -> Cells:
+    seen = f" seen by {visible(alert.acknowledged_by)}" if alert.acknowledged_by else ""
+    seen = fit(seen, min(cell_len(seen), width // 2))
+    text = redacted(visible(alert.sentence))
+    head = f" {clock(alert.since)} "
+    level = fit(alert.level, 9)
+    left = max(width - len(head) - len(level) - cell_len(seen), 0)
+    if seen:
+        return [(head + level + fit(text, left) + seen, "table--dim")]
+    style = "table--bad" if alert.level == "alarm" else "table--warn"
+    return [(head, ""), (level, style), (fit(text, left), "")]
+
+
+def _error_widths(width: int) -> tuple[int, int, int]:
+    """Return the cells for route, error and orgs; only a wide terminal has any for orgs."""
+    left = max(width - 6 - 10 - 10 - 9, 0)
+    name = min(24, left // 3)
+    text = left - name if width < _ORGS_FROM else min(left - name, 40)
+    return name, text, left - name - text
+
+
+def _error_cells(group: ErrorGroup, width: int) -> Cells:
+    name, text, orgs = _error_widths(width)
+    said = redacted(visible(group.error)) or "no error code"
+    said += "" if group.request_ids else " (no request id)"
+    return [
+        (right(f"{group.count}", 6), "table--bad" if group.side == "tokenlab" else ""),
+        (f"  {fit(status_text(group.status), 8)}", ""),
+        (fit(group.side, 10), "table--dim" if group.side == "previous" else ""),
+        (_cell(visible(group.route) or "–", name), "table--route"),
+        (_cell(said, text), ""),
+        (_cell(visible(", ".join(group.orgs)), orgs), "table--dim"),
+        (clock(group.last_at), "table--dim"),
+    ]
+
+
+def _cell(text: str, width: int) -> str:
+    """Return a text in a column, with a gap after it."""
+    return fit_middle(text, width - 1) + " " if width > 1 else " " * width
+
+
+def status_text(status: int) -> str:
+    """Return an HTTP status; 0 stands for no answer."""
+    return str(status) if status else "none"
+
+
+def whole_row(row: Row) -> tuple[str, list[str]]:
+    """Return title and lines of everything that is known of a row."""
+    if isinstance(row, Alert):
+        lines = [row.sentence, "", f"level:  {row.level}", f"since:  {clock(row.since)} UTC"]
+        if row.acknowledged_by:
+            lines.append(f"acknowledged by {row.acknowledged_by}")
+        return "Alert", [redacted(line) for line in lines]
+    facts = (
+        ("route", row.route or "several"),
+        ("side", row.side),
+        ("status", status_text(row.status)),
+        ("error", row.error or "no error code"),
+        ("count", str(row.count)),
+        ("last", f"{clock(row.last_at)} UTC"),
+        ("orgs", ", ".join(row.orgs) or "–"),
+    )
+    ids: Sequence[str] = row.request_ids or ("none in the log",)
+    lines = [f"{name:<9}{text}" for name, text in facts]
+    lines += ["", "request ids, the newest first:", *(f"  {one}" for one in ids)]
+    return "Error", [redacted(line) for line in lines]

@@ -1,0 +1,407 @@
+"""The live screen: larger charts with a time cursor, what happened, alerts and top errors."""
+
+import asyncio
+from time import time
+from typing import ClassVar, cast
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+
+from rollout_console.changes.switch import Switch
+from rollout_console.common.safe_text import visible
+from rollout_console.guard.alerts import Alert
+from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.traffic import STALE_S
+from rollout_console.ui.dialogs.text import TextDialog
+from rollout_console.ui.keymap import CONTEXTS, LIVE_KEYS, Key
+from rollout_console.ui.screens.base import BesideScreen
+from rollout_console.ui.screens.home.notices import is_latched
+from rollout_console.ui.screens.home.screen import HomeScreen
+from rollout_console.ui.screens.home.status import StatusFacts
+from rollout_console.ui.screens.live.charts import (
+    AXIS_ROWS,
+    CHARTS,
+    GUTTER,
+    LEAST_ROWS,
+    draw_charts,
+)
+from rollout_console.ui.screens.live.figures import error_key
+from rollout_console.ui.screens.live.lines import (
+    event_line,
+    figures_line,
+    list_title,
+    row_cells,
+    row_header,
+    status_line,
+    whole_row,
+)
+from rollout_console.ui.screens.live.state import LiveView, Row
+from rollout_console.ui.widgets.cell_view import CellView
+from rollout_console.ui.widgets.key_bar import KeyBar
+from rollout_console.ui.widgets.line import TextLine
+from rollout_console.ui.widgets.line_table import Cells, LineTable
+from rollout_console.ui.widgets.rollout_table import RolloutTable
+
+CHARTS_EVERY_S = 5.0
+_TIMES = {3600: 2, 86_400: 6}
+"""A window of an hour or a day is drawn so many times less often: it costs more and moves less."""
+HISTORY_EVERY_S = 5.0
+_CHANGES = 200
+_LINES_AROUND = 6
+"""Status, figures, what happened, the list's title, notice and keys."""
+
+
+class LiveScreen(BesideScreen):
+    """Draws charts every five seconds, lines when they say something else, and nothing in between.
+
+    Nothing is drawn while it is paused, or under a dialog.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in LIVE_KEYS]
+    CONTEXT = "live"
+    KEYS = LIVE_KEYS
+    NOTICE = "#live-notice"
+
+    DEFAULT_CSS = """
+    LiveScreen { layout: vertical; background: $background; }
+    LiveScreen #live-status { background: $panel; }
+    LiveScreen CellView { padding: 0; }
+    LiveScreen #live-right { display: none; }
+    LiveScreen.-two #live-right { display: block; }
+    LiveScreen LineTable { height: 1fr; }
+    LiveScreen.-short #live-charts, LiveScreen.-short #live-event { display: none; }
+    LiveScreen.-short #live-list { display: none; }
+    """
+
+    def __init__(
+        self,
+        switch: Switch,
+        monitor: Monitor,
+        view: LiveView,
+        home: HomeScreen,
+        facts: StatusFacts,
+    ) -> None:
+        super().__init__()
+        self._switch = switch
+        self._monitor = monitor
+        self._home = home
+        self._facts = facts
+        self._view = view
+        self._looked_at = 0.0
+        self._history_trouble = ""
+        self._at_once = 1
+        self._chart_size = (80, 12)
+
+    # -- layout ----------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """Lay the screen out from the top down."""
+        yield TextLine(id="live-status")
+        yield TextLine(id="live-figures")
+        with Horizontal(id="live-charts"):
+            yield CellView(id="live-left")
+            yield CellView(id="live-right")
+        yield TextLine(id="live-event")
+        yield TextLine(id="live-list")
+        yield LineTable[Row](row_cells, self._draw_header, _identity)
+        yield TextLine(id="live-notice")
+        yield KeyBar(CONTEXTS[self.CONTEXT], self.why_not, self._facts.keymap)
+
+    def opened(self) -> None:
+        """Show the route that is selected at home, where that is another than before."""
+        found = self._home.query(RolloutTable)
+        row = found.first().selected if found else None
+        self._view.follow(row.route if row is not None else None)
+        self._fit()
+        self._table.focus()
+        self._look_unless_paused()
+        self._read_history()
+        self.set_interval(1.0, self._tick)
+        self.set_interval(HISTORY_EVERY_S, self._read_history)
+
+    def on_resize(self) -> None:
+        """The charts depend on the size."""
+        self._fit()
+        self._look_unless_paused()
+
+    def _fit(self) -> None:
+        """Choose what there is room for; a small terminal keeps figures, list and keys."""
+        width, height = self.app.size
+        two = width >= 150
+        room = height - _LINES_AROUND
+        listed = max(5, min(room // 4, 14))
+        charts = max(room - listed, 0)
+        most = 2 if two else len(CHARTS)
+        column = max(1, min((charts - AXIS_ROWS) // (LEAST_ROWS + 1), most))
+        self.set_class(two, "-two")
+        self.set_class(height < 15, "-short")
+        self.query_one("#live-charts").styles.height = charts
+        self._at_once = column * (2 if two else 1)
+        self._chart_size = ((width // 2 if two else width) - 1, charts)
+        self._view.columns = max(self._chart_size[0] - GUTTER, 1)
+
+    @property
+    def _table(self) -> LineTable[Row]:
+        return cast("LineTable[Row]", self.query_one(LineTable))
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        if not self.is_current:
+            return
+        now = time()
+        if self._view.paused_at is None:
+            every = CHARTS_EVERY_S * _TIMES.get(self._view.window_s, 1)
+            if self._view.lacks_past:
+                every = CHARTS_EVERY_S if self._monitor.reads_older else 0.0
+            if not 0 <= now - self._looked_at < every:
+                self._look()
+            else:
+                self._view.look_at_alerts()
+                if self._view.window_s == 60:
+                    self._view.look_at_figures(now)
+                    self._draw_figures()
+                self._draw_list()
+        self._draw_status()
+
+    def _look(self) -> None:
+        """Take the figures anew, and draw what is different."""
+        self._looked_at = time()
+        self._view.look(self._looked_at)
+        self.draw()
+
+    def _look_unless_paused(self) -> None:
+        """A paused frame is drawn as it is, whatever the size is now."""
+        if self._view.paused_at is None:
+            self._look()
+        else:
+            self.draw()
+
+    @work(group="live-history", exclusive=True, exit_on_error=False)
+    async def _read_history(self) -> None:
+        if not self.is_current:
+            return
+        rows, self._history_trouble = await asyncio.to_thread(self._switch.recent, _CHANGES)
+        new = rows != self._view.changes
+        self._view.changes = rows
+        if new and self._view.paused_at is None:
+            self._view.place_events()
+            self._draw_charts()
+            self._draw_event()
+
+    # -- drawing ---------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        """Draw everything that says something else now."""
+        self._draw_charts()
+        self._draw_figures()
+        self._draw_event()
+        self._draw_list()
+        self.draw_lines()
+
+    def draw_lines(self) -> None:
+        """Draw status, notice and keys again."""
+        self._draw_status()
+        self.show_notice()
+        self.query_one(KeyBar).update_keys()
+
+    def _draw_status(self) -> None:
+        pieces = status_line(self._view, self._monitor, self._facts, self.app.size.width, time())
+        self.query_one("#live-status", TextLine).say(*pieces)
+
+    def _draw_figures(self) -> None:
+        view = self._view
+        if view.frame is not None:
+            pieces = figures_line(view.frame, view.index, self.app.size.width)
+            self.query_one("#live-figures", TextLine).say(*pieces)
+
+    def _draw_event(self) -> None:
+        unusable = self._view.frame.unusable if self._view.frame is not None else ""
+        pieces = event_line(self._view, self._history_trouble or unusable, self._facts.keymap)
+        self.query_one("#live-event", TextLine).say(*pieces)
+
+    def _draw_charts(self) -> None:
+        view, frame = self._view, self._view.frame
+        if frame is None or self.has_class("-short"):
+            return
+        first = view.first_chart if self._at_once < len(CHARTS) else 0
+        names = [*CHARTS[first:], *CHARTS[:first]][: self._at_once]
+        left = names if not self.has_class("-two") else names[: (len(names) + 1) // 2]
+        stale = frame.age_s is None or frame.age_s > STALE_S
+        tops = {name: view.top(name) for name in names}
+        for part, some in (("#live-left", left), ("#live-right", names[len(left) :])):
+            if some:
+                rows = draw_charts(
+                    some, frame, tops, view.events, self._chart_size, view.index, stale=stale
+                )
+                self.query_one(part, CellView).show(rows)
+
+    def _draw_list(self) -> None:
+        self._table.set_rows(self._view.rows)
+        title = list_title(self._view, self._facts.keymap)
+        self.query_one("#live-list", TextLine).say(*title)
+
+    def _draw_header(self, width: int) -> Cells:
+        return row_header(self._view.listed, width)
+
+    @on(LineTable.Moved)
+    def _row_changed(self) -> None:
+        self.query_one(KeyBar).update_keys()
+
+    # -- what can be done now --------------------------------------------------------------------
+
+    def why_not(self, key: Key) -> str:
+        """Return why a key can do nothing now; empty where it can."""
+        name = key.id.removeprefix("live.")
+        if key.changes and self._switch.read_only:
+            return "read-only: nothing is changed; start without --read-only to change"
+        if name == "rollback.route" and self._view.subject.route is None:
+            return f"all routes are shown: {self._shown('live.route')} chooses one first"
+        if key.changes and is_latched(self._monitor.file, *self._subject_of(name)):
+            return "rolled back already"
+        if name in ("org", "org.previous") and self._view.subject.route is None:
+            return f"all routes are shown: {self._shown('live.route')} chooses one first"
+        if name == "chart" and self._at_once >= len(CHARTS):
+            return "every chart is shown"
+        row = self._table.selected if self.is_mounted and self.query(LineTable) else None
+        other = self._shown("live.list")
+        if name == "acknowledge" and not isinstance(row, Alert):
+            return f"no alert is selected; {other} lists them"
+        if name in ("copy", "copy.all"):
+            if row is None or isinstance(row, Alert):
+                return f"no error is selected; {other} lists them"
+            if not row.request_ids:
+                return "the log has no request id of this error"
+        return "nothing is selected" if name == "open" and row is None else ""
+
+    def _shown(self, key_id: str) -> str:
+        key = next(key for key in LIVE_KEYS if key.id == key_id)
+        return self._facts.keymap.get(key_id, key.shown)
+
+    # -- actions ---------------------------------------------------------------------------------
+
+    def action_window(self) -> None:
+        """Show the next window."""
+        self._view.next_window()
+        self._look()
+
+    def action_route(self, by: int) -> None:
+        """Show another route, or all."""
+        self._view.next_route(by)
+        self._look()
+
+    def action_org(self, by: int) -> None:
+        """Show another org of the route, or all."""
+        if self.may("live.org"):
+            self._view.next_org(by, time())
+            self._look()
+
+    def _subject_of(self, name: str) -> tuple[str | None, str | None]:
+        subject = self._view.subject
+        if name == "rollback.all":
+            return None, None
+        return subject.route, None if name == "rollback.route" else subject.org
+
+    def action_rollback(self, name: str) -> None:
+        """Roll back what the charts are of (an org, a route, everything), its route, or all."""
+        if self.may(f"live.{name}"):
+            self._home.roll_back(*self._subject_of(name))
+
+    def action_pause(self) -> None:
+        """Keep everything as it is, or go on."""
+        self._view.pause(time())
+        if self._view.paused_at is None:
+            self._look()
+        self.draw_lines()
+
+    def action_chart(self) -> None:
+        """Show the next chart first."""
+        if self.may("live.chart"):
+            self._view.next_chart()
+            self.draw()
+
+    def action_cursor(self, by: int) -> None:
+        """Move the time cursor."""
+        self._view.move_cursor(by)
+        self._draw_moment()
+
+    def action_event(self, by: int) -> None:
+        """Move the time cursor to another event."""
+        if self._view.move_to_event(by):
+            self._draw_moment()
+        else:
+            self.say(f"no event {'after' if by > 0 else 'before'} this one", bad=True)
+
+    def _draw_moment(self) -> None:
+        self._draw_charts()
+        self._draw_figures()
+        self._draw_event()
+
+    def action_list(self) -> None:
+        """List the alerts, or the top errors."""
+        self._view.next_list()
+        self._draw_list()
+        self._table.move_end(last=False)
+        self._table.refresh()
+        self.draw_lines()
+
+    def action_acknowledge(self) -> None:
+        """Say that somebody has seen the alert; nothing else changes by it."""
+        row = self._table.selected
+        if not self.may("live.acknowledge") or not isinstance(row, Alert):
+            return
+        if row.acknowledged_by:
+            self.say(f"acknowledged already, by {row.acknowledged_by}")
+        elif self._view.acknowledge(row, self._facts.user):
+            self._draw_list()
+            self.say("acknowledged: it stays in the list while it lasts")
+        else:
+            self.say("it is over already")
+
+    def action_open(self) -> None:
+        """Show everything that is known of the row."""
+        row = self._table.selected
+        if self.may("live.open") and row is not None:
+            self.app.push_screen(TextDialog(*whole_row(row)))
+
+    def action_copy(self) -> None:
+        """Copy the newest request id of the error."""
+        self._copy("live.copy", 1)
+
+    def action_copy_all(self) -> None:
+        """Copy every request id that is kept of the error."""
+        self._copy("live.copy.all", None)
+
+    def _copy(self, key_id: str, most: int | None) -> None:
+        row = self._table.selected
+        if self.may(key_id) and row is not None and not isinstance(row, Alert):
+            ids = [visible(one) for one in row.request_ids[:most]]
+            self.app.copy_to_clipboard("\n".join(ids))
+            what = ids[0] if most == 1 else f"{len(ids)} request ids"
+            self.say(f"{what}: sent to the terminal's clipboard")
+
+    def action_row(self, by: int) -> None:
+        """Move in the list."""
+        self._table.move(by)
+
+    def action_end(self, last: bool) -> None:
+        """Go to the first or the last row."""
+        self._table.move_end(last)
+
+    def go_back(self) -> bool:
+        """Leave what is said, or let the time cursor go; return whether there was something."""
+        if self._told or self._trouble:
+            self._told, self._trouble = "", ""
+            self.draw_lines()
+            return True
+        if self._view.cursor_at is not None:
+            self._view.cursor_at = None
+            self._draw_moment()
+            return True
+        return False
+
+
+def _identity(row: Row) -> tuple[object, ...]:
+    return ("alert", *row.key) if isinstance(row, Alert) else ("error", *error_key(row))

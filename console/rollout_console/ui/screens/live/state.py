@@ -1,0 +1,206 @@
+"""What the live screen is looking at: subject, window, moment, cursor; Textual is not needed."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from rollout_console.charts.line_chart import nice_top
+from rollout_console.guard.alerts import Alert, Alerts
+from rollout_console.guard.monitor import Monitor
+from rollout_console.health.windows.top_errors import ErrorGroup
+from rollout_console.history.rows import Change
+from rollout_console.ui.screens.live.charts import CHARTS, LEAST_TOP, highest
+from rollout_console.ui.screens.live.events import Event, events_of, placed
+from rollout_console.ui.screens.live.figures import (
+    WINDOWS_S,
+    Frame,
+    Subject,
+    frame_of,
+    orgs_by_traffic,
+    settled,
+    whole_window,
+)
+
+Row = Alert | ErrorGroup
+ListOf = Literal["alerts", "errors"]
+
+_SHRINKS_BELOW = 0.3
+"""The top of an axis comes down when its values use less than this share of it."""
+
+
+class LiveView:
+    """Holds one frame of figures, and what the operator has chosen of it.
+
+    Paused, the frame stays; it is looked at again only for another subject or window, and then
+    as of the moment of the pause.
+    """
+
+    def __init__(self, monitor: Monitor, alerts: Alerts) -> None:
+        self._monitor = monitor
+        self._alerts = alerts
+        self.subject = Subject()
+        self.window_s = WINDOWS_S[1]
+        self.columns = 60
+        self.frame: Frame | None = None
+        self.paused_at: float | None = None
+        self.cursor_at: float | None = None
+        """The time that the cursor is on; None at the newest, with the figures of the window."""
+        self.listed: ListOf = "alerts"
+        self.changes: Sequence[Change] = ()
+        self.events: dict[int, list[Event]] = {}
+        self.alerts: Sequence[Alert] = ()
+        self.errors: Sequence[ErrorGroup] = ()
+        self.first_chart = 0
+        self._followed: str | None = None
+        self._orgs: list[str] = []
+        self._tops: dict[str, float] = {}
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def look(self, now: float) -> Frame:
+        """Take the figures of now, or of the moment of the pause."""
+        at = now if self.paused_at is None else self.paused_at
+        frame = frame_of(self._monitor, self.subject, self.window_s, self.columns, at)
+        self.frame = frame
+        self.errors = settled(frame.errors, self.errors)
+        if self.paused_at is None or not self.alerts:
+            self.alerts = self._alerts.open
+        if self.cursor_at is not None and frame.grid.index(self.cursor_at) is None:
+            self.cursor_at = None
+        self.place_events()
+        for chart in CHARTS:
+            self._tops[chart] = self._top(chart, highest(chart, frame))
+        return frame
+
+    def look_at_figures(self, now: float) -> None:
+        """Take the figures of the whole window alone, which costs little."""
+        if self.frame is not None:
+            whole = whole_window(self._monitor, self.subject, self.window_s, now)
+            self.frame = replace(self.frame, whole=whole)
+
+    def look_at_alerts(self) -> None:
+        """Take what is wrong now."""
+        self.alerts = self._alerts.open
+
+    def place_events(self) -> None:
+        """Put changes and alerts on the time axis."""
+        if self.frame is not None:
+            events = events_of(self.changes, self._alerts.begun, self.subject)
+            past = [event for event in events if event.at <= self.frame.at]
+            self.events = placed(past, self.frame.grid)
+
+    def top(self, chart: str) -> float:
+        """Return the top of a chart's axis."""
+        return self._tops.get(chart, LEAST_TOP[chart])
+
+    def _top(self, chart: str, most: float) -> float:
+        """Keep the axis as it was while the values still use it well."""
+        before = self._tops.get(chart, 0.0)
+        least = before if most > before * _SHRINKS_BELOW else 0.0
+        return nice_top(most, max(least, LEAST_TOP[chart]))
+
+    @property
+    def lacks_past(self) -> bool:
+        """Whether older lines of the log were still being read when the figures were taken."""
+        return self.frame is not None and self.frame.reads_older
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of the list."""
+        return [*self.alerts] if self.listed == "alerts" else [*self.errors]
+
+    @property
+    def index(self) -> int | None:
+        """The point that the cursor is on."""
+        if self.cursor_at is None or self.frame is None:
+            return None
+        return self.frame.grid.index(self.cursor_at)
+
+    # -- choosing --------------------------------------------------------------------------------
+
+    def pause(self, now: float) -> None:
+        """Keep everything as it is from now on, or go on."""
+        if self.paused_at is None:
+            self.paused_at = self.frame.at if self.frame is not None else now
+        else:
+            self.paused_at = None
+            self.cursor_at = None  # to go on is to see what is now
+
+    def next_window(self) -> None:
+        """Choose the next window."""
+        self.window_s = WINDOWS_S[(WINDOWS_S.index(self.window_s) + 1) % len(WINDOWS_S)]
+        self._tops.clear()
+
+    def next_chart(self) -> None:
+        """Show the next chart first."""
+        self.first_chart = (self.first_chart + 1) % len(CHARTS)
+
+    def follow(self, route: str | None) -> None:
+        """Show the route that is selected at home, where that is another than at the last time."""
+        if route != self._followed and self.paused_at is None:
+            self._followed = route
+            self.choose(Subject(route))
+
+    def choose(self, subject: Subject) -> None:
+        """Choose whose figures are shown."""
+        if subject.route != self.subject.route:
+            self._orgs = []
+        self.subject = subject
+        self.errors = ()
+        self._tops.clear()
+
+    def next_route(self, by: int) -> None:
+        """Choose all routes, or the next one in the order of the file."""
+        routes: list[str | None] = [None, *self._monitor.file.routes]
+        known = self.subject.route in routes
+        place = routes.index(self.subject.route) if known else 0
+        self.choose(Subject(routes[(place + by) % len(routes)]))
+
+    def next_org(self, by: int, now: float) -> None:
+        """Choose all orgs of the route, or the next one, in the order of when that was begun."""
+        route = self.subject.route
+        if route is None:
+            return
+        if self.subject.org is None or not self._orgs:
+            self._orgs = orgs_by_traffic(self._monitor, route, now)
+        orgs: list[str | None] = [None, *self._orgs]
+        place = orgs.index(self.subject.org) if self.subject.org in orgs else 0
+        self.choose(Subject(route, orgs[(place + by) % len(orgs)]))
+
+    def move_cursor(self, by: int) -> None:
+        """Move the cursor by so many points; past the newest it is let go."""
+        if self.frame is None:
+            return
+        grid = self.frame.grid
+        at = grid.points if self.index is None else self.index
+        self._put_cursor(max(at + by, 0))
+
+    def move_to_event(self, by: int) -> bool:
+        """Put the cursor on the event before or after it; return whether there is one."""
+        if self.frame is None:
+            return False
+        at = self.frame.grid.points if self.index is None else self.index
+        found = [i for i in self.events if (i > at if by > 0 else i < at)]
+        if found:
+            self._put_cursor(min(found) if by > 0 else max(found))
+        return bool(found)
+
+    def _put_cursor(self, index: int) -> None:
+        assert self.frame is not None
+        grid = self.frame.grid
+        # In the middle of its point: it stays in it when the grid gets another step.
+        self.cursor_at = grid.at(index) + grid.step / 2 if index < grid.points else None
+
+    def next_list(self) -> None:
+        """Show the other list."""
+        self.listed = "errors" if self.listed == "alerts" else "alerts"
+
+    def acknowledge(self, alert: Alert, by: str) -> bool:
+        """Mark an alert as seen; return whether it still stands."""
+        stands = self._alerts.acknowledge(alert.key, by)
+        if stands:
+            self.alerts = [
+                replace(one, acknowledged_by=by) if one.key == alert.key else one
+                for one in self.alerts
+            ]
+        return stands

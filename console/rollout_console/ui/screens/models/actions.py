@@ -1,0 +1,125 @@
+"""What the keys of the models screen ask for: a filter, a detail, a model for a route."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+from typing import Any, Protocol
+
+from textual.app import App
+
+from rollout_console.common.safe_text import visible
+from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.queries import ModelFilter, contract_lines, unfit
+from rollout_console.tokenlab.errors import ApiError
+from rollout_console.tokenlab.models import ModelInfo
+from rollout_console.ui.dialogs.choice import ChoiceDialog
+from rollout_console.ui.dialogs.form import Field, FormDialog, Values
+from rollout_console.ui.dialogs.text import TextDialog
+from rollout_console.ui.screens.keys.actions import off_loop
+from rollout_console.ui.screens.models.cells import side_by_side
+from rollout_gate.file.model import RolloutFile, Route
+
+_MOST_WIDE = 120
+
+
+class Listener(Protocol):
+    """The screen that these are started from."""
+
+    def say(self, sentence: str, *, bad: bool = False) -> None:
+        """Show a sentence."""
+
+    def show(self) -> None:
+        """Draw again."""
+
+
+class ModelFlows:
+    """One method for each key that asks something."""
+
+    def __init__(self, app: App[None], room: ModelRoom, listener: Listener) -> None:
+        self._app = app
+        self._room = room
+        self._listener = listener
+
+    async def choose(self, title: str, known: Sequence[str], now: str) -> str | None:
+        """Ask for one of ``known`` or any; return None where it is to stay as it is."""
+        choices = ["any", *known]
+        place = choices.index(now) if now in choices else 0
+        chosen = await self._app.push_screen_wait(ChoiceDialog(title, choices, place))
+        return None if chosen is None else ("" if chosen == 0 else choices[chosen])
+
+    async def price(self, wanted: ModelFilter) -> ModelFilter:
+        """Ask for the highest price."""
+        now = "" if wanted.most_usd is None else f"{wanted.most_usd:f}"
+        field = Field("price", "at most $", now, "per 1M input tokens, or per request; empty: any")
+        form = FormDialog("Price", (field,), _check_price)
+        values = await self._app.push_screen_wait(form)
+        if values is None:
+            return wanted
+        text = values["price"].strip()
+        return replace(wanted, most_usd=Decimal(text) if text else None)
+
+    async def known(self, model: ModelInfo) -> ModelInfo:
+        """Return a model with its whole contract where the API tells it, as it is otherwise."""
+        if model.formats is not None:
+            return model
+        try:
+            found = await off_loop(lambda: self._room.detail(model.id))
+        except ApiError as error:
+            self._listener.say(f"its contract is not known: {error}", bad=True)
+            return model
+        self._listener.show()
+        return found or model
+
+    async def contract(self, model: ModelInfo) -> None:
+        """Show everything that is known of a model."""
+        found = await self.known(model)
+        lines = [f"{name:<13} {words}" for name, words in contract_lines(found)]
+        change = self._room.changes.get(model.id)
+        if change:
+            lines = [f"since the last look: {change}", "", *lines]
+        await self._app.push_screen_wait(TextDialog(model.id, lines))
+
+    async def compare(self, one: ModelInfo, other: ModelInfo) -> None:
+        """Show two models side by side."""
+        both = [await self.known(model) for model in (one, other)]
+        width = min(self._app.size.width, _MOST_WIDE)
+        lines = side_by_side(both[0], both[1], width - 4)
+        title = f"{one.id} and {other.id}"
+        await self._app.push_screen_wait(TextDialog(title, lines, width=width))
+
+    async def use(
+        self, model: ModelInfo, file: RolloutFile, change: Callable[[str, str], Any]
+    ) -> None:
+        """Ask for a route, and put the model on it; ``change`` plans, asks and makes it."""
+        found = await self.known(model)
+        routes = list(file.routes.values())
+        fits = [_why_not_on(found, route) for route in routes]
+        choices = [_choice(route, reason) for route, reason in zip(routes, fits, strict=True)]
+        fitting = [i for i, reason in enumerate(fits) if not reason]
+        dialog = ChoiceDialog(f"{found.id}: on which route?", choices, fitting[0] if fitting else 0)
+        chosen = await self._app.push_screen_wait(dialog)
+        if chosen is None:
+            return
+        if fits[chosen]:
+            self._listener.say(f"{routes[chosen].name}: {fits[chosen]}", bad=True)
+            return
+        await change(routes[chosen].name, found.id)
+
+
+def _why_not_on(model: ModelInfo, route: Route) -> str:
+    return f"{model.id} is retired" if model.stage == "retired" else unfit(model, route.format)
+
+
+def _choice(route: Route, reason: str) -> str:
+    return f"{route.name}: {route.model or 'no model'} now" + (f" ({reason})" if reason else "")
+
+
+def _check_price(values: Values) -> str:
+    text = values["price"].strip()
+    try:
+        amount = Decimal(text) if text else Decimal(0)
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not amount.is_finite() or amount < 0:
+        return f"{visible(text)} is not an amount of US dollars"
+    return ""

@@ -1,0 +1,362 @@
+"""The models screen: what TokenLab offers, what speaks for it, and a model for a route."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar, cast
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.widgets import Input, Static
+
+from rollout_console.changes.switch import Switch
+from rollout_console.common.durations import seconds_text
+from rollout_console.common.safe_text import visible
+from rollout_console.models.catalogue import ModelRoom, read_models
+from rollout_console.models.queries import contract_lines
+from rollout_console.tokenlab.errors import ApiError
+from rollout_console.tokenlab.models import SCENES, ModelInfo
+from rollout_console.ui.keymap import CONTEXTS, MODEL_KEYS, SCENE_KEYS, Key
+from rollout_console.ui.screens.base import ChangingScreen
+from rollout_console.ui.screens.home.screen import HomeScreen
+from rollout_console.ui.screens.home.status import StatusFacts
+from rollout_console.ui.screens.keys.actions import off_loop
+from rollout_console.ui.screens.models.actions import ModelFlows
+from rollout_console.ui.screens.models.cells import ModelCells
+from rollout_console.ui.screens.models.state import ModelView
+from rollout_console.ui.widgets.key_bar import KeyBar
+from rollout_console.ui.widgets.line import TextLine
+from rollout_console.ui.widgets.line_table import Cells, LineTable
+from rollout_gate.file.model import RolloutFile
+
+EVERY_S = 300.0
+"""How often the catalogue is read again while the screen is open."""
+_FRESH_S = 60.0
+_OLD_S = 3600.0
+_SETTLED_S = 0.3
+
+
+class ModelsScreen(ChangingScreen):
+    """Lists models from the last good catalogue at once, and asks the API for a newer one."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in MODEL_KEYS]
+    CONTEXT = "models"
+    KEYS = MODEL_KEYS
+    NOTICE = "#models-notice"
+
+    DEFAULT_CSS = """
+    ModelsScreen { layout: vertical; background: $background; }
+    ModelsScreen #models-status { background: $panel; }
+    ModelsScreen Horizontal { height: 1fr; }
+    ModelsScreen LineTable { width: 1fr; }
+    ModelsScreen #contract { display: none; width: 40; border-left: solid $panel; padding: 0 1; }
+    ModelsScreen.-broad #contract { display: block; }
+    ModelsScreen.-vast #contract { width: 70; }
+    ModelsScreen #models-search { display: none; height: 1; border: none; padding: 0 1; }
+    ModelsScreen.-searching #models-search { display: block; }
+    """
+
+    def __init__(
+        self, room: ModelRoom, switch: Switch, home: HomeScreen, file: Callable[[], RolloutFile],
+        facts: StatusFacts,
+    ) -> None:  # fmt: skip
+        super().__init__(home)
+        self._room = room
+        self._switch = switch
+        self._file = file
+        self._facts = facts
+        self._view = ModelView(room)
+        self._compared: ModelInfo | None = None
+        self._cells = ModelCells(80, "")
+        self._cells_of = (0, "")
+
+    # -- layout ----------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """Lay the screen out from the top down."""
+        yield TextLine(id="models-status")
+        yield TextLine(id="models-scenes")
+        with Horizontal():
+            yield LineTable[ModelInfo](self._draw_row, self._draw_header, lambda model: model.id)
+            with VerticalScroll(id="contract", can_focus=False):
+                yield Static("", markup=False)
+        yield TextLine(id="models-notice")
+        yield Input(placeholder="search: parts of an id, provider or tag", id="models-search")
+        yield KeyBar(CONTEXTS[self.CONTEXT], self.why_not, self._facts.keymap)
+
+    def opened(self) -> None:
+        """Show what is known at once, and ask for what is newer."""
+        self._flows = ModelFlows(self.app, self._room, self)
+        self._changing = self._home.flow_for(self)
+        self._fit()
+        self._table.focus()
+        self.show()
+        age = self._room.age_s()
+        if age is None or age > _FRESH_S:
+            self.action_reload()
+        self.set_interval(EVERY_S, self.action_reload)
+        self.set_interval(1.0, self.draw_lines)
+
+    def on_resize(self) -> None:
+        """The columns depend on the width."""
+        self._fit()
+
+    def _fit(self) -> None:
+        self.set_class(self.app.size.width >= 116, "-broad")
+        self.set_class(self.app.size.width >= 160, "-vast")
+
+    @property
+    def _table(self) -> LineTable[ModelInfo]:
+        return cast("LineTable[ModelInfo]", self.query_one(LineTable))
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    @work(group="models-read", exclusive=True, exit_on_error=False)
+    async def action_reload(self) -> None:
+        """Ask the API for the catalogue, and for the evidence of the scene in view."""
+        scene = self._view.wanted.scene
+        try:
+            self._trouble = await off_loop(lambda: read_models(self._room, scene))
+        except ApiError as error:
+            self._trouble = str(error)
+        self.show()
+
+    @work(group="models-scene", exclusive=True, exit_on_error=False)
+    async def _read_scene(self, scene: str) -> None:
+        try:
+            await off_loop(lambda: self._room.recommend(scene))
+        except ApiError as error:
+            self._trouble = str(error)
+        untouched = self._table.cursor == 0
+        self.show()
+        if untouched:
+            self._table.move_end(last=False)
+
+    @work(group="models-detail", exclusive=True, exit_on_error=False)
+    async def _read_detail(self, model: ModelInfo) -> None:
+        """A detail is asked for when the cursor rests, not at every row it passes."""
+        await asyncio.sleep(_SETTLED_S)
+        try:
+            await off_loop(lambda: self._room.detail(model.id))
+        except ApiError as error:
+            self._trouble = str(error)
+        self.show()
+
+    # -- drawing ---------------------------------------------------------------------------------
+
+    def show(self) -> None:
+        """Draw again what is chosen of the catalogue."""
+        self._table.set_rows(self._view.rows())
+        self.draw_lines()
+        self._draw_contract()
+        self.query_one(KeyBar).update_keys()
+
+    def _draw_header(self, width: int) -> Cells:
+        return self._cells_for(width - 1).header()
+
+    def _draw_row(self, model: ModelInfo, width: int) -> Cells:
+        compared = self._compared is not None and self._compared.id == model.id
+        return self._cells_for(width).row(model, self._room.changes.get(model.id, ""), compared)
+
+    def _cells_for(self, width: int) -> ModelCells:
+        if self._cells_of != (width, self._view.wanted.scene):
+            self._cells_of = (width, self._view.wanted.scene)
+            self._cells = ModelCells(*self._cells_of)
+        return self._cells
+
+    def draw_lines(self) -> None:
+        """Draw status, chips and notice again."""
+        room, facts = self._room, self._facts
+        age = room.age_s()
+        said = "no catalogue yet" if age is None else f"read {seconds_text(round(age))} ago"
+        old = age is None or age > _OLD_S or bool(self._trouble)
+        self.query_one("#models-status", TextLine).say(
+            (" models", "bold"), (" ▸ ", "$accent"),
+            (f"{len(self._table.rows)} of {len(room.shelf.models)}", "bold"),
+            ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
+            (f"  by {self._view.sort}", ""), (f"  {said}", "$warning bold" if old else "$success"),
+            (f"  {visible(room.base_url)}", "$foreground 70%"),
+        )  # fmt: skip
+        chips: list[tuple[str, str]] = []
+        for key, scene in SCENE_KEYS:
+            chosen = scene == self._view.wanted.scene
+            shown = facts.keymap.get(f"models.scene.{scene}", key)
+            chips.append((f" {shown}", "$accent bold reverse" if chosen else "$accent bold"))
+            chips.append((f" {scene}" + (" " if chosen else ""), "reverse" if chosen else ""))
+        self.query_one("#models-scenes", TextLine).say(*chips)
+        self.show_notice((self._view.words(), "$foreground 70%"))
+
+    def _draw_contract(self) -> None:
+        if not self.has_class("-broad"):
+            return
+        model = self._table.selected
+        pieces: list[tuple[str, str]] = []
+        if model is not None:
+            change = self._room.changes.get(model.id)
+            if change:
+                pieces.append((f"since the last look: {visible(change)}\n\n", "$warning"))
+            for name, words in contract_lines(model):
+                pieces += [
+                    (f"{visible(name):<12} ", "$foreground 60%"),
+                    (f"{visible(words)}\n", ""),
+                ]
+        self.query_one("#contract Static", Static).update(Content.assemble(*pieces))
+
+    @on(LineTable.Moved)
+    def _row_changed(self) -> None:
+        self._draw_contract()
+        self.query_one(KeyBar).update_keys()
+        model = self._table.selected
+        if model is not None and model.formats is None and self.has_class("-broad"):
+            self._read_detail(model)
+
+    # -- what can be done now --------------------------------------------------------------------
+
+    def why_not(self, key: Key) -> str:
+        """Return why a key can do nothing now; empty where it can."""
+        if (key.changes or key.id == "models.seen") and self._facts.read_only:
+            return "read-only: nothing is changed; start without --read-only to change"
+        selected = self._table.selected if self.is_mounted else None
+        if key.id in ("models.contract", "models.use", "models.compare", "models.copy"):
+            if selected is None:
+                return "no model is selected"
+            if key.id == "models.use" and self._room.changes.get(selected.id) == "gone":
+                return f"{selected.id} is gone"
+        return ""
+
+    def _may(self, name: str) -> ModelInfo | None:
+        return self._table.selected if self.may(f"models.{name}") else None
+
+    # -- actions ---------------------------------------------------------------------------------
+
+    def action_scene(self, scene: str) -> None:
+        """Show what is recommended for a scene; the same again shows everything."""
+        scene = self._view.toggle_scene(scene)
+        self.show()
+        self._table.move_end(last=False)
+        if scene in SCENES:
+            self._read_scene(scene)
+
+    def action_row(self, by: int) -> None:
+        """Move the cursor."""
+        self._table.move(by)
+
+    def action_page(self, by: int) -> None:
+        """Move half a page."""
+        self._table.move_page(by)
+
+    def action_end(self, last: bool) -> None:
+        """Go to the first or the last model."""
+        self._table.move_end(last)
+
+    def action_sort(self) -> None:
+        """Order by rank, price, context or id."""
+        self._view.next_sort()
+        self.show()
+
+    def action_stage(self) -> None:
+        """Show the next stage of the lifecycle alone."""
+        self._view.next_stage()
+        self.show()
+
+    def action_changed(self) -> None:
+        """Show what has changed since the last look, or everything again."""
+        self._view.change(changed=not self._view.wanted.changed)
+        self.show()
+
+    def action_seen(self) -> None:
+        """From now on, changes are against what is there now."""
+        if not self.may("models.seen"):
+            return
+
+        async def mark() -> None:
+            await asyncio.to_thread(self._room.mark_seen)
+            self._view.change(changed=False)
+            self.show()
+            self.say("seen: changes are marked against the catalogue as it is now")
+
+        self.start(mark)
+
+    def action_choose(self, name: str) -> None:
+        """Ask for the one category, provider or tag to show."""
+        shelf = self._room.shelf
+        known = {"category": shelf.categories, "provider": shelf.providers, "tag": shelf.tags}[name]
+
+        async def ask() -> None:
+            chosen = await self._flows.choose(name, known, getattr(self._view.wanted, name))
+            if chosen is not None:
+                self._view.change(**{name: chosen})
+                self.show()
+
+        self.start(ask)
+
+    def action_price(self) -> None:
+        """Ask for the highest price."""
+
+        async def ask() -> None:
+            self._view.wanted = await self._flows.price(self._view.wanted)
+            self.show()
+
+        self.start(ask)
+
+    def action_contract(self) -> None:
+        """Show everything that is known of the model."""
+        model = self._may("contract")
+        if model is not None:
+            self.start(partial(self._flows.contract, model))
+
+    def action_compare(self) -> None:
+        """Take this model for comparing, or show it beside the one taken."""
+        model = self._may("compare")
+        if model is None:
+            return
+        one, self._compared = self._compared, None
+        if one is None or one.id == model.id:
+            self._compared = model if one is None else None
+            self.say(f"{model.id}: = on another shows both" if one is None else "not compared")
+        else:
+            self.start(partial(self._flows.compare, one, model))
+        self._table.set_rows(list(self._table.rows))
+
+    def action_use(self) -> None:
+        """Put the model on a route, after a diff and a confirm."""
+        model = self._may("use")
+        if model is not None:
+            self.start(partial(self._flows.use, model, self._file(), self._put))
+
+    async def _put(self, route: str, model: str) -> None:
+        await self._changing.run(partial(self._switch.plan_model, route, model))
+
+    def action_copy(self) -> None:
+        """Copy the model's id."""
+        model = self._may("copy")
+        if model is not None:
+            self.app.copy_to_clipboard(visible(model.id))
+            self.say(f"{model.id}: sent to the terminal's clipboard")
+
+    def action_search(self) -> None:
+        """Open the search line."""
+        self.add_class("-searching")
+        self.set_focus(self.query_one("#models-search", Input))  # at once, as at home
+
+    @on(Input.Changed, "#models-search")
+    def _search_typed(self, event: Input.Changed) -> None:
+        self._view.change(text=event.value)
+        self.show()
+
+    @on(Input.Submitted, "#models-search")
+    def _search_done(self) -> None:
+        self._table.focus()
+
+    def go_back(self) -> bool:
+        """Leave the search, the filters, or what is said; return whether there was something."""
+        self.remove_class("-searching")
+        self.query_one("#models-search", Input).value = ""
+        self._table.focus()
+        something = self._view.reset() or bool(self._told or self._trouble)
+        self._told, self._trouble = "", ""
+        self.show()
+        return something

@@ -1,0 +1,275 @@
+"""The routes screen: what is proven of each route, what its phase still waits for."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from time import time
+from typing import Any, ClassVar, cast
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from rollout_console.changes.switch import Switch
+from rollout_console.common.safe_text import visible
+from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.guard.monitor import Monitor
+from rollout_console.health.log.probe_log import ProbeLine, last_probes, probe_log_path, probe_text
+from rollout_console.models.catalogue import ModelRoom
+from rollout_console.readiness.checks.result import Result
+from rollout_console.readiness.phases import PhaseRoom, PhaseState
+from rollout_console.ui.keymap import CONTEXTS, ROUTE_KEYS, Key
+from rollout_console.ui.screens.base import FAULTS, ChangingScreen
+from rollout_console.ui.screens.home.screen import HomeScreen
+from rollout_console.ui.screens.home.status import StatusFacts
+from rollout_console.ui.screens.routes.actions import RouteFlows
+from rollout_console.ui.text import fit, fit_middle
+from rollout_console.ui.widgets.key_bar import KeyBar
+from rollout_console.ui.widgets.line import TextLine
+from rollout_console.ui.widgets.line_table import Cells, LineTable
+
+EVERY_S = 10.0
+"""How often logs and the history are looked at again while the screen is open."""
+
+
+class RoutesScreen(ChangingScreen):
+    """Lists routes with phase, checks and probes; below, what ends the selected one's phase."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in ROUTE_KEYS]
+    CONTEXT = "routes"
+    KEYS = ROUTE_KEYS
+    NOTICE = "#routes-notice"
+
+    DEFAULT_CSS = """
+    RoutesScreen { layout: vertical; background: $background; }
+    RoutesScreen #routes-status { background: $panel; }
+    RoutesScreen LineTable { height: 1fr; }
+    RoutesScreen #phase { height: 2fr; border-top: solid $panel; padding: 0 1; }
+    """
+
+    def __init__(
+        self,
+        switch: Switch,
+        monitor: Monitor,
+        room: KeyRoom,
+        models: ModelRoom,
+        home: HomeScreen,
+        facts: StatusFacts,
+    ) -> None:
+        super().__init__(home)
+        self._switch = switch
+        self._monitor = monitor
+        self._room = room
+        self._models = models
+        self._facts = facts
+        self._phases = PhaseRoom(switch)
+        self._probes: Mapping[tuple[str, str], ProbeLine] = {}
+        self._results: Sequence[Result] = ()
+
+    # -- layout ----------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """Lay the screen out from the top down."""
+        yield TextLine(id="routes-status")
+        yield LineTable[PhaseState](self._draw_row, self._draw_header, lambda state: state.route)
+        with VerticalScroll(id="phase", can_focus=False):
+            yield Static("", markup=False)
+        yield TextLine(id="routes-notice")
+        yield KeyBar(CONTEXTS[self.CONTEXT], self.why_not, self._facts.keymap)
+
+    def opened(self) -> None:
+        """Show what is known, and look at the rest."""
+        self._flows = RouteFlows(
+            self.app, self._switch, self._room, self._models, self._phases, self._monitor,
+            self._home.flow_for(self), self,
+        )  # fmt: skip
+        self._table.focus()
+        self.draw_lines()
+        self.reload()
+        self.set_interval(EVERY_S, self.reload)
+
+    @property
+    def _table(self) -> LineTable[PhaseState]:
+        return cast("LineTable[PhaseState]", self.query_one(LineTable))
+
+    def reload(self) -> None:
+        """Judge the routes again."""
+        self._read()
+
+    def action_reload(self) -> None:
+        """Judge the routes again, now."""
+        self._read()
+
+    @work(group="routes-read", exclusive=True, exit_on_error=False)
+    async def _read(self) -> None:
+        file, verdicts = self._monitor.file, self._monitor.verdicts(time())
+        try:
+            states = await asyncio.to_thread(self._phases.states, file, verdicts)
+        except FAULTS as error:
+            self._trouble = str(error)
+            self.draw_lines()
+            return
+        log = probe_log_path(self._switch.path, file)
+        self._probes = await asyncio.to_thread(last_probes, log)
+        self._table.set_rows(states)
+        self._table.refresh_numbers()
+        self.draw_lines()
+        self._draw_phase()
+
+    # -- drawing ---------------------------------------------------------------------------------
+
+    def _draw_header(self, width: int) -> Cells:
+        name, each = _widths(width - 1)
+        text = fit("route", name - 1) + fit("phase", 11) + fit("left", 6) + fit("check", 9)
+        return [(f"  {text}{fit('probe: TokenLab', each)}{fit('previous', each)}", "table--head")]
+
+    def _draw_row(self, state: PhaseState, width: int) -> Cells:
+        name, each = _widths(width)
+        left = len(state.missing)
+        cells: list[tuple[str, str]] = [
+            (" " + fit_middle(visible(state.route), name - 2) + " ", ""),
+            (fit(state.phase, 11), "table--route"),
+            (fit(str(left) if left else "ready", 6), "table--dim" if left else "table--good"),
+            self._check_cell(state.route),
+        ]
+        for side in ("tokenlab", "previous"):
+            one = self._probes.get((state.route, side))
+            words = "never" if one is None else probe_text(one, time())
+            style = "table--dim" if one is None else "table--bad" if one.problems else "table--good"
+            cells.append((fit(visible(words), each - 1) + " ", style))
+        return cells
+
+    def _check_cell(self, route: str) -> tuple[str, str]:
+        if not self._results:
+            return fit("–", 9), "table--dim"
+        bad = sum(not one.ok and one.concerns(route) for one in self._results)
+        return (fit(f"{bad} fail", 9), "table--bad") if bad else (fit("ok", 9), "table--good")
+
+    def draw_lines(self) -> None:
+        """Draw status and notice again."""
+        facts, file = self._facts, self._monitor.file
+        count = "1 route" if len(file.routes) == 1 else f"{len(file.routes)} routes"
+        self.query_one("#routes-status", TextLine).say(
+            (" routes", "bold"), (" ▸ ", "$accent"), (count, "bold"),
+            ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
+            (f"  plan in {self._phases.plan_path.name}", ""),
+            (f"  {visible(file.base_url)}", "$foreground 70%"),
+        )  # fmt: skip
+        self.show_notice()
+        self.query_one(KeyBar).update_keys()
+
+    def _draw_phase(self) -> None:
+        state = self._table.selected
+        pieces: list[tuple[str, str]] = []
+        if state is not None:
+            owner = visible(state.owner) or "nobody"
+            pieces.append((f"{visible(state.route)}: before {state.phase} ends", "bold"))
+            pieces.append((f"   owner: {owner}\n", "" if state.owner else "$warning"))
+            for one in state.states:
+                mark, style = ("[x]", "$success") if one.done else ("[ ]", "$warning")
+                pieces.append((f"{mark} ", style))
+                pieces.append((f"{one.check.words}\n", ""))
+                pieces.append((f"    {visible(one.why)}\n", "$foreground 60%"))
+        self.query_one("#phase Static", Static).update(Content.assemble(*pieces))
+
+    def checked(self, results: Sequence[Result]) -> None:
+        """Take over what the checks said."""
+        self._results = results
+        self._table.refresh_numbers()
+
+    @on(LineTable.Moved)
+    def _row_changed(self) -> None:
+        self._draw_phase()
+        self.query_one(KeyBar).update_keys()
+
+    # -- what can be done now --------------------------------------------------------------------
+
+    def why_not(self, key: Key) -> str:
+        """Return why a key can do nothing now; empty where it can."""
+        if key.changes and self._facts.read_only:
+            return "read-only: nothing is changed or sent; start without --read-only"
+        needs_route = key.id.removeprefix("routes.") in (
+            "probe", "shadow", "tick", "owner", "next", "back", "copy",
+        )  # fmt: skip
+        if needs_route and self.is_mounted and self._table.selected is None:
+            return "no route is selected"
+        return ""
+
+    def _may(self, name: str) -> PhaseState | None:
+        return self._table.selected if self.may(f"routes.{name}") else None
+
+    # -- actions ---------------------------------------------------------------------------------
+
+    def _of_route(self, name: str, flow: Callable[[str], Coroutine[Any, Any, None]]) -> None:
+        state = self._may(name)
+        if state is not None:
+            self.start(partial(flow, state.route))
+
+    def _of_state(self, name: str, flow: Callable[[PhaseState], Coroutine[Any, Any, None]]) -> None:
+        state = self._may(name)
+        if state is not None:
+            self.start(partial(flow, state))
+
+    def action_check(self) -> None:
+        """Run every rule, offline and online."""
+        if self.may("routes.check"):
+            self.start(self._flows.check)
+
+    def action_probe(self) -> None:
+        """Send one minimal real request to each side."""
+        self._of_route("probe", self._flows.probe)
+
+    def action_shadow(self) -> None:
+        """Send a sample of prompts to both sides, and judge."""
+        self._of_route("shadow", self._flows.shadow)
+
+    def action_tick(self) -> None:
+        """Tick an exit check, or take the tick away."""
+        self._of_state("tick", self._flows.tick)
+
+    def action_owner(self) -> None:
+        """Name owner and contacts."""
+        self._of_state("owner", self._flows.owner)
+
+    def action_move(self, by: int) -> None:
+        """Go to the next phase, or one back."""
+        state = self._may("next" if by > 0 else "back")
+        if state is not None:
+            self.start(partial(self._flows.move, state.route, by))
+
+    def action_playbook(self) -> None:
+        """Write the support playbook."""
+        if self.may("routes.playbook"):
+            self.start(self._flows.write_playbook)
+
+    def action_row(self, by: int) -> None:
+        """Move the cursor."""
+        self._table.move(by)
+
+    def action_end(self, last: bool) -> None:
+        """Go to the first or the last route."""
+        self._table.move_end(last)
+
+    def action_copy(self) -> None:
+        """Copy the route's name."""
+        state = self._may("copy")
+        if state is not None:
+            self.app.copy_to_clipboard(visible(state.route))
+            self.say(f"{state.route}: sent to the terminal's clipboard")
+
+    def go_back(self) -> bool:
+        """Dismiss what is said; return whether there was something."""
+        something = bool(self._told or self._trouble)
+        self._told, self._trouble = "", ""
+        self.draw_lines()
+        return something
+
+
+def _widths(width: int) -> tuple[int, int]:
+    """Return the width of the route's name and of each probe's words."""
+    left = width - 11 - 6 - 9
+    name = min(24, max(10, left // 3))
+    return name, max(8, (left - name) // 2)

@@ -1,0 +1,43 @@
+"""The operator's own settings: ``config.toml`` in the platform's config folder."""
+
+import tomllib
+from dataclasses import dataclass, field
+
+from rollout_console.common.folders import config_folder
+from rollout_console.ui.keymap import checked_keymap
+from rollout_console.ui.themes import DEFAULT_THEME
+
+_KNOWN = ("theme", "keymap", "profiles", "credential_command")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the file says, and a sentence for each thing in it that cannot be used."""
+
+    theme: str = DEFAULT_THEME
+    keymap: dict[str, str] = field(default_factory=dict)
+    troubles: tuple[str, ...] = ()
+
+
+def load_settings() -> Settings:
+    """Read the settings; a missing file is no trouble, and reading creates nothing."""
+    path = config_folder() / "config.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Settings()
+    except OSError as error:
+        why = f"{path} cannot be read: {error.strerror}"
+        return Settings(troubles=(f"{why}; the defaults are used",))
+    except (ValueError, RecursionError) as error:
+        return Settings(troubles=(f"{path.name}: {error}; the defaults are used",))
+    theme, wanted = table.get("theme", DEFAULT_THEME), table.get("keymap", {})
+    troubles = [f"{path.name}: no setting {k!r}" for k in table if k not in _KNOWN]
+    if not isinstance(theme, str):
+        troubles.append(f"{path.name}: theme must be a text")
+        theme = DEFAULT_THEME
+    if not isinstance(wanted, dict):
+        troubles.append(f"{path.name}: keymap must be a table")
+        wanted = {}
+    keymap, more = checked_keymap(wanted)
+    return Settings(theme, keymap, (*troubles, *more))

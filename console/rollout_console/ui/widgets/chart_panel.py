@@ -1,0 +1,79 @@
+"""One chart with its title; drawn by rollout_console.charts, redrawn only when told to."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.widget import Widget
+
+from rollout_console.charts.line_chart import Line, render
+from rollout_console.ui.widgets.component import component_style
+
+
+class ChartPanel(Widget):
+    """A title line with the newest figures, and the chart below it."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"chart--title"}
+
+    DEFAULT_CSS = """
+    ChartPanel { height: 1fr; width: 1fr; background: $background; padding: 0 1 0 0; }
+    ChartPanel > .chart--title { color: $foreground; text-style: bold; }
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(id=f"chart-{name}", name=name)
+        self._title = ""
+        self._lines: Sequence[Line] = ()
+        self._unit = ""
+        self._since = ""
+        self._y_range: tuple[float, float | None] = (0.0, None)
+        self._stale = False
+
+    def show(
+        self,
+        title: str,
+        lines: Sequence[Line],
+        *,
+        unit: str = "",
+        since: str = "-5m",
+        y_range: tuple[float, float | None] = (0.0, None),
+        stale: bool = False,
+    ) -> None:
+        """Show these series; ``y_range`` is the least extent of the axis."""
+        new = (title, list(lines), unit, since, y_range, stale)
+        old = (
+            self._title, list(self._lines), self._unit, self._since, self._y_range, self._stale,
+        )  # fmt: skip
+        if new == old:
+            return
+        self._title, self._lines, self._unit = title, lines, unit
+        self._since, self._y_range, self._stale = since, y_range, stale
+        self.refresh()
+
+    @property
+    def title_text(self) -> str:
+        """The title as it is shown."""
+        return self._title
+
+    def render(self) -> Text:
+        """Return the title and the chart in the space there is."""
+        width, height = self.content_size.width, self.content_size.height
+        title_style = component_style(self, "chart--title")
+        text = Text(self._title[:width], title_style, no_wrap=True, overflow="crop", end="")
+        if height > 1 and width > 0:
+            colour = not self.app.no_color and not self._stale
+            drawn = render(
+                self._lines,
+                width=width,
+                height=height - 1,
+                unit=self._unit,
+                y_min=self._y_range[0],
+                y_max=self._y_range[1],
+                x_labels=(self._since, "now"),
+                color=colour,
+            )
+            body = Text.from_ansi(drawn, no_wrap=True, overflow="crop", end="")
+            if self._stale:
+                body.stylize("dim")
+            text = Text("\n", no_wrap=True, overflow="crop", end="").join([text, body])
+        return text

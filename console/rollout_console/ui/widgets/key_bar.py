@@ -1,0 +1,97 @@
+"""The footer: the keys that matter now."""
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.style import Style
+from rich.text import Text
+from textual.widget import Widget
+
+from rollout_console.ui.keymap import Key
+from rollout_console.ui.widgets.component import component_style
+
+_SPARED = (
+    "charts",
+    "screen.live",
+    "screen.routes",
+    "screen.models",
+    "screen.keys",
+    "quit",
+    "keys.sort",
+    "keys.remove",
+    "lower",
+    "filter",
+    "exact",
+    "keys.filter",
+    "keys.verify",
+    "keys.profile",
+    "models.tag",
+    "models.changed",
+    "models.price",
+    "models.stage",
+    "models.provider",
+    "models.category",
+    "models.sort",
+    "live.event",
+    "live.org",
+    "live.chart",
+)
+"""Left out first, in this order, where there is no room for all; ``?`` lists them."""
+
+
+class KeyBar(Widget):
+    """One line of keys. What cannot be done now is dimmed; its key says why when pressed."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"key--key", "key--off"}
+
+    DEFAULT_CSS = """
+    KeyBar { height: 1; dock: bottom; background: $panel; color: $foreground; }
+    KeyBar > .key--key { color: $accent; text-style: bold; }
+    KeyBar > .key--off { color: $foreground 40%; }
+    """
+
+    def __init__(
+        self, keys: Sequence[Key], why_not: Callable[[Key], str], keymap: dict[str, str]
+    ) -> None:
+        super().__init__()
+        self._keys = keys
+        self._why_not = why_not
+        self._keymap = keymap
+        self._shown = ""
+
+    def update_keys(self) -> None:
+        """Draw again if what can be done now has changed."""
+        if self._state() != self._shown:
+            self.refresh()
+
+    def _state(self) -> str:
+        return "".join("x" if self._why_not(key) else "." for key in self._keys if key.footer)
+
+    def render(self) -> Text:
+        """Return the keys in their order, as many as fit."""
+        self._shown = self._state()
+        on = component_style(self, "key--key")
+        off = component_style(self, "key--off")
+        line = Text(" ", no_wrap=True, overflow="ellipsis", end="")
+        gap = "  " if self.size.width >= 116 else " "
+        for key in self._fitting(len(gap)):
+            reason = self._why_not(key)
+            line.append(self._keymap.get(key.id, key.shown), off if reason else on)
+            line.append(f" {key.footer}{gap}", off if reason else Style.null())
+        return line
+
+    def _fitting(self, gap: int) -> list[Key]:
+        """Return the keys that there is room for; resume alone where something is rolled back."""
+        keys = [
+            key
+            for key in self._keys
+            if key.footer and not (key.id == "resume" and self._why_not(key))
+        ]
+        for spared in _SPARED:
+            shown = (cell_len(self._keymap.get(key.id, key.shown)) for key in keys)
+            words = sum(cell_len(key.footer) + 1 + gap for key in keys)
+            if 1 + sum(shown) + words - gap <= self.size.width:
+                break
+            keys = [key for key in keys if key.id != spared]
+        return keys

@@ -1,0 +1,270 @@
+"""A table of many rows with a cursor.
+
+Drawn line by line, and only where a line's text has changed: a DataTable repaints itself whole
+for every cell, which over SSH is ten times the bytes.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from rollout_console.ui.widgets.component import component_style
+
+RowT = TypeVar("RowT")
+
+Cells = Sequence[tuple[str, str]]
+"""The pieces of one line: text, and the name of its component style or ""."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One drawn line, kept to see what changes next time."""
+
+    cells: tuple[tuple[str, str], ...]
+
+    @property
+    def text(self) -> str:
+        """The line without its styles."""
+        return "".join(text for text, _ in self.cells)
+
+
+class LineTable(ScrollView, Generic[RowT], can_focus=True):
+    """Shows rows; ``draw_row(row, width)`` and ``draw_header(width)`` give the cells.
+
+    ``identity(row)`` is what a row is known by when others come or go around it.
+
+    Rows off the screen are never drawn or asked for, so 10,000 cost what 20 do.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "table--head", "table--route", "table--good", "table--warn", "table--bad",
+        "table--dim", "table--bar", "table--cursor", "table--cursor-plain",
+    }  # fmt: skip
+
+    DEFAULT_CSS = """
+    LineTable {
+        height: 1fr; background: $background; scrollbar-size-vertical: 1; overflow-x: hidden;
+    }
+    LineTable > .table--head { color: $foreground 60%; }
+    LineTable > .table--route { color: $accent; text-style: bold; }
+    LineTable > .table--good { color: $success; }
+    LineTable > .table--warn { color: $warning; }
+    LineTable > .table--bad { color: $error; text-style: bold; }
+    LineTable > .table--dim { color: $foreground 60%; }
+    LineTable > .table--bar { color: $accent; }
+    LineTable > .table--cursor { background: $primary-muted; text-style: bold; }
+    LineTable > .table--cursor-plain { text-style: reverse; }
+    """
+
+    class Moved(Message):
+        """The cursor is on another row."""
+
+    def __init__(
+        self,
+        draw_row: Callable[[RowT, int], Cells],
+        draw_header: Callable[[int], Cells],
+        identity: Callable[[RowT], Hashable],
+        *,
+        id: str | None = None,  # noqa: A002  Textual's own name for it
+    ) -> None:
+        super().__init__(id=id)
+        self._draw_row = draw_row
+        self._draw_header = draw_header
+        self._identity = identity
+        self._rows: list[RowT] = []
+        self._known: list[Hashable] = []
+        self._cursor = 0
+        self._drawn: dict[int, Line] = {}
+        self._drawn_width = 0
+        self._styles: dict[str, Style] = {}
+
+    # -- rows and cursor -------------------------------------------------------------------------
+
+    @property
+    def selected(self) -> RowT | None:
+        """The row under the cursor."""
+        return self._rows[self._cursor] if self._cursor < len(self._rows) else None
+
+    @property
+    def cursor(self) -> int:
+        """Where the cursor is, from 0."""
+        return self._cursor
+
+    @property
+    def rows(self) -> Sequence[RowT]:
+        """All rows, in order."""
+        return self._rows
+
+    def first_choice(self, rows: Sequence[RowT]) -> int:
+        """Return where the cursor starts."""
+        return 0
+
+    def set_rows(self, rows: list[RowT]) -> None:
+        """Show these rows; the cursor stays on its row wherever that has moved to."""
+        before = self.selected
+        known = [self._identity(row) for row in rows]
+        was = None if before is None else self._identity(before)
+        if before is None:
+            self._cursor = self.first_choice(rows)
+        elif not (self._cursor < len(known) and known[self._cursor] == was):
+            at = known.index(was) if was in known else -1
+            self._cursor = min(self._cursor, max(len(rows) - 1, 0)) if at < 0 else at
+        same_places = known == self._known
+        self._rows, self._known = rows, known
+        self.virtual_size = Size(self._line_width, len(rows) + 1)
+        if same_places:
+            self.refresh_numbers()
+        else:
+            self._drawn.clear()
+            self.refresh()
+            self._show_cursor()
+        after = self.selected
+        if after is None or self._identity(after) != was:
+            self.post_message(self.Moved())
+
+    def move_to(self, index: int) -> None:
+        """Put the cursor on a row, as near as there is one."""
+        index = max(0, min(index, len(self._rows) - 1))
+        if index == self._cursor or not self._rows:
+            return
+        old, self._cursor = self._cursor, index
+        for row in (old, index):
+            self._refresh_line(row)
+        self._show_cursor()
+        self.post_message(self.Moved())
+
+    def move(self, by: int) -> None:
+        """Move the cursor by so many rows."""
+        self.move_to(self._cursor + by)
+
+    def move_page(self, by: int) -> None:
+        """Move the cursor by half pages."""
+        self.move(by * max(1, (self.size.height - 1) // 2))
+
+    def move_end(self, last: bool) -> None:
+        """Put the cursor on the first or the last row."""
+        self.move_to(len(self._rows) - 1 if last else 0)
+
+    @property
+    def _line_width(self) -> int:
+        """The cells of a line, without the scroll bar's."""
+        return self.scrollable_content_region.width
+
+    # -- drawing ---------------------------------------------------------------------------------
+
+    def refresh_numbers(self) -> None:
+        """Draw again what has changed in the visible rows, and nothing else."""
+        top = self.scroll_offset.y
+        for y in range(1, self.size.height):
+            row = top + y - 1
+            before = self._drawn.get(row)
+            if row >= len(self._rows) or before is None:
+                continue
+            after = self._line(row)
+            if after != before:
+                self._drawn[row] = after
+                start, end = _difference(before, after)
+                # The place is in the visible part: scroll views are asked for it that way.
+                self.refresh(Region(start, y, end - start, 1))
+
+    def render_line(self, y: int) -> Strip:
+        """Return one line of the screen; line 0 is the header and does not scroll."""
+        width = self._line_width
+        if width != self._drawn_width:
+            # The scroll bar has come or gone.
+            self._drawn.clear()
+            self._drawn_width = width
+        if y == 0:
+            return self._strip(Line(tuple(self._draw_header(width))), False)
+        row = self.scroll_offset.y + y - 1
+        if row >= len(self._rows):
+            return Strip.blank(width, self.rich_style)
+        line = self._drawn.get(row)
+        if line is None:
+            line = self._drawn[row] = self._line(row)
+        if len(self._drawn) > 4 * max(self.size.height, 25):
+            self._forget_hidden()
+        return self._strip(line, row == self._cursor)
+
+    def notify_style_update(self) -> None:
+        """Forget the styles of the theme before."""
+        self._styles.clear()
+        super().notify_style_update()
+
+    def on_resize(self) -> None:
+        """Every line has another width now."""
+        self._drawn.clear()
+        self.virtual_size = Size(self._line_width, len(self._rows) + 1)
+        self._show_cursor()
+        self.refresh()
+
+    def watch_scroll_y(self, old: float, new: float) -> None:
+        """Lines have moved: what is known of them is by row and stays right."""
+        super().watch_scroll_y(old, new)
+        self.refresh()
+
+    def _line(self, row: int) -> Line:
+        mark = "▸" if row == self._cursor else " "
+        cells = list(self._draw_row(self._rows[row], self._line_width - 1))
+        return Line(((mark, ""), *cells))
+
+    def _strip(self, line: Line, cursor: bool) -> Strip:
+        base = self.rich_style
+        # A tint needs colours of our own to mix; a terminal's sixteen, or none, are reversed.
+        plain = self.app.no_color or self.app.current_theme.ansi
+        extra = self._style("table--cursor-plain" if plain else "table--cursor") if cursor else None
+        segments = []
+        for text, name in line.cells:
+            style = base + self._style(name) if name else base
+            # A reversed bar would read as its opposite.
+            if extra is not None and not (plain and name == "table--bar"):
+                style += extra
+            segments.append(Segment(text, style))
+        return Strip(segments).adjust_cell_length(self.size.width, base)
+
+    def _style(self, name: str) -> Style:
+        if name not in self._styles:
+            self._styles[name] = component_style(self, name)
+        return self._styles[name]
+
+    def _forget_hidden(self) -> None:
+        top, bottom = self.scroll_offset.y, self.scroll_offset.y + self.size.height
+        self._drawn = {row: line for row, line in self._drawn.items() if top <= row <= bottom}
+
+    def _refresh_line(self, row: int) -> None:
+        self._drawn.pop(row, None)
+        y = row - self.scroll_offset.y + 1
+        if 1 <= y < self.size.height:
+            self.refresh(Region(0, y, self.size.width, 1))
+
+    def _show_cursor(self) -> None:
+        height = max(self.size.height - 1, 1)
+        top = self.scroll_offset.y
+        # A route's own line stays in sight above its first org.
+        wanted_top = max(0, self._cursor - (1 if height > 2 else 0))
+        if wanted_top < top:
+            self.scroll_to(y=wanted_top, animate=False)
+        elif self._cursor >= top + height:
+            self.scroll_to(y=self._cursor - height + 1, animate=False)
+
+
+def _difference(one: Line, other: Line) -> tuple[int, int]:
+    """Return the first cell that differs and the one after the last."""
+    before, after = one.text, other.text
+    if before == after or len(before) != len(after):
+        return 0, max(cell_len(before), cell_len(after))
+    start = 0
+    while before[start] == after[start]:
+        start += 1
+    end = len(before)
+    while before[end - 1] == after[end - 1]:
+        end -= 1
+    return cell_len(before[:start]), max(cell_len(before[:end]), cell_len(after[:end]))

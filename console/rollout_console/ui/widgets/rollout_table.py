@@ -1,0 +1,32 @@
+"""The live table of routes and orgs."""
+
+from collections.abc import Callable, Sequence
+
+from rollout_console.ui.screens.home.rows import Row
+from rollout_console.ui.widgets.line_table import Cells, LineTable
+
+
+class RolloutTable(LineTable[Row]):
+    """A route's own line, then its orgs, aliases and flags."""
+
+    def __init__(
+        self,
+        draw_row: Callable[[Row, int], Cells],
+        draw_header: Callable[[int], Cells],
+        *,
+        id: str | None = None,  # noqa: A002  Textual's own name for it
+    ) -> None:
+        super().__init__(draw_row, draw_header, lambda row: (row.route, row.org, row.table), id=id)
+
+    def first_choice(self, rows: Sequence[Row]) -> int:
+        """Return the first org."""
+        return 1 if len(rows) > 1 and rows[0].is_route else 0
+
+    def move_route(self, by: int) -> None:
+        """Put the cursor on the previous or next route."""
+        heads = [i for i, row in enumerate(self.rows) if row.is_route]
+        if by > 0:
+            target = next((i for i in heads if i > self.cursor), self.cursor)
+        else:
+            target = next((i for i in reversed(heads) if i < self.cursor), self.cursor)
+        self.move_to(target)

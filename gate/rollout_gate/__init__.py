@@ -1,0 +1,12 @@
+"""What an application imports.
+
+``Gate(path).decide(route, org)`` decides; ``rollout_gate.http`` makes clients for the SDKs that
+decide and log by themselves; ``subject(...)`` says for whom the requests of a block are.
+"""
+
+from rollout_gate.access_log import AccessLine, AccessLog, timestamp
+from rollout_gate.context import subject
+from rollout_gate.decision.decision import Decision
+from rollout_gate.gate import Gate
+
+__all__ = ["AccessLine", "AccessLog", "Decision", "Gate", "subject", "timestamp"]

@@ -1,0 +1,109 @@
+"""What a rollout file says, as plain values. Percents are basis points, durations seconds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from rollout_gate.file.errors import Problem
+from rollout_gate.file.freeze_windows import Freeze
+
+Side = Literal["tokenlab", "previous"]
+GuardMode = Literal["observe", "hold", "enforce"]
+
+TEXT_FORMATS = (
+    "openai_chat_completions",
+    "openai_responses",
+    "anthropic_messages",
+    "gemini_generate_content",
+)
+MEDIA_FORMATS = ("image", "video", "music", "3d")
+FORMATS = TEXT_FORMATS + MEDIA_FORMATS
+PHASES = ("inventory", "pilot", "shadow", "rollout", "cleanup")
+GUARD_MODES = ("observe", "hold", "enforce")
+
+DEFAULT_BASE_URL = "https://api.tokenlab.sh"
+
+MAX_BYTES = 32 * 1024 * 1024
+"""A larger rollout file is refused: 100,000 orgs on four routes take about 10 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrgShare:
+    """One org's line on a route. ``points`` is None where the route's default applies."""
+
+    points: int | None
+    rolled_back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """Limits of the guard: percents in percent, latency in ms, the window in seconds."""
+
+    window_s: int = 300
+    max_5xx_percent: float = 2.0
+    max_4xx_percent: float = 5.0
+    max_429_percent: float = 5.0
+    max_p95_ms: int = 8000
+    min_balance_usd: Decimal = Decimal(50)
+    mode: GuardMode = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class RampSettings:
+    """The ladder of percents (basis points, rising), the bake time of a step in seconds, and the
+    times in which nothing is raised."""
+
+    steps: tuple[int, ...] = (100, 500, 1000, 2500, 5000, 10_000)
+    bake_s: int = 900
+    freeze: tuple[Freeze, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One workload: a request format, a model, and who gets how much of it on TokenLab."""
+
+    name: str
+    format: str
+    model: str = ""
+    phase: str = "inventory"
+    rolled_back: bool = False
+    default_points: int = 0
+    previous_base_url: str = ""
+    orgs: Mapping[str, OrgShare] = field(default_factory=dict)
+    keys: Mapping[str, int] = field(default_factory=dict)
+    flags: Mapping[str, int] = field(default_factory=dict)
+    guard: GuardSettings = GuardSettings()
+    ramp: RampSettings = RampSettings()
+    hash_prefix: bytes = b""
+
+    @property
+    def most_points(self) -> int:
+        """The largest share that anything on this route has, latches apart, in basis points."""
+        shares = [self.default_points, *self.keys.values(), *self.flags.values()]
+        return max([*shares, *(self.org_points(org) for org in self.orgs)])
+
+    def org_points(self, org: str) -> int:
+        """Return the share configured for ``org``, latches apart, in basis points."""
+        share = self.orgs.get(org)
+        return self.default_points if share is None or share.points is None else share.points
+
+    def org_rolled_back(self, org: str) -> bool:
+        """Return whether this org is latched to the previous side on this route."""
+        share = self.orgs.get(org)
+        return share is not None and share.rolled_back
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutFile:
+    """A whole, valid rollout file."""
+
+    revision: str
+    rolled_back: bool = False
+    base_url: str = DEFAULT_BASE_URL
+    profile: str = "default"
+    access_log: str = "access.jsonl"
+    guard: GuardSettings = GuardSettings()
+    ramp: RampSettings = RampSettings()
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    warnings: tuple[Problem, ...] = ()

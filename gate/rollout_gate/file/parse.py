@@ -1,0 +1,188 @@
+"""From the text of a rollout file to a RolloutFile, or to every problem with its place."""
+
+import re
+import tomllib
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from rollout_gate.bucketing import ALGORITHM, bucket_prefix
+from rollout_gate.file.errors import FileError, Problem
+from rollout_gate.file.model import (
+    DEFAULT_BASE_URL,
+    FORMATS,
+    GUARD_MODES,
+    MAX_BYTES,
+    PHASES,
+    GuardSettings,
+    OrgShare,
+    RampSettings,
+    RolloutFile,
+    Route,
+)
+from rollout_gate.file.positions import scan
+from rollout_gate.file.revision import revision_of
+from rollout_gate.file.validation import Fields, Problems
+
+_NOTHING = OrgShare(None)
+"""What a line says that neither shares nor latches: the org is like any without a line."""
+
+_AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+def parse(data: bytes) -> RolloutFile:
+    """Return what ``data``, the bytes of a rollout file, say.
+
+    Raises FileError with every problem found. Unknown keys are warnings of the result.
+    """
+    text = _decode(data)
+    table = _load(text)
+    found = Problems()
+    try:
+        file = _file(Fields(table, (), found), revision_of(data))
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        # No value is known to do this; should one, the readers that follow the file live on.
+        raise FileError([Problem(f"not valid: a value that cannot be used ({error})")]) from None
+    errors, warnings = found.located(lambda: scan(text))
+    if errors:
+        raise FileError(errors)
+    return replace(file, warnings=tuple(warnings)) if warnings else file
+
+
+def _decode(data: bytes) -> str:
+    if len(data) > MAX_BYTES:
+        size, most = len(data) / 1048576, MAX_BYTES // 1048576
+        raise FileError([Problem(f"the file has {size:.0f} MiB; at most {most} MiB are read")])
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise FileError([Problem("starts with a byte-order mark; save it as plain UTF-8", 1, 1)])
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        line = before.count(b"\n") + 1
+        column = error.start - (before.rfind(b"\n") + 1) + 1
+        byte = data[error.start]
+        raise FileError(
+            [Problem(f"byte 0x{byte:02x} is not UTF-8; save the file as UTF-8", line, column)]
+        ) from None
+
+
+def _load(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        place = _AT.search(message)
+        lines = text.split("\n")
+        line, column = len(lines), len(lines[-1]) + 1
+        if place is not None and place.group(1):
+            line, column = int(place.group(1)), int(place.group(2))
+        what = _AT.sub("", message)
+        raise FileError([Problem(f"not valid TOML: {what}", line, column)]) from None
+    except RecursionError:
+        raise FileError([Problem("not valid: arrays or tables nested too deeply", 1, 1)]) from None
+    except (ValueError, ArithmeticError):
+        line = _line_of_bad_number(text)
+        raise FileError([Problem("not valid: a number too long to read", line, 1)]) from None
+
+
+def _line_of_bad_number(text: str) -> int:
+    """tomllib gives no place for these; it is the line with the longest run of digits."""
+    runs = re.finditer(r"[0-9_]+", text)
+    longest = max(runs, key=lambda run: len(run.group()), default=None)
+    return 1 if longest is None else text.count("\n", 0, longest.start()) + 1
+
+
+def _file(top: Fields, revision: str) -> RolloutFile:
+    top.pinned("schema", 1)
+    top.pinned("algorithm", ALGORITHM)
+    tokenlab, health = top.table("tokenlab"), top.table("health")
+    history = top.table("history")
+    history.path("path", "rollout.history.sqlite3")  # of the console
+    guard = _guard(top.table("guard"), GuardSettings())
+    ramp = _ramp(top.table("ramp"), RampSettings())
+    routes = top.table("routes")
+    if not top.has("routes"):
+        # An editor that empties a file before it writes it must not be taken at its word.
+        top.error((), "has no [routes.NAME]: an empty or half-written file is not used")
+    file = RolloutFile(
+        revision=revision,
+        rolled_back=top.flag("rolled_back"),
+        base_url=tokenlab.base_url("base_url", DEFAULT_BASE_URL),
+        profile=tokenlab.text("profile", "default"),
+        access_log=health.path("access_log", "access.jsonl"),
+        guard=guard,
+        ramp=ramp,
+        routes={name: _route(name, routes.table(name), guard, ramp) for name in routes.names()},
+    )
+    for fields in (top, tokenlab, health, history):
+        fields.warn_unknown()
+    return file
+
+
+def _route(name: str, fields: Fields, guard: GuardSettings, ramp: RampSettings) -> Route:
+    if not name:
+        fields.error((), "a route needs a name")
+    route = Route(
+        name=name,
+        format=fields.choice("format", FORMATS, None),
+        model=fields.text("model", ""),
+        phase=fields.choice("phase", PHASES, "inventory"),
+        rolled_back=fields.flag("rolled_back"),
+        default_points=fields.percent("default_percent", 0),
+        previous_base_url=fields.base_url("previous_base_url", ""),
+        orgs=_orgs(fields.table("orgs")),
+        keys=_shares(fields.table("keys")),
+        flags=_shares(fields.table("flags")),
+        guard=_guard(fields.table("guard"), guard),
+        ramp=_ramp(fields.table("ramp"), ramp),
+        hash_prefix=bucket_prefix(name),
+    )
+    fields.warn_unknown()
+    return route
+
+
+def _orgs(fields: Fields) -> dict[str, OrgShare]:
+    orgs = {}
+    for org, value in fields.items():
+        if org == "*":
+            fields.warn((org,), "is an org of that very name; default_percent is for all others")
+        if isinstance(value, dict):
+            line = fields.table(org)
+            points = line.percent("percent", -1)
+            share = OrgShare(None if points < 0 else points, line.flag("rolled_back"))
+            line.warn_unknown()
+            if share != _NOTHING:
+                orgs[org] = share
+        else:
+            orgs[org] = OrgShare(fields.percent(org, 0))
+    return orgs
+
+
+def _shares(fields: Fields) -> dict[str, int]:
+    return {name: fields.percent(name, 0) for name in fields.names()}
+
+
+def _guard(fields: Fields, base: GuardSettings) -> GuardSettings:
+    mode = fields.choice("mode", GUARD_MODES, base.mode)
+    guard = GuardSettings(
+        window_s=fields.duration("window", base.window_s, least=10, most=86_400),
+        max_5xx_percent=fields.limit("max_5xx_percent", base.max_5xx_percent),
+        max_4xx_percent=fields.limit("max_4xx_percent", base.max_4xx_percent),
+        max_429_percent=fields.limit("max_429_percent", base.max_429_percent),
+        max_p95_ms=fields.whole("max_p95_ms", base.max_p95_ms, least=1),
+        min_balance_usd=fields.money("min_balance_usd", base.min_balance_usd),
+        mode="observe" if mode == "observe" else "enforce" if mode == "enforce" else "hold",
+    )
+    fields.warn_unknown()
+    return guard
+
+
+def _ramp(fields: Fields, base: RampSettings) -> RampSettings:
+    ramp = RampSettings(
+        steps=fields.steps("steps", base.steps),
+        bake_s=fields.duration("bake", base.bake_s, least=1, most=30 * 86_400),
+        freeze=fields.freezes("freeze", base.freeze),
+    )
+    fields.warn_unknown()
+    return ramp

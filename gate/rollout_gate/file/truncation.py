@@ -1,0 +1,100 @@
+"""Telling a file that was cut off while it was written from one that means what it says.
+
+A write in place is seen half done, and half a TOML file is often valid TOML: the end is missing,
+and with it perhaps a latch. What is there is never the danger, as it was meant; what is not there
+is, where its absence alone sends more to TokenLab.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rollout_gate.file.model import RolloutFile, Route
+from rollout_gate.file.positions import Layout, scan
+
+
+@dataclass(slots=True)
+class Version:
+    """What a text says, and where its keys are, found out only if somebody asks."""
+
+    file: RolloutFile
+    text: str
+    _layout: list[Layout] = field(default_factory=list, repr=False)
+
+    def has(self, path: tuple[str, ...]) -> bool:
+        """Whether the text has a key of this path."""
+        if not self._layout:
+            self._layout.append(scan(self.text))
+        return path in self._layout[0].entries
+
+    @property
+    def last(self) -> tuple[str, ...]:
+        """The path of the last key in the text."""
+        self.has(())
+        entries = self._layout[0].entries
+        return max(entries, key=lambda path: (entries[path].line, -len(path)), default=())
+
+
+def missing(before: Version, after: Version) -> str:
+    """Return the dotted path of what is gone so that more may go to TokenLab; empty if nothing is.
+
+    A latch that says false, or a share that was raised, is not gone. TokenLab's address counts
+    too, without which requests, and its key, go to the usual one; and so do a route and its
+    previous address, without which requests go where the application's SDK has them go. A text
+    that is rolled back as a whole lacks nothing. One that still has the last key of the one before
+    was not cut off: what it lacks was taken out.
+    """
+    if after.file.rolled_back:
+        return ""  # the one thing that it says for certain is what must not be missed
+    gone = _missing(before.file, after, lambda more: more)
+    return "" if gone and before.last and after.has(before.last) else gone
+
+
+def absent(before: Version, after: Version) -> bool:
+    """Whether anything is gone that would send more to TokenLab if the shares were higher."""
+    gone = _missing(before.file, after, lambda _more: True)
+    return bool(gone) and not (before.last and after.has(before.last))
+
+
+def _missing(before: RolloutFile, version: Version, counts: Callable[[bool], bool]) -> str:
+    """``counts`` says whether something that is gone counts, given whether it has an effect now."""
+    after = version.file
+    effect = any(route.most_points for route in after.routes.values())
+    if before.rolled_back and not version.has(("rolled_back",)) and counts(effect):
+        return "rolled_back"
+    moved = before.base_url != after.base_url and not version.has(("tokenlab", "base_url"))
+    if moved and counts(effect):
+        return "tokenlab.base_url"
+    for name, route in after.routes.items():
+        old = before.routes.get(name)
+        if old is not None and (gone := _missing_of_route(before, old, version, route, counts)):
+            return f"routes.{name}.{gone}"
+    return next((f"routes.{name}" for name in before.routes if name not in after.routes), "")
+
+
+def _missing_of_route(
+    before: RolloutFile, old: Route, version: Version, new: Route, counts: Callable[[bool], bool]
+) -> str:
+    here = ("routes", new.name)
+    if old.previous_base_url and not version.has((*here, "previous_base_url")):
+        return "previous_base_url"
+    if version.file.rolled_back or new.rolled_back:
+        return ""
+    wide = before.rolled_back or old.rolled_back
+    effect = bool(new.most_points)
+    if old.rolled_back and not version.has((*here, "rolled_back")) and counts(effect):
+        return "rolled_back"
+    for org in old.orgs:
+        was = 0 if wide or old.org_rolled_back(org) else old.org_points(org)
+        line = new.orgs.get(org)
+        if line is None and counts(new.default_points > was):
+            return f"orgs.{org}"
+        unlatched = old.org_rolled_back(org) and not new.org_rolled_back(org)
+        if line is not None and unlatched and counts(bool(new.org_points(org))):
+            at = (*here, "orgs", org)  # a line of its own says all of it; a table may be cut
+            if not version.has(at) and not version.has((*at, "rolled_back")):
+                return f"orgs.{org}.rolled_back"
+    for kind, lines, there in (("keys", old.keys, new.keys), ("flags", old.flags, new.flags)):
+        for name, points in lines.items():
+            if name not in there and counts(new.most_points > (0 if wide else points)):
+                return f"{kind}.{name}"
+    return ""

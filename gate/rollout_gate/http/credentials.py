@@ -1,0 +1,186 @@
+"""What of a request belongs to whom: each side gets its own credentials and nothing else.
+
+A request is made for the previous provider, so all of it may go there, save TokenLab's key. Of
+what is for TokenLab only what is known to be no credential goes along: a list of credentials would
+never be complete, as every gateway has headers of its own for them.
+"""
+
+import re
+from base64 import b64decode
+from collections.abc import Callable, Collection, Iterable
+from urllib.parse import parse_qsl, unquote_plus, urlencode
+
+from rollout_gate.context import HEADERS as SUBJECT_HEADERS
+
+Headers = list[tuple[bytes, bytes]]
+"""Header names and values as they are on the wire."""
+
+Credential = str | Callable[[], str]
+"""A credential, or what gives it each time: for one that is rotated while the process runs."""
+
+_COMMON = frozenset((
+    b"accept", b"accept-charset", b"accept-encoding", b"accept-language", b"cache-control",
+    b"connection", b"content-encoding", b"content-language", b"content-length", b"content-type",
+    b"date", b"expect", b"pragma", b"prefer", b"range", b"te", b"transfer-encoding", b"user-agent",
+    b"idempotency-key", b"x-idempotency-key", b"request-id", b"x-request-id",
+    b"x-client-request-id", b"x-correlation-id", b"traceparent", b"tracestate",
+    b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access",
+    b"openai-beta", b"x-goog-api-client", b"x-goog-request-params", b"x-server-timeout",
+))  # fmt: skip
+_STAINLESS = frozenset(b"x-stainless-" + name for name in (
+    b"arch", b"async", b"custom-poll-interval", b"helper", b"helper-method", b"lang", b"os",
+    b"package-version", b"poll-helper", b"raw-response", b"read-timeout", b"retry-count",
+    b"runtime", b"runtime-version", b"stream-helper", b"timeout",
+))  # fmt: skip
+"""The SDKs of OpenAI and Anthropic describe themselves in these."""
+
+_ADDRESS = frozenset((b"host",)) | SUBJECT_HEADERS.keys()
+"""Headers that are made anew for another address, or are the gate's own."""
+
+_CREDENTIALS = frozenset((
+    b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"api-key",
+    b"x-goog-api-key", b"x-goog-user-project", b"openai-organization", b"openai-project",
+))  # fmt: skip
+"""The usual credentials of a provider, which nobody expects to reach another."""
+
+_LONG = 16
+"""A secret of so many characters is in a text by no accident."""
+
+_ANONYMOUS = frozenset((
+    b"accept", b"accept-charset", b"accept-encoding", b"accept-language", b"range", b"user-agent",
+))  # fmt: skip
+
+_WORD = re.compile(r"[a-z]{0,12}")
+_PATHS = re.compile(r"[a-z_.,]{0,200}")
+_NUMBER = re.compile(r"\d{0,12}")
+_QUERY = {
+    "alt": _WORD, "$alt": _WORD, "beta": _WORD, "prettyPrint": _WORD, "stream": _WORD,
+    "variant": _WORD, "include": _PATHS, "include[]": _PATHS, "include_obfuscation": _WORD,
+    "starting_after": _NUMBER,
+}  # fmt: skip
+"""What TokenLab is sent of a query: a value of another form than this may be anything."""
+_QUERY_OF_PREVIOUS = frozenset(("key", "api-version"))
+"""The credential of Google in a URL, and Azure's version: nobody expects TokenLab to see them."""
+
+
+def checked(credential: str, name: str) -> str:
+    """Return a credential without blanks around it, as a file or a shell leaves them.
+
+    Raises ValueError, without the credential in it, for one that no header can carry.
+    """
+    text = credential.strip() if isinstance(credential, str) else ""
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"{name} is empty, or has a character that no HTTP header can carry")
+    return text
+
+
+def checked_names(names: Iterable[str]) -> frozenset[bytes]:
+    """Return the header names that a client is to pass on to TokenLab as well.
+
+    Raises ValueError for one that carries the previous provider's credential, and TypeError for a
+    single text.
+    """
+    if isinstance(names, str | bytes):
+        raise TypeError("forward_headers is a list of names, not one text")
+    names = [name.strip() for name in names]
+    found = frozenset(name.lower().encode("latin-1", "replace") for name in names)
+    wrong = sorted(name.decode("latin-1") for name in found & (_CREDENTIALS | _ADDRESS))
+    if wrong:
+        raise ValueError(
+            f"forward_headers has {', '.join(wrong)}, which TokenLab is never sent:"
+            " its own credential is tokenlab_key"
+        )
+    return found
+
+
+def credentials_in(headers: Headers) -> list[str]:
+    """Return the credentials that a request carries in its headers."""
+    values = [value.decode("latin-1") for name, value in headers if name.lower() in _CREDENTIALS]
+    return [value.rpartition(" ")[2] for value in values if value]
+
+
+def for_tokenlab(headers: Headers, also: Collection[bytes] = ()) -> tuple[Headers, list[str]]:
+    """Return what may go to TokenLab, and the names of what is left out though it is no usual
+    credential: whoever set those headers ought to hear of it."""
+    kept, left = [], []
+    secrets = [secret.encode("latin-1") for secret in credentials_in(headers) if len(secret) >= 8]
+    for pair in headers:
+        name = pair[0].lower()
+        if any(secret in pair[1] for secret in secrets) and name not in _CREDENTIALS:
+            left.append(name.decode("latin-1"))
+        elif name in _COMMON or name in also or name in _STAINLESS:
+            kept.append(pair)
+        elif name not in _CREDENTIALS and name not in _ADDRESS:
+            left.append(name.decode("latin-1"))
+    return kept, left
+
+
+def for_previous(
+    headers: Headers, tokenlab_keys: Collection[str], *, own: bool, moved: bool
+) -> tuple[Headers, list[str]]:
+    """Return what may go to the previous provider, and the names of what has TokenLab's key.
+
+    With ``own`` the provider's credential is given by the client, in place of the request's;
+    ``moved`` is whether it goes to another host than the request was made for.
+    """
+    kept, left = [], []
+    dropped = _ADDRESS if moved else SUBJECT_HEADERS.keys()
+    for pair in headers:
+        name = pair[0].lower()
+        if name in dropped or (own and name in _CREDENTIALS):
+            continue
+        if any(_has(_readable(pair[1]), key) for key in tokenlab_keys):
+            left.append(name.decode("latin-1"))
+        else:
+            kept.append(pair)
+    return kept, left
+
+
+def _readable(value: bytes) -> str:
+    """Return a header's value, and what the Basic scheme (RFC 7617) has in Base64."""
+    text = value.decode("latin-1")
+    scheme, _, rest = text.partition(" ")
+    if scheme.lower() != "basic":
+        return text
+    try:
+        return f"{text} {b64decode(rest).decode('latin-1')}"
+    except ValueError:
+        return text
+
+
+def anonymous(headers: Headers) -> Headers:
+    """Return what may go to an address that is of neither side: nothing that says who asks."""
+    return [pair for pair in headers if pair[0].lower() in _ANONYMOUS]
+
+
+def query_for_tokenlab(query: str, secrets: Collection[str] = ()) -> tuple[str, list[str]]:
+    """Return a URL's query as TokenLab may see it, and the names that are left out of it.
+
+    The credential of Google and the API version of Azure are left out without a word.
+    """
+    pairs = parse_qsl(query, keep_blank_values=True)
+    kept = [
+        (name, value)
+        for name, value in pairs
+        if name in _QUERY and _QUERY[name].fullmatch(value) and value not in secrets
+    ]
+    if kept == pairs:
+        return query, []
+    left = [pair[0] for pair in pairs if pair not in kept and pair[0] not in _QUERY_OF_PREVIOUS]
+    return urlencode(kept), left
+
+
+def query_without(query: str, keys: Collection[str]) -> tuple[str, list[str]]:
+    """Return a URL's query without what has one of these keys, and the names that are left out."""
+    if not query or not any(_has(unquote_plus(unquote_plus(query)), key) for key in keys):
+        return query, []
+    pairs = parse_qsl(query, keep_blank_values=True)
+    left = [pair for pair in pairs if any(_has(unquote_plus("=".join(pair)), key) for key in keys)]
+    return urlencode([pair for pair in pairs if pair not in left]), [name for name, _ in left]
+
+
+def _has(text: str, secret: str) -> bool:
+    """Return whether a secret stands in a text; a short one by itself, not as part of a word."""
+    if len(secret) >= _LONG:
+        return secret in text
+    return secret in text and bool(re.search(rf"(?<![\w-]){re.escape(secret)}(?![\w-])", text))

@@ -1,0 +1,166 @@
+"""The body of a request for an LLM: a JSON object, whose model is changed for a side, and of which
+TokenLab is not sent what is a credential."""
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from rollout_gate.untrusted import UndecodableError, decode_json, decode_json_of_others
+
+_fields_of: msgspec.json.Decoder[Any] = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text_of = msgspec.json.Decoder(str)
+_value_of: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
+_OF_THE_CALL = frozenset((
+    "model", "messages", "input", "instructions", "prompt", "system", "contents", "content",
+    "systemInstruction", "system_instruction", "tools", "tool_choice", "toolConfig", "tool_config",
+    "functions", "function_call", "response_format", "text", "prediction", "thinking", "reasoning",
+    "generationConfig", "generation_config", "safetySettings", "safety_settings", "metadata",
+    "stop", "stop_sequences", "user", "safety_identifier", "prompt_cache_key", "stream",
+    "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens", "temperature",
+    "top_p", "top_k", "n", "seed", "logit_bias", "store", "include", "previous_response_id",
+    "labels", "cachedContent", "cached_content", "cache_control", "context_management",
+))  # fmt: skip
+"""Fields of the APIs' own, most of which hold what people write: they go as they are."""
+
+_CREDENTIALS = frozenset((
+    "apikey", "apikeys", "secret", "secrets", "password", "passwd", "credential", "credentials",
+    "authorization", "bearer", "cookie", "cookies", "accesskey", "privatekey", "accesstoken",
+    "authtoken", "apitoken", "sessiontoken", "hftoken", "adtoken", "identitytoken", "refreshtoken",
+    "securitytoken", "idtoken",
+))  # fmt: skip
+"""Words with which a name is a credential's, wherever it stands."""
+_OF_A_GATEWAY = frozenset(("headers", "auth", "username", "apibase", "baseurl"))
+"""Words with which a field's name is that of somebody else's credential, or where it belongs."""
+_AT_THE_END = frozenset(("key", "keys"))
+_GATEWAYS = (
+    "aws_",
+    "azure_",
+    "vertex_",
+    "litellm_",
+    "helicone",
+    "portkey",
+    "cf_aig",
+    "openrouter_",
+)
+_WHOLE = frozenset(("api_base", "base_url", "user_config", "extra_body", "organization"))
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_DEPTH = 6
+_LEAST_SECRET = 8
+
+
+class RequestBody:
+    """The fields of one body; those of most bodies are never decoded."""
+
+    def __init__(self, fields: Mapping[str, Any], *, strict: bool) -> None:
+        self._fields = fields
+        self._strict = strict
+
+    @classmethod
+    def read(cls, data: bytes) -> "RequestBody | None":
+        """Return the body that these bytes are; None for what is not a JSON object."""
+        if not data:
+            return cls({}, strict=True)
+        try:
+            fields: Mapping[str, Any] = decode_json(data, _fields_of)
+            return cls(fields, strict=True)
+        except UndecodableError:
+            pass
+        try:
+            found = decode_json_of_others(data)
+        except UndecodableError:
+            return None
+        return cls(found, strict=False) if isinstance(found, dict) else None
+
+    def text(self, name: str) -> str:
+        """Return a field that is a text; empty where it is none."""
+        value = self._value(name, _text_of)
+        return value if isinstance(value, str) else ""
+
+    def is_true(self, name: str) -> bool:
+        """Return whether a field is true."""
+        value = self._fields.get(name)
+        return value is True or (isinstance(value, msgspec.Raw) and bytes(value) == b"true")
+
+    def credentials(self, known: Collection[str]) -> list[str]:
+        """Return the names of the fields that are a credential, or hold one.
+
+        ``known`` are the credentials that came with the request elsewhere.
+        """
+        others = [name for name in self._fields if name not in _OF_THE_CALL]
+        return [name for name in others if self._is_credential(name, known)]
+
+    def with_secret(self, known: Collection[str]) -> list[str]:
+        """Return the names of the fields that are one of these credentials and nothing else."""
+        secrets = [secret for secret in known if len(secret) >= _LEAST_SECRET]
+        return [name for name in self._fields if secrets and self.text(name).strip() in secrets]
+
+    def changed(self, model: str | None, without: Collection[str]) -> bytes | None:
+        """Return the body with another model and without some fields; None for one without any."""
+        kept: dict[str, Any] = {
+            name: value for name, value in self._fields.items() if name not in without
+        }
+        if model is not None and self._fields:
+            kept["model"] = model
+        if self._strict:
+            return msgspec.json.encode(kept) if self._fields else None
+        return json.dumps(kept, separators=(",", ":")).encode()
+
+    def _value(self, name: str, decoder: msgspec.json.Decoder[Any]) -> Any:
+        value = self._fields.get(name)
+        if not isinstance(value, msgspec.Raw):
+            return value
+        try:
+            return decode_json(value, decoder)
+        except UndecodableError:
+            return None
+
+    def _is_credential(self, name: str, known: Collection[str]) -> bool:
+        if _names_credential(name, inside=False):
+            return True
+        value = self._fields[name]
+        if isinstance(value, msgspec.Raw) and bytes(memoryview(value)[:1]) not in (
+            b"{",
+            b"[",
+            b'"',
+        ):
+            return False
+        value = self._value(name, _value_of)
+        secrets = [secret for secret in known if len(secret) >= _LEAST_SECRET]
+        return any(
+            _names_credential(text, inside=True)
+            if is_name
+            else any(secret in text for secret in secrets)
+            for text, is_name in _texts(value, _DEPTH)
+        )
+
+
+def _names_credential(name: str, *, inside: bool) -> bool:
+    """Whether a name says that its value is a credential; ``inside`` a field it must say more."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    said = {*words, *("".join(pair) for pair in pairwise(words))}
+    if _CREDENTIALS & said or words == ["token"]:
+        return True
+    if inside:
+        return False
+    lowered = name.lower().replace("-", "_")
+    if lowered in _WHOLE or lowered.startswith(_GATEWAYS):
+        return True
+    return bool(_OF_A_GATEWAY & said) or (bool(words) and words[-1] in _AT_THE_END)
+
+
+def _texts(value: Any, depth: int) -> Iterator[tuple[str, bool]]:
+    """Yield the texts in a value, each with whether it is a name in a table."""
+    if isinstance(value, str):
+        yield value, False
+    elif isinstance(value, Mapping) and depth:
+        for name, one in value.items():
+            yield str(name), True
+            yield from _texts(one, depth - 1)
+    elif isinstance(value, list) and depth:
+        for one in value:
+            yield from _texts(one, depth - 1)

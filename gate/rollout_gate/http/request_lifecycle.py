@@ -1,0 +1,404 @@
+"""One request from decision to log line, the same for every HTTP library.
+
+What holds it together: a retry stays on the side first chosen, and an async media job is created
+once. The libraries' part is in ``rollout_gate.http.transport``.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from rollout_gate.access_log import timestamp
+from rollout_gate.context import Subject
+from rollout_gate.decision.decision import Decision
+from rollout_gate.file.model import Side
+from rollout_gate.http.credentials import Headers
+from rollout_gate.http.redirects import RefusedError, is_redirect, redirected
+from rollout_gate.http.request_shape import same_origin, shape_of, task_of
+from rollout_gate.http.response_recorder import LogOf, Recorder
+from rollout_gate.http.routing import Outgoing, Router, makes_jobs
+
+if TYPE_CHECKING:  # it loads sqlite3, which only routes with media jobs need
+    from rollout_gate.http.job_ledger import Job, TaskLedger
+
+RETRY_S = 60.0
+MOST_ATTEMPTS = 5
+"""An equal request of the same thread or task after one that failed is its retry, so many times
+and so many seconds after the first: what asks the same again and again must see a rollback."""
+
+_COUNT_HEADER = b"x-stainless-retry-count"
+"""The SDKs of OpenAI and Anthropic say by themselves which of their requests are retries."""
+
+_MAYBE_DONE = frozenset((303, 408, 499))
+"""Answers to a create that may have been done: another address has the answer, or somebody on the
+way waited no longer."""
+_RETRIED = frozenset((0, 408, 409, 425, 429))
+
+
+@dataclass(slots=True)
+class _Attempt:
+    digest: bytes
+    decision: Decision
+    number: int
+    first_at: float
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that is known without asking."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+_last: ContextVar[_Attempt | None] = ContextVar("rollout_attempt", default=None)
+
+
+class Exchange:
+    """One request under way; the transport tells it what happens, and it tells the log."""
+
+    def __init__(
+        self,
+        out: Outgoing,
+        recorder: Recorder,
+        attempt: _Attempt | None = None,
+        ledger: "Callable[[], TaskLedger] | None" = None,
+        find: Callable[[], Outgoing] | None = None,
+        refused: Callable[[Outgoing, str], None] = lambda out, host: None,
+        later: Callable[[Callable[[], None]], None] = lambda call: call(),
+    ) -> None:
+        self.out = out
+        self._came_for = out.came_for or out.url
+        self._later = later
+        self._refused = refused
+        self.left_its_host = False
+        """Whether a redirect led to an address of neither side."""
+        self._next: Outgoing | None = None
+        self._was_taken = False
+        self._asked: set[tuple[str, str]] = set()
+        self._recorder = recorder
+        self.passed = recorder.passed
+        """To be told of each piece of the answer as it goes by."""
+        self._attempt = attempt
+        self._ledger = ledger
+        self._find = find
+        self._settled = False
+        self._turn = threading.Lock()
+        self._claimed = self._withdrawn = False
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether ``claim``, ``answered``, ``ended``, and ``failed`` of what was not sent, write
+        to the ledger."""
+        return self._ledger is not None
+
+    @property
+    def asks_for_task(self) -> bool:
+        """Whether ``find`` reads the ledger."""
+        return self._find is not None
+
+    def find(self) -> None:
+        """Let what asks for a task go to the side that created it; ``out`` is final after this."""
+        if self._find is not None:
+            self.out = self._find()
+
+    def claim(self) -> Answer | None:
+        """Write down a job's create before it is sent; return the answer to one that was before."""
+        job_id, decision = self.out.subject.job_id, self.out.decision
+        if self._ledger is None or job_id is None or decision is None:
+            return None
+        from rollout_gate.http.job_ledger import LedgerBusyError
+
+        try:
+            side = self.out.side or decision.side
+            job = self._ledger().begin(decision.route, job_id, side, org=self._org)
+        except LedgerBusyError:
+            return _busy(job_id)
+        if job is not None:
+            return _known(job, self.out.subject)
+        with self._turn:
+            self._claimed, withdrawn = True, self._withdrawn
+        if withdrawn:
+            self._job_is(None)
+        return None
+
+    def withdraw(self) -> None:
+        """Nobody waits for ``claim`` any more, which may still be at work: nothing will be sent.
+
+        A job that it has written down, or will, is forgotten again; this does not wait for that.
+        """
+        with self._turn:
+            self._withdrawn, claimed = True, self._claimed
+        if claimed:
+            threading.Thread(target=self._job_is, args=(None,), name="rollout-withdraw").start()
+
+    def sent_on(self, status: int, location: str | None) -> bool:
+        """Whether an answer names another address to which this request may go."""
+        if location is None or not is_redirect(status, location):
+            return False
+        try:
+            self._next = redirected(self.out, status, location)
+        except RefusedError as error:
+            self._refused(self.out, str(error))
+            return False
+        return True
+
+    def follow(self) -> bool:
+        """Go on to that address; return whether it is a new one: a loop is not gone round."""
+        assert self._next is not None
+        self._asked.add((self.out.method, self.out.url))
+        # What goes on as another method was taken by the one that sends it on.
+        self._was_taken = self._was_taken or self._next.method != self.out.method
+        self.left_its_host = self.left_its_host or not same_origin(self.out.url, self._next.url)
+        self.out = self._next
+        return (self.out.method, self.out.url) not in self._asked
+
+    def failed(self, error: str, *, sent: bool) -> None:
+        """No answer came, or it broke; ``sent`` is false where the request was certainly not."""
+        if not sent and not self._was_taken:
+            self._job_is(None)
+        self._recorder.failed(error)
+        self._settle(0)
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        """An answer began."""
+        self._recorder.answered(status, headers)
+        if 300 <= status < 500 and status not in _MAYBE_DONE and not self._was_taken:
+            self._job_is(None)  # refused, or to be sent to another address: nothing was created
+        elif status < 300 and headers.get("x-task-id"):
+            # Kept at once: whatever becomes of the body, the task is there and costs money.
+            task = headers["x-task-id"]
+            body = {"id": task, "task_id": task, "status": "pending", "model": self.out.model}
+            self._job_is(msgspec.json.encode(body), task, status)
+
+    def ended(self) -> None:
+        """The answer is complete."""
+        status = self._recorder.status
+        if self._ledger is not None and status < 300 and (task := self._recorder.task_in_body()):
+            self._job_is(self._recorder.body, task, status)
+        self._recorder.ended()
+        self._settle(status)
+
+    def dropped(self) -> None:
+        """The answer is garbage; nothing may be done here, where any lock may be held."""
+        if not self._recorder.is_over:
+            self._later(self.closed)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the answer is from another host than the client has asked, or from TokenLab."""
+        moved = self.left_its_host or not same_origin(self.out.url, self._came_for)
+        return moved or self.out.side == "tokenlab"
+
+    def closed(self) -> None:
+        """The answer is wanted no more, whether it is complete or not."""
+        self._recorder.closed()
+        self._settle(self._recorder.status)
+
+    @property
+    def _org(self) -> str:
+        return self.out.subject.org or ""
+
+    def _settle(self, status: int) -> None:
+        if self._attempt is not None and not self._settled:
+            self._settled = True
+            self._attempt.failed = status in _RETRIED or status >= 500
+
+    def _job_is(self, body: bytes | None, task: str | None = None, status: int = 0) -> None:
+        job_id, decision = self.out.subject.job_id, self.out.decision
+        if self._ledger is None or job_id is None or decision is None:
+            return
+        if body is None:
+            self._ledger().forget(decision.route, job_id, org=self._org)
+        else:
+            self._ledger().created(decision.route, job_id, task, status, body, org=self._org)
+
+
+class Exchanges:
+    """The requests of one client."""
+
+    def __init__(self, router: Router, log: LogOf, ledger: "TaskLedger | None") -> None:
+        self._router = router
+        self._log = log
+        self._given = ledger
+        self._ledgers = [] if ledger is None else [ledger]
+        self._report = router.gate.report
+
+    def begin(
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        by_name: Mapping[bytes, bytes],
+        body: bytes | None,
+    ) -> Exchange:
+        """Decide a request; ``by_name`` are its headers by their lower-case names.
+
+        Raises what the function that gives a credential raises, or ValueError for a credential
+        that cannot be sent; the request has its line then.
+        """
+        subject = self._router.subject_of(by_name)
+        decision = self._router.decide(subject)
+        call = self._router.call(decision, method, url)
+        if call is None:
+            return self._begin_aside(method, url, headers, subject, decision)
+        if self._router.lacks_org(subject, decision):
+            self._say_org_is_missing(decision.route)
+        said = by_name.get(_COUNT_HEADER, b"")
+        attempt = self._attempt(_digest(method, url, body, subject), decision, said)
+        decision = attempt.decision
+        try:
+            out = self._router.outgoing(method, url, headers, body, decision, subject, call)
+        except Exception:
+            out = Outgoing(method, url, [], None, decision, subject, decision.side)
+            self._recorder(out, attempt.number).failed("credential")
+            raise
+        ledger = self._ledger if out.creates and subject.job_id else None
+        recorder = self._recorder(out, attempt.number)
+        return Exchange(
+            out,
+            recorder,
+            attempt,
+            ledger,
+            refused=self._say_redirect_is_refused,
+            later=self._router.gate.later,
+        )
+
+    def _begin_aside(
+        self, method: str, url: str, headers: Headers, subject: Subject, decision: Decision
+    ) -> Exchange:
+        """Prepare a request that is no call of the route: not decided, and not in the log."""
+        to_side = partial(self._router.aside, method, url, headers, subject)
+        task = task_of(method, url) if makes_jobs(decision.format) else None
+        out, shape, find = to_side(), shape_of(method, url), None
+        if task is None:
+            self._say_passed_by(decision, shape)
+        else:
+
+            def find() -> Outgoing:
+                side = self._side_of(task[0])
+                if side is None:
+                    self._say_passed_by(decision, shape)
+                return to_side(side, task[1])
+
+        return Exchange(
+            out,
+            self._recorder(out, 1),
+            find=find,
+            refused=self._say_redirect_is_refused,
+            later=self._router.gate.later,
+        )
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether ``close`` waits for the ledger."""
+        return self._given is None and bool(self._ledgers)
+
+    def close(self) -> None:
+        """Close the log and the ledger that are this client's own."""
+        self._router.gate.settle()
+        self._log.get().close()
+        if self._given is None and self._ledgers:
+            self._ledger().close()
+
+    def _say_org_is_missing(self, route: str) -> None:
+        self._report(
+            ("org", route),
+            f"requests on route {route} come without an org, so no org's share or rollback"
+            " reaches them; give it with subject(org=...), client(..., org=...) or the header"
+            ' X-Rollout-Org, and org="" where there is none',
+        )
+
+    def _say_passed_by(self, decision: Decision, shape: str) -> None:
+        self._report(
+            ("aside", decision.route, shape),
+            f"{shape} is no call of route {decision.route} ({decision.format}): such requests go"
+            " where the SDK sends them, are not decided, and have no line in the access log",
+        )
+
+    def _say_redirect_is_refused(self, out: Outgoing, host: str) -> None:
+        who = {"tokenlab": "TokenLab", "previous": "the previous provider"}.get(out.side or "")
+        route = out.decision.route if out.decision else out.subject.route or ""
+        self._report(
+            ("redirect", route, host),
+            f"{who or 'the server'} redirects requests on route {route} to {host}, which is not"
+            " followed: nothing of a request goes to a host that is of neither side; if its"
+            " address has moved, change the base URL",
+        )
+
+    def _attempt(self, digest: bytes, decision: Decision, said: bytes) -> _Attempt:
+        """Return which attempt a request is; a retry has the decision of the first."""
+        last, now = _last.get(), time.monotonic()
+        again = (
+            last is not None
+            and last.failed
+            and last.digest == digest
+            and last.number < MOST_ATTEMPTS
+            and now - last.first_at < RETRY_S
+            and said != b"0"
+        )
+        if again and last is not None:
+            attempt = _Attempt(digest, last.decision, last.number + 1, last.first_at)
+        else:
+            attempt = _Attempt(digest, decision, 1, now)
+        _last.set(attempt)
+        return attempt
+
+    def _recorder(self, out: Outgoing, attempt: int) -> Recorder:
+        return Recorder(self._log.get(), out, attempt)
+
+    def _side_of(self, task: str) -> Side | None:
+        return cast(Side | None, self._ledger().side_of(task))
+
+    def _ledger(self) -> "TaskLedger":
+        if not self._ledgers:
+            from rollout_gate.http.job_ledger import ledger_at
+
+            path = Path(self._log.get().path).parent / "rollout-jobs.sqlite3"
+            self._ledgers.append(ledger_at(path))
+        return self._ledgers[0]
+
+
+def _digest(method: str, url: str, body: bytes | None, subject: Subject) -> bytes:
+    import hashlib  # httpx and httpx2 have loaded it, with OpenSSL
+
+    text = repr((method, url, subject)).encode("utf-8", "backslashreplace")
+    return hashlib.blake2b(text + (body or b""), digest_size=16).digest()
+
+
+def _busy(job_id: str) -> Answer:
+    message = (
+        f"the ledger of jobs is locked, so that nobody knows whether job {job_id} was created"
+        " before; nothing was sent, try again"
+    )
+    error = {"message": message, "type": "ledger_busy", "code": "ledger_busy"}
+    headers = [("content-type", "application/json"), ("retry-after", "5")]
+    return Answer(503, headers, msgspec.json.encode({"error": error}))
+
+
+def _known(job: "Job", subject: Subject) -> Answer:
+    headers = [("content-type", "application/json"), ("x-rollout-resumed", "true")]
+    if job.body is not None:
+        if job.task_id:
+            headers.append(("x-task-id", job.task_id))
+        return Answer(job.status or 200, headers, job.body)
+    sent_at = timestamp(datetime.fromtimestamp(job.sent_at, UTC))
+    message = (
+        f"the create for job {subject.job_id} was sent to {job.side} at {sent_at} and its answer is"
+        " not known; look for the task there before it is sent again: TaskLedger(...).forget("
+        f"{subject.route!r}, {subject.job_id!r}, org={subject.org or ''!r})"
+    )
+    error = {"message": message, "type": "duplicate_create", "code": "create_outcome_unknown"}
+    # The SDKs would send a 409 again by themselves.
+    headers.append(("x-should-retry", "false"))
+    return Answer(409, headers, msgspec.json.encode({"error": error}))

@@ -1,0 +1,102 @@
+"""What a request asks for, by its method and path: a route's own call, a task, or neither.
+
+An SDK puts the paths of its API below whatever base URL it was given, so only the end of a path is
+certain: https://api.openai.com/v1 and https://x.openai.azure.com/openai/deployments/gpt-5 both
+have /chat/completions below them.
+"""
+
+import re
+from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
+
+from rollout_gate.file.formats import kind_of
+
+_SLASHES = re.compile(r"/{2,}")
+_GEMINI = re.compile(
+    r"(?P<before>.*?)(?:/(?P<version>v1|v1beta|v1alpha))?"
+    r"/models/(?P<model>[^/]+)(?P<call>:generateContent|:streamGenerateContent)"
+)
+_TASK = re.compile(r"/(?:tasks|images|videos|music|3d)/(?:generations/)?([^/]+)(?:/content)?$")
+_ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]", re.ASCII)
+PORTS = {"http": 80, "https": 443}
+"""The schemes that a request can have, and their usual ports."""
+_COLON = re.compile("%3a", re.IGNORECASE)
+_PLAIN = re.compile(r"[A-Za-z_.:-]{1,32}|v\d{1,2}(?:alpha|beta)?\d?|3d")
+
+
+class Call(Struct, frozen=True):
+    """A request of a route's format.
+
+    ``path`` is where it goes below a host that serves the format as its maker does, and
+    ``as_usual`` whether the request's own path ends so. ``model`` and ``stream`` are what the path
+    says, None where the body does. ``written`` is the model in the path as it was written there.
+    """
+
+    path: str
+    as_usual: bool
+    model: str | None = None
+    stream: bool | None = None
+    written: str = ""
+
+
+def call_of(route_format: str, method: str, url: str) -> Call | None:
+    """Return what a request of this format is; None for one that is none of the format's."""
+    if method.upper() != "POST":
+        return None
+    path = path_of(url)
+    if route_format == "gemini_generate_content":
+        found = _GEMINI.fullmatch(_COLON.sub(":", path))
+        if found is None:
+            return None
+        usual = f"/{found['version'] or 'v1beta'}/models/{found['model']}{found['call']}"
+        stream = found["call"] == ":streamGenerateContent"
+        written = found["model"]
+        return Call(usual, bool(found["version"]), unquote(written), stream, written)
+    usual = kind_of(route_format).paths[route_format]
+    if not path.endswith(usual.removeprefix("/v1")):
+        return None
+    return Call(usual, path.endswith(usual))
+
+
+def task_of(method: str, url: str) -> tuple[str, str] | None:
+    """Return the id of the task that a request asks about, and its path below a host.
+
+    None where it asks about none.
+    """
+    path = path_of(url)
+    found = _TASK.search(path) if method.upper() in ("GET", "HEAD", "DELETE") else None
+    return (unquote(found[1]), f"/v1{found[0]}") if found else None
+
+
+def shape_of(method: str, url: str) -> str:
+    """Return method and path, with ``{}`` for each part that may be an id or a secret."""
+    parts = path_of(url).split("/")[:8]
+    shown = "/".join(part if not part or _PLAIN.fullmatch(part) else "{}" for part in parts)
+    return f"{method.upper()[:16]} {shown or '/'}"
+
+
+def path_of(url: str) -> str:
+    """Return a URL's path as servers read it (RFC 3986, 6.2.2): without empty parts and a slash at
+    its end, and with no escape for what needs none."""
+    path = urlsplit(url).path
+    if "%" in path:
+        path = _ESCAPE.sub(_unescaped, path)
+    return _SLASHES.sub("/", path).rstrip("/")
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Return whether two URLs have the same scheme, host and port, however they write them."""
+    return origin_of(one) == origin_of(other)
+
+
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """Return a URL's scheme, host and port; raises ValueError for a port that is none."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    char = chr(int(found[1], 16))
+    return char if _UNRESERVED.match(char) else found[0]

@@ -1,0 +1,250 @@
+"""What is learned of one request while its answer passes by, and its line in the access log."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from rollout_gate.access_log import AccessLine, AccessLog, timestamp
+from rollout_gate.content_encoding import decompressed
+from rollout_gate.gate import Gate
+from rollout_gate.http.routing import Outgoing
+from rollout_gate.paths import absolute
+from rollout_gate.untrusted import BYTE_ORDER_MARK, UndecodableError, as_utf8, decode_json
+
+MOST_BODY = 32 * 1024 * 1024
+"""So much of a whole answer is kept until its end, for an error's code and the ids in it. The
+pieces are those that the application's client holds, so until then they take no more memory."""
+_MOST_CODE = 60
+_MOST_ID = 200
+_TAIL = 512
+_EVENTS = "text/event-stream"
+_ENDS = (b"[DONE]", b"message_stop", b"response.completed", b"response.failed",
+         b"response.incomplete", b'"finishReason"')  # fmt: skip
+"""What the last event of a stream has in it: one that is closed after it was not abandoned."""
+
+
+_NULL = msgspec.Raw(b"null")
+
+
+class _Answer(msgspec.Struct):
+    """Each field is decoded by itself: what is wrong with one hides no other."""
+
+    error: msgspec.Raw = _NULL
+    id: msgspec.Raw = _NULL
+    task_id: msgspec.Raw = _NULL
+    billing_transaction_id: msgspec.Raw = _NULL
+
+
+class _Error(msgspec.Struct):
+    code: msgspec.Raw = _NULL
+    status: msgspec.Raw = _NULL
+    type: msgspec.Raw = _NULL
+
+
+_answer_of = msgspec.json.Decoder(_Answer)
+_answers_of = msgspec.json.Decoder(list[_Answer])
+_error_of = msgspec.json.Decoder(_Error)
+_text_of = msgspec.json.Decoder(str)
+
+
+class LogOf:
+    """The access log that a gate's file names, wherever that is now, or one that was given."""
+
+    def __init__(self, gate: Gate, given: str | Path | None) -> None:
+        self._gate = gate
+        self._given = None if given is None else absolute(given)
+        if self._given is not None and "\0" in str(self._given):
+            raise ValueError("access_log is no path: it has a NUL")
+        self._log: AccessLog | None = None
+
+    def get(self) -> AccessLog:
+        """Return the log to write to."""
+        log = self._log
+        path = self._path()
+        if log is None or log.path != path:
+            # The one before is closed when the last request that writes to it is over.
+            log = self._log = AccessLog(path)
+        return log
+
+    def _path(self) -> Path:
+        if self._given is not None:
+            return self._given
+        file = self._gate.file
+        name = file.access_log if file is not None else "access.jsonl"
+        # Of a pattern for several writers, each process has a file of its own.
+        return self._gate.path.parent / name.replace("*", _own_name())
+
+
+class Recorder:
+    """Follows one request from before it is sent until its answer ends, breaks or is abandoned."""
+
+    def __init__(self, log: AccessLog, out: Outgoing, attempt: int) -> None:
+        self._log = log
+        self._out = out
+        self._attempt = attempt
+        self._started = time.perf_counter()
+        self._ttft_ms: float | None = None
+        self._status = 0
+        self._headers: Mapping[str, str] = {}
+        self._in_events = False
+        self._keeps = True
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._opened: tuple[int, bytes | None] = (-1, None)
+        self._tail = b""
+        self._done = False
+
+    @property
+    def body(self) -> bytes:
+        """The answer without its Content-Encoding; empty if too long to be kept."""
+        return self._plain() if self._size <= MOST_BODY else b""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is to be written any more."""
+        return self._done or self._out.decision is None
+
+    @property
+    def status(self) -> int:
+        """The status that came, or 0."""
+        return self._status
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        """Note that an answer began; ``headers`` are by their lower-case names."""
+        self._status, self._headers = status, headers
+        self._in_events = headers.get("content-type", "").lower().startswith(_EVENTS)
+        self._keeps = self._out.decision is not None and (status >= 400 or not self._in_events)
+
+    def passed(self, piece: bytes) -> None:
+        """Note a piece of the answer as it goes by."""
+        if self._ttft_ms is None:
+            self._ttft_ms = self._elapsed_ms()
+        if self._keeps:
+            self._pieces.append(piece)
+            self._size += len(piece)
+            self._keeps = self._size <= MOST_BODY
+        self._tail = piece[-_TAIL:] if len(piece) >= _TAIL else (self._tail + piece)[-_TAIL:]
+
+    def ended(self) -> None:
+        """The answer is complete; a web page from somewhere in between is none."""
+        if self._out.decision and 200 <= self._status < 300 and not self._is_answer():
+            self.failed("protocol")
+        self._finish(None)
+
+    def closed(self) -> None:
+        """The answer is wanted no more: after its last event that is its end."""
+        complete = any(end in self._tail for end in _ENDS)
+        self._finish(None if complete else "abandoned")
+
+    def failed(self, error: str) -> None:
+        """There is no answer, or it broke: to the guard it is as if none came."""
+        self._status = 0
+        self._finish(error)
+
+    def _finish(self, error: str | None) -> None:
+        if self._done or self._out.decision is None:
+            return
+        self._done = True
+        out, decision, subject = self._out, self._out.decision, self._out.subject
+        streamed = self._in_events
+        found = self._found() if not streamed or self._status >= 400 else _Answer()
+        if self._status >= 300 and error is None:
+            error = _code(found) if self._status >= 400 else "redirect"
+        self._log.append(
+            AccessLine(
+                ts=timestamp(),
+                route=decision.route,
+                org=subject.org or "",
+                side=out.side or decision.side,
+                model=out.model,
+                status=self._status,
+                latency_ms=self._elapsed_ms(),
+                ttft_ms=self._ttft_ms if streamed else None,
+                error=error,
+                request_id=self._header("x-request-id", "request-id"),
+                billing_transaction_id=self._header("x-billing-transaction-id")
+                or _id(found.billing_transaction_id),
+                task_id=self._task_id(found),
+                job_id=subject.job_id,
+                attempt=self._attempt,
+                stream=streamed or out.stream,
+            )
+        )
+
+    def _is_answer(self) -> bool:
+        """Whether what came is JSON or events, as far as that can be seen."""
+        if self._in_events or self._size > MOST_BODY:
+            return True
+        plain = self._decompressed()
+        if plain is None:
+            return True  # in an encoding that is not known here
+        if plain.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] not in (b"{", b"["):
+            return False
+        return as_utf8(plain) is plain
+
+    def _task_id(self, found: _Answer) -> str | None:
+        if not self._out.creates:
+            return None
+        return self._header("x-task-id") or _id(found.task_id) or _id(found.id)
+
+    def task_in_body(self) -> str | None:
+        """Return the id of the task that the answer's body names; None where it names none.
+
+        A web page from somewhere in between is then not taken for the answer to a create.
+        """
+        found = self._found()
+        return _id(found.task_id) or _id(found.id)
+
+    def _found(self) -> _Answer:
+        """Return the code and the ids of an answer, also where other parts of it are broken."""
+        body = self.body
+        try:
+            return decode_json(body, _answer_of)
+        except UndecodableError:
+            pass
+        try:
+            answers = decode_json(as_utf8(body), _answers_of)  # Google's errors may be a list
+        except UndecodableError:
+            return _Answer()
+        return answers[0] if answers else _Answer()
+
+    def _plain(self) -> bytes:
+        return self._decompressed() or b""
+
+    def _decompressed(self) -> bytes | None:
+        """Return what came, decompressed; None where its Content-Encoding is not known here."""
+        if self._opened[0] != self._size:
+            data, encoding = b"".join(self._pieces), self._headers.get("content-encoding", "")
+            plain = decompressed(data, encoding, MOST_BODY) if encoding else data
+            self._opened = (self._size, plain)
+        return self._opened[1]
+
+    def _header(self, *names: str) -> str | None:
+        found = (self._headers.get(name) for name in names)
+        return next((value[:_MOST_ID] for value in found if value), None)
+
+    def _elapsed_ms(self) -> float:
+        return round((time.perf_counter() - self._started) * 1000, 1)
+
+
+def _code(found: _Answer) -> str:
+    try:
+        error = decode_json(found.error, _error_of)
+    except UndecodableError:
+        error = _Error()
+    codes = (_id(code) for code in (error.code, error.status, error.type))
+    return next(filter(None, codes), "protocol")[:_MOST_CODE]
+
+
+def _id(value: msgspec.Raw) -> str | None:
+    try:
+        return decode_json(value, _text_of)[:_MOST_ID] or None
+    except UndecodableError:
+        return None
+
+
+def _own_name() -> str:
+    return f"{os.uname().nodename}-{os.getpid()}"

@@ -1,0 +1,355 @@
+"""One request on its way: which side, which address, which credential, which model."""
+
+from collections import deque
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Literal
+from urllib.parse import SplitResult, quote, urlsplit
+
+import msgspec
+from msgspec.structs import replace
+
+from rollout_gate.context import Subject, subject_of
+from rollout_gate.decision.decision import Decision
+from rollout_gate.file.formats import auth_headers, kind_of, root_of
+from rollout_gate.file.model import Side
+from rollout_gate.gate import Gate
+from rollout_gate.http.credentials import (
+    Credential,
+    Headers,
+    checked,
+    credentials_in,
+    for_previous,
+    for_tokenlab,
+    query_for_tokenlab,
+    query_without,
+)
+from rollout_gate.http.request_body import RequestBody
+from rollout_gate.http.request_shape import Call, call_of, path_of, same_origin
+
+_VERSIONS = ("/v1/", "/v1beta/")
+"""With what the paths of TokenLab's API begin."""
+_MOST_KEYS = 4
+"""So many of TokenLab's keys are known again in a request, where they are rotated."""
+
+
+_NO_BODY = RequestBody({}, strict=True)
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A request as it is to be sent. ``body`` is None where it goes as it came.
+
+    ``decision`` is None for what is no request of the route: it goes where it was going, or to
+    the side that has what it asks about. ``side`` is where it really goes, None for an address
+    that is of neither side.
+    """
+
+    method: str
+    url: str
+    headers: Headers
+    body: bytes | None
+    decision: Decision | None
+    subject: Subject
+    side: Side | None = None
+    model: str = ""
+    stream: bool = False
+    creates: bool = False
+    came_for: str = ""
+    """The URL that the client asked for, where this is another."""
+
+
+class Router:
+    """Prepares the requests of one client: ``client`` is whom they are for unless they say so.
+
+    ``models`` gives the model's name by side. Without it, TokenLab gets the model that the file
+    names for the route, or the request's own where the file names none; the previous provider
+    gets the request's own. ``forward`` are names of headers that TokenLab is to get beside the
+    usual ones. What is left out of a request is reported by the gate.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        client: Subject,
+        tokenlab_key: Credential,
+        previous_key: Credential | None = None,
+        models: Mapping[Side, str] | None = None,
+        forward: Collection[bytes] = (),
+    ) -> None:
+        self.gate = gate
+        self._client = client
+        self._tokenlab_key = tokenlab_key
+        self._previous_key = previous_key
+        self._models = dict(models or {})
+        self._forward = forward
+        self._keys: deque[str] = deque(maxlen=_MOST_KEYS)
+        if isinstance(tokenlab_key, str):
+            self._keys.append(tokenlab_key.strip())
+
+    def subject_of(self, headers: Mapping[bytes, bytes]) -> Subject:
+        """Return whom a request with these headers (lower-case) is for."""
+        return subject_of(headers, self._client)
+
+    def decide(self, subject: Subject) -> Decision:
+        """Return the decision for a request; one without an org is decided for the org ``""``."""
+        return self.gate.decide(
+            subject.route or "",
+            subject.org or "",
+            key=subject.key,
+            key_alias=subject.key_alias,
+            flags=subject.flags or (),
+        )
+
+    def call(self, decision: Decision, method: str, url: str) -> Call | None:
+        """Return what a request is to the decision's route; None where it is none of the route's.
+
+        Of a route that is not known, because there is no good file or none of that name, all are.
+        """
+        if not decision.format:
+            return Call("", as_usual=True)
+        return call_of(decision.format, method, url)
+
+    def lacks_org(self, subject: Subject, decision: Decision) -> bool:
+        """Return whether a request of the route was given no org, and ought to have one.
+
+        ``org=""`` says that it is of none. A route on which no org has a line needs none either,
+        if the request has a key: without both, all requests would be one subject.
+        """
+        if subject.org is not None or not decision.format:
+            return False
+        file = self.gate.file
+        route = file.routes.get(decision.route) if file is not None else None
+        return not subject.key or (route is not None and bool(route.orgs))
+
+    def outgoing(
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        body: bytes | None,
+        decision: Decision,
+        subject: Subject,
+        call: Call,
+    ) -> Outgoing:
+        """Return a request of the route as it is to be sent to the side that was decided.
+
+        Raises ValueError, without a credential in it, where the client has none that can be sent.
+        """
+        read = RequestBody.read(body) if body is not None else None
+        fields = read or _NO_BODY
+        asked = call.model if call.model is not None else fields.text("model")
+        stream = call.stream if call.stream is not None else fields.is_true("stream")
+        came = Outgoing(method, url, headers, None, decision, subject, "previous", asked, stream)
+        if not decision.format:
+            self._say_route_is_unknown(decision.route)
+            left = [] if self._is_tokenlab(url) else fields.with_secret(self._known_keys())
+            self._say_own_key(decision.route, left)
+            kept = fields.changed(None, left) if left else None
+            return self._as_it_came(replace(came, body=kept))
+        side, model = decision.side, self._model(decision, asked)
+        if side == "tokenlab" and read is None:
+            side, model = "previous", asked
+            self._say_unreadable(decision.route)
+        address = self._address(side, decision.route, call, url, model)
+        if side == "previous" and self._is_tokenlab(address, call):
+            side = "tokenlab"  # with nowhere else to go: the log says what happens
+            self.gate.report(
+                ("nowhere", decision.route),
+                f"requests on route {decision.route} for the previous provider go to TokenLab,"
+                " which is where the SDK sends them: give the route a previous_base_url, or the"
+                " SDK the previous provider's base URL",
+            )
+        if side == "tokenlab":
+            left = fields.credentials(credentials_in(headers))
+            self._say_left(decision.route, "field", left, "it looks like a credential")
+        else:
+            left = fields.with_secret(self._known_keys())
+            self._say_own_key(decision.route, left)
+        other = model if call.model is None and model != asked else None
+        changed = fields.changed(other, left) if left or other is not None else None
+        return self._to_side(
+            replace(
+                came, url=address, body=changed, side=side, model=model,
+                creates=makes_jobs(decision.format), came_for=url,
+            ),
+            url, decision.route, decision.format,
+        )  # fmt: skip
+
+    def aside(
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        subject: Subject,
+        side: Side | None = None,
+        path: str = "",
+    ) -> Outgoing:
+        """Return a request that is none of the route's: to the side of a task, or as it came."""
+        file = self.gate.file
+        route = file.routes.get(subject.route or "") if file else None
+        out = Outgoing(method, url, headers, None, None, subject, side)
+        if side is None or route is None:
+            return self._as_it_came(out)
+        address = self._address(side, route.name, Call(path, as_usual=True), url)
+        return self._to_side(replace(out, url=address, came_for=url), url, route.name, route.format)
+
+    def _model(self, decision: Decision, asked: str) -> str:
+        if decision.side in self._models:
+            return self._models[decision.side]
+        return (decision.model or asked) if decision.side == "tokenlab" else asked
+
+    def _address(self, side: Side, route: str, call: Call, url: str, model: str = "") -> str:
+        """Return where a call goes: below the side's base URL, or where it was going."""
+        file = self.gate.file
+        came = urlsplit(url)
+        if side == "tokenlab":
+            base = file.base_url if file is not None else ""
+        else:
+            found = file.routes.get(route) if file is not None else None
+            base = found.previous_base_url if found else ""
+        # What has a path of its own, such as a deployment of Azure, is known by its own host alone.
+        if not base or (side == "previous" and not call.as_usual and same_origin(base, url)):
+            return came._replace(path=_with_model_in_path(came.path, call, model)).geturl()
+        path = _with_model_in_path(call.path, call, model)
+        if side == "tokenlab" and call.written:
+            # Google has more versions of its API than TokenLab.
+            path = "/v1beta" + path[path.index("/models/") :]
+        return root_of(base) + path + (f"?{came.query}" if came.query else "")
+
+    def _to_side(self, out: Outgoing, came: str, route: str, route_format: str) -> Outgoing:
+        """Return a request with the credential of its side, and with that of no other.
+
+        ``came`` is the URL that it was made for.
+        """
+        parts = urlsplit(out.url)
+        if out.side == "tokenlab":
+            headers, left = for_tokenlab(out.headers, self._forward)
+            secrets = credentials_in(out.headers)
+            query, dropped = query_for_tokenlab(parts.query, secrets)
+            self._say_left(route, "header", left, "client(..., forward_headers=[...]) sends it")
+            self._say_left(route, "query parameter", dropped, "TokenLab's contract has none such")
+            credential = self._key()
+        else:
+            headers, query = self._for_previous(
+                out, parts, came, route, own=self._previous_key is not None
+            )
+            if self._previous_key is None:
+                return replace(out, url=_with_query(parts, query), headers=headers)
+            credential = _given(self._previous_key, "previous_key")
+        auth = auth_headers(route_format, out.side or "previous", credential)
+        known = {name.lower() for name, _ in headers}
+        headers += [
+            (name.encode(), value.encode())
+            for name, value in auth.items()
+            if name.lower().encode() not in known
+        ]
+        return replace(out, url=_with_query(parts, query), headers=headers)
+
+    def _as_it_came(self, out: Outgoing) -> Outgoing:
+        """Return a request for the address that it has: with that side's credential alone."""
+        parts, route = urlsplit(out.url), out.subject.route or ""
+        if not self._is_tokenlab(out.url):
+            headers, query = self._for_previous(out, parts, out.url, route, own=False)
+            return replace(out, url=_with_query(parts, query), headers=headers)
+        headers, left = for_tokenlab(out.headers, self._forward)
+        self._say_left(route, "header", left, "client(..., forward_headers=[...]) sends it")
+        query, _ = query_without(parts.query, credentials_in(out.headers))
+        kind = "gemini_generate_content" if "/v1beta/" in parts.path else "openai_responses"
+        auth = auth_headers(kind, "tokenlab", self._key())
+        headers += [(name.encode(), value.encode()) for name, value in auth.items()]
+        return replace(out, url=_with_query(parts, query), headers=headers)
+
+    def _key(self) -> str:
+        """Return TokenLab's key for a request, and know it again in others."""
+        key = _given(self._tokenlab_key, "tokenlab_key")
+        if key not in self._keys:
+            self._keys.append(key)
+        return key
+
+    def _known_keys(self) -> Collection[str]:
+        """Return the keys of TokenLab that no other host may see."""
+        if not self._keys:
+            with suppress(Exception):  # the function raises again where the key is needed
+                self._key()
+        return tuple(self._keys)
+
+    def _for_previous(
+        self, out: Outgoing, parts: SplitResult, came: str, route: str, *, own: bool
+    ) -> tuple[Headers, str]:
+        moved, keys = not same_origin(came, out.url), self._known_keys()
+        headers, left = for_previous(out.headers, keys, own=own, moved=moved)
+        query, more = query_without(parts.query, keys)
+        self._say_own_key(route, left + more)
+        return headers, query
+
+    def _is_tokenlab(self, url: str, call: Call | None = None) -> bool:
+        """Return whether an address is of TokenLab's API, however it is written.
+
+        A previous provider may be reached through another path of the same host.
+        """
+        file = self.gate.file
+        if file is None or not file.base_url:
+            return False
+        base, path = root_of(file.base_url), path_of(url)
+        top = path_of(base)
+        if not same_origin(url, base) or not f"{path}/".startswith(f"{top}/"):
+            return False
+        below = path[len(top) :]
+        bare = call.path.removeprefix("/v1") if call is not None else None
+        return below.startswith(_VERSIONS) or below == bare
+
+    def _say_own_key(self, route: str, left: list[str]) -> None:
+        if left:
+            self.gate.report(
+                ("own key", route),
+                f"requests on route {route} come with TokenLab's key, which the previous provider"
+                f" is not sent ({', '.join(left)}): give the SDK the previous provider's"
+                " key, or client(..., previous_key=...)",
+            )
+
+    def _say_unreadable(self, route: str) -> None:
+        self.gate.report(
+            ("unreadable", route),
+            f"requests on route {route} whose body is no JSON object, is compressed, or is given"
+            " in pieces, go to the previous provider: nobody can tell what is in them",
+        )
+
+    def _say_route_is_unknown(self, route: str) -> None:
+        if self.gate.file is not None:
+            name = f"route {route!r}" if route else "no route"
+            self.gate.report(
+                ("route", route),
+                f"requests come with {name}, which the rollout file does not have: they go where"
+                " the SDK sends them, whatever the file's shares are; give client(gate, ROUTE)",
+            )
+
+    def _say_left(
+        self, route: str, what: Literal["header", "query parameter", "field"], names: list[str],
+        why: str,
+    ) -> None:  # fmt: skip
+        for name in names:
+            shown = name if len(name) <= 60 and name.isprintable() else f"{name[:60]!r}…"
+            self.gate.report(
+                (what, route, name),
+                f"requests on route {route} have the {what} {shown}, which TokenLab is not sent:"
+                f" {why}",
+            )
+
+
+def makes_jobs(kind: str) -> bool:
+    """Return whether requests of a format create tasks, to be asked for until they are done."""
+    return kind in kind_of(kind).asynchronous
+
+
+def _given(credential: Credential, name: str) -> str:
+    return checked(credential if isinstance(credential, str) else credential(), name)
+
+
+def _with_query(parts: SplitResult, query: str) -> str:
+    return parts._replace(query=query).geturl()
+
+
+def _with_model_in_path(path: str, call: Call, model: str) -> str:
+    if not call.written or model == call.model:
+        return path
+    return path.replace(f"/models/{call.written}", f"/models/{quote(model, safe='')}")

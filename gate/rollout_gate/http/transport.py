@@ -1,0 +1,376 @@
+"""What sends the requests of a client: transports and streams of httpx or of httpx2.
+
+Both libraries have the same classes, so one implementation is made for each, with its own bases.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache, partial
+from importlib import import_module
+from typing import Any, Self, TypeVar
+
+from rollout_gate.http.request_lifecycle import Answer, Exchange, Exchanges
+
+_T = TypeVar("_T")
+_SIZES = frozenset((b"content-length", b"transfer-encoding"))
+_HOPS = "rollout_redirects"
+"""An extension of a request: how many redirects may be followed, and of its answer: which were."""
+_OF_AN_ADDRESS = frozenset(("sni_hostname", "target"))
+"""Extensions of a request that mean the host or the path that it was made for."""
+_ELSEWHERE = "rollout_elsewhere"
+"""An extension of an answer: it is from another side than the one that the client has asked."""
+
+
+class _Passing:
+    """An answer's bytes as they come, watched.
+
+    One that nobody closes, or even reads, has its line when it is collected as garbage.
+    """
+
+    def __init__(self, stream: Any, exchange: Exchange, name_of: Callable[..., str]) -> None:
+        self._stream = stream
+        self._exchange = exchange
+        self._name_of = name_of
+
+    def __iter__(self) -> Iterator[bytes]:
+        passed = self._exchange.passed
+        try:
+            for piece in self._stream:
+                passed(piece)
+                yield piece
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._exchange.failed(self._broken(error), sent=True)
+            raise
+        self._exchange.ended()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        passed = self._exchange.passed
+        try:
+            async for piece in self._stream:
+                passed(piece)
+                yield piece
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._exchange.failed(self._broken(error), sent=True)
+            raise
+        await _off_loop(self._exchange.waits_for_disk, self._exchange.ended)
+
+    def _broken(self, error: BaseException) -> str:
+        """Return what the log calls it: an answer that breaks off did have a connection.
+
+        Whether that is seen as its end or as a reset is a matter of microseconds.
+        """
+        name = self._name_of(error)
+        return "protocol" if name == "connect" else name
+
+    def __del__(self) -> None:
+        self._exchange.dropped()
+
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        finally:
+            self._exchange.closed()
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            self._exchange.closed()
+
+
+class _GateClient:
+    """A client that leaves redirects to its transport, which knows the address that answered."""
+
+    follow_redirects: bool
+    max_redirects: int
+
+    def send(self, request: Any, **more: Any) -> Any:
+        return _answered(super().send(request, **self._told(request, more)))  # type: ignore[misc]
+
+    def _told(self, request: Any, more: dict[str, Any]) -> dict[str, Any]:
+        """Tell the transport how many redirects it may follow, and the library to follow none."""
+        asked = more.get("follow_redirects")
+        follow = asked if isinstance(asked, bool) else self.follow_redirects
+        request.extensions = {**request.extensions, _HOPS: self.max_redirects if follow else None}
+        return {**more, "follow_redirects": False}
+
+
+class _AsyncGateClient(_GateClient):
+    async def send(self, request: Any, **more: Any) -> Any:
+        library: Any = super(_GateClient, self)
+        return _answered(await library.send(request, **self._told(request, more)))
+
+
+def _answered(response: Any) -> Any:
+    response.history += response.extensions.pop(_HOPS, [])
+    if response.extensions.pop(_ELSEWHERE, False):
+        # The library makes this of the address and the credentials of the other side.
+        response.next_request = None
+    return response
+
+
+class _GateTransport:
+    """Sends each request to the side decided, and writes its line when the answer is over."""
+
+    def __init__(self, kit: "Kit", exchanges: Exchanges, inner: Any) -> None:
+        self._kit = kit
+        self._exchanges = exchanges
+        self._inner = inner
+
+    def handle_request(self, request: Any) -> Any:
+        if self._kit.is_json_in_pieces(request):
+            request.read()
+        begun, body = self._begin(request)
+        begun.find()
+        sent = self._outgoing(request, begun, body)
+        if (answer := begun.claim()) is not None:
+            return self._kit.known(answer)
+        history: list[Any] = []
+        try:
+            response = self._inner.handle_request(sent)
+            found = self._kit.headers_of(response)
+            while self._is_sent_on(begun, request, response, found):
+                response.close()
+                sent = self._follow(begun, request, body, response, history)
+                response = self._inner.handle_request(sent)
+                found = self._kit.headers_of(response)
+        except BaseException as error:
+            begun.failed(self._kit.name_of(error), sent=self._kit.was_sent(error))
+            raise
+        begun.answered(response.status_code, found)
+        return self._kit.passing(response, begun, self._kit.stream, history, found)
+
+    async def handle_async_request(self, request: Any) -> Any:
+        if self._kit.is_json_in_pieces(request):
+            await request.aread()
+        begun, body = self._begin(request)
+        await _off_loop(begun.asks_for_task, begun.find)
+        sent = self._outgoing(request, begun, body)
+        waits = begun.waits_for_disk
+        try:
+            answer = await _off_loop(waits, begun.claim)
+        except BaseException:
+            begun.withdraw()
+            raise
+        if answer is not None:
+            return self._kit.known(answer)
+        history: list[Any] = []
+        try:
+            response = await self._inner.handle_async_request(sent)
+            found = self._kit.headers_of(response)
+            while self._is_sent_on(begun, request, response, found):
+                await response.aclose()
+                sent = self._follow(begun, request, body, response, history)
+                response = await self._inner.handle_async_request(sent)
+                found = self._kit.headers_of(response)
+        except BaseException as error:
+            # What is cancelled counts as sent: nothing may be awaited there, and nothing needs it.
+            was_sent = self._kit.was_sent(error)
+            failed = partial(begun.failed, self._kit.name_of(error), sent=was_sent)
+            await _off_loop(waits and not was_sent, failed)
+            raise
+        try:
+            await _off_loop(waits, begun.answered, response.status_code, found)
+        except BaseException as error:
+            begun.failed(self._kit.name_of(error), sent=True)
+            await response.aclose()
+            raise
+        return self._kit.passing(response, begun, self._kit.async_stream, history, found)
+
+    def _is_sent_on(
+        self, begun: Exchange, request: Any, response: Any, headers: dict[str, str]
+    ) -> bool:
+        """Whether an answer names another address, which is to be asked in its place."""
+        follows = request.extensions.get(_HOPS) is not None
+        return follows and begun.sent_on(response.status_code, headers.get("location"))
+
+    def _follow(
+        self, begun: Exchange, request: Any, body: bytes | None, response: Any, history: list[Any]
+    ) -> Any:
+        """Return the request to the other address; raises TooManyRedirects, as the library does."""
+        if len(history) >= request.extensions[_HOPS] or not begun.follow():
+            raise self._kit.library.TooManyRedirects(
+                "Exceeded maximum allowed redirects.", request=request
+            )
+        history.append(self._kit.hop(response, request))
+        return self._kit.outgoing(request, begun, body)
+
+    def __enter__(self) -> Self:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._inner.__exit__(*error)
+        self._exchanges.close()
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._inner.__aexit__(*error)
+        await _off_loop(self._exchanges.waits_for_disk, self._exchanges.close)
+
+    def close(self) -> None:
+        self._inner.close()
+        self._exchanges.close()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+        await _off_loop(self._exchanges.waits_for_disk, self._exchanges.close)
+
+    def _begin(self, request: Any) -> tuple[Exchange, bytes | None]:
+        headers = request.headers.raw
+        by_name = {name.lower(): value for name, value in headers}
+        body = self._kit.body_of(request)
+        url = str(request.url)
+        return self._exchanges.begin(request.method, url, headers, by_name, body), body
+
+    def _outgoing(self, request: Any, begun: Exchange, body: bytes | None) -> Any:
+        try:
+            return self._kit.outgoing(request, begun, body)
+        except BaseException as error:  # an address that the library does not take
+            begun.failed(self._kit.name_of(error), sent=False)
+            raise
+
+
+class Kit:
+    """What of httpx or httpx2 is used: both have the same classes, each with its own bases."""
+
+    def __init__(self, name: str) -> None:
+        self.library = library = _library(name)
+        self.stream: Any = type("PassingStream", (_Passing, library.SyncByteStream), {})
+        self.async_stream: Any = type("AsyncPassingStream", (_Passing, library.AsyncByteStream), {})
+        self.client: Any = type("GateClient", (_GateClient, library.Client), {})
+        self.async_client: Any = type(
+            "AsyncGateClient", (_AsyncGateClient, library.AsyncClient), {}
+        )
+        self.transport: Any = type("GateTransport", (_GateTransport, library.BaseTransport), {})
+        self.async_transport: Any = type(
+            "AsyncGateTransport", (_GateTransport, library.AsyncBaseTransport), {}
+        )
+
+    def is_json_in_pieces(self, request: Any) -> bool:
+        """Whether a request's body is JSON that an iterator gives, so that it can be read first."""
+        whole = isinstance(request.stream, self.library.ByteStream)
+        return not whole and b"json" in request.headers.get("content-type", "").lower().encode()
+
+    def body_of(self, request: Any) -> bytes | None:
+        """Return a body that is there as a whole; what is streamed goes on as it is."""
+        whole = isinstance(request.stream, self.library.ByteStream)
+        compressed = "content-encoding" in request.headers
+        return bytes(request.read()) if whole and not compressed else None
+
+    def outgoing(self, request: Any, exchange: Exchange, body: bytes | None) -> Any:
+        """Return the request to send in place of one."""
+        out, stream, url = exchange.out, request.stream, self.library.URL(exchange.out.url)
+        headers = out.headers
+        content = (body or None) if out.body is None else out.body
+        if content is not None:
+            stream = self.library.ByteStream(content)
+            headers = [pair for pair in headers if pair[0].lower() not in _SIZES]
+            if content:
+                headers.append((b"Content-Length", b"%d" % len(content)))
+        if not any(name.lower() == b"host" for name, _ in headers):
+            headers = [(b"Host", url.netloc), *headers]
+        extensions = {
+            name: one
+            for name, one in request.extensions.items()
+            if name != _HOPS and not (out.side == "tokenlab" and name in _OF_AN_ADDRESS)
+        }
+        return self.library.Request(
+            out.method, url, headers=headers, stream=stream, extensions=extensions
+        )
+
+    def headers_of(self, response: Any) -> dict[str, str]:
+        """Return an answer's headers by their lower-case names; of several, the last."""
+        return {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in response.headers.raw
+        }
+
+    def passing(
+        self,
+        response: Any,
+        exchange: Exchange,
+        stream: Any,
+        history: list[Any],
+        headers: dict[str, str],
+    ) -> Any:
+        """Return a response whose bytes are watched."""
+        elsewhere = exchange.is_elsewhere
+        extensions = {**response.extensions, _HOPS: history, _ELSEWHERE: elsewhere}
+        watched = stream(response.stream, exchange, self.name_of)
+        cookie = elsewhere and "set-cookie" in headers
+        if not response.is_closed and not cookie:
+            response.stream, response.extensions = watched, extensions
+            return response
+        # To the client a cookie is from the previous provider, which would be sent it next time.
+        kept = [
+            pair for pair in response.headers.raw if not cookie or pair[0].lower() != b"set-cookie"
+        ]
+        return self.library.Response(
+            response.status_code, headers=kept, stream=watched, extensions=extensions
+        )
+
+    def hop(self, response: Any, request: Any) -> Any:
+        """Return an answer that sent on to another address, for the history of the last one."""
+        return self.library.Response(
+            response.status_code, headers=response.headers.raw, content=b"", request=request
+        )
+
+    def known(self, answer: Answer) -> Any:
+        """Return a response that needed no request."""
+        return self.library.Response(answer.status, headers=answer.headers, content=answer.body)
+
+    def name_of(self, error: BaseException) -> str:
+        """Return what the access log calls an error."""
+        if isinstance(error, self.library.TimeoutException):
+            return "timeout"
+        if isinstance(error, self.library.NetworkError):
+            return "connect"
+        if isinstance(error, self.library.TooManyRedirects):
+            return "redirect"
+        theirs = (self.library.HTTPError, self.library.InvalidURL)
+        return "protocol" if isinstance(error, theirs) else "cancelled"
+
+    def was_sent(self, error: BaseException) -> bool:
+        """Return whether a request may have been served, with this error."""
+        library = self.library
+        unsent = (
+            library.ConnectError, library.ConnectTimeout, library.PoolTimeout,
+            library.TooManyRedirects,
+        )  # fmt: skip
+        return not isinstance(error, unsent)
+
+
+async def _off_loop(waits: bool, call: Callable[..., _T], *given: Any) -> _T:
+    """Call in a thread what waits for the disk, so that the event loop does not."""
+    if not waits:
+        return call(*given)
+    from anyio.to_thread import run_sync  # httpx and httpx2 bring it
+
+    return await run_sync(call, *given)
+
+
+@cache
+def kit_of(name: str) -> Kit:
+    """Return what is used of a library; raises ModuleNotFoundError where it is not installed."""
+    return Kit(name)
+
+
+def _library(name: str) -> Any:
+    """Import it; ModuleNotFoundError says what to install where it is not there."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise  # it is there, and something that it needs is not
+        raise ModuleNotFoundError(
+            f"the clients of rollout_gate.http need {name}, which is not installed;"
+            f" install {name}, or the gate with its extra: rollout-gate[{name}]",
+            name=name,
+        ) from None

@@ -1,0 +1,30 @@
+"""The console's public surface: its commands, on which scripts and units depend."""
+
+import argparse
+from collections.abc import Mapping
+
+from rollout_console.cli.arguments import build_parser
+
+COMMANDS = {
+    "demo", "sim", "show", "set", "rollback", "resume", "undo", "restore", "history", "decide",
+    "check", "models", "probe", "shadow", "phase", "playbook", "guard", "export", "keys",
+}  # fmt: skip
+OF_KEYS = {
+    "doctor", "profiles", "add", "remove", "verify", "list", "create", "rename", "limit", "models",
+    "expire", "deactivate", "reactivate", "revoke", "rotate", "rotations", "usage",
+}  # fmt: skip
+
+
+def commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return action.choices
+    return {}
+
+
+def test_exported_commands() -> None:
+    found = commands_of(build_parser())
+    assert found.keys() == COMMANDS
+    assert commands_of(found["keys"]).keys() == OF_KEYS
+    for name, parser in {**found, **commands_of(found["keys"])}.items():
+        assert parser.description, f"{name} does not say what it does"

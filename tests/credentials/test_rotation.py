@@ -1,0 +1,834 @@
+"""A rotation: each step, each interruption, and never a moment without a working key."""
+
+import asyncio
+import inspect
+import json
+import os
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollout_console.common.errors import OperationError
+from rollout_console.common.files import write_private
+from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.rotation import Progress, Rotations
+from rollout_console.credentials.rotation_file import STEPS, Rotation
+from rollout_console.credentials.vault.config import VaultConfig
+from rollout_console.credentials.vault.environment import Given
+from rollout_console.credentials.vault.errors import StoreClosed, UnfitKeyring
+from rollout_console.credentials.vault.profiles import ProfileList
+from rollout_console.credentials.vault.vault import Vault
+from rollout_console.sim.server import SimServer
+from rollout_console.tokenlab.client import ManagementClient
+from rollout_console.tokenlab.errors import ApiError, Refused
+from rollout_console.tokenlab.types import ApiKey, CreatedKey
+from rollout_gate.secret import Secret
+from tests.credentials.vault.test_vault import Drawer, vault_of
+
+MODEL = "gpt-5.4-mini"
+
+
+class Clock:
+    """A clock that is put forward by hand."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def room(sim: SimServer, tmp_path: Path, clock: Clock) -> KeyRoom:
+    vault = vault_of(tmp_path, Given(variables={"management_token": "mt-sim-demo"}))
+    profiles = ProfileList(tmp_path / "profiles.json")
+    return KeyRoom(vault, profiles, "prod", sim.base_url, clock=clock)
+
+
+@pytest.fixture
+def rotations(room: KeyRoom, tmp_path: Path) -> Rotations:
+    return Rotations(room, tmp_path / "rotations.json")
+
+
+async def old_key(room: KeyRoom, name: str, **limits: Any) -> ApiKey:
+    created = await room.create(name, **limits)
+    room.keep("prod", "api_key", created.secret, "keyring")
+    return created.key
+
+
+def secret(room: KeyRoom, profile: str = "prod") -> Secret | None:
+    return room.vault.kept(profile, "api_key", "keyring")
+
+
+async def works(room: KeyRoom, found: Secret | None) -> bool:
+    assert found is not None
+    try:
+        return (await room.prove(found, MODEL)).works
+    except ApiError:
+        return False
+
+
+async def test_from_the_first_step_to_the_last(
+    room: KeyRoom, rotations: Rotations, clock: Clock
+) -> None:
+    key = await old_key(room, "life", models=(MODEL,))
+    before = secret(room)
+    progress = await rotations.start(key, "keyring", MODEL)
+    assert progress.rotation.step == "silence"
+    assert len(progress.did) == 3
+    assert "fall silent" in progress.waits_for
+    assert await works(room, before)
+    assert await works(room, secret(room))
+    assert secret(room) is not None
+    assert secret(room, "prod.old") is not None
+    made = {k.id: k for k in await room.keys()}[progress.rotation.new_id]
+    assert (made.models, made.limit) == (key.models, key.limit)
+    assert (await rotations.advance(progress.rotation)).did == ()
+    clock.ahead = timedelta(minutes=31)
+    progress = await rotations.advance(progress.rotation)
+    assert progress.rotation.step == "revoke"
+    assert "can be reactivated" in progress.waits_for
+    assert not await works(room, before)
+    assert await works(room, secret(room))
+    clock.ahead += timedelta(hours=25)
+    progress = await rotations.advance(progress.rotation)
+    assert (progress.rotation.step, progress.waits_for) == ("done", "")
+    assert rotations.under_way() == []
+    assert {k.id: k.status for k in await room.keys()}[key.id] == "revoked"
+    assert await works(room, secret(room))
+    assert secret(room, "prod.old") is None
+    assert secret(room, "prod.new") is None
+
+
+async def test_a_key_in_use_is_not_deactivated(
+    room: KeyRoom, rotations: Rotations, clock: Clock
+) -> None:
+    key = await old_key(room, "busy")
+    before = secret(room)
+    progress = await rotations.start(key, "keyring", MODEL, quiet_s=600)
+    # Long after the step, an application still uses the old key.
+    clock.ahead = timedelta(minutes=9)
+    assert await works(room, before)
+    clock.ahead = timedelta(minutes=9, seconds=30)
+    progress = await rotations.advance(progress.rotation)
+    assert "last used" in progress.waits_for
+    assert await works(room, before)
+
+
+class Stop(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("at", [step for step in STEPS if step != "done"])
+@pytest.mark.parametrize("late", [False, True])
+async def test_it_goes_on_after_an_end_at_any_step(
+    room: KeyRoom, tmp_path: Path, clock: Clock, at: str, late: bool
+) -> None:
+    """``late``: the step was done, and the process ended before that was written down."""
+    key = await old_key(room, f"cut-{at}-{late}")
+    before = secret(room)
+
+    class Cut(Rotations):
+        cut = True
+
+        async def _do(self, rotation: Any, *rest: Any) -> Any:
+            if rotation.step == at and self.cut and not late:
+                raise Stop
+            done = await super()._do(rotation, *rest)
+            if rotation.step == at and self.cut and not done[1]:
+                raise Stop
+            return done
+
+    progress: Progress | None = None
+    cut = Cut(room, tmp_path / "rotations.json")
+    for _ in range(12):
+        try:
+            found = cut.find(key)
+            if found is None and progress is None:
+                progress = await cut.start(key, "keyring", MODEL)
+            elif found is not None:
+                progress = await cut.advance(found)
+            else:
+                break
+        except Stop:
+            cut.cut = False
+        assert await works(room, before) or await works(room, secret(room)), "nobody works"
+        clock.ahead += timedelta(hours=25)
+    assert cut.under_way() == []
+    assert await works(room, secret(room))
+    assert not await works(room, before)
+    named = [k for k in await room.keys() if k.name.startswith(f"cut-{at}-{late}")]
+    assert sorted(k.status for k in named if k.id != key.id)[0] == "active"
+    assert len([k for k in named if k.status == "active"]) == 1, "a key was left behind"
+
+
+async def test_it_can_be_abandoned_until_the_end(
+    room: KeyRoom, rotations: Rotations, clock: Clock
+) -> None:
+    key = await old_key(room, "back")
+    before = secret(room)
+    progress = await rotations.start(key, "keyring", MODEL)
+    clock.ahead = timedelta(hours=1)
+    progress = await rotations.advance(progress.rotation)
+    assert not await works(room, before)
+    said = await rotations.abandon(progress.rotation)
+    assert "the vault has the old secret again" in said
+    assert await works(room, secret(room))
+    found = secret(room)
+    assert before is not None
+    assert found is not None
+    assert found.reveal() == before.reveal()
+    assert {k.id: k.status for k in await room.keys()}[progress.rotation.new_id] == "revoked"
+    assert rotations.under_way() == []
+
+
+async def test_a_new_key_that_does_not_work_stops_it(
+    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+) -> None:
+    key = await old_key(room, "stuck")
+    before = secret(room)
+    sim.state.faults.add({"status": 503, "path": "/v1/chat"})
+    with pytest.raises(ApiError):
+        await rotations.start(key, "keyring", MODEL)
+    (found,) = [r for r in rotations.under_way() if r.old_id == key.id]
+    assert found.step == "prove"
+    sim.state.faults.clear()
+    assert (await rotations.advance(found)).rotation.step == "silence"
+    new = next(k for k in await room.keys() if k.id == found.new_id)
+    await room.change(new, status="inactive")
+    clock.ahead = timedelta(hours=25)
+    with pytest.raises(OperationError, match="is inactive; abandon"):
+        await rotations.advance(found)
+    assert await works(room, before), "the old key was taken away with the new one broken"
+
+
+async def test_what_is_refused(room: KeyRoom, rotations: Rotations) -> None:
+    key = await old_key(room, "refused", models=(MODEL,))
+    with pytest.raises(OperationError, match="may not use gpt-5"):
+        await rotations.start(key, "keyring", "gpt-5.4")
+    await rotations.start(key, "keyring", MODEL)
+    with pytest.raises(OperationError, match="being rotated already"):
+        await rotations.start(key, "keyring", MODEL)
+    with rotations._alone(), pytest.raises(OperationError, match="another console"):
+        await rotations.advance(rotations.under_way()[0])
+    room.read_only = True
+    with pytest.raises(OperationError, match="read-only"):
+        await rotations.start(key, "keyring", MODEL)
+    rotations.path.write_text("{")
+    with pytest.raises(OperationError, match="damaged"):
+        rotations.under_way()
+
+
+async def test_no_secret_in_the_file(room: KeyRoom, rotations: Rotations) -> None:
+    key = await old_key(room, "silent")
+    await rotations.start(key, "keyring", MODEL)
+    text = rotations.path.read_text()
+    drawer = room.vault.keyring
+    assert isinstance(drawer, Drawer)
+    for kept in drawer.kept.values():
+        assert kept not in text
+    assert rotations.path.stat().st_mode & 0o777 == 0o600
+
+
+# -- whose key it is, and which key is whose ---------------------------------------------------
+
+
+def status_of(sim: SimServer, key_id: str) -> str:
+    return sim.state.keys[key_id].status
+
+
+def other_room(room: KeyRoom, profile: str, vault: Vault | None = None) -> KeyRoom:
+    """Another console: same machine, same organisation."""
+    return KeyRoom(vault or room.vault, room.profiles, profile, room.base_url, clock=room.now)
+
+
+@pytest.mark.parametrize("names", [("twin", "twin"), ("x" * 30 + " of prod", "x" * 30 + " of dev")])
+async def test_two_keys_of_one_name_have_rotations_of_their_own(
+    room: KeyRoom, rotations: Rotations, sim: SimServer, names: tuple[str, str]
+) -> None:
+    first = await old_key(room, names[0])
+    one = await rotations.start(first, "keyring", MODEL)
+    staging = other_room(room, "staging")
+    created = await staging.create(names[1])
+    staging.keep("staging", "api_key", created.secret, "keyring")
+    second = Rotations(staging, rotations.path)
+    two = await second.start(created.key, "keyring", MODEL)
+    assert one.rotation.new_name != two.rotation.new_name
+    assert len(two.rotation.new_name) <= 50
+    assert status_of(sim, one.rotation.new_id) == "active"
+    assert await works(room, secret(room))
+    assert await works(staging, secret(staging, "staging"))
+
+
+async def test_only_a_key_that_the_rotation_made_is_revoked(
+    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+) -> None:
+    """Others may have its name: one from before, one that is the new key of another rotation."""
+    before = await room.create("takes the name 1")
+    other = await room.create("takes the name 2")
+    stray = await room.create("takes the name 3")
+    key = await old_key(room, "named")
+    sim.state.keys[before.key.id].created_at -= timedelta(days=1)
+    name, now = "named (since today)", datetime.now(UTC).isoformat()
+    since = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+    for made in (before, other, stray):
+        sim.state.keys[made.key.id].name = name
+    rotations._write([
+        Rotation("key_demo", "demo", "staging", "keyring", MODEL, now, now,
+                 step="silence", new_id=other.key.id, new_name=name),
+        Rotation(key.id, key.name, "prod", "keyring", MODEL, since, since, new_name=name),
+    ])  # fmt: skip
+    found = rotations.find(key)
+    assert found is not None
+    progress = await rotations.advance(found)
+    assert progress.rotation.step == "silence"
+    assert [status_of(sim, made.key.id) for made in (before, other, stray)] == [
+        "active", "active", "revoked",
+    ]  # fmt: skip
+    said = await rotations.abandon(progress.rotation)
+    assert f"{before.key.id}, {other.key.id} has its name, and is left as it is" in said
+    assert status_of(sim, progress.rotation.new_id) == "revoked"
+
+
+async def test_a_key_that_is_not_the_profiles_is_refused(
+    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+) -> None:
+    """With force it goes on, and the secret that was the profile's is still there at the end."""
+    key = (await room.create("not of prod")).key
+    room.keep("prod", "api_key", Secret("sk-sim-demo"), "keyring")
+    with pytest.raises(OperationError, match=r"is not the one that profile prod has .* --force"):
+        await rotations.start(key, "keyring", MODEL)
+    assert rotations.under_way() == []
+    assert not [k for k in sim.state.keys.values() if k.name.startswith("not of prod (")]
+    progress = await rotations.start(key, "keyring", MODEL, force=True)
+    for hours in (1, 26):
+        clock.ahead = timedelta(hours=hours)
+        progress = await rotations.advance(progress.rotation)
+    assert progress.rotation.step == "done"
+    assert "prod.old is another key's, so it is kept" in progress.did[-1]
+    assert await works(room, secret(room, "prod.old"))
+
+
+async def test_a_profile_without_a_key_gets_one_by_rotation(
+    room: KeyRoom, rotations: Rotations
+) -> None:
+    key = (await room.create("fresh")).key
+    progress = await rotations.start(key, "keyring", MODEL)
+    assert progress.rotation.step == "silence"
+    assert await works(room, secret(room))
+
+
+async def test_what_cannot_be_told_is_refused(room: KeyRoom, rotations: Rotations) -> None:
+    key = (await room.create("untold")).key
+
+    def locked(profile: str, purpose: str) -> str | None:
+        raise StoreClosed("it is locked")
+
+    room.vault.encrypted.get = locked  # type: ignore[method-assign]
+    write_private(room.vault.encrypted.path, b"there")
+    with pytest.raises(OperationError, match="cannot be told: encrypted store: it is locked"):
+        await rotations.start(key, "keyring", MODEL)
+
+
+async def test_one_profile_is_in_one_rotation(room: KeyRoom, rotations: Rotations) -> None:
+    """Both would write to PROFILE.new and PROFILE.old."""
+    first = await old_key(room, "first of prod")
+    await rotations.start(first, "keyring", MODEL)
+    before = secret(room)
+    second = (await room.create("second of prod")).key
+    with pytest.raises(OperationError, match="first of prod is being rotated for profile prod"):
+        await rotations.start(second, "keyring", MODEL, force=True)
+    assert await works(room, before)
+
+
+async def test_a_secret_of_a_rotation_before_is_not_overwritten(
+    room: KeyRoom, rotations: Rotations
+) -> None:
+    key = await old_key(room, "after another")
+    room.keep("prod.old", "api_key", Secret("sk-sim-demo"), "keyring")
+    with pytest.raises(OperationError, match=r"keys remove prod\.old"):
+        await rotations.start(key, "keyring", MODEL)
+    assert await works(room, secret(room, "prod.old"))
+
+
+async def test_a_key_that_may_spend_nothing_is_not_copied(
+    room: KeyRoom, rotations: Rotations, sim: SimServer
+) -> None:
+    key = await old_key(room, "no money", limit=Decimal(0))
+    with pytest.raises(OperationError, match=r"a limit of \$0"):
+        await rotations.start(key, "keyring", MODEL)
+    assert not [k for k in sim.state.keys.values() if k.name.startswith("no money (")]
+    del sim.state.keys[key.id]  # for whoever looks at what ends soon
+
+
+async def test_an_expiry_is_not_copied_and_an_expired_key_is_no_way_back(
+    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+) -> None:
+    soon = datetime.now(UTC) + timedelta(hours=2)
+    key = await old_key(room, "ends soon", expires_at=soon)
+    progress = await rotations.start(key, "keyring", MODEL)
+    assert sim.state.keys[progress.rotation.new_id].expires_at is None
+    clock.ahead = timedelta(hours=3)
+    with pytest.raises(OperationError, match="has expired; there is no way back"):
+        await rotations.abandon(progress.rotation)
+    assert await works(room, secret(room))
+    del sim.state.keys[key.id]  # for whoever looks at what ends soon
+
+
+async def test_a_model_that_was_taken_from_the_list_meanwhile_is_waited_for(
+    room: KeyRoom, rotations: Rotations, sim: SimServer
+) -> None:
+    key = await old_key(room, "other models", models=(MODEL,))
+    sim.state.keys[key.id].models = ["gpt-5.4"]
+    before = secret(room)
+    progress = await rotations.start(key, "keyring", MODEL)
+    assert progress.rotation.step == "prove"
+    assert "may not use the model" in progress.waits_for
+    now = secret(room)
+    assert now is not None
+    assert before is not None
+    assert (now.reveal(), status_of(sim, key.id)) == (before.reveal(), "active")
+
+
+# -- another place has a key for the profile -----------------------------------------------------
+
+
+def in_a_command(room: KeyRoom, tmp_path: Path, found: Secret) -> None:
+    (tmp_path / "given").write_text(found.reveal())
+    words = ("sh", "-c", f"test {{purpose}} = api_key && cat {tmp_path}/given")
+    room.vault.config = VaultConfig(credential_command=words)
+    room.vault.given = Given(
+        variables=room.vault.given.variables, environ={"PATH": os.environ["PATH"]}
+    )
+
+
+@pytest.mark.parametrize("source", ["$TOKENLAB_API_KEY", "credential_command", "keyring"])
+@pytest.mark.parametrize("late", [False, True])
+async def test_the_old_key_stays_while_the_profile_gets_it_from_elsewhere(
+    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock, tmp_path: Path,
+    source: str, late: bool,
+) -> None:  # fmt: skip
+    """``late``: it came there after the step that puts the new one into the vault."""
+    created = await room.create(f"elsewhere {late} {source}"[:50])
+    key, place = created.key, "encrypted" if source == "keyring" else "keyring"
+    assert place in ("encrypted", "keyring")
+    given = room.vault.given
+
+    def put() -> None:
+        if source == "$TOKENLAB_API_KEY":
+            room.vault.given = Given(
+                variables={**given.variables, "api_key": created.secret.reveal()}
+            )
+        elif source == "credential_command":
+            in_a_command(room, tmp_path, created.secret)
+        else:
+            room.vault.keyring.put("prod", "api_key", created.secret)
+
+    room.keep("prod", "api_key", created.secret, place)  # type: ignore[arg-type]
+    if not late:
+        put()
+    progress = await rotations.start(key, place, MODEL)  # type: ignore[arg-type]
+    assert progress.rotation.step == ("silence" if late else "use")
+    put()
+    for hours in (1, 30):
+        clock.ahead = timedelta(hours=hours)
+        progress = await rotations.advance(progress.rotation)
+        assert progress.rotation.step == ("deactivate" if late else "use")
+        assert f"prod to use the new key: {source} goes before" in progress.waits_for
+        assert status_of(sim, key.id) == "active"
+        assert await works(room, room.vault.present("prod", "api_key").secret)
+    # That place is emptied, and the rotation goes on by itself.
+    room.vault.given, room.vault.config = given, VaultConfig()
+    room.vault.keyring.delete("prod", "api_key") if source == "keyring" else None
+    progress = await rotations.advance(progress.rotation)
+    clock.ahead = timedelta(hours=90)
+    progress = await rotations.advance(progress.rotation)
+    assert progress.rotation.step in ("revoke", "done")
+    assert await works(room, room.vault.present("prod", "api_key").secret)
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [(StoreClosed("it is locked"), False), (UnfitKeyring("it keeps nothing"), True)],
+)
+async def test_a_place_before_that_cannot_be_looked_at_is_waited_for(
+    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock,
+    error: StoreClosed, goes_on: bool,
+) -> None:  # fmt: skip
+    """A keyring that is locked now may have the old key; one that is never used may not."""
+    created = await room.create(f"behind a lock {goes_on}")
+
+    def closed(profile: str, purpose: str) -> str | None:
+        raise error
+
+    room.vault.keyring.get = closed  # type: ignore[method-assign]
+    room.keep("prod", "api_key", created.secret, "encrypted")
+    progress = await rotations.start(created.key, "encrypted", MODEL)
+    if goes_on:
+        assert progress.rotation.step == "silence"
+    else:
+        assert progress.waits_for.endswith("cannot be looked at: it is locked")
+        assert status_of(sim, created.key.id) == "active"
+
+
+async def test_the_old_secret_put_back_keeps_the_old_key(
+    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+) -> None:
+    key = await old_key(room, "put back")
+    before = secret(room)
+    progress = await rotations.start(key, "keyring", MODEL)
+    assert before is not None
+    room.keep("prod", "api_key", before, "keyring")
+    clock.ahead = timedelta(hours=30)
+    progress = await rotations.advance(progress.rotation)
+    assert progress.rotation.step == "deactivate"
+    assert "keyring has another for it" in progress.waits_for
+    assert await works(room, secret(room))
+    said = await rotations.abandon(progress.rotation)
+    assert "the new one is revoked" in said
+    assert await works(room, secret(room))
+    assert secret(room, "prod.old") is None
+    assert secret(room, "prod.new") is None
+
+
+async def test_an_old_key_that_came_into_use_again_is_not_deactivated(
+    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+) -> None:
+    """The last step may have waited for days after the old key had fallen silent."""
+    key = await old_key(room, "noisy again")
+    progress = await rotations.start(key, "keyring", MODEL)
+    new, before = secret(room), secret(room, "prod.old")
+    assert new is not None
+    assert before is not None
+    room.keep("prod", "api_key", before, "keyring")
+    clock.ahead = timedelta(hours=30)
+    progress = await rotations.advance(progress.rotation)
+    assert progress.rotation.step == "deactivate"
+    room.keep("prod", "api_key", new, "keyring")
+    sim.state.keys[key.id].last_used_at = clock() - timedelta(minutes=2)
+    progress = await rotations.advance(progress.rotation)
+    assert "to fall silent: last used 2 m ago" in progress.waits_for
+    assert status_of(sim, key.id) == "active"
+
+
+async def test_a_key_typed_for_this_run_is_not_replaced(
+    room: KeyRoom, rotations: Rotations
+) -> None:
+    created = await room.create("typed")
+    room.keep("prod", "api_key", created.secret, None)
+    progress = await rotations.start(created.key, "keyring", MODEL)
+    assert "a key typed for it alone" in progress.waits_for
+    found = room.vault.resolve("prod", "api_key")
+    assert found.secret is not None
+    assert found.secret.reveal() == created.secret.reveal()
+    assert secret(room) is None
+    # In another run the profile has no key, and gets the new one.
+    vault = vault_of(rotations.path.parent, room.vault.given)
+    vault.keyring = room.vault.keyring
+    later = Rotations(other_room(room, "prod", vault), rotations.path)
+    assert (await later.advance(progress.rotation)).rotation.step == "silence"
+
+
+# -- going back -----------------------------------------------------------------------------------
+
+
+async def test_no_way_back_leaves_the_profile_with_a_revoked_key(
+    room: KeyRoom, rotations: Rotations, sim: SimServer
+) -> None:
+    """Where the old secret is not kept, it is asked for, and nothing is revoked until then."""
+    created = await room.create("secret elsewhere")
+    progress = await rotations.start(created.key, "keyring", MODEL)
+    with pytest.raises(OperationError, match="give it with keys add prod, then abandon again"):
+        await rotations.abandon(progress.rotation)
+    assert status_of(sim, progress.rotation.new_id) == "active"
+    assert await works(room, secret(room))
+    room.add("prod", created.secret.reveal(), "keyring")
+    assert "the new one is revoked" in await rotations.abandon(progress.rotation)
+    assert status_of(sim, progress.rotation.new_id) == "revoked"
+    assert await works(room, secret(room))
+    assert rotations.under_way() == []
+
+
+async def test_going_back_to_a_key_in_another_place(
+    room: KeyRoom, rotations: Rotations, sim: SimServer
+) -> None:
+    created = await room.create("in the other store")
+    room.keep("prod", "api_key", created.secret, "encrypted")
+    progress = await rotations.start(created.key, "keyring", MODEL)
+    assert await works(room, secret(room))
+    said = await rotations.abandon(progress.rotation)
+    assert "profile prod has its key from encrypted store again" in said
+    assert secret(room) is None
+    assert await works(room, room.vault.present("prod", "api_key").secret)
+    assert room.profiles.all()["prod"].base_url == room.base_url
+    assert status_of(sim, progress.rotation.new_id) == "revoked"
+
+
+async def test_the_new_key_is_not_revoked_while_a_command_gives_it(
+    room: KeyRoom, rotations: Rotations, sim: SimServer, tmp_path: Path
+) -> None:
+    key = await old_key(room, "in pass too")
+    progress = await rotations.start(key, "keyring", MODEL)
+    new = secret(room)
+    assert new is not None
+    in_a_command(room, tmp_path, new)
+    with pytest.raises(OperationError, match="has the new key from credential_command"):
+        await rotations.abandon(progress.rotation)
+    assert status_of(sim, progress.rotation.new_id) == "active"
+    room.vault.config = VaultConfig()
+    await rotations.abandon(progress.rotation)
+    assert await works(room, secret(room))
+
+
+async def test_a_third_key_of_the_profile_is_left_alone(
+    room: KeyRoom, rotations: Rotations
+) -> None:
+    key = await old_key(room, "of three")
+    progress = await rotations.start(key, "keyring", MODEL)
+    room.keep("prod", "api_key", Secret("sk-sim-demo"), "keyring")
+    said = await rotations.abandon(progress.rotation)
+    assert "profile prod has another key, so prod.old is kept" in said
+    found = secret(room)
+    assert found is not None
+    assert found.reveal() == "sk-sim-demo"
+    assert await works(room, secret(room, "prod.old"))
+
+
+async def test_a_key_made_by_a_request_that_failed_is_revoked(
+    room: KeyRoom, rotations: Rotations, sim: SimServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await old_key(room, "made, then 500")
+    create = ManagementClient.create_key
+
+    async def made_then_500(self: ManagementClient, *rest: Any, **more: Any) -> CreatedKey:
+        await create(self, *rest, **more)
+        raise Refused(500, "internal error")
+
+    monkeypatch.setattr(ManagementClient, "create_key", made_then_500)
+    with pytest.raises(Refused):
+        await rotations.start(key, "keyring", MODEL)
+    (found,) = rotations.under_way()
+    (made,) = [k for k in sim.state.keys.values() if k.name == found.new_name]
+    assert (found.new_id, made.status) == ("", "active")
+    said = await rotations.abandon(found)
+    assert made.status == "revoked"
+    assert f"the new one is revoked: {found.new_name} ({made.id})" in said
+    assert await works(room, secret(room))
+
+
+async def test_what_was_never_made_is_not_said_to_be_revoked(
+    room: KeyRoom, rotations: Rotations, sim: SimServer
+) -> None:
+    key = await old_key(room, "never made")
+    sim.state.faults.add({"status": 503, "path": "/v1/management"})
+    with pytest.raises(ApiError):
+        await rotations.start(key, "keyring", MODEL)
+    sim.state.faults.clear()
+    (found,) = rotations.under_way()
+    assert await rotations.abandon(found) == "key never made stays; there is no new one"
+
+
+# -- the file, and more than one console ---------------------------------------------------------
+
+
+async def test_a_rotation_that_ended_elsewhere_is_not_begun_again(
+    room: KeyRoom, rotations: Rotations, sim: SimServer
+) -> None:
+    key = await old_key(room, "stale")
+    progress = await rotations.start(key, "keyring", MODEL)
+    stale = replace(progress.rotation, step="make", new_id="")
+    await rotations.abandon(progress.rotation)
+    for act in (rotations.advance, rotations.abandon):
+        with pytest.raises(OperationError, match="has ended already"):
+            await act(stale)
+    assert rotations.under_way() == []
+    assert len([k for k in sim.state.keys.values() if k.name == stale.new_name]) == 1
+
+
+async def test_abandoning_takes_the_rotation_as_it_is_on_file(
+    room: KeyRoom, rotations: Rotations, sim: SimServer
+) -> None:
+    """The one in hand is from before the new key was made."""
+    key = await old_key(room, "in hand")
+    progress = await rotations.start(key, "keyring", MODEL)
+    stale = replace(progress.rotation, step="make", new_id="", new_name="of another time")
+    await rotations.abandon(stale)
+    assert status_of(sim, progress.rotation.new_id) == "revoked"
+
+
+async def test_nothing_is_begun_while_another_console_is_at_it(
+    room: KeyRoom, rotations: Rotations
+) -> None:
+    key = await old_key(room, "both at once")
+    with rotations._alone(), pytest.raises(OperationError, match="another console"):
+        await rotations.start(key, "keyring", MODEL)
+    assert rotations.under_way() == []
+
+
+async def test_read_only_sends_nothing_and_writes_nothing(
+    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+) -> None:
+    key = await old_key(room, "looked at")
+    progress = await rotations.start(key, "keyring", MODEL)
+    room.read_only = True
+    clock.ahead = timedelta(hours=30)
+    served = -1
+    while served != len(sim.state.requests):  # one is recorded a moment after its answer is here
+        served = len(sim.state.requests)
+        await asyncio.sleep(0.05)
+    before = rotations.path.read_bytes()
+    for act in (rotations.advance, rotations.abandon):
+        with pytest.raises(OperationError, match="read-only"):
+            await act(progress.rotation)
+    assert (rotations.path.read_bytes(), len(sim.state.requests)) == (before, served)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"step": "soon"}, {"since": "today"}, {"since": "2026-01-01T00:00:00"}, {"place": "drawer"},
+     {"quiet_s": "x"}, {"safe_s": 1e300}, {"old_id": 7}, {"colour": "red"}],
+)  # fmt: skip
+async def test_a_damaged_file_is_one_sentence(
+    room: KeyRoom, rotations: Rotations, damage: dict[str, Any]
+) -> None:
+    now = datetime.now(UTC).isoformat()
+    entry = asdict(Rotation("k", "n", "prod", "keyring", MODEL, now, now)) | damage
+    rotations.path.write_text(json.dumps({"version": 1, "rotations": [entry]}))
+    with pytest.raises(OperationError, match="is damaged"):
+        rotations.under_way()
+
+
+# -- an end of the process at any write -----------------------------------------------------------
+
+WRITES = (
+    (KeyRoom, "change"), (KeyRoom, "create"), (Drawer, "put"), (Drawer, "delete"),
+    (ProfileList, "_write"), (Rotations, "_write"),
+)  # fmt: skip
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing below catches it."""
+
+
+class Killer:
+    """Ends the process at the ``at``-th write from now on, before it or just after it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.at, self.after, self.seen = -1, False, 0
+        for owner, name in WRITES:
+            patch.setattr(owner, name, self._around(getattr(owner, name)))
+
+    def arm(self, at: int, *, after: bool) -> None:
+        self.at, self.after, self.seen = at, after, 0
+
+    def _around(self, write: Any) -> Any:
+        if inspect.iscoroutinefunction(write):
+
+            async def patched_async(*rest: Any, **more: Any) -> Any:
+                number = self._begin()
+                done = await write(*rest, **more)
+                self._end(number)
+                return done
+
+            return patched_async
+
+        def patched(*rest: Any, **more: Any) -> Any:
+            number = self._begin()
+            done = write(*rest, **more)
+            self._end(number)
+            return done
+
+        return patched
+
+    def _begin(self) -> int:
+        number = self.seen
+        self.seen += 1
+        if number == self.at and not self.after:
+            raise Killed
+        return number
+
+    def _end(self, number: int) -> None:
+        if number == self.at and self.after:
+            raise Killed
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("back", [False, True])
+async def test_an_end_at_any_write_leaves_a_working_key(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, back: bool, after: bool
+) -> None:
+    """Each write is cut once, before or after it, and a new process goes on each time.
+
+    ``back``: the rotation is abandoned once the old key is inactive, and that is cut as well.
+    """
+    killer = Killer(monkeypatch)
+    with SimServer(seed=11) as sim:
+        for at in range(60):
+            sim.state.keys.clear()
+            folder = tmp_path / str(at)
+            drawer, key = Drawer(), await _made_old(sim, folder, "killed")
+            drawer.kept[("prod", "api_key")] = sim.state.keys[key.id].secret
+            killer.arm(at, after=after)
+            if not await _whole_life(sim, folder, drawer, key, clock, back=back):
+                break
+    assert 15 < at < 59, "fewer writes than were expected, or more"
+
+
+async def _made_old(sim: SimServer, folder: Path, name: str) -> ApiKey:
+    folder.mkdir()
+    async with ManagementClient(sim.base_url, Secret("mt-sim-demo")) as client:
+        return (await client.create_key(name)).key
+
+
+async def _whole_life(
+    sim: SimServer, folder: Path, drawer: Drawer, key: ApiKey, clock: Clock, *, back: bool
+) -> bool:
+    """Run each command in a process of its own until all is done; return whether one was cut."""
+    clock.ahead, cut, turned = timedelta(0), False, False
+    for _ in range(12):
+        vault = vault_of(folder, Given(variables={"management_token": "mt-sim-demo"}))
+        vault.keyring = drawer
+        room = KeyRoom(
+            vault, ProfileList(folder / "profiles.json"), "prod", sim.base_url, clock=clock
+        )
+        rotations = Rotations(room, folder / "rotations.json")
+        found = rotations.find(key)
+        try:
+            if found is None and (turned or sim.state.keys[key.id].status == "revoked"):
+                break
+            if found is None:
+                await rotations.start(key, "keyring", MODEL)
+            elif turned or (back and found.step == "revoke"):
+                turned = True
+                await rotations.abandon(found)
+            else:
+                await rotations.advance(found)
+        except Killed:
+            assert not cut
+            cut = True
+        _no_moment_without_a_key(sim, drawer, key)
+        clock.ahead += timedelta(hours=13)
+    assert rotations.under_way() == []
+    assert set(drawer.kept) == {("prod", "api_key")}
+    active = [k for k in sim.state.keys.values() if k.status == "active"]
+    assert len(active) == 1, "a key was left behind"
+    assert (sim.state.keys[key.id].status == "active") is back
+    return cut
+
+
+def _no_moment_without_a_key(sim: SimServer, drawer: Drawer, key: ApiKey) -> None:
+    own = drawer.kept[("prod", "api_key")]
+    # Raises where the simulator would answer 401 to an application that has the profile's key.
+    used = sim.state.key_for(own)
+    if sim.state.keys[key.id].status != "active":
+        assert used.id != key.id
+        assert used.last_used_at is not None, "never proven"

@@ -1,0 +1,149 @@
+"""The keyring, real: unlocked, locked, away, hanging, or of a kind that is not to be trusted."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rollout_console.credentials.vault.errors import NotKept, StoreClosed
+from rollout_console.credentials.vault.keyring_store import KeyringStore
+from rollout_gate.secret import Secret
+from tests.credentials.vault.secret_service import run_with_keyring
+
+KEEP = """
+from rollout_gate.secret import Secret
+from rollout_console.credentials.vault.keyring_store import KeyringStore
+store = KeyringStore()
+store.put("prod", "api_key", Secret("sk-canary-000001"))
+print(KeyringStore().get("prod", "api_key"), KeyringStore().get("other", "api_key"))
+print(store.name, store.delete("prod", "api_key"), store.delete("prod", "api_key"))
+print(store.get("prod", "api_key"))
+"""
+
+FAIL = """
+import time
+from rollout_gate.secret import Secret
+from rollout_console.credentials.vault.errors import StoreClosed
+from rollout_console.credentials.vault.keyring_store import KeyringStore
+store = KeyringStore()
+for _ in range(2):
+    start = time.monotonic()
+    try:
+        store.put("prod", "api_key", Secret("sk-canary-000001"))
+    except StoreClosed as error:
+        print(round(time.monotonic() - start), type(error).__name__, error)
+"""
+
+
+def test_what_is_kept_is_read_back_and_forgotten(tmp_path: Path) -> None:
+    said = run_with_keyring(KEEP, tmp_path).splitlines()
+    assert said == ["sk-canary-000001 None", "keyring: SecretService True False", "None"]
+
+
+def test_a_locked_keyring_is_a_bounded_wait_and_one_sentence(tmp_path: Path) -> None:
+    said = run_with_keyring(FAIL, tmp_path, state="locked").splitlines()
+    assert len(said) == 2
+    for line in said:
+        seconds, _, sentence = line.partition(" ")
+        assert int(seconds) <= 4
+        assert "lock" in sentence
+        assert "canary" not in sentence
+
+
+def test_no_secret_service_is_said(tmp_path: Path) -> None:
+    said = run_with_keyring(FAIL, tmp_path, state="none").splitlines()
+    assert [line.split()[1] for line in said] == ["NoKeyring", "NoKeyring"]
+
+
+def test_without_any_bus_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    _reset()
+    with pytest.raises(StoreClosed, match="no keyring here"):
+        KeyringStore().get("prod", "api_key")
+
+
+BACKENDS = """
+import time
+from keyring.backend import KeyringBackend
+
+class PlaintextKeyring(KeyringBackend):
+    priority = 9
+    def get_password(self, service, username): return "sk-canary-plain"
+    def set_password(self, service, username, password): pass
+    def delete_password(self, service, username): pass
+
+class Hanging(PlaintextKeyring):
+    def get_password(self, service, username): time.sleep(30)
+
+class Forgetful(PlaintextKeyring):
+    def get_password(self, service, username): return None
+
+class Talkative(PlaintextKeyring):
+    def set_password(self, service, username, password): raise ValueError(password)
+"""
+
+
+@pytest.fixture
+def backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "odd_backends.py").write_text(BACKENDS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("odd_backends", None)
+
+
+def _reset() -> None:
+    import keyring.core
+
+    keyring.core._keyring_backend = None  # chosen anew from the environment
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, name: str) -> KeyringStore:
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", name)
+    _reset()
+    return KeyringStore(limit_s=0.4)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("keyring.backends.null.Keyring", "keeps nothing"),
+        ("odd_backends.PlaintextKeyring", "plain text"),
+        ("no_such_module.Keyring", "names no backend"),
+    ],
+)
+@pytest.mark.usefixtures("backends")
+def test_backends_that_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, words: str) -> None:
+    store = chosen(monkeypatch, name)
+    with pytest.raises(StoreClosed, match=words):
+        store.get("p", "api_key")
+    with pytest.raises(StoreClosed, match=words):
+        store.put("p", "api_key", Secret("sk-canary-000001"))
+
+
+@pytest.mark.usefixtures("backends")
+def test_a_hanging_backend_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = chosen(monkeypatch, "odd_backends.Hanging")
+    start = time.monotonic()
+    for _ in range(5):
+        with pytest.raises(StoreClosed, match="did not answer within"):
+            store.get("p", "api_key")
+    assert time.monotonic() - start < 2
+    store.retry()
+    with pytest.raises(StoreClosed, match="did not answer within"):
+        store.get("p", "api_key")
+
+
+@pytest.mark.usefixtures("backends")
+def test_what_is_not_kept_or_said_too_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotKept, match="did not keep it"):
+        chosen(monkeypatch, "odd_backends.Forgetful").put("p", "api_key", Secret("sk-canary-0001"))
+    with pytest.raises(StoreClosed) as caught:
+        chosen(monkeypatch, "odd_backends.Talkative").put("p", "api_key", Secret("sk-canary-0001"))
+    assert "canary" not in str(caught.value)
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_choice_behind() -> object:
+    yield
+    _reset()

@@ -1,0 +1,301 @@
+"""From log lines to figures, verdicts, holds and the proof of a rollback."""
+
+import os
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from rollout_console.changes.external_edits import described
+from rollout_console.changes.recorded import Recorded
+from rollout_console.changes.switch import Switch
+from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.monitor import Monitor
+from rollout_console.history.actor import Who
+from rollout_console.history.history import History
+from rollout_console.tokenlab.types import Balance
+from rollout_gate import AccessLine, AccessLog, timestamp
+from rollout_gate.file.parse import parse
+from rollout_gate.file.revision import revision_of
+
+NOW = time.time()
+
+
+def write(
+    path: Path, ago: float, status: int = 200, side: str = "tokenlab", org: str = "acme"
+) -> None:
+    at = datetime.fromtimestamp(NOW - ago, UTC)
+    log = AccessLog(path.parent / "access.jsonl")
+    log.append(
+        AccessLine(
+            ts=timestamp(at), route="chat", org=org, side=side, model="m", status=status,
+            latency_ms=100.0,
+        )
+    )  # fmt: skip
+    log.close()
+
+
+@pytest.fixture
+def monitor(file: Path) -> Monitor:
+    made = Monitor(file, parse(file.read_bytes()))
+    made.remember(Recorded((), made.file.revision, 0.0), NOW)
+    return made
+
+
+def held(monitor: Monitor, before: int, after: int, balance: str | None = None) -> str:
+    watch = BalanceWatch()
+    if balance is not None:
+        watch.add(NOW - 5, Balance("o", Decimal(balance), Decimal(balance), Decimal(0)))
+    return monitor.held("chat", "acme", before, after, watch, NOW)
+
+
+def test_no_data_holds_and_health_lets_go(file: Path, monitor: Monitor) -> None:
+    assert held(monitor, 2500, 5000) == "no data"
+    assert held(monitor, 0, 100) == ""
+    assert "start with 1%" in held(monitor, 0, 5000)
+    for i in range(140):
+        write(file, 1 + i / 10)
+    monitor.catch_up(NOW)
+    assert held(monitor, 2500, 5000) == ""
+    assert "under $50.00" in held(monitor, 2500, 5000, "49.99")
+    assert monitor.health("chat", "acme", NOW).verdict_text == "ok"
+
+
+def test_a_storm_is_a_rollback_verdict_with_its_reason(file: Path, monitor: Monitor) -> None:
+    for i in range(60):
+        write(file, 1 + i / 10, 503 if i % 2 else 200, org=f"org-{i % 3}")
+    monitor.catch_up(NOW)
+    health = monitor.health("chat", "org-1", NOW)
+    assert health.verdict.kind == "rollback"
+    assert health.over_5xx
+    assert "5xx" in held(monitor, 2500, 5000)
+    assert monitor.rollback_reason("chat", None, NOW).startswith("5xx 50%, 30 of 60")
+    assert monitor.rollback_reason("chat", "org-1", NOW).endswith("on the route")
+    assert monitor.rollback_reason(None, None, NOW).startswith("5xx 50.0%")
+    foreign = file.read_bytes().replace(b"acme = 25", b"acme = 5", 1)
+    monitor.configure(parse(foreign), NOW)
+    assert monitor.health("chat", "org-1", NOW).verdict.kind == "hold", "a change starts anew"
+
+
+def test_a_step_bakes_and_needs_evidence_of_its_own(file: Path, monitor: Monitor) -> None:
+    for i in range(140):
+        write(file, 100 + i / 10)
+    monitor.catch_up(NOW)
+    raised = parse(file.read_bytes().replace(b"acme = 25", b"acme = 50", 1))
+    monitor.configure(raised, NOW - 60)
+    assert held(monitor, 5000, 10_000) == "no data 100 s"
+    for i in range(140):
+        write(file, 1 + i / 10)
+    monitor.catch_up(NOW)
+    assert held(monitor, 5000, 10_000) == "bakes for 14 m"
+    later = Monitor(file, raised)
+    later.catch_up(NOW)
+    assert held(later, 5000, 10_000) == "no data since the step", "unknown is just now"
+    later.remember(Recorded((), later.file.revision, 0.0), NOW)
+    assert held(later, 5000, 10_000) == ""
+    at = datetime.fromtimestamp(NOW - 60, UTC)
+    switch = Switch(file, History(file.parent / "h.sqlite3"), Who("jo", "gw"), clock=lambda: at)
+    switch.open()
+    switch.apply(switch.plan_set("chat", "acme", 5000))
+    later.remember(switch.recorded(), NOW)
+    assert held(later, 5000, 10_000) == "bakes for 14 m"
+
+
+def test_the_proof_of_a_rollback(file: Path, monitor: Monitor) -> None:
+    def proof(since_ago: float) -> tuple[bool, str]:
+        monitor.catch_up(NOW)
+        found = monitor.proof("chat", "acme", NOW - since_ago, NOW)
+        return found.drained, found.text
+
+    assert proof(20) == (False, "no request seen yet")
+    write(file, 16)
+    assert proof(20) == (
+        False,
+        "last TokenLab request 16 s ago · no request to previous either yet",
+    )
+    write(file, 1, side="previous")
+    assert proof(20) == (True, "drained in 4 s · last TokenLab request 16 s ago")
+    write(file, 2)
+    assert proof(20)[0] is False
+    assert "draining" in proof(20)[1]
+
+
+def test_the_balance_burns_exactly() -> None:
+    watch = BalanceWatch()
+    assert watch.runway_s() is None
+    for i in range(4):
+        used = Decimal(i)
+        watch.add(100.0 + 10 * i, Balance("o", Decimal(60) - used, Decimal(60), used))
+    assert watch.burn_per_s() == Decimal("0.1")
+    assert watch.runway_s() == 570.0
+    assert [v for v in watch.series(131.0, 60, 6) if v is not None][-1] == 57.0
+
+
+def test_a_balance_that_does_not_come_holds(monitor: Monitor) -> None:
+    def why(watch: BalanceWatch, now: float = NOW) -> str:
+        return monitor.held("chat", "acme", 0, 100, watch, now)
+
+    watch = BalanceWatch()
+    watch.failed("no management token for profile 'prod'", asked=False)
+    assert why(watch) == "", "where nobody can ask, there is nothing to judge"
+    watch.failed("the API cannot be reached", asked=True)
+    assert why(watch) == "balance not known: the API cannot be reached"
+    watch.add(NOW - 1, Balance("o", Decimal(60), Decimal(60), Decimal(0)))
+    assert why(watch) == ""
+    watch.failed("the API cannot be reached", asked=True)
+    assert why(watch) == "", "a moment ago it was in order"
+    assert why(watch, NOW + 90) == "balance not known for 91 s: the API cannot be reached"
+
+
+def test_the_verdict_that_the_history_keeps(file: Path, monitor: Monitor) -> None:
+    assert monitor.spoken_verdict("nosuch", None, NOW) == ""
+    assert monitor.spoken_verdict("chat", "acme", NOW) == "hold: no data"
+    assert monitor.spoken_verdict(None, None, NOW) == "chat hold: no data; claude hold: no data"
+
+
+def test_a_rollback_target_that_is_sick_is_told(file: Path, monitor: Monitor) -> None:
+    for i in range(30):
+        write(file, 1 + i / 10, side="previous")
+    monitor.catch_up(NOW)
+    assert monitor.previous_trouble("chat", "acme", NOW) == ""
+    for i in range(20):
+        write(file, 1 + i / 10, 503, side="previous")
+    monitor.catch_up(NOW)
+    assert monitor.previous_trouble("chat", "acme", NOW) == "previous is sick too: 5xx 40% of 50"
+    assert monitor.previous_trouble(None, None, NOW).startswith("chat: previous is sick too")
+    assert monitor.previous_trouble("claude", None, NOW) == ""
+
+
+def test_a_reader_that_does_not_obey_is_told(file: Path) -> None:
+    text = file.read_bytes().replace(b"acme = 25", b"acme = { percent = 25, rolled_back = true }")
+    file.write_bytes(text.replace(b'"globex.eu" = 12.5', b'"globex.eu" = 100'))
+    os.utime(file, (NOW - 60, NOW - 60))
+    text = file.read_bytes().replace(b"beta-testers = 100", b"")
+    monitor = Monitor(file, parse(text))
+    write(file, 57)  # within the grace
+    write(file, 40, side="previous")
+    write(file, 40, side="previous", org="initech")
+    monitor.catch_up(NOW)
+    assert monitor.strays.sentences(NOW) == []
+    write(file, 30)
+    write(file, 20)
+    write(file, 10, side="previous", org="globex.eu")
+    monitor.catch_up(NOW)
+    first, second = monitor.strays.sentences(NOW)
+    assert first == (
+        "chat / acme sent 2 requests to TokenLab although it is rolled back, the last 20 s ago: "
+        "an application does not read this file"
+    )
+    assert second.startswith("chat / globex.eu sent 1 request to previous although it is at 100%")
+    monitor.configure(parse(text + b"\n"), NOW)
+    assert monitor.strays.sentences(NOW) == [], "a new version begins anew"
+
+
+def test_a_line_ahead_of_the_clock_of_a_route_that_is_not_in_the_file(
+    file: Path, monitor: Monitor
+) -> None:
+    text = (
+        '{"ts":"2999-01-01T00:00:00Z","route":"gone","org":"acme","side":"tokenlab",'
+        '"status":200,"latency_ms":1.0}\n'
+    )
+    (file.parent / "access.jsonl").write_text(text)
+    monitor.catch_up(NOW)
+    assert monitor.lines == 1
+    assert monitor.last_line_at == NOW
+    assert monitor.summary("gone", "acme", "tokenlab", NOW).requests == 1
+
+
+def test_a_small_org_shows_its_evidence_over_a_longer_time(file: Path, monitor: Monitor) -> None:
+    for i in range(140):
+        write(file, 10 + 20 * i)  # three a minute: 45 in the time that a step bakes
+    monitor.catch_up(NOW)
+    assert held(monitor, 2500, 5000) == ""
+    raised = parse(file.read_bytes().replace(b"acme = 25", b"acme = 50", 1))
+    monitor.configure(raised, NOW - 1000)
+    assert held(monitor, 5000, 10_000) == "50 of 133 ok", "none of it from before the step"
+
+
+def test_a_step_up_does_not_hide_a_storm(file: Path, monitor: Monitor) -> None:
+    for i in range(60):
+        write(file, 1 + i / 10, 503 if i % 2 else 200, org=f"org-{i % 3}")
+    monitor.catch_up(NOW)
+    raised = parse(file.read_bytes().replace(b"acme = 25", b"acme = 50", 1))
+    monitor.configure(raised, NOW)
+    assert monitor.health("chat", None, NOW).verdict.kind == "rollback"
+
+
+def test_a_freeze_holds_every_raise(file: Path) -> None:
+    text = file.read_text().replace("freeze = []", 'freeze = ["2020-01-01 - 2099-12-31"]')
+    text = text.replace('mode = "hold"', 'mode = "observe"')
+    monitor = Monitor(file, parse(text.encode()))
+    assert held(monitor, 0, 100) == "frozen until Fri 01 Jan 00:00 UTC"
+
+
+def known(file: Path, ago: float) -> tuple[Switch, Monitor]:
+    """Return a switch whose history has known the file for so long, and a monitor of it."""
+    history = History(file.parent / "h.sqlite3")
+    data, at = file.read_bytes(), datetime.fromtimestamp(NOW - ago, UTC)
+    history.see(file, Who("jo", "gw"), at, (revision_of(data), data), described)
+    switch = Switch(file, history, Who("jo", "gw"))
+    monitor = Monitor(file, switch.open().file)
+    monitor.remember(switch.recorded(), NOW)
+    for i in range(140):
+        write(file, 1 + i / 10)
+    monitor.catch_up(NOW)
+    return switch, monitor
+
+
+def test_an_edit_that_nobody_could_record_has_just_been_made(file: Path) -> None:
+    """The history is old, and says nothing of the text that is there now."""
+    _, before = known(file, 7200)
+    assert held(before, 2500, 5000) == ""
+    file.write_bytes(file.read_bytes().replace(b"acme = 25", b"acme = 50", 1))
+    watching = Switch(file, History(file.parent / "h.sqlite3"), Who("jo", "gw"), read_only=True)
+    monitor = Monitor(file, watching.open().file)
+    monitor.remember(watching.recorded(), NOW)
+    monitor.catch_up(NOW)
+    assert held(monitor, 5000, 10_000) == "no data since the step"
+
+
+def test_a_change_on_a_clock_ahead_denies_no_storm(file: Path) -> None:
+    switch, monitor = known(file, 7200)
+    ahead = Switch(
+        file, switch.history, Who("al", "gw-2"),
+        clock=lambda: datetime.fromtimestamp(NOW + 3600, UTC),
+    )  # fmt: skip
+    ahead.open()
+    ahead.apply(ahead.plan_set("chat", "acme", 1000))
+    monitor.configure(ahead.open().file, NOW)
+    for now in (NOW, NOW + 30):
+        monitor.remember(switch.recorded(monitor.known_to), now)
+    for i in range(60):
+        write(file, -1 - i / 10, 503, org=f"org-{i % 3}")
+    monitor.catch_up(NOW + 30)
+    assert monitor.health("chat", None, NOW + 30).verdict.kind == "rollback"
+
+
+def test_a_hold_says_when_the_last_error_was(file: Path, monitor: Monitor) -> None:
+    for i in range(140):
+        write(file, 1 + i, 503 if 100 <= i < 104 else 200)
+    monitor.catch_up(NOW)
+    verdict = monitor.health("chat", "acme", NOW).verdict
+    assert (verdict.kind, verdict.signal) == ("hold", "gateway")
+    assert verdict.reason.startswith("5xx 2.9%, none for 10")
+    assert verdict.last_error_at == pytest.approx(NOW - 101, abs=6)
+
+
+def test_lines_that_came_after_the_last_usable_one_are_told_at_the_start(
+    file: Path, monitor: Monitor
+) -> None:
+    write(file, 1000)
+    log = file.parent / "access.jsonl"
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write("{}\n" * 5)
+    monitor.catch_up(NOW)
+    assert "5 lines of the access log cannot be used" in monitor.unusable_words(NOW)
+    os.utime(log, (NOW - 900, NOW - 900))
+    later = Monitor(file, monitor.file)
+    later.catch_up(NOW)
+    assert later.unusable_words(NOW) == "", "as old for it as for who was there"

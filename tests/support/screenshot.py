@@ -1,0 +1,50 @@
+"""Make the README's picture: the console on the demo, drawn by the app itself.
+
+``python -m tests.support.screenshot docs/console.svg [WIDTHxHEIGHT]``
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from rollout_console.changes.switch import Switch
+from rollout_console.cli.credentials import fixed_vault
+from rollout_console.guard.monitor import Monitor
+from rollout_console.history.actor import Who
+from rollout_console.history.location import history_of
+from rollout_console.sim.demo import Demo
+from rollout_console.sim.incidents import start_incident
+from rollout_console.sim.state import DEMO_TOKEN
+from rollout_console.ui.app import ConsoleApp
+from rollout_console.ui.settings import Settings
+
+
+async def _draw(demo: Demo, target: Path, size: tuple[int, int]) -> None:
+    who = Who("jo", "gw-01")
+    switch = Switch(demo.file, history_of(demo.file), who)
+    monitor = Monitor(demo.file, switch.open().file)
+    vault = fixed_vault({"management_token": DEMO_TOKEN}, {})
+    app = ConsoleApp(switch, monitor, Settings(), user=who.user, host=who.host, vault=vault)
+    async with app.run_test(size=size) as pilot:
+        await asyncio.sleep(60)
+        await asyncio.to_thread(start_incident, demo.base_url, "5xx storm", route="chat")
+        await asyncio.sleep(12)
+        await pilot.press("r")
+        await asyncio.sleep(0.6)
+        await pilot.press("y")
+        await asyncio.sleep(9)
+        svg = app.export_screenshot(title="rollout-console demo")
+    target.write_text(svg.replace(demo.base_url, "http://127.0.0.1:8000"), encoding="utf-8")
+
+
+def main() -> None:
+    """Run the demo for a minute and a half and save the picture."""
+    width, _, height = (sys.argv[2] if len(sys.argv) > 2 else "120x40").partition("x")
+    with Demo() as demo:
+        os.environ["ROLLOUT_STATE_DIR"] = str(demo.folder / "state")
+        asyncio.run(_draw(demo, Path(sys.argv[1]), (int(width), int(height))))
+
+
+if __name__ == "__main__":
+    main()

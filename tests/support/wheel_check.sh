@@ -1,0 +1,25 @@
+#!/bin/sh
+# Build the wheel, install it where no checkout is, and run the demo from it.
+set -eu
+python=$1
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+"$python" -m pip wheel --quiet --no-deps --wheel-dir "$folder" ./gate .
+"$python" -m venv "$folder/venv"
+"$folder/venv/bin/python" -m pip install --quiet "$folder"/rollout_gate-*.whl "$folder"/rollout_console-*.whl
+cd "$folder"
+"$folder/venv/bin/rollout-console" demo --headless-seconds 5 > summary.json
+"$folder/venv/bin/python" - <<'PYTHON'
+import json
+from pathlib import Path
+
+import rollout_console
+from rollout_console.common.assets import asset_folder
+
+assert "site-packages" in rollout_console.__file__, rollout_console.__file__
+assert (asset_folder("themes") / "night-ops.toml").is_file()
+assert (asset_folder("sample_configs") / "rollout.toml").is_file()
+summary = json.loads(Path("summary.json").read_text())
+assert summary["ok"], summary
+print("wheel: themes and samples found, headless demo ok,", summary["requests"])
+PYTHON
