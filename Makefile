@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/sh
+# Tests mostly wait for processes and sockets: two to a core.
+JOBS ?= 4
 
 .PHONY: demo test check lint types layers wheel bench clean
 
@@ -10,7 +12,7 @@ demo: $(VENV)/.ready
 	@$(BIN)/rollout-console demo
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: lint types layers test wheel
 
