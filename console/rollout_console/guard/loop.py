@@ -56,7 +56,8 @@ class LogRead:
 class Turn:
     """What one turn saw and did. ``acts`` is whether this guard is the one that may act.
 
-    ``log`` says what of the access log could be used, as far as it has been read.
+    ``alerts`` is what is wrong in this look; ``log`` says what of the access log could be used, as
+    far as it has been read.
     """
 
     acts: bool
@@ -147,7 +148,8 @@ class Guarding:
         events += [Event("over", f"over: {alert.sentence}", alert.route) for alert in ended]
         verdicts = self._monitor.verdicts(now)
         read = self._log_read(now)
-        return Turn(acts, trouble, verdicts, standings, self._alerts.open, read, events)
+        wrong = [alert for alert in self._alerts.open if alert.seen_at == now]
+        return Turn(acts, trouble, verdicts, standings, wrong, read, events)
 
     def _log_read(self, now: float) -> LogRead:
         monitor = self._monitor

@@ -204,5 +204,8 @@ def _turn_text(turn: Turn) -> str:
             said = f": out, {visible(one.out)}" if one.out else said
             lines.append(f"  {visible(one.org):<28} {percent_text(one.points):>6}%{after}{said}")
     lines += [f"! {visible(alert.sentence)}" for alert in turn.alerts]
-    lines += [f"{event.kind}: {visible(event.text)}" for event in turn.events]
+    # What is wrong now stands above already; an alert that was over at once does not.
+    shown = {alert.sentence for alert in turn.alerts}
+    events = [event for event in turn.events if event.kind != "alert" or event.text not in shown]
+    lines += [f"{event.kind}: {visible(event.text)}" for event in events]
     return "\n".join(lines)
