@@ -8,7 +8,8 @@ import pytest
 from textual.widgets import Static
 
 from rollout_console.changes.errors import StoreError
-from rollout_console.changes.file_store import RolloutStore, Snapshot
+from rollout_console.changes.file_store import RolloutStore
+from rollout_console.changes.snapshot import Snapshot
 from rollout_console.changes.switch import Switch
 from rollout_console.history.actor import Who
 from rollout_console.history.history import History

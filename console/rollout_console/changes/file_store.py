@@ -4,7 +4,7 @@ import difflib
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rollout_console.changes.atomic_swap import ABSENT, swap
@@ -17,7 +17,7 @@ from rollout_console.changes.edits import (
     same_meaning,
 )
 from rollout_console.changes.errors import EditNotPossible, NotReadable, StoreError, Written
-from rollout_console.changes.toml_edit.document import Document
+from rollout_console.changes.snapshot import Prepared, Snapshot
 from rollout_console.changes.toml_edit.edit import edited, path_of
 from rollout_console.changes.writer_detection import open_for_writing
 from rollout_console.common.files import is_missing
@@ -31,34 +31,6 @@ SETTLED_S = 0.5
 """A file that was written to within this may be half of what somebody is writing."""
 _LOOK_EVERY_S = 0.1
 _LOOKS = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One version of the file: its bytes, what they say, and their revision."""
-
-    data: bytes
-    file: RolloutFile
-    revision: str
-    _document: list[Document] = field(default_factory=list, repr=False, compare=False)
-
-    @property
-    def document(self) -> Document:
-        """The text as lines with places; worked out when first asked for, then kept."""
-        if not self._document:
-            self._document.append(Document.of(self.data))
-        return self._document[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """An edit made in memory and verified; ``diff`` holds its changed lines, ``-`` and ``+``."""
-
-    before: Snapshot
-    after: Snapshot
-    diff: tuple[str, ...]
-    rescues: str = ""
-    """Why the file could not be used, where the last good version is to take its place."""
 
 
 class RolloutStore:

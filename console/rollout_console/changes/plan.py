@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from rollout_console.changes.edits import Edit, SetRolledBack
-from rollout_console.changes.file_store import Prepared
+from rollout_console.changes.snapshot import Prepared
 from rollout_console.changes.traffic_diff import Direction, Move, direction, is_wide, moves
 from rollout_gate.file.revision import SHORT
 

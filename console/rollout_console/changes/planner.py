@@ -16,8 +16,9 @@ from rollout_console.changes.edits import (
 )
 from rollout_console.changes.errors import NotReadable
 from rollout_console.changes.external_edits import described
-from rollout_console.changes.file_store import RolloutStore, Snapshot
+from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.snapshot import Snapshot
 from rollout_console.common.durations import target_text
 from rollout_console.common.errors import NothingToDo
 from rollout_console.history.actor import Who

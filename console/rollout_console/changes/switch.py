@@ -10,11 +10,12 @@ from pathlib import Path
 from rollout_console.changes.atomic_swap import set_aside
 from rollout_console.changes.errors import Conflict, StoreError, Written
 from rollout_console.changes.external_edits import described, gives_back, words_of
-from rollout_console.changes.file_store import RolloutStore, Snapshot
+from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.leftovers import recovered
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.planner import Planner
 from rollout_console.changes.recorded import Recorded, to_json
+from rollout_console.changes.snapshot import Snapshot
 from rollout_console.common.errors import Held, NothingToDo, NotRecorded, ReadOnly
 from rollout_console.history.actor import Who
 from rollout_console.history.errors import HistoryError

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from rollout_console.changes.file_store import Snapshot
+from rollout_console.changes.snapshot import Snapshot
 from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.health.log.probe_log import ProbeLine
 from rollout_console.health.log.record import AccessRecord

@@ -16,8 +16,8 @@ from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from rollout_console.changes.external_edits import rolled_back
-from rollout_console.changes.file_store import Snapshot
 from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.snapshot import Snapshot
 from rollout_console.changes.switch import Done, Edit, Switch
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.safe_text import visible

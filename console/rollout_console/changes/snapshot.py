@@ -1,0 +1,34 @@
+"""One version of the rollout file, and an edit that was made of it in memory."""
+
+from dataclasses import dataclass, field
+
+from rollout_console.changes.toml_edit.document import Document
+from rollout_gate.file.model import RolloutFile
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version of the file: its bytes, what they say, and their revision."""
+
+    data: bytes
+    file: RolloutFile
+    revision: str
+    _document: list[Document] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def document(self) -> Document:
+        """The text as lines with places; worked out when first asked for, then kept."""
+        if not self._document:
+            self._document.append(Document.of(self.data))
+        return self._document[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An edit made in memory and verified; ``diff`` holds its changed lines, ``-`` and ``+``."""
+
+    before: Snapshot
+    after: Snapshot
+    diff: tuple[str, ...]
+    rescues: str = ""
+    """Why the file could not be used, where the last good version is to take its place."""
