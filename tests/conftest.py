@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from rollout_console.changes.switch import Switch
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import DEMO_KEY, ApiKey
@@ -37,7 +37,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def switch(file: Path, tmp_path: Path) -> Switch:
     """A switch on the sample file, opened."""
-    made = Switch(file, History(tmp_path / "state" / "history.sqlite3"), Who("jo", "gw-01"))
+    made = Switch(file, History(tmp_path / "state" / "history.sqlite3"), Actor("jo", "gw-01"))
     made.open()
     return made
 

@@ -25,9 +25,9 @@ import httpx
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.commands.demo import let_it_be_old
 from rollout_console.guard.balance import BalanceWatch
-from rollout_console.guard.loop import Guarding
+from rollout_console.guard.loop import GuardLoop
 from rollout_console.guard.monitor import Monitor
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.history.location import history_of
 from rollout_console.history.rows import Change
@@ -77,7 +77,7 @@ def guarded_demo() -> Iterator[tuple[Demo, Switch]]:
         ) as guard:
             try:
                 time.sleep(WARM_S)
-                yield demo, Switch(demo.file, history_of(demo.file), Who("jo", "drill"))
+                yield demo, Switch(demo.file, history_of(demo.file), Actor("jo", "drill"))
             finally:
                 guard.terminate()
 
@@ -138,12 +138,12 @@ def healthy(minutes: float, rate: float, seed: int = 7) -> dict[str, Any]:
         file.write_text(text.replace('mode = "hold"', 'mode = "enforce"'))
         clock = [now]
         switch = Switch(
-            file, History(Path(name) / "h.sqlite3"), Who("guard", "drill"),
+            file, History(Path(name) / "h.sqlite3"), Actor("guard", "drill"),
             clock=lambda: datetime.fromtimestamp(clock[0], UTC),
         )  # fmt: skip
         let_it_be_old(switch.history, file)
         monitor = Monitor(file, switch.open().file)
-        guarding, log = Guarding(switch, monitor), AccessLog(file.parent / "access.jsonl")
+        guarding, log = GuardLoop(switch, monitor), AccessLog(file.parent / "access.jsonl")
         guarding.start(now)
         for _ in range(int(minutes * 30)):
             for i in range(int(rate * 2)):

@@ -13,10 +13,10 @@ from pathlib import Path
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.commands.demo import let_it_be_old
 from rollout_console.guard.balance import BalanceWatch
-from rollout_console.guard.loop import Guarding, Turn
+from rollout_console.guard.loop import GuardLoop, Turn
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.ramp import MOST_A_TURN
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from tests.benchmarks.timing import durable_write, in_turn, seconds
 
@@ -40,11 +40,11 @@ def _measure(folder: Path, orgs: int) -> None:
     _log(folder / "access.jsonl", orgs, now)
     clock = [now]
     switch = Switch(
-        path, History(folder / "h.sqlite3"), Who("guard", "bench"),
+        path, History(folder / "h.sqlite3"), Actor("guard", "bench"),
         clock=lambda: datetime.fromtimestamp(clock[0], UTC),
     )  # fmt: skip
     let_it_be_old(switch.history, path)
-    guarding = Guarding(switch, Monitor(path, switch.open().file))
+    guarding = GuardLoop(switch, Monitor(path, switch.open().file))
     guarding.start(now)
     busy: list[float] = []
     idle: list[float] = []

@@ -11,7 +11,7 @@ import msgspec
 
 from rollout_console.changes.switch import Switch
 from rollout_console.guard.monitor import Monitor
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.models.queries import Shelf
 from rollout_console.sim.server import SimServer
@@ -41,7 +41,7 @@ def main() -> None:
 async def _typing(folder: Path, base_url: str) -> list[float]:
     file = folder / "rollout.toml"
     file.write_text(_SAMPLE.read_text().replace("https://api.tokenlab.sh", base_url))
-    switch = Switch(file, History(folder / "h.sqlite3"), Who("jo", "gw-01"))
+    switch = Switch(file, History(folder / "h.sqlite3"), Actor("jo", "gw-01"))
     app = ConsoleApp(switch, Monitor(file, switch.open().file), Settings(), user="jo", host="gw-01")
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("3")

@@ -12,7 +12,7 @@ from rollout_console.changes.errors import Conflict
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import NothingToDo, OperationError
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_gate.file.errors import RolloutError
 from rollout_gate.file.parse import parse
@@ -94,7 +94,7 @@ def test_a_shell_waits_for_it_too(file: Path) -> None:
 
     thread = threading.Thread(target=editor)
     thread.start()
-    switch = Switch(file, History(file.parent / "h.sqlite3"), Who("jo", "gw-01"))
+    switch = Switch(file, History(file.parent / "h.sqlite3"), Actor("jo", "gw-01"))
     assert switch.open().data == whole
     thread.join()
 
@@ -154,7 +154,7 @@ def test_an_undo_does_not_take_back_what_somebody_else_set(switch: Switch) -> No
 
 
 def test_one_row_for_an_edit_that_two_consoles_see(switch: Switch, file: Path) -> None:
-    other = Switch(file, switch.history, Who("al", "gw-02"))
+    other = Switch(file, switch.history, Actor("al", "gw-02"))
     other.open()
     replaced(file, b"acme = 25", b"acme = 24")
     for _ in range(2):

@@ -8,7 +8,7 @@ import pytest
 from rollout_console.changes.external_edits import described, gives_back
 from rollout_console.changes.recorded import Moved, moved_by
 from rollout_console.changes.switch import Switch
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.history.location import history_of
 from rollout_gate.file.parse import parse
@@ -53,7 +53,7 @@ def test_whose_it_was_is_in_the_comment_of_a_rollback() -> None:
     stamped = HEAD.replace("schema = 1", "schema = 1\nrolled_back = true  # STAMP")
     stamp = "2026-11-23T19:31:04Z jo@gw-01: 5xx 4.2%"
     found = described(HEAD.encode(), stamped.replace("STAMP", stamp).encode())
-    assert found.who == Who("jo", "gw-01")
+    assert found.who == Actor("jo", "gw-01")
 
 
 def rows(switch: Switch) -> list[tuple[str, str]]:
@@ -61,7 +61,7 @@ def rows(switch: Switch) -> list[tuple[str, str]]:
 
 
 def test_a_text_that_is_put_back_takes_the_latch_along_and_is_told(file: Path) -> None:
-    switch = Switch(file, history_of(file), Who("jo", "gw-01"))
+    switch = Switch(file, history_of(file), Actor("jo", "gw-01"))
     before = switch.open().data
     switch.apply(switch.plan_rollback("chat", None, "5xx"))
     file.write_bytes(before)  # git checkout, or a sync
@@ -77,8 +77,8 @@ def test_a_text_that_is_put_back_takes_the_latch_along_and_is_told(file: Path) -
 
 
 def test_a_colleagues_change_is_known_by_name_and_no_edit(file: Path) -> None:
-    mine = Switch(file, history_of(file), Who("jo", "gw-01"))
-    theirs = Switch(file, history_of(file), Who("al", "gw-02"))
+    mine = Switch(file, history_of(file), Actor("jo", "gw-01"))
+    theirs = Switch(file, history_of(file), Actor("al", "gw-02"))
     mine.open()
     theirs.open()
     theirs.apply(theirs.plan_rollback("chat", "acme", "5xx"))
@@ -90,11 +90,11 @@ def test_a_colleagues_change_is_known_by_name_and_no_edit(file: Path) -> None:
 
 
 def test_what_was_edited_while_nobody_watched_is_a_row_at_the_next_look(file: Path) -> None:
-    first = Switch(file, history_of(file), Who("jo", "gw-01"))
+    first = Switch(file, history_of(file), Actor("jo", "gw-01"))
     first.open()
     first.apply(first.plan_set("chat", "acme", 1000))
     file.write_text(file.read_text().replace("acme = 10", "acme = 75"))
-    later = Switch(file, history_of(file), Who("al", "gw-02"))
+    later = Switch(file, history_of(file), Actor("al", "gw-02"))
     later.open()
     assert rows(later)[0] == ("external", "chat / acme 10% to 75%")
     (row, _) = later.recent(9)[0]
@@ -107,7 +107,7 @@ def test_what_was_edited_while_nobody_watched_is_a_row_at_the_next_look(file: Pa
 
 
 def test_a_read_only_console_writes_nothing(file: Path) -> None:
-    switch = Switch(file, history_of(file), Who("jo", "gw-01"), read_only=True)
+    switch = Switch(file, history_of(file), Actor("jo", "gw-01"), read_only=True)
     switch.open()
     file.write_text(file.read_text().replace("acme = 25", "acme = 75"))
     assert switch.refresh() is not None

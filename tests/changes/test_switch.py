@@ -9,7 +9,7 @@ from rollout_console.changes.errors import Conflict, NotReadable
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import Held, NothingToDo, NotRecorded, ReadOnly
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_gate.file.errors import RolloutError, UnknownOrg, UnknownRoute
 from rollout_gate.file.parse import parse
@@ -96,7 +96,7 @@ def test_directions_and_width(switch: Switch) -> None:
 
 
 def test_read_only_is_enforced_here_too(file: Path, tmp_path: Path) -> None:
-    switch = Switch(file, History(tmp_path / "h"), Who("jo", "x"), read_only=True)
+    switch = Switch(file, History(tmp_path / "h"), Actor("jo", "x"), read_only=True)
     switch.open()
     with pytest.raises(ReadOnly):
         switch.apply(switch.plan_rollback())
@@ -107,7 +107,7 @@ def test_a_history_that_cannot_be_written_stops_a_raise_and_no_rollback(
     file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "no").write_text("")
-    switch = Switch(file, History(tmp_path / "no" / "h"), Who("jo", "x"))
+    switch = Switch(file, History(tmp_path / "no" / "h"), Actor("jo", "x"))
     switch.open()
     with pytest.raises(NotRecorded):
         switch.apply(switch.plan_set("chat", "acme", 5000))
@@ -216,11 +216,11 @@ def test_a_command_finds_the_last_good_version_in_the_history(
 ) -> None:
     switch.apply(switch.plan_set("chat", "acme", 500))
     file.write_bytes(BROKEN)
-    other = Switch(file, History(tmp_path / "state" / "history.sqlite3"), Who("al", "gw-02"))
+    other = Switch(file, History(tmp_path / "state" / "history.sqlite3"), Actor("al", "gw-02"))
     other.open_or_last_good()
     other.apply(other.plan_rollback("chat", "acme", "drill"), reason="drill")
     assert org(other) == (500, True)
-    fresh = Switch(file, History(tmp_path / "none.sqlite3"), Who("al", "gw-02"))
+    fresh = Switch(file, History(tmp_path / "none.sqlite3"), Actor("al", "gw-02"))
     file.write_bytes(BROKEN)
     with pytest.raises(RolloutError, match="line 2"):
         fresh.open_or_last_good()
@@ -254,7 +254,7 @@ def test_whose_rollback_is_taken_back_and_when(file: Path, tmp_path: Path) -> No
     history = History(tmp_path / "state" / "history.sqlite3")
 
     def switch_of(user: str) -> Switch:
-        made = Switch(file, history, Who(user, "gw-01"), clock=lambda: now[0])
+        made = Switch(file, history, Actor(user, "gw-01"), clock=lambda: now[0])
         made.open()
         return made
 

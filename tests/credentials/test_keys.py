@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rollout_console.common.errors import OperationError
-from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.profiles import ProfileList
 from rollout_console.tokenlab.errors import Refused
@@ -69,6 +69,6 @@ async def test_what_was_refused_was_not_made(tmp_path: Path) -> None:
     assert [one.method for one in origin.received] == ["GET", "POST"]
 
 
-def room_at(folder: Path, url: str) -> KeyRoom:
+def room_at(folder: Path, url: str) -> ApiKeys:
     vault = vault_of(folder, Given(variables={"management_token": "mt-canary"}))
-    return KeyRoom(vault, ProfileList(folder / "config.toml"), "prod", url)
+    return ApiKeys(vault, ProfileList(folder / "config.toml"), "prod", url)

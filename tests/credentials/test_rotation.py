@@ -14,7 +14,7 @@ import pytest
 
 from rollout_console.common.errors import OperationError
 from rollout_console.common.files import write_private
-from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.rotation import Progress, Rotations
 from rollout_console.credentials.rotation_file import STEPS, Rotation
 from rollout_console.credentials.vault.config import VaultConfig
@@ -48,28 +48,28 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def room(sim: SimServer, tmp_path: Path, clock: Clock) -> KeyRoom:
+def room(sim: SimServer, tmp_path: Path, clock: Clock) -> ApiKeys:
     vault = vault_of(tmp_path, Given(variables={"management_token": "mt-sim-demo"}))
     profiles = ProfileList(tmp_path / "profiles.json")
-    return KeyRoom(vault, profiles, "prod", sim.base_url, clock=clock)
+    return ApiKeys(vault, profiles, "prod", sim.base_url, clock=clock)
 
 
 @pytest.fixture
-def rotations(room: KeyRoom, tmp_path: Path) -> Rotations:
+def rotations(room: ApiKeys, tmp_path: Path) -> Rotations:
     return Rotations(room, tmp_path / "rotations.json")
 
 
-async def old_key(room: KeyRoom, name: str, **limits: Any) -> ApiKey:
+async def old_key(room: ApiKeys, name: str, **limits: Any) -> ApiKey:
     created = await room.create(name, **limits)
     room.keep("prod", "api_key", created.secret, "keyring")
     return created.key
 
 
-def secret(room: KeyRoom, profile: str = "prod") -> Secret | None:
+def secret(room: ApiKeys, profile: str = "prod") -> Secret | None:
     return room.vault.kept(profile, "api_key", "keyring")
 
 
-async def works(room: KeyRoom, found: Secret | None) -> bool:
+async def works(room: ApiKeys, found: Secret | None) -> bool:
     assert found is not None
     try:
         return (await room.prove(found, MODEL)).works
@@ -78,7 +78,7 @@ async def works(room: KeyRoom, found: Secret | None) -> bool:
 
 
 async def test_from_the_first_step_to_the_last(
-    room: KeyRoom, rotations: Rotations, clock: Clock
+    room: ApiKeys, rotations: Rotations, clock: Clock
 ) -> None:
     key = await old_key(room, "life", models=(MODEL,))
     before = secret(room)
@@ -110,7 +110,7 @@ async def test_from_the_first_step_to_the_last(
 
 
 async def test_a_key_in_use_is_not_deactivated(
-    room: KeyRoom, rotations: Rotations, clock: Clock
+    room: ApiKeys, rotations: Rotations, clock: Clock
 ) -> None:
     key = await old_key(room, "busy")
     before = secret(room)
@@ -131,7 +131,7 @@ class Stop(Exception):
 @pytest.mark.parametrize("at", [step for step in STEPS if step != "done"])
 @pytest.mark.parametrize("late", [False, True])
 async def test_it_goes_on_after_an_end_at_any_step(
-    room: KeyRoom, tmp_path: Path, clock: Clock, at: str, late: bool
+    room: ApiKeys, tmp_path: Path, clock: Clock, at: str, late: bool
 ) -> None:
     """``late``: the step was done, and the process ended before that was written down."""
     key = await old_key(room, f"cut-{at}-{late}")
@@ -172,7 +172,7 @@ async def test_it_goes_on_after_an_end_at_any_step(
 
 
 async def test_it_can_be_abandoned_until_the_end(
-    room: KeyRoom, rotations: Rotations, clock: Clock
+    room: ApiKeys, rotations: Rotations, clock: Clock
 ) -> None:
     key = await old_key(room, "back")
     before = secret(room)
@@ -192,7 +192,7 @@ async def test_it_can_be_abandoned_until_the_end(
 
 
 async def test_a_new_key_that_does_not_work_stops_it(
-    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+    room: ApiKeys, rotations: Rotations, sim: SimServer, clock: Clock
 ) -> None:
     key = await old_key(room, "stuck")
     before = secret(room)
@@ -211,7 +211,7 @@ async def test_a_new_key_that_does_not_work_stops_it(
     assert await works(room, before), "the old key was taken away with the new one broken"
 
 
-async def test_what_is_refused(room: KeyRoom, rotations: Rotations) -> None:
+async def test_what_is_refused(room: ApiKeys, rotations: Rotations) -> None:
     key = await old_key(room, "refused", models=(MODEL,))
     with pytest.raises(OperationError, match="may not use gpt-5"):
         await rotations.start(key, "keyring", "gpt-5.4")
@@ -228,7 +228,7 @@ async def test_what_is_refused(room: KeyRoom, rotations: Rotations) -> None:
         rotations.under_way()
 
 
-async def test_no_secret_in_the_file(room: KeyRoom, rotations: Rotations) -> None:
+async def test_no_secret_in_the_file(room: ApiKeys, rotations: Rotations) -> None:
     key = await old_key(room, "silent")
     await rotations.start(key, "keyring", MODEL)
     text = rotations.path.read_text()
@@ -246,14 +246,14 @@ def status_of(sim: SimServer, key_id: str) -> str:
     return sim.state.keys[key_id].status
 
 
-def other_room(room: KeyRoom, profile: str, vault: Vault | None = None) -> KeyRoom:
+def other_room(room: ApiKeys, profile: str, vault: Vault | None = None) -> ApiKeys:
     """Another console: same machine, same organisation."""
-    return KeyRoom(vault or room.vault, room.profiles, profile, room.base_url, clock=room.now)
+    return ApiKeys(vault or room.vault, room.profiles, profile, room.base_url, clock=room.now)
 
 
 @pytest.mark.parametrize("names", [("twin", "twin"), ("x" * 30 + " of prod", "x" * 30 + " of dev")])
 async def test_two_keys_of_one_name_have_rotations_of_their_own(
-    room: KeyRoom, rotations: Rotations, sim: SimServer, names: tuple[str, str]
+    room: ApiKeys, rotations: Rotations, sim: SimServer, names: tuple[str, str]
 ) -> None:
     first = await old_key(room, names[0])
     one = await rotations.start(first, "keyring", MODEL)
@@ -270,7 +270,7 @@ async def test_two_keys_of_one_name_have_rotations_of_their_own(
 
 
 async def test_only_a_key_that_the_rotation_made_is_revoked(
-    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+    room: ApiKeys, rotations: Rotations, sim: SimServer, clock: Clock
 ) -> None:
     """Others may have its name: one from before, one that is the new key of another rotation."""
     before = await room.create("takes the name 1")
@@ -300,7 +300,7 @@ async def test_only_a_key_that_the_rotation_made_is_revoked(
 
 
 async def test_a_key_that_is_not_the_profiles_is_refused(
-    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+    room: ApiKeys, rotations: Rotations, sim: SimServer, clock: Clock
 ) -> None:
     """With force it goes on, and the secret that was the profile's is still there at the end."""
     key = (await room.create("not of prod")).key
@@ -319,7 +319,7 @@ async def test_a_key_that_is_not_the_profiles_is_refused(
 
 
 async def test_a_profile_without_a_key_gets_one_by_rotation(
-    room: KeyRoom, rotations: Rotations
+    room: ApiKeys, rotations: Rotations
 ) -> None:
     key = (await room.create("fresh")).key
     progress = await rotations.start(key, "keyring", MODEL)
@@ -327,7 +327,7 @@ async def test_a_profile_without_a_key_gets_one_by_rotation(
     assert await works(room, secret(room))
 
 
-async def test_what_cannot_be_told_is_refused(room: KeyRoom, rotations: Rotations) -> None:
+async def test_what_cannot_be_told_is_refused(room: ApiKeys, rotations: Rotations) -> None:
     key = (await room.create("untold")).key
 
     def locked(profile: str, purpose: str) -> str | None:
@@ -339,7 +339,7 @@ async def test_what_cannot_be_told_is_refused(room: KeyRoom, rotations: Rotation
         await rotations.start(key, "keyring", MODEL)
 
 
-async def test_one_profile_is_in_one_rotation(room: KeyRoom, rotations: Rotations) -> None:
+async def test_one_profile_is_in_one_rotation(room: ApiKeys, rotations: Rotations) -> None:
     """Both would write to PROFILE.new and PROFILE.old."""
     first = await old_key(room, "first of prod")
     await rotations.start(first, "keyring", MODEL)
@@ -351,7 +351,7 @@ async def test_one_profile_is_in_one_rotation(room: KeyRoom, rotations: Rotation
 
 
 async def test_a_secret_of_a_rotation_before_is_not_overwritten(
-    room: KeyRoom, rotations: Rotations
+    room: ApiKeys, rotations: Rotations
 ) -> None:
     key = await old_key(room, "after another")
     room.keep("prod.old", "api_key", Secret("sk-sim-demo"), "keyring")
@@ -361,7 +361,7 @@ async def test_a_secret_of_a_rotation_before_is_not_overwritten(
 
 
 async def test_a_key_that_may_spend_nothing_is_not_copied(
-    room: KeyRoom, rotations: Rotations, sim: SimServer
+    room: ApiKeys, rotations: Rotations, sim: SimServer
 ) -> None:
     key = await old_key(room, "no money", limit=Decimal(0))
     with pytest.raises(OperationError, match=r"a limit of \$0"):
@@ -371,7 +371,7 @@ async def test_a_key_that_may_spend_nothing_is_not_copied(
 
 
 async def test_an_expiry_is_not_copied_and_an_expired_key_is_no_way_back(
-    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+    room: ApiKeys, rotations: Rotations, sim: SimServer, clock: Clock
 ) -> None:
     soon = datetime.now(UTC) + timedelta(hours=2)
     key = await old_key(room, "ends soon", expires_at=soon)
@@ -385,7 +385,7 @@ async def test_an_expiry_is_not_copied_and_an_expired_key_is_no_way_back(
 
 
 async def test_a_model_that_was_taken_from_the_list_meanwhile_is_waited_for(
-    room: KeyRoom, rotations: Rotations, sim: SimServer
+    room: ApiKeys, rotations: Rotations, sim: SimServer
 ) -> None:
     key = await old_key(room, "other models", models=(MODEL,))
     sim.state.keys[key.id].models = ["gpt-5.4"]
@@ -402,7 +402,7 @@ async def test_a_model_that_was_taken_from_the_list_meanwhile_is_waited_for(
 # -- another place has a key for the profile -----------------------------------------------------
 
 
-def in_a_command(room: KeyRoom, tmp_path: Path, found: Secret) -> None:
+def in_a_command(room: ApiKeys, tmp_path: Path, found: Secret) -> None:
     (tmp_path / "given").write_text(found.reveal())
     words = ("sh", "-c", f"test {{purpose}} = api_key && cat {tmp_path}/given")
     room.vault.config = VaultConfig(credential_command=words)
@@ -414,7 +414,7 @@ def in_a_command(room: KeyRoom, tmp_path: Path, found: Secret) -> None:
 @pytest.mark.parametrize("source", ["$TOKENLAB_API_KEY", "credential_command", "keyring"])
 @pytest.mark.parametrize("late", [False, True])
 async def test_the_old_key_stays_while_the_profile_gets_it_from_elsewhere(
-    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock, tmp_path: Path,
+    room: ApiKeys, rotations: Rotations, sim: SimServer, clock: Clock, tmp_path: Path,
     source: str, late: bool,
 ) -> None:  # fmt: skip
     """``late``: it came there after the step that puts the new one into the vault."""
@@ -461,7 +461,7 @@ async def test_the_old_key_stays_while_the_profile_gets_it_from_elsewhere(
     [(StoreClosed("it is locked"), False), (UnfitKeyring("it keeps nothing"), True)],
 )
 async def test_a_place_before_that_cannot_be_looked_at_is_waited_for(
-    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock,
+    room: ApiKeys, rotations: Rotations, sim: SimServer, clock: Clock,
     error: StoreClosed, goes_on: bool,
 ) -> None:  # fmt: skip
     """A keyring that is locked now may have the old key; one that is never used may not."""
@@ -481,7 +481,7 @@ async def test_a_place_before_that_cannot_be_looked_at_is_waited_for(
 
 
 async def test_the_old_secret_put_back_keeps_the_old_key(
-    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+    room: ApiKeys, rotations: Rotations, sim: SimServer, clock: Clock
 ) -> None:
     key = await old_key(room, "put back")
     before = secret(room)
@@ -501,7 +501,7 @@ async def test_the_old_secret_put_back_keeps_the_old_key(
 
 
 async def test_an_old_key_that_came_into_use_again_is_not_deactivated(
-    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+    room: ApiKeys, rotations: Rotations, sim: SimServer, clock: Clock
 ) -> None:
     """The last step may have waited for days after the old key had fallen silent."""
     key = await old_key(room, "noisy again")
@@ -521,7 +521,7 @@ async def test_an_old_key_that_came_into_use_again_is_not_deactivated(
 
 
 async def test_a_key_typed_for_this_run_is_not_replaced(
-    room: KeyRoom, rotations: Rotations
+    room: ApiKeys, rotations: Rotations
 ) -> None:
     created = await room.create("typed")
     room.keep("prod", "api_key", created.secret, None)
@@ -542,7 +542,7 @@ async def test_a_key_typed_for_this_run_is_not_replaced(
 
 
 async def test_no_way_back_leaves_the_profile_with_a_revoked_key(
-    room: KeyRoom, rotations: Rotations, sim: SimServer
+    room: ApiKeys, rotations: Rotations, sim: SimServer
 ) -> None:
     """Where the old secret is not kept, it is asked for, and nothing is revoked until then."""
     created = await room.create("secret elsewhere")
@@ -559,7 +559,7 @@ async def test_no_way_back_leaves_the_profile_with_a_revoked_key(
 
 
 async def test_going_back_to_a_key_in_another_place(
-    room: KeyRoom, rotations: Rotations, sim: SimServer
+    room: ApiKeys, rotations: Rotations, sim: SimServer
 ) -> None:
     created = await room.create("in the other store")
     room.keep("prod", "api_key", created.secret, "encrypted")
@@ -574,7 +574,7 @@ async def test_going_back_to_a_key_in_another_place(
 
 
 async def test_the_new_key_is_not_revoked_while_a_command_gives_it(
-    room: KeyRoom, rotations: Rotations, sim: SimServer, tmp_path: Path
+    room: ApiKeys, rotations: Rotations, sim: SimServer, tmp_path: Path
 ) -> None:
     key = await old_key(room, "in pass too")
     progress = await rotations.start(key, "keyring", MODEL)
@@ -590,7 +590,7 @@ async def test_the_new_key_is_not_revoked_while_a_command_gives_it(
 
 
 async def test_a_third_key_of_the_profile_is_left_alone(
-    room: KeyRoom, rotations: Rotations
+    room: ApiKeys, rotations: Rotations
 ) -> None:
     key = await old_key(room, "of three")
     progress = await rotations.start(key, "keyring", MODEL)
@@ -604,7 +604,7 @@ async def test_a_third_key_of_the_profile_is_left_alone(
 
 
 async def test_a_key_made_by_a_request_that_failed_is_revoked(
-    room: KeyRoom, rotations: Rotations, sim: SimServer, monkeypatch: pytest.MonkeyPatch
+    room: ApiKeys, rotations: Rotations, sim: SimServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = await old_key(room, "made, then 500")
     create = ManagementClient.create_key
@@ -626,7 +626,7 @@ async def test_a_key_made_by_a_request_that_failed_is_revoked(
 
 
 async def test_what_was_never_made_is_not_said_to_be_revoked(
-    room: KeyRoom, rotations: Rotations, sim: SimServer
+    room: ApiKeys, rotations: Rotations, sim: SimServer
 ) -> None:
     key = await old_key(room, "never made")
     sim.state.faults.add({"status": 503, "path": "/v1/management"})
@@ -641,7 +641,7 @@ async def test_what_was_never_made_is_not_said_to_be_revoked(
 
 
 async def test_a_rotation_that_ended_elsewhere_is_not_begun_again(
-    room: KeyRoom, rotations: Rotations, sim: SimServer
+    room: ApiKeys, rotations: Rotations, sim: SimServer
 ) -> None:
     key = await old_key(room, "stale")
     progress = await rotations.start(key, "keyring", MODEL)
@@ -655,7 +655,7 @@ async def test_a_rotation_that_ended_elsewhere_is_not_begun_again(
 
 
 async def test_abandoning_takes_the_rotation_as_it_is_on_file(
-    room: KeyRoom, rotations: Rotations, sim: SimServer
+    room: ApiKeys, rotations: Rotations, sim: SimServer
 ) -> None:
     """The one in hand is from before the new key was made."""
     key = await old_key(room, "in hand")
@@ -666,7 +666,7 @@ async def test_abandoning_takes_the_rotation_as_it_is_on_file(
 
 
 async def test_nothing_is_begun_while_another_console_is_at_it(
-    room: KeyRoom, rotations: Rotations
+    room: ApiKeys, rotations: Rotations
 ) -> None:
     key = await old_key(room, "both at once")
     with rotations._alone(), pytest.raises(OperationError, match="another console"):
@@ -675,7 +675,7 @@ async def test_nothing_is_begun_while_another_console_is_at_it(
 
 
 async def test_read_only_sends_nothing_and_writes_nothing(
-    room: KeyRoom, rotations: Rotations, sim: SimServer, clock: Clock
+    room: ApiKeys, rotations: Rotations, sim: SimServer, clock: Clock
 ) -> None:
     key = await old_key(room, "looked at")
     progress = await rotations.start(key, "keyring", MODEL)
@@ -698,7 +698,7 @@ async def test_read_only_sends_nothing_and_writes_nothing(
      {"quiet_s": "x"}, {"safe_s": 1e300}, {"old_id": 7}, {"colour": "red"}],
 )  # fmt: skip
 async def test_a_damaged_file_is_one_sentence(
-    room: KeyRoom, rotations: Rotations, damage: dict[str, Any]
+    room: ApiKeys, rotations: Rotations, damage: dict[str, Any]
 ) -> None:
     now = datetime.now(UTC).isoformat()
     entry = asdict(Rotation("k", "n", "prod", "keyring", MODEL, now, now)) | damage
@@ -710,7 +710,7 @@ async def test_a_damaged_file_is_one_sentence(
 # -- an end of the process at any write -----------------------------------------------------------
 
 WRITES = (
-    (KeyRoom, "change"), (KeyRoom, "create"), (Drawer, "put"), (Drawer, "delete"),
+    (ApiKeys, "change"), (ApiKeys, "create"), (Drawer, "put"), (Drawer, "delete"),
     (ProfileList, "_write"), (Rotations, "_write"),
 )  # fmt: skip
 
@@ -797,7 +797,7 @@ async def _whole_life(
     for _ in range(12):
         vault = vault_of(folder, Given(variables={"management_token": "mt-sim-demo"}))
         vault.keyring = drawer
-        room = KeyRoom(
+        room = ApiKeys(
             vault, ProfileList(folder / "profiles.json"), "prod", sim.base_url, clock=clock
         )
         rotations = Rotations(room, folder / "rotations.json")

@@ -12,7 +12,7 @@ import pytest
 from rollout_console.cli.credentials import fixed_vault
 from rollout_console.guard import network_sources as guard_sources
 from rollout_console.guard.network_sources import GuardSources
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.catalogue import Catalogue
 from rollout_gate.file.parse import parse
 
 
@@ -39,7 +39,7 @@ def test_an_api_that_drips_is_waited_for_no_longer_than_said(
     threading.Thread(target=drip, daemon=True).start()
     found = parse(file.read_bytes().replace(b"https://api.tokenlab.sh", url.encode()))
     vault = fixed_vault({"api_key": "sk-sim-x", "management_token": "mt-sim-x"}, {})
-    sources = GuardSources(vault, ModelRoom(url, tmp_path), lambda: found)
+    sources = GuardSources(vault, Catalogue(url, tmp_path), lambda: found)
     assert sources.balance.hold(Decimal(1), 0.0) == "balance not known: no answer yet"
     begun = time.monotonic()
     sources.ask()
@@ -61,7 +61,7 @@ def test_the_thread_outlives_whatever_happens(
     monkeypatch.setattr(GuardSources, "ask", broken)
     found = parse(file.read_bytes())
     sources = GuardSources(
-        fixed_vault({}, {}), ModelRoom("http://127.0.0.1:9", tmp_path), lambda: found
+        fixed_vault({}, {}), Catalogue("http://127.0.0.1:9", tmp_path), lambda: found
     )
     sources.start()
     for _ in range(3):

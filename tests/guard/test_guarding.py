@@ -19,12 +19,12 @@ from rollout_console.common.errors import OperationError, ReadOnly
 from rollout_console.guard import ramp as ramping
 from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.guard.balance import BalanceWatch
-from rollout_console.guard.leader_lock import ActingLock, somebody_acts
-from rollout_console.guard.loop import PATIENCE_S, Guarding, Turn
+from rollout_console.guard.leader_lock import LeaderLock, somebody_acts
+from rollout_console.guard.loop import PATIENCE_S, GuardLoop, Turn
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.put_back import put_back
-from rollout_console.guard.ramp_record import GuardFile, Place, RouteRamp
-from rollout_console.history.actor import Who
+from rollout_console.guard.ramp_record import Place, RampRecord, RouteRamp
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.tokenlab.types import Balance
 from rollout_gate import AccessLine, AccessLog, timestamp
@@ -45,12 +45,12 @@ class Run:
         self.switch = self.new_switch("guard", read_only=read_only)
         if not self.switch.history.is_there:
             let_it_be_old(self.switch.history, file)
-        self.guarding = Guarding(self.switch, Monitor(file, self.switch.open().file))
+        self.guarding = GuardLoop(self.switch, Monitor(file, self.switch.open().file))
         self.guarding.start(self.now)
 
     def new_switch(self, user: str, *, read_only: bool = False) -> Switch:
         return Switch(
-            self.file, History(self.file.parent / "h.sqlite3"), Who(user, "gw-01"),
+            self.file, History(self.file.parent / "h.sqlite3"), Actor(user, "gw-01"),
             read_only=read_only, clock=lambda: datetime.fromtimestamp(self.now, UTC),
         )  # fmt: skip
 
@@ -149,7 +149,7 @@ def test_a_guard_that_died_in_a_step_is_no_operator(
 ) -> None:
     run.turn()
     run.guarding.end()
-    GuardFile(ramp_file).keep("chat", {"acme": Place(2500, None, to=5000)})
+    RampRecord(ramp_file).keep("chat", {"acme": Place(2500, None, to=5000)})
     if written:
         ramp_file.write_bytes(ramp_file.read_bytes().replace(b"acme = 25", b"acme = 50", 1))
     again = Run(ramp_file)
@@ -175,15 +175,15 @@ def test_the_steps_of_a_turn_are_kept_together(
 ) -> None:
     many(run, ramp_file, 8)
     kept: list[Mapping[str, Place]] = []
-    keep = GuardFile.keep
+    keep = RampRecord.keep
 
     def counted(
-        self: GuardFile, route: str, places: Mapping[str, Place]
+        self: RampRecord, route: str, places: Mapping[str, Place]
     ) -> Mapping[str, RouteRamp]:
         kept.append(dict(places))
         return keep(self, route, places)
 
-    monkeypatch.setattr(GuardFile, "keep", counted)
+    monkeypatch.setattr(RampRecord, "keep", counted)
     turn = run.turn(1.0)
     assert kinds(turn).count("raise") == 8
     before, after = kept
@@ -200,7 +200,7 @@ def test_a_turn_takes_no_longer_than_a_verdict_may_wait(
     with monkeypatch.context() as slow:
         slow.setattr(ramping, "monotonic", lambda: next(times))
         assert kinds(run.turn(1.0)).count("raise") == 2
-    record = GuardFile(ramp_file).read()["chat"].places
+    record = RampRecord(ramp_file).read()["chat"].places
     assert {place.to for place in record.values()} == {None}
     assert kinds(run.turn(1.0)).count("raise") == 2
     assert {run.share(f"org-{i}") for i in range(4)} == {5000}
@@ -246,7 +246,7 @@ def test_an_editors_hand_counts_too(run: Run, ramp_file: Path) -> None:
     run.turn()
     turn = run.turn()
     assert "somebody removed its line" in " ".join(
-        out.why for out in GuardFile(ramp_file).read()["chat"].out.values()
+        out.why for out in RampRecord(ramp_file).read()["chat"].out.values()
     )
     assert not [one for one in turn.standings["chat"] if one.org == "acme"]
 
@@ -269,7 +269,7 @@ def test_of_two_guards_one_acts(run: Run, ramp_file: Path) -> None:
 
 
 def test_the_lock_follows_the_file_through_a_change(ramp_file: Path) -> None:
-    lock, other = ActingLock(ramp_file), ActingLock(ramp_file)
+    lock, other = LeaderLock(ramp_file), LeaderLock(ramp_file)
     assert (lock.hold(), other.hold()) == (True, False)
     new = ramp_file.with_name("new")
     new.write_bytes(ramp_file.read_bytes())
@@ -365,7 +365,7 @@ def test_read_only_watches(ramp_file: Path) -> None:
     assert turn.verdicts["chat"].kind == "rollback"
     assert not turn.acts
     assert ramp_file.read_bytes() == before
-    assert not GuardFile(ramp_file).path.exists()
+    assert not RampRecord(ramp_file).path.exists()
     assert not somebody_acts(ramp_file)
 
 
@@ -384,7 +384,7 @@ def test_trouble_is_a_sentence_and_the_next_turn_goes_on(run: Run, ramp_file: Pa
 
 
 def test_a_broken_record_holds_the_ramps_and_not_the_rollback(ramp_file: Path) -> None:
-    GuardFile(ramp_file).path.write_text("[broken")
+    RampRecord(ramp_file).path.write_text("[broken")
     run = Run(with_mode(ramp_file, "enforce"))
     assert "rollout.guard.toml cannot be used" in run.turn().trouble
     storm(run)
@@ -408,7 +408,7 @@ def test_an_alert_is_over_when_it_stayed_away(run: Run) -> None:
 
 
 def test_people_edit_the_record(ramp_file: Path) -> None:
-    record = GuardFile(ramp_file)
+    record = RampRecord(ramp_file)
     record.keep("chat", {"acme": Place(2500), "odd.name [x]": Place(1250)})
     path = record.path
     path.write_text(path.read_text() + "\n# a comment of ours\n")

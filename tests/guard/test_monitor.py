@@ -13,7 +13,7 @@ from rollout_console.changes.recorded import Recorded
 from rollout_console.changes.switch import Switch
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.tokenlab.types import Balance
 from rollout_gate import AccessLine, AccessLog, timestamp
@@ -96,7 +96,7 @@ def test_a_step_bakes_and_needs_evidence_of_its_own(file: Path, monitor: Monitor
     later.remember(Recorded((), later.file.revision, 0.0), NOW)
     assert held(later, 5000, 10_000) == ""
     at = datetime.fromtimestamp(NOW - 60, UTC)
-    switch = Switch(file, History(file.parent / "h.sqlite3"), Who("jo", "gw"), clock=lambda: at)
+    switch = Switch(file, History(file.parent / "h.sqlite3"), Actor("jo", "gw"), clock=lambda: at)
     switch.open()
     switch.apply(switch.plan_set("chat", "acme", 5000))
     later.remember(switch.recorded(), NOW)
@@ -237,8 +237,8 @@ def known(file: Path, ago: float) -> tuple[Switch, Monitor]:
     """Return a switch whose history has known the file for so long, and a monitor of it."""
     history = History(file.parent / "h.sqlite3")
     data, at = file.read_bytes(), datetime.fromtimestamp(NOW - ago, UTC)
-    history.see(file, Who("jo", "gw"), at, (revision_of(data), data), described)
-    switch = Switch(file, history, Who("jo", "gw"))
+    history.see(file, Actor("jo", "gw"), at, (revision_of(data), data), described)
+    switch = Switch(file, history, Actor("jo", "gw"))
     monitor = Monitor(file, switch.open().file)
     monitor.remember(switch.recorded(), NOW)
     for i in range(140):
@@ -252,7 +252,7 @@ def test_an_edit_that_nobody_could_record_has_just_been_made(file: Path) -> None
     _, before = known(file, 7200)
     assert held(before, 2500, 5000) == ""
     file.write_bytes(file.read_bytes().replace(b"acme = 25", b"acme = 50", 1))
-    watching = Switch(file, History(file.parent / "h.sqlite3"), Who("jo", "gw"), read_only=True)
+    watching = Switch(file, History(file.parent / "h.sqlite3"), Actor("jo", "gw"), read_only=True)
     monitor = Monitor(file, watching.open().file)
     monitor.remember(watching.recorded(), NOW)
     monitor.catch_up(NOW)
@@ -262,7 +262,7 @@ def test_an_edit_that_nobody_could_record_has_just_been_made(file: Path) -> None
 def test_a_change_on_a_clock_ahead_denies_no_storm(file: Path) -> None:
     switch, monitor = known(file, 7200)
     ahead = Switch(
-        file, switch.history, Who("al", "gw-2"),
+        file, switch.history, Actor("al", "gw-2"),
         clock=lambda: datetime.fromtimestamp(NOW + 3600, UTC),
     )  # fmt: skip
     ahead.open()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rollout_console.changes.switch import Switch
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.location import history_of
 
 ROLLOUT = """schema = 1
@@ -131,7 +131,7 @@ def change(path: Path, what: str, at: float) -> None:
 def switch_of(path: Path, at: float) -> Switch:
     """Return a switch whose clock says a time."""
     now = datetime.fromtimestamp(START + at, UTC)
-    return Switch(path, history_of(path), Who("jo", "gw-01"), clock=lambda: now)
+    return Switch(path, history_of(path), Actor("jo", "gw-01"), clock=lambda: now)
 
 
 def judged(monitor: Monitor, now: float) -> object:

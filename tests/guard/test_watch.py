@@ -12,7 +12,7 @@ import pytest
 
 from rollout_console.changes.recorded import Recorded
 from rollout_console.guard.monitor import Monitor
-from rollout_console.health.backfill.reader import OlderLines, Part
+from rollout_console.health.backfill.reader import Backfill, Part
 from rollout_gate.file.parse import parse
 
 NOW = float(int(time.time()))
@@ -50,14 +50,14 @@ def opened(file: Path, *, older_bytes: int = 1 << 30) -> Monitor:
     return Monitor(file, parse(file.read_bytes()), cold_bytes=40_000, older_bytes=older_bytes)
 
 
-def begun(monitor: Monitor) -> OlderLines:
+def begun(monitor: Monitor) -> Backfill:
     monitor.add(monitor.read()[0], NOW)
     older = monitor.older(NOW)
     assert older is not None
     return older
 
 
-def finish(monitor: Monitor, older: OlderLines) -> None:
+def finish(monitor: Monitor, older: Backfill) -> None:
     while not older.over:
         monitor.add_older(older, older.next())
 
@@ -159,13 +159,13 @@ def test_a_raise_waits_for_the_past_that_it_is_judged_by(file: Path) -> None:
 
 @pytest.mark.usefixtures("log")
 def test_a_guard_does_not_wait_for_the_past(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    may_go_on, next_of = threading.Event(), OlderLines.next
+    may_go_on, next_of = threading.Event(), Backfill.next
 
-    def held_up(older: OlderLines) -> Part | None:
+    def held_up(older: Backfill) -> Part | None:
         may_go_on.wait()
         return next_of(older)
 
-    monkeypatch.setattr(OlderLines, "next", held_up)
+    monkeypatch.setattr(Backfill, "next", held_up)
     monitor = opened(file)
     monitor.go_on(NOW)
     reading = [monitor.reads_older]

@@ -11,8 +11,8 @@ from rollout_console.health.log.record import AccessRecord, StatusClass
 from rollout_console.health.windows import retention as kept_module
 from rollout_console.health.windows.retention import MOST_MODELS, OTHER_MODELS
 from rollout_console.health.windows.series import LEVELS
-from rollout_console.health.windows.shared_slot_counts import SharedParts
-from rollout_console.health.windows.slot_counts import SLOT_SHIFT, Parts
+from rollout_console.health.windows.shared_slot_counts import SharedSlotCounts
+from rollout_console.health.windows.slot_counts import SLOT_SHIFT, SlotCounts
 from rollout_console.health.windows.windows import Windows
 
 NOW = 1_795_000_123.25
@@ -261,8 +261,8 @@ def test_more_names_than_may_be_kept_lose_the_oldest(monkeypatch: pytest.MonkeyP
 def test_shared_parts_add_up(
     added: list[tuple[int, int, int, int]], which: int, first: int, end: int
 ) -> None:
-    shared = SharedParts(300, 86_400, 10_000)
-    tracks = [shared.of_one(Parts(5, 3600)) for _ in range(7)]
+    shared = SharedSlotCounts(300, 86_400, 10_000)
+    tracks = [shared.of_one(SlotCounts(5, 3600)) for _ in range(7)]
     expected: dict[int, int] = {}
     for track, slot, code, count in added:
         tracks[track].add_slots({slot: {code: count, 7: 1}})
@@ -286,7 +286,7 @@ def test_shared_parts_add_up(
 def test_parts_add_up(
     added: list[tuple[int, int, int]], first: int, end: int, at_once: int
 ) -> None:
-    parts = Parts(1, 3600)
+    parts = SlotCounts(1, 3600)
     expected: dict[int, int] = {}
     for start in range(0, len(added), at_once):
         slots: dict[int, dict[int, int]] = {}

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout_console.health.backfill import reader as older_module
-from rollout_console.health.backfill.reader import OlderLines
-from rollout_console.health.backfill.segment import Stretch, StretchReader, shares
+from rollout_console.health.backfill.reader import Backfill
+from rollout_console.health.backfill.segment import LogSegment, StretchReader, shares
 from rollout_console.health.backfill.transfer import Intake, decode, encode, end_of, frames
 from rollout_console.health.log.follower import LogFollower
 from rollout_console.health.log.multi_file import LogSet
@@ -80,7 +80,7 @@ def add_all(follower: LogFollower, windows: Windows, errors: TopErrors) -> None:
 
 def read_divided(
     path: Path, tail_bytes: int, older_bytes: int = 1 << 40
-) -> tuple[Windows, TopErrors, LogFollower, OlderLines]:
+) -> tuple[Windows, TopErrors, LogFollower, Backfill]:
     windows, errors = Windows(), TopErrors()
     follower = LogFollower(
         path, start="tail", tail_bytes=tail_bytes, history_s=90_000, older_bytes=older_bytes
@@ -88,13 +88,13 @@ def read_divided(
     records = follower.poll()
     windows.add(records, NOW)
     errors.add(records, NOW)
-    older = OlderLines(follower.take_older(), windows, errors, NOW)
+    older = Backfill(follower.take_older(), windows, errors, NOW)
     add_all(follower, windows, errors)
     finish(older)
     return windows, errors, follower, older
 
 
-def finish(older: OlderLines) -> None:
+def finish(older: Backfill) -> None:
     while not older.over:
         older.take(older.next())
 
@@ -171,7 +171,7 @@ def test_a_file_that_is_renamed_or_deleted_meanwhile_is_read(tmp_path: Path) -> 
     stretches = follower.take_older()
     path.unlink()
     path.write_bytes(line(1))
-    older = OlderLines(stretches, windows, errors, NOW)
+    older = Backfill(stretches, windows, errors, NOW)
     finish(older)
     assert windows.summary(NOW, 86_400).requests == 3000
 
@@ -196,7 +196,7 @@ def test_a_process_that_is_ended_is_told_and_nothing_hangs(tmp_path: Path) -> No
     windows, errors = Windows(), TopErrors()
     follower = LogFollower(path, start="tail", tail_bytes=20_000, older_bytes=1 << 40)
     windows.add(follower.poll(), NOW)
-    older = OlderLines(follower.take_older(), windows, errors, NOW)
+    older = Backfill(follower.take_older(), windows, errors, NOW)
     assert len(older.processes) == 2
     os.kill(older.processes[0], signal.SIGKILL)
     finish(older)
@@ -248,7 +248,7 @@ def test_of_several_logs_the_one_that_reaches_least_far_counts(
         older_bytes=8 * size if broken else size,
     )  # fmt: skip
     log_set.poll()
-    older = OlderLines(log_set.take_older(), Windows(), TopErrors(), NOW)
+    older = Backfill(log_set.take_older(), Windows(), TopErrors(), NOW)
     finish(older)
     log_set.close()
     assert older.complete != broken
@@ -297,7 +297,7 @@ def test_every_line_is_in_one_share(
     path.write_bytes(data if ends else data[:-1])
     size = path.stat().st_size
     descriptor = os.open(path, os.O_RDONLY)
-    whole = Stretch(str(path), descriptor, 0, size)
+    whole = LogSegment(str(path), descriptor, 0, size)
     found = []
     for share in shares([whole] if size else [], most, least):
         for stretch in share:

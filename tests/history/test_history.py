@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.history.actor import Who, whoami
+from rollout_console.history.actor import Actor, whoami
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import History
 from rollout_console.history.location import history_of, misplaced
@@ -29,7 +29,7 @@ def change(
     before: bytes, after: bytes, undoes: int | None = None, action: str = "set"
 ) -> NewChange:
     return NewChange(
-        file=FILE, at=AT, who=Who("jo", "gw-01", "10.0.0.7"), action=action, route="chat",
+        file=FILE, at=AT, who=Actor("jo", "gw-01", "10.0.0.7"), action=action, route="chat",
         org="acme", before="25", after="50", reason="why not", verdict="ok",
         previous_revision=revision_of(before), revision=revision_of(after),
         before_text=before, after_text=after, undoes_id=undoes,
@@ -79,12 +79,12 @@ def test_undo_walks_back(history: History) -> None:
 
 
 def said(before: bytes, after: bytes) -> Edited:
-    return Edited(f"{before.decode()} to {after.decode()}", Who("al", "laptop"))
+    return Edited(f"{before.decode()} to {after.decode()}", Actor("al", "laptop"))
 
 
 def see(history: History, text: bytes) -> Edited | None:
     FILE.write_bytes(text)
-    return history.see(FILE, Who("", "gw"), AT, (revision_of(text), text), said)
+    return history.see(FILE, Actor("", "gw"), AT, (revision_of(text), text), said)
 
 
 def test_an_edit_of_others_is_one_row_however_many_see_it(history: History) -> None:
@@ -215,7 +215,7 @@ def test_a_text_that_is_not_there_any_more_is_nobodys_edit(history: History) -> 
     """As a console has it that read the file just before another one changed it."""
     history.commit(history.begin(change(b"a", b"b")))
     FILE.write_bytes(b"b")
-    assert history.see(FILE, Who("", "gw"), AT, (revision_of(b"a"), b"a"), said) is None
+    assert history.see(FILE, Actor("", "gw"), AT, (revision_of(b"a"), b"a"), said) is None
     assert actions(history) == "set"
 
 
@@ -279,7 +279,7 @@ def test_histories_of_state_folders_are_taken_over_once(
         own = History(tmp_path / user / "history.sqlite3")
         last = None
         for before, after in itertools.pairwise(texts):
-            made = replace(change(before, after, undoes=last), file=file, who=Who(user, "gw"))
+            made = replace(change(before, after, undoes=last), file=file, who=Actor(user, "gw"))
             last = own.begin(made)
             own.commit(last)
         shared = history_of(file)

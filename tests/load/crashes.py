@@ -28,7 +28,7 @@ from rollout_console.changes.leftovers import temp_name
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.common.errors import NothingToDo, OperationError
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import KEPT
 from rollout_console.history.location import history_of
@@ -63,7 +63,7 @@ globex = 40
 """
 EDITED = TEXT.replace(b"a comment", b"what an editor saved")
 MODE = 0o640
-WHO = Who("jo", "gw-01")
+WHO = Actor("jo", "gw-01")
 _WRITERS = 4
 _LEFT = re.compile(r"rollout\.(toml(\.(kept|broken)-.*)?|history\.sqlite3(-journal)?)")
 

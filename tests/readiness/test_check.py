@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from rollout_console.cli.arguments import build_parser
-from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.profiles import ProfileList
 from rollout_console.credentials.vault.vault import empty_vault
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.catalogue import Catalogue
 from rollout_console.readiness.checks.offline import check_offline
 from rollout_console.readiness.checks.online import check_online
 from rollout_console.readiness.checks.result import Result
@@ -170,14 +170,14 @@ def test_a_route_without_traffic_may_wait_for_its_model(file: Path) -> None:
 # -- online ----------------------------------------------------------------------------------------
 
 
-def room_of(sim: SimServer, tmp_path: Path, key: str = "sk-sim-demo") -> KeyRoom:
+def room_of(sim: SimServer, tmp_path: Path, key: str = "sk-sim-demo") -> ApiKeys:
     given = Given(variables={"api_key": key, "management_token": "mt-sim-demo"})
     profiles = ProfileList(tmp_path / "profiles.json")
-    return KeyRoom(empty_vault(given), profiles, "prod", sim.base_url)
+    return ApiKeys(empty_vault(given), profiles, "prod", sim.base_url)
 
 
-def ask(sim: SimServer, room: KeyRoom, path: Path, tmp_path: Path, days: int = 90) -> list[Result]:
-    models = ModelRoom(sim.base_url, tmp_path / "cache")
+def ask(sim: SimServer, room: ApiKeys, path: Path, tmp_path: Path, days: int = 90) -> list[Result]:
+    models = Catalogue(sim.base_url, tmp_path / "cache")
     return asyncio.run(check_online(room, models, path, days))
 
 

@@ -18,9 +18,9 @@ from rollout_console.cli.arguments import build_parser
 from rollout_console.cli.main import run
 from rollout_console.common.errors import OperationError, ReadOnly
 from rollout_console.health.log.probe_log import ProbeLine, append_probe, probe_log_path
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
-from rollout_console.readiness.phases import PhaseRoom
+from rollout_console.readiness.phases import Phases
 from rollout_console.readiness.plan_file import PlanFile, PlanState, Sample, Tick
 from rollout_console.readiness.playbook import (
     playbook,
@@ -41,11 +41,11 @@ def parsed(switch: Switch) -> RolloutFile:
 
 
 @pytest.fixture
-def room(switch: Switch) -> PhaseRoom:
-    return PhaseRoom(switch, clock=lambda: NOW)
+def room(switch: Switch) -> Phases:
+    return Phases(switch, clock=lambda: NOW)
 
 
-def state(room: PhaseRoom, switch: Switch, check: str, route: str = "chat") -> tuple[bool, str]:
+def state(room: Phases, switch: Switch, check: str, route: str = "chat") -> tuple[bool, str]:
     missing = {s.check.id: s for s in room.missing(parsed(switch), route, "cleanup")}
     return (False, missing[check].why) if check in missing else (True, "")
 
@@ -68,7 +68,7 @@ def test_the_phases_are_the_guides_and_each_ends_with_checks() -> None:
     assert text - media == {"shadow.tally", "shadow.latency"}
 
 
-def test_a_tick_is_who_when_and_why(room: PhaseRoom, switch: Switch) -> None:
+def test_a_tick_is_who_when_and_why(room: Phases, switch: Switch) -> None:
     in_phase(switch, "pilot")
     assert state(room, switch, "pilot.cost")[0] is False
     room.tick(parsed(switch), "chat", "pilot.cost", "within 2%, sk-canary-secret-1")
@@ -84,7 +84,7 @@ def test_a_tick_is_who_when_and_why(room: PhaseRoom, switch: Switch) -> None:
         room.tick(parsed(switch), "chat", "pilot.nonsense", "")
 
 
-def test_a_probe_of_this_model_and_of_late(room: PhaseRoom, switch: Switch) -> None:
+def test_a_probe_of_this_model_and_of_late(room: Phases, switch: Switch) -> None:
     in_phase(switch, "pilot")
     log = probe_log_path(switch.path, parsed(switch))
 
@@ -103,7 +103,7 @@ def test_a_probe_of_this_model_and_of_late(room: PhaseRoom, switch: Switch) -> N
     assert probed("gpt-5.4", NOW - timedelta(days=6))[0] is True
 
 
-def test_the_log_shows_ids_and_jobs_made_twice(room: PhaseRoom, switch: Switch) -> None:
+def test_the_log_shows_ids_and_jobs_made_twice(room: Phases, switch: Switch) -> None:
     in_phase(switch, "pilot")
     log = switch.path.parent / "access.jsonl"
     assert "there is none" in state(room, switch, "pilot.logs")[1]
@@ -126,7 +126,7 @@ def test_the_log_shows_ids_and_jobs_made_twice(room: PhaseRoom, switch: Switch) 
 
 
 def test_a_job_made_twice_by_two_processes_is_found_by_the_pattern(
-    room: PhaseRoom, switch: Switch
+    room: Phases, switch: Switch
 ) -> None:
     in_phase(switch, "rollout")
     text = switch.path.read_text().replace("openai_chat_completions", "video")
@@ -152,7 +152,7 @@ def test_a_job_made_twice_by_two_processes_is_found_by_the_pattern(
     ],
 )
 def test_a_sample_ends_the_shadow_phase_or_does_not(
-    room: PhaseRoom, switch: Switch, counts: tuple[int, int, int, int], times: tuple[int, int],
+    room: Phases, switch: Switch, counts: tuple[int, int, int, int], times: tuple[int, int],
     tally: bool, latency: bool,
 ) -> None:  # fmt: skip
     in_phase(switch, "shadow")
@@ -171,10 +171,10 @@ def test_the_end_is_stable_drilled_and_written_down(switch: Switch, tmp_path: Pa
     ))  # fmt: skip
     then = NOW - timedelta(days=15)
     early = Switch(
-        switch.path, History(tmp_path / "h.sqlite3"), Who("jo", "gw-01"), clock=lambda: then
+        switch.path, History(tmp_path / "h.sqlite3"), Actor("jo", "gw-01"), clock=lambda: then
     )
     early.open()
-    room = PhaseRoom(early, clock=lambda: NOW)
+    room = Phases(early, clock=lambda: NOW)
 
     def missing() -> set[str]:
         (one,) = (s for s in room.states(parsed(early)) if s.route == "chat")
@@ -194,7 +194,7 @@ def test_the_end_is_stable_drilled_and_written_down(switch: Switch, tmp_path: Pa
     assert missing() == {"cleanup.playbook"}, "the playbook is of an earlier revision"
 
 
-def test_moving_on_asks_for_what_is_missing(room: PhaseRoom, switch: Switch) -> None:
+def test_moving_on_asks_for_what_is_missing(room: Phases, switch: Switch) -> None:
     in_phase(switch, "pilot")
     plan = room.plan_move("chat", "shadow")
     assert plan.effect == "chat: phase pilot to shadow in rollout.toml"
@@ -215,8 +215,8 @@ def test_moving_on_asks_for_what_is_missing(room: PhaseRoom, switch: Switch) -> 
 
 
 def test_read_only_ticks_nothing(file: Path, tmp_path: Path) -> None:
-    made = Switch(file, History(tmp_path / "h"), Who("jo", "gw-01"), read_only=True)
-    room = PhaseRoom(made)
+    made = Switch(file, History(tmp_path / "h"), Actor("jo", "gw-01"), read_only=True)
+    room = Phases(made)
     with pytest.raises(ReadOnly):
         room.tick(parsed(made), "chat", "pilot.cost", "")
     with pytest.raises(ReadOnly):
@@ -287,7 +287,7 @@ def test_two_consoles_tick_at_once(file: Path) -> None:
 
 
 def test_the_playbook_has_what_one_needs_and_no_secret(
-    room: PhaseRoom, switch: Switch, tmp_path: Path
+    room: Phases, switch: Switch, tmp_path: Path
 ) -> None:
     room.own(parsed(switch), "chat", "platform", ("#oncall", "sk-canary-in-a-contact"))
     file = parsed(switch)
@@ -306,7 +306,7 @@ def test_the_playbook_has_what_one_needs_and_no_secret(
 
 
 def test_the_playbooks_commands_work(
-    room: PhaseRoom, switch: Switch, capsys: pytest.CaptureFixture[str]
+    room: Phases, switch: Switch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = parsed(switch)
     text = playbook(switch.path, file, room.plan(), room.states(file), NOW)
@@ -325,7 +325,7 @@ def test_names_from_outside_stay_text(file: Path, switch: Switch) -> None:
     switch.path.write_text(
         file.read_text().replace('"globex.eu"', '"<script>|x\\u202e"').replace("gpt-5.4", "a`b")
     )
-    made = PhaseRoom(switch, clock=lambda: NOW)
+    made = Phases(switch, clock=lambda: NOW)
     new = parsed(switch)
     text = playbook(switch.path, new, made.plan(), made.states(new), NOW)
     in_command = "$'<script>|x\\342\\200\\256'"
@@ -338,7 +338,7 @@ def test_names_from_outside_stay_text(file: Path, switch: Switch) -> None:
 def test_markup_of_others_is_no_markup(file: Path, switch: Switch) -> None:
     image, link = "![y](http://evil.example/b.png)", "[y](javascript:alert(1))"
     switch.path.write_text(file.read_text().replace('"globex.eu"', json.dumps(image)))
-    made = PhaseRoom(switch, clock=lambda: NOW)
+    made = Phases(switch, clock=lambda: NOW)
     made.own(parsed(switch), "chat", f"<b>&lt;{link}", (link, "sk-canary-in-a-contact"))
     made.tick(parsed(switch), "claude", "pilot.cost", link)
     plan = made.plan()

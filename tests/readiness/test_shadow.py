@@ -16,13 +16,13 @@ import pytest
 from rollout_console.cli.main import run
 from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
-from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.profiles import ProfileList
 from rollout_console.credentials.vault.vault import empty_vault
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.catalogue import Catalogue
 from rollout_console.readiness.plan_file import PlanFile
-from rollout_console.readiness.probes import ProbeRoom
+from rollout_console.readiness.probes import Probes
 from rollout_console.readiness.shadow import (
     MOST_SILENT,
     Pair,
@@ -56,10 +56,10 @@ def placed(file: Path, own: SimServer) -> Path:
 
 
 @pytest.fixture
-def probes(own: SimServer, tmp_path: Path) -> ProbeRoom:
+def probes(own: SimServer, tmp_path: Path) -> Probes:
     given = Given(variables={"api_key": "sk-sim-demo"}, previous={"OPENAI_API_KEY": "prev-of-ours"})
-    room = KeyRoom(empty_vault(given), ProfileList(tmp_path / "p.json"), "prod", own.base_url)
-    return ProbeRoom(room, ModelRoom(own.base_url, tmp_path))
+    room = ApiKeys(empty_vault(given), ProfileList(tmp_path / "p.json"), "prod", own.base_url)
+    return Probes(room, Catalogue(own.base_url, tmp_path))
 
 
 def prompts_in(path: Path, count: int) -> Path:
@@ -68,7 +68,7 @@ def prompts_in(path: Path, count: int) -> Path:
 
 
 async def test_each_prompt_goes_once_to_each_side(
-    placed: Path, probes: ProbeRoom, own: SimServer, tmp_path: Path
+    placed: Path, probes: Probes, own: SimServer, tmp_path: Path
 ) -> None:
     file = parse(placed.read_bytes())
     prompts = read_prompts(prompts_in(tmp_path / "p.jsonl", 50))
@@ -92,7 +92,7 @@ async def test_each_prompt_goes_once_to_each_side(
 
 
 async def test_what_cannot_be_sampled_is_refused_before_anything_is_sent(
-    placed: Path, probes: ProbeRoom, own: SimServer
+    placed: Path, probes: Probes, own: SimServer
 ) -> None:
     file = parse(placed.read_bytes())
     with pytest.raises(OperationError, match=r"both sides are needed; previous: no key"):

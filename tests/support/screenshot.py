@@ -11,7 +11,7 @@ from pathlib import Path
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.credentials import fixed_vault
 from rollout_console.guard.monitor import Monitor
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.location import history_of
 from rollout_console.sim.demo import Demo
 from rollout_console.sim.incidents import start_incident
@@ -21,7 +21,7 @@ from rollout_console.ui.settings import Settings
 
 
 async def _draw(demo: Demo, target: Path, size: tuple[int, int]) -> None:
-    who = Who("jo", "gw-01")
+    who = Actor("jo", "gw-01")
     switch = Switch(demo.file, history_of(demo.file), who)
     monitor = Monitor(demo.file, switch.open().file)
     vault = fixed_vault({"management_token": DEMO_TOKEN}, {})

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout_console.models.catalogue import ModelRoom, read_models
+from rollout_console.models.catalogue import Catalogue, read_models
 from rollout_console.models.queries import ModelFilter, Shelf, changes_between, contract_lines
 from rollout_console.sim.server import SimServer
 from rollout_console.tokenlab.catalogue import CatalogueClient, read_model
@@ -39,9 +39,9 @@ DETAILS = {
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[tuple[SimServer, ModelRoom]]:
+def own(tmp_path: Path) -> Iterator[tuple[SimServer, Catalogue]]:
     with SimServer(seed=2) as server:
-        yield server, ModelRoom(server.base_url, tmp_path)
+        yield server, Catalogue(server.base_url, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_what_changed_is_said(sim: SimServer, api: httpx.Client) -> None:
 
 
 async def test_a_catalogue_survives_the_api(
-    own: tuple[SimServer, ModelRoom], tmp_path: Path
+    own: tuple[SimServer, Catalogue], tmp_path: Path
 ) -> None:
     server, room = own
     await room.refresh()
@@ -250,7 +250,7 @@ async def test_a_catalogue_survives_the_api(
     url = server.base_url
     server.stop()
     later = datetime.now(UTC) + timedelta(hours=3)
-    again = ModelRoom(url, tmp_path, clock=lambda: later)
+    again = Catalogue(url, tmp_path, clock=lambda: later)
     assert len(again.shelf.models) >= 150
     assert "cannot be reached" in await read_models(again)
     assert (again.age_s() or 0) > 3 * 3600 - 60
@@ -258,12 +258,12 @@ async def test_a_catalogue_survives_the_api(
     assert known is not None
     assert known.formats == ("openai_chat_completions", "openai_responses")
     assert again.shelf.select(ModelFilter(scene="video"), "rank")[0].evidence["video"].rank
-    nothing = ModelRoom(url, tmp_path / "elsewhere")
+    nothing = Catalogue(url, tmp_path / "elsewhere")
     with pytest.raises(Unreachable):
         await read_models(nothing)
 
 
-async def test_answers_that_cross_lose_nothing(own: tuple[SimServer, ModelRoom]) -> None:
+async def test_answers_that_cross_lose_nothing(own: tuple[SimServer, Catalogue]) -> None:
     """The screens ask from several threads at once: list, scene, details, and marking as seen."""
     _, room = own
     await room.refresh()
@@ -281,18 +281,18 @@ async def test_answers_that_cross_lose_nothing(own: tuple[SimServer, ModelRoom])
         assert room.shelf.select(ModelFilter(scene=scene), "rank")[0].evidence[scene].rank
 
 
-async def test_the_last_look_is_kept(own: tuple[SimServer, ModelRoom], tmp_path: Path) -> None:
+async def test_the_last_look_is_kept(own: tuple[SimServer, Catalogue], tmp_path: Path) -> None:
     server, room = own
     await room.refresh()
     assert room.changes == {}, "on the first look nothing is news"
     catalogue = server.state.catalogue
     gone = catalogue.pop("gpt-5.4-mini")
     await room.refresh()
-    again = ModelRoom(server.base_url, tmp_path)
+    again = Catalogue(server.base_url, tmp_path)
     assert again.changes == {"gpt-5.4-mini": "gone"}
     assert [model.id for model in again.gone] == ["gpt-5.4-mini"]
     again.mark_seen()
-    assert ModelRoom(server.base_url, tmp_path).changes == {}
+    assert Catalogue(server.base_url, tmp_path).changes == {}
     catalogue[gone.id] = gone
     await again.refresh()
     assert again.changes == {"gpt-5.4-mini": "new"}
@@ -300,13 +300,13 @@ async def test_the_last_look_is_kept(own: tuple[SimServer, ModelRoom], tmp_path:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"base_url":1}', b"\xff", b"null"])
 async def test_a_damaged_cache_is_as_good_as_none(
-    own: tuple[SimServer, ModelRoom], tmp_path: Path, content: bytes
+    own: tuple[SimServer, Catalogue], tmp_path: Path, content: bytes
 ) -> None:
     server, room = own
     await room.refresh()
     (file,) = tmp_path.glob("models-*.json")
     file.write_bytes(content)
-    again = ModelRoom(server.base_url, tmp_path)
+    again = Catalogue(server.base_url, tmp_path)
     assert again.age_s() is None
     await again.refresh()
     assert len(again.shelf.models) >= 150
@@ -322,7 +322,7 @@ async def test_a_damaged_cache_is_as_good_as_none(
     ],
 )  # fmt: skip
 async def test_a_cache_with_odd_values_is_none(
-    own: tuple[SimServer, ModelRoom], tmp_path: Path, old: str, new: str
+    own: tuple[SimServer, Catalogue], tmp_path: Path, old: str, new: str
 ) -> None:
     server, room = own
     await room.refresh()
@@ -331,7 +331,7 @@ async def test_a_cache_with_odd_values_is_none(
     text = file.read_text().replace('Z"', '+00:00"')
     assert old in text
     file.write_text(text.replace(old, new))
-    again = ModelRoom(server.base_url, tmp_path)
+    again = Catalogue(server.base_url, tmp_path)
     assert again.age_s() is None
     await again.refresh()
     again.shelf.select(ModelFilter(), "price")
@@ -353,7 +353,7 @@ def test_every_number_of_a_model_is_looked_at() -> None:
     ],
 )
 async def test_a_bad_answer_changes_nothing(
-    own: tuple[SimServer, ModelRoom], fault: dict[str, Any], error: type[ApiError]
+    own: tuple[SimServer, Catalogue], fault: dict[str, Any], error: type[ApiError]
 ) -> None:
     server, room = own
     await room.refresh()
@@ -370,7 +370,7 @@ async def test_a_bad_answer_changes_nothing(
 
 
 async def test_with_a_key_the_list_is_what_the_key_may_use(
-    own: tuple[SimServer, ModelRoom],
+    own: tuple[SimServer, Catalogue],
 ) -> None:
     server, room = own
     server.state.keys["key_demo"].models = ["gpt-5.4"]

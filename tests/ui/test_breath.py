@@ -11,9 +11,9 @@ from textual.widgets import Input
 
 from rollout_console.changes.switch import Switch
 from rollout_console.guard.monitor import Monitor
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
-from rollout_console.readiness.phases import PhaseRoom
+from rollout_console.readiness.phases import Phases
 from rollout_console.readiness.plan_file import PlanState
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.form import FormDialog
@@ -25,7 +25,7 @@ NAMES = {"/": "slash", "-": "minus", "!": "exclamation_mark", "+": "plus", "\r":
 
 
 def app_of(file: Path) -> ConsoleApp:
-    switch = Switch(file, History(file.parent / "h.sqlite3"), Who("jo", "gw-01"))
+    switch = Switch(file, History(file.parent / "h.sqlite3"), Actor("jo", "gw-01"))
     monitor = Monitor(file, switch.open().file)
     return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01")
 
@@ -95,9 +95,9 @@ async def test_what_is_typed_before_a_form_opens_is_in_the_form(
     file: Path, monkeypatch: pytest.MonkeyPatch, slow_s: float
 ) -> None:
     """Its letters are keys of the screen below, some of which change things."""
-    plan = PhaseRoom.plan
+    plan = Phases.plan
 
-    def slowly(room: PhaseRoom) -> PlanState:
+    def slowly(room: Phases) -> PlanState:
         time.sleep(slow_s)
         return plan(room)
 
@@ -106,7 +106,7 @@ async def test_what_is_typed_before_a_form_opens_is_in_the_form(
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("4")
         await pilot.pause(0.5)
-        monkeypatch.setattr(PhaseRoom, "plan", slowly)
+        monkeypatch.setattr(Phases, "plan", slowly)
         await breathe(pilot, "osam pt]q1")
         await pilot.pause(slow_s + 0.3)
         assert isinstance(app.screen, FormDialog)

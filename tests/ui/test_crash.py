@@ -11,7 +11,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from rollout_console.history.history import History
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.guard.monitor import Monitor
 from rollout_console.changes.switch import Switch
 from rollout_console.ui.app import ConsoleApp
@@ -23,7 +23,7 @@ class Crashing(ConsoleApp):
         raise RuntimeError("broken on purpose")
 
 path = Path(sys.argv[1])
-switch = Switch(path, History(path.parent / "h"), Who("jo", "x"))
+switch = Switch(path, History(path.parent / "h"), Actor("jo", "x"))
 app = Crashing(switch, Monitor(path, switch.open().file), Settings(), user="jo", host="x")
 app.run()
 sys.exit(app.return_code or 0)

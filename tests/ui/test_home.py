@@ -13,10 +13,10 @@ from textual.widgets import Input, Static
 
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.commands.demo import let_it_be_old
-from rollout_console.guard.leader_lock import ActingLock
+from rollout_console.guard.leader_lock import LeaderLock
 from rollout_console.guard.monitor import Monitor
-from rollout_console.guard.ramp_record import GuardFile, Out
-from rollout_console.history.actor import Who
+from rollout_console.guard.ramp_record import Out, RampRecord
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
 from rollout_console.ui.app import ConsoleApp
@@ -33,7 +33,7 @@ Running = Pilot[None]
 
 
 def app_of(file: Path, *, read_only: bool = False, settings: Settings | None = None) -> ConsoleApp:
-    who = Who("jo", "gw-01")
+    who = Actor("jo", "gw-01")
     switch = Switch(file, History(file.parent / "h.sqlite3"), who, read_only=read_only)
     monitor = Monitor(file, switch.open().file)
     return ConsoleApp(switch, monitor, settings or Settings(), user=who.user, host=who.host)
@@ -115,7 +115,7 @@ async def test_changes_of_a_colleague_show_though_the_text_is_as_before(file: Pa
     async with running(app_of(file), size=(140, 40)) as pilot:
         changes = pilot.app.screen.query_one("#changes", Static)
         await until(pilot, lambda: "none yet" in str(changes.content))
-        colleague = Switch(file, History(file.parent / "h.sqlite3"), Who("kim", "gw-02"))
+        colleague = Switch(file, History(file.parent / "h.sqlite3"), Actor("kim", "gw-02"))
         colleague.open()
         colleague.apply(colleague.plan_set("chat", "acme", 1000), reason="lower")
         colleague.apply(colleague.plan_set("chat", "acme", 2500), reason="and back")
@@ -508,7 +508,7 @@ async def test_whether_a_guard_runs_is_in_the_header(
     async with running(app_of(file), (100, 30)) as pilot:
         status = pilot.app.screen.query_one("#status", TextLine)
         await until(pilot, lambda: "guard: enforce, none runs" in status.text)
-        lock = ActingLock(file)
+        lock = LeaderLock(file)
         assert lock.hold()
         await until(pilot, lambda: "guard: enforce ●" in status.text)
         lock.release()
@@ -517,7 +517,7 @@ async def test_whether_a_guard_runs_is_in_the_header(
 
 async def test_an_org_goes_back_into_its_ramp(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rollout_console.ui.workers.GUARD_EVERY_S", 0.1)
-    record = GuardFile(file)
+    record = RampRecord(file)
     record.take_out("chat", {"acme": Out(datetime.now(UTC), "somebody set it from 25% to 10%")})
     async with running(app_of(file)) as pilot:
         await until(pilot, lambda: bool(pilot.app.home._out))  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.profiles import Profile
 from rollout_console.credentials.vault.vault import Vault
 from rollout_console.guard.monitor import Monitor
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
 from rollout_console.tokenlab.client import ManagementClient
@@ -54,7 +54,7 @@ def vault(tmp_path: Path) -> Vault:
 def app_of(file: Path, sim: SimServer, vault: Vault, *, read_only: bool = False) -> ConsoleApp:
     text = file.read_text().replace("https://api.tokenlab.sh", sim.base_url)
     file.write_text(text)
-    who = Who("jo", "gw-01")
+    who = Actor("jo", "gw-01")
     switch = Switch(file, History(file.parent / "h.sqlite3"), who, read_only=read_only)
     monitor = Monitor(file, switch.open().file)
     return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01", vault=vault)

@@ -18,8 +18,8 @@ from textual.widgets import Static
 from rollout_console.changes.switch import Switch
 from rollout_console.guard.alerts import Alert
 from rollout_console.guard.monitor import Monitor
-from rollout_console.health.backfill.reader import OlderLines, Part
-from rollout_console.history.actor import Who
+from rollout_console.health.backfill.reader import Backfill, Part
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
@@ -56,7 +56,7 @@ def traffic(file: Path, *, count: int = 60, status: int = 200, **fields: Any) ->
 
 
 def app_of(file: Path, *, read_only: bool = False, monitor: Monitor | None = None) -> ConsoleApp:
-    who = Who("jo", "gw-01")
+    who = Actor("jo", "gw-01")
     switch = Switch(file, History(file.parent / "h.sqlite3"), who, read_only=read_only)
     monitor = monitor or Monitor(file, switch.open().file)
     return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01")
@@ -120,13 +120,13 @@ def long_log(file: Path) -> Monitor:
 async def test_a_long_log_is_shown_at_once_and_its_past_when_it_is_read(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    may_go_on, next_of = threading.Event(), OlderLines.next
+    may_go_on, next_of = threading.Event(), Backfill.next
 
-    def held_up(older: OlderLines) -> Part | None:
+    def held_up(older: Backfill) -> Part | None:
         may_go_on.wait()
         return next_of(older)
 
-    monkeypatch.setattr(OlderLines, "next", held_up)
+    monkeypatch.setattr(Backfill, "next", held_up)
     app = app_of(file, monitor=long_log(file))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app._monitor.reads_older)
@@ -193,7 +193,7 @@ async def test_both_sides_and_every_class(file: Path) -> None:
 
 async def test_the_time_cursor_says_time_values_and_what_happened(file: Path) -> None:
     traffic(file)
-    switch = Switch(file, History(file.parent / "h.sqlite3"), Who("jo", "gw-01"))
+    switch = Switch(file, History(file.parent / "h.sqlite3"), Actor("jo", "gw-01"))
     switch.open()
     switch.apply(switch.plan_rollback("chat", "acme", "5xx 4.2%"), reason="5xx 4.2%")
     async with live(file) as pilot:

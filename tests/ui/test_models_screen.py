@@ -17,9 +17,9 @@ from textual.widgets import Input, Static
 from rollout_console.changes.switch import Switch
 from rollout_console.common.folders import state_folder
 from rollout_console.guard.monitor import Monitor
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.catalogue import Catalogue
 from rollout_console.models.queries import ModelFilter, Shelf
 from rollout_console.sim.provider_metadata import MARK
 from rollout_console.sim.server import SimServer
@@ -48,7 +48,7 @@ def own(tmp_path: Path) -> Iterator[SimServer]:
 def app_of(file: Path, url: str, *, read_only: bool = False) -> ConsoleApp:
     file.write_text(file.read_text().replace("https://api.tokenlab.sh", url))
     switch = Switch(
-        file, History(file.parent / "h.sqlite3"), Who("jo", "gw-01"), read_only=read_only
+        file, History(file.parent / "h.sqlite3"), Actor("jo", "gw-01"), read_only=read_only
     )
     monitor = Monitor(file, switch.open().file)
     return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01")
@@ -212,7 +212,7 @@ async def test_read_only_changes_nothing(file: Path, own: SimServer) -> None:
 
 
 async def test_read_only_leaves_the_last_look_where_it_is(file: Path, own: SimServer) -> None:
-    room = ModelRoom(own.base_url, state_folder())
+    room = Catalogue(own.base_url, state_folder())
     await room.refresh()
     own.state.catalogue.pop("gpt-5.4-mini")
     async with models(app_of(file, own.base_url, read_only=True)) as pilot:
@@ -224,7 +224,7 @@ async def test_read_only_leaves_the_last_look_where_it_is(file: Path, own: SimSe
         assert "read-only" in screen.why_not(seen), "the key is dimmed"
         await pilot.press("S")
         await until(pilot, lambda: "read-only" in line(pilot, "models-notice"))
-    assert ModelRoom(own.base_url, state_folder()).changes == {"gpt-5.4-mini": "gone"}
+    assert Catalogue(own.base_url, state_folder()).changes == {"gpt-5.4-mini": "gone"}
 
 
 @pytest.mark.parametrize("scene", ["", "video"])
@@ -238,7 +238,7 @@ def test_nothing_of_the_catalogue_steers_the_terminal(scene: str) -> None:
 
 
 async def test_changes_since_the_last_look(file: Path, own: SimServer) -> None:
-    room = ModelRoom(own.base_url, state_folder())
+    room = Catalogue(own.base_url, state_folder())
     await room.refresh()
     gone = own.state.catalogue.pop("gpt-5.4-mini")
     own.state.catalogue["brand-new"] = own.state.catalogue["gpt-5.4"].__class__(
@@ -258,7 +258,7 @@ async def test_changes_since_the_last_look(file: Path, own: SimServer) -> None:
 async def test_what_another_screen_learns_does_not_bring_old_news_back(
     file: Path, own: SimServer
 ) -> None:
-    room = ModelRoom(own.base_url, state_folder())
+    room = Catalogue(own.base_url, state_folder())
     await room.refresh()
     own.state.catalogue.pop("gpt-5.4-mini")
     app = app_of(file, own.base_url)
@@ -271,7 +271,7 @@ async def test_what_another_screen_learns_does_not_bring_old_news_back(
         await pilot.press("4", "c")
         await until(pilot, lambda: bool(re.search("[0-9] failed", line(pilot, "routes-notice"))
                                         or isinstance(app.screen, TextDialog)))  # fmt: skip
-    assert ModelRoom(own.base_url, state_folder()).changes == {}
+    assert Catalogue(own.base_url, state_folder()).changes == {}
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
@@ -280,7 +280,7 @@ async def test_from_the_cache_when_the_api_is_away(
 ) -> None:
     with SimServer(seed=5) as server:
         url = server.base_url
-        await ModelRoom(url, state_folder()).refresh()
+        await Catalogue(url, state_folder()).refresh()
     cached = next(state_folder().glob("models-*.json"))
     kept = msgspec.json.decode(cached.read_bytes())
     kept["at"] = "2026-01-01T00:00:00Z"
@@ -317,7 +317,7 @@ async def test_filtering_ten_thousand_never_touches_them_all_again(
     file: Path, own: SimServer
 ) -> None:
     """What a key press costs is one pass over folded texts; no row out of sight is drawn."""
-    room = ModelRoom(own.base_url, state_folder())
+    room = Catalogue(own.base_url, state_folder())
     await room.refresh()
     base = room.shelf.models
     many = [

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from rollout_console.changes.switch import Switch
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.guard.monitor import Monitor
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
 from rollout_console.ui.app import ConsoleApp
@@ -32,7 +32,7 @@ def app_of(file: Path, url: str) -> ConsoleApp:
     vault = vault_of(
         file.parent, Given(variables={"management_token": "mt-sim-demo", "api_key": "sk-sim-demo"})
     )
-    switch = Switch(file, History(file.parent / "h.sqlite3"), Who("jo", "gw-01"))
+    switch = Switch(file, History(file.parent / "h.sqlite3"), Actor("jo", "gw-01"))
     monitor = Monitor(file, switch.open().file)
     return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01", vault=vault)
 

@@ -11,7 +11,7 @@ from rollout_console.changes.errors import StoreError
 from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.snapshot import Snapshot
 from rollout_console.changes.switch import Switch
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
 from rollout_gate.file.parse import parse
@@ -147,7 +147,7 @@ async def test_a_rollback_by_somebody_else_drains_on_this_screen_too(file: Path)
     async with running(app_of(file), size=(120, 40)) as pilot:
         log_lines(file, 200, status=500)
         await until(pilot, lambda: "rollback: 5xx" in screen_text(pilot))
-        other = Switch(file, History(file.parent / "h.sqlite3"), Who("sam", "gw-02"))
+        other = Switch(file, History(file.parent / "h.sqlite3"), Actor("sam", "gw-02"))
         other.open()
         other.apply(other.plan_rollback("chat", "acme", "5xx"), reason="5xx")
         await until(pilot, lambda: "draining" in screen_text(pilot))

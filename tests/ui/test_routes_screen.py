@@ -12,7 +12,7 @@ from rollout_console.changes.switch import Switch
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.vault import empty_vault
 from rollout_console.guard.monitor import Monitor
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.readiness.plan_file import PlanFile
 from rollout_console.readiness.playbook import playbook_path
@@ -45,7 +45,7 @@ async def routes(
     for host in ("https://api.openai.com", "https://api.anthropic.com"):
         text = text.replace(host, own.previous_base_url)
     file.write_text(text)
-    who = Who("jo", "gw-01")
+    who = Actor("jo", "gw-01")
     switch = Switch(file, History(file.parent / "h.sqlite3"), who, read_only=read_only)
     monitor = Monitor(file, switch.open().file)
     given = Given(

@@ -9,7 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from rollout_console.changes.switch import Switch
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.screens.help import HelpScreen
@@ -85,7 +85,7 @@ def _storm(file: Path) -> None:
             latency = drawn.uniform(200, 400) + 40 * (sick * 10)
             write(file, {"at": at, "side": side, "status": status, "latency_ms": latency, **fields})
     switch = Switch(
-        file, History(file.parent / "h.sqlite3"), Who("jo", "gw-01"),
+        file, History(file.parent / "h.sqlite3"), Actor("jo", "gw-01"),
         clock=lambda: NOW.replace(minute=19, second=30),
     )  # fmt: skip
     switch.open()

@@ -7,7 +7,7 @@ from itertools import islice
 from rollout_console.changes.recorded import to_json
 from rollout_console.changes.traffic_diff import moves
 from rollout_console.common.durations import spoken_change, target_text
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.rows import Change, Edited
 from rollout_gate.file.errors import FileError
 from rollout_gate.file.model import OrgShare, RolloutFile, Route
@@ -132,11 +132,11 @@ def _latch(rolled_back: bool) -> str:
     return f"in force to {_ROLLED_BACK}" if rolled_back else "resumed"
 
 
-def _who(before: bytes, after: bytes) -> Who | None:
+def _who(before: bytes, after: bytes) -> Actor | None:
     """Return who wrote the stamp of a rollback that is new in the text."""
     old, new = (text.decode("utf-8", "replace").split("\n") for text in (before, after))
     known = set(old)
     for line in new:
         if line not in known and (found := _STAMP.search(line)) is not None:
-            return Who(found[1], found[2])
+            return Actor(found[1], found[2])
     return None

@@ -21,7 +21,7 @@ from rollout_console.changes.plan import ALL_ORGS, Plan
 from rollout_console.changes.snapshot import Snapshot
 from rollout_console.common.durations import target_text
 from rollout_console.common.errors import NothingToDo
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import History
 from rollout_console.history.rows import Change
@@ -44,7 +44,7 @@ class Planner:
     """Plans changes of one rollout file against its last good version; writes nothing."""
 
     def __init__(
-        self, store: RolloutStore, history: History, who: Who, clock: Callable[[], datetime]
+        self, store: RolloutStore, history: History, who: Actor, clock: Callable[[], datetime]
     ) -> None:
         self.store = store
         self.history = history

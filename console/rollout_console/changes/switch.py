@@ -17,7 +17,7 @@ from rollout_console.changes.planner import Planner
 from rollout_console.changes.recorded import Recorded, to_json
 from rollout_console.changes.snapshot import Snapshot
 from rollout_console.common.errors import Held, NothingToDo, NotRecorded, ReadOnly
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import KEPT, History
 from rollout_console.history.rows import Change, Edited, NewChange
@@ -63,7 +63,7 @@ class Switch(Planner):
         self,
         path: Path,
         history: History,
-        who: Who,
+        who: Actor,
         *,
         read_only: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),

@@ -30,7 +30,7 @@ from rollout_gate.file.parse import parse
 from rollout_gate.file.read import read_file
 
 if TYPE_CHECKING:
-    from rollout_console.credentials.api_keys import KeyRoom
+    from rollout_console.credentials.api_keys import ApiKeys
 
 
 def make_vault(given: Given, *, asks: bool) -> Vault:
@@ -63,12 +63,12 @@ def fixed_vault(variables: Mapping[Purpose, str], previous: Mapping[str, str]) -
     return empty_vault(Given({}, variables, previous=previous))
 
 
-def make_key_room(options: Namespace, vault: Vault, path: Path) -> "KeyRoom":
+def make_key_room(options: Namespace, vault: Vault, path: Path) -> "ApiKeys":
     """Return the key room of the profile that is asked for, else of the rollout file's.
 
     Raises RolloutError where that file cannot be used.
     """
-    from rollout_console.credentials.api_keys import KeyRoom
+    from rollout_console.credentials.api_keys import ApiKeys
 
     file = file_that_is_meant(options, path)
     profile = getattr(options, "profile", "") or (file.profile if file is not None else "default")
@@ -85,7 +85,7 @@ def make_key_room(options: Namespace, vault: Vault, path: Path) -> "KeyRoom":
     if config is not None or added is not None or not getattr(options, "profile", ""):
         addresses.append(DEFAULT_BASE_URL)
     base_url = next(filter(None, addresses), "")
-    return KeyRoom(vault, profiles, profile, base_url, read_only=options.read_only)
+    return ApiKeys(vault, profiles, profile, base_url, read_only=options.read_only)
 
 
 def given_on(options: Namespace) -> Given:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rollout_console.tokenlab.inference import InferenceClient
 
 
-class KeyRoom:
+class ApiKeys:
     """The credentials and the organisation's API keys, as one profile sees them.
 
     Methods that ask the vault may block for seconds; those that ask the API raise ApiError, and

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from rollout_console.common.errors import OperationError, ReadOnly
-from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.key_values import starts
 from rollout_console.credentials.rotation_file import (
     QUIET_S,
@@ -52,7 +52,7 @@ class _Back:
 class Rotations(RotationFile):
     """The rotations under way, and taking them further."""
 
-    def __init__(self, room: KeyRoom, path: Path) -> None:
+    def __init__(self, room: ApiKeys, path: Path) -> None:
         super().__init__(path)
         self._room = room
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-class ActingLock:
+class LeaderLock:
     """An exclusive lock on the rollout file, never waited for."""
 
     def __init__(self, path: Path) -> None:

@@ -11,10 +11,10 @@ from rollout_console.common.errors import OperationError
 from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.evidence.verdict import Verdict
-from rollout_console.guard.leader_lock import ActingLock
+from rollout_console.guard.leader_lock import LeaderLock
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.ramp import Ramps, Standing
-from rollout_console.guard.ramp_record import GuardFile
+from rollout_console.guard.ramp_record import RampRecord
 from rollout_console.history.errors import HistoryError
 from rollout_gate.file.errors import RolloutError
 from rollout_gate.file.model import Route
@@ -69,7 +69,7 @@ class Turn:
     events: list[Event] = field(default_factory=list)
 
 
-class Guarding:
+class GuardLoop:
     """Watches one rollout file and its access log, and acts as the file's mode says.
 
     Mode ``observe`` acts on nothing, ``hold`` raises while the evidence is good, ``enforce`` rolls
@@ -79,8 +79,8 @@ class Guarding:
     def __init__(self, switch: Switch, monitor: Monitor) -> None:
         self._switch = switch
         self._monitor = monitor
-        self._lock = ActingLock(switch.path)
-        self._ramps = Ramps(switch, monitor, GuardFile(switch.path))
+        self._lock = LeaderLock(switch.path)
+        self._ramps = Ramps(switch, monitor, RampRecord(switch.path))
         self._alerts = Alerts()
         self._acted = False
         self._left_alone: dict[str, float] = {}

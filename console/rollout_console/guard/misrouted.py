@@ -26,7 +26,7 @@ class _Found:
     last_at: float
 
 
-class Strays:
+class Misrouted:
     """Counts them since the last change of the file. Times are epoch seconds."""
 
     def __init__(self, file: RolloutFile, written_at: float) -> None:

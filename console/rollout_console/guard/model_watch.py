@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from rollout_console.guard.alerts import ModelTrouble
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.catalogue import Catalogue
 from rollout_console.models.queries import ending
 from rollout_gate.file.model import RolloutFile
 
@@ -12,7 +12,7 @@ SOON_DAYS = 30
 """How long before its end a model is told of."""
 
 
-def model_troubles(room: ModelRoom, file: RolloutFile, now: datetime) -> dict[str, ModelTrouble]:
+def model_troubles(room: Catalogue, file: RolloutFile, now: datetime) -> dict[str, ModelTrouble]:
     """Return, by route, what is wrong with its model as the catalogue was last read.
 
     Without a catalogue nothing is said of any.

@@ -28,7 +28,7 @@ from rollout_console.health.windows.summary import Summary
 from rollout_gate.file.model import RolloutFile
 
 if TYPE_CHECKING:
-    from rollout_console.health.backfill.reader import OlderLines, Part
+    from rollout_console.health.backfill.reader import Backfill, Part
 
 _SPANS_S = (3600.0, 6 * 3600.0, 24 * 3600.0)
 _LOOK_BACK = 100
@@ -99,7 +99,7 @@ class Monitor(Watch):
         super().add(records, now)
         self._tiers.clear()
 
-    def add_older(self, older: "OlderLines", part: "Part | None") -> None:
+    def add_older(self, older: "Backfill", part: "Part | None") -> None:
         """Take a part of what is older into account."""
         super().add_older(older, part)
         self._tiers.clear()

@@ -12,7 +12,7 @@ from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.guard.balance import BalanceSources, BalanceWatch, ask_balance
 from rollout_console.guard.model_watch import EVERY_S as MODELS_EVERY_S
 from rollout_console.guard.model_watch import model_troubles
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.catalogue import Catalogue
 from rollout_console.tokenlab.errors import ApiError
 from rollout_gate.file.model import RolloutFile
 
@@ -26,7 +26,7 @@ BALANCE_EVERY_S = 20.0
 class GuardSources:
     """Keeps the balance and the catalogue fresh; ``file`` says which rollout file is in force."""
 
-    def __init__(self, vault: Vault, room: ModelRoom, file: Callable[[], RolloutFile]) -> None:
+    def __init__(self, vault: Vault, room: Catalogue, file: Callable[[], RolloutFile]) -> None:
         self._vault = vault
         self._room = room
         self._file = file

@@ -2,7 +2,7 @@
 
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import ReadOnly
-from rollout_console.guard.ramp_record import GuardFile, RouteRamp
+from rollout_console.guard.ramp_record import RampRecord, RouteRamp
 
 
 def put_back(switch: Switch, route: str, org: str | None) -> list[str]:
@@ -13,7 +13,7 @@ def put_back(switch: Switch, route: str, org: str | None) -> list[str]:
     """
     if switch.read_only:
         raise ReadOnly
-    record = GuardFile(switch.path)
+    record = RampRecord(switch.path)
     out = record.read().get(route, RouteRamp()).out
     found = {name: one.why for name, one in out.items() if org in (None, name)}
     if found:

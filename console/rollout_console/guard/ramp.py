@@ -12,7 +12,7 @@ from time import monotonic
 
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.guard.monitor import Monitor
-from rollout_console.guard.ramp_record import GuardFile, Out, Place, RouteRamp
+from rollout_console.guard.ramp_record import Out, Place, RampRecord, RouteRamp
 from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.file.percent import percent_text
 
@@ -55,7 +55,7 @@ class Raised:
 class Ramps:
     """Takes orgs up their ramps."""
 
-    def __init__(self, switch: Switch, monitor: Monitor, record: GuardFile) -> None:
+    def __init__(self, switch: Switch, monitor: Monitor, record: RampRecord) -> None:
         self._switch = switch
         self._monitor = monitor
         self._record = record

@@ -52,7 +52,7 @@ class RouteRamp:
     out: Mapping[str, Out] = field(default_factory=dict)
 
 
-class GuardFile:
+class RampRecord:
     """Reads and edits the record; every method raises StoreError, and nothing is half-done then."""
 
     def __init__(self, rollout_file: FilePath) -> None:

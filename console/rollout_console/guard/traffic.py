@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rollout_console.guard.misrouted import Strays
+from rollout_console.guard.misrouted import Misrouted
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.multi_file import Log, open_log
 from rollout_console.health.log.record import AccessRecord, StatusClass
@@ -20,7 +20,7 @@ from rollout_console.health.windows.windows import Windows
 from rollout_gate.file.model import GuardSettings, RolloutFile, Side
 
 if TYPE_CHECKING:
-    from rollout_console.health.backfill.reader import OlderLines, Part
+    from rollout_console.health.backfill.reader import Backfill, Part
 
 QUIET_S = 5.0
 """A rolled back org that sent nothing to TokenLab for this long has drained."""
@@ -85,7 +85,7 @@ class Watch:
         written_at = 0.0
         with suppress(OSError):
             written_at = path.stat().st_mtime
-        self.strays = Strays(file, written_at)
+        self.strays = Misrouted(file, written_at)
         self._follow_log()
 
     def configure(self, file: RolloutFile, now: float) -> None:
@@ -112,7 +112,7 @@ class Watch:
             history_s=HISTORY_S,
             older_bytes=self._older_bytes,
         )
-        self._older: OlderLines | None = None
+        self._older: Backfill | None = None
         self._older_until = -inf
         self._older_told = ("", 0.0)
         self._windows = Windows()
@@ -229,7 +229,7 @@ class Watch:
             for part in older.ready(wait=wait):
                 self.add_older(older, part)
 
-    def older(self, now: float) -> "OlderLines | None":
+    def older(self, now: float) -> "Backfill | None":
         """Begin to read what is older than the first line that was read, where there is any.
 
         It is told of once, after a read; what it gives is to be handed to ``add_older``.
@@ -237,10 +237,10 @@ class Watch:
         stretches = self._follower.take_older()
         if not stretches:
             return None
-        from rollout_console.health.backfill.reader import OlderLines
+        from rollout_console.health.backfill.reader import Backfill
 
         self._older_until = self._follower.begins_at
-        self._older = OlderLines(stretches, self._windows, self._errors, now)
+        self._older = Backfill(stretches, self._windows, self._errors, now)
         return self._older
 
     def close(self) -> None:
@@ -257,7 +257,7 @@ class Watch:
         while self._replaced:
             self._replaced.pop().close()
 
-    def add_older(self, older: "OlderLines", part: "Part | None") -> None:
+    def add_older(self, older: "Backfill", part: "Part | None") -> None:
         """Take a part of what is older into account; that of a log followed before is not."""
         if older is not self._older:
             older.close()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
+class Actor:
     """User, host, and where an SSH session comes from (empty where there is none)."""
 
     user: str
@@ -21,7 +21,7 @@ class Who:
         return f"{self.user}@{self.host}"
 
 
-def whoami(environ: Mapping[str, str] | None = None) -> Who:
+def whoami(environ: Mapping[str, str] | None = None) -> Actor:
     """Return who runs this process; behind sudo, who called it."""
     environ = os.environ if environ is None else environ
     user = environ.get("SUDO_USER", "")
@@ -31,7 +31,7 @@ def whoami(environ: Mapping[str, str] | None = None) -> Who:
         except (KeyError, OSError):
             user = str(os.getuid())
     origin = environ.get("SSH_CONNECTION", "").split(" ")[0]
-    return Who(_clean(user), _clean(socket.gethostname()), _clean(origin))
+    return Actor(_clean(user), _clean(socket.gethostname()), _clean(origin))
 
 
 def _clean(text: str) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rollout_console.common.process_id import may_live, process_id
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.rows import (
     NOTES,
@@ -105,7 +105,7 @@ class History:
             db.execute("UPDATE changes SET state = 'abandoned' WHERE id = ?", (row,))
 
     def see(
-        self, file: Path, who: Who, at: datetime, now: tuple[str, bytes], describe: Describe
+        self, file: Path, who: Actor, at: datetime, now: tuple[str, bytes], describe: Describe
     ) -> Edited | None:
         """Take note of what the file says, (revision, text); return what an edit of others did.
 
@@ -133,7 +133,7 @@ class History:
         self,
         db: sqlite3.Connection,
         name: str,
-        seen_by: tuple[Path, Who, datetime],
+        seen_by: tuple[Path, Actor, datetime],
         now: tuple[str, bytes],
         describe: Describe,
     ) -> Edited | None:
@@ -153,7 +153,7 @@ class History:
             edited = describe(was, text) if was else Edited("")
             file, who, at = seen_by
             change = NewChange(
-                file, at, edited.who or Who("", who.host), "external", edited.route, edited.org,
+                file, at, edited.who or Actor("", who.host), "external", edited.route, edited.org,
                 str(before)[:_SHOWN], edited.words or revision[:_SHOWN], "", "",
                 str(before), revision, was, text, moves=edited.moves,
             )  # fmt: skip

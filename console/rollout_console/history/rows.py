@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout_console.common.process_id import process_id
-from rollout_console.history.actor import Who
+from rollout_console.history.actor import Actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class NewChange:
 
     file: Path
     at: datetime
-    who: Who
+    who: Actor
     action: str
     route: str | None
     org: str | None
@@ -86,7 +86,7 @@ class Edited:
     that differ, as JSON."""
 
     words: str
-    who: Who | None = None
+    who: Actor | None = None
     moves: str = ""
     route: str | None = None
     org: str | None = None

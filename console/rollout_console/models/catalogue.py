@@ -14,7 +14,7 @@ from rollout_console.tokenlab.models import ModelInfo
 from rollout_gate.secret import Secret
 
 
-class ModelRoom:
+class Catalogue:
     """Reads models of one base URL, keeps the last good catalogue, and knows what has changed.
 
     Methods that ask the API raise ApiError and leave the catalogue as it was.
@@ -151,7 +151,7 @@ def _merged(before: ModelInfo | None, after: ModelInfo) -> ModelInfo:
     )
 
 
-async def read_models(room: ModelRoom, scene: str = "") -> str:
+async def read_models(room: Catalogue, scene: str = "") -> str:
     """Refresh the list and a scene's evidence; return why it could not be, empty where it could.
 
     Raises the ApiError itself where there is no catalogue to go on with.

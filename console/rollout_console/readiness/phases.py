@@ -40,7 +40,7 @@ class PhaseState:
         return [state for state in self.states if not state.done]
 
 
-class PhaseRoom:
+class Phases:
     """Judges phases, keeps ticks, and moves routes on."""
 
     def __init__(

@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 from rollout_console.common.errors import OperationError
-from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.vault.previous import previous_key
 from rollout_console.health.log.probe_log import ProbeLine
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.catalogue import Catalogue
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.media_probe import probe_media
 from rollout_console.tokenlab.models import ModelInfo, Price
@@ -84,10 +84,10 @@ class ProbePlan:
         return f"{requests} on TokenLab, at most ${self.cost:.6f}{dear}{beside}"
 
 
-class ProbeRoom:
+class Probes:
     """Plans and runs probes for the routes of one file."""
 
-    def __init__(self, room: KeyRoom, models: ModelRoom) -> None:
+    def __init__(self, room: ApiKeys, models: Catalogue) -> None:
         self._room = room
         self._models = models
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from rollout_console.common.errors import OperationError
 from rollout_console.readiness.plan_file import Sample
-from rollout_console.readiness.probes import ProbeRoom, Shot, most_cost, text_cost
+from rollout_console.readiness.probes import Probes, Shot, most_cost, text_cost
 from rollout_console.tokenlab.probe import Probe, probe
 from rollout_gate.file.model import MEDIA_FORMATS, RolloutFile
 from rollout_gate.untrusted import ANYTHING, UndecodableError, decode_json
@@ -140,7 +140,7 @@ def _prompt(path: Path, number: int, line: bytes) -> str:
 
 
 async def plan_shadow(
-    probes: ProbeRoom,
+    probes: Probes,
     file: RolloutFile,
     route: str,
     prompts: Sequence[str],

@@ -44,10 +44,10 @@ from rollout_gate.file.model import RolloutFile
 if TYPE_CHECKING:
     from textual.command import Provider
 
-    from rollout_console.credentials.api_keys import KeyRoom
+    from rollout_console.credentials.api_keys import ApiKeys
     from rollout_console.credentials.rotation import Rotations
     from rollout_console.guard.alerts import ModelTrouble
-    from rollout_console.models.catalogue import ModelRoom
+    from rollout_console.models.catalogue import Catalogue
     from rollout_console.ui.screens.live.state import LiveView
 
 
@@ -120,7 +120,7 @@ class ConsoleApp(App[None]):
         self._vault = vault or empty_vault()
         self._monitor = monitor
         self._switch = switch
-        self._models: ModelRoom | None = None
+        self._models: Catalogue | None = None
         self._live: LiveView | None = None
         self._ends_on: asyncio.AbstractEventLoop | None = None
         self._told_by = 0
@@ -277,22 +277,22 @@ class ConsoleApp(App[None]):
         if self.screen is self.home:
             self.push_screen(make())
 
-    def _model_room(self) -> "ModelRoom":
+    def _model_room(self) -> "Catalogue":
         """The one catalogue: two would overwrite what the other has learnt."""
         if self._models is None:
-            from rollout_console.models.catalogue import ModelRoom
+            from rollout_console.models.catalogue import Catalogue
             from rollout_gate.file.formats import root_of
 
-            self._models = ModelRoom(root_of(self._monitor.file.base_url), state_folder())
+            self._models = Catalogue(root_of(self._monitor.file.base_url), state_folder())
         return self._models
 
-    def _key_room(self) -> "tuple[KeyRoom, Rotations]":
-        from rollout_console.credentials.api_keys import KeyRoom
+    def _key_room(self) -> "tuple[ApiKeys, Rotations]":
+        from rollout_console.credentials.api_keys import ApiKeys
         from rollout_console.credentials.rotation import Rotations
         from rollout_console.credentials.vault.profiles import ProfileList
 
         file, folder = self._monitor.file, state_folder()
-        room = KeyRoom(
+        room = ApiKeys(
             self._vault, ProfileList(folder / "profiles.json"), file.profile, file.base_url,
             read_only=self._facts.read_only,
         )  # fmt: skip
@@ -308,7 +308,7 @@ class ConsoleApp(App[None]):
         return model_troubles(room, self._monitor.file, datetime.now(UTC))
 
     def _warn_of_keys(self) -> str:
-        """Ask the API for what will soon stop a key; blocks, and raises as KeyRoom does."""
+        """Ask the API for what will soon stop a key; blocks, and raises as ApiKeys does."""
         room, _ = self._key_room()
         warnings = asyncio.run(room.soon(self._key_burn))
         more = f" (and {len(warnings) - 1} more: 2)" if len(warnings) > 1 else ""

@@ -14,7 +14,7 @@ from rollout_console.tokenlab.types import Balance
 from rollout_gate.secret import Secret
 
 if TYPE_CHECKING:
-    from rollout_console.health.backfill.reader import OlderLines, Part
+    from rollout_console.health.backfill.reader import Backfill, Part
 
 
 @dataclass
@@ -48,7 +48,7 @@ class LogRead(Message):
 class OlderRead(Message):
     """A part of the older lines of the access log; None where there is no more."""
 
-    older: "OlderLines"
+    older: "Backfill"
     part: "Part | None"
 
 

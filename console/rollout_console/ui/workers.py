@@ -18,7 +18,7 @@ from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.guard.balance import BalanceSource, BalanceSources
 from rollout_console.guard.leader_lock import somebody_acts
 from rollout_console.guard.monitor import Monitor
-from rollout_console.guard.ramp_record import GuardFile
+from rollout_console.guard.ramp_record import RampRecord
 from rollout_console.health.log.probe_log import last_probes, probe_log_path
 from rollout_console.tokenlab.errors import ApiError, Refused
 from rollout_console.ui.messages import (
@@ -141,7 +141,7 @@ async def follow_guard(path: Path, post: Post) -> None:
 def _guard_seen(path: Path) -> tuple[bool, dict[str, dict[str, str]]]:
     out: dict[str, dict[str, str]] = {}
     with suppress(StoreError):  # the guard that keeps the record says what is wrong with it
-        for route, ramp in GuardFile(path).read().items():
+        for route, ramp in RampRecord(path).read().items():
             out[route] = {org: one.why for org, one in ramp.out.items()}
     return somebody_acts(path), out
 

@@ -20,11 +20,11 @@ from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.evidence.verdict import Verdict
-from rollout_console.guard.loop import Event, Guarding, Turn
+from rollout_console.guard.loop import Event, GuardLoop, Turn
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.put_back import put_back
 from rollout_console.guard.traffic import OLDER_BYTES
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.catalogue import Catalogue
 from rollout_gate.file.errors import UnknownRoute
 from rollout_gate.file.formats import root_of
 from rollout_gate.file.percent import percent_text
@@ -35,14 +35,14 @@ def guard(options: Namespace, switch: Switch) -> int:
     monitor = Monitor(switch.path, switch.open().file, older_bytes=OLDER_BYTES)
     if options.put_back:
         return _put_back(options.put_back, switch, monitor)
-    guarding = Guarding(switch, monitor)
+    guarding = GuardLoop(switch, monitor)
     from rollout_console.cli.credentials import given_on, make_vault
     from rollout_console.guard.network_sources import GuardSources
 
     # Before the notifier copies os.environ: --notify-command must not inherit credentials.
     given = given_on(options)
     notifier = _notifier(options, switch)
-    room = ModelRoom(root_of(monitor.file.base_url), state_folder())
+    room = Catalogue(root_of(monitor.file.base_url), state_folder())
     sources = GuardSources(make_vault(given, asks=False), room, lambda: monitor.file)
     guarding.start(time.time(), wait=options.once)
     try:
@@ -75,7 +75,7 @@ def guard(options: Namespace, switch: Switch) -> int:
     return DONE
 
 
-def _go_on(options: Namespace, guarding: Guarding, sources: Any, notifier: Any) -> None:
+def _go_on(options: Namespace, guarding: GuardLoop, sources: Any, notifier: Any) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())

@@ -14,7 +14,7 @@ from rollout_console.cli.streams import Output
 from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
-from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.key_values import (
     as_json,
     find_key,
@@ -28,12 +28,12 @@ from rollout_console.credentials.vault.credential import WORDS, Credential
 from rollout_console.tokenlab.types import ApiKey, Billing
 
 
-def keys(options: Namespace, room: KeyRoom) -> int:
+def keys(options: Namespace, room: ApiKeys) -> int:
     """Run one of the ``keys`` commands; return the exit code."""
     return _COMMANDS[options.keys_command](options, room)
 
 
-def _doctor(options: Namespace, room: KeyRoom) -> int:
+def _doctor(options: Namespace, room: ApiKeys) -> int:
     found = room.doctor(options.profile_name or "")
     if options.json:
         print(json.dumps([_credential_json(one) for one in found], indent=2))
@@ -56,7 +56,7 @@ def _credential_json(one: Credential) -> dict[str, object]:
     }
 
 
-def _profiles(options: Namespace, room: KeyRoom) -> int:
+def _profiles(options: Namespace, room: ApiKeys) -> int:
     found = room.known_profiles()
     if options.json:
         rows = [{"name": p.name, "base_url": p.base_url, "places": p.places} for p in found]
@@ -70,14 +70,14 @@ def _profiles(options: Namespace, room: KeyRoom) -> int:
     return DONE
 
 
-def _add(options: Namespace, room: KeyRoom) -> int:
+def _add(options: Namespace, room: ApiKeys) -> int:
     text = _pasted(options, room)
     where = room.add(options.profile_name, text, options.to)
     print(f"kept for profile {options.profile_name} in the {where.removeprefix('the ')}")
     return DONE
 
 
-def _pasted(options: Namespace, room: KeyRoom) -> str:
+def _pasted(options: Namespace, room: ApiKeys) -> str:
     """The credential from standard input or a hidden prompt; never from an argument."""
     given = next(iter(room.vault.given.stdin.values()), None)
     if given is not None:
@@ -88,7 +88,7 @@ def _pasted(options: Namespace, room: KeyRoom) -> str:
     return text
 
 
-def _remove(options: Namespace, room: KeyRoom) -> int:
+def _remove(options: Namespace, room: ApiKeys) -> int:
     if not _sure(options, f"forget the credentials of profile {options.profile_name}"):
         return PROBLEMS
     places = room.remove(options.profile_name)
@@ -96,7 +96,7 @@ def _remove(options: Namespace, room: KeyRoom) -> int:
     return DONE
 
 
-def _verify(options: Namespace, room: KeyRoom) -> int:
+def _verify(options: Namespace, room: ApiKeys) -> int:
     found = {c.purpose: c for c in room.doctor()}
     failed = False
     for purpose, credential in found.items():
@@ -113,7 +113,7 @@ def _verify(options: Namespace, room: KeyRoom) -> int:
     return PROBLEMS if failed else DONE
 
 
-def _list(options: Namespace, room: KeyRoom) -> int:
+def _list(options: Namespace, room: ApiKeys) -> int:
     everything = asyncio.run(room.keys())
     found = [key for key in everything if matches(key, options.filter)]
     if options.status:
@@ -149,7 +149,7 @@ def _table(found: Sequence[ApiKey]) -> list[str]:
     return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
 
 
-def _create(options: Namespace, room: KeyRoom) -> int:
+def _create(options: Namespace, room: ApiKeys) -> int:
     if not options.store and not options.show_secret:
         raise OperationError(
             "say where the secret goes: --store PROFILE keeps it in the vault, "
@@ -186,8 +186,8 @@ def _create(options: Namespace, room: KeyRoom) -> int:
     return DONE
 
 
-def _change(make: Callable[[Namespace], dict[str, object]]) -> Callable[[Namespace, KeyRoom], int]:
-    def run(options: Namespace, room: KeyRoom) -> int:
+def _change(make: Callable[[Namespace], dict[str, object]]) -> Callable[[Namespace, ApiKeys], int]:
+    def run(options: Namespace, room: ApiKeys) -> int:
         changes = make(options)
         key = find_key(asyncio.run(room.keys()), options.key)
         words = " ".join(f"{name} {_words(value)}" for name, value in changes.items())
@@ -203,7 +203,7 @@ def _change(make: Callable[[Namespace], dict[str, object]]) -> Callable[[Namespa
     return run
 
 
-def _rotate(options: Namespace, room: KeyRoom) -> int:
+def _rotate(options: Namespace, room: ApiKeys) -> int:
     rotations = _rotations_of(room)
     key = find_key(asyncio.run(room.keys()), options.key)
     found = rotations.find(key)
@@ -239,7 +239,7 @@ def _rotate(options: Namespace, room: KeyRoom) -> int:
     return DONE
 
 
-def _list_rotations(options: Namespace, room: KeyRoom) -> int:
+def _list_rotations(options: Namespace, room: ApiKeys) -> int:
     found = _rotations_of(room).under_way()
     if options.json:
         print(json.dumps([asdict(rotation) for rotation in found], indent=2))
@@ -253,7 +253,7 @@ def _list_rotations(options: Namespace, room: KeyRoom) -> int:
     return DONE
 
 
-def _rotations_of(room: KeyRoom) -> Rotations:
+def _rotations_of(room: ApiKeys) -> Rotations:
     return Rotations(room, state_folder() / "rotations.json")
 
 
@@ -263,7 +263,7 @@ def _words(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _usage(options: Namespace, room: KeyRoom) -> int:
+def _usage(options: Namespace, room: ApiKeys) -> int:
     key = find_key(asyncio.run(room.keys()), options.key)
     found = asyncio.run(
         room.billing(key, start=options.start, end=options.end, model=options.model)
@@ -313,7 +313,7 @@ def _day(at: datetime | None, never: str) -> str:
     return never if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
-_COMMANDS: dict[str, Callable[[Namespace, KeyRoom], int]] = {
+_COMMANDS: dict[str, Callable[[Namespace, ApiKeys], int]] = {
     "doctor": _doctor,
     "profiles": _profiles,
     "add": _add,

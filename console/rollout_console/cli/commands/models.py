@@ -13,7 +13,7 @@ from rollout_console.common.durations import seconds_text
 from rollout_console.common.errors import OperationError, ReadOnly
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
-from rollout_console.models.catalogue import ModelRoom, read_models
+from rollout_console.models.catalogue import Catalogue, read_models
 from rollout_console.models.queries import ModelFilter, as_json, contract_lines
 from rollout_console.tokenlab.models import ModelInfo
 from rollout_gate.file.formats import root_of
@@ -25,7 +25,7 @@ def models(options: Namespace, path: Path) -> int:
     if options.mark_seen and options.read_only:
         # What the next one to look is shown as new depends on it.
         raise ReadOnly
-    room = ModelRoom(_base_url(options, path), state_folder())
+    room = Catalogue(_base_url(options, path), state_folder())
     if options.offline and room.age_s() is None:
         raise OperationError(f"no catalogue of {room.base_url} is kept yet: run models once online")
     trouble = "" if options.offline else asyncio.run(read_models(room, options.recommended_for))
@@ -51,7 +51,7 @@ def _base_url(options: Namespace, path: Path) -> str:
     return root_of(file.base_url if file is not None else DEFAULT_BASE_URL)
 
 
-def _one(room: ModelRoom, name: str, offline: bool) -> ModelInfo:
+def _one(room: Catalogue, name: str, offline: bool) -> ModelInfo:
     from rollout_console.tokenlab.errors import ApiError
 
     found = None
@@ -67,14 +67,14 @@ def _one(room: ModelRoom, name: str, offline: bool) -> ModelInfo:
     return found
 
 
-def _near(room: ModelRoom, name: str) -> str:
+def _near(room: Catalogue, name: str) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(name, [model.id for model in room.shelf.models], 1)
     return f"; did you mean {visible(close[0])}?" if close else f" at {room.base_url}"
 
 
-def _print_list(options: Namespace, room: ModelRoom) -> None:
+def _print_list(options: Namespace, room: Catalogue) -> None:
     wanted = ModelFilter(
         options.recommended_for, options.category, options.provider, options.tag, options.stage,
         options.search, options.max_price, options.changed,

@@ -14,7 +14,7 @@ from rollout_console.common.safe_text import visible
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.monitor import Monitor
 from rollout_console.readiness.exit_checks import CheckState
-from rollout_console.readiness.phases import PhaseRoom, PhaseState
+from rollout_console.readiness.phases import Phases, PhaseState
 from rollout_gate.file.errors import UnknownRoute
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.secret import redacted
@@ -23,7 +23,7 @@ from rollout_gate.secret import redacted
 def phase(options: Namespace, switch: Switch) -> int:
     """Show phases, tick, name owners, or move a route on."""
     file = switch.open().file
-    room = PhaseRoom(switch)
+    room = Phases(switch)
     changes = (options.tick, options.untick, options.owner, options.contact, options.to)
     if any(changes) and not options.route:
         raise OperationError("name the route that is meant")
@@ -85,7 +85,7 @@ def _as_json(state: PhaseState) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _would(options: Namespace, switch: Switch, room: PhaseRoom, file: RolloutFile) -> int:
+def _would(options: Namespace, switch: Switch, room: Phases, file: RolloutFile) -> int:
     """Say what would be done, and do nothing of it; exit 1 where a move would miss something."""
     if options.route not in file.routes:
         raise UnknownRoute(options.route, list(file.routes))
@@ -121,7 +121,7 @@ def _would(options: Namespace, switch: Switch, room: PhaseRoom, file: RolloutFil
     return PROBLEMS if missing else DONE
 
 
-def _move(options: Namespace, switch: Switch, room: PhaseRoom, file: RolloutFile) -> int:
+def _move(options: Namespace, switch: Switch, room: Phases, file: RolloutFile) -> int:
     missing = room.missing(file, options.route, options.to, _verdicts(switch, file))
     plan = room.plan_move(options.route, options.to)
     if missing and not options.reason.strip():
@@ -143,7 +143,7 @@ def _move(options: Namespace, switch: Switch, room: PhaseRoom, file: RolloutFile
 def write_playbook(options: Namespace, switch: Switch) -> int:
     """Write the support playbook in Markdown."""
     file = switch.open().file
-    room, verdicts = PhaseRoom(switch), _verdicts(switch, file)
+    room, verdicts = Phases(switch), _verdicts(switch, file)
     if options.output == "-":
         print(room.playbook(file, verdicts), end="")
         return DONE

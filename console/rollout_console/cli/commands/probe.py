@@ -15,14 +15,14 @@ from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.common.errors import OperationError, ReadOnly
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
-from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.health.log.probe_log import append_probe, probe_log_path
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.catalogue import Catalogue
 from rollout_console.readiness.probes import (
     CEILING_USD,
     SIDES,
     ProbePlan,
-    ProbeRoom,
+    Probes,
     as_json,
     lines_of,
     log_line,
@@ -35,11 +35,11 @@ from rollout_gate.file.model import RolloutFile
 from rollout_gate.secret import redacted
 
 
-def run_probe(options: Namespace, path: Path, room: KeyRoom) -> int:
+def run_probe(options: Namespace, path: Path, room: ApiKeys) -> int:
     """Plan, say what it costs, ask, send; exit 1 if any side does not work as it must."""
     if room.read_only and not options.dry_run:
         raise ReadOnly
-    probes = ProbeRoom(room, ModelRoom(root_of(room.base_url), state_folder()))
+    probes = Probes(room, Catalogue(root_of(room.base_url), state_folder()))
     if options.every and options.media:
         raise OperationError("media is made once, never by a schedule: --media without --every")
     if not options.every:
@@ -61,7 +61,7 @@ def run_probe(options: Namespace, path: Path, room: KeyRoom) -> int:
         time.sleep(options.every)
 
 
-def _one_round(options: Namespace, path: Path, probes: ProbeRoom, *, asks: bool) -> int:
+def _one_round(options: Namespace, path: Path, probes: Probes, *, asks: bool) -> int:
     file = RolloutStore(path).open().file
     plan = asyncio.run(_plan(options, probes, file))
     print(visible(plan.words()), file=sys.stderr)
@@ -78,7 +78,7 @@ def _one_round(options: Namespace, path: Path, probes: ProbeRoom, *, asks: bool)
     return asyncio.run(_send(options, probes, plan, probe_log_path(path, file)))
 
 
-async def _plan(options: Namespace, probes: ProbeRoom, file: RolloutFile) -> ProbePlan:
+async def _plan(options: Namespace, probes: Probes, file: RolloutFile) -> ProbePlan:
     return await probes.plan(
         file,
         options.route,
@@ -89,7 +89,7 @@ async def _plan(options: Namespace, probes: ProbeRoom, file: RolloutFile) -> Pro
     )
 
 
-async def _send(options: Namespace, probes: ProbeRoom, plan: ProbePlan, log: Path) -> int:
+async def _send(options: Namespace, probes: Probes, plan: ProbePlan, log: Path) -> int:
     done: list[dict[str, Any]] = []
     spent, troubles = Decimal(0), set()
     ceiling = CEILING_USD if options.ceiling is None else options.ceiling

@@ -22,7 +22,7 @@ from rollout_gate.file.read import read_file
 from rollout_gate.file.revision import SHORT
 
 if TYPE_CHECKING:
-    from rollout_console.credentials.api_keys import KeyRoom
+    from rollout_console.credentials.api_keys import ApiKeys
 
 
 def show(options: Namespace, switch: Switch) -> int:
@@ -115,7 +115,7 @@ def decide(options: Namespace, switch: Switch) -> int:
     return DONE
 
 
-def check(options: Namespace, path: Path, room: "KeyRoom | None" = None) -> int:
+def check(options: Namespace, path: Path, room: "ApiKeys | None" = None) -> int:
     """Check the file and, with a room, credentials, balance and keys; exit 1 if a rule fails."""
     results = check_offline(path)
     if room is not None:
@@ -134,14 +134,14 @@ def check(options: Namespace, path: Path, room: "KeyRoom | None" = None) -> int:
     return DONE if ok else PROBLEMS
 
 
-def _check_online(room: "KeyRoom", path: Path, plan_days: int) -> list[Result]:
+def _check_online(room: "ApiKeys", path: Path, plan_days: int) -> list[Result]:
     import asyncio
 
     from rollout_console.common.folders import state_folder
-    from rollout_console.models.catalogue import ModelRoom
+    from rollout_console.models.catalogue import Catalogue
     from rollout_console.readiness.checks.online import check_online
 
-    models = ModelRoom(root_of(room.base_url), state_folder())
+    models = Catalogue(root_of(room.base_url), state_folder())
     return asyncio.run(check_online(room, models, path, plan_days))
 
 

@@ -15,10 +15,10 @@ from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.common.errors import ReadOnly
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
-from rollout_console.credentials.api_keys import KeyRoom
-from rollout_console.models.catalogue import ModelRoom
-from rollout_console.readiness.phases import PhaseRoom
-from rollout_console.readiness.probes import ProbeRoom
+from rollout_console.credentials.api_keys import ApiKeys
+from rollout_console.models.catalogue import Catalogue
+from rollout_console.readiness.phases import Phases
+from rollout_console.readiness.probes import Probes
 from rollout_console.readiness.shadow import (
     CEILING_USD,
     MOST_SILENT,
@@ -35,13 +35,13 @@ from rollout_gate.file.formats import root_of
 _MARKS: dict[str, Mark] = {"b": "better", "s": "same", "w": "worse"}
 
 
-def run(options: Namespace, switch: Switch, room: KeyRoom) -> int:
+def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
     """Send, show side by side, ask for a judgement of each, and keep the tally."""
     if switch.read_only and not options.dry_run:
         raise ReadOnly
     file = switch.open().file
     prompts = read_prompts(Path(options.prompts))
-    probes = ProbeRoom(room, ModelRoom(root_of(room.base_url), state_folder()))
+    probes = Probes(room, Catalogue(root_of(room.base_url), state_folder()))
     plan = asyncio.run(
         plan_shadow(probes, file, options.route, prompts, sample=options.sample,
                     most_tokens=options.max_tokens)
@@ -74,7 +74,7 @@ def run(options: Namespace, switch: Switch, room: KeyRoom) -> int:
         print(json.dumps([_as_json(pair) for pair in pairs], indent=2))
         return DONE
     tally = _judge(pairs)
-    sample = PhaseRoom(switch).keep_tally(file, options.route, tally, plan.ours.target.model)
+    sample = Phases(switch).keep_tally(file, options.route, tally, plan.ours.target.model)
     print(f"{sample.words}; {sample.latency_words}: kept")
     return DONE
 

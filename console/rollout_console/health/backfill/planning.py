@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from rollout_console.health.backfill.segment import Stretch
+from rollout_console.health.backfill.segment import LogSegment
 from rollout_console.health.log.rotation import Identity, Rotated, rotated
 from rollout_console.health.log.sources import FileSource, PackedSource, opened, unpacked_size
 
@@ -26,12 +26,12 @@ class Past:
         self._path = path
         self._left = tail_bytes
         self._older_left = older_bytes
-        self._stretches: deque[Stretch] = deque()
+        self._stretches: deque[LogSegment] = deque()
         self._more = False
         self._live: Identity | None = None
 
     @property
-    def stretches(self) -> list[Stretch]:
+    def stretches(self) -> list[LogSegment]:
         """What is older than the sources."""
         found = list(self._stretches)
         if found and self._more:
@@ -86,7 +86,7 @@ class Past:
             self._leave_out()
             return
         packed = opened(one, size)
-        stretch = Stretch(str(one.path), packed.descriptor(), 0, size, packed=True)
+        stretch = LogSegment(str(one.path), packed.descriptor(), 0, size, packed=True)
         packed.close()
         self._stretches.appendleft(stretch)
         self._older_left -= size
@@ -102,7 +102,9 @@ class Past:
             self.cut = True
             begins = max(place - self._older_left, 0)
             if self._older_left > 0:
-                self._stretches.appendleft(Stretch(str(path), source.descriptor(), begins, place))
+                self._stretches.appendleft(
+                    LogSegment(str(path), source.descriptor(), begins, place)
+                )
                 self._older_left -= place - begins
             if begins:
                 self._leave_out()

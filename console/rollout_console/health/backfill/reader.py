@@ -18,7 +18,7 @@ import msgspec
 
 import rollout_console
 import rollout_gate
-from rollout_console.health.backfill.segment import Stretch, shares
+from rollout_console.health.backfill.segment import LogSegment, shares
 from rollout_console.health.backfill.transfer import LENGTH, End, Frame, Intake, decode
 from rollout_console.health.backfill.worker import Order
 from rollout_console.health.log.lines import Unusable
@@ -33,7 +33,7 @@ _LEAST_BYTES = 8 * 1024 * 1024
 """For less than this one more process is not worth its start."""
 
 
-class OlderLines:
+class Backfill:
     """Reads stretches of a log, oldest first, and takes their counts into windows and errors.
 
     ``next`` waits, and may run in another thread; everything else belongs to the thread that has
@@ -43,7 +43,7 @@ class OlderLines:
     """
 
     def __init__(
-        self, stretches: Sequence[Stretch], windows: Windows, errors: TopErrors, now: float
+        self, stretches: Sequence[LogSegment], windows: Windows, errors: TopErrors, now: float
     ) -> None:
         self.over = False
         self.complete = False

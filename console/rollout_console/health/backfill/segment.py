@@ -13,7 +13,7 @@ _FEWER = 0.2
 """The last of several shares is smaller by so much of one."""
 
 
-class Stretch(msgspec.Struct, frozen=True):
+class LogSegment(msgspec.Struct, frozen=True):
     """The lines of a file that begin after the place ``start``, up to the one that ``end`` is in.
 
     ``descriptor`` is the file, open, whatever is at ``path`` by now. One that is ``packed`` is
@@ -29,7 +29,7 @@ class Stretch(msgspec.Struct, frozen=True):
     cut: bool = False
 
 
-def shares(stretches: Sequence[Stretch], most: int, least_bytes: int) -> list[list[Stretch]]:
+def shares(stretches: Sequence[LogSegment], most: int, least_bytes: int) -> list[list[LogSegment]]:
     """Divide stretches, oldest first, into at most ``most`` shares that take about as long each.
 
     The last has a fifth fewer bytes: the newest lines are counted by the second as well, and it is
@@ -38,7 +38,7 @@ def shares(stretches: Sequence[Stretch], most: int, least_bytes: int) -> list[li
     """
     total = sum(one.end - one.start for one in stretches)
     each = max(int(total / (most - _FEWER)) + 1, least_bytes)
-    found: list[list[Stretch]] = [[]]
+    found: list[list[LogSegment]] = [[]]
     left = each
     for stretch in stretches:
         rest = stretch
@@ -62,7 +62,7 @@ class StretchReader:
     ``unusable`` counts lines that were too long.
     """
 
-    def __init__(self, stretch: Stretch) -> None:
+    def __init__(self, stretch: LogSegment) -> None:
         self.trouble = ""
         self._stretch = stretch
         self._cutter = LineCutter(entered=stretch.start > 0)

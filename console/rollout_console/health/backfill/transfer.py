@@ -11,7 +11,7 @@ from rollout_console.health.log.lines import ALL_USABLE, Unusable
 from rollout_console.health.windows.batch import Named
 from rollout_console.health.windows.series import Track, see
 from rollout_console.health.windows.shared_slot_counts import PartsOfOne
-from rollout_console.health.windows.slot_counts import Parts
+from rollout_console.health.windows.slot_counts import SlotCounts
 from rollout_console.health.windows.top_errors import Some, TopErrors
 from rollout_console.health.windows.windows import Windows
 
@@ -163,7 +163,7 @@ class Intake:
             return
         of_org = not models and state.key[1] is not None
         parts = kept.org_parts(track) if of_org else kept.parts(track)
-        own = [one for one in parts if isinstance(one, Parts)]
+        own = [one for one in parts if isinstance(one, SlotCounts)]
         for one, entries in zip(own, state.entries, strict=True):
             one.merge(_entries(entries))
         days = [one for one in parts if isinstance(one, PartsOfOne)]
@@ -177,7 +177,7 @@ def _state(key: Named, track: Track) -> TrackState:
     return TrackState(
         key,
         track.last_at,
-        [one.entries().tobytes() for one in track.parts if isinstance(one, Parts)],
+        [one.entries().tobytes() for one in track.parts if isinstance(one, SlotCounts)],
         [(one.number, one.newest) for one in track.parts if isinstance(one, PartsOfOne)],
     )
 

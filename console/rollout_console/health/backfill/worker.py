@@ -11,7 +11,7 @@ from math import inf
 
 import msgspec
 
-from rollout_console.health.backfill.segment import Stretch, StretchReader
+from rollout_console.health.backfill.segment import LogSegment, StretchReader
 from rollout_console.health.backfill.transfer import LENGTH, End, encode, end_of, frames
 from rollout_console.health.log.lines import Unusable, decoded
 from rollout_console.health.windows.top_errors import TopErrors
@@ -25,7 +25,7 @@ _NICENESS = 10
 class Order(msgspec.Struct):
     """What is to be read, oldest first, and the time that counts as now, in epoch seconds."""
 
-    stretches: list[Stretch]
+    stretches: list[LogSegment]
     horizon_s: int
     now: float
 
@@ -45,7 +45,7 @@ class Reading:
         self._now = order.now
         self._batch = self.windows.batch(order.now)
 
-    def read(self, stretch: Stretch) -> None:
+    def read(self, stretch: LogSegment) -> None:
         """Read one stretch."""
         reader = StretchReader(stretch)
         self.gap = self.gap or stretch.cut

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from rollout_console.health.backfill.planning import MOST_FILES, Past
-from rollout_console.health.backfill.segment import Stretch
+from rollout_console.health.backfill.segment import LogSegment
 from rollout_console.health.log.lines import Unusable, decoded
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.log.rotation import HEAD, Identity, Rotated, rotated
@@ -64,7 +64,7 @@ class LogFollower:
         self._tail_bytes = tail_bytes if start == "tail" else None
         self._history_s = history_s
         self._older_bytes = older_bytes
-        self._older: list[Stretch] = []
+        self._older: list[LogSegment] = []
         self._cut = False
         self._live: FileSource | None = None
         self._first: deque[FileSource | PackedSource] = deque()
@@ -105,7 +105,7 @@ class LogFollower:
             self.trouble = f"{self.path} cannot be read: {why}; trying again"
         return records
 
-    def take_older(self) -> list[Stretch]:
+    def take_older(self) -> list[LogSegment]:
         """Give away what is older than the first line here, oldest first, for somebody to close.
 
         It is known after the first poll.

@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import Literal, Protocol
 
-from rollout_console.health.backfill.segment import Stretch
+from rollout_console.health.backfill.segment import LogSegment
 from rollout_console.health.log.follower import LINGER_S, LogFollower
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.record import AccessRecord
@@ -48,7 +48,7 @@ class Log(Protocol):
         """From when on all lines are read, in epoch seconds; -inf where there are no older ones."""
         ...
 
-    def take_older(self) -> list[Stretch]:
+    def take_older(self) -> list[LogSegment]:
         """Give away what is older than that, oldest first, for somebody to close."""
         ...
 
@@ -123,7 +123,7 @@ class LogSet:
         """From when on all lines of all files are read, in epoch seconds."""
         return max((one.begins_at for one in self._followers.values()), default=-inf)
 
-    def take_older(self) -> list[Stretch]:
+    def take_older(self) -> list[LogSegment]:
         """Give away what is older, of one file after the other, for somebody to close."""
         return [stretch for one in self._followers.values() for stretch in one.take_older()]
 

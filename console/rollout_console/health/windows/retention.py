@@ -13,7 +13,7 @@ from rollout_console.health.windows.series import (
     levels_to,
     parts_of,
 )
-from rollout_console.health.windows.shared_slot_counts import SharedParts
+from rollout_console.health.windows.shared_slot_counts import SharedSlotCounts
 
 OTHER_MODELS = "(other models)"
 """Where a route has more than MOST_MODELS models at once, the later ones are counted as this."""
@@ -39,7 +39,7 @@ class Kept:
         self.levels = levels_to(self.horizon_s)
         self.org_level = min(1, len(self.levels) - 1)
         self.days = [
-            SharedParts(width, keep, most_entries // 6)
+            SharedSlotCounts(width, keep, most_entries // 6)
             for width, keep in self.levels[self.org_level + 1 :]
         ]
         self.orgs_since = -inf

@@ -6,8 +6,8 @@ from math import ceil, floor
 from typing import Protocol
 
 from rollout_console.health.windows.batch import Level, Slots
-from rollout_console.health.windows.shared_slot_counts import SharedParts
-from rollout_console.health.windows.slot_counts import Parts
+from rollout_console.health.windows.shared_slot_counts import SharedSlotCounts
+from rollout_console.health.windows.slot_counts import SlotCounts
 from rollout_console.health.windows.summary import Summary, summarize
 
 LEVELS: tuple[Level, ...] = ((1, 900), (5, 3600), (300, 86_400))
@@ -59,11 +59,11 @@ def levels_to(horizon_s: int) -> tuple[Level, ...]:
 
 
 def parts_of(
-    track: Track, levels: Sequence[Level], shared: Sequence[SharedParts] = ()
+    track: Track, levels: Sequence[Level], shared: Sequence[SharedSlotCounts] = ()
 ) -> list[SomeParts]:
     """Return the parts of a track, made where it had none; ``shared`` are those after its own."""
     if not track.parts:
-        own = [Parts(width, keep) for width, keep in levels]
+        own = [SlotCounts(width, keep) for width, keep in levels]
         track.parts = [*own, *(parts.of_one(own[-1]) for parts in shared)]
     return track.parts
 

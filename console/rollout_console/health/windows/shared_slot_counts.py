@@ -15,7 +15,7 @@ from rollout_console.health.windows.slot_counts import (
     CODE_SHIFT,
     MOST_COUNT,
     SLOT_SHIFT,
-    Parts,
+    SlotCounts,
     packed,
 )
 
@@ -56,7 +56,7 @@ class _Slot:
         self.entries = array("Q", entries)
 
 
-class SharedParts:
+class SharedSlotCounts:
     """Counts by code for each slot (the epoch second divided by ``width_s``) of many tracks.
 
     At most about ``most`` counts are kept, the newest. ``since`` is the epoch second from which
@@ -76,7 +76,7 @@ class SharedParts:
     def __len__(self) -> int:
         return sum(len(slot.entries) + slot.waiting for slot in self._slots.values())
 
-    def of_one(self, finer: Parts) -> "PartsOfOne":
+    def of_one(self, finer: SlotCounts) -> "PartsOfOne":
         """Return the parts of one more track, and let them take what its finer parts forget."""
         return PartsOfOne(self, next(self._numbers), finer)
 
@@ -178,14 +178,14 @@ def _renumbered(entries: "array[int]", numbers: Mapping[int, int]) -> list[int]:
 
 
 class PartsOfOne:
-    """The part of SharedParts that is of one track, with what is in its finer parts still.
+    """The part of SharedSlotCounts that is of one track, with what is in its finer parts still.
 
     ``number`` is the track's there, ``newest`` its newest slot.
     """
 
     __slots__ = ("_finer", "_shared", "newest", "number")
 
-    def __init__(self, shared: SharedParts, number: int, finer: Parts) -> None:
+    def __init__(self, shared: SharedSlotCounts, number: int, finer: SlotCounts) -> None:
         self._shared = shared
         self.number = number
         self.newest = -1

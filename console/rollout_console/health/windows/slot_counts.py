@@ -21,7 +21,7 @@ Take = Callable[[int, "array[int]"], None]
 """What takes entries: the width of their slots in seconds, and they."""
 
 
-class Parts:
+class SlotCounts:
     """Counts by code (0 to 4095) for each slot: the epoch second divided by ``width_s``, whole.
 
     The newest slot is open and a dict. An entry of an older one is slot, code and count in one

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from rollout_console.common.errors import OperationError
-from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.key_values import starts
 from rollout_console.readiness.checks.result import Result, result_of
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.types import ApiKey
 
 
-async def check_keys(room: KeyRoom, least: Decimal | None) -> list[Result]:
+async def check_keys(room: ApiKeys, least: Decimal | None) -> list[Result]:
     """Return a result for each rule; ``least`` is the balance that is wanted, where one is."""
     found = []
     for credential in room.doctor():
@@ -45,7 +45,7 @@ async def check_keys(room: KeyRoom, least: Decimal | None) -> list[Result]:
     return found
 
 
-def _key_in_use(room: KeyRoom, keys: Iterable[ApiKey]) -> Iterable[Result]:
+def _key_in_use(room: ApiKeys, keys: Iterable[ApiKey]) -> Iterable[Result]:
     """The key that this profile sends, told by the prefix that the list shows of it."""
     secret = room.vault.resolve(room.profile, "api_key").secret
     if secret is None:

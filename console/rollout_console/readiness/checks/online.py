@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from rollout_console.credentials.api_keys import KeyRoom
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.credentials.api_keys import ApiKeys
+from rollout_console.models.catalogue import Catalogue
 from rollout_console.models.queries import ending, unfit
 from rollout_console.readiness.checks.credentials import check_keys
 from rollout_console.readiness.checks.result import Result, result_of
@@ -23,7 +23,7 @@ PLAN_DAYS = 90
 
 
 async def check_online(
-    room: KeyRoom, models: ModelRoom, path: Path, plan_days: int = PLAN_DAYS
+    room: ApiKeys, models: Catalogue, path: Path, plan_days: int = PLAN_DAYS
 ) -> list[Result]:
     """Ask for credentials, keys, models and sides; the last two need a file that is good."""
     try:
@@ -39,7 +39,7 @@ async def check_online(
 
 
 async def check_routes(
-    file: RolloutFile, room: ModelRoom, key: Secret | None, now: datetime, plan_days: int
+    file: RolloutFile, room: Catalogue, key: Secret | None, now: datetime, plan_days: int
 ) -> list[Result]:
     """Return what the catalogue and both sides say of every route."""
     found, sides = await asyncio.gather(
@@ -50,7 +50,7 @@ async def check_routes(
 
 
 async def _models(
-    file: RolloutFile, room: ModelRoom, key: Secret | None, now: datetime, plan_days: int
+    file: RolloutFile, room: Catalogue, key: Secret | None, now: datetime, plan_days: int
 ) -> list[Result]:
     names = sorted({route.model for route in file.routes.values() if route.model})
     asked = asyncio.gather(*map(room.detail, names))
@@ -72,7 +72,7 @@ async def _models(
     return found
 
 
-async def _allowed(room: ModelRoom, key: Secret | None) -> tuple[set[str] | None, str]:
+async def _allowed(room: Catalogue, key: Secret | None) -> tuple[set[str] | None, str]:
     if key is None:
         return None, ""
     try:

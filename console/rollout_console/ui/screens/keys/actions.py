@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from textual.app import App
 
 from rollout_console.common.errors import OperationError
-from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.rotation import Rotations
 from rollout_console.credentials.vault.credential import PURPOSES, WORDS, Credential
 from rollout_console.credentials.vault.errors import VaultError
@@ -53,7 +53,7 @@ class KeyFlows:
     def __init__(
         self,
         app: App[None],
-        room: KeyRoom,
+        room: ApiKeys,
         rotations: Rotations,
         proving_model: str,
         listener: Listener,

@@ -14,7 +14,7 @@ from textual.widgets import DataTable, Input
 
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
-from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.key_values import SORTS, matches, sort_keys
 from rollout_console.credentials.rotation import Rotations
 from rollout_console.credentials.vault.credential import PURPOSES, WORDS, Credential
@@ -50,7 +50,7 @@ class KeysScreen(BesideScreen):
     KeysScreen.-filtering #keys-filter { display: block; }
     """
 
-    def __init__(self, room: KeyRoom, rotations: Rotations, facts: StatusFacts) -> None:
+    def __init__(self, room: ApiKeys, rotations: Rotations, facts: StatusFacts) -> None:
         super().__init__()
         self._room = room
         self._rotations = rotations

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from textual.app import App
 
 from rollout_console.common.safe_text import visible
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.catalogue import Catalogue
 from rollout_console.models.queries import ModelFilter, contract_lines, unfit
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.models import ModelInfo
@@ -35,7 +35,7 @@ class Listener(Protocol):
 class ModelFlows:
     """One method for each key that asks something."""
 
-    def __init__(self, app: App[None], room: ModelRoom, listener: Listener) -> None:
+    def __init__(self, app: App[None], room: Catalogue, listener: Listener) -> None:
         self._app = app
         self._room = room
         self._listener = listener

@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 from rollout_console.changes.switch import Switch
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.safe_text import visible
-from rollout_console.models.catalogue import ModelRoom, read_models
+from rollout_console.models.catalogue import Catalogue, read_models
 from rollout_console.models.queries import contract_lines
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.models import SCENES, ModelInfo
@@ -60,7 +60,7 @@ class ModelsScreen(ChangingScreen):
     """
 
     def __init__(
-        self, room: ModelRoom, switch: Switch, home: HomeScreen, file: Callable[[], RolloutFile],
+        self, room: Catalogue, switch: Switch, home: HomeScreen, file: Callable[[], RolloutFile],
         facts: StatusFacts,
     ) -> None:  # fmt: skip
         super().__init__(home)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from rollout_console.common.safe_text import visible
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.catalogue import Catalogue
 from rollout_console.models.queries import SORTS, ModelFilter, Sort
 from rollout_console.tokenlab.models import STAGES, ModelInfo
 
@@ -12,7 +12,7 @@ from rollout_console.tokenlab.models import STAGES, ModelInfo
 class ModelView:
     """The filters and the order that are chosen now."""
 
-    def __init__(self, room: ModelRoom) -> None:
+    def __init__(self, room: Catalogue) -> None:
         self._room = room
         self.wanted = ModelFilter()
         self.sort: Sort = SORTS[0]

@@ -13,19 +13,19 @@ from typing import Protocol
 from textual.app import App
 
 from rollout_console.changes.switch import Switch
-from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.monitor import Monitor
 from rollout_console.health.log.probe_log import append_probe, probe_log_path
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.catalogue import Catalogue
 from rollout_console.readiness.checks.offline import check_offline
 from rollout_console.readiness.checks.online import check_online
 from rollout_console.readiness.checks.result import Result
-from rollout_console.readiness.phases import PhaseRoom, PhaseState
+from rollout_console.readiness.phases import Phases, PhaseState
 from rollout_console.readiness.probes import (
     CEILING_USD,
     ProbePlan,
-    ProbeRoom,
+    Probes,
     Shot,
     lines_of,
     log_line,
@@ -71,9 +71,9 @@ class RouteFlows:
         self,
         app: App[None],
         switch: Switch,
-        room: KeyRoom,
-        models: ModelRoom,
-        phases: PhaseRoom,
+        room: ApiKeys,
+        models: Catalogue,
+        phases: Phases,
         monitor: Monitor,
         changing: ChangeFlow,
         listener: Listener,
@@ -83,7 +83,7 @@ class RouteFlows:
         self._room = room
         self._models = models
         self._phases = phases
-        self._probes = ProbeRoom(room, models)
+        self._probes = Probes(room, models)
         self._monitor = monitor
         self._changing = changing
         self._listener = listener

@@ -15,12 +15,12 @@ from textual.widgets import Static
 
 from rollout_console.changes.switch import Switch
 from rollout_console.common.safe_text import visible
-from rollout_console.credentials.api_keys import KeyRoom
+from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.guard.monitor import Monitor
 from rollout_console.health.log.probe_log import ProbeLine, last_probes, probe_log_path, probe_text
-from rollout_console.models.catalogue import ModelRoom
+from rollout_console.models.catalogue import Catalogue
 from rollout_console.readiness.checks.result import Result
-from rollout_console.readiness.phases import PhaseRoom, PhaseState
+from rollout_console.readiness.phases import Phases, PhaseState
 from rollout_console.ui.keymap import CONTEXTS, ROUTE_KEYS, Key
 from rollout_console.ui.screens.base import FAULTS, ChangingScreen
 from rollout_console.ui.screens.home.screen import HomeScreen
@@ -54,8 +54,8 @@ class RoutesScreen(ChangingScreen):
         self,
         switch: Switch,
         monitor: Monitor,
-        room: KeyRoom,
-        models: ModelRoom,
+        room: ApiKeys,
+        models: Catalogue,
         home: HomeScreen,
         facts: StatusFacts,
     ) -> None:
@@ -65,7 +65,7 @@ class RoutesScreen(ChangingScreen):
         self._room = room
         self._models = models
         self._facts = facts
-        self._phases = PhaseRoom(switch)
+        self._phases = Phases(switch)
         self._probes: Mapping[tuple[str, str], ProbeLine] = {}
         self._results: Sequence[Result] = ()
 
