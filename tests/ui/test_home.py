@@ -205,6 +205,7 @@ async def test_a_broken_file_stays_said_and_no_change_is_offered_on_it(file: Pat
         good = file.read_bytes()
         file.write_bytes(good.replace(b'globex.eu" = 12.5', b'globex.eu" = 130'))
         await until(pilot, lambda: "130" in notices(pilot))
+        assert str(file.parent) not in notices(pilot), "the line and column are what is read"
         await pilot.press("escape", "escape")
         await pilot.pause(0.3)
         assert "130" in notices(pilot), "no change can be made while that lasts"

@@ -1,6 +1,7 @@
 """The home screen: the whole story at a glance, and the keys that change it."""
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from itertools import islice
 from time import time
@@ -181,9 +182,11 @@ class HomeScreen(Opened, HomeActions):
 
     @on(FileTrouble)
     def _file_trouble(self, event: FileTrouble) -> None:
-        self._trouble_of_file = event.sentence
-        kept = "; gates keep the last good version, r R ! still work" if event.sentence else ""
-        self._notices.trouble("file", visible(event.sentence) + kept)
+        # Its folder takes the room of the line and column, which are what there is to know.
+        sentence = event.sentence.replace(f"{self._switch.path.parent}{os.sep}", "", 1)
+        self._trouble_of_file = sentence
+        kept = "; gates keep the last good version, r R ! still work" if sentence else ""
+        self._notices.trouble("file", visible(sentence) + kept)
         self._show_notices()
         self._show_status()
 
