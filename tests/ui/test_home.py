@@ -252,6 +252,19 @@ async def test_nothing_to_resume_on_a_route_names_its_orgs_that_are(file: Path) 
         assert "rolled back within it: chat / initech" in notices(pilot)
 
 
+async def test_a_raise_of_one_org_resumes_no_whole_route(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("R")
+        await confirm(pilot)
+        await until(pilot, lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
+        await until(pilot, lambda: "route rolled back" in screen_text(pilot))
+        await pilot.press("plus")
+        await until(pilot, lambda: "o resumes route chat" in notices(pilot))
+        assert not isinstance(pilot.app.screen, ConfirmDialog)
+        await pilot.press("o")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+
+
 async def test_a_row_that_is_rolled_back_has_no_verdict_of_before(file: Path) -> None:
     log_lines(file, 30, status=500)
     file.write_text(

@@ -106,9 +106,13 @@ class HomeActions(Screen[None]):
             self._change(partial(self._switch.plan_set, row.route, row.org, points))
 
     def action_raise(self) -> None:
-        """Plan the next step up; on a latched row the way up is to resume it."""
+        """Plan the next step up; on a row that is latched itself the way up is to resume it."""
         row = self._row()
         if not self._may("raise") or row is None:
+            return
+        if row.latched_by in ("route", "file"):  # that would raise others than the row's org
+            whole = f"route {row.route}" if row.latched_by == "route" else "everything"
+            self.change_refused(f"{whole} is rolled back: o resumes {whole}")
             return
         if row.latched_by:
             self.action_resume()
