@@ -96,6 +96,8 @@ async def test_nothing_else_confirms(file: Path, keys: tuple[str, ...]) -> None:
         await pilot.press(*keys)
         await pilot.pause(0.2)
         assert file.read_bytes() == before
+        if keys != ("r",):
+            await until(pilot, lambda: "cancelled: nothing was changed" in notices(pilot))
 
 
 async def test_a_key_typed_ahead_does_not_confirm(file: Path) -> None:
@@ -263,6 +265,15 @@ async def test_a_raise_of_one_org_resumes_no_whole_route(file: Path) -> None:
         assert not isinstance(pilot.app.screen, ConfirmDialog)
         await pilot.press("o")
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+
+
+async def test_a_filter_that_nothing_matches_says_so(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("slash", *"zzz", "enter")
+        await until(pilot, lambda: "no route or org matches 'zzz'" in notices(pilot))
+        await pilot.press("escape")
+        await until(pilot, lambda: "no route or org" not in notices(pilot))
+        assert "acme" in screen_text(pilot)
 
 
 async def test_a_row_that_is_rolled_back_has_no_verdict_of_before(file: Path) -> None:

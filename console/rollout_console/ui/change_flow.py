@@ -164,6 +164,8 @@ class ChangeFlow:
                     ConfirmDialog(question(plan, against, self._listener.warning_of(plan)))
                 )
             if answer is None:
+                # Enter alone cancels: who took it for a yes must see that it was none.
+                self._listener.change_refused("cancelled: nothing was changed")
                 return None
             verdict = hold.reason if hold else self._listener.verdict_now(plan)
             async with self._lock:

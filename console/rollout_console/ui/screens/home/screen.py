@@ -41,6 +41,7 @@ from rollout_console.ui.messages import (
     ProbesRead,
 )
 from rollout_console.ui.mount_guard import Opened
+from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.actions import HomeActions
 from rollout_console.ui.screens.home.cells import RowCells
 from rollout_console.ui.screens.home.charts import ChartGrid
@@ -326,6 +327,10 @@ class HomeScreen(Opened, HomeActions):
             self._longest = max(longest, 12)
             self._cells = RowCells(0)
         self.query_one(RolloutTable).set_rows(rows)
+        hidden = bool(self._filter) and not rows
+        said = f"no route or org matches {visible(self._filter)!r}; esc clears the filter"
+        self._notices.trouble("filter", said if hidden else "")
+        self._show_notices()
 
     def _cells_for(self, width: int) -> RowCells:
         if self._cells.width != width:
@@ -408,6 +413,8 @@ class HomeScreen(Opened, HomeActions):
         """Say why nothing was done."""
         self._notices.refuse(visible(sentence), time())
         self._show_notices()
+        if isinstance(self.app.screen, BesideScreen):  # the live screen asked for it
+            self.app.screen.say(sentence, bad=True)
 
     def ask_again(self) -> None:
         """Ask for balance and keys now; a credential may be there that was missing."""
