@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/sh
-# Tests mostly wait for processes and sockets: two to a core.
-JOBS ?= 4
+# Tests mostly wait for processes and sockets, so more than one to a core; not so many that they
+# starve one another.
+JOBS ?= 3
 
 .PHONY: demo test check lint types layers wheel bench clean
 
