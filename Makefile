@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .venv-release
 SHELL := /bin/sh
 # Tests mostly wait for processes and sockets, so more than one to a core; not so many that they
 # starve one another.
 JOBS ?= 3
 
-.PHONY: demo test check lint types layers wheel bench clean
+.PHONY: demo test check lint types layers wheel lock audit release bench clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/rollout-console demo
@@ -33,21 +34,50 @@ wheel: $(VENV)/.ready-dev
 	sh tests/support/gate_wheel_check.sh $(BIN)/python
 	$(BIN)/python tests/support/distributions_check.py
 
+# Renew every pinned version; LOCK= keeps those that still fit.
+LOCK ?= --upgrade
+COMPILE = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --no-emit-package rollout-gate --custom-compile-command "make lock" $(LOCK)
+lock: $(TOOLS)/.ready
+	$(COMPILE) pyproject.toml --output-file requirements/console.txt
+	$(COMPILE) --group build --output-file requirements/build.txt
+	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt
+	$(COMPILE) --group release --output-file requirements/release.txt
+
+# Known vulnerabilities in what is locked, where the package index answers for them.
+audit: $(TOOLS)/.ready
+	for file in console build dev release; do $(TOOLS)/bin/pip-audit --disable-pip --require-hashes --requirement requirements/$$file.txt || exit 1; done
+
+# Both wheels and source archives, byte for byte the same wherever they are built, with an SBOM.
+release: $(VENV)/.ready-dev $(TOOLS)/.ready
+	$(BIN)/python -m tests.support.release $(TOOLS)/bin/cyclonedx-py
+
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("rollout-console needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.ready: pyproject.toml gate/pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable ./gate --editable .
+# Hashes of all that is installed are in requirements/; what has none is refused.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+PROJECT = --no-build-isolation --editable ./gate --editable .
+METADATA = pyproject.toml gate/pyproject.toml gate/rollout_gate/version.py
+
+$(VENV)/.ready: requirements/console.txt requirements/build.txt $(METADATA) | $(VENV)/bin/python
+	$(INSTALL) --require-hashes --requirement requirements/console.txt --requirement requirements/build.txt
+	$(INSTALL) $(PROJECT)
 	@touch $@
 
-$(VENV)/.ready-dev: pyproject.toml gate/pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable './gate[openfeature]' --editable '.[dev]'
+$(VENV)/.ready-dev: requirements/dev.txt $(METADATA) | $(VENV)/bin/python
+	$(INSTALL) --require-hashes --requirement requirements/dev.txt
+	$(INSTALL) $(PROJECT)
 	@touch $@ $(VENV)/.ready
+
+$(TOOLS)/.ready: requirements/release.txt | $(VENV)/bin/python
+	$(BIN)/python -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/release.txt
+	@touch $@

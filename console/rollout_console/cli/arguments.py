@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
+from rollout_console.cli.commands.completion_arguments import add_completion
 from rollout_console.cli.commands.export_arguments import add_export
 from rollout_console.cli.commands.guard_arguments import add_guard
 from rollout_console.cli.commands.keys_arguments import add_keys
@@ -168,6 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_playbook(_command(commands, "playbook", "write the support playbook in Markdown"))
     add_guard(_command(commands, "guard", "watch without a screen: raise, hold, roll back, tell"))
     add_export(_command(commands, "export", "print the file in another tool's words"))
+    add_completion(_command(commands, "completion", "print a completion script for a shell"))
     about = "profiles and their credentials, and the organisation's API keys"
     add_keys(commands.add_parser("keys", help=about, description=about), _add_common)
     return parser

@@ -25,7 +25,7 @@ from rollout_console.tokenlab.errors import ApiError, Refused, Unsafe
 from rollout_gate.file.errors import RolloutError
 from rollout_gate.secret import redacted
 
-_TELLS = ("show", "history", "decide", "check", "models", "export", "playbook")
+_TELLS = ("show", "history", "decide", "check", "models", "export", "playbook", "completion")
 """Commands of which nothing is left without their output."""
 
 
@@ -74,6 +74,10 @@ def _dispatch(options: Namespace) -> int:
 
         return run_sim(options)
     path = file_path(options)
+    if options.command == "completion":
+        from rollout_console.cli.commands.completion import completion
+
+        return completion(options, build_parser(), path)
     online = ("keys", "probe", "shadow")
     if options.command in online or (options.command == "check" and not options.offline):
         return _with_credentials(options, path)
