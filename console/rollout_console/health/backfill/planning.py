@@ -1,4 +1,4 @@
-"""What there is of a log when it is first opened: what is read at once, and what is older."""
+"""Plan of a log's first read: the tail to read now, and older segments to backfill."""
 
 from collections import deque
 from pathlib import Path
@@ -13,10 +13,11 @@ MOST_FILES = 64
 
 
 class Past:
-    """Divides it: the newest ``tail_bytes`` are ``sources``, then ``older_bytes`` ``stretches``.
+    """Splits existing log data into a tail to read now and older segments to backfill.
 
-    Both are oldest first. ``cut`` says that there is more before the first of the sources,
-    ``trouble`` in one sentence what cannot be read, empty where all can.
+    The newest ``tail_bytes`` become ``sources``, up to ``older_bytes`` before them ``stretches``;
+    both are oldest first. ``cut`` is set where there are older lines than the first source has;
+    ``trouble`` is the read error in one sentence, empty without one.
     """
 
     def __init__(self, path: Path, tail_bytes: int, older_bytes: int) -> None:
@@ -32,23 +33,23 @@ class Past:
 
     @property
     def stretches(self) -> list[LogSegment]:
-        """What is older than the sources."""
+        """The segments older than the sources, oldest first."""
         found = list(self._stretches)
         if found and self._more:
             found[0] = structs.replace(found[0], cut=True)
         return found
 
     def enter(self, live: FileSource) -> None:
-        """Begin in the log itself."""
+        """Start with the live log file."""
         self._live = live.identity
         self._divide(live, self._path)
 
     def find(self, oldest: float) -> None:
-        """Go on with rotated files, newest first, to those written to since ``oldest``."""
+        """Continue with rotated files, newest first, modified since ``oldest`` (epoch seconds)."""
         for one in reversed(rotated(self._path)):
             if one.modified < oldest:
                 return
-            if one.identity == self._live:  # renamed in this very moment
+            if one.identity == self._live:  # race: the live file was rotated just now
                 continue
             full = len(self.sources) + len(self._stretches) >= MOST_FILES
             if full or (self._left <= 0 and self._older_left <= 0):
@@ -56,10 +57,10 @@ class Past:
                 return
             try:
                 self._take(one)
-            except FileNotFoundError:  # renamed or removed in this very moment
+            except FileNotFoundError:  # race: renamed or removed since the folder was listed
                 continue
             except OSError as error:
-                # Figures with a gap in them would be taken for whole ones.
+                # Stop here: figures with a gap inside would be taken for complete ones.
                 why = error.strerror or "it cannot be opened"
                 self.trouble = f"{one.path} cannot be read: {why}; the figures begin after it"
                 self._leave_out()
@@ -79,7 +80,7 @@ class Past:
             self.sources.appendleft(opened(one, self._left))
             self._left -= size
             return
-        # Its end is what would count, and that comes last: it is read as a whole or not at all.
+        # gzip cannot be entered in the middle: the file is read completely or not at all.
         self._left = 0
         self.cut = True
         if size > self._older_left:
@@ -92,7 +93,7 @@ class Past:
         self._older_left -= size
 
     def _divide(self, source: FileSource, path: Path) -> bool:
-        """Enter a file where it is longer than what is left; return whether it is entered."""
+        """Split a file at the remaining tail budget; return whether any of it is in the tail."""
         place = source.size - self._left
         if self._left > 0:
             source.enter(self._left)

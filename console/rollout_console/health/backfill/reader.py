@@ -1,7 +1,7 @@
-"""What is older of a log than what is read at once: read by processes beside this one.
+"""Backfill: the older part of a log, read by worker processes next to this one.
 
-A day of a busy gateway is millions of lines. Read here they would hold up the screen; a process
-of its own takes none of this one's time, and several are done sooner where there are cores.
+A day of a busy gateway is millions of lines. Reading them in this process would block the event
+loop (the GIL); worker processes do not, and several of them use several cores.
 """
 
 import os
@@ -28,18 +28,19 @@ from rollout_console.health.windows.windows import Windows
 
 _MOST_WORKERS = 4
 _WAITING = 64
-"""So many parts are held for somebody who does not take them."""
+"""Bound of the queue of frames not yet taken, for backpressure on the workers."""
 _LEAST_BYTES = 8 * 1024 * 1024
-"""For less than this one more process is not worth its start."""
+"""The least bytes a worker gets: for less, starting another process does not pay."""
 
 
 class Backfill:
-    """Reads stretches of a log, oldest first, and takes their counts into windows and errors.
+    """Runs the backfill of log segments (oldest first), merging counts into windows and errors.
 
-    ``next`` waits, and may run in another thread; everything else belongs to the thread that has
-    the windows. ``over`` says that there is no more to come, ``complete`` that all was read,
-    ``begins_at`` from when on that is all there was (epoch seconds; -inf where nothing was left
-    out), ``trouble`` in a sentence what was not.
+    ``next`` blocks, and may run in another thread; everything else belongs to the thread that owns
+    the windows. ``over`` is set after the last frame, ``complete`` where all was read.
+    ``begins_at`` is the time since which the data has no gap (epoch seconds; -inf where nothing
+    was left out), ``trouble`` the error in one sentence. Takes over the file descriptors of the
+    segments, and closes them.
     """
 
     def __init__(
@@ -69,20 +70,20 @@ class Backfill:
 
     @property
     def processes(self) -> list[int]:
-        """The ids of the processes."""
+        """The process ids of the workers."""
         return [worker.process for worker in self._workers]
 
     def next(self) -> "Part | None":
-        """Return the next part when it is there; None where there is none to come."""
-        for worker in reversed(self._workers):  # the newest lines first
+        """Block for the next part and return it; None after the last."""
+        for worker in reversed(self._workers):  # the newest share first
             if frame := worker.frame():
                 return worker, frame
         return None
 
     def ready(self, *, wait: bool = False) -> Iterator["Part | None"]:
-        """Give the parts that are there already, or all there are; a thread waits for them.
+        """Yield the parts that have arrived, or with ``wait`` all of them; a thread reads them.
 
-        Whoever asks for these does not call ``next``.
+        Callers of this must not call ``next``.
         """
         if self._queue is None:
             self._queue = Queue(_WAITING)
@@ -97,7 +98,7 @@ class Backfill:
         queue.put(None)
 
     def take(self, part: "Part | None") -> None:
-        """Take a part into the windows and errors; None is the end."""
+        """Merge a part into the windows and errors; None marks the end."""
         if part is None:
             self.over = True
             self.close()
@@ -108,15 +109,15 @@ class Backfill:
         if isinstance(frame, End):
             worker.end = frame
             self.lines += frame.lines
-            self.unusable = frame.unusable.plus(self.unusable)  # the newest share comes first
+            self.unusable = frame.unusable.plus(self.unusable)  # the newest share arrives first
             self.trouble = self.trouble or frame.trouble
 
     def _conclude(self) -> None:
-        """Say how far back the figures reach without a gap."""
+        """Set how far back the figures reach without a gap, and whether they are complete."""
         ends = [worker.end for worker in self._workers]
         self.complete = bool(ends) and None not in ends and not (ends[-1] and ends[-1].gap)
         if self._several and any(end.trouble for end in ends if end):
-            self.complete = False  # what comes next may be of another log, and ends no gap
+            self.complete = False  # the next share may be of another log, and so close no gap
         if not self.complete and not self.trouble:
             self.trouble = "older lines of the log could not be read; the figures begin later"
         gap = False
@@ -129,7 +130,7 @@ class Backfill:
             gap = end.gap or (gap and end.first_at is None)
 
     def close(self) -> None:
-        """End the processes, whether they are done or not."""
+        """Kill the worker processes, finished or not, and reap them."""
         for worker in self._workers:
             worker.close()
 
@@ -139,10 +140,10 @@ _ROOTS = [str(Path(package.__path__[0]).parent) for package in (rollout_console,
 
 class _Worker:
     def __init__(self, order: Order, intake: Intake) -> None:
-        """Start a process; raise OSError where that cannot be."""
+        """Start a worker process; raises OSError where that fails."""
         self.intake = intake
         self.end: End | None = None
-        # -P: what happens to be in the working directory is no part of this program.
+        # -P keeps the working directory off sys.path: modules there must not be imported.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "rollout_console.health.backfill.worker"],
             stdin=subprocess.PIPE,
@@ -160,7 +161,7 @@ class _Worker:
         return self._process.pid
 
     def frame(self) -> Frame | None:
-        """Return the next frame; None at the end, expected or not."""
+        """Read the next frame, blocking; None at end of file, even one inside a frame."""
         pipe = self._process.stdout
         assert pipe is not None
         if pipe.closed:
@@ -180,4 +181,4 @@ class _Worker:
 
 
 Part = tuple[_Worker, Frame]
-"""A frame, and the process that it is from."""
+"""A frame and the worker that sent it."""

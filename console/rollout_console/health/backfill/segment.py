@@ -1,4 +1,4 @@
-"""The older part of a log, as stretches of files that are open: whoever has time reads them."""
+"""Log segments: byte ranges of open files, the older part of a log that is left for backfill."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ from rollout_console.health.log.sources import MOST_PACKED, FileSource, PackedSo
 
 _CHUNK_BYTES = 120 * 1024
 _FEWER = 0.2
-"""The last of several shares is smaller by so much of one."""
+"""The fraction by which the last of several shares is smaller than the others."""
 
 
 class LogSegment(msgspec.Struct, frozen=True):
-    """The lines of a file that begin after the place ``start``, up to the one that ``end`` is in.
+    """A byte range of a log file: lines that begin after ``start``, up to the one ``end`` is in.
 
-    ``descriptor`` is the file, open, whatever is at ``path`` by now. One that is ``packed`` is
-    unpacked from its start; about ``end`` bytes come of it. ``cut`` says that older
+    ``descriptor`` is an open file descriptor, valid whatever ``path`` names by now. A ``packed``
+    (gzip) file is decompressed from its start, to about ``end`` bytes. ``cut`` is set where older
     lines are left out.
     """
 
@@ -30,11 +30,11 @@ class LogSegment(msgspec.Struct, frozen=True):
 
 
 def shares(stretches: Sequence[LogSegment], most: int, least_bytes: int) -> list[list[LogSegment]]:
-    """Divide stretches, oldest first, into at most ``most`` shares that take about as long each.
+    """Partition segments, oldest first, into at most ``most`` shares of about equal work.
 
-    The last has a fifth fewer bytes: the newest lines are counted by the second as well, and it is
-    taken in first. No share has less than ``least_bytes`` without need. A packed file is not
-    divided.
+    The last share has a fifth fewer bytes: its lines are the newest, which are counted in
+    one-second slots as well, and it is merged first. No share is smaller than ``least_bytes``
+    except the last. A gzip file is not split.
     """
     total = sum(one.end - one.start for one in stretches)
     each = max(int(total / (most - _FEWER)) + 1, least_bytes)
@@ -57,9 +57,10 @@ def shares(stretches: Sequence[LogSegment], most: int, least_bytes: int) -> list
 
 
 class StretchReader:
-    """Reads one stretch, and closes the file. ``trouble`` is one sentence, empty where all is well.
+    """Reads one segment, and closes its file descriptor.
 
-    ``unusable`` counts lines that were too long.
+    ``trouble`` is the error in one sentence, empty without one; ``unusable`` counts lines that
+    were too long.
     """
 
     def __init__(self, stretch: LogSegment) -> None:
@@ -69,11 +70,11 @@ class StretchReader:
 
     @property
     def unusable(self) -> Unusable:
-        """How many lines were too long to be access-log lines."""
+        """The count of lines over MAX_LINE bytes, which are discarded."""
         return self._cutter.unusable
 
     def lines(self) -> Iterator[bytes]:
-        """Give whole lines, many at a time."""
+        """Yield complete lines, a chunk of many at a time; a read error ends it (``trouble``)."""
         source = self._open()
         try:
             yield from self._lines(source)
@@ -100,7 +101,7 @@ class StretchReader:
             if whole:
                 yield whole
         if isinstance(source, FileSource) and not left:
-            # The reader of what is newer begins after the end of the line that it was put into.
+            # Finish the line that ``end`` is in: the next segment's reader skips that partial line.
             tail = source.take(self._stretch.end, MAX_LINE + 1)
             if whole := self._cutter.cut(tail[: tail.find(b"\n") + 1] or tail):
                 yield whole

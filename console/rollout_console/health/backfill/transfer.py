@@ -1,4 +1,4 @@
-"""Figures from one process to another: what windows and errors hold, in frames, and taken in."""
+"""Serialization of windows and top errors between processes: frames out, frames merged in."""
 
 import struct
 from array import array
@@ -16,30 +16,30 @@ from rollout_console.health.windows.top_errors import Some, TopErrors
 from rollout_console.health.windows.windows import Windows
 
 _MOST_BYTES = 128 * 1024
-"""A frame is about so large at most: it is taken in between two pictures of a screen."""
+"""Rough limit of a frame's bytes, so that merging one fits between two screen refreshes."""
 _TRACK_BYTES = 500
-"""A track without counts takes as long to take in as so many bytes of them."""
+"""The cost of merging a track without counts, as bytes of counts that take as long."""
 
 
 class TrackState(msgspec.Struct, array_like=True):
-    """A track: its name, when it was seen last, entries by level, and its number in days."""
+    """A serialized track: key, last-seen time (epoch seconds), entries by level, and days."""
 
     key: Named
     last_at: float
     entries: list[bytes]
     days: list[tuple[int, int]] = []
-    """The track's number in the parts of each day, and its newest slot there."""
+    """The track's number in each SharedSlotCounts of the sender, and its newest slot there."""
 
 
 class Tracks(msgspec.Struct, tag=True):
-    """Tracks of routes and orgs, or of models."""
+    """A frame of tracks: of routes and orgs, or (``models``) of models."""
 
     tracks: list[TrackState]
     models: bool = False
 
 
 class Day(msgspec.Struct, tag=True):
-    """The entries of a slot of single orgs, in the day with this index."""
+    """A frame with one slot of single orgs' entries; ``index`` selects the SharedSlotCounts."""
 
     index: int
     slot: int
@@ -47,19 +47,19 @@ class Day(msgspec.Struct, tag=True):
 
 
 class Errors(msgspec.Struct, tag=True):
-    """Errors of one slot: what they are, how many, the last, and request ids with their times."""
+    """A frame with the errors of one slot: keys, counts, last times, request ids with times."""
 
     slot: int
     errors: Some
 
 
 class End(msgspec.Struct, tag=True):
-    """The last frame: how many lines were read and how many could not be used, with the reason of
-    the first; and from when on that is all there was.
+    """The last frame: counts of lines read and of unusable ones, with the first's reason.
 
-    ``begins_at`` is in epoch seconds; None where nothing was left out. ``first_at`` is the time of
-    the first line, None without any. ``gap`` says that lines are missing between the last one and
-    what comes after it. ``trouble`` is one sentence, empty where all could be read.
+    ``begins_at`` is the time since which the data has no gap, in epoch seconds; None where nothing
+    was left out. ``first_at`` is the time of the first line, None without any. ``gap`` is set
+    where lines are missing between the last one and the next share. ``trouble`` is the error in
+    one sentence, empty without one.
     """
 
     lines: int
@@ -77,14 +77,14 @@ class End(msgspec.Struct, tag=True):
 Frame = Tracks | Day | Errors | End
 
 LENGTH = struct.Struct(">I")
-"""Of a frame, before it."""
+"""The length prefix of a frame: four bytes, big-endian."""
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Frame).decode
 
 
 def frames(windows: Windows, errors: TopErrors) -> Iterator[Frame]:
-    """Give all that is held; ``end_of`` makes what comes after it."""
+    """Yield everything that windows and errors hold; the End frame is made by ``end_of``."""
     kept = windows.kept
     for models, tracks in ((False, kept.tracks), (True, kept.models)):
         states: list[TrackState] = []
@@ -113,7 +113,7 @@ def end_of(
     gap: bool = False,
     trouble: str = "",
 ) -> End:
-    """Return the frame that ends those of the windows."""
+    """Return the End frame that follows the frames of these windows."""
     return End(
         lines,
         unusable,
@@ -129,7 +129,10 @@ def end_of(
 
 
 class Intake:
-    """Takes the frames of one process into windows and errors; the End is for others."""
+    """Merges the frames of one process into windows and errors.
+
+    Of an End only the windows' own counters are merged; the rest is the caller's.
+    """
 
     def __init__(self, windows: Windows, errors: TopErrors) -> None:
         self._windows = windows
@@ -137,7 +140,7 @@ class Intake:
         self._numbers: list[dict[int, int]] = [{} for _ in windows.kept.days]
 
     def take(self, frame: Frame) -> None:
-        """Take one frame in; those of tracks come before those of days."""
+        """Merge one frame; Tracks frames must come before Day frames, which use their numbers."""
         kept = self._windows.kept
         if isinstance(frame, Tracks):
             for state in frame.tracks:

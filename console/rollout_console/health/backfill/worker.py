@@ -1,7 +1,7 @@
-"""A process that reads stretches of a log into windows, and writes these to its output.
+"""Backfill worker process: aggregates log segments into windows, and writes those to stdout.
 
-It is started by ``health.backfill.reader``: its input is an Order, its output frames, each after
-its length in four bytes.
+It is started by ``health.backfill.reader``. Its stdin is an Order as JSON; its stdout is frames in
+MessagePack, each prefixed with its length in four bytes, big-endian.
 """
 
 import gc
@@ -18,12 +18,12 @@ from rollout_console.health.windows.top_errors import TopErrors
 from rollout_console.health.windows.windows import Windows
 
 _AT_ONCE = 250_000
-"""So many lines are counted together; until then a few bytes of each are held."""
+"""Batch size in lines; until a batch is counted, a few bytes a line are buffered."""
 _NICENESS = 10
 
 
 class Order(msgspec.Struct):
-    """What is to be read, oldest first, and the time that counts as now, in epoch seconds."""
+    """Segments to read, oldest first; ``now`` is the reference time, in epoch seconds."""
 
     stretches: list[LogSegment]
     horizon_s: int
@@ -31,7 +31,7 @@ class Order(msgspec.Struct):
 
 
 class Reading:
-    """Counts lines of an order into windows and errors."""
+    """Aggregates the lines of an order into windows and top errors."""
 
     def __init__(self, order: Order) -> None:
         self.windows = Windows(order.horizon_s)
@@ -46,7 +46,7 @@ class Reading:
         self._batch = self.windows.batch(order.now)
 
     def read(self, stretch: LogSegment) -> None:
-        """Read one stretch."""
+        """Read one segment to its end, counting a batch whenever one is full."""
         reader = StretchReader(stretch)
         self.gap = self.gap or stretch.cut
         for whole in reader.lines():
@@ -66,7 +66,7 @@ class Reading:
         self.gap = self.gap or bool(reader.trouble)
 
     def end(self) -> End:
-        """Return what is to be said of it all."""
+        """Return the End frame, with totals, gaps and errors of all segments."""
         return end_of(
             self.windows,
             lines=self.lines,
@@ -78,15 +78,15 @@ class Reading:
         )
 
     def count(self) -> None:
-        """Count what was read."""
+        """Flush the buffered batch into the windows."""
         self.windows.take(self._batch)
         self._batch = self.windows.batch(self._now)
 
 
 def main() -> None:
-    """Do what the order says."""
-    os.nice(_NICENESS)  # what serves traffic here comes first
-    gc.disable()  # nothing here makes a cycle
+    """Read the order from stdin, process its segments, and write the frames to stdout."""
+    os.nice(_NICENESS)  # processes that serve traffic on this host have priority
+    gc.disable()  # there are no reference cycles here to collect
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     reading = Reading(order)
     for stretch in order.stretches:

@@ -1,4 +1,4 @@
-"""Following a log file while it grows, is rotated, and is truncated."""
+"""Log follower (``tail -F``): reads a log file across growth, rotation and truncation."""
 
 import os
 import time
@@ -24,28 +24,28 @@ from rollout_console.health.log.sources import (
 )
 
 LINGER_S = 60.0
-"""A rotated file is looked at for so long: writers that have it open may still write to it."""
+"""Seconds that a rotated file is still read: writers that have it open may still append to it."""
 
 _CHUNK_BYTES = 120 * 1024
-"""Read and decoded in pieces that stay in the processor's cache, and in memory that is at hand."""
+"""Chunk size: it fits the CPU cache, and is below malloc's mmap threshold (128 KiB on glibc)."""
 _TOLD_S = 30.0
 _KNOWN = 64
 _TRIES = 5
 
 
 class LogFollower:
-    """Gives the new lines of an access log, each whole line once.
+    """Yields the new records of an access log, each complete line once.
 
-    ``start="tail"`` begins at most ``tail_bytes`` before the end, at the start of a line; "head"
-    at the first line. With ``history_s``, what is left of ``tail_bytes`` goes to rotated files
-    that were written to in that many seconds, gzip'd ones as well; they come first, oldest first.
-    Of what is older, ``older_bytes`` are for somebody else to read, see ``take_older``.
+    ``start="tail"`` begins at most ``tail_bytes`` before end of file, at the start of a line;
+    "head" at the first line. With ``history_s``, the rest of ``tail_bytes`` goes to rotated files
+    modified within that many seconds, gzip files included; they are read first, oldest first.
+    Up to ``older_bytes`` of older data is left for the backfill workers, see ``take_older``.
 
-    A file that was rotated away is read to its end first, then any that were rotated away since
-    the last poll, then the new one. A missing or unreadable log is ``trouble``, one sentence, and
-    is looked for again at each poll. Lines that are no access-log lines are counted in
-    ``unusable``. ``begins_at`` is from when on (epoch seconds) all lines are read here: that of
-    the first of them where there are older ones, or of the first after a file that is broken.
+    After a rotation the rotated file is read to its end, then any file that was created and rotated
+    since the last poll, then the new one. A missing or unreadable log sets ``trouble`` to one
+    sentence, and each poll tries again. Lines that are not access-log records are counted in
+    ``unusable``. ``begins_at`` is the time (epoch seconds) since which every line is read here:
+    that of the first record where there are older ones, or of the first after a corrupt file.
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class LogFollower:
 
     @property
     def unusable(self) -> Unusable:
-        """How many lines were not access-log lines, and why the first was none."""
+        """The count of lines that are not access-log records, and what is wrong with the first."""
         found = self._unusable
         for one in self._open():
             found = found.plus(one.cutter.unusable)
         return found
 
     def poll(self, max_bytes: int = 4 * 1024 * 1024) -> list[AccessRecord]:
-        """Return the lines that are new, from at most ``max_bytes`` more of the files.
+        """Return new records, from at most ``max_bytes`` bytes; I/O errors go to ``trouble``.
 
-        ``behind`` tells whether that was the reason to stop.
+        ``behind`` is set where that limit was the reason to stop.
         """
         self.trouble = self._told[0] if time.monotonic() < self._told[1] else ""
         records: list[AccessRecord] = []
@@ -100,21 +100,21 @@ class LogFollower:
             self.missing = True
             self.trouble = f"no access log yet at {self.path}; waiting for it"
         except OSError as error:
-            # What was read so far is given; a file that is open is gone on with.
+            # Records read so far are returned; the next poll resumes the files that are open.
             why = error.strerror or "it cannot be opened"
             self.trouble = f"{self.path} cannot be read: {why}; trying again"
         return records
 
     def take_older(self) -> list[LogSegment]:
-        """Give away what is older than the first line here, oldest first, for somebody to close.
+        """Hand over the segments older than the first line here, oldest first, for backfill.
 
-        It is known after the first poll.
+        They are known after the first poll; the caller closes their file descriptors.
         """
         older, self._older = self._older, []
         return older
 
     def close(self) -> None:
-        """Close all files; the next poll opens what is at the path then, from its start."""
+        """Close all files; a later poll reopens the path and reads from its start."""
         for stretch in self.take_older():
             with suppress(OSError):
                 os.close(stretch.descriptor)
@@ -126,14 +126,14 @@ class LogFollower:
         self._lingering.clear()
 
     def knows(self, one: Rotated) -> bool:
-        """Return whether a file is read here, or was."""
+        """Return whether a file is, or was, read here: by inode, and by its head once closed."""
         if any(one.identity == source.identity for source in self._open()):
             return True
         heads = [head for identity, head in self._known if identity == one.identity]
         return bool(heads) and _any_begins(heads, one.head())
 
     def _wholes(self, most: int) -> Iterator[bytes]:
-        """Give whole lines of one file after the other, until all are read."""
+        """Yield complete lines, file by file, until all are read or ``most`` bytes are used up."""
         for source in self._lingered():
             yield from self._finish(source)
         for source, _ in self._lingering:
@@ -156,7 +156,7 @@ class LogFollower:
         self.behind = True
 
     def _enter(self) -> FileSource | None:
-        """Open the log for the first time; None where older files come before it."""
+        """Open the log for the first time; return None where rotated files are read before it."""
         self._live = live = FileSource(self.path)
         if self._tail_bytes is not None:
             past = Past(self.path, self._tail_bytes, self._older_bytes)
@@ -167,16 +167,16 @@ class LogFollower:
             self._older, self._cut = past.stretches, past.cut
             if past.trouble:
                 self._tell(past.trouble)
-        self._tail_bytes = None  # only the first file is entered in the middle
+        self._tail_bytes = None  # only at the first open does reading start inside the file
         return None if self._first else live
 
     def _tell(self, trouble: str) -> None:
-        """Say what is wrong now, and for some time after."""
+        """Set ``trouble`` now, and keep it for the polls of the next _TOLD_S seconds."""
         self.trouble = trouble
         self._told = (trouble, time.monotonic() + _TOLD_S)
 
     def _next(self) -> bool:
-        """Go on to what comes after the end of the live file; return whether there is anything."""
+        """At end of the live file, handle truncation or rotation; return whether there was one."""
         live = self._live
         assert live is not None
         if live.truncated:
@@ -193,7 +193,7 @@ class LogFollower:
         return True
 
     def _find_missed(self, old: FileSource, new: FileSource) -> None:
-        """Take the files that were written and rotated away between the old one and the new."""
+        """Queue files that were created and rotated between the old live file and the new one."""
         for _ in range(_TRIES):
             beside = rotated(self.path)
             places = [i for i, one in enumerate(beside) if one.identity == old.identity]
@@ -201,28 +201,28 @@ class LogFollower:
                 since = beside[places[0] + 1 :]
             else:
                 since = [one for one in beside if one.modified > old.modified()]
-            with suppress(OSError):  # renamed while this looks: look again
+            with suppress(OSError):  # lost a race with a rename: list the folder again
                 self._take_missed([one for one in since if one.identity != new.identity])
                 return
 
     def _take_missed(self, since: Sequence[Rotated]) -> None:
-        """Take files that were written and rotated away unseen; raise OSError, having none of them.
+        """Queue rotated files that were never read; where it raises OSError, none is queued.
 
-        A copy of what was read is no missed file: one is made to be gzip'd.
+        A copy of a file that was read is skipped, by its head: compression makes such copies.
         """
         heads = [head for _, head in self._known] + [source.head for source in self._open()]
         missed = [one for one in since[-MOST_FILES:] if not _any_begins(heads, one.head())]
         self._first.extend([opened(one, MOST_PACKED) for one in missed])
 
     def _find_copy(self, live: FileSource) -> None:
-        """Go on in the copy that was made before the log was truncated, where there is one.
+        """After a truncation, resume in the copy that was made before it, if there is one.
 
-        It may be gzip'd already: logrotate with copytruncate and compress does both at once.
+        The copy may be compressed already: logrotate with copytruncate and compress does both.
         """
         if not live.head:
             return
         beside = rotated(self.path)
-        # The newest first; a packed copy may still be written to beside the one that it is made of.
+        # Plain files first, then newest first: a gzip copy may be incomplete while gzip is writing.
         for one in sorted(beside, key=lambda one: (one.packed, -beside.index(one))):
             if one.head().startswith(live.head):
                 with suppress(OSError):
@@ -230,7 +230,7 @@ class LogFollower:
                     if copy is not None:
                         self._first.append(copy)
                         live.cutter = type(live.cutter)()
-                        # Those after the log itself, where that was renamed by now, come later.
+                        # If the log itself was renamed since, files after it are queued later.
                         after = takewhile(
                             lambda other: other.identity != live.identity,
                             beside[beside.index(one) + 1 :],
@@ -239,7 +239,7 @@ class LogFollower:
                         return
 
     def _lingered(self) -> list[FileSource]:
-        """Return the rotated files that were kept long enough, and keep them no longer."""
+        """Remove and return the rotated files whose LINGER_S is over or that were truncated."""
         now, keep = time.monotonic(), []
         done = [source for source, _ in self._lingering[:-MOST_FILES]]
         for source, until in self._lingering[-MOST_FILES:]:
@@ -251,7 +251,7 @@ class LogFollower:
         return done
 
     def _finish(self, source: FileSource | PackedSource) -> Iterator[bytes]:
-        """Close a file; its last line may have no end."""
+        """Close a file, and yield its last line if that has no newline."""
         self._known.append((source.identity, source.head))
         self._unusable = self._unusable.plus(source.cutter.unusable)
         source.close()
@@ -259,7 +259,7 @@ class LogFollower:
             self._tell(source.trouble)
         if rest := source.cutter.end():
             yield rest
-        self._cut = self._cut or bool(source.trouble)  # what is missing of it is a gap
+        self._cut = self._cut or bool(source.trouble)  # its unread rest is a gap in the data
 
     def _open(self) -> list[FileSource | PackedSource]:
         live = [self._live] if self._live is not None else []
@@ -267,6 +267,6 @@ class LogFollower:
 
 
 def _any_begins(heads: Iterable[bytes], data: bytes) -> bool:
-    """Return whether data begins with one of several heads that have a whole line or are full."""
+    """Whether data begins with one of the heads that have a complete line or are HEAD bytes."""
     whole = (head for head in heads if b"\n" in head or len(head) >= HEAD)
     return any(data.startswith(head) for head in whole)

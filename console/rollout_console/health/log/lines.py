@@ -1,4 +1,4 @@
-"""Bytes of an access log as whole lines, and whole lines as records."""
+"""Line framing and decoding: bytes of an access log to complete lines, those to records."""
 
 import re
 from contextlib import suppress
@@ -18,13 +18,13 @@ _TIME = "is no RFC 3339 time with a zone, such as 2026-11-25T10:00:00.000Z"
 
 
 class Unusable(NamedTuple):
-    """Lines that are no access-log lines: how many, and why the first of them is none."""
+    """Lines that are not access-log records: their count, and what is wrong with the first."""
 
     lines: int = 0
     why: str = ""
 
     def plus(self, other: "Unusable") -> "Unusable":
-        """Return these and others, which came later."""
+        """Return the sum of these and later ones; the reason is that of the earlier."""
         return Unusable(self.lines + other.lines, self.why or other.why)
 
 
@@ -33,10 +33,11 @@ _TOO_LONG = Unusable(1, f"it is longer than {MAX_LINE // 1024} KiB")
 
 
 class LineCutter:
-    """Holds back what is no whole line yet; of one over MAX_LINE nothing is kept.
+    """Buffers an incomplete line until its newline; a line over MAX_LINE bytes is discarded.
 
-    With ``entered`` the first line is cut off at its start and passed over. Zeros at the start
-    are no line: a writer that goes on at its old place in a truncated file leaves them there.
+    With ``entered`` reading starts inside a line, and that first partial line is skipped. NUL bytes
+    at the start are stripped: a writer without O_APPEND that continues at its old offset after the
+    file was truncated leaves such a hole.
     """
 
     def __init__(self, *, entered: bool = False) -> None:
@@ -46,7 +47,7 @@ class LineCutter:
         self.unusable = Unusable()
 
     def cut(self, data: bytes) -> bytes:
-        """Return the lines that are whole now."""
+        """Return the lines that ``data`` completes, and buffer the rest."""
         if self._empty:
             data = data.lstrip(b"\0")
             self._empty = not data
@@ -64,15 +65,19 @@ class LineCutter:
         return whole
 
     def end(self) -> bytes:
-        """Return the last line where it has no end."""
+        """Flush the buffer: return a last line without a newline, if there is one."""
         rest, self._rest = self._rest, b""
         return rest + b"\n" if rest else b""
 
 
 def decoded(whole: bytes) -> tuple[list[AccessRecord], Unusable]:
-    """Return the records of whole lines, and what of them cannot be used; blank ones can be."""
+    """Decode complete lines; return the records and the unusable lines, which blank ones are not.
+
+    A batch that does not decode as JSON Lines is bisected down to the bad lines.
+    """
     if not _has_long_line(whole):
-        # All at once is several times as fast. A value over two lines would pass, so they count.
+        # One batch decode is several times as fast as one a line. It would accept a value that
+        # spans two lines, so the number of records is compared with that of newlines.
         with suppress(ValueError, RecursionError):
             records = _decoder.decode_lines(whole)
             if len(records) == whole.count(b"\n"):
@@ -80,7 +85,7 @@ def decoded(whole: bytes) -> tuple[list[AccessRecord], Unusable]:
     middle = whole.find(b"\n", len(whole) // 2) + 1
     if len(whole) <= _SMALL or not 0 < middle < len(whole):
         return _one_by_one(whole)
-    # A bad line is narrowed down, so that a few of them do not slow down all others.
+    # Bisect: a few bad lines must not cost the batch decode of all others.
     first, unusable = decoded(whole[:middle])
     second, more = decoded(whole[middle:])
     return first + second, unusable.plus(more)
@@ -102,7 +107,7 @@ def _one_by_one(whole: bytes) -> tuple[list[AccessRecord], Unusable]:
 
 
 def _why(message: str) -> str:
-    """Return in the words of the log's form why a line has not got it."""
+    """Translate a msgspec error into the log format's terms: the field and what is wrong."""
     found = _FIELD.search(message)
     name = found[1] if found else ""
     if name == "ts":
@@ -112,7 +117,7 @@ def _why(message: str) -> str:
 
 
 def _has_long_line(data: bytes) -> bool:
-    """Whether a line may be over MAX_LINE; only such a line leaves a stretch without an end."""
+    """Whether a line may be over MAX_LINE: only such a line leaves a MAX_LINE range unbroken."""
     return any(
         data.find(b"\n", start, start + MAX_LINE) < 0
         for start in range(0, len(data) - MAX_LINE, MAX_LINE)

@@ -17,17 +17,18 @@ from rollout_console.health.log.rotation import Rotated, log_of
 
 MOST_FILES = 64
 PROBES = ".probes.jsonl"
-"""How the names of logs of probes end: those are never traffic."""
+"""File name suffix of probe logs, which are never read as traffic."""
 
 _LEAST_BYTES = 64 * 1024
 
 
 class Log(Protocol):
-    """A log that is followed, of one file or of several.
+    """A followed (tailed) log, of one file or of several.
 
-    ``trouble`` is one sentence, empty where all is well; ``missing`` is set where it is only that
-    there is no log yet, as before the first request. ``unusable`` counts lines that were no
-    access-log lines. ``behind`` is set where the last poll stopped before the end.
+    ``trouble`` is the error in one sentence, empty without one; ``missing`` is set where the only
+    error is that the log does not exist yet, as before the first request. ``unusable`` counts
+    lines that are not access-log records. ``behind`` is set where the last poll stopped before
+    end of file.
     """
 
     trouble: str
@@ -36,20 +37,20 @@ class Log(Protocol):
 
     @property
     def unusable(self) -> Unusable:
-        """How many lines were not access-log lines, and why the first was none."""
+        """The count of lines that are not access-log records, and what is wrong with the first."""
         ...
 
     def poll(self, max_bytes: int = ...) -> list[AccessRecord]:
-        """Return what is new, each whole line once, from at most ``max_bytes``."""
+        """Return new records, each complete line once, from at most ``max_bytes`` bytes."""
         ...
 
     @property
     def begins_at(self) -> float:
-        """From when on all lines are read, in epoch seconds; -inf where there are no older ones."""
+        """The epoch second since which every line is read; -inf where there are no older lines."""
         ...
 
     def take_older(self) -> list[LogSegment]:
-        """Give away what is older than that, oldest first, for somebody to close."""
+        """Hand over the segments older than ``begins_at``, oldest first; the caller closes them."""
         ...
 
     def close(self) -> None:
@@ -58,11 +59,12 @@ class Log(Protocol):
 
 
 class LogSet:
-    """Follows every file whose name matches the last part of a path such as ``logs/*.jsonl``.
+    """Follows every file that matches a glob pattern such as ``logs/*.jsonl``.
 
-    New files are read from their first line. What is rotated away belongs to the log it was, and
-    a file that is gone is forgotten after a minute. Only the MOST_FILES that were written to last
-    are followed. Lines are merged by time, those of each file in their order.
+    New files are read from their first line. A rotated file stays with the log that it was rotated
+    from, and a deleted file is dropped after LINGER_S. Only the MOST_FILES files with the newest
+    modification time are followed. Records are k-way merged by time; those of each file keep their
+    order.
     """
 
     def __init__(
@@ -87,14 +89,14 @@ class LogSet:
 
     @property
     def unusable(self) -> Unusable:
-        """How many lines of all files were not access-log lines, and why the first was none."""
+        """The count of unusable lines in all files, and what is wrong with the first."""
         found = self._unusable
         for path, follower in self._followers.items():
             found = found.plus(_named(path, follower.unusable))
         return found
 
     def poll(self, max_bytes: int = 4 * 1024 * 1024) -> list[AccessRecord]:
-        """Return the lines that are new, from at most about ``max_bytes`` more of the files."""
+        """Return new records, from at most about ``max_bytes`` bytes of all files together."""
         files = self._find()
         self.trouble, self.missing = "", not files
         if not files:
@@ -120,11 +122,11 @@ class LogSet:
 
     @property
     def begins_at(self) -> float:
-        """From when on all lines of all files are read, in epoch seconds."""
+        """The epoch second since which every line of every file is read."""
         return max((one.begins_at for one in self._followers.values()), default=-inf)
 
     def take_older(self) -> list[LogSegment]:
-        """Give away what is older, of one file after the other, for somebody to close."""
+        """Hand over the older segments, file by file; the caller closes them."""
         return [stretch for one in self._followers.values() for stretch in one.take_older()]
 
     def close(self) -> None:
@@ -133,13 +135,13 @@ class LogSet:
             follower.close()
 
     def _find(self) -> list[Rotated]:
-        """Return the files that match, apart from those that are a rotated part of another."""
+        """Glob the files, leaving out those that are a rotated part of another one."""
         found = matching(self._pattern)
         names = {one.path.name for one in found} | {path.name for path in self._followers}
         return [one for one in found if log_of(one.path.name) not in names - {one.path.name}]
 
     def _follow(self, files: Iterable[Rotated]) -> None:
-        """Begin with files that are new, and forget those that have been gone for a minute."""
+        """Open followers for new files, and drop those of files gone for LINGER_S."""
         now, here = time.monotonic(), {one.path for one in files}
         new = [one for one in files if one.path not in self._followers]
         for path in [path for path in self._followers if path not in here]:
@@ -168,7 +170,7 @@ class LogSet:
 
 
 def matching(path: Path) -> list[Rotated]:
-    """Return the unpacked logs of traffic that a path or pattern names, rotated parts included."""
+    """Return the uncompressed traffic logs that a path or glob names, rotated files included."""
     found = []
     with suppress(OSError):
         for one in path.parent.glob(path.name) if is_pattern(path) else (path,):
@@ -181,7 +183,7 @@ def matching(path: Path) -> list[Rotated]:
 
 
 def _named(path: Path, unusable: Unusable) -> Unusable:
-    """Say in which of several files it is."""
+    """Prefix the reason with the file's name."""
     return unusable._replace(why=f"{path.name}: {unusable.why}") if unusable.lines else unusable
 
 
@@ -193,11 +195,11 @@ def open_log(
     history_s: float = 0.0,
     older_bytes: int = 0,
 ) -> Log:
-    """Follow a log; the last part of ``path`` may be a pattern with ``*``, ``?`` or ``[``.
+    """Follow a log; the last part of ``path`` may be a glob with ``*``, ``?`` or ``[``.
 
-    ``tail_bytes`` is how much is read of what is there already, and ``history_s`` (seconds) how
-    old a rotated file may be to be read as well where the log itself is shorter than that. Of
-    what is older than those bytes, ``older_bytes`` are for somebody else to read.
+    With ``start="tail"``, ``tail_bytes`` of existing data are read. Where the log itself is
+    shorter than that, rotated files modified within ``history_s`` seconds are read as well. Up to
+    ``older_bytes`` of older data is left for the backfill workers.
     """
     log = LogSet if is_pattern(path) else LogFollower
     return log(
@@ -206,5 +208,5 @@ def open_log(
 
 
 def is_pattern(path: Path) -> bool:
-    """Return whether a path names several files; one that is there under that name does not."""
+    """Return whether a path is a glob pattern; the literal name of an existing file is not."""
     return any(sign in path.name for sign in "*?[") and not os.path.lexists(path)

@@ -1,4 +1,4 @@
-"""The log of probes: health where there is no traffic yet, and never taken for traffic."""
+"""The probe log: evidence of health before there is traffic, and never counted as traffic."""
 
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from rollout_gate.untrusted import decode_json
 
 
 class ProbeLine(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A line of the probe log: an access-log line, marked, and without an org to belong to."""
+    """A line of the probe log: an access-log line with ``probe`` set and an empty org."""
 
     ts: str
     route: str
@@ -32,7 +32,7 @@ class ProbeLine(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     @property
     def at(self) -> float:
-        """When, in epoch seconds."""
+        """The time of the probe, in epoch seconds."""
         return datetime.fromisoformat(self.ts).timestamp()
 
 
@@ -40,13 +40,13 @@ _probe_line_of = msgspec.json.Decoder(ProbeLine)
 
 
 def probe_log_path(path: Path, file: RolloutFile) -> Path:
-    """Return where probes are logged: beside the access log, so that they are never traffic."""
+    """Return the path of the probe log: next to the access log but separate from traffic."""
     log = path.parent / file.access_log
     return log.with_name(("access" if is_pattern(log) else log.stem) + PROBES)
 
 
 def append_probe(log: Path, line: ProbeLine) -> str:
-    """Append a line; return why that was not possible, empty where it was."""
+    """Append a line in one unbuffered write; return the error, empty on success."""
     try:
         with log.open("ab", buffering=0) as stream:
             stream.write(msgspec.json.encode(line) + b"\n")
@@ -56,9 +56,10 @@ def append_probe(log: Path, line: ProbeLine) -> str:
 
 
 def last_probes(log: Path, most_bytes: int = 256 * 1024) -> dict[tuple[str, str], ProbeLine]:
-    """Return how each route and side was last found, from the end of the log.
+    """Return the newest probe of each route and side, from the last ``most_bytes`` of the log.
 
-    Whole and streamed are proven apart: where either failed last, that one is returned.
+    Non-streaming and streaming probes are tracked separately: where the newest of either failed,
+    the failed one is returned.
     """
     try:
         with log.open("rb") as stream:
@@ -71,12 +72,12 @@ def last_probes(log: Path, most_bytes: int = 256 * 1024) -> dict[tuple[str, str]
         try:
             one = decode_json(line, _probe_line_of)
             datetime.fromisoformat(one.ts)
-        except ValueError:  # UndecodableError, and a time that is none
-            continue  # cut off at the start, or torn
+        except ValueError:  # UndecodableError, or an invalid timestamp
+            continue  # the tail begins inside a line, or a write was torn
         known = newest.setdefault((one.route, one.side), {})
         if any(other.model != one.model for other in known.values()):
-            known.clear()  # of another model, which says nothing of this one
-        known.pop(one.stream, None)  # the newest stands last
+            known.clear()  # probes of another model are no evidence for this one
+        known.pop(one.stream, None)  # re-insert: dict order is by time, the newest last
         known[one.stream] = one
     return {
         place: next((one for one in known.values() if one.problems), [*known.values()][-1])
@@ -85,6 +86,6 @@ def last_probes(log: Path, most_bytes: int = 256 * 1024) -> dict[tuple[str, str]
 
 
 def probe_text(probe: ProbeLine, now: float) -> str:
-    """Return how a probe went and how long ago, ``now`` being in epoch seconds."""
+    """Return the result and age of a probe in words; ``now`` is in epoch seconds."""
     said = "ok" if not probe.problems else f"FAILED: {probe.problems[0]}"
     return f"{said}, {seconds_text(round(max(0.0, now - probe.at)))} ago"

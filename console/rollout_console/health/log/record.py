@@ -1,4 +1,4 @@
-"""One line of the access log, as it is read."""
+"""The record that one line of the access log decodes to."""
 
 from datetime import datetime
 from enum import Enum
@@ -8,7 +8,7 @@ import msgspec
 
 
 class StatusClass(Enum):
-    """What a status means to an operator; each is a signal of its own."""
+    """Class of an HTTP status as an operator sees it; each is a signal of its own."""
 
     OK = "ok"
     CONTRACT = "contract"
@@ -19,13 +19,13 @@ class StatusClass(Enum):
 
 
 _Name = Annotated[str, msgspec.Meta(max_length=256)]
-"""Names are kept as long as there is traffic, so a line may not bring ones without end."""
+"""Names are kept in memory as long as there is traffic, so their length (characters) is bounded."""
 
 
 class AccessRecord(msgspec.Struct, gc=False):
-    """What the console uses of a line; fields it does not know are passed over.
+    """The fields of a line that the console decodes; unknown fields are ignored.
 
-    ``status`` is 0 to 999, ``latency_ms`` 0 to 10⁹; a line with others is no access-log line.
+    ``status`` is 0 to 999, ``latency_ms`` 0 to 10⁹; a line outside these ranges is unusable.
     """
 
     ts: Annotated[datetime, msgspec.Meta(tz=True)]
@@ -40,7 +40,7 @@ class AccessRecord(msgspec.Struct, gc=False):
 
     @property
     def at(self) -> float:
-        """When, in epoch seconds."""
+        """The time of the record, in epoch seconds."""
         return self.ts.timestamp()
 
     @property
@@ -55,7 +55,7 @@ _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 def classify(status: int) -> StatusClass:
     """Return the class of an HTTP status; 0 means that there was no response.
 
-    A redirect that nobody followed is no answer either.
+    A redirect that was not followed is no response either, and so ``GATEWAY``.
     """
     if 200 <= status < 400 and status not in _REDIRECTS:
         return StatusClass.OK

@@ -1,4 +1,4 @@
-"""The files that a rotated log leaves beside it, and in which order they were written."""
+"""Log rotation: the files that logrotate and its like leave next to a log, in order of age."""
 
 import os
 import re
@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HEAD = 256
-"""So many first bytes tell one log from another: lines have times and request ids in them."""
+"""Bytes of a file's head that identify its content: lines have times and request ids in them."""
 
 Identity = tuple[int, int]
+"""Device and inode number."""
 
 _SUFFIX = re.compile(r"(?P<dot>\.)?(?(dot)|-)(?P<mark>\d[\d_.T:-]*?)(?P<gz>\.gz)?|\.gz")
 
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """A rotated file as it was found; ``modified`` in epoch seconds, ``size`` in bytes."""
+    """A rotated file as found; ``modified`` is its mtime in epoch seconds, ``size`` in bytes."""
 
     path: Path
     identity: Identity
@@ -30,7 +31,7 @@ class Rotated:
         return self.path.suffix == ".gz"
 
     def head(self) -> bytes:
-        """Return its first bytes, unpacked; empty where it cannot be read."""
+        """Return up to HEAD first bytes, decompressed; empty where they cannot be read."""
         with suppress(OSError, zlib.error), self.path.open("rb") as stream:
             data = stream.read(4 * HEAD)
             if self.packed:
@@ -56,7 +57,7 @@ def rotated(log: Path) -> list[Rotated]:
 
 
 def log_of(name: str) -> str:
-    """Return the name of the log that a file of this name would be a rotated one of."""
+    """Strip the rotation suffix from a file name; a name without one is returned as it is."""
     for start in range(1, len(name)):
         if name[start] in ".-" and _SUFFIX.fullmatch(name, start):
             return name[:start]
@@ -64,7 +65,7 @@ def log_of(name: str) -> str:
 
 
 def _order(suffix: str) -> tuple[int, str, int] | None:
-    """Return a key that sorts by age: dates rise, and the numbers of logrotate fall."""
+    """Return a sort key, oldest first: dates ascend, logrotate's numbers descend with age."""
     match = _SUFFIX.fullmatch(suffix)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""One file of a log: read on from a place, or unpacked from its start."""
+"""Readers of one log file: plain from an offset, or gzip decompressed from its start."""
 
 import os
 import stat
@@ -10,24 +10,25 @@ from rollout_console.health.log.lines import LineCutter
 from rollout_console.health.log.rotation import HEAD, Identity, Rotated
 
 MOST_PACKED = 256 * 1024 * 1024
-"""So many bytes are unpacked of a packed file at most, where nothing less is asked for."""
+"""Default limit of decompressed bytes per gzip file."""
 
 _MARK = 256
 _PACKED_PIECE = 64 * 1024
 _LEAST_PACKED = 18
 _MOST_RATIO = 1032
-"""Nothing is packed smaller than this by gzip."""
+"""The highest compression ratio of DEFLATE."""
 
 
 class NotAFileError(OSError):
-    """What is at the path of a log is a folder, a pipe or a device."""
+    """Raised where the path of a log is a folder, a pipe or a device, not a regular file."""
 
 
 class FileSource:
-    """A file that may still grow, from ``offset`` on, of which ``cutter`` has seen what is before.
+    """Reads a growing file from a byte ``offset``; ``cutter`` has the partial line before it.
 
-    A ``descriptor`` is the file, opened already, whatever is at its path by now. ``truncated`` is
-    set, and nothing more is read, where what was read last is no longer there.
+    A file ``descriptor`` that is given is read instead of opening ``path``, which may by now name
+    another file. ``truncated`` is set, and reading stops, where the bytes before the offset (up to
+    _MARK, kept as ``mark``) are no longer the ones that were read.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class FileSource:
         descriptor: int | None = None,
     ) -> None:
         if descriptor is None:
-            # A pipe must not make this wait for a writer.
+            # O_NONBLOCK: opening a FIFO must not block until there is a writer.
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         self._descriptor = descriptor
         status = os.fstat(self._descriptor)
@@ -57,14 +58,14 @@ class FileSource:
         self.got = 0
 
     def enter(self, most_bytes: int) -> None:
-        """Begin at most so many bytes before the end, at the start of a line."""
+        """Seek to at most ``most_bytes`` before end of file, at the start of a line."""
         if self.size > most_bytes:
-            # One byte more: where that is the end of a line, the next one is whole.
+            # One byte earlier: if that byte is a newline, the line after it is complete.
             self.offset = self.size - most_bytes - 1
             self.cutter = LineCutter(entered=True)
 
     def read(self, most: int) -> bytes:
-        """Return lines from at most so many bytes; ``got`` is how many there were."""
+        """Return complete lines from at most ``most`` bytes; ``got`` is the bytes read."""
         self.got = 0
         if self.truncated:
             return b""
@@ -83,26 +84,26 @@ class FileSource:
         return self.cutter.cut(data[before:] if before else data)
 
     def take(self, offset: int, most: int) -> bytes:
-        """Return bytes as they are, from anywhere."""
+        """Return raw bytes at any offset (pread), without moving the reader's own."""
         return os.pread(self._descriptor, most, offset)
 
     def descriptor(self) -> int:
-        """Return one more descriptor of the file, for somebody else to close."""
+        """Return a duplicate file descriptor (dup), which the caller closes."""
         return os.dup(self._descriptor)
 
     def restart(self) -> None:
-        """Read a file that was truncated from its start."""
+        """Reset the offset to 0 after a truncation."""
         self.offset, self.mark, self.head, self.truncated = 0, b"", b"", False
         unusable = self.cutter.unusable
         self.cutter = LineCutter()
         self.cutter.unusable = unusable
 
     def modified(self) -> float:
-        """Return when it was written to last, in epoch seconds."""
+        """Return the modification time, in epoch seconds."""
         return os.fstat(self._descriptor).st_mtime
 
     def has_mark(self, of: "FileSource") -> bool:
-        """Whether this is a copy of what ``of`` was: the same bytes before the same place."""
+        """Whether this is a copy of ``of`` before truncation: the same bytes before its offset."""
         before = len(of.mark)
         return bool(before) and os.pread(self._descriptor, before, of.offset - before) == of.mark
 
@@ -113,11 +114,11 @@ class FileSource:
 
 
 class PackedSource:
-    """A gzip'd file, of which at most ``limit`` bytes are unpacked, whatever it claims to be."""
+    """Reads a gzip file, decompressing at most ``limit`` bytes, whatever size it declares."""
 
     def __init__(self, path: Path, limit: int, descriptor: int | None = None) -> None:
         self._path = path
-        self._file = FileSource(path, descriptor=descriptor)  # for its checks
+        self._file = FileSource(path, descriptor=descriptor)  # checks for a regular file
         self._left = limit
         self._at = 0
         self._unpacker = zlib.decompressobj(31)
@@ -130,7 +131,10 @@ class PackedSource:
         self.got = 0
 
     def read(self, most: int) -> bytes:
-        """Return lines from at most so many unpacked bytes; ``got`` is how many there were."""
+        """Return complete lines from at most ``most`` decompressed bytes; ``got`` is their count.
+
+        Corrupt or truncated data ends the file, with ``trouble`` set.
+        """
         self.got = 0
         while not self._ended:
             try:
@@ -148,7 +152,7 @@ class PackedSource:
         return b""
 
     def skip(self, offset: int, mark: bytes) -> bool:
-        """Pass over so many unpacked bytes; return whether they end in ``mark``."""
+        """Skip ``offset`` decompressed bytes; return whether they end in ``mark``."""
         tail = b""
         while offset > 0:
             try:
@@ -164,7 +168,7 @@ class PackedSource:
         return tail.endswith(mark)
 
     def descriptor(self) -> int:
-        """Return one more descriptor of the file, for somebody else to close."""
+        """Return a duplicate file descriptor (dup), which the caller closes."""
         return self._file.descriptor()
 
     def close(self) -> None:
@@ -180,7 +184,7 @@ class PackedSource:
             self._end("" if whole else f"{self._path} is broken; its end is missing")
             return b""
         if self._unpacker.eof:
-            self._unpacker = zlib.decompressobj(31)  # several may stand one after the other
+            self._unpacker = zlib.decompressobj(31)  # a gzip file may have several members
         data = self._unpacker.decompress(self._packed, most)
         self._packed = self._unpacker.unconsumed_tail or self._unpacker.unused_data
         return data
@@ -190,9 +194,9 @@ class PackedSource:
 
 
 def opened(one: Rotated, limit: int) -> FileSource | PackedSource:
-    """Open a rotated file, of which at most ``limit`` bytes are unpacked.
+    """Open a rotated file; of a gzip file at most ``limit`` bytes are decompressed.
 
-    Raise OSError where it cannot be opened, or is another file by now.
+    Raises OSError where it cannot be opened, or where the path has another inode by now.
     """
     source = PackedSource(one.path, limit) if one.packed else FileSource(one.path)
     if source.identity != one.identity:
@@ -202,9 +206,9 @@ def opened(one: Rotated, limit: int) -> FileSource | PackedSource:
 
 
 def copy_of(one: Rotated, live: FileSource) -> FileSource | PackedSource | None:
-    """Open a copy of a file that was truncated since, at the place to which that was read.
+    """Open the copy (copytruncate) of a truncated log, at the offset to which that was read.
 
-    None where it is no copy of it. Raise OSError where it cannot be opened.
+    Returns None where it is not a copy. Raises OSError where it cannot be opened.
     """
     if one.packed:
         packed = PackedSource(one.path, live.offset + MOST_PACKED)
@@ -222,9 +226,10 @@ def copy_of(one: Rotated, live: FileSource) -> FileSource | PackedSource | None:
 
 
 def unpacked_size(one: Rotated) -> int:
-    """Return what a gzip'd file says of its size when unpacked, in bytes.
+    """Return the decompressed size in bytes that a gzip file's trailer (ISIZE, RFC 1952) declares.
 
-    It need not be true; where it cannot be, that is the packed size, and a limit does the rest.
+    It may be wrong; where DEFLATE cannot reach it, the compressed size is returned. Readers have
+    a limit of their own.
     """
     if one.size < _LEAST_PACKED:
         return one.size

@@ -1,7 +1,7 @@
-"""A batch of lines sorted by what it counts for: by time, then route, org, side and model.
+"""Batch aggregation of log records: grouped by time slot, then route, org, side and model.
 
-A cold start has millions of lines, so the work for each is kept to a few steps, and lines are
-counted in groups.
+A cold start has millions of lines, so the work for each is a few steps, and lines are counted in
+groups.
 """
 
 from collections import Counter, defaultdict
@@ -14,18 +14,18 @@ from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.windows.summary import BUCKET, CODES
 
 LATE, AHEAD, SKEWED = -1, -2, -3
-"""Levels of the places, with slot 0, of lines older than every part, a little or more than
-SKEW_S seconds ahead of the clock."""
+"""Pseudo-levels (slot 0) of lines that are older than the horizon, ahead of the clock by at most
+SKEW_S seconds, or by more than that."""
 SKEW_S = 2.0
 
 Level = tuple[int, int]
-"""The width of parts in seconds, and how many seconds of them are kept."""
+"""Slot width and retention, both in seconds."""
 Place = tuple[int, int]
-"""The finest level that keeps a line, and its slot there: epoch seconds by the level's width."""
+"""The finest level that retains a line, and its slot there: the epoch second // slot width."""
 Name = tuple[str, str, str, str]
 """Route, org, side and model."""
 Group = list[Any]
-"""The latest time of its lines, and after it the codes of all."""
+"""The latest time of its lines, followed by the codes of all of them."""
 Named = tuple[str | None, str | None, str]
 """Route, org or model, and side; None for all of them."""
 Counts = Mapping[int, int]
@@ -41,10 +41,10 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class Batch:
-    """Lines sorted at ``now`` (epoch seconds) for ``levels``, finest first.
+    """Records bucketed as of ``now`` (epoch seconds) for ``levels``, finest first.
 
-    Of a line no more than its code is kept, so that very many are sorted soon after they are read,
-    a few at a time, and counted together.
+    Of a record only its code is kept, so records can be sorted in small chunks as they are read,
+    and counted together in one large batch.
     """
 
     def __init__(self, levels: Sequence[Level], now: float) -> None:
@@ -56,7 +56,7 @@ class Batch:
         self._places: dict[Place, dict[Name, Group]] = {}
 
     def sort(self, records: Sequence[AccessRecord]) -> None:
-        """Sort more lines. Those of one slot often follow each other, and are looked up once."""
+        """Sort more records; the slot lookup is cached, as records of one slot mostly adjoin."""
         self.lines += len(records)
         low = high = _LAST
         groups: dict[Name, Group] = {}
@@ -73,11 +73,11 @@ class Batch:
                 group[0] = ts
 
     def lines_at(self, level: int) -> int:
-        """Return how many lines are LATE or SKEWED."""
+        """Return the number of lines at a pseudo-level, LATE or SKEWED."""
         return sum(len(group) - 1 for group in self._places.get((level, 0), {}).values())
 
     def by_model(self) -> Iterator[tuple[int, dict[Named, Slots]]]:
-        """Give each level, finest first, its counts by route, model and side."""
+        """Yield each level, finest first, with its counts by route, model and side."""
         found: list[_Found] = [defaultdict(dict) for _ in self._levels]
         for level, slot, groups in self._counted():
             for (route, _, side, model), group in groups.items():
@@ -85,9 +85,9 @@ class Batch:
         return self._at_each_level(found)
 
     def by_org(self, finest: int) -> Iterator[tuple[int, dict[Named, Slots]]]:
-        """Give each level its counts by route, org and side, each line at one level alone.
+        """Yield levels with their counts by route, org and side, each line at one level only.
 
-        That is the finest that keeps it, of those from ``finest`` on.
+        It is the finest level that retains the line, of those from ``finest`` on.
         """
         found: dict[int, _Found] = defaultdict(lambda: defaultdict(dict))
         for level, slot, groups in self._counted():
@@ -99,7 +99,7 @@ class Batch:
             yield level, {key: _counts(slots) for key, slots in named.items()}
 
     def _at_each_level(self, found: Sequence[_Found]) -> Iterator[tuple[int, dict[Named, Slots]]]:
-        """Count what was found, and give it at each level; a coarser one has the finer in it."""
+        """Count and yield each level; a coarser level includes the counts of the finer ones."""
         finer: dict[Named, Slots] = {}
         for level, named in enumerate(found):
             own = ((key, _counts(slots)) for key, slots in named.items())
@@ -115,7 +115,7 @@ class Batch:
         return slot * self._levels[level][0] // self._levels[wider][0]
 
     def _counted(self) -> Iterator[tuple[int, int, dict[Name, Group]]]:
-        """Give level, slot and groups of every place that is counted."""
+        """Yield level, slot and groups of every place; times ahead are now, LATE is left out."""
         for (level, slot), groups in self._places.items():
             if level in (AHEAD, SKEWED):
                 yield 0, int(self.now // self._levels[0][0]), groups
@@ -123,7 +123,7 @@ class Batch:
                 yield level, slot, groups
 
     def last_seen(self) -> Iterator[tuple[Name, float]]:
-        """Give when each name was seen last, at most now."""
+        """Yield the last-seen time of each name, clamped to now."""
         done: set[Name] = set()
         for place in sorted(self._places, key=self._start, reverse=True):
             for name, group in self._places[place].items():
@@ -135,11 +135,11 @@ class Batch:
         level, slot = place
         if level < 0:
             return (-1.0, 0) if level == LATE else (self.now, -level)
-        # Where a level ends inside a slot of the next, the finer has the newer lines.
+        # Where a level's retention ends inside a slot of the next, the finer has the newer lines.
         return slot * self._levels[level][0], -level
 
     def _find(self, at: float) -> tuple[Place, datetime, datetime]:
-        """Return the place of a time, and from when up to when times have the same one."""
+        """Return the place of a time, and the half-open range of times that share it."""
         if at > self.now + SKEW_S:
             return (SKEWED, 0), self._skew_time, _LAST
         if at > self.now:
@@ -156,7 +156,7 @@ class Batch:
 
 
 def gathered(parts: Iterable[tuple[Named, Slots]]) -> dict[Named, Slots]:
-    """Return what there is of each name as one."""
+    """Merge slots by name, adding up the counts of the same slot."""
     found: dict[Named, dict[int, list[Counts]]] = defaultdict(dict)
     for key, slots in parts:
         of_key = found[key]
@@ -187,7 +187,7 @@ def _file(slots: dict[int, list[int]], slot: int, codes: list[int]) -> None:
 
 
 def _counts(slots: Mapping[int, list[int]]) -> Slots:
-    # A second of one org has a line or two: a Counter costs more than counting them.
+    # A slot of one org often has a single line, for which building a Counter is overhead.
     return {
         slot: Counter(codes) if len(codes) > 1 else {codes[0]: 1} for slot, codes in slots.items()
     }

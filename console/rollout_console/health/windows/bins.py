@@ -1,4 +1,4 @@
-"""The requests of a route's side in one-second bins, as the guard reads them."""
+"""Time bins of one second: the requests of one side of a route, as the guard reads them."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil, floor
@@ -13,9 +13,9 @@ from rollout_console.health.windows.windows import Windows
 
 
 class Bin(NamedTuple):
-    """Requests by the time in their lines, in a second that begins ``at`` (epoch seconds).
+    """Request counts of one bin, which begins ``at`` (epoch seconds), by the records' own times.
 
-    ``slow`` are those of ``ok`` that took longer than a limit.
+    ``slow`` counts those of ``ok`` whose latency is over a limit.
     """
 
     at: int
@@ -29,16 +29,16 @@ class Bin(NamedTuple):
     slow: int
 
     def errors(self, signal: str) -> tuple[int, int]:
-        """Return the requests that a signal judges, and those of them that are bad."""
+        """Return the number of requests that a signal judges, and how many of them are errors."""
         if signal == "latency":
-            return self.ok, self.slow  # only an answer has a latency worth judging
+            return self.ok, self.slow  # the latency of a failed request is not judged
         return self.requests, int(getattr(self, signal))
 
 
 class Bins:
-    """Gives the bins of windows, and keeps those that nothing was added to since the last look.
+    """Reads bins from windows, with a cache of those that are unchanged since the last read.
 
-    A window longer than seconds are kept for has bins of five.
+    A window longer than the retention of one-second slots has bins of five seconds or more.
     """
 
     def __init__(self, windows: Windows) -> None:
@@ -48,10 +48,10 @@ class Bins:
     def between(
         self, route: str, side: str, begin: float, now: float, slow_ms: float
     ) -> Sequence[Bin]:
-        """Return the bins that begin from ``begin`` on, the one of ``now`` being the last.
+        """Return the bins that begin in ``begin`` to ``now`` (epoch seconds), oldest first.
 
-        Seconds without a request have none. Latencies are known to 2%, and of those around
-        ``slow_ms`` none is slow.
+        Seconds without a request have no bin. Latencies are in buckets 4% wide (2% either way), and
+        those in the bucket of ``slow_ms`` do not count as slow.
         """
         key = (route, None, side)
         windows = self._windows
@@ -81,7 +81,7 @@ class Bins:
 
 
 def bin_of(at: int, counts: Mapping[int, int], limit: int) -> Bin | None:
-    """Return counts by code as a bin, None without any; ``limit`` is a bucket of latency."""
+    """Return counts by code as a bin, or None without any; ``limit`` is a latency bucket."""
     if not counts:
         return None
     of = by_class(counts)

@@ -1,6 +1,6 @@
-"""Latency quantiles with a known error, in bounded memory.
+"""Quantile sketch of latencies, with bounded relative error and memory.
 
-Buckets grow by a constant factor, so that any quantile is within 2% of a value that was added:
+Bucket bounds grow by a constant factor, so that a quantile is within 2% of a value that was added:
 the scheme of DDSketch (Masson, Rim and Lee, 2019).
 """
 
@@ -15,14 +15,14 @@ _LEAST_MS, _MOST_MS = 0.1, 1e7
 
 
 def bucket_of(value_ms: float) -> int:
-    """Return the bucket of a latency; values outside 0.1 ms to 10,000 s are taken as those."""
+    """Return the bucket of a latency in ms; values are clamped to 0.1 ms to 10,000 s."""
     if not value_ms > _LEAST_MS:
         return 0
     return ceil(log(min(value_ms, _MOST_MS) / _LEAST_MS) / _LOG_GAMMA)
 
 
 def value_of(bucket: int) -> float:
-    """Return the latency, in ms, that stands for a bucket."""
+    """Return the latency in ms that represents a bucket, within 2% of all its values."""
     return _LEAST_MS if bucket == 0 else _LEAST_MS * 2 * _GAMMA**bucket / (_GAMMA + 1)
 
 

@@ -1,4 +1,4 @@
-"""What windows keep: the tracks of routes, orgs and models, in memory that is bounded."""
+"""Retention of the windows: tracks of routes, orgs and models, evicted to bound memory."""
 
 from heapq import nsmallest
 from math import floor, inf
@@ -16,7 +16,7 @@ from rollout_console.health.windows.series import (
 from rollout_console.health.windows.shared_slot_counts import SharedSlotCounts
 
 OTHER_MODELS = "(other models)"
-"""Where a route has more than MOST_MODELS models at once, the later ones are counted as this."""
+"""The overflow model: a route's models after the first MOST_MODELS are counted as this."""
 MOST_MODELS = 100
 MOST_TRACKS = 100_000
 MOST_ENTRIES = 9_000_000
@@ -28,10 +28,11 @@ _LEAST_S = 30.0
 class Kept:
     """Tracks of ``horizon_s`` seconds (at most a day), by route, org or model, and side.
 
-    Memory is bounded whatever comes: by MOST_TRACKS routes and orgs, the last seen of which stay,
-    and by ``most_entries`` counts of eight bytes, a sixth of them for what is older than an
-    hour of single orgs; above that the oldest of single orgs are forgotten before their time.
-    Single orgs have the levels from ``org_level`` on, the later of them in ``days``.
+    Memory is bounded for any input. Above MOST_TRACKS routes and orgs the least recently seen are
+    evicted (LRU). Above ``most_entries`` counts of eight bytes the oldest are evicted before their
+    retention ends: those of single orgs first, then those of all tracks. A sixth of the counts
+    is for single orgs' data older than an hour. Single orgs have the levels from ``org_level`` on,
+    the coarser ones shared in ``days``.
     """
 
     def __init__(self, horizon_s: int, most_entries: int) -> None:
@@ -51,7 +52,7 @@ class Kept:
         self._unswept: list[Track] = []
 
     def track(self, key: Named) -> Track:
-        """Return the track of a route and org, made where there is none."""
+        """Return the track of a route and org, created on first use."""
         track = self.tracks.get(key)
         if track is None:
             if len(self.tracks) >= MOST_TRACKS:
@@ -60,7 +61,7 @@ class Kept:
         return track
 
     def model(self, key: Named) -> Track:
-        """Return the track of a model on a route, or that of OTHER_MODELS where there are many."""
+        """Return the track of a model on a route, or OTHER_MODELS if there are too many models."""
         track = self.models.get(key)
         if track is None:
             route, model, side = key
@@ -80,14 +81,17 @@ class Kept:
         return parts_of(track, self._org_levels, self.days)
 
     def reaches_s(self, org: str | None, now: float) -> list[float]:
-        """Return how many seconds back parts reach, of an org or of all others, finest first."""
+        """Return how far back each level has data, in seconds, finest first.
+
+        It is that of single orgs, or for None of routes and models.
+        """
         if org is None:
             return [keep_s for _, keep_s in self.levels]
         own = [min(keep_s, now - self.orgs_since) for _, keep_s in self._org_levels]
         return own + [min(days.keep_s, now - days.since) for days in self.days]
 
     def sweep(self, now: float) -> None:
-        """Forget what is old, of some tracks at a time; they are gone through again and again."""
+        """Evict old slots incrementally: _SWEPT_AT_ONCE tracks a call, round and round."""
         if not self._unswept:
             self._bound(now)
             self._unswept = [*self.tracks.values(), *self.models.values()]

@@ -1,4 +1,4 @@
-"""A track: what is counted under one name, at each width of parts, and how it is read."""
+"""A track: the time-slot counters of one name (route, org or model) at each width."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -11,20 +11,20 @@ from rollout_console.health.windows.slot_counts import SlotCounts
 from rollout_console.health.windows.summary import Summary, summarize
 
 LEVELS: tuple[Level, ...] = ((1, 900), (5, 3600), (300, 86_400))
-"""The widths of parts and how long each is kept, in seconds; single orgs have all but the first."""
+"""Slot widths and their retention, in seconds; single orgs have all but the first."""
 
 
 class SomeParts(Protocol):
-    """Counts by code for each slot: the epoch second divided by ``width_s``, whole."""
+    """Counts by code for each time slot, which is the epoch second // ``width_s``."""
 
     @property
     def width_s(self) -> int:
-        """Seconds that a slot is wide."""
+        """The width of a slot, in seconds."""
         ...
 
     @property
     def keep_s(self) -> int:
-        """Seconds that a slot is kept for."""
+        """The retention of a slot, in seconds."""
         ...
 
     def __len__(self) -> int: ...
@@ -34,16 +34,16 @@ class SomeParts(Protocol):
         ...
 
     def counts(self, first: int, end: int) -> dict[int, int]:
-        """Return the counts by code of the slots from ``first`` up to, not with, ``end``."""
+        """Return the counts by code of the slots from ``first`` to before ``end``."""
         ...
 
     def forget(self, first: int) -> None:
-        """Forget the slots before ``first``."""
+        """Evict the slots before ``first``."""
         ...
 
 
 class Track:
-    """What is counted under one name: its parts at each width, and when it was last seen."""
+    """The counters of one name at each slot width, and its last-seen time (epoch seconds)."""
 
     __slots__ = ("last_at", "parts")
 
@@ -53,7 +53,7 @@ class Track:
 
 
 def levels_to(horizon_s: int) -> tuple[Level, ...]:
-    """Return the levels up to a horizon, the last of which is kept as long as that."""
+    """Return the levels up to a horizon in seconds, which is the retention of the last one."""
     finer = [level for level in LEVELS if level[1] < horizon_s]
     return (*finer, (LEVELS[len(finer)][0], horizon_s))
 
@@ -61,7 +61,7 @@ def levels_to(horizon_s: int) -> tuple[Level, ...]:
 def parts_of(
     track: Track, levels: Sequence[Level], shared: Sequence[SharedSlotCounts] = ()
 ) -> list[SomeParts]:
-    """Return the parts of a track, made where it had none; ``shared`` are those after its own."""
+    """Return the parts of a track, created on first use: its own, then those in ``shared``."""
     if not track.parts:
         own = [SlotCounts(width, keep) for width, keep in levels]
         track.parts = [*own, *(parts.of_one(own[-1]) for parts in shared)]
@@ -69,17 +69,17 @@ def parts_of(
 
 
 def see(track: Track, at: float) -> None:
-    """Take into account that a request was seen at a time."""
+    """Update the last-seen time of a track (epoch seconds)."""
     track.last_at = max(track.last_at, at)
 
 
 def entries(tracks: Iterable[Track]) -> int:
-    """Return how many counts several tracks hold."""
+    """Return the total number of counts that tracks hold."""
     return sum(len(parts) for track in tracks for parts in track.parts)
 
 
 def forget(tracks: Iterable[Track], now: float, oldest_s: float) -> None:
-    """Forget what is older than it is kept for, or than ``oldest_s`` seconds."""
+    """Evict slots older than their retention, or than ``oldest_s`` seconds if that is shorter."""
     for track in tracks:
         left = 0
         for parts in track.parts:
@@ -90,9 +90,9 @@ def forget(tracks: Iterable[Track], now: float, oldest_s: float) -> None:
 
 
 def fitting(track: Track | None, window_s: float, reaches_s: Sequence[float]) -> SomeParts | None:
-    """Return the finest parts that reach back as long as a window, or else those that reach most.
+    """Return the finest parts that cover a window, or else those that reach back furthest.
 
-    ``reaches_s`` are the seconds that each of them reaches back.
+    ``reaches_s`` is how far back each of them has data, in seconds.
     """
     if track is None or not track.parts:
         return None
@@ -103,7 +103,7 @@ def fitting(track: Track | None, window_s: float, reaches_s: Sequence[float]) ->
 def counts_of(
     track: Track | None, now: float, window_s: float, reaches_s: Sequence[float]
 ) -> dict[int, int]:
-    """Return the counts by code of the last ``window_s`` seconds: of parts that begin in them."""
+    """Return the counts by code of the slots that begin in the last ``window_s`` seconds."""
     parts = fitting(track, window_s, reaches_s)
     if parts is None:
         return {}
@@ -114,7 +114,7 @@ def counts_of(
 def summary_of(
     track: Track | None, now: float, window_s: float, reaches_s: Sequence[float]
 ) -> Summary:
-    """Return what the last ``window_s`` seconds say, or as many as there are."""
+    """Summarize the last ``window_s`` seconds, or the retention if that is shorter."""
     window_s = min(window_s, max(reaches_s))
     counts = counts_of(track, now, window_s, reaches_s)
     return summarize(counts, window_s, track.last_at if track else None)
@@ -123,7 +123,11 @@ def summary_of(
 def cut(
     parts: SomeParts | None, edges: Sequence[float], share: bool
 ) -> list[tuple[int, dict[int, int]]]:
-    """Return seconds and counts between one edge and the next, of the parts that begin there."""
+    """Return the seconds covered and the counts by code between one edge and the next.
+
+    A slot belongs to the interval in which it begins. With ``share``, an interval in which none
+    begins has the counts of the slot before it.
+    """
     if parts is None:
         return [(1, {}) for _ in edges[1:]]
     width, cuts = parts.width_s, []

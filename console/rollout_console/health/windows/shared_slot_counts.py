@@ -1,7 +1,7 @@
-"""The parts of very many tracks at one width, kept together: one array for each slot of time.
+"""Time-slot counters of very many tracks at one width, in one sorted array for each slot.
 
-Ten thousand orgs with parts of a day of their own would take more for the parts than for counts.
-What is newer is in finer parts of each track's own, and comes here when these forget it.
+For ten thousand orgs, separate objects for a day would take more memory than the counts in them.
+Newer data is in each track's own finer SlotCounts, and moves here when those evict it.
 """
 
 from array import array
@@ -24,7 +24,7 @@ _LEAST_FRESH = 4096
 
 
 class _Slot:
-    """Entries of track, code and count in one number, in order; the newest wait in dicts."""
+    """A sorted array of bit-packed entries (track, code, count), and a buffer of new counts."""
 
     __slots__ = ("entries", "fresh", "waiting")
 
@@ -34,14 +34,14 @@ class _Slot:
         self.waiting = 0
 
     def settle(self) -> None:
-        """Put what waits in its place."""
+        """Flush the buffer of new counts into the sorted array."""
         if self.fresh:
             waiting = (packed(number << _NUMBER_SHIFT, of) for number, of in self.fresh.items())
             self.fresh, self.waiting = {}, 0
             self.merge(chain.from_iterable(waiting))
 
     def merge(self, more: Iterable[int]) -> None:
-        """Put more entries in their places."""
+        """Merge entries into the sorted array, adding up counts of the same track and code."""
         if not self.entries:
             self.entries = array("Q", sorted(more))
             return
@@ -57,10 +57,10 @@ class _Slot:
 
 
 class SharedSlotCounts:
-    """Counts by code for each slot (the epoch second divided by ``width_s``) of many tracks.
+    """Counts by code for each slot (the epoch second // ``width_s``) of many tracks.
 
-    At most about ``most`` counts are kept, the newest. ``since`` is the epoch second from which
-    on all are there.
+    About ``most`` counts are kept at most; above that the oldest slots are evicted. ``since`` is
+    the epoch second since which nothing was evicted early (-inf at first).
     """
 
     def __init__(self, width_s: int, keep_s: int, most: int) -> None:
@@ -77,11 +77,11 @@ class SharedSlotCounts:
         return sum(len(slot.entries) + slot.waiting for slot in self._slots.values())
 
     def of_one(self, finer: SlotCounts) -> "PartsOfOne":
-        """Return the parts of one more track, and let them take what its finer parts forget."""
+        """Return a view for one more track, which receives what its finer counters evict."""
         return PartsOfOne(self, next(self._numbers), finer)
 
     def add(self, number: int, slot: int, more: Mapping[int, int]) -> None:
-        """Add counts by code to those of a track in a slot."""
+        """Add counts by code to a track's slot; those before ``since`` are dropped."""
         if slot > self._newest:
             self._newest = slot
             self._settle()
@@ -104,28 +104,28 @@ class SharedSlotCounts:
             of_slot.settle()
 
     def slots(self) -> Iterator[tuple[int, "array[int]"]]:
-        """Give the entries of each slot, in order of the numbers of tracks."""
+        """Yield each slot with its entries, sorted by track number."""
         for slot, of_slot in self._slots.items():
             of_slot.settle()
             yield slot, of_slot.entries
 
     def expect(self, slot: int) -> None:
-        """Let a slot be there already of which the entries are yet to come."""
+        """Create a slot ahead of its entries, which a later ``merge`` adds."""
         self._newest = max(self._newest, slot)
         if slot * self.width_s >= self.since:
             self._slots.setdefault(slot, _Slot())
 
     def merge(self, slot: int, more: "array[int]", numbers: Mapping[int, int]) -> None:
-        """Add the entries of a slot of other such parts; ``numbers`` has those of tracks here.
+        """Merge a slot of another instance; ``numbers`` maps its track numbers to those here.
 
-        Entries of a track that has none are passed over.
+        Entries of a track without a mapping are ignored.
         """
         self.expect(slot)
         if slot in self._slots:
             self._slots[slot].merge(_renumbered(more, numbers))
 
     def counts(self, number: int, first: int, end: int) -> dict[int, int]:
-        """Return the counts by code of a track in slots from ``first`` up to, not with, ``end``."""
+        """Return a track's counts by code in the slots from ``first`` to before ``end``."""
         found: dict[int, int] = {}
         get, low, high = found.get, number << _NUMBER_SHIFT, number + 1 << _NUMBER_SHIFT
         for slot in self._between(first, end):
@@ -139,11 +139,11 @@ class SharedSlotCounts:
         return found
 
     def has(self, slot: int) -> bool:
-        """Return whether anything of a slot is kept."""
+        """Return whether a slot is kept."""
         return slot in self._slots
 
     def forget(self, first: int) -> None:
-        """Forget the slots before ``first``, and the oldest where there is too much."""
+        """Evict the slots before ``first``, and the oldest ones while over the limit."""
         for slot in sorted(self._slots):
             over = len(self) > self._most and slot < self._newest
             if slot >= first and not over:
@@ -178,9 +178,9 @@ def _renumbered(entries: "array[int]", numbers: Mapping[int, int]) -> list[int]:
 
 
 class PartsOfOne:
-    """The part of SharedSlotCounts that is of one track, with what is in its finer parts still.
+    """One track's view of SharedSlotCounts, which includes what its finer counters still hold.
 
-    ``number`` is the track's there, ``newest`` its newest slot.
+    ``number`` is the track's number there, ``newest`` its newest slot.
     """
 
     __slots__ = ("_finer", "_shared", "newest", "number")
@@ -194,12 +194,12 @@ class PartsOfOne:
 
     @property
     def width_s(self) -> int:
-        """Seconds that a slot is wide."""
+        """The width of a slot, in seconds."""
         return self._shared.width_s
 
     @property
     def keep_s(self) -> int:
-        """Seconds that a slot is kept for."""
+        """The retention of a slot, in seconds."""
         return self._shared.keep_s
 
     def __len__(self) -> int:
@@ -215,7 +215,7 @@ class PartsOfOne:
         self._shared.add(self.number, slot, more)
 
     def counts(self, first: int, end: int) -> dict[int, int]:
-        """Return the counts by code of the slots from ``first`` up to, not with, ``end``."""
+        """Return the counts by code of the slots from ``first`` to before ``end``."""
         times = self.width_s // self._finer.width_s
         found = self._finer.counts(first * times, end * times)
         get = found.get
@@ -224,7 +224,7 @@ class PartsOfOne:
         return found
 
     def forget(self, first: int) -> None:
-        """Do nothing: slots are forgotten of all tracks at once."""
+        """Do nothing: SharedSlotCounts evicts a slot for all tracks at once."""
 
     def _take(self, width_s: int, entries: Iterable[int]) -> None:
         times = self.width_s // width_s

@@ -1,6 +1,6 @@
-"""The parts of one track at one width: counts by slot of time, packed in eight bytes each.
+"""Time-slot counters of one track at one width, bit-packed in eight bytes a count.
 
-Ten thousand orgs have millions of counts in an hour; a dict for each part would take gigabytes.
+Ten thousand orgs have millions of counts in an hour; a dict for each slot would take gigabytes.
 """
 
 from array import array
@@ -9,25 +9,26 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 
 CODE_SHIFT, MOST_COUNT = 20, (1 << 20) - 1
-"""An entry has its count below this bit, and the code above it; of more it takes another entry."""
+"""Layout of an entry: count in the low bits, code from CODE_SHIFT on. A count over MOST_COUNT takes
+several entries."""
 
 SLOT_SHIFT = 32
-"""From this bit on an entry has its slot."""
+"""The slot is in the bits from this one on."""
 
 CODE_MASK = (1 << SLOT_SHIFT - CODE_SHIFT) - 1
 
 
 Take = Callable[[int, "array[int]"], None]
-"""What takes entries: the width of their slots in seconds, and they."""
+"""A callback that receives evicted entries: their slot width in seconds, and the entries."""
 
 
 class SlotCounts:
-    """Counts by code (0 to 4095) for each slot: the epoch second divided by ``width_s``, whole.
+    """Counts by code (0 to 4095) for each slot: the epoch second // ``width_s``.
 
-    The newest slot is open and a dict. An entry of an older one is slot, code and count in one
-    number; entries are in order of slots, and a code may be in a slot more than once. A slot that
-    is an eighth older than ``keep_s`` before the newest is forgotten. What is forgotten is given to
-    ``take``, in entries.
+    The newest slot is open, as a dict. Older ones are entries, with slot, code and count in one
+    integer; entries are sorted by slot, and a code may occur in a slot more than once. Slots older
+    than ``keep_s`` before the newest are evicted in batches, once the oldest exceeds it by an
+    eighth. Evicted entries are passed to ``take``.
     """
 
     __slots__ = ("_entries", "_open", "_slot", "keep_s", "take", "width_s")
@@ -47,7 +48,7 @@ class SlotCounts:
         """Add counts by code to those of each slot."""
         *older, newest = sorted(slots)
         if older and older[0] > self._slot:
-            # Of slots that are all new only the last is opened.
+            # Fast path: if all slots are new, only the last one is opened as a dict.
             self._close()
             for slot in older:
                 self._entries.fromlist(packed(slot << SLOT_SHIFT, slots[slot]))
@@ -68,7 +69,7 @@ class SlotCounts:
             self._put(slot, counts)
 
     def counts(self, first: int, end: int) -> dict[int, int]:
-        """Return the counts by code of the slots from ``first`` up to, not with, ``end``."""
+        """Return the counts by code of the slots from ``first`` to before ``end``."""
         entries = self._entries
         found: dict[int, int] = dict(self._open) if first <= self._slot < end else {}
         get = found.get
@@ -78,12 +79,12 @@ class SlotCounts:
         return found
 
     def entries(self) -> "array[int]":
-        """Return all counts as entries."""
+        """Close the open slot, and return all counts as entries."""
         self._close()
         return self._entries
 
     def merge(self, more: "array[int]") -> None:
-        """Add the entries of other parts of this width."""
+        """Merge the entries of another instance of this width."""
         if not more:
             return
         last = more[-1] >> SLOT_SHIFT
@@ -91,20 +92,20 @@ class SlotCounts:
             self._close()
             self._slot = last
         known = self._entries
-        # Most often one is older than the other, or they have but a slot in common.
+        # Sort only the overlap: mostly one is older than the other, or they share a single slot.
         apart = bisect_left(more, known[0]) if known else len(more)
         until = bisect_left(known, more[-1])
         between = array("Q", sorted(chain(more[apart:], known[:until])))
         self._entries = more[:apart] + between + known[until:]
 
     def forget(self, first: int) -> None:
-        """Forget the slots before ``first``."""
+        """Evict the slots before ``first``, passing their entries to ``take``."""
         if self._slot < first:
             self._close()
         gone = self._place(first)
         if gone:
             forgotten = self._entries[:gone]
-            # A copy: deleting in place would keep the room that the array once had.
+            # Copy: deleting in place would keep the array's allocated capacity.
             self._entries = self._entries[gone:]
             if self.take is not None:
                 self.take(self.width_s, forgotten)
@@ -113,7 +114,10 @@ class SlotCounts:
         return bisect_left(self._entries, slot << SLOT_SHIFT)
 
     def _counts_of(self, slot: int) -> dict[int, int]:
-        """Return the counts of a slot to add to: the open one, opened if need be, or a copy."""
+        """Return the counts of a slot to add to: the open slot's dict, or a copy of an older one's.
+
+        A slot newer than the open one is opened in its place.
+        """
         if slot < self._slot:
             return self.counts(slot, slot + 1)
         if slot > self._slot:
@@ -135,7 +139,7 @@ class SlotCounts:
 
 
 def packed(base: int, counts: Mapping[int, int]) -> list[int]:
-    """Return counts by code as entries, each on top of ``base``."""
+    """Bit-pack counts by code into entries, each combined with ``base`` (a shifted slot)."""
     if not counts or max(counts.values()) <= MOST_COUNT:
         return [base | code << CODE_SHIFT | count for code, count in counts.items()]
     entries = []

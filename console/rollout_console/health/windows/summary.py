@@ -1,6 +1,6 @@
-"""What a stretch of time says: counts by class, percents, latency quantiles.
+"""Summary of a time window: counts by status class, error percents, latency percentiles.
 
-A request is counted under its code, one small number for its class and the bucket of its latency.
+A request is counted under its code, a small integer for its class and the bucket of its latency.
 """
 
 from collections.abc import Mapping
@@ -31,16 +31,17 @@ _CODES_OF = {
 }
 
 CODES = [_CODES_OF[classify(status)] for status in range(1000)]
-"""Codes by status and bucket: the same few objects whatever there is of them."""
+"""Codes by status and latency bucket: preallocated, so that equal codes are one int object."""
 BUCKET = _Buckets()
-"""The bucket of a latency in ms; those that were seen are remembered, up to a bound."""
+"""Memoized bucket by latency in ms; the cache is cleared when it reaches _MOST_KNOWN."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Counts of a window. Percents are of all requests; latencies are in ms, None without any.
+    """Figures of a window: percents of all requests (0 to 100), latency percentiles in ms.
 
-    ``percent_4xx`` is every 4xx but 429, which has a limit of its own.
+    ``percent_4xx`` is every 4xx but 429, which has a limit of its own. Percentiles, and ``last_at``
+    (epoch seconds), are None without a request.
     """
 
     requests: int
@@ -64,13 +65,13 @@ def by_class(counts: Mapping[int, int]) -> dict[StatusClass, int]:
 
 
 def slow_of(counts: Mapping[int, int], limit: int) -> int:
-    """Return how many answers among counts by code are in a bucket of latency over a limit."""
+    """Return how many OK requests among counts by code are in a latency bucket above ``limit``."""
     first = _OK * _BUCKETS
     return sum(n for code, n in counts.items() if first + limit < code < first + _BUCKETS)
 
 
 def summarize(counts: Mapping[int, int], window_s: float, last_at: float | None) -> Summary:
-    """Return what counts of requests by code say of a window of so many seconds."""
+    """Summarize the counts by code of a window of ``window_s`` seconds."""
     classes = [0] * len(_CLASSES)
     buckets: dict[int, int] = {}
     for code, count in counts.items():

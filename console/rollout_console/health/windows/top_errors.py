@@ -1,4 +1,4 @@
-"""Which errors there were most of, and the request ids to ask about."""
+"""The most frequent errors of the last hour, with request ids to quote to support."""
 
 import time
 from collections import Counter
@@ -10,9 +10,9 @@ from rollout_console.health.log.record import AccessRecord, StatusClass, classif
 
 HORIZON_S = 3600
 OTHER = "(other errors)"
-"""What an error is counted as where there are more different ones at a time than are kept."""
+"""The overflow group for errors of a slot that already has MOST_AT_ONCE different ones."""
 MOST_ERROR, MOST_ID = 60, 100
-"""Characters that are kept of an error and of a request id."""
+"""Lengths in characters to which an error and a request id are truncated."""
 MOST_IDS = 5
 MOST_ORGS = 5
 MOST_AT_ONCE = 5_000
@@ -23,14 +23,15 @@ _OK = frozenset(status for status in range(1000) if classify(status) is StatusCl
 ErrorKey = tuple[str, str, str, int, str]
 """Route, org, side, status and error."""
 Some = list[tuple[ErrorKey, int, float, list[tuple[float, str]]]]
-"""Errors: how many there were, when the last of them was, and the newest ids with their times."""
+"""Errors: key, count, time of the last one, and the newest request ids with their times."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroup:
-    """Errors of one kind. ``last_at`` is in epoch seconds; ``error`` is empty where none was given.
+    """Errors grouped by route, side, status and error text, which is empty where there was none.
 
-    ``orgs`` are at most five, those with most first; ``request_ids`` at most five, newest first.
+    ``last_at`` is in epoch seconds; ``orgs`` are at most five, most errors first; ``request_ids``
+    at most five, newest first.
     """
 
     route: str
@@ -57,23 +58,23 @@ class _Errors:
             self.ids = self.newest()
 
     def newest(self) -> list[tuple[float, str]]:
-        """Return the ids that came last; of one id the newest line stands for it."""
+        """Return the newest request ids, deduplicated: an id has the time of its newest line."""
         by_id = {name: (at, name) for at, name in sorted(self.ids)}
         return sorted(by_id.values())[-MOST_IDS:]
 
 
 class TopErrors:
-    """Counts the errors of the last hour, by ten seconds, route, org, side, status and error.
+    """Counts the errors of the last hour, in ten-second slots, by ErrorKey.
 
-    Memory is bounded whatever comes: MOST_KEPT counts, above which the oldest are forgotten, and
-    in ten seconds MOST_AT_ONCE, above which the error's own text is not told apart any more.
+    Memory is bounded for any input: above MOST_KEPT counts the oldest slots are evicted, and a slot
+    has MOST_AT_ONCE different keys, above which errors are grouped as OTHER by side alone.
     """
 
     def __init__(self) -> None:
         self._slots: dict[int, dict[ErrorKey, _Errors]] = {}
 
     def add(self, records: Iterable[AccessRecord], now: float | None = None) -> None:
-        """Count the lines that are errors; a time ahead of ``now`` (the clock if None) is now."""
+        """Count the records that are errors; times are clamped to ``now`` (the clock if None)."""
         now = time.time() if now is None else now
         first = now - HORIZON_S
         for record in [record for record in records if record.status not in _OK]:
@@ -86,12 +87,12 @@ class TopErrors:
         self._bound(now)
 
     def slots(self) -> Iterator[tuple[int, Some]]:
-        """Give what there was, by slots of time."""
+        """Yield the errors of each slot (its epoch second divided by ten)."""
         for slot, kept in self._slots.items():
             yield slot, [(key, one.count, one.last_at, one.newest()) for key, one in kept.items()]
 
     def merge(self, slot: int, some: Some) -> None:
-        """Add what other such errors give of a slot."""
+        """Merge the errors of a slot from another instance."""
         for key, count, last_at, ids in some:
             self._known(slot, key).add(count, last_at, ids)
         self._bound(slot * _SLOT_S)
@@ -112,10 +113,10 @@ class TopErrors:
         side: str | None = None,
         limit: int = 20,
     ) -> list[ErrorGroup]:
-        """Return what there was most of in the last ``window_s`` seconds, up to ten more or less.
+        """Return the most frequent errors of the last ``window_s`` seconds, and up to ten more.
 
-        Of equally many, those that came last stand first, and then by their names. None stands for
-        every one.
+        Ties are ordered by the time of the last error, newest first, then by key. A None matches
+        all.
         """
         groups: dict[tuple[str, str, int, str], _Errors] = {}
         orgs: dict[tuple[str, str, int, str], Counter[str]] = {}
@@ -142,7 +143,7 @@ class TopErrors:
         ]
 
     def _known(self, number: int, key: ErrorKey) -> _Errors:
-        """Return what is counted under a key in a slot, made where there is nothing yet."""
+        """Return a key's counter in a slot, created on first use; that of OTHER in a full slot."""
         slot = self._slots.setdefault(number, {})
         known = slot.get(key)
         if known is None:

@@ -1,4 +1,4 @@
-"""Counts over sliding windows of a minute to a day, for each route, org, side, class and model."""
+"""Sliding-window counters of a minute to a day, by route, org, side, status class and model."""
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,19 +16,20 @@ Seen = tuple[str, str, str]
 
 _MANY = 2_000
 _SWEPT_AFTER = 20_000
-"""So many lines, or a second, after the last time."""
+"""Old slots are evicted after so many lines, or a second, since the last sweep."""
 _MOST_SERIES = 64
 
 
 class Windows:
-    """Keeps ``horizon_s`` seconds (at most a day): the newest in parts of a second.
+    """Counts the requests of the last ``horizon_s`` seconds (at most a day) in time slots.
 
-    A request is counted once at each width, for its org on its route (not by the second), for its
-    model on its route, for the route, and for everything. A time ahead of the clock is taken as
-    now, and counted in ``skewed`` where it is more than two seconds ahead; one older than the
-    horizon counts in ``late`` alone. Times are epoch seconds.
+    A request is counted once at each slot width of LEVELS: for its org on its route (without the
+    one-second slots), for its model on its route, for the route, and for all routes. A time ahead
+    of the clock is clamped to now, and counted in ``skewed`` where it is more than SKEW_S ahead. A
+    request older than the horizon is counted in ``late`` alone, and only its last-seen time is
+    kept. Times are epoch seconds.
 
-    Memory is bounded as Kept says; ``most_entries`` are its counts of eight bytes.
+    Memory is bounded by Kept; ``most_entries`` is its limit of counts, at eight bytes each.
     """
 
     def __init__(self, horizon_s: int = 86_400, *, most_entries: int = MOST_ENTRIES) -> None:
@@ -44,9 +45,9 @@ class Windows:
         self._merged_for: dict[Named, int] = {}
 
     def add(self, records: Sequence[AccessRecord], now: float) -> Mapping[Seen, float]:
-        """Count requests, all at once: a cold start has millions of them.
+        """Count requests as one batch: a cold start has millions of them.
 
-        Return when each route, org and side among them was seen last, at most ``now``.
+        Returns the last-seen time of each route, org and side among them, clamped to ``now``.
         """
         with _no_collection(len(records)):
             batch = self.batch(now)
@@ -54,11 +55,11 @@ class Windows:
             return self.take(batch)
 
     def batch(self, now: float) -> Batch:
-        """Return what requests are sorted into, a few at a time, before they are counted."""
+        """Return an empty batch, to sort records into before they are counted together."""
         return Batch(self.kept.levels, now)
 
     def take(self, batch: Batch) -> Mapping[Seen, float]:
-        """Count what was sorted, and return what ``add`` does."""
+        """Count a sorted batch; returns last-seen times as ``add`` does."""
         seen: dict[Seen, float] = {}
         now = batch.now
         if batch.lines:
@@ -95,12 +96,15 @@ class Windows:
                 self._changed_from[key] = min(first, self._changed_from.get(key, first))
 
     def changed(self) -> None:
-        """Take into account that more was put into what is kept than was added here."""
+        """Invalidate the caches after counts were merged into ``kept`` directly."""
         self._series.clear()
         self._merged += 1
 
     def changed_from(self, key: Named) -> float:
-        """Return from which epoch second on a track was added to since this was last asked."""
+        """Return the first epoch second at which a track changed since the last call for it.
+
+        It is inf where nothing changed, and 0 after a merge: everything may have changed.
+        """
         merged, self._merged_for[key] = self._merged_for.get(key, 0), self._merged
         changed_from = self._changed_from.pop(key, inf)
         return changed_from if merged == self._merged else 0
@@ -113,7 +117,7 @@ class Windows:
         org: str | None = None,
         side: str = "tokenlab",
     ) -> Summary:
-        """Return the counts of the last ``window_s`` seconds, or of as long as they are kept."""
+        """Return the summary of the last ``window_s`` seconds, or of the retention if shorter."""
         track = self.kept.tracks.get((route, org, side))
         return summary_of(track, now, window_s, self.kept.reaches_s(org, now))
 
@@ -125,7 +129,7 @@ class Windows:
         org: str | None = None,
         side: str = "tokenlab",
     ) -> dict[StatusClass, int]:
-        """Return the requests of each class alone, in less time than a summary takes."""
+        """Return the requests by class; cheaper than a summary, which computes quantiles."""
         return by_class(self.counts(now, window_s, route, org, side))
 
     def counts(
@@ -136,7 +140,7 @@ class Windows:
         org: str | None = None,
         side: str = "tokenlab",
     ) -> dict[int, int]:
-        """Return the requests by code."""
+        """Return the requests of the last ``window_s`` seconds by code, see ``summary``."""
         reaches_s = self.kept.reaches_s(org, now)
         track = self.kept.tracks.get((route, org, side))
         return counts_of(track, now, min(window_s, max(reaches_s)), reaches_s)
@@ -144,7 +148,7 @@ class Windows:
     def models(
         self, now: float, window_s: float, route: str, side: str = "tokenlab"
     ) -> dict[str, Summary]:
-        """Return the counts of each model with requests on a route, those with most first."""
+        """Return the summary of each model with requests on a route, most requests first."""
         reaches_s = self.kept.reaches_s(None, now)
         found = {
             model or "": summary_of(track, now, window_s, reaches_s)
@@ -164,9 +168,10 @@ class Windows:
         org: str | None = None,
         side: str = "tokenlab",
     ) -> Sequence[float | None]:
-        """Return ``metric`` (4xx, 5xx, 429, rate, p50, p95, p99) in ``points`` parts of the window.
+        """Return a time series of ``metric`` (4xx, 5xx, 429, rate, p50, p95, p99), oldest first.
 
-        None stands where there was no request. Points narrower than what is kept share its value.
+        It has ``points`` equal intervals; None is one without a request. Intervals narrower than a
+        slot repeat the slot's value.
         """
         found = self._points((route, org, side), now, window_s, points, share=True)
         return [metric_of(counts, metric, covered_s) for covered_s, counts in found]
@@ -180,32 +185,32 @@ class Windows:
         org: str | None = None,
         side: str = "tokenlab",
     ) -> dict[StatusClass, list[int]]:
-        """Return how many requests of each class there were in ``points`` parts of the window.
+        """Return a time series of request counts for each class, in ``points`` equal intervals.
 
-        Each is counted in one point, so that points narrower than what is kept have gaps.
+        Each request is counted in one interval, so intervals narrower than a slot leave gaps.
         """
         found = self._points((route, org, side), now, window_s, points, share=False)
         classes = [by_class(counts) for _, counts in found]
         return {cls: [of[cls] for of in classes] for cls in StatusClass}
 
     def kept_s(self, org: str | None, now: float) -> float:
-        """Return how many seconds back the figures of single orgs reach, or all others for None."""
+        """Return the retention in seconds: of single orgs, or for None of routes and models."""
         return max(self.kept.reaches_s(org, now))
 
     def last_seen(self, route: str | None, org: str | None, side: str) -> float | None:
-        """Return when a request was last seen there, however long ago; None if never."""
+        """Return when a request was last seen (epoch seconds), however old; None if never."""
         track = self.kept.tracks.get((route, org, side))
         return track.last_at if track and track.last_at else None
 
     def _points(
         self, key: Named, now: float, window_s: float, points: int, *, share: bool
     ) -> list[tuple[int, dict[int, int]]]:
-        """Return the seconds that each point covers, and its counts.
+        """Return the seconds that each point covers, and its counts by code.
 
-        They are remembered until more is added: one screen draws several metrics of them.
+        The result is memoized until counts are added: a screen draws several metrics from it.
         """
         width = window_s / points
-        # Points end at whole multiples of their width, so that one does not change as it ages.
+        # Points are aligned to multiples of their width, so that a point keeps its value over time.
         end = floor(now / width) + 1
         asked = (key, end, width, points, share)
         known = self._series.get(asked)
@@ -221,9 +226,9 @@ class Windows:
 
 @contextmanager
 def _no_collection(records: int) -> Iterator[None]:
-    """Keep the garbage collector from walking all that is being built, where that is much.
+    """Pause the cyclic garbage collector while a large batch is built.
 
-    Nothing here makes a cycle; on a cold start the walks took a third of the time.
+    There are no reference cycles here; on a cold start its passes took a third of the time.
     """
     pause = records >= _MANY and gc.isenabled()
     if pause:
