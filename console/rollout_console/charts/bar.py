@@ -1,10 +1,13 @@
-"""A share as a bar."""
+"""A share as a horizontal bar of block characters."""
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def bar(points: int, width: int) -> str:
-    """Return basis points as a bar of ``width`` cells, in eighths; anything above 0 shows."""
+    """Return basis points (0 to 10,000) as a bar of ``width`` cells, drawn in eighths of a cell.
+
+    A value above 0 always shows at least one eighth.
+    """
     eighths = points * width * 8 // 10_000
     if points > 0 and eighths == 0:
         eighths = 1

@@ -1,7 +1,7 @@
-"""Line charts as text: the only place that knows plotext.
+"""Line charts as text: the only module that uses plotext.
 
-plotext 5 keeps its figure in module state: it is set up anew for each chart, and charts are drawn
-one at a time on the event loop's thread.
+plotext 5 keeps its figure in global state, which is reset for each chart; charts are drawn one at
+a time, on the event loop's thread.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _MARKERS = ("braille", "dot")
 class Line:
     """One series: values oldest first, None for a gap; ``color`` is ``#rrggbb`` or a name.
 
-    ``marker`` is the sign it is drawn with, where it is not that of its place.
+    ``marker`` is plotext's marker to draw it with, in place of the default for its position.
     """
 
     label: str
@@ -40,12 +40,11 @@ def render(
 ) -> str:
     """Return a chart of exactly ``height`` lines, each at most ``width`` cells, as ANSI text.
 
-    ``y_min`` and ``y_max`` are the least extent of the axis; from a ``y_min`` above 0 on the top is
-    not rounded. Lines are told apart by their marker as well as by
-    their colour. ``gutter`` is the width kept for the labels at the side, where charts are to stand
-    exactly under each other: each value then has a column of its own if there are as many. Without
-    ``x_labels`` there is no line for them. Never raises: what is too small or empty is an empty
-    frame.
+    ``y_min`` and ``y_max`` are the least extent of the y axis; its top is rounded unless ``y_min``
+    is above 0. Lines differ by marker as well as by colour. ``gutter`` is a fixed width in cells
+    for the y labels, which aligns charts above each other: each value then has a column of its own
+    if there are as many. Without ``x_labels`` there is no line for them. Never raises: a chart that
+    is too small is blank, and one without values says that there were no requests.
     """
     if width <= 0 or height <= 0:
         return ""
@@ -63,7 +62,7 @@ def render(
 
 
 def _columns(values: Sequence[float | None], width: int) -> list[float | None]:
-    """At most two points a column; each keeps the highest of what it stands for."""
+    """Downsample to at most two points a column, each the maximum of its group; clamp values."""
     clean = [min(max(v, -_MOST), _MOST) if v is not None and isfinite(v) else None for v in values]
     most = max(2 * width, 2)
     if len(clean) <= most:
@@ -73,7 +72,10 @@ def _columns(values: Sequence[float | None], width: int) -> list[float | None]:
 
 
 def nice_top(highest: float, least: float | None) -> float:
-    """Return a round top of the axis, so that it does not change with every value."""
+    """Round the top of the axis up to a nice number, so that it does not change with every value.
+
+    The result is at least ``least``.
+    """
     wanted = max(highest, least or 0.0, 1e-9)
     power = 10.0 ** int(log10(wanted) - (wanted < 1))
     for factor in (1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 20):
@@ -91,7 +93,7 @@ def _plot(
     color: bool,
     gutter: int,
 ) -> str:
-    import plotext as plt  # 50 ms that the first screen does not have to wait for
+    import plotext as plt  # lazy: the import takes 50 ms, which would delay the first screen
 
     y_min, y_max = extent
     plt.clf()
@@ -108,7 +110,7 @@ def _plot(
     ticks = [y_min, middle, y_max] if height >= 6 else [y_min, y_max]
     plt.yticks(ticks, [tick_text(v, y_max - y_min).rjust(gutter - 1) for v in ticks])
     plt.xticks([0, max(count - 1, 1)] if x_labels else [], list(x_labels or ()))
-    # The first line is drawn last: it is the one that matters, and lies on top.
+    # Draw in reverse order, so that the first line, which matters most, is on top.
     for index in range(len(prepared) - 1, -1, -1):
         line, values = prepared[index]
         for xs, ys in _runs(values):
@@ -124,7 +126,7 @@ def _plot(
 
 
 def _runs(values: Sequence[float | None]) -> list[tuple[list[int], list[float]]]:
-    """Split at the gaps, which stay gaps."""
+    """Split a series at its gaps into runs of x and y values, so that gaps are not drawn over."""
     runs: list[tuple[list[int], list[float]]] = []
     open_run = False
     for index, value in enumerate(values):
@@ -146,7 +148,7 @@ def _color(color: str) -> str | tuple[int, int, int]:
 
 
 def tick_text(value: float, span: float) -> str:
-    """Return the label of a value on an axis that extends over ``span``."""
+    """Format the tick label of a value on an axis with the given ``span``."""
     if value >= 100 and span < 20:
         return f"{value:.2f}"
     if value >= 10_000:

@@ -1,4 +1,4 @@
-"""The labels of a time axis, at round times and never over each other."""
+"""Tick labels of a time axis, at round times and never overlapping."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,9 +8,10 @@ _GAP = 4
 
 
 def time_labels(starts: Sequence[float], window_s: float) -> str:
-    """Return one line of labels for columns that begin at these epoch seconds, in UTC.
+    """Return one line of UTC labels for columns that begin at these epoch seconds.
 
-    A label begins in the column that its time falls in.
+    A label begins in the column that its time falls in. Labels have seconds where the window is
+    600 seconds or less.
     """
     width = len(starts)
     if not width:

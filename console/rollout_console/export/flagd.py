@@ -29,22 +29,22 @@ CONTEXT = {
     "key_alias": "the alias of the customer's API key, where there is one",
     "flags": "a list of the feature flags that are on",
 }
-"""What a flag's targeting reads of the evaluation context."""
+"""The fields of the evaluation context that a flag's targeting reads."""
 
 _ORG, _ALIAS = {"var": "org"}, {"var": "key_alias"}
-# A text in place of a list is one flag; "in" alone would look for a part of it.
+# "merge" makes a list of a single string; "in" on a string itself would match substrings.
 _FLAGS = {"merge": [{"var": "flags"}]}
 _MOST = 10_000
 Rule = Any
-"""A value of JSON Logic."""
+"""A JsonLogic value."""
 
 
 def as_flagd(file: RolloutFile) -> dict[str, Any]:
-    """Return one flag for each route, whose variants are the sides.
+    """Return flag definitions: one flag for each route, whose variants are the sides.
 
-    CONTEXT says what an application gives. Every decision is then the gate's. The targeting key
+    With a context as CONTEXT describes it, every decision equals the gate's. The targeting key
     has to be given also where the org is the key: flagd-core 2.0.0 hashes a list only as the
-    shorthand's ``[flagKey, targetingKey]``, so that no rule can name the org in its place.
+    shorthand's ``[flagKey, targetingKey]``, so no rule can name the org in its place.
     """
     return {
         "$schema": SCHEMA,
@@ -77,7 +77,7 @@ def _targeting(route: Route) -> Rule:
         branches += [_is_one_of(_ORG, latched), "previous"]
     for points, aliases in _by_share(route.keys.items()).items():
         branches += [_is_one_of(_ALIAS, aliases), _split(points)]
-    # The first that is on decides, and of several that is to be the highest.
+    # The first branch that matches decides, so the flags are sorted by share, the highest first.
     for flag, points in sorted(route.flags.items(), key=lambda pair: -pair[1]):
         branches += [{"in": [flag, _FLAGS]}, _split(points)]
     for points, orgs in _by_share(_own_shares(route)).items():
@@ -86,7 +86,7 @@ def _targeting(route: Route) -> Rule:
 
 
 def _own_shares(route: Route) -> Iterator[tuple[str, int]]:
-    """Yield the orgs whose share is not that of all others, which comes last anyway."""
+    """Yield the orgs whose share is not the default, which is the last branch anyway."""
     default = route.default_points
     for org, line in route.orgs.items():
         if line.points is not None and not line.rolled_back and line.points != default:
@@ -94,7 +94,7 @@ def _own_shares(route: Route) -> Iterator[tuple[str, int]]:
 
 
 def _by_share(shares: Iterable[tuple[str, int]]) -> dict[int, list[str]]:
-    """Return the names of each share: a branch for every name would be one to evaluate for each."""
+    """Group names by share: one branch a share, not a name, keeps evaluation short."""
     found: dict[int, list[str]] = {}
     for name, points in shares:
         found.setdefault(points, []).append(name)
@@ -108,5 +108,5 @@ def _is_one_of(asked: Rule, names: list[str]) -> Rule:
 def _split(points: int) -> Rule:
     if points in (0, _MOST):
         return "tokenlab" if points else "previous"
-    # The side that grows stands first, so that raising a share only ever adds subjects.
+    # The growing side is the first bucket range, so that raising a share only ever adds subjects.
     return {"fractional": [["tokenlab", points], ["previous", _MOST - points]]}

@@ -1,4 +1,4 @@
-"""Writing what is exported: whole or not at all, and never over what is no export."""
+"""Writing an export by atomic rename, never over the rollout file, a folder or a device."""
 
 import os
 import tempfile
@@ -8,14 +8,15 @@ from pathlib import Path
 from rollout_console.common.errors import OperationError
 from rollout_console.common.files import sync_folder
 
-_MODE = 0o644  # of a new file: other users' applications read it; it holds no secret
+_MODE = 0o644  # of a new file: applications of other users read it, and it has no secrets
 
 
 def write_export(path: Path, data: bytes, *, source: Path) -> None:
-    """Put ``data`` at ``path`` at once: whoever reads it sees the old text or the new one.
+    """Write ``data`` to ``path`` atomically: readers see the old content or the new.
 
-    A symlink stays one; mode and owner are kept. ``source`` is the rollout file, which is never
-    written over. Raises OperationError where it cannot be done; what was there is then untouched.
+    It goes to a temporary file, fsync, rename, fsync of the folder. A symlink is followed and
+    kept; the mode is kept, and the owner as far as permissions allow. ``source`` is the rollout
+    file, which is never overwritten. Raises OperationError on failure, with ``path`` untouched.
     """
     try:
         target = _target(path, source)
@@ -30,7 +31,7 @@ def _target(path: Path, source: Path) -> Path:
     if target.is_dir():
         raise OperationError(f"{path} is a folder; give a file in it as --out")
     if target.exists() and not target.is_file():
-        # A rename would put a plain file in the place of a device or a pipe.
+        # The rename would replace a device or a pipe by a regular file.
         raise OperationError(f"{path} is no plain file; leave --out away to print")
     if target.exists() and source.exists() and target.samefile(source):
         raise OperationError(f"{path} is the rollout file itself; give another --out")
@@ -47,7 +48,7 @@ def _replace(target: Path, data: bytes, before: os.stat_result | None) -> None:
                 os.geteuid(),
                 os.getegid(),
             ):
-                with suppress(OSError):  # only root may give a file away
+                with suppress(OSError):  # only root may change the owner
                     os.fchown(descriptor, before.st_uid, before.st_gid)
             os.fchmod(descriptor, _MODE if before is None else before.st_mode & 0o777)
             os.fsync(descriptor)
