@@ -1,6 +1,7 @@
-"""What is wrong now, each with a name of its own: raised once, over when it has stayed away.
+"""Alerts, deduplicated by key: each is raised once, and resolved after a time without it.
 
-The same for the guard, which tells people, and for the screen, where each can be acknowledged.
+They are the same for the guard, which sends notifications, and for the screen, where each can be
+acknowledged.
 """
 
 from collections import deque
@@ -13,7 +14,8 @@ from rollout_console.guard.monitor import Monitor
 
 NO_DATA_S = 120.0
 OVER_AFTER_S = 60.0
-"""An alert that has been away for this long is over; one that flickers is told once."""
+"""Seconds without an alert's condition until it is over (hysteresis): a flapping alert notifies
+once."""
 RUNWAY_S = 3600.0
 _REMEMBERED = 500
 
@@ -21,7 +23,7 @@ Level = Literal["warning", "alarm"]
 
 
 class ModelTrouble(NamedTuple):
-    """What is wrong with a route's model; ``holds`` where no more traffic should come to it."""
+    """A problem with a route's model; ``holds`` where it holds raises of the route."""
 
     sentence: str
     holds: bool
@@ -29,7 +31,7 @@ class ModelTrouble(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One thing that is wrong. ``key`` names it; times are epoch seconds."""
+    """One alert. ``key`` is its deduplication key; times are epoch seconds."""
 
     key: tuple[str, ...]
     level: Level
@@ -42,7 +44,7 @@ class Alert:
 
 
 class Alerts:
-    """Keeps what is wrong from one look to the next."""
+    """Keeps alerts from one evaluation to the next."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, ...], Alert] = {}
@@ -50,17 +52,17 @@ class Alerts:
 
     @property
     def begun(self) -> Sequence[Alert]:
-        """What has gone wrong so far, as it was when it began, the oldest first."""
+        """The log of alerts as they were raised, oldest first, at most _REMEMBERED."""
         return self._begun
 
     @property
     def open(self) -> list[Alert]:
-        """Everything that is wrong, alarms first, then the oldest."""
+        """The alerts that are not over, alarms first, then by age, oldest first."""
         order = ("alarm", "warning")
         return sorted(self._known.values(), key=lambda one: (order.index(one.level), one.since))
 
     def look(self, found: Iterable[Alert], now: float) -> tuple[list[Alert], list[Alert]]:
-        """Take what is wrong now; return what is new, and what is over."""
+        """Update with the conditions found now; return the alerts that are new and those over."""
         began, ended = [], []
         for one in found:
             known = self._known.get(one.key)
@@ -77,7 +79,7 @@ class Alerts:
         return began, ended
 
     def acknowledge(self, key: tuple[str, ...], by: str) -> bool:
-        """Mark one as seen by somebody; return whether it is still there."""
+        """Record who acknowledged an alert; return whether it is still open."""
         known = self._known.get(key)
         if known is not None:
             self._known[key] = replace(known, acknowledged_by=by)
@@ -91,10 +93,10 @@ def alerts_now(
     file_trouble: str,
     now: float,
 ) -> list[Alert]:
-    """Return everything that is wrong now.
+    """Evaluate all alert conditions, and return those that hold now.
 
-    ``models`` says, by route, what is wrong with its model; ``file_trouble`` why the rollout file
-    cannot be used.
+    ``models`` has, by route, the problem with its model; ``file_trouble`` is the error of the
+    rollout file, empty without one.
     """
     found = []
     if file_trouble:
@@ -133,7 +135,7 @@ def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:
 
 def _of_balance(monitor: Monitor, balance: BalanceWatch, now: float) -> Iterable[Alert]:
     short = balance.hold(monitor.file.guard.min_balance_usd, now)
-    if short and not balance.pending:  # the first answer is on its way
+    if short and not balance.pending:  # no alert while the first response is outstanding
         yield Alert(("balance",), "alarm", short)
     runway = balance.runway_s()
     if runway is not None and runway < RUNWAY_S:

@@ -1,4 +1,4 @@
-"""The balance: where it is asked for, how fast it goes down, how long it lasts."""
+"""The account balance: fetching it, its burn rate and runway."""
 
 from collections import deque
 from decimal import Decimal
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 _MOST_SAMPLES = 2_000
 _LEAST_SPAN_S = 20.0
 OLD_AFTER_S = 60.0
-"""A balance that was read longer ago than this says nothing of now."""
+"""Seconds after which a balance is stale and counts as unknown."""
 
 
 class BalanceSource:
-    """Asks for the balance, with one client kept open."""
+    """Fetches the balance with one HTTP client, which stays open until ``aclose``."""
 
     def __init__(self, client: "ManagementClient") -> None:
         self._client = client
 
     async def aclose(self) -> None:
-        """Close its connections."""
+        """Close the client's connections."""
         await self._client.aclose()
 
     async def fetch(self) -> Balance:
@@ -35,7 +35,7 @@ class BalanceSource:
 
 
 class BalanceSources:
-    """Hands out the source for the profile and the base URL that the file names now."""
+    """Caches one BalanceSource for the base URL and credential that the file names now."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
@@ -43,13 +43,16 @@ class BalanceSources:
         self._made_of: tuple[str, Secret] | None = None
 
     def source(self, file: RolloutFile) -> BalanceSource | str:
-        """Return a source, or one sentence saying why there is none; may block for seconds."""
+        """Return a source, or why there is none in one sentence.
+
+        The credential lookup (a keyring) may block for seconds.
+        """
         credential = self._vault.resolve(file.profile, "management_token")
         if credential.secret is None:
             return credential.problem
         made_of = (file.base_url, credential.secret)
         if self._source is None or self._made_of != made_of:
-            # httpx takes longer to load than the first screen may take to show.
+            # Lazy import: loading httpx would delay the first screen.
             from rollout_console.tokenlab.client import ManagementClient
 
             try:
@@ -60,16 +63,16 @@ class BalanceSources:
         return self._source
 
     async def aclose(self) -> None:
-        """Close the connections of the source that was handed out last."""
+        """Close the connections of the cached source."""
         if self._source is not None:
             await self._source.aclose()
 
 
 class BalanceWatch:
-    """Keeps what the balance was, and says how long it lasts. Times are epoch seconds.
+    """Keeps samples of the balance in a ring buffer, and derives burn rate and runway from them.
 
-    ``trouble`` is why the last answer is none, empty where it is one. While ``pending`` the first
-    answer is still to come: the balance counts as not known.
+    Times are epoch seconds. ``trouble`` is the error of the last request, empty if it succeeded.
+    While ``pending`` the first response is outstanding, and the balance counts as unknown.
     """
 
     def __init__(self, *, pending: bool = False) -> None:
@@ -79,22 +82,22 @@ class BalanceWatch:
         self.pending = pending
 
     def add(self, at: float, balance: Balance) -> None:
-        """Keep one answer; another organisation's balance starts the record anew."""
+        """Add one sample; a balance of another organisation discards the earlier ones."""
         if self._samples and self._samples[-1][1].organization_id != balance.organization_id:
             self._samples.clear()
         self._samples.append((at, balance))
         self.trouble, self._was_asked, self.pending = "", True, False
 
     def failed(self, trouble: str, *, asked: bool) -> None:
-        """Keep why there is no answer; ``asked`` unless there was no credential to ask with."""
+        """Record a failed request; ``asked`` is false where there was no credential to send."""
         self.trouble, self.pending = trouble, False
         self._was_asked = self._was_asked or asked
 
     def hold(self, least: Decimal, now: float) -> str:
         """Return why the balance holds a raise (``least`` in US dollars), empty where it does not.
 
-        A balance that is asked for and does not come is no reason to go on. Where nobody ever
-        could ask, there is nothing to judge.
+        An unknown or stale balance holds as well (fail closed), unless there never was a credential
+        to ask with.
         """
         if not (self._was_asked or self.pending):
             return ""
@@ -107,28 +110,34 @@ class BalanceWatch:
 
     @property
     def latest(self) -> tuple[float, Balance] | None:
-        """The newest answer and when it came."""
+        """The newest sample with its time, None before the first."""
         return self._samples[-1] if self._samples else None
 
     def burn_per_s(self) -> Decimal | None:
-        """Return US dollars spent a second over what is kept; None before there is a span."""
+        """Return the burn rate in US dollars per second over all samples kept.
+
+        It is None before they span _LEAST_SPAN_S seconds.
+        """
         if len(self._samples) < 2:
             return None
         (start, first), (end, last) = self._samples[0], self._samples[-1]
         if end - start < _LEAST_SPAN_S:
             return None
-        # Money spent, not the balance: a recharge in between must not look like saving.
+        # From money spent, not from the balance: a recharge must not look like a lower burn rate.
         return max(Decimal(0), last.total_used - first.total_used) / Decimal(str(end - start))
 
     def runway_s(self) -> float | None:
-        """Return for how many seconds the balance lasts at the present burn; None if unknown."""
+        """Return the runway: seconds that the balance lasts at this burn rate; None if unknown."""
         burn = self.burn_per_s()
         if not burn or not self._samples:
             return None
         return float(max(Decimal(0), self._samples[-1][1].balance) / burn)
 
     def series(self, now: float, window_s: float, points: int) -> list[float | None]:
-        """Return the balance over the window, one value for each of ``points`` equal parts."""
+        """Return a time series of the balance, in ``points`` equal intervals of the window.
+
+        An interval has its newest sample, None without one.
+        """
         found: list[float | None] = [None] * points
         for at, balance in self._samples:
             index = int((at - (now - window_s)) / window_s * points)
@@ -140,7 +149,7 @@ class BalanceWatch:
 async def ask_balance(
     sources: BalanceSources, file: RolloutFile, watch: BalanceWatch, now: float
 ) -> None:
-    """Ask for the balance once, for ``watch`` to keep; raises nothing, may block for seconds."""
+    """Fetch the balance once into ``watch``, API errors included; may block for seconds."""
     source = sources.source(file)
     if isinstance(source, str):
         watch.failed(source, asked=False)

@@ -1,4 +1,4 @@
-"""The next step up or down a ramp's ladder, from wherever an org is now."""
+"""The next step up or down a ramp, from any share an org has now."""
 
 from collections.abc import Sequence
 

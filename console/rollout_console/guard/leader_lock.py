@@ -1,8 +1,8 @@
-"""Which of several guards on one rollout file acts: the one that holds a lock on the file itself.
+"""Leader election among guards on one rollout file: the leader holds flock on the file itself.
 
-The lock is on what the path leads to now. A change puts another file there, so whoever acts takes
-the lock on that one too, at the next look; another may be faster, and then acts from there on. It
-leaves nothing behind, and a process that dies gives it back.
+The lock is on the inode that the path names now. A change of the file replaces the inode, so the
+leader locks the new one at its next turn; another guard may win that race, and is then the leader.
+There is no lock file to clean up, and the kernel releases the lock of a process that dies.
 """
 
 import fcntl
@@ -14,18 +14,18 @@ from pathlib import Path
 
 
 class LeaderLock:
-    """An exclusive lock on the rollout file, never waited for."""
+    """An exclusive flock on the rollout file, non-blocking but for retries of some milliseconds."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = -1
         self.no_locks = ""
-        """Why nobody can have the lock: the file system has none. Empty where it can be had."""
+        """The error where the file system does not support locks; empty where it does."""
 
     def hold(self) -> bool:
-        """Take the lock, or keep it; return whether it is this process that acts.
+        """Acquire or keep the lock; return whether this process is the leader.
 
-        A file that is away or cannot be opened changes nothing: who acted before still does.
+        A file that is missing or cannot be opened changes nothing: the leader stays the leader.
         """
         try:
             found = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -52,7 +52,7 @@ class LeaderLock:
         return True
 
     def release(self) -> None:
-        """Let another act."""
+        """Release the lock, so that another guard can become the leader."""
         if self._descriptor >= 0:
             with suppress(OSError):
                 os.close(self._descriptor)
@@ -66,25 +66,25 @@ class LeaderLock:
 
 
 def somebody_acts(path: Path) -> bool:
-    """Return whether a guard holds the lock now; for who only wants to know."""
+    """Return whether a guard holds the lock now, without competing for it; false on errors."""
     try:
         found = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return False
     try:
-        # Shared, so that those who ask do not see each other, and given back at once.
+        # A shared lock, so that observers do not block each other; closing it releases it at once.
         return not _locked(found, fcntl.LOCK_SH, tries=1)
     except OSError:
-        return False  # a file system without locks does not tell
+        return False  # unknown: the file system does not support locks
     finally:
         with suppress(OSError):
             os.close(found)
 
 
 def _locked(descriptor: int, how: int, tries: int = 4) -> bool:
-    """Take a lock; somebody who only asks whether there is one is gone a moment later.
+    """Try to take a lock without blocking; retries outlast the brief shared lock of an observer.
 
-    Raises OSError where there are no locks, as on NFS without lockd and on some FUSE.
+    Raises OSError where locks are not supported, as on NFS without lockd and on some FUSE.
     """
     for left in range(tries - 1, -1, -1):
         try:

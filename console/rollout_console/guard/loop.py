@@ -1,4 +1,4 @@
-"""The guard without a screen: one turn looks at everything, acts where it may, and tells of it."""
+"""The guard's control loop, without a screen: each turn observes, acts and reports events."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -21,12 +21,13 @@ from rollout_gate.file.model import Route
 from rollout_gate.file.percent import percent_text
 
 PATIENCE_S = 10.0
-"""For so many seconds a guard leaves a rollback to the one that has the lock on the file."""
+"""Seconds that a standby guard leaves a rollback to the leader, which has the lock on the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to tell people. ``command`` is what takes it back, or where to look."""
+    """A notification for operators; ``command`` is the shell command that reverses the action, or
+    answers the alert, empty without one."""
 
     kind: str
     text: str
@@ -40,9 +41,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class LogRead:
-    """How many lines were used, how many could not be, and why the first of those could not.
+    """Counts of usable and unusable log lines, and what is wrong with the first unusable one.
 
-    ``words`` say it while it matters; ``much`` is whether figures are not to be trusted for it.
+    ``words`` is the warning, while it is recent; ``much`` is set where there are too many for
+    figures to be trusted.
     """
 
     lines: int
@@ -54,10 +56,10 @@ class LogRead:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one turn saw and did. ``acts`` is whether this guard is the one that may act.
+    """The result of one turn. ``acts`` is whether this guard is the leader, which may act.
 
-    ``alerts`` is what is wrong in this look; ``log`` says what of the access log could be used, as
-    far as it has been read.
+    ``alerts`` are those seen in this turn; ``log`` counts the usable and unusable lines of the
+    access log so far.
     """
 
     acts: bool
@@ -73,7 +75,8 @@ class GuardLoop:
     """Watches one rollout file and its access log, and acts as the file's mode says.
 
     Mode ``observe`` acts on nothing, ``hold`` raises while the evidence is good, ``enforce`` rolls
-    back as well. Of several guards on a file one acts. Read-only, none of it is written.
+    back as well. Of several guards on a file only the leader acts. A read-only guard writes
+    nothing.
     """
 
     def __init__(self, switch: Switch, monitor: Monitor) -> None:
@@ -87,29 +90,29 @@ class GuardLoop:
 
     @property
     def alerts(self) -> Alerts:
-        """What is wrong, as of the last turn."""
+        """The alerts, as of the last turn."""
         return self._alerts
 
     def start(self, now: float, *, wait: bool = True) -> None:
-        """Read what there is of log, history and record.
+        """Load the log, the history and the ramp record.
 
-        Without ``wait`` older lines of a long log come with the turns; until then they hold raises.
+        Without ``wait`` the log is read during the turns; raises are held until its backfill ends.
         """
         self._monitor.remember(self._switch.recorded(), now)
-        with suppress(StoreError):  # a broken record holds the ramps alone, and each turn says so
+        with suppress(StoreError):  # an invalid record stops only the ramps; each turn reports it
             self._ramps.remember()
         if wait:
             self._monitor.catch_up(now)
 
     def end(self) -> None:
-        """Let another guard act."""
+        """Close the log, and release leadership to another guard."""
         self._monitor.close()
         self._lock.release()
 
     def turn(self, balance: BalanceWatch, models: Mapping[str, ModelTrouble], now: float) -> Turn:
-        """Look once, and act; ``models`` says by route what is wrong with its model.
+        """Observe once, and act; ``models`` has, by route, the problem with its model.
 
-        Raises nothing that one turn can mend in the next: it is the turn's ``trouble``.
+        Errors that a later turn may recover from are not raised: they are the turn's ``trouble``.
         """
         events: list[Event] = []
         trouble = self._follow(now, events)
@@ -138,7 +141,7 @@ class GuardLoop:
             )
             if acts and not trouble:
                 for event in self._climb(standings, now):
-                    events.append(event)  # told, whatever becomes of the next
+                    events.append(event)  # kept for notification even if the next raise fails
         except (OperationError, RolloutError, HistoryError) as error:
             trouble = trouble or str(error)
         began, ended = self._alerts.look(
@@ -183,9 +186,9 @@ class GuardLoop:
         return self._monitor.held(route.name, org, before, after, balance, now)
 
     def _roll_back(self, now: float, *, acts: bool) -> list[Event]:
-        """Roll back what ought to be; where another is to act, what it has left alone for long.
+        """Roll back routes with that verdict; a standby, those the leader left for PATIENCE_S.
 
-        It may hang, and whoever holds a lock on the file may be no guard at all, but a backup.
+        The leader may hang, and the lock's holder may be no guard at all, but a backup program.
         """
         events = []
         for name, verdict in self._monitor.verdicts(now).items():
@@ -219,7 +222,7 @@ class GuardLoop:
             )  # fmt: skip
 
     def _take_over(self, done: Done, now: float) -> None:
-        self._lock.hold()  # it is another file now, and still for this guard to act on
+        self._lock.hold()  # the change replaced the inode: lock the new one, to stay leader
         self._monitor.configure(done.snapshot.file, now)
 
     def _alarm(self, alert: Alert) -> Event:

@@ -1,7 +1,7 @@
-"""Requests on the side that the file forbids: an application that does not read the file.
+"""Misrouted requests: on the side that the file forbids, by an application that does not read it.
 
-Only what no sharing could explain counts: a request to TokenLab from what is rolled back, or one to
-the previous side from an org at 100%. A request that was under way when the file changed is none.
+Only requests that no share could explain count: those to TokenLab of what is rolled back, and those
+to the previous side of an org at 100%. Requests in flight when the file changed do not count.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,7 +13,8 @@ from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.file.percent import FULL
 
 GRACE_S = 5.0
-"""A reader promises to know of a change within a second; a slow disk may take longer."""
+"""Seconds after a change of the file in which nothing counts as misrouted: the gate promises to
+reload the file within a second, but a slow disk may take longer."""
 SHOWN_FOR_S = 60.0
 
 _MOST = 1_000
@@ -27,7 +28,7 @@ class _Found:
 
 
 class Misrouted:
-    """Counts them since the last change of the file. Times are epoch seconds."""
+    """Counts misrouted requests since the last change of the file. Times are epoch seconds."""
 
     def __init__(self, file: RolloutFile, written_at: float) -> None:
         self._file = file
@@ -35,15 +36,15 @@ class Misrouted:
         self._found: dict[tuple[str, str, str], _Found] = {}
 
     def configure(self, file: RolloutFile, now: float) -> None:
-        """Begin anew with a new version of the file."""
+        """Reset the counts for a new version of the file."""
         if file.revision != self._file.revision:
             self._file = file
             self._since = now + GRACE_S
             self._found.clear()
 
     def add(self, records: Sequence[AccessRecord], seen: Collection[Seen]) -> None:
-        """Take lines into account; ``seen`` has the route, org and side of each of them."""
-        # Nearly always there is none, and then no line has to be looked at.
+        """Count misrouted records; ``seen`` has the distinct route, org and side of them all."""
+        # Fast path: nearly always none is forbidden, and then no record has to be looked at.
         astray = {one for one in seen if one[2] == self._forbidden(one[0], one[1])}
         if astray:
             for record in records:
@@ -51,7 +52,7 @@ class Misrouted:
                     self._note(record)
 
     def sentences(self, now: float) -> list[str]:
-        """Return what went astray within the last minute, the most first."""
+        """Return a sentence for each org and route misrouted within SHOWN_FOR_S, most first."""
         fresh = [
             (found, place)
             for place, found in self._found.items()
@@ -61,7 +62,7 @@ class Misrouted:
         return [_sentence(*place, found, now) for found, place in fresh]
 
     def _note(self, record: AccessRecord) -> None:
-        # Nobody knew better when it was sent, however long it took.
+        # Judge by the start of the request: one sent before the change cannot have obeyed it.
         if record.at - record.latency_ms / 1000 <= self._since:
             return
         place = (record.route, record.org, record.side)
@@ -82,7 +83,7 @@ class Misrouted:
 
 
 def _all_to_tokenlab(route: Route, org: str) -> bool:
-    """Whether every request of an org goes to TokenLab, whatever its key or flags."""
+    """Whether every request of an org goes to TokenLab, whatever its alias or flags."""
     shares = (*route.keys.values(), *route.flags.values())
     return route.org_points(org) == FULL and all(share == FULL for share in shares)
 

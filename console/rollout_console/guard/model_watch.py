@@ -1,4 +1,4 @@
-"""The catalogue, watched: a route's model that is on its way out, or gone."""
+"""Model deprecation watch: routes whose model is deprecated, retired or gone from the catalogue."""
 
 from datetime import datetime
 
@@ -9,13 +9,13 @@ from rollout_gate.file.model import RolloutFile
 
 EVERY_S = 600.0
 SOON_DAYS = 30
-"""How long before its end a model is told of."""
+"""Days before its sunset from which a model is reported."""
 
 
 def model_troubles(room: Catalogue, file: RolloutFile, now: datetime) -> dict[str, ModelTrouble]:
-    """Return, by route, what is wrong with its model as the catalogue was last read.
+    """Return, by route, the problem with its model, from the catalogue as last fetched.
 
-    Without a catalogue nothing is said of any.
+    It is empty without a catalogue. Routes without traffic on TokenLab are left out.
     """
     if not room.shelf.models:
         return {}

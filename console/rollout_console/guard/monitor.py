@@ -1,4 +1,4 @@
-"""Health of a rollout: from the access log to verdicts, and to what is held against a raise."""
+"""Health monitor of a rollout: verdicts from the access log, and the holds on a raise."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 _SPANS_S = (3600.0, 6 * 3600.0, 24 * 3600.0)
 _LOOK_BACK = 100
-"""Rows of the history are marked as done a little out of order; so many are looked at again."""
+"""History rows read again at each refresh: write-ahead rows complete slightly out of order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One org's (or route's) figures on TokenLab in the guard's window; rates a second."""
+    """Figures of an org or route on TokenLab in the guard's window; ``rate`` is requests/s."""
 
     requests: int
     rate: float
@@ -51,15 +51,15 @@ class Health:
 
     @property
     def verdict_text(self) -> str:
-        """The verdict as one says it."""
+        """The verdict in words."""
         return self.verdict.words
 
 
 class Monitor(Watch):
     """Judges every route and org of one file by its access log.
 
-    A verdict is a function of the log's lines in the window and of the file's history: whoever
-    has the same has the same verdict, however long it has been looking.
+    A verdict is a pure function of the log's lines in the window and of the file's history: every
+    process with the same input has the same verdict, however long it has been running.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Monitor(Watch):
         cold_bytes: int = COLD_BYTES,
         older_bytes: int = 0,
     ) -> None:
-        # Whatever was changed in the file, it was not after that.
+        # The file's ctime is an upper bound of the time of its last change.
         self._ages = Ages(_changed_at(path))
         self._unrecorded = Ages()
         self._known_to = 0
@@ -79,11 +79,11 @@ class Monitor(Watch):
         super().__init__(path, file, cold_bytes=cold_bytes, older_bytes=older_bytes)
 
     def configure(self, file: RolloutFile, now: float) -> None:
-        """Take over a new version of the file, changed at ``now`` as far as the history is silent.
+        """Switch to a new version of the file; changes not in the history are dated ``now``.
 
-        A share that rose begins to bake. The evidence against a route counts from then on where
-        traffic was taken away from it or is given back, whoever did it; a step up does not hide
-        a storm.
+        A raised share starts its bake time. The evidence against a route is reset where its traffic
+        was lowered or a latch was lifted, whoever did it; a step up does not reset it, and so does
+        not hide an incident.
         """
         before = self.file
         super().configure(file, now)
@@ -95,25 +95,25 @@ class Monitor(Watch):
                 self._unrecorded.reset_evidence(move.route, now)
 
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
-        """Take lines into account."""
+        """Ingest access-log records, and invalidate the cached verdicts."""
         super().add(records, now)
         self._tiers.clear()
 
     def add_older(self, older: "Backfill", part: "Part | None") -> None:
-        """Take a part of what is older into account."""
+        """Ingest one part of the backfill, and invalidate the cached verdicts."""
         super().add_older(older, part)
         self._tiers.clear()
 
     @property
     def known_to(self) -> int:
-        """The id from which on rows of the history are to be asked for; 0 for all."""
+        """The history id after which rows are to be read; 0 for all."""
         return max(self._known_to - _LOOK_BACK, 0)
 
     def remember(self, recorded: Recorded, now: float) -> None:
-        """Take from the history when what was changed, whoever changed it.
+        """Take the times of changes from the history, whoever made them.
 
-        A change that was made on a clock ahead of this one was made when it is first seen here:
-        else nothing that happens until its time would be evidence against a route.
+        A change with a timestamp in the future (clock skew) is dated to when it is first seen here:
+        otherwise nothing before that time would be evidence against a route.
         """
         self._tiers.clear()
         for change in recorded.changes:
@@ -126,16 +126,16 @@ class Monitor(Watch):
                     self._ages.note_raise(move.route, move.org, at)
                 if move.lowered or move.latched:
                     self._ages.reset_evidence(move.route, at)
-        if recorded.revision == self.file.revision:  # all that is in the file is in the history
+        if recorded.revision == self.file.revision:  # the history covers every change of the file
             self._ages.known_since = min(self._ages.known_since, recorded.known_since)
             self._unrecorded = Ages()
 
     def note_raise(self, route: str, org: str | None, at: float) -> None:
-        """Let a share that was raised at a time bake from then on."""
+        """Start the bake time of a share that was raised at a time (epoch seconds)."""
         self._ages.note_raise(route, org, at)
 
     def health(self, route: str, org: str | None, now: float) -> Health:
-        """Return the figures and the verdict of one org on a route, or of the whole route."""
+        """Return the figures and verdict of one org on a route, or of the route (org None)."""
         summary = self.summary(route, org, "tokenlab", now)
         limits = self._guard_settings(route)
         return Health(
@@ -151,13 +151,13 @@ class Monitor(Watch):
         )
 
     def verdicts(self, now: float) -> dict[str, Verdict]:
-        """Return the verdict of every route, for whoever may not ask this thread's monitor."""
+        """Return a snapshot of every route's verdict, which other threads may read."""
         return {name: self.health(name, None, now).verdict for name in self.file.routes}
 
     def spoken_verdict(self, route: str | None, org: str | None, now: float) -> str:
-        """Return the guard's verdict in words, as the history keeps it with a change.
+        """Return the guard's verdict in words, as the history stores it with a change.
 
-        For everything, it is that of each route that is not ok.
+        Without a route, it lists the verdict of each route that is not ok.
         """
         if route is not None:
             known = route in self.file.routes
@@ -166,10 +166,10 @@ class Monitor(Watch):
         return "; ".join(bad) or "ok"
 
     def rollback_reason(self, route: str | None, org: str | None, now: float) -> str:
-        """Return the figures in a few words, as a rollback writes them beside what it sets.
+        """Return the figures in a few words, the default reason that a rollback records.
 
-        Where the guard suspects the route, its own figures stand first: they are of the trouble
-        alone, while those of the window are thinned by the good minutes before it.
+        Where the rollback tier has a finding on the route, that is the reason: it covers the
+        incident alone, while the window's figures are diluted by the good minutes before it.
         """
         summary = self.summary(route, org, "tokenlab", now)
         if not summary.requests:
@@ -191,9 +191,9 @@ class Monitor(Watch):
         balance: BalanceWatch,
         now: float,
     ) -> str:
-        """Return why the guard holds a raise (basis points), or an empty text where it does not.
+        """Return why the guard holds a raise (basis points), empty where it does not.
 
-        An org at 0% has no evidence to show: its first step up to the ramp's first is free.
+        An org at 0% cannot have evidence: a raise up to the first step of the ramp needs none.
         """
         if frozen := self.frozen(route, now):
             return frozen
@@ -222,7 +222,7 @@ class Monitor(Watch):
         return org is not None and route.org_rolled_back(org)
 
     def frozen(self, route: str, now: float) -> str:
-        """Return until when nothing is raised on a route, empty where it may be."""
+        """Return until when a freeze window forbids raises on a route, empty outside of any."""
         found = self.file.routes.get(route)
         windows = found.ramp.freeze if found is not None else self.file.ramp.freeze
         at = datetime.fromtimestamp(now, UTC)
@@ -230,10 +230,10 @@ class Monitor(Watch):
         return f"frozen until {max(ends):%a %d %b %H:%M} UTC" if ends else ""
 
     def held_plan(self, plan: Plan, balance: BalanceWatch, now: float) -> str:
-        """Return the first reason the guard has against any raise of a plan.
+        """Return the first reason for which the guard holds a raise of a plan, empty without one.
 
-        Who takes a rollback of his own back at once needs no evidence: it is only held where the
-        guard would roll back what it raises.
+        An operator who takes back their own recent rollback (``regrets``) needs no evidence, unless
+        the guard would roll back one of the routes.
         """
         raised = [move for move in plan.moves if move.after > move.before]
         if plan.regrets:
@@ -246,9 +246,10 @@ class Monitor(Watch):
         return ""
 
     def previous_trouble(self, route: str | None, org: str | None, now: float) -> str:
-        """Return what is wrong with the side that a rollback leads to; empty where nothing is.
+        """Return how the previous provider is failing as well, empty where it is not.
 
-        It is said only where the requests of the window leave no doubt.
+        An error rate counts only where its lower Wilson bound is over the limit; p95 from 20
+        requests on.
         """
         if route is None:
             each = ((name, self.previous_trouble(name, None, now)) for name in self.file.routes)
@@ -268,7 +269,7 @@ class Monitor(Watch):
         return ""
 
     def _tier(self, route: str, now: float) -> Verdict:
-        """Return the rollback tier's verdict on a route, which one look asks for often."""
+        """Return the rollback tier's verdict on a route, memoized for one value of ``now``."""
         if route not in self.file.routes:
             return OK
         known = self._tiers.get(route)
@@ -324,8 +325,8 @@ class Monitor(Watch):
     ) -> Counts:
         """Return the counts that health is judged by, none of them from before the last raise.
 
-        It is the time that a step bakes, and further back only as far as a small org needs it to
-        have requests enough; how they went has no part in that.
+        They reach back over the bake time, and further only as far as a small org needs to have
+        enough requests; the span depends on the number of requests, never on their outcome.
         """
         settings = self._guard_settings(route)
         strictest = min(
@@ -334,12 +335,12 @@ class Monitor(Watch):
         needed = clean_requests_needed(strictest / 100)
         most_s = min(since_raise, self.kept_s(org, now))
         if most_s <= 0:
-            return Counts(0)  # raised this very moment, or by a clock that was set back since
+            return Counts(0)  # raised just now, or the clock was set back since
 
         def within(span_s: float) -> Counts:
             return _counts(self._windows.by_class(now, min(span_s, most_s), route, org))
 
-        # Of thousands of orgs most have too few even in the longest, and need no second look.
+        # Longest span first: most of thousands of orgs have too few requests even in that one.
         *shorter, longest = (least_s, *(s for s in _SPANS_S if s > least_s))
         found = within(longest)
         if found.requests >= needed:
@@ -363,7 +364,7 @@ def _counts(by_class: Mapping[StatusClass, int]) -> Counts:
 
 
 def _changed_at(path: Path) -> float:
-    """Return when a file was changed last, at the latest; epoch seconds."""
+    """Return an upper bound of a file's last change: its ctime, else now; epoch seconds."""
     try:
         return path.stat().st_ctime
     except OSError:

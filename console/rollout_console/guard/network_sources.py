@@ -1,4 +1,4 @@
-"""What the guard asks the network for, in a thread of its own: a rollback never waits for it."""
+"""The guard's network polling, in a worker thread: a rollback never waits for the network."""
 
 import asyncio
 import threading
@@ -17,14 +17,14 @@ from rollout_console.tokenlab.errors import ApiError
 from rollout_gate.file.model import RolloutFile
 
 ANSWER_S = 10.0
-"""What the API has not said in this time in all, however slowly it sends, is not known."""
+"""Total deadline of a response in seconds, however slowly it trickles in."""
 
 BALANCE_EVERY_S = 20.0
-"""Well under the age from which a balance says nothing of now."""
+"""Poll interval in seconds, well under OLD_AFTER_S, at which a balance is stale."""
 
 
 class GuardSources:
-    """Keeps the balance and the catalogue fresh; ``file`` says which rollout file is in force."""
+    """Polls the balance and the model catalogue; ``file`` returns the rollout file in force."""
 
     def __init__(self, vault: Vault, room: Catalogue, file: Callable[[], RolloutFile]) -> None:
         self._vault = vault
@@ -35,19 +35,22 @@ class GuardSources:
         self.balance = BalanceWatch(pending=True)
 
     def models(self) -> Mapping[str, ModelTrouble]:
-        """Return, by route, what is wrong with its model."""
+        """Return, by route, the problem with its model."""
         return model_troubles(self._room, self._file(), datetime.now(UTC))
 
     def ask(self, *, models: bool = True) -> None:
-        """Ask once, and wait for the answers, at most ANSWER_S seconds."""
+        """Poll once, and block for the responses, at most ANSWER_S seconds.
+
+        The deadline does not interrupt the credential lookup, which blocks.
+        """
         asyncio.run(self._ask(models))
 
     def start(self) -> None:
-        """Ask again and again from a thread, until ``stop``."""
+        """Start the polling thread, which runs until ``stop``."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more; an answer that is still under way is not waited for."""
+        """Signal the thread to stop; a request in progress is not waited for."""
         self._stop.set()
 
     def _work(self) -> None:
@@ -76,7 +79,7 @@ class GuardSources:
             self.balance.failed(f"no answer within {ANSWER_S:.0f} s", asked=True)
 
     async def _ask_models(self) -> None:
-        # The last good catalogue still says what it said.
+        # On failure the last good catalogue stays in use.
         with suppress(ApiError, TimeoutError):
             async with asyncio.timeout(ANSWER_S):
                 await self._room.refresh()

@@ -1,7 +1,7 @@
-"""Telling people what the guard saw and did: a webhook, and a command of the operator's.
+"""Notifications of what the guard saw and did, by webhook and by a command of the operator.
 
-Both get the same words: what, who or which gate, the evidence, and the command that takes it back.
-Never a secret, never a prompt. What could not be delivered is a row of the history.
+Both get the same message: what happened, who runs the guard, the evidence, and the command that
+reverses it; never a secret, never a prompt. A failed delivery is recorded in the history.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ from rollout_console.guard.loop import Event
 from rollout_gate.secret import Secret, redacted
 
 TRIES_S = (0.0, 1.0, 5.0, 25.0)
-"""How long is waited before each try of a webhook."""
+"""Webhook retry backoff: the seconds waited before each attempt."""
 COMMAND_LIMIT_S = 10.0
 _ANSWER_S = 5.0
-"""A webhook is to answer within this in all, however slowly it sends."""
+"""Total deadline in seconds of a webhook's response, however slowly it trickles in."""
 _SAID_S = 5.0
-"""What is undelivered when the guard ends is said for so long."""
+"""Seconds at shutdown that are spent on recording undelivered events."""
 _MOST_WAITING = 500
 _MOST_TEXT = 1_500
 
 QUIET = ("guard", "over")
-"""Kinds that only say how things are; a command or webhook gets them too, a bell does not ring."""
+"""Informational kinds: they are delivered to command and webhook, but ring no bell."""
 
 
 Body = Mapping[str, Any]
@@ -42,9 +42,9 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Where events go. ``webhook`` is a secret: whoever has the URL can post to it.
+    """The receivers of events. ``webhook`` is a secret: anyone who has the URL can post to it.
 
-    ``slack`` sends what Slack's incoming webhooks take, which is less than the JSON object.
+    ``slack`` selects the payload of Slack's incoming webhooks: ``text`` alone.
     """
 
     webhook: Secret | None = None
@@ -53,7 +53,11 @@ class Told:
 
 
 def message(event: Event, *, who: str, file: str, at: datetime) -> Body:
-    """Return an event as the JSON object that is sent; ``text`` says it all in one line."""
+    """Return the JSON payload of an event; ``text`` is a summary of it all in one line.
+
+    In ``text``, control characters are escaped, and credentials redacted; it is truncated to
+    _MOST_TEXT characters.
+    """
     text = f"{visible(redacted(event.text))} ({who}, {file})"
     if event.command:
         text += f" · to take it back: {event.command}"
@@ -73,9 +77,10 @@ def message(event: Event, *, who: str, file: str, at: datetime) -> Body:
 
 
 class Notifier:
-    """Delivers events, in order, from a thread for each receiver: none delays another, or a caller.
+    """Delivers events in order, from a queue and a thread for each receiver.
 
-    ``undelivered`` is called with an event and the reason, from one of these threads.
+    No receiver delays another one or the caller. ``undelivered`` is called with an event and the
+    reason, from one of these threads or from that of ``close``.
     """
 
     def __init__(
@@ -99,14 +104,14 @@ class Notifier:
             self._receivers.append(_Receiver(command.run, command.name, undelivered))
 
     def tell(self, event: Event) -> None:
-        """Have an event delivered; never waits."""
+        """Enqueue an event for delivery; never blocks."""
         if self._receivers:
             body = message(event, who=self._who, file=self._file, at=datetime.now(UTC))
             for receiver in self._receivers:
                 receiver.tell(event, body)
 
     def close(self, patience_s: float = 10.0) -> None:
-        """Deliver what waits, for at most so many seconds; the rest is undelivered."""
+        """Drain the queues for at most ``patience_s`` seconds; report the rest as undelivered."""
         until = time.monotonic() + patience_s
         for receiver in self._receivers:
             receiver.end()
@@ -115,7 +120,7 @@ class Notifier:
 
 
 class _Receiver:
-    """What waits for one receiver, and the thread that delivers it."""
+    """The bounded queue of one receiver, and the thread that delivers from it."""
 
     def __init__(
         self,
@@ -136,7 +141,7 @@ class _Receiver:
         self._thread.start()
 
     def tell(self, event: Event, body: Body) -> None:
-        """Have an event delivered after those that wait; the oldest of too many is lost."""
+        """Enqueue an event; when the queue is full, the oldest one is dropped and reported."""
         with self._changed:
             if len(self._waiting) >= _MOST_WAITING:
                 self._lost.append(self._waiting.popleft()[0])
@@ -144,13 +149,13 @@ class _Receiver:
             self._changed.notify()
 
     def end(self) -> None:
-        """Let the thread end when nothing waits."""
+        """Let the thread end once the queue is empty."""
         with self._changed:
             self._ends = True
             self._changed.notify()
 
     def join(self, until: float) -> None:
-        """Wait for the thread until a monotonic time; say then what it has not delivered."""
+        """Wait for the thread until a monotonic time; then report what it has not delivered."""
         self._thread.join(max(until - time.monotonic(), 0.0))
         self._give_up.set()
         with self._changed:
@@ -163,7 +168,7 @@ class _Receiver:
             self._waiting.clear()
         for event in left:
             if time.monotonic() > until + _SAID_S:
-                return  # a history that is locked does not keep the guard from its end
+                return  # a locked history database must not block shutdown
             self._undelivered(event, f"{self._name}: not before the guard ended")
 
     def _work(self) -> None:
@@ -188,17 +193,17 @@ class _Receiver:
 
 
 class Webhook:
-    """Posts to a URL. Of the answer no more than the status is read, in a few seconds in all."""
+    """Posts events to a URL, with retries; only the status of the response is read."""
 
     def __init__(self, url: Secret, slack: bool, tries_s: Sequence[float]) -> None:
         self._url = url
         self._slack = slack
         self._tries_s = tries_s
-        # The path of such a URL is its secret; the host may be told.
+        # The secret of such a URL is in its path; the host may be shown.
         self.name = f"webhook at {urlsplit(url.reveal()).hostname or '?'}"
 
     def post(self, body: Body, give_up: threading.Event) -> str:
-        """Return why the webhook does not have it, empty where it has."""
+        """Post with retries until ``give_up`` is set; return the error, empty on success."""
         sent = {"text": body["text"]} if self._slack else body
         reason = ""
         for wait in self._tries_s:
@@ -208,7 +213,7 @@ class Webhook:
             if 200 <= status < 300:
                 return ""
             if 400 <= status < 500 and status != 429:
-                break  # the same again would be refused again
+                break  # not retryable: the same request would be refused again
         return f"{self.name}: {reason}"
 
     async def _try(self, sent: Body) -> tuple[int, str]:
@@ -236,7 +241,7 @@ class Command:
         self.name = self._words[0]
 
     def run(self, body: Body, _give_up: threading.Event) -> str:
-        """Return why it failed, empty where it did not."""
+        """Run the command, at most COMMAND_LIMIT_S seconds; return the error, empty on success."""
         try:
             child = subprocess.Popen(
                 self._words,
@@ -255,6 +260,6 @@ class Command:
                 child.communicate(json.dumps(body).encode(), COMMAND_LIMIT_S)
             except subprocess.TimeoutExpired:
                 with suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)  # and whatever it has started
+                    os.killpg(child.pid, signal.SIGKILL)  # the process group: children as well
                 return f"{self.name} did not end within {COMMAND_LIMIT_S:.0f} s"
         return f"{self.name} ended with {child.returncode}" if child.returncode else ""

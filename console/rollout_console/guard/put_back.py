@@ -1,4 +1,4 @@
-"""Putting orgs back into the ramp that the guard took them out of: for a key and for a command."""
+"""Putting orgs back into the ramp that the guard took them out of, for screen and command."""
 
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import ReadOnly
@@ -6,10 +6,10 @@ from rollout_console.guard.ramp_record import RampRecord, RouteRamp
 
 
 def put_back(switch: Switch, route: str, org: str | None) -> list[str]:
-    """Put an org, or all of a route, back into its ramp; return which.
+    """Put an org, or (None) all orgs of a route, back into the ramp; return their names.
 
-    Each is a row of the history, with why it was out. Raises ReadOnly and StoreError; nothing is
-    done then.
+    Each is recorded in the history, with the reason it was out. Raises ReadOnly and StoreError,
+    with nothing changed.
     """
     if switch.read_only:
         raise ReadOnly

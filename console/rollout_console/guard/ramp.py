@@ -1,8 +1,9 @@
-"""Raising a route's orgs step by step, for as long as the evidence is good.
+"""Ramps: raises a route's orgs step by step, for as long as the evidence is good.
 
-The guard never fights an operator: an org that somebody else moved, latched or resumed is out of
-its ramp until it is put back. Where each org is stands beside the rollout file, together with the
-step that is being taken, so that neither a restart nor another guard acts twice.
+The guard never fights an operator: an org whose share was changed, latched or resumed by another
+party is taken out of its ramp until it is put back. Each org's place is persisted next to the
+rollout file, with a write-ahead record of the step in progress, so that neither a restart nor
+another guard takes a step twice.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,21 +18,22 @@ from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.file.percent import percent_text
 
 PHASE = "rollout"
-"""A route in any other phase is not ramped: nothing has proven it yet, or it is done."""
+"""The only phase with ramps: routes before it are not proven yet, those after it are done."""
 
 MOST_A_TURN = 20
 MOST_S_A_TURN = 1.0
-"""Raises of one turn, and the seconds they may take, so that a verdict can come between them."""
+"""Limits on the raises of one turn: their number, and the seconds after which no other is started,
+so that verdicts are computed in between."""
 
 _MOST_NAMED = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one org of a ramp stands: its share and the next step, both in basis points.
+    """State of one org of a ramp: its share and the next step, both in basis points.
 
-    ``waits_for`` is what holds the step; ``out`` why it is out of its ramp. ``next`` is None where
-    there is no further step.
+    ``waits_for`` is the reason that holds the step, ``out`` why the org is out of its ramp;
+    ``next`` is None where there is no further step.
     """
 
     org: str
@@ -43,7 +45,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """A step that was taken."""
+    """A step that was taken, from ``before`` to ``after`` basis points."""
 
     route: str
     org: str
@@ -53,7 +55,7 @@ class Raised:
 
 
 class Ramps:
-    """Takes orgs up their ramps."""
+    """Raises orgs along their ramps, and keeps the ramp record."""
 
     def __init__(self, switch: Switch, monitor: Monitor, record: RampRecord) -> None:
         self._switch = switch
@@ -61,16 +63,16 @@ class Ramps:
         self._record = record
 
     def remember(self) -> None:
-        """Let steps that were taken before this start go on baking; raises StoreError."""
+        """Restore the bake times of steps taken before this start; raises StoreError."""
         for route, ramp in self._record.read().items():
             for org, place in ramp.places.items():
                 if place.since is not None:
                     self._monitor.note_raise(route, org, place.since.timestamp())
 
     def look(self, now: float) -> list[str]:
-        """Note who is new and who was moved by somebody else; return in words who that is.
+        """Reconcile the record with the file: add new orgs, take out those changed by others.
 
-        Raises StoreError.
+        Returns sentences naming those taken out. Raises StoreError.
         """
         file, record = self._monitor.file, self._record.read()
         said: list[str] = []
@@ -86,7 +88,7 @@ class Ramps:
         return said
 
     def standings(self, held: Callable[[Route, str, int, int], str]) -> dict[str, list[Standing]]:
-        """Return where every org of every ramp stands; ``held`` says what holds a raise."""
+        """Return the state of every org of every ramp; ``held`` returns what holds a raise."""
         record = self._record.read()
         return {
             route.name: list(_standings(self._monitor.file, route, record, held))
@@ -94,7 +96,10 @@ class Ramps:
         }
 
     def climb(self, standings: Mapping[str, list[Standing]], now: float) -> Iterator[Raised]:
-        """Take every step that nothing holds, a few at a time; raises as Switch.apply does."""
+        """Take the steps that nothing holds, within the limits of a turn.
+
+        Raises as Switch.apply does, and StoreError.
+        """
         ready: list[tuple[str, Standing]] = [
             (route, one)
             for route, found in standings.items()
@@ -102,14 +107,14 @@ class Ramps:
             if one.next is not None and not one.waits_for and not one.out
         ]
         ready = ready[:MOST_A_TURN]
-        # Said before it is done: whoever goes on after a crash knows this hand.
+        # Write-ahead: record the steps, so that recovery does not take them for manual edits.
         places = self._begin(ready)
         end = monotonic() + MOST_S_A_TURN
         try:
             for route, one in ready:
                 if monotonic() >= end:
                     return
-                # Should it fail, it is not known whether the step was taken: that stays said.
+                # If the step raises, its outcome is unknown: the write-ahead record must stay.
                 del places[route, one.org]
                 raised = self._step(route, one, now)
                 places[route, one.org] = Place(raised.after, datetime.fromtimestamp(now, UTC))
@@ -118,7 +123,7 @@ class Ramps:
             self._keep(places)
 
     def _begin(self, ready: Iterable[tuple[str, Standing]]) -> dict[tuple[str, str], Place]:
-        """Keep which steps are about to be taken; return where the orgs are before them."""
+        """Write ahead the steps about to be taken; return the places before them, to restore."""
         record = self._record.read()
         before: dict[tuple[str, str], Place] = {}
         begun: dict[tuple[str, str], Place] = {}
@@ -156,7 +161,7 @@ def ramped(file: RolloutFile) -> list[Route]:
 def _compared(
     file: RolloutFile, route: Route, ramp: RouteRamp, at: datetime
 ) -> tuple[dict[str, Place], dict[str, Place], dict[str, Out]]:
-    """Return the orgs that are new, those whose step is done, and those that others moved."""
+    """Diff file and record: new orgs, orgs whose recorded step is done, orgs changed by others."""
     new: dict[str, Place] = {}
     settled: dict[str, Place] = {}
     out: dict[str, Out] = {}
@@ -182,7 +187,7 @@ def _compared(
 
 
 def _out_words(route: str, out: Mapping[str, Out]) -> Iterator[str]:
-    """Name who is out, together where the reason is the same: a route may have thousands."""
+    """Yield a sentence for each reason with its orgs, truncated: a route may have thousands."""
     by_reason: dict[str, list[str]] = {}
     for org, one in out.items():
         by_reason.setdefault(one.why, []).append(org)

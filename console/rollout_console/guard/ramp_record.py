@@ -1,7 +1,7 @@
-"""The guard's own record beside the rollout file: where each org of a ramp is, and who is out.
+"""The guard's persistent ramp state next to the rollout file: each org's step, and orgs taken out.
 
-``rollout.guard.toml`` for ``rollout.toml``. Several guards share it, on one host or several; an org
-that somebody moved by hand stands under ``out`` until it is put back.
+It is ``rollout.guard.toml`` for ``rollout.toml``. Several guards share it, on one host or several;
+an org that was changed by hand is under ``out`` until it is put back.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,10 +25,10 @@ _HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an org of a ramp is, in basis points, and since when.
+    """The share of an org on its ramp, in basis points, and since when.
 
-    ``to`` is the step that is being taken: a guard that died in the middle of it is not taken for
-    somebody else's hand.
+    ``to`` is the write-ahead record of a step in progress: after a crash, recovery does not take
+    that step for a manual edit.
     """
 
     points: int
@@ -38,7 +38,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Out:
-    """Since when an org is out of its ramp, and why."""
+    """An org that was taken out of its ramp: since when, and why."""
 
     since: datetime
     why: str
@@ -46,14 +46,17 @@ class Out:
 
 @dataclass(frozen=True, slots=True)
 class RouteRamp:
-    """The orgs of one route's ramp that are known, and those that are out of it."""
+    """One route's ramp: the orgs on it with their places, and those taken out of it."""
 
     places: Mapping[str, Place] = field(default_factory=dict)
     out: Mapping[str, Out] = field(default_factory=dict)
 
 
 class RampRecord:
-    """Reads and edits the record; every method raises StoreError, and nothing is half-done then."""
+    """Reads and edits the record; each edit is one compare-and-swap of the file.
+
+    Every method raises StoreError on failure, with the file unchanged.
+    """
 
     def __init__(self, rollout_file: FilePath) -> None:
         path = rollout_file.with_name(f"{rollout_file.stem}.guard.toml")
@@ -61,7 +64,7 @@ class RampRecord:
 
     @property
     def path(self) -> FilePath:
-        """Where it is."""
+        """The path of the record."""
         return self._file.path
 
     def read(self) -> Mapping[str, RouteRamp]:
@@ -69,14 +72,14 @@ class RampRecord:
         return self._file.state()
 
     def keep(self, route: str, places: Mapping[str, Place]) -> Mapping[str, RouteRamp]:
-        """Keep where these orgs are."""
+        """Store the places of these orgs."""
 
         return self._file.put(
             {("routes", route, "at", org): _spelled(place) for org, place in places.items()}
         )
 
     def take_out(self, route: str, orgs: Mapping[str, Out]) -> Mapping[str, RouteRamp]:
-        """Take orgs out of their ramp."""
+        """Move orgs from the ramp to ``out``."""
         values: dict[Path, str | None] = {}
         for org, out in orgs.items():
             values["routes", route, "at", org] = None
@@ -86,7 +89,7 @@ class RampRecord:
         return self._file.put(values)
 
     def put_back(self, route: str, orgs: Iterable[str]) -> Mapping[str, RouteRamp]:
-        """Forget what is known of orgs: the guard goes on from wherever they are then."""
+        """Delete the entries of orgs: the guard resumes their ramp from their current share."""
         return self._file.put(
             {("routes", route, part, org): None for org in orgs for part in ("out", "at")}
         )

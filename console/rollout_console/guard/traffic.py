@@ -1,4 +1,4 @@
-"""What the access log shows: figures over time, the proof of a rollback, requests gone astray."""
+"""Access log ingestion: time series and figures, the proof of a rollback, misrouted requests."""
 
 import time
 from collections import defaultdict, deque
@@ -23,48 +23,51 @@ if TYPE_CHECKING:
     from rollout_console.health.backfill.reader import Backfill, Part
 
 QUIET_S = 5.0
-"""A rolled back org that sent nothing to TokenLab for this long has drained."""
+"""Seconds without a TokenLab request after which a rolled back org counts as drained."""
 
 STALE_S = 15.0
-"""Without a line of log for this long, the figures on screen are old."""
+"""Seconds without a log line after which the figures on screen are stale."""
 
 COLD_BYTES = 32 * 1024 * 1024
-"""How much of a log that is there already is read at the start."""
+"""Bytes of an existing log that are read at the start, where there is no backfill before."""
 
 FIRST_BYTES = 4 * 1024 * 1024
 OLDER_BYTES = 1024 * 1024 * 1024
-"""How much who stays reads of it: the newest first, and what is older beside it."""
+"""For long-running processes: the bytes of an existing log that the console reads at the start, and
+those before the first read that backfill workers read."""
 
 HISTORY_S = 24 * 3600.0
-"""How old a rotated log may be to be read at the start, where the log itself is short."""
+"""Seconds since a rotated log's modification within which it is read at the start, where the log
+itself is shorter than the bytes to read."""
 
 UNUSABLE_S = 300.0
-"""Lines that cannot be used are said for so long after the last of them came."""
+"""Seconds that unusable lines are reported for after the last of them."""
 
 MUCH_UNUSABLE = 0.01
-"""Of a log of which more than this share cannot be used, no figure is to be trusted."""
+"""The share of unusable lines (0 to 1) above which a log's figures are not to be trusted."""
 
 _ARRIVALS = 600
 _PIECE_BYTES = 512 * 1024
 _TOLD_S = 30.0
 _LEAST_S = 1.0
 _MOST_SEEN = 20_000
-"""Orgs without a line of their own that are kept for a route; an id can be anything at all."""
+"""Limit of the org ids seen in the log that are kept for a route: ids are untrusted input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What the log shows of a rollback. ``drained`` is never said without traffic to show it."""
+    """What the log shows of a rollback; ``drained`` is never set without traffic as evidence."""
 
     drained: bool
     text: str
 
 
 class Watch:
-    """Follows one access log for one rollout file.
+    """Follows the access log of one rollout file, and aggregates it.
 
-    ``read`` does the reading and may run in another thread; everything else belongs to the
-    thread that owns the watch. Times are epoch seconds and are always passed in.
+    ``read`` does the file I/O and may run in a worker thread; everything else belongs to the
+    thread that owns the watch. ``now`` is passed in, in epoch seconds; only the age of the log
+    file and the timeout of messages use the system clock.
     """
 
     def __init__(
@@ -89,20 +92,20 @@ class Watch:
         self._follow_log()
 
     def configure(self, file: RolloutFile, now: float) -> None:
-        """Take over a new version of the file."""
+        """Switch to a new version of the file, and to its access log if that is another."""
         self.file = file
         self.strays.configure(file, now)
         self._follow_log()
 
     def _follow_log(self) -> None:
-        """Follow the log that the file names; another one begins with nothing known."""
+        """Follow the log that the file names; a change of path resets all figures."""
         file = self.file
         log_path = (self._path.parent / file.access_log).absolute()
         if log_path == self._log_path:
             return
         if self._log_path is not None:
             self._end_older()
-            # A read may be under way in another thread: the next one closes it.
+            # A worker thread may be reading it now, so the next read closes it.
             self._replaced.append(self._follower)
         self._log_path = log_path
         self._follower = open_log(
@@ -133,19 +136,19 @@ class Watch:
 
     @property
     def unusable(self) -> Unusable:
-        """How many lines of the log were not access-log lines, and why the first was none."""
+        """The count of lines that are not access-log records, and what is wrong with the first."""
         found = self._follower.unusable
         return self._older.unusable.plus(found) if self._older is not None else found
 
     @property
     def lines(self) -> int:
-        """How many lines of the log were."""
+        """The count of usable lines, backfill included."""
         return self._lines + (self._older.lines if self._older is not None else 0)
 
     def unusable_words(self, now: float) -> str:
-        """Return how many lines could not be used, and why; empty once none has come for a while.
+        """Return the count and reason of unusable lines; empty UNUSABLE_S after the last of them.
 
-        They are no requests to anybody, so without these words they would look like no traffic.
+        They are not counted as requests, so without this warning they would look like no traffic.
         """
         lines, why = self.unusable
         if not lines or now - self._unusable_at > UNUSABLE_S:
@@ -154,7 +157,7 @@ class Watch:
         return f"{lines:,} {word} of the access log cannot be used; the first: {why}"
 
     def mostly_unusable(self, now: float) -> bool:
-        """Return whether so many of the lines of late cannot be used that figures mean little."""
+        """Whether over MUCH_UNUSABLE of the last UNUSABLE_S seconds' lines are unusable."""
         since = now - UNUSABLE_S
         usable = sum(one for at, one, _ in self._arrived if at >= since)
         unusable = sum(one for at, _, one in self._arrived if at >= since)
@@ -162,27 +165,27 @@ class Watch:
 
     @property
     def behind(self) -> bool:
-        """Whether there was more to read when a read ended."""
+        """Whether the last read stopped before end of file."""
         return self._follower.behind
 
     @property
     def reads_older(self) -> bool:
-        """Whether older lines are being read still."""
+        """Whether the backfill is still running."""
         return self._older is not None and not self._older.over
 
     def read(self) -> tuple[Sequence[AccessRecord], str]:
-        """Return the lines that have come, at most a piece, and what is wrong, if anything."""
+        """Return new records, from at most _PIECE_BYTES, and an error sentence or an empty one."""
         self._close_replaced()
         records = self._follower.poll(max_bytes=_PIECE_BYTES)
         told, until = self._older_told
         return records, self._follower.trouble or (told if time.monotonic() < until else "")
 
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
-        """Take lines into account."""
+        """Ingest access-log records."""
         seen = self._windows.add(records, now)
         self._errors.add(records, now)
         self._lines += len(records)
-        # Unusable lines have no time; the log's own makes them as old for all who read it.
+        # Unusable lines have no timestamp: the log's mtime dates them the same in every process.
         self._note_arrival(len(records), now - self._idle_s())
         for route, org, _ in seen:
             self._see(route, org)
@@ -190,14 +193,14 @@ class Watch:
         self.strays.add(records, seen)
 
     def _idle_s(self) -> float:
-        """Return for how many seconds nobody has written to the log."""
+        """Return the seconds since the log was last written to (mtime); 0 if unreadable."""
         try:
             return max(time.time() - self.log_path.stat().st_mtime, 0.0)
         except OSError:
             return 0.0
 
     def _note_arrival(self, usable: int, now: float) -> None:
-        """Keep how many lines came in this second, and how many that could not be used."""
+        """Count the usable and unusable lines that arrived in this second."""
         known, self._unusable_known = self._unusable_known, self.unusable.lines
         unusable = self._unusable_known - known
         if unusable:
@@ -211,11 +214,11 @@ class Watch:
             self._arrived.append((now, usable, unusable))
 
     def catch_up(self, now: float) -> None:
-        """Read all there is, and wait for what is older; for commands, which look once."""
+        """Read the log to its end and wait for the backfill; for one-shot commands."""
         self._go_on(now, wait=True)
 
     def go_on(self, now: float) -> None:
-        """Read what is new; of what is older, take what is there without waiting for it."""
+        """Read new lines, and merge the backfill parts that have arrived, without waiting."""
         self._go_on(now, wait=False)
 
     def _go_on(self, now: float, *, wait: bool) -> None:
@@ -230,9 +233,9 @@ class Watch:
                 self.add_older(older, part)
 
     def older(self, now: float) -> "Backfill | None":
-        """Begin to read what is older than the first line that was read, where there is any.
+        """Start the backfill of the lines before the first one read; None if there are none.
 
-        It is told of once, after a read; what it gives is to be handed to ``add_older``.
+        It is returned once, after a read; the caller passes its parts to ``add_older``.
         """
         stretches = self._follower.take_older()
         if not stretches:
@@ -244,7 +247,7 @@ class Watch:
         return self._older
 
     def close(self) -> None:
-        """Close the log, and end what reads older lines; no read may be under way."""
+        """Close the log and kill the backfill workers; no read may be in progress."""
         self._end_older()
         self._close_replaced()
         self._follower.close()
@@ -258,7 +261,7 @@ class Watch:
             self._replaced.pop().close()
 
     def add_older(self, older: "Backfill", part: "Part | None") -> None:
-        """Take a part of what is older into account; that of a log followed before is not."""
+        """Merge a part of the backfill; one of a log that was followed before is discarded."""
         if older is not self._older:
             older.close()
             return
@@ -271,11 +274,11 @@ class Watch:
                     self._see(route, org)
 
     def seen_orgs(self) -> dict[str, Iterable[str]]:
-        """Return, by route, the orgs that the log has had lines of."""
+        """Return, by route, the orgs that occur in the log."""
         return {route: orgs.keys() for route, orgs in self._seen.items()}
 
     def age_s(self, now: float) -> float | None:
-        """Return how old the newest line is; None before there was one."""
+        """Return the age of the newest line in seconds; None before there was one."""
         return now - self.last_line_at if self.last_line_at else None
 
     def summary(self, route: str | None, org: str | None, side: Side, now: float) -> Summary:
@@ -285,13 +288,13 @@ class Watch:
     def series(
         self, metric: str, route: str | None, side: Side, now: float, window_s: float, points: int
     ) -> Sequence[float | None]:
-        """Return a metric over time, None where there was no request."""
+        """Return a metric as a time series of ``points`` values, None without a request."""
         return self._windows.series(now, window_s, points, metric, route=route, side=side)
 
     def figures(
         self, route: str | None, org: str | None, side: Side, now: float, window_s: float
     ) -> Summary:
-        """Return the figures of a side over any window."""
+        """Return the figures of a side over any window, shortened to what the log covers."""
         window_s = min(window_s, max(now - self._begins_at, _LEAST_S))
         return self._windows.summary(now, window_s, route=route, org=org, side=side)
 
@@ -305,7 +308,7 @@ class Watch:
         window_s: float,
         points: int,
     ) -> Sequence[float | None]:
-        """Return a metric over time as ``series`` does, of one org where one is named."""
+        """Return a time series as ``series`` does, of one org where one is named."""
         return self._windows.series(now, window_s, points, metric, route=route, org=org, side=side)
 
     def class_series(
@@ -317,25 +320,25 @@ class Watch:
         window_s: float,
         points: int,
     ) -> dict[StatusClass, list[int]]:
-        """Return the requests of each class over time."""
+        """Return a time series of request counts for each status class."""
         return self._windows.class_series(now, window_s, points, route=route, org=org, side=side)
 
     def top_errors(
         self, route: str | None, org: str | None, now: float, window_s: float
     ) -> list[ErrorGroup]:
-        """Return the errors there were most of, of both sides."""
+        """Return the most frequent errors of both sides."""
         return self._errors.top(now, window_s, route=route, org=org)
 
     def kept_s(self, org: str | None, now: float) -> float:
-        """Return how many seconds back the figures of an org reach, or those of whole routes."""
+        """Return how far back figures reach, in seconds: of single orgs, or (None) of routes."""
         return max(min(self._windows.kept_s(org, now), now - self._begins_at), 0.0)
 
     def last_seen(self, route: str | None, org: str | None, side: Side) -> float | None:
-        """Return when a request was last seen; None if never."""
+        """Return when a request was last seen, in epoch seconds; None if never."""
         return self._windows.last_seen(route, org, side)
 
     def proof(self, route: str | None, org: str | None, since: float, now: float) -> Proof:
-        """Return what the log shows since a rollback at ``since``."""
+        """Return what the log shows since a rollback at ``since`` (epoch seconds)."""
         last = self.last_seen(route, org, "tokenlab")
         other = self.last_seen(route, org, "previous")
         if last is None and other is None:
@@ -354,11 +357,11 @@ class Watch:
 
     @property
     def _begins_at(self) -> float:
-        """From when on all lines of the log were read; -inf where that is all that is kept."""
+        """The epoch second since which all lines were read; -inf where none were left out."""
         begins_at = self._follower.begins_at
         if self._older is not None and self._older.complete and begins_at == self._older_until:
             return self._older.begins_at
-        return begins_at  # which is later where a gap came since
+        return begins_at  # later than the end of the backfill if there was a gap since
 
     def _see(self, route: str, org: str) -> None:
         if len(self._seen[route]) < _MOST_SEEN:

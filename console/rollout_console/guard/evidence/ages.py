@@ -1,13 +1,13 @@
-"""When each share was last changed: evidence from before that says nothing of it."""
+"""When each share was last raised, and since when evidence against each route counts."""
 
 from math import inf
 
 
 class Ages:
-    """The newest raise of every route and org, and from when on evidence counts; epoch seconds.
+    """The newest raise of every route and org, and each route's evidence reset; epoch seconds.
 
-    A raise of None stands for all: of a route, or of everything. ``known_since`` is the time from
-    which on every raise is here; a share that has none may have been raised just then.
+    None is a wildcard: all orgs of a route, or all routes. ``known_since`` is the time since which
+    every raise is recorded; a share without one may have been raised at that time.
     """
 
     def __init__(self, known_since: float = -inf) -> None:
@@ -16,16 +16,16 @@ class Ages:
         self._reset: dict[str | None, float] = {}
 
     def note_raise(self, route: str | None, org: str | None, at: float) -> None:
-        """Record a raise, unless a newer one of the same is known."""
+        """Record a raise, unless a newer one of the same share is known."""
         place = (route, org)
         self._raised[place] = max(at, self._raised.get(place, -inf))
 
     def reset_evidence(self, route: str | None, at: float) -> None:
-        """Let what was seen of a route before a time be no evidence against it."""
+        """Discard evidence against a route from before a time."""
         self._reset[route] = max(at, self._reset.get(route, -inf))
 
     def newest_raise(self, route: str, org: str | None) -> float:
-        """Return when ``org`` on ``route`` was last raised, or may have been.
+        """Return when ``org`` on ``route`` was last raised, at the latest.
 
         For the whole route (``org`` None) it is the newest raise on it.
         """
@@ -37,5 +37,5 @@ class Ages:
         return max(found, default=self.known_since)
 
     def evidence_since(self, route: str) -> float:
-        """Return from when on evidence against a route counts."""
+        """Return the time since which evidence against a route counts; -inf without a reset."""
         return max(self._reset.get(route, -inf), self._reset.get(None, -inf))

@@ -1,7 +1,8 @@
-"""A restarting mixture e-process over counts, and the evidence that a stretch of bins leaves.
+"""A restarting mixture e-process over error counts: the evidence of a sequence of time bins.
 
-It may be looked at again and again without raising its false alarms. Source: e-detectors, Shin,
-Ramdas and Rinaldo, 2023; the mixture and the threshold are those of the design.
+It is an anytime-valid sequential test: evaluating it repeatedly (optional stopping) does not raise
+the rate of false alarms. Source: e-detectors, Shin, Ramdas and Rinaldo, 2023; the mixture and the
+threshold are those of the design.
 """
 
 from collections.abc import Iterable
@@ -14,14 +15,14 @@ HIGH = (0.5, 0.9)
 THRESHOLD = 1e4
 
 _CEILING = log(10 * THRESHOLD)
-"""Of one alternative, in logarithms: a long storm is not believed in for long after its end."""
+"""Cap on one alternative's log evidence, so that it decays soon after a long incident ends."""
 
 
 class Evidence(NamedTuple):
-    """What the bins leave: the evidence at their end, and the suspicion that it rests on.
+    """The evidence after the last bin (``value``), and the counts that it rests on.
 
-    ``requests`` and ``errors`` are those since the evidence last stood at nothing, and ``since``
-    the index of the bin where it left that; -1 where it stands at nothing.
+    ``requests`` and ``errors`` are counted since the last restart, and ``since`` is the index of
+    the bin in which the e-process left its floor; -1 where it is at the floor.
     """
 
     value: float
@@ -36,7 +37,7 @@ class Evidence(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """Logarithms of what an error and a success multiply the evidence by, for each alternative."""
+    """For each alternative, the log likelihood ratios of one error and of one success."""
 
     floor: float
     steps: tuple[tuple[float, float], ...]
@@ -45,19 +46,19 @@ class _Table(NamedTuple):
 def evidence(bins: Iterable[tuple[int, int]], p0: float) -> Evidence:
     """Return the evidence that the error rate is above ``p0`` (above 0, below 1).
 
-    ``bins`` are requests and errors among them, of one short time after the other, oldest first.
-    Nothing but these has a part in it, so that whoever has the same bins has the same evidence.
+    ``bins`` are pairs of requests and errors among them, of consecutive bins, oldest first. It is
+    a pure function of these, so every process with the same bins has the same evidence.
     """
     floor, steps = _table(p0)
     if not steps:
-        return Evidence(0.0, 0, 0, -1)  # above 0.9 nothing is worse
+        return Evidence(0.0, 0, 0, -1)  # from a p0 of 0.9 on there is no alternative to test
     at_rest = [floor] * len(steps)
     state = at_rest
     requests = errors = 0
     since = -1
     for index, (count, bad) in enumerate(bins):
         if since < 0 and not bad:
-            continue  # the usual bin, on a healthy route
+            continue  # fast path: the usual bin of a healthy route
         good = count - bad
         state = [
             min((before if before > floor else floor) + bad * up + good * down, _CEILING)

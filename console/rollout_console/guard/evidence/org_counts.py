@@ -1,4 +1,4 @@
-"""What the windows know of the orgs behind a route's requests on TokenLab."""
+"""Counts by org of a route's requests on TokenLab, read from the windows."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -10,7 +10,7 @@ from rollout_console.health.windows.windows import Windows
 
 
 class OrgsIn:
-    """The orgs of one route; those of a window are found one after the other, up to two."""
+    """The orgs of one route; a search through them stops at the second match."""
 
     def __init__(
         self, windows: Windows, route: str, names: Iterable[str], slow_ms: float, now: float
@@ -22,11 +22,11 @@ class OrgsIn:
         self._now = now
 
     def several(self, since: float) -> bool:
-        """Return whether there are requests of two or more since a time (epoch seconds)."""
+        """Return whether two or more orgs have requests since a time (epoch seconds)."""
         return len(list(islice(self._seen(since), 2))) > 1
 
     def several_with(self, signal: str, since: float) -> bool:
-        """Return whether two or more have errors of a signal since a time."""
+        """Return whether two or more orgs have errors of a signal since a time."""
         found = (org for org in self._seen(since) if self._errors(org, signal, since))
         return len(list(islice(found, 2))) > 1
 
@@ -38,7 +38,7 @@ class OrgsIn:
                 yield org
 
     def _errors(self, org: str, signal: str, since: float) -> int:
-        # The first bin may begin in the middle of a part of the org's.
+        # 5 s more: the first bin may begin inside one of the org's five-second slots.
         span_s = self._now - since + 5
         counts = self._windows.counts(self._now, span_s, self._route, org)
         found = bin_of(0, counts, self._limit)
@@ -48,9 +48,9 @@ class OrgsIn:
 def last_error_at(
     windows: Windows, route: str, org: str | None, signal: str, window_s: float, now: float
 ) -> float | None:
-    """Return when the newest part of a window with an error of a signal began, if there is one.
+    """Return the start of the newest slot with an error of a signal (epoch seconds), or None.
 
-    All refusals of 4xx but 429 are ``contract`` here, as they are where a raise is held.
+    All 4xx but 429 count as ``contract`` here, as they do in the hold tier.
     """
     signals = ("contract", "auth", "balance") if signal == "contract" else (signal,)
     reaches_s = windows.kept.reaches_s(org, now)

@@ -1,7 +1,7 @@
-"""Verdicts: the rollback tier of a route, and the hold tier of anything that could be raised.
+"""Verdicts: the rollback tier of a route, and the hold tier of a route or org to be raised.
 
-They are functions of what the log says in the window, and of nothing that a process remembers:
-whoever reads the same log has the same verdict.
+They are pure functions of the log's window, without state in the process: every process that reads
+the same log has the same verdict.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,21 +22,24 @@ IN_A_ROW = 3
 SLOW_SHARE = 0.05
 STALE_AFTER_S = 30.0
 QUIET_S = 60.0
-"""A verdict that rests on errors says for how long there was none, from so many seconds on."""
+"""Seconds without an error from which on a verdict about errors reports that quiet time."""
 LIVE_FROM = 10
-"""With fewer requests in the window, the previous side says nothing."""
+"""With fewer requests in the window, the previous side's error rate is not used."""
 MARGIN = 0.01
-"""One point on top of the bound, as the design has it."""
+"""One percentage point on top of the upper bound, as the design has it."""
 
 SIGNALS = ("gateway", "contract", "rate_limit", "latency")
-"""What has an e-process; ``auth`` and ``balance`` go by errors in a row."""
+"""Signals judged by an e-process; ``auth`` and ``balance`` are judged by consecutive errors."""
 WORDS = {"gateway": "5xx", "contract": "4xx", "rate_limit": "429", "latency": "slow"}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the guard thinks, why in words, which signal it rests on, and when that had its last
-    error (epoch seconds), where it rests on errors."""
+    """The guard's judgement, with its reason in words and the signal that it rests on.
+
+    ``last_error_at`` is the time of that signal's last error (epoch seconds), None where the
+    verdict does not rest on errors.
+    """
 
     kind: Kind
     reason: str = ""
@@ -45,7 +48,7 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """The verdict as one says it: ``ok``, or its kind and reason."""
+        """The verdict in words: ``ok``, or its kind and reason."""
         return "ok" if self.kind == "ok" else f"{self.kind}: {self.reason}"
 
 
@@ -58,8 +61,9 @@ def rollback_tier(
     """Return ``rollback`` with the signal that asks for it, else ``ok``.
 
     ``bins`` are those of the route's TokenLab side in the window, ``previous`` those of the other
-    side: what it cannot do better itself is not blamed on TokenLab. A credential or the balance
-    that fails in a row is a ``hold``, and a ``rollback`` in mode ``enforce`` alone.
+    side, whose own error rate raises the limit. Where several orgs have requests, errors that are
+    of a single org do not count. Consecutive auth or balance errors are a ``hold``, and a
+    ``rollback`` only in mode ``enforce``.
     """
     requests = sum(one.requests for one in bins)
     asking: list[tuple[float, Verdict]] = []
@@ -92,7 +96,7 @@ def rollback_tier(
 
 
 def limit_of(limits: GuardSettings, signal: str) -> float:
-    """Return the limit of a signal's error rate, 0 to 1."""
+    """Return the limit of a signal's error rate, as a fraction from 0 to 1."""
     if signal == "latency":
         return SLOW_SHARE
     percent = {
@@ -104,21 +108,21 @@ def limit_of(limits: GuardSettings, signal: str) -> float:
 
 
 def _last_error_at(bins: Sequence[Bin], signal: str) -> float:
-    """Return when the last bin with an error of a signal began; there is one."""
+    """Return the start of the last bin with an error of a signal; there must be one."""
     return next(one.at for one in reversed(bins) if one.errors(signal)[1])
 
 
 def _quiet_for(last_error: float | None, now: float) -> str:
-    """Return for how long there has been no error, once that is worth saying."""
+    """Return for how long there has been no error, empty under QUIET_S."""
     if last_error is None or now - last_error < QUIET_S:
         return ""
     return f", none for {_time(now - last_error)}"
 
 
 def _allowed(previous: Sequence[Bin], signal: str) -> float:
-    """Return the error rate that the previous side's own allows; 0 where it says none.
+    """Return the error rate that the previous side's own rate allows; 0 with too few requests.
 
-    It is the one-sided upper bound of what was seen, plus a margin.
+    It is the one-sided upper Wilson bound of the observed rate plus MARGIN, at most 0.99.
     """
     counts = [one.errors(signal) for one in previous]
     requests = sum(count for count, _ in counts)
@@ -128,7 +132,7 @@ def _allowed(previous: Sequence[Bin], signal: str) -> float:
 
 
 def _in_a_row(bins: Sequence[Bin], signal: str) -> int:
-    """Return how many requests at the end were all refused, as far as whole bins show it."""
+    """Count the consecutive errors at the end of the window, by bins in which all failed."""
     row = 0
     for one in reversed(bins):
         requests, refused = one.errors(signal)
@@ -139,13 +143,13 @@ def _in_a_row(bins: Sequence[Bin], signal: str) -> int:
 
 
 def percent_words(share: float) -> str:
-    """Return a percent in three or four characters: a tenth says nothing more from 10% on."""
+    """Format a percent, with a decimal below 10%: from there on a tenth is not significant."""
     return f"{share:.1f}%" if share < 9.95 else f"{share:.0f}%"
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Requests of a time, and how many of them were errors of each class."""
+    """Request count of a time span, and the errors of each class among them."""
 
     requests: int
     contract: int = 0
@@ -166,9 +170,9 @@ def hold_tier(
 ) -> Verdict:
     """Return ``ok`` where the counts are evidence of health, else ``hold`` and why.
 
-    Rates are judged on ``recent``, the window; that there were requests enough on ``seen``,
+    Rates are judged on ``recent``, the window; the sample size (upper Wilson bound) on ``seen``,
     which reaches back over the bake time but not to before the last raise. ``age_s`` is the age
-    of the newest request, None where there was none; ``bake_left_s`` what is left of the bake time;
+    of the newest request, None where there was none; ``bake_left_s`` the rest of the bake time;
     ``last_error_at`` returns when a signal had its last error in the window (epoch seconds).
     """
     if age_s is None:

@@ -1,18 +1,18 @@
-"""Evidence from counts: the one-sided Wilson bounds (E. B. Wilson, 1927)."""
+"""One-sided Wilson score bounds of an error rate (E. B. Wilson, 1927)."""
 
 from math import ceil, sqrt
 
 Z_95 = 1.6448536269514722
-"""The one-sided 95% point of the normal distribution."""
+"""The 95% quantile of the standard normal distribution (one-sided)."""
 
 
 def wilson_upper(errors: int, requests: int, z: float = Z_95) -> float:
-    """Return the upper bound, 0 to 1, of the error rate; 1 without any request."""
+    """Return the upper confidence bound, 0 to 1, of the error rate; 1 without any request."""
     return 1.0 if requests <= 0 else max(_bound(errors, requests, z, 1), errors / requests)
 
 
 def wilson_lower(errors: int, requests: int, z: float = Z_95) -> float:
-    """Return the lower bound, 0 to 1, of the error rate; 0 without any request."""
+    """Return the lower confidence bound, 0 to 1, of the error rate; 0 without any request."""
     return 0.0 if requests <= 0 else min(_bound(errors, requests, z, -1), errors / requests)
 
 
