@@ -26,8 +26,11 @@ PATIENCE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A notification for operators; ``command`` is the shell command that reverses the action, or
-    answers the alert, empty without one."""
+    """A notification for operators.
+
+    ``command`` is the shell command that reverses the action, or that answers the alert with a
+    rollback; empty without one.
+    """
 
     kind: str
     text: str

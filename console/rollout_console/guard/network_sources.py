@@ -61,7 +61,7 @@ class GuardSources:
                 models_at = time.monotonic() + MODELS_EVERY_S
             try:
                 self.ask(models=due)
-            except Exception as error:  # noqa: BLE001 - without this thread nothing is known again
+            except Exception as error:  # noqa: BLE001 - polling must not stop with one failure
                 self.balance.failed(f"asking for it failed: {type(error).__name__}", asked=True)
             if self._stop.wait(BALANCE_EVERY_S):
                 return

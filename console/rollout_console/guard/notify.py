@@ -55,8 +55,8 @@ class Told:
 def message(event: Event, *, who: str, file: str, at: datetime) -> Body:
     """Return the JSON payload of an event; ``text`` is a summary of it all in one line.
 
-    In ``text``, control characters are escaped, and credentials redacted; it is truncated to
-    _MOST_TEXT characters.
+    The event's text in it has credentials redacted and invisible characters replaced; ``text`` is
+    truncated to _MOST_TEXT characters.
     """
     text = f"{visible(redacted(event.text))} ({who}, {file})"
     if event.command:

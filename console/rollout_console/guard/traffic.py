@@ -29,12 +29,12 @@ STALE_S = 15.0
 """Seconds without a log line after which the figures on screen are stale."""
 
 COLD_BYTES = 32 * 1024 * 1024
-"""Bytes of an existing log that are read at the start, where there is no backfill before."""
+"""Default bytes of an existing log that are read at the start: its newest."""
 
 FIRST_BYTES = 4 * 1024 * 1024
 OLDER_BYTES = 1024 * 1024 * 1024
-"""For long-running processes: the bytes of an existing log that the console reads at the start, and
-those before the first read that backfill workers read."""
+"""The newest bytes of an existing log that the console reads at the start, and the limit of older
+bytes that the backfill workers of a long-running process (console, guard) read."""
 
 HISTORY_S = 24 * 3600.0
 """Seconds since a rotated log's modification within which it is read at the start, where the log
@@ -346,7 +346,7 @@ class Watch:
         quiet = now - max(last or 0.0, since)
         age = "no TokenLab request" if last is None else f"last TokenLab request {_ago(now - last)}"
         took = max((last or 0.0) - since, 0.0)
-        if last is None or last < since - QUIET_S:  # there was nothing to drain
+        if last is None or last < since - QUIET_S:  # no traffic to drain before the rollback
             goes_on = other is not None and other > since
             return Proof(goes_on and quiet >= QUIET_S, f"was quiet before · {age}")
         if quiet >= QUIET_S and other is not None and other > since:

@@ -1,4 +1,4 @@
-"""What a phase's exit checks look at, and what they see there."""
+"""Evaluation of a phase's exit checks, and the facts that they use."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ _LOOK_BACK = 1000
 
 @dataclass(frozen=True, slots=True)
 class CheckState:
-    """One exit check now: whether it is done, and why one may say so."""
+    """The state of one exit check now: whether it is done, with the evidence or what is missing."""
 
     check: ExitCheck
     done: bool
@@ -53,9 +53,10 @@ class _LogLine(msgspec.Struct):
 
 
 class ExitFacts:
-    """The files, logs and the history, read once for all routes; not for a UI thread.
+    """Facts from files, logs and the history, read once for all routes.
 
-    ``verdicts`` are the guard's, by route: a monitor belongs to the thread that owns it.
+    Reading blocks, so this is not for the UI thread. ``verdicts`` is a snapshot of the guard's, by
+    route: a monitor belongs to the thread that owns it.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class ExitFacts:
         self.plan = plan
         self._now = now
 
-    # Each is looked at only where a check of some route asks for it.
+    # Lazy: each fact is read only when the check of some route needs it.
 
     @cached_property
     def _probes(self) -> dict[tuple[str, str], ProbeLine]:
@@ -88,7 +89,7 @@ class ExitFacts:
         return [row for row in rows if row.action not in NOTES]
 
     def judge(self, route: Route, check: ExitCheck) -> CheckState:
-        """Return whether an exit check is done, and why."""
+        """Evaluate an exit check: a person's by its tick in the plan, others by the facts."""
         if check.by == "person":
             tick = self.plan.route(route.name).ticks.get(check.id)
             if tick is None:
@@ -99,24 +100,24 @@ class ExitFacts:
         return CheckState(check, done, why if done else f"{why}; {check.fix}")
 
     def named(self, route: Route) -> tuple[bool, str]:
-        """Model and previous side."""
+        """Check that the route names its model and its previous side."""
         missing = [n for n in ("model", "previous_base_url") if not getattr(route, n)]
         if missing:
             return False, f"{' and '.join(missing)} not named"
         return True, f"{route.format}, {route.model}"
 
     def owner(self, route: Route) -> tuple[bool, str]:
-        """The owner in the plan."""
+        """Check that the plan names an owner."""
         owner = self.plan.route(route.name).owner
         return bool(owner), owner or "nobody is named"
 
     def rules(self, route: Route) -> tuple[bool, str]:
-        """The offline rules of the file and of this route."""
+        """Check that the offline rules of the file and of this route hold."""
         mine = [result for result in self._broken_rules if result.concerns(route.name)]
         return not mine, f"{mine[0].rule}: {mine[0].reason}" if mine else "they hold"
 
     def shape(self, route: Route) -> tuple[bool, str]:
-        """The newest probe on TokenLab, of the model as it is now."""
+        """Check the newest probe on TokenLab: no problems, this model, at most PROBE_DAYS old."""
         one: ProbeLine | None = self._probes.get((route.name, "tokenlab"))
         if one is None:
             return False, "there was none"
@@ -127,14 +128,14 @@ class ExitFacts:
         return not one.problems and age <= timedelta(days=PROBE_DAYS), words
 
     def logs(self, route: Route) -> tuple[bool, str]:
-        """TokenLab requests at the end of the access log."""
+        """Check that a TokenLab request in the access log's tail has its request id."""
         found, with_id = self._log[0].get(route.name, (0, 0))
         if not found:
             return False, "there is none"
         return with_id > 0, f"{found} TokenLab requests, {with_id} with their ids"
 
     def tally(self, route: Route) -> tuple[bool, str]:
-        """How a sample of this model was judged."""
+        """Check this model's shadow sample: enough pairs, and few of them worse or failed."""
         sample = self._sample(route)
         if sample is None:
             return False, "there is no sample of this model"
@@ -144,14 +145,14 @@ class ExitFacts:
         return enough and fine, sample.words + ("" if enough else f"; {LEAST_JUDGED} are needed")
 
     def latency(self, route: Route) -> tuple[bool, str]:
-        """The medians of a sample of this model."""
+        """Check the median latency in this model's sample: TokenLab's within MOST_SLOWER times."""
         sample = self._sample(route)
         if sample is None or not sample.previous_ms or not sample.tokenlab_ms:
             return False, "there is no sample of this model with answers of both sides"
         return sample.tokenlab_ms <= MOST_SLOWER * sample.previous_ms, sample.latency_words
 
     def everyone(self, route: Route) -> tuple[bool, str]:
-        """Every share, and every latch."""
+        """Check that every share is at 100%, and nothing is rolled back."""
         if self._file.rolled_back or route.rolled_back:
             return False, "it is rolled back"
         shares = {**{o: route.org_points(o) for o in route.orgs}, "others": route.default_points}
@@ -162,14 +163,14 @@ class ExitFacts:
         return not low, f"{low} is at {percent_text(shares[low])}%" if low else "all at 100%"
 
     def healthy(self, route: Route) -> tuple[bool, str]:
-        """The guard's verdict now."""
+        """Check that the guard's verdict is ok."""
         verdict = self._verdicts.get(route.name)
         if verdict is None:
             return False, "the log was not looked at"
         return verdict.kind == "ok", verdict.words
 
     def duplicates(self, route: Route) -> tuple[bool, str]:
-        """Jobs with two tasks at the end of the access log; without requests it shows nothing."""
+        """Check that no job in the access log's tail has two tasks; without requests it fails."""
         twice = self._log[1].get(route.name, "")
         if twice:
             return False, f"job {twice} has two tasks"
@@ -177,7 +178,7 @@ class ExitFacts:
         return seen > 0, f"none in {seen} requests" if seen else "the log has no request of it"
 
     def stable(self, route: Route) -> tuple[bool, str]:
-        """The newest change in the history."""
+        """Check that the newest change in the history is at least STABLE_DAYS old."""
         mine = [row for row in self._rows if row.route in (None, route.name)]
         if not mine:
             return False, "the history knows of no change yet"
@@ -186,7 +187,7 @@ class ExitFacts:
         return age >= timedelta(days=STABLE_DAYS), said
 
     def drilled(self, route: Route) -> tuple[bool, str]:
-        """A rollback in the history."""
+        """Check that the history has a rollback of the route or of everything."""
         back = next(
             (r for r in self._rows if r.action == "rollback" and r.route in (None, route.name)),
             None,
@@ -196,7 +197,7 @@ class ExitFacts:
         return True, f"{back.user}@{back.host}, {back.at:%Y-%m-%d}"
 
     def playbook(self, route: Route) -> tuple[bool, str]:
-        """The written playbook's revision."""
+        """Check that the playbook was written from this revision of the file."""
         path = playbook_path(self._switch.path)
         written = playbook_revision(path)
         if not written:
@@ -230,10 +231,10 @@ assert set(_JUDGES) == {
 
 
 def _tail(log: Path) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
-    """Return, by route, TokenLab requests and those with ids, and a job that has two tasks.
+    """Return, by route, counts of TokenLab requests and of those with ids, and a duplicated job.
 
-    ``log`` may be a pattern. A job's two tasks may stand in the logs of two processes, and the
-    same job id of two orgs is two jobs.
+    ``log`` may be a glob; the tail of each file is read. A job's two tasks may be in the logs of
+    two processes, and the same job id of two orgs is two jobs.
     """
     counts: dict[str, tuple[int, int]] = {}
     tasks: dict[tuple[str, str, str], str] = {}

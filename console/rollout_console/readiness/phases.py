@@ -1,4 +1,4 @@
-"""Each route's phase: what must be so before it ends, what is, who said so, and moving on."""
+"""Phases of the routes: exit checks, ticks by people, and the move to another phase."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ class PhaseState:
 
     @property
     def missing(self) -> list[CheckState]:
-        """What is not done yet."""
+        """The exit checks that are not done."""
         return [state for state in self.states if not state.done]
 
 
 class Phases:
-    """Judges phases, keeps ticks, and moves routes on."""
+    """Evaluates exit checks, stores ticks, and moves routes between phases."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Phases:
 
     @property
     def plan_path(self) -> Path:
-        """Where owners, ticks and samples are kept."""
+        """The path of the plan file, with owners, ticks and samples."""
         return self._plan_file.path
 
     def plan(self) -> PlanState:
@@ -64,7 +64,10 @@ class Phases:
     def states(
         self, file: RolloutFile, verdicts: Mapping[str, Verdict] = _NONE
     ) -> list[PhaseState]:
-        """Return every route's phase with its exit checks; reads logs, so not for a UI thread."""
+        """Return every route's phase with its exit checks; reads logs, so not for the UI thread.
+
+        Raises StoreError.
+        """
         facts = self._facts(file, verdicts)
         return [
             PhaseState(
@@ -82,7 +85,10 @@ class Phases:
     def missing(
         self, file: RolloutFile, route: str, wanted: str, verdicts: Mapping[str, Verdict] = _NONE
     ) -> list[CheckState]:
-        """Return what is not done of all that stands between a route's phase and another."""
+        """Return the checks not done of those needed to move a route to the phase ``wanted``.
+
+        Raises UnknownRoute, StoreError, and OperationError for an unknown phase.
+        """
         found = _route(file, route)
         if wanted not in PHASES:
             raise OperationError(f"there is no phase {wanted!r}; there are: {', '.join(PHASES)}")
@@ -95,7 +101,7 @@ class Phases:
         return self._switch.plan_phase(route, wanted)
 
     def move(self, plan: Plan, missing: Sequence[CheckState], reason: str) -> Done:
-        """Move on; where something is missing, only with a reason, which the history keeps.
+        """Apply the move; with checks missing it needs a reason, which the history records.
 
         Raises what Switch.apply does.
         """
@@ -105,7 +111,7 @@ class Phases:
         )
 
     def check_tick(self, file: RolloutFile, route: str, check_id: str) -> None:
-        """Raise OperationError for an exit check that is none, or is not a person's to tick."""
+        """Raise OperationError for an unknown exit check, or one that no person may tick."""
         media = _is_media(_route(file, route))
         checks = [c for p in PHASES for c in exit_checks(p, media=media)]
         found = next((check for check in checks if check.id == check_id), None)
@@ -116,14 +122,17 @@ class Phases:
             raise OperationError(f"{check_id} is seen by the console itself: {found.fix}")
 
     def tick(self, file: RolloutFile, route: str, check_id: str, note: str) -> None:
-        """Say that something is so that only a person can say; raises StoreError."""
+        """Tick an exit check as this user, with a redacted note.
+
+        Raises ReadOnly, UnknownRoute, OperationError (see ``check_tick``) and StoreError.
+        """
         self._may_change()
         self.check_tick(file, route, check_id)
         at = self._clock().replace(microsecond=0)
         self._plan_file.tick(route, check_id, Tick(self._switch.who.name, at, redacted(note)))
 
     def untick(self, file: RolloutFile, route: str, check_id: str) -> None:
-        """Take a tick away; raises StoreError."""
+        """Remove a tick; raises as ``tick`` does."""
         self._may_change()
         self.check_tick(file, route, check_id)
         self._plan_file.tick(route, check_id, None)
@@ -131,20 +140,26 @@ class Phases:
     def own(
         self, file: RolloutFile, route: str, owner: str, contacts: tuple[str, ...] | None = None
     ) -> None:
-        """Name a route's owner, and its contacts where given; raises StoreError."""
+        """Set a route's owner, and its contacts where given, redacted.
+
+        Raises ReadOnly, UnknownRoute and StoreError.
+        """
         self._may_change()
         _route(file, route)
         kept = None if contacts is None else tuple(redacted(one) for one in contacts)
         self._plan_file.own(route, redacted(owner), kept)
 
     def keep_sample(self, file: RolloutFile, route: str, sample: Sample) -> None:
-        """Keep what a shadow sample showed; raises StoreError."""
+        """Store the result of a shadow sample; raises ReadOnly, UnknownRoute and StoreError."""
         self._may_change()
         _route(file, route)
         self._plan_file.keep_sample(route, sample)
 
     def keep_tally(self, file: RolloutFile, route: str, tally: "Tally", model: str) -> Sample:
-        """Keep how a sample was judged, and return it; raises OperationError, StoreError."""
+        """Store a tally as a sample, and return it; raises OperationError for an empty tally.
+
+        Otherwise it raises as ``keep_sample`` does.
+        """
         if not tally.pairs:
             raise OperationError("nothing was judged, nothing is kept")
         sample = tally.sample(self._clock(), self._switch.who.name, model)
@@ -152,14 +167,14 @@ class Phases:
         return sample
 
     def playbook(self, file: RolloutFile, verdicts: Mapping[str, Verdict] = _NONE) -> str:
-        """Return the support playbook of the file as it is now; reads logs."""
+        """Render the support playbook of the file as it is now; reads logs, raises StoreError."""
         states = self.states(file, verdicts)
         return playbook(self._switch.path, file, self.plan(), states, self._clock())
 
     def write_playbook(
         self, file: RolloutFile, verdicts: Mapping[str, Verdict] = _NONE, path: Path | None = None
     ) -> Path:
-        """Write the support playbook, and return where; raises StoreError."""
+        """Write the support playbook, and return its path; raises ReadOnly and StoreError."""
         self._may_change()
         path = path or playbook_path(self._switch.path)
         put_playbook(path, self.playbook(file, verdicts))

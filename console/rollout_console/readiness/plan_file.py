@@ -1,6 +1,6 @@
-"""The plan beside the rollout file: who owns a route, what was ticked, what a sample showed.
+"""The plan file next to the rollout file: owners, ticked exit checks and shadow samples.
 
-Kept apart from the rollout file so that no application ever reads it, in TOML so that people do.
+It is separate from the rollout file so that no application reads it, and TOML so that people can.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Something that a person says is so: who, when, and a note."""
+    """An exit check confirmed by a person: who, when, and a note."""
 
     by: str
     at: datetime
@@ -29,9 +29,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a shadow sample showed: how many pairs were judged how, and how fast both sides were.
+    """The result of a shadow sample: counts of judgements, and the latency of both sides.
 
-    ``tokenlab_ms`` and ``previous_ms`` are medians; ``errors`` counts pairs where TokenLab failed.
+    ``tokenlab_ms`` and ``previous_ms`` are median latencies in ms; ``errors`` counts pairs where
+    TokenLab failed.
     """
 
     at: datetime
@@ -46,23 +47,23 @@ class Sample:
 
     @property
     def judged(self) -> int:
-        """How many pairs were judged."""
+        """The number of pairs with a judgement; ``errors`` are not among them."""
         return self.better + self.same + self.worse
 
     @property
     def words(self) -> str:
-        """How the pairs were judged."""
+        """The counts of judgements in words."""
         return f"{self.better} better, {self.same} same, {self.worse} worse, {self.errors} failed"
 
     @property
     def latency_words(self) -> str:
-        """How fast both sides were."""
+        """The median latency of both sides in words."""
         return f"median {self.tokenlab_ms:.0f} ms against {self.previous_ms:.0f} ms"
 
 
 @dataclass(frozen=True, slots=True)
 class RoutePlan:
-    """What is known of one route beside its shares."""
+    """The plan's data of one route."""
 
     owner: str = ""
     contacts: tuple[str, ...] = ()
@@ -72,14 +73,14 @@ class RoutePlan:
 
 @dataclass(frozen=True, slots=True)
 class PlanState:
-    """The whole plan, and the revision of its file."""
+    """The complete plan, and the revision of its file."""
 
     revision: str = ABSENT
     contacts: tuple[str, ...] = ()
     routes: Mapping[str, RoutePlan] = field(default_factory=dict)
 
     def route(self, name: str) -> RoutePlan:
-        """Return what is known of a route, which may be nothing."""
+        """Return the plan's data of a route, empty defaults where it has none."""
         return self.routes.get(name, RoutePlan())
 
 
@@ -92,7 +93,7 @@ class PlanFile:
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """The path of the plan file."""
         return self._file.path
 
     def read(self) -> PlanState:
@@ -100,7 +101,7 @@ class PlanFile:
         return self._file.state()
 
     def tick(self, route: str, check: str, tick: Tick | None) -> PlanState:
-        """Set a tick, or take it away; raises StoreError."""
+        """Set a tick, or remove it (None); raises StoreError."""
 
         def edit(table: Any) -> None:
             ticks = sub_table(sub_table(sub_table(table, "routes"), route), "ticks")
@@ -112,7 +113,7 @@ class PlanFile:
         return self._file.edit(edit)
 
     def own(self, route: str, owner: str, contacts: tuple[str, ...] | None = None) -> PlanState:
-        """Name a route's owner and, where given, its contacts; raises StoreError."""
+        """Set a route's owner and, where given, its contacts; raises StoreError."""
 
         def edit(table: Any) -> None:
             one = sub_table(sub_table(table, "routes"), route)
@@ -123,7 +124,7 @@ class PlanFile:
         return self._file.edit(edit)
 
     def keep_sample(self, route: str, sample: Sample) -> PlanState:
-        """Keep what a shadow sample showed, in place of the one before; raises StoreError."""
+        """Store the result of a shadow sample, replacing the previous one; raises StoreError."""
 
         def edit(table: Any) -> None:
             sub_table(sub_table(table, "routes"), route)["shadow"] = inline(

@@ -1,7 +1,7 @@
-"""The support playbook: what somebody who was woken needs, in Markdown, without any secret.
+"""The support playbook (runbook) for on-call staff, as Markdown without any secret.
 
-What people wrote freely may hold a credential and is redacted. Names and paths are not: a command
-has to work when it is pasted, and an org may well be called sk-something.
+Free text may contain a credential, and is redacted. Names and paths are not: a command has to work
+when it is pasted, and an org may well be called sk-something.
 """
 
 import re
@@ -30,12 +30,12 @@ _WHY = ("--yes", "--reason", "why")
 
 
 def playbook_path(rollout_file: Path) -> Path:
-    """Return where the playbook of a rollout file is kept."""
+    """Return the path of a rollout file's playbook, next to it."""
     return rollout_file.with_name(f"{rollout_file.stem}.playbook.md")
 
 
 def playbook_revision(path: Path) -> str:
-    """Return the revision that a written playbook is of, empty where there is none."""
+    """Return the file revision that a playbook was written from, empty without a playbook."""
     try:
         found = _REVISION.search(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
@@ -44,7 +44,7 @@ def playbook_revision(path: Path) -> str:
 
 
 def put_playbook(path: Path, text: str) -> None:
-    """Write a playbook whole, in place of an earlier one; raises StoreError."""
+    """Replace the playbook atomically, by compare-and-swap; raises StoreError."""
     try:
         before = revision_of(path.read_bytes())
     except FileNotFoundError:
@@ -57,7 +57,7 @@ def put_playbook(path: Path, text: str) -> None:
 def playbook(
     path: Path, file: RolloutFile, plan: PlanState, states: Sequence["PhaseState"], now: datetime
 ) -> str:
-    """Return the playbook of a rollout file as it is now."""
+    """Render the playbook of a rollout file as it is now."""
     lines = [*_head(path, file, plan, now)]
     by_route = {state.route: state for state in states}
     for route in file.routes.values():
@@ -120,7 +120,7 @@ def _route(
     yield ""
     yield "Back to the previous side, the route or one org of it:"
     yield ""
-    # An option parser drops a name that is "--": such a command would mean more than it says.
+    # Argument parsers drop a name that is "--": such a command would apply to more than it says.
     plain = [(route.name,)] if route.name != "--" else []
     targets = plain + [(route.name, org) for org in list(route.orgs)[:3] if plain and org != "--"]
     yield from _block(*(_command(path, "rollback", *_WHY, names=names) for names in targets))
@@ -166,13 +166,13 @@ _LAST = (
 
 
 def _command(path: Path, *words: str, names: Sequence[str] = ()) -> str:
-    """A name may begin with a dash; after ``--`` it is no option all the same."""
+    """Build a shell command; names go after ``--``, so that a leading dash makes no option."""
     given = ["rollout-console", *words, "--file", str(path.resolve())]
     return " ".join(map(_quoted, [*given, "--", *names] if names else given))
 
 
 def _quoted(word: str) -> str:
-    """Quote for a shell; what cannot be seen is written out, as bash, zsh and ksh understand it."""
+    """Quote a shell word; with invisible characters as ANSI-C ``$'...'`` (bash, zsh and ksh)."""
     if visible(word) == word:
         return shlex.quote(word)
     pieces = (
@@ -184,7 +184,7 @@ def _quoted(word: str) -> str:
 
 
 def _block(*commands: str) -> Iterator[str]:
-    """A fence longer than any that a name holds: it ends where it is to end."""
+    """Yield a fenced code block, its fence longer than any run of backticks in the commands."""
     fence = "`" * max(3, _ticks("".join(commands)) + 1)
     yield f"{fence}sh"
     yield from commands
@@ -196,7 +196,7 @@ def _ticks(text: str) -> int:
 
 
 def _code(text: str) -> str:
-    """Text as code, on one line, whatever is in it."""
+    """Format text as an inline code span on one line, escaping backticks by a longer fence."""
     text = visible(text)
     fence = "`" * (_ticks(text) + 1)
     room = " " if text[:1] in ("`", " ") or text[-1:] in ("`", " ") else ""
@@ -204,7 +204,7 @@ def _code(text: str) -> str:
 
 
 def _url(url: str) -> str:
-    """A URL as code, but for one that may hold a credential."""
+    """Format a URL as a code span; one with user info or a query may hold a credential."""
     return "one that holds a credential" if "@" in url or "?" in url else _code(url)
 
 
@@ -213,10 +213,10 @@ def _listed(contacts: Sequence[str]) -> str:
 
 
 def _free(text: str) -> str:
-    """What somebody wrote."""
+    """Redact and escape free text."""
     return _md(redacted(text))
 
 
 def _md(text: str) -> str:
-    """Text from outside stays text: no markup of its own, on one line."""
+    """Escape untrusted text for Markdown: no markup of its own, on one line."""
     return re.sub(r"([\\`*_~\[\]<>|&!])", r"\\\1", visible(text))

@@ -1,4 +1,4 @@
-"""Probes: what they will ask of whom and what that costs at most, then each of them once."""
+"""Probes: synthetic requests to both sides of routes, planned with a cost ceiling, sent once."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -22,23 +22,26 @@ from rollout_gate.file.model import MEDIA_FORMATS, RolloutFile, Route, Side
 from rollout_gate.secret import Secret, redacted
 
 CEILING_USD = Decimal("0.10")
-"""What the probes of one run may cost on TokenLab's side unless another ceiling is given."""
+"""Default cost ceiling of one run on TokenLab's side, in US dollars."""
 
 SIDES: tuple[Side, ...] = ("tokenlab", "previous")
 _AT_ONCE = 8
-"""So many sides are asked at the same time: one that drips keeps no other waiting."""
+"""Concurrency limit: route sides probed at the same time, so that a slow one delays no other."""
 _LEAST_LIMIT_S = 10.0
-"""A request is waited for twice as long as the route's max_p95_ms, and at least so long."""
+"""Lower limit of a probe's timeout, which is twice the route's max_p95_ms, up to LIMIT_S."""
 _MILLION = Decimal(1_000_000)
 _FRAME_TOKENS = 32
-"""What a chat's own marks around one message may count at most."""
+"""Upper bound of the tokens that a chat template adds around one message."""
 _PER_REQUEST = ("request", "call")
 _PER_1M_TOKENS = ("", "1m_tokens", "1m", "million_tokens")
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One request that will be sent. ``cost`` is the most it is expected to cost, None unknown."""
+    """One request to send. ``cost`` is its expected maximum in US dollars, None where unknown.
+
+    ``most_ms`` is the latency in ms above which the probe has a problem.
+    """
 
     target: Target
     stream: bool
@@ -59,19 +62,19 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class ProbePlan:
-    """What will be sent, and what not."""
+    """The requests to send, and the sides that are skipped."""
 
     shots: tuple[Shot, ...]
     skipped: tuple[Skipped, ...] = ()
 
     @property
     def cost(self) -> Decimal:
-        """The most that TokenLab is expected to charge, in US dollars."""
+        """The expected maximum charge on TokenLab in US dollars; unknown prices count as 0."""
         return sum((shot.cost or Decimal(0) for shot in self.shots), Decimal(0))
 
     @property
     def unknown(self) -> list[str]:
-        """The routes whose price is not known."""
+        """The routes whose price on TokenLab is not known, sorted."""
         return sorted({s.target.route for s in self.shots if s.cost is None})
 
     def words(self) -> str:
@@ -101,11 +104,11 @@ class Probes:
         media: bool = False,
         scheduled: bool = False,
     ) -> ProbePlan:
-        """Work out what to send; media routes only where ``media`` says so or they are named.
+        """Plan the requests; media routes only with ``media`` or where they are named.
 
-        What is ``scheduled`` is sent again and again, and so never media.
-        Raises OperationError for a route that the file does not have. The API is asked for
-        prices; where it does not answer, they are unknown.
+        A ``scheduled`` plan is sent repeatedly, and so never includes media. Prices are fetched
+        from the API; without a response, those last fetched count, else they are unknown. Raises
+        OperationError for a route that the file does not have.
         """
         named = list(routes)
         for name in named:
@@ -133,17 +136,18 @@ class Probes:
                     skipped.append(Skipped(route.name, side, reason))
                     continue
                 shots += _shots(file, route, side, key, streams, models.get(route.model))
-        # What is compared stands next to each other: both sides whole, then both streamed.
+        # Sort comparable requests together: both sides non-streaming, then both streaming.
         places = [route.name for route in chosen]
         shots.sort(key=lambda shot: (places.index(shot.target.route), shot.stream))
         return ProbePlan(tuple(shots), tuple(skipped))
 
     async def run(self, plan: ProbePlan, ceiling: Decimal) -> AsyncGenerator[tuple[Shot, Probe]]:
-        """Send the plan's requests, each once: the sides of all routes at the same time, what goes
-        to one of them one after another. Who stops asking stops it.
+        """Send the plan's requests, each once, and yield the probes in the plan's order.
 
-        Raises OperationError before anything is sent where the plan is over the ceiling, or a
-        price on TokenLab's side is not known; ApiError where a credential would be sent unsafely.
+        Route sides are probed concurrently, the requests to one side sequentially. Closing the
+        generator cancels the rest. Raises OperationError before anything is sent where the plan is
+        over the ceiling (US dollars), or a price on TokenLab's side is not known; ApiError where a
+        credential would be sent unsafely.
         """
         if plan.unknown:
             raise OperationError(
@@ -171,7 +175,7 @@ class Probes:
             await asyncio.gather(*under_way.values(), return_exceptions=True)
 
     def _key(self, route: Route, side: Side) -> tuple[Secret | None, str]:
-        """May block: the vault may ask a keyring."""
+        """Return the API key of a side, or why there is none; blocks on a keyring lookup."""
         found = self._room.vault.resolve(self._room.profile, "api_key")
         if side == "tokenlab":
             return found.secret, found.problem
@@ -179,7 +183,7 @@ class Probes:
         return key, "" if key is not None else said
 
     async def _details(self, names: Iterable[str]) -> dict[str, ModelInfo | None]:
-        """Ask for models at once; of those that do not come, what was last known."""
+        """Fetch models concurrently; on an API error fall back to the cached entry, if any."""
 
         async def detail(name: str) -> ModelInfo | None:
             try:
@@ -223,9 +227,9 @@ async def _shoot(shot: Shot) -> Probe:
 
 
 async def _shoot_in_turn(shots: Sequence[Shot], at_once: asyncio.Semaphore) -> dict[bool, Probe]:
-    """Send what goes to one route's side, whole and streamed; return the probes by ``stream``.
+    """Send the requests of one route's side sequentially; return the probes by ``stream``.
 
-    After one that gets no answer nothing more is sent there.
+    After a timeout or connection error the rest is not sent.
     """
     done: dict[bool, Probe] = {}
     unsent = "not sent: the request before it got no answer"
@@ -241,9 +245,9 @@ async def _shoot_in_turn(shots: Sequence[Shot], at_once: asyncio.Semaphore) -> d
 
 
 def text_cost(price: Price, tokens_in: int, tokens_out: int) -> Decimal | None:
-    """Return what so many tokens cost, in US dollars; None where the price is not known.
+    """Return the cost of so many tokens in US dollars; None where the price is not known.
 
-    Where a price varies it is taken at its highest: a ceiling is no ceiling otherwise.
+    A variable price counts at its maximum, so that a ceiling holds.
     """
     if price.input_per_1m is None and price.output_per_1m is None:
         return most_of_request(price)
@@ -255,15 +259,19 @@ def text_cost(price: Price, tokens_in: int, tokens_out: int) -> Decimal | None:
 
 
 def most_cost(price: Price, prompt: str, most_tokens: int) -> Decimal | None:
-    """Return the most that one request can cost: a token has a byte at least, and a frame."""
+    """Return the maximum cost of one request in US dollars; None where the price is not known.
+
+    The prompt's UTF-8 bytes are the upper bound of its tokens, as a token has at least one byte;
+    _FRAME_TOKENS are added.
+    """
     return text_cost(price, len(prompt.encode()) + _FRAME_TOKENS, most_tokens)
 
 
 def most_of_request(price: Price) -> Decimal | None:
-    """Return the most that a request costs where it has a price of its own; None where unknown.
+    """Return the maximum cost in US dollars of a request priced per request; None where unknown.
 
-    A price for each second, image or thousand characters is none: how many there will be is not
-    known before.
+    A price per second, image or thousand characters counts as unknown: their number is not known
+    in advance.
     """
     if _unit(price) not in _PER_REQUEST:
         return None
@@ -271,7 +279,7 @@ def most_of_request(price: Price) -> Decimal | None:
 
 
 def _highest(price: Price, usual: Decimal | None) -> Decimal | None:
-    """An open end is no price: neither one that varies, nor one that is given from its least."""
+    """Return the highest price; None where it is unbounded (it varies, or only has a minimum)."""
     if price.most is None and (price.varies or price.least is not None):
         return None
     known = [amount for amount in (usual, price.least, price.most) if amount is not None]
@@ -283,7 +291,10 @@ def _unit(price: Price) -> str:
 
 
 def real_cost(shot: Shot, done: Probe) -> Decimal | None:
-    """Return what a request on TokenLab's side really cost, as far as its usage tells."""
+    """Return the actual cost of a TokenLab request in US dollars, from its usage; None if unknown.
+
+    A media request has its planned cost.
+    """
     if shot.target.side != "tokenlab" or shot.model is None or done.status != 200:
         return None
     if shot.target.format in MEDIA_FORMATS:
@@ -294,7 +305,7 @@ def real_cost(shot: Shot, done: Probe) -> Decimal | None:
 
 
 def lines_of(shot: Shot, done: Probe) -> list[str]:
-    """Return how a probe went: one line, one more with its ids, one for each problem."""
+    """Format a probe for people: a line for the result, one for its ids, one for each problem."""
     target, cost = done.target, real_cost(shot, done)
     ttft = "" if done.ttft_ms is None else f", first text {done.ttft_ms:.0f} ms"
     tokens = "" if done.tokens_out is None else f"  {done.tokens_in} in, {done.tokens_out} out"
@@ -309,7 +320,7 @@ def lines_of(shot: Shot, done: Probe) -> list[str]:
 
 
 def as_json(shot: Shot, done: Probe) -> dict[str, Any]:
-    """Return the shape that ``probe --json`` prints; never a prompt, an answer or a URL."""
+    """Return the JSON object that ``probe --json`` prints; never a prompt, a response or a URL."""
     cost = real_cost(shot, done)
     return {
         "route": done.target.route,
@@ -333,7 +344,7 @@ def as_json(shot: Shot, done: Probe) -> dict[str, Any]:
 
 
 def log_line(done: Probe) -> ProbeLine:
-    """Return a probe as the probe log keeps it."""
+    """Return the probe log's line for a probe, with the texts redacted."""
     return ProbeLine(
         ts=timestamp(), route=done.target.route, org="", probe=True, side=done.target.side,
         model=done.target.model,

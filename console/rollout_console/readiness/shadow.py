@@ -1,7 +1,7 @@
-"""A shadow sample: prompts of the operator's own through both sides, to be judged by a person.
+"""Shadow sample: the operator's own prompts are sent to both sides, and a person judges the pairs.
 
-Prompts come from a file that the operator names, never from a log. Neither they nor the answers
-are kept: what stays is how many were better, the same or worse, and how long both sides took.
+Prompts come from a file that the operator names, never from a log. Neither prompts nor answers are
+stored, only how many were better, the same or worse, and the latency of both sides.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ _LOG_FIELDS = {
     "request_id", "billing_transaction_id", "task_id", "poll_url",
 }  # fmt: skip
 _LOGS = 2
-"""Of so many fields of a log no line is a prompt that somebody chose."""
+"""A line with so many fields of an access log is refused as one."""
 
 Mark = Literal["better", "same", "worse"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One prompt's two answers. ``cost`` is what TokenLab's side cost, None where unknown."""
+    """One prompt's two answers. ``cost`` is TokenLab's in US dollars, None where unknown."""
 
     prompt: str
     tokenlab: Probe
@@ -55,7 +55,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class ShadowPlan:
-    """What will be sent to whom, and what it costs at most on TokenLab's side."""
+    """Prompts and requests to send; ``cost`` is TokenLab's maximum in US dollars."""
 
     prompts: tuple[str, ...]
     ours: Shot
@@ -73,19 +73,19 @@ class ShadowPlan:
 
 @dataclass(slots=True)
 class Tally:
-    """How the pairs were judged so far."""
+    """Running tally of the judged pairs."""
 
     marks: list[Mark] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
 
     def add(self, pair: Pair, mark: Mark | None) -> None:
-        """Take a judgement; a pair that failed on TokenLab's side needs none."""
+        """Add a pair with its mark; one that failed on TokenLab's side needs no mark."""
         self.pairs.append(pair)
         if mark is not None:
             self.marks.append(mark)
 
     def sample(self, at: datetime, by: str, model: str) -> Sample:
-        """Return what is kept of it."""
+        """Return the sample to store: counts, and medians over pairs answered by both sides."""
         both = [p for p in self.pairs if p.tokenlab.text and p.previous.text]
         return Sample(
             at.replace(microsecond=0), by, model,
@@ -97,9 +97,10 @@ class Tally:
 
 
 def read_prompts(path: Path) -> list[str]:
-    """Return the prompts of a JSONL file: ``{"prompt": "..."}`` or a string on each line.
+    """Parse the prompts of a JSON Lines file: ``{"prompt": "..."}`` or a string on each line.
 
-    Raises OperationError with the line that is wrong; an access log is refused as such.
+    Raises OperationError: for a file that is unreadable, empty or over 32 MiB, and with the number
+    of an invalid line; an access log is refused as such.
     """
     try:
         with path.expanduser().open("rb") as stream:
@@ -149,9 +150,10 @@ async def plan_shadow(
     most_tokens: int = MOST_TOKENS,
     seed: int | None = None,
 ) -> ShadowPlan:
-    """Choose the prompts and work out the cost; raises OperationError.
+    """Draw a random sample of the prompts, in their order, and compute its maximum cost.
 
-    Both sides need a key; media is refused: it is never mirrored.
+    Raises OperationError: both sides need a key, prices must be known, and media is refused, as it
+    is never mirrored.
     """
     if route in file.routes and file.routes[route].format in MEDIA_FORMATS:
         raise OperationError(f"{route} makes media, which is never mirrored: each is made once")
@@ -175,10 +177,11 @@ async def plan_shadow(
 
 
 async def run_shadow(plan: ShadowPlan, ceiling: Decimal) -> AsyncIterator[Pair]:
-    """Send each prompt once to each side, one pair after another.
+    """Send each prompt once to each side: both sides concurrently, the pairs sequentially.
 
-    It ends early when one side gave no answer MOST_SILENT times in a row: each may take a minute.
-    Raises OperationError before anything is sent where the plan is over the ceiling.
+    Ends early after MOST_SILENT consecutive requests without a response on one side, as each may
+    take a minute to time out. Raises OperationError before anything is sent where the plan is over
+    the ceiling (US dollars).
     """
     if plan.cost > ceiling:
         raise OperationError(
@@ -206,7 +209,7 @@ async def run_shadow(plan: ShadowPlan, ceiling: Decimal) -> AsyncIterator[Pair]:
 
 
 def facts_of(one: Probe, cost: Decimal | None = None) -> str:
-    """Return length, latency, cost and error of an answer in one line."""
+    """Format an answer in one line: its length, latency and cost, or its error."""
     if not one.text:
         return f"failed: {'; '.join(one.problems) or 'no text'}"
     paid = "" if cost is None else f", ${cost:.6f}"

@@ -1,4 +1,4 @@
-"""Several log files read as one: every file that a pattern names."""
+"""Several log files followed as one: every file that a glob pattern matches."""
 
 import os
 import time

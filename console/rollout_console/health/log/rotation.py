@@ -27,7 +27,7 @@ class Rotated:
 
     @property
     def packed(self) -> bool:
-        """Whether it is gzip'd."""
+        """Whether it is gzip-compressed."""
         return self.path.suffix == ".gz"
 
     def head(self) -> bytes:
@@ -41,7 +41,10 @@ class Rotated:
 
 
 def rotated(log: Path) -> list[Rotated]:
-    """Return NAME.1, NAME.2.gz, NAME-20261123.gz and NAME.gz beside a log, oldest first."""
+    """Return the rotated files of a log, such as NAME.1, NAME.2.gz, NAME-20261123.gz and NAME.gz.
+
+    They are in the log's folder, and are sorted oldest first.
+    """
     found = []
     with suppress(OSError), os.scandir(log.parent) as entries:
         for entry in entries:

@@ -1,1 +1,1 @@
-"""Everything that can be tested before traffic: each rule with a name, a reason, what to do."""
+"""Preflight checks before traffic: each rule has a name, a reason and a fix."""

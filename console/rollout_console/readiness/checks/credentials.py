@@ -1,4 +1,4 @@
-"""Checks of credentials, balance and API keys: what stops traffic although the file is right."""
+"""Checks of credentials, balance and API keys, which can stop traffic of a valid file."""
 
 import asyncio
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from rollout_console.tokenlab.types import ApiKey
 
 
 async def check_keys(room: ApiKeys, least: Decimal | None) -> list[Result]:
-    """Return a result for each rule; ``least`` is the balance that is wanted, where one is."""
+    """Return a result for each rule; ``least`` is the required balance in US dollars, if any."""
     found = []
     for credential in room.doctor():
         name = f"credential.{credential.purpose}"
@@ -46,7 +46,10 @@ async def check_keys(room: ApiKeys, least: Decimal | None) -> list[Result]:
 
 
 def _key_in_use(room: ApiKeys, keys: Iterable[ApiKey]) -> Iterable[Result]:
-    """The key that this profile sends, told by the prefix that the list shows of it."""
+    """Check the key that this profile sends, matched to the API's list by the key's prefix.
+
+    Yields nothing without a single match.
+    """
     secret = room.vault.resolve(room.profile, "api_key").secret
     if secret is None:
         return

@@ -1,4 +1,4 @@
-"""Checks that need nothing but the file: what can be known before traffic depends on it."""
+"""Offline checks: rules on the rollout file and its folder, which need no network."""
 
 import os
 import re
@@ -30,7 +30,7 @@ _NATIVE_HOST = {
 
 
 def check_offline(path: Path) -> list[Result]:
-    """Return every rule's result, file first; a file that cannot be used fails and ends it."""
+    """Return every rule's result, file first; an unreadable or invalid file ends the checks."""
     try:
         data, _ = read_file(path)
     except Unreadable as error:
@@ -63,7 +63,7 @@ def _at(path: Path, line: int, column: int) -> str:
 
 
 def _replaceable(path: Path) -> Result:
-    """Whether a change can be made here: a mounted file cannot be replaced, only written over."""
+    """Check that a change can replace the file: a mount point can only be written in place."""
     mounted = is_mount_point(path)
     problem = ""
     if mounted and not os.access(path, os.W_OK):
@@ -110,7 +110,7 @@ def _access_log(path: Path, file: RolloutFile) -> Result:
 
 
 def _log_lines(path: Path, file: RolloutFile) -> Result:
-    """What of the log's newest lines the console can use; the others are no requests to it."""
+    """Check that the log's newest lines can be decoded; unusable ones do not count as requests."""
     log = open_log(
         (path.parent / file.access_log).absolute(), start="tail", tail_bytes=_NEWEST_BYTES
     )
@@ -189,9 +189,9 @@ def _model(where: str, route: Route) -> Result:
 
 
 def _native(where: str, route: Route) -> Result:
-    """Not everything goes behind Chat Completions: native features have no place there."""
+    """Check the format: native features of Claude and Gemini have no place in an OpenAI format."""
     host = _host(route.previous_base_url)
-    # A vendor may stand before the name: anthropic/claude-..., anthropic.claude-...
+    # The model name may have a vendor prefix: anthropic/claude-..., anthropic.claude-...
     named = re.search(rf"(?:^|[/.:])({'|'.join(_NATIVE)})", route.model.lower())
     family = named.group(1) if named else ""
     native = _NATIVE_HOST.get(host) or _NATIVE.get(family, "")
@@ -213,7 +213,7 @@ def _host(url: str) -> str:
 
 
 def _phase_problem(route: Route) -> tuple[str, str]:
-    """Return how the phase contradicts the percents, and what to do."""
+    """Return how the phase contradicts the percents, and the fix; both empty where it does not."""
     most, everyone = route.most_points, route.default_points
     if route.phase == "inventory" and most:
         return (

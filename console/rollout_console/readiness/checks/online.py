@@ -1,4 +1,4 @@
-"""Checks that ask: the catalogue for each route's model, and the other side for being there."""
+"""Online checks: the catalogue has each route's model, and the previous side is reachable."""
 
 import asyncio
 from collections.abc import Iterable
@@ -19,13 +19,13 @@ from rollout_gate.file.read import Unreadable, read_file
 from rollout_gate.secret import Secret
 
 PLAN_DAYS = 90
-"""How long a rollout is taken to last, for a model's sunset."""
+"""Assumed duration of a rollout in days: a model must not sunset within it."""
 
 
 async def check_online(
     room: ApiKeys, models: Catalogue, path: Path, plan_days: int = PLAN_DAYS
 ) -> list[Result]:
-    """Ask for credentials, keys, models and sides; the last two need a file that is good."""
+    """Check credentials, keys, models and previous sides; the last two need a valid file."""
     try:
         file = parse(read_file(path)[0])
     except (Unreadable, FileError):
@@ -41,7 +41,10 @@ async def check_online(
 async def check_routes(
     file: RolloutFile, room: Catalogue, key: Secret | None, now: datetime, plan_days: int
 ) -> list[Result]:
-    """Return what the catalogue and both sides say of every route."""
+    """Check every route's model against the catalogue, and the reachability of its previous side.
+
+    ``plan_days`` is the duration of the rollout in days, see PLAN_DAYS.
+    """
     found, sides = await asyncio.gather(
         _models(file, room, key, now, plan_days),
         asyncio.gather(*map(_previous, file.routes.values())),
@@ -80,7 +83,7 @@ async def _allowed(room: Catalogue, key: Secret | None) -> tuple[set[str] | None
     except Refused as error:
         return None, str(error)
     except ApiError:
-        # That the API is away was said already.
+        # An unreachable API is reported by catalogue.answers already.
         return None, ""
 
 

@@ -1,11 +1,11 @@
-"""What a rule says."""
+"""The result of a check rule."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One rule on one place: whether it holds, why, and what to do if not."""
+    """The result of one rule at one place: whether it holds, why, and the fix if not."""
 
     rule: str
     ok: bool
@@ -14,11 +14,11 @@ class Result:
     fix: str = ""
 
     def concerns(self, route: str) -> bool:
-        """Return whether it is about a route: its own, or one about the whole file."""
+        """Return whether it concerns a route: a result of that route, or of the file as such."""
         return not self.where.startswith("routes.") or self.where.startswith(f"routes.{route}.")
 
     def as_json(self) -> dict[str, str | bool]:
-        """Return the shape that ``check --json`` prints."""
+        """Return the JSON object that ``check --json`` prints."""
         return {
             "rule": self.rule,
             "ok": self.ok,
@@ -29,5 +29,5 @@ class Result:
 
 
 def result_of(rule: str, where: str, problem: str, good: str, fix: str) -> Result:
-    """Return the result of a rule: it holds, for the reason ``good``, unless there is a problem."""
+    """Return a result that holds, with the reason ``good``, unless ``problem`` is not empty."""
     return Result(rule, not problem, where, problem or good, fix if problem else "")
