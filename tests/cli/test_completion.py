@@ -33,6 +33,7 @@ LINES = {
     "rollback chat ": {"acme", "globex.eu"},
     "rollback claude ": {"initech"},
     "rollback --reason x chat g": {"globex.eu"},
+    "-f rollout.toml rollback claude ": {"initech"},
     "decide chat --org a": {"acme"},
     "export ": {"flagd"},
     "rollback chat acme --dry": {"--dry-run"},
@@ -68,10 +69,11 @@ def _bash(path: Path, line: str) -> set[str]:
 
 
 def _fish(path: Path, line: str) -> set[str]:
-    script = "rollout-console completion fish | source; complete -C \"rollout-console $argv[1]\""
+    script = 'rollout-console completion fish | source; complete -C "rollout-console $LINE"'
     done = subprocess.run(
-        ["fish", "--no-config", "-c", script, line],
-        env=_env(path), cwd=path.parent, capture_output=True, text=True, check=True,
+        ["fish", "--no-config", "-c", script],
+        env={**_env(path), "LINE": line},
+        cwd=path.parent, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return {row.split("\t")[0] for row in done.stdout.splitlines()}
 
@@ -102,6 +104,7 @@ def test_zsh_offers_what_fits(path: Path) -> None:
         for typed, whole in (
             ("rollback cl", "rollback claude"),
             ("rollback chat g", "rollback chat globex.eu"),
+            ("-f rollout.toml rollback claude i", "-f rollout.toml rollback claude initech"),
             ("decide chat --org a", "decide chat --org acme"),
         ):
             shell.type(f"rollout-console {typed}")
@@ -109,8 +112,8 @@ def test_zsh_offers_what_fits(path: Path) -> None:
             shell.until(lambda screen, whole=whole: f"> rollout-console {whole}" in screen)  # type: ignore[misc]
             shell.press("C-c")
         shell.type("rollout-console rollback ")
-        shell.press("Tab")
-        shell.until(lambda screen: "chat" in screen.splitlines()[-1] or "chat  claude" in screen)
+        shell.press("Tab", "Tab")
+        shell.until(lambda screen: "chat" in screen and "claude" in screen.rsplit(">", 1)[1])
     assert not (path.parent / "stolen").exists()
 
 

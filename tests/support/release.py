@@ -1,8 +1,8 @@
 """Build a release in dist/: ``python -m tests.support.release CYCLONEDX_PY``, by ``make release``.
 
 Wheels and source archives of both distributions are built twice, from two copies of the commit in
-different folders, and must be the same bytes (see reproducible-builds.org). Beside them: a CycloneDX
-SBOM of the console with its locked dependencies, and SHA256SUMS.
+different folders, and must be the same bytes (see reproducible-builds.org). Beside them: a
+CycloneDX SBOM of the console with its locked dependencies, and SHA256SUMS.
 """
 
 import hashlib

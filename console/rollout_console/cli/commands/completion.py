@@ -35,9 +35,9 @@ _rollout_console_orgs() { _rollout_console_names "$1" orgs; }
     "zsh": r"""
 _rollout_console_names() {
   local i
-  local -a file
-  for ((i = 2; i < ${#words}; i++)); do
-    case ${words[i]} in -f | --file) file=(-f "${words[i + 1]/#\~/$HOME}") ;; esac
+  local -a file line=(${(Q)${(z)BUFFER}})  # $words lacks what stands before the command
+  for ((i = 2; i < ${#line}; i++)); do
+    case ${line[i]} in -f | --file) file=(-f "${line[i + 1]/#\~/$HOME}") ;; esac
   done
   compadd -- ${(f)"$(rollout-console "${file[@]}" completion --names $1 \
     ${(Q)words[1,CURRENT-1]} 2>/dev/null)"}
@@ -93,7 +93,7 @@ def completion(options: Namespace, parser: ArgumentParser, path: Path) -> int:
 def _names(path: Path, kind: str, words: Sequence[str]) -> list[str]:
     """Return the names to offer after ``words``; of a file that cannot be read, none.
 
-    Orgs are those of the route among the words.
+    Orgs are those of the last route among the words.
     """
     try:
         file = parse(read_file(path)[0])
@@ -102,7 +102,7 @@ def _names(path: Path, kind: str, words: Sequence[str]) -> list[str]:
     if kind == "routes":
         found: Iterable[str] = file.routes
     else:
-        route = next((word for word in words[2:] if word in file.routes), "")
+        route = next((word for word in reversed(words) if word in file.routes), "")
         found = file.routes[route].orgs if route else ()
     return [name for name in found if _PLAIN.fullmatch(name)]
 
