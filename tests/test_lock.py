@@ -17,7 +17,7 @@ GATE = tomllib.loads((ROOT / "gate/pyproject.toml").read_text())
 
 
 def _locked(name: str) -> dict[str, tuple[Requirement, list[str]]]:
-    found = {}
+    found: dict[str, tuple[Requirement, list[str]]] = {}
     for entry in re.sub(r"\\\n\s*", " ", LOCKS[name].read_text()).splitlines():
         if entry and not entry.startswith("#"):
             text, *hashes = entry.split("--hash=")

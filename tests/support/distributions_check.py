@@ -10,10 +10,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-OTHERS = ("console", "openai", "anthropic", "google-genai")
+SDKS = ("openai", "anthropic", "google-genai")
+OTHERS = {"console": "console==0.9911"} | {name: f"{name}=={version(name)}" for name in SDKS}
 LIST = """
 import importlib.metadata, json
 print(json.dumps({
@@ -28,11 +30,19 @@ def main() -> int:
     """Check both orders; raise CalledProcessError or AssertionError on any fault."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _pip("wheel", "--no-deps", "--wheel-dir", name, str(ROOT / "gate"), str(ROOT))
+        _pip(
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "--wheel-dir",
+            name,
+            str(ROOT / "gate"),
+            str(ROOT),
+        )
         ours = sorted(str(path) for path in folder.glob("rollout_*.whl"))
         assert len(ours) == 2, ours
         names = [Path(path).name.split("-")[0].replace("_", "-") for path in ours]
-        wanted = dict(zip([*names, *OTHERS], [*ours, *OTHERS], strict=True))
+        wanted = dict(zip(names, ours, strict=True)) | OTHERS
         for number, order in enumerate((list(wanted), list(wanted)[::-1])):
             venv = folder / f"venv-{number}"
             subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
@@ -52,7 +62,6 @@ def _pip(*arguments: str) -> None:
 
 
 def _check(python: Path, names: Sequence[str]) -> None:
-
     done = subprocess.run([python, "-c", LIST], capture_output=True, text=True, check=True)
     files = {name: set(found) for name, found in json.loads(done.stdout).items()}
     assert files.keys() == set(names), (files.keys(), names)

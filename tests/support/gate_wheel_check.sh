@@ -4,9 +4,11 @@ set -eu
 python=$1
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-"$python" -m pip wheel --quiet --no-deps --wheel-dir "$folder" ./gate
+"$python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$folder" ./gate
 "$python" -m venv --without-pip "$folder/venv"
-"$python" -m pip --python "$folder/venv/bin/python" install --quiet "$folder"/rollout_gate-*.whl
+awk '/^[^ ]/ { take = /^(mmh3|msgspec)==/ } take' requirements/console.txt > "$folder/gate.txt"
+"$python" -m pip --python "$folder/venv/bin/python" install --quiet --require-hashes --requirement "$folder/gate.txt"
+"$python" -m pip --python "$folder/venv/bin/python" install --quiet --no-index "$folder"/rollout_gate-*.whl
 cp sample_configs/rollout.toml "$folder"
 cd "$folder"
 "$folder/venv/bin/python" - <<'PYTHON'

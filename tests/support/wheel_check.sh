@@ -4,9 +4,12 @@ set -eu
 python=$1
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-"$python" -m pip wheel --quiet --no-deps --wheel-dir "$folder" ./gate .
+"$python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$folder" ./gate .
 "$python" -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet "$folder"/rollout_gate-*.whl "$folder"/rollout_console-*.whl
+"$folder/venv/bin/python" -m pip install --quiet --require-hashes --no-deps --requirement requirements/console.txt
+# With no index, what the wheels ask for must be what is locked.
+"$folder/venv/bin/python" -m pip install --quiet --no-index "$folder"/rollout_gate-*.whl "$folder"/rollout_console-*.whl
+test -s "$folder/venv/share/man/man1/rollout-console.1"
 cd "$folder"
 "$folder/venv/bin/rollout-console" demo --headless-seconds 5 > summary.json
 "$folder/venv/bin/python" - <<'PYTHON'

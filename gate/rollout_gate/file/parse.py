@@ -39,7 +39,7 @@ def parse(data: bytes) -> RolloutFile:
     table = _load(text)
     found = Problems()
     try:
-        file = _file(Fields(table, (), found), revision_of(data))
+        file = rollout_from(Fields(table, (), found), revision_of(data))
     except (ValueError, ArithmeticError, RecursionError) as error:
         # No value is known to do this; should one, the readers that follow the file live on.
         raise FileError([Problem(f"not valid: a value that cannot be used ({error})")]) from None
@@ -93,7 +93,11 @@ def _line_of_bad_number(text: str) -> int:
     return 1 if longest is None else text.count("\n", 0, longest.start()) + 1
 
 
-def _file(top: Fields, revision: str) -> RolloutFile:
+def rollout_from(top: Fields, revision: str) -> RolloutFile:
+    """Return what the top table says; problems are noted in it, and defaults used in their place.
+
+    Each key of the format is read here, once, so that a recorder in place of the table sees all.
+    """
     top.pinned("schema", 1)
     top.pinned("algorithm", ALGORITHM)
     tokenlab, health = top.table("tokenlab"), top.table("health")

@@ -6,5 +6,9 @@ from pathlib import Path
 
 def add_export(parser: ArgumentParser) -> None:
     """Add what ``export`` takes."""
-    parser.add_argument("form", choices=["flagd"], help="flagd: one flag for each route")
+    parser.add_argument(
+        "form",
+        choices=["flagd", "schema"],
+        help="flagd: one flag for each route; schema: the file's JSON Schema, for editors",
+    )
     parser.add_argument("--out", type=Path, metavar="PATH", help="a file (default: print it)")

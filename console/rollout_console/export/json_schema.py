@@ -1,0 +1,216 @@
+"""The JSON Schema of the rollout file, for editors: completion, hovers and red underlines.
+
+It is recorded, not written: the parser reads from a recorder in place of a table, which answers
+each read with the default and keeps what was asked for. So a key cannot be in the parser and
+missing here. Draft 7 is what TOML editors (Taplo, Even Better TOML) understand.
+
+Two things the schema leaves to the parser: decimals past the second, since ``multipleOf`` 0.01 is
+wrong for binary floats, and the ranges of durations. It is stricter for unknown keys, which the
+parser warns of.
+"""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from rollout_gate.file.freeze_windows import FORMS, Freeze
+from rollout_gate.file.parse import rollout_from
+from rollout_gate.file.percent import percent_text
+from rollout_gate.file.positions import Path
+from rollout_gate.file.validation import Fields, Problems
+
+Schema = dict[str, Any]
+
+_ANY = "\0any"
+"""The name that stands for every route, org, key alias or flag."""
+
+_DURATION = {"type": "string", "pattern": "^[1-9][0-9]{0,6}(s|m|h|d)$"}
+_PERCENT = {"type": "number", "minimum": 0, "maximum": 100}
+
+_ABOUT = {
+    "schema": "The version of this format.",
+    "algorithm": "Pins who is in a share; never change it during a rollout.",
+    "rolled_back": "true: everything goes to the previous providers, whatever stands below.",
+    "tokenlab.base_url": "The gateway's base URL.",
+    "tokenlab.profile": "Names the credentials, which are never in this file.",
+    "health.access_log": "The access log, or a pattern of several; relative to this file.",
+    "history.path": "The history of changes; relative to this file.",
+    "guard.window": "How far back the guard's figures look.",
+    "guard.max_5xx_percent": "More 5xx than this, in percent of requests, is too much.",
+    "guard.max_4xx_percent": "More 4xx than this (429 apart), in percent, is too much.",
+    "guard.max_429_percent": "More 429 than this, in percent of requests, is too much.",
+    "guard.max_p95_ms": "The limit of the 95th percentile of latency, in milliseconds.",
+    "guard.min_balance_usd": "Under this balance, in US dollars, nothing is raised.",
+    "guard.mode": 'What the guard does: "observe", "hold" (no raise), "enforce" (rolls back too).',
+    "ramp.steps": "The ladder of percents, rising.",
+    "ramp.bake": "How long a step must stay healthy before the next.",
+    "ramp.freeze": f"Times in which nothing is raised: {FORMS}.",
+    "routes": "One table for each workload: a request format and a model.",
+    "routes.*.format": "The format of the requests.",
+    "routes.*.model": "The model on TokenLab.",
+    "routes.*.phase": "How far the route is.",
+    "routes.*.rolled_back": "true: the whole route goes to the previous provider.",
+    "routes.*.default_percent": "The share of orgs without a line of their own.",
+    "routes.*.previous_base_url": "The previous provider's base URL.",
+    "routes.*.orgs": "An org's share in percent, or { percent = 10, rolled_back = true }.",
+    "routes.*.orgs.*.percent": "The org's share in percent; the default where it is missing.",
+    "routes.*.orgs.*.rolled_back": "true: the org goes to the previous provider.",
+    "routes.*.keys": "Shares by API key alias, in percent; they win over the org's.",
+    "routes.*.flags": "Shares by feature flag, in percent; they win over the org's.",
+}
+for _part in ("guard", "ramp"):
+    _ABOUT |= {f"routes.*.{k}": v for k, v in _ABOUT.items() if k.startswith(f"{_part}.")}
+
+
+def json_schema() -> Schema:
+    """Return the schema of a rollout file."""
+    top = _Recorder(())
+    rollout_from(top, "")
+    head = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Rollout file of rollout-console",
+    }
+    return head | top.schema()
+
+
+class _Recorder(Fields):
+    """Records every read of one table as a property, and answers it with the default."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__({}, path, Problems())
+        self._at = path
+        self._properties: dict[str, list[Schema | _Recorder]] = {}
+        self._required: list[str] = []
+        self._closed = False
+
+    def schema(self) -> Schema:
+        """Return what was recorded."""
+        properties = {name: self._property(name) for name in self._properties}
+        found: Schema = {"type": "object"}
+        if _ANY in properties:
+            found |= {
+                "propertyNames": {"minLength": 1} if self._at == ("routes",) else {},
+                "additionalProperties": properties.pop(_ANY),
+            }
+            found = {name: value for name, value in found.items() if value != {}}
+        elif self._closed:
+            found["additionalProperties"] = False
+        if properties:
+            found["properties"] = properties
+        if self._required:
+            found["required"] = self._required
+        return found
+
+    def _property(self, name: str) -> Schema:
+        kinds = [
+            one.schema() if isinstance(one, _Recorder) else one for one in self._properties[name]
+        ]
+        found: Schema = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+        path = ".".join("*" if part == _ANY else part for part in (*self._at, name))
+        return {"description": _ABOUT[path], **found} if path in _ABOUT else found
+
+    def _keep(self, name: str, schema: "Schema | _Recorder") -> None:
+        self._properties.setdefault(name, []).append(schema)
+
+    def has(self, name: str) -> bool:
+        """The parser asks this of what a file must have."""
+        self._required.append(name)
+        return True
+
+    def names(self) -> list[str]:
+        """Any name may be here."""
+        return [_ANY]
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Any name may be here, with a table or a value."""
+        return [(_ANY, 0), (_ANY, {})]
+
+    def table(self, name: str) -> Fields:
+        """Record a table, and return its recorder."""
+        inner = _Recorder((*self._at, name))
+        self._keep(name, inner)
+        return inner
+
+    def text(self, name: str, default: str) -> str:
+        """Record a string."""
+        self._keep(name, {"type": "string", "default": default})
+        return default
+
+    def path(self, name: str, default: str) -> str:
+        """Record a path."""
+        self._keep(name, {"type": "string", "minLength": 1, "default": default})
+        return default
+
+    def base_url(self, name: str, default: str) -> str:
+        """Record a base URL."""
+        pattern = r"^[hH][tT][tT][pP][sS]?://[^\s/]+"
+        pattern = pattern if default else f"^$|{pattern}"
+        self._keep(name, {"type": "string", "pattern": pattern, "default": default})
+        return default
+
+    def choice(self, name: str, allowed: Sequence[str], default: str | None) -> str:
+        """Record a choice."""
+        if default is None:
+            self._required.append(name)
+        self._keep(name, {"enum": list(allowed)} | ({"default": default} if default else {}))
+        return default or allowed[0]
+
+    def flag(self, name: str) -> bool:
+        """Record a bool."""
+        self._keep(name, {"type": "boolean", "default": False})
+        return False
+
+    def percent(self, name: str, default: int) -> int:
+        """Record a percent."""
+        known = {"default": _json(percent_text(default))} if default > 0 else {}
+        self._keep(name, _PERCENT | known)
+        return default
+
+    def limit(self, name: str, default: float) -> float:
+        """Record a limit in percent."""
+        bounds = {"exclusiveMinimum": 0, "exclusiveMaximum": 100}
+        self._keep(name, {"type": "number", **bounds, "default": default})
+        return default
+
+    def whole(self, name: str, default: int, *, least: int) -> int:
+        """Record a whole number."""
+        bounds = {"minimum": least, "maximum": 10**9}
+        self._keep(name, {"type": "integer", **bounds, "default": default})
+        return default
+
+    def money(self, name: str, default: Decimal) -> Decimal:
+        """Record an amount."""
+        bounds = {"minimum": 0, "maximum": 10**9}
+        self._keep(name, {"type": "number", **bounds, "default": _json(str(default))})
+        return default
+
+    def duration(self, name: str, default: int, *, least: int, most: int) -> int:
+        """Record a duration; a pattern cannot say its range."""
+        text = f"{default // 60}m" if default % 60 == 0 else f"{default}s"
+        self._keep(name, {**_DURATION, "default": text})
+        return default
+
+    def steps(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """Record a ladder of percents."""
+        step = {"type": "number", "exclusiveMinimum": 0, "maximum": 100}
+        ladder = [_json(percent_text(one)) for one in default]
+        rules = {"minItems": 1, "uniqueItems": True, "items": step}
+        self._keep(name, {"type": "array", **rules, "default": ladder})
+        return default
+
+    def freezes(self, name: str, default: tuple[Freeze, ...]) -> tuple[Freeze, ...]:
+        """Record a list of freeze windows."""
+        self._keep(name, {"type": "array", "items": {"type": "string"}, "default": []})
+        return default
+
+    def pinned(self, name: str, only: int | str) -> None:
+        """Record the one value that is possible."""
+        self._keep(name, {"const": only})
+
+    def warn_unknown(self) -> None:
+        """Record that there are no other keys."""
+        self._closed = True
+
+
+def _json(number: str) -> int | float:
+    return float(number) if "." in number else int(number)
