@@ -8,6 +8,7 @@ import pytest
 from rollout_console.changes.external_edits import described, gives_back
 from rollout_console.changes.recorded import Moved, moved_by
 from rollout_console.changes.switch import Switch
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.history.location import history_of
@@ -107,7 +108,9 @@ def test_what_was_edited_while_nobody_watched_is_a_row_at_the_next_look(file: Pa
 
 
 def test_a_read_only_console_writes_nothing(file: Path) -> None:
-    switch = Switch(file, history_of(file), Actor("jo", "gw-01"), read_only=True)
+    switch = Switch(
+        file, history_of(file), Actor("jo", "gw-01"), access=WriteAccess(read_only=True)
+    )
     switch.open()
     file.write_text(file.read_text().replace("acme = 25", "acme = 75"))
     assert switch.refresh() is not None

@@ -9,6 +9,7 @@ from rollout_console.changes.errors import Conflict, NotReadable
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import Held, NothingToDo, NotRecorded, ReadOnly
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_gate.file.errors import RolloutError, UnknownOrg, UnknownRoute
@@ -96,7 +97,9 @@ def test_directions_and_width(switch: Switch) -> None:
 
 
 def test_read_only_is_enforced_here_too(file: Path, tmp_path: Path) -> None:
-    switch = Switch(file, History(tmp_path / "h"), Actor("jo", "x"), read_only=True)
+    switch = Switch(
+        file, History(tmp_path / "h"), Actor("jo", "x"), access=WriteAccess(read_only=True)
+    )
     switch.open()
     with pytest.raises(ReadOnly):
         switch.apply(switch.plan_rollback())

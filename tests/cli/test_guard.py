@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from rollout_console.cli.main import run
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.guard.ramp_record import RampRecord
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.file.parse import parse
@@ -160,7 +161,12 @@ def test_as_a_service_it_rolls_back_tells_and_ends(file: Path, tmp_path: Path) -
     assert "canary" not in environment
     event = next(json.loads(line) for line in told.read_text().splitlines() if "5xx" in line)
     assert event["command"].endswith("resume chat")
-    assert set(RampRecord(file).read()["chat"].out) == {"acme", "globex.eu", "initech"}
+    out = RampRecord(file, WriteAccess()).read()["chat"].out
+    assert set(out) == {
+        "acme",
+        "globex.eu",
+        "initech",
+    }
 
 
 def unit(program: str = "", file: str = "") -> str:

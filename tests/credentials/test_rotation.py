@@ -220,7 +220,7 @@ async def test_what_is_refused(room: ApiKeys, rotations: Rotations) -> None:
         await rotations.start(key, "keyring", MODEL)
     with rotations._alone(), pytest.raises(OperationError, match="another console"):
         await rotations.advance(rotations.under_way()[0])
-    room.read_only = True
+    room.access.read_only = True
     with pytest.raises(OperationError, match="read-only"):
         await rotations.start(key, "keyring", MODEL)
     rotations.path.write_text("{")
@@ -679,7 +679,7 @@ async def test_read_only_sends_nothing_and_writes_nothing(
 ) -> None:
     key = await old_key(room, "looked at")
     progress = await rotations.start(key, "keyring", MODEL)
-    room.read_only = True
+    room.access.read_only = True
     clock.ahead = timedelta(hours=30)
     served = -1
     while served != len(sim.state.requests):  # one is recorded a moment after its answer is here

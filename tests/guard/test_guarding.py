@@ -16,6 +16,7 @@ from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.cli.commands.demo import let_it_be_old
 from rollout_console.common.errors import OperationError, ReadOnly
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.guard import ramp as ramping
 from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.guard.balance import BalanceWatch
@@ -51,7 +52,8 @@ class Run:
     def new_switch(self, user: str, *, read_only: bool = False) -> Switch:
         return Switch(
             self.file, History(self.file.parent / "h.sqlite3"), Actor(user, "gw-01"),
-            read_only=read_only, clock=lambda: datetime.fromtimestamp(self.now, UTC),
+            access=WriteAccess(read_only=read_only),
+            clock=lambda: datetime.fromtimestamp(self.now, UTC),
         )  # fmt: skip
 
     def traffic(
@@ -149,7 +151,7 @@ def test_a_guard_that_died_in_a_step_is_no_operator(
 ) -> None:
     run.turn()
     run.guarding.end()
-    RampRecord(ramp_file).keep("chat", {"acme": Place(2500, None, to=5000)})
+    RampRecord(ramp_file, WriteAccess()).keep("chat", {"acme": Place(2500, None, to=5000)})
     if written:
         ramp_file.write_bytes(ramp_file.read_bytes().replace(b"acme = 25", b"acme = 50", 1))
     again = Run(ramp_file)
@@ -200,7 +202,7 @@ def test_a_turn_takes_no_longer_than_a_verdict_may_wait(
     with monkeypatch.context() as slow:
         slow.setattr(ramping, "monotonic", lambda: next(times))
         assert kinds(run.turn(1.0)).count("raise") == 2
-    record = RampRecord(ramp_file).read()["chat"].places
+    record = RampRecord(ramp_file, WriteAccess()).read()["chat"].places
     assert {place.to for place in record.values()} == {None}
     assert kinds(run.turn(1.0)).count("raise") == 2
     assert {run.share(f"org-{i}") for i in range(4)} == {5000}
@@ -246,7 +248,7 @@ def test_an_editors_hand_counts_too(run: Run, ramp_file: Path) -> None:
     run.turn()
     turn = run.turn()
     assert "somebody removed its line" in " ".join(
-        out.why for out in RampRecord(ramp_file).read()["chat"].out.values()
+        out.why for out in RampRecord(ramp_file, WriteAccess()).read()["chat"].out.values()
     )
     assert not [one for one in turn.standings["chat"] if one.org == "acme"]
 
@@ -365,7 +367,7 @@ def test_read_only_watches(ramp_file: Path) -> None:
     assert turn.verdicts["chat"].kind == "rollback"
     assert not turn.acts
     assert ramp_file.read_bytes() == before
-    assert not RampRecord(ramp_file).path.exists()
+    assert not RampRecord(ramp_file, WriteAccess()).path.exists()
     assert not somebody_acts(ramp_file)
 
 
@@ -384,7 +386,7 @@ def test_trouble_is_a_sentence_and_the_next_turn_goes_on(run: Run, ramp_file: Pa
 
 
 def test_a_broken_record_holds_the_ramps_and_not_the_rollback(ramp_file: Path) -> None:
-    RampRecord(ramp_file).path.write_text("[broken")
+    RampRecord(ramp_file, WriteAccess()).path.write_text("[broken")
     run = Run(with_mode(ramp_file, "enforce"))
     assert "rollout.guard.toml cannot be used" in run.turn().trouble
     storm(run)
@@ -408,7 +410,7 @@ def test_an_alert_is_over_when_it_stayed_away(run: Run) -> None:
 
 
 def test_people_edit_the_record(ramp_file: Path) -> None:
-    record = RampRecord(ramp_file)
+    record = RampRecord(ramp_file, WriteAccess())
     record.keep("chat", {"acme": Place(2500), "odd.name [x]": Place(1250)})
     path = record.path
     path.write_text(path.read_text() + "\n# a comment of ours\n")

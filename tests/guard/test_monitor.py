@@ -11,6 +11,7 @@ import pytest
 from rollout_console.changes.external_edits import described
 from rollout_console.changes.recorded import Recorded
 from rollout_console.changes.switch import Switch
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
 from rollout_console.history.actor import Actor
@@ -252,7 +253,12 @@ def test_an_edit_that_nobody_could_record_has_just_been_made(file: Path) -> None
     _, before = known(file, 7200)
     assert held(before, 2500, 5000) == ""
     file.write_bytes(file.read_bytes().replace(b"acme = 25", b"acme = 50", 1))
-    watching = Switch(file, History(file.parent / "h.sqlite3"), Actor("jo", "gw"), read_only=True)
+    watching = Switch(
+        file,
+        History(file.parent / "h.sqlite3"),
+        Actor("jo", "gw"),
+        access=WriteAccess(read_only=True),
+    )
     monitor = Monitor(file, watching.open().file)
     monitor.remember(watching.recorded(), NOW)
     monitor.catch_up(NOW)

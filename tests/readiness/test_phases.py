@@ -17,6 +17,7 @@ from rollout_console.changes.switch import Switch
 from rollout_console.cli.arguments import build_parser
 from rollout_console.cli.main import run
 from rollout_console.common.errors import OperationError, ReadOnly
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.health.log.probe_log import ProbeLine, append_probe, probe_log_path
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
@@ -215,7 +216,9 @@ def test_moving_on_asks_for_what_is_missing(room: Phases, switch: Switch) -> Non
 
 
 def test_read_only_ticks_nothing(file: Path, tmp_path: Path) -> None:
-    made = Switch(file, History(tmp_path / "h"), Actor("jo", "gw-01"), read_only=True)
+    made = Switch(
+        file, History(tmp_path / "h"), Actor("jo", "gw-01"), access=WriteAccess(read_only=True)
+    )
     room = Phases(made)
     with pytest.raises(ReadOnly):
         room.tick(parsed(made), "chat", "pilot.cost", "")
@@ -230,7 +233,7 @@ def test_read_only_ticks_nothing(file: Path, tmp_path: Path) -> None:
 
 
 def test_edits_keep_what_people_wrote(file: Path) -> None:
-    plan = PlanFile(file)
+    plan = PlanFile(file, WriteAccess())
     plan.path.write_text(
         '# ours\n[support]\ncontacts = ["#oncall"]  # day and night\n\n'
         '[routes."my chat"]\nowner = "jo"  # since May\nbudget = 5\n'
@@ -255,7 +258,7 @@ def test_edits_keep_what_people_wrote(file: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_broken_plan_is_one_sentence_and_is_not_built_upon(file: Path, text: str) -> None:
-    plan = PlanFile(file)
+    plan = PlanFile(file, WriteAccess())
     plan.path.write_text(text)
     for ask in (plan.read, lambda: plan.own("chat", "x")):
         with pytest.raises(StoreError, match=r"rollout\.plan\.toml"):
@@ -267,11 +270,13 @@ def test_two_consoles_tick_at_once(file: Path) -> None:
     script = (
         "import sys, pathlib, datetime\n"
         "from rollout_console.changes.errors import StoreError\n"
+        "from rollout_console.common.write_access import WriteAccess\n"
         "from rollout_console.readiness.plan_file import PlanFile, Tick\n"
         "for i in range(15):\n"
         "    while True:\n"
         "        try:\n"
-        "            PlanFile(pathlib.Path(sys.argv[1])).tick('chat', f'{sys.argv[2]}.{i}',\n"
+        "            plan = PlanFile(pathlib.Path(sys.argv[1]), WriteAccess())\n"
+        "            plan.tick('chat', f'{sys.argv[2]}.{i}',\n"
         "                Tick('x', datetime.datetime.now(datetime.UTC))); break\n"
         "        except StoreError as e:\n"
         "            assert 'somebody else' in str(e) or 'busy' in str(e), e\n"
@@ -280,7 +285,7 @@ def test_two_consoles_tick_at_once(file: Path) -> None:
         subprocess.Popen([sys.executable, "-c", script, str(file), name]) for name in ("a", "b")
     ]
     assert [one.wait() for one in running] == [0, 0]
-    assert len(PlanFile(file).read().route("chat").ticks) == 30
+    assert len(PlanFile(file, WriteAccess()).read().route("chat").ticks) == 30
 
 
 # -- the playbook ------------------------------------------------------------------------------
@@ -505,5 +510,5 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(cli: Call, file: Path)
     assert "[ ] pilot.cost" not in out, "it would be ticked by then"
     for wrong in (("claude", "--tick", "pilot.shape"), ("nope", "--owner", "ann")):
         assert cli("phase", *wrong, "--dry-run")[0] != 0
-    assert not PlanFile(file).path.exists()
+    assert not PlanFile(file, WriteAccess()).path.exists()
     assert file.read_bytes() == before

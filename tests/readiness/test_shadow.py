@@ -16,6 +16,7 @@ import pytest
 from rollout_console.cli.main import run
 from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.profiles import ProfileList
@@ -189,7 +190,7 @@ def test_judged_on_the_terminal_and_only_the_tally_is_kept(
     assert CANARY in out, "the prompt is shown to who chose it"
     assert MARK not in out
     assert "1 better, 1 same, 1 worse, 0 failed" in out
-    sample = PlanFile(placed).read().route("chat").sample
+    sample = PlanFile(placed, WriteAccess()).read().route("chat").sample
     assert sample is not None
     assert (sample.better, sample.same, sample.worse, sample.model) == (1, 1, 1, "gpt-5.4")
     for folder in (placed.parent, state_folder()):
@@ -210,7 +211,7 @@ def test_stopping_at_once_keeps_nothing(
     assert (code, len(json.loads(out))) == (0, 3)
     assert shell("chat", path, "--dry-run")[0] == 0
     assert shell("chat", path, "--yes", "--read-only")[0] == 1
-    assert not PlanFile(placed).path.exists()
+    assert not PlanFile(placed, WriteAccess()).path.exists()
 
 
 def test_a_side_that_does_not_answer_ends_the_sample_with_what_came(

@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.commands.demo import let_it_be_old
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.guard.leader_lock import LeaderLock
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.ramp_record import Out, RampRecord
@@ -34,7 +35,9 @@ Running = Pilot[None]
 
 def app_of(file: Path, *, read_only: bool = False, settings: Settings | None = None) -> ConsoleApp:
     who = Actor("jo", "gw-01")
-    switch = Switch(file, History(file.parent / "h.sqlite3"), who, read_only=read_only)
+    switch = Switch(
+        file, History(file.parent / "h.sqlite3"), who, access=WriteAccess(read_only=read_only)
+    )
     monitor = Monitor(file, switch.open().file)
     return ConsoleApp(switch, monitor, settings or Settings(), user=who.user, host=who.host)
 
@@ -542,7 +545,7 @@ async def test_whether_a_guard_runs_is_in_the_header(
 
 async def test_an_org_goes_back_into_its_ramp(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rollout_console.ui.workers.GUARD_EVERY_S", 0.1)
-    record = RampRecord(file)
+    record = RampRecord(file, WriteAccess())
     record.take_out("chat", {"acme": Out(datetime.now(UTC), "somebody set it from 25% to 10%")})
     async with running(app_of(file)) as pilot:
         await until(pilot, lambda: bool(pilot.app.home._out))  # type: ignore[attr-defined]

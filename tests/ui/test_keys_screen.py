@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Static
 
 from rollout_console.changes.switch import Switch
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.key_values import SORTS
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.profiles import Profile
@@ -55,7 +56,9 @@ def app_of(file: Path, sim: SimServer, vault: Vault, *, read_only: bool = False)
     text = file.read_text().replace("https://api.tokenlab.sh", sim.base_url)
     file.write_text(text)
     who = Actor("jo", "gw-01")
-    switch = Switch(file, History(file.parent / "h.sqlite3"), who, read_only=read_only)
+    switch = Switch(
+        file, History(file.parent / "h.sqlite3"), who, access=WriteAccess(read_only=read_only)
+    )
     monitor = Monitor(file, switch.open().file)
     return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01", vault=vault)
 

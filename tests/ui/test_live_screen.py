@@ -16,6 +16,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from rollout_console.changes.switch import Switch
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.guard.alerts import Alert
 from rollout_console.guard.monitor import Monitor
 from rollout_console.health.backfill.reader import Backfill, Part
@@ -57,7 +58,9 @@ def traffic(file: Path, *, count: int = 60, status: int = 200, **fields: Any) ->
 
 def app_of(file: Path, *, read_only: bool = False, monitor: Monitor | None = None) -> ConsoleApp:
     who = Actor("jo", "gw-01")
-    switch = Switch(file, History(file.parent / "h.sqlite3"), who, read_only=read_only)
+    switch = Switch(
+        file, History(file.parent / "h.sqlite3"), who, access=WriteAccess(read_only=read_only)
+    )
     monitor = monitor or Monitor(file, switch.open().file)
     return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01")
 

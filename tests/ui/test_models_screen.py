@@ -16,6 +16,7 @@ from textual.widgets import Input, Static
 
 from rollout_console.changes.switch import Switch
 from rollout_console.common.folders import state_folder
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.guard.monitor import Monitor
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
@@ -48,7 +49,10 @@ def own(tmp_path: Path) -> Iterator[SimServer]:
 def app_of(file: Path, url: str, *, read_only: bool = False) -> ConsoleApp:
     file.write_text(file.read_text().replace("https://api.tokenlab.sh", url))
     switch = Switch(
-        file, History(file.parent / "h.sqlite3"), Actor("jo", "gw-01"), read_only=read_only
+        file,
+        History(file.parent / "h.sqlite3"),
+        Actor("jo", "gw-01"),
+        access=WriteAccess(read_only=read_only),
     )
     monitor = Monitor(file, switch.open().file)
     return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01")

@@ -9,6 +9,7 @@ import pytest
 from textual.widgets import Input
 
 from rollout_console.changes.switch import Switch
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.vault import empty_vault
 from rollout_console.guard.monitor import Monitor
@@ -46,7 +47,9 @@ async def routes(
         text = text.replace(host, own.previous_base_url)
     file.write_text(text)
     who = Actor("jo", "gw-01")
-    switch = Switch(file, History(file.parent / "h.sqlite3"), who, read_only=read_only)
+    switch = Switch(
+        file, History(file.parent / "h.sqlite3"), who, access=WriteAccess(read_only=read_only)
+    )
     monitor = Monitor(file, switch.open().file)
     given = Given(
         variables={"api_key": "sk-sim-demo", "management_token": "mt-sim-demo"},
@@ -163,7 +166,7 @@ async def test_leaving_the_screen_stops_what_still_costs(
         await pilot.pause(1.0)
         assert len(own.state.usage) == spent < 20
         assert pilot.app.screen is pilot.app.screen_stack[0], "something opened over home"
-        assert PlanFile(file).read().route("chat").sample is None
+        assert PlanFile(file, WriteAccess()).read().route("chat").sample is None
 
 
 async def test_a_sample_from_prompts_to_tally(file: Path, own: SimServer, tmp_path: Path) -> None:
@@ -187,10 +190,10 @@ async def test_a_sample_from_prompts_to_tally(file: Path, own: SimServer, tmp_pa
             await pilot.press(key)
             await pilot.pause(0.1)
         await until(pilot, lambda: "1 better, 1 same, 1 worse, 0 failed: kept" in notice(pilot))
-        sample = PlanFile(file).read().route("chat").sample
+        sample = PlanFile(file, WriteAccess()).read().route("chat").sample
         assert sample is not None
         assert (sample.better, sample.same, sample.worse) == (1, 1, 1)
-        assert "say 1" not in PlanFile(file).path.read_text()
+        assert "say 1" not in PlanFile(file, WriteAccess()).path.read_text()
 
 
 async def test_a_bad_prompt_file_is_one_sentence(file: Path, own: SimServer) -> None:
@@ -211,11 +214,13 @@ async def test_ticks_owner_and_playbook(file: Path, own: SimServer) -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
         await pilot.press(*"fine", "enter")
         await until(pilot, lambda: "jo@gw-01" in phase(pilot))
-        assert PlanFile(file).read().route("claude").ticks["pilot.cost"].note == "fine"
+        assert (
+            PlanFile(file, WriteAccess()).read().route("claude").ticks["pilot.cost"].note == "fine"
+        )
         await pilot.press("x")
         await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
         await pilot.press("enter")
-        await until(pilot, lambda: not PlanFile(file).read().route("claude").ticks)
+        await until(pilot, lambda: not PlanFile(file, WriteAccess()).read().route("claude").ticks)
         await pilot.press("o")
         await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
         pilot.app.screen.query_one("#field-owner", Input).value = "ann"
@@ -272,15 +277,15 @@ async def test_read_only_changes_and_sends_nothing(file: Path, own: SimServer) -
             await until(pilot, lambda: "read-only" in notice(pilot))
             await pilot.press("escape")
         assert file.read_bytes() == before
-        assert not PlanFile(file).path.exists()
+        assert not PlanFile(file, WriteAccess()).path.exists()
         assert not own.state.usage
 
 
 async def test_a_broken_plan_is_said_and_the_screen_stays(file: Path, own: SimServer) -> None:
     async with routes(file, own) as pilot:
-        PlanFile(file).path.write_text("[broken")
+        PlanFile(file, WriteAccess()).path.write_text("[broken")
         await pilot.press("f5")
         await until(pilot, lambda: "rollout.plan.toml cannot be used" in notice(pilot))
-        PlanFile(file).path.unlink()
+        PlanFile(file, WriteAccess()).path.unlink()
         await pilot.press("escape", "f5")
         await until(pilot, lambda: "before rollout ends" in phase(pilot))

@@ -77,7 +77,7 @@ class Planner:
         )
         if org != ALL_ORGS and org not in found.orgs:
             effect += f" (a new line{_alike(org, list(found.orgs))})"
-        if self._latched(found, org):
+        if self._snapshot().file.is_latched(route, org):
             effect += " (stays rolled back until resumed)"
         return self._plan(
             "set", route, org, (percent_text(before), percent_text(points)), effect, edit
@@ -98,7 +98,7 @@ class Planner:
         effect = f"{route} / {kind} {name} {was} to {percent_text(points)}% in {self._name}"
         if before is None:
             effect += f" (a new line{_alike(name, list(shares))})"
-        if self._snapshot().file.rolled_back or found.rolled_back:
+        if self._snapshot().file.is_latched(route):
             effect += " (stays rolled back until resumed)"
         states = ("" if before is None else percent_text(before), percent_text(points))
         edit = SetShare(route, table, name, points)
@@ -190,9 +190,6 @@ class Planner:
         if name not in routes:
             raise UnknownRoute(name, list(routes))
         return routes[name]
-
-    def _latched(self, route: Route, org: str) -> bool:
-        return self._snapshot().file.rolled_back or route.rolled_back or route.org_rolled_back(org)
 
     def _plan_latch(self, latch: bool, route: str | None, org: str | None, reason: str) -> Plan:
         file = self._snapshot().file

@@ -83,10 +83,7 @@ def moved_by(change: Change) -> list[Moved]:
 
 def was_latched(file: RolloutFile, move: Move) -> bool:
     """Return whether what moved was rolled back in the file before."""
-    route = file.routes.get(move.route)
-    if file.rolled_back or route is None or route.rolled_back:
-        return True
-    return move.org is not None and route.org_rolled_back(move.org)
+    return file.is_latched(move.route, move.org)
 
 
 def _moved(

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from rollout_console.changes.atomic_swap import ABSENT, swap
 from rollout_console.changes.errors import Conflict, NotReadable
 from rollout_console.changes.toml_edit.values import Values, with_values
+from rollout_console.common.write_access import WriteAccess
 from rollout_gate.file.percent import percent_text
 from rollout_gate.file.read import read_regular
 from rollout_gate.file.revision import revision_of
@@ -34,10 +35,12 @@ class SideFile(Generic[State]):
         path: Path,
         head: str,
         read: Callable[[Path, dict[str, Any], str], State],
+        access: WriteAccess,
     ) -> None:
         self.path = path
         self._head = head
         self._read = read
+        self._access = access
         self._known: tuple[bytes | None, dict[str, Any], State] | None = None
 
     def state(self) -> State:
@@ -47,7 +50,7 @@ class SideFile(Generic[State]):
     def edit(self, edit: Callable[[Any], None]) -> State:
         """Make an edit of the tomlkit document on top of whatever the file says now.
 
-        Raises StoreError; the file is then as it was.
+        Raises ReadOnly and StoreError; the file is then as it was.
         """
         import tomlkit
 
@@ -66,6 +69,7 @@ class SideFile(Generic[State]):
         return self._swap(lambda text, table: with_values(text, table, values))
 
     def _swap(self, edited: "Edited") -> State:
+        self._access.require()
         for left in range(_TRIES - 1, -1, -1):
             data = self._data()
             table, _ = self._said(data)  # a broken file is not built upon

@@ -16,7 +16,8 @@ from rollout_console.changes.plan import Plan
 from rollout_console.changes.planner import Planner
 from rollout_console.changes.recorded import Recorded, to_json
 from rollout_console.changes.snapshot import Snapshot
-from rollout_console.common.errors import Held, NothingToDo, NotRecorded, ReadOnly
+from rollout_console.common.errors import Held, NothingToDo, NotRecorded
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import KEPT, History
@@ -65,11 +66,11 @@ class Switch(Planner):
         history: History,
         who: Actor,
         *,
-        read_only: bool = False,
+        access: WriteAccess | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         super().__init__(RolloutStore(path), history, who, clock)
-        self.read_only = read_only
+        self.access = access or WriteAccess()
         self.edit = Edit("", gives_back=False, ours=False)
         """What was done to the file last, by others than this process."""
         self._known: Snapshot | None = None
@@ -79,11 +80,11 @@ class Switch(Planner):
 
     def open(self) -> Snapshot:
         """Read the file; raises StoreError or FileError."""
-        if not self.read_only:
+        if not self.access.read_only:
             with suppress(OSError, RuntimeError, StoreError):
                 self.recovered = recovered(self.path)
         snapshot = self._known = self.store.open()
-        if not self.read_only:
+        if not self.access.read_only:
             # What is wrong with the history is said when a change is made.
             with suppress(HistoryError):
                 self.history.take_over(self.path)
@@ -124,7 +125,7 @@ class Switch(Planner):
         if before is not None and before.revision == snapshot.revision:
             return snapshot, False
         edited = None
-        if before is not None and not self.read_only:
+        if before is not None and not self.access.read_only:
             if not self.history.is_there:
                 self._see(before)
             edited = self._see(snapshot)
@@ -192,7 +193,7 @@ class Switch(Planner):
     ) -> None:
         """Keep in the history what is no change of the file; what cannot be kept is lost."""
         snapshot = self.store.snapshot
-        if snapshot is None or self.read_only:
+        if snapshot is None or self.access.read_only:
             return
         note = NewChange(
             file=self.path,
@@ -228,8 +229,7 @@ class Switch(Planner):
         or what a phase still waits for. ``override`` sets
         it aside and needs a reason. Lowering obeys neither. Nothing is half-done after an error.
         """
-        if self.read_only:
-            raise ReadOnly
+        self.access.require()
         if plan.changes_nothing:
             raise NothingToDo(f"nothing to do: {plan.effect}: the file already says so")
         lowers = plan.eases

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from rollout_gate.file.model import OrgShare, RolloutFile, Route
+from rollout_gate.file.model import OrgShare, RolloutFile
 from rollout_gate.file.percent import FULL, percent_text
 
 Direction = Literal["up", "down", "none"]
@@ -68,13 +68,6 @@ def is_wide(found: list[Move]) -> bool:
     )
 
 
-def effective(file: RolloutFile, route: Route, org: str) -> int:
-    """Return what share of ``org``'s traffic goes to TokenLab now, latches counted as 0."""
-    if file.rolled_back or route.rolled_back or route.org_rolled_back(org):
-        return 0
-    return route.org_points(org)
-
-
 def _route_moves(name: str, before: RolloutFile, after: RolloutFile) -> Iterator[Move]:
     one, two = _Shares(before, name), _Shares(after, name)
     if one.same_as(two):
@@ -100,7 +93,7 @@ class _Shares:
 
     def __init__(self, file: RolloutFile, name: str) -> None:
         route = file.routes.get(name)
-        self.latched = file.rolled_back or (route is not None and route.rolled_back)
+        self.latched = file.is_latched(name)
         self.default = route.default_points if route else 0
         self.orgs: Mapping[str, OrgShare] = route.orgs if route else {}
         self.keys: Mapping[str, int] = route.keys if route else {}

@@ -85,7 +85,7 @@ def make_key_room(options: Namespace, vault: Vault, path: Path) -> "ApiKeys":
     if config is not None or added is not None or not getattr(options, "profile", ""):
         addresses.append(DEFAULT_BASE_URL)
     base_url = next(filter(None, addresses), "")
-    return ApiKeys(vault, profiles, profile, base_url, read_only=options.read_only)
+    return ApiKeys(vault, profiles, profile, base_url, access=options.access)
 
 
 def given_on(options: Namespace) -> Given:

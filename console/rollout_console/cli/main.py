@@ -17,6 +17,7 @@ from rollout_console.cli.exit_codes import CONFLICT, DONE, PROBLEMS, UNREACHABLE
 from rollout_console.cli.streams import Output
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.vault.errors import VaultError
 from rollout_console.history.actor import whoami
 from rollout_console.history.errors import HistoryError
@@ -65,6 +66,7 @@ def _run(options: Namespace) -> int:
 
 
 def _dispatch(options: Namespace) -> int:
+    options.access = WriteAccess(read_only=options.read_only)
     if options.command == "demo":
         from rollout_console.cli.commands.demo import run_demo
 
@@ -166,7 +168,7 @@ def make_switch(options: Namespace, path: Path, *, user: str = "") -> Switch:
     """Return the switch on ``path`` with this user's history; ``user`` acts in another name."""
     who = whoami()
     who = replace(who, user=user) if user else who
-    return Switch(path, history_of(path), who, read_only=options.read_only)
+    return Switch(path, history_of(path), who, access=options.access)
 
 
 def _sentence(error: OSError) -> str:

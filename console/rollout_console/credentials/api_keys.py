@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from rollout_console.common.errors import OperationError, ReadOnly
+from rollout_console.common.errors import OperationError
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.key_values import (
     KeyBurn,
     KeyWarning,
@@ -48,7 +49,7 @@ class ApiKeys:
         profile: str,
         base_url: str,
         *,
-        read_only: bool = False,
+        access: WriteAccess | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.vault = vault
@@ -56,7 +57,7 @@ class ApiKeys:
         self.profile = profile
         self.base_url = base_url
         self._first = Profile(profile, base_url)
-        self.read_only = read_only
+        self.access = access or WriteAccess()
         self._clock = clock
 
     def now(self) -> datetime:
@@ -84,7 +85,7 @@ class ApiKeys:
 
         ``place`` None uses it for this run alone. Raises VaultError, ReadOnly.
         """
-        self._may_change()
+        self.access.require()
         checked_name(profile)
         purpose = kind_of(text)
         if purpose is None:
@@ -94,7 +95,7 @@ class ApiKeys:
 
     def keep(self, profile: str, purpose: Purpose, secret: Secret, place: Place | None) -> str:
         """Keep a credential for a profile; return where. Raises VaultError, ReadOnly."""
-        self._may_change()
+        self.access.require()
         if place is None:
             self.vault.use_for_this_run(profile, purpose, secret)
             return "this run alone"
@@ -106,7 +107,7 @@ class ApiKeys:
 
     def remove(self, profile: str, purposes: Iterable[Purpose] = PURPOSES) -> list[str]:
         """Forget credentials of a profile; return where they were. Raises VaultError, ReadOnly."""
-        self._may_change()
+        self.access.require()
         places: list[str] = []
         kept = dict(self.profiles.all().get(profile, Profile(profile)).places)
         for purpose in purposes:
@@ -127,7 +128,7 @@ class ApiKeys:
 
         The profile goes with its last credential unless ``keeps_profile``: it has a base URL.
         """
-        self._may_change()
+        self.access.require()
         self.vault.forget(profile, purpose, place)
         known = self.profiles.all().get(profile)
         if known is None or known.places.get(purpose) != place:
@@ -180,7 +181,7 @@ class ApiKeys:
         with that of before, and the OperationError names the new key to revoke: its secret is
         lost.
         """
-        self._may_change()
+        self.access.require()
         checked = checked_key_name(name)
         async with self._management() as client:
             # Told apart by id: the clocks of both sides may differ by any amount.
@@ -208,7 +209,7 @@ class ApiKeys:
         The place is tried first. A key whose secret could not be kept after all is revoked again:
         the API never shows the secret a second time.
         """
-        self._may_change()
+        self.access.require()
         checked_name(profile)
         await asyncio.to_thread(self.vault.check, place, profile)
         created = await self.create(name, limit=limit, models=models, expires_at=expires_at)
@@ -236,7 +237,7 @@ class ApiKeys:
 
     async def change(self, key: ApiKey, **changes: Any) -> ApiKey:
         """Change a key's ``name``, ``limit``, ``models``, ``expires_at`` or ``status``."""
-        self._may_change()
+        self.access.require()
         if key.status == "revoked":
             raise OperationError(f"{key.name} is revoked, which is final: make a new key")
         if "name" in changes:
@@ -264,10 +265,6 @@ class ApiKeys:
         return _gravest_first(found)
 
     # -- helpers ---------------------------------------------------------------------------------
-
-    def _may_change(self) -> None:
-        if self.read_only:
-            raise ReadOnly
 
     def _secret(self, purpose: Purpose) -> Secret:
         credential = self.vault.resolve(self.profile, purpose)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from rollout_console.common.errors import OperationError, ReadOnly
+from rollout_console.common.errors import OperationError
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.key_values import starts
 from rollout_console.credentials.rotation_file import (
@@ -72,7 +72,7 @@ class Rotations(RotationFile):
         the profile's own. Raises OperationError, ApiError, VaultError; what was done until then is
         kept.
         """
-        self._may_change()
+        self._room.access.require()
         profile, now = self._room.profile, self._now()
         for name in (profile + _NEW, profile + _OLD):
             checked_name(name)
@@ -106,7 +106,7 @@ class Rotations(RotationFile):
 
     async def advance(self, rotation: Rotation) -> Progress:
         """Do every step that can be done now; raises as ``start`` does."""
-        self._may_change()
+        self._room.access.require()
         with self._alone():
             return await self._advance(self._current(rotation))
 
@@ -116,7 +116,7 @@ class Rotations(RotationFile):
         Raises OperationError where the profile would be left with the new key; nothing is revoked
         then.
         """
-        self._may_change()
+        self._room.access.require()
         with self._alone():
             current = self._current(rotation)
             keys = {key.id: key for key in await self._room.keys()}
@@ -440,10 +440,6 @@ class Rotations(RotationFile):
         if alike:
             said.append(f"{', '.join(alike)} has its name, and is left as it is")
         return said
-
-    def _may_change(self) -> None:
-        if self._room.read_only:
-            raise ReadOnly
 
     def _now(self) -> str:
         return self._room.now().isoformat()

@@ -86,7 +86,7 @@ class GuardLoop:
         self._switch = switch
         self._monitor = monitor
         self._lock = LeaderLock(switch.path)
-        self._ramps = Ramps(switch, monitor, RampRecord(switch.path))
+        self._ramps = Ramps(switch, monitor, RampRecord(switch.path, switch.access))
         self._alerts = Alerts()
         self._acted = False
         self._left_alone: dict[str, float] = {}
@@ -120,11 +120,11 @@ class GuardLoop:
         events: list[Event] = []
         trouble = self._follow(now, events)
         self._monitor.go_on(now)
-        acts = not self._switch.read_only and self._lock.hold()
+        acts = not self._switch.access.read_only and self._lock.hold()
         if acts != self._acted:
             self._acted = acts
             events.append(Event("guard", "this guard acts" if acts else "another guard acts"))
-        no_locks = not self._switch.read_only and self._lock.no_locks
+        no_locks = not self._switch.access.read_only and self._lock.no_locks
         if no_locks:
             trouble = trouble or (
                 f"there are no locks for {self._switch.path} ({no_locks}), by which one of several"
@@ -132,7 +132,7 @@ class GuardLoop:
             )
         standings: dict[str, list[Standing]] = {}
         try:
-            if not self._switch.read_only:
+            if not self._switch.access.read_only:
                 events += self._roll_back(now, acts=acts or bool(no_locks))
             if acts:
                 events += [Event("ramp", said) for said in self._ramps.look(now)]
@@ -196,7 +196,7 @@ class GuardLoop:
         events = []
         for name, verdict in self._monitor.verdicts(now).items():
             route = self._monitor.file.routes[name]
-            may = route.guard.mode == "enforce" and not self._is_latched(route)
+            may = route.guard.mode == "enforce" and not self._monitor.file.is_latched(name)
             if not (verdict.kind == "rollback" and may and route.most_points):
                 self._left_alone.pop(name, None)
             elif acts or now - self._left_alone.setdefault(name, now) >= PATIENCE_S:
@@ -231,9 +231,6 @@ class GuardLoop:
     def _alarm(self, alert: Alert) -> Event:
         command = self._command("rollback", alert.route) if alert.signal and alert.route else ""
         return Event("alert", alert.sentence, alert.route, None, alert.signal, command=command)
-
-    def _is_latched(self, route: Route) -> bool:
-        return self._monitor.file.rolled_back or route.rolled_back
 
     def _command(self, verb: str, *names: str) -> str:
         words = ["rollout-console", "-f", str(self._switch.path.absolute()), verb, *names]

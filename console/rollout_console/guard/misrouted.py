@@ -77,7 +77,7 @@ class Misrouted:
         route = self._file.routes.get(name)
         if route is None:
             return ""
-        if self._file.rolled_back or route.rolled_back or route.org_rolled_back(org):
+        if self._file.is_latched(name, org):
             return "tokenlab"
         return "previous" if _all_to_tokenlab(route, org) else ""
 

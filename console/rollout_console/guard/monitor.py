@@ -209,17 +209,11 @@ class Monitor(Watch):
             first = self.file.routes[route].ramp.steps[0] if route in self.file.routes else 100
             if after <= first:
                 return ""
-            if self._is_latched(route, org):
+            if route in self.file.routes and self.file.is_latched(route, org):
                 return "no data since it was rolled back"
             return f"0% so far: start with {first / 100:g}%"
         verdict = self._verdict(route, org, self.summary(route, org, "tokenlab", now), now)
         return "" if verdict.kind == "ok" else verdict.reason
-
-    def _is_latched(self, name: str, org: str | None) -> bool:
-        route = self.file.routes.get(name)
-        if route is None or self.file.rolled_back or route.rolled_back:
-            return self.file.rolled_back or route is not None
-        return org is not None and route.org_rolled_back(org)
 
     def frozen(self, route: str, now: float) -> str:
         """Return until when a freeze window forbids raises on a route, empty outside of any."""

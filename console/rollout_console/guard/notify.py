@@ -33,9 +33,6 @@ _SAID_S = 5.0
 _MOST_WAITING = 500
 _MOST_TEXT = 1_500
 
-QUIET = ("guard", "over")
-"""Informational kinds: they are delivered to command and webhook, but ring no bell."""
-
 
 Body = Mapping[str, Any]
 

@@ -1,7 +1,6 @@
 """Putting orgs back into the ramp that the guard took them out of, for screen and command."""
 
 from rollout_console.changes.switch import Switch
-from rollout_console.common.errors import ReadOnly
 from rollout_console.guard.ramp_record import RampRecord, RouteRamp
 
 
@@ -11,9 +10,8 @@ def put_back(switch: Switch, route: str, org: str | None) -> list[str]:
     Each is recorded in the history, with the reason it was out. Raises ReadOnly and StoreError,
     with nothing changed.
     """
-    if switch.read_only:
-        raise ReadOnly
-    record = RampRecord(switch.path)
+    switch.access.require()
+    record = RampRecord(switch.path, switch.access)
     out = record.read().get(route, RouteRamp()).out
     found = {name: one.why for name, one in out.items() if org in (None, name)}
     if found:

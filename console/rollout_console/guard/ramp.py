@@ -165,12 +165,11 @@ def _compared(
     new: dict[str, Place] = {}
     settled: dict[str, Place] = {}
     out: dict[str, Out] = {}
-    for org, share in route.orgs.items():
+    for org in route.orgs:
         if org in ramp.out:
             continue
-        latched = file.rolled_back or route.rolled_back or share.rolled_back
         points, place = route.org_points(org), ramp.places.get(org)
-        if latched:
+        if file.is_latched(route.name, org):
             out[org] = Out(at, "it was rolled back")
         elif place is None:
             if points:

@@ -13,6 +13,7 @@ from typing import Any
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.side_file import SideFile, time_of
 from rollout_console.changes.toml_edit.line import quoted
+from rollout_console.common.write_access import WriteAccess
 from rollout_gate.file.errors import PercentError
 from rollout_gate.file.percent import parse_percent, percent_text
 from rollout_gate.file.positions import Path
@@ -58,9 +59,9 @@ class RampRecord:
     Every method raises StoreError on failure, with the file unchanged.
     """
 
-    def __init__(self, rollout_file: FilePath) -> None:
+    def __init__(self, rollout_file: FilePath, access: WriteAccess) -> None:
         path = rollout_file.with_name(f"{rollout_file.stem}.guard.toml")
-        self._file = SideFile(path, _HEAD, _state)
+        self._file = SideFile(path, _HEAD, _state, access)
 
     @property
     def path(self) -> FilePath:

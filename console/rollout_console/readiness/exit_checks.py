@@ -153,7 +153,7 @@ class ExitFacts:
 
     def everyone(self, route: Route) -> tuple[bool, str]:
         """Check that every share is at 100%, and nothing is rolled back."""
-        if self._file.rolled_back or route.rolled_back:
+        if self._file.is_latched(route.name):
             return False, "it is rolled back"
         shares = {**{o: route.org_points(o) for o in route.orgs}, "others": route.default_points}
         latched = next((org for org, share in route.orgs.items() if share.rolled_back), "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Done, Switch
-from rollout_console.common.errors import OperationError, ReadOnly
+from rollout_console.common.errors import OperationError
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.readiness.exit_checks import CheckState, ExitFacts
 from rollout_console.readiness.plan_file import PlanFile, PlanState, Sample, Tick
@@ -50,7 +50,7 @@ class Phases:
     ) -> None:
         self._switch = switch
         self._clock = clock
-        self._plan_file = PlanFile(switch.path)
+        self._plan_file = PlanFile(switch.path, switch.access)
 
     @property
     def plan_path(self) -> Path:
@@ -126,14 +126,14 @@ class Phases:
 
         Raises ReadOnly, UnknownRoute, OperationError (see ``check_tick``) and StoreError.
         """
-        self._may_change()
+        self._switch.access.require()
         self.check_tick(file, route, check_id)
         at = self._clock().replace(microsecond=0)
         self._plan_file.tick(route, check_id, Tick(self._switch.who.name, at, redacted(note)))
 
     def untick(self, file: RolloutFile, route: str, check_id: str) -> None:
         """Remove a tick; raises as ``tick`` does."""
-        self._may_change()
+        self._switch.access.require()
         self.check_tick(file, route, check_id)
         self._plan_file.tick(route, check_id, None)
 
@@ -144,14 +144,14 @@ class Phases:
 
         Raises ReadOnly, UnknownRoute and StoreError.
         """
-        self._may_change()
+        self._switch.access.require()
         _route(file, route)
         kept = None if contacts is None else tuple(redacted(one) for one in contacts)
         self._plan_file.own(route, redacted(owner), kept)
 
     def keep_sample(self, file: RolloutFile, route: str, sample: Sample) -> None:
         """Store the result of a shadow sample; raises ReadOnly, UnknownRoute and StoreError."""
-        self._may_change()
+        self._switch.access.require()
         _route(file, route)
         self._plan_file.keep_sample(route, sample)
 
@@ -175,14 +175,10 @@ class Phases:
         self, file: RolloutFile, verdicts: Mapping[str, Verdict] = _NONE, path: Path | None = None
     ) -> Path:
         """Write the support playbook, and return its path; raises ReadOnly and StoreError."""
-        self._may_change()
+        self._switch.access.require()
         path = path or playbook_path(self._switch.path)
         put_playbook(path, self.playbook(file, verdicts))
         return path
-
-    def _may_change(self) -> None:
-        if self._switch.read_only:
-            raise ReadOnly
 
     def _facts(self, file: RolloutFile, verdicts: Mapping[str, Verdict]) -> ExitFacts:
         return ExitFacts(self._switch, file, self.plan(), verdicts, self._clock())

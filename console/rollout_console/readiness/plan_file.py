@@ -12,6 +12,7 @@ from typing import Any
 from rollout_console.changes.atomic_swap import ABSENT
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.side_file import SideFile, inline, sub_table, time_of
+from rollout_console.common.write_access import WriteAccess
 
 _HEAD = (
     "# Owners, ticks and samples of the rollout file beside this one; rollout-console keeps it.\n"
@@ -87,9 +88,9 @@ class PlanState:
 class PlanFile:
     """Reads and edits ``rollout.plan.toml`` for a rollout file ``rollout.toml``."""
 
-    def __init__(self, rollout_file: Path) -> None:
+    def __init__(self, rollout_file: Path, access: WriteAccess) -> None:
         path = rollout_file.with_name(f"{rollout_file.stem}.plan.toml")
-        self._file = SideFile(path, _HEAD, _state)
+        self._file = SideFile(path, _HEAD, _state, access)
 
     @property
     def path(self) -> Path:

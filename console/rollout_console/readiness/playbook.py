@@ -99,7 +99,7 @@ def _route(
     path: Path, file: RolloutFile, route: Route, plan: PlanState, state: "PhaseState | None"
 ) -> Iterator[str]:
     one = plan.route(route.name)
-    latch = " — **rolled back**" if file.rolled_back or route.rolled_back else ""
+    latch = " — **rolled back**" if file.is_latched(route.name) else ""
     yield f"## Route {_md(route.name)}{latch}"
     yield ""
     yield f"- Owner: {_free(one.owner) or '**nobody is named**'}"

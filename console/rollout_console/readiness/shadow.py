@@ -22,7 +22,6 @@ from rollout_gate.file.model import MEDIA_FORMATS, RolloutFile
 from rollout_gate.untrusted import ANYTHING, UndecodableError, decode_json
 
 SAMPLE = 20
-MOST_SAMPLE = 200
 MOST_TOKENS = 256
 MOST_SILENT = 3
 CEILING_USD = Decimal("1.00")

@@ -111,7 +111,7 @@ class ConsoleApp(App[None]):
         self._facts = StatusFacts(
             user=user,
             host=host,
-            read_only=switch.read_only,
+            read_only=switch.access.read_only,
             demo=incidents is not None,
             keymap=settings.keymap,
             troubles=(*settings.troubles, *troubles),
@@ -294,7 +294,7 @@ class ConsoleApp(App[None]):
         file, folder = self._monitor.file, state_folder()
         room = ApiKeys(
             self._vault, ProfileList(folder / "profiles.json"), file.profile, file.base_url,
-            read_only=self._facts.read_only,
+            access=self._switch.access,
         )  # fmt: skip
         return room, Rotations(room, folder / "rotations.json")
 

@@ -13,6 +13,7 @@ from textual.screen import Screen
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import OperationError
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.vault.errors import VaultError
 from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.guard.balance import BalanceSource, BalanceSources
@@ -141,7 +142,7 @@ async def follow_guard(path: Path, post: Post) -> None:
 def _guard_seen(path: Path) -> tuple[bool, dict[str, dict[str, str]]]:
     out: dict[str, dict[str, str]] = {}
     with suppress(StoreError):  # the guard that keeps the record says what is wrong with it
-        for route, ramp in RampRecord(path).read().items():
+        for route, ramp in RampRecord(path, WriteAccess(read_only=True)).read().items():
             out[route] = {org: one.why for org, one in ramp.out.items()}
     return somebody_acts(path), out
 

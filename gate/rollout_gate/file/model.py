@@ -107,3 +107,16 @@ class RolloutFile:
     ramp: RampSettings = RampSettings()
     routes: Mapping[str, Route] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
+
+    def is_latched(self, route: str | None = None, org: str | None = None) -> bool:
+        """Return whether a latch sends all of this to the previous side, its own or a wider one.
+
+        Without arguments, everything; with a route, the route or an org of it. A route that the
+        file does not have counts as latched: nothing of it goes to TokenLab.
+        """
+        if self.rolled_back or route is None:
+            return self.rolled_back
+        found = self.routes.get(route)
+        if found is None or found.rolled_back:
+            return True
+        return org is not None and found.org_rolled_back(org)

@@ -66,7 +66,7 @@ def run_sim(options: Namespace) -> int:
 
 def _open(demo: Demo, options: Namespace) -> int:
     let_it_be_old(history_of(demo.file), demo.file)
-    switch = Switch(demo.file, history_of(demo.file), whoami(), read_only=options.read_only)
+    switch = Switch(demo.file, history_of(demo.file), whoami(), access=options.access)
     vault = fixed_vault(
         {"api_key": DEMO_KEY, "management_token": DEMO_TOKEN},
         dict.fromkeys(PROVIDER_VARIABLES, "prev-demo"),

@@ -38,5 +38,6 @@ def _write(options: Namespace, switch: Switch, value: object, about: str) -> Non
     if options.out is None:
         sys.stdout.write(data.decode())
     else:
+        switch.access.require()
         write_export(options.out, data, source=switch.path)
         print(f"{visible(str(options.out))}: {about}", file=sys.stderr)

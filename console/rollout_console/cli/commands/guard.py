@@ -59,7 +59,7 @@ def guard(options: Namespace, switch: Switch) -> int:
             else:
                 print(_turn_text(turn))
             bad = any(verdict.kind == "rollback" for verdict in turn.verdicts.values())
-            if not (turn.acts or switch.read_only or turn.trouble):
+            if not (turn.acts or switch.access.read_only or turn.trouble):
                 print(
                     "rollout-console: this guard did not act: another one has the lock on the file",
                     file=sys.stderr,

@@ -10,7 +10,7 @@ from pathlib import Path
 from rollout_console.cli.credentials import file_that_is_meant
 from rollout_console.cli.exit_codes import DONE
 from rollout_console.common.durations import seconds_text
-from rollout_console.common.errors import OperationError, ReadOnly
+from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.models.catalogue import Catalogue, read_models
@@ -22,9 +22,8 @@ from rollout_gate.file.model import DEFAULT_BASE_URL
 
 def models(options: Namespace, path: Path) -> int:
     """Print models; return the exit code."""
-    if options.mark_seen and options.read_only:
-        # What the next one to look is shown as new depends on it.
-        raise ReadOnly
+    if options.mark_seen:  # what the next operator is shown as new depends on it
+        options.access.require()
     room = Catalogue(_base_url(options, path), state_folder())
     if options.offline and room.age_s() is None:
         raise OperationError(f"no catalogue of {room.base_url} is kept yet: run models once online")

@@ -12,7 +12,7 @@ from typing import Any
 from rollout_console.changes.file_store import RolloutStore
 from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
-from rollout_console.common.errors import OperationError, ReadOnly
+from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
@@ -37,8 +37,8 @@ from rollout_gate.secret import redacted
 
 def run_probe(options: Namespace, path: Path, room: ApiKeys) -> int:
     """Plan, say what it costs, ask, send; exit 1 if any side does not work as it must."""
-    if room.read_only and not options.dry_run:
-        raise ReadOnly
+    if not options.dry_run:
+        room.access.require()
     probes = Probes(room, Catalogue(root_of(room.base_url), state_folder()))
     if options.every and options.media:
         raise OperationError("media is made once, never by a schedule: --media without --every")

@@ -51,7 +51,7 @@ def show(options: Namespace, switch: Switch) -> int:
 
 def history(options: Namespace, switch: Switch) -> int:
     """Print the changes, newest first."""
-    if not switch.read_only:
+    if not switch.access.read_only:
         switch.history.take_over(switch.path)
     rows = switch.history.rows(switch.path, options.limit)
     if not switch.history.is_shared:

@@ -12,7 +12,6 @@ from typing import Any
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
-from rollout_console.common.errors import ReadOnly
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
@@ -37,8 +36,8 @@ _MARKS: dict[str, Mark] = {"b": "better", "s": "same", "w": "worse"}
 
 def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
     """Send, show side by side, ask for a judgement of each, and keep the tally."""
-    if switch.read_only and not options.dry_run:
-        raise ReadOnly
+    if not options.dry_run:
+        switch.access.require()
     file = switch.open().file
     prompts = read_prompts(Path(options.prompts))
     probes = Probes(room, Catalogue(root_of(room.base_url), state_folder()))

@@ -55,7 +55,7 @@ class HomeActions(Screen[None]):
         """Return why a key can do nothing now; empty where it can."""
         if not key.changes:
             return ""
-        if self._switch.read_only:
+        if self._switch.access.read_only:
             return "read-only: nothing is changed; start without --read-only to change"
         row = self._row()
         if key.id in ("rollback.all", "undo"):

@@ -79,9 +79,9 @@ class Notices:
     def keep_latched(self, file: RolloutFile) -> None:
         """End the proofs of what a new version of the file does not say is rolled back, and the
         failures of what it does."""
-        for made in [key for key in self._failed if is_latched(file, *key)]:
+        for made in [key for key in self._failed if file.is_latched(*key)]:
             del self._failed[made]
-        self._rollbacks = [r for r in self._rollbacks if is_latched(file, r.route, r.org)]
+        self._rollbacks = [r for r in self._rollbacks if file.is_latched(r.route, r.org)]
 
     def dismiss(self) -> None:
         """Hide what is said now; trouble comes back when it changes its source."""
@@ -126,13 +126,3 @@ class Notices:
             told.insert(0, ((" ! ", "$error bold"), (said, "$error bold")))
         found = [*told, *grave, *proofs, *light, (), ()]
         return found[0], found[1]
-
-
-def is_latched(file: RolloutFile, name: str | None, org: str | None) -> bool:
-    """Whether a latch keeps this from TokenLab; it may be a wider one than was made here."""
-    if file.rolled_back or name is None:
-        return file.rolled_back
-    route = file.routes.get(name)
-    if route is None or route.rolled_back:
-        return True
-    return org is not None and route.org_rolled_back(org)

@@ -17,7 +17,6 @@ from rollout_console.guard.traffic import STALE_S
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.keymap import CONTEXTS, LIVE_KEYS, Key
 from rollout_console.ui.screens.base import BesideScreen
-from rollout_console.ui.screens.home.notices import is_latched
 from rollout_console.ui.screens.home.screen import HomeScreen
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.screens.live.charts import (
@@ -255,11 +254,11 @@ class LiveScreen(BesideScreen):
     def why_not(self, key: Key) -> str:
         """Return why a key can do nothing now; empty where it can."""
         name = key.id.removeprefix("live.")
-        if key.changes and self._switch.read_only:
+        if key.changes and self._switch.access.read_only:
             return "read-only: nothing is changed; start without --read-only to change"
         if name == "rollback.route" and self._view.subject.route is None:
             return f"all routes are shown: {self._shown('live.route')} chooses one first"
-        if key.changes and is_latched(self._monitor.file, *self._subject_of(name)):
+        if key.changes and self._monitor.file.is_latched(*self._subject_of(name)):
             return "rolled back already"
         if name in ("org", "org.previous") and self._view.subject.route is None:
             return f"all routes are shown: {self._shown('live.route')} chooses one first"

@@ -1,0 +1,19 @@
+"""Read-only mode, enforced in one place: every writer is handed a WriteAccess and asks it."""
+
+from rollout_console.common.errors import ReadOnly
+
+
+class WriteAccess:
+    """The permission to change anything, which ``--read-only`` withholds.
+
+    A process has one. Whatever writes the rollout file, its history, a file beside it, a credential
+    or an API key calls ``require`` first; caches and the console's own logs need none.
+    """
+
+    def __init__(self, *, read_only: bool = False) -> None:
+        self.read_only = read_only
+
+    def require(self) -> None:
+        """Raise ReadOnly in read-only mode."""
+        if self.read_only:
+            raise ReadOnly
