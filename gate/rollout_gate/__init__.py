@@ -1,7 +1,7 @@
-"""What an application imports.
+"""The public API of the library that applications import.
 
-``Gate(path).decide(route, org)`` decides; ``rollout_gate.http`` makes clients for the SDKs that
-decide and log by themselves; ``subject(...)`` says for whom the requests of a block are.
+``Gate(path).decide(route, org)`` decides; ``rollout_gate.http`` makes HTTP clients for the SDKs
+that decide and log by themselves; ``with subject(...)`` sets the subject of a block's requests.
 """
 
 from rollout_gate.access_log import AccessLine, AccessLog, timestamp

@@ -1,4 +1,4 @@
-"""Writing the access log: one JSON object a line, each appended with a single write."""
+"""Append the access log in JSON Lines: one JSON object per line, one write call per record."""
 
 import errno
 import logging
@@ -16,10 +16,12 @@ log = logging.getLogger("rollout_gate")
 
 
 class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """One request. ``latency_ms`` is to the last byte; ``status`` is 0 where none came.
+    """One access-log record: one request.
 
-    Never a prompt, a URL, a credential or a provider's routing metadata: there is no field for
-    them.
+    ``latency_ms`` is the time to the last byte, ``ttft_ms`` that to the first byte of a stream,
+    both in milliseconds; ``status`` is the HTTP status, 0 where no complete response came.
+    There is no field for a prompt, a URL, a credential or a provider's routing metadata, so none
+    of them is ever logged.
     """
 
     ts: str
@@ -40,16 +42,16 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 def timestamp(at: datetime | None = None) -> str:
-    """Return a time (now if None) as RFC 3339 in UTC with milliseconds."""
+    """Return a time (now if None) as an RFC 3339 timestamp in UTC with milliseconds."""
     at = datetime.now(UTC) if at is None else at.astimezone(UTC)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class AccessLog(Locked):
-    """Appends lines to a file, from any thread; a rotated or deleted file is opened again.
+    """Appends records to a file (thread-safe); a rotated or deleted file is reopened.
 
-    ``append`` never raises: a line that cannot be written is counted in ``lost``, and the log
-    record of ``rollout_gate`` says so the first time, every thousandth, and when it is over.
+    ``append`` never raises: a record that cannot be written is counted in ``lost``, and the
+    logger ``rollout_gate`` reports the first lost record, every thousandth, and the recovery.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -64,16 +66,16 @@ class AccessLog(Locked):
 
     @property
     def path(self) -> Path:
-        """Where the lines go."""
+        """The absolute path of the log file."""
         return self._path
 
     def append(self, line: AccessLine) -> None:
-        """Write one line with one write call, so that lines of many processes never mix."""
+        """Write one record with one O_APPEND write, so that processes' records never interleave."""
         with self._lock:
             try:
                 data = self._encoded(line)
                 self._write(data)
-            except Exception as error:  # noqa: BLE001 - a request is not to fail of its log
+            except Exception as error:  # noqa: BLE001 - a logging error must not fail the request
                 self._count_lost(error)
                 self._close()
             else:
@@ -92,14 +94,14 @@ class AccessLog(Locked):
     def _encoded(self, line: AccessLine) -> bytes:
         try:
             return self._encoder.encode(line) + b"\n"
-        except UnicodeEncodeError:  # a lone surrogate, as os.fsdecode gives them
+        except UnicodeEncodeError:  # a lone surrogate, as os.fsdecode returns
             given = {name: _printable(getattr(line, name)) for name in line.__struct_fields__}
             return self._encoder.encode({k: v for k, v in given.items() if v is not None}) + b"\n"
 
     def _write(self, data: bytes) -> None:
         descriptor = self._open()
         if self._torn:
-            # The beginning of a line stands there alone; this line must not be lost with it.
+            # End the torn line of a partial write, so that this record is not lost with it.
             data = b"\n" + data
         written = os.write(descriptor, data)
         if written != len(data):
@@ -115,16 +117,18 @@ class AccessLog(Locked):
         self._failing = True
 
     def _close(self) -> None:
-        # Forgotten first: a fork in between must not leave the child a number that is closed.
+        # Clear the field before closing: a fork in between must not leave the child a closed
+        # file descriptor.
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0 and self._is_ours(descriptor):
             with suppress(OSError):
                 os.close(descriptor)
 
     def _is_ours(self, descriptor: int) -> bool:
-        """Whether a descriptor is still the log's.
+        """Whether a file descriptor still refers to the log (same device and inode).
 
-        A daemon closes all that it has inherited, and its next socket gets the number.
+        A daemonizing process closes all inherited descriptors, and its next socket may reuse the
+        number.
         """
         try:
             now = os.fstat(descriptor)
@@ -142,7 +146,7 @@ class AccessLog(Locked):
             except FileNotFoundError:
                 pass
             self._close()
-        # A pipe must not make a request wait for a reader.
+        # O_NONBLOCK: opening a FIFO must not block a request until the FIFO has a reader.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(self._path, flags, 0o644)
         status = os.fstat(descriptor)
@@ -152,7 +156,7 @@ class AccessLog(Locked):
 
 
 def _printable(value: object) -> object:
-    """Return a text with its lone surrogates written out; anything else as it is."""
+    """Return a string with its lone surrogates backslash-escaped; any other value unchanged."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     return value

@@ -1,7 +1,7 @@
 """The bucket of a subject: flagd's ``fractional`` operator, generation 3.
 
-As openfeature-flagd-core 2.0.0 implements it: MurmurHash3 x86 32-bit with seed 0, unsigned,
-over the canonical CBOR (RFC 8949, section 4.2) of the array ``[route, key]``, scaled to 0..9999.
+It is that of openfeature-flagd-core 2.0.0: MurmurHash3 x86 32-bit with seed 0, unsigned, over
+the canonical CBOR (RFC 8949, section 4.2) of the array ``[route, key]``, scaled to 0..9999.
 """
 
 from mmh3 import mmh3_32_uintdigest as murmur3
@@ -11,13 +11,13 @@ ALGORITHM = "fractional-v3"
 SHORT_HEADS = tuple(
     bytes((0x60 | size,)) if size < 24 else bytes((0x78, size)) for size in range(256)
 )
-"""The heads of texts of 0 to 255 bytes."""
+"""Precomputed CBOR heads of text strings of 0 to 255 bytes."""
 
 
 def cbor_text(text: str) -> bytes:
     """Return ``text`` as canonical CBOR major type 3, with the shortest head.
 
-    A lone surrogate has no UTF-8; it is hashed as "?", so that a decision never raises.
+    A lone surrogate has no UTF-8 encoding; it is hashed as "?", so that a decision never raises.
     """
     raw = text.encode("utf-8", "replace")
     size = len(raw)
@@ -43,7 +43,7 @@ def bucket_of(route: str, key: str) -> int:
 
 
 def bucket_after(prefix: bytes, key: str) -> int:
-    """As ``bucket_of``, for a prefix made once by ``bucket_prefix``."""
+    """Return the same as ``bucket_of``, from a precomputed ``bucket_prefix``."""
     if len(key) < len(SHORT_HEADS) and key.isascii():
         return murmur3(prefix + SHORT_HEADS[len(key)] + key.encode()) * 10_000 >> 32
     return murmur3(prefix + cbor_text(key)) * 10_000 >> 32

@@ -1,8 +1,8 @@
-"""Undoing the Content-Encoding of an answer, to look into it (RFC 9110, section 8.4).
+"""Decompress the Content-Encoding of a response body, to inspect it (RFC 9110, section 8.4).
 
-The application's client does it for itself; the gate sees the bytes as they came. gzip and
-deflate are in the standard library. br and zstd come with the modules that httpx and httpx2 use
-for them, and a client without those modules does not ask for these encodings.
+The application's HTTP client decodes for itself; the gate sees the encoded bytes. gzip and
+deflate are in the standard library. br and zstd need the modules that httpx and httpx2 use for
+them, and a client without those modules does not ask for these encodings.
 """
 
 import io
@@ -20,8 +20,8 @@ def decompressed(data: bytes, encoding: str, most: int) -> bytes | None:
     """Return ``data`` without its Content-Encoding, at most ``most`` bytes after each encoding.
 
     ``encoding`` is the header's value: encodings separated by commas, in the order in which they
-    were applied. Of damaged data it is what comes before the damage. None where an encoding is
-    not known here, or its module is not installed.
+    were applied. Corrupt data is decoded up to the error. The result is None where an encoding is
+    not supported, or its module is not installed.
     """
     names = [name.strip().lower() for name in encoding.split(",")]
     for name in reversed([name for name in names if name not in ("", "identity")]):
@@ -35,11 +35,11 @@ def decompressed(data: bytes, encoding: str, most: int) -> bytes | None:
 
 
 _MOST_MEMBERS = 1_000
-"""A gzip file of more members than this (RFC 1952, 2.2) is an attack, or empty."""
+"""Limit on gzip members (RFC 1952, section 2.2): a body of more is an attack, or empty."""
 
 
 def _joined(pieces: Iterator[bytes], most: int) -> bytes:
-    """Return at most ``most`` bytes: a bomb is not decompressed further than that."""
+    """Join at most ``most`` bytes: a decompression bomb is not expanded beyond that."""
     out = bytearray()
     try:
         for piece in pieces:
@@ -48,14 +48,14 @@ def _joined(pieces: Iterator[bytes], most: int) -> bytes:
                 break
     except ModuleNotFoundError:
         raise
-    except Exception:  # noqa: BLE001, S110 - damage, for which each module has errors of its own
+    except Exception:  # noqa: BLE001, S110 - corrupt data: each module has exceptions of its own
         pass
     return bytes(out[:most])
 
 
 def _gzip(data: bytes) -> Iterator[bytes]:
     at, view = 0, memoryview(data)
-    for _ in range(_MOST_MEMBERS):  # several members may stand one after the other
+    for _ in range(_MOST_MEMBERS):  # members may be concatenated
         one = zlib.decompressobj(_GZIP)
         while at < len(data) and not one.eof:
             piece = bytes(view[at : at + _PIECE])
@@ -69,7 +69,7 @@ def _gzip(data: bytes) -> Iterator[bytes]:
 
 
 def _deflate(data: bytes) -> Iterator[bytes]:
-    """Undo both that are called deflate: with the header of zlib (RFC 1950), and without."""
+    """Decode both formats called deflate: with a zlib header (RFC 1950), and raw (RFC 1951)."""
     with_header = len(data) > 1 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
     return _zlib(zlib.decompressobj(zlib.MAX_WBITS if with_header else _RAW_DEFLATE), data)
 
@@ -85,7 +85,7 @@ def _brotli(data: bytes) -> Iterator[bytes]:
     step: Callable[..., bytes] = getattr(one, "process", None) or one.decompress
     try:
         piece = step(data, output_buffer_limit=_PIECE)
-    except TypeError:  # brotli before 1.2 has no limit, so little goes in at once
+    except TypeError:  # brotli before 1.2 has no output limit: feed small chunks
         yield from (step(data[start : start + 256]) for start in range(0, len(data), 256))
         return
     while piece:
@@ -104,7 +104,7 @@ def _zstd(data: bytes) -> Iterator[bytes]:
 
 
 def _module(*names: str) -> Any:
-    """Import the first that is installed; raises ModuleNotFoundError where none is."""
+    """Import the first module that is installed; raises ModuleNotFoundError where none is."""
     for name in names:
         try:
             return import_module(name)

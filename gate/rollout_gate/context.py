@@ -1,4 +1,4 @@
-"""Whom a request is for: given per client, per request in headers, or for a block of code."""
+"""The subject of a request (org, key, flags): set per client, per request or for a code block."""
 
 import sys
 import threading
@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 
 class Subject(Struct, frozen=True):
-    """What a decision needs of a request; None is not given.
+    """What a decision needs to know of a request; None means not given.
 
     ``key`` is the sticky id, ``key_alias`` the name of the API key that the customer used, and
     ``flags`` the feature flags that are on. ``job_id`` is the application's own id of an async
-    media job, which is created once however often the request is made.
+    media job, an idempotency key: retries of the request create the job once.
     """
 
     route: str | None = None
@@ -29,7 +29,7 @@ class Subject(Struct, frozen=True):
     job_id: str | None = None
 
     def over(self, other: "Subject") -> "Subject":
-        """Return this, with what is not given taken from another."""
+        """Return this subject merged over another, which supplies the fields that are None here."""
         return Subject(
             other.route if self.route is None else self.route,
             other.org if self.org is None else self.org,
@@ -48,9 +48,9 @@ def subject_from(
     flags: object = None,
     job_id: object = None,
 ) -> Subject:
-    """Return the subject that an application names; raises TypeError for what is no name.
+    """Return the Subject of an application's arguments; raises TypeError for a wrong type.
 
-    A whole number or a UUID is written as text, as ids often are one.
+    An int or a UUID is converted to str, as ids often are one.
     """
     if flags is not None and (isinstance(flags, str) or not isinstance(flags, Iterable)):
         raise TypeError(f"flags is a tuple of names, not {type(flags).__name__}")
@@ -80,21 +80,21 @@ HEADERS = {
     b"x-rollout-flags": "flags",
     b"x-rollout-job-id": "job_id",
 }
-"""Request headers, lower-case, which go to no provider; flags are separated by commas."""
+"""Request headers, lower-case, that are sent to no provider; flags are separated by commas."""
 
 _NOBODY = Subject()
 
 
 class _Block:
-    """One ``with subject(...)``, in the context variable of whoever is inside.
+    """One ``with subject(...)`` block, held in a context variable (contextvars).
 
     In a generator a context variable is not enough: its body runs in the context of the consumer,
-    so what it sets is still set when it has yielded (PEP 568 would have changed that, and was not
+    so what it sets leaks to the consumer at a yield (PEP 568 would have changed that, and was not
     accepted); and a consumer that takes each value in a copy of its context, as web frameworks do
-    that iterate in a thread pool, loses it. Therefore a block in a generator remembers the
-    generator's frame, and counts while that runs, whatever the context. A generator that
-    contextlib made a context manager is entered for the sake of its caller, so there the variable
-    is enough.
+    that iterate in a thread pool, loses it. Therefore a block in a generator records the
+    generator's frame, and is in force while that frame runs, whatever the context. A generator
+    that contextlib made a context manager is entered on behalf of its caller, so there the
+    variable is enough.
     """
 
     __slots__ = ("_async_frame", "_generator", "_owner", "over", "own", "site")
@@ -103,9 +103,10 @@ class _Block:
         self.own = own
         self.site = site
         self._generator = 0 if generator is None else id(generator)
-        # A frame keeps its local variables, and so, often, the generator itself. It is kept for
-        # as long as the context of a task; for the rest its number does, which is nobody else's
-        # before the generator has ended, and with it the block.
+        # A reference to a frame keeps its locals alive, and so, often, the generator itself. An
+        # async generator's frame is referenced all the same, for as long as its task's context;
+        # for others its id() is enough, which is not reused before the generator, and with it the
+        # block, has ended.
         is_async = generator is not None and generator.f_code.co_flags & CO_ASYNC_GENERATOR
         self._async_frame = generator if is_async else None
         self._owner = _running()
@@ -114,9 +115,10 @@ class _Block:
             _generators[self._generator] = (*_generators.get(self._generator, ()), self)
 
     def end(self) -> None:
-        """The block was left, perhaps by the garbage collector or by another task.
+        """Leave the block; the caller may be the garbage collector or another task.
 
-        Tasks that it started go on with it, unless they cannot be told from the consumer's.
+        Tasks started in the block keep its subject, unless they cannot be distinguished from the
+        consumer's.
         """
         self.over = bool(self._generator) or self._owner != _running()
         left = tuple(one for one in _generators.pop(self._generator, ()) if one is not self)
@@ -125,22 +127,22 @@ class _Block:
         self._async_frame = None
 
     def counts(self) -> bool:
-        """Return whether requests that are made now, and here, are for this block's subject."""
+        """Return whether the block is in force for requests of the current thread and task."""
         if self.over or not self._generator:
             return not self.over
         if self._owner == _running():
             return self._generator in _stack(sys._getframe(1))
-        # Another task or thread with a copy of the context: asyncio.gather, to_thread. They are
-        # the block's own while its generator waits for them, and the consumer's while it does not.
+        # Another task or thread with a copy of the context: asyncio.gather, to_thread. It belongs
+        # to the block while the generator waits for it, and to the consumer otherwise.
         if self._async_frame is not None:
             return not _is_at_yield(self._async_frame)
         return any(self._generator in _stack(top) for top in sys._current_frames().values())
 
 
 _blocks: ContextVar[tuple[_Block, ...]] = ContextVar("rollout_subject", default=())
-"""Those that were entered and not left, the innermost last; generators leave in any order."""
+"""Blocks entered and not left, the innermost last; generators leave theirs in any order."""
 _generators: dict[int, tuple[_Block, ...]] = {}
-"""The blocks of all generators that are at work or suspended, by the number of their frame."""
+"""The blocks of all generators that are running or suspended, by the id() of their frame."""
 
 
 @contextmanager
@@ -153,12 +155,12 @@ def subject(
     flags: Iterable[str] | None = None,
     job_id: str | int | UUID | None = None,
 ) -> Iterator[None]:
-    """Let the requests of a block be for this org, key and so on; blocks may stand in blocks.
+    """Set org, key and so on for the requests made in a ``with`` block; blocks may be nested.
 
-    It holds for the thread or task that runs the block, and for tasks that it starts. In a
-    generator it holds while the generator runs, and not for whoever takes what it yields.
+    The subject applies to the thread or task that runs the block, and to tasks started in it. In
+    a generator it applies while the generator runs, and not to the consumer of what it yields.
 
-    Raises TypeError for what is no name: a bool, bytes, or flags that are one text.
+    Raises TypeError for a wrong type: a bool, bytes, or flags given as a single string.
     """
     mine = subject_from(route, org, key, key_alias, flags, job_id)
     block = _Block(mine, *_entered_by())
@@ -166,13 +168,14 @@ def subject(
     try:
         yield
     finally:
-        # A token's reset raises ValueError in another context, and brings back what has ended.
+        # Not ContextVar.reset: in another context it raises ValueError, and it would restore
+        # blocks that have ended.
         _blocks.set(tuple(one for one in _blocks.get() if one is not block))
         block.end()
 
 
 def subject_of(headers: Mapping[bytes, bytes], client: Subject) -> Subject:
-    """Return whom a request is for: what its headers say, then the block, then its client."""
+    """Return the subject of a request: its headers take precedence over the blocks, then client."""
     said: dict[str, object] = {}
     for header, name in HEADERS.items():
         value = headers.get(header)
@@ -197,7 +200,7 @@ def _flags(text: str) -> tuple[str, ...]:
 
 
 def _running() -> tuple[int, int]:
-    """Return what tells this thread and asyncio task from all others."""
+    """Return a pair that identifies the current thread and asyncio task."""
     task = None
     if (asyncio := sys.modules.get("asyncio")) is not None:  # or no task can be running
         try:
@@ -208,21 +211,21 @@ def _running() -> tuple[int, int]:
 
 
 def _counting() -> list[_Block]:
-    """Return the blocks that count now and here, the innermost last."""
+    """Return the blocks in force in the current thread and task, the innermost last."""
     found = [block for block in _blocks.get() if block.counts()]
     if not _generators:
         return found
     stack = _stack(sys._getframe(1))
     for frame in stack:
         found += [block for block in _generators.get(frame, ()) if block not in found]
-    # A generator goes on inside of blocks that its consumer has entered since. What is not on
-    # the stack, in a task that this one comes from, is further out.
+    # Sort by stack depth: a generator resumes inside blocks that its consumer has entered since.
+    # A block whose frame is not on the stack was entered in a parent task, and is outermost.
     return sorted(found, key=lambda block: -stack.get(block.site, len(stack)))
 
 
 def _entered_by() -> tuple[int, FrameType | None]:
-    """Return the number of the frame that has the ``with``, and the generator's that it is in."""
-    frame: FrameType | None = sys._getframe(3)  # past this, subject, and contextlib's __enter__
+    """Return the id() of the frame with the ``with``, and the frame of its generator, if any."""
+    frame: FrameType | None = sys._getframe(3)  # skip this, subject, and contextlib's __enter__
     site: FrameType | None = None
     while frame is not None:
         flags = frame.f_code.co_flags
@@ -237,7 +240,7 @@ def _entered_by() -> tuple[int, FrameType | None]:
 
 
 def _stack(top: FrameType) -> dict[int, int]:
-    """Return the numbers of the frames below one of a thread, with how deep each of them is."""
+    """Return the id() of each frame on the call stack from ``top`` on, with its depth from 0."""
     frames: dict[int, int] = {}
     one: FrameType | None = top
     while one is not None:
@@ -247,13 +250,13 @@ def _stack(top: FrameType) -> dict[int, int]:
 
 
 def _is_at_yield(frame: FrameType) -> bool:
-    """Return whether a suspended generator has yielded, rather than awaits something.
+    """Return whether a suspended async generator is at a yield, rather than at an await.
 
-    The RESUME instruction with which it goes on says so (CPython's dis: 1 after a yield, 3 after
-    an await); ``f_lasti`` is the instruction before it, since 3.13 itself. Where that cannot be
-    read the generator counts as at work.
+    The argument of the RESUME bytecode at which it resumes tells them apart (CPython's dis: 1
+    after a yield, 3 after an await); ``f_lasti`` is the instruction before it, since 3.13 RESUME
+    itself. Where the bytecode cannot be read the generator counts as running.
     """
-    from opcode import opmap  # which is rarely needed
+    from opcode import opmap  # lazy import: rarely needed
 
     code = frame.f_code.co_code
     for at in (frame.f_lasti, frame.f_lasti + 2):

@@ -1,4 +1,4 @@
-"""A lock that survives a fork."""
+"""A lock that is fork-safe: reset in the child by os.register_at_fork."""
 
 import os
 import threading
@@ -8,9 +8,10 @@ _locked: "WeakSet[Locked]" = WeakSet()
 
 
 class Locked:
-    """Has a lock, ``_lock``. A forked child gets a fresh one.
+    """Base class with a lock, ``_lock``, which is replaced by a fresh one in a forked child.
 
-    The thread that held it at the fork is not in the child, where it would be held for ever.
+    A thread that holds the lock at the fork does not exist in the child, where the lock would
+    stay held for ever (a deadlock).
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The gate that an application asks, before each request, where to send it."""
+"""The gate: an application asks it, before each request, where to send the request."""
 
 import logging
 import os
@@ -22,10 +22,11 @@ from rollout_gate.paths import absolute
 log = logging.getLogger("rollout_gate")
 
 MOST_REPORTED = 512
-"""A gate remembers so many different things that it has reported of requests, and no more."""
+"""Limit of the deduplication: the number of distinct problems with requests that are reported."""
 
 _KEPT_S = 60.0
-"""What a version lacks may be half a save for so long, also where that has no effect yet."""
+"""How long, in seconds, a version with missing keys counts as perhaps truncated, even where the
+missing keys have no effect yet."""
 
 _T = TypeVar("_T")
 _Seen = tuple[int, int, int, int]
@@ -33,17 +34,18 @@ _gates: "WeakSet[Gate]" = WeakSet()
 
 
 class Gate(Decider):
-    """Decides from a rollout file, and follows the file while it changes.
+    """Decides by a rollout file, and polls the file for changes (hot reload).
 
-    A daemon thread looks at the path every ``poll_s`` seconds (0.05 to 60), so a request never
-    waits for the disk. The path is looked at, not the inode: an editor's rename, a deletion and
-    a restore are all followed. A file that is missing, torn or wrong leaves the last good
+    A daemon thread stats the path every ``poll_s`` seconds (0.05 to 60), so a request never
+    waits for disk I/O. It follows the path, not the inode: an editor's atomic rename, a deletion
+    and a restore are all noticed. A file that is missing, torn or invalid leaves the last good
     version in force; before there was one, every decision is ``previous``, rule ``no_file``.
 
-    ``on_change`` gets the new RolloutFile, ``on_trouble`` one sentence each time the trouble
-    changes and an empty one when it is over. It gets what is reported of requests as well, once,
-    and nothing when that is over. Both are called from the watching thread; what they raise is
-    logged and goes no further. ``subscribe`` adds more of them later.
+    The callback ``on_change`` gets the new RolloutFile, ``on_trouble`` one sentence each time the
+    error changes and an empty string on recovery. ``on_trouble`` also gets each problem reported
+    for requests, once, without a recovery. Both are called from the thread that calls
+    ``refresh``: the polling thread, and the constructor's for the first read. Exceptions that
+    they raise are logged and not propagated. ``subscribe`` adds more callbacks later.
     """
 
     def __init__(
@@ -81,23 +83,23 @@ class Gate(Decider):
 
     @property
     def path(self) -> Path:
-        """The rollout file's path; one that was given relative is below the folder of that time."""
+        """The absolute path of the file; a relative one was resolved at construction."""
         return self._path
 
     @property
     def trouble(self) -> str:
-        """Why the file as it is now is not in force; empty where it is."""
+        """Why the current file is not in force, in one sentence; empty where it is."""
         return self._trouble
 
     def refresh(self) -> None:
-        """Look at the file now, instead of at the next poll; never raises."""
+        """Poll the file now, instead of at the next interval; never raises."""
         with self._lock:
             try:
                 self._look()
             except RolloutError as error:
                 self._say(str(error))
             except Exception as error:
-                # The watch must not end of anything: a later rollback would never be seen.
+                # No exception may end the polling thread: it would miss every later rollback.
                 log.exception("looking at %s failed", self._path)
                 self._say(f"{self._path} cannot be used: {type(error).__name__}")
             while self._reported:
@@ -105,10 +107,10 @@ class Gate(Decider):
         self.settle()
 
     def report(self, about: Hashable, sentence: str) -> None:
-        """Log what is wrong with requests, and tell ``on_trouble`` at the next look at the file.
+        """Log a problem with requests, and pass it to ``on_trouble`` at the next poll.
 
-        It is said the first time that it is about this; of all threads, one says it. After
-        MOST_REPORTED different things no more are said. A request waits for nobody's callback.
+        Problems are deduplicated by ``about``: each is reported once, by one thread. After
+        MOST_REPORTED distinct ones no more are reported. A request never waits for a callback.
         """
         mine = object()
         known = self._about
@@ -117,18 +119,18 @@ class Gate(Decider):
             self._reported.append(sentence)
 
     def later(self, call: Callable[[], None]) -> None:
-        """Call this at the next look at the file: for what a finalizer must not do by itself.
+        """Defer a call to the next poll: for what a finalizer must not do by itself.
 
-        It may run in any thread, wherever that is, with whatever locks that holds.
+        A finalizer may run in any thread, at any point, with whatever locks that thread holds.
         """
         self._later.append(call)
 
     def settle(self) -> None:
-        """Make the calls that wait; what they raise is logged."""
+        """Run the deferred calls; exceptions are logged, not propagated."""
         while self._later:
             try:
                 self._later.popleft()()
-            except IndexError:  # another thread was faster
+            except IndexError:  # lost the race: another thread took the last call
                 return
             except Exception:
                 log.exception("a request could not be settled")
@@ -139,7 +141,7 @@ class Gate(Decider):
         on_change: Callable[[RolloutFile], None] | None = None,
         on_trouble: Callable[[str], None] | None = None,
     ) -> Callable[[], None]:
-        """Call these from now on; returns what ends it, which may be called more than once."""
+        """Add callbacks; returns a function that removes them again, which is idempotent."""
 
         def unsubscribe() -> None:
             self._on_change = tuple(one for one in self._on_change if one is not on_change)
@@ -150,7 +152,7 @@ class Gate(Decider):
         return unsubscribe
 
     def close(self) -> None:
-        """Stop following; decisions go on from the last good version."""
+        """Stop polling; decisions continue by the last good version."""
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=5)
@@ -173,7 +175,7 @@ class Gate(Decider):
             if seen == self._seen or not self._settled(seen):
                 return
         except OSError:
-            self._seen = None  # read_file says what is the matter
+            self._seen = None  # read_file raises the error that names the cause
         data, status = read_file(self._path)
         seen = _fingerprint(status)
         try:
@@ -195,9 +197,9 @@ class Gate(Decider):
             self._tell(self._on_change, file)
 
     def _settled(self, seen: _Seen) -> bool:
-        """Whether a file written in place has been let be for one poll.
+        """Debounce: whether a file written in place has not changed since the last poll.
 
-        A rename puts a whole file in place at once; a write in place is seen half done.
+        A rename replaces the file atomically; a write in place is read half done.
         """
         settled = not self._is_in_place(seen) or seen == self._unsettled
         self._unsettled = seen
@@ -207,12 +209,12 @@ class Gate(Decider):
         return self._file is not None and self._seen is not None and seen[0] == self._seen[0]
 
     def _is_meant(self, seen: _Seen, place: str, after: Version) -> bool:
-        """Whether a text may be taken that sends more to TokenLab by what it has not any more.
+        """Whether to take a text whose missing keys may send more to TokenLab: it may be truncated.
 
-        It may be half a file. One that came by a rename is looked at once more. Any other is
-        refused, with RolloutError, until it is saved once more: a writer that was stopped, or
-        found the disk full, leaves it so for good. It is compared with the last version that
-        lacked nothing, for a writer may pause more than once.
+        One that came by a rename is read once more at the next poll. Any other is refused, with
+        RolloutError, until it is saved once more: a writer that was killed, or ran out of disk
+        space, leaves it truncated for good. The text is compared with the last complete version,
+        as a writer may pause more than once.
         """
         if self._standing is not None and time.monotonic() >= self._whole_until:
             self._whole, self._standing = self._standing, None
@@ -239,17 +241,16 @@ class Gate(Decider):
         return True
 
     def _came_by_rename(self, seen: _Seen, place: str) -> bool:
-        """Whether the file was put there whole.
+        """Whether the file was put in place atomically, by a rename or a symlink swap.
 
-        That is so where a symlink on the way points elsewhere now. A rename sets the inode's
-        change time (ctime) after the last write to it; a file that was made in its place has them
-        equal.
+        After a symlink swap the real path differs. A rename sets the inode's change time (ctime)
+        later than its last write (mtime); a file created in place has them equal.
         """
         return not self._is_in_place(seen) and (place != self._place or seen[3] > seen[2])
 
     @staticmethod
     def _saved_again(before: tuple[_Seen, str] | None, seen: _Seen, after: Version) -> bool:
-        """Whether the same text was written again; chmod and link set the change time alone."""
+        """Whether the same text was written again (inode, mtime); chmod and link set only ctime."""
         return (
             before is not None
             and before[1] == after.file.revision
@@ -289,7 +290,7 @@ class Gate(Decider):
 
 
 def _watch(gate: "ref[Gate]", stop: threading.Event, poll_s: float) -> None:
-    """Look at a gate's file until it is closed, or nobody has the gate any more."""
+    """Poll a gate's file until the gate is closed or garbage-collected (weak reference)."""
     while not stop.wait(poll_s):
         watched = gate()
         if watched is None:
@@ -303,7 +304,7 @@ def _fingerprint(status: os.stat_result) -> _Seen:
 
 
 def _after_fork_in_child() -> None:
-    """A forked child has none of its parent's threads: each gate gets a watch of its own."""
+    """Restart the polling thread of each gate: a forked child has none of its parent's threads."""
     for gate in list(_gates):
         gate._in_forked_child()
 

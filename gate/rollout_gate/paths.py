@@ -1,14 +1,14 @@
-"""Paths that an application gives once, and means for as long as it runs."""
+"""Make an application's paths absolute, independent of later changes of the working directory."""
 
 from pathlib import Path
 
 
 def absolute(path: str | Path) -> Path:
-    """Return a path that means the same after a change of the working directory.
+    """Return an absolute path, which a later change of the working directory does not affect.
 
-    Symbolic links stay as they are: what they lead to may change.
+    Symbolic links are not resolved: their targets may change.
     """
     try:
         return Path(path).absolute()
-    except OSError:  # the working directory is gone
+    except OSError:  # the working directory was deleted
         return Path(path)

@@ -1,4 +1,4 @@
-"""A credential that cannot be printed by accident, and texts that may hold one."""
+"""Redact credentials: a type that cannot be printed by accident, and texts that may hold one."""
 
 import re
 
@@ -7,7 +7,7 @@ _LOOKS_SECRET = re.compile(r"\b(sk|mt)-[\w.+/=\-]{6,}")
 
 
 def redacted(text: str) -> str:
-    """Return a text without anything that looks like a credential: ``sk-…`` in its place."""
+    """Return a text with whatever looks like a credential replaced by ``sk-…`` or ``mt-…``."""
     return _LOOKS_SECRET.sub(r"\1-…", text)
 
 

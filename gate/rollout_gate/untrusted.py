@@ -1,9 +1,9 @@
-"""Decoding JSON from outside: answers of providers and of TokenLab, log lines, files of others.
+"""Decode untrusted JSON: responses of providers and of TokenLab, log records, others' files.
 
-msgspec raises four kinds of errors for bad input: DecodeError and ValidationError, but also
+msgspec raises four exceptions for bad input: DecodeError and ValidationError, but also
 UnicodeDecodeError for a byte that is not UTF-8 inside a string, and RecursionError for deep
-nesting. Whoever catches only the first dies of the others, so everything from outside is decoded
-here, and there is one error to catch.
+nesting. Code that catches only the first crashes on the others, so everything from outside is
+decoded here, and there is one exception to catch.
 """
 
 import json
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 ANYTHING: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
-"""Decodes whatever JSON it is."""
+"""A decoder of any JSON value."""
 
 
 class UndecodableError(ValueError):
@@ -44,8 +44,8 @@ def decode_json(data: bytes | bytearray | msgspec.Raw, decoder: msgspec.json.Dec
 
 
 def decode_json_of_others(data: bytes) -> Any:
-    """Return what the standard library takes for JSON: NaN, lone surrogates and control characters
-    in strings, UTF-16 and UTF-32, as applications write them and other parsers take them.
+    """Decode JSON as leniently as the standard library does: NaN, lone surrogates and control
+    characters in strings, UTF-16 and UTF-32, as applications write and other parsers accept them.
 
     Raises UndecodableError, and nothing else.
     """
@@ -56,10 +56,10 @@ def decode_json_of_others(data: bytes) -> Any:
 
 
 def as_utf8(data: bytes) -> bytes:
-    """Return ``data`` as valid UTF-8: bytes that are not become U+FFFD.
+    """Return ``data`` as valid UTF-8: invalid bytes become U+FFFD.
 
-    For reading a code or an id out of an answer that is broken elsewhere, such as an error whose
-    message is Latin-1.
+    It serves to read a code or an id out of a response that is broken elsewhere, such as an error
+    whose message is Latin-1.
     """
     try:
         data.decode()

@@ -1,6 +1,7 @@
-"""The decision: which side one request goes to.
+"""The routing decision: which side one request goes to.
 
-``decide`` is the rules in their order; a ``Decider`` comes to the same decisions on a quicker way.
+``decide`` is the reference implementation, the rules in order of precedence; a ``Decider`` makes
+the same decisions from precomputed tables (the fast path).
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,8 @@ from rollout_gate.file.model import RolloutFile, Route, Side
 __all__ = ["Decider", "Decision", "decide", "share"]
 
 _Limit = int
-"""The bucket at which TokenLab ends: a share's points; ``~points``, below all, while latched."""
+"""The first bucket that does not go to TokenLab: a share's basis points. While latched it is
+``~points`` (bitwise complement), which is negative and so below all buckets."""
 
 _Plan = tuple[
     tuple[bytes, ...],
@@ -24,19 +26,19 @@ _Plan = tuple[
     tuple[_Limit, Facts],
     tuple[Facts, Mapping[str, int], Facts, "_BestFlag", Facts],
 ]
-"""Of a route: what is hashed before a key of each length; the limits of orgs, and their facts; the
-limit and facts of all other orgs; the facts of a latch, then shares and facts of aliases and flags.
-The mappings are dicts, as the interpreter looks into those by itself, without a call."""
+"""Precomputed for a route: the hash input before a key of each length; the limits of orgs, and
+their facts; the limit and facts of all other orgs; the facts of a latch, then shares and facts of
+aliases and flags. The mappings are dicts, which the interpreter indexes without a method call."""
 
 _NOT_AS_ASKED = (TypeError, AttributeError, ValueError, LookupError)
-"""What it raises to use something else as a text or as a list of them."""
+"""Exceptions raised by an argument of a wrong type, used as a string or as a list of strings."""
 
 MOST_REMEMBERED = 1024
-"""So many combinations of flags are remembered for a route."""
+"""Memoization limit: combinations of flags that are cached for a route."""
 
 _NO_FLAGS: tuple[str, ...] = ()
 _BAD_FLAGS = cast(Iterable[str], None)
-"""What is no list of flags, and is decided as that."""
+"""A value that is no list of flags, for which the decision is ``bad_argument``."""
 
 
 def decide(
@@ -51,8 +53,8 @@ def decide(
     """Return the decision for one request; never raises.
 
     ``key`` keeps one subject on one side; without one (None or empty) the org id is the key.
-    A route that the file does not have goes to the previous side, and so does what is no text (a
-    number for a key, no org at all), by the rule ``bad_argument``.
+    A route that the file does not have goes to the previous side by the rule ``unknown_route``,
+    an argument that is not a string (a number for a key, no org at all) by ``bad_argument``.
     """
     name = _text(route)
     if name is None or _text(org) is None:
@@ -75,7 +77,7 @@ def decide(
 def share(
     route: Route, org: str, key_alias: str | None = None, flags: Iterable[str] = ()
 ) -> tuple[int, str]:
-    """Return the share (basis points) that applies, latches apart, and the rule that gave it."""
+    """Return the share (basis points) that applies, latches ignored, and the rule that gave it."""
     if key_alias is not None and key_alias in route.keys:
         return route.keys[key_alias], f"keys.{key_alias}"
     best = max(
@@ -107,8 +109,8 @@ def _latch(file: RolloutFile, route: Route, org: str) -> str:
 class _BestFlag(dict[tuple[str, ...], tuple[int, str]]):
     """The highest share of several flags, in basis points, and the flag that has it.
 
-    What was found is remembered by the tuple of flags, up to MOST_REMEMBERED of them: of all
-    requests together few different ones come.
+    Results are memoized by the tuple of flags, at most MOST_REMEMBERED of them: all requests
+    together carry few distinct tuples.
     """
 
     def __init__(self, shares: Mapping[str, int]) -> None:
@@ -128,9 +130,10 @@ class _BestFlag(dict[tuple[str, ...], tuple[int, str]]):
 
 
 class Decider:
-    """Decides by one version of the file after the other; ``take`` puts the next one in force.
+    """Decides by the version of the file in force; ``take`` puts the next version in force.
 
-    Any thread may decide while another takes a file: a decision is of one version as a whole.
+    It is thread-safe: a decision made while another thread takes a file is entirely of one
+    version.
     """
 
     def __init__(self, file: RolloutFile | None = None) -> None:
@@ -145,7 +148,7 @@ class Decider:
         return self._file
 
     def take(self, file: RolloutFile) -> None:
-        """Decide by this version from now on; what is the same for all requests is prepared."""
+        """Put a version in force; whatever is the same for all its requests is precomputed."""
         plans = {name: _plan(file, route) for name, route in file.routes.items()}
         self._file, self._plans = file, plans
 
@@ -161,7 +164,7 @@ class Decider:
         """Return the decision for one request; never raises, never waits for I/O.
 
         ``key`` keeps one subject on one side; without one (None or empty) the org id is the key.
-        Before there was a file, all goes to the previous side by the rule ``no_file``.
+        Until the first file is taken, all requests go to the previous side by rule ``no_file``.
         """
         try:
             heads, limits, facts, default, rest = self._plans[route]
@@ -185,7 +188,7 @@ class Decider:
                 elif flags is not _NO_FLAGS:
                     best = best_of.get(flags) if type(flags) is tuple else None
                     if best is None:
-                        # A generator gives its flags once; the slow way is not to find none.
+                        # One pass exhausts a generator: the slow path must not find it empty.
                         once, flags = flags, _BAD_FLAGS
                         best = best_of.find(once)
                     points, flag = best
@@ -199,7 +202,7 @@ class Decider:
                 return Decision("previous", ~limit, bucket, "", rest[0])
             return Decision("previous", limit, bucket, name, facts)
         except _NOT_AS_ASKED:
-            # A long key, a lone surrogate, an unknown route, what is no text, or no file yet.
+            # Slow path: a long key, a lone surrogate, an unknown route, no string, or no file yet.
             pass
         file = self._file
         if file is None:
@@ -209,7 +212,7 @@ class Decider:
 
 def _plan(file: RolloutFile, route: Route) -> _Plan:
     wide = "file" if file.rolled_back else "route" if route.rolled_back else ""
-    same: dict[int, int] = {}  # equal numbers as one object, so that few are ever touched
+    same: dict[int, int] = {}  # interned: equal ints are one object, so that few are touched
     limits: dict[str, _Limit] = {}
     for org, line in route.orgs.items():
         if line.rolled_back or line.points is not None:

@@ -1,4 +1,4 @@
-"""What a decision says."""
+"""The result of a decision: the side, and what it was decided by."""
 
 from typing import Any, NamedTuple
 
@@ -10,9 +10,9 @@ _WITH_NAME = ("keys", "flags", "orgs")
 
 
 class Facts(NamedTuple):
-    """What the decisions of a route by one kind of rule have in common.
+    """The fields that all decisions of a route by one kind of rule share.
 
-    ``rule`` ends in a dot where the name of an org, key alias or flag belongs to it.
+    ``rule`` ends in a dot where the name of an org, key alias or flag is to be appended.
     """
 
     rule: str
@@ -23,17 +23,17 @@ class Facts(NamedTuple):
 
 
 class Decision(Struct, frozen=True, gc=False, weakref=False):
-    """Where a request goes, and why. It cannot be changed; equal are those that say the same.
+    """Where a request goes, and why. It is immutable, and compared by value.
 
-    ``points`` is the share in basis points; ``bucket`` is 0 to 9999, or -1 where no route was
-    found to hash with. ``rule`` is what decided: ``rolled_back.file``, ``rolled_back.route``,
+    ``points`` is the share in basis points; ``bucket`` is 0 to 9999, or -1 where nothing was
+    hashed. ``rule`` is what decided: ``rolled_back.file``, ``rolled_back.route``,
     ``rolled_back.org``, ``keys.ALIAS``, ``flags.NAME``, ``orgs.ORG``, ``default_percent``,
     ``unknown_route``, ``bad_argument`` or ``no_file``. ``revision`` is that of the file.
-    Make one with ``of``.
+    Construct one with ``of``.
     """
 
-    # One is made for each request, so it is of the type that is made soonest (half the time of a
-    # dataclass with slots), and of few parts: what follows the rule of the facts, and these.
+    # One is constructed for each request, so it is of the type that is fastest to construct (half
+    # the time of a dataclass with slots), and has few fields: ``_name`` follows the facts' rule.
     side: Side
     points: int
     bucket: int
@@ -50,9 +50,9 @@ class Decision(Struct, frozen=True, gc=False, weakref=False):
         revision: str,
         route: str,
         model: str,
-        format: str,  # noqa: A002 - the word of the file
+        format: str,  # noqa: A002 - the key in the file
     ) -> "Decision":
-        """Return the decision that says this."""
+        """Return a decision of these values; ``rule`` is complete, such as ``orgs.acme``."""
         kind, dot, name = rule.partition(".")
         if kind not in _WITH_NAME:
             kind, dot, name = rule, "", ""
@@ -61,17 +61,17 @@ class Decision(Struct, frozen=True, gc=False, weakref=False):
 
     @property
     def rule(self) -> str:
-        """What decided; the names are above."""
+        """The rule that decided, one of those that the class lists."""
         return self._facts.rule + self._name
 
     @property
     def revision(self) -> str:
-        """The revision of the file, as it was decided by; empty where there was none."""
+        """The revision of the file that was decided by; empty where there was no file."""
         return self._facts.revision
 
     @property
     def route(self) -> str:
-        """The route that was asked for; empty where it was no text."""
+        """The route that was asked for; empty where it was not a string."""
         return self._facts.route
 
     @property
@@ -90,7 +90,7 @@ class Decision(Struct, frozen=True, gc=False, weakref=False):
         return self.points / 100
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all that it says, by name, the percent apart."""
+        """Return all fields by name, except ``percent``."""
         _, revision, route, model, kind = self._facts
         return {
             "side": self.side,

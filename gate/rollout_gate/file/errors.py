@@ -3,7 +3,8 @@
 RolloutError
 ├── FileError        the text of a rollout file cannot be used; carries every problem found
 ├── UnknownRoute     a route that the file does not have
-├── UnknownOrg       an org that a route gives nothing to, where one is needed
+├── UnknownOrg       an org that a route has no line for, where one is needed
+├── UnknownName      an org, alias or flag that is in neither the file nor the access log
 └── PercentError     a percent that is not 0 to 100 with at most two decimals
 """
 
@@ -12,14 +13,14 @@ from dataclasses import dataclass
 
 
 class RolloutError(Exception):
-    """Base of everything that this package raises; ``str()`` is one clear sentence."""
+    """Base class of the errors of this package; ``str()`` is one clear sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in a rollout file.
+    """One problem in a rollout file.
 
-    ``line`` and ``column`` count from 1; 0 means that the place is not known.
+    ``line`` and ``column`` count from 1; 0 means that the position is not known.
     ``where`` is the dotted path of the field, empty for a syntax problem.
     """
 
@@ -47,7 +48,7 @@ class UnknownRoute(RolloutError):
     """A route was named that the file does not have."""
 
     def __init__(self, route: str, known: Sequence[str]) -> None:
-        from difflib import get_close_matches  # which applications that ask the gate never need
+        from difflib import get_close_matches  # lazy import: applications do not need it
 
         close = get_close_matches(route, known, 3, 0.6)
         near = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
@@ -56,10 +57,10 @@ class UnknownRoute(RolloutError):
 
 
 class UnknownOrg(RolloutError):
-    """An org was named that gets nothing from the route."""
+    """An org was named that the route has no line for."""
 
     def __init__(self, route: str, org: str, known: Sequence[str]) -> None:
-        from difflib import get_close_matches  # which applications that ask the gate never need
+        from difflib import get_close_matches  # lazy import: applications do not need it
 
         close = get_close_matches(org, known, 3, 0.6)
         shown = f"did you mean {' or '.join(map(repr, close))}?" if close else "see show"
@@ -67,10 +68,10 @@ class UnknownOrg(RolloutError):
 
 
 class UnknownName(RolloutError):
-    """A name that neither the file nor the log has: most likely it was mistyped."""
+    """A name that neither the file nor the access log has: most likely a typing error."""
 
     def __init__(self, route: str, what: str, name: str, known: Sequence[str]) -> None:
-        from difflib import get_close_matches  # which applications that ask the gate never need
+        from difflib import get_close_matches  # lazy import: applications do not need it
 
         close = get_close_matches(name, dict.fromkeys(known), 3, 0.6)
         near = f"did you mean {' or '.join(map(repr, close))}? " if close else ""

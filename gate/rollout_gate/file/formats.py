@@ -1,7 +1,8 @@
 """The six rows of TokenLab's migration guide: what each kind of request looks like on the wire.
 
-Source: TokenLab's published contract and guide, autumn 2026. Facts alone, no I/O: the checks, the
-probes, the played traffic and whatever else sends a request read them from here.
+Source: TokenLab's published contract and guide, autumn 2026. The module is constants and pure
+functions, no I/O: the checks, the probes, the simulated traffic and all other code that sends a
+request use it.
 """
 
 from collections.abc import Mapping
@@ -13,10 +14,11 @@ from rollout_gate.file.model import MEDIA_FORMATS, Side
 
 Envelope = Literal["openai", "anthropic", "google"]
 Framing = Literal["", "data", "data-done", "named"]
-"""How a stream is cut: server-sent ``data`` lines, the same ended by ``[DONE]``, named events."""
+"""The framing of a stream of server-sent events (SSE): ``data`` lines, the same terminated by
+``[DONE]``, or named events; empty for none."""
 
 MOST_TOKENS = 16
-"""What a minimal request lets the model answer; OpenAI Responses takes no less."""
+"""The output token limit of a minimal request; OpenAI Responses accepts no lower one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,8 @@ class RouteKind:
     """One row of the guide.
 
     ``base`` is what the base URL given to a client ends with, on both sides; ``paths`` are below
-    the host. ``answer`` and ``usage`` name the fields that a whole answer must have, dotted.
+    the host. ``answer`` and ``usage`` are dotted paths of the fields that a response which is not
+    streamed must have.
     """
 
     title: str
@@ -96,7 +99,7 @@ MANAGEMENT = RouteKind(
 )  # fmt: skip
 
 ROUTE_MAP = (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC, GEMINI, MEDIA, MANAGEMENT)
-"""In the guide's order."""
+"""The rows in the guide's order."""
 
 _BY_FORMAT = {kind: row for row in ROUTE_MAP for kind in row.formats}
 
@@ -116,7 +119,7 @@ def root_of(base_url: str) -> str:
 
 
 def same_place(one: str, other: str) -> bool:
-    """Return whether two base URLs lead to the same host and path, however they are written."""
+    """Return whether two base URLs are equivalent: normalized, the same host, port and path."""
     try:
         return _place_of(one) == _place_of(other)
     except ValueError:
@@ -136,7 +139,7 @@ def sdk_base_url(route_format: str, base_url: str) -> str:
 
 
 def call_url(route_format: str, base_url: str, model: str, *, stream: bool = False) -> str:
-    """Return where a request of this format goes, whole, for a client that adds nothing."""
+    """Return the complete URL of a request of this format, for a client that appends no path."""
     path = kind_of(route_format).paths[route_format].format(model=quote(model, safe=""))
     if stream and route_format == "gemini_generate_content":
         path = path.replace(":generateContent", ":streamGenerateContent") + "?alt=sse"
@@ -156,7 +159,7 @@ def auth_headers(route_format: str, side: Side, credential: str) -> dict[str, st
 def text_body(
     route_format: str, model: str, prompt: str, *, stream: bool, most_tokens: int = MOST_TOKENS
 ) -> dict[str, Any]:
-    """Return the body that asks a text model for one answer of at most ``most_tokens``."""
+    """Return the JSON body that asks a text model for one answer of at most ``most_tokens``."""
     said = [{"role": "user", "content": prompt}]
     if route_format == "gemini_generate_content":
         contents = [{"role": "user", "parts": [{"text": prompt}]}]
@@ -189,7 +192,7 @@ def base_url_problem(route_format: str, url: str) -> str:
 
 
 def url_problem(url: str) -> str:
-    """Return what is wrong with a base URL whatever it is for; empty where nothing is."""
+    """Return what is wrong with a base URL of either side; empty where nothing is."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

@@ -20,9 +20,9 @@ FORMS = '"fri 16:00 - mon 08:00", "22:00 - 06:00" or "2026-12-24 - 2027-01-02", 
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """One window: from ``start`` for ``length``, and again after each ``period`` if there is one.
+    """One window: from ``start`` for ``length``, recurring each ``period`` if there is one.
 
-    ``text`` is how it was written.
+    ``text`` is its source in the file.
     """
 
     text: str
@@ -41,12 +41,12 @@ class Freeze:
             return None
         try:
             return now + (self.length - since)
-        except OverflowError:  # it ends with the last day that there is
+        except OverflowError:  # it ends on the last day that datetime can represent
             return datetime.max.replace(tzinfo=UTC)
 
 
 def parse_freeze(text: str) -> Freeze:
-    """Return the window that ``text`` writes; raises ValueError with what is wrong."""
+    """Parse a freeze window; raises ValueError with what is wrong."""
     clean = " ".join(text.split())
     if found := _WEEKLY.fullmatch(clean):
         start, end = _in_week(*found.groups()[:3]), _in_week(*found.groups()[3:])

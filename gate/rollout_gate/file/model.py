@@ -1,4 +1,4 @@
-"""What a rollout file says, as plain values. Percents are basis points, durations seconds."""
+"""The data model of a rollout file. Shares are in basis points, durations in seconds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class OrgShare:
 
 @dataclass(frozen=True, slots=True)
 class GuardSettings:
-    """Limits of the guard: percents in percent, latency in ms, the window in seconds."""
+    """Limits of the guard: error rates in percent, latency in ms, the sliding window in seconds."""
 
     window_s: int = 300
     max_5xx_percent: float = 2.0
@@ -51,8 +51,8 @@ class GuardSettings:
 
 @dataclass(frozen=True, slots=True)
 class RampSettings:
-    """The ladder of percents (basis points, rising), the bake time of a step in seconds, and the
-    times in which nothing is raised."""
+    """The ladder of shares (basis points, strictly rising), the bake time of a step in seconds,
+    and the freeze windows, in which nothing is raised."""
 
     steps: tuple[int, ...] = (100, 500, 1000, 2500, 5000, 10_000)
     bake_s: int = 900
@@ -61,7 +61,7 @@ class RampSettings:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One workload: a request format, a model, and who gets how much of it on TokenLab."""
+    """One workload: a request format, a model, and the shares of it that go to TokenLab."""
 
     name: str
     format: str
@@ -79,12 +79,12 @@ class Route:
 
     @property
     def most_points(self) -> int:
-        """The largest share that anything on this route has, latches apart, in basis points."""
+        """The largest share on this route, latches ignored, in basis points."""
         shares = [self.default_points, *self.keys.values(), *self.flags.values()]
         return max([*shares, *(self.org_points(org) for org in self.orgs)])
 
     def org_points(self, org: str) -> int:
-        """Return the share configured for ``org``, latches apart, in basis points."""
+        """Return the share configured for ``org``, latches ignored, in basis points."""
         share = self.orgs.get(org)
         return self.default_points if share is None or share.points is None else share.points
 
@@ -96,7 +96,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RolloutFile:
-    """A whole, valid rollout file."""
+    """A complete, valid rollout file."""
 
     revision: str
     rolled_back: bool = False

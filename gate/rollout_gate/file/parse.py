@@ -1,4 +1,4 @@
-"""From the text of a rollout file to a RolloutFile, or to every problem with its place."""
+"""Parse a rollout file into a RolloutFile, or into every problem with its line and column."""
 
 import re
 import tomllib
@@ -25,13 +25,13 @@ from rollout_gate.file.revision import revision_of
 from rollout_gate.file.validation import Fields, Problems
 
 _NOTHING = OrgShare(None)
-"""What a line says that neither shares nor latches: the org is like any without a line."""
+"""An org's line with neither share nor latch: the org is treated like one without a line."""
 
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 def parse(data: bytes) -> RolloutFile:
-    """Return what ``data``, the bytes of a rollout file, say.
+    """Parse ``data``, the bytes of a rollout file.
 
     Raises FileError with every problem found. Unknown keys are warnings of the result.
     """
@@ -41,7 +41,7 @@ def parse(data: bytes) -> RolloutFile:
     try:
         file = rollout_from(Fields(table, (), found), revision_of(data))
     except (ValueError, ArithmeticError, RecursionError) as error:
-        # No value is known to do this; should one, the readers that follow the file live on.
+        # No value is known to raise here; should one, the threads that follow the file survive.
         raise FileError([Problem(f"not valid: a value that cannot be used ({error})")]) from None
     errors, warnings = found.located(lambda: scan(text))
     if errors:
@@ -87,7 +87,7 @@ def _load(text: str) -> dict[str, Any]:
 
 
 def _line_of_bad_number(text: str) -> int:
-    """tomllib gives no place for these; it is the line with the longest run of digits."""
+    """Return the line with the longest run of digits: tomllib gives no position for these."""
     runs = re.finditer(r"[0-9_]+", text)
     longest = max(runs, key=lambda run: len(run.group()), default=None)
     return 1 if longest is None else text.count("\n", 0, longest.start()) + 1
@@ -102,12 +102,12 @@ def rollout_from(top: Fields, revision: str) -> RolloutFile:
     top.pinned("algorithm", ALGORITHM)
     tokenlab, health = top.table("tokenlab"), top.table("health")
     history = top.table("history")
-    history.path("path", "rollout.history.sqlite3")  # of the console
+    history.path("path", "rollout.history.sqlite3")  # validated only: the console uses it
     guard = _guard(top.table("guard"), GuardSettings())
     ramp = _ramp(top.table("ramp"), RampSettings())
     routes = top.table("routes")
     if not top.has("routes"):
-        # An editor that empties a file before it writes it must not be taken at its word.
+        # An editor that truncates a file before writing it must not put an empty one in force.
         top.error((), "has no [routes.NAME]: an empty or half-written file is not used")
     file = RolloutFile(
         revision=revision,

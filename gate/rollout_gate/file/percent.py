@@ -21,7 +21,7 @@ def basis_points(value: object) -> int:
     if not 0 <= value <= 100:
         raise PercentError(f"must be from 0 to 100, not {_short(value)}")
     number = Decimal(value)
-    # By its digits: arithmetic would round them away past the 28th.
+    # Inspect the digits: Decimal arithmetic rounds to 28 (the precision of its context).
     _, digits, exponent = number.as_tuple()
     beyond = -2 - int(exponent)
     if beyond > 0 and any(digits[-beyond:]):
@@ -30,7 +30,7 @@ def basis_points(value: object) -> int:
 
 
 def parse_percent(text: str) -> int:
-    """Return what a person typed (``12.5``, ``12.5%``) in basis points; raises PercentError."""
+    """Parse a percent as typed (``12.5``, ``12.5%``) into basis points; raises PercentError."""
     cleaned = text.strip().removesuffix("%").strip()
     plain = cleaned.removeprefix("+")
     if not plain or not all(c in "0123456789." for c in plain) or not plain.isascii():
@@ -44,7 +44,7 @@ def parse_percent(text: str) -> int:
 
 
 def percent_text(points: int) -> str:
-    """Return basis points as the shortest percent: 2500 is ``25``, 1250 is ``12.5``."""
+    """Format basis points as the shortest percent: 2500 is ``25``, 1250 is ``12.5``."""
     whole, rest = divmod(points, 100)
     return str(whole) if not rest else f"{whole}.{rest:02d}".rstrip("0")
 

@@ -1,4 +1,4 @@
-"""The five phases of TokenLab's migration guide, and what must be so before each may end."""
+"""The five phases of TokenLab's migration guide, and the exit criteria of each."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,9 +8,9 @@ from rollout_gate.file.model import PHASES
 
 @dataclass(frozen=True, slots=True)
 class ExitCheck:
-    """One thing that ends a phase: seen by the console itself, or ticked by a person.
+    """One exit criterion of a phase: checked by the console itself, or ticked by a person.
 
-    ``media`` says which routes it is for: ``also`` all, ``not`` text alone, ``only`` media alone.
+    ``media`` is which routes it applies to: ``also`` all, ``not`` only text, ``only`` only media.
     """
 
     id: str
@@ -68,30 +68,30 @@ EXIT_CHECKS: dict[str, tuple[ExitCheck, ...]] = {
                   "console", "run rollout-console playbook"),
     ),
 }  # fmt: skip
-"""By phase, in the guide's order."""
+"""Exit criteria by phase, in the guide's order."""
 
 STABLE_DAYS = 14
 PROBE_DAYS = 7
 LEAST_JUDGED = 20
-"""A tally of fewer pairs than this proves nothing."""
+"""The minimum sample size: a tally of fewer judged pairs proves nothing."""
 MOST_WORSE = 0.2
-"""The share of a sample that may be worse than the previous side."""
+"""The largest fraction (0 to 1) of a sample that may be worse than the previous side."""
 MOST_SLOWER = 1.5
-"""How many times as long as the previous side's a sample's median latency may be."""
+"""The largest ratio of a sample's median latency to the previous side's."""
 
 
 def exit_checks(phase: str, *, media: bool) -> tuple[ExitCheck, ...]:
-    """Return what ends a phase for a text or a media route."""
+    """Return the exit criteria of a phase for a text or a media route."""
     unfit = "not" if media else "only"
     return tuple(check for check in EXIT_CHECKS[phase] if check.media != unfit)
 
 
 def checks_between(now: str, wanted: str, *, media: bool) -> tuple[ExitCheck, ...]:
-    """Return what must hold to move from one phase to another; going back needs nothing."""
+    """Return the exit criteria between one phase and another; none to go back."""
     start, end = PHASES.index(now), PHASES.index(wanted)
     return tuple(check for phase in PHASES[start:end] for check in exit_checks(phase, media=media))
 
 
 def following(phase: str) -> str:
-    """Return the phase after this one; the last is its own."""
+    """Return the phase after this one; for the last, the last."""
     return PHASES[min(PHASES.index(phase) + 1, len(PHASES) - 1)]

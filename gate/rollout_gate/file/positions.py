@@ -1,9 +1,9 @@
-"""Where each key and value of a TOML text stands.
+"""The source position (line and column) of each key and value in a TOML text.
 
-tomllib gives values without places, and tomlkit needs half a second to give both for 10,000
-orgs. This scan gives only places: to name the line of a wrong value, and to change one line
-without touching the others. It reads text that tomllib has already accepted; on other text the
-places it gives mean nothing. Grammar: TOML 1.0.0.
+tomllib gives values without positions, and tomlkit needs half a second to give both for 10,000
+orgs. This scan gives only positions: to name the line of a wrong value, and to change one line
+without touching the others. It reads text that tomllib has already accepted; on other text its
+positions are meaningless. Grammar: TOML 1.0.0.
 """
 
 import re
@@ -53,7 +53,7 @@ class Table:
 
 @dataclass(slots=True)
 class Layout:
-    """All places of one text. ``entries`` is by full path, array indexes written as text."""
+    """All positions of one text. ``entries`` is by full path, with array indexes as strings."""
 
     entries: dict[Path, Entry] = field(default_factory=dict)
     tables: dict[Path, Table] = field(default_factory=dict)
@@ -70,12 +70,12 @@ class Layout:
 
 
 def scan(text: str) -> Layout:
-    """Return the places of every key and value in ``text``."""
+    """Return the positions of every key and value in ``text``."""
     return _Scan(text).run()
 
 
 def unquote(part: str) -> str:
-    """Return the name that one part of a key stands for."""
+    """Unquote and unescape one part of a dotted key."""
     if part[0] == "'" or (part[0] == '"' and "\\" not in part):
         return part[1:-1]
     if part[0] == '"':
@@ -128,7 +128,7 @@ class _Scan:
         return end
 
     def _resolve(self, parts: Path) -> Path:
-        """Put the index of the last array element where a header goes through an array."""
+        """Insert the index of the last array element where a header goes through an array."""
         path: Path = ()
         for part in parts[:-1]:
             path = (*path, part)

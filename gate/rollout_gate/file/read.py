@@ -1,4 +1,4 @@
-"""Reading a rollout file from disk."""
+"""Read a rollout file from disk."""
 
 import errno
 import os
@@ -11,11 +11,11 @@ from rollout_gate.file.model import MAX_BYTES
 
 
 class Unreadable(RolloutError):
-    """The rollout file cannot be read; ``str()`` names the file, the cause and the way out."""
+    """The rollout file cannot be read; ``str()`` names the file, the cause and the remedy."""
 
 
 def read_file(path: str | Path) -> tuple[bytes, os.stat_result]:
-    """Return the bytes of the file and the status they belong to; raises Unreadable."""
+    """Return the bytes of the file and the fstat of the same open file; raises Unreadable."""
     try:
         return read_regular(path)
     except OSError as error:
@@ -23,11 +23,11 @@ def read_file(path: str | Path) -> tuple[bytes, os.stat_result]:
 
 
 def read_regular(path: str | Path, most: int = MAX_BYTES) -> tuple[bytes, os.stat_result]:
-    """Return the bytes of a regular file and the status they belong to.
+    """Return the bytes of a regular file and the fstat of the same open file.
 
     Raises OSError: EISDIR, EINVAL for a FIFO, a socket or a device, EFBIG over ``most`` bytes.
     """
-    # A FIFO would block the open for ever, and a device has no end.
+    # O_NONBLOCK, then fstat: opening a FIFO would block for ever, and a device has no end of file.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)

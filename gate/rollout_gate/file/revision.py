@@ -6,6 +6,6 @@ SHORT = 12
 
 def revision_of(data: bytes) -> str:
     """Return the revision (64 hex characters) of a rollout file's bytes."""
-    import hashlib  # loads OpenSSL: a program that only imports the gate does not wait for it
+    import hashlib  # lazy import: it loads OpenSSL, which importing the gate must not wait for
 
     return hashlib.sha256(data).hexdigest()

@@ -1,8 +1,8 @@
-"""Telling a file that was cut off while it was written from one that means what it says.
+"""Truncation detection: tell a rollout file truncated by a write in progress from a complete one.
 
-A write in place is seen half done, and half a TOML file is often valid TOML: the end is missing,
-and with it perhaps a latch. What is there is never the danger, as it was meant; what is not there
-is, where its absence alone sends more to TokenLab.
+A write in place is not atomic, so it is read half done, and a truncated TOML file is often valid
+TOML: the end is missing, and with it perhaps a latch. A key that is there was meant and is never
+the danger; a key that is missing is, where its absence alone sends more to TokenLab.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from rollout_gate.file.positions import Layout, scan
 
 @dataclass(slots=True)
 class Version:
-    """What a text says, and where its keys are, found out only if somebody asks."""
+    """A parsed text, with the positions of its keys, which are computed lazily."""
 
     file: RolloutFile
     text: str
     _layout: list[Layout] = field(default_factory=list, repr=False)
 
     def has(self, path: tuple[str, ...]) -> bool:
-        """Whether the text has a key of this path."""
+        """Whether the text has a key at this path."""
         if not self._layout:
             self._layout.append(scan(self.text))
         return path in self._layout[0].entries
@@ -35,28 +35,28 @@ class Version:
 
 
 def missing(before: Version, after: Version) -> str:
-    """Return the dotted path of what is gone so that more may go to TokenLab; empty if nothing is.
+    """Return the dotted path of a missing key whose absence may send more to TokenLab, or empty.
 
-    A latch that says false, or a share that was raised, is not gone. TokenLab's address counts
-    too, without which requests, and its key, go to the usual one; and so do a route and its
-    previous address, without which requests go where the application's SDK has them go. A text
-    that is rolled back as a whole lacks nothing. One that still has the last key of the one before
-    was not cut off: what it lacks was taken out.
+    A latch set to false, or a share that was raised, is not missing. TokenLab's base URL counts
+    too, without which requests, and its key, go to the default one; and so do a route and its
+    previous base URL, without which requests go where the application's SDK sends them. A text
+    that is rolled back at the top level lacks nothing. One that still has the last key of the
+    version before was not truncated: what it lacks was deleted on purpose.
     """
     if after.file.rolled_back:
-        return ""  # the one thing that it says for certain is what must not be missed
+        return ""  # the widest latch is present, and overrides whatever is missing
     gone = _missing(before.file, after, lambda more: more)
     return "" if gone and before.last and after.has(before.last) else gone
 
 
 def absent(before: Version, after: Version) -> bool:
-    """Whether anything is gone that would send more to TokenLab if the shares were higher."""
+    """Whether a key is missing whose absence would send more to TokenLab if shares were higher."""
     gone = _missing(before.file, after, lambda _more: True)
     return bool(gone) and not (before.last and after.has(before.last))
 
 
 def _missing(before: RolloutFile, version: Version, counts: Callable[[bool], bool]) -> str:
-    """``counts`` says whether something that is gone counts, given whether it has an effect now."""
+    """Return the first missing key for which ``counts`` is true, given whether more goes now."""
     after = version.file
     effect = any(route.most_points for route in after.routes.values())
     if before.rolled_back and not version.has(("rolled_back",)) and counts(effect):
@@ -90,7 +90,7 @@ def _missing_of_route(
             return f"orgs.{org}"
         unlatched = old.org_rolled_back(org) and not new.org_rolled_back(org)
         if line is not None and unlatched and counts(bool(new.org_points(org))):
-            at = (*here, "orgs", org)  # a line of its own says all of it; a table may be cut
+            at = (*here, "orgs", org)  # an inline entry is complete; a [table] may be truncated
             if not version.has(at) and not version.has((*at, "rolled_back")):
                 return f"orgs.{org}.rolled_back"
     for kind, lines, there in (("keys", old.keys, new.keys), ("flags", old.flags, new.flags)):

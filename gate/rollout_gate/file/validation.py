@@ -1,4 +1,4 @@
-"""Reading the fields of one TOML table, collecting every problem instead of stopping at one."""
+"""Validate the fields of one TOML table, collecting every problem instead of stopping at one."""
 
 import difflib
 import itertools
@@ -19,7 +19,7 @@ _MOST_SHOWN = 60
 
 
 class Problems:
-    """Errors and warnings by path; their places are looked up only if there are any."""
+    """Errors and warnings by path; their positions are computed lazily, only if there are any."""
 
     def __init__(self) -> None:
         self.errors: list[tuple[Path, str]] = []
@@ -41,7 +41,7 @@ class Problems:
 
 
 class Fields:
-    """One table of the file. Each reader gives the value, or the default after noting an error."""
+    """One table of the file. Each reader returns the value, or records an error and the default."""
 
     def __init__(self, table: dict[str, Any], path: Path, problems: Problems) -> None:
         self._table = table
@@ -50,11 +50,11 @@ class Fields:
         self._known: set[str] = set()
 
     def error(self, path: Path, message: str) -> None:
-        """Note an error at ``path`` below this table."""
+        """Record an error at ``path`` below this table."""
         self._problems.errors.append(((*self._path, *path), message))
 
     def warn(self, path: Path, message: str) -> None:
-        """Note a warning at ``path`` below this table."""
+        """Record a warning at ``path`` below this table."""
         self._problems.warnings.append(((*self._path, *path), message))
 
     def has(self, name: str) -> bool:
@@ -92,7 +92,7 @@ class Fields:
         return value
 
     def path(self, name: str, default: str) -> str:
-        """Return a file's path, which is not empty and holds no NUL."""
+        """Return a file path, which is not empty and has no NUL byte."""
         text = self.text(name, default)
         if not text or "\0" in text:
             self.error((name,), "must be a path")
@@ -100,16 +100,16 @@ class Fields:
         return text
 
     def base_url(self, name: str, default: str) -> str:
-        """Return a base URL with a scheme and a host; what it is for is not looked at.
+        """Return a base URL with scheme http or https and a host; nothing else is validated.
 
-        It may be empty where the default is: there is none then.
+        It may be empty, which means none, where the default is.
         """
         url = self.text(name, default)
         if url == default:
             return url
         try:
             parts = urlsplit(url)
-            _ = parts.port  # a port that is no number is found only here
+            _ = parts.port  # parsed lazily: raises ValueError for a bad port
         except ValueError as error:
             self.error((name,), f"is no URL: {error}")
             return default
@@ -165,7 +165,7 @@ class Fields:
         return float(number)
 
     def whole(self, name: str, default: int, *, least: int) -> int:
-        """Return a whole number, ``least`` to a thousand million."""
+        """Return an integer, ``least`` to 10**9."""
         number = self._number(name)
         if number is None:
             return default
@@ -175,7 +175,7 @@ class Fields:
         return int(number)
 
     def money(self, name: str, default: Decimal) -> Decimal:
-        """Return an amount of US dollars, 0 to a thousand million."""
+        """Return an amount of US dollars, 0 to 10**9."""
         number = self._number(name)
         if number is None:
             return default
@@ -185,7 +185,7 @@ class Fields:
         return number
 
     def duration(self, name: str, default: int, *, least: int, most: int) -> int:
-        """Return a duration such as ``"90s"``, ``"5m"``, ``"1h"``, in seconds."""
+        """Parse a duration such as ``"90s"``, ``"5m"``, ``"1h"`` into seconds."""
         value = self._take(name)
         if value is None:
             return default
@@ -202,7 +202,7 @@ class Fields:
         return seconds
 
     def steps(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        """Return a rising ladder of percents, in basis points."""
+        """Return a strictly rising ladder of shares, in basis points."""
         value = self._take(name)
         if value is None:
             return default
@@ -234,7 +234,7 @@ class Fields:
             return default
 
     def pinned(self, name: str, only: int | str) -> None:
-        """Check a field that has one possible value today; a missing one is a warning."""
+        """Validate a field that has one possible value today; a missing one is a warning."""
         value = self._take(name)
         if value is None:
             self._problems.warnings.append(
@@ -244,7 +244,7 @@ class Fields:
             self.error((name,), f"must be {show(only)}, not {show(value)}")
 
     def warn_unknown(self) -> None:
-        """Note a warning for each key that no reader asked for."""
+        """Record a warning for each unknown key, one that no reader asked for."""
         for name in self._table:
             if name not in self._known:
                 near = difflib.get_close_matches(name, self._known, 1)
@@ -272,7 +272,7 @@ class Fields:
 
 
 def kind_of(value: object) -> str:
-    """Name the TOML type of a value, with its article."""
+    """Return the name of a value's TOML type, with its article."""
     if isinstance(value, bool):
         return "a bool"
     kinds = {str: "a string", int: "a number", Decimal: "a number", list: "an array"}
@@ -285,13 +285,13 @@ def show(value: object) -> str:
         return kind_of(value)
     try:
         text = repr(value) if isinstance(value, str) else str(value).lower()
-    except ValueError:  # CPython writes no whole number of over 4,300 digits (CVE-2020-10735)
+    except ValueError:  # CPython converts no int of over 4,300 digits (CVE-2020-10735)
         return "a number too long to show"
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def dotted(path: Path) -> str:
-    """Return a path as TOML would write it."""
+    """Return a path as a dotted TOML key, parts quoted where needed."""
     plain = re.compile(r"[A-Za-z0-9_-]+")
     parts = (part if plain.fullmatch(part) else repr(part) for part in path)
     return ".".join(parts)

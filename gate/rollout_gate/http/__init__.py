@@ -1,4 +1,4 @@
-"""Clients of httpx and httpx2 that send each request to the side decided."""
+"""HTTP clients (httpx, httpx2) that route each request to the side that the gate decides."""
 
 from rollout_gate.http.clients import async_client, client
 

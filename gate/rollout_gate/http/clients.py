@@ -1,8 +1,8 @@
-"""Clients of httpx and httpx2 that send each request to the side decided.
+"""HTTP clients (httpx, httpx2) that route each request to the side that the gate decides.
 
-``client(gate, "chat")`` is given to an SDK as its ``http_client``. Neither library is imported
-before it is asked for: httpx2, on which the official SDKs of OpenAI, Anthropic and Google are
-built since August 2026, unless ``library="httpx"``.
+``client(gate, "chat")`` is given to an SDK as its ``http_client``. The library is imported
+lazily: httpx2, on which the official SDKs of OpenAI, Anthropic and Google are built since August
+2026, unless ``library="httpx"``.
 """
 
 import os
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 
 Library = Literal["httpx2", "httpx"]
 TIMEOUT_S = 600.0
-"""Seconds that a client waits for the next byte; SDKs give times of their own with a request."""
+"""Default timeout in seconds of each read and write; SDKs set their own per request."""
 
 _CONNECT_S = 5.0
 
 
 class ClientOptions(TypedDict, total=False):
-    """What ``client`` and ``async_client`` take. Each is effective, or refused with TypeError.
+    """The options of ``client`` and ``async_client``. Each has an effect, or raises TypeError.
 
-    Whom requests are for, unless a block or a request says otherwise:
+    The default subject of requests, overridden by a ``subject`` block or by request headers:
         ``org``, ``key``, ``key_alias``, ``flags``.
     Credentials:
         ``tokenlab_key`` is TokenLab's API key or a function that returns it; without it
         ``$TOKENLAB_API_KEY``. The previous provider gets the credential that the SDK sends, or
-        ``previous_key``. ``forward_headers`` are names of headers that TokenLab is to be sent
-        beside those that are known to be no credential of anybody.
+        ``previous_key``. ``forward_headers`` are names of headers that TokenLab is to be sent in
+        addition to the allowlist of headers that are known to hold no credential.
     ``models`` names the model for a side where it is not the one of the file (TokenLab) or of the
         request (previous).
-    ``access_log`` and ``ledger`` take the place of the file's log and of the ledger beside it.
+    ``access_log`` and ``ledger`` replace the file's log and the ledger next to it.
     The network, with the meaning and the defaults that an SDK's own client has:
         ``verify``, ``cert``, ``trust_env``, ``http1``, ``http2``, ``limits``, ``socket_options``,
         ``proxy``, ``mounts``; or ``inner``, a transport of your own in place of them all.
@@ -92,11 +92,11 @@ _LIBRARY = (
 
 
 def client(gate: Gate, route: str | None = None, **options: Unpack[ClientOptions]) -> Any:
-    """Return an ``httpx2.Client`` that sends each request to the side that the gate decides.
+    """Return an ``httpx2.Client`` that routes each request to the side that the gate decides.
 
-    Whom a request is for: the options, or ``rollout_gate.context(...)`` around a block, or the
-    request's own ``X-Rollout-`` headers, of which the last named wins. The options are those of
-    ``ClientOptions``.
+    The subject of a request is set by these options, by ``rollout_gate.subject(...)`` around a
+    block, or by the request's own ``X-Rollout-`` headers, in rising precedence. The options are
+    those of ``ClientOptions``.
 
     Raises ValueError where there is no key for TokenLab or one that no header can carry,
     TypeError for an option that would have no effect, and ModuleNotFoundError (an ImportError)
@@ -109,7 +109,7 @@ def client(gate: Gate, route: str | None = None, **options: Unpack[ClientOptions
 
 
 def async_client(gate: Gate, route: str | None = None, **options: Unpack[ClientOptions]) -> Any:
-    """As ``client``, an ``httpx2.AsyncClient``."""
+    """Return an ``httpx2.AsyncClient`` that is otherwise the same as that of ``client``."""
     kit = _kit(options)
     exchanges, inner = _exchanges(gate, route, options), _inner(kit, options, is_async=True)
     transport = kit.async_transport(kit, exchanges, inner)
@@ -136,7 +136,7 @@ def _kit(options: ClientOptions) -> Kit:
 
 
 def _types_of(library: str) -> tuple[type, ...]:
-    """Return the types that a client of a library takes; none of one that nobody has imported."""
+    """Return the types that a library's client accepts; none if the library is not imported."""
     found = sys.modules.get(library)
     names = ("BaseTransport", "AsyncBaseTransport", "Limits", "Timeout", "Proxy", "Auth", "URL")
     return () if found is None else tuple(getattr(found, name) for name in names)

@@ -1,8 +1,8 @@
-"""What of a request belongs to whom: each side gets its own credentials and nothing else.
+"""Filter headers and query by side, so that each side gets its own credentials and no others.
 
-A request is made for the previous provider, so all of it may go there, save TokenLab's key. Of
-what is for TokenLab only what is known to be no credential goes along: a list of credentials would
-never be complete, as every gateway has headers of its own for them.
+A request is made for the previous provider, so all of it may go there, except TokenLab's key.
+For TokenLab there is an allowlist of what is known to hold no credential: a denylist would never
+be complete, as every gateway has credential headers of its own.
 """
 
 import re
@@ -16,7 +16,7 @@ Headers = list[tuple[bytes, bytes]]
 """Header names and values as they are on the wire."""
 
 Credential = str | Callable[[], str]
-"""A credential, or what gives it each time: for one that is rotated while the process runs."""
+"""A credential, or a function that returns it for each request, so that it can be rotated."""
 
 _COMMON = frozenset((
     b"accept", b"accept-charset", b"accept-encoding", b"accept-language", b"cache-control",
@@ -32,19 +32,19 @@ _STAINLESS = frozenset(b"x-stainless-" + name for name in (
     b"package-version", b"poll-helper", b"raw-response", b"read-timeout", b"retry-count",
     b"runtime", b"runtime-version", b"stream-helper", b"timeout",
 ))  # fmt: skip
-"""The SDKs of OpenAI and Anthropic describe themselves in these."""
+"""Telemetry headers in which the SDKs of OpenAI and Anthropic describe themselves."""
 
 _ADDRESS = frozenset((b"host",)) | SUBJECT_HEADERS.keys()
-"""Headers that are made anew for another address, or are the gate's own."""
+"""Headers that are regenerated for another address, or are the gate's own."""
 
 _CREDENTIALS = frozenset((
     b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"api-key",
     b"x-goog-api-key", b"x-goog-user-project", b"openai-organization", b"openai-project",
 ))  # fmt: skip
-"""The usual credentials of a provider, which nobody expects to reach another."""
+"""Well-known credential headers of a provider, which are dropped for another without a report."""
 
 _LONG = 16
-"""A secret of so many characters is in a text by no accident."""
+"""The minimum length of a secret that is matched as a substring: none occurs by chance."""
 
 _ANONYMOUS = frozenset((
     b"accept", b"accept-charset", b"accept-encoding", b"accept-language", b"range", b"user-agent",
@@ -58,13 +58,13 @@ _QUERY = {
     "variant": _WORD, "include": _PATHS, "include[]": _PATHS, "include_obfuscation": _WORD,
     "starting_after": _NUMBER,
 }  # fmt: skip
-"""What TokenLab is sent of a query: a value of another form than this may be anything."""
+"""Allowlist of the query parameters that TokenLab is sent; a value must match the pattern."""
 _QUERY_OF_PREVIOUS = frozenset(("key", "api-version"))
-"""The credential of Google in a URL, and Azure's version: nobody expects TokenLab to see them."""
+"""Google's credential in a URL, and Azure's API version: dropped for TokenLab without a report."""
 
 
 def checked(credential: str, name: str) -> str:
-    """Return a credential without blanks around it, as a file or a shell leaves them.
+    """Validate a credential, and strip the whitespace that a file or a shell leaves around it.
 
     Raises ValueError, without the credential in it, for one that no header can carry.
     """
@@ -75,10 +75,10 @@ def checked(credential: str, name: str) -> str:
 
 
 def checked_names(names: Iterable[str]) -> frozenset[bytes]:
-    """Return the header names that a client is to pass on to TokenLab as well.
+    """Validate the names of additional headers to forward to TokenLab; returns them lower-case.
 
     Raises ValueError for one that carries the previous provider's credential, and TypeError for a
-    single text.
+    single string.
     """
     if isinstance(names, str | bytes):
         raise TypeError("forward_headers is a list of names, not one text")
@@ -100,8 +100,8 @@ def credentials_in(headers: Headers) -> list[str]:
 
 
 def for_tokenlab(headers: Headers, also: Collection[bytes] = ()) -> tuple[Headers, list[str]]:
-    """Return what may go to TokenLab, and the names of what is left out though it is no usual
-    credential: whoever set those headers ought to hear of it."""
+    """Return the headers that may go to TokenLab, and the names of those dropped that are not
+    well-known credentials, to be reported to whoever set them."""
     kept, left = [], []
     secrets = [secret.encode("latin-1") for secret in credentials_in(headers) if len(secret) >= 8]
     for pair in headers:
@@ -118,10 +118,11 @@ def for_tokenlab(headers: Headers, also: Collection[bytes] = ()) -> tuple[Header
 def for_previous(
     headers: Headers, tokenlab_keys: Collection[str], *, own: bool, moved: bool
 ) -> tuple[Headers, list[str]]:
-    """Return what may go to the previous provider, and the names of what has TokenLab's key.
+    """Return the headers that may go to the previous provider, and the names of those dropped
+    because they hold TokenLab's key.
 
-    With ``own`` the provider's credential is given by the client, in place of the request's;
-    ``moved`` is whether it goes to another host than the request was made for.
+    With ``own`` the client supplies the provider's credential, in place of the request's;
+    ``moved`` is whether it goes to another origin than the request was made for.
     """
     kept, left = [], []
     dropped = _ADDRESS if moved else SUBJECT_HEADERS.keys()
@@ -137,7 +138,7 @@ def for_previous(
 
 
 def _readable(value: bytes) -> str:
-    """Return a header's value, and what the Basic scheme (RFC 7617) has in Base64."""
+    """Return a header's value, with Basic credentials (RFC 7617) decoded from Base64 appended."""
     text = value.decode("latin-1")
     scheme, _, rest = text.partition(" ")
     if scheme.lower() != "basic":
@@ -149,14 +150,14 @@ def _readable(value: bytes) -> str:
 
 
 def anonymous(headers: Headers) -> Headers:
-    """Return what may go to an address that is of neither side: nothing that says who asks."""
+    """Return the headers that may go to a host of neither side: none that identify the sender."""
     return [pair for pair in headers if pair[0].lower() in _ANONYMOUS]
 
 
 def query_for_tokenlab(query: str, secrets: Collection[str] = ()) -> tuple[str, list[str]]:
-    """Return a URL's query as TokenLab may see it, and the names that are left out of it.
+    """Filter a URL's query for TokenLab; returns it and the names of the parameters dropped.
 
-    The credential of Google and the API version of Azure are left out without a word.
+    The credential of Google and the API version of Azure are dropped without being named.
     """
     pairs = parse_qsl(query, keep_blank_values=True)
     kept = [
@@ -171,7 +172,7 @@ def query_for_tokenlab(query: str, secrets: Collection[str] = ()) -> tuple[str, 
 
 
 def query_without(query: str, keys: Collection[str]) -> tuple[str, list[str]]:
-    """Return a URL's query without what has one of these keys, and the names that are left out."""
+    """Drop the query parameters that hold one of ``keys``; returns the query and their names."""
     if not query or not any(_has(unquote_plus(unquote_plus(query)), key) for key in keys):
         return query, []
     pairs = parse_qsl(query, keep_blank_values=True)
@@ -180,7 +181,7 @@ def query_without(query: str, keys: Collection[str]) -> tuple[str, list[str]]:
 
 
 def _has(text: str, secret: str) -> bool:
-    """Return whether a secret stands in a text; a short one by itself, not as part of a word."""
+    """Return whether a text contains a secret; a short one only as a word of its own."""
     if len(secret) >= _LONG:
         return secret in text
     return secret in text and bool(re.search(rf"(?<![\w-]){re.escape(secret)}(?![\w-])", text))

@@ -1,4 +1,4 @@
-"""Which async media jobs were created, so that none is created and paid twice."""
+"""Idempotent creation of async media jobs: a ledger in SQLite, so that none is paid for twice."""
 
 import logging
 import os
@@ -21,25 +21,25 @@ _Key = tuple[str, str, str]
 """Route, org and job id."""
 
 KEPT_S = 14 * 86_400
-"""How long a job is remembered, in seconds."""
+"""Retention of a job, in seconds."""
 
 MOST_KEPT = 100_000
-"""So many jobs are remembered in memory while the file cannot be written; then the oldest go."""
+"""Limit of the in-memory buffer of jobs while the file cannot be written; evicts the oldest."""
 
 _WAIT_S = 5.0
 _WAIT_AGAIN_S = 0.1
 _PAUSE_S = 1.0
-"""How long to wait for a lock of the file in seconds, the first time and after one that was in
-vain, and for how long nothing is written after that: all requests share the file."""
+"""In seconds: the busy timeout for a lock of the file, the busy timeout after a failure, and how
+long writes are suspended after a failure (back-off), as all requests share the file."""
 
 _PLAUSIBLE_S = 86_400
-"""Old jobs are forgotten only if the clock is no further than this ahead of the last create."""
+"""Expired jobs are deleted only if the clock is less than so many seconds after the last create."""
 
 MOST_BEGUN = 10_000
-"""So many creates are remembered as under way, to keep their side with an answer."""
+"""Limit of the creates in flight that are kept in memory, to store their side with the response."""
 
 _ANY_ORG = "\x00"
-"""The org of jobs from before orgs were kept, which may be any org's."""
+"""Wildcard org of jobs from before the schema had orgs, which matches any org."""
 _SCHEMA = """
 create table if not exists jobs (
   job_id text not null, route text not null, side text not null, sent_at real not null,
@@ -68,7 +68,10 @@ _FORGET = "delete from jobs where route = ? and org in (?, char(0)) and job_id =
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A create that was sent; ``body`` is the answer to it, and None while that is not known."""
+    """A create that was sent; ``body`` is the response to it, None while that is not known.
+
+    ``sent_at`` is in epoch seconds.
+    """
 
     side: str
     sent_at: float
@@ -78,18 +81,18 @@ class Job:
 
 
 class LedgerBusyError(Exception):
-    """Somebody holds the file for so long that nobody knows what it has; try again."""
+    """Another process has kept the database locked beyond the busy timeout; retry later."""
 
 
 class TaskLedger(Locked):
-    """Remembers creates by route, org and job id, in a file that several processes may share.
+    """Records creates by route, org and job id, in a file that several processes may share.
 
     ``org`` is whom a job is for, so that the same job id of another org is another job.
 
-    A create is written down before it is sent. The file is a SQLite database with a write-ahead
-    log, so that it can be read while somebody holds it for writing. What cannot be written is
-    remembered in memory, and written as soon as the file can be used again; the log record of
-    ``rollout_gate`` says both.
+    A create is recorded before it is sent (write-ahead). The file is a SQLite database in WAL
+    mode, so that it can be read while another process has it locked for writing. What cannot be
+    written is buffered in memory, and flushed as soon as the file can be used again; the logger
+    ``rollout_gate`` reports both.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -104,9 +107,9 @@ class TaskLedger(Locked):
         self._failing = False
 
     def begin(self, route: str, job_id: str, side: str, *, org: str = "") -> Job | None:
-        """Write down that a create is about to be sent; return the job if there is one already.
+        """Record that a create is about to be sent; returns the job if there is one already.
 
-        Raises LedgerBusyError where the file is there and cannot be read for a lock.
+        Raises LedgerBusyError where the file exists and a lock prevents reading it.
         """
         key, job = _key(route, org, job_id), Job(side, time.time(), None, None, None)
         with self._lock:
@@ -129,7 +132,7 @@ class TaskLedger(Locked):
         *,
         org: str = "",
     ) -> None:
-        """Keep the answer to a create, also where the file has lost that it was begun."""
+        """Record the response to a create, even if the file has lost the record of its begin."""
         key = _key(route, org, job_id)
         with self._lock:
             begun = self._begun.pop(key, None) or self._unwritten.get(key)
@@ -138,14 +141,14 @@ class TaskLedger(Locked):
             self._write(key, job, lambda database: _update(database, key, job))
 
     def forget(self, route: str, job_id: str, *, org: str = "") -> None:
-        """Forget a job: it is certain that nothing was created, or a person found that out."""
+        """Delete a job: nothing was created for certain, or an operator found that out."""
         key = _key(route, org, job_id)
         with self._lock:
             self._begun.pop(key, None)
             self._write(key, None, lambda database: _delete(database, key))
 
     def side_of(self, task_id: str) -> str | None:
-        """Return the side that a task was created on; None for one that is not known."""
+        """Return the side that a task was created on; None for an unknown task."""
         wanted = _text(task_id)
         with self._lock:
             for job in self._unwritten.values():
@@ -159,7 +162,7 @@ class TaskLedger(Locked):
             return str(found[0]) if found else None
 
     def close(self) -> None:
-        """Write what is not written yet, and close the file; a later call opens it again."""
+        """Flush the buffered jobs, and close the file; a later call reopens it."""
         with self._lock:
             if self._unwritten:
                 self._failed_at = -inf
@@ -182,7 +185,7 @@ class TaskLedger(Locked):
     def _write(
         self, key: _Key, job: Job | None, action: Callable[[sqlite3.Connection], Job | None]
     ) -> Job | None:
-        """Change the file, or remember the change until it can be; return a job in the way."""
+        """Change the file, or buffer the change until it can be; return a conflicting job."""
         if time.monotonic() - self._failed_at >= _PAUSE_S:
             try:
                 return action(self._file())
@@ -194,7 +197,7 @@ class TaskLedger(Locked):
         return None
 
     def _file(self) -> sqlite3.Connection:
-        """Open the file where it is not open, and write what could not be written before.
+        """Open the file if it is not open, and flush the buffered jobs.
 
         Raises sqlite3.Error where it cannot be opened.
         """
@@ -206,13 +209,13 @@ class TaskLedger(Locked):
         elif self._unwritten and time.monotonic() - self._failed_at >= _PAUSE_S:
             try:
                 self._catch_up(database)
-            except sqlite3.Error as error:  # it may be read all the same
+            except sqlite3.Error as error:  # reads may work all the same
                 self._fail(error)
                 database = self._open()
         return database
 
     def _catch_up(self, database: sqlite3.Connection) -> None:
-        """Write what could not be written, whole or not at all."""
+        """Flush the buffered jobs in one transaction."""
         with _writing(database):
             for key, job in self._unwritten.items():
                 if job is None:
@@ -227,7 +230,7 @@ class TaskLedger(Locked):
         self._unwritten.clear()
 
     def _fail(self, error: Exception) -> None:
-        """Note that the file cannot be used, and open it anew the next time."""
+        """Record that the file cannot be used, and drop the connection to reopen it next time."""
         if not self._failing:
             log.warning(
                 "%s cannot be used (%s); jobs are remembered in memory until it can be",
@@ -240,11 +243,11 @@ class TaskLedger(Locked):
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and self._pid != os.getpid():
-            # A connection must not be used, and not even closed, on the other side of a fork.
+            # A SQLite connection must not be used, nor even closed, in a forked child.
             _of_parents.append(self._connection)
             self._connection = None
         if self._connection is not None and self._identity != _identity(self._path):
-            self._drop()  # deleted or replaced: what would be written to the old one is lost
+            self._drop()  # deleted or replaced: writes to the old inode would be lost
         if self._connection is None:
             self._pid = os.getpid()
             self._connection = _connect(self._path, _WAIT_AGAIN_S if self._failing else _WAIT_S)
@@ -262,7 +265,7 @@ _of_parents: list[sqlite3.Connection] = []
 
 
 class _writing:
-    """A write transaction: begun at once, committed at the end, rolled back on any error."""
+    """A write transaction: ``begin immediate``, commit at the end, rollback on any error."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -275,17 +278,17 @@ class _writing:
 
 
 def _insert(database: sqlite3.Connection, key: _Key, job: Job) -> Job | None:
-    """Write a job that is about to be sent; return the one that somebody else has sent."""
+    """Insert a job that is about to be sent; return the one that another request has sent."""
     with _writing(database):
         (last,) = database.execute("select max(sent_at) from jobs").fetchone()
         if last is not None and job.sent_at - last < _PLAUSIBLE_S:
-            # A clock that was set ahead for a moment must not make all of them old.
+            # A clock that jumps ahead for a moment must not expire all jobs.
             database.execute("delete from jobs where sent_at < ?", (job.sent_at - KEPT_S,))
         return _put(database, key, job)
 
 
 def _put(database: sqlite3.Connection, key: _Key, job: Job) -> Job | None:
-    """Write a job as it is; return the one of somebody else that is in the way."""
+    """Insert or replace a job; return the conflicting one of another request, if any."""
     row = database.execute(_WANTED, key).fetchone()
     if row is not None and row[1] != job.sent_at:
         return Job(*row)
@@ -321,7 +324,7 @@ def _delete(database: sqlite3.Connection, key: _Key) -> None:
 def ledger_at(path: str | Path) -> TaskLedger:
     """Return the ledger of a file that all clients of this process share.
 
-    While the file cannot be used they remember the same jobs.
+    They also share its in-memory buffer while the file cannot be used.
     """
     with _opening:
         known = _ledgers.get(absolute(path))
@@ -339,12 +342,12 @@ def _key(route: str, org: str, job_id: str) -> _Key:
 
 
 def _text(value: str | None) -> str | None:
-    """Return a text that SQLite takes: a lone surrogate is written out."""
+    """Return a text that SQLite accepts: lone surrogates are backslash-escaped."""
     return None if value is None else value.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_lock(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it says more exactly which
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code of an extended one
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -361,8 +364,8 @@ def _connect(path: Path, wait_s: float) -> sqlite3.Connection:
         path, timeout=wait_s, check_same_thread=False, isolation_level=None
     )
     try:
-        # With a write-ahead log it can be read while it is locked for writing; where there can
-        # be none (some network file systems) it stays with what it has.
+        # In WAL mode it can be read while it is locked for writing; where WAL is not possible
+        # (some network file systems) SQLite keeps the previous journal mode.
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
         columns = {row[1] for row in connection.execute("pragma table_info(jobs)")}

@@ -1,9 +1,9 @@
 """The transport that a client of the gate sends with: proxies, TLS, limits, keep-alive.
 
 What the SDKs of OpenAI and Anthropic set for their own clients is set here too: 1,000 connections,
-TCP keep-alive, the proxies of the environment. A proxy or mount is chosen by the address that a
+TCP keep-alive, the proxies of the environment. A proxy or mount is chosen by the URL that a
 request really goes to, so these belong below the gate's transport; given to the client above it,
-they would pass requests round the gate.
+they would bypass the gate.
 """
 
 import threading
@@ -21,7 +21,7 @@ MAX_KEEPALIVE = 100
 _SETTINGS = ("verify", "cert", "trust_env", "http1", "http2", "limits", "socket_options")
 _CHOICES = ("proxy", "mounts")
 SETTINGS = _SETTINGS + _CHOICES
-"""The arguments of a client that are about the network; with a transport of its own it has none."""
+"""The network arguments of a client; none has an effect on a client with a given transport."""
 
 _KEEPALIVE = (
     ("SOL_SOCKET", "SO_KEEPALIVE", 1),
@@ -29,11 +29,11 @@ _KEEPALIVE = (
     ("IPPROTO_TCP", "TCP_KEEPINTVL", 60),
     ("IPPROTO_TCP", "TCP_KEEPCNT", 5),
 )
-"""In seconds, and a count: a long answer survives a NAT that forgets silent connections."""
+"""Keep-alive times in seconds, and a probe count: a long response survives a NAT's idle timeout."""
 
 
 class _Mounted:
-    """Sends each request with the transport that the library chooses for its address."""
+    """Sends each request with the transport that the library chooses for its URL."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -91,7 +91,7 @@ class _PerLoop:
         return await transport.handle_async_request(request)
 
     async def __aenter__(self) -> Self:
-        return self  # there is nothing to enter before the first request
+        return self  # no transport to enter before the first request
 
     async def __aexit__(self, *error: Any) -> None:
         await self.aclose()
@@ -106,13 +106,13 @@ class _PerLoop:
             elif loop is not None and loop.is_running():
                 import asyncio
 
-                with suppress(RuntimeError):  # it ends in this very moment
+                with suppress(RuntimeError):  # race: the loop is closing
                     asyncio.run_coroutine_threadsafe(transport.aclose(), loop)
 
 
 def _running_loop() -> "asyncio.AbstractEventLoop | None":
-    """Return asyncio's loop, None where another one runs (trio's)."""
-    import asyncio  # which the library has loaded
+    """Return the running asyncio event loop, None under another one (trio's)."""
+    import asyncio  # lazy import: the library has loaded it
 
     try:
         return asyncio.get_running_loop()
@@ -121,8 +121,8 @@ def _running_loop() -> "asyncio.AbstractEventLoop | None":
 
 
 def keepalive_options() -> list[tuple[int, int, int]]:
-    """Return the options of a socket that turn on TCP keep-alive, those that this system has."""
-    import socket  # which the library has loaded, and who only decides does not need
+    """Return the socket options that turn on TCP keep-alive, those that this system supports."""
+    import socket  # lazy import: the library has loaded it, and a plain Gate does not need it
 
     return [
         (getattr(socket, level), getattr(socket, name), value)
@@ -135,20 +135,20 @@ def transport(library: Any, given: Mapping[str, Any], *, is_async: bool) -> Any:
     """Return a transport of httpx or httpx2 for the ``SETTINGS`` that are given.
 
     Each has the meaning and the default that it has for a client of the SDKs. Raises what the
-    library raises for those that it does not take.
+    library raises for a setting that it does not accept.
     """
     most = library.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_KEEPALIVE)
     settings: dict[str, Any] = {"limits": most, "socket_options": keepalive_options()}
     settings |= {name: given[name] for name in _SETTINGS if name in given}
     trust_env = settings.get("trust_env", True)
-    # Reading the certificates takes longest, so it is done once.
+    # Loading the CA certificates is the slowest part, so one SSL context is shared.
     settings["verify"] = library.create_ssl_context(
         settings.get("verify", True), settings.pop("cert", None), trust_env
     )
     make = partial(_transport, library, settings, given, trust_env, is_async)
     first = make()
     if not is_async or given.get("mounts"):
-        return first  # a transport that is given owns its pool
+        return first  # a given mount owns its connection pool
     return _PerLoop(first, make)
 
 
@@ -162,7 +162,7 @@ def _transport(
     new = library.AsyncHTTPTransport if is_async else library.HTTPTransport
     client = library.AsyncClient if is_async else library.Client
     default = new(**settings)
-    # It chooses between transports as a client of the library does, and sends nothing itself.
+    # A client of the library, used only for its choice of a proxy by URL; it sends nothing.
     chooser = client(transport=default, trust_env=False, http2=settings.get("http2", False))
     mounts = {
         pattern: None if proxy is None else new(proxy=proxy, **settings)

@@ -1,10 +1,10 @@
-"""Following a redirect of one side without giving anything of it to somebody else.
+"""Follow redirects of one side without leaking its credentials or bodies to another origin.
 
-httpx takes Authorization off when a redirect leaves the origin, and no other header (x-api-key,
-api-key, x-goog-api-key); besides, it resolves the address against the one that the application
-asked for, which need not be the one that answered. So the gate follows by itself: at the origin
-that answered with everything; elsewhere without a credential, without a body, and only what is no
-call of a route (a download), as an answer from elsewhere would be none of the side decided.
+httpx strips Authorization from a cross-origin redirect, and no other header (x-api-key, api-key,
+x-goog-api-key); besides, it resolves the Location against the URL that the application asked for,
+which need not be the one that responded. So the gate follows redirects itself: within the origin
+that responded with everything; cross-origin without a credential, without a body, and only what
+is no call of a route (a download), as another origin's response would not be the decided side's.
 """
 
 from urllib.parse import urljoin, urlsplit
@@ -21,18 +21,18 @@ _OF_A_BODY = frozenset((b"content-length", b"content-type", b"content-encoding",
 
 
 class RefusedError(Exception):
-    """A redirect that is not followed; ``str()`` is the host, or what is wrong with the address."""
+    """A redirect that is not followed; ``str()`` is the host, or what is wrong with the URL."""
 
 
 def is_redirect(status: int, location: str | None) -> bool:
-    """Return whether an answer sends the client on to another address."""
+    """Return whether a response is a redirect with a Location."""
     return location is not None and status in _STATUSES
 
 
 def redirected(out: Outgoing, status: int, location: str) -> Outgoing:
-    """Return the request that a redirect asks for, as httpx changes methods (RFC 9110, 15.4).
+    """Return the request that follows a redirect; methods change as in httpx (RFC 9110, 15.4).
 
-    Raises RefusedError where a call, or a body, would leave the origin that answered.
+    Raises RefusedError where a call, or a body, would leave the origin that responded.
     """
     try:
         url = urlsplit(urljoin(out.url, location))

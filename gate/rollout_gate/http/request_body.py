@@ -1,5 +1,5 @@
-"""The body of a request for an LLM: a JSON object, whose model is changed for a side, and of which
-TokenLab is not sent what is a credential."""
+"""The JSON body of an LLM request: rewrite its model for a side, and strip the fields that hold a
+credential before it is sent to TokenLab."""
 
 import json
 import re
@@ -25,7 +25,7 @@ _OF_THE_CALL = frozenset((
     "top_p", "top_k", "n", "seed", "logit_bias", "store", "include", "previous_response_id",
     "labels", "cachedContent", "cached_content", "cache_control", "context_management",
 ))  # fmt: skip
-"""Fields of the APIs' own, most of which hold what people write: they go as they are."""
+"""Fields that the APIs define, most of which hold users' text: none is taken for a credential."""
 
 _CREDENTIALS = frozenset((
     "apikey", "apikeys", "secret", "secrets", "password", "passwd", "credential", "credentials",
@@ -33,9 +33,9 @@ _CREDENTIALS = frozenset((
     "authtoken", "apitoken", "sessiontoken", "hftoken", "adtoken", "identitytoken", "refreshtoken",
     "securitytoken", "idtoken",
 ))  # fmt: skip
-"""Words with which a name is a credential's, wherever it stands."""
+"""Words that make a field's name that of a credential, at any depth."""
 _OF_A_GATEWAY = frozenset(("headers", "auth", "username", "apibase", "baseurl"))
-"""Words with which a field's name is that of somebody else's credential, or where it belongs."""
+"""Words that make a top-level name that of a gateway's credential or of its base URL."""
 _AT_THE_END = frozenset(("key", "keys"))
 _GATEWAYS = (
     "aws_",
@@ -54,7 +54,7 @@ _LEAST_SECRET = 8
 
 
 class RequestBody:
-    """The fields of one body; those of most bodies are never decoded."""
+    """The fields of one body, each decoded lazily (msgspec.Raw)."""
 
     def __init__(self, fields: Mapping[str, Any], *, strict: bool) -> None:
         self._fields = fields
@@ -62,7 +62,7 @@ class RequestBody:
 
     @classmethod
     def read(cls, data: bytes) -> "RequestBody | None":
-        """Return the body that these bytes are; None for what is not a JSON object."""
+        """Parse a body; None for bytes that are not a JSON object."""
         if not data:
             return cls({}, strict=True)
         try:
@@ -77,30 +77,30 @@ class RequestBody:
         return cls(found, strict=False) if isinstance(found, dict) else None
 
     def text(self, name: str) -> str:
-        """Return a field that is a text; empty where it is none."""
+        """Return a string field; empty where it is not a string."""
         value = self._value(name, _text_of)
         return value if isinstance(value, str) else ""
 
     def is_true(self, name: str) -> bool:
-        """Return whether a field is true."""
+        """Return whether a field is the JSON value true."""
         value = self._fields.get(name)
         return value is True or (isinstance(value, msgspec.Raw) and bytes(value) == b"true")
 
     def credentials(self, known: Collection[str]) -> list[str]:
         """Return the names of the fields that are a credential, or hold one.
 
-        ``known`` are the credentials that came with the request elsewhere.
+        ``known`` are the credentials in the request's headers.
         """
         others = [name for name in self._fields if name not in _OF_THE_CALL]
         return [name for name in others if self._is_credential(name, known)]
 
     def with_secret(self, known: Collection[str]) -> list[str]:
-        """Return the names of the fields that are one of these credentials and nothing else."""
+        """Return the names of the fields whose value equals one of these credentials."""
         secrets = [secret for secret in known if len(secret) >= _LEAST_SECRET]
         return [name for name in self._fields if secrets and self.text(name).strip() in secrets]
 
     def changed(self, model: str | None, without: Collection[str]) -> bytes | None:
-        """Return the body with another model and without some fields; None for one without any."""
+        """Serialize the body with another model and without some fields; None if it was empty."""
         kept: dict[str, Any] = {
             name: value for name, value in self._fields.items() if name not in without
         }
@@ -140,7 +140,7 @@ class RequestBody:
 
 
 def _names_credential(name: str, *, inside: bool) -> bool:
-    """Whether a name says that its value is a credential; ``inside`` a field it must say more."""
+    """Whether a name is that of a credential; the test is stricter ``inside`` a nested object."""
     words = [word.lower() for word in _WORD.findall(name)]
     said = {*words, *("".join(pair) for pair in pairwise(words))}
     if _CREDENTIALS & said or words == ["token"]:
@@ -154,7 +154,7 @@ def _names_credential(name: str, *, inside: bool) -> bool:
 
 
 def _texts(value: Any, depth: int) -> Iterator[tuple[str, bool]]:
-    """Yield the texts in a value, each with whether it is a name in a table."""
+    """Yield the strings in a value, recursively, each with whether it is an object's key."""
     if isinstance(value, str):
         yield value, False
     elif isinstance(value, Mapping) and depth:

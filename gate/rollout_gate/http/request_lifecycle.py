@@ -1,7 +1,7 @@
-"""One request from decision to log line, the same for every HTTP library.
+"""The lifecycle of one request, from decision to access-log record, for every HTTP library.
 
-What holds it together: a retry stays on the side first chosen, and an async media job is created
-once. The libraries' part is in ``rollout_gate.http.transport``.
+Two invariants: a retry stays on the side first chosen, and the create of an async media job is
+idempotent. The part of the HTTP libraries is in ``rollout_gate.http.transport``.
 """
 
 import threading
@@ -26,20 +26,21 @@ from rollout_gate.http.request_shape import same_origin, shape_of, task_of
 from rollout_gate.http.response_recorder import LogOf, Recorder
 from rollout_gate.http.routing import Outgoing, Router, makes_jobs
 
-if TYPE_CHECKING:  # it loads sqlite3, which only routes with media jobs need
+if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only routes with media jobs need
     from rollout_gate.http.job_ledger import Job, TaskLedger
 
 RETRY_S = 60.0
 MOST_ATTEMPTS = 5
-"""An equal request of the same thread or task after one that failed is its retry, so many times
-and so many seconds after the first: what asks the same again and again must see a rollback."""
+"""Retry detection: an equal request of the same thread or task after a failed one is its retry, up
+to MOST_ATTEMPTS attempts and RETRY_S seconds after the first, so that a caller which repeats a
+request for ever still sees a rollback."""
 
 _COUNT_HEADER = b"x-stainless-retry-count"
-"""The SDKs of OpenAI and Anthropic say by themselves which of their requests are retries."""
+"""The retry count that the SDKs of OpenAI and Anthropic send; 0 is not a retry."""
 
 _MAYBE_DONE = frozenset((303, 408, 499))
-"""Answers to a create that may have been done: another address has the answer, or somebody on the
-way waited no longer."""
+"""Statuses after which a create may have been executed: the result is at another URL (303), or an
+intermediary timed out (408, 499)."""
 _RETRIED = frozenset((0, 408, 409, 425, 429))
 
 
@@ -54,7 +55,7 @@ class _Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that is known without asking."""
+    """A response synthesized by the gate, without a request to a provider."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -65,7 +66,7 @@ _last: ContextVar[_Attempt | None] = ContextVar("rollout_attempt", default=None)
 
 
 class Exchange:
-    """One request under way; the transport tells it what happens, and it tells the log."""
+    """One request in flight; the transport calls it for each event, and it writes the record."""
 
     def __init__(
         self,
@@ -82,13 +83,13 @@ class Exchange:
         self._later = later
         self._refused = refused
         self.left_its_host = False
-        """Whether a redirect led to an address of neither side."""
+        """Whether a redirect led to another origin."""
         self._next: Outgoing | None = None
         self._was_taken = False
         self._asked: set[tuple[str, str]] = set()
         self._recorder = recorder
         self.passed = recorder.passed
-        """To be told of each piece of the answer as it goes by."""
+        """Callback for each chunk of the response as it passes."""
         self._attempt = attempt
         self._ledger = ledger
         self._find = find
@@ -98,8 +99,8 @@ class Exchange:
 
     @property
     def waits_for_disk(self) -> bool:
-        """Whether ``claim``, ``answered``, ``ended``, and ``failed`` of what was not sent, write
-        to the ledger."""
+        """Whether ``claim``, ``answered``, ``ended``, and ``failed`` of a request not sent, write
+        to the ledger (blocking disk I/O)."""
         return self._ledger is not None
 
     @property
@@ -108,12 +109,12 @@ class Exchange:
         return self._find is not None
 
     def find(self) -> None:
-        """Let what asks for a task go to the side that created it; ``out`` is final after this."""
+        """Route a request about a task to the side that created it; ``out`` is final after this."""
         if self._find is not None:
             self.out = self._find()
 
     def claim(self) -> Answer | None:
-        """Write down a job's create before it is sent; return the answer to one that was before."""
+        """Record a job's create before it is sent; return the response to an earlier one if any."""
         job_id, decision = self.out.subject.job_id, self.out.decision
         if self._ledger is None or job_id is None or decision is None:
             return None
@@ -133,9 +134,9 @@ class Exchange:
         return None
 
     def withdraw(self) -> None:
-        """Nobody waits for ``claim`` any more, which may still be at work: nothing will be sent.
+        """Cancel ``claim``, which may still be running in a thread: nothing will be sent.
 
-        A job that it has written down, or will, is forgotten again; this does not wait for that.
+        A job that it has recorded, or will record, is deleted again; this does not wait for that.
         """
         with self._turn:
             self._withdrawn, claimed = True, self._claimed
@@ -143,7 +144,7 @@ class Exchange:
             threading.Thread(target=self._job_is, args=(None,), name="rollout-withdraw").start()
 
     def sent_on(self, status: int, location: str | None) -> bool:
-        """Whether an answer names another address to which this request may go."""
+        """Whether a response redirects to a URL to which this request may go."""
         if location is None or not is_redirect(status, location):
             return False
         try:
@@ -154,35 +155,35 @@ class Exchange:
         return True
 
     def follow(self) -> bool:
-        """Go on to that address; return whether it is a new one: a loop is not gone round."""
+        """Follow the redirect; return whether its URL is new (redirect loop detection)."""
         assert self._next is not None
         self._asked.add((self.out.method, self.out.url))
-        # What goes on as another method was taken by the one that sends it on.
+        # A redirect that changes the method was sent by a server that has executed the request.
         self._was_taken = self._was_taken or self._next.method != self.out.method
         self.left_its_host = self.left_its_host or not same_origin(self.out.url, self._next.url)
         self.out = self._next
         return (self.out.method, self.out.url) not in self._asked
 
     def failed(self, error: str, *, sent: bool) -> None:
-        """No answer came, or it broke; ``sent`` is false where the request was certainly not."""
+        """Record that no response came, or it broke; ``sent`` is false if certainly not sent."""
         if not sent and not self._was_taken:
             self._job_is(None)
         self._recorder.failed(error)
         self._settle(0)
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
-        """An answer began."""
+        """Record the start of a response, and its effect on the job."""
         self._recorder.answered(status, headers)
         if 300 <= status < 500 and status not in _MAYBE_DONE and not self._was_taken:
-            self._job_is(None)  # refused, or to be sent to another address: nothing was created
+            self._job_is(None)  # rejected, or redirected: nothing was created
         elif status < 300 and headers.get("x-task-id"):
-            # Kept at once: whatever becomes of the body, the task is there and costs money.
+            # Record it now: whatever becomes of the body, the task exists and costs money.
             task = headers["x-task-id"]
             body = {"id": task, "task_id": task, "status": "pending", "model": self.out.model}
             self._job_is(msgspec.json.encode(body), task, status)
 
     def ended(self) -> None:
-        """The answer is complete."""
+        """Record the end of a complete response."""
         status = self._recorder.status
         if self._ledger is not None and status < 300 and (task := self._recorder.task_in_body()):
             self._job_is(self._recorder.body, task, status)
@@ -190,18 +191,18 @@ class Exchange:
         self._settle(status)
 
     def dropped(self) -> None:
-        """The answer is garbage; nothing may be done here, where any lock may be held."""
+        """Finalize an abandoned response: deferred, as a finalizer may run with any lock held."""
         if not self._recorder.is_over:
             self._later(self.closed)
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether the answer is from another host than the client has asked, or from TokenLab."""
+        """Whether the response is from another origin than the client's URL, or from TokenLab."""
         moved = self.left_its_host or not same_origin(self.out.url, self._came_for)
         return moved or self.out.side == "tokenlab"
 
     def closed(self) -> None:
-        """The answer is wanted no more, whether it is complete or not."""
+        """Record that the client closed the response, complete or not."""
         self._recorder.closed()
         self._settle(self._recorder.status)
 
@@ -225,7 +226,7 @@ class Exchange:
 
 
 class Exchanges:
-    """The requests of one client."""
+    """The exchanges of one client: decides each request and prepares it."""
 
     def __init__(self, router: Router, log: LogOf, ledger: "TaskLedger | None") -> None:
         self._router = router
@@ -244,8 +245,8 @@ class Exchanges:
     ) -> Exchange:
         """Decide a request; ``by_name`` are its headers by their lower-case names.
 
-        Raises what the function that gives a credential raises, or ValueError for a credential
-        that cannot be sent; the request has its line then.
+        Raises what the function that returns a credential raises, or ValueError for a credential
+        that cannot be sent; the request then has its access-log record.
         """
         subject = self._router.subject_of(by_name)
         decision = self._router.decide(subject)
@@ -277,7 +278,7 @@ class Exchanges:
     def _begin_aside(
         self, method: str, url: str, headers: Headers, subject: Subject, decision: Decision
     ) -> Exchange:
-        """Prepare a request that is no call of the route: not decided, and not in the log."""
+        """Prepare a request that is no call of the route: passed through undecided, not logged."""
         to_side = partial(self._router.aside, method, url, headers, subject)
         task = task_of(method, url) if makes_jobs(decision.format) else None
         out, shape, find = to_side(), shape_of(method, url), None
@@ -305,7 +306,7 @@ class Exchanges:
         return self._given is None and bool(self._ledgers)
 
     def close(self) -> None:
-        """Close the log and the ledger that are this client's own."""
+        """Close the access log, and the ledger unless it was given."""
         self._router.gate.settle()
         self._log.get().close()
         if self._given is None and self._ledgers:
@@ -337,7 +338,7 @@ class Exchanges:
         )
 
     def _attempt(self, digest: bytes, decision: Decision, said: bytes) -> _Attempt:
-        """Return which attempt a request is; a retry has the decision of the first."""
+        """Return the attempt of a request: a detected retry keeps the decision of the first."""
         last, now = _last.get(), time.monotonic()
         again = (
             last is not None
@@ -370,7 +371,7 @@ class Exchanges:
 
 
 def _digest(method: str, url: str, body: bytes | None, subject: Subject) -> bytes:
-    import hashlib  # httpx and httpx2 have loaded it, with OpenSSL
+    import hashlib  # lazy import: httpx and httpx2 have loaded it, with OpenSSL
 
     text = repr((method, url, subject)).encode("utf-8", "backslashreplace")
     return hashlib.blake2b(text + (body or b""), digest_size=16).digest()
@@ -399,6 +400,6 @@ def _known(job: "Job", subject: Subject) -> Answer:
         f"{subject.route!r}, {subject.job_id!r}, org={subject.org or ''!r})"
     )
     error = {"message": message, "type": "duplicate_create", "code": "create_outcome_unknown"}
-    # The SDKs would send a 409 again by themselves.
+    # The SDKs retry a 409 by default.
     headers.append(("x-should-retry", "false"))
     return Answer(409, headers, msgspec.json.encode({"error": error}))

@@ -1,6 +1,6 @@
-"""What a request asks for, by its method and path: a route's own call, a task, or neither.
+"""Classify a request by its method and path: a call of a route's format, a task, or neither.
 
-An SDK puts the paths of its API below whatever base URL it was given, so only the end of a path is
+An SDK appends the paths of its API to whatever base URL it was given, so only the end of a path is
 certain: https://api.openai.com/v1 and https://x.openai.azure.com/openai/deployments/gpt-5 both
 have /chat/completions below them.
 """
@@ -21,7 +21,7 @@ _TASK = re.compile(r"/(?:tasks|images|videos|music|3d)/(?:generations/)?([^/]+)(
 _ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]", re.ASCII)
 PORTS = {"http": 80, "https": 443}
-"""The schemes that a request can have, and their usual ports."""
+"""The schemes that a request can have, and their default ports."""
 _COLON = re.compile("%3a", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z_.:-]{1,32}|v\d{1,2}(?:alpha|beta)?\d?|3d")
 
@@ -29,9 +29,10 @@ _PLAIN = re.compile(r"[A-Za-z_.:-]{1,32}|v\d{1,2}(?:alpha|beta)?\d?|3d")
 class Call(Struct, frozen=True):
     """A request of a route's format.
 
-    ``path`` is where it goes below a host that serves the format as its maker does, and
-    ``as_usual`` whether the request's own path ends so. ``model`` and ``stream`` are what the path
-    says, None where the body does. ``written`` is the model in the path as it was written there.
+    ``path`` is the standard path of the call, below a host that serves the format as its maker
+    does, and ``as_usual`` whether the request's own path ends with it. ``model`` and ``stream``
+    are those in the path, None where the body has them. ``written`` is the model in the path as
+    it is there, percent-encoded.
     """
 
     path: str
@@ -42,7 +43,7 @@ class Call(Struct, frozen=True):
 
 
 def call_of(route_format: str, method: str, url: str) -> Call | None:
-    """Return what a request of this format is; None for one that is none of the format's."""
+    """Parse a request as a call of this format; None for one that is not of the format."""
     if method.upper() != "POST":
         return None
     path = path_of(url)
@@ -61,7 +62,7 @@ def call_of(route_format: str, method: str, url: str) -> Call | None:
 
 
 def task_of(method: str, url: str) -> tuple[str, str] | None:
-    """Return the id of the task that a request asks about, and its path below a host.
+    """Return the id of the task that a request asks about, and the path of the request to send.
 
     None where it asks about none.
     """
@@ -78,8 +79,8 @@ def shape_of(method: str, url: str) -> str:
 
 
 def path_of(url: str) -> str:
-    """Return a URL's path as servers read it (RFC 3986, 6.2.2): without empty parts and a slash at
-    its end, and with no escape for what needs none."""
+    """Return a URL's path normalized as servers do (RFC 3986, 6.2.2): without empty segments and a
+    trailing slash, and with unreserved characters percent-decoded."""
     path = urlsplit(url).path
     if "%" in path:
         path = _ESCAPE.sub(_unescaped, path)
@@ -87,12 +88,12 @@ def path_of(url: str) -> str:
 
 
 def same_origin(one: str, other: str) -> bool:
-    """Return whether two URLs have the same scheme, host and port, however they write them."""
+    """Return whether two URLs have the same origin, normalized: scheme, host and port."""
     return origin_of(one) == origin_of(other)
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
-    """Return a URL's scheme, host and port; raises ValueError for a port that is none."""
+    """Return a URL's scheme, host and port; raises ValueError for an invalid port."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme)
 

@@ -1,4 +1,4 @@
-"""What is learned of one request while its answer passes by, and its line in the access log."""
+"""Record one request while its response streams through, and write its access-log record."""
 
 import os
 import time
@@ -15,22 +15,22 @@ from rollout_gate.paths import absolute
 from rollout_gate.untrusted import BYTE_ORDER_MARK, UndecodableError, as_utf8, decode_json
 
 MOST_BODY = 32 * 1024 * 1024
-"""So much of a whole answer is kept until its end, for an error's code and the ids in it. The
-pieces are those that the application's client holds, so until then they take no more memory."""
+"""Limit in bytes of the buffer of a response, which is kept to its end for an error's code and the
+ids in it. The chunks are shared with the application's client, so they take no more memory."""
 _MOST_CODE = 60
 _MOST_ID = 200
 _TAIL = 512
 _EVENTS = "text/event-stream"
 _ENDS = (b"[DONE]", b"message_stop", b"response.completed", b"response.failed",
          b"response.incomplete", b'"finishReason"')  # fmt: skip
-"""What the last event of a stream has in it: one that is closed after it was not abandoned."""
+"""Markers of the last event of a stream: a stream closed after one of them was not abandoned."""
 
 
 _NULL = msgspec.Raw(b"null")
 
 
 class _Answer(msgspec.Struct):
-    """Each field is decoded by itself: what is wrong with one hides no other."""
+    """Fields of a response, decoded lazily one by one: an invalid one does not hide the others."""
 
     error: msgspec.Raw = _NULL
     id: msgspec.Raw = _NULL
@@ -51,7 +51,7 @@ _text_of = msgspec.json.Decoder(str)
 
 
 class LogOf:
-    """The access log that a gate's file names, wherever that is now, or one that was given."""
+    """The access log that the current rollout file of a gate names, or one that was given."""
 
     def __init__(self, gate: Gate, given: str | Path | None) -> None:
         self._gate = gate
@@ -65,7 +65,7 @@ class LogOf:
         log = self._log
         path = self._path()
         if log is None or log.path != path:
-            # The one before is closed when the last request that writes to it is over.
+            # The log before is closed by its finalizer, after the last request that writes to it.
             log = self._log = AccessLog(path)
         return log
 
@@ -74,12 +74,12 @@ class LogOf:
             return self._given
         file = self._gate.file
         name = file.access_log if file is not None else "access.jsonl"
-        # Of a pattern for several writers, each process has a file of its own.
+        # In a pattern for several writers, * is replaced: each process has a file of its own.
         return self._gate.path.parent / name.replace("*", _own_name())
 
 
 class Recorder:
-    """Follows one request from before it is sent until its answer ends, breaks or is abandoned."""
+    """Records one request, from before it is sent until its response ends, breaks or is dropped."""
 
     def __init__(self, log: AccessLog, out: Outgoing, attempt: int) -> None:
         self._log = log
@@ -99,27 +99,27 @@ class Recorder:
 
     @property
     def body(self) -> bytes:
-        """The answer without its Content-Encoding; empty if too long to be kept."""
+        """The response body without its Content-Encoding; empty if over MOST_BODY bytes."""
         return self._plain() if self._size <= MOST_BODY else b""
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is to be written any more."""
+        """Whether the record is written, or none is to be."""
         return self._done or self._out.decision is None
 
     @property
     def status(self) -> int:
-        """The status that came, or 0."""
+        """The HTTP status of the response, 0 without a response."""
         return self._status
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
-        """Note that an answer began; ``headers`` are by their lower-case names."""
+        """Record the start of a response; ``headers`` are by their lower-case names."""
         self._status, self._headers = status, headers
         self._in_events = headers.get("content-type", "").lower().startswith(_EVENTS)
         self._keeps = self._out.decision is not None and (status >= 400 or not self._in_events)
 
     def passed(self, piece: bytes) -> None:
-        """Note a piece of the answer as it goes by."""
+        """Record a chunk of the response as it passes."""
         if self._ttft_ms is None:
             self._ttft_ms = self._elapsed_ms()
         if self._keeps:
@@ -129,18 +129,18 @@ class Recorder:
         self._tail = piece[-_TAIL:] if len(piece) >= _TAIL else (self._tail + piece)[-_TAIL:]
 
     def ended(self) -> None:
-        """The answer is complete; a web page from somewhere in between is none."""
+        """Record the end of a complete response; an intermediary's web page is a protocol error."""
         if self._out.decision and 200 <= self._status < 300 and not self._is_answer():
             self.failed("protocol")
         self._finish(None)
 
     def closed(self) -> None:
-        """The answer is wanted no more: after its last event that is its end."""
+        """Record that the client closed the response: complete after the last event of a stream."""
         complete = any(end in self._tail for end in _ENDS)
         self._finish(None if complete else "abandoned")
 
     def failed(self, error: str) -> None:
-        """There is no answer, or it broke: to the guard it is as if none came."""
+        """Record that no response came, or that it broke: both are status 0 to the guard."""
         self._status = 0
         self._finish(error)
 
@@ -175,12 +175,12 @@ class Recorder:
         )
 
     def _is_answer(self) -> bool:
-        """Whether what came is JSON or events, as far as that can be seen."""
+        """Whether the body is JSON or server-sent events, as far as that can be determined."""
         if self._in_events or self._size > MOST_BODY:
             return True
         plain = self._decompressed()
         if plain is None:
-            return True  # in an encoding that is not known here
+            return True  # in an unsupported Content-Encoding
         if plain.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] not in (b"{", b"["):
             return False
         return as_utf8(plain) is plain
@@ -191,15 +191,15 @@ class Recorder:
         return self._header("x-task-id") or _id(found.task_id) or _id(found.id)
 
     def task_in_body(self) -> str | None:
-        """Return the id of the task that the answer's body names; None where it names none.
+        """Return the id of the task in the response body; None where there is none.
 
-        A web page from somewhere in between is then not taken for the answer to a create.
+        So an intermediary's web page is not taken for the response to a create.
         """
         found = self._found()
         return _id(found.task_id) or _id(found.id)
 
     def _found(self) -> _Answer:
-        """Return the code and the ids of an answer, also where other parts of it are broken."""
+        """Return the code and the ids of a response, even where other parts of it are invalid."""
         body = self.body
         try:
             return decode_json(body, _answer_of)
@@ -215,7 +215,7 @@ class Recorder:
         return self._decompressed() or b""
 
     def _decompressed(self) -> bytes | None:
-        """Return what came, decompressed; None where its Content-Encoding is not known here."""
+        """Return the body decompressed (memoized); None for an unsupported Content-Encoding."""
         if self._opened[0] != self._size:
             data, encoding = b"".join(self._pieces), self._headers.get("content-encoding", "")
             plain = decompressed(data, encoding, MOST_BODY) if encoding else data

@@ -1,4 +1,4 @@
-"""One request on its way: which side, which address, which credential, which model."""
+"""Rewrite one request for its side: the URL, the credential and the model."""
 
 from collections import deque
 from collections.abc import Collection, Mapping
@@ -28,20 +28,20 @@ from rollout_gate.http.request_body import RequestBody
 from rollout_gate.http.request_shape import Call, call_of, path_of, same_origin
 
 _VERSIONS = ("/v1/", "/v1beta/")
-"""With what the paths of TokenLab's API begin."""
+"""Path prefixes of TokenLab's API."""
 _MOST_KEYS = 4
-"""So many of TokenLab's keys are known again in a request, where they are rotated."""
+"""How many of TokenLab's keys, the latest in a rotation, are recognized in a request."""
 
 
 _NO_BODY = RequestBody({}, strict=True)
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """A request as it is to be sent. ``body`` is None where it goes as it came.
+    """A request as it is to be sent. ``body`` is None where it is sent unchanged.
 
-    ``decision`` is None for what is no request of the route: it goes where it was going, or to
-    the side that has what it asks about. ``side`` is where it really goes, None for an address
-    that is of neither side.
+    ``decision`` is None for what is no request of the route: it goes to its own URL, or to the
+    side of the task that it asks about. ``side`` is where it really goes, None where it is passed
+    through undecided.
     """
 
     method: str
@@ -55,16 +55,16 @@ class Outgoing(msgspec.Struct, frozen=True):
     stream: bool = False
     creates: bool = False
     came_for: str = ""
-    """The URL that the client asked for, where this is another."""
+    """The URL that the client asked for, where ``url`` may differ; empty otherwise."""
 
 
 class Router:
-    """Prepares the requests of one client: ``client`` is whom they are for unless they say so.
+    """Prepares the requests of one client; ``client`` is their default subject.
 
     ``models`` gives the model's name by side. Without it, TokenLab gets the model that the file
     names for the route, or the request's own where the file names none; the previous provider
-    gets the request's own. ``forward`` are names of headers that TokenLab is to get beside the
-    usual ones. What is left out of a request is reported by the gate.
+    gets the request's own. ``forward`` are names of headers that TokenLab is to get in addition
+    to the allowlist. Whatever is dropped from a request is reported by the gate.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Router:
             self._keys.append(tokenlab_key.strip())
 
     def subject_of(self, headers: Mapping[bytes, bytes]) -> Subject:
-        """Return whom a request with these headers (lower-case) is for."""
+        """Return the subject of a request with these headers (lower-case names)."""
         return subject_of(headers, self._client)
 
     def decide(self, subject: Subject) -> Decision:
@@ -101,9 +101,9 @@ class Router:
         )
 
     def call(self, decision: Decision, method: str, url: str) -> Call | None:
-        """Return what a request is to the decision's route; None where it is none of the route's.
+        """Parse a request as a call of the decision's route; None where it is not one.
 
-        Of a route that is not known, because there is no good file or none of that name, all are.
+        On an unknown route (no good file yet, or no route of that name) every request is a call.
         """
         if not decision.format:
             return Call("", as_usual=True)
@@ -112,7 +112,7 @@ class Router:
     def lacks_org(self, subject: Subject, decision: Decision) -> bool:
         """Return whether a request of the route was given no org, and ought to have one.
 
-        ``org=""`` says that it is of none. A route on which no org has a line needs none either,
+        ``org=""`` means explicitly no org. A route on which no org has a line needs none either,
         if the request has a key: without both, all requests would be one subject.
         """
         if subject.org is not None or not decision.format:
@@ -152,7 +152,7 @@ class Router:
             self._say_unreadable(decision.route)
         address = self._address(side, decision.route, call, url, model)
         if side == "previous" and self._is_tokenlab(address, call):
-            side = "tokenlab"  # with nowhere else to go: the log says what happens
+            side = "tokenlab"  # there is no other URL: log the side it really goes to
             self.gate.report(
                 ("nowhere", decision.route),
                 f"requests on route {decision.route} for the previous provider go to TokenLab,"
@@ -184,7 +184,7 @@ class Router:
         side: Side | None = None,
         path: str = "",
     ) -> Outgoing:
-        """Return a request that is none of the route's: to the side of a task, or as it came."""
+        """Return a request that is no call of the route: to a task's side, or passed through."""
         file = self.gate.file
         route = file.routes.get(subject.route or "") if file else None
         out = Outgoing(method, url, headers, None, None, subject, side)
@@ -199,7 +199,7 @@ class Router:
         return (decision.model or asked) if decision.side == "tokenlab" else asked
 
     def _address(self, side: Side, route: str, call: Call, url: str, model: str = "") -> str:
-        """Return where a call goes: below the side's base URL, or where it was going."""
+        """Return the URL of a call: below the side's base URL, or its own."""
         file = self.gate.file
         came = urlsplit(url)
         if side == "tokenlab":
@@ -207,7 +207,7 @@ class Router:
         else:
             found = file.routes.get(route) if file is not None else None
             base = found.previous_base_url if found else ""
-        # What has a path of its own, such as a deployment of Azure, is known by its own host alone.
+        # A non-standard path, such as an Azure deployment's, exists on its own host alone: keep it.
         if not base or (side == "previous" and not call.as_usual and same_origin(base, url)):
             return came._replace(path=_with_model_in_path(came.path, call, model)).geturl()
         path = _with_model_in_path(call.path, call, model)
@@ -217,7 +217,7 @@ class Router:
         return root_of(base) + path + (f"?{came.query}" if came.query else "")
 
     def _to_side(self, out: Outgoing, came: str, route: str, route_format: str) -> Outgoing:
-        """Return a request with the credential of its side, and with that of no other.
+        """Return a request with the credential of its side, and none of another.
 
         ``came`` is the URL that it was made for.
         """
@@ -246,7 +246,7 @@ class Router:
         return replace(out, url=_with_query(parts, query), headers=headers)
 
     def _as_it_came(self, out: Outgoing) -> Outgoing:
-        """Return a request for the address that it has: with that side's credential alone."""
+        """Return a request for its own URL, with the credential of that URL's side alone."""
         parts, route = urlsplit(out.url), out.subject.route or ""
         if not self._is_tokenlab(out.url):
             headers, query = self._for_previous(out, parts, out.url, route, own=False)
@@ -260,7 +260,7 @@ class Router:
         return replace(out, url=_with_query(parts, query), headers=headers)
 
     def _key(self) -> str:
-        """Return TokenLab's key for a request, and know it again in others."""
+        """Return TokenLab's key for a request, and record it, to be recognized in others."""
         key = _given(self._tokenlab_key, "tokenlab_key")
         if key not in self._keys:
             self._keys.append(key)
@@ -283,7 +283,7 @@ class Router:
         return headers, query
 
     def _is_tokenlab(self, url: str, call: Call | None = None) -> bool:
-        """Return whether an address is of TokenLab's API, however it is written.
+        """Return whether a URL, normalized, is of TokenLab's API.
 
         A previous provider may be reached through another path of the same host.
         """
@@ -337,7 +337,7 @@ class Router:
 
 
 def makes_jobs(kind: str) -> bool:
-    """Return whether requests of a format create tasks, to be asked for until they are done."""
+    """Return whether requests of a format create asynchronous tasks, polled until they are done."""
     return kind in kind_of(kind).asynchronous
 
 

@@ -1,6 +1,7 @@
-"""What sends the requests of a client: transports and streams of httpx or of httpx2.
+"""The transports and response streams of a client, for httpx or httpx2.
 
-Both libraries have the same classes, so one implementation is made for each, with its own bases.
+Both libraries have the same classes, so one implementation is subclassed for each, with its own
+bases.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,17 +14,17 @@ from rollout_gate.http.request_lifecycle import Answer, Exchange, Exchanges
 _T = TypeVar("_T")
 _SIZES = frozenset((b"content-length", b"transfer-encoding"))
 _HOPS = "rollout_redirects"
-"""An extension of a request: how many redirects may be followed, and of its answer: which were."""
+"""A request's extension: the limit of redirects, or None; a response's: the redirects followed."""
 _OF_AN_ADDRESS = frozenset(("sni_hostname", "target"))
-"""Extensions of a request that mean the host or the path that it was made for."""
+"""Extensions of a request that are specific to the host or path that it was made for."""
 _ELSEWHERE = "rollout_elsewhere"
-"""An extension of an answer: it is from another side than the one that the client has asked."""
+"""A response's extension: whether it is from TokenLab, or another origin than the client's URL."""
 
 
 class _Passing:
-    """An answer's bytes as they come, watched.
+    """A pass-through response stream that reports each chunk to the exchange.
 
-    One that nobody closes, or even reads, has its line when it is collected as garbage.
+    A stream that is never closed, or even read, is recorded when it is garbage-collected.
     """
 
     def __init__(self, stream: Any, exchange: Exchange, name_of: Callable[..., str]) -> None:
@@ -58,9 +59,9 @@ class _Passing:
         await _off_loop(self._exchange.waits_for_disk, self._exchange.ended)
 
     def _broken(self, error: BaseException) -> str:
-        """Return what the log calls it: an answer that breaks off did have a connection.
+        """Return the name for the log of an error in mid-stream: never "connect".
 
-        Whether that is seen as its end or as a reset is a matter of microseconds.
+        Whether a broken connection shows as end of stream or as a reset is a race.
         """
         name = self._name_of(error)
         return "protocol" if name == "connect" else name
@@ -82,7 +83,7 @@ class _Passing:
 
 
 class _GateClient:
-    """A client that leaves redirects to its transport, which knows the address that answered."""
+    """A client that leaves redirects to its transport, which knows the URL that responded."""
 
     follow_redirects: bool
     max_redirects: int
@@ -91,7 +92,7 @@ class _GateClient:
         return _answered(super().send(request, **self._told(request, more)))  # type: ignore[misc]
 
     def _told(self, request: Any, more: dict[str, Any]) -> dict[str, Any]:
-        """Tell the transport how many redirects it may follow, and the library to follow none."""
+        """Pass the limit of redirects to the transport, and let the library follow none."""
         asked = more.get("follow_redirects")
         follow = asked if isinstance(asked, bool) else self.follow_redirects
         request.extensions = {**request.extensions, _HOPS: self.max_redirects if follow else None}
@@ -107,13 +108,13 @@ class _AsyncGateClient(_GateClient):
 def _answered(response: Any) -> Any:
     response.history += response.extensions.pop(_HOPS, [])
     if response.extensions.pop(_ELSEWHERE, False):
-        # The library makes this of the address and the credentials of the other side.
+        # The library builds next_request from the URL and the credentials of the other side.
         response.next_request = None
     return response
 
 
 class _GateTransport:
-    """Sends each request to the side decided, and writes its line when the answer is over."""
+    """Sends each request to the side decided, and logs it when the response is over."""
 
     def __init__(self, kit: "Kit", exchanges: Exchanges, inner: Any) -> None:
         self._kit = kit
@@ -167,7 +168,7 @@ class _GateTransport:
                 response = await self._inner.handle_async_request(sent)
                 found = self._kit.headers_of(response)
         except BaseException as error:
-            # What is cancelled counts as sent: nothing may be awaited there, and nothing needs it.
+            # A cancelled request counts as sent: nothing can be awaited then, nor needs to be.
             was_sent = self._kit.was_sent(error)
             failed = partial(begun.failed, self._kit.name_of(error), sent=was_sent)
             await _off_loop(waits and not was_sent, failed)
@@ -183,14 +184,14 @@ class _GateTransport:
     def _is_sent_on(
         self, begun: Exchange, request: Any, response: Any, headers: dict[str, str]
     ) -> bool:
-        """Whether an answer names another address, which is to be asked in its place."""
+        """Whether a response is a redirect that is to be followed."""
         follows = request.extensions.get(_HOPS) is not None
         return follows and begun.sent_on(response.status_code, headers.get("location"))
 
     def _follow(
         self, begun: Exchange, request: Any, body: bytes | None, response: Any, history: list[Any]
     ) -> Any:
-        """Return the request to the other address; raises TooManyRedirects, as the library does."""
+        """Return the request that follows the redirect; raises TooManyRedirects, as the library."""
         if len(history) >= request.extensions[_HOPS] or not begun.follow():
             raise self._kit.library.TooManyRedirects(
                 "Exceeded maximum allowed redirects.", request=request
@@ -232,13 +233,13 @@ class _GateTransport:
     def _outgoing(self, request: Any, begun: Exchange, body: bytes | None) -> Any:
         try:
             return self._kit.outgoing(request, begun, body)
-        except BaseException as error:  # an address that the library does not take
+        except BaseException as error:  # a URL that the library does not accept
             begun.failed(self._kit.name_of(error), sent=False)
             raise
 
 
 class Kit:
-    """What of httpx or httpx2 is used: both have the same classes, each with its own bases."""
+    """An adapter to httpx or httpx2: the gate's classes on the bases of that library."""
 
     def __init__(self, name: str) -> None:
         self.library = library = _library(name)
@@ -254,18 +255,18 @@ class Kit:
         )
 
     def is_json_in_pieces(self, request: Any) -> bool:
-        """Whether a request's body is JSON that an iterator gives, so that it can be read first."""
+        """Whether a request's body is JSON from an iterator, to be buffered before it is sent."""
         whole = isinstance(request.stream, self.library.ByteStream)
         return not whole and b"json" in request.headers.get("content-type", "").lower().encode()
 
     def body_of(self, request: Any) -> bytes | None:
-        """Return a body that is there as a whole; what is streamed goes on as it is."""
+        """Return a body that is in memory and not compressed; None for one to pass unchanged."""
         whole = isinstance(request.stream, self.library.ByteStream)
         compressed = "content-encoding" in request.headers
         return bytes(request.read()) if whole and not compressed else None
 
     def outgoing(self, request: Any, exchange: Exchange, body: bytes | None) -> Any:
-        """Return the request to send in place of one."""
+        """Return the request to send in place of the client's."""
         out, stream, url = exchange.out, request.stream, self.library.URL(exchange.out.url)
         headers = out.headers
         content = (body or None) if out.body is None else out.body
@@ -286,7 +287,7 @@ class Kit:
         )
 
     def headers_of(self, response: Any) -> dict[str, str]:
-        """Return an answer's headers by their lower-case names; of several, the last."""
+        """Return a response's headers by their lower-case names; of repeated ones, the last."""
         return {
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in response.headers.raw
@@ -300,7 +301,7 @@ class Kit:
         history: list[Any],
         headers: dict[str, str],
     ) -> Any:
-        """Return a response whose bytes are watched."""
+        """Return a response whose stream reports to the exchange."""
         elsewhere = exchange.is_elsewhere
         extensions = {**response.extensions, _HOPS: history, _ELSEWHERE: elsewhere}
         watched = stream(response.stream, exchange, self.name_of)
@@ -308,7 +309,7 @@ class Kit:
         if not response.is_closed and not cookie:
             response.stream, response.extensions = watched, extensions
             return response
-        # To the client a cookie is from the previous provider, which would be sent it next time.
+        # Strip Set-Cookie: the client's cookie jar would send it to the previous provider.
         kept = [
             pair for pair in response.headers.raw if not cookie or pair[0].lower() != b"set-cookie"
         ]
@@ -317,17 +318,17 @@ class Kit:
         )
 
     def hop(self, response: Any, request: Any) -> Any:
-        """Return an answer that sent on to another address, for the history of the last one."""
+        """Return a redirect response without its body, for the history of the final response."""
         return self.library.Response(
             response.status_code, headers=response.headers.raw, content=b"", request=request
         )
 
     def known(self, answer: Answer) -> Any:
-        """Return a response that needed no request."""
+        """Return a synthesized response, for which no request was sent."""
         return self.library.Response(answer.status, headers=answer.headers, content=answer.body)
 
     def name_of(self, error: BaseException) -> str:
-        """Return what the access log calls an error."""
+        """Return the access log's name of an error."""
         if isinstance(error, self.library.TimeoutException):
             return "timeout"
         if isinstance(error, self.library.NetworkError):
@@ -338,7 +339,7 @@ class Kit:
         return "protocol" if isinstance(error, theirs) else "cancelled"
 
     def was_sent(self, error: BaseException) -> bool:
-        """Return whether a request may have been served, with this error."""
+        """Return whether a request that failed with this error may have been sent and executed."""
         library = self.library
         unsent = (
             library.ConnectError, library.ConnectTimeout, library.PoolTimeout,
@@ -348,27 +349,27 @@ class Kit:
 
 
 async def _off_loop(waits: bool, call: Callable[..., _T], *given: Any) -> _T:
-    """Call in a thread what waits for the disk, so that the event loop does not."""
+    """Call in a worker thread if ``waits``, so that disk I/O does not block the event loop."""
     if not waits:
         return call(*given)
-    from anyio.to_thread import run_sync  # httpx and httpx2 bring it
+    from anyio.to_thread import run_sync  # a dependency of httpx and httpx2
 
     return await run_sync(call, *given)
 
 
 @cache
 def kit_of(name: str) -> Kit:
-    """Return what is used of a library; raises ModuleNotFoundError where it is not installed."""
+    """Return the adapter to a library (cached); raises ModuleNotFoundError if not installed."""
     return Kit(name)
 
 
 def _library(name: str) -> Any:
-    """Import it; ModuleNotFoundError says what to install where it is not there."""
+    """Import a library; the ModuleNotFoundError of a missing one names what to install."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name:
-            raise  # it is there, and something that it needs is not
+            raise  # it is installed, a dependency of it is not
         raise ModuleNotFoundError(
             f"the clients of rollout_gate.http need {name}, which is not installed;"
             f" install {name}, or the gate with its extra: rollout-gate[{name}]",

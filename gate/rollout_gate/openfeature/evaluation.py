@@ -1,4 +1,4 @@
-"""One evaluation of OpenFeature: from its context to the gate's decision, and to a value."""
+"""One OpenFeature flag evaluation: from the context to the gate's decision, and to a value."""
 
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
@@ -28,9 +28,9 @@ class _Subject(NamedTuple):
 
 
 def decide_for(gate: Gate | None, route: object, context: EvaluationContext | None) -> Decision:
-    """Return the gate's decision for a context.
+    """Return the gate's decision for an evaluation context.
 
-    Raises ProviderNotReadyError, FlagNotFoundError, and, unless a rollback decides anyway,
+    Raises ProviderNotReadyError, FlagNotFoundError, and, unless a latch decides anyway,
     InvalidContextError or TargetingKeyMissingError.
     """
     file = None if gate is None else gate.file
@@ -51,7 +51,7 @@ def decide_for(gate: Gate | None, route: object, context: EvaluationContext | No
         if latched.rule.startswith(_LATCH):
             return Decision.of(**{**latched.as_dict(), "bucket": -1})
         raise
-    if decision.rule == "unknown_route":  # the file has changed in this moment
+    if decision.rule == "unknown_route":  # race: the file has changed since
         raise FlagNotFoundError(f"the rollout file has no route {route!r}")
     return decision
 
@@ -74,7 +74,7 @@ def _subject(context: EvaluationContext | None) -> _Subject:
         raise InvalidContextError("the attribute key_alias is no text")
     if flags is None:
         flags = ()
-    # A text would be taken apart, a table would count a flag that is switched off.
+    # A string would be iterated by character, a dict would count a flag that is switched off.
     listed = isinstance(flags, Sequence | Set) and not isinstance(flags, str)
     if not listed or not all(isinstance(flag, str) for flag in flags):
         raise InvalidContextError("the attribute flags is no list of texts")
@@ -96,7 +96,7 @@ def reason_of(decision: Decision) -> Reason:
 
 
 def metadata_of(decision: Decision) -> dict[str, bool | int | float | str]:
-    """Return what a hook may want to log: flat, as flag metadata has to be."""
+    """Return the flag metadata for hooks to log: flat, as OpenFeature requires."""
     return {
         "rule": decision.rule,
         "revision": decision.revision,
@@ -109,22 +109,22 @@ def metadata_of(decision: Decision) -> dict[str, bool | int | float | str]:
 
 
 def is_tokenlab(decision: Decision) -> bool:
-    """The boolean: whether the request goes to TokenLab."""
+    """Return the boolean value: whether the request goes to TokenLab."""
     return decision.side == "tokenlab"
 
 
 def side_of(decision: Decision) -> str:
-    """The string: the side."""
+    """Return the string value: the side."""
     return decision.side
 
 
 def percent_of(decision: Decision) -> float:
-    """The float: the percent, 0 to 100, that goes to TokenLab; 0 while rolled back."""
+    """Return the float value: the percent, 0 to 100, that goes to TokenLab; 0 while latched."""
     return 0.0 if decision.rule.startswith(_LATCH) else decision.percent
 
 
 def whole_percent(decision: Decision) -> int:
-    """The integer: the same; raises TypeMismatchError where it is not whole."""
+    """Return the integer value: the percent; raises TypeMismatchError if it is not an integer."""
     percent = percent_of(decision)
     if not percent.is_integer():
         raise TypeMismatchError(f"{percent} percent is not whole: ask for a float")
@@ -132,5 +132,5 @@ def whole_percent(decision: Decision) -> int:
 
 
 def as_object(decision: Decision) -> Object:
-    """The object: every field of the decision, and the percent that the file has."""
+    """Return the object value: every field of the decision, and the percent in the file."""
     return {**decision.as_dict(), "percent": decision.percent}

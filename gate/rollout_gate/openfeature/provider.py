@@ -18,7 +18,7 @@ try:
     from openfeature.provider import AbstractProvider, FeatureProvider, Metadata, ProviderStatus
 except ModuleNotFoundError as error:
     if error.name not in ("openfeature", "openfeature.provider"):
-        raise  # it is there, and something that it needs is not
+        raise  # it is installed, a dependency of it is not
     raise ModuleNotFoundError(
         "rollout_gate.openfeature needs openfeature-sdk, which is not installed; install it, or"
         " the gate with its extra: rollout-gate[openfeature]",
@@ -55,47 +55,48 @@ _providers: "WeakSet[RolloutProvider]" = WeakSet()
 
 
 class RolloutProvider(AbstractProvider):
-    """Answers OpenFeature's flags from a rollout file: each flag is a route.
+    """Evaluates OpenFeature flags by a rollout file: each flag is a route.
 
     Given a path, it makes a Gate of its own in ``initialize`` and closes it in ``shutdown``; a
     Gate that it is given stays open. One provider serves any number of clients and domains. An
-    evaluation never waits for I/O, so the async ones are the same, and never raises.
+    evaluation never waits for I/O, so the async methods are the same, and never raises.
 
     **Values.** Boolean: whether the request goes to TokenLab. String: the side, ``tokenlab`` or
     ``previous``. Float and integer: the percent that goes to TokenLab, which is 0 while rolled
-    back; as an integer only if it is whole, else TYPE_MISMATCH (0.5 must not read as nothing).
+    back; as an integer only if it is one, else TYPE_MISMATCH (0.5 must not be rounded to 0).
     Object: the decision's fields and ``percent``, as a dict. The variant is the side.
     ``flag_metadata`` has ``rule``, ``revision``, ``bucket``, ``percent``, ``model``, ``format``
     and ``route``. In it and in the object the percent is the one in the file, rolled back or not.
 
     **Context.** The targeting key is the key that keeps one subject on one side; without one, the
     org is. Attributes: ``org``, ``key_alias`` and ``flags`` (a list of names). A targeting key is
-    never taken for an org: it is a user, a session or a job, and one that happens to be called
+    never taken for an org: it is a user, a session or a job, and one that happens to be named
     like an org would get that org's share. A context without ``org`` is an error, because an
-    org's rollback could not reach it; ``org=""`` says that the request is of none.
+    org's rollback could not reach it; ``org=""`` means that the request is of no org.
 
-    **Reasons.** DISABLED: rolled back, at whatever level. SPLIT: the share is strictly between 0
+    **Reasons.** DISABLED: rolled back, at any level. SPLIT: the share is strictly between 0
     and 100, so the bucket decides. Else TARGETING_MATCH where a line of ``keys``, ``flags`` or
     ``orgs`` gave the share, and DEFAULT where ``default_percent`` did.
 
     **Errors**, with the default value of the call (give ``False`` or ``previous``, as the gate
     would): FLAG_NOT_FOUND for a route that the file does not have, PROVIDER_NOT_READY before
-    there was a good file, INVALID_CONTEXT for a targeting key without ``org`` and for what is no
-    text or no list of texts, TARGETING_KEY_MISSING with neither a targeting key nor an org, and
-    GENERAL for what nobody thought of. A rollback stands above a bad context: where it is set,
-    the answer is ``previous``, whatever is wrong with the subject (the bucket is then -1).
+    there was a good file, INVALID_CONTEXT for a targeting key without ``org`` and for what is not
+    a string or a list of strings, TARGETING_KEY_MISSING with neither a targeting key nor an org,
+    and GENERAL for any unexpected exception. A latch takes precedence over a bad context: where
+    one is set, the value is ``previous``, whatever is wrong with the subject (the bucket is then
+    -1).
 
-    **Events.** READY. STALE when the file becomes missing or wrong and the last good version
-    stays in force, READY when that is over. CONFIGURATION_CHANGED for each new version;
-    ``flags_changed`` names the routes that differ, all of them where the whole file was rolled
-    back or resumed. Without a first good version ``initialize`` raises, so the SDK says ERROR;
-    READY follows by itself when a good file comes.
+    **Events.** READY. STALE when the file becomes missing or invalid and the last good version
+    stays in force, READY on recovery. CONFIGURATION_CHANGED for each new version;
+    ``flags_changed`` names the routes that differ, all of them where the entire file was rolled
+    back or resumed. Without a first good version ``initialize`` raises, so the SDK emits ERROR;
+    READY follows once there is a good file.
     """
 
     def __init__(
         self, source: str | Path | Gate, *, poll_s: float = 0.25, hooks: Iterable[Hook] = ()
     ) -> None:
-        """``poll_s`` is how often the file at a path is looked at; a Gate has its own."""
+        """``poll_s`` is the polling interval, in seconds, of the file at a path, not of a Gate."""
         super().__init__()
         self._source = source
         self._poll_s = poll_s
@@ -105,21 +106,24 @@ class RolloutProvider(AbstractProvider):
         self._turn = threading.Lock()  # one initialize or shutdown at a time
         self._attached = 0
         self._shut = False
-        self._lock = threading.RLock()  # what was told, in order
+        self._lock = threading.RLock()  # serializes the events
         self._told: ProviderEvent | None = None
         self._file: RolloutFile | None = None
         self._ended = threading.Event()
         _providers.add(self)
 
     def attach(self, on_emit: _Emit) -> None:
-        """Note to whom events go; called by the SDK before ``initialize``."""
+        """Register the callback for events; called by the SDK before ``initialize``."""
         with self._turn:
             self._attached += 1
             self._shut = False
             super().attach(on_emit)
 
     def initialize(self, evaluation_context: EvaluationContext) -> None:
-        """Begin to follow the file; raises where there is no good version yet, and follows on."""
+        """Begin to follow the file; raises ProviderNotReadyError without a good version yet.
+
+        It continues to follow the file after that.
+        """
         with self._turn:
             if self._shut:
                 raise ProviderNotReadyError("the provider was shut down")
@@ -143,9 +147,10 @@ class RolloutProvider(AbstractProvider):
             raise ProviderNotReadyError(gate.trouble or "there is no good rollout file yet")
 
     def shutdown(self) -> None:
-        """Stop listening, and close the gate if it is the provider's own."""
+        """Unsubscribe from the gate, and close it if it is the provider's own."""
         with self._turn:
-            # The SDK shuts a replaced provider down late, perhaps after it was set once more.
+            # Reference count: the SDK shuts a replaced provider down late, perhaps after it was
+            # set once more.
             self._attached = max(0, self._attached - 1)
             if self._attached == 0:
                 self._shut = True
@@ -219,7 +224,7 @@ class RolloutProvider(AbstractProvider):
                 error_code=error.error_code,
                 error_message=error.error_message,
             )
-        except Exception as error:  # noqa: BLE001 - an odd object in a context costs no request
+        except Exception as error:  # noqa: BLE001 - a bad context must not fail a request
             return FlagResolutionDetails(
                 value=default,
                 reason=Reason.ERROR,
@@ -228,9 +233,9 @@ class RolloutProvider(AbstractProvider):
             )
 
     def _settle(self, ended: threading.Event, said: ProviderEvent) -> None:
-        """Tell what has happened since, once the SDK has said what ``initialize`` came to.
+        """Emit the events that have happened since, once the SDK has set the provider's status.
 
-        It says so after ``initialize`` has ended: what is told before would be overwritten.
+        The SDK sets it after ``initialize`` has returned, and would overwrite an earlier event.
         """
         client = _ClientOf(self)
         for _ in range(_WAITS):
@@ -238,7 +243,7 @@ class RolloutProvider(AbstractProvider):
                 break
             if ended.wait(_WAIT_S):
                 return
-        ended.wait(_WAIT_S)  # its handlers are called after the status is set
+        ended.wait(_WAIT_S)  # the SDK calls its handlers after it has set the status
         with self._lock:
             if not ended.is_set():
                 self._told = said
@@ -268,11 +273,11 @@ class RolloutProvider(AbstractProvider):
             self._unsubscribe()
             self._unsubscribe = _nothing
         if gate is not None and gate is not self._source:
-            gate.close()  # not under the lock: it waits for a callback that may want it
+            gate.close()  # outside the lock: it joins a thread whose callback may wait for the lock
 
 
 class _ClientOf(OpenFeatureClient):
-    """A client of one provider, whatever its domain: it knows the provider's status."""
+    """A client bound to one provider, whatever its domain, to query the provider's status."""
 
     def __init__(self, provider: FeatureProvider) -> None:
         super().__init__(domain=None, version=None)
@@ -299,11 +304,11 @@ def _details(
 
 
 def _nothing() -> None:
-    """End nothing."""
+    """Do nothing: the unsubscribe function before there is a subscription."""
 
 
 def _after_fork_in_child() -> None:
-    """A lock that another thread held at the fork would be held forever."""
+    """Replace the locks: one that another thread held at the fork would stay held forever."""
     for provider in list(_providers):
         provider._turn, provider._lock = threading.Lock(), threading.RLock()
 
