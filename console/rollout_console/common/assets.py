@@ -1,4 +1,4 @@
-"""Where the shipped themes and sample configs are: in a checkout, or in an installed wheel."""
+"""Locate the shipped themes and sample configs, in a checkout or in an installed wheel."""
 
 from pathlib import Path
 

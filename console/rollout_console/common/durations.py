@@ -1,13 +1,13 @@
-"""Targets, durations and ages as a person says them, the same on the screen and in a shell."""
+"""Format targets, durations and ages for people, the same on the screen and in a shell."""
 
 
 def target_text(route: str | None, org: str | None) -> str:
-    """Return what a change reaches: ``chat / acme``, ``chat``, or ``everything``."""
+    """Return the target of a change: ``chat / acme``, ``chat``, or ``everything``."""
     return " / ".join(part for part in (route, org) if part) or "everything"
 
 
 def spoken_change(action: str, route: str | None, org: str | None) -> tuple[str, str]:
-    """Return what was done, and to whom: a share by alias or flag is set like an org's."""
+    """Return action and target of a change in words; one of an alias or a flag is a plain set."""
     kind = action.removeprefix("set_")
     if kind in ("alias", "flag"):
         return "set", target_text(route, f"{kind} {org}")
@@ -15,7 +15,7 @@ def spoken_change(action: str, route: str | None, org: str | None) -> tuple[str,
 
 
 def seconds_text(seconds: float) -> str:
-    """Return a duration as a person says it: ``0.4 s``, ``5 m``, ``3 h 20 m``, ``3d 4h``."""
+    """Format a duration in seconds for people: ``0.4 s``, ``5 m``, ``3 h 20 m``, ``3d 4h``."""
     if seconds < 10:
         return f"{max(seconds, 0):.1f} s"
     if seconds < 120:

@@ -2,8 +2,8 @@
 
 OperationError
 ├── ReadOnly        the console was started with --read-only
-├── NothingToDo     the file already says so
-├── Held            the guard holds this raise; it can be overridden with a typed reason
+├── NothingToDo     there is nothing to change, or the change is refused
+├── Held            the guard or a phase objects; a typed reason overrides that
 └── NotRecorded     the history cannot be written, so a raise is not made
 """
 
@@ -20,11 +20,11 @@ class ReadOnly(OperationError):
 
 
 class NothingToDo(OperationError):
-    """The file already says what was asked for."""
+    """There is nothing to change, as the file is so already, or the change is refused."""
 
 
 class Held(OperationError):
-    """The guard holds a raise."""
+    """The guard holds a raise, or the exit criteria of a phase are not met."""
 
 
 class NotRecorded(OperationError):

@@ -1,4 +1,4 @@
-"""Operations on files that several folders need: whole, durable, private, and closed after use."""
+"""File operations that several packages share: atomic, durable (fsync), private, always closed."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def is_missing(path: Path) -> bool:
-    """Return whether nothing is at ``path``; raises OSError where that cannot be told.
+    """Return whether nothing is at ``path``; raises OSError where that cannot be determined.
 
     Unlike Path.exists, which is False for a loop of symlinks too.
     """
@@ -22,7 +22,7 @@ def is_missing(path: Path) -> bool:
 def descriptor_of(path: Path, flags: int, mode: int = 0o600) -> Iterator[int]:
     """Open a file descriptor for the block; raises OSError when it cannot be opened.
 
-    An error when it is closed is none: what must last is synced before.
+    An error of close is ignored: whatever must be durable is fsynced before.
     """
     descriptor = os.open(path, flags | os.O_CLOEXEC, mode)
     try:
@@ -33,20 +33,20 @@ def descriptor_of(path: Path, flags: int, mode: int = 0o600) -> Iterator[int]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; raises OSError."""
+    """Sync a folder with fsync, which makes its entries durable; raises OSError."""
     with descriptor_of(folder, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
         os.fsync(descriptor)
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Put ``data`` in place of what is at ``path``, mode 0600; raises OSError.
+    """Replace the file at ``path`` atomically (fsync, rename), mode 0600; raises OSError.
 
-    The folder is made (0700) where it is missing.
+    The folder is created (0700) where it is missing.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with suppress(OSError):
-        temp.unlink()  # of a process that had our number, and died
+        temp.unlink()  # left by a dead process with the same pid
     try:
         descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:

@@ -1,4 +1,4 @@
-"""Where the operator's settings and the console's own state live; asking creates nothing."""
+"""Locate the folders of the operator's settings and of the console's state; creates nothing."""
 
 import os
 from pathlib import Path
@@ -14,6 +14,6 @@ def config_folder() -> Path:
 
 
 def state_folder() -> Path:
-    """Return the folder of what the console keeps; ``$ROLLOUT_STATE_DIR`` overrides it."""
+    """Return the folder of the console's state; ``$ROLLOUT_STATE_DIR`` overrides it."""
     folder = os.environ.get("ROLLOUT_STATE_DIR", "")
     return Path(folder) if folder else user_state_path(_NAME)

@@ -1,4 +1,4 @@
-"""Which process it is: a number alone is given to another one after the process has ended."""
+"""Identify a process by pid and start time, as a pid alone is reused after the process ends."""
 
 import os
 from functools import cache
@@ -8,15 +8,15 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def process_id() -> str:
-    """Return what tells this process from all others of this machine, also of another boot."""
+    """Return an id that is unique among all processes of this machine, across reboots."""
     pid = os.getpid()
     return f"{pid}-{_started(pid) or 'x'}"
 
 
 def may_live(identity: str) -> bool:
-    """Return whether the process of an identity may still run.
+    """Return whether the process of an identity may still be running.
 
-    One that names no start, or a machine without /proc, leaves the number alone to go by.
+    Without a start time in the identity, or without /proc, only the pid is checked.
     """
     number, _, started = identity.partition("-")
     if not number.isdigit():
@@ -33,7 +33,7 @@ def may_live(identity: str) -> bool:
 
 
 def _started(pid: int) -> str | None:
-    """Return boot and start time of a process (proc_pid_stat(5), field 22); None if not known."""
+    """Return boot id and start time of a process (proc_pid_stat(5), field 22), None if unknown."""
     try:
         after_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return f"{_boot()}.{int(after_name[19])}"

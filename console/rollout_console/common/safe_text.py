@@ -1,7 +1,7 @@
-"""Text from outside, made safe to show.
+"""Sanitize untrusted text for display (terminal escape injection).
 
-Terminals obey control characters, and so does whoever writes a string to one. What comes from a
-file, a log or the network is cleaned here, once, where it enters the screen or the output.
+Terminals execute control characters in whatever is written to them. Text from a file, a log or
+the network is sanitized here, once, where it enters the screen or the output.
 """
 
 import unicodedata
@@ -11,7 +11,7 @@ _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
 
 _MOST_CACHED = 256
-"""Longer texts are not cached: a server's answers would fill the memory with them."""
+"""Texts of more characters are not cached: a server's responses would fill the memory."""
 
 
 def visible(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Who makes a change."""
+"""The author of a change."""
 
 import getpass
 import os
@@ -17,12 +17,12 @@ class Actor:
 
     @property
     def name(self) -> str:
-        """Who and where, as one line says it."""
+        """The author as ``user@host``."""
         return f"{self.user}@{self.host}"
 
 
 def whoami(environ: Mapping[str, str] | None = None) -> Actor:
-    """Return who runs this process; behind sudo, who called it."""
+    """Return the user who runs this process; under sudo, the user who called sudo."""
     environ = os.environ if environ is None else environ
     user = environ.get("SUDO_USER", "")
     if not user:

@@ -1,4 +1,4 @@
-"""The history's one error."""
+"""The only error that the history raises."""
 
 
 class HistoryError(Exception):

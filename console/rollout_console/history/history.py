@@ -1,4 +1,4 @@
-"""Every change of a rollout file: who, when, what, why, and the whole text before and after."""
+"""The history of a rollout file in SQLite: who, when, what, why, and the text before and after."""
 
 import os
 import sqlite3
@@ -27,27 +27,27 @@ from rollout_gate.file.read import read_regular
 from rollout_gate.file.revision import revision_of
 
 KEPT = 1_000
-"""How many changes of a file are kept, with their texts."""
+"""Retention: how many changes of a file are kept, with their texts."""
 
 _PRUNED_EVERY = 50
 _TICK_NS = 20_000_000
 _LEAST_PREFIX = 7
 _SHOWN = 12
 _ATTEMPTS_KEPT = 50
-"""So many attempts that came to nothing are kept, to tell what a row that is missing was."""
+"""Retention of abandoned attempts, which are kept to explain what a missing row was."""
 
 
 class History:
     """The changes of rollout files, in one SQLite database.
 
     With ``like``, the rollout file, it is that file's alone, and shared by all who may change the
-    file; ``older`` are histories whose rows it takes over, once. Without, it is of any number of
+    file; ``older`` are histories whose rows it imports, once. Without, it is of any number of
     files, and of one user.
 
-    A change is begun before the file is swapped and committed after it, so that a crash in
-    between leaves a row that ``reconcile`` settles by what the file really says. Connections are
-    short: several consoles and commands share the database. Every method raises HistoryError
-    alone; reading makes nothing on disk.
+    Write-ahead: a change is begun before the file is swapped and committed after it, so that a
+    crash in between leaves a row that ``reconcile`` settles by the actual revision of the file.
+    Connections are short-lived: several consoles and commands share the database. Every method
+    raises HistoryError alone; reading creates nothing on disk.
     """
 
     def __init__(self, path: Path, *, like: Path | None = None, older: Sequence[Path] = ()) -> None:
@@ -57,22 +57,22 @@ class History:
 
     @property
     def is_shared(self) -> bool:
-        """Whether it is beside its file, for all who work on it."""
+        """Whether it is of one file, and shared by all operators of that file."""
         return self._like is not None
 
     @property
     def is_there(self) -> bool:
-        """Whether there is a database already, as far as that can be seen."""
+        """Whether the database exists; False where that cannot be determined."""
         try:
             return self.path.exists()
         except OSError:
             return False
 
     def stamp(self) -> tuple[int, ...] | None:
-        """Return what differs after every commit; None where the next may have the same.
+        """Return a fingerprint that differs after every commit; None if the next may be the same.
 
-        It is the status of the database and its write-ahead log, and as in Git's index a time of
-        last modification that is no older than the clock's tick tells nothing ("racy Git").
+        It is inode, size and mtime of the database and of its write-ahead log. As in Git's index,
+        an mtime that is no older than a clock tick proves nothing ("racy Git").
         """
         found: list[int] = []
         for path in (self.path, self.path.with_name(f"{self.path.name}-wal")):
@@ -84,15 +84,15 @@ class History:
         return tuple(found)
 
     def begin(self, change: NewChange) -> int:
-        """Write the intent, with both texts, durably; return its id.
+        """Record the intent durably (write-ahead), with both texts; return its id.
 
-        Crash recovery goes by the order of the ids: call it under the lock of the file, and after
-        the file was compared with the previous revision.
+        Crash recovery relies on the order of the ids: call this under the lock of the folder, and
+        after the file was compared with the previous revision.
         """
         return self._insert(change, "pending")
 
     def commit(self, row: int) -> None:
-        """Mark an intent as done, and forget what is over KEPT changes old."""
+        """Mark an intent as applied, and periodically prune all but the newest KEPT changes."""
         with self._writing() as db:
             db.execute("UPDATE changes SET state = 'applied' WHERE id = ?", (row,))
             found = db.execute("SELECT file FROM changes WHERE id = ?", (row,)).fetchone()
@@ -100,18 +100,19 @@ class History:
                 _prune(db, found["file"])
 
     def abandon(self, row: int) -> None:
-        """Mark an intent as not done."""
+        """Mark an intent as abandoned: the file was not changed."""
         with self._writing() as db:
             db.execute("UPDATE changes SET state = 'abandoned' WHERE id = ?", (row,))
 
     def see(
         self, file: Path, who: Actor, at: datetime, now: tuple[str, bytes], describe: Describe
     ) -> Edited | None:
-        """Take note of what the file says, (revision, text); return what an edit of others did.
+        """Record the file's current version, (revision, text); return an external edit, if any.
 
-        It is one if the newest change did not lead to this text, whenever the same text was there
-        before. Of several who see it one writes a row; a stale read, of a text that was replaced
-        since, makes none. The first who ever sees the file has nothing to compare it with.
+        It is an external edit if the newest change did not result in this text, even if the same
+        text was there earlier. Of several processes that see the edit, one inserts a row; a stale
+        read, of a text that was replaced since, inserts none. The first process that ever sees the
+        file has nothing to compare it with.
         """
         revision, text = now
         name = self._identity(file)
@@ -124,7 +125,7 @@ class History:
                 return None
         with self._writing() as db, _transaction(db):
             _recover(db, name, file, lambda row: not may_live(_process(row)))
-            # Compared again under the database's lock: the read may be stale.
+            # Compare again under the database's write lock: the read may be stale.
             if _newest_revision(db, name) is not None and _revision_at(file) != revision:
                 return None
             return self._see(db, name, (file, who, at), (revision, text), describe)
@@ -174,7 +175,7 @@ class History:
         self._insert(change, "applied")
 
     def take_over(self, file: Path) -> None:
-        """Take over what older histories have of the file, once; their rows come before ours."""
+        """Import the file's rows of older histories, once; their ids come before those of ours."""
         for source in self._older:
             old = open_to_read(source)
             if old is None:
@@ -207,7 +208,7 @@ class History:
     def rows(
         self, file: Path, limit: int = 100, offset: int = 0, *, after: int = 0
     ) -> list[Change]:
-        """Return the changes made, newest first; ``after`` an id, where one is given."""
+        """Return the applied changes, newest first; those after the id ``after``, unless 0."""
         with self._reading() as db:
             if db is None:
                 return []
@@ -219,8 +220,8 @@ class History:
             return [change_of(row) for row in found]
 
     def known(self, file: Path) -> tuple[str, datetime | None]:
-        """Return what the file said last, as far as anybody knows, and from when on every change
-        of it is in here; empty and None where that is not known. Only the newest KEPT are kept.
+        """Return the last known revision of the file, and the time since which all its changes are
+        recorded; empty and None where that is not known. Only the newest KEPT changes are kept.
         """
         with self._reading() as db:
             if db is None:
@@ -240,7 +241,7 @@ class History:
             return _newest_revision(db, name) or "", since
 
     def last_undoable(self, file: Path) -> Change | None:
-        """Return our newest change that is not an undo and has not been undone."""
+        """Return the newest change by the console that is no undo and has not been undone."""
         with self._reading() as db:
             if db is None:
                 return None
@@ -254,7 +255,7 @@ class History:
             return None if found is None else change_of(found)
 
     def text_of(self, file: Path, revision: str) -> bytes:
-        """Return the text of a revision, given whole or by its start (7 characters or more)."""
+        """Return the text of a revision, given in full or by a prefix (7 characters or more)."""
         wanted = revision.strip().lower()
         if len(wanted) < _LEAST_PREFIX or not all(c in "0123456789abcdef" for c in wanted):
             raise HistoryError(
@@ -275,7 +276,7 @@ class History:
             raise HistoryError(f"the kept text of revision {wanted} is damaged") from None
 
     def _insert(self, change: NewChange, state: str) -> int:
-        """Write a row and its texts; return its id."""
+        """Insert a row and its texts; return its id."""
         file = self._identity(change.file)
         texts = (
             (change.previous_revision, change.before_text),
@@ -299,7 +300,7 @@ class History:
                 return insert_row(db, change, file, state)
 
     def _identity(self, file: Path) -> str:
-        """Return the name of a file in the database: of the only one, wherever that is mounted."""
+        """Return the key of a file: its path; in its own history, its name, wherever mounted."""
         found = file.resolve()
         return _as_text(found.name if self._like is not None else found)
 
@@ -326,7 +327,7 @@ class History:
 
 
 def _newest_revision(db: sqlite3.Connection, name: str) -> str | None:
-    """Return what the file said last, as far as anybody knows."""
+    """Return the last known revision of the file; None for a file never seen."""
     row = db.execute(
         "SELECT revision FROM changes WHERE file = ? AND state = 'applied'"  # noqa: S608
         f" AND action NOT IN {NOTES} ORDER BY id DESC LIMIT 1",
@@ -338,7 +339,7 @@ def _newest_revision(db: sqlite3.Connection, name: str) -> str | None:
 
 
 def _has_seen(db: sqlite3.Connection, column: str = "revision") -> bool:
-    """Whether the database is not of an older version of this console, opened to be read."""
+    """Whether the column exists in ``seen``: a database opened to read may have an older schema."""
     wanted = "SELECT 1 FROM pragma_table_info('seen') WHERE name = ?"
     return db.execute(wanted, (column,)).fetchone() is not None
 
@@ -373,12 +374,12 @@ def _take_over(
 
 
 def _as_text(path: Path | str) -> str:
-    """Return a path as a database holds it, also where its bytes are no UTF-8 (PEP 383)."""
+    """Return a path as text for the database, bytes that are not UTF-8 escaped (PEP 383)."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _prune(db: sqlite3.Connection, file: str) -> None:
-    """Forget what is over KEPT changes old; attempts that came to nothing displace none."""
+    """Delete all but the newest KEPT changes; abandoned attempts do not count as changes."""
     for states, keep in (("('applied', 'pending')", KEPT), ("('abandoned')", _ATTEMPTS_KEPT)):
         db.execute(
             f"DELETE FROM changes WHERE file = ? AND state IN {states} AND id NOT IN"  # noqa: S608
@@ -398,13 +399,13 @@ def _prune(db: sqlite3.Connection, file: str) -> None:
 def _recover(
     db: sqlite3.Connection, name: str, file: Path, is_dead: Callable[[sqlite3.Row], bool]
 ) -> None:
-    """Commit or abort the pending rows of dead processes; who may live settles its own.
+    """Commit or abort the pending rows of dead processes; a live process settles its own.
 
-    An aborted row is no evidence: its writer may have compared the file without the lock, which is
-    not waited for without end.
+    An aborted row is no evidence: its writer may have compared the file without the lock, as the
+    wait for the lock is bounded.
     """
     dead = [row for row in _pending(db, name) if is_dead(row)]
-    # Read after it is known who is dead: from then on none of them changes the file.
+    # Read the file after the dead processes are known: from then on none of them changes it.
     now = _revision_at(file) if dead else ""
     for row in reversed(dead):
         after = db.execute(
@@ -426,7 +427,7 @@ def _pending(db: sqlite3.Connection, name: str) -> list[sqlite3.Row]:
 
 
 def _revision_at(file: Path) -> str:
-    """Return the revision of what is there now; empty where there is nothing to be read."""
+    """Return the current revision of the file; empty where it cannot be read."""
     try:
         return revision_of(read_regular(file)[0])
     except OSError:
@@ -435,7 +436,7 @@ def _revision_at(file: Path) -> str:
 
 @contextmanager
 def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Hold the write lock of the database, and commit; undone where it is left by an exception."""
+    """Hold the write lock of the database; commit at the end, or roll back on an exception."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield

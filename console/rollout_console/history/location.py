@@ -1,4 +1,4 @@
-"""Where the history of a rollout file is: beside it, for all who work on it."""
+"""Locate the history of a rollout file: next to it, shared by all operators of the file."""
 
 import os
 import re
@@ -18,10 +18,10 @@ _NAMED = re.compile(
 def history_of(file: Path) -> History:
     """Return the history of a rollout file.
 
-    It is ``rollout.history.sqlite3`` beside ``rollout.toml``, or where ``[history] path`` says,
-    relative to the file; where its folder cannot have one, this user's state folder
-    (``$ROLLOUT_STATE_DIR`` overrides the platform's). A path that is another file of the rollout
-    is passed over, see ``misplaced``.
+    It is ``rollout.history.sqlite3`` next to ``rollout.toml``, or at ``[history] path``, relative
+    to the file; where it does not exist and its folder is not writable, it is in this user's state
+    folder (``$ROLLOUT_STATE_DIR`` overrides the platform's). A path that is another file of the
+    rollout is ignored, see ``misplaced``.
     """
     target = file.resolve()
     named, others = _places(target)
@@ -35,14 +35,14 @@ def history_of(file: Path) -> History:
 def misplaced(file: Path) -> str:
     """Return what is wrong with ``[history] path``, empty where nothing is.
 
-    SQLite takes an empty file for a new database: an access log would be no log any more.
+    SQLite treats an empty file as a new database, and so would overwrite an empty access log.
     """
     named, others = _places(file.resolve())
     return f"is {others[named]}: it is passed over" if named in others else ""
 
 
 def _places(target: Path) -> tuple[Path | None, Mapping[Path | None, str]]:
-    """Return the path that the file names, and those that it cannot be."""
+    """Return the history path that the file names, and the paths that it must not be."""
     named, log = _named(target)
     others: dict[Path | None, str] = {target: "the rollout file itself"}
     if log:
@@ -57,7 +57,7 @@ def _beside(target: Path, path: str) -> Path:
 
 
 def _named(file: Path) -> tuple[str, str]:
-    """Return the paths of history and access log, also where the file is broken elsewhere."""
+    """Return the paths of history and access log, even where the file is invalid elsewhere."""
     try:
         text = read_regular(file)[0].decode("utf-8", "replace")
     except OSError:

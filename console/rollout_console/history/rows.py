@@ -1,4 +1,4 @@
-"""The rows of the history: a change about to be made, one that was made, and an edit by others."""
+"""The rows of the history: a change about to be made, one that was made, and an external edit."""
 
 import os
 import sqlite3
@@ -32,7 +32,7 @@ class NewChange:
     after_text: bytes
     undoes_id: int | None = None
     moves: str = ""
-    """The shares that differ, as JSON: the history tells from it when each was changed last."""
+    """The shares that differ, as JSON, from which the last change of each share is determined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Change:
     moves: str = ""
 
     def as_json(self) -> dict[str, str | None]:
-        """Return the shape that ``history --json`` prints."""
+        """Return the JSON object that ``history --json`` prints."""
         return {
             "revision": self.revision,
             "previous_revision": self.previous_revision,
@@ -77,13 +77,13 @@ NOTES = ("undelivered", "put_back")
 """Actions of rows that are no change of the file."""
 
 Describe = Callable[[bytes, bytes], "Edited"]
-"""Says what an edit did, from the text before and the text after it."""
+"""Describes an edit, from the text before and the text after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """What somebody else's edit did: in words, whose it was if the text says that, and the shares
-    that differ, as JSON."""
+    """The effect of an external edit: in words, with its author if the text names one, and the
+    shares that differ, as JSON."""
 
     words: str
     who: Actor | None = None
@@ -93,6 +93,7 @@ class Edited:
 
 
 def insert_row(db: sqlite3.Connection, change: NewChange, file: str, state: str) -> int:
+    """Insert a change by this process, pending or applied; return its id."""
     values: dict[str, Any] = {
         "file": file,
         "state": state,
@@ -118,6 +119,7 @@ def insert_row(db: sqlite3.Connection, change: NewChange, file: str, state: str)
 
 
 def insert_values(db: sqlite3.Connection, values: Mapping[str, Any]) -> int:
+    """Insert a row of these columns, which must be trusted names; return its id."""
     values = {name: _as_utf8(value) for name, value in values.items()}
     names = ", ".join(values)
     places = ", ".join(f":{name}" for name in values)
@@ -126,11 +128,12 @@ def insert_values(db: sqlite3.Connection, values: Mapping[str, Any]) -> int:
 
 
 def _as_utf8(value: Any) -> Any:
-    """Replace lone surrogates, which bytes of an argument that are no UTF-8 become (PEP 383)."""
+    """Replace lone surrogates, to which an argument's bytes decode that are no UTF-8 (PEP 383)."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def change_of(row: sqlite3.Row) -> Change:
+    """Return a row as a Change; a row of schema 1 has no moves."""
     names = (
         "id", "user", "host", "ssh_origin", "action", "route", "org", "before", "after",
         "reason", "verdict", "previous_revision", "revision", "undoes_id",

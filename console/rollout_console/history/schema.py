@@ -1,4 +1,4 @@
-"""The history's tables, and opening them."""
+"""The SQLite schema of the history, its migrations, and the opening of the database."""
 
 import os
 import re
@@ -64,14 +64,14 @@ _VERSION = len(_UPGRADES)
 
 
 FAULTS = (sqlite3.Error, OSError, ValueError, LookupError, OverflowError)
-"""What a damaged database, or another's, makes of a question; none of it may stop a rollback."""
+"""Exceptions of a query on a corrupt or foreign database; none of them may stop a rollback."""
 
 
 def open_to_write(path: Path, like: Path | None = None) -> sqlite3.Connection:
-    """Open the database, making it and its folder (0700) where they are missing.
+    """Open the database, creating it where it is missing; raises HistoryError.
 
-    One that is to be shared is made ``like`` a file: its group's, and readable and writable for
-    whoever can replace that file.
+    A shared one is created ``like`` a file: of its group, and readable and writable for whoever
+    can replace that file. A user's own one is created with its folder (0700).
     """
     try:
         if _is_missing(path):
@@ -80,8 +80,8 @@ def open_to_write(path: Path, like: Path | None = None) -> sqlite3.Connection:
         raise HistoryError(f"the history at {path} cannot be made: {error.strerror}") from None
     connection = _connect(f"{path.absolute().as_uri()}?mode=rw", path)
     try:
-        # A write-ahead log and its index are files of whoever opens first, and closed to others;
-        # a journal that is truncated stays, with the owner, the group and the mode it was given.
+        # Not WAL where shared: the log and its index belong to the user who opens first, and are
+        # closed to others. A journal in TRUNCATE mode persists, with owner, group and mode given.
         connection.execute(f"PRAGMA journal_mode = {'TRUNCATE' if like else 'WAL'}")
         connection.execute("PRAGMA synchronous = FULL")
         _upgrade(connection, path)
@@ -98,7 +98,7 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
     if _version(connection, path) == _VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
-    version = _version(connection, path)  # another process may have been faster
+    version = _version(connection, path)  # under the lock: another process may have won
     script = "".join(_UPGRADES[version:])
     try:
         for statement in re.sub(r"--.*", "", script).split(";"):
@@ -123,7 +123,7 @@ def _make(path: Path, like: Path | None) -> None:
             descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
             try:
                 group = folder.st_gid if folder.st_mode & 0o020 else file.st_gid
-                with suppress(OSError):  # it may be a group that one is not in
+                with suppress(OSError):  # the user may not be in that group
                     os.fchown(descriptor, -1, group)
                 os.fchmod(descriptor, mode)
             finally:
@@ -143,13 +143,13 @@ def _is_missing(path: Path) -> bool:
 
 
 def open_to_read(path: Path) -> sqlite3.Connection | None:
-    """Open the database without making anything; None where there is none yet."""
+    """Open the database without creating anything; None where there is none yet."""
     try:
         if _is_missing(path):
             return None
     except OSError as error:
         raise HistoryError(sentence(path, error)) from None
-    # Whoever may write rolls back what a writer that was killed has left in the journal.
+    # Read-write if permitted, so that SQLite can roll back the hot journal of a killed writer.
     mode = "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro"
     connection = _connect(f"{path.absolute().as_uri()}?mode={mode}", path)
     try:
@@ -174,7 +174,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def sentence(path: Path, error: BaseException) -> str:
-    """Return what is wrong with the database, and what to do."""
+    """Return an error of the database as one sentence, with the remedy."""
     text = str(error)
     if isinstance(error, PermissionError):
         return f"the history at {path} cannot be opened: check the mode and owner of its folder"
