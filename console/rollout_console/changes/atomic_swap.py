@@ -1,4 +1,4 @@
-"""Replacing a file with another version of it: whole, durable, and only if nobody was faster."""
+"""Atomic, durable compare-and-swap of a file: lock, compare, fsync, exchange, read back."""
 
 import errno
 import os
@@ -16,27 +16,27 @@ from rollout_gate.file.read import read_regular
 from rollout_gate.file.revision import revision_of
 
 ABSENT = ""
-"""In place of a revision: there is no file."""
+"""In place of a revision: the file does not exist."""
 _TICK_NS = 10_000_000
-"""The coarsest clock of a file system's times: one jiffy at 100 Hz."""
+"""The coarsest resolution of a file system's timestamps: one jiffy at 100 Hz."""
 _MODE_OF_A_NEW_FILE = 0o644  # applications of other users read it; it holds no secret
 
 
 def swap(
     path: Path, expected: str, data: bytes, write_ahead: Callable[[], None] = lambda: None
 ) -> None:
-    """Put ``data`` in place of the file at ``path`` if its revision is still ``expected``.
+    """Replace the file at ``path`` with ``data`` if its revision is still ``expected``.
 
     A symlink stays one: its target is replaced. Owner, group, mode, ACL and extended attributes
-    are kept. The new text is synced before the rename and the folder after it; then the file is
+    are kept. The new text is fsynced before the rename and the folder after it; then the file is
     read back. A file that is a mount point is written in place. Where ``expected`` is ABSENT the
-    file is made, unless somebody else made it first.
+    file is created, unless another process created it first.
 
-    ``write_ahead`` is called under the lock, after the comparison and before the first write: what
-    it logs is in the order of the changes. What it raises is passed on.
+    ``write_ahead`` is called under the lock, after the comparison and before the first write, so
+    that it logs in the order of the changes. Exceptions of it are propagated.
 
-    Raises Conflict, NotReadable or NotWritable; the file is then as it was. Raises Written where
-    it was put in place, and something is to be known about it.
+    Raises Conflict, NotReadable or NotWritable; the file is then unchanged. Raises Written, with
+    warnings, where the file was replaced.
     """
     try:
         target = path.resolve(strict=expected != ABSENT)
@@ -50,7 +50,7 @@ def swap(
             warnings += _put(folder, path, target, expected, data)
         except OSError as error:
             raise NotWritable(f"{path} is unchanged: {why(error)}") from None
-        # From here on the change is made, whatever fails.
+        # Point of no return: the change is made, whatever fails below.
         try:
             os.fsync(folder)
         except OSError as error:
@@ -61,18 +61,18 @@ def swap(
 
 
 def _put(folder: int, path: Path, target: Path, expected: str, data: bytes) -> list[str]:
-    """Make the change; return what is to be said of it. Raises OSError with nothing changed."""
+    """Make the change; return warnings. Raises OSError with nothing changed."""
     ours = revision_of(data)
     name = temp_name(expected, ours)
     part, temp = f"{name}.part", f"{name}.tmp"
     try:
         warnings = _write_temp(folder, part, path, target, data)
         if expected == ABSENT:
-            # Unlike a rename, a link never takes the place of what has appeared meanwhile.
+            # link(2), unlike rename(2), fails with EEXIST where a file has appeared meanwhile.
             os.link(part, target.name, src_dir_fd=folder, dst_dir_fd=folder)
             return warnings + removed(folder, part)
         os.rename(part, temp, src_dir_fd=folder, dst_dir_fd=folder)
-        _check(path, target, expected)  # writing and syncing took its time
+        _check(path, target, expected)  # again: writing and fsync took time
         try:
             return warnings + put_in_place(folder, temp, target.name, path, expected, ours)
         except OSError as error:
@@ -90,7 +90,7 @@ def _put(folder: int, path: Path, target: Path, expected: str, data: bytes) -> l
 
 
 def set_aside(path: Path, data: bytes, suffix: str) -> Path:
-    """Write ``data`` to a new file beside ``path``, named after it; raises NotWritable."""
+    """Write ``data`` to a new file next to ``path``, named after it; raises NotWritable."""
     aside = path.resolve().with_name(f"{path.name}.{suffix}")
     try:
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -134,8 +134,8 @@ def _write_temp(folder: int, temp: str, path: Path, target: Path, data: bytes) -
             warnings = give(descriptor, wanted)
             if wanted.status.st_nlink > 1:
                 warnings.append("another name of it (a hard link) still has the old text")
-        # A clock's tick before the rename, which sets the change time: gates tell by the two that
-        # the file came whole.
+        # Set mtime a clock tick before the rename, which sets ctime: by ctime > mtime gates see
+        # that the file came by an atomic rename.
         written = time.time_ns() - _TICK_NS
         os.utime(descriptor, ns=(written, written))
         os.fsync(descriptor)

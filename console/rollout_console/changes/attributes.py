@@ -1,8 +1,8 @@
-"""What a file has beside its text: owner, group, mode, ACL, extended attributes.
+"""Preserve a replaced file's metadata: owner, group, mode, ACL, extended attributes (xattrs).
 
-A replaced file is another inode, which has them of whoever made it. Whoever could read the old one
-must be able to read the new one: an application that cannot goes on from what it last read, and
-never sees a rollback.
+The new file is another inode, with the metadata of the process that created it. Whoever could read
+the old one must be able to read the new one: an application that cannot continues by the version
+that it last read, and never sees a rollback.
 """
 
 import errno
@@ -17,7 +17,7 @@ _ACL = "system.posix_acl_access"
 _ACL_VERSION = 2
 _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 _NOBODY = 0xFFFFFFFF
-"""Tags, and the id of entries without one, of ``linux/posix_acl.h`` and ``posix_acl_xattr.h``."""
+"""ACL tags, and the id of entries that need none (``linux/posix_acl.h``, ``posix_acl_xattr.h``)."""
 _READ = 4
 
 Entry = tuple[int, int, int]
@@ -30,14 +30,14 @@ class ReadersLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """Those of one file."""
+    """The stat result and the extended attributes of one file."""
 
     status: os.stat_result
     extended: dict[str, bytes]
 
 
 def attributes_of(path: Path) -> Attributes:
-    """Return the attributes of a file; raises OSError. Those that may not be read are left out."""
+    """Return the attributes of a file, except unreadable ones; raises OSError."""
     extended: dict[str, bytes] = {}
     for name in _names(path):
         with suppress(OSError):
@@ -46,13 +46,13 @@ def attributes_of(path: Path) -> Attributes:
 
 
 def give(descriptor: int, wanted: Attributes) -> list[str]:
-    """Give the attributes to an open file of this process; return what could not be kept.
+    """Apply the attributes to an open file of this process; return what could not be kept.
 
-    Who may not give a file away gives its owner, or its group, the same access by an ACL.
+    Where chown is not permitted, the owner or group gets the same access by an ACL.
     Raises ReadersLostError where that cannot be done either, and OSError.
     """
     owner, group = _give_owner(descriptor, wanted.status)
-    # A default ACL of the folder gives each new file one, which the old file may not have.
+    # A new file inherits the folder's default ACL, which the old file may not have.
     with suppress(OSError):
         os.removexattr(descriptor, _ACL)
     mode = stat.S_IMODE(wanted.status.st_mode)
@@ -73,7 +73,7 @@ def give(descriptor: int, wanted: Attributes) -> list[str]:
 
 
 def _give_owner(descriptor: int, status: os.stat_result) -> tuple[bool, bool]:
-    """Give the file to owner and group; return whether it is theirs."""
+    """Change owner and group (fchown); return whether each is as it was in ``status``."""
     for user, group in ((status.st_uid, status.st_gid), (-1, status.st_gid)):
         try:
             os.fchown(descriptor, user, group)
@@ -87,10 +87,10 @@ def _give_owner(descriptor: int, status: os.stat_result) -> tuple[bool, bool]:
 def _for_others(
     entries: list[Entry], status: os.stat_result, *, owner: bool, group: bool
 ) -> list[Entry]:
-    """Return an ACL for a file of somebody else, by which everybody has the access that he had."""
+    """Return an ACL by which everybody has the same access after a change of owner or group."""
     mask = next((perms for tag, _, perms in entries if tag == _MASK), 7)
     class_of_group = (_USER, _GROUP_OBJ, _GROUP)
-    # The mask is made anew, and wider: what it kept from an entry is taken from that itself.
+    # The mask is recomputed, and wider: first apply the old one to each entry that it limits.
     found = [
         (tag, who, perms & mask if tag in class_of_group else perms)
         for tag, who, perms in entries
@@ -159,7 +159,7 @@ def _set(descriptor: int, name: str, value: bytes) -> bool:
         if error.errno == errno.ENOTSUP and name != _ACL:
             return False
         try:
-            return os.getxattr(descriptor, name) == value  # as a label that the folder gives
+            return os.getxattr(descriptor, name) == value  # a label from the folder
         except OSError:
             return False
     return True
@@ -168,5 +168,5 @@ def _set(descriptor: int, name: str, value: bytes) -> bool:
 def _names(path: Path) -> list[str]:
     try:
         return os.listxattr(path)
-    except OSError:  # a file system without
+    except OSError:  # a file system without xattrs
         return []

@@ -1,7 +1,7 @@
-"""The edits that can be made to a rollout file, and what each of them means.
+"""The edits that can be made to a rollout file, and the expected result of each.
 
-The store makes an edit in the text; ``applied`` says what the file must say afterwards. A written
-text that says anything else is never put in place.
+The store makes an edit in the text; ``applied`` returns the file that the text must then parse to.
+A text that parses to anything else is never put in place.
 """
 
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ class SetDefaultPercent:
 
 @dataclass(frozen=True, slots=True)
 class SetRolledBack:
-    """Latch or resume the whole file (no route), a route (no org), or one org on a route.
+    """Latch or resume the entire file (no route), a route (no org), or one org on a route.
 
     ``stamp`` is written as a comment on the line that is set: when, who, and why.
     """
@@ -67,7 +67,7 @@ Edit = SetPercent | SetShare | SetDefaultPercent | SetRolledBack | SetText
 def applied(file: RolloutFile, edits: Iterable[Edit]) -> RolloutFile:
     """Return ``file`` as it must be after ``edits``; raises UnknownRoute.
 
-    The revision and the warnings are left as they were: they belong to the text.
+    The revision and the warnings are unchanged: they belong to the text.
     """
     for edit in edits:
         file = _applied(file, edit)
@@ -75,7 +75,7 @@ def applied(file: RolloutFile, edits: Iterable[Edit]) -> RolloutFile:
 
 
 def same_meaning(one: RolloutFile, other: RolloutFile) -> bool:
-    """Return whether two files say the same, whatever their texts look like."""
+    """Return whether two files are semantically equal, whatever their formatting."""
     return replace(one, revision="", warnings=()) == replace(other, revision="", warnings=())
 
 

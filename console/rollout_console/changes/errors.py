@@ -2,9 +2,9 @@
 
 StoreError
 ├── NotReadable       the file cannot be read
-├── Conflict          somebody else changed the file since it was read; nothing was written
+├── Conflict          another writer changed the file since it was read; nothing was written
 ├── NotWritable       the write failed; the file is unchanged
-├── Written           the write was made, and something is to be known about it
+├── Written           the write was made, with warnings
 └── EditNotPossible   the edit could not be made and verified; nothing was written
 """
 
@@ -20,7 +20,7 @@ class NotReadable(StoreError):
 
 
 class Conflict(StoreError):
-    """Somebody else changed the file since it was read."""
+    """Another writer changed the file since it was read."""
 
     def __init__(self, name: str, expected: str, found: str) -> None:
         super().__init__(
@@ -32,12 +32,12 @@ class Conflict(StoreError):
 
 
 class NotWritable(StoreError):
-    """The write failed; the file is what it was."""
+    """The write failed; the file is unchanged."""
 
 
 class Written(StoreError):
-    """The write was made; ``str()`` says what was found right after it."""
+    """The write was made, with warnings, which ``str()`` lists."""
 
 
 class EditNotPossible(StoreError):
-    """The text after the edit would not say what was meant."""
+    """The edit could not be made, or its text would not parse to the intended result."""

@@ -1,4 +1,4 @@
-"""What somebody else's edit of the file did, in words, and whose it was if the text says that."""
+"""Describe an external edit of the file in words, with its author if the text names one."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from rollout_gate.file.parse import parse
 from rollout_gate.file.percent import percent_text
 
 MOST_SAID = 5
-"""So many differences are named; of more, how many there are."""
+"""Limit of the differences that are named; the rest is counted."""
 
 _STAMP = re.compile(r"# \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ([^\s@]{1,64})@([^\s:]{1,64}): ")
 _ROLLED_BACK = "rolled back"
@@ -23,7 +23,7 @@ _NO_LINE = OrgShare(None)
 
 
 def described(before: bytes, after: bytes) -> Edited:
-    """Return what an edit did; of a text that says nothing, only that it was another."""
+    """Describe an edit; without words where one of the texts is invalid."""
     try:
         one, two = parse(before), parse(after)
     except FileError:
@@ -44,12 +44,12 @@ def described(before: bytes, after: bytes) -> Edited:
 
 
 def gives_back(before: RolloutFile, after: RolloutFile) -> bool:
-    """Return whether a latch is gone, so that something may go to TokenLab again."""
+    """Return whether a latch was removed, so that traffic may go to TokenLab again."""
     return next(_latches(before, after), None) is not None
 
 
 def rolled_back(before: RolloutFile, after: RolloutFile) -> Iterator[tuple[str | None, str | None]]:
-    """Return what an edit rolled back: route and org, None for all."""
+    """Return the latches that an edit set: route and org, None for all."""
     return _latches(after, before)
 
 
@@ -69,7 +69,7 @@ def _latches(one: RolloutFile, two: RolloutFile) -> Iterator[tuple[str | None, s
 
 
 def words_of(change: Change) -> str:
-    """Return who made a change, and what it was, in one line."""
+    """Return the author and the effect of a change, in one line."""
     what = change.after if change.action == "external" else _what(change)
     by = f"{change.user}@{change.host}" if change.user else "somebody else"
     return f"{by}: {what}"
@@ -133,7 +133,7 @@ def _latch(rolled_back: bool) -> str:
 
 
 def _who(before: bytes, after: bytes) -> Actor | None:
-    """Return who wrote the stamp of a rollback that is new in the text."""
+    """Return the author of a rollback's stamp that is new in the text."""
     old, new = (text.decode("utf-8", "replace").split("\n") for text in (before, after))
     known = set(old)
     for line in new:

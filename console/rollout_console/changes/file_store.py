@@ -1,4 +1,4 @@
-"""The rollout file's only writer: minimal edits, verified, compared and swapped."""
+"""The rollout file's only writer: minimal edits, verified by parsing, then compare-and-swap."""
 
 import difflib
 import os
@@ -28,7 +28,7 @@ from rollout_gate.file.read import Unreadable, read_file
 from rollout_gate.file.revision import revision_of
 
 SETTLED_S = 0.5
-"""A file that was written to within this may be half of what somebody is writing."""
+"""Debounce: a file modified within so many seconds may be a half-written one."""
 _LOOK_EVERY_S = 0.1
 _LOOKS = 12
 
@@ -43,7 +43,7 @@ class RolloutStore:
         self._place: tuple[int, ...] = ()
         self._last_look: tuple[int, ...] = ()
         self.unsettled = False
-        """Whether the last look left a file alone that may be half-written."""
+        """Whether the last refresh skipped a file that may be half-written."""
         self._trouble = ""
 
     @property
@@ -53,11 +53,11 @@ class RolloutStore:
 
     @property
     def trouble(self) -> str:
-        """Why the file could not be used at the last look; empty where it could."""
+        """Why the file could not be used at the last refresh; empty where it could."""
         return self._trouble
 
     def open(self) -> Snapshot:
-        """Read the file, once it is let be; raises NotReadable or FileError."""
+        """Read the file, once no writer in place is busy; raises StoreError."""
         self._seen = ()
         self.refresh_settled()
         if self._snapshot is None:
@@ -65,12 +65,12 @@ class RolloutStore:
         return self._snapshot
 
     def refresh(self, *, settled: bool = False) -> Snapshot | None:
-        """Return the new version if the file says something else than before, else None.
+        """Return the new version if the file's content has changed, else None.
 
-        With ``settled``, a file that is being written in place is left until two looks find it
-        the same; a rename puts a whole file there at once and is taken at the first.
-        Raises NotReadable or FileError each time while the file cannot be used; the last good
-        version stays.
+        With ``settled`` (debounce), a file that is being written in place is skipped until its
+        stat is the same at two refreshes; one that came by a rename is complete, and is read at
+        the first. Raises NotReadable, or another StoreError for an invalid file, each time while
+        the file cannot be used; the last good version stays.
         """
         seen = self._status()
         self.unsettled = False
@@ -103,7 +103,7 @@ class RolloutStore:
         return self._snapshot
 
     def refresh_settled(self) -> Snapshot | None:
-        """As ``refresh``, and wait for a writer in place to let go, for about a second."""
+        """Refresh, and wait up to about a second for a writer in place to finish."""
         for _ in range(_LOOKS):
             found = self.refresh(settled=True)
             if not self.unsettled:
@@ -112,7 +112,7 @@ class RolloutStore:
         return self.refresh()
 
     def prepare(self, edits: Sequence[Edit]) -> Prepared:
-        """Make edits of the last good version in memory; raises EditNotPossible, UnknownRoute."""
+        """Apply edits to the last good version in memory; raises EditNotPossible, UnknownRoute."""
         before = self._snapshot or self.open()
         after = before
         for edit in edits:
@@ -120,9 +120,9 @@ class RolloutStore:
         return Prepared(before, after, _diff(before.data, after.data))
 
     def prepare_text(self, data: bytes) -> Prepared:
-        """Take a whole text in place of the present one; raises FileError if it is not valid.
+        """Prepare to replace the complete text; raises FileError if the new one is not valid.
 
-        The present one may be broken or gone, where there was a good version before it.
+        The current file may be invalid or deleted, where there was a good version before it.
         """
         after = Snapshot(data, parse(data), revision_of(data))
         last = self._snapshot
@@ -133,10 +133,10 @@ class RolloutStore:
         return Prepared(before, after, _diff(before.data, after.data))
 
     def prepare_rescue(self, edits: Sequence[Edit]) -> Prepared | None:
-        """Make edits of the last good version, to stand in for a file that is broken or gone.
+        """Apply edits to the last good version, to replace a file that is invalid or deleted.
 
         Return None where the file can be used, or where there never was a good version.
-        Raises NotReadable where what is there cannot even be looked at.
+        Raises NotReadable where the file exists and cannot be read.
         """
         found = self._broken()
         last = self._snapshot
@@ -149,10 +149,10 @@ class RolloutStore:
         return Prepared(broken, after, _diff(last.data, after.data), trouble)
 
     def _broken(self) -> tuple[Snapshot, str] | None:
-        """Return what is there in place of a good file, and what is wrong with it.
+        """Return a snapshot of an unusable file, and what is wrong with the file.
 
-        None where it is good, or where there never was a good one. It counts as saying what the
-        last good version says, which is what the gates go by.
+        None where the file is good, or where there never was a good one. The snapshot has the
+        parsed file of the last good version, which is what the gates obey.
         """
         last = self._snapshot
         if last is None:
@@ -172,16 +172,16 @@ class RolloutStore:
         return Snapshot(data, last.file, revision), trouble
 
     def adopt(self, data: bytes) -> Snapshot:
-        """Take an earlier text as the last good version; raises FileError if it is not valid."""
+        """Make an earlier text the last good version; raises FileError if it is not valid."""
         self._snapshot = Snapshot(data, parse(data), revision_of(data))
         return self._snapshot
 
     def write(self, prepared: Prepared, write_ahead: Callable[[], None] = lambda: None) -> Snapshot:
-        """Replace the file, if it still is what the edit was made of.
+        """Replace the file by compare-and-swap, if it is still the version that was edited.
 
         ``write_ahead`` logs the intent, under the lock and after the comparison.
-        Raises Conflict, NotReadable or NotWritable; the file is then as it was. Raises Written
-        where it was replaced, and something is to be known about it.
+        Raises Conflict, NotReadable or NotWritable; the file is then unchanged. Raises Written,
+        with warnings, where the file was replaced.
         """
         written: Written | None = None
         try:
@@ -190,7 +190,7 @@ class RolloutStore:
             written = told
         self._snapshot = prepared.after
         self._trouble = ""
-        # Left to be found as unchanged by the next look, which compares the revision.
+        # Invalidate the fingerprint: the next refresh reads the file and finds its revision known.
         self._seen, self._place = (), self._status()[:2]
         if written is not None:
             raise written
@@ -214,8 +214,8 @@ class RolloutStore:
         )
 
     def _may_be_half(self, seen: tuple[int, ...]) -> bool:
-        """Whether somebody may be writing the file in place: the one that was there, or any at
-        the first look. A rename puts a whole file there at once.
+        """Whether a process may be writing the file in place: the same inode as before, or any at
+        the first refresh. A rename replaces the file atomically.
         """
         if self._place and seen[:2] != self._place:
             return False
@@ -232,7 +232,7 @@ class RolloutStore:
 
 
 def _says_already(before: RolloutFile, meant: RolloutFile, edit: Edit) -> bool:
-    """Whether the one thing that ``edit`` sets is set; comparing 10,000 orgs would cost more."""
+    """Whether the value that ``edit`` sets is set already, without comparing 10,000 orgs."""
     if edit.route is None:
         return before.rolled_back == meant.rolled_back
     one, other = before.routes[edit.route], meant.routes[edit.route]
@@ -266,11 +266,11 @@ def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _diff(before: bytes, after: bytes) -> tuple[str, ...]:
-    """The changed lines; what two texts share at both ends is passed over first, for speed."""
+    """Return the changed lines; common prefix and suffix are stripped before difflib, for speed."""
     start = before.rfind(b"\n", 0, _shared(before, after)) + 1
     one, two = before[start:], after[start:]
     tail = _shared(one[::-1], two[::-1])
-    # Back to the start of a line: what follows is the same, line by line.
+    # Align the suffix to the start of a line: all lines from there on are equal.
     kept = one.find(b"\n", len(one) - tail)
     end = len(one) - kept if kept >= 0 else 0
     old = one[: len(one) - end].decode("utf-8").split("\n")
@@ -280,7 +280,7 @@ def _diff(before: bytes, after: bytes) -> tuple[str, ...]:
 
 
 def _shared(one: bytes, other: bytes) -> int:
-    """Return how many bytes two texts share at their start, by halving."""
+    """Return the length in bytes of the common prefix of two texts, by binary search."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,4 +1,4 @@
-"""The folder of a file that is replaced: its lock, and what goes wrong there in words."""
+"""The advisory lock (flock) of the folder of a file to be replaced, and its errors in words."""
 
 import errno
 import fcntl
@@ -15,10 +15,11 @@ LOCK_WAIT_S = 2.0
 
 @contextmanager
 def folder_lock(folder: Path, path: Path) -> Iterator[int]:
-    """Lock the folder itself, which leaves nothing behind; a lock that hangs is not waited for.
+    """Lock the folder itself with flock(2), which needs no lock file; the wait is bounded.
 
     The lock only spares two consoles a conflict. It is advisory: an editor does not take it, and
-    after LOCK_WAIT_S the comparison before the rename is protection enough.
+    after LOCK_WAIT_S seconds the block runs without it, as the comparison before the rename is
+    protection enough. Yields the folder's file descriptor. Raises NotWritable.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -43,6 +44,7 @@ def folder_lock(folder: Path, path: Path) -> Iterator[int]:
 
 
 def why(error: OSError | RuntimeError) -> str:
+    """Return the cause of an error in the folder as one clause, with the remedy."""
     if not isinstance(error, OSError):
         return "its symlinks go in a circle"
     known = {

@@ -1,7 +1,7 @@
-"""Writing a file that is a mount point of its own, which cannot be replaced by a rename.
+"""Write a file in place that is itself a mount point, and cannot be replaced by a rename.
 
-So it is where a container has one file mounted (``docker -v rollout.toml:/app/rollout.toml``,
-``subPath`` of Kubernetes): rename(2) says EBUSY.
+A container has such a file where it bind-mounts a single one (``docker -v
+rollout.toml:/app/rollout.toml``, ``subPath`` of Kubernetes): rename(2) fails with EBUSY.
 """
 
 import os
@@ -23,11 +23,11 @@ def is_mount_point(path: Path) -> bool:
 
 
 def write_in_place(path: Path, target: Path, expected: str, data: bytes) -> list[str]:
-    """Write ``data`` over the file, and put back what was there where that fails.
+    """Overwrite the file with ``data``, and restore the old text where that fails.
 
-    The room that it needs is taken first, and all of it is written with one call: a gate that
-    looks in between sees a file that is not settled, and waits. Return what is to be said of it.
-    Raises Conflict, or NotWritable with the file as it was.
+    The disk space is allocated first (posix_fallocate), and the text is written with one call: a
+    gate that polls in between sees a file that is not settled, and waits. Return warnings.
+    Raises Conflict, or NotWritable with the file unchanged.
     """
     try:
         descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC)

@@ -1,8 +1,9 @@
-"""What a writer that was killed leaves in the folder: a text that was never put in place, the one
-that it replaced, or one that somebody else had put there in the last moment.
+"""Clean up the temporary files of a killed writer: a text that was never put in place, the one
+that it replaced, or one that another writer had saved just before the exchange.
 
-A temporary file is named by the process and by the revisions that it takes from and to. While it
-is written it ends in ``.part``; after that, in ``.tmp``, it may be exchanged with the file.
+A temporary file is named by the process and by the revisions before and after the change. While
+it is being written its suffix is ``.part``; after that, with ``.tmp``, it may have been exchanged
+with the file.
 """
 
 import os
@@ -20,16 +21,16 @@ _SHOWN = 12
 
 
 def temp_name(expected: str, revision: str) -> str:
-    """Return the name of a temporary file of this process, without its ending."""
+    """Return a unique name of a temporary file of this process, without its suffix."""
     from_, to = expected[:_SHOWN] or "none", revision[:_SHOWN]
     return f"{_TEMP}{process_id()}.{time.monotonic_ns()}.{from_}.{to}"
 
 
 def clean_up(folder: int, name: str) -> str:
-    """Remove what writers left that are no more, in an open folder; return what there is to say.
+    """Remove the leftovers of dead writers from an open folder; return a notice, or empty.
 
-    What somebody else had saved is put back where the file is still the dead writer's, and kept
-    beside the file where it has gone on since.
+    A version that another writer had saved is swapped back while the file is still the dead
+    writer's, and kept next to the file where that has changed since.
     """
     try:
         names = os.listdir(folder)
@@ -48,7 +49,7 @@ def clean_up(folder: int, name: str) -> str:
 
 def _settle(folder: int, temp: str, name: str, revisions: list[str]) -> str:
     found = _revision(folder, temp)
-    ours = found[:_SHOWN] in revisions[-2:] or len(revisions) < 2  # as older writers named them
+    ours = found[:_SHOWN] in revisions[-2:] or len(revisions) < 2  # names of older versions
     if temp.endswith(".part") or ours:
         os.unlink(temp, dir_fd=folder)
         return ""
@@ -67,7 +68,7 @@ def _revision(folder: int, name: str) -> str:
 
 
 def recovered(path: Path) -> str:
-    """Put back what a killed writer took out of place; return what there is to say, else empty."""
+    """Recover, under the folder's lock, from a killed writer; return a notice, or empty."""
     target = path.resolve()
     with folder_lock(target.parent, path) as folder:
         return clean_up(folder, target.name)

@@ -1,4 +1,4 @@
-"""Refusing a name that nobody has: a typing mistake is not rolled back in the place of an org."""
+"""Reject unknown names, so that a typing error is not rolled back in place of an org."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,8 @@ from rollout_gate.file.model import RolloutFile
 
 
 def check_org(file: RolloutFile, seen: Iterable[str], route: str | None, org: str | None) -> None:
-    """Raise UnknownRoute or UnknownName where neither the file nor the log has this name."""
+    """Raise UnknownRoute or UnknownName for a name that is neither in the file nor in ``seen``,
+    the orgs of the access log."""
     if route is None:
         return
     found = file.routes.get(route)

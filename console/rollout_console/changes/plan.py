@@ -1,4 +1,4 @@
-"""A change that has been worked out and not yet made."""
+"""A planned change, which is not made yet."""
 
 from dataclasses import dataclass, field
 
@@ -13,13 +13,13 @@ ALL_ORGS = "*"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a change would do.
+    """A planned change and its effect.
 
-    ``effect`` names it in one line, as a confirm shows it. ``before`` and ``after`` are what the
-    history keeps as values. ``edits`` is empty where a whole text is put back; such a plan is
-    never made again on top of somebody else's edit. ``regrets`` is whether it takes one's own
-    rollback back within two minutes, with nothing else changed since: the shares that it raises
-    are those that were there a moment ago.
+    ``effect`` describes it in one line, for the confirm dialog. ``before`` and ``after`` are the
+    values that the history records. ``edits`` is empty where a complete text is restored; such a
+    plan is never rebased on another writer's edit. ``regrets`` is whether it undoes the operator's
+    own rollback within two minutes, with nothing else changed since: the shares that it raises
+    were in force a moment ago.
     """
 
     action: str
@@ -36,7 +36,7 @@ class Plan:
 
     @property
     def moves(self) -> list[Move]:
-        """Every share that would differ; worked out when first asked for, then kept."""
+        """Every share that would differ, computed lazily and cached."""
         if not self._moves:
             self._moves.append(moves(self.prepared.before.file, self.prepared.after.file))
         return self._moves[0]
@@ -48,12 +48,12 @@ class Plan:
 
     @property
     def eases(self) -> bool:
-        """Whether it may be made in a hurry: it takes traffic away from TokenLab, or moves none."""
+        """Whether the guard never holds it: it lowers TokenLab's traffic, or moves none."""
         return self.direction != "up" and self.action not in ("model", "phase")
 
     @property
     def latches(self) -> bool:
-        """Whether it is nothing but a rollback, which means the same on any version of the file."""
+        """Whether it is only a rollback, which means the same on any version of the file."""
         return bool(self.edits) and all(
             isinstance(edit, SetRolledBack) and edit.rolled_back for edit in self.edits
         )
@@ -65,15 +65,15 @@ class Plan:
 
     @property
     def rescues(self) -> str:
-        """Why the file cannot be used, where its last good version is to take its place."""
+        """Why the file cannot be used, where its last good version is to replace it, else empty."""
         return self.prepared.rescues
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether the file already says so."""
+        """Whether the file would stay the same."""
         return self.prepared.before.revision == self.prepared.after.revision
 
     @property
     def revision(self) -> str:
-        """The short revision that the plan was made on."""
+        """The short revision that the plan is based on."""
         return self.prepared.before.revision[:SHORT]

@@ -1,4 +1,4 @@
-"""Working changes out: what would be written, what it would do to traffic, in one line of words."""
+"""Plan changes: the text to be written, its effect on traffic, and a description in one line."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -35,7 +35,7 @@ from rollout_gate.secret import is_credential, redacted
 _STATES = ("in force", "rolled back")
 _TABLE: dict[str, Literal["keys", "flags"]] = {"set_alias": "keys", "set_flag": "flags"}
 _REGRET = timedelta(minutes=2)
-"""So long one's own rollback is taken back without the guard being asked for evidence."""
+"""How long an operator's own rollback can be undone without evidence for the guard."""
 _SLIP = 2
 _MOST_COMPARED = 1_000
 
@@ -109,10 +109,10 @@ class Planner:
     ) -> Plan:
         """Plan a latch to the previous side: an org on a route, a route, or everything.
 
-        Where the file is broken or gone, the plan is to put its last good version back with the
-        latch in it, and to keep the broken text beside it; ``Plan.rescues`` then says why.
+        Where the file is invalid or deleted, the plan is to restore its last good version with the
+        latch in it, and to keep the invalid text next to it; ``Plan.rescues`` is then the error.
         """
-        # A reason stands in the file, which is kept in git; a pasted key must not.
+        # Redacted: the reason is written to the file, which is kept in git; a pasted key must not.
         return self._plan_latch(True, route, org, redacted(reason.strip()))
 
     def plan_resume(self, route: str | None = None, org: str | None = None) -> Plan:
@@ -120,7 +120,7 @@ class Planner:
         return self._plan_latch(False, route, org, "")
 
     def plan_model(self, route: str, model: str) -> Plan:
-        """Plan another model for a route; what goes to TokenLab asks for it from then on."""
+        """Plan another model for a route, for all its requests to TokenLab from then on."""
         found = self._route(route)
         effect = f"{route}: model {found.model or '(none)'} to {model} in {self._name}"
         most = found.most_points
@@ -130,17 +130,18 @@ class Planner:
         return self._plan("model", route, None, (found.model, model), effect, edit)
 
     def plan_phase(self, route: str, phase: str) -> Plan:
-        """Plan the move of a route to another phase; no traffic moves by it."""
+        """Plan the move of a route to another phase, which moves no traffic."""
         found = self._route(route)
         effect = f"{route}: phase {found.phase} to {phase} in {self._name}"
         edit = SetText(route, "phase", phase)
         return self._plan("phase", route, None, (found.phase, phase), effect, edit)
 
     def plan_undo(self) -> Plan:
-        """Plan the newest change of ours that has not been undone, taken back.
+        """Plan the undo of the newest change by the console that has not been undone.
 
-        Where the file is still what that change left, its text before is put back to the byte.
-        Otherwise only the one value is, and everybody's later edits stay.
+        Where the file is still the result of that change, the text before it is restored byte for
+        byte. Otherwise only the one value is reverted, and all later edits stay. Raises
+        NothingToDo.
         """
         change = self.history.last_undoable(self.path)
         if change is None:
@@ -171,7 +172,7 @@ class Planner:
         )  # fmt: skip
 
     def plan_restore(self, revision: str) -> Plan:
-        """Plan a whole earlier text, by its revision or the start of it."""
+        """Plan the restore of a complete earlier text, by its revision or a prefix of it."""
         prepared = self.store.prepare_text(self.history.text_of(self.path, revision))
         before, after = prepared.before.revision[:SHORT], prepared.after.revision[:SHORT]
         effect = f"the whole of {self._name} back to revision {after} (now {before})"
@@ -239,7 +240,7 @@ class Planner:
         )
 
     def _says_now(self, change: Change) -> str:
-        """Return what the file says now of what a change set, as the history spells it."""
+        """Return the current value of what a change set, in the notation of the history."""
         file = self._snapshot().file
         route = file.routes.get(change.route or "")
         if change.route is not None and route is None:
@@ -262,14 +263,14 @@ class Planner:
         return percent_text(route.org_points(change.org or ""))
 
     def _inverse(self, change: Change) -> Edit | None:
-        """Return the edit that takes one recorded change back, where one value says it all."""
+        """Return the edit that reverts a recorded change, where that is a single value."""
         if change.action == "resume":
             stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self.who.name}: undo of resume"
             return SetRolledBack(True, change.route, change.org, stamp)
         return _inverse(change)
 
     def _regrets(self, change: Change) -> bool:
-        """Whether a change is one's own rollback of just now, which the guard had not asked for."""
+        """Whether a change is the operator's own recent rollback, without the guard's verdict."""
         mine = (change.user, change.host) == (self.who.user, self.who.host)
         age = self._clock() - change.at
         just_now = timedelta(0) <= age <= _REGRET
@@ -278,7 +279,7 @@ class Planner:
         )
 
     def _was_rescue(self, change: Change) -> bool:
-        """Whether the text before was a broken one, which is not to come back."""
+        """Whether the text before was invalid, so that it must not be restored."""
         try:
             parse(self.history.text_of(self.path, change.previous_revision))
         except (FileError, HistoryError):
@@ -318,7 +319,7 @@ class Planner:
 
 
 def not_latched(file: RolloutFile, route: str | None, org: str | None = None) -> str:
-    """Return why there is nothing to resume: a latch is ended where it was set, and only there."""
+    """Return why there is nothing to resume: a latch is released only at the level that set it."""
     inside = [] if org is not None else list(_latches_inside(file, route))
     named = ", ".join(inside[:3]) + (f" and {len(inside) - 3} more" if len(inside) > 3 else "")
     more = f"; rolled back within it: {named}, each to be resumed by itself" if inside else ""
@@ -336,7 +337,7 @@ def _latches_inside(file: RolloutFile, route: str | None) -> Iterator[str]:
 
 
 def _way_back(change: Change) -> str:
-    """Return what an undo does, in words."""
+    """Describe the effect of an undo in words."""
     if (change.before, change.after) == _STATES:
         return "back in force"
     if (change.after, change.before) == _STATES:
@@ -345,12 +346,12 @@ def _way_back(change: Change) -> str:
 
 
 def _can_have_traffic(route: Route, org: str) -> bool:
-    """Whether an org is named in the file, or gets a share without being named."""
+    """Whether an org has a line in the file, or may get a share without one."""
     return org in route.orgs or bool(route.default_points or route.keys or route.flags)
 
 
 def _checked_name(org: str) -> None:
-    """Refuse what would put a credential into the file, which is kept in git; never repeat it."""
+    """Reject a name that is not valid Unicode, or is a credential (the file is kept in git)."""
     if any("\ud800" <= sign <= "\udfff" for sign in org):
         raise NothingToDo("that org's name is no text that a file can hold; nothing was written")
     if is_credential(org):
@@ -358,8 +359,8 @@ def _checked_name(org: str) -> None:
 
 
 def _alike(org: str, known: Sequence[str]) -> str:
-    """A typing error in an org's name would make a line that no request ever asks for."""
-    # Of 10,000 ids only those that a slip of the finger could have meant are compared.
+    """Return a hint at a similar known name: a typing error would add a line without requests."""
+    # Prefilter 10,000 ids by length and first letter: the fuzzy comparison is slow.
     near = [one for one in known if abs(len(one) - len(org)) <= _SLIP and one[:1] == org[:1]]
     close = get_close_matches(org, near[:_MOST_COMPARED], 1, 0.75)
     return f"; there is {close[0]!r} already" if close else ""
@@ -372,7 +373,7 @@ def _target(route: str | None, org: str | None) -> str:
 
 
 def _inverse(change: Change) -> Edit | None:
-    """The edit that takes one recorded change back, where one value says it all."""
+    """Return the edit that reverts a recorded change, a resume excepted."""
     if change.action == "rollback":
         return SetRolledBack(False, change.route, change.org)
     if change.action == "model" and change.route:

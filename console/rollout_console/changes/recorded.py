@@ -1,4 +1,4 @@
-"""The moves of a change as the history keeps them, and what is known of the file's past by them."""
+"""Serialize the moves of a change for the history, and read the file's past from them."""
 
 import json
 from collections import defaultdict
@@ -13,7 +13,7 @@ from rollout_console.history.rows import Change
 from rollout_gate.file.model import RolloutFile
 
 _MOST_OF_A_ROUTE = 100
-"""Of more moves on one route, what they come to together is kept."""
+"""Limit of the moves of one route that are recorded singly; more are aggregated by direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Moved:
 class Recorded:
     """The newest changes of a file, newest first.
 
-    ``revision`` is what the file said after the last of them, empty where the history cannot be
-    read; ``known_since`` from when on (epoch seconds) they are all that there was until then, inf
-    where it does not say.
+    ``revision`` is that of the file after the last of them, empty where the history cannot be
+    read; ``known_since`` is the time (epoch seconds) since which they are complete, inf where that
+    is not known.
     """
 
     changes: Sequence[Change] = ()
@@ -43,7 +43,7 @@ class Recorded:
 
 
 def to_json(found: Iterable[Move], before: RolloutFile) -> str:
-    """Return moves as the history keeps them: route, org (null for several), shares, latched."""
+    """Serialize moves as JSON rows: route, org (null for several), both shares, latched."""
     by_route: dict[str, list[tuple[str | None, int, int, bool]]] = defaultdict(list)
     for move in found:
         by_route[move.route].append((move.org, move.before, move.after, was_latched(before, move)))
@@ -63,13 +63,13 @@ def to_json(found: Iterable[Move], before: RolloutFile) -> str:
 
 
 def moved_by(change: Change) -> list[Moved]:
-    """Return what a change moved; of a row that says it nowhere, by its action and values."""
+    """Return what a change moved; for a row without moves, inferred from its action and values."""
     try:
         rows = json.loads(change.moves or "[]")
         if rows:
             return [_moved(*row) for row in rows]
     except (ValueError, TypeError):
-        pass  # a damaged row: its action says enough
+        pass  # a damaged row: fall back to its action
     org = None if change.org == ALL_ORGS else change.org
     if change.action == "set":
         raised = _is_raise(change)
@@ -82,7 +82,7 @@ def moved_by(change: Change) -> list[Moved]:
 
 
 def was_latched(file: RolloutFile, move: Move) -> bool:
-    """Return whether what moved was rolled back in the file before."""
+    """Return whether the share that moved was latched in the file before."""
     return file.is_latched(move.route, move.org)
 
 

@@ -1,8 +1,8 @@
-"""Putting a file in the place of another, and finding out which other that was.
+"""Replace a file by an atomic exchange of names, and detect which version was replaced.
 
-A plain rename takes the place of whatever is there, even of what an editor put there a moment ago.
-Where the kernel can exchange two names (Linux, ``renameat2``), what was there can still be looked
-at, and put back if it is not what it should have been.
+A plain rename replaces whatever is there, even a version that an editor saved a moment ago. Where
+the kernel can exchange two names (Linux, ``renameat2``), the replaced version can still be read,
+and swapped back if it is not the expected one.
 """
 
 import ctypes
@@ -25,8 +25,8 @@ def put_in_place(
 ) -> list[str]:
     """Put the file ``temp``, of revision ``ours``, in place of ``name`` if that is ``expected``.
 
-    Both names are in the open folder. Return what went wrong after the change was made. Raises
-    Conflict with the other's text back in place, or OSError with nothing changed.
+    Both names are in the open folder. Return warnings, the change being made. Raises Conflict with
+    the other writer's version back in place, or OSError with nothing changed.
     """
     if not exchanged(folder, temp, name):
         os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -34,7 +34,7 @@ def put_in_place(
     try:
         found = _revision(folder, temp)
     except OSError as error:
-        # The change is made. What it replaced stays: somebody may have saved it just before.
+        # The change is made. Keep the replaced version: another writer may have saved it just now.
         return [f"what it replaced could not be read ({error.strerror}) and is kept in {temp}"]
     if found == expected:
         return removed(folder, temp)
@@ -44,7 +44,7 @@ def put_in_place(
 def _put_back(
     folder: int, temp: str, name: str, path: Path, revisions: tuple[str, str, str]
 ) -> list[str]:
-    """Somebody was faster: back with it. Should somebody be faster again, back with that."""
+    """Lost the race: swap the other version back; repeat if another save comes in between."""
     expected, found, comes_out = revisions
     try:
         for _ in range(_TURNS):
@@ -61,7 +61,7 @@ def _put_back(
 
 
 def removed(folder: int, temp: str) -> list[str]:
-    """Remove a file that need not be there; return what went wrong."""
+    """Remove a file that may not exist; return warnings."""
     try:
         os.unlink(temp, dir_fd=folder)
     except FileNotFoundError:
@@ -78,7 +78,7 @@ def _revision(folder: int, name: str) -> str:
 
 
 def exchanged(folder: int, one: str, other: str) -> bool:
-    """Exchange two names; return whether the kernel and the file system can.
+    """Exchange two names atomically; return whether kernel and file system support that.
 
     Raises OSError, with nothing exchanged.
     """

@@ -1,7 +1,7 @@
-"""A TOML file of the console's own beside the rollout file, which people read and edit as well.
+"""A TOML file of the console's own next to the rollout file, which people read and edit as well.
 
 Applications never read it. An edit is compare-and-swap on the file's content, as it is with the
-rollout file, and everything in it that the edit does not touch stays as it was.
+rollout file, and preserves everything in it that the edit does not touch.
 """
 
 import tomllib
@@ -25,9 +25,9 @@ State = TypeVar("State")
 
 
 class SideFile(Generic[State]):
-    """Reads and edits one; ``read`` makes what the file says of its table and revision.
+    """Reads and edits one such file; ``read`` converts its path, table and revision to a state.
 
-    ``read`` raises StoreError for a table that does not say such a thing.
+    ``read`` raises StoreError for an invalid table.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class SideFile(Generic[State]):
         self._known: tuple[bytes | None, dict[str, Any], State] | None = None
 
     def state(self) -> State:
-        """Return what the file says, an empty table where there is none; raises StoreError."""
+        """Return the state of the file, that of an empty table without one; raises StoreError."""
         return self._said(self._data())[1]
 
     def edit(self, edit: Callable[[Any], None]) -> State:
-        """Make an edit of the tomlkit document on top of whatever the file says now.
+        """Apply an edit to the tomlkit document of the current version of the file.
 
-        Raises ReadOnly and StoreError; the file is then as it was.
+        Raises ReadOnly and StoreError; the file is then unchanged, unless that is Written.
         """
         import tomlkit
 
@@ -62,7 +62,7 @@ class SideFile(Generic[State]):
         return self._swap(edited)
 
     def put(self, values: Values) -> State:
-        """Put values in on top of whatever the file says now; raises StoreError as ``edit`` does.
+        """Set values in the current version of the file; raises StoreError as ``edit`` does.
 
         Thousands take little longer than one.
         """
@@ -72,7 +72,7 @@ class SideFile(Generic[State]):
         self._access.require()
         for left in range(_TRIES - 1, -1, -1):
             data = self._data()
-            table, _ = self._said(data)  # a broken file is not built upon
+            table, _ = self._said(data)  # raises for an invalid file
             text = self._head if data is None else data.decode("utf-8")
             new_text, says = edited(text, table)
             after = new_text.encode("utf-8")
@@ -90,7 +90,7 @@ class SideFile(Generic[State]):
         raise AssertionError("unreachable")
 
     def _said(self, data: bytes | None) -> tuple[dict[str, Any], State]:
-        """Return the table and the state of a file; those of an unchanged one are at hand."""
+        """Return the table and the state of a file, memoized while its content is unchanged."""
         if self._known is None or self._known[0] != data:
             self._known = (data, *self._parsed(data))
         return self._known[1:]
@@ -116,11 +116,11 @@ class SideFile(Generic[State]):
 
 
 Edited = Callable[[str, Mapping[str, Any]], tuple[str, dict[str, Any] | None]]
-"""Makes the new text of the text and its table, and what the new text says if that is known."""
+"""Returns the new text for a text and its table, and the new table if that is known."""
 
 
 def sub_table(table: Any, name: str) -> Any:
-    """Return the table of that name in a tomlkit one, made where there is none."""
+    """Return the sub-table of that name of a tomlkit table, created where it is missing."""
     import tomlkit
 
     if name not in table:
@@ -129,7 +129,7 @@ def sub_table(table: Any, name: str) -> Any:
 
 
 def inline(**values: Any) -> Any:
-    """Return a tomlkit inline table."""
+    """Return a tomlkit inline table of these values."""
     import tomlkit
 
     table = tomlkit.inline_table()
@@ -139,14 +139,14 @@ def inline(**values: Any) -> Any:
 
 
 def number(points: int) -> Any:
-    """Return basis points as a tomlkit number in percent, exact."""
+    """Return basis points as an exact tomlkit number in percent."""
     import tomlkit
 
     return tomlkit.value(percent_text(points))
 
 
 def time_of(value: Any) -> datetime:
-    """Return a TOML time in UTC, one without a zone taken as UTC; raises TypeError."""
+    """Return a TOML date-time in UTC, also one without an offset; raises TypeError."""
     if not isinstance(value, datetime):
         raise TypeError("a time must be written as TOML writes one")
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

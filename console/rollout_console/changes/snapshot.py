@@ -1,4 +1,4 @@
-"""One version of the rollout file, and an edit that was made of it in memory."""
+"""One version of the rollout file, and an edit that was made to it in memory."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from rollout_gate.file.model import RolloutFile
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One version of the file: its bytes, what they say, and their revision."""
+    """One version of the file: its bytes, the parsed file, and the revision."""
 
     data: bytes
     file: RolloutFile
@@ -17,7 +17,7 @@ class Snapshot:
 
     @property
     def document(self) -> Document:
-        """The text as lines with places; worked out when first asked for, then kept."""
+        """The text as lines with positions, computed lazily and cached."""
         if not self._document:
             self._document.append(Document.of(self.data))
         return self._document[0]
@@ -31,4 +31,4 @@ class Prepared:
     after: Snapshot
     diff: tuple[str, ...]
     rescues: str = ""
-    """Why the file could not be used, where the last good version is to take its place."""
+    """Why the file could not be used, where the last good version is to replace it."""

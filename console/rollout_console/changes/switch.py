@@ -1,4 +1,4 @@
-"""Changing the switch: the one way to do it, for the screen and for the commands alike."""
+"""Change the rollout file (the switch): the only code path, for screen, commands and guard."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,20 +32,21 @@ _LOOK_BACK = 50
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A change that was made: the file as it is now, and what did not go as well as it should."""
+    """A change that was made: the new version of the file, and warnings."""
 
     plan: Plan
     snapshot: Snapshot
     at: datetime
     warnings: tuple[str, ...] = ()
     kept_as: str = ""
-    """The name of the file that keeps the broken text, where the last good version replaced one."""
+    """The name of the file with the invalid text, where the last good version replaced one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A change of the file by others: whose and what in words, whether a latch is gone with it, and
-    whether it was made with the console, a command or a guard, which have asked and recorded it."""
+    """A change of the file by another process: author and effect in words, whether it removed a
+    latch, and whether it was made with the console, a command or a guard, which have confirmed and
+    recorded it."""
 
     words: str
     gives_back: bool
@@ -53,11 +54,11 @@ class Edit:
 
 
 class Switch(Planner):
-    """Plans changes of one rollout file, makes them, and keeps their history.
+    """Plans changes of one rollout file, makes them, and records their history.
 
-    A plan is worked out against the file as it was last read. ``apply`` compares and swaps: where
-    somebody else changed the file in between, a raise is refused as a Conflict, and a rollback is
-    worked out again on top of what they wrote, never over it.
+    A plan is based on the file as it was last read. ``apply`` is compare-and-swap: where another
+    writer changed the file in between, a raise is refused as a Conflict, and a rollback is rebased
+    on the version that they wrote, which it never overwrites.
     """
 
     def __init__(
@@ -72,20 +73,20 @@ class Switch(Planner):
         super().__init__(RolloutStore(path), history, who, clock)
         self.access = access or WriteAccess()
         self.edit = Edit("", gives_back=False, ours=False)
-        """What was done to the file last, by others than this process."""
+        """The last change of the file by another process."""
         self._known: Snapshot | None = None
         self._stamp: tuple[int, ...] | None = None
         self.recovered = ""
-        """What was found of a writer that was killed, and what became of it; mostly empty."""
+        """The notice of the recovery from a killed writer; mostly empty."""
 
     def open(self) -> Snapshot:
-        """Read the file; raises StoreError or FileError."""
+        """Recover from a killed writer, and read the file; raises StoreError."""
         if not self.access.read_only:
             with suppress(OSError, RuntimeError, StoreError):
                 self.recovered = recovered(self.path)
         snapshot = self._known = self.store.open()
         if not self.access.read_only:
-            # What is wrong with the history is said when a change is made.
+            # An error of the history is reported when a change is made.
             with suppress(HistoryError):
                 self.history.take_over(self.path)
             with suppress(HistoryError):
@@ -95,10 +96,10 @@ class Switch(Planner):
         return snapshot
 
     def open_or_last_good(self) -> Snapshot:
-        """As ``open``; of a file that cannot be used, the newest good text of the history.
+        """Open the file, or where it cannot be used, adopt the newest good text of the history.
 
-        For a rollback and a restore, which must work then too. Raises StoreError or FileError
-        where the history has none.
+        It serves rollback and restore, which must work then too. Raises StoreError where the
+        history has none.
         """
         try:
             return self.open()
@@ -110,15 +111,15 @@ class Switch(Planner):
             raise
 
     def refresh(self, *, settled: bool = False) -> tuple[Snapshot, bool] | None:
-        """Look for a change of the file; with ``settled``, for one that is not half-written.
+        """Poll the file for a change; with ``settled``, skip a half-written one.
 
-        Return None where there is none, else the new snapshot and whether somebody else made it.
-        Raises StoreError or FileError while the file cannot be used; the last good one stays.
+        Return None where there is none, else the new snapshot and whether another process made it.
+        Raises StoreError while the file cannot be used; the last good snapshot stays.
         """
         return self._took(self.store.refresh(settled=settled))
 
     def _took(self, snapshot: Snapshot | None) -> tuple[Snapshot, bool] | None:
-        """Record a version that somebody else wrote; return it, and whether it was one."""
+        """Record a version that was read; return it, and whether another process wrote it."""
         if snapshot is None:
             return None
         before, self._known = self._known, snapshot
@@ -133,9 +134,9 @@ class Switch(Planner):
         return snapshot, True
 
     def _see(self, snapshot: Snapshot) -> Edited | None:
-        """Write somebody else's edit into the history; it stands, recorded or not."""
+        """Record an external edit in the history; errors are ignored, as the edit is in force."""
         try:
-            # A text that came with an old time, as rsync and cp -p bring it, is in force from now.
+            # ctime, not mtime: rsync and cp -p keep an old mtime, and the text is in force now.
             at = datetime.fromtimestamp(self.path.stat().st_ctime, UTC)
         except OSError:
             at = self._clock()
@@ -165,9 +166,9 @@ class Switch(Planner):
             return [], str(error)
 
     def history_changed(self) -> bool:
-        """Return whether the history may have other rows than when this was last asked.
+        """Return whether the history may have other rows than at the last call.
 
-        A change that was taken back between two looks at the file left none but its rows.
+        A change that was reverted between two polls of the file leaves a trace in its rows alone.
         """
         before, self._stamp = self._stamp, self.history.stamp()
         return self._stamp is None or self._stamp != before
@@ -182,7 +183,7 @@ class Switch(Planner):
         return Recorded(rows, revision, inf if since is None else since.timestamp())
 
     def note_undelivered(self, said: str, reason: str) -> None:
-        """Keep in the history what could not be told to anybody.
+        """Record in the history a notification that could not be delivered.
 
         May be called from any thread.
         """
@@ -191,7 +192,7 @@ class Switch(Planner):
     def note(
         self, action: str, route: str | None, org: str | None, before: str, after: str, reason: str
     ) -> None:
-        """Keep in the history what is no change of the file; what cannot be kept is lost."""
+        """Record in the history an event that is no change of the file; errors are ignored."""
         snapshot = self.store.snapshot
         if snapshot is None or self.access.read_only:
             return
@@ -225,9 +226,9 @@ class Switch(Planner):
     ) -> Done:
         """Make the change; raises ReadOnly, NothingToDo, Held, NotRecorded, Conflict, StoreError.
 
-        ``held`` is the reason against it, empty where there is none: the guard's against a raise,
-        or what a phase still waits for. ``override`` sets
-        it aside and needs a reason. Lowering obeys neither. Nothing is half-done after an error.
+        ``held`` is the objection to it, empty where there is none: the guard's to a raise, or the
+        exit criteria that a phase does not meet. ``override`` ignores it and needs a reason. A
+        change that lowers traffic is never held. After an error nothing is half-done.
         """
         self.access.require()
         if plan.changes_nothing:
@@ -248,10 +249,10 @@ class Switch(Planner):
         raise AssertionError("unreachable")
 
     def _again(self, plan: Plan) -> Plan:
-        """Work a rollback out again on the file as somebody else just left it.
+        """Rebase a rollback on the version of the file that another writer just saved.
 
-        Of all changes it alone means the same whatever they wrote: a share that was to be lowered
-        may be lower by now. A file that they left broken is not replaced without having been asked.
+        Only a rollback means the same on any version: a share that was to be lowered may be lower
+        by now. A file that they left invalid is not replaced without a confirmation.
         """
         self._took(self.store.refresh_settled())
         prepared = self.store.prepare(plan.edits)
@@ -272,7 +273,7 @@ class Switch(Planner):
             broken = f"the broken text is kept as {kept_as}" if kept_as else "the file was unusable"
             reason = "; ".join(filter(None, (reason, f"on the last good version: {broken}")))
         if self._known is not None and not plan.rescues:
-            self._see(self._known)  # each row's previous revision is the one before's
+            self._see(self._known)  # a row's previous revision is that of the row before
 
         def write_ahead() -> None:
             try:
@@ -296,7 +297,7 @@ class Switch(Planner):
         return Done(plan, snapshot, at, tuple(warnings), kept_as)
 
     def _set_aside(self, plan: Plan, at: datetime, warnings: list[str]) -> str:
-        """Keep a broken text that somebody may have spent an hour on; the history has it too."""
+        """Save the invalid text, which may be an hour's work, to a file; the history has it too."""
         if not plan.rescues or not plan.prepared.before.data:
             return ""
         try:
@@ -309,7 +310,7 @@ class Switch(Planner):
         return aside.name
 
     def _settle(self, rows: list[int], how: Callable[[int], None], warnings: list[str]) -> None:
-        """An intent row that cannot be settled now is settled at the next start."""
+        """Commit or abandon the intent rows; where that fails, the next start settles them."""
         try:
             for row in rows:
                 how(row)

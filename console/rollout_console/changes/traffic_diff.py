@@ -1,4 +1,4 @@
-"""What a change does to traffic: which shares rise and which fall."""
+"""Diff the effective shares of two versions of the file: which rise and which fall."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Move:
 
     @property
     def who(self) -> str:
-        """Whose share it is, as people read it."""
+        """The subject of the share, as people read it."""
         if self.subject == "others":
             return "(orgs without a line)"
         return self.name if self.subject == "org" else f"{self.subject} {self.name}"
@@ -89,7 +89,7 @@ def _route_moves(name: str, before: RolloutFile, after: RolloutFile) -> Iterator
 
 
 class _Shares:
-    """One route's shares in one version of the file; a route that is not there has none."""
+    """One route's shares in one version of the file; an unknown route has none."""
 
     def __init__(self, file: RolloutFile, name: str) -> None:
         route = file.routes.get(name)

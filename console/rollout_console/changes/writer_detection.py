@@ -1,4 +1,4 @@
-"""Whether somebody has a file open for writing, as far as the kernel tells."""
+"""Detect whether a process has a file open for writing, by a Linux file lease."""
 
 import fcntl
 import os
@@ -10,7 +10,8 @@ from pathlib import Path
 def open_for_writing(path: Path) -> bool | None:
     """Return whether a process has the file open for writing; None where that cannot be known.
 
-    Linux grants its owner a read lease on a file only while nobody does (fcntl(2), F_SETLEASE).
+    Linux grants a file's owner a read lease only while no process has the file open for writing
+    (fcntl(2), F_SETLEASE).
     """
     if not hasattr(fcntl, "F_SETLEASE"):
         return None
@@ -19,7 +20,8 @@ def open_for_writing(path: Path) -> bool | None:
     except OSError:
         return None
     try:
-        # Who opens it in this very moment has us told by a signal that nobody minds.
+        # A process that opens the file now breaks the lease: get the signal SIGURG, which is
+        # ignored by default.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)

@@ -1,5 +1,5 @@
-"""A rollout file's text as lines, with the place of every value, so that one line can be changed
-without reading the others again."""
+"""A rollout file's text as lines, with the position of every value, so that one line can be changed
+without parsing the others again."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from rollout_gate.file.positions import Entry, Layout, Path, scan
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The lines of a text (with their ends) and where its values are.
+    """The lines of a text (without ``\\n``, with ``\\r``) and the positions of its values.
 
-    The layout stays right while single lines are replaced in place: only line numbers are used.
+    The layout stays valid while single lines are replaced in place: only line numbers are used.
     """
 
     lines: list[str]
@@ -18,7 +18,7 @@ class Document:
 
     @classmethod
     def of(cls, data: bytes) -> "Document":
-        """Return the document of a text that has been parsed before."""
+        """Return the document of a text that is known to be valid TOML."""
         text = data.decode("utf-8")
         return cls(text.split("\n"), scan(text))
 
@@ -27,14 +27,14 @@ class Document:
         return "\n".join(self.lines).encode("utf-8")
 
     def entry(self, path: Path) -> Entry | None:
-        """Return the place of a value that stands alone on one line, else None."""
+        """Return the position of a value that is on one line with its key, else None."""
         found = self.layout.entries.get(path)
         if found is None or found.line != found.end_line or found.value_line != found.line:
             return None
         return found
 
     def with_line(self, number: int, line: str) -> "Document":
-        """Return the document with one line replaced by one other."""
+        """Return the document with one line replaced."""
         lines = self.lines.copy()
         lines[number] = line
         return Document(lines, self.layout)

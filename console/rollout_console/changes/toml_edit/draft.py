@@ -1,8 +1,9 @@
-"""Values put into a TOML text, and taken out of it, by the spans they have in it.
+"""Insert values into a TOML text, and delete them, by their source spans.
 
-A concrete-syntax edit: whatever way the text writes its tables (headers, dotted keys, inline
-tables, and all of them mixed), only the characters of the value change, or one line comes or goes.
-Nothing else can move, because nothing else is written anew. Grammar: TOML 1.0.0.
+This is a concrete-syntax edit: whatever notation the text has for its tables (headers, dotted
+keys, inline tables, and all of them mixed), only the characters of the value change, or one line
+is inserted or deleted. All else is preserved, because nothing else is serialized again. Grammar:
+TOML 1.0.0.
 """
 
 from collections.abc import Iterator
@@ -16,29 +17,29 @@ from rollout_gate.file.positions import DOTTED_KEY, KEY_PART, Entry, Layout, Pat
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """``key = value`` on lines of its own, and the places in it, lines counted from its first."""
+    """``key = value`` on lines of its own, and the positions in it, by line from its first one."""
 
     first: int
     last: int
     path: Path
     header: Path
-    """The table that it stands under; its key is the rest of ``path``."""
+    """The table whose header it is under; its key is the rest of ``path``."""
     entries: dict[Path, Entry]
 
     @property
     def whole(self) -> Entry:
-        """The place of its own key and value."""
+        """The position of its own key and value."""
         return self.entries[self.path]
 
     @property
     def end(self) -> "End":
-        """Where it ends."""
+        """The end of its value."""
         return End(self.last, self.whole.end_column)
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Where a statement ends: its last line, and the column behind its value."""
+    """The end of a statement: its last line, and the column after its value."""
 
     line: int
     column: int
@@ -62,7 +63,7 @@ class Draft:
         return None
 
     def spelled(self, path: Path) -> str | None:
-        """Return how the text spells the value at ``path``; None where it has none."""
+        """Return the source text of the value at ``path``; None where it has none."""
         found = self.statement(path)
         entry = None if found is None else found.entries.get(path)
         if found is None or entry is None:
@@ -73,7 +74,7 @@ class Draft:
         return "\n".join(lines)
 
     def has_table(self, path: Path) -> bool:
-        """Whether there is a table at ``path``, in whatever way it is written."""
+        """Whether there is a table at ``path``, in any notation."""
         found = self.statement(path)
         if found is not None:
             text = self.spelled(path)
@@ -83,7 +84,10 @@ class Draft:
         return path in self._layout.tables or any(True for _ in self._under(path))
 
     def put(self, path: Path, spelled: str) -> End:
-        """Write ``spelled`` as the value at ``path``; return where its statement ends."""
+        """Set the source text ``spelled`` as the value at ``path``; return its statement's end.
+
+        Raises EditNotPossible.
+        """
         found = self.statement(path)
         if found is None:
             line = self._add(path[:-1], (path[-1],), spelled)
@@ -96,7 +100,7 @@ class Draft:
         return self._statement(found.path, found.first, last).end
 
     def remove(self, path: Path) -> None:
-        """Take the value at ``path`` out, with its key; a statement goes with its lines."""
+        """Delete the value at ``path`` with its key; a statement is deleted with its lines."""
         found = self.statement(path)
         if found is None or path not in found.entries:
             return
@@ -105,11 +109,11 @@ class Draft:
             return
         del self.lines[found.first : found.last + 1]
         if found.first == len(self.lines) and self.lines:
-            # The last line has no end; the one before it is the last one now.
+            # The last line has no line ending, and the line before it is the last one now.
             self.lines[-1] = self.lines[-1].removesuffix("\r")
 
     def _statement(self, path: Path, first: int, last: int) -> Statement:
-        """Scan the statement's lines anew: the layout knows the lines of an edited text only."""
+        """Rescan the statement: after an edit only the line numbers of the layout are valid."""
         local = scan("\n".join(self.lines[first : last + 1])).entries
         outermost = min(local, key=len)
         header = path[: len(path) - len(outermost)]
@@ -162,7 +166,7 @@ class Draft:
         self._replace(found, at, "")
 
     def _add(self, table: Path, key: Path, spelled: str) -> int:
-        """Write a line into a table that is none of a statement's."""
+        """Insert a line into a table that is not in a statement; return the line's number."""
         tables = self._layout.tables
         line = f"{_dotted(key)} = {spelled}"
         if table in tables:
@@ -177,7 +181,7 @@ class Draft:
         header = "[" + _dotted(table) + "]"
         headers = [path for path in under if path in tables]
         if headers:
-            # The table is there by its sub-tables alone; TOML lets it have a header after them.
+            # The table is implicit, by its sub-tables; TOML allows its header after theirs.
             end = max(tables[path].last_line for path in headers)
             return self._insert(end, ["", header, line])
         if len(key) == 1 and tables.get(table[:-1]) is not None and len(table) > 1:
@@ -188,17 +192,17 @@ class Draft:
         last = self._layout.tables[table].last_line
         if last >= 0:
             return self._insert(last, [_indent(self.lines[last]) + line])
-        # The top of a file that has no value of its own there: before everything.
+        # The root table has no value yet: insert before everything.
         end = "\r" if self.lines[0].endswith("\r") else ""
         self.lines.insert(0, line + end)
         return 0
 
     def _insert(self, after: int, new: list[str]) -> int:
-        """Insert lines after a line, with the line's end; return the number of the last one."""
+        """Insert lines after a line, with its line ending; return the number of the last one."""
         lines = self.lines
         end = self._document.newline_of(max(after - 1, 0)) or self._document.newline_of(after)
         if after == len(lines) - 1:
-            # The last line has no end of its own: the new one takes over having none.
+            # The last line has no line ending: it gets one, and the new last line has none.
             lines[after] += end
             lines += [*(text + end for text in new[:-1]), new[-1]]
         else:
@@ -206,7 +210,7 @@ class Draft:
         return after + len(new)
 
     def _under(self, table: Path) -> Iterator[Path]:
-        """Yield the paths of the statements and headers that stand below a table's path."""
+        """Yield the paths of the statements and headers below a table's path."""
         size, entries = len(table), self._layout.entries
         for path in entries:
             if (
@@ -220,9 +224,9 @@ class Draft:
                 yield path
 
     def _prefix(self, path: Path, table: Path) -> str:
-        """Return how the statement at ``path`` spells the way to ``table``, relative to its header.
+        """Return the dotted prefix of the statement at ``path`` that leads to ``table``.
 
-        Empty where its header is not above the table.
+        The prefix is relative to the statement's header; empty where that is not above the table.
         """
         entry = self._layout.entries[path]
         found = self._statement(path, entry.line, entry.end_line)

@@ -1,4 +1,4 @@
-"""Making an edit in a text: on the line of its value where there is one, else one line more."""
+"""Apply an edit to a TOML text: on the line of its value where there is one, else on a new line."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -34,14 +34,14 @@ class Edited:
 
     lines: list[str]
     document: Document | None = None
-    """The document, where one line alone says another thing and was read back; else None."""
+    """The document, where exactly one line has changed and was verified by parsing; else None."""
 
 
 def edited(document: Document, edit: Edit, meant: RolloutFile) -> Edited:
     """Return the text with ``edit`` made in it.
 
-    Where the value has a line of its own, that line is read back with tomllib and compared with
-    ``meant``; anything else is for the caller to verify as a whole. Raises EditNotPossible.
+    Where the value has a line of its own, that line is parsed with tomllib and compared with
+    ``meant``; otherwise the caller must verify the complete text. Raises EditNotPossible.
     """
     draft = Draft(document)
     path = path_of(edit)
@@ -57,13 +57,13 @@ def edited(document: Document, edit: Edit, meant: RolloutFile) -> Edited:
 
 
 def _is_alone(document: Document, path: Path) -> bool:
-    """Whether its line says this value and no other, as ``orgs = { acme = 5 }`` does not."""
+    """Whether the line of the value can hold no other, unlike ``orgs = { acme = 5 }``."""
     entries = document.layout.entries
     return not any(path[:size] in entries for size in range(1, len(path)))
 
 
 def path_of(edit: Edit) -> Path:
-    """Return where in the file the edited value stands."""
+    """Return the path in the file of the value that an edit sets."""
     if isinstance(edit, SetPercent):
         return ("routes", edit.route, "orgs", edit.org)
     if isinstance(edit, SetDefaultPercent):
@@ -102,7 +102,7 @@ def _make(draft: Draft, path: Path, edit: Edit) -> None:
 
 
 def _resume(draft: Draft, path: Path, edit: SetRolledBack) -> None:
-    """Take an org's latch out, so that the text is again what it was before the rollback."""
+    """Delete an org's latch, so that the text is again the one from before the rollback."""
     latch = (*path, "rolled_back")
     found = draft.statement(latch)
     if found is None or latch not in found.entries:
@@ -123,12 +123,12 @@ def _resume(draft: Draft, path: Path, edit: SetRolledBack) -> None:
 
 
 def _latched(percent: str | None) -> str:
-    """Return what a latched org's line says, where it said its percent alone before."""
+    """Return the inline table of a latched org whose value was its percent alone before."""
     return f"{{ percent = {percent}, rolled_back = true }}" if percent is not None else ""
 
 
 def _latch(draft: Draft, path: Path, spelled: str, edit: SetRolledBack) -> None:
-    """Write a latch, and when, who and why behind its statement."""
+    """Write a latch, and after its statement the stamp: a comment with when, who and why."""
     end = draft.put(path, spelled)
     found = draft.statement(path)
     about = _about(edit, path if found is None else found.path)
@@ -140,14 +140,14 @@ def _latch(draft: Draft, path: Path, spelled: str, edit: SetRolledBack) -> None:
 
 
 def _about(edit: SetRolledBack, statement: Path) -> str:
-    """Return what a stamp names: the org or route, where its line says other things as well."""
+    """Return the org or route that a stamp must name, where its line has other values as well."""
     if len(statement) >= len(path_of(edit)):
         return ""
     return clean_stamp(str(edit.route if edit.org is None else edit.org))
 
 
 def _meaning(value: Any, edit: Edit) -> Any:
-    """What an org's line says, as (percent, rolled back); any other line's value as it is."""
+    """Normalize an org's value to (percent, rolled back); any other value stays a scalar."""
     if isinstance(edit, SetText):
         return value
     if isinstance(edit, SetDefaultPercent | SetShare) or (

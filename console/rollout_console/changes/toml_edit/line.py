@@ -1,4 +1,4 @@
-"""Editing one line of TOML: ``key = value  # comment``."""
+"""Edit one line of TOML: ``key = value  # comment``."""
 
 import re
 import tomllib
@@ -16,26 +16,26 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def clean_stamp(stamp: str) -> str:
-    """Return a stamp that can stand in a comment: one line of visible text."""
+    """Sanitize a stamp for a comment: one line of at most MOST_STAMP printable characters."""
     text = "".join(c if c.isprintable() else " " for c in stamp)
     return text[:MOST_STAMP].strip()
 
 
 def key_text(key: str) -> str:
-    """Return a key as TOML writes it: bare where it can be, else quoted and escaped."""
+    """Serialize a key as TOML: bare where it can be, else quoted and escaped."""
     return key if _BARE.fullmatch(key) else quoted(key)
 
 
 def quoted(text: str) -> str:
-    """Return a text as TOML writes it on one line."""
+    """Serialize a text as a TOML basic string: quoted and escaped, on one line."""
     return '"' + "".join(_escape(c) for c in text) + '"'
 
 
 def with_stamp(line: str, said: int, stamp: str, about: str = "") -> str:
     """Return the line with ``stamp`` as its last comment, in place of an earlier stamp.
 
-    ``said`` is the column behind the line's value. A line that says several things keeps the
-    stamps of the others: ``about`` names what this one is about.
+    ``said`` is the column after the line's value. A line with several values keeps the stamps of
+    the others: ``about`` names the org or route of this one.
     """
     bare = without_stamp(line, said, about)
     if not stamp:
@@ -47,7 +47,7 @@ def with_stamp(line: str, said: int, stamp: str, about: str = "") -> str:
 
 
 def without_stamp(line: str, said: int, about: str = "") -> str:
-    """Return the line without the comment a rollback wrote; people's own comments stay."""
+    """Return the line without the stamp that a rollback wrote; people's own comments stay."""
     end = "\r" if line.endswith("\r") else ""
     kept = _STAMP.sub(
         lambda found: found[0] if about and not found[1].startswith(f"{about}: ") else "",
@@ -57,12 +57,12 @@ def without_stamp(line: str, said: int, about: str = "") -> str:
 
 
 def comment_of(line: str, said: int) -> str:
-    """Return the comment that people wrote behind a value, empty where there is none."""
+    """Return the comment that people wrote after a value, empty where there is none."""
     return without_stamp(line, said)[said:].strip()
 
 
 def loaded(line: str) -> tuple[tuple[str, ...], Any]:
-    """Return the key and the value that the line alone says; raises EditNotPossible."""
+    """Parse one line by itself; returns its key and value, or raises EditNotPossible."""
     try:
         value: Any = tomllib.loads(line.removesuffix("\r"), parse_float=Decimal)
     except ValueError as error:

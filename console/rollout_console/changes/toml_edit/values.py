@@ -1,6 +1,7 @@
-"""Many values put into a TOML text at once, each on its line, in time that grows with the text.
+"""Set many values in a TOML text in one pass, each on its line, in linear time.
 
-tomlkit takes seconds for ten thousand lines; it is asked only where a value has no line of its own.
+tomlkit takes seconds for ten thousand lines; it is the fallback where a value has no line of its
+own.
 """
 
 import tomllib
@@ -12,13 +13,14 @@ from rollout_console.changes.toml_edit.line import key_text
 from rollout_gate.file.positions import Layout, Path, scan
 
 Values = Mapping[Path, str | None]
-"""How each value is spelled, by the path to it; None takes it away."""
+"""The source text of each value, by its path; None deletes it."""
 
 
 def with_values(text: str, table: Mapping[str, Any], values: Values) -> tuple[str, dict[str, Any]]:
-    """Return a text with these values, all else as it was, and the table that it says.
+    """Return a text with these values set, all else preserved, and its parsed table.
 
-    ``table`` is what the text says now. Raise EditNotPossible where the text would not say it.
+    ``table`` is the parsed table of ``text``. Raises EditNotPossible where the new text would not
+    parse to the intended table.
     """
     meant = _meant(table, values)
     for way in (_on_lines, _in_structure):
@@ -52,7 +54,7 @@ def _meant(table: Mapping[str, Any], values: Values) -> dict[str, Any]:
 
 
 def _without_empty(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table without tables that say nothing: one may go with its last value."""
+    """Return a table without empty sub-tables: one may be deleted with its last value."""
     found = {
         name: _without_empty(value) if isinstance(value, dict) else value
         for name, value in table.items()
@@ -61,7 +63,7 @@ def _without_empty(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _on_lines(text: str, values: Values) -> str | None:
-    """Edit the lines of the values; None where one of them has none of its own."""
+    """Edit the lines of the values; None where one of them has no line of its own."""
     layout, lines = scan(text), text.split("\n")
     gone: set[int] = set()
     new: dict[Path, list[str]] = {}
@@ -94,7 +96,7 @@ def _on_lines(text: str, values: Values) -> str | None:
 
 
 def _is_there(layout: Layout, table: Path) -> bool:
-    """Whether there is such a table without a header of its own."""
+    """Whether there is such a table, perhaps implicit, without a header of its own."""
     size = len(table)
     return not table or any(path[:size] == table for path in (*layout.entries, *layout.tables))
 
@@ -106,7 +108,7 @@ def _woven(lines: list[str], gone: set[int], after: Mapping[int, list[str]]) -> 
             found.append(line)
         added = after.get(number, [])
         if added and number == len(lines) - 1:
-            # The text ends with a line's end, and goes on doing so.
+            # Keep the newline at the end of the text.
             if not line:
                 found.pop()
             found += [*added, ""]
