@@ -175,7 +175,7 @@ def subject(
 
 
 def subject_of(headers: Mapping[bytes, bytes], client: Subject) -> Subject:
-    """Return the subject of a request: its headers take precedence over the blocks, then client."""
+    """Return the subject of a request: its headers override the blocks, these the client."""
     said: dict[str, object] = {}
     for header, name in HEADERS.items():
         value = headers.get(header)
@@ -202,7 +202,7 @@ def _flags(text: str) -> tuple[str, ...]:
 def _running() -> tuple[int, int]:
     """Return a pair that identifies the current thread and asyncio task."""
     task = None
-    if (asyncio := sys.modules.get("asyncio")) is not None:  # or no task can be running
+    if (asyncio := sys.modules.get("asyncio")) is not None:  # not imported: no task can be running
         try:
             task = asyncio.current_task()
         except RuntimeError:  # no event loop in this thread

@@ -28,7 +28,7 @@ from rollout_gate.file.read import Unreadable, read_file
 from rollout_gate.file.revision import revision_of
 
 SETTLED_S = 0.5
-"""Debounce: a file modified within so many seconds may be a half-written one."""
+"""Debounce in seconds: a file modified more recently than this may be half-written."""
 _LOOK_EVERY_S = 0.1
 _LOOKS = 12
 

@@ -116,7 +116,7 @@ class Planner:
         return self._plan_latch(True, route, org, redacted(reason.strip()))
 
     def plan_resume(self, route: str | None = None, org: str | None = None) -> Plan:
-        """Plan the end of a latch; the percents are what they were."""
+        """Plan the release of a latch; the percents stay as they are."""
         return self._plan_latch(False, route, org, "")
 
     def plan_model(self, route: str, model: str) -> Plan:

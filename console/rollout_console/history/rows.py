@@ -74,7 +74,7 @@ class Change:
 
 
 NOTES = ("undelivered", "put_back")
-"""Actions of rows that are no change of the file."""
+"""Actions of rows that record an event, and no change of the file."""
 
 Describe = Callable[[bytes, bytes], "Edited"]
 """Describes an edit, from the text before and the text after it."""

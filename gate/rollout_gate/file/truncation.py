@@ -56,7 +56,7 @@ def absent(before: Version, after: Version) -> bool:
 
 
 def _missing(before: RolloutFile, version: Version, counts: Callable[[bool], bool]) -> str:
-    """Return the first missing key for which ``counts`` is true, given whether more goes now."""
+    """Return the first missing key that matters; ``counts`` decides, given its effect now."""
     after = version.file
     effect = any(route.most_points for route in after.routes.values())
     if before.rolled_back and not version.has(("rolled_back",)) and counts(effect):

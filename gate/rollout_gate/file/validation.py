@@ -41,7 +41,10 @@ class Problems:
 
 
 class Fields:
-    """One table of the file. Each reader returns the value, or records an error and the default."""
+    """One table of the file.
+
+    Each reader method returns the value, or records an error and returns the default.
+    """
 
     def __init__(self, table: dict[str, Any], path: Path, problems: Problems) -> None:
         self._table = table
@@ -82,7 +85,7 @@ class Fields:
         return Fields(value, (*self._path, name), self._problems)
 
     def text(self, name: str, default: str) -> str:
-        """Return a string."""
+        """Return a string, the default where it is missing."""
         value = self._take(name)
         if value is None:
             return default

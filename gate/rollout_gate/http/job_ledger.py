@@ -33,7 +33,7 @@ _PAUSE_S = 1.0
 long writes are suspended after a failure (back-off), as all requests share the file."""
 
 _PLAUSIBLE_S = 86_400
-"""Expired jobs are deleted only if the clock is less than so many seconds after the last create."""
+"""Expired jobs are deleted only if the clock is less than this many seconds after the last job."""
 
 MOST_BEGUN = 10_000
 """Limit of the creates in flight that are kept in memory, to store their side with the response."""

@@ -46,7 +46,7 @@ class _Mounted:
         return await self._transport_for(request.url).handle_async_request(request)
 
     def __enter__(self) -> Self:
-        self._client.__enter__()  # which enters each of its transports
+        self._client.__enter__()  # it enters each of its transports
         return self
 
     def __exit__(self, *error: Any) -> None:
