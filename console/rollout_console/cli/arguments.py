@@ -1,4 +1,4 @@
-"""The commands and their options."""
+"""The argparse parser of ``rollout-console``: every command with its options."""
 
 import argparse
 import sys
@@ -22,21 +22,21 @@ exit codes: 0 done, 1 problems found, 2 usage or bad file, 3 unreachable, 4 conf
 
 _FREE_TEXTS = ("reason", "note")
 _PATHS_AND_NAMES = ("file", "out", "output", "prompts", "route", "org")
-"""Paths are bytes; a name that no file can have is refused as one that is not in it."""
+"""Arguments that may hold undecodable bytes: paths are bytes, odd names are refused as unknown."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Never repeats a credential that was given as an argument by mistake.
+    """An ArgumentParser whose errors never echo a credential passed as an argument by mistake.
 
-    Options are not abbreviated: ``--y`` would be ``--yes`` today, and ambiguous tomorrow. What is
-    misspelled is refused with the nearest name, and with the usage of the command it was given to.
+    Abbreviated options are refused: ``--y`` would be ``--yes`` today, and ambiguous tomorrow. The
+    error for a misspelled name suggests the nearest one and shows the usage of its subcommand.
     """
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **given})
 
     def error(self, message: str) -> NoReturn:
-        """Print what is wrong, and exit with 2."""
+        """Print the error, without any credential, and exit with code 2."""
         if redacted(message) != message:
             message = (
                 "a credential is not given as an argument, where it stays in the shell's history "
@@ -46,9 +46,10 @@ class _Parser(argparse.ArgumentParser):
         super().error(visible(message))
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse; what this command does not know is an error here, with this command's usage."""
+        """Parse; an unknown argument is an error of this subparser, shown with its own usage."""
         words = sys.argv[1:] if args is None else list(args)
-        # One before the command would be taken for a command's: its value is "no command".
+        # Refuse an unknown option before the subcommand here: argparse would take its value for
+        # the subcommand, and report that instead.
         first = words[0].partition("=")[0] if words else ""
         if len(first) > 2 and first.startswith("--") and first not in self._option_string_actions:
             self._unknown([first], words)
@@ -69,10 +70,10 @@ class _Parser(argparse.ArgumentParser):
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """Convert one value; bytes that are no UTF-8 arrive as lone surrogates (PEP 383)."""
         if isinstance(action, argparse._SubParsersAction):
-            return arg_string  # all words of a command, which its own parser looks at
+            return arg_string  # arguments of a subcommand: its own parser converts them
         text = arg_string.encode("utf-8", "replace").decode()
         if text != arg_string and action.dest in _FREE_TEXTS:
-            arg_string = text  # a rollback does not fail for its reason
+            arg_string = text  # an undecodable reason must not fail a rollback
         elif text != arg_string and action.dest not in _PATHS_AND_NAMES:
             raise argparse.ArgumentError(action, "it is not UTF-8")
         return super()._get_value(action, arg_string)
@@ -88,8 +89,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _nearest(wrong: str, known: Iterable[str]) -> str:
-    """Return a question after the nearest of the known names; empty where none is near."""
-    from difflib import get_close_matches  # only on the way to an error
+    """Return a "did you mean" suffix with up to 3 close matches; empty without one."""
+    from difflib import get_close_matches  # lazy import: only errors need it
 
     names = {name.lstrip("-"): name for name in known}
     near = [names[name] for name in get_close_matches(wrong.lstrip("-"), names, 3, 0.7)]
@@ -210,7 +211,10 @@ def _command(
 
 
 def _add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
-    """The options that may stand before or after the command."""
+    """Add the options accepted before and after the subcommand.
+
+    SUPPRESS keeps a subparser's default from overwriting a value given before the subcommand.
+    """
     default = None if top else argparse.SUPPRESS
     parser.add_argument(
         "--file", "-f", metavar="PATH", type=_path, default=default,
@@ -235,10 +239,10 @@ def _add_override(parser: argparse.ArgumentParser) -> None:
 
 
 class _Version(argparse.Action):
-    """Looks the version up when it is asked for: that takes longer than parsing does."""
+    """Looks up the version lazily: importlib.metadata takes longer than parsing the arguments."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_arguments: Any, **_more: Any) -> None:
-        """Print it, and exit."""
+        """Print the version and exit."""
         print(_version())
         parser.exit()
 
@@ -253,7 +257,7 @@ def _version() -> str:
 
 
 def _path(text: str) -> str:
-    if not text:  # an unset variable of a script names no file, and ./rollout.toml is another
+    if not text:  # such as an unset shell variable: do not fall back to ./rollout.toml
         raise argparse.ArgumentTypeError("it is empty; give the path of a rollout file")
     return text
 

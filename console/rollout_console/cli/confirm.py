@@ -1,4 +1,4 @@
-"""Asking on the terminal before something is done."""
+"""Confirmation prompts on the terminal."""
 
 import sys
 from collections.abc import Iterable
@@ -7,9 +7,9 @@ from rollout_console.common.safe_text import visible
 
 
 def agreed(verb: str, refused: str, *, wanted: str = "yes", lines: Iterable[str] = ()) -> bool:
-    """Say ``lines`` and ask for ``wanted`` to be typed; without a terminal say how to do without.
+    """Print ``lines``, ask for ``wanted`` to be typed; without a terminal, refuse and name --yes.
 
-    ``verb`` is what it is about to do, such as ``send``; ``refused`` is said after a no.
+    ``verb`` completes the prompt, such as ``send``; ``refused`` is printed after any other answer.
     """
     if not sys.stdin.isatty():
         print(f"rollout-console: no terminal to ask on; add --yes to {verb}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The vault as the command line opens it: what was given, and asking on the terminal."""
+"""Open the vault for a command: explicitly given credentials, and prompts on the terminal."""
 
 import getpass
 import os
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 
 def make_vault(given: Given, *, asks: bool) -> Vault:
-    """Return the vault on the platform's folders; ``asks`` where a person can be asked.
+    """Return the vault in the platform's folders; ``asks`` allows prompts, given a terminal.
 
-    Raises VaultError where config.toml is wrong: a credential from elsewhere than the operator
-    configured would be worse than none.
+    Raises VaultError where config.toml is invalid: a credential from another source than the
+    operator configured would be worse than none.
     """
     keep_memory_private()
     terminal = asks and sys.stdin.isatty() and sys.stderr.isatty()
@@ -64,7 +64,7 @@ def fixed_vault(variables: Mapping[Purpose, str], previous: Mapping[str, str]) -
 
 
 def make_key_room(options: Namespace, vault: Vault, path: Path) -> "ApiKeys":
-    """Return the key room of the profile that is asked for, else of the rollout file's.
+    """Return the ApiKeys of the profile in ``options``, else of the rollout file's profile.
 
     Raises RolloutError where that file cannot be used.
     """
@@ -81,7 +81,8 @@ def make_key_room(options: Namespace, vault: Vault, path: Path) -> "ApiKeys":
         file.base_url if file is not None and file.profile == profile else "",
         added.base_url if added is not None else "",
     ]
-    # An unknown profile gets no default address: the environment's credential is of another host.
+    # An unknown profile gets no default base URL: the credential in the environment may belong to
+    # another host.
     if config is not None or added is not None or not getattr(options, "profile", ""):
         addresses.append(DEFAULT_BASE_URL)
     base_url = next(filter(None, addresses), "")
@@ -89,7 +90,7 @@ def make_key_room(options: Namespace, vault: Vault, path: Path) -> "ApiKeys":
 
 
 def given_on(options: Namespace) -> Given:
-    """Take what was given out of the environment and, with --token-stdin, from standard input."""
+    """Take credentials out of the environment and, with --token-stdin, from standard input."""
     text = ""
     if getattr(options, "token_stdin", False):
         text = sys.stdin.readline(20_000)
@@ -97,7 +98,7 @@ def given_on(options: Namespace) -> Given:
 
 
 def ask_hidden(prompt: str) -> str | None:
-    """Ask on the terminal without showing what is typed; None where nothing was."""
+    """Prompt on the terminal with echo off; None without a terminal or an answer."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
     with suppress(EOFError):
@@ -120,14 +121,14 @@ def _ask_passphrase(new: bool) -> str | None:
 
 
 def file_that_is_meant(options: Namespace, path: Path) -> RolloutFile | None:
-    """Return the rollout file that the command is about; None where there is none to be meant.
+    """Return the rollout file that the command refers to; None where none is named or here.
 
-    Keys and models are looked at with or without one. Raises Unreadable or StoreError for a file
-    that is named, or is here, and cannot be used: what it would say of profile and address is not
-    guessed, or one environment's credential goes to another.
+    Keys and models work without one. Raises Unreadable or StoreError for a file that is named, or
+    is here, and cannot be used: its profile and base URL are never guessed, as that could send one
+    environment's credential to another.
     """
     named = options.file or os.environ.get("ROLLOUT_FILE")
-    with suppress(OSError):  # which reading says better
+    with suppress(OSError):  # read_file below raises the better error
         if not named and is_missing(path):
             return None
     data, _ = read_file(path)

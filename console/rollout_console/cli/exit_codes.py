@@ -1,4 +1,4 @@
-"""Exit codes: part of the interface."""
+"""Exit codes of ``rollout-console``: a stable interface for scripts."""
 
 DONE = 0
 PROBLEMS = 1

@@ -1,7 +1,7 @@
-"""From arguments to an exit code.
+"""Dispatch a command line to its command; return the exit code.
 
-Textual is loaded only where the console itself is opened, the vault only where a credential may be
-needed: a rollback from a shell waits for neither.
+Imports are lazy: Textual is loaded only to open the console itself, the vault only where a
+credential may be needed, so that a rollback from a shell waits for neither.
 """
 
 import os
@@ -27,7 +27,7 @@ from rollout_gate.file.errors import RolloutError
 from rollout_gate.secret import redacted
 
 _TELLS = ("show", "history", "decide", "check", "models", "export", "playbook", "completion")
-"""Commands of which nothing is left without their output."""
+"""Commands whose only result is their output: if it cannot be written, they have failed."""
 
 
 def run(arguments: list[str]) -> int:
@@ -129,7 +129,7 @@ def _with_credentials(options: Namespace, path: Path) -> int:
     except RolloutError:
         if options.command != "check":
             raise
-        return _look(options, path)  # what is wrong with the file is a rule of its own
+        return _look(options, path)  # check reports the bad file as a failed rule
     if options.command == "probe":
         from rollout_console.cli.commands.probe import run_probe
 
@@ -148,7 +148,7 @@ def _with_credentials(options: Namespace, path: Path) -> int:
 
 
 def file_path(options: Namespace) -> Path:
-    """Return the rollout file: flag, environment, then the usual name here.
+    """Return the rollout file's path: --file, else $ROLLOUT_FILE, else ./rollout.toml.
 
     Raises RolloutError for a relative path where the working directory was deleted.
     """
@@ -165,7 +165,7 @@ def file_path(options: Namespace) -> Path:
 
 
 def make_switch(options: Namespace, path: Path, *, user: str = "") -> Switch:
-    """Return the switch on ``path`` with this user's history; ``user`` acts in another name."""
+    """Return the Switch for ``path`` and its history; ``user`` replaces the recorded user name."""
     who = whoami()
     who = replace(who, user=user) if user else who
     return Switch(path, history_of(path), who, access=options.access)

@@ -1,6 +1,6 @@
-"""The standard streams, whatever they are: closed, full, or read by nobody any more.
+"""Keep closed, full or broken standard streams from failing a command.
 
-What a command has to do does not depend on whether its words can be written.
+A command does its work whether or not its output can be written (EBADF, ENOSPC, EPIPE).
 """
 
 import io
@@ -11,26 +11,26 @@ from typing import Any, TextIO
 
 
 def open_closed() -> None:
-    """Open those of the descriptors 0 to 2 that are closed on /dev/null.
+    """Open /dev/null on each of the file descriptors 0 to 2 that is closed.
 
-    The next file that is opened would get the number, and with it what is printed.
+    Otherwise the next file opened would get that descriptor, and with it everything printed.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # POSIX: the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # POSIX: open() takes the lowest free descriptor
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 class Output:
-    """A text stream that goes on where what it writes to does not; ``lost`` is why."""
+    """A text stream wrapper that swallows write errors; ``lost`` is the first of them."""
 
     def __init__(self, stream: TextIO) -> None:
         if isinstance(stream, io.TextIOWrapper):
-            # A terminal that cannot show a sign gets its number instead of a fault.
+            # Escape characters that the encoding lacks, instead of raising UnicodeEncodeError.
             stream.reconfigure(errors="backslashreplace")
         self._stream = stream
         self.lost: OSError | None = None
@@ -39,7 +39,7 @@ class Output:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write, or forget it."""
+        """Write ``text``; after an OSError, discard it and all further output."""
         try:
             return self._stream.write(text)
         except OSError as error:
@@ -47,7 +47,7 @@ class Output:
             return len(text)
 
     def flush(self) -> None:
-        """Flush, or forget it."""
+        """Flush; after an OSError, discard the buffer and all further output."""
         try:
             self._stream.flush()
         except OSError as error:
@@ -55,10 +55,10 @@ class Output:
 
     @property
     def was_left(self) -> bool:
-        """Whether whoever read it has seen enough."""
+        """Whether the reader closed the pipe (EPIPE), as ``head`` does."""
         return isinstance(self.lost, BrokenPipeError)
 
     def _give_up(self, error: OSError) -> None:
         self.lost = self.lost or error
-        with suppress(OSError, ValueError):  # what is in the buffer is written somewhere, once
+        with suppress(OSError, ValueError):  # to /dev/null, where flushing the buffer cannot fail
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())

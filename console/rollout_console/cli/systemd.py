@@ -1,4 +1,4 @@
-"""What the guard tells systemd: that it is ready, that it is alive, that it ends (sd_notify)."""
+"""Notify systemd of the guard's readiness, liveness and shutdown (sd_notify)."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ from contextlib import suppress
 
 
 class Systemd:
-    """Sends states to the socket in ``$NOTIFY_SOCKET``; does nothing where there is none.
+    """Sends notifications to the socket in ``$NOTIFY_SOCKET``; does nothing where there is none.
 
     Source: the protocol of sd_notify(3), datagrams of ``NAME=VALUE`` lines. ``every_s`` is the
     interval of the watchdog's keep-alive pings, half of ``$WATCHDOG_USEC``; None without one.
@@ -19,21 +19,21 @@ class Systemd:
         self.every_s = _every_s(environ)
 
     def ready(self) -> None:
-        """Tell that the guard watches from now on."""
+        """Notify that the guard has started (``READY=1``)."""
         self._send("READY=1")
 
     def keep_alive(self, status: str) -> None:
-        """Ping the watchdog, and tell in one line how things are."""
+        """Ping the watchdog, and set the one-line status that ``systemctl status`` shows."""
         self._send(f"STATUS={status}\nWATCHDOG=1")
 
     def ends(self) -> None:
-        """Tell that the guard is about to end."""
+        """Notify that the guard is shutting down (``STOPPING=1``)."""
         self._send("STOPPING=1")
 
     def _send(self, state: str) -> None:
         if not self._address:
             return
-        # Whoever does not listen is no reason to do anything else than to guard.
+        # Best effort, non-blocking: a missing or full socket must not hold up the guard.
         with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
             one.setblocking(False)
             one.sendto(state.encode("utf-8", "replace"), self._address)

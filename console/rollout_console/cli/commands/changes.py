@@ -1,4 +1,4 @@
-"""The commands that change the switch; they obey the same rules as the screen."""
+"""The commands that change the rollout file, under the same rules as the screen."""
 
 import json
 import sys
@@ -24,11 +24,14 @@ _ROLLBACK_BYTES = 1024 * 1024
 
 
 def change(options: Namespace, switch: Switch) -> int:
-    """Plan the change, ask or refuse, make it, and say how it went."""
+    """Plan, confirm and apply one change; return the exit code.
+
+    Raises OperationError where the guard holds a raise that is not overridden.
+    """
     back = options.command == "rollback"
     mends = back or options.command == "restore"
     snapshot = switch.open_or_last_good() if mends else switch.open()
-    # A rollback needs the log for nothing but its reason, and waits for little of it.
+    # A rollback reads the log only for its reason: 1 MiB of the tail, so that it is not delayed.
     monitor = Monitor(
         switch.path, snapshot.file, cold_bytes=_ROLLBACK_BYTES if back else COLD_BYTES
     )
@@ -74,7 +77,7 @@ def change(options: Namespace, switch: Switch) -> int:
 
 
 def _check_names(options: Namespace, monitor: Monitor) -> None:
-    """Refuse what neither the file nor the log has: nobody moves a typing mistake."""
+    """Refuse a name found in neither file nor log: a typo would move no traffic."""
     if options.command not in ("set", "rollback", "resume"):
         return
     for kind in ("alias", "flag"):
@@ -111,7 +114,7 @@ def _plan(options: Namespace, switch: Switch, monitor: Monitor) -> Plan:
 
 
 def _held(plan: Plan, monitor: Monitor, now: float) -> str:
-    """Return why the guard holds a raise; the balance is asked for where nothing else does."""
+    """Return why the guard holds a raise; the balance is requested only if nothing else does."""
     held = monitor.held_plan(plan, BalanceWatch(), now)
     if held:
         return held

@@ -1,4 +1,4 @@
-"""Opening the console."""
+"""Open the Textual console."""
 
 import gc
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run_console(switch: Switch, vault: Vault) -> int:
-    """Open the console on the switch's file; there must be one to show."""
+    """Open the console on the switch's file, which must exist; without a terminal, exit code 2."""
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         print("rollout-console: no terminal; use a command, see --help", file=sys.stderr)
         return USAGE
@@ -24,8 +24,9 @@ def run_console(switch: Switch, vault: Vault) -> int:
 
 def open_screen(switch: Switch, vault: Vault, incidents: "Incidents | None" = None) -> int:
     """Run the console until it is quit; return the process's exit code."""
-    # All that is loaded and drawn first is there to stay; walking it again and again takes a
-    # sixth of the time to the first frame. The app turns this on again when it stands.
+    # Turn the garbage collector off during start-up: what is allocated until the first frame is
+    # long-lived, and traversing it repeatedly takes a sixth of the time to that frame. The app
+    # enables it again in on_ready.
     gc.disable()
     monitor = Monitor(
         switch.path, switch.open().file, cold_bytes=FIRST_BYTES, older_bytes=OLDER_BYTES

@@ -1,4 +1,4 @@
-"""The demo and the simulator."""
+"""``demo`` and ``sim``: the console on the simulator, and the simulator alone."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from rollout_gate.file.revision import revision_of
 def run_demo(options: Namespace) -> int:
     """Run the demo, with the console or headless."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)  # or its folder and its processes would stay
+        signal.signal(number, _end)  # unwind, or folder and child processes would stay
     try:
         if options.headless_seconds is not None:
             summary = run_headless(options.headless_seconds, rollback=_roll_back)
@@ -75,14 +75,14 @@ def _open(demo: Demo, options: Namespace) -> int:
 
 
 def let_it_be_old(history: History, file: Path) -> None:
-    """Let the history have known a new file for an hour, or each share would first have to bake."""
+    """Backdate the history's first record of the file by an hour, so that no share has to bake."""
     data = file.read_bytes()
     before = datetime.now(UTC) - timedelta(hours=1)
     history.see(file, whoami(), before, (revision_of(data), data), described)
 
 
 def _roll_back(file: Path) -> None:
-    """Roll the demo's route back with the very operation that the key uses."""
+    """Roll the demo's route back through ``Switch``, as the console's key does."""
     switch = Switch(file, History(file.parent / "state" / "history.sqlite3"), whoami())
     switch.open()
     plan = switch.plan_rollback(ROUTE, None, "5xx storm of the demo")
@@ -90,18 +90,18 @@ def _roll_back(file: Path) -> None:
 
 
 class _DemoIncidents:
-    """The incidents of the demo, for the palette."""
+    """The incidents of the demo, for the command palette."""
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
 
     def offered(self) -> Iterable[tuple[str, str]]:
-        """Return names and what they look like."""
+        """Yield each incident's name and description."""
         yield from ((incident.name, incident.about) for incident in INCIDENTS.values())
         yield ALL_CLEAR, "end every incident"
 
     def start(self, name: str) -> None:
-        """Start one, or clear all; raises OperationError where the simulator is away."""
+        """Start one, or clear all; raises OperationError if the simulator does not answer."""
         try:
             if name == ALL_CLEAR:
                 clear_incidents(self._base_url)

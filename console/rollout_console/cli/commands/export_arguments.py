@@ -1,11 +1,11 @@
-"""What ``export`` takes."""
+"""The options of ``export``."""
 
 from argparse import ArgumentParser
 from pathlib import Path
 
 
 def add_export(parser: ArgumentParser) -> None:
-    """Add what ``export`` takes."""
+    """Add the options of ``export``."""
     parser.add_argument(
         "form",
         choices=["flagd", "schema"],

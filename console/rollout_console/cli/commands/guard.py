@@ -1,4 +1,4 @@
-"""The guard without a screen, as a service runs it."""
+"""``guard``: the guard as a headless service."""
 
 import json
 import os
@@ -31,7 +31,11 @@ from rollout_gate.file.percent import percent_text
 
 
 def guard(options: Namespace, switch: Switch) -> int:
-    """Watch, act and tell until told to end; with --once, look once and exit 1 for a rollback."""
+    """Watch, act and notify until SIGTERM, SIGINT or SIGHUP; with --once, run one pass.
+
+    One pass exits with 1 for a rollback verdict, an error or an unusable log, and where another
+    guard holds the leader lock.
+    """
     monitor = Monitor(switch.path, switch.open().file, older_bytes=OLDER_BYTES)
     if options.put_back:
         return _put_back(options.put_back, switch, monitor)
@@ -47,7 +51,7 @@ def guard(options: Namespace, switch: Switch) -> int:
     guarding.start(time.time(), wait=options.once)
     try:
         if options.once:
-            # What is to be rolled back does not wait for the API; what is to be raised does.
+            # Two turns: rollbacks are made before the network is asked, raises after it.
             first = guarding.turn(sources.balance, sources.models(), time.time())
             sources.ask()
             now = time.time()
@@ -89,7 +93,7 @@ def _go_on(options: Namespace, guarding: GuardLoop, sources: Any, notifier: Any)
             trouble = turn.trouble
             print(f"rollout-console: {visible(trouble or 'in order again')}", file=sys.stderr)
         if turn.log.words and turn.log.unusable >= 2 * unusable:
-            unusable = turn.log.unusable  # said again when they are twice as many
+            unusable = turn.log.unusable  # warn again once the count has doubled
             print(f"rollout-console: {visible(turn.log.words)}", file=sys.stderr)
         due = time.monotonic() + options.every
         while not stop.is_set() and (left := due - time.monotonic()) > 0:
@@ -99,7 +103,7 @@ def _go_on(options: Namespace, guarding: GuardLoop, sources: Any, notifier: Any)
 
 
 def _status(turn: Turn) -> str:
-    """Return in one line how things are, as ``systemctl status`` shows it."""
+    """Return the one-line status that ``systemctl status`` shows."""
     bad = [f"{name} {one.words}" for name, one in turn.verdicts.items() if one.kind == "rollback"]
     return "; ".join(bad) or ("this guard acts" if turn.acts else "this guard watches")
 
@@ -204,7 +208,7 @@ def _turn_text(turn: Turn) -> str:
             said = f": out, {visible(one.out)}" if one.out else said
             lines.append(f"  {visible(one.org):<28} {percent_text(one.points):>6}%{after}{said}")
     lines += [f"! {visible(alert.sentence)}" for alert in turn.alerts]
-    # What is wrong now stands above already; an alert that was over at once does not.
+    # Skip events of active alerts, which are listed above; an alert that has ended is not there.
     shown = {alert.sentence for alert in turn.alerts}
     events = [event for event in turn.events if event.kind != "alert" or event.text not in shown]
     lines += [f"{event.kind}: {visible(event.text)}" for event in events]

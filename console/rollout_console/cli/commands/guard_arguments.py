@@ -1,10 +1,10 @@
-"""The options of the guard."""
+"""The options of ``guard``."""
 
 import argparse
 
 
 def add_guard(parser: argparse.ArgumentParser) -> None:
-    """Add them to ``parser``."""
+    """Add the options of ``guard``."""
     parser.add_argument("--once", action="store_true", help="look once, act, and end")
     parser.add_argument(
         "--every", type=_seconds, default=2.0, metavar="SECONDS",

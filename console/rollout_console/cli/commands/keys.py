@@ -78,7 +78,7 @@ def _add(options: Namespace, room: ApiKeys) -> int:
 
 
 def _pasted(options: Namespace, room: ApiKeys) -> str:
-    """The credential from standard input or a hidden prompt; never from an argument."""
+    """Return the credential from standard input or a hidden prompt; never from an argument."""
     given = next(iter(room.vault.given.stdin.values()), None)
     if given is not None:
         return given
@@ -294,7 +294,7 @@ def _billing_json(key: ApiKey, found: Billing) -> dict[str, object]:
 
 
 def _sure(options: Namespace, what: str, wanted: str = "yes") -> bool:
-    """Ask on the terminal; a key is named by typing its name."""
+    """Confirm on the terminal; a change to a key is confirmed by typing the key's name."""
     if options.yes:
         return True
     if not sys.stdin.isatty():

@@ -7,7 +7,7 @@ Add = Callable[..., argparse.ArgumentParser]
 
 
 SORTS = ("name", "used", "limit", "created", "expires", "last-used", "status")
-"""What keys can be sorted by; written out so that help loads nothing. A test compares."""
+"""Sort orders, duplicated from ``key_values`` so that --help imports nothing; a test compares."""
 
 
 def add_keys(parent: argparse.ArgumentParser, add_common: Callable[..., None]) -> None:

@@ -1,4 +1,4 @@
-"""``models``: the catalogue in a shell, from the API or from what was last read of it."""
+"""``models``: the catalogue in a shell, from the API or from its on-disk cache."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from rollout_gate.file.model import DEFAULT_BASE_URL
 
 def models(options: Namespace, path: Path) -> int:
     """Print models; return the exit code."""
-    if options.mark_seen:  # what the next operator is shown as new depends on it
+    if options.mark_seen:  # it moves the baseline of what the next reader sees as new
         options.access.require()
     room = Catalogue(_base_url(options, path), state_folder())
     if options.offline and room.age_s() is None:

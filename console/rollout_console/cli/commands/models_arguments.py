@@ -1,4 +1,4 @@
-"""The options of ``models``; the lists are the contract's, written out so that help needs none."""
+"""The options of ``models``; the API contract's choices are repeated, so that help imports none."""
 
 import argparse
 from decimal import Decimal, InvalidOperation
@@ -31,7 +31,7 @@ def add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def usd(text: str) -> Decimal:
-    """Read an amount of US dollars."""
+    """Parse an amount of US dollars, 0 or more, with or without ``$``; an argparse type."""
     try:
         amount = Decimal(text.removeprefix("$"))
     except InvalidOperation:

@@ -21,7 +21,7 @@ from rollout_gate.secret import redacted
 
 
 def phase(options: Namespace, switch: Switch) -> int:
-    """Show phases, tick, name owners, or move a route on."""
+    """Show phases, tick exit checks, set owners, or move a route to another phase."""
     file = switch.open().file
     room = Phases(switch)
     changes = (options.tick, options.untick, options.owner, options.contact, options.to)
@@ -86,7 +86,7 @@ def _as_json(state: PhaseState) -> dict[str, object]:
 
 
 def _would(options: Namespace, switch: Switch, room: Phases, file: RolloutFile) -> int:
-    """Say what would be done, and do nothing of it; exit 1 where a move would miss something."""
+    """Print the dry run of the changes; exit code 1 where a move has missing exit checks."""
     if options.route not in file.routes:
         raise UnknownRoute(options.route, list(file.routes))
     said = []

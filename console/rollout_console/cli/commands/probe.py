@@ -36,7 +36,10 @@ from rollout_gate.secret import redacted
 
 
 def run_probe(options: Namespace, path: Path, room: ApiKeys) -> int:
-    """Plan, say what it costs, ask, send; exit 1 if any side does not work as it must."""
+    """Plan, print the cost, confirm and send; exit code 1 if any side fails a check.
+
+    With --every it repeats until interrupted, and confirms once.
+    """
     if not options.dry_run:
         room.access.require()
     probes = Probes(room, Catalogue(root_of(room.base_url), state_folder()))
@@ -52,11 +55,11 @@ def run_probe(options: Namespace, path: Path, room: ApiKeys) -> int:
                 return code
             asks = False
         except (OperationError, RolloutError, ApiError) as error:
-            # What is broken now is no reason to stop looking: that is when it is wanted most.
+            # Keep the schedule after an error: an outage is when probes are wanted most.
             print(f"rollout-console: {visible(redacted(str(error)))}", file=sys.stderr)
         except BrokenPipeError:
             raise
-        except Exception as error:  # noqa: BLE001  nobody is there to start it again
+        except Exception as error:  # noqa: BLE001  unattended: nothing restarts it
             print(f"rollout-console: internal fault: {type(error).__name__}", file=sys.stderr)
         time.sleep(options.every)
 
@@ -106,7 +109,7 @@ async def _send(options: Namespace, probes: Probes, plan: ProbePlan, log: Path) 
     if options.json:
         skipped = [{"route": s.route, "side": s.side, "reason": s.reason} for s in plan.skipped]
         body = {"ok": ok, "cost_usd": f"{spent:f}", "probes": done, "skipped": skipped}
-        # On a schedule, one line for each round.
+        # On a schedule, JSON Lines: one line for each round.
         print(json.dumps(body, indent=None if options.every else 2), flush=True)
     else:
         print(f"spent ${spent:.6f} on TokenLab", file=sys.stderr)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def show(options: Namespace, switch: Switch) -> int:
-    """Print what the file says."""
+    """Print the rollout file as parsed."""
     file = switch.open().file
     if options.json:
         print(json.dumps(_file_json(file), indent=2))
@@ -64,7 +64,7 @@ def history(options: Namespace, switch: Switch) -> int:
         print(json.dumps([row.as_json() for row in rows], indent=2))
         return DONE
     if not rows:
-        read_file(switch.path)  # a name that was mistyped has no history either
+        read_file(switch.path)  # raises for a mistyped path, which has no history either
         print(f"no changes of {visible(str(switch.path))} yet", file=sys.stderr)
     for row in rows:
         action, target = map(visible, spoken_change(row.action, row.route, row.org))
@@ -75,7 +75,7 @@ def history(options: Namespace, switch: Switch) -> int:
         what = f"{action} {target}: {before} → {visible(row.after)}{reason}"
         if row.action == "external":
             what = f"edit: {visible(row.after)}"
-        # Of an edit by others nobody knows the user, and the host is only where it was seen.
+        # An external edit has no known user; its host is only where the edit was detected.
         who = f"{visible(row.user)}@{visible(row.host)}" if row.user else "somebody else"
         print(f"{row.revision[:SHORT]}  {row.at:%Y-%m-%d %H:%M:%S}Z  {who}  {what}")
     return DONE
@@ -116,7 +116,7 @@ def decide(options: Namespace, switch: Switch) -> int:
 
 
 def check(options: Namespace, path: Path, room: "ApiKeys | None" = None) -> int:
-    """Check the file and, with a room, credentials, balance and keys; exit 1 if a rule fails."""
+    """Check the file and, with ``room``, credentials, balance and keys; exit 1 if a rule fails."""
     results = check_offline(path)
     if room is not None:
         results += _check_online(room, path, options.plan_days)

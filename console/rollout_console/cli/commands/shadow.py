@@ -1,4 +1,4 @@
-"""``shadow``: a sample of prompts through both sides, judged on the terminal."""
+"""``shadow``: send a sample of prompts to both sides, and judge the answers on the terminal."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ _MARKS: dict[str, Mark] = {"b": "better", "s": "same", "w": "worse"}
 
 
 def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
-    """Send, show side by side, ask for a judgement of each, and keep the tally."""
+    """Send the prompts, show answers side by side, ask for a judgement of each, save the tally."""
     if not options.dry_run:
         switch.access.require()
     file = switch.open().file
@@ -66,7 +66,7 @@ def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
     except KeyboardInterrupt:
         if not pairs:
             raise
-        why = "interrupted"  # what was answered is paid for, and judged
+        why = "interrupted"  # answers received so far are billed, so judge them
     if len(pairs) < len(plan.prompts):
         print(f"\nstopped after {len(pairs)} of {len(plan.prompts)}: {why}", file=sys.stderr)
     if options.json:
