@@ -1,4 +1,4 @@
-"""Use cases of credentials and API keys, the same for the screen and for the commands."""
+"""Use cases of credentials and API keys, shared by the screen and the commands."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Set
@@ -61,18 +61,18 @@ class ApiKeys:
         self._clock = clock
 
     def now(self) -> datetime:
-        """Return the time, in UTC."""
+        """Return the current time in UTC."""
         return self._clock()
 
     # -- credentials -----------------------------------------------------------------------------
 
     def doctor(self, profile: str = "") -> list[Credential]:
-        """Return both credentials of a profile with every place that was looked in."""
+        """Resolve both credentials of a profile, past the cache, with every source tried."""
         name = profile or self.profile
         return [self.vault.resolve(name, purpose, anew=True) for purpose in PURPOSES]
 
     def known_profiles(self) -> list[Profile]:
-        """Return the profiles that were added here, of config.toml, and the rollout file's."""
+        """Return the profiles added locally, those of config.toml, and the initial one, by name."""
         found = self.profiles.all()
         for name, config in self.vault.config.profiles.items():
             found.setdefault(name, Profile(name, config.base_url))
@@ -81,9 +81,9 @@ class ApiKeys:
         return [found[name] for name in sorted(found)]
 
     def add(self, profile: str, text: str, place: Place | None) -> str:
-        """Keep a pasted credential for a profile, its kind told by its prefix; return where.
+        """Store a pasted credential for a profile; return where. Its prefix tells its kind.
 
-        ``place`` None uses it for this run alone. Raises VaultError, ReadOnly.
+        ``place`` None keeps it in memory for this run alone. Raises VaultError, ReadOnly.
         """
         self.access.require()
         checked_name(profile)
@@ -94,7 +94,7 @@ class ApiKeys:
         return self.keep(profile, purpose, checked(purpose, text), place)
 
     def keep(self, profile: str, purpose: Purpose, secret: Secret, place: Place | None) -> str:
-        """Keep a credential for a profile; return where. Raises VaultError, ReadOnly."""
+        """Store a credential for a profile; return where. Raises VaultError, ReadOnly."""
         self.access.require()
         if place is None:
             self.vault.use_for_this_run(profile, purpose, secret)
@@ -106,7 +106,7 @@ class ApiKeys:
         return where
 
     def remove(self, profile: str, purposes: Iterable[Purpose] = PURPOSES) -> list[str]:
-        """Forget credentials of a profile; return where they were. Raises VaultError, ReadOnly."""
+        """Delete credentials of a profile; return where they were. Raises VaultError, ReadOnly."""
         self.access.require()
         places: list[str] = []
         kept = dict(self.profiles.all().get(profile, Profile(profile)).places)
@@ -124,9 +124,10 @@ class ApiKeys:
     def forget(
         self, profile: str, purpose: Purpose, place: Place, *, keeps_profile: bool = False
     ) -> None:
-        """Forget a credential of a profile in one place alone. Raises VaultError, ReadOnly.
+        """Delete a credential of a profile from one store alone. Raises VaultError, ReadOnly.
 
-        The profile goes with its last credential unless ``keeps_profile``: it has a base URL.
+        The profile is dropped with its last credential, and its base URL with it, unless
+        ``keeps_profile``.
         """
         self.access.require()
         self.vault.forget(profile, purpose, place)
@@ -140,10 +141,10 @@ class ApiKeys:
             self.profiles.drop(profile)
 
     async def verify(self, purpose: Purpose, model: str) -> str:
-        """Return in words what one real call showed of a credential.
+        """Verify a credential with one real call; return the result as a sentence.
 
-        A management token is asked for the balance; an API key answers one request of a few
-        tokens with ``model``, for nothing less proves it.
+        A management token requests the balance; an API key sends one inference request of a few
+        tokens to ``model``, as nothing less proves it.
         """
         if purpose == "management_token":
             balance = await self.balance()
@@ -156,7 +157,7 @@ class ApiKeys:
             return await client.balance()
 
     async def prove(self, key: Secret, model: str) -> Proof:
-        """Return what one request of a few tokens showed of an API key."""
+        """Verify an API key with one inference request of a few tokens to ``model``."""
         async with self._inference(key) as client:
             return await client.prove(model)
 
@@ -175,16 +176,16 @@ class ApiKeys:
         models: tuple[str, ...] = (),
         expires_at: datetime | None = None,
     ) -> CreatedKey:
-        """Make an API key; its secret is in the answer and nowhere else.
+        """Create an API key; its secret is in the answer and nowhere else.
 
-        Where no answer tells whether it was made (Uncertain, Garbage), the key list is compared
-        with that of before, and the OperationError names the new key to revoke: its secret is
-        lost.
+        Where the answer does not tell whether it was created (Uncertain, Garbage), the key list is
+        compared with the one before, and the OperationError names the new key to revoke: its
+        secret is lost.
         """
         self.access.require()
         checked = checked_key_name(name)
         async with self._management() as client:
-            # Told apart by id: the clocks of both sides may differ by any amount.
+            # Compare ids, not creation times: clock skew between both sides is unbounded.
             before = {key.id for key in await client.keys()}
             try:
                 return await client.create_key(
@@ -204,9 +205,9 @@ class ApiKeys:
         models: tuple[str, ...] = (),
         expires_at: datetime | None = None,
     ) -> tuple[CreatedKey, str]:
-        """Make an API key and keep its secret for a profile; return it and where.
+        """Create an API key and store its secret for a profile; return the key and where.
 
-        The place is tried first. A key whose secret could not be kept after all is revoked again:
+        The store is checked first. A key whose secret could not be stored after all is revoked:
         the API never shows the secret a second time.
         """
         self.access.require()
@@ -222,8 +223,8 @@ class ApiKeys:
     async def revoke_lost(self, key: ApiKey, why: str) -> OperationError:
         """Revoke a new key whose secret is lost; return the error to raise.
 
-        ``why`` goes on from "its secret could not be". A secret is in the answer to the create
-        alone, so such a key can be used by nobody, or by whoever found it somewhere.
+        ``why`` completes the sentence "its secret could not be". Only the answer to the create
+        holds the secret, so nobody can use such a key, except someone who intercepted it.
         """
         lost = f"key {key.name} ({key.id}) was made, but its secret could not be {why}"
         try:
@@ -253,13 +254,13 @@ class ApiKeys:
             return await client.billing(key.id, start=start, end=end, model=model)
 
     async def soon(self, burn: KeyBurn | None = None) -> list[KeyWarning]:
-        """Ask for the keys, and return what to look at soon; ``burn`` knows of looks before."""
+        """Fetch the keys and return their warnings, most severe first; ``burn`` adds burn rates."""
         keys = await self.keys()
         spending = [] if burn is None else burn.warnings(keys, self._clock())
         return _gravest_first([*self.warnings(keys), *spending])
 
     def warnings(self, keys: Iterable[ApiKey]) -> list[KeyWarning]:
-        """Return what to look at soon, the gravest first."""
+        """Return the warnings of active keys, the most severe first."""
         now = self._clock()
         found = [w for key in keys if key.status == "active" for w in warnings_of(key, now)]
         return _gravest_first(found)
@@ -293,7 +294,7 @@ class ApiKeys:
 
 
 async def _new_keys(client: "ManagementClient", name: str, before: Set[str]) -> str:
-    """Return what the list shows of a key that may have been made, in one sentence."""
+    """Return a sentence on whether the key list shows a new key, after an uncertain create."""
     try:
         keys = await client.keys()
     except ApiError as error:

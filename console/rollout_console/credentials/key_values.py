@@ -1,4 +1,4 @@
-"""API keys as people name, sort, limit and worry about them."""
+"""API key values: parse, validate, sort, filter, serialize, and warn of expiry and limits."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Level = Literal["note", "warning", "alarm"]
 
 @dataclass(frozen=True, slots=True)
 class KeyWarning:
-    """What will soon stop a key from working; ``level`` rises as the day, or the limit, nears."""
+    """A warning that a key will soon stop working; ``level`` rises as expiry or limit nears."""
 
     key: ApiKey
     level: Level
@@ -29,7 +29,10 @@ class KeyWarning:
 
 
 def find_key(keys: Sequence[ApiKey], wanted: str) -> ApiKey:
-    """Return the key of that id, or of that name where one alone has it; raises OperationError."""
+    """Return the key with that id, or else with that unique name; raises OperationError.
+
+    Names of revoked keys do not count.
+    """
     by_id = [key for key in keys if key.id == wanted]
     by_name = [key for key in keys if key.name == wanted and key.status != "revoked"]
     found = by_id or by_name
@@ -42,7 +45,10 @@ def find_key(keys: Sequence[ApiKey], wanted: str) -> ApiKey:
 
 
 def parse_limit(text: str) -> Decimal | None:
-    """Return a spending limit in US dollars, None for ``none``; raises OperationError."""
+    """Parse a spending limit of 0 to 1,000,000 US dollars in whole cents; None for ``none``.
+
+    Raises OperationError.
+    """
     if text.strip().lower() == "none":
         return None
     try:
@@ -55,7 +61,10 @@ def parse_limit(text: str) -> Decimal | None:
 
 
 def parse_expiry(text: str) -> datetime | None:
-    """Return a time in UTC, None for ``never``; a date alone is its end. Raises OperationError."""
+    """Parse an ISO 8601 time into UTC; None for ``never``. Raises OperationError.
+
+    A date without a time means the last second of that day, in UTC.
+    """
     if text.strip().lower() == "never":
         return None
     try:
@@ -97,13 +106,13 @@ SORTS = ("name", "used", "limit", "created", "expires", "last-used", "status")
 
 
 def starts(secret: str, prefix: str) -> bool:
-    """Return whether a secret can be that of a key listed with ``prefix``, such as ``sk-ab...``."""
+    """Return whether a secret matches a key's listed ``prefix``, such as ``sk-ab...``."""
     shown = prefix.rstrip(".…*")
     return len(shown) > len("sk-") and secret.startswith(shown)
 
 
 def matches(key: ApiKey, text: str) -> bool:
-    """Return whether a key's name, id, prefix, status or a model of its list holds ``text``."""
+    """Return whether a key's name, id, prefix, status or a model contains ``text``, case-folded."""
     needle = text.strip().casefold()
     return any(
         needle in part.casefold()
@@ -112,7 +121,7 @@ def matches(key: ApiKey, text: str) -> bool:
 
 
 def checked_key_name(name: str) -> str:
-    """Return a key's name, trimmed; raises OperationError."""
+    """Return a key's name, trimmed, of 1 to 50 characters; raises OperationError."""
     trimmed = name.strip()
     if not 1 <= len(trimmed) <= 50:
         raise OperationError("a key's name has 1 to 50 characters")
@@ -122,7 +131,7 @@ def checked_key_name(name: str) -> str:
 
 
 def warnings_of(key: ApiKey, now: datetime) -> Iterable[KeyWarning]:
-    """Return what will soon stop an active key: its expiry, its spending limit."""
+    """Yield warnings of an active key: expiry within 30 days, 80% of its limit used."""
     if key.expires_at is not None:
         left = key.expires_at - now
         if left <= timedelta(0):
@@ -144,13 +153,16 @@ def warnings_of(key: ApiKey, now: datetime) -> Iterable[KeyWarning]:
 
 
 class KeyBurn:
-    """How fast keys spend, from what they had used at one look and at another."""
+    """The burn rate of keys, from what they had used at two times."""
 
     def __init__(self) -> None:
         self._first: dict[str, tuple[datetime, Decimal]] = {}
 
     def warnings(self, keys: Iterable[ApiKey], now: datetime) -> Iterator[KeyWarning]:
-        """Return the active keys that reach their limit within a day at this rate."""
+        """Yield warnings of active keys that reach their limit within a day at their burn rate.
+
+        The rate is the mean since a key was first passed in, at least 5 minutes ago.
+        """
         for key in keys:
             since, used = self._first.setdefault(key.id, (now, key.used))
             span = (now - since).total_seconds()
@@ -167,7 +179,7 @@ class KeyBurn:
 
 
 def as_json(key: ApiKey) -> dict[str, object]:
-    """Return a key for ``--json``; amounts as exact decimal texts."""
+    """Return a key as a JSON object for ``--json``; amounts are exact decimal strings."""
     return {
         "id": key.id,
         "name": key.name,

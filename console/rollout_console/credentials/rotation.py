@@ -1,8 +1,8 @@
-"""Rotating an API key: one step at a time, each of which can be the last for today.
+"""Rotate an API key as a persistent state machine: any step can be the last for now.
 
-What is done is written down before the next step begins, so a rotation goes on after a crash, in
-another session, by another command. The old key works until the new one has been proven, the old
-one has fallen silent, and the new one has been proven again.
+The state is saved to disk before the next step begins, so a rotation can be resumed after a crash,
+in another session or by another command. The old key works until the new one has been verified,
+the old one has been unused for the quiet period, and the new one has been verified again.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _NEW, _OLD = ".new", ".old"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What was done just now, and what the rotation waits for; empty where it is done."""
+    """The steps done in this call, and what the rotation waits for; empty where it is done."""
 
     rotation: Rotation
     did: tuple[str, ...]
@@ -43,14 +43,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class _Back:
-    """What going back does to the profile: puts the old secret there, or forgets the new one."""
+    """How an abort changes the profile: ``put`` restores a secret, ``forget`` deletes it."""
 
     put: Secret | None = None
     forget: bool = False
 
 
 class Rotations(RotationFile):
-    """The rotations under way, and taking them further."""
+    """Starts, advances and aborts the rotations in progress."""
 
     def __init__(self, room: ApiKeys, path: Path) -> None:
         super().__init__(path)
@@ -66,11 +66,11 @@ class Rotations(RotationFile):
         safe_s: float = SAFE_S,
         force: bool = False,
     ) -> Progress:
-        """Begin to rotate ``key`` for the room's profile, and go as far as possible now.
+        """Begin to rotate ``key`` for the current profile, and advance as far as possible now.
 
-        ``model`` answers the requests that prove the new key; ``force`` rotates a key that is not
-        the profile's own. Raises OperationError, ApiError, VaultError; what was done until then is
-        kept.
+        ``model`` answers the requests that verify the new key; ``quiet_s`` and ``safe_s`` are in
+        seconds; ``force`` rotates a key that is not the profile's own. Raises OperationError,
+        ApiError, VaultError, ReadOnly; steps done before the error are kept.
         """
         self._room.access.require()
         profile, now = self._room.profile, self._now()
@@ -105,16 +105,16 @@ class Rotations(RotationFile):
             return await self._advance(made)
 
     async def advance(self, rotation: Rotation) -> Progress:
-        """Do every step that can be done now; raises as ``start`` does."""
+        """Resume a rotation: do every step that can be done now. Raises as ``start`` does."""
         self._room.access.require()
         with self._alone():
             return await self._advance(self._current(rotation))
 
     async def abandon(self, rotation: Rotation) -> str:
-        """End a rotation while the old key still works, and go back to it; the new is revoked.
+        """Abort a rotation: restore the old key, revoke the new one; return a summary.
 
-        Raises OperationError where the profile would be left with the new key; nothing is revoked
-        then.
+        Raises OperationError where the old key is revoked or expired, or where the profile would
+        be left with the new key; nothing is revoked then.
         """
         self._room.access.require()
         with self._alone():
@@ -134,10 +134,10 @@ class Rotations(RotationFile):
             self._drop(current)
         return "; ".join([f"key {current.old_name} stays", *said])
 
-    # -- beginning -------------------------------------------------------------------------------
+    # -- preconditions ---------------------------------------------------------------------------
 
     def _must_belong(self, key: ApiKey, profile: str) -> None:
-        """Raise OperationError unless ``key`` is the one that the profile sends, or it has none."""
+        """Raise OperationError unless the profile uses ``key``, or has no key at all."""
         found = self._room.vault.present(profile, "api_key")
         if found.secret is None:
             unknown = next((s for s in found.steps if s.closed or (s.found and s.reason)), None)
@@ -154,7 +154,7 @@ class Rotations(RotationFile):
             )
 
     def _must_be_free(self, profile: str, place: Place) -> None:
-        """Raise OperationError where a secret would be overwritten."""
+        """Raise OperationError where a stored secret would be overwritten."""
         for name in (profile + _NEW, profile + _OLD):
             if self._room.vault.kept(name, "api_key", place) is not None:
                 raise OperationError(
@@ -182,7 +182,7 @@ class Rotations(RotationFile):
     async def _do(
         self, rotation: Rotation, old: ApiKey, keys: dict[str, ApiKey]
     ) -> tuple[str, str, Rotation]:
-        """Do the next step; return what was done, or what it waits for, and the rotation."""
+        """Do the next step; return (what was done, what it waits for, the rotation after it)."""
         if rotation.step == "make":
             return await self._make(rotation, old, keys)
         new = keys.get(rotation.new_id)
@@ -208,7 +208,8 @@ class Rotations(RotationFile):
         self, rotation: Rotation, old: ApiKey, keys: dict[str, ApiKey]
     ) -> tuple[str, str, Rotation]:
         for key in self._made(rotation, keys):
-            # Of a run that ended between the API's answer and the vault: nobody has its secret.
+            # Crash recovery: a run ended between the API's answer and the vault, so the secret of
+            # this key is lost.
             if key.status != "revoked":
                 await self._room.change(key, status="revoked")
         created, where = await self._room.create_kept(
@@ -236,7 +237,7 @@ class Rotations(RotationFile):
         return f"profile {profile} uses the new key; give it to the applications now", "", rotation
 
     def _used_elsewhere(self, rotation: Rotation, new: Secret) -> str:
-        """Return what keeps the profile from the new key, as something to wait for; else empty."""
+        """Return what keeps the profile from using the new key, to wait for; else empty."""
         vault, profile = self._room.vault, rotation.profile
         where = vault.name_of(rotation.place)
         waits = f"profile {profile} to use the new key"
@@ -258,7 +259,7 @@ class Rotations(RotationFile):
         return ""
 
     def _silence(self, rotation: Rotation, old: ApiKey) -> tuple[str, str, Rotation]:
-        # A key that was never used is as silent as one can be, from the step on.
+        # The quiet period of a key that was never used starts with this step.
         since = datetime.fromisoformat(rotation.since)
         quiet_since = max(old.last_used_at, since) if old.last_used_at else since
         waits = self._noise(rotation, old, quiet_since)
@@ -281,7 +282,7 @@ class Rotations(RotationFile):
         new = self._new_secret(rotation)
         waits = self._used_elsewhere(rotation, new)
         if not waits and old.last_used_at is not None:
-            # This step may have waited for long, and the old key come into use again.
+            # Check again: this step may have waited long, and the old key be in use again.
             waits = self._noise(rotation, old, old.last_used_at)
         if waits:
             return "", waits, rotation
@@ -307,7 +308,7 @@ class Rotations(RotationFile):
         return "; ".join([f"revoked {old.name}", *kept]), "", rotation
 
     async def _forget_both(self, rotation: Rotation) -> list[str]:
-        """Forget what was kept for the rotation, unless it is of use still; return what is."""
+        """Delete the rotation's stored secrets unless still needed; return a note for each kept."""
         profile, place, said = rotation.profile, rotation.place, []
         old, new = self._old_secret(rotation), self._room.vault.kept(
             profile + _NEW, "api_key", place
@@ -344,10 +345,10 @@ class Rotations(RotationFile):
         return self._room.vault.kept(rotation.profile + _OLD, "api_key", rotation.place)
 
     def _made(self, rotation: Rotation, keys: dict[str, ApiKey]) -> list[ApiKey]:
-        """Return the keys that this rotation made, and no other that happens to have the name."""
+        """Return the keys this rotation created: by id, or by name and time, never another's."""
         others = [r for r in self.under_way() if r.old_id != rotation.old_id]
         taken = {rotation.old_id, *(r.old_id for r in others), *(r.new_id for r in others)}
-        # The API's times may be whole seconds.
+        # The API may truncate times to whole seconds.
         since = datetime.fromisoformat(rotation.started_at).replace(microsecond=0)
         return [
             key
@@ -359,10 +360,10 @@ class Rotations(RotationFile):
             )
         ]
 
-    # -- going back ------------------------------------------------------------------------------
+    # -- abort -----------------------------------------------------------------------------------
 
     def _way_back(self, rotation: Rotation, old: ApiKey, keys: dict[str, ApiKey]) -> _Back:
-        """Return what going back does to the profile; raises OperationError where it cannot be."""
+        """Return how an abort changes the profile; raises OperationError where it is impossible."""
         vault, profile, place = self._room.vault, rotation.profile, rotation.place
         own, kept = vault.kept(profile, "api_key", place), self._old_secret(rotation)
         new = vault.kept(profile + _NEW, "api_key", place)
@@ -380,7 +381,8 @@ class Rotations(RotationFile):
             raise OperationError(f"profile {profile} has a key typed for this run: end it first")
         if new is None:
             return back
-        # Whatever goes before this place gives the key now; what comes after it, once it is empty.
+        # Resolution order: a source before this store supplies the key now; one after it does once
+        # this store has none.
         first = found.secret
         if _same(first, new) and (own is None or found.source != vault.name_of(place)):
             raise OperationError(
@@ -421,7 +423,7 @@ class Rotations(RotationFile):
         return [f"profile {profile} has another key, so {profile}{_OLD} is kept"]
 
     async def _revoke_new(self, rotation: Rotation, keys: dict[str, ApiKey]) -> list[str]:
-        """Revoke what the rotation made; return in words what became of it."""
+        """Revoke the keys that the rotation created; return a sentence on each outcome."""
         made = self._made(rotation, keys)
         revoked = [key for key in made if key.status != "revoked"]
         for key in revoked:
@@ -450,7 +452,7 @@ def _next(step: Step) -> Step:
 
 
 def _new_name(key: ApiKey, now: str) -> str:
-    """The old name with the day; 50 characters at most, and another for every old key."""
+    """Return the old name plus the date and a hash of the old id; at most 50 characters."""
     base = key.name.partition(" (since ")[0]
     mark = hashlib.sha256(key.id.encode()).hexdigest()[:8]
     suffix = f" (since {now[:10]} {mark})"
@@ -458,9 +460,9 @@ def _new_name(key: ApiKey, now: str) -> str:
 
 
 def _may_be_new(own: Secret | None, old: ApiKey, made: ApiKey | None) -> bool:
-    """Return whether a secret may be the new key's, told by the prefixes that the list shows.
+    """Return whether a secret may be the new key's, by the prefixes in the key list.
 
-    Where both keys have the same one, a new key that is revoked was given up before.
+    Where both keys share a prefix, a revoked new key was abandoned before, so it is not.
     """
     if own is None or made is None or not starts(own.reveal(), made.prefix):
         return False

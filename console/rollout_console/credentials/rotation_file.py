@@ -1,4 +1,4 @@
-"""The rotations under way, in one file without any secret: how far each is, whose turn it is."""
+"""Persist the rotations in progress in one JSON file, without secrets, under an advisory lock."""
 
 import fcntl
 import json
@@ -20,18 +20,18 @@ Step = Literal["make", "prove", "use", "silence", "deactivate", "revoke", "done"
 STEPS: tuple[Step, ...] = ("make", "prove", "use", "silence", "deactivate", "revoke", "done")
 
 QUIET_S = 30 * 60.0
-"""The old key must not have been used for this long before it is deactivated."""
+"""Quiet period: the old key must be unused for this long before it is deactivated."""
 
 SAFE_S = 24 * 3600.0
-"""A deactivated key can be reactivated for this long before it is revoked for ever."""
+"""Grace period: a deactivated key can be reactivated for this long, then it is revoked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """How far one rotation is; ``step`` is the next to do, ``since`` when that began.
+    """The state of one rotation; ``step`` is the next to do, ``since`` when it became due.
 
-    The new secret is kept for profile ``PROFILE.new`` and the old one, where this vault had it, for
-    ``PROFILE.old``, both until the old key is revoked.
+    Times are ISO 8601 with a zone. The new secret is stored for profile ``PROFILE.new`` and the old
+    one, where this vault had it, for ``PROFILE.old``, both until the old key is revoked.
     """
 
     old_id: str
@@ -49,13 +49,13 @@ class Rotation:
 
 
 class RotationFile:
-    """Reads and writes them; every method raises OperationError for what cannot be done."""
+    """Reads and writes the file; every method raises OperationError if it is unusable."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def under_way(self) -> list[Rotation]:
-        """Return the rotations that are not done; raises OperationError for a bad file."""
+        """Return the rotations in progress; raises OperationError for an unusable file."""
         try:
             table = json.loads(self.path.read_text(encoding="utf-8"))
             return [_checked(Rotation(**entry)) for entry in table["rotations"]]
@@ -70,7 +70,7 @@ class RotationFile:
             ) from None
 
     def find(self, key: ApiKey) -> Rotation | None:
-        """Return the rotation under way that this key is the old or the new one of."""
+        """Return the rotation in progress whose old or new key this is; None without one."""
         return next((r for r in self.under_way() if key.id in (r.old_id, r.new_id)), None)
 
     def _keep(self, rotation: Rotation) -> None:
@@ -89,7 +89,7 @@ class RotationFile:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Let one process at a time take rotations further."""
+        """Hold an exclusive, non-blocking flock: one process at a time advances rotations."""
         with ExitStack() as stack:
             try:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ class RotationFile:
             yield
 
     def _current(self, rotation: Rotation) -> Rotation:
-        """Return the rotation as it stands on file: another console may have taken it further."""
+        """Reload the rotation from the file: another console may have advanced it."""
         found = next((r for r in self.under_way() if r.old_id == rotation.old_id), None)
         if found is None:
             raise OperationError(f"the rotation of key {rotation.old_name} has ended already")
@@ -112,7 +112,7 @@ class RotationFile:
 
 
 def _checked(rotation: Rotation) -> Rotation:
-    """Return a rotation as the file had it; raises ValueError or TypeError for a wrong value."""
+    """Validate a rotation parsed from the file; raises ValueError or TypeError."""
     for value in (rotation.old_id, rotation.old_name, rotation.profile, rotation.model,
                   rotation.new_id, rotation.new_name):  # fmt: skip
         if not isinstance(value, str) or not value.isprintable():

@@ -1,4 +1,4 @@
-"""A command of the operator's that prints a credential, such as ``pass`` or ``op``."""
+"""Run the operator's credential helper, a command such as ``pass`` or ``op``."""
 
 import os
 import selectors
@@ -26,9 +26,9 @@ def ask_command(
 ) -> str:
     """Run ``argv`` (no shell) and return the first line it prints.
 
-    ``{profile}`` and ``{purpose}`` in its words are filled in. It has ``limit_s`` seconds in all,
-    whatever it starts and leaves behind. Raises StoreClosed with a sentence that holds nothing the
-    command printed, for that may be half a secret.
+    ``{profile}`` and ``{purpose}`` in its arguments are substituted. The timeout is ``limit_s``
+    seconds in all, even where a background process holds the pipe open. Raises StoreClosed, whose
+    sentence never quotes the command's output: that may be part of a secret.
     """
     words = [word.replace("{profile}", profile).replace("{purpose}", purpose) for word in argv]
     name = "".join(sign if sign.isprintable() else "·" for sign in words[0])
@@ -70,9 +70,9 @@ def ask_command(
 
 
 def _read(child: subprocess.Popen[bytes], pipe: int, end: float) -> bytes:
-    """Return what the child prints, until it has ended, printed too much, or the time is up.
+    """Read the child's stdout until it exits, exceeds 64 KiB or reaches the deadline ``end``.
 
-    Its end is what counts, not that of the pipe: a process it left behind may hold that for ever.
+    Its exit counts, not EOF of the pipe: a background process may hold the write end open for ever.
     """
     data = bytearray()
     with selectors.DefaultSelector() as ready:
@@ -90,7 +90,7 @@ def _read(child: subprocess.Popen[bytes], pipe: int, end: float) -> bytes:
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
-    """Kill the whole group, for a script's child would go on; never wait for it long."""
+    """Kill the process group, as a script's children would keep running; wait 1 s at most."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""What ``config.toml`` says of profiles: base URLs, and commands that print credentials."""
+"""The profiles in ``config.toml``: base URLs, and credential commands."""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from rollout_console.credentials.vault.errors import VaultError
 
 @dataclass(frozen=True, slots=True)
 class ProfileConfig:
-    """One profile's settings; ``credential_command`` is an argument list, empty where none is."""
+    """One profile's settings; ``credential_command`` is an argument list, empty without one."""
 
     base_url: str = ""
     credential_command: tuple[str, ...] = ()
@@ -19,7 +19,7 @@ class ProfileConfig:
 
 @dataclass(frozen=True, slots=True)
 class VaultConfig:
-    """All profiles' settings; ``credential_command`` is for profiles without one of their own."""
+    """All profiles' settings; ``credential_command`` is the default of profiles without one."""
 
     profiles: Mapping[str, ProfileConfig] = field(default_factory=dict)
     credential_command: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class VaultConfig:
 
 
 def load_vault_config(path: Path) -> VaultConfig:
-    """Read the settings; a missing file is none. Raises VaultError with one sentence."""
+    """Parse the settings; a missing file means none. Raises VaultError with one sentence."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

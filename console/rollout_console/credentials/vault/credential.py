@@ -18,11 +18,11 @@ _LEAST_CHARACTERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One place that was looked in, and what it gave: nothing but a reason, or the credential.
+    """One source that was tried for a credential, and its outcome.
 
-    ``found`` without a reason is the credential; with one, it is there and wrong. ``notable``
-    marks a reason that a person may want to do something about, ``closed`` a place that could not
-    be looked at now, and may have a credential another time.
+    ``found`` without a reason means a usable credential; with a reason, an invalid one. ``notable``
+    marks a reason that an operator may want to act on, ``closed`` a source that is unavailable now
+    and may have a credential at another time.
     """
 
     source: str
@@ -34,9 +34,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What the vault has for a profile and purpose; ``secret`` is None where it has nothing.
+    """The result of resolving a profile's credential; ``secret`` is None where none was found.
 
-    ``source`` names where it came from, ``steps`` every place before it and why that gave nothing.
+    ``source`` names where it came from, ``steps`` every source tried up to it, with the reasons.
     """
 
     profile: str
@@ -47,7 +47,7 @@ class Credential:
 
     @property
     def problem(self) -> str:
-        """Why there is none, in one sentence; empty where there is one."""
+        """Why there is no credential, in one sentence; empty where there is one."""
         if self.secret is not None:
             return ""
         what = f"no {WORDS[self.purpose]} for profile {self.profile!r}"
@@ -55,13 +55,13 @@ class Credential:
 
     @property
     def trouble(self) -> str:
-        """The first reason that a person may want to do something about; empty without one."""
+        """The first reason that an operator may want to act on; empty without one."""
         told = (step for step in self.steps if step.reason and (step.found or step.notable))
         return next((f"{step.source}: {step.reason}" for step in told), "")
 
 
 def checked(purpose: Purpose, text: str) -> Secret:
-    """Return ``text`` as a credential; raises BadCredential with what is wrong, never the text."""
+    """Validate ``text`` as a credential; raises BadCredential, which never quotes the text."""
     value = text.strip()
     words, prefix = WORDS[purpose], PREFIX[purpose]
     if not value:
@@ -79,12 +79,12 @@ def checked(purpose: Purpose, text: str) -> Secret:
 
 
 def wrong_kind(found: Purpose, wanted: Purpose) -> str:
-    """Return why one kind of credential is not taken for the other."""
+    """Return the sentence that refuses one kind of credential in place of the other."""
     one = f"{'an' if found == 'api_key' else 'a'} {WORDS[found]} ({PREFIX[found]}...)"
     return f"it is {one}, which never works as {WORDS[wanted]}; nothing was sent"
 
 
 def kind_of(text: str) -> Purpose | None:
-    """Return what kind of credential a text is by its prefix, or None."""
+    """Return the kind of credential that a text's prefix marks, or None."""
     stripped = text.strip()
     return next((purpose for purpose in PURPOSES if stripped.startswith(PREFIX[purpose])), None)

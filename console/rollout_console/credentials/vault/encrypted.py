@@ -1,10 +1,10 @@
 """The encrypted store, unlocked by a passphrase, for servers without a keyring.
 
-The format is age (https://age-encryption.org/v1), through ``pyrage``. Two files lie side by side:
-``vault-identity.age`` holds an X25519 identity behind the passphrase (scrypt, a second or two of
-work, once a run), ``vault.age`` holds the credentials for that identity. The ``age`` command opens
-them too (``age -d -i vault-identity.age vault.age``), so an operator is never locked in. Inside is
-JSON: ``{"version": 1, "profiles": {NAME: {PURPOSE: SECRET}}}``.
+The format is age (https://age-encryption.org/v1), through ``pyrage``, in two files of one folder:
+``vault-identity.age`` holds an X25519 identity encrypted with the passphrase (scrypt, a second or
+two of work, once a run), ``vault.age`` holds the credentials encrypted to that identity. The
+``age`` command decrypts them too (``age -d -i vault-identity.age vault.age``), so there is no
+lock-in. The plaintext is JSON: ``{"version": 1, "profiles": {NAME: {PURPOSE: SECRET}}}``.
 """
 
 import fcntl
@@ -26,10 +26,10 @@ Profiles = dict[str, dict[str, str]]
 
 
 class EncryptedStore:
-    """Credentials in an age file at ``path``, its identity beside it.
+    """Credentials in an age file at ``path``, with the identity file next to it.
 
     ``ask`` is called for the passphrase when it is first needed, with True where a new one is to
-    be chosen; it returns None where nobody can be asked. What it unlocks is kept for this run.
+    be chosen; it returns None without a terminal. The identity stays in memory for this run.
     """
 
     def __init__(self, path: Path, ask: Callable[[bool], str | None] = lambda _new: None) -> None:
@@ -40,16 +40,16 @@ class EncryptedStore:
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a store; raises StoreClosed where that cannot be told."""
+        """Whether the store's file exists; raises StoreClosed where that cannot be determined."""
         return self._is_there(self.path)
 
     @property
     def unlocked(self) -> bool:
-        """Whether it has been unlocked in this run."""
+        """Whether the store has been unlocked in this run."""
         return self._identity is not None
 
     def open(self) -> None:
-        """Unlock it, or choose the passphrase of a new one; raises StoreClosed."""
+        """Unlock the store, or create its identity with a new passphrase; raises StoreClosed."""
         if self.exists or self._is_there(self.identity_path):
             self._unlocked_identity()
         else:
@@ -57,7 +57,7 @@ class EncryptedStore:
                 self._new_identity()
 
     def unlock(self, passphrase: str) -> None:
-        """Unlock it with this passphrase; raises StoreClosed."""
+        """Unlock the store with this passphrase; raises StoreClosed."""
         asked, self.ask = self.ask, lambda _new: passphrase
         try:
             self.open()
@@ -65,11 +65,11 @@ class EncryptedStore:
             self.ask = asked
 
     def get(self, profile: str, purpose: Purpose) -> str | None:
-        """Return what is kept, None where nothing is; raises StoreClosed."""
+        """Return the stored credential, None without one; raises StoreClosed."""
         return self._read().get(profile, {}).get(purpose) if self.exists else None
 
     def put(self, profile: str, purpose: Purpose, secret: Secret) -> None:
-        """Keep a credential and read it back; raises StoreClosed or NotKept."""
+        """Store a credential and verify it by reading it back; raises StoreClosed or NotKept."""
         with self._locked():
             if not self.exists and not self._is_there(self.identity_path):
                 self._new_identity()
@@ -80,7 +80,7 @@ class EncryptedStore:
                 raise NotKept(f"{self.path} did not keep it: it read back something else")
 
     def delete(self, profile: str, purpose: Purpose) -> bool:
-        """Forget a credential; return whether there was one. Raises StoreClosed."""
+        """Delete a credential; return whether there was one. Raises StoreClosed."""
         if not self.exists:
             return False
         with self._locked():
@@ -157,7 +157,7 @@ class EncryptedStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep two consoles from losing each other's writes; the lock is on the folder."""
+        """Hold an exclusive flock on the folder, against lost updates between two consoles."""
         folder = self.path.parent
         with ExitStack() as stack:
             try:
@@ -166,7 +166,7 @@ class EncryptedStore:
                 descriptor = stack.enter_context(opened)
             except OSError as error:
                 raise StoreClosed(f"{folder} cannot be used: {error.strerror}") from None
-            with suppress(OSError):  # a file system without locks
+            with suppress(OSError):  # a file system without flock
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
 

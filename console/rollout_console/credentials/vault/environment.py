@@ -1,6 +1,6 @@
-"""Credentials that the operator gives explicitly: on stdin, in the environment, in files it names.
+"""Credentials given explicitly: on stdin, in environment variables, in files that these name.
 
-The values are taken out of this process's environment when they are read, so that no child
+The variables are removed from this process's environment when they are read, so that no child
 process inherits them.
 """
 
@@ -33,19 +33,19 @@ _MOST_BYTES = 4 * MOST_CHARACTERS
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What was given explicitly: texts by purpose, and the environment without them."""
+    """Explicitly given credentials, as texts by purpose, and the environment without them."""
 
     stdin: Mapping[Purpose, str] = field(default_factory=dict, repr=False)
     variables: Mapping[Purpose, str] = field(default_factory=dict, repr=False)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     previous: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Keys of previous providers, by the variable they were in (see credentials.vault.previous)."""
+    """Keys of previous providers, by variable name (see credentials.vault.previous)."""
 
     def look(self, purpose: Purpose) -> tuple[Secret | None, list[Step]]:
-        """Return the credential and the steps taken.
+        """Return the credential and the steps of its resolution.
 
-        A source that was given and is wrong ends the search: using another credential than the
-        one that was asked for would be worse than none. Its step is then marked as found.
+        An invalid value in a given source ends the resolution: using another credential than the
+        one requested would be worse than none. Its step is then marked as found.
         """
         steps: list[Step] = []
         for source, text, reason in self._sources(purpose):
@@ -85,10 +85,10 @@ class Given:
 
 
 def take_from_environment(environ: dict[str, str] | None = None, stdin: str = "") -> Given:
-    """Return what was given, and remove the secrets from ``environ`` (default: this process's).
+    """Return the given credentials, removing them from ``environ`` (default: this process's).
 
-    ``stdin`` is what came on standard input; its kind is told by its prefix, and a text of no
-    kind counts as both, so that it is refused with its reason whichever is asked for.
+    ``stdin`` is the text read from standard input. Its prefix tells its kind; a text without a
+    known prefix counts as both kinds, so that either request refuses it with the reason.
     """
     source = os.environ if environ is None else environ
     variables: dict[Purpose, str] = {}
@@ -114,7 +114,7 @@ def is_previous(name: str) -> bool:
 
 
 def read_given_file(path: Path) -> tuple[str | None, str]:
-    """Return the file's text, or why there is none; a pipe or device is never waited for."""
+    """Return a regular file's text, or None and why; O_NONBLOCK keeps a FIFO from blocking."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -132,7 +132,7 @@ def read_given_file(path: Path) -> tuple[str | None, str]:
 
 
 def read_file_if_there(path: Path) -> tuple[str | None, str]:
-    """As ``read_given_file``, of a file that need not be there."""
+    """Return what ``read_given_file`` does, or None without a reason where the file is missing."""
     with suppress(OSError):
         if is_missing(path):
             return None, ""
@@ -140,10 +140,11 @@ def read_file_if_there(path: Path) -> tuple[str | None, str]:
 
 
 def passphrase_from(environ: Mapping[str, str]) -> str | None:
-    """Return the encrypted store's passphrase from a file the operator names, or None.
+    """Return the encrypted store's passphrase, the first line of a file, or None.
 
-    ``$ROLLOUT_VAULT_PASSPHRASE_FILE``, or ``rollout_vault_passphrase`` in systemd's
-    ``$CREDENTIALS_DIRECTORY``; never a variable's own value, which every process of the user sees.
+    The file is ``$ROLLOUT_VAULT_PASSPHRASE_FILE``, or ``rollout_vault_passphrase`` in systemd's
+    ``$CREDENTIALS_DIRECTORY``. A passphrase in a variable is not accepted: every process of the
+    user can read the environment.
     """
     named = environ.get("ROLLOUT_VAULT_PASSPHRASE_FILE", "")
     folder = environ.get("CREDENTIALS_DIRECTORY", "")

@@ -1,11 +1,11 @@
 """Errors of the vault.
 
 VaultError
-├── BadCredential   a text that cannot be the credential it is given as
-├── StoreClosed     a place to keep credentials that cannot be used now: locked, hanging
-│   ├── NoKeyring   there is none on this machine
-│   └── UnfitKeyring there is one that is never used, for it keeps nothing or hides nothing
-└── NotKept         a credential that was written and did not read back the same
+├── BadCredential    a text that is not a valid credential of its kind
+├── StoreClosed      a credential store that is unavailable: locked, hanging, damaged
+│   ├── NoKeyring    there is no keyring on this machine
+│   └── UnfitKeyring its backend is never used: it discards secrets, or stores plain text
+└── NotKept          a credential that was written and did not read back the same
 """
 
 
@@ -14,11 +14,11 @@ class VaultError(Exception):
 
 
 class BadCredential(VaultError):
-    """A text that cannot be the credential it is given as."""
+    """A text that is not a valid credential of the kind it was given as."""
 
 
 class StoreClosed(VaultError):
-    """A place to keep credentials that cannot be used now."""
+    """A credential store, or credential command, that is unavailable now."""
 
 
 class NoKeyring(StoreClosed):
@@ -26,7 +26,7 @@ class NoKeyring(StoreClosed):
 
 
 class UnfitKeyring(StoreClosed):
-    """The keyring keeps nothing, or keeps it in plain text: it is never used."""
+    """The keyring backend discards secrets, or stores them in plain text: it is never used."""
 
 
 class NotKept(VaultError):

@@ -1,4 +1,4 @@
-"""Keeping this process's memory to itself."""
+"""Harden this process against core dumps and ptrace."""
 
 import ctypes
 import resource
@@ -9,9 +9,10 @@ _PR_SET_DUMPABLE = 4
 
 
 def keep_memory_private() -> None:
-    """No core dumps, and on Linux no reading of this process's memory by the same user.
+    """Disable core dumps; on Linux also ptrace and /proc/PID/mem for the same user.
 
-    What a system does not offer is left out: a console that does not start is no safer.
+    These are RLIMIT_CORE 0 and PR_SET_DUMPABLE 0 (prctl(2)). A system without them is no error: a
+    console that does not start is no safer.
     """
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,7 +1,7 @@
-"""The system's keyring, through the ``keyring`` library; the only place that knows it.
+"""The system's keyring, through the ``keyring`` library, which only this module imports.
 
-Every call runs in a daemon thread with a limit: a Secret Service that asks for a passphrase on a
-desktop that is not there would otherwise hang the console for ever.
+Every call runs in a daemon thread with a timeout: a Secret Service that prompts for a passphrase on
+a missing desktop would otherwise hang the console for ever.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LIMIT_S = 3.0
 _REFUSED = ("keyring.backends.fail", "keyring.backends.null", "keyrings.alt", "plaintext")
-"""Backends that keep nothing, or keep it in the clear."""
+"""Backends that discard secrets, or store them in plain text."""
 
 _NONE_HERE = "there is no keyring here (no Secret Service answers on D-Bus)"
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 class KeyringStore:
     """Credentials under the service ``rollout-console/PROFILE``, named by their purpose.
 
-    A backend that did not answer once is not asked again until ``retry``.
+    The backend has ``limit_s`` seconds a call; after a timeout it is not called until ``retry``.
     """
 
     def __init__(self, limit_s: float = LIMIT_S) -> None:
@@ -36,15 +36,15 @@ class KeyringStore:
         self.name = "keyring"
 
     def retry(self) -> None:
-        """Ask again a keyring that did not answer; it may have been unlocked meanwhile."""
+        """Allow calls again after a timeout; the keyring may have been unlocked meanwhile."""
         self._hung = ""
 
     def get(self, profile: str, purpose: Purpose) -> str | None:
-        """Return what is kept, None where nothing is; raises StoreClosed."""
+        """Return the stored credential, None without one; raises StoreClosed."""
         return self._call(lambda backend: backend.get_password(_service(profile), purpose))
 
     def put(self, profile: str, purpose: Purpose, secret: Secret) -> None:
-        """Keep a credential and read it back; raises StoreClosed or NotKept."""
+        """Store a credential and verify it by reading it back; raises StoreClosed or NotKept."""
 
         def write(backend: "KeyringBackend") -> str | None:
             backend.set_password(_service(profile), purpose, secret.reveal())
@@ -54,7 +54,7 @@ class KeyringStore:
             raise NotKept(f"the {self.name} did not keep it: it read back something else")
 
     def delete(self, profile: str, purpose: Purpose) -> bool:
-        """Forget a credential; return whether there was one. Raises StoreClosed or NotKept."""
+        """Delete a credential; return whether there was one. Raises StoreClosed or NotKept."""
 
         def remove(backend: "KeyringBackend") -> bool:
             if backend.get_password(_service(profile), purpose) is None:
@@ -85,16 +85,16 @@ class KeyringStore:
             raise StoreClosed(self._hung) from None
         except (StoreClosed, NotKept):
             raise
-        except Exception as error:  # noqa: BLE001  backends raise what they like
+        except Exception as error:  # noqa: BLE001  backends raise anything
             raise StoreClosed(_sentence(error)) from None
 
 
 def _backend() -> "KeyringBackend":
-    """Return the backend that keyring chose, unless it keeps nothing or hides nothing."""
+    """Return the backend that keyring chose, unless it discards secrets or stores plain text."""
     import keyring
 
     chosen: KeyringBackend = keyring.get_keyring()
-    # A chainer stands for several: the first that is fit is used, and the others never see it.
+    # A ChainerBackend wraps several: only its first fit backend is used, the others see nothing.
     members = getattr(chosen, "backends", None) or [chosen]
     fit = [backend for backend in members if not _refusal(backend)]
     if not fit:
@@ -125,7 +125,7 @@ def _sentence(error: Exception) -> str:
         "ModuleNotFoundError": "PYTHON_KEYRING_BACKEND or keyringrc.cfg names no backend there is",
         "PromptDismissedException": "the keyring is locked, and its prompt could not be shown",
     }
-    # What a backend says is not repeated: it may quote what it was given.
+    # Do not repeat the backend's message: it may quote the secret.
     return known.get(kind, f"the keyring failed ({kind})")
 
 

@@ -1,4 +1,4 @@
-"""Calls into libraries that may hang, with a limit on how long they are waited for."""
+"""Call libraries that may hang, with a timeout."""
 
 import threading
 from collections.abc import Callable
@@ -8,21 +8,21 @@ T = TypeVar("T")
 
 
 class TooLong(Exception):
-    """The call did not come back in time; its thread is left behind."""
+    """The call timed out; its daemon thread is left running."""
 
 
 def in_time(call: Callable[[], T], limit_s: float) -> T:
     """Return what ``call`` returns, raise what it raises, or TooLong after ``limit_s`` seconds.
 
-    It runs in a daemon thread: one that never comes back keeps neither the console nor its exit
-    waiting, as a thread of a pool would.
+    It runs in a daemon thread: one that never returns blocks neither the console nor its exit, as
+    a ThreadPoolExecutor's thread would.
     """
     outcome: list[tuple[bool, object]] = []
 
     def run() -> None:
         try:
             outcome.append((True, call()))
-        except BaseException as error:  # noqa: BLE001  handed on to the caller below
+        except BaseException as error:  # noqa: BLE001  re-raised in the caller below
             outcome.append((False, error))
 
     thread = threading.Thread(target=run, name="vault-call", daemon=True)

@@ -1,6 +1,6 @@
-"""The previous providers' own keys, for probes and samples of the side that traffic comes from.
+"""API keys of previous providers, for probes and shadow samples of the previous side.
 
-They are given in variables or in files that variables name, are used in this run, and kept nowhere.
+They come from environment variables, or files that these name, and are never stored.
 """
 
 import re
@@ -19,17 +19,17 @@ _OF_FORMAT = {
 
 
 def route_variable(route: str) -> str:
-    """Return the variable that holds the previous key of a route."""
+    """Return the environment variable that holds a route's previous key."""
     return PREVIOUS_VARIABLE + re.sub(r"[^A-Z0-9]+", "_", route.upper())
 
 
 def previous_key(
     given: Given, route: str, route_format: str, tokenlab_key: Secret | None
 ) -> tuple[Secret | None, str]:
-    """Return the key of a route's previous side, or None and the reason.
+    """Return the key of a route's previous side and its source, or None and the reason.
 
-    The route's own variable goes before the provider's usual one, and each before its ``_FILE``
-    form. A credential of TokenLab's is refused: it is never sent to another host.
+    The route's own variable takes precedence over the provider's usual one, and each over its
+    ``_FILE`` form. A TokenLab credential is refused: it is never sent to another host.
     """
     names = (route_variable(route), *_OF_FORMAT.get(route_format, ()))
     for name in names:

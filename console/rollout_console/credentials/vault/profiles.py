@@ -1,4 +1,4 @@
-"""The local profiles: their names and what is kept of them where. No credential is in here."""
+"""The local profiles: their names, base URLs and credential stores, but no credentials."""
 
 import json
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ _MOST_NAME = 64
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named pair of credentials; ``places`` says where each purpose is kept."""
+    """A named pair of credentials; ``places`` maps each purpose to its store."""
 
     name: str
     base_url: str = ""
@@ -20,7 +20,7 @@ class Profile:
 
 
 class ProfileList:
-    """The profiles that were added here, in one small JSON file; a keyring cannot be listed."""
+    """The locally added profiles, in one JSON file, as a keyring cannot be listed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,7 +48,7 @@ class ProfileList:
         self._write(self.all() | {profile.name: profile})
 
     def drop(self, name: str) -> None:
-        """Forget a profile; raises VaultError."""
+        """Remove a profile from the list; raises VaultError."""
         self._write({key: value for key, value in self.all().items() if key != name})
 
     def _write(self, profiles: dict[str, Profile]) -> None:
@@ -66,7 +66,7 @@ class ProfileList:
 
 
 def checked_name(name: str) -> str:
-    """Return a profile's name; raises VaultError with what a name may be."""
+    """Validate a profile's name, 1 to 64 of A-Z, a-z, 0-9, ``-_.``; raises VaultError."""
     good = all(sign.isalnum() or sign in "-_." for sign in name)
     if not name or len(name) > _MOST_NAME or not name.isascii() or not good:
         raise VaultError(

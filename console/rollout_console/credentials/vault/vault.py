@@ -1,8 +1,8 @@
-"""The vault: where a credential comes from, and where one is kept.
+"""The vault: resolve credentials from their sources, and store them.
 
-The order is fixed, and each answer says which place gave it and why those before it did not:
-what the operator gives explicitly, a credential command, the keyring, the encrypted store, and
-last a question, whose answer is kept for this run alone. Nothing is ever kept in plain text.
+The order of resolution is fixed: explicitly given, credential command, keyring, encrypted store,
+and last a prompt, whose answer is kept in memory for this run alone. Each result names the source
+that supplied it and why those before it did not. Nothing is ever stored in plain text.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ TYPED = "typed; kept for this run alone"
 
 
 class RunKeyring(KeyringStore):
-    """In place of the system's keyring where that is not to be touched: kept for this run alone."""
+    """An in-memory stand-in for the system's keyring, which lasts for this run alone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,24 +40,24 @@ class RunKeyring(KeyringStore):
         self._kept: dict[tuple[str, Purpose], Secret] = {}
 
     def get(self, profile: str, purpose: Purpose) -> str | None:
-        """Return what is kept, None where nothing is."""
+        """Return the stored credential, None without one."""
         found = self._kept.get((profile, purpose))
         return None if found is None else found.reveal()
 
     def put(self, profile: str, purpose: Purpose, secret: Secret) -> None:
-        """Keep a credential until this process ends."""
+        """Store a credential until this process ends."""
         self._kept[(profile, purpose)] = secret
 
     def delete(self, profile: str, purpose: Purpose) -> bool:
-        """Forget a credential; return whether there was one."""
+        """Delete a credential; return whether there was one."""
         return self._kept.pop((profile, purpose), None) is not None
 
 
 class Vault:
-    """Resolves and keeps credentials. May block for seconds: not for an event loop's thread.
+    """Resolves and stores credentials. May block for seconds: not for an event loop's thread.
 
-    ``ask`` is the last resort: it is called with profile and purpose, and returns what was typed
-    or None. What was resolved once is kept in memory for this run.
+    ``ask`` is the last resort, a prompt: it is called with profile and purpose, and returns what
+    was typed or None. Resolved credentials are cached in memory for this run.
     """
 
     def __init__(
@@ -76,7 +76,10 @@ class Vault:
         self._known: dict[tuple[str, Purpose], Credential] = {}
 
     def resolve(self, profile: str, purpose: Purpose, *, anew: bool = False) -> Credential:
-        """Return the credential, or one without a secret that says why; raises nothing."""
+        """Return the credential, or one without a secret that says why; raises nothing.
+
+        ``anew`` bypasses the cache.
+        """
         place = (profile, purpose)
         if not anew and place in self._known:
             return self._known[place]
@@ -86,7 +89,7 @@ class Vault:
         return found
 
     def present(self, profile: str, purpose: Purpose) -> Credential:
-        """Return what was typed for this run, else what the places have now; nobody is asked."""
+        """Return what was typed for this run, else resolve past the cache; never prompts."""
         known = self._known.get((profile, purpose))
         if known is not None and known.source == TYPED:
             return known
@@ -96,9 +99,9 @@ class Vault:
         return found
 
     def put(self, profile: str, purpose: Purpose, secret: Secret, place: Place) -> str:
-        """Keep a credential, read it back, and return where it is.
+        """Store a credential, verify it by reading it back, and return the store's name.
 
-        Raises BadCredential, StoreClosed or NotKept; the place is never changed to another.
+        Raises BadCredential, StoreClosed or NotKept; there is no fallback to another store.
         """
         secret = checked(purpose, secret.reveal())
         self._store(place).put(profile, purpose, secret)
@@ -108,26 +111,27 @@ class Vault:
         return where
 
     def kept(self, profile: str, purpose: Purpose, place: Place) -> Secret | None:
-        """Return what is kept in one place, whatever was given elsewhere; raises StoreClosed."""
+        """Return the credential in one store, whatever other sources have; raises StoreClosed."""
         text = self._store(place).get(profile, purpose)
         return None if text is None else Secret(text)
 
     def check(self, place: Place, profile: str) -> None:
-        """Raise StoreClosed where a credential could not be kept there now."""
+        """Raise StoreClosed where the store is not available to keep a credential."""
         if place == "keyring":
             self.keyring.get(profile, "api_key")
         else:
             self.encrypted.open()
 
     def use_for_this_run(self, profile: str, purpose: Purpose, secret: Secret) -> None:
-        """Use a credential until this process ends, and keep it nowhere."""
+        """Use a credential until this process ends; it is stored nowhere."""
         steps = (Step("typed", "", found=True),)
         self._known[(profile, purpose)] = Credential(profile, purpose, secret, TYPED, steps)
 
     def remove(self, profile: str, purpose: Purpose) -> list[str]:
-        """Forget a credential wherever it is kept; return the places it was in.
+        """Delete a credential from every store; return the names of those that had it.
 
-        Raises StoreClosed or NotKept where a place that may have it cannot be looked at.
+        Raises StoreClosed or NotKept for a store that is unavailable, and for an unfit keyring; the
+        encrypted store comes first.
         """
         self._known.pop((profile, purpose), None)
         places = []
@@ -139,7 +143,7 @@ class Vault:
         return places
 
     def forget(self, profile: str, purpose: Purpose, place: Place) -> bool:
-        """Forget a credential in one place alone; return whether it was there.
+        """Delete a credential from one store alone; return whether it was there.
 
         Raises StoreClosed or NotKept.
         """
@@ -147,7 +151,7 @@ class Vault:
         return self._store(place).delete(profile, purpose)
 
     def name_of(self, place: Place) -> str:
-        """Return how a place is called."""
+        """Return a store's name as messages show it."""
         return self.keyring.name if place == "keyring" else "encrypted store"
 
     def _store(self, place: Place) -> KeyringStore | EncryptedStore:
@@ -212,6 +216,6 @@ class Vault:
 
 
 def empty_vault(given: Given | None = None) -> Vault:
-    """Return a vault that knows what is given, and touches nothing of this machine."""
+    """Return a vault of the given credentials alone, with an in-memory keyring and no files."""
     nowhere = EncryptedStore(Path("/dev/null/vault.age"))
     return Vault(given or Given(), VaultConfig(), RunKeyring(), nowhere)

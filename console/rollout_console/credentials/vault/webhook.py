@@ -1,4 +1,4 @@
-"""Where the guard's webhook comes from: its URL is a secret, and never an argument."""
+"""Read the guard's webhook URL, which is a secret and never a command-line argument."""
 
 from collections.abc import Mapping, MutableMapping
 from ipaddress import ip_address
@@ -15,10 +15,11 @@ _SLACK = ("hooks.slack.com", "hooks.slack-gov.com")
 
 
 def take_webhook(environ: MutableMapping[str, str]) -> Secret | None:
-    """Return the URL, None where none is given; raises BadCredential with what is wrong.
+    """Return the webhook URL, None where none is given; raises BadCredential for a bad one.
 
-    ``$ROLLOUT_WEBHOOK_URL`` (taken out of ``environ``), the file that ``$ROLLOUT_WEBHOOK_URL_FILE``
-    names, or ``rollout_webhook_url`` in systemd's ``$CREDENTIALS_DIRECTORY``.
+    It comes from ``$ROLLOUT_WEBHOOK_URL`` (removed from ``environ``), the file that
+    ``$ROLLOUT_WEBHOOK_URL_FILE`` names, or ``rollout_webhook_url`` in systemd's
+    ``$CREDENTIALS_DIRECTORY``. Only https is accepted, and plain http to loopback.
     """
     text = environ.pop(VARIABLE, "") or _from_file(environ)
     url = text.strip()
@@ -37,7 +38,7 @@ def take_webhook(environ: MutableMapping[str, str]) -> Secret | None:
 
 
 def is_slack(url: Secret) -> bool:
-    """Return whether a webhook is one of Slack's."""
+    """Return whether a webhook URL is one of Slack's, by its host."""
     return (urlsplit(url.reveal()).hostname or "") in _SLACK
 
 
