@@ -1,4 +1,4 @@
-"""The catalogue of models, the same for the screen and for the commands."""
+"""The model catalogue, shared by the screen and the commands."""
 
 import threading
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from rollout_gate.secret import Secret
 
 
 class Catalogue:
-    """Reads models of one base URL, keeps the last good catalogue, and knows what has changed.
+    """Reads the models of one base URL, caches the last good catalogue, and tracks changes.
 
     Methods that ask the API raise ApiError and leave the catalogue as it was.
     """
@@ -35,35 +35,35 @@ class Catalogue:
         self.trouble = ""
         self._shelve()
 
-    # -- what is known ---------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------
 
     @property
     def shelf(self) -> Shelf:
-        """The models as last read; empty where none ever were."""
+        """The models as last read; empty before the first read."""
         return self._shelf
 
     @property
     def changes(self) -> Changes:
-        """What has changed since the last look, by id."""
+        """What has changed since the seen baseline, by model id."""
         return self._changes
 
     @property
     def gone(self) -> list[ModelInfo]:
-        """The models that were there at the last look and are no more."""
+        """The models of the seen baseline that are gone from the catalogue."""
         if self._kept is None:
             return []
         return [m for m in self._kept.seen or [] if self._changes.get(m.id) == "gone"]
 
     def age_s(self) -> float | None:
-        """Return how old the catalogue is, in seconds; None where there is none."""
+        """Return the catalogue's age in seconds; None without one."""
         if self._kept is None:
             return None
         return max(0.0, (self._clock() - self._kept.at).total_seconds())
 
-    # -- asking the API --------------------------------------------------------------------------
+    # -- API calls -------------------------------------------------------------------------------
 
     async def refresh(self) -> None:
-        """Read the whole list again; what details and scenes have told of a model is kept."""
+        """Fetch the complete list; fields known from details and scenes are merged in."""
         from rollout_console.tokenlab.catalogue import CatalogueClient
 
         async with CatalogueClient(self.base_url) as client:
@@ -78,7 +78,7 @@ class Catalogue:
         self._update(with_list)
 
     async def recommend(self, scene: str) -> None:
-        """Read the evidence of a scene; the list's age stays what it was."""
+        """Fetch the evidence of a scene; the catalogue's age is not reset."""
         from rollout_console.tokenlab.catalogue import CatalogueClient
 
         async with CatalogueClient(self.base_url) as client:
@@ -86,7 +86,7 @@ class Catalogue:
         self._learn(found)
 
     async def detail(self, name: str) -> ModelInfo | None:
-        """Read one model with its whole contract; None where the API knows none of that name."""
+        """Fetch one model with its complete contract; None where the API answers 404."""
         from rollout_console.tokenlab.catalogue import CatalogueClient
 
         async with CatalogueClient(self.base_url) as client:
@@ -100,14 +100,14 @@ class Catalogue:
         return model
 
     async def allowed(self, key: Secret) -> set[str]:
-        """Return the ids that an API key may use: the list is filtered by it."""
+        """Fetch the ids that an API key may use: the API filters the list by the key."""
         from rollout_console.tokenlab.catalogue import CatalogueClient
 
         async with CatalogueClient(self.base_url, key) as client:
             return {model.id for model in await client.models()}
 
     def mark_seen(self) -> None:
-        """From now on, changes are against the catalogue as it is."""
+        """Make the current catalogue the seen baseline of later changes."""
         self._update(lambda kept: kept and msgspec.structs.replace(kept, seen=kept.models))
 
     # -- helpers ---------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class Catalogue:
         self._update(with_found)
 
     def _update(self, change: Callable[[Kept | None], Kept | None]) -> None:
-        """Answers come in several threads; what one has learnt is not lost to another."""
+        """Read, modify and write under a lock: answers arrive in several threads, none is lost."""
         with self._lock:
             kept = change(self._kept)
             if kept is None:
@@ -139,7 +139,7 @@ class Catalogue:
 
 
 def _merged(before: ModelInfo | None, after: ModelInfo) -> ModelInfo:
-    """A list does not say what a detail or a scene does: keep that, as long as nothing else is."""
+    """Merge ``after`` over ``before``: a list lacks what a detail or a scene has, so keep that."""
     if before is None:
         return after
     detailed = before.formats is not None and after.formats is None
@@ -152,9 +152,9 @@ def _merged(before: ModelInfo | None, after: ModelInfo) -> ModelInfo:
 
 
 async def read_models(room: Catalogue, scene: str = "") -> str:
-    """Refresh the list and a scene's evidence; return why it could not be, empty where it could.
+    """Refresh the list and a scene's evidence; return why that failed, empty if it did not.
 
-    Raises the ApiError itself where there is no catalogue to go on with.
+    Raises the ApiError itself where there is no cached catalogue to fall back to.
     """
     try:
         await room.refresh()

@@ -1,4 +1,4 @@
-"""Choosing among models: filters, orders, and what has changed since the last look."""
+"""Filter, sort and diff models; describe one model."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,14 +14,14 @@ Sort = Literal["rank", "price", "context", "id"]
 SORTS: tuple[Sort, ...] = ("rank", "price", "context", "id")
 
 Changes = Mapping[str, str]
-"""What is different about a model since the last look, in words, by id."""
+"""How models differ from the seen baseline, in words, by model id."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFilter:
-    """What is looked for; an empty field takes everything.
+    """A filter of models; an empty field matches everything.
 
-    ``text`` is searched in id, aliases, provider and tags, every word of it; ``most_usd`` is of
+    Every word of ``text`` must occur in id, aliases, provider, category or tags; ``most_usd`` is in
     the model's own unit (the input price for text).
     """
 
@@ -36,7 +36,7 @@ class ModelFilter:
 
 
 class Shelf:
-    """Models made ready to be filtered: what is searched is folded once, not at every key."""
+    """An index of models: search text is folded once, not at every key; sorts are memoized."""
 
     def __init__(self, models: Iterable[ModelInfo]) -> None:
         self.models = list(models)
@@ -54,7 +54,7 @@ class Shelf:
     def select(
         self, wanted: ModelFilter, sort: Sort, changes: Changes | None = None
     ) -> list[ModelInfo]:
-        """Return what ``wanted`` takes, in the order of ``sort``."""
+        """Return the models that match ``wanted``, sorted by ``sort``."""
         words = wanted.text.casefold().split()
         tests = _tests(wanted, changes or {})
         folded = self._folded
@@ -66,7 +66,7 @@ class Shelf:
         return found
 
     def find(self, name: str) -> ModelInfo | None:
-        """Return the model of that id or alias."""
+        """Return the model with that id or alias, ids first; None without one."""
         return next((m for m in self.models if m.id == name), None) or next(
             (model for model in self.models if name in model.aliases), None
         )
@@ -115,14 +115,14 @@ def _order(sort: Sort, scene: str) -> Callable[[ModelInfo], Any]:
 
 
 def _rank(model: ModelInfo, scene: str) -> tuple[int, int]:
-    """In a scene, the scored first, by their rank; else the categories in the contract's order."""
+    """Return a sort key: in a scene, ranked models first; then categories in the API's order."""
     scored = [e.rank for s, e in model.evidence.items() if scene == s and e.rank is not None]
     place = CATEGORIES.index(model.category) if model.category in CATEGORIES else len(CATEGORIES)
     return (0, min(scored)) if scene and scored else (1, place)
 
 
 def changes_between(before: Sequence[ModelInfo], after: Sequence[ModelInfo]) -> dict[str, str]:
-    """Return what is new, gone, or differs in price or lifecycle, in words, by id."""
+    """Diff two lists: what is new, gone, or differs in price or lifecycle, in words, by id."""
     old = {model.id: model for model in before}
     new = {model.id: model for model in after}
     found = {name: "gone" for name in old if name not in new}
@@ -181,7 +181,7 @@ def as_json(model: ModelInfo, change: str = "") -> dict[str, Any]:
 
 
 def contract_lines(model: ModelInfo) -> list[tuple[str, str]]:
-    """Return everything that is known of a model, as pairs of a name and words."""
+    """Return all known facts of a model as (name, text) pairs, without empty ones."""
     contract = model.contract
     rows = [
         ("id", model.id),
@@ -241,7 +241,7 @@ def _tokens(count: int | None) -> str:
 
 
 def ending(model: ModelInfo, now: datetime, plan_days: int) -> str:
-    """Return how a model ends within so many days, or that it has; empty where it lasts."""
+    """Return why a model is retired, deprecated or ends within ``plan_days``; empty if it lasts."""
     if model.stage == "retired":
         return f"{model.id} is retired: requests for it fail"
     ends = model.sunset_at or model.retired_at

@@ -1,8 +1,8 @@
-"""Reading an answer's body with a bound on what it takes in memory.
+"""Read a response body in bounded memory, against decompression bombs.
 
-A client that decompresses piece by piece gives out a thousand times what came over the wire, a
-whole piece at once: 64 KiB of a compression bomb are 64 MiB. So the bytes are kept as they came,
-and what they decompress to is cut off as well.
+A client that decompresses chunk by chunk yields a thousand times the bytes on the wire at once:
+a 64 KiB chunk of a decompression bomb becomes 64 MiB. So the raw bytes are buffered, and both they
+and their decompressed size are limited.
 """
 
 import httpx
@@ -10,23 +10,23 @@ import httpx
 from rollout_gate.content_encoding import decompressed
 
 MAX_ANSWER = 8 * 1024 * 1024
-"""An answer of more bytes than this, on the wire or decompressed, is refused."""
+"""The most bytes of a response, on the wire or decompressed; a larger one is refused."""
 _MOST_VALUES = 1_000_000
-"""An answer of more JSON values is refused: ``{}`` are two bytes, and decoded 64 and more."""
+"""The most JSON values in a response: ``{}`` is two bytes, but 64 and more once decoded."""
 
 ACCEPT_ENCODING = "gzip, deflate"
-"""What is asked for: the encodings that need no module beside the standard library."""
+"""The encodings requested: those that the standard library decodes."""
 
 
 class TooLongError(Exception):
-    """A body of more bytes or values than it may have, or without an end."""
+    """A body exceeds its limit of bytes or JSON values, perhaps an endless one."""
 
 
 async def read_body(answer: httpx.Response, most: int = MAX_ANSWER) -> bytes:
-    """Return a streamed answer's whole body, decompressed; at most ``most`` bytes.
+    """Read a streamed response's complete body, decompressed; at most ``most`` bytes.
 
-    Of a damaged Content-Encoding it is what comes before the damage, and nothing of an unknown
-    one: neither is the JSON that was expected then. Raises TooLongError, and what httpx raises.
+    A corrupt Content-Encoding yields the data before the corruption, an unknown one nothing: either
+    then fails to parse as JSON. Raises TooLongError, and what httpx raises.
     """
     data = bytearray()
     async for piece in answer.aiter_raw():
@@ -37,7 +37,7 @@ async def read_body(answer: httpx.Response, most: int = MAX_ANSWER) -> bytes:
 
 
 def plain_body(answer: httpx.Response, data: bytes, most: int = MAX_ANSWER) -> bytes:
-    """Return ``data`` without the answer's Content-Encoding; raises TooLongError."""
+    """Decompress ``data`` by the response's Content-Encoding; raises TooLongError."""
     if encoding := answer.headers.get("content-encoding", ""):
         data = decompressed(data, encoding, most + 1) or b""
     if len(data) > most or sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:

@@ -1,8 +1,8 @@
-"""``/v1/models``: public, so it is asked for without a credential; both generations are read.
+"""Client of ``/v1/models``, which is public and needs no credential; parses both schemas.
 
-The API's contract calls what a model takes ``request_format_summary`` and
+The API's contract calls a model's request schema ``request_format_summary`` and
 ``request_format_details``; its migration guide ``public_contract_summary`` and
-``public_contract``. Either is understood, wherever it stands.
+``public_contract``. Either name is accepted, in a list as in a detail.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ from rollout_gate.untrusted import UndecodableError, decode_json
 _MOST_BYTES = 32 * 1024 * 1024
 _MOST_TEXT = 300
 _MOST_NUMBER = 40
-"""No number has more characters; a longer one is not even read."""
+"""The most characters of a number; a longer one is not parsed."""
 _LIMITS = ("resolutions", "durations", "aspect_ratios", "output_formats", "service_limits",
            "required_selectors", "optional_selectors", "status_mode")  # fmt: skip
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class _Listed(msgspec.Struct):
-    """The models of a list, each still to be read: one that cannot be is no reason to drop all."""
+    """A list of models, each parsed lazily: one malformed item does not discard the others."""
 
     data: list[msgspec.Raw]
 
@@ -49,13 +49,13 @@ _object_of = msgspec.json.Decoder(dict[str, Any])
 
 
 class CatalogueClient(Client):
-    """Reads models; with an API key, only those that the key may use. Raises ApiError."""
+    """Fetches models; with an API key, only those that the key may use. Raises ApiError."""
 
     def __init__(self, base_url: str, key: Secret | None = None, *, timeout_s: float = 8.0):
         super().__init__(Transport(base_url, key, "sk-", timeout_s, most_bytes=_MOST_BYTES))
 
     async def models(self, recommended_for: str = "") -> list[ModelInfo]:
-        """Return all models, or those of a scene with their evidence, in the API's order."""
+        """Fetch all models, or those of a scene with their evidence, in the API's order."""
         query = {"recommended_for": recommended_for} if recommended_for else None
         data = await self._transport.call("GET", "/v1/models", query=query)
         try:
@@ -65,7 +65,7 @@ class CatalogueClient(Client):
         return [read_model(item) for item in items if item.get("id")]
 
     async def model(self, name: str) -> ModelInfo | None:
-        """Return one model with its whole contract, None where there is none of that name."""
+        """Fetch one model with its complete contract; None for a 404."""
         try:
             data = await self._transport.call("GET", f"/v1/models/{quote(name, safe='/')}")
         except Refused as error:
@@ -79,7 +79,7 @@ class CatalogueClient(Client):
 
 
 def read_model(item: Mapping[str, Any]) -> ModelInfo:
-    """Return what one item of a list or a detail says, in the full or the compact view."""
+    """Parse one item of a list, or a detail, in the full or the compact view."""
     more = _table(item.get("tokenlab"))
     lifecycle = _table(more.get("lifecycle"))
     commercial = _table(more.get("commercial"))
@@ -111,7 +111,7 @@ def read_model(item: Mapping[str, Any]) -> ModelInfo:
 
 
 def _contract(item: Mapping[str, Any], more: Mapping[str, Any]) -> Contract:
-    # The more detailed comes last and wins.
+    # Later names override earlier ones: the most detailed comes last.
     merged: dict[str, Any] = {}
     for name in (
         "public_contract_summary", "request_format_summary", "public_contract",
@@ -189,7 +189,7 @@ def _price(more: Mapping[str, Any], pricing: Mapping[str, Any]) -> Price:
 
 
 def _money(table: Mapping[str, Any], *names: str) -> Decimal | None:
-    """Return the first amount that is named; one that can be no price is not known."""
+    """Parse the first of these fields that is set; None for a value that cannot be a price."""
     value = next((table[name] for name in names if table.get(name) is not None), None)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
@@ -247,7 +247,7 @@ def _plain(value: Any) -> str:
 def _whole(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    # No NaN is within any limits.
+    # This comparison rejects NaN as well.
     return int(value) if 0 <= value <= MOST_COUNT else None
 
 
@@ -258,5 +258,5 @@ def _time(value: Any) -> datetime | None:
         at = datetime.fromisoformat(value)
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
-        # In another zone the last day there is can be after the last day there is.
+        # OverflowError: datetime.max in another zone is out of range in UTC.
         return None

@@ -1,6 +1,6 @@
-"""The last good catalogue on disk, and the one that the operator has seen.
+"""On-disk cache of the last good catalogue, and of the baseline that the operator has seen.
 
-A cache: a file that cannot be used is as good as none, and one that cannot be written is told.
+An unreadable or invalid file counts as a cache miss; a failed write is reported.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from rollout_gate.untrusted import UndecodableError, decode_json
 
 
 class Kept(msgspec.Struct):
-    """What is kept: the models as last read, when, and as they were at the last look."""
+    """The cached state: the models as last read, when, and the seen baseline (``seen``)."""
 
     base_url: str
     at: datetime
@@ -27,7 +27,7 @@ _kept_of = msgspec.json.Decoder(Kept)
 
 
 class CatalogueCache:
-    """One file for each base URL, in ``folder``."""
+    """One cache file for each base URL, in ``folder``."""
 
     def __init__(self, folder: Path, base_url: str) -> None:
         self._base_url = base_url
@@ -35,7 +35,7 @@ class CatalogueCache:
         self.path = folder / f"models-{digest}.json"
 
     def load(self) -> Kept | None:
-        """Return what is kept, None where there is nothing usable."""
+        """Load the cached state; None for a miss."""
         try:
             kept = decode_json(self.path.read_bytes(), _kept_of)
         except (OSError, UndecodableError):
@@ -45,7 +45,7 @@ class CatalogueCache:
         return kept if usable and all(model.in_order for model in models) else None
 
     def save(self, kept: Kept) -> str:
-        """Keep it; return why that was not possible, empty where it was."""
+        """Save the state; return why that failed, empty if it did not."""
         try:
             write_private(self.path, msgspec.json.encode(kept))
         except OSError as error:

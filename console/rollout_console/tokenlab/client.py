@@ -1,4 +1,4 @@
-"""The management API: balance, API keys, what they cost."""
+"""Client of the management API: balance, API keys, billing."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -77,7 +77,7 @@ class _BillingAnswer(msgspec.Struct):
 
 
 class ManagementClient(Client):
-    """Calls the management API with a management token, and never with anything else.
+    """Calls the management API with a management token, and never with an API key.
 
     Every method raises ApiError; see Transport for what is refused before it is sent.
     """
@@ -86,7 +86,7 @@ class ManagementClient(Client):
         super().__init__(Transport(base_url, token, "mt-", timeout_s))
 
     async def balance(self) -> Balance:
-        """Return the organisation's balance."""
+        """Fetch the organisation's balance."""
         answer = await self._ask("GET", "/v1/management/balance", _BalanceAnswer)
         return Balance(
             printable(answer.organization_id),
@@ -96,10 +96,10 @@ class ManagementClient(Client):
         )
 
     async def keys(self) -> list[ApiKey]:
-        """Return all API keys of the organisation, page by page.
+        """Fetch all API keys of the organisation, page by page.
 
-        The contract names no query for it, and yet answers in pages: the first is asked for as the
-        contract says, and further ones only where there are any.
+        The contract documents no query parameters, but answers with pagination: the first page is
+        requested without any, further ones with ``page`` and only where there are any.
         """
         found: dict[str, ApiKey] = {}
         for page in range(1, _MOST_PAGES + 1):
@@ -107,7 +107,7 @@ class ManagementClient(Client):
             answer = await self._ask("GET", _KEYS, _KeyList, query=query)
             before = len(found)
             found |= {key.id: _key(key) for key in answer.data}
-            # A server that pays no heed to the page gives the same one again.
+            # A server that ignores ``page`` sends the same page again: stop.
             if page >= answer.pagination.totalPages or len(found) == before:
                 break
         return list(found.values())
@@ -120,9 +120,9 @@ class ManagementClient(Client):
         models: tuple[str, ...] = (),
         expires_at: datetime | None = None,
     ) -> CreatedKey:
-        """Make a key (name of 1 to 50 characters; limit in US dollars, None for none).
+        """Create a key (name of 1 to 50 characters; limit in US dollars, None for none).
 
-        There is no idempotency key: after Uncertain, look at the list before trying again.
+        The API has no idempotency key: after Uncertain, check the list before a retry.
         """
         body = {
             "name": name,
@@ -153,7 +153,7 @@ class ManagementClient(Client):
     async def billing(
         self, key_id: str, *, start: str = "", end: str = "", model: str = ""
     ) -> Billing:
-        """Return what a key has cost; ``start`` and ``end`` are dates or RFC 3339, inclusive."""
+        """Fetch what a key has cost; ``start`` and ``end`` are dates or RFC 3339, inclusive."""
         given = {"startDate": start, "endDate": end, "model": model}
         query = {name: value for name, value in given.items() if value}
         path = f"{_KEYS}/{quote(key_id, safe='')}/billing"
@@ -207,7 +207,7 @@ def _spent(name: str, row: _Row) -> Spent:
 
 
 def _utc(at: datetime | None) -> datetime | None:
-    """Return a time in UTC; the first or last there is for one that only its zone makes too far."""
+    """Convert a time to UTC; clamp to datetime.min or max where the conversion overflows."""
     if at is None:
         return None
     if at.tzinfo is None:
@@ -219,7 +219,7 @@ def _utc(at: datetime | None) -> datetime | None:
 
 
 def _amount(text: str) -> Decimal:
-    """Return an amount; a number that no money has is refused, and never written out."""
+    """Parse a decimal amount; raises Garbage for an implausible one, which is never printed."""
     try:
         amount = Decimal(text[: _MOST_DIGITS + 1])
     except InvalidOperation:
@@ -233,7 +233,7 @@ def _amount(text: str) -> Decimal:
 
 
 def _number(limit: Decimal | None) -> float | None:
-    """The contract takes a JSON number; two decimals survive it exactly up to the maximum."""
+    """Convert to the contract's JSON number; two decimals are exact up to the maximum limit."""
     return None if limit is None else float(limit)
 
 

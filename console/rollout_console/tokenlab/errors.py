@@ -1,10 +1,10 @@
 """Errors of the API client.
 
 ApiError
-├── Unreachable      no connection, or no whole answer in time
-│   └── Uncertain    as above, of a change that may have been made nevertheless
+├── Unreachable      no connection, or no complete answer before the timeout
+│   └── Uncertain    the outcome of a change is unknown: it may have been made
 ├── Refused          an error answer; ``status`` and, where given, the API's ``code``
-├── Garbage          an answer that is not what the contract says
+├── Garbage          an answer that violates the contract
 └── Unsafe           a credential would go where it must not; nothing was sent
 """
 
@@ -18,14 +18,14 @@ class Unreachable(ApiError):
 
 
 class Uncertain(Unreachable):
-    """No answer came to a change that was sent: it may have been made, or not."""
+    """A change was sent, and its outcome is unknown: it may have been made, or not."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(f"{sentence}; the change may have been made: look before trying again")
 
 
 class Refused(ApiError):
-    """The API answered with an error."""
+    """The API answered with an error, or with a status other than the one expected."""
 
     def __init__(
         self, status: int, message: str, code: str = "", retry_after_s: float | None = None

@@ -1,6 +1,6 @@
-"""One minimal inference call, which alone proves that an API key works.
+"""One minimal inference request, the only proof that an API key works.
 
-``/v1/models`` is public: a 200 there says nothing of the key.
+``/v1/models`` is public: a 200 there says nothing about the key.
 """
 
 import msgspec
@@ -22,16 +22,16 @@ _choices_of = msgspec.json.Decoder(_Choices)
 
 
 class InferenceClient(Client):
-    """Calls inference with an API key, and never with anything else. Raises ApiError."""
+    """Calls inference with an API key, and never with a management token. Raises ApiError."""
 
     def __init__(self, base_url: str, key: Secret, *, timeout_s: float = 12.0) -> None:
         super().__init__(Transport(base_url, key, "sk-", timeout_s))
 
     async def prove(self, model: str) -> Proof:
-        """Send one request of a few tokens; return what it showed of the key.
+        """Send one request with ``max_tokens`` 1; return what it proves about the key.
 
-        A balance, rate or model refusal shows a valid key that does not work now. Raises Refused
-        for a key that is not valid, and the rest of ApiError.
+        A refusal for balance, rate limit or model proves a valid key that does not work now. Raises
+        Refused for an invalid key, and other ApiErrors.
         """
         try:
             data = await self._transport.call(

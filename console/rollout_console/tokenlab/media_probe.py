@@ -1,7 +1,7 @@
-"""One media request, the cheapest that the model documents, sent once and never again.
+"""Probe a media model with one request, the cheapest it documents, and never retry it.
 
-A create has no idempotency key: sent twice, it is made and billed twice. Where no answer came, a
-task may have begun nevertheless, and that is said instead of trying again.
+A create has no idempotency key: sent twice, it is executed and billed twice. Where no answer comes,
+a task may have started nevertheless; the probe reports that instead of a retry.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from rollout_gate.untrusted import ANYTHING, UndecodableError, decode_json
 
 PROMPT = "a plain red cube on white"
 POLL_S = 5.0
-"""TokenLab asks for 5 to 10 seconds between looks at a task."""
+"""TokenLab asks for a polling interval of 5 to 10 seconds."""
 
 _RESULTS = (
     "data.0", "video_url", "video.url", "videos.0", "content.video_url", "content.file_url",
@@ -38,12 +38,12 @@ _RESULTS = (
 )  # fmt: skip
 _DONE = ("completed", "failed")
 _BELOW = re.compile(r"[\w.:~-]+(/[\w.:~-]+)*", re.ASCII)
-"""What may follow a create's path in a poll URL: names alone, so that it leads nowhere else."""
+"""What may follow a create's path in a poll URL: plain path segments, so it leads nowhere else."""
 _SMALL = {"durations": "duration", "resolutions": "resolution"}
 
 
 def cheapest_body(model: ModelInfo) -> dict[str, Any]:
-    """Return the least that the model documents: its example, at its shortest and smallest."""
+    """Return the model's example request, at its least duration, resolution and count."""
     example = model.contract.example or {}
     body: dict[str, Any] = {k: v for k, v in example.items() if k not in ("model", "prompt")}
     for name, parameter in _SMALL.items():
@@ -60,7 +60,7 @@ def cheapest_body(model: ModelInfo) -> dict[str, Any]:
 async def probe_media(
     target: Target, key: Secret, model: ModelInfo, *, wait_s: float = 180.0
 ) -> Probe:
-    """Create once, then look at the task until it is done or ``wait_s`` have passed.
+    """Create once, then poll the task until it is done or ``wait_s`` seconds have passed.
 
     Raises Unsafe and nothing else.
     """
@@ -94,7 +94,7 @@ async def probe_media(
 async def _watch(
     target: Target, key: Secret, headers: dict[str, str], body: Any, task: str, wait_s: float
 ) -> tuple[Any, list[str]]:
-    """Look at a task until it is done; looking again is safe."""
+    """Poll a task until it is done or ``wait_s`` have passed; a GET is safe to repeat."""
     place = _poll_url(target, _text(body, "poll_url"), task)
     end, odd = monotonic() + wait_s, ""
     while dig(body, "status") not in _DONE and (left := end - monotonic()) > 0:
@@ -116,10 +116,10 @@ async def _watch(
 
 
 def _poll_url(target: Target, said: str, task: str) -> str:
-    """Return where to look at a task: where the answer says, or at its place in the contract.
+    """Return the URL to poll a task at: the answer's, or else the contract's task path.
 
-    The credential goes along, so an answer cannot send it to another host, nor to another part of
-    the API: only below the path that the task was created at.
+    The request carries the credential, so an answer's URL is accepted only below the path that the
+    task was created at: never on another host, nor in another part of the API.
     """
     root = root_of(target.base_url)
     created = call_url(target.format, target.base_url, target.model) + "/"
@@ -138,7 +138,7 @@ def _has_result(body: Any) -> bool:
 
 
 def _text(body: Any, name: str) -> str:
-    """Return the text at a dotted path; empty where there is none."""
+    """Return the string at a dotted path; empty without one."""
     found = dig(body, name)
     return found if isinstance(found, str) else ""
 

@@ -1,4 +1,4 @@
-"""What the API says of a model, as values; prices are US dollars, exact, times in UTC."""
+"""Value types of a model; prices are exact US dollars, times are in UTC."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -10,16 +10,16 @@ CATEGORIES = (
     "music",
 )  # fmt: skip
 SCENES = ("image", "video", "music", "3d", "tts", "stt", "embedding", "rerank", "translation")
-"""What ``recommended_for`` knows; not chat."""
+"""The values of ``recommended_for``; chat is none."""
 STAGES = ("active", "preview", "deprecated", "retired")
 
 MOST_COUNT = 10**15
-"""No count of tokens or samples, no rank and no price is more than this."""
+"""The upper bound of a plausible count of tokens or samples, rank, or price."""
 _MOST_EXPONENT, _MOST_DIGITS = 18, 40
 
 
 def is_amount(value: Decimal) -> bool:
-    """Return whether a number can be a price; tells without writing it out, however long it is."""
+    """Return whether a number is a plausible price, without expanding a huge exponent."""
     if not value.is_finite() or value.is_signed():
         return False
     exponent = value.as_tuple().exponent
@@ -28,7 +28,7 @@ def is_amount(value: Decimal) -> bool:
 
 
 def is_count(value: int) -> bool:
-    """Return whether a number can be a count of something."""
+    """Return whether a number is a plausible count, 0 to 10**15."""
     return 0 <= value <= MOST_COUNT
 
 
@@ -38,7 +38,7 @@ def is_share(value: float) -> bool:
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What 24 hours of requests say of a model in one scene; ``rank`` is None without enough.
+    """Statistics of a model over 24 h in one scene; ``rank`` is None without enough samples.
 
     ``success`` is a share from 0 to 1.
     """
@@ -51,14 +51,14 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def words(self) -> str:
-        """The evidence in words; too few samples are said to be too few."""
+        """The evidence in words: the success rate, or that there are too few samples."""
         if self.status != "ready" or self.success is None:
             return f"insufficient samples ({self.samples:,})"
         return f"{100 * self.success:.1f}% of {self.samples:,}"
 
 
 class Price(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A price: per million tokens, or per request; ``least`` and ``most`` where it varies."""
+    """A price, per million tokens or per request; ``least`` and ``most`` are a range."""
 
     unit: str = ""
     input_per_1m: Decimal | None = None
@@ -70,9 +70,9 @@ class Price(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def sort_key(self) -> tuple[int, Decimal]:
-        """What models are compared by: token prices first, then prices a request, then unknown."""
+        """The sort key: token prices first, then prices per request, then unknown ones."""
         if self.input_per_1m is not None:
-            # Output is where the money goes: a common mix has one token out for three in.
+            # Weight input to output 3:1, a common mix of tokens.
             return 0, 3 * self.input_per_1m + (self.output_per_1m or Decimal(0))
         for amount in (self.per_request, self.least):
             if amount is not None:
@@ -81,14 +81,14 @@ class Price(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def amounts(self) -> tuple[Decimal | None, ...]:
-        """Every amount that it has, or could have."""
+        """Every amount field, None where it is not set."""
         return (
             self.input_per_1m, self.output_per_1m, self.per_request, self.least, self.most,
         )  # fmt: skip
 
     @property
     def words(self) -> str:
-        """The price as a person writes it, with its unit."""
+        """The price formatted with its unit."""
         if self.input_per_1m is not None:
             out = "" if self.output_per_1m is None else f" in, ${self.output_per_1m:f} out"
             return f"${self.input_per_1m:f}{out} per 1M tokens"
@@ -101,7 +101,7 @@ class Price(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Contract(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a model takes and gives, as its detail says."""
+    """A model's documented operations, endpoints, inputs and outputs."""
 
     operations: tuple[str, ...] = ()
     endpoint: str = ""
@@ -115,7 +115,7 @@ class Contract(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One model. ``formats`` is None until its detail was read: lists do not say them."""
+    """One model. ``formats`` is None until its detail is fetched: lists do not contain them."""
 
     id: str
     provider: str = ""
@@ -141,7 +141,7 @@ class ModelInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def in_order(self) -> bool:
-        """Whether its numbers can be ordered and written, and its dates compared."""
+        """Whether its numbers are plausible and its dates have a zone, so that it can be sorted."""
         amounts = [amount for amount in self.price.amounts if amount is not None]
         counts = [self.max_input or 0, self.max_output or 0]
         for one in self.evidence.values():

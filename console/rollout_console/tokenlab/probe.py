@@ -1,4 +1,4 @@
-"""One minimal real request in a route's own format, and what its answer shows, field by field."""
+"""Send one minimal real request in a route's own format, and validate its answer by field."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ NO_ANSWER = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a probe goes. ``base_url`` is the side's own."""
+    """The destination of a probe; ``base_url`` is that of its side."""
 
     route: str
     format: str
@@ -37,10 +37,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What one request showed. ``status`` is 0 where there was no answer; times in ms.
+    """The result of one probe. ``status`` is 0 without an answer; times are in ms.
 
-    ``problems`` is empty where every field was as it must be, ``notes`` say what is missed but
-    promised by nobody; ``text`` is the answer's own.
+    ``problems`` is empty where every field was valid; ``notes`` name missing fields that nobody
+    guarantees; ``text`` is the answer's own.
     """
 
     target: Target
@@ -60,12 +60,12 @@ class Probe:
 
     @property
     def sent(self) -> bool:
-        """Whether a request went out at all: one that did not is no probe to log."""
+        """Whether a request was sent at all; only a sent one is logged."""
         return bool(self.status or self.error)
 
     @property
     def ok(self) -> bool:
-        """Whether the side works in this format as it must."""
+        """Whether the answer had no problems."""
         return not self.problems
 
 
@@ -78,7 +78,7 @@ async def probe(
     most_tokens: int = 16,
     limit_s: float = LIMIT_S,
 ) -> Probe:
-    """Send one request, once, and judge its answer; raises Unsafe and nothing else."""
+    """Send one request, without retry, and validate its answer; raises Unsafe and nothing else."""
     reader = StreamReader(target.format) if stream else None
     came = await exchange(
         "POST",
@@ -96,7 +96,7 @@ async def probe(
         found = reader.result() if reader else read_whole(target.format, came.data)
         problems = _odd_headers(came, stream) + found.problems
         problems += _odd_answer(target, came, found, stream)
-        # A streamed answer is settled after its headers have gone out.
+        # A streamed answer is billed only after its headers are sent.
         if target.side == "tokenlab" and not stream and not (found.billing_id or came.billing_id):
             found.notes.append(NO_BILLING)
         if target.side == "tokenlab" and not came.request_id:
@@ -110,28 +110,28 @@ async def probe(
 
 
 def without(key: Secret, text: str) -> str:
-    """Return what a side said without the key, which some repeat in errors, and anywhere."""
+    """Redact the key in text from a side: some echo it in errors, or anywhere."""
     return text.replace(key.reveal(), "…")
 
 
 def id_of(key: Secret, text: str) -> str:
-    """Return an id as it may be shown and logged: no part of a credential, nothing that a
-    terminal obeys, and not without end."""
+    """Sanitize an id to show and log: credentials redacted, control characters replaced, cut to
+    100 characters."""
     return printable(redacted(without(key, text))[:MOST_ID])
 
 
 def told(key: Secret, problems: Iterable[str]) -> tuple[str, ...]:
-    """Return problems as they may be shown and logged."""
+    """Sanitize problems to show and log, as ``id_of`` does, at 300 characters each."""
     return tuple(printable(redacted(without(key, problem))[:_MOST_PROBLEM]) for problem in problems)
 
 
 def error_of(route_format: str, came: Exchange, key: Secret) -> tuple[str, str]:
-    """Return an error answer's code and message, without the key."""
+    """Parse an error answer; return its code and message, with the key redacted."""
     return read_error(route_format, came.data, lambda text: redacted(without(key, text)))
 
 
 def refusal_of(route_format: str, came: Exchange, key: Secret) -> list[str]:
-    """Return why there is no answer to judge; empty where there is one."""
+    """Return why there is no successful answer to validate; empty where there is one."""
     if came.failure:
         return [NO_ANSWER[came.failure]]
     if came.status in (200, 201, 202):
@@ -159,5 +159,5 @@ def _odd_answer(target: Target, came: Exchange, found: Reading, stream: bool) ->
 
 
 def _same_model(answered: str, asked: str) -> bool:
-    """A dated snapshot of the model asked for is that model, and so is it without its vendor."""
+    """Return whether the models match, ignoring a vendor prefix and a snapshot's date suffix."""
     return answered.rsplit("/", 1)[-1].startswith(asked.rsplit("/", 1)[-1])

@@ -1,4 +1,4 @@
-"""Whether a host answers at all; nothing secret is sent."""
+"""Reachability check of a host, without any credential."""
 
 import asyncio
 
@@ -16,10 +16,10 @@ _TEXT_PATH = {
 
 
 async def answers(route_format: str, base_url: str, *, timeout_s: float = 5.0) -> tuple[bool, str]:
-    """Return whether the side behind ``base_url`` answers, and what it said in words.
+    """Return whether the side at ``base_url`` is reachable, and its answer in words.
 
-    Without a credential the right answer is a refusal: that is somebody at home. The status is
-    all that is read: a body may have no end.
+    Any status below 500 counts: without a credential a 401 is the expected answer. Only the status
+    is read, as a body may be endless.
     """
     url = root_of(base_url) + _TEXT_PATH.get(route_format, "")
     try:

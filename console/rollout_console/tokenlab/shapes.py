@@ -1,6 +1,6 @@
-"""Reading answers in the four text formats, field by field: whole, streamed, and errors.
+"""Parse answers in the four text formats, field by field: complete, streamed, and errors.
 
-What each format's answer must have comes from the route map; this knows how to find it.
+Which fields an answer must have comes from ``rollout_gate.file.formats``; this module finds them.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,8 +21,8 @@ Table = dict[str, Any]
 
 @dataclass(slots=True)
 class Reading:
-    """What an answer says; ``problems`` names each field that is missing or odd, ``notes`` each
-    that is missed but that nobody promises."""
+    """A parsed answer; ``problems`` names each required field that is missing or invalid,
+    ``notes`` each missing field that no contract guarantees."""
 
     text: str = ""
     model: str = ""
@@ -35,7 +35,7 @@ class Reading:
 
 
 def dig(value: Any, dotted: str) -> Any:
-    """Return what stands at a dotted path, numbers being places in lists; None where nothing."""
+    """Return the value at a dotted path, where numbers index lists; None without one."""
     for part in dotted.split("."):
         if isinstance(value, list):
             value = value[int(part)] if part.isdigit() and int(part) < len(value) else None
@@ -45,7 +45,7 @@ def dig(value: Any, dotted: str) -> Any:
 
 
 def read_whole(route_format: str, data: bytes) -> Reading:
-    """Return what a whole answer says."""
+    """Parse a complete, not streamed, answer."""
     try:
         body = decode_json(data, ANYTHING)
     except UndecodableError:
@@ -110,9 +110,9 @@ def _count(value: Any) -> int | None:
 
 
 class StreamReader:
-    """Puts a streamed answer together from its bytes, as they come.
+    """Incremental parser of a streamed answer (server-sent events), which assembles it.
 
-    ``has_text`` tells when the first of the answer's own text is there.
+    ``has_text`` becomes True with the first event that holds text of the answer.
     """
 
     def __init__(self, route_format: str) -> None:
@@ -126,7 +126,7 @@ class StreamReader:
         self.has_text = False
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Parse the next bytes; an incomplete line is buffered."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._line(line.rstrip(b"\r"))
@@ -161,7 +161,7 @@ class StreamReader:
             self._odd.append(words)
 
     def result(self) -> Reading:
-        """Return what the whole stream says, with what is missing of it."""
+        """Return the assembled answer, with its problems."""
         body, ended = _assembled(self._format, self._events)
         if self._row.framing == "data-done":
             ended = self._ended
@@ -188,7 +188,7 @@ def _piece(route_format: str, event: tuple[str, Table]) -> str:
 
 
 def _assembled(route_format: str, events: list[tuple[str, Table]]) -> tuple[Table, bool]:
-    """Return the answer as it would have come whole, and whether its last event came."""
+    """Return the answer in its unstreamed shape, and whether the final event arrived."""
     text = "".join(_piece(route_format, event) for event in events)
     values = [value for _, value in events]
     last = values[-1] if values else {}
@@ -220,9 +220,9 @@ def _assembled(route_format: str, events: list[tuple[str, Table]]) -> tuple[Tabl
 def read_error(
     route_format: str, data: bytes, cleaned: Callable[[str], str] = redacted
 ) -> tuple[str, str]:
-    """Return an error answer's code and message; both empty where it is none of the format's.
+    """Parse an error answer into code and message; both empty if it is not in the format's shape.
 
-    Both are ``cleaned`` whole and only then cut: half a key is found by nobody.
+    Both are ``cleaned`` before they are truncated: redaction would miss a key cut in half.
     """
     try:
         body = decode_json(as_utf8(data), ANYTHING)

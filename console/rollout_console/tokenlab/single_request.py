@@ -1,6 +1,6 @@
-"""One request, sent once to one side, and what came of it: for probes and samples.
+"""One HTTP exchange with one side, for probes and shadow samples.
 
-Nothing is retried and no redirect is followed: either could send a credential, or an order, twice.
+There are no retries and no redirects: either could send a credential or a billed create twice.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from rollout_console.tokenlab.shapes import StreamReader
 from rollout_console.tokenlab.transport import host_of, is_loopback
 
 LIMIT_S = 60.0
-"""An exchange takes at most this long in all."""
+"""The total timeout of an exchange."""
 
 Failure = Literal["", "timeout", "connect", "protocol"]
 _REQUEST_ID = ("x-request-id", "request-id")
@@ -25,7 +25,7 @@ _REQUEST_ID = ("x-request-id", "request-id")
 
 @dataclass(slots=True)
 class Exchange:
-    """What came. ``status`` is 0 without an answer; times are in ms."""
+    """The outcome of a request. ``status`` is 0 without an answer; times are in ms."""
 
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -36,18 +36,18 @@ class Exchange:
 
     @property
     def request_id(self) -> str:
-        """The id that the side gave the request, as it came, empty without one."""
+        """The request id in the headers, unsanitized; empty without one."""
         ids = (self.headers.get(name, "") for name in _REQUEST_ID)
         return next((one for one in ids if one), "")
 
     @property
     def billing_id(self) -> str:
-        """The billing transaction in the headers, as it came, empty without one."""
+        """The billing transaction id in the headers, unsanitized; empty without one."""
         return self.headers.get("x-billing-transaction-id", "")
 
     @property
     def task_id(self) -> str:
-        """The task that was begun, as the headers say it, empty without one."""
+        """The task id in the headers, unsanitized; empty without one."""
         return self.headers.get("x-task-id", "")
 
 
@@ -60,17 +60,17 @@ async def exchange(
     reader: StreamReader | None = None,
     limit_s: float = LIMIT_S,
 ) -> Exchange:
-    """Send, and read to the end or the limit; raises Unsafe before anything is sent.
+    """Send, and read until the end or a limit; raises Unsafe before anything is sent.
 
-    A ``reader`` is fed a streamed answer as it comes; one that is compressed all at once, as
-    only its whole says anything.
+    ``limit_s`` is in seconds. A streamed 200 is fed to ``reader`` chunk by chunk; a compressed one
+    all at once, after it is decompressed.
     """
     local = is_loopback(url)
     if not host_of(url):
         raise Unsafe("that side's base URL is none; nothing was sent")
     if not (url.startswith("https://") or (url.startswith("http://") and local)):
         raise Unsafe("that side is not https; the credential was not sent")
-    # What is streamed is not to be compressed: a compressor holds back what it has.
+    # Request no compression of a stream: a compressor buffers, which distorts the ttft.
     encoding = "identity" if reader is not None else ACCEPT_ENCODING
     asked = {**headers, "Accept-Encoding": encoding}
     found, data, started = Exchange(), bytearray(), perf_counter()

@@ -1,4 +1,4 @@
-"""One host, one credential: the HTTP under every call of the console's own."""
+"""HTTP transport bound to one host and one credential, used by the console's API clients."""
 
 import asyncio
 import ipaddress
@@ -31,9 +31,9 @@ Method = Literal["GET", "POST", "PATCH"]
 class Transport:
     """Sends requests to one base URL with one credential, or with none.
 
-    ``base_url`` is TokenLab's without ``/v1`` (one given with it is understood). Each call takes
-    at most ``timeout_s`` seconds to connect and again between bytes, and twice that in all.
-    Redirects are not followed: they could carry the credential to another host.
+    ``base_url`` is TokenLab's without ``/v1`` (a trailing one is removed). ``timeout_s`` seconds
+    limit the connect and each read; a call takes at most twice that in all. Redirects are not
+    followed: they could carry the credential to another host.
 
     Raises Unsafe for a credential of another kind than ``prefix``, or plain HTTP to anything but
     loopback; nothing is sent then.
@@ -68,7 +68,7 @@ class Transport:
             base_url=root,
             timeout=timeout_s,
             follow_redirects=False,
-            # A proxy from the environment must not be handed what is meant for loopback.
+            # Loopback traffic must not go through a proxy from the environment.
             trust_env=not local,
             headers=headers,
         )
@@ -83,11 +83,10 @@ class Transport:
         expect: int = 200,
         changes: bool = False,
     ) -> bytes:
-        """Return the whole answer; raises Unreachable, Uncertain, Refused or Garbage.
+        """Return the complete body; raises Unreachable, Uncertain, Refused or Garbage.
 
-        Uncertain is for a call that ``changes`` something where no answer tells whether it was
-        made: none came, another success than the one expected, an error of the server's own, or
-        one without an end.
+        Uncertain is for a call that ``changes`` something and whose outcome is unknown: no answer,
+        a 2xx other than ``expect``, a 5xx, or a body that is too long.
         """
 
         def lost(sentence: str, other: type[ApiError] = Unreachable) -> ApiError:
@@ -124,7 +123,7 @@ class Transport:
         await self._client.aclose()
 
     def redacted(self, text: str) -> str:
-        """Return a text from outside without anything that looks like a credential."""
+        """Redact this credential, and anything that looks like one, in a text from outside."""
         return redacted(text if self._secret is None else text.replace(self._secret.reveal(), "…"))
 
     def _refused(self, response: httpx.Response, data: bytes) -> Refused:
@@ -133,7 +132,7 @@ class Transport:
             answer = decode_json(as_utf8(data), ANYTHING)
         except UndecodableError:
             answer = None
-        # Google answers a list of one where a stream was asked for, and a number as the code.
+        # Google wraps a stream's error in a list of one, and uses a number as the code.
         body = dig(answer[0] if isinstance(answer, list) and answer else answer, "error")
         if isinstance(body, dict):
             said, named, wait = body.get("message"), body.get("code"), body.get("retry_after")
@@ -154,7 +153,7 @@ class Transport:
 
 
 class Client:
-    """What every client has: its transport, and an end."""
+    """Base class of the API clients: owns a transport, and closes it as a context manager."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -182,12 +181,12 @@ _WRONG_KIND = {
 
 
 def printable(text: str) -> str:
-    """Return a text from outside with ``·`` for every sign that a terminal obeys or hides."""
+    """Replace each non-printable character, such as a terminal escape, with ``·``."""
     return "".join(sign if sign.isprintable() else "·" for sign in text)
 
 
 def _scheme(url: str) -> str:
-    """Return a URL's scheme; raises for a host or a port that no request could go to."""
+    """Return a URL's scheme; raises ValueError or httpx.InvalidURL for a bad host or port."""
     parts, host = urlsplit(url), httpx.URL(url).host
     if parts.port == 0 or not host.isprintable():
         raise ValueError
@@ -195,7 +194,7 @@ def _scheme(url: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """Return a URL's host, empty for what is no URL."""
+    """Return a URL's host; empty for an invalid URL."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -203,7 +202,7 @@ def host_of(url: str) -> str:
 
 
 def place_of(url: str) -> str:
-    """Return a URL's host and, where it is given, its port, as messages name them."""
+    """Return ``host`` or ``host:port`` of a URL, printable, for messages."""
     try:
         port = urlsplit(url).port
     except ValueError:
@@ -212,14 +211,14 @@ def place_of(url: str) -> str:
 
 
 def _seconds(value: Any) -> float | None:
-    """Return a delay that a server asked for, in seconds; None for what is none."""
+    """Validate a server's retry delay, 0 to 86,400 seconds; None if it is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value <= _MOST_WAIT_S else None
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether a URL's host is this machine."""
+    """Return whether a URL's host is a loopback address or ``localhost``."""
     host = host_of(url)
     try:
         return ipaddress.ip_address(host).is_loopback

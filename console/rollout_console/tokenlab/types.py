@@ -1,6 +1,6 @@
-"""What the API's answers say, as values; apart from the client, which takes time to load.
+"""Value types of the management API, separate from its client, which is slow to import.
 
-Amounts are US dollars, exact; times are in UTC.
+Amounts are exact US dollars; times are in UTC.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from rollout_gate.secret import Secret
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """The organisation's balance."""
+    """The organisation's balance: what is left, what was paid in, and what was used."""
 
     organization_id: str
     balance: Decimal
@@ -22,7 +22,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key of the organisation; its secret was shown once, when it was made.
+    """An API key of the organisation; its secret was shown once, when it was created.
 
     ``limit`` is None for no limit, 0 for no spending at all; ``models`` empty for no restriction.
     """
@@ -40,7 +40,7 @@ class ApiKey:
 
     @property
     def used_share(self) -> float | None:
-        """The share of the limit that is used, 0 to 1 and over; None without a limit."""
+        """The used fraction of the limit, may exceed 1; 1 for a limit of 0, None without one."""
         if self.limit is None:
             return None
         return float(self.used / self.limit) if self.limit else 1.0
@@ -48,7 +48,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class CreatedKey:
-    """A key just made, with its secret, which the API never shows again."""
+    """A newly created key with its secret, which the API never shows again."""
 
     key: ApiKey
     secret: Secret
@@ -56,7 +56,7 @@ class CreatedKey:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What one real request showed of an API key: that it answers, or why not although valid."""
+    """The result of verifying a valid API key: whether it works now, and a sentence on it."""
 
     works: bool
     words: str
@@ -64,7 +64,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one model, or one day, has cost."""
+    """A row of a billing breakdown: one model or one day."""
 
     name: str
     requests: int
@@ -73,7 +73,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """What a key has cost, in all, by model and by day."""
+    """What a key has cost: in total, by model and by day."""
 
     requests: int
     cost: Decimal
