@@ -1,6 +1,6 @@
 """The demo's two child processes: ``serve`` the simulator, or ``play`` the traffic.
 
-Both end when their standard input does: a parent that is gone, however it went, leaves nothing.
+Both exit at EOF on stdin, so that no orphans are left however the parent ended.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def main(arguments: list[str]) -> int:
-    """Run the child that the first argument names."""
+    """Run the child process that the first argument names; return the exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if arguments[:1] == ["serve"]:
         return _serve(int(arguments[1]))

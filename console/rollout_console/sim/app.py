@@ -37,7 +37,7 @@ def build_app(state: SimState) -> ASGIApp:
         Route("/v1/music/generations", media.create_music, methods=["POST"]),
         Route("/v1/3d/generations", media.create_3d, methods=["POST"]),
         Route("/v1/tasks/{task}", media.get_task),
-        # The contract's older names of the same.
+        # Older aliases in the contract.
         *(Route(f"/v1/{kind}/generations/{{task}}", media.get_task) for kind in _TASK_KINDS),
         Route("/v1/images/{task}", media.get_task),
     ]
@@ -85,7 +85,7 @@ def _in_its_shape(request: Request, fault: ApiFault) -> Response:
 
 
 def _wants_list(scope: Scope) -> bool:
-    """Whether Google is asked for a stream that is no stream of events."""
+    """Return whether a Gemini stream is requested as a JSON array, without ``alt=sse``."""
     streams = scope["path"].endswith(":streamGenerateContent")
     return streams and b"alt=sse" not in scope.get("query_string", b"")
 
@@ -95,7 +95,7 @@ def _own_path(path: str) -> str:
 
 
 class _Served:
-    """Around every request: ids, rate-limit headers, faults, and the record of what was served."""
+    """ASGI middleware: request ids, rate-limit headers, fault injection, record of each request."""
 
     def __init__(self, app: ASGIApp, sim: SimState) -> None:
         self._app = app
@@ -141,11 +141,11 @@ class _Served:
 
 
 class _Broken(Exception):
-    """Ends a response in the middle: the server then closes the connection."""
+    """Aborts a response midway, whereupon the server closes the connection."""
 
 
 class _Sender:
-    """Sends a response with its headers, or breaks it as the faults say."""
+    """An ASGI send wrapper: adds headers, and applies faults to the body."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A catalogue of models over every category, made the same each time."""
+"""Generate a deterministic catalogue of models in every category."""
 
 import random
 from dataclasses import dataclass
@@ -72,11 +72,11 @@ class Model:
 
     @property
     def ready(self) -> bool:
-        """Whether there are samples enough for a rank."""
+        """Whether there are enough samples for a rank."""
         return self.rank is not None
 
     def pricing(self) -> dict[str, Any]:
-        """Return the price as the compact view says it."""
+        """Return the price in the compact view's shape."""
         unit = (
             "per_1m_tokens" if self.category in ("chat", "embedding", "rerank") else "per_request"
         )
@@ -89,7 +89,7 @@ class Model:
         return price | {"per_request": str(self.per_request)}
 
     def compact(self, scene: str | None) -> dict[str, Any]:
-        """Return the item of the compact view."""
+        """Return the model as an item of the compact view."""
         operation, endpoint = _ENDPOINT[self.category]
         item: dict[str, Any] = {
             "id": self.id,
@@ -107,7 +107,7 @@ class Model:
         return item | ({"recommendation": self._evidence()} if scene else {})
 
     def full(self, scene: str | None, *, detail: bool = False) -> dict[str, Any]:
-        """Return the item of the full view, or of the detail route."""
+        """Return the model as an item of the full view, or as the detail route's answer."""
         operation, endpoint = _ENDPOINT[self.category]
         summary = {
             "public_operations": [operation],

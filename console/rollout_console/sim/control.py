@@ -1,4 +1,4 @@
-"""The simulator's own routes: faults, what was served, and whether it is up."""
+"""The simulator's control API: fault injection, the request record, and a health check."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""The demo: a folder with a rollout file; simulator and traffic as processes of their own."""
+"""The demo: a temporary folder with a rollout file; simulator and traffic as child processes."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ from rollout_console.sim.incidents import start_incident
 
 ROUTE = "chat"
 _PICKED_UP_S = 1.0
-"""A gate promises to know of a change within this."""
+"""The gate guarantees to pick up a changed rollout file within this time."""
 _START_S = 20.0
 
 
@@ -31,7 +31,7 @@ class DemoError(Exception):
 
 
 class Demo:
-    """Everything the demo needs; made by ``start``, gone after ``stop``."""
+    """The demo's folder and child processes; ``start`` creates them, ``stop`` removes all."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rollout-demo-"))
@@ -42,7 +42,7 @@ class Demo:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The credentials of the simulator, and a state folder that goes with the demo."""
+        """Environment variables: the simulator's credentials, and a state folder in ``folder``."""
         return {
             "TOKENLAB_API_KEY": "sk-sim-demo",
             "TOKENLAB_MANAGEMENT_TOKEN": "mt-sim-demo",
@@ -62,7 +62,7 @@ class Demo:
         return self
 
     def stop_traffic(self) -> None:
-        """End the traffic and wait until what is under way is logged."""
+        """Stop the traffic, and wait up to 40 s for requests in flight to be logged."""
         if len(self._children) == 2:
             _end(self._children.pop(), 40.0)
 
@@ -85,7 +85,7 @@ class Demo:
         self.stop()
 
     def _spawn(self, *arguments: str) -> str:
-        """Start a child and return the first line it says."""
+        """Start a child process and return its first line of output; raises DemoError."""
         child = subprocess.Popen(
             [sys.executable, "-m", "rollout_console.sim", *arguments],
             stdin=subprocess.PIPE,
@@ -93,7 +93,7 @@ class Demo:
             stderr=subprocess.DEVNULL,
             text=True,
             env={**os.environ, **self.environment},
-            # A ctrl+c at the terminal is for the console; the children end after it.
+            # A new session: ctrl+c at the terminal sends SIGINT to the console alone.
             start_new_session=True,
         )
         self._children.append(child)
@@ -107,10 +107,10 @@ class Demo:
 def run_headless(
     seconds: float, *, incident: str = "5xx storm", rollback: Callable[[Path], None]
 ) -> dict[str, Any]:
-    """Run the demo without a terminal; return a summary that is ready to be printed as JSON.
+    """Run the demo without a terminal; return a summary that can be serialized as JSON.
 
-    At 40% of the time an incident strikes one route, at 60% ``rollback`` is called to roll that
-    route back, and what the simulator serves from then on shows whether it worked.
+    At 40% of the time an incident starts on one route, at 60% ``rollback`` is called to roll that
+    route back, and what the simulator serves from then on proves whether it worked.
     """
     with Demo() as demo:
         started = time.monotonic()
@@ -128,7 +128,7 @@ def run_headless(
         r["started"] for r in chat if r["side"] == "tokenlab" and r["started"] >= rolled_back_at
     ]
     drained_s = max(late) - rolled_back_at if late else 0.0
-    # What was under way when the switch moved may still end; soon after, none may begin.
+    # Requests in flight at the rollback may still finish; after the pick-up time none may start.
     settled_at = rolled_back_at + _PICKED_UP_S
     after = Counter(r["side"] for r in chat if r["started"] > settled_at)
     logged = Counter(line["side"] for line in log)
@@ -176,7 +176,7 @@ def _wait_until(moment: float) -> None:
 
 
 def _first_line(stream: IO[str]) -> str:
-    with selectors.DefaultSelector() as selector:  # select() knows no descriptor over 1,023
+    with selectors.DefaultSelector() as selector:  # select() fails for descriptors over 1,023
         selector.register(stream, selectors.EVENT_READ)
         ready = selector.select(_START_S)
     return stream.readline().strip() if ready else ""

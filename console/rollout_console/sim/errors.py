@@ -1,4 +1,4 @@
-"""Error answers, in the envelope of each route."""
+"""Error responses, in the envelope of each route's API."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ RETRY_AFTER_S = 2
 
 
 class ApiFault(Exception):
-    """An error to answer with; ``extra`` goes into the error object."""
+    """An error to respond with; ``extra`` fields are added to the error object."""
 
     def __init__(self, status: int, message: str = "", code: str = "", **extra: Any) -> None:
         kind, usual = _TYPES.get(status, ("server_error", "server_error"))
@@ -74,10 +74,10 @@ _ALL_KINDS = {
 def error_response(
     fault: ApiFault, path: str, *, native: bool = False, as_list: bool = False
 ) -> JSONResponse:
-    """Return ``fault`` as the route at ``path`` answers it.
+    """Serialize ``fault`` in the envelope of the route at ``path``.
 
-    ``native`` is the previous provider's own shape; ``as_list`` Google's, where a stream was asked
-    for that is not one of events.
+    ``native`` selects the previous provider's own envelope; ``as_list`` wraps Google's in a JSON
+    array, as it does for a stream requested without ``alt=sse``.
     """
     headers = {"Retry-After": str(RETRY_AFTER_S)} if fault.status in (429, 503) else {}
     if path.startswith("/v1beta/"):
@@ -101,7 +101,7 @@ def error_response(
 
 
 def _native(fault: ApiFault, path: str) -> dict[str, Any]:
-    """Return the error as the previous provider of a route says it."""
+    """Return the error in the envelope of a route's previous provider."""
     if path.startswith("/v1/messages"):
         kind = _ANTHROPIC.get(fault.status, "api_error")
         return {"type": "error", "error": {"type": kind, "message": str(fault)}}

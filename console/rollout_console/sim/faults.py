@@ -1,4 +1,4 @@
-"""Faults that can be set over HTTP: which requests they hit, and what happens to those."""
+"""Fault injection: the faults set over HTTP, and which requests they apply to."""
 
 import itertools
 import random
@@ -12,7 +12,10 @@ SIDES = ("tokenlab", "previous")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. Empty ``route``, ``path``, ``side`` or ``org`` match everything."""
+    """One fault, injected into a ``share`` (0 to 1) of the matching requests.
+
+    Empty ``route``, ``path`` (a prefix), ``side`` or ``org`` match everything.
+    """
 
     id: int
     kind: str = "error"
@@ -26,7 +29,7 @@ class Fault:
 
 
 class Faults:
-    """The faults in force."""
+    """The active faults."""
 
     def __init__(self, rng: random.Random) -> None:
         self._random = rng
@@ -34,24 +37,24 @@ class Faults:
         self._ids = itertools.count(1)
 
     def add(self, fields: object) -> Fault:
-        """Set a fault from a JSON object; raises ValueError with one sentence."""
+        """Validate and add a fault given as a JSON object; raises ValueError with one sentence."""
         fault = Fault(next(self._ids), **_checked(fields))
         self._faults[fault.id] = fault
         return fault
 
     def clear(self, number: int | None = None) -> int:
-        """Clear one fault, or all; return how many."""
+        """Remove one fault by id, or all; return how many were removed."""
         gone = list(self._faults) if number is None else [n for n in (number,) if n in self._faults]
         for n in gone:
             del self._faults[n]
         return len(gone)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return the faults as objects."""
+        """Return the faults as JSON objects."""
         return [asdict(fault) for fault in self._faults.values()]
 
     def hits(self, *, route: str, path: str, side: str, org: str) -> list[Fault]:
-        """Return the faults that this request gets."""
+        """Return the faults to inject into this request, each drawn with its ``share``."""
         return [
             fault
             for fault in self._faults.values()

@@ -1,4 +1,4 @@
-"""The four text formats: what a request says, and what an answer looks like, whole or streamed."""
+"""The four text formats: parse a request, build an answer, complete or streamed."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _WORDS = [
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a request asks for."""
+    """A parsed request, with the ids of its answer."""
 
     model: str
     stream: bool
@@ -42,17 +42,17 @@ class Ask:
 
     @property
     def tokens_in(self) -> int:
-        """About four characters a token."""
+        """The input tokens, estimated at four characters each."""
         return max(1, len(self.text) // 4)
 
     @property
     def tokens_out(self) -> int:
-        """The length of the answer."""
+        """The output tokens: the words of the fixed answer."""
         return len(_WORDS)
 
 
 def read_ask(kind: str, body: object, model: str = "", stream: bool = False) -> Ask:
-    """Return what ``body`` asks for in format ``kind``; raises ApiFault 400."""
+    """Parse ``body`` in format ``kind``; raises ApiFault 400."""
     if not isinstance(body, dict):
         raise ApiFault(400, "The body must be a JSON object.")
     field = {
@@ -83,7 +83,7 @@ def read_ask(kind: str, body: object, model: str = "", stream: bool = False) -> 
 
 
 def whole(kind: str, ask: Ask) -> dict[str, Any]:
-    """Return the answer in one piece."""
+    """Return the complete, not streamed, answer."""
     text = " ".join(_WORDS)
     if kind == "openai_chat_completions":
         message: dict[str, Any] = {"role": "assistant", "content": text}
@@ -111,7 +111,7 @@ def whole(kind: str, ask: Ask) -> dict[str, Any]:
 
 
 def streamed(kind: str, ask: Ask) -> Iterator[bytes]:
-    """Return the answer as server-sent events, framed as the format's real API does."""
+    """Yield the answer as server-sent events, framed as the format's real API does."""
     if kind == "openai_chat_completions":
         yield from _stream_chat(ask)
     elif kind == "openai_responses":

@@ -1,4 +1,4 @@
-"""Incidents to practise on: each is a set of faults of the TokenLab side."""
+"""Incidents to practise on: each is a set of faults injected into the TokenLab side."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import httpx
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A named incident: what it looks like, and the faults that make it."""
+    """A named incident: its description, and the faults that simulate it."""
 
     name: str
     about: str
@@ -22,7 +22,7 @@ _INFERENCE = (
     "/v1/messages",
     "/v1beta/models/",
 )
-"""Where an API key's troubles show; the management token has none of them."""
+"""Paths for the faults of an API key, so that management requests stay unaffected."""
 
 INCIDENTS: Mapping[str, Incident] = {
     incident.name: incident
@@ -58,9 +58,9 @@ ALL_CLEAR = "all clear"
 
 
 def start_incident(base_url: str, name: str, *, route: str = "") -> None:
-    """Set the faults of an incident, on one route or all; earlier incidents are cleared.
+    """Set the faults of an incident, on one route or all; earlier faults are cleared.
 
-    Raises KeyError for an unknown name, httpx.HTTPError where the simulator is away.
+    Raises KeyError for an unknown name, httpx.HTTPError if the simulator is unreachable.
     """
     faults = INCIDENTS[name].faults
     with httpx.Client(base_url=base_url, timeout=5.0, trust_env=False) as client:
@@ -71,6 +71,6 @@ def start_incident(base_url: str, name: str, *, route: str = "") -> None:
 
 
 def clear_incidents(base_url: str) -> None:
-    """Clear every fault; raises httpx.HTTPError where the simulator is away."""
+    """Clear every fault; raises httpx.HTTPError if the simulator is unreachable."""
     with httpx.Client(base_url=base_url, timeout=5.0, trust_env=False) as client:
         client.delete("/_sim/faults").raise_for_status()

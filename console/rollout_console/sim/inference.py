@@ -24,11 +24,11 @@ _HEADERS = {
     "/v1beta/": ("x-goog-api-key",),
     "/v1/models/": ("x-goog-api-key",),  # Google's own, on the previous side
 }
-"""The header that a route takes beside ``Authorization: Bearer``; any other is the wrong one."""
+"""The header that a route accepts besides ``Authorization: Bearer``; others are ignored."""
 
 
 def credential(request: Request) -> str:
-    """Return the credential of a request, from the headers that its route takes."""
+    """Return a request's credential, from the headers (for Google also ``?key=``) of its route."""
     bearer = request.headers.get("authorization", "")
     if bearer.lower().startswith("bearer "):
         return bearer[7:].strip()
@@ -40,7 +40,7 @@ def credential(request: Request) -> str:
 
 
 async def json_body(request: Request) -> Any:
-    """Return the body; raises ApiFault 400 where it is not JSON."""
+    """Parse the body; raises ApiFault 400 where it is not JSON."""
     try:
         return json.loads(await request.body())
     except (ValueError, RecursionError):
@@ -48,16 +48,16 @@ async def json_body(request: Request) -> Any:
 
 
 def state_of(request: Request) -> SimState:
-    """Return what the simulator remembers."""
+    """Return the simulator's state."""
     state: SimState = request.app.state.sim
     return state
 
 
 def authorised(request: Request) -> ApiKey | None:
-    """Return TokenLab's key that a request may use, None on the previous side.
+    """Authenticate a request: return its TokenLab key, None on the previous side.
 
-    Raises ApiFault 401 where the credential is not of this side; one of TokenLab's on the previous
-    side is noted as a leak.
+    Raises ApiFault 401 where the credential is not of this side; a TokenLab credential on the
+    previous side is recorded as a leak.
     """
     secret = credential(request)
     if request.state.side == "tokenlab":
@@ -117,7 +117,7 @@ async def _answer(
     await asyncio.sleep(sim.latency_s(side))
     if key is not None and model is not None:
         record = sim.settle(key, model, request.state.request_id, ask.tokens_in, ask.tokens_out)
-        # A streamed answer is settled later: its headers have gone out by then.
+        # No billing id on a stream: the real API bills it after its headers are sent.
         if not ask.stream:
             headers["X-Billing-Transaction-ID"] = record.billing_id
             ask = replace(ask, billing_id=record.billing_id)
@@ -137,7 +137,7 @@ async def _answer(
 
 
 def _model_for(sim: SimState, kind: str, name: str) -> Model:
-    """Return TokenLab's model; raises ApiFault where it is none, or takes another format."""
+    """Return TokenLab's model; raises ApiFault if it is unknown or does not accept the format."""
     model = sim.model(name)
     if model is None or model.category != "chat":
         raise _unknown_model(sim, name)
@@ -157,7 +157,7 @@ _OTHERS = ("claude-", "gemini-")
 
 
 def _check_native(request: Request, kind: str, model: str) -> None:
-    """Refuse what a provider's own API refuses: another maker's model, a missing version."""
+    """Refuse what the provider's own API refuses: a foreign model, a missing version header."""
     if kind == "anthropic_messages" and not request.headers.get("anthropic-version"):
         raise ApiFault(400, "anthropic-version: header is required")
     mine = _MADE_BY[kind]
@@ -167,7 +167,7 @@ def _check_native(request: Request, kind: str, model: str) -> None:
 
 
 def _check_response_id(sim: SimState, side: str, body: Any) -> None:
-    """Refuse to go on with a response that this side did not make."""
+    """Refuse a ``previous_response_id`` that this side did not create."""
     before = body.get("previous_response_id")
     if before is not None and (side, before) not in sim.responses:
         raise ApiFault(

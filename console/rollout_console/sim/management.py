@@ -51,7 +51,7 @@ async def list_keys(request: Request) -> Response:
 
 
 async def create_key(request: Request) -> Response:
-    """POST /v1/management/api-keys; the only answer with the whole secret."""
+    """POST /v1/management/api-keys; the only answer with the complete secret."""
     sim = _managed(request)
     fields = _checked(await json_body(request), need_name=True)
     secret = sim.new_id("sk-sim-")
@@ -105,7 +105,7 @@ async def key_billing(request: Request) -> Response:
 
 
 def key_json(key: ApiKey) -> dict[str, Any]:
-    """Return a key as lists show it: a prefix that cannot authenticate."""
+    """Return a key as lists show it: with a prefix instead of its secret."""
     return {
         "id": key.id,
         "name": key.name,
@@ -230,7 +230,7 @@ def _date(text: str | None, name: str, *, end: bool) -> datetime | None:
     found = _parsed(text.replace(" ", "+"))
     if found is None:
         raise ApiFault(400, f"{name} must be a date or RFC 3339 with a zone.", param=name)
-    # A date alone as the end means the whole of that day.
+    # An end date without a time includes that complete day.
     return found + timedelta(days=1, microseconds=-1) if end and len(text) == 10 else found
 
 

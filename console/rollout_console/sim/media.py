@@ -1,7 +1,7 @@
 """Media creates and their tasks, on both sides.
 
-The previous provider takes any model, and names its tasks in its own way below its own base path.
-What is TokenLab's own it does not have: billing ids, the X-Task-ID header, cancelling.
+The previous provider accepts any model, and has its own task ids below its own base path. It lacks
+TokenLab's extensions: billing ids, the X-Task-ID header, cancelling.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from rollout_console.sim.state import ApiKey, Usage
 
 QUEUED_S, WORKING_S = 1.0, 3.0
 _DEFAULT_MODEL = {"music": "suno-music-1", "3d": "tripo-3d-1"}
-"""What is used where a request names no model; the contract names older ones of the same makers."""
+"""The default models; the contract names older ones of the same vendors."""
 _RESULT: dict[str, dict[str, Any]] = {
     "image": {"data": [{"url": "https://assets.invalid/image.png"}]},
     "video": {"video_url": "https://assets.invalid/video.mp4"},
@@ -31,7 +31,7 @@ _RESULT: dict[str, dict[str, Any]] = {
 
 @dataclass(slots=True)
 class Task:
-    """An asynchronous create; times in epoch seconds. ``owner`` is who may ask for it."""
+    """An asynchronous create; times in epoch seconds. only ``owner`` may poll or cancel it."""
 
     id: str
     kind: str
@@ -51,7 +51,7 @@ class Task:
         return "pending" if age < QUEUED_S else "processing" if age < WORKING_S else "completed"
 
     def as_json(self, now: float) -> dict[str, Any]:
-        """Return the task as its routes show it."""
+        """Serialize the task as its routes answer it."""
         status = self.status(now)
         body: dict[str, Any] = {
             "id": self.id, "task_id": self.id, "status": status, "model": self.model,
@@ -67,12 +67,12 @@ class Task:
         return body
 
     def billing(self) -> dict[str, Any]:
-        """Return the id that it is billed by, where the side has one."""
+        """Return the billing id as a JSON field; empty on a side without one."""
         return {"billing_transaction_id": self.billing_id} if self.billing_id else {}
 
 
 async def create_image(request: Request) -> Response:
-    """POST /v1/images/generations: answered at once."""
+    """POST /v1/images/generations: a synchronous answer."""
     task = await _create(request, "image")
     headers = {"X-Billing-Transaction-ID": task.billing_id} if task.billing_id else {}
     body = {"created": int(task.created), **_RESULT["image"], **task.billing()}
@@ -143,7 +143,7 @@ async def _create(request: Request, kind: str) -> Task:
 
 
 def _charge(request: Request, key: ApiKey, kind: str, name: str) -> Usage:
-    """Charge a create of TokenLab's side; raises ApiFault where it must not be."""
+    """Charge a create on TokenLab's side; raises ApiFault for a bad model or too little credit."""
     sim = state_of(request)
     model = sim.model(name)
     if model is None or model.category != kind:

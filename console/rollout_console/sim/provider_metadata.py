@@ -1,9 +1,9 @@
-"""What a gateway must not tell and may all the same: where it sent the request."""
+"""The ``metadata`` fault: leak upstream routing data that a gateway must not disclose."""
 
 import json
 
 MARK = "sim-upstream-leak"
-"""In every value that is added: a console that shows, logs or exports it has failed."""
+"""A canary in every leaked value: a console that shows, logs or exports it fails the test."""
 
 HEADERS = [
     (b"x-upstream-channel", f"channel-{MARK}".encode()),
@@ -17,7 +17,7 @@ _FIELDS = {
 
 
 def with_metadata(body: bytes) -> bytes:
-    """Return a JSON object, or server-sent events of such, with routing metadata in each."""
+    """Add routing metadata to a JSON object, or to each server-sent event that holds one."""
     lines = body.split(b"\n")
     return b"\n".join(_line(line) for line in lines) if len(lines) > 1 else _line(body)
 

@@ -1,7 +1,7 @@
-"""What a request must look like, by route: types, ranges, what is required, what is closed.
+"""Request schemas by route: types, ranges, required fields, closed objects and enums.
 
-The rules are those of TokenLab's published contract; a test compares both on every field. Content
-blocks are taken in more kinds than the contract lists (tool use, documents, thinking): its lists
+They are those of TokenLab's published contract; a test compares both on every field. Content
+blocks are accepted in more kinds than the contract lists (tool use, documents, thinking): its lists
 are open, and the SDKs send them.
 """
 
@@ -154,7 +154,7 @@ class _Turn(msgspec.Struct):
 
 
 class Messages(msgspec.Struct):
-    """POST /v1/messages; ``system`` may be blocks too, which the SDK sends."""
+    """POST /v1/messages; ``system`` may also be a list of blocks, as the SDK sends it."""
 
     model: str
     max_tokens: Count
@@ -217,7 +217,7 @@ class _Safety(msgspec.Struct):
 
 
 class Gemini(msgspec.Struct, rename="camel"):
-    """POST /v1beta/models/{model}:generateContent; some fields in snake case as well, and loose."""
+    """POST /v1beta/models/{model}:generateContent; snake-case aliases are not checked inside."""
 
     contents: list[_Content]
     system_instruction: Maybe[_System] = UNSET
@@ -381,7 +381,7 @@ _MISSING = re.compile(r"missing required field `(\w+)`")
 
 
 def check_shape(kind: str, body: object) -> None:
-    """Raise ApiFault 400 with the field where ``body`` is no request of this kind."""
+    """Validate ``body`` by its schema; raises ApiFault 400 with the path of the invalid field."""
     try:
         msgspec.convert(body, SHAPES[kind])
     except msgspec.ValidationError as error:

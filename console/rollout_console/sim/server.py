@@ -1,4 +1,4 @@
-"""Serving the simulator on loopback, in a thread of this process or as a process of its own."""
+"""Serve the simulator on loopback, from a thread, or in a process of its own."""
 
 import logging
 import socket
@@ -17,7 +17,7 @@ START_S = 15.0
 
 
 class SimServer:
-    """The simulator on 127.0.0.1; ``port`` 0 takes a free one."""
+    """The simulator on 127.0.0.1; ``port`` 0 takes a free one. Raises OSError for a port in use."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class SimServer:
         except OSError:
             self._socket.close()
             raise
-        # A response broken on purpose is an exception to the server; it is not worth a log line.
+        # An injected fault that aborts a response is an exception to uvicorn: do not log it.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -59,7 +59,7 @@ class SimServer:
         return self.base_url + PREVIOUS
 
     def start(self) -> Self:
-        """Serve from a daemon thread; returns once it listens."""
+        """Serve from a daemon thread; return once it listens, raise RuntimeError after 15 s."""
         self._socket.listen(512)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
@@ -80,7 +80,7 @@ class SimServer:
         self._socket.close()
 
     def serve_forever(self, ready: Callable[[str], None]) -> None:
-        """Serve in this thread until a signal; ``ready`` gets the base URL."""
+        """Serve in this thread until a signal; call ``ready`` with the base URL once it listens."""
         self._socket.listen(512)
         ready(self.base_url)
         self._server.run(sockets=[self._socket])

@@ -1,4 +1,4 @@
-"""What the simulated provider remembers: keys, money, usage, tasks, requests, faults."""
+"""The state of the simulated provider: keys, balance, usage, tasks, requests, faults."""
 
 import itertools
 import random
@@ -22,7 +22,7 @@ REQUESTS_KEPT = 20_000
 
 @dataclass(slots=True)
 class ApiKey:
-    """An API key; amounts in US dollars, ``limit`` None without one."""
+    """An API key; amounts in US dollars, ``limit`` None for no limit."""
 
     id: str
     name: str
@@ -38,7 +38,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """A settled request."""
+    """The billing record of a request; ``cost`` in US dollars."""
 
     key_id: str
     request_id: str
@@ -52,7 +52,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A request that was answered; ``at`` is its end, both times in epoch seconds."""
+    """The record of an answered request; ``started`` and its end ``at`` are epoch seconds.
+
+    ``status`` is 0 for a response that a fault broke off.
+    """
 
     id: str
     side: str
@@ -68,7 +71,7 @@ class Served:
 
 
 class SimState:
-    """Everything behind the simulated API. Event-loop only, but for what the lock guards."""
+    """The state behind the simulated API; event loop only, except for what ``lock`` guards."""
 
     def __init__(
         self, seed: int = 0, balance_usd: Decimal = Decimal("1284.22"), realistic: bool = False
@@ -92,23 +95,23 @@ class SimState:
 
     @property
     def balance(self) -> Decimal:
-        """What is left, in US dollars."""
+        """The remaining balance in US dollars."""
         return self.recharged - self.used
 
     def new_id(self, prefix: str) -> str:
-        """Return an id that has not been used."""
+        """Return a unique id."""
         return f"{prefix}{next(self._ids):08d}{self.random.getrandbits(32):08x}"
 
     def new_task_id(self) -> str:
-        """Return a task's id as the contract has it: ``ldtask_`` and 32 hex digits."""
+        """Return a unique task id in the contract's form: ``ldtask_`` and 32 hex digits."""
         return f"ldtask_{next(self._ids):08x}{self.random.getrandbits(96):024x}"
 
     def add_key(self, key: ApiKey) -> None:
-        """Accept a key from now on."""
+        """Register a key."""
         self.keys[key.id] = key
 
     def key_for(self, secret: str) -> ApiKey:
-        """Return the key that may be used with this secret; raises ApiFault 401."""
+        """Return the active, unexpired key with this secret; raises ApiFault 401."""
         if secret.startswith("mt-"):
             raise ApiFault(401, "A management token does not work on inference routes.")
         found = next((key for key in self.keys.values() if key.secret == secret), None)
@@ -119,7 +122,10 @@ class SimState:
         return found
 
     def check_spend(self, key: ApiKey, model: Model, estimate: Decimal) -> None:
-        """Raise ApiFault where the key or the balance does not allow the request."""
+        """Raise ApiFault 403 or 402 where the key or the balance does not allow the request.
+
+        ``estimate`` is the cost in US dollars.
+        """
         if key.models and model.id not in key.models:
             raise ApiFault(403, f"This key may not use {model.id}.", "model_not_allowed")
         if key.limit is not None and key.used + estimate > key.limit:
@@ -130,7 +136,7 @@ class SimState:
     def settle(
         self, key: ApiKey, model: Model, request_id: str, tokens_in: int, tokens_out: int
     ) -> Usage:
-        """Charge a request that was served; return its record."""
+        """Charge a served request; return its billing record."""
         if model.category == "chat":
             cost = (model.input_per_1m * tokens_in + model.output_per_1m * tokens_out) / 1_000_000
         else:
@@ -146,7 +152,7 @@ class SimState:
         return record
 
     def served(self, request: Served) -> None:
-        """Remember an answered request."""
+        """Record an answered request."""
         with self.lock:
             self.requests.append(request)
             self.credential_leaks += request.credential_leak
@@ -163,10 +169,10 @@ class SimState:
         return found
 
     def latency_s(self, side: str) -> float:
-        """Return how long an answer takes: right-skewed, in seconds."""
+        """Draw a latency in seconds: log-normal, at most 20 times its median."""
         middle = (0.35 if side == "tokenlab" else 0.45) if self.realistic else 0.008
         return min(middle * self.random.lognormvariate(0, 0.45), 20 * middle)
 
     def clock(self) -> float:
-        """Return the time, in epoch seconds."""
+        """Return the current time in epoch seconds."""
         return time.time()

@@ -1,10 +1,10 @@
-"""Tool calls: which tool a request insists on, and arguments that its schema takes."""
+"""Tool calls: the tool that a request forces, and arguments that are valid for its schema."""
 
 from typing import Any
 
 
 def forced_tool(body: dict[str, Any]) -> dict[str, Any]:
-    """The declared tool that the request insists on, in whichever format it says so, or none."""
+    """Return the tool that a request in any format forces (``tool_choice``); empty without one."""
     declared = [tool for entry in body.get("tools") or [] for tool in _declared(entry)]
     choice = body.get("tool_choice")
     config = body.get("toolConfig")
@@ -27,7 +27,7 @@ def _declared(entry: object) -> list[dict[str, Any]]:
 
 
 def arguments_for(tool: dict[str, Any]) -> dict[str, Any]:
-    """Something of the right kind for everything that the tool's schema requires."""
+    """Return a dummy value of the right type for each required property of the tool's schema."""
     schema = tool.get("parameters") or tool.get("input_schema") or {}
     known = schema.get("properties", {}) if isinstance(schema, dict) else {}
     made: dict[str, Any] = {"string": "simulated", "number": 1.5, "integer": 1, "boolean": True}

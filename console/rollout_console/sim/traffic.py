@@ -1,4 +1,4 @@
-"""An application, played: orgs on routes, through the client that the gate gives applications."""
+"""Load generator: simulates an application that sends its orgs' requests through the gate."""
 
 import asyncio
 import contextlib
@@ -24,11 +24,11 @@ TIMEOUT_S = 30.0
 
 _MOST_AT_ONCE = 400
 _MARKS = ("X-Sim-Org", "X-Sim-Route")
-"""Headers that tell the simulator whose request it is, for incidents of one org or route."""
+"""Headers that tell the simulator the org and route, for incidents limited to one of them."""
 
 
 class Traffic:
-    """Sends about ``rate`` requests a second until it is stopped."""
+    """Sends a Poisson stream of ``rate`` requests a second, at most 400 at once, until stopped."""
 
     def __init__(
         self,
@@ -44,17 +44,17 @@ class Traffic:
         self._previous_key = previous_key
         self._rate = rate
         self._random = random.Random(seed)
-        # A few large customers and many small ones, as it is.
+        # Zipf-like weights: a few large customers and many small ones, as in production.
         self._weights = [1 / (i + 1.5) for i in range(len(ORGS))]
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Play until ``stop`` is set, then let what is under way end."""
+        """Send requests until ``stop`` is set, then wait for those in flight."""
         limits = httpx.Limits(max_connections=_MOST_AT_ONCE)
         running: set[asyncio.Task[None]] = set()
         async with async_client(
             self._gate,
             tokenlab_key=self._api_key,
-            library="httpx",  # the console has it; httpx2 would be one more to install
+            library="httpx",  # the console depends on it already, unlike httpx2
             forward_headers=_MARKS,
             limits=limits,
             timeout=TIMEOUT_S,
@@ -86,13 +86,13 @@ class Traffic:
             await self._ask(client, route, org, stream)
 
     async def _ask(self, client: httpx.AsyncClient, route: Route, org: str, stream: bool) -> None:
-        """Ask the previous provider, as before a rollout; the client sends it where it belongs."""
+        """Address the previous provider, as before a rollout; the gate's client reroutes it."""
         kind, model = route.format, route.model
         url = call_url(kind, route.previous_base_url, model, stream=stream)
         body = text_body(kind, model, "Say something short about rollouts.", stream=stream)
         auth = auth_headers(kind, "previous", self._previous_key)
         marks = dict(zip(_MARKS, (org, route.name), strict=True))
-        # What fails is in the access log.
+        # Failures are in the access log already.
         with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
             await client.post(url, headers={**auth, **marks}, json=body)
 
