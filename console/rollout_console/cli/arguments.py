@@ -68,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
         self.error(f"there is no option {options[0]!r} here{_nearest(options[0], known)}")
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """Convert one value; bytes that are no UTF-8 arrive as lone surrogates (PEP 383)."""
+        """Convert one value; invalid UTF-8 arrives as lone surrogates (PEP 383)."""
         if isinstance(action, argparse._SubParsersAction):
             return arg_string  # arguments of a subcommand: its own parser converts them
         text = arg_string.encode("utf-8", "replace").decode()

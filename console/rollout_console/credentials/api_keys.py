@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 class ApiKeys:
     """The credentials and the organisation's API keys, as one profile sees them.
 
-    Methods that ask the vault may block for seconds; those that ask the API raise ApiError, and
-    OperationError where there is no credential for it. Changing ones raise ReadOnly.
+    Methods that use the vault may block for seconds; those that call the API raise ApiError, and
+    OperationError without a credential for it. Methods that change something raise ReadOnly.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ _RESULT: dict[str, dict[str, Any]] = {
 
 @dataclass(slots=True)
 class Task:
-    """An asynchronous create; times in epoch seconds. only ``owner`` may poll or cancel it."""
+    """An asynchronous create; times in epoch seconds. Only ``owner`` may poll or cancel it."""
 
     id: str
     kind: str

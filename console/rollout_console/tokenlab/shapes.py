@@ -1,6 +1,6 @@
 """Parse answers in the four text formats, field by field: complete, streamed, and errors.
 
-Which fields an answer must have comes from ``rollout_gate.file.formats``; this module finds them.
+The required fields come from ``rollout_gate.file.formats``; this module knows where to find them.
 """
 
 from collections.abc import Callable, Iterator

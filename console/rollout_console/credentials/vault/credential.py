@@ -1,4 +1,4 @@
-"""The two kinds of credential, and telling them apart by their prefix."""
+"""The two kinds of credential, told apart by prefix, and their validation."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -29,7 +29,7 @@ class EncryptedStore:
     """Credentials in an age file at ``path``, with the identity file next to it.
 
     ``ask`` is called for the passphrase when it is first needed, with True where a new one is to
-    be chosen; it returns None without a terminal. The identity stays in memory for this run.
+    be chosen; it returns None where it cannot prompt. The identity stays in memory for this run.
     """
 
     def __init__(self, path: Path, ask: Callable[[bool], str | None] = lambda _new: None) -> None:
