@@ -35,7 +35,7 @@ LINES = {
     "rollback --reason x chat g": {"globex.eu"},
     "-f rollout.toml rollback claude ": {"initech"},
     "decide chat --org a": {"acme"},
-    "export ": {"flagd"},
+    "export ": {"flagd", "schema"},
     "rollback chat acme --dry": {"--dry-run"},
     "rollback nowhere ": set(),
 }

@@ -1,8 +1,11 @@
 """The gate and the console are two distributions of one checkout: they must not drift."""
 
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from rollout_gate.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,12 +19,18 @@ GATE, WHOLE = _project("gate/pyproject.toml"), _project("pyproject.toml")
 
 
 def test_both_are_of_one_version_python_and_licence() -> None:
-    for field in ("version", "requires-python", "license"):
+    for field in ("requires-python", "license"):
         assert GATE[field] == WHOLE[field], field
 
 
+def test_the_version_is_in_one_place() -> None:
+    assert (GATE["dynamic"], WHOLE["dynamic"]) == (["version"], ["version"])
+    for distribution in ("rollout-gate", "rollout-console"):
+        assert version(distribution) == __version__
+
+
 def test_the_console_needs_the_gate_of_its_version() -> None:
-    assert f"rollout-gate=={GATE['version']}" in WHOLE["dependencies"]
+    assert f"rollout-gate=={__version__}" in WHOLE["dependencies"]
     extras = GATE["optional-dependencies"]
     assert set(extras["httpx"]) <= set(WHOLE["dependencies"])
     known = {name.split(">")[0]: name for name in WHOLE["dependencies"]}

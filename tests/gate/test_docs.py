@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -81,13 +80,3 @@ def test_a_block_of_the_docs(
 
 def test_every_block_of_the_docs_is_run() -> None:
     assert len(BLOCKS) == len(WANTED)
-
-
-def test_the_gate_alone_is_the_gate_of_the_console() -> None:
-    whole, alone = (
-        tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
-        for folder in (".", "gate")
-    )
-    assert alone["version"] == whole["version"]
-    assert alone["requires-python"] == whole["requires-python"]
-    assert f"rollout-gate=={alone['version']}" in whole["dependencies"]

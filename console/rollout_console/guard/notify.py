@@ -216,11 +216,16 @@ class Webhook:
     async def _try(self, sent: Body) -> tuple[int, str]:
         import httpx
 
+        from rollout_console.tokenlab.tls import tls_context
+
+        url = self._url.reveal()
         try:
             async with (
                 asyncio.timeout(_ANSWER_S),
-                httpx.AsyncClient(timeout=_ANSWER_S) as client,
-                client.stream("POST", self._url.reveal(), json=sent) as answer,
+                httpx.AsyncClient(
+                    timeout=_ANSWER_S, verify=tls_context(url, trust_env=True)
+                ) as client,
+                client.stream("POST", url, json=sent) as answer,
             ):
                 return answer.status_code, f"it answered {answer.status_code}"
         except (httpx.HTTPError, httpx.InvalidURL) as error:

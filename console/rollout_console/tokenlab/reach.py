@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 
+from rollout_console.tokenlab.tls import tls_context
 from rollout_console.tokenlab.transport import is_loopback
 from rollout_gate.file.formats import root_of
 
@@ -23,9 +24,11 @@ async def answers(route_format: str, base_url: str, *, timeout_s: float = 5.0) -
     """
     url = root_of(base_url) + _TEXT_PATH.get(route_format, "")
     try:
+        trust_env = not is_loopback(url)
+        tls = tls_context(url, trust_env=trust_env)
         async with (
             asyncio.timeout(timeout_s),
-            httpx.AsyncClient(timeout=timeout_s, trust_env=not is_loopback(url)) as client,
+            httpx.AsyncClient(timeout=timeout_s, trust_env=trust_env, verify=tls) as client,
             client.stream("GET", url) as answer,
         ):
             status = answer.status_code

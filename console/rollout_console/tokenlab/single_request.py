@@ -14,6 +14,7 @@ import httpx
 from rollout_console.tokenlab.body import ACCEPT_ENCODING, MAX_ANSWER, TooLongError, plain_body
 from rollout_console.tokenlab.errors import Unsafe
 from rollout_console.tokenlab.shapes import StreamReader
+from rollout_console.tokenlab.tls import tls_context
 from rollout_console.tokenlab.transport import host_of, is_loopback
 
 LIMIT_S = 60.0
@@ -73,11 +74,12 @@ async def exchange(
     # Request no compression of a stream: a compressor buffers, which distorts the ttft.
     encoding = "identity" if reader is not None else ACCEPT_ENCODING
     asked = {**headers, "Accept-Encoding": encoding}
+    tls = tls_context(url, trust_env=not local)
     found, data, started = Exchange(), bytearray(), perf_counter()
     try:
         async with (
             asyncio.timeout(limit_s),
-            httpx.AsyncClient(timeout=limit_s, trust_env=not local) as client,
+            httpx.AsyncClient(timeout=limit_s, trust_env=not local, verify=tls) as client,
             client.stream(method, url, headers=asked, json=body) as answer,
         ):
             found.status, found.headers = answer.status_code, answer.headers

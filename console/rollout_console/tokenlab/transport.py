@@ -19,6 +19,7 @@ from rollout_console.tokenlab.errors import (
     Unsafe,
 )
 from rollout_console.tokenlab.shapes import dig
+from rollout_console.tokenlab.tls import tls_context
 from rollout_gate.secret import Secret, redacted
 from rollout_gate.untrusted import ANYTHING, UndecodableError, as_utf8, decode_json
 
@@ -70,6 +71,7 @@ class Transport:
             follow_redirects=False,
             # Loopback traffic must not go through a proxy from the environment.
             trust_env=not local,
+            verify=tls_context(root, trust_env=not local),
             headers=headers,
         )
 

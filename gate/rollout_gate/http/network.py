@@ -6,10 +6,11 @@ request really goes to, so these belong below the gate's transport; given to the
 they would bypass the gate.
 """
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -141,15 +142,29 @@ def transport(library: Any, given: Mapping[str, Any], *, is_async: bool) -> Any:
     settings: dict[str, Any] = {"limits": most, "socket_options": keepalive_options()}
     settings |= {name: given[name] for name in _SETTINGS if name in given}
     trust_env = settings.get("trust_env", True)
-    # Loading the CA certificates is the slowest part, so one SSL context is shared.
-    settings["verify"] = library.create_ssl_context(
-        settings.get("verify", True), settings.pop("cert", None), trust_env
+    settings["verify"] = _ssl_context(
+        library, settings.get("verify", True), settings.pop("cert", None), trust_env
     )
     make = partial(_transport, library, settings, given, trust_env, is_async)
     first = make()
     if not is_async or given.get("mounts"):
         return first  # a given mount owns its connection pool
     return _PerLoop(first, make)
+
+
+def _ssl_context(library: Any, verify: Any, cert: Any, trust_env: bool) -> Any:
+    if verify is not True or cert is not None:
+        return library.create_ssl_context(verify, cert, trust_env)
+    files = [os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")]
+    return _default_ssl_context(library, trust_env, *files)
+
+
+@cache
+def _default_ssl_context(
+    library: Any, trust_env: bool, _file: str | None, _folder: str | None
+) -> Any:
+    """Load the CA bundle once a process: it takes tens of ms, and some make a client a request."""
+    return library.create_ssl_context(True, None, trust_env)
 
 
 def _transport(
