@@ -15,6 +15,11 @@ from rollout_console.sim.state import DEMO_KEY, ApiKey
 SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests: side by side, one that begins last would be waited for alone."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the settings and the history of whoever runs it."""
