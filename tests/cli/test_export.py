@@ -12,6 +12,8 @@ from openfeature.evaluation_context import EvaluationContext
 from rollout_console.cli.main import run
 from rollout_gate import Gate
 
+OLD = '{"flags": {}}'
+
 
 def test_the_export_is_what_flagd_decides_by(
     file: Path, capsys: pytest.CaptureFixture[str]
@@ -44,7 +46,7 @@ def test_it_is_written_in_one_piece_and_keeps_its_mode(
     assert out.stat().st_mode & 0o777 == 0o640
     assert json.loads(out.read_text())["flags"]
     assert capsys.readouterr().out == ""
-    assert list(tmp_path.glob(".rollout-export*")) == []
+    assert list(tmp_path.glob(".rollout-output*")) == []
 
 
 def test_a_link_stays_a_link(file: Path, tmp_path: Path) -> None:
@@ -67,9 +69,9 @@ def test_what_is_no_export_is_not_written_over(
     for out, said in (
         (file, "the rollout file itself"),
         (alias, "the rollout file itself"),
-        (pipe, "no plain file"),
+        (pipe, "not a regular file"),
         (tmp_path, "is a folder"),
-        (circle, "circle"),
+        (circle, "symlinks form a loop"),
     ):
         assert run(["-f", str(file), "export", "flagd", "--out", str(out)]) == 1
         assert said in capsys.readouterr().err
@@ -81,16 +83,16 @@ def test_a_failure_in_between_leaves_the_old_text(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "flags.json"
-    out.write_text("old")
+    out.write_text(OLD)
 
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("rollout_console.export.writing.os.fsync", full)
+    monkeypatch.setattr("rollout_console.changes.output_file.os.fsync", full)
     assert run(["-f", str(file), "export", "flagd", "--out", str(out)]) == 1
     assert "No space left" in capsys.readouterr().err
-    assert out.read_text() == "old"
-    assert list(tmp_path.glob(".rollout-export*")) == []
+    assert out.read_text() == OLD
+    assert list(tmp_path.glob(".rollout-output*")) == []
 
 
 def test_what_cannot_be_done_is_said_in_a_sentence(

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from rollout_console.history import schema
 from rollout_console.history.actor import Actor, whoami
-from rollout_console.history.errors import HistoryError
-from rollout_console.history.history import History
+from rollout_console.history.errors import HistoryError, Locked
+from rollout_console.history.history import History, _transaction
 from rollout_console.history.location import history_of, misplaced
 from rollout_console.history.rows import Edited, NewChange
 from rollout_gate.file.parse import parse
@@ -364,9 +365,9 @@ def test_a_folder_or_a_device_is_no_history(file: Path) -> None:
 def test_a_damaged_or_impossible_database_is_one_sentence(tmp_path: Path) -> None:
     damaged = tmp_path / "h.sqlite3"
     damaged.write_bytes(b"not a database at all" * 100)
-    with pytest.raises(HistoryError, match="damaged"):
+    with pytest.raises(HistoryError, match="corrupt"):
         History(damaged).rows(FILE)
-    with pytest.raises(HistoryError, match="damaged"):
+    with pytest.raises(HistoryError, match="corrupt"):
         History(damaged).begin(change(b"a", b"b"))
     blocked = tmp_path / "file"
     blocked.write_text("")
@@ -394,3 +395,43 @@ def test_a_stamp_is_another_after_every_commit(history: History) -> None:
         history.commit(row)
         stamps += (stamp(), stamp())
     assert len(set(stamps)) == 11
+
+
+def test_a_locked_database_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change takes several steps; a rollback must not wait for a backup at each of them."""
+    history = History(tmp_path / "h.sqlite3")
+    history.begin(change(b"a", b"b"))
+    waits: list[float] = []
+    connect = schema._connect
+
+    def noted(uri: str, path: Path, busy_s: float) -> sqlite3.Connection:
+        waits.append(busy_s)
+        return connect(uri, path, busy_s)
+
+    monkeypatch.setattr(schema, "_connect", noted)
+    monkeypatch.setattr("rollout_console.history.history.BUSY_S", 0.5)
+    with closing(sqlite3.connect(history.path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        for _ in range(3):
+            with pytest.raises(Locked, match="is locked by another program"):
+                history.begin(change(b"b", b"c"))
+    assert waits == [0.5, 0.02, 0.02]
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """SQLite has ended the transaction by itself: the error of a ROLLBACK would hide the cause."""
+    history = History(tmp_path / "h.sqlite3")
+    history.begin(change(b"a", b"b"))
+
+    def fill() -> None:
+        with history._writing() as db:
+            pages = db.execute("PRAGMA page_count").fetchone()[0]
+            db.execute(f"PRAGMA max_page_count = {pages}")
+            with _transaction(db):
+                db.execute("INSERT INTO texts VALUES ('f', 'r', ?)", (os.urandom(1_000_000),))
+
+    with pytest.raises(HistoryError, match="the disk is full"):
+        fill()

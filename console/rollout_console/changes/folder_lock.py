@@ -10,16 +10,17 @@ from pathlib import Path
 
 from rollout_console.changes.errors import NotWritable
 
-LOCK_WAIT_S = 2.0
+LOCK_WAIT_S = 1.0
 
 
 @contextmanager
-def folder_lock(folder: Path, path: Path) -> Iterator[int]:
+def folder_lock(folder: Path, path: Path, *, wait: bool = True) -> Iterator[int]:
     """Lock the folder itself with flock(2), which needs no lock file; the wait is bounded.
 
     The lock only spares two consoles a conflict. It is advisory: an editor does not take it, and
     after LOCK_WAIT_S seconds the block runs without it, as the comparison before the rename is
-    protection enough. Yields the folder's file descriptor. Raises NotWritable.
+    protection enough. Yields the folder's file descriptor. Raises NotWritable; without ``wait``
+    also where another process has the lock.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -32,6 +33,8 @@ def folder_lock(folder: Path, path: Path) -> Iterator[int]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                if not wait:
+                    raise NotWritable(f"the folder of {path} is locked") from None
                 if time.monotonic() >= until:
                     break
                 time.sleep(0.002)
@@ -46,7 +49,7 @@ def folder_lock(folder: Path, path: Path) -> Iterator[int]:
 def why(error: OSError | RuntimeError) -> str:
     """Return the cause of an error in the folder as one clause, with the remedy."""
     if not isinstance(error, OSError):
-        return "its symlinks go in a circle"
+        return "its symlinks form a loop"
     known = {
         errno.ENOSPC: "the disk is full; free some space and try again",
         errno.EDQUOT: "the disk quota is used up; free some space and try again",

@@ -68,7 +68,10 @@ def _revision(folder: int, name: str) -> str:
 
 
 def recovered(path: Path) -> str:
-    """Recover, under the folder's lock, from a killed writer; return a notice, or empty."""
+    """Recover, under the folder's lock, from a killed writer; return a notice, or empty.
+
+    Raises NotWritable where another process has the lock: what it writes is not waited for.
+    """
     target = path.resolve()
-    with folder_lock(target.parent, path) as folder:
+    with folder_lock(target.parent, path, wait=False) as folder:
         return clean_up(folder, target.name)

@@ -7,11 +7,12 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
+from math import inf
 from pathlib import Path
 
 from rollout_console.common.process_id import may_live, process_id
 from rollout_console.history.actor import Actor
-from rollout_console.history.errors import HistoryError
+from rollout_console.history.errors import HistoryError, Locked
 from rollout_console.history.rows import (
     NOTES,
     Change,
@@ -22,7 +23,7 @@ from rollout_console.history.rows import (
     insert_row,
     insert_values,
 )
-from rollout_console.history.schema import FAULTS, open_to_read, open_to_write, sentence
+from rollout_console.history.schema import BUSY_S, FAULTS, fault, open_to_read, open_to_write
 from rollout_gate.file.read import read_regular
 from rollout_gate.file.revision import revision_of
 
@@ -33,6 +34,7 @@ _PRUNED_EVERY = 50
 _TICK_NS = 20_000_000
 _LEAST_PREFIX = 7
 _SHOWN = 12
+_LOCKED_FOR_S = 5.0
 _ATTEMPTS_KEPT = 50
 """Retention of abandoned attempts, which are kept to explain what a missing row was."""
 
@@ -54,6 +56,7 @@ class History:
         self.path = path
         self._like = like
         self._older = older
+        self._locked_at = -inf
 
     @property
     def is_shared(self) -> bool:
@@ -306,24 +309,42 @@ class History:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with closing(open_to_write(self.path, self._like)) as db, self._translated():
+        with (
+            self._translated(),
+            closing(open_to_write(self.path, self._like, busy_s=self._busy_s)) as db,
+        ):
             yield db
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        db = open_to_read(self.path)
-        if db is None:
-            yield None
-            return
-        with closing(db), self._translated():
-            yield db
+        with self._translated():
+            db = open_to_read(self.path, busy_s=self._busy_s)
+            if db is None:
+                yield None
+                return
+            with closing(db):
+                yield db
+
+    @property
+    def _busy_s(self) -> float:
+        """Seconds to wait for a lock: once for all that follows, as a change takes several steps.
+
+        A backup, or a process that hangs with the lock, must not hold a rollback up at each step.
+        """
+        return 0.02 if time.monotonic() - self._locked_at < _LOCKED_FOR_S else BUSY_S
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except Locked:
+            self._locked_at = time.monotonic()
+            raise
         except FAULTS as error:
-            raise HistoryError(sentence(self.path, error)) from None
+            found = fault(self.path, error)
+            if isinstance(found, Locked):
+                self._locked_at = time.monotonic()
+            raise found from None
 
 
 def _newest_revision(db: sqlite3.Connection, name: str) -> str | None:
@@ -442,7 +463,8 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         yield
         db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        with suppress(sqlite3.Error):  # a full disk has ended the transaction already
+            db.execute("ROLLBACK")
         raise
 
 

@@ -1,9 +1,11 @@
 """Locate the history of a rollout file: next to it, shared by all operators of the file."""
 
+import glob
 import os
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from rollout_console.common.folders import state_folder
@@ -39,6 +41,27 @@ def misplaced(file: Path) -> str:
     """
     named, others = _places(file.resolve())
     return f"is {others[named]}: it is passed over" if named in others else ""
+
+
+def companions(file: Path) -> Mapping[Path, str]:
+    """Return the paths, resolved, of a rollout file and of all that belongs to it, each in words.
+
+    The access log's rotated files, and the files of a pattern, are those that exist now.
+    """
+    target = file.resolve()
+    _, log = _named(target)
+    _, others = _places(target)
+    found = {path: kind for path, kind in others.items() if path is not None}
+    history = history_of(file).path
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        found[history.with_name(history.name + suffix)] = "the history"
+    if log:
+        path = _beside(target, log)
+        with suppress(OSError, ValueError):
+            logs = {*path.parent.glob(path.name), *path.parent.glob(f"{glob.escape(path.name)}*")}
+            found |= dict.fromkeys(logs, "the access log")
+        found[path.with_name("rollout-jobs.sqlite3")] = "the ledger of media jobs"
+    return {Path(os.path.realpath(path)): kind for path, kind in found.items()}
 
 
 def _places(target: Path) -> tuple[Path | None, Mapping[Path | None, str]]:

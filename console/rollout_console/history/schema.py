@@ -7,9 +7,10 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from rollout_console.history.errors import HistoryError
+from rollout_console.history.errors import HistoryError, Locked
 
-BUSY_MS = 2_000
+BUSY_S = 1.0
+"""Seconds that a lock of the database is waited for."""
 
 
 _CHANGES = """
@@ -67,7 +68,9 @@ FAULTS = (sqlite3.Error, OSError, ValueError, LookupError, OverflowError)
 """Exceptions of a query on a corrupt or foreign database; none of them may stop a rollback."""
 
 
-def open_to_write(path: Path, like: Path | None = None) -> sqlite3.Connection:
+def open_to_write(
+    path: Path, like: Path | None = None, *, busy_s: float = BUSY_S
+) -> sqlite3.Connection:
     """Open the database, creating it where it is missing; raises HistoryError.
 
     A shared one is created ``like`` a file: of its group, and readable and writable for whoever
@@ -78,7 +81,7 @@ def open_to_write(path: Path, like: Path | None = None) -> sqlite3.Connection:
             _make(path, like)
     except OSError as error:
         raise HistoryError(f"the history at {path} cannot be made: {error.strerror}") from None
-    connection = _connect(f"{path.absolute().as_uri()}?mode=rw", path)
+    connection = _connect(f"{path.absolute().as_uri()}?mode=rw", path, busy_s)
     try:
         # Not WAL where shared: the log and its index belong to the user who opens first, and are
         # closed to others. A journal in TRUNCATE mode persists, with owner, group and mode given.
@@ -87,7 +90,7 @@ def open_to_write(path: Path, like: Path | None = None) -> sqlite3.Connection:
         _upgrade(connection, path)
     except FAULTS as error:
         connection.close()
-        raise HistoryError(sentence(path, error)) from None
+        raise fault(path, error) from None
     except HistoryError:
         connection.close()
         raise
@@ -105,7 +108,8 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute(statement)
         connection.execute("COMMIT")
     except sqlite3.Error:
-        connection.execute("ROLLBACK")
+        with suppress(sqlite3.Error):  # a full disk has ended the transaction already
+            connection.execute("ROLLBACK")
         raise
 
 
@@ -142,21 +146,21 @@ def _is_missing(path: Path) -> bool:
     return False
 
 
-def open_to_read(path: Path) -> sqlite3.Connection | None:
+def open_to_read(path: Path, *, busy_s: float = BUSY_S) -> sqlite3.Connection | None:
     """Open the database without creating anything; None where there is none yet."""
     try:
         if _is_missing(path):
             return None
     except OSError as error:
-        raise HistoryError(sentence(path, error)) from None
+        raise fault(path, error) from None
     # Read-write if permitted, so that SQLite can roll back the hot journal of a killed writer.
     mode = "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro"
-    connection = _connect(f"{path.absolute().as_uri()}?mode={mode}", path)
+    connection = _connect(f"{path.absolute().as_uri()}?mode={mode}", path, busy_s)
     try:
         version = _version(connection, path)
     except FAULTS as error:
         connection.close()
-        raise HistoryError(sentence(path, error)) from None
+        raise fault(path, error) from None
     except HistoryError:
         connection.close()
         raise
@@ -173,20 +177,25 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     return int(version)
 
 
-def sentence(path: Path, error: BaseException) -> str:
-    """Return an error of the database as one sentence, with the remedy."""
+def fault(path: Path, error: BaseException) -> HistoryError:
+    """Return an error of the database as the history's own, in one sentence with the remedy."""
+    kind = Locked if isinstance(error, sqlite3.Error) and "locked" in str(error) else HistoryError
+    return kind(_sentence(path, error))
+
+
+def _sentence(path: Path, error: BaseException) -> str:
     text = str(error)
     if isinstance(error, PermissionError):
         return f"the history at {path} cannot be opened: check the mode and owner of its folder"
     if not isinstance(error, sqlite3.Error | OSError):
-        return f"the history at {path} is damaged: move it away, and a new one is begun"
+        return f"the history at {path} is corrupt: move it away, and a new one is created"
     if "not a database" in text:
         return (
-            f"{path} is no history, or a damaged one: correct [history] path in the rollout file,"
-            " or move a damaged one away"
+            f"{path} is no history, or a corrupt one: correct [history] path in the rollout file,"
+            " or move a corrupt one away"
         )
     if "malformed" in text:
-        return f"the history at {path} is damaged: move it away, and a new one is begun"
+        return f"the history at {path} is corrupt: move it away, and a new one is created"
     if "locked" in text:
         return f"the history at {path} is locked by another program; try again"
     if "full" in text:
@@ -196,12 +205,12 @@ def sentence(path: Path, error: BaseException) -> str:
     return f"the history at {path} cannot be used: {text}"
 
 
-def _connect(uri: str, path: Path) -> sqlite3.Connection:
+def _connect(uri: str, path: Path, busy_s: float) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False
+            uri, uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False
         )
     except sqlite3.Error as error:
-        raise HistoryError(sentence(path, error)) from None
+        raise fault(path, error) from None
     connection.row_factory = sqlite3.Row
     return connection

@@ -177,7 +177,7 @@ class Phases:
         """Write the support playbook, and return its path; raises ReadOnly and StoreError."""
         self._switch.access.require()
         path = path or playbook_path(self._switch.path)
-        put_playbook(path, self.playbook(file, verdicts))
+        put_playbook(path, self.playbook(file, verdicts), self._switch.path)
         return path
 
     def _facts(self, file: RolloutFile, verdicts: Mapping[str, Verdict]) -> ExitFacts:

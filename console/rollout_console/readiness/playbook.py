@@ -11,20 +11,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rollout_console.changes.atomic_swap import ABSENT, swap
-from rollout_console.changes.errors import NotReadable
+from rollout_console.changes.output_file import write_output
 from rollout_console.common.safe_text import visible
 from rollout_console.readiness.plan_file import PlanState
 from rollout_gate.file.formats import kind_of
 from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.file.percent import percent_text
-from rollout_gate.file.revision import SHORT, revision_of
+from rollout_gate.file.revision import SHORT
 from rollout_gate.secret import redacted
 
 if TYPE_CHECKING:
     from rollout_console.readiness.phases import PhaseState
 
 _REVISION = re.compile(r"^<!-- revision ([0-9a-f]{64}) -->$", re.MULTILINE)
+_TITLE = "# Support playbook of"
 _MOST_ORGS = 200
 _WHY = ("--yes", "--reason", "why")
 
@@ -43,15 +43,12 @@ def playbook_revision(path: Path) -> str:
     return found.group(1) if found else ""
 
 
-def put_playbook(path: Path, text: str) -> None:
-    """Replace the playbook atomically, by compare-and-swap; raises StoreError."""
-    try:
-        before = revision_of(path.read_bytes())
-    except FileNotFoundError:
-        before = ABSENT
-    except OSError as error:
-        raise NotReadable(f"{path} cannot be read: {error.strerror}") from None
-    swap(path, before, text.encode("utf-8"))
+def put_playbook(path: Path, text: str, rollout_file: Path) -> None:
+    """Replace the playbook atomically; raises OperationError for a file that is no playbook."""
+    write_output(
+        path, text.encode("utf-8"), rollout_file=rollout_file, what="a playbook",
+        is_what=lambda head: head.startswith(_TITLE.encode()),
+    )  # fmt: skip
 
 
 def playbook(
@@ -67,7 +64,7 @@ def playbook(
 
 
 def _head(path: Path, file: RolloutFile, plan: PlanState, now: datetime) -> Iterator[str]:
-    yield f"# Support playbook of {_md(path.name)}"
+    yield f"{_TITLE} {_md(path.name)}"
     yield ""
     yield f"<!-- revision {file.revision} -->"
     yield f"Written {now:%Y-%m-%d %H:%M} UTC from revision `{file.revision[:SHORT]}`."

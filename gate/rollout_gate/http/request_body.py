@@ -31,12 +31,18 @@ _CREDENTIALS = frozenset((
     "apikey", "apikeys", "secret", "secrets", "password", "passwd", "credential", "credentials",
     "authorization", "bearer", "cookie", "cookies", "accesskey", "privatekey", "accesstoken",
     "authtoken", "apitoken", "sessiontoken", "hftoken", "adtoken", "identitytoken", "refreshtoken",
-    "securitytoken", "idtoken",
+    "securitytoken", "idtoken", "jwt", "passphrase", "passcode", "pwd", "connectionstring", "dsn",
 ))  # fmt: skip
 """Words that make a field's name that of a credential, at any depth."""
 _OF_A_GATEWAY = frozenset(("headers", "auth", "username", "apibase", "baseurl"))
 """Words that make a top-level name that of a gateway's credential or of its base URL."""
 _AT_THE_END = frozenset(("key", "keys"))
+_TOKEN = "token"  # noqa: S105
+"""The last word of a credential's name; ``tokens`` is a count."""
+_NO_SECRET = frozenset((
+    "pagetoken", "continuationtoken", "bostoken", "eostoken", "padtoken", "stoptoken",
+))  # fmt: skip
+"""Tokens of a list's next page, and of a tokenizer."""
 _GATEWAYS = (
     "aws_",
     "azure_",
@@ -49,7 +55,8 @@ _GATEWAYS = (
 )
 _WHOLE = frozenset(("api_base", "base_url", "user_config", "extra_body", "organization"))
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_DEPTH = 6
+_DEPTH = 32
+"""How deep a field is searched; one that is nested deeper is taken for a credential."""
 _LEAST_SECRET = 8
 
 
@@ -131,19 +138,22 @@ class RequestBody:
             return False
         value = self._value(name, _value_of)
         secrets = [secret for secret in known if len(secret) >= _LEAST_SECRET]
-        return any(
-            _names_credential(text, inside=True)
-            if is_name
-            else any(secret in text for secret in secrets)
-            for text, is_name in _texts(value, _DEPTH)
-        )
+        try:
+            return any(
+                _names_credential(text, inside=True)
+                if is_name
+                else any(secret in text for secret in secrets)
+                for text, is_name in _texts(value, _DEPTH)
+            )
+        except _TooDeepError:
+            return True
 
 
 def _names_credential(name: str, *, inside: bool) -> bool:
     """Whether a name is that of a credential; the test is stricter ``inside`` a nested object."""
     words = [word.lower() for word in _WORD.findall(name)]
     said = {*words, *("".join(pair) for pair in pairwise(words))}
-    if _CREDENTIALS & said or words == ["token"]:
+    if _CREDENTIALS & said or (words[-1:] == [_TOKEN] and not _NO_SECRET & said):
         return True
     if inside:
         return False
@@ -153,14 +163,28 @@ def _names_credential(name: str, *, inside: bool) -> bool:
     return bool(_OF_A_GATEWAY & said) or (bool(words) and words[-1] in _AT_THE_END)
 
 
+class _TooDeepError(Exception):
+    """A value is nested deeper than it is searched."""
+
+
 def _texts(value: Any, depth: int) -> Iterator[tuple[str, bool]]:
-    """Yield the strings in a value, recursively, each with whether it is an object's key."""
+    """Yield the strings in a value, recursively, each with whether it is an object's key.
+
+    A string that is a JSON object or array itself is searched as well. Raises _TooDeepError.
+    """
     if isinstance(value, str):
         yield value, False
-    elif isinstance(value, Mapping) and depth:
-        for name, one in value.items():
-            yield str(name), True
-            yield from _texts(one, depth - 1)
-    elif isinstance(value, list) and depth:
-        for one in value:
-            yield from _texts(one, depth - 1)
+        if value.lstrip()[:1] not in ("{", "["):
+            return
+        try:
+            value = decode_json_of_others(value.encode("utf-8", "surrogatepass"))
+        except UndecodableError:
+            return
+    if not isinstance(value, Mapping | list):
+        return
+    if not depth:
+        raise _TooDeepError
+    for one in value if isinstance(value, list) else value.values():
+        yield from _texts(one, depth - 1)
+    if isinstance(value, Mapping):
+        yield from ((str(name), True) for name in value)

@@ -59,7 +59,9 @@ def test_what_is_no_json_object_is_not_read(body: bytes) -> None:
         "authorization", "password", "aws_web_identity_token", "aws_session_name",
         "azure_username", "headers", "default_headers", "extra_headers", "vertex_ai_credentials",
         "vertex_credentials", "user_config", "clientSecret", "organization", "api_base",
-        "base_url", "helicone_auth", "extra_body", "litellm_params", "accessKeyId",
+        "base_url", "helicone_auth", "extra_body", "litellm_params", "accessKeyId", "github_token",
+        "oauthToken", "user_token", "sas_token", "openai_token", "x_token", "jwt", "passphrase",
+        "pwd", "db_dsn", "connection_string",
     ],
 )  # fmt: skip
 def test_a_field_that_is_named_like_a_credential_is_left_out(name: str) -> None:
@@ -73,7 +75,7 @@ def test_a_field_that_is_named_like_a_credential_is_left_out(name: str) -> None:
         "tools", "reasoning_effort", "service_tier", "logprobs", "top_logprobs", "modalities",
         "author", "keyframes", "monkey", "kling_elements", "safety_identifier", "tokens",
         "thinking_budget", "prompt_cache_retention", "verbosity", "web_search_options",
-        "page_token", "token_budget",
+        "page_token", "token_budget", "next_page_token", "min_tokens", "eos_token",
     ],
 )  # fmt: skip
 def test_a_field_of_the_api_goes_as_it_is(name: str) -> None:
@@ -111,3 +113,28 @@ def test_whatever_the_bytes_nothing_is_raised(data: bytes) -> None:
     body = RequestBody.read(data)
     if body is not None:
         body.changed("m", body.credentials((OURS,)))
+
+
+def nested(value: Any, depth: int) -> Any:
+    for level in range(depth):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("depth", [0, 1, 8, 31, 32, 100])
+@pytest.mark.parametrize(
+    "value",
+    [OURS, f"Bearer {OURS}", {"api_key": "K"}, {"github_token": "K"}, json.dumps({"api_key": "K"}),
+     json.dumps([[{"token": OURS}]])],
+    ids=repr,
+)  # fmt: skip
+def test_a_credential_is_found_however_deep_it_is(value: Any, depth: int) -> None:
+    body = read({"model": "m", "custom": nested(value, depth)})
+    assert body.credentials((OURS,)) == ["custom"]
+
+
+def test_a_field_without_a_credential_goes_as_it_is_to_a_depth() -> None:
+    """Beyond it, what cannot be searched in bounded time is left out."""
+    assert read({"model": "m", "custom": nested("text", 30)}).credentials((OURS,)) == []
+    assert read({"model": "m", "custom": nested("text", 40)}).credentials((OURS,)) == ["custom"]
+    assert read({"model": "m", "custom": json.dumps({"a": "{broken"})}).credentials((OURS,)) == []

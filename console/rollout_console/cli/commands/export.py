@@ -4,10 +4,10 @@ import json
 import sys
 from argparse import Namespace
 
+from rollout_console.changes.output_file import write_output
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE
 from rollout_console.common.safe_text import visible
-from rollout_console.export.writing import write_export
 
 
 def export(options: Namespace, switch: Switch) -> int:
@@ -19,7 +19,7 @@ def _flagd(options: Namespace, switch: Switch) -> int:
     from rollout_console.export.flagd import CONTEXT, GENERATIONS, as_flagd
 
     file = switch.open().file
-    _write(options, switch, as_flagd(file), f"{len(file.routes)} flags")
+    _write(options, switch, as_flagd(file), '"flags"', f"{len(file.routes)} flags")
     print(f"warning: {GENERATIONS}", file=sys.stderr)
     print(f"note: targetingKey is {CONTEXT['targetingKey']}", file=sys.stderr)
     return DONE
@@ -28,16 +28,21 @@ def _flagd(options: Namespace, switch: Switch) -> int:
 def _schema(options: Namespace, switch: Switch) -> int:
     from rollout_console.export.json_schema import json_schema
 
-    _write(options, switch, json_schema(), "the JSON Schema of the rollout file")
+    schema = json_schema()
+    _write(options, switch, schema, schema["title"], "the JSON Schema of the rollout file")
     return DONE
 
 
-def _write(options: Namespace, switch: Switch, value: object, about: str) -> None:
+def _write(options: Namespace, switch: Switch, value: object, mark: str, about: str) -> None:
+    """Print, or write to a file; ``mark`` is a text by which an earlier export is known."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     data = text.encode("utf-8", "backslashreplace")
     if options.out is None:
         sys.stdout.write(data.decode())
     else:
         switch.access.require()
-        write_export(options.out, data, source=switch.path)
+        write_output(
+            options.out, data, rollout_file=switch.path, what=f"an export of {options.form}",
+            is_what=lambda head: head.lstrip()[:1] == b"{" and mark.encode() in head,
+        )  # fmt: skip
         print(f"{visible(str(options.out))}: {about}", file=sys.stderr)

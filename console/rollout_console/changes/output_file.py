@@ -1,0 +1,74 @@
+"""Writing what a command was asked to write to a file: atomically, and over nothing else's data."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from rollout_console.common.errors import OperationError
+from rollout_console.common.files import sync_folder
+from rollout_console.history.location import companions
+
+_MODE = 0o644  # of a new file: applications of other users read it, and it has no secrets
+_HEAD_BYTES = 64 * 1024
+
+
+def write_output(
+    path: Path, data: bytes, *, rollout_file: Path, what: str, is_what: Callable[[bytes], bool]
+) -> None:
+    """Write ``data`` to ``path`` atomically: readers see the old content or the new.
+
+    It goes to a temporary file, fsync, rename, fsync of the folder. A symlink is followed and
+    kept; the mode is kept, and the owner as far as permissions allow. An existing file is replaced
+    only if it is empty or ``is_what`` says of its first 64 KiB that it is an earlier output
+    (``what``, in words), and never if it is the rollout file or one that belongs to it: history,
+    access log, the guard's record. Raises OperationError on failure, with ``path`` untouched.
+    """
+    try:
+        target = path.resolve()
+        if refusal := _refusal(target, rollout_file, what, is_what):
+            raise OperationError(f"{path} {refusal}")
+        _replace(target, data, target.stat() if target.exists() else None)
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or "its symlinks form a loop"
+        raise OperationError(f"{path} cannot be written: {why}; give another path") from None
+
+
+def _refusal(target: Path, rollout_file: Path, what: str, is_what: Callable[[bytes], bool]) -> str:
+    if target.is_dir():
+        return "is a folder; give a file in it"
+    if target.exists() and not target.is_file():
+        # The rename would replace a device or a pipe by a regular file.
+        return "is not a regular file; give another path, or none to print"
+    for other, kind in companions(rollout_file).items():
+        if target == other or (target.exists() and other.exists() and target.samefile(other)):
+            return f"is {kind}; give another path"
+    if target.exists():
+        with target.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+        if head.strip() and not is_what(head):
+            return f"exists and is not {what}: give another path, or delete it first"
+    return ""
+
+
+def _replace(target: Path, data: bytes, before: os.stat_result | None) -> None:
+    descriptor, temp = tempfile.mkstemp(dir=target.parent, prefix=".rollout-output.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            if before is not None and (before.st_uid, before.st_gid) != (
+                os.geteuid(),
+                os.getegid(),
+            ):
+                with suppress(OSError):  # only root may change the owner
+                    os.fchown(descriptor, before.st_uid, before.st_gid)
+            os.fchmod(descriptor, _MODE if before is None else before.st_mode & 0o777)
+            os.fsync(descriptor)
+        Path(temp).replace(target)
+    except BaseException:
+        with suppress(OSError):
+            Path(temp).unlink()
+        raise
+    sync_folder(target.parent)

@@ -1,0 +1,54 @@
+"""An output asked for by path replaces an earlier output, and nothing else that exists."""
+
+from pathlib import Path
+
+import pytest
+
+from rollout_console.cli.main import run
+
+OUTPUTS = [("playbook", "--output"), ("export", "flagd", "--out"), ("export", "schema", "--out")]
+
+
+@pytest.fixture
+def used(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The sample, with a history, a guard's record, an access log that was rotated, a ledger."""
+    monkeypatch.chdir(file.parent)
+    change = ["set", "claude", "acme", "0", "--yes", "--reason", "because of it"]
+    assert run(["-f", str(file), *change]) == 0
+    for name in ("rollout.guard.toml", "rollout.plan.toml", "rollout-jobs.sqlite3"):
+        file.with_name(name).touch()
+    file.with_name("access.jsonl").touch()
+    file.with_name("access.jsonl.1").write_text('{"route": "chat"}\n')
+    return file
+
+
+@pytest.mark.parametrize("command", OUTPUTS, ids=" ".join)
+def test_nothing_of_the_rollout_is_overwritten(
+    used: Path, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in used.parent.iterdir()}
+    assert used.with_name("rollout.history.sqlite3") in before
+    link = used.with_name("link")
+    link.symlink_to(used.with_name("rollout.history.sqlite3"))
+    for path in [*before, link, used.with_name("rollout.history.sqlite3-wal")]:
+        capsys.readouterr()
+        assert run(["-f", str(used), *command, str(path)]) == 1, path
+        said = capsys.readouterr().err
+        assert "give another path" in said, said
+    assert {path: path.read_bytes() for path in before} == before
+    assert not used.with_name("rollout.history.sqlite3-wal").exists()
+
+
+@pytest.mark.parametrize("command", OUTPUTS, ids=" ".join)
+def test_an_earlier_output_and_an_empty_file_are_replaced(
+    used: Path, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = used.with_name("output")
+    out.touch()
+    for _ in range(2):
+        assert run(["-f", str(used), *command, str(out)]) == 0
+    assert out.read_text().strip()
+    out.write_text("notes of somebody\n")
+    assert run(["-f", str(used), *command, str(out)]) == 1
+    assert "exists and is not" in capsys.readouterr().err
+    assert out.read_text() == "notes of somebody\n"
