@@ -3,16 +3,58 @@
 import re
 
 _CREDENTIAL = re.compile(r"(sk|mt)-[\w.+/=\-]{16,}")
-_LOOKS_SECRET = re.compile(r"\b(sk|mt)-[\w.+/=\-]{6,}")
+_LOOKS_SECRET = re.compile(r"(?<![A-Za-z0-9])(sk|mt)-[\w.+/=\-]{6,}")
+_FORMS = (
+    r"AIza[\w\-]{30,}",  # Google
+    r"gh[oprsu]_\w{20,}|github_pat_\w{20,}",  # GitHub
+    r"xox[a-z]-[\w\-]{10,}",  # Slack
+    r"(?:AKIA|ASIA)[A-Z0-9]{16}",  # AWS
+    r"SK-(?:PROJ|ANT)-[\w\-]{6,}",  # typed in capitals
+    r"eyJ[\w\-]{8,}\.[\w\-]{8,}\.[\w\-]*",  # JWT, RFC 7519
+)
+"""Credentials that are known by their form, the first letters of which are shown."""
+_OF_A_FORM = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_FORMS)})")
+_SHOWN = 4
+_AFTER_A_NAME = (
+    (re.compile(r"\b(Bearer|Basic) [\w.+/=~\-]{8,}", re.IGNORECASE), r"\1 …"),
+    (re.compile(r"(://[^\s/:@]*):[^\s/@]+@"), r"\1:…@"),
+    (re.compile(r"(hooks\.slack\.com/services/)\S+"), r"\1…"),
+    (re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)[^-]*(-----END [A-Z ]*-----)?"), r"\1…"),
+    (
+        re.compile(
+            r"\b((?:\w+[_\-])?(?:password|passwd|pwd|passphrase|secret|api[_\-]?key|token)"
+            r"[\"']?(?:\s*=\s*|:(?=\S)|:\s+(?=\S*\d))[\"']?)[^\s\"',;]{4,}",
+            re.IGNORECASE,
+        ),
+        r"\1…",
+    ),
+)
+_MARKS = re.compile(
+    r"(?:sk|mt)-|AIza|gh[oprsu]_|github_pat_|xox|AKIA|ASIA|eyJ|bearer |basic |://|slack|-----BEGIN"
+    r"|passw|pwd|passphrase|secret|key|token",
+    re.IGNORECASE,
+)
 
 
 def redacted(text: str) -> str:
-    """Return a text with whatever looks like a credential replaced by ``sk-…`` or ``mt-…``."""
-    return _LOOKS_SECRET.sub(r"\1-…", text)
+    """Return a text with whatever looks like a credential replaced: ``sk-…``, ``Bearer …``.
+
+    Known are the forms of TokenLab, OpenAI and Anthropic (``sk-``, ``mt-``), Google, GitHub, Slack
+    and AWS, JWTs, PEM keys, the password of a URL, and what follows ``password=`` or the like.
+    """
+    if _MARKS.search(text) is None:
+        return text
+    text = _LOOKS_SECRET.sub(r"\1-…", text)
+    text = _OF_A_FORM.sub(lambda found: f"{found[0][:_SHOWN]}…", text)
+    for pattern, shown in _AFTER_A_NAME:
+        text = pattern.sub(shown, text)
+    return text
 
 
 def is_credential(text: str) -> bool:
     """Return whether a text as a whole is a credential rather than a name such as sk-telecom."""
+    if _OF_A_FORM.fullmatch(text):
+        return True
     return _CREDENTIAL.fullmatch(text) is not None and any(sign.isdigit() for sign in text)
 
 

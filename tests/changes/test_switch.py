@@ -1,5 +1,6 @@
 """Changing the switch: the same rules for screen and commands."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rollout_console.common.errors import Held, NothingToDo, NotRecorded, ReadOn
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
+from rollout_console.history.location import history_of
 from rollout_gate.file.errors import RolloutError, UnknownOrg, UnknownRoute
 from rollout_gate.file.parse import parse
 
@@ -283,3 +285,36 @@ def test_whose_rollback_is_taken_back_and_when(file: Path, tmp_path: Path) -> No
 def test_a_rollback_that_the_guard_asked_for_needs_evidence_to_take_back(switch: Switch) -> None:
     switch.apply(switch.plan_rollback("chat", "acme", ""), verdict="rollback: 5xx 9.1%, 9 of 99")
     assert not switch.plan_undo().regrets
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ((None, None), ("chat", None), "undo of rollback route chat: back in force in rollout.toml"
+         " (still rolled back by the file)"),
+        (("chat", None), ("chat", "acme"), "undo of rollback chat / acme: back in force in"
+         " rollout.toml (still rolled back by route chat)"),
+        (("chat", None), (None, None), "undo of rollback everything: back in force in rollout.toml"
+         " (still rolled back: route chat, chat / initech)"),
+    ],
+)  # fmt: skip
+def test_an_undo_names_the_latches_that_stay(
+    switch: Switch, first: tuple[str | None, str | None], second: tuple[str | None, str | None],
+    said: str,
+) -> None:  # fmt: skip
+    for route, name in (first, second):
+        switch.apply(switch.plan_rollback(route, name))
+    assert switch.plan_undo().effect == said
+
+
+def test_a_rollback_on_a_deleted_file_begins_a_history(file: Path) -> None:
+    switch = Switch(file, history_of(file), Actor("jo", "gw-01"))
+    switch.open()
+    with suppress(FileNotFoundError):
+        switch.history.path.unlink()
+    file.unlink()
+    with pytest.raises(RolloutError):
+        switch.refresh()
+    done = switch.apply(switch.plan_rollback("chat", "acme"))
+    assert not done.warnings
+    assert [row.action for row in switch.recent(9)[0]][0] == "rollback"

@@ -87,6 +87,24 @@ def test_lines_that_cannot_be_used_are_not_no_data(cli: Any, file: Path) -> None
     assert f"log: 200 lines of the access log cannot be used; the first: {WHY}" in out
 
 
+@pytest.mark.parametrize(("mode", "log"), [("enforce", "none"), ("hold", "folder")])
+def test_a_guard_that_sees_no_request_says_so(cli: Any, file: Path, mode: str, log: str) -> None:
+    file.write_text(file.read_text().replace('mode = "hold"', f'mode = "{mode}"', 1))
+    if log == "folder":
+        (file.parent / "access.jsonl").mkdir()
+    code, out, _ = cli("guard", "--once", "--json")
+    found = json.loads(out)
+    assert code == 1
+    assert found["log"]["why"].startswith("no request is seen: ")
+    assert found["alerts"] == [found["log"]["why"]]
+
+
+def test_before_the_first_request_a_missing_log_is_no_problem(cli: Any) -> None:
+    code, out, _ = cli("guard", "--once", "--json")
+    found = json.loads(out)
+    assert (code, found["alerts"], found["log"]["why"]) == (0, [], "")
+
+
 def test_a_line_that_was_torn_off_is_said_and_no_problem(cli: Any, file: Path) -> None:
     traffic(file, 300)
     with (file.parent / "access.jsonl").open("a") as log:

@@ -153,6 +153,7 @@ class Planner:
                 self.history.text_of(self.path, change.previous_revision)
             )
             effect = f"{what}: {_way_back(change)} in {self._name}"
+            effect += _still_latched(change, prepared.after.file)
             return Plan(
                 "undo", change.route, change.org, change.after, change.before, effect,
                 prepared, undoes_id=change.id, regrets=self._regrets(change),
@@ -166,6 +167,7 @@ class Planner:
             )
         effect = f"{what}: {_way_back(change)} in {self._name}; later edits stay"
         prepared = self.store.prepare([edit])
+        effect += _still_latched(change, prepared.after.file)
         return Plan(
             "undo", change.route, change.org, change.after, change.before, effect,
             prepared, (edit,), change.id,
@@ -343,6 +345,20 @@ def _way_back(change: Change) -> str:
     if (change.after, change.before) == _STATES:
         return "rolled back again"
     return f"{change.after} to {change.before}"
+
+
+def _still_latched(change: Change, after: RolloutFile) -> str:
+    """Name the latches that still hold what the undo of a rollback puts back in force."""
+    if (change.before, change.after) != _STATES:
+        return ""
+    if after.rolled_back:
+        return " (still rolled back by the file)"
+    if change.org is not None and after.is_latched(change.route):
+        return f" (still rolled back by route {change.route})"
+    known = change.org is None and change.route in (None, *after.routes)
+    inside = list(_latches_inside(after, change.route)) if known else []
+    more = f" and {len(inside) - 3} more" if len(inside) > 3 else ""
+    return f" (still rolled back: {', '.join(inside[:3])}{more})" if inside else ""
 
 
 def _can_have_traffic(route: Route, org: str) -> bool:

@@ -160,6 +160,8 @@ class GuardLoop:
     def _log_read(self, now: float) -> LogRead:
         monitor = self._monitor
         lines, why = monitor.unusable
+        if blind := monitor.log_trouble:
+            return LogRead(monitor.lines, lines, blind, blind, much=True)
         words = monitor.unusable_words(now)
         return LogRead(monitor.lines, lines, why, words, monitor.mostly_unusable(now))
 

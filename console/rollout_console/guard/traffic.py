@@ -145,6 +145,16 @@ class Watch:
         """The count of usable lines, backfill included."""
         return self._lines + (self._older.lines if self._older is not None else 0)
 
+    @property
+    def log_trouble(self) -> str:
+        """Why the guard is blind: the log cannot be read, or is missing while one may roll back.
+
+        Empty where neither is so; before the first request a log is missing anyway.
+        """
+        log, modes = self._follower, {route.guard.mode for route in self.file.routes.values()}
+        blind = log.unreadable or (log.missing and "enforce" in modes)
+        return f"no request is seen: {log.trouble}" if blind else ""
+
     def unusable_words(self, now: float) -> str:
         """Return the count and reason of unusable lines; empty UNUSABLE_S after the last of them.
 

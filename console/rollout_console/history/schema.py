@@ -118,7 +118,11 @@ def _make(path: Path, like: Path | None) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         return
-    file, folder = like.stat(), path.parent.stat()
+    folder = path.parent.stat()
+    try:
+        file = like.stat()
+    except FileNotFoundError:  # a rollback on a deleted file is recorded as well
+        file = folder
     mode = 0o600 | (file.st_mode & 0o044)
     if folder.st_mode & 0o020:
         mode |= 0o060

@@ -17,10 +17,11 @@ _TEXT_PATH = {
 
 
 async def answers(route_format: str, base_url: str, *, timeout_s: float = 5.0) -> tuple[bool, str]:
-    """Return whether the side at ``base_url`` is reachable, and its answer in words.
+    """Return whether an API answers at ``base_url``, and its answer in words.
 
-    Any status below 500 counts: without a credential a 401 is the expected answer. Only the status
-    is read, as a body may be endless.
+    Without a credential a 401 is the expected answer, and any other status below 500 counts too,
+    but not a redirect to another host, which no request follows, nor, for a text format, a web page
+    in the place of JSON. Only status and headers are read, as a body may be endless.
     """
     url = root_of(base_url) + _TEXT_PATH.get(route_format, "")
     try:
@@ -31,10 +32,23 @@ async def answers(route_format: str, base_url: str, *, timeout_s: float = 5.0) -
             httpx.AsyncClient(timeout=timeout_s, trust_env=trust_env, verify=tls) as client,
             client.stream("GET", url) as answer,
         ):
-            status = answer.status_code
+            status, headers = answer.status_code, answer.headers
     except (httpx.TimeoutException, TimeoutError):
         return False, f"does not answer in {timeout_s:g} s"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return False, f"does not answer: {type(error).__name__}"
-    alive = status < 500
-    return alive, f"answers {status}" + ("" if alive else ", which is no good sign")
+    problem = _problem(status, headers, url, is_text=route_format in _TEXT_PATH)
+    return not problem, f"answers {status}{problem}"
+
+
+def _problem(status: int, headers: httpx.Headers, url: str, *, is_text: bool) -> str:
+    if status >= 500:
+        return ", a server error"
+    if 300 <= status < 400:
+        try:
+            is_same = httpx.URL(url).join(headers.get("location", "")).host == httpx.URL(url).host
+        except httpx.InvalidURL:
+            is_same = False
+        return "" if is_same else ", a redirect to another host, which no request follows"
+    expected = status in (401, 403, 405, 429) or "json" in headers.get("content-type", "")
+    return ", but not as an API: is the path right?" if is_text and not expected else ""

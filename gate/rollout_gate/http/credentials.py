@@ -18,6 +18,9 @@ Headers = list[tuple[bytes, bytes]]
 Credential = str | Callable[[], str]
 """A credential, or a function that returns it for each request, so that it can be rotated."""
 
+LEAST_SECRET = 8
+"""A shorter credential is not searched for: it would be found in words."""
+
 _COMMON = frozenset((
     b"accept", b"accept-charset", b"accept-encoding", b"accept-language", b"cache-control",
     b"connection", b"content-encoding", b"content-language", b"content-length", b"content-type",
@@ -103,7 +106,11 @@ def for_tokenlab(headers: Headers, also: Collection[bytes] = ()) -> tuple[Header
     """Return the headers that may go to TokenLab, and the names of those dropped that are not
     well-known credentials, to be reported to whoever set them."""
     kept, left = [], []
-    secrets = [secret.encode("latin-1") for secret in credentials_in(headers) if len(secret) >= 8]
+    secrets = [
+        secret.encode("latin-1")
+        for secret in credentials_in(headers)
+        if len(secret) >= LEAST_SECRET
+    ]
     for pair in headers:
         name = pair[0].lower()
         if any(secret in pair[1] for secret in secrets) and name not in _CREDENTIALS:

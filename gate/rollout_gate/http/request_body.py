@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from rollout_gate.http.credentials import LEAST_SECRET
 from rollout_gate.untrusted import UndecodableError, decode_json, decode_json_of_others
 
 _fields_of: msgspec.json.Decoder[Any] = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -26,6 +27,12 @@ _OF_THE_CALL = frozenset((
     "labels", "cachedContent", "cached_content", "cache_control", "context_management",
 ))  # fmt: skip
 """Fields that the APIs define, most of which hold users' text: none is taken for a credential."""
+
+_USERS_TEXT = frozenset((
+    "messages", "input", "instructions", "prompt", "system", "contents", "content",
+    "systemInstruction", "system_instruction", "text", "prediction",
+))  # fmt: skip
+"""Fields that hold the conversation, without which a request is none."""
 
 _CREDENTIALS = frozenset((
     "apikey", "apikeys", "secret", "secrets", "password", "passwd", "credential", "credentials",
@@ -57,7 +64,6 @@ _WHOLE = frozenset(("api_base", "base_url", "user_config", "extra_body", "organi
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _DEPTH = 32
 """How deep a field is searched; one that is nested deeper is taken for a credential."""
-_LEAST_SECRET = 8
 
 
 class RequestBody:
@@ -102,9 +108,28 @@ class RequestBody:
         return [name for name in others if self._is_credential(name, known)]
 
     def with_secret(self, known: Collection[str]) -> list[str]:
-        """Return the names of the fields whose value equals one of these credentials."""
-        secrets = [secret for secret in known if len(secret) >= _LEAST_SECRET]
-        return [name for name in self._fields if secrets and self.text(name).strip() in secrets]
+        """Return the names of the fields that hold one of these credentials, at any depth.
+
+        Of the fields of users' text it is those that are the credential and nothing else: a
+        conversation may speak of a key, and without its messages a request is none.
+        """
+        secrets = [secret for secret in known if len(secret) >= LEAST_SECRET]
+        return [name for name in self._fields if secrets and self._holds(name, secrets)]
+
+    def _holds(self, name: str, secrets: Collection[str]) -> bool:
+        if name in _USERS_TEXT:
+            return self.text(name).strip() in secrets
+        value = self._fields[name]
+        if isinstance(value, msgspec.Raw):
+            data = bytes(value)
+            # A search of the bytes spares the decoding, but where a letter may be escaped.
+            if b"\\" not in data and not any(secret.encode() in data for secret in secrets):
+                return False
+        try:
+            texts = _texts(self._value(name, _value_of), _DEPTH)
+            return any(secret in text for text, _ in texts for secret in secrets)
+        except _TooDeepError:
+            return True
 
     def changed(self, model: str | None, without: Collection[str]) -> bytes | None:
         """Serialize the body with another model and without some fields; None if it was empty."""
@@ -137,7 +162,7 @@ class RequestBody:
         ):
             return False
         value = self._value(name, _value_of)
-        secrets = [secret for secret in known if len(secret) >= _LEAST_SECRET]
+        secrets = [secret for secret in known if len(secret) >= LEAST_SECRET]
         try:
             return any(
                 _names_credential(text, inside=True)

@@ -10,8 +10,10 @@ import msgspec
 from rollout_gate.access_log import AccessLine, AccessLog, timestamp
 from rollout_gate.content_encoding import decompressed
 from rollout_gate.gate import Gate
+from rollout_gate.http.credentials import LEAST_SECRET, credentials_in
 from rollout_gate.http.routing import Outgoing
 from rollout_gate.paths import absolute
+from rollout_gate.secret import redacted
 from rollout_gate.untrusted import BYTE_ORDER_MARK, UndecodableError, as_utf8, decode_json
 
 MOST_BODY = 32 * 1024 * 1024
@@ -163,10 +165,11 @@ class Recorder:
                 status=self._status,
                 latency_ms=self._elapsed_ms(),
                 ttft_ms=self._ttft_ms if streamed else None,
-                error=error,
-                request_id=self._header("x-request-id", "request-id"),
-                billing_transaction_id=self._header("x-billing-transaction-id")
-                or _id(found.billing_transaction_id),
+                error=self._without_secret(error),
+                request_id=self._without_secret(self._header("x-request-id", "request-id")),
+                billing_transaction_id=self._without_secret(
+                    self._header("x-billing-transaction-id") or _id(found.billing_transaction_id)
+                ),
                 task_id=self._task_id(found),
                 job_id=subject.job_id,
                 attempt=self._attempt,
@@ -225,6 +228,15 @@ class Recorder:
     def _header(self, *names: str) -> str | None:
         found = (self._headers.get(name) for name in names)
         return next((value[:_MOST_ID] for value in found if value), None)
+
+    def _without_secret(self, text: str | None) -> str | None:
+        """Drop a text in which a server echoes a credential of the request."""
+        if not text:
+            return text
+        secrets = credentials_in(self._out.headers)
+        if any(secret in text for secret in secrets if len(secret) >= LEAST_SECRET):
+            return "redacted"
+        return redacted(text)
 
     def _elapsed_ms(self) -> float:
         return round((time.perf_counter() - self._started) * 1000, 1)

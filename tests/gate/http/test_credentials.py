@@ -148,3 +148,23 @@ def test_no_credential_crosses_and_nothing_goes_round(
     whole = HEADERS if not proxied else HEADERS | {"Proxy-Authorization": None}  # ends there
     assert {name: first.header(name) for name in HEADERS} == whole
     assert first.target.endswith(QUERY)
+
+
+@pytest.mark.parametrize("name", ["x-request-id", "x-billing-transaction-id", "code"])
+def test_a_credential_that_a_server_echoes_is_not_logged(sides: TwoSides, name: str) -> None:
+    def echo(one: Received) -> Reply:
+        said = f"bad key {one.header('authorization')}"
+        return Reply(401, {"error": {"code": said}}, {} if name == "code" else {name: said})
+
+    sides.previous.answer = sides.tokenlab.answer = echo
+    for percent in (0, 100):
+        sides.decide(percent)
+        with client(sides.gate, "chat", org="acme", tokenlab_key=TOKENLAB) as one:
+            one.post(
+                f"{sides.previous.url}/v1/chat/completions", json=BODY,
+                headers={"Authorization": f"Bearer {PREVIOUS}"},
+            )  # fmt: skip
+    assert {line["status"] for line in sides.lines()} == {401}
+    said = json.dumps(sides.lines())
+    assert PREVIOUS not in said
+    assert TOKENLAB not in said

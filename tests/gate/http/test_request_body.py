@@ -138,3 +138,20 @@ def test_a_field_without_a_credential_goes_as_it_is_to_a_depth() -> None:
     assert read({"model": "m", "custom": nested("text", 30)}).credentials((OURS,)) == []
     assert read({"model": "m", "custom": nested("text", 40)}).credentials((OURS,)) == ["custom"]
     assert read({"model": "m", "custom": json.dumps({"a": "{broken"})}).credentials((OURS,)) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [OURS, f"Bearer {OURS}", {"api_key": OURS}, [{"headers": {"Authorization": f"Bearer {OURS}"}}],
+     json.dumps({"key": OURS}), nested(OURS, 32), nested("x\\", 40)],
+    ids=lambda value: repr(value)[:40],
+)  # fmt: skip
+def test_a_field_that_holds_our_key_is_known(value: Any) -> None:
+    assert read({"messages": [], "tools": value, "n": 1}).with_secret((OURS,)) == ["tools"]
+    escaped = json.dumps({"tools": value}).replace("canary", "c\\u0061nary").encode()
+    assert read(escaped).with_secret((OURS,)) == ["tools"]
+
+
+def test_a_conversation_about_our_key_goes_as_it_is() -> None:
+    body = {"messages": [{"role": "user", "content": f"is {OURS} still valid?"}], "tools": []}
+    assert read(body).with_secret((OURS,)) == []

@@ -92,7 +92,7 @@ def _go_on(options: Namespace, guarding: GuardLoop, sources: Any, notifier: Any)
         if turn.trouble != trouble:
             trouble = turn.trouble
             print(f"rollout-console: {visible(trouble or 'in order again')}", file=sys.stderr)
-        if turn.log.words and turn.log.unusable >= 2 * unusable:
+        if turn.log.unusable and turn.log.words and turn.log.unusable >= 2 * unusable:
             unusable = turn.log.unusable  # warn again once the count has doubled
             print(f"rollout-console: {visible(turn.log.words)}", file=sys.stderr)
         due = time.monotonic() + options.every

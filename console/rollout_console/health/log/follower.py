@@ -58,7 +58,7 @@ class LogFollower:
         older_bytes: int = 0,
     ) -> None:
         self.path = path
-        self.trouble, self.missing = "", False
+        self.trouble, self.missing, self.unreadable = "", False, False
         self.behind = False
         self.begins_at = -inf
         self._tail_bytes = tail_bytes if start == "tail" else None
@@ -88,7 +88,7 @@ class LogFollower:
         """
         self.trouble = self._told[0] if time.monotonic() < self._told[1] else ""
         records: list[AccessRecord] = []
-        self.behind = self.missing = False
+        self.behind = self.missing = self.unreadable = False
         try:
             for whole in self._wholes(max_bytes):
                 more, unusable = decoded(whole)
@@ -101,6 +101,7 @@ class LogFollower:
             self.trouble = f"no access log yet at {self.path}; waiting for it"
         except OSError as error:
             # Records read so far are returned; the next poll resumes the files that are open.
+            self.unreadable = True
             why = error.strerror or "it cannot be opened"
             self.trouble = f"{self.path} cannot be read: {why}; trying again"
         return records

@@ -26,13 +26,15 @@ class Log(Protocol):
     """A followed (tailed) log, of one file or of several.
 
     ``trouble`` is the error in one sentence, empty without one; ``missing`` is set where the only
-    error is that the log does not exist yet, as before the first request. ``unusable`` counts
+    error is that the log does not exist yet, as before the first request, ``unreadable`` where the
+    log, or one of several, cannot be opened or read. ``unusable`` counts
     lines that are not access-log records. ``behind`` is set where the last poll stopped before
     end of file.
     """
 
     trouble: str
     missing: bool
+    unreadable: bool
     behind: bool
 
     @property
@@ -76,7 +78,7 @@ class LogSet:
         history_s: float = 0.0,
         older_bytes: int = 0,
     ) -> None:
-        self.trouble, self.missing = "", False
+        self.trouble, self.missing, self.unreadable = "", False, False
         self.behind = False
         self._pattern = pattern
         self._start: Literal["head", "tail"] = start
@@ -98,7 +100,7 @@ class LogSet:
     def poll(self, max_bytes: int = 4 * 1024 * 1024) -> list[AccessRecord]:
         """Return new records, from at most about ``max_bytes`` bytes of all files together."""
         files = self._find()
-        self.trouble, self.missing = "", not files
+        self.trouble, self.missing, self.unreadable = "", not files, False
         if not files:
             self.trouble = f"no access log yet at {self._pattern}; waiting for it"
         elif len(files) > MOST_FILES:
@@ -116,6 +118,7 @@ class LogSet:
             self.behind = self.behind or follower.behind
             if path not in self._gone_at:
                 self.trouble = self.trouble or follower.trouble
+                self.unreadable = self.unreadable or follower.unreadable
         if len(found) == 1:
             return found[0]
         return list(merge(*found, key=lambda record: record.ts))
