@@ -72,3 +72,20 @@ def test_bytes_that_are_no_utf_8_are_refused_elsewhere(
         run([*words, "-f", str(file)])
     assert "it is not UTF-8" in capsys.readouterr().err
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("set", "chat", "acme", "10", "--dry-run"),
+        ("set", "chat", "--dry-run", "acme", "10"),
+        ("set", "--dry-run", "chat", "acme", "10"),
+        ("set", "chat", "acme", "--dry-run", "--yes", "10"),
+    ],
+    ids=" ".join,
+)
+def test_options_may_stand_between_the_names(
+    words: tuple[str, ...], file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["-f", str(file), *words]) == 0
+    assert "+acme = 10" in capsys.readouterr().out

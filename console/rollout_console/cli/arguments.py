@@ -32,6 +32,8 @@ class _Parser(argparse.ArgumentParser):
     error for a misspelled name suggests the nearest one and shows the usage of its subcommand.
     """
 
+    _mixes = False
+
     def __init__(self, **given: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **given})
 
@@ -53,7 +55,16 @@ class _Parser(argparse.ArgumentParser):
         first = words[0].partition("=")[0] if words else ""
         if len(first) > 2 and first.startswith("--") and first not in self._option_string_actions:
             self._unknown([first], words)
-        found, unknown = super().parse_known_args(words, namespace)
+        if self._mixes:  # a pass of parse_known_intermixed_args, which collects what is left
+            return super().parse_known_args(words, namespace)
+        if self._subparsers is None:
+            self._mixes = True
+            try:
+                found, unknown = self.parse_known_intermixed_args(words, namespace)
+            finally:
+                self._mixes = False
+        else:
+            found, unknown = super().parse_known_args(words, namespace)
         if unknown:
             self._unknown(unknown, words)
         return found, unknown
