@@ -317,4 +317,4 @@ def test_a_rollback_on_a_deleted_file_begins_a_history(file: Path) -> None:
         switch.refresh()
     done = switch.apply(switch.plan_rollback("chat", "acme"))
     assert not done.warnings
-    assert [row.action for row in switch.recent(9)[0]][0] == "rollback"
+    assert switch.recent(9)[0][0].action == "rollback"
