@@ -81,7 +81,7 @@ class AccessLog(Locked):
             else:
                 if self._failing:
                     self._failing = False
-                    log.info("%s is written to again; %d lines were lost", self._path, self.lost)
+                    log.info("%s is writable again; %d lines were lost", self._path, self.lost)
 
     def __del__(self) -> None:
         self._close()

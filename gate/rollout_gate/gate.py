@@ -228,7 +228,7 @@ class Gate(Decider):
             if not renamed and not self._saved_again(before, seen, after):
                 self._seen = seen
                 raise RolloutError(
-                    f"{self._path}: {gone} is not in it any more, which may send more to TokenLab;"
+                    f"{self._path}: {gone} is missing, which may send more to TokenLab;"
                     " as it was written in place it may be half a file: save it once more if it is"
                     " whole"
                 )
@@ -265,7 +265,7 @@ class Gate(Decider):
             kept = "the last good version stays in force" if self._file else "all goes to previous"
             log.warning("%s; %s", trouble, kept)
         else:
-            log.info("%s is good again", self._path)
+            log.info("%s is valid again", self._path)
         self._tell(self._on_trouble, trouble)
 
     @staticmethod

@@ -138,7 +138,7 @@ def test_what_was_changed_right_after_is_in_the_history(
     armed[:] = [False, True]
     done = switch.apply(plan)
     monkeypatch.undo()
-    assert "right after that somebody else changed it again" in done.warnings[0]
+    assert "another writer changed it again right afterwards" in done.warnings[0]
     assert org(switch) == (900, False)
     (row,) = switch.recent(5)[0]
     assert (row.action, row.before, row.after) == ("set", "25", "10")

@@ -291,7 +291,10 @@ def test_what_an_editor_saved_is_put_back_after_a_writer_was_killed(file: Path) 
     assert done.returncode == -signal.SIGKILL
     assert "the editor's" not in file.read_text()
     said = recovered(file)
-    assert said == "rollout.toml is again what somebody had saved when a writer was killed"
+    assert said == (
+        "rollout.toml was restored to the version that another writer saved before a writer was"
+        " killed"
+    )
     assert file.read_text().endswith("# the editor's\n")
     assert parse(file.read_bytes()).routes["chat"].orgs["acme"].points == 2500
     assert [one.name for one in file.parent.iterdir()] == ["rollout.toml"]

@@ -70,7 +70,7 @@ def test_a_rollback_goes_on_top_of_somebody_elses_edit(switch: Switch) -> None:
 def test_a_raise_never_does(switch: Switch) -> None:
     plan = switch.plan_set("chat", "acme", 5000)
     switch.path.write_bytes(switch.path.read_bytes().replace(b"12.5", b"99"))
-    with pytest.raises(Conflict, match="somebody else"):
+    with pytest.raises(Conflict, match="another writer"):
         switch.apply(plan)
     assert org(switch) == (2500, False)
     assert switch.recent(9)[0] == []

@@ -162,7 +162,7 @@ def test_as_a_service_it_rolls_back_tells_and_ends(file: Path, tmp_path: Path) -
         stdout=subprocess.PIPE, text=True, env={**os.environ, **secrets},
     ) as child:  # fmt: skip
         assert child.stdout is not None
-        assert json.loads(child.stdout.readline())["text"] == "this guard acts"
+        assert json.loads(child.stdout.readline())["text"] == "this guard is the leader"
         traffic(file, 30, 503)
         for line in child.stdout:
             if json.loads(line)["kind"] == "rollback":
@@ -226,7 +226,7 @@ def test_the_units_command_line_is_ready_alive_and_rolls_back(file: Path, tmp_pa
         environ = {**os.environ, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "600000"}
         with subprocess.Popen(words, env=environ, stdout=subprocess.DEVNULL) as child:
             assert told.recv(4096) == b"READY=1"
-            assert told.recv(4096) == b"STATUS=this guard acts\nWATCHDOG=1"
+            assert told.recv(4096) == b"STATUS=this guard is the leader\nWATCHDOG=1"
             at = time.monotonic()
             assert b"WATCHDOG=1" in told.recv(4096)
             assert time.monotonic() - at < 1.5, "sooner than it looks, as the watchdog wants it"

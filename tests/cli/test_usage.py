@@ -81,6 +81,7 @@ def test_bytes_that_are_no_utf_8_are_refused_elsewhere(
         ("set", "chat", "--dry-run", "acme", "10"),
         ("set", "--dry-run", "chat", "acme", "10"),
         ("set", "chat", "acme", "--dry-run", "--yes", "10"),
+        ("set", "--dry-run", "--", "chat", "acme", "10"),
     ],
     ids=" ".join,
 )

@@ -288,7 +288,7 @@ def test_a_latch_is_not_lost_by_a_writer_that_stops_twice(path: Path, way: str, 
             for _ in range(3):
                 gate.refresh()
             assert side(gate) == "previous"
-        assert "rolled_back is not in it any more" in gate.trouble
+        assert "rolled_back is missing" in gate.trouble
         if again == "chmod":
             path.chmod(0o600)
         elif again == "link":

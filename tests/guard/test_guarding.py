@@ -232,7 +232,7 @@ def test_a_hand_takes_an_org_out_until_it_is_put_back(run: Run) -> None:
     run.turn()
     run.by_hand("acme", 1000)
     turn = run.turn()
-    assert of(turn) == "somebody set it from 25% to 10%"
+    assert of(turn) == "changed outside the guard from 25% to 10%"
     assert "out of the ramp of chat: acme" in " ".join(event.text for event in turn.events)
     assert "raise" not in kinds(run.healthy())
     assert run.share() == 1000
@@ -247,7 +247,7 @@ def test_an_editors_hand_counts_too(run: Run, ramp_file: Path) -> None:
     ramp_file.write_bytes(ramp_file.read_bytes().replace(b"acme = 25\n", b"", 1))
     run.turn()
     turn = run.turn()
-    assert "somebody removed its line" in " ".join(
+    assert "its line was removed outside the guard" in " ".join(
         out.why for out in RampRecord(ramp_file, WriteAccess()).read()["chat"].out.values()
     )
     assert not [one for one in turn.standings["chat"] if one.org == "acme"]
@@ -267,7 +267,7 @@ def test_of_two_guards_one_acts(run: Run, ramp_file: Path) -> None:
     assert not somebody_acts(ramp_file)
     taking_over = other.turn()
     assert taking_over.acts
-    assert "this guard acts" in [event.text for event in taking_over.events]
+    assert "this guard is the leader" in [event.text for event in taking_over.events]
 
 
 def test_the_lock_follows_the_file_through_a_change(ramp_file: Path) -> None:
@@ -328,7 +328,7 @@ def test_hold_tells_and_does_nothing(run: Run) -> None:
 def test_observe_raises_nothing(ramp_file: Path) -> None:
     run = Run(with_mode(ramp_file, "observe"))
     run.turn()
-    assert of(run.healthy()) == "mode observe acts on nothing"
+    assert of(run.healthy()) == "mode observe: the guard takes no action"
     assert run.share() == 2500
     run.guarding.end()
 
@@ -469,9 +469,11 @@ def test_a_latch_that_somebody_takes_out_of_the_file_is_told(run: Run, ramp_file
     assert not {"alert", "edit"} & {*kinds(run.turn())}, "recorded by who did it"
     ramp_file.write_bytes(before)
     events = [event for _ in range(3) for event in run.turn(60).events]
-    (event,) = [event for event in events if "a rollback is gone" in event.text]
+    (event,) = [event for event in events if "a rollback was reverted" in event.text]
     assert event.kind == "alert"
-    assert event.text == ("a rollback is gone: the file was changed by somebody else: chat resumed")
+    assert event.text == (
+        "a rollback was reverted: the file was changed by somebody else: chat resumed"
+    )
 
 
 def test_who_raises_by_hand_in_an_editor_bakes_too(run: Run, ramp_file: Path) -> None:

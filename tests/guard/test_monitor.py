@@ -164,8 +164,10 @@ def test_a_rollback_target_that_is_sick_is_told(file: Path, monitor: Monitor) ->
     for i in range(20):
         write(file, 1 + i / 10, 503, side="previous")
     monitor.catch_up(NOW)
-    assert monitor.previous_trouble("chat", "acme", NOW) == "previous is sick too: 5xx 40% of 50"
-    assert monitor.previous_trouble(None, None, NOW).startswith("chat: previous is sick too")
+    said = monitor.previous_trouble("chat", "acme", NOW)
+    assert said == "the previous provider is failing as well: 5xx 40% of 50"
+    everywhere = monitor.previous_trouble(None, None, NOW)
+    assert everywhere.startswith("chat: the previous provider is failing")
     assert monitor.previous_trouble("claude", None, NOW) == ""
 
 

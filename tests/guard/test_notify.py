@@ -197,7 +197,7 @@ def test_a_webhook_that_is_dead_delays_no_command(tmp_path: Path) -> None:
     assert failed == []
     notifier.close(patience_s=0.1)
     hostile.close()
-    assert failed == ["webhook at 127.0.0.1: not before the guard ended"] * 3
+    assert failed == ["webhook at 127.0.0.1: not delivered before the guard stopped"] * 3
 
 
 def test_of_too_many_the_oldest_are_undelivered(

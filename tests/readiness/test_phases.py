@@ -79,7 +79,7 @@ def test_a_tick_is_who_when_and_why(room: Phases, switch: Switch) -> None:
     assert "canary" not in text
     room.untick(parsed(switch), "chat", "pilot.cost")
     assert state(room, switch, "pilot.cost")[0] is False
-    with pytest.raises(OperationError, match="seen by the console itself"):
+    with pytest.raises(OperationError, match="is evaluated by the console"):
         room.tick(parsed(switch), "chat", "pilot.shape", "")
     with pytest.raises(OperationError, match="no exit check"):
         room.tick(parsed(switch), "chat", "pilot.nonsense", "")
@@ -280,7 +280,7 @@ def test_two_consoles_tick_at_once(file: Path) -> None:
         "            plan.tick('chat', f'{sys.argv[2]}.{i}',\n"
         "                Tick('x', datetime.datetime.now(datetime.UTC))); break\n"
         "        except StoreError as e:\n"
-        "            assert 'somebody else' in str(e) or 'busy' in str(e), e\n"
+        "            assert 'another writer' in str(e) or 'busy' in str(e), e\n"
     )
     running = [
         subprocess.Popen([sys.executable, "-c", script, str(file), name]) for name in ("a", "b")

@@ -546,7 +546,8 @@ async def test_whether_a_guard_runs_is_in_the_header(
 async def test_an_org_goes_back_into_its_ramp(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rollout_console.ui.workers.GUARD_EVERY_S", 0.1)
     record = RampRecord(file, WriteAccess())
-    record.take_out("chat", {"acme": Out(datetime.now(UTC), "somebody set it from 25% to 10%")})
+    why = "changed outside the guard from 25% to 10%"
+    record.take_out("chat", {"acme": Out(datetime.now(UTC), why)})
     async with running(app_of(file)) as pilot:
         await until(pilot, lambda: bool(pilot.app.home._out))  # type: ignore[attr-defined]
         await pilot.press("a")
@@ -555,7 +556,7 @@ async def test_an_org_goes_back_into_its_ramp(file: Path, monkeypatch: pytest.Mo
         await until(pilot, lambda: bool(History(file.parent / "h.sqlite3").rows(file, 9)))
         (row,) = History(file.parent / "h.sqlite3").rows(file, 9)
         assert (row.action, row.route, row.org) == ("put_back", "chat", "acme")
-        assert row.reason == "somebody set it from 25% to 10%"
+        assert row.reason == "changed outside the guard from 25% to 10%"
         await pilot.press("j", "a")
         await until(pilot, lambda: "has not taken it out" in notices(pilot))
 

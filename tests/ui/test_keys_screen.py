@@ -415,7 +415,7 @@ async def test_a_new_encrypted_store_asks_for_its_passphrase(
         await fill(pilot, profile="prod", secret=CANARY_KEY, place="encrypted")
         await until(pilot, lambda: "new encrypted store" in dialog_text(pilot))
         await fill(pilot, passphrase="correct horse", again="correct hose")
-        assert "the two differ" in dialog_text(pilot)
+        assert "the passphrases do not match" in dialog_text(pilot)
         await fill(pilot, passphrase="correct horse", again="correct horse")
         await until(pilot, lambda: "in encrypted store" in line(pilot, "keys-notice"))
         assert vault.encrypted.get("prod", "api_key") == CANARY_KEY

@@ -265,7 +265,7 @@ async def test_somebody_elses_edit_meanwhile_is_not_overwritten(file: Path, own:
         theirs = file.read_bytes().replace(b"acme = 1\n", b"acme = 2\n")
         file.write_bytes(theirs)
         await confirm(pilot)
-        await until(pilot, lambda: "somebody else" in notice(pilot))
+        await until(pilot, lambda: "another writer" in notice(pilot))
         assert file.read_bytes() == theirs
 
 

@@ -151,4 +151,4 @@ def _read_back(target: Path, revision: str) -> list[str]:
         found = revision_of(read_regular(target)[0])
     except OSError as error:
         return [f"it could not be read back: {why(error)}"]
-    return [] if found == revision else ["right after that somebody else changed it again"]
+    return [] if found == revision else ["another writer changed it again right afterwards"]

@@ -24,7 +24,7 @@ class Conflict(StoreError):
 
     def __init__(self, name: str, expected: str, found: str) -> None:
         super().__init__(
-            f"{name} was changed by somebody else in between (expected "
+            f"{name} was changed by another writer since it was read (expected "
             f"{f'revision {expected[:12]}' if expected else 'no file'}, found "
             f"{found[:12]}); nothing was written"
         )

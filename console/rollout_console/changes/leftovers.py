@@ -55,10 +55,13 @@ def _settle(folder: int, temp: str, name: str, revisions: list[str]) -> str:
         return ""
     if _revision(folder, name)[:_SHOWN] == revisions[-1] and exchanged(folder, temp, name):
         os.unlink(temp, dir_fd=folder)
-        return f"{name} is again what somebody had saved when a writer was killed"
+        return (
+            f"{name} was restored to the version that another writer saved before a writer was"
+            " killed"
+        )
     kept = f"{name}.kept-{time.time_ns()}"
     os.rename(temp, kept, src_dir_fd=folder, dst_dir_fd=folder)
-    return f"what somebody had saved when a writer was killed is kept in {kept}"
+    return f"the version that another writer saved before a writer was killed is kept in {kept}"
 
 
 def _revision(folder: int, name: str) -> str:

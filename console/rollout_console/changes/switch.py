@@ -261,7 +261,7 @@ class Switch(Planner):
             prepared, plan.edits, plan.undoes_id,
         )  # fmt: skip
         if again.changes_nothing:
-            raise NothingToDo(f"somebody else did it first: {plan.effect}")
+            raise NothingToDo(f"already done by another process: {plan.effect}")
         return again
 
     def _make(self, plan: Plan, reason: str, verdict: str, lowers: bool) -> Done:

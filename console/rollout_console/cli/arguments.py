@@ -57,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
             self._unknown([first], words)
         if self._mixes:  # a pass of parse_known_intermixed_args, which collects what is left
             return super().parse_known_args(words, namespace)
-        if self._subparsers is None:
+        if self._subparsers is None and "--" not in words:  # before 3.13 it would be lost
             self._mixes = True
             try:
                 found, unknown = self.parse_known_intermixed_args(words, namespace)
@@ -147,7 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     resume.add_argument("org", nargs="?")
     _add_override(resume)
     _add_override(_command(commands, "undo", "take the last change back", changes=True))
-    restore = _command(commands, "restore", "put a whole earlier text back", changes=True)
+    restore = _command(commands, "restore", "restore an earlier version of the file", changes=True)
     restore.add_argument("revision", help="from history; its first 7 digits or more")
     _add_override(restore)
     history = _command(commands, "history", "list the changes, newest first")
@@ -180,7 +180,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_phase(phase)
     add_playbook(_command(commands, "playbook", "write the support playbook in Markdown"))
     add_guard(_command(commands, "guard", "watch without a screen: raise, hold, roll back, tell"))
-    add_export(_command(commands, "export", "print the file in another tool's words"))
+    add_export(_command(commands, "export", "print the file in another tool's format"))
     add_completion(_command(commands, "completion", "print a completion script for a shell"))
     about = "profiles and their credentials, and the organisation's API keys"
     add_keys(commands.add_parser("keys", help=about, description=about), _add_common)

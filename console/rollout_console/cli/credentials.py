@@ -116,7 +116,7 @@ def _ask_passphrase(new: bool) -> str | None:
     first = ask_hidden("a new passphrase for the encrypted store (hidden): ")
     if first is None or ask_hidden("the same again: ") == first:
         return first
-    print("rollout-console: the two differ", file=sys.stderr)
+    print("rollout-console: the passphrases do not match", file=sys.stderr)
     return None
 
 

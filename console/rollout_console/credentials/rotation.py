@@ -122,9 +122,11 @@ class Rotations(RotationFile):
             keys = {key.id: key for key in await self._room.keys()}
             old = keys.get(current.old_id)
             if old is None or old.status == "revoked":
-                raise OperationError(f"key {current.old_name} is revoked; there is no way back")
+                raise OperationError(
+                    f"key {current.old_name} is revoked; the rotation cannot be aborted"
+                )
             if old.expires_at is not None and old.expires_at <= self._room.now():
-                raise OperationError(f"key {old.name} has expired; there is no way back")
+                raise OperationError(f"key {old.name} has expired; the rotation cannot be aborted")
             back = self._way_back(current, old, keys)
             if old.status != "active":
                 await self._room.change(old, status="active")
@@ -278,7 +280,7 @@ class Rotations(RotationFile):
 
     async def _deactivate(self, rotation: Rotation, old: ApiKey) -> tuple[str, str, Rotation]:
         if old.status == "revoked":
-            return f"{old.name} was revoked by somebody", "", rotation
+            return f"{old.name} was revoked outside this rotation", "", rotation
         new = self._new_secret(rotation)
         waits = self._used_elsewhere(rotation, new)
         if not waits and old.last_used_at is not None:
@@ -298,7 +300,8 @@ class Rotations(RotationFile):
         )
         if old.status == "active":
             raise OperationError(
-                f"{old.name} was reactivated by somebody; abandon this rotation, or deactivate it"
+                f"{old.name} was reactivated outside this rotation; abandon this rotation, or"
+                " deactivate it"
             )
         if old.status != "revoked":
             if left > timedelta(0):

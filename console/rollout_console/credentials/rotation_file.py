@@ -100,7 +100,7 @@ class RotationFile:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise OperationError("another console takes a rotation further just now") from None
+                raise OperationError("another console is advancing a rotation") from None
             yield
 
     def _current(self, rotation: Rotation) -> Rotation:

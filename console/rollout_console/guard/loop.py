@@ -123,7 +123,8 @@ class GuardLoop:
         acts = not self._switch.access.read_only and self._lock.hold()
         if acts != self._acted:
             self._acted = acts
-            events.append(Event("guard", "this guard acts" if acts else "another guard acts"))
+            leader = "this guard" if acts else "another guard"
+            events.append(Event("guard", f"{leader} is the leader"))
         no_locks = not self._switch.access.read_only and self._lock.no_locks
         if no_locks:
             trouble = trouble or (
@@ -179,7 +180,7 @@ class GuardLoop:
             if found[1] and not edit.ours:
                 said = f"the file was changed by {edit.words}"
                 kind = "alert" if edit.gives_back else "edit"
-                text = f"a rollback is gone: {said}" if edit.gives_back else said
+                text = f"a rollback was reverted: {said}" if edit.gives_back else said
                 events.append(Event(kind, text, revision=found[0].revision))
         return ""
 
@@ -187,7 +188,7 @@ class GuardLoop:
         self, route: Route, org: str, before: int, after: int, balance: BalanceWatch, now: float
     ) -> str:
         if route.guard.mode == "observe":
-            return "mode observe acts on nothing"
+            return "mode observe: the guard takes no action"
         return self._monitor.held(route.name, org, before, after, balance, now)
 
     def _roll_back(self, now: float, *, acts: bool) -> list[Event]:

@@ -257,9 +257,10 @@ class Monitor(Watch):
         ):
             errors = round(percent * requests / 100)
             if wilson_lower(errors, requests) > limit / 100:
-                return f"previous is sick too: {word} {percent_words(percent)} of {requests}"
+                figures = f"{word} {percent_words(percent)} of {requests}"
+                return f"the previous provider is failing as well: {figures}"
         if summary.p95 is not None and summary.p95 > limits.max_p95_ms and requests >= 20:
-            return f"previous is slow too: p95 {summary.p95:.0f} ms of {requests}"
+            return f"the previous provider is slow as well: p95 {summary.p95:.0f} ms of {requests}"
         return ""
 
     def _tier(self, route: str, now: float) -> Verdict:

@@ -166,7 +166,7 @@ class _Receiver:
         for event in left:
             if time.monotonic() > until + _SAID_S:
                 return  # a locked history database must not block shutdown
-            self._undelivered(event, f"{self._name}: not before the guard ended")
+            self._undelivered(event, f"{self._name}: not delivered before the guard stopped")
 
     def _work(self) -> None:
         while True:

@@ -178,10 +178,10 @@ def _compared(
             settled[org] = Place(points, place.since or at)
         elif points != place.points:
             was, now = percent_text(place.points), percent_text(points)
-            out[org] = Out(at, f"somebody set it from {was}% to {now}%")
+            out[org] = Out(at, f"changed outside the guard from {was}% to {now}%")
     for org in ramp.places:
         if org not in route.orgs and org not in ramp.out:
-            out[org] = Out(at, "somebody removed its line")
+            out[org] = Out(at, "its line was removed outside the guard")
     return new, settled, out
 
 

@@ -119,7 +119,7 @@ def _state(path: FilePath, table: Mapping[str, Any], _revision: str) -> Mapping[
         }
     except (AttributeError, KeyError, TypeError, ValueError, PercentError) as error:
         what = f"{type(error).__name__}: {error}"
-        raise StoreError(f"{path} does not say what a guard's record says ({what})") from None
+        raise StoreError(f"{path} is not a valid guard record ({what})") from None
 
 
 def _place(one: Mapping[str, Any]) -> Place:

@@ -40,7 +40,7 @@ def misplaced(file: Path) -> str:
     SQLite treats an empty file as a new database, and so would overwrite an empty access log.
     """
     named, others = _places(file.resolve())
-    return f"is {others[named]}: it is passed over" if named in others else ""
+    return f"is {others[named]}: it is ignored" if named in others else ""
 
 
 def companions(file: Path) -> Mapping[Path, str]:

@@ -117,9 +117,13 @@ class Phases:
         found = next((check for check in checks if check.id == check_id), None)
         people = ", ".join(check.id for check in checks if check.by == "person")
         if found is None:
-            raise OperationError(f"there is no exit check {check_id!r}; to tick are: {people}")
+            raise OperationError(
+                f"there is no exit check {check_id!r}; checks that can be ticked: {people}"
+            )
         if found.by != "person":
-            raise OperationError(f"{check_id} is seen by the console itself: {found.fix}")
+            raise OperationError(
+                f"{check_id} is evaluated by the console and cannot be ticked: {found.fix}"
+            )
 
     def tick(self, file: RolloutFile, route: str, check_id: str, note: str) -> None:
         """Tick an exit check as this user, with a redacted note.

@@ -147,7 +147,7 @@ def _state(path: Path, table: Mapping[str, Any], revision: str) -> PlanState:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"{type(error).__name__}: {error}"
-        raise StoreError(f"{path} does not say what a plan says ({what}); correct it") from None
+        raise StoreError(f"{path} is not a valid plan file ({what}); correct it") from None
 
 
 def _route(table: Mapping[str, Any]) -> RoutePlan:

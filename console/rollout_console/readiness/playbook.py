@@ -81,7 +81,7 @@ def _head(path: Path, file: RolloutFile, plan: PlanState, now: datetime) -> Iter
     yield (
         f"Without the console: set `rolled_back = true` at the top of {place}. "
         "Applications read it within a second; nothing else is needed, no network either. "
-        "It stays so until somebody resumes it; the percents are kept."
+        "It stays so until it is resumed; the percents are kept."
     )
     yield ""
     yield "What it is now, and the proof that nothing goes to TokenLab any more:"

@@ -228,7 +228,7 @@ def _amount(text: str) -> Decimal:
     if not isinstance(exponent, int) or len(text) > _MOST_DIGITS:
         raise Garbage("the answer holds an amount that is not a number")
     if abs(exponent) > _MOST_EXPONENT or abs(amount) > _MOST_AMOUNT:
-        raise Garbage("the answer holds an amount that no money has")
+        raise Garbage("the answer holds an implausible amount")
     return amount
 
 

@@ -21,7 +21,7 @@ class Uncertain(Unreachable):
     """A change was sent, and its outcome is unknown: it may have been made, or not."""
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(f"{sentence}; the change may have been made: look before trying again")
+        super().__init__(f"{sentence}; the change may have been made: check before you retry")
 
 
 class Refused(ApiError):

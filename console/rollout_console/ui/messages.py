@@ -27,7 +27,7 @@ class FileChanged(Message):
 
 @dataclass
 class FileTrouble(Message):
-    """The rollout file cannot be used as it is now; empty when it is good again."""
+    """The rollout file cannot be used as it is now; empty when it is valid again."""
 
     sentence: str
 

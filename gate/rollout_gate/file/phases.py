@@ -24,7 +24,7 @@ EXIT_CHECKS: dict[str, tuple[ExitCheck, ...]] = {
     "inventory": (
         ExitCheck("inventory.named", "endpoint, model and previous side are named", "console",
                   "write model and previous_base_url in the rollout file"),
-        ExitCheck("inventory.owner", "somebody owns the route and its bill", "console",
+        ExitCheck("inventory.owner", "the route and its bill have an owner", "console",
                   "name the owner"),
         ExitCheck("inventory.streaming", "it is known who streams and what is asynchronous",
                   "person", "look at the callers, then tick it"),
@@ -56,7 +56,7 @@ EXIT_CHECKS: dict[str, tuple[ExitCheck, ...]] = {
                   "see the verdict on the home screen"),
         ExitCheck("rollout.duplicates", "no job was made twice", "console",
                   "look at job_id in the access log: creates must not be retried", "only"),
-        ExitCheck("rollout.balance", "balance and spending limits are watched by somebody",
+        ExitCheck("rollout.balance", "balance and spending limits are monitored by a named person",
                   "person", "see that guard.min_balance_usd is right; tick it, noting who is told"),
     ),
     "cleanup": (

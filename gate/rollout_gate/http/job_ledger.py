@@ -203,7 +203,7 @@ class TaskLedger(Locked):
         """
         database = self._open()
         if not self._unwritten and self._failing:
-            log.info("%s is used again; no job is missing in it", self._path)
+            log.info("%s is usable again; all buffered jobs were written", self._path)
             self._failing = False
             database.execute(f"pragma busy_timeout = {int(_WAIT_S * 1000)}")
         elif self._unwritten and time.monotonic() - self._failed_at >= _PAUSE_S:
@@ -233,7 +233,7 @@ class TaskLedger(Locked):
         """Record that the file cannot be used, and drop the connection to reopen it next time."""
         if not self._failing:
             log.warning(
-                "%s cannot be used (%s); jobs are remembered in memory until it can be",
+                "%s cannot be used (%s); jobs are buffered in memory until it can be",
                 self._path,
                 error,
             )

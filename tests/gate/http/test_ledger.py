@@ -449,8 +449,8 @@ def test_what_the_file_has_is_never_created_again_and_what_it_has_not_is_written
     assert {task for _, task in rows(_ledger_path(gate))} == {"task_1"}
     said = [one.getMessage() for one in caplog.records if "jobs.sqlite3" in one.getMessage()]
     assert [one.split("sqlite3 ")[1] for one in said] == [
-        "cannot be used (database is locked); jobs are remembered in memory until it can be",
-        "is used again; no job is missing in it",
+        "cannot be used (database is locked); jobs are buffered in memory until it can be",
+        "is usable again; all buffered jobs were written",
     ]
 
 

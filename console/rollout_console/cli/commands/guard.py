@@ -65,7 +65,7 @@ def guard(options: Namespace, switch: Switch) -> int:
             bad = any(verdict.kind == "rollback" for verdict in turn.verdicts.values())
             if not (turn.acts or switch.access.read_only or turn.trouble):
                 print(
-                    "rollout-console: this guard did not act: another one has the lock on the file",
+                    "rollout-console: this guard did not act: another guard holds the leader lock",
                     file=sys.stderr,
                 )
                 bad = True
@@ -91,7 +91,7 @@ def _go_on(options: Namespace, guarding: GuardLoop, sources: Any, notifier: Any)
         _tell(turn.events, notifier, options)
         if turn.trouble != trouble:
             trouble = turn.trouble
-            print(f"rollout-console: {visible(trouble or 'in order again')}", file=sys.stderr)
+            print(f"rollout-console: {visible(trouble or 'recovered')}", file=sys.stderr)
         if turn.log.unusable and turn.log.words and turn.log.unusable >= 2 * unusable:
             unusable = turn.log.unusable  # warn again once the count has doubled
             print(f"rollout-console: {visible(turn.log.words)}", file=sys.stderr)
@@ -105,7 +105,7 @@ def _go_on(options: Namespace, guarding: GuardLoop, sources: Any, notifier: Any)
 def _status(turn: Turn) -> str:
     """Return the one-line status that ``systemctl status`` shows."""
     bad = [f"{name} {one.words}" for name, one in turn.verdicts.items() if one.kind == "rollback"]
-    return "; ".join(bad) or ("this guard acts" if turn.acts else "this guard watches")
+    return "; ".join(bad) or ("this guard is the leader" if turn.acts else "this guard stands by")
 
 
 def _notifier(options: Namespace, switch: Switch) -> Any:
@@ -147,7 +147,7 @@ def _put_back(words: list[str], switch: Switch, monitor: Monitor) -> int:
         raise UnknownRoute(route, list(monitor.file.routes))
     orgs = put_back(switch, route, rest[0] if rest else None)
     if not orgs:
-        print(f"nothing of {visible(route)} is out of its ramp", file=sys.stderr)
+        print(f"nothing of {visible(route)} has been taken out of its ramp", file=sys.stderr)
         return PROBLEMS
     print(f"back in the ramp of {visible(route)}: {', '.join(visible(org) for org in orgs)}")
     return DONE
@@ -195,7 +195,7 @@ def _time_json(at: float | None) -> str | None:
 
 
 def _turn_text(turn: Turn) -> str:
-    lines = ["this guard acts" if turn.acts else "this guard watches"]
+    lines = ["this guard is the leader" if turn.acts else "this guard stands by"]
     if turn.trouble:
         lines.append(f"trouble: {visible(turn.trouble)}")
     if turn.log.words:

@@ -71,7 +71,7 @@ def add_keys(parent: argparse.ArgumentParser, add_common: Callable[..., None]) -
     command("reactivate", "let a key work again", key=True, changes=True)
     command("revoke", "stop a key for ever", key=True, changes=True)
     rotate = command(
-        "rotate", "replace a key step by step, or go on where it stopped", key=True, changes=True
+        "rotate", "replace a key step by step, or resume where it stopped", key=True, changes=True
     )
     rotate.add_argument("--model", default="", metavar="ID", help="proves the new key (to begin)")
     rotate.add_argument("--quiet-minutes", type=_positive, default=30, metavar="N",

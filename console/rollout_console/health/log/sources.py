@@ -140,13 +140,15 @@ class PackedSource:
             try:
                 data = self._unpack(min(most, self._left))
             except zlib.error:
-                self._end(f"{self._path} is broken; what could be unpacked of it was read")
+                self._end(f"{self._path} is corrupt; only what precedes the error was read")
                 break
             if data:
                 self.got = len(data)
                 self._left -= self.got
                 if not self._left:
-                    self._end(f"{self._path} unpacks to too much; only its start was read")
+                    self._end(
+                        f"{self._path} exceeds the decompression limit; only its start was read"
+                    )
                 self.head = (self.head + data[: HEAD - len(self.head)])[:HEAD]
                 return self.cutter.cut(data)
         return b""

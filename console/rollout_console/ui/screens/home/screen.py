@@ -179,7 +179,7 @@ class HomeScreen(Opened, HomeActions):
         if edit.gives_back and not edit.ours:
             # Nobody asked, and traffic moves: a git checkout or a sync has put an old text back.
             self.app.bell()
-            self.notify(f"A rollback is gone: {said}", severity="error", timeout=30)
+            self.notify(f"A rollback was reverted: {said}", severity="error", timeout=30)
 
     @on(FileTrouble)
     def _file_trouble(self, event: FileTrouble) -> None:

@@ -105,7 +105,7 @@ def _check_credential(values: Values) -> str:
 def _check_passphrase(values: Values) -> str:
     if len(values["passphrase"]) < LEAST_PASSPHRASE:
         return f"at least {LEAST_PASSPHRASE} characters are needed"
-    return "" if values["passphrase"] == values["again"] else "the two differ"
+    return "" if values["passphrase"] == values["again"] else "the passphrases do not match"
 
 
 def _check_rotation(values: Values) -> str:
