@@ -115,7 +115,7 @@ def resume(demo: Demo, switch: Switch) -> None:
     """Put the route back, as an operator would, once what was slow has come to its end."""
     time.sleep(12.0)
     switch.open()
-    switch.apply(switch.plan_resume(ROUTE), reason="drill", held="drill", override=True)
+    switch.apply(switch.planner.plan_resume(ROUTE), reason="drill", held="drill", override=True)
     time.sleep(8.0)
 
 

@@ -33,7 +33,7 @@ def replaced(path: Path, old: bytes, new: bytes) -> None:
 
 
 def test_a_lowering_never_becomes_a_raise(switch: Switch) -> None:
-    plan = switch.plan_set("chat", "acme", 1000)
+    plan = switch.planner.plan_set("chat", "acme", 1000)
     replaced(switch.path, b"acme = 25", b"acme = 0")
     with pytest.raises(Conflict):
         switch.apply(plan)
@@ -42,8 +42,8 @@ def test_a_lowering_never_becomes_a_raise(switch: Switch) -> None:
 
 
 def test_a_change_that_was_to_move_nothing_does_not_go_live(switch: Switch) -> None:
-    switch.apply(switch.plan_rollback("chat", None))
-    plan = switch.plan_set("chat", "acme", 10_000)
+    switch.apply(switch.planner.plan_rollback("chat", None))
+    plan = switch.planner.plan_set("chat", "acme", 10_000)
     assert plan.direction == "none"
     latched = next(line for line in switch.path.read_bytes().split(b"\n") if b"gw-01:" in line)
     replaced(switch.path, latched, b"rolled_back = false")
@@ -53,7 +53,7 @@ def test_a_change_that_was_to_move_nothing_does_not_go_live(switch: Switch) -> N
 
 
 def test_a_rollback_is_made_on_top_of_whatever_they_wrote(switch: Switch) -> None:
-    plan = switch.plan_rollback("chat", "acme")
+    plan = switch.planner.plan_rollback("chat", "acme")
     replaced(switch.path, b'"globex.eu" = 12.5', b'"globex.eu" = 99')
     switch.apply(plan)
     assert org(switch) == (2500, True)
@@ -61,7 +61,7 @@ def test_a_rollback_is_made_on_top_of_whatever_they_wrote(switch: Switch) -> Non
 
 
 def test_a_file_being_written_in_place_is_waited_for(switch: Switch) -> None:
-    plan = switch.plan_rollback("chat", "acme")
+    plan = switch.planner.plan_rollback("chat", "acme")
     whole = switch.path.read_bytes().replace(b"acme = 25", b"acme = 24", 1)
     half = whole[: whole.index(b'"globex.eu"')]
 
@@ -103,7 +103,7 @@ def test_a_shell_waits_for_it_too(file: Path) -> None:
 def test_an_editor_that_saves_in_the_last_moment_is_not_overwritten(
     switch: Switch, kernel: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = switch.plan_set("chat", "acme", 1000)
+    plan = switch.planner.plan_set("chat", "acme", 1000)
     real = exchange.put_in_place
 
     def late(*arguments: object) -> list[str]:
@@ -126,7 +126,7 @@ def test_an_editor_that_saves_in_the_last_moment_is_not_overwritten(
 def test_what_was_changed_right_after_is_in_the_history(
     switch: Switch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = switch.plan_set("chat", "acme", 1000)
+    plan = switch.planner.plan_set("chat", "acme", 1000)
     real, armed = os.fsync, [True]
 
     def then_an_editor(descriptor: int) -> None:
@@ -145,11 +145,11 @@ def test_what_was_changed_right_after_is_in_the_history(
 
 
 def test_an_undo_does_not_take_back_what_somebody_else_set(switch: Switch) -> None:
-    switch.apply(switch.plan_set("chat", "acme", 5000))
+    switch.apply(switch.planner.plan_set("chat", "acme", 5000))
     replaced(switch.path, b"acme = 50", b"acme = 0")
     switch.refresh()
     with pytest.raises(NothingToDo, match="was changed since"):
-        switch.plan_undo()
+        switch.planner.plan_undo()
     assert org(switch) == (0, False)
 
 
@@ -161,8 +161,8 @@ def test_one_row_for_an_edit_that_two_consoles_see(switch: Switch, file: Path) -
         switch.refresh()
         other.refresh()
     assert [row.action for row in switch.recent(9)[0]] == ["external"]
-    switch.apply(switch.plan_set("chat", "acme", 100))
-    switch.apply(switch.plan_set("chat", "acme", 50))
+    switch.apply(switch.planner.plan_set("chat", "acme", 100))
+    switch.apply(switch.planner.plan_set("chat", "acme", 50))
     other.refresh()
     assert [row.action for row in switch.recent(9)[0]] == ["set", "set", "external"]
 
@@ -171,33 +171,33 @@ def test_one_row_for_an_edit_that_two_consoles_see(switch: Switch, file: Path) -
 def test_what_is_no_org_is_refused_and_not_repeated(switch: Switch, org_id: str) -> None:
     before = switch.path.read_bytes()
     with pytest.raises(OperationError) as told:
-        switch.plan_set("chat", org_id, 100)
+        switch.planner.plan_set("chat", org_id, 100)
     assert org_id not in str(told.value)
     with pytest.raises(OperationError) as told:
-        switch.plan_rollback("chat", org_id)
+        switch.planner.plan_rollback("chat", org_id)
     assert org_id not in str(told.value)
     assert switch.path.read_bytes() == before
 
 
 @pytest.mark.parametrize("org_id", ["sk-telecom", "mt-gateway-east", "sk-" + "x" * 30])
 def test_a_name_that_only_begins_like_one_is_an_org(switch: Switch, org_id: str) -> None:
-    switch.apply(switch.plan_set("chat", org_id, 100))
+    switch.apply(switch.planner.plan_set("chat", org_id, 100))
     assert org(switch, org_id) == (100, False)
 
 
 def test_the_default_is_not_an_org_to_roll_back(switch: Switch) -> None:
     with pytest.raises(NothingToDo, match="roll back route chat"):
-        switch.plan_rollback("chat", ALL_ORGS)
+        switch.planner.plan_rollback("chat", ALL_ORGS)
     assert b'"*"' not in switch.path.read_bytes()
 
 
 def test_a_broken_file_is_restored(switch: Switch) -> None:
     good = switch.path.read_bytes()
-    switch.apply(switch.plan_set("chat", "acme", 1000))
+    switch.apply(switch.planner.plan_set("chat", "acme", 1000))
     switch.path.write_bytes(b"[broken")
     with pytest.raises(RolloutError):
         switch.refresh()
-    plan = switch.plan_restore(switch.recent(1)[0][0].previous_revision)
+    plan = switch.planner.plan_restore(switch.recent(1)[0][0].previous_revision)
     assert "not valid TOML" in plan.rescues
     done = switch.apply(plan, reason="broken", held="x", override=True)
     assert switch.path.read_bytes() == good
@@ -222,7 +222,7 @@ def test_no_state_of_the_history_stops_a_rollback(
     from rollout_console.cli.main import run
 
     monkeypatch.setenv("ROLLOUT_STATE_DIR", str(switch.history.path.parent))
-    switch.apply(switch.plan_set("chat", "acme", 1000))
+    switch.apply(switch.planner.plan_set("chat", "acme", 1000))
     statement = DAMAGE[what]
     if statement:
         with sqlite3.connect(switch.history.path) as db:

@@ -64,7 +64,7 @@ def rows(switch: Switch) -> list[tuple[str, str]]:
 def test_a_text_that_is_put_back_takes_the_latch_along_and_is_told(file: Path) -> None:
     switch = Switch(file, history_of(file), Actor("jo", "gw-01"))
     before = switch.open().data
-    switch.apply(switch.plan_rollback("chat", None, "5xx"))
+    switch.apply(switch.planner.plan_rollback("chat", None, "5xx"))
     file.write_bytes(before)  # git checkout, or a sync
     found = switch.refresh()
     assert found is not None
@@ -82,8 +82,8 @@ def test_a_colleagues_change_is_known_by_name_and_no_edit(file: Path) -> None:
     theirs = Switch(file, history_of(file), Actor("al", "gw-02"))
     mine.open()
     theirs.open()
-    theirs.apply(theirs.plan_rollback("chat", "acme", "5xx"))
-    theirs.apply(theirs.plan_set("chat", "globex.eu", 100))
+    theirs.apply(theirs.planner.plan_rollback("chat", "acme", "5xx"))
+    theirs.apply(theirs.planner.plan_set("chat", "globex.eu", 100))
     assert mine.refresh() is not None
     assert mine.edit.words == "al@gw-02: set chat / globex.eu: 12.5 to 1"
     assert mine.edit.ours
@@ -93,7 +93,7 @@ def test_a_colleagues_change_is_known_by_name_and_no_edit(file: Path) -> None:
 def test_what_was_edited_while_nobody_watched_is_a_row_at_the_next_look(file: Path) -> None:
     first = Switch(file, history_of(file), Actor("jo", "gw-01"))
     first.open()
-    first.apply(first.plan_set("chat", "acme", 1000))
+    first.apply(first.planner.plan_set("chat", "acme", 1000))
     file.write_text(file.read_text().replace("acme = 10", "acme = 75"))
     later = Switch(file, history_of(file), Actor("al", "gw-02"))
     later.open()
@@ -101,7 +101,7 @@ def test_what_was_edited_while_nobody_watched_is_a_row_at_the_next_look(file: Pa
     (row, _) = later.recent(9)[0]
     assert moved_by(row) == [Moved("chat", "acme", raised=True, lowered=False, latched=False)]
     assert (row.route, row.org) == ("chat", "acme")
-    later.apply(later.plan_set("chat", "acme", 500))
+    later.apply(later.planner.plan_set("chat", "acme", 500))
     found = later.recent(9)[0]
     for newer, older in itertools.pairwise(found):
         assert newer.previous_revision == older.revision, "rows join"

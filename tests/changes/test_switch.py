@@ -29,38 +29,38 @@ def test_a_path_that_cannot_be_looked_at_is_no_missing_file(switch: Switch, file
     with pytest.raises(RolloutError):
         switch.refresh()
     with pytest.raises(NotReadable, match="Too many levels of symbolic links"):
-        switch.plan_rollback("chat", "acme")
+        switch.planner.plan_rollback("chat", "acme")
 
 
 def test_a_rollback_and_its_undo_are_exact(switch: Switch) -> None:
     before = switch.path.read_bytes()
-    plan = switch.plan_rollback("chat", "acme", "5xx 4.2%")
+    plan = switch.planner.plan_rollback("chat", "acme", "5xx 4.2%")
     assert plan.effect == "chat / acme 25% to 0% in rollout.toml: rolled back until resumed"
     assert plan.direction == "down"
     switch.apply(plan, reason="5xx 4.2%")
     assert org(switch) == (2500, True)
     assert b"jo@gw-01: 5xx 4.2%\n" in switch.path.read_bytes()
-    switch.apply(switch.plan_undo(), reason="drill")
+    switch.apply(switch.planner.plan_undo(), reason="drill")
     assert switch.path.read_bytes() == before
     assert [row.action for row in switch.recent(9)[0]] == ["undo", "rollback"]
     with pytest.raises(NothingToDo):
-        switch.plan_undo()
+        switch.planner.plan_undo()
 
 
 def test_undo_after_somebody_elses_edit_keeps_it(switch: Switch) -> None:
-    switch.apply(switch.plan_set("chat", "acme", 500))
+    switch.apply(switch.planner.plan_set("chat", "acme", 500))
     switch.path.write_bytes(switch.path.read_bytes() + b"# theirs\n")
     found = switch.refresh()
     assert found is not None
     assert found[1], "somebody else's edit was not told apart"
-    switch.apply(switch.plan_undo(), reason="x")
+    switch.apply(switch.planner.plan_undo(), reason="x")
     assert org(switch) == (2500, False)
     assert switch.path.read_bytes().endswith(b"# theirs\n")
     assert [row.action for row in switch.recent(9)[0]] == ["undo", "external", "set"]
 
 
 def test_a_rollback_goes_on_top_of_somebody_elses_edit(switch: Switch) -> None:
-    plan = switch.plan_rollback("chat", "acme")
+    plan = switch.planner.plan_rollback("chat", "acme")
     switch.path.write_bytes(switch.path.read_bytes().replace(b"12.5", b"99"))
     switch.apply(plan)
     assert org(switch) == (2500, True)
@@ -68,7 +68,7 @@ def test_a_rollback_goes_on_top_of_somebody_elses_edit(switch: Switch) -> None:
 
 
 def test_a_raise_never_does(switch: Switch) -> None:
-    plan = switch.plan_set("chat", "acme", 5000)
+    plan = switch.planner.plan_set("chat", "acme", 5000)
     switch.path.write_bytes(switch.path.read_bytes().replace(b"12.5", b"99"))
     with pytest.raises(Conflict, match="another writer"):
         switch.apply(plan)
@@ -77,25 +77,25 @@ def test_a_raise_never_does(switch: Switch) -> None:
 
 
 def test_a_held_raise_needs_a_reason_and_a_lowering_none(switch: Switch) -> None:
-    plan = switch.plan_set("chat", "acme", 5000)
+    plan = switch.planner.plan_set("chat", "acme", 5000)
     for more in ({}, {"override": True}, {"override": True, "reason": "  "}, {"reason": "x"}):
         with pytest.raises(Held, match="no data"):
             switch.apply(plan, held="no data", **more)
     switch.apply(plan, held="no data", override=True, reason="known cause")
     assert switch.recent(1)[0][0].verdict == "no data"
-    switch.apply(switch.plan_set("chat", "acme", 100), held="no data")
+    switch.apply(switch.planner.plan_set("chat", "acme", 100), held="no data")
     assert org(switch) == (100, False)
 
 
 def test_directions_and_width(switch: Switch) -> None:
-    assert not switch.plan_set("chat", "acme", 5000).wide
-    assert switch.plan_set("chat", "acme", 10_000).wide
-    assert switch.plan_set("chat", ALL_ORGS, 100).wide
-    switch.apply(switch.plan_rollback())
-    resume = switch.plan_resume()
+    assert not switch.planner.plan_set("chat", "acme", 5000).wide
+    assert switch.planner.plan_set("chat", "acme", 10_000).wide
+    assert switch.planner.plan_set("chat", ALL_ORGS, 100).wide
+    switch.apply(switch.planner.plan_rollback())
+    resume = switch.planner.plan_resume()
     assert (resume.direction, resume.wide) == ("up", True)
-    assert switch.plan_resume("chat", "initech").direction == "none"
-    assert "stays rolled back" in switch.plan_set("chat", "acme", 10_000).effect
+    assert switch.planner.plan_resume("chat", "initech").direction == "none"
+    assert "stays rolled back" in switch.planner.plan_set("chat", "acme", 10_000).effect
 
 
 def test_read_only_is_enforced_here_too(file: Path, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_read_only_is_enforced_here_too(file: Path, tmp_path: Path) -> None:
     )
     switch.open()
     with pytest.raises(ReadOnly):
-        switch.apply(switch.plan_rollback())
+        switch.apply(switch.planner.plan_rollback())
     assert not (tmp_path / "h").exists()
 
 
@@ -115,17 +115,17 @@ def test_a_history_that_cannot_be_written_stops_a_raise_and_no_rollback(
     switch = Switch(file, History(tmp_path / "no" / "h"), Actor("jo", "x"))
     switch.open()
     with pytest.raises(NotRecorded):
-        switch.apply(switch.plan_set("chat", "acme", 5000))
-    done = switch.apply(switch.plan_rollback("chat"))
+        switch.apply(switch.planner.plan_set("chat", "acme", 5000))
+    done = switch.apply(switch.planner.plan_rollback("chat"))
     assert "not in the history" in done.warnings[0]
     assert parse(file.read_bytes()).routes["chat"].rolled_back
 
 
 def test_restore_puts_the_bytes_back(switch: Switch) -> None:
     before = switch.path.read_bytes()
-    switch.apply(switch.plan_set("chat", "acme", 100))
+    switch.apply(switch.planner.plan_set("chat", "acme", 100))
     revision = switch.recent(1)[0][0].previous_revision
-    plan = switch.plan_restore(revision[:9])
+    plan = switch.planner.plan_restore(revision[:9])
     assert plan.direction == "up"
     switch.apply(plan)
     assert switch.path.read_bytes() == before
@@ -133,11 +133,11 @@ def test_restore_puts_the_bytes_back(switch: Switch) -> None:
 
 def test_nothing_to_do_and_unknown_names(switch: Switch) -> None:
     with pytest.raises(NothingToDo):
-        switch.apply(switch.plan_set("chat", "acme", 2500))
+        switch.apply(switch.planner.plan_set("chat", "acme", 2500))
     with pytest.raises(UnknownRoute, match="chat, claude"):
-        switch.plan_set("nope", "acme", 1)
+        switch.planner.plan_set("nope", "acme", 1)
     with pytest.raises(RolloutError):
-        switch.plan_set("chat", "", 1)
+        switch.planner.plan_set("chat", "", 1)
 
 
 def test_a_broken_file_is_told_and_nothing_is_lost(switch: Switch) -> None:
@@ -147,7 +147,7 @@ def test_a_broken_file_is_told_and_nothing_is_lost(switch: Switch) -> None:
         with pytest.raises(RolloutError, match="line 1"):
             switch.refresh()
     with pytest.raises(NotReadable, match=r"line 1, .*; correct it first"):
-        switch.plan_set("chat", "acme", 500)
+        switch.planner.plan_set("chat", "acme", 500)
     assert switch.path.read_bytes() == broken
 
 
@@ -158,7 +158,7 @@ def test_a_broken_file_is_rolled_back_on_its_last_good_version(switch: Switch) -
     switch.path.write_bytes(BROKEN)
     with pytest.raises(RolloutError, match="line 2"):
         switch.refresh()
-    plan = switch.plan_rollback("chat", "acme", "5xx 9%")
+    plan = switch.planner.plan_rollback("chat", "acme", "5xx 9%")
     assert "line 2" in plan.rescues
     assert "last good version" in plan.effect
     assert [move.who for move in plan.moves] == ["acme"]
@@ -166,7 +166,7 @@ def test_a_broken_file_is_rolled_back_on_its_last_good_version(switch: Switch) -
     assert org(switch) == (2500, True)
     assert org(switch, "globex.eu") == (1250, False)
     assert (switch.path.parent / done.kept_as).read_bytes() == BROKEN
-    switch.apply(switch.plan_undo(), reason="over")
+    switch.apply(switch.planner.plan_undo(), reason="over")
     assert org(switch) == (2500, False), "the undo resumes; it does not break the file again"
 
 
@@ -174,7 +174,7 @@ def test_a_file_that_is_gone_is_rolled_back_too(switch: Switch) -> None:
     switch.path.unlink()
     with pytest.raises(RolloutError, match="does not exist"):
         switch.refresh()
-    done = switch.apply(switch.plan_rollback(None, None, "gone"))
+    done = switch.apply(switch.planner.plan_rollback(None, None, "gone"))
     assert parse(switch.path.read_bytes()).rolled_back
     assert done.kept_as == ""
     assert [p.name for p in switch.path.parent.iterdir()] == ["rollout.toml"]
@@ -185,7 +185,7 @@ def test_a_file_that_comes_back_meanwhile_is_not_replaced(switch: Switch) -> Non
     switch.path.unlink()
     with pytest.raises(RolloutError):
         switch.refresh()
-    plan = switch.plan_rollback("chat", "acme")
+    plan = switch.planner.plan_rollback("chat", "acme")
     theirs = good.replace(b"12.5", b"99")
     switch.path.write_bytes(theirs)
     switch.apply(plan)
@@ -194,12 +194,12 @@ def test_a_file_that_comes_back_meanwhile_is_not_replaced(switch: Switch) -> Non
 
 
 def test_a_file_that_breaks_after_the_confirm_is_not_replaced_unasked(switch: Switch) -> None:
-    plan = switch.plan_rollback("chat", "acme")
+    plan = switch.planner.plan_rollback("chat", "acme")
     switch.path.write_bytes(BROKEN)
     with pytest.raises(RolloutError, match="line 2"):
         switch.apply(plan)
     assert switch.path.read_bytes() == BROKEN
-    assert switch.plan_rollback("chat", "acme").rescues
+    assert switch.planner.plan_rollback("chat", "acme").rescues
 
 
 def test_a_write_in_place_is_left_until_it_settles(switch: Switch) -> None:
@@ -219,11 +219,11 @@ def test_a_write_in_place_is_left_until_it_settles(switch: Switch) -> None:
 def test_a_command_finds_the_last_good_version_in_the_history(
     switch: Switch, file: Path, tmp_path: Path
 ) -> None:
-    switch.apply(switch.plan_set("chat", "acme", 500))
+    switch.apply(switch.planner.plan_set("chat", "acme", 500))
     file.write_bytes(BROKEN)
     other = Switch(file, History(tmp_path / "state" / "history.sqlite3"), Actor("al", "gw-02"))
     other.open_or_last_good()
-    other.apply(other.plan_rollback("chat", "acme", "drill"), reason="drill")
+    other.apply(other.planner.plan_rollback("chat", "acme", "drill"), reason="drill")
     assert org(other) == (500, True)
     fresh = Switch(file, History(tmp_path / "none.sqlite3"), Actor("al", "gw-02"))
     file.write_bytes(BROKEN)
@@ -233,20 +233,20 @@ def test_a_command_finds_the_last_good_version_in_the_history(
 
 def test_a_mistyped_org_is_not_rolled_back_in_its_stead(switch: Switch) -> None:
     with pytest.raises(UnknownOrg, match="no org 'acmee'; did you mean 'acme'"):
-        switch.plan_rollback("claude", "acmee")
+        switch.planner.plan_rollback("claude", "acmee")
     with pytest.raises(UnknownOrg):
-        switch.plan_resume("claude", "nobody")
+        switch.planner.plan_resume("claude", "nobody")
     # A flag can give any org of this route a share, so a line for it makes sense.
-    assert "there is 'acme' already" in switch.plan_rollback("chat", "acmee").effect
-    assert "there is 'acme' already" in switch.plan_set("chat", "acmee", 100).effect
-    assert "(a new line)" in switch.plan_set("chat", "umbrella", 100).effect
-    switch.apply(switch.plan_set("chat", ALL_ORGS, 100), reason="all")
-    assert switch.plan_rollback("chat", "umbrella").direction == "down"
+    assert "there is 'acme' already" in switch.planner.plan_rollback("chat", "acmee").effect
+    assert "there is 'acme' already" in switch.planner.plan_set("chat", "acmee", 100).effect
+    assert "(a new line)" in switch.planner.plan_set("chat", "umbrella", 100).effect
+    switch.apply(switch.planner.plan_set("chat", ALL_ORGS, 100), reason="all")
+    assert switch.planner.plan_rollback("chat", "umbrella").direction == "down"
 
 
 def test_a_key_pasted_as_a_reason_is_not_kept(switch: Switch, tmp_path: Path) -> None:
     pasted = "because sk-canary+key/7f3a9c55e1 and mt-canary-7f3a9c55e1 leaked"
-    switch.apply(switch.plan_rollback("chat", "acme", pasted), reason=pasted)
+    switch.apply(switch.planner.plan_rollback("chat", "acme", pasted), reason=pasted)
     assert "canary" not in switch.path.read_text()
     assert "because sk-… and mt-… leaked" in switch.path.read_text()
     (row,) = switch.recent(1)[0]
@@ -264,27 +264,29 @@ def test_whose_rollback_is_taken_back_and_when(file: Path, tmp_path: Path) -> No
         return made
 
     mine = switch_of("jo")
-    mine.apply(mine.plan_rollback("chat", "acme", ""), verdict="hold: too few to tell")
-    assert mine.plan_undo().regrets
-    assert not switch_of("sam").plan_undo().regrets
+    mine.apply(mine.planner.plan_rollback("chat", "acme", ""), verdict="hold: too few to tell")
+    assert mine.planner.plan_undo().regrets
+    assert not switch_of("sam").planner.plan_undo().regrets
     now[0] += timedelta(seconds=121)
-    assert not mine.plan_undo().regrets
+    assert not mine.planner.plan_undo().regrets
     now[0] -= timedelta(seconds=300)
-    assert not mine.plan_undo().regrets, "from the future"
+    assert not mine.planner.plan_undo().regrets, "from the future"
     now[0] += timedelta(seconds=180)
-    assert mine.plan_undo().regrets
-    mine.apply(mine.plan_set("chat", "globex.eu", 500), reason="lower")
-    assert not mine.plan_undo().regrets, "it is another change"
-    mine.apply(mine.plan_undo(), reason="back", held="x", override=True)
-    assert mine.plan_undo().regrets
+    assert mine.planner.plan_undo().regrets
+    mine.apply(mine.planner.plan_set("chat", "globex.eu", 500), reason="lower")
+    assert not mine.planner.plan_undo().regrets, "it is another change"
+    mine.apply(mine.planner.plan_undo(), reason="back", held="x", override=True)
+    assert mine.planner.plan_undo().regrets
     file.write_text(file.read_text() + "# somebody was here\n")
     mine.refresh()
-    assert not mine.plan_undo().regrets, "the file is no longer as the rollback left it"
+    assert not mine.planner.plan_undo().regrets, "the file is no longer as the rollback left it"
 
 
 def test_a_rollback_that_the_guard_asked_for_needs_evidence_to_take_back(switch: Switch) -> None:
-    switch.apply(switch.plan_rollback("chat", "acme", ""), verdict="rollback: 5xx 9.1%, 9 of 99")
-    assert not switch.plan_undo().regrets
+    switch.apply(
+        switch.planner.plan_rollback("chat", "acme", ""), verdict="rollback: 5xx 9.1%, 9 of 99"
+    )
+    assert not switch.planner.plan_undo().regrets
 
 
 @pytest.mark.parametrize(
@@ -303,8 +305,8 @@ def test_an_undo_names_the_latches_that_stay(
     said: str,
 ) -> None:  # fmt: skip
     for route, name in (first, second):
-        switch.apply(switch.plan_rollback(route, name))
-    assert switch.plan_undo().effect == said
+        switch.apply(switch.planner.plan_rollback(route, name))
+    assert switch.planner.plan_undo().effect == said
 
 
 def test_a_rollback_on_a_deleted_file_begins_a_history(file: Path) -> None:
@@ -315,6 +317,6 @@ def test_a_rollback_on_a_deleted_file_begins_a_history(file: Path) -> None:
     file.unlink()
     with pytest.raises(RolloutError):
         switch.refresh()
-    done = switch.apply(switch.plan_rollback("chat", "acme"))
+    done = switch.apply(switch.planner.plan_rollback("chat", "acme"))
     assert not done.warnings
     assert switch.recent(9)[0][0].action == "rollback"

@@ -218,12 +218,12 @@ async def test_what_is_refused(room: ApiKeys, rotations: Rotations) -> None:
     await rotations.start(key, "keyring", MODEL)
     with pytest.raises(OperationError, match="being rotated already"):
         await rotations.start(key, "keyring", MODEL)
-    with rotations._alone(), pytest.raises(OperationError, match="another console"):
+    with rotations.file.alone(), pytest.raises(OperationError, match="another console"):
         await rotations.advance(rotations.under_way()[0])
     room.access.read_only = True
     with pytest.raises(OperationError, match="read-only"):
         await rotations.start(key, "keyring", MODEL)
-    rotations.path.write_text("{")
+    rotations.file.path.write_text("{")
     with pytest.raises(OperationError, match="damaged"):
         rotations.under_way()
 
@@ -231,12 +231,12 @@ async def test_what_is_refused(room: ApiKeys, rotations: Rotations) -> None:
 async def test_no_secret_in_the_file(room: ApiKeys, rotations: Rotations) -> None:
     key = await old_key(room, "silent")
     await rotations.start(key, "keyring", MODEL)
-    text = rotations.path.read_text()
+    text = rotations.file.path.read_text()
     drawer = room.vault.keyring
     assert isinstance(drawer, Drawer)
     for kept in drawer.kept.values():
         assert kept not in text
-    assert rotations.path.stat().st_mode & 0o777 == 0o600
+    assert rotations.file.path.stat().st_mode & 0o777 == 0o600
 
 
 # -- whose key it is, and which key is whose ---------------------------------------------------
@@ -260,7 +260,7 @@ async def test_two_keys_of_one_name_have_rotations_of_their_own(
     staging = other_room(room, "staging")
     created = await staging.create(names[1])
     staging.keep("staging", "api_key", created.secret, "keyring")
-    second = Rotations(staging, rotations.path)
+    second = Rotations(staging, rotations.file.path)
     two = await second.start(created.key, "keyring", MODEL)
     assert one.rotation.new_name != two.rotation.new_name
     assert len(two.rotation.new_name) <= 50
@@ -282,7 +282,7 @@ async def test_only_a_key_that_the_rotation_made_is_revoked(
     since = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
     for made in (before, other, stray):
         sim.state.keys[made.key.id].name = name
-    rotations._write([
+    rotations.file._write([
         Rotation("key_demo", "demo", "staging", "keyring", MODEL, now, now,
                  step="silence", new_id=other.key.id, new_name=name),
         Rotation(key.id, key.name, "prod", "keyring", MODEL, since, since, new_name=name),
@@ -532,9 +532,9 @@ async def test_a_key_typed_for_this_run_is_not_replaced(
     assert found.secret.reveal() == created.secret.reveal()
     assert secret(room) is None
     # In another run the profile has no key, and gets the new one.
-    vault = vault_of(rotations.path.parent, room.vault.given)
+    vault = vault_of(rotations.file.path.parent, room.vault.given)
     vault.keyring = room.vault.keyring
-    later = Rotations(other_room(room, "prod", vault), rotations.path)
+    later = Rotations(other_room(room, "prod", vault), rotations.file.path)
     assert (await later.advance(progress.rotation)).rotation.step == "silence"
 
 
@@ -669,7 +669,7 @@ async def test_nothing_is_begun_while_another_console_is_at_it(
     room: ApiKeys, rotations: Rotations
 ) -> None:
     key = await old_key(room, "both at once")
-    with rotations._alone(), pytest.raises(OperationError, match="another console"):
+    with rotations.file.alone(), pytest.raises(OperationError, match="another console"):
         await rotations.start(key, "keyring", MODEL)
     assert rotations.under_way() == []
 
@@ -685,11 +685,11 @@ async def test_read_only_sends_nothing_and_writes_nothing(
     while served != len(sim.state.requests):  # one is recorded a moment after its answer is here
         served = len(sim.state.requests)
         await asyncio.sleep(0.05)
-    before = rotations.path.read_bytes()
+    before = rotations.file.path.read_bytes()
     for act in (rotations.advance, rotations.abandon):
         with pytest.raises(OperationError, match="read-only"):
             await act(progress.rotation)
-    assert (rotations.path.read_bytes(), len(sim.state.requests)) == (before, served)
+    assert (rotations.file.path.read_bytes(), len(sim.state.requests)) == (before, served)
 
 
 @pytest.mark.parametrize(
@@ -702,7 +702,7 @@ async def test_a_damaged_file_is_one_sentence(
 ) -> None:
     now = datetime.now(UTC).isoformat()
     entry = asdict(Rotation("k", "n", "prod", "keyring", MODEL, now, now)) | damage
-    rotations.path.write_text(json.dumps({"version": 1, "rotations": [entry]}))
+    rotations.file.path.write_text(json.dumps({"version": 1, "rotations": [entry]}))
     with pytest.raises(OperationError, match="is damaged"):
         rotations.under_way()
 

@@ -80,7 +80,7 @@ class Run:
     def by_hand(self, org: str, points: int) -> None:
         switch = self.new_switch("jo")
         switch.open()
-        switch.apply(switch.plan_set("chat", org, points))
+        switch.apply(switch.planner.plan_set("chat", org, points))
 
     def share(self, org: str = "acme") -> int:
         return parse(self.file.read_bytes()).routes["chat"].org_points(org)
@@ -465,7 +465,7 @@ def test_a_latch_that_somebody_takes_out_of_the_file_is_told(run: Run, ramp_file
     before = ramp_file.read_bytes()
     switch = run.new_switch("jo")
     switch.open()
-    switch.apply(switch.plan_rollback("chat", None, "5xx"))
+    switch.apply(switch.planner.plan_rollback("chat", None, "5xx"))
     assert not {"alert", "edit"} & {*kinds(run.turn())}, "recorded by who did it"
     ramp_file.write_bytes(before)
     events = [event for _ in range(3) for event in run.turn(60).events]
@@ -480,7 +480,7 @@ def test_who_raises_by_hand_in_an_editor_bakes_too(run: Run, ramp_file: Path) ->
     """Also where no guard was there to see it: the history knows."""
     first = run.new_switch("jo")
     first.open()
-    first.apply(first.plan_set("chat", "acme", 2000))
+    first.apply(first.planner.plan_set("chat", "acme", 2000))
     ramp_file.write_text(ramp_file.read_text().replace("acme = 20", "acme = 25"))
     os.utime(ramp_file, (run.now, run.now))
     run.guarding.end()

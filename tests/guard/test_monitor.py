@@ -99,7 +99,7 @@ def test_a_step_bakes_and_needs_evidence_of_its_own(file: Path, monitor: Monitor
     at = datetime.fromtimestamp(NOW - 60, UTC)
     switch = Switch(file, History(file.parent / "h.sqlite3"), Actor("jo", "gw"), clock=lambda: at)
     switch.open()
-    switch.apply(switch.plan_set("chat", "acme", 5000))
+    switch.apply(switch.planner.plan_set("chat", "acme", 5000))
     later.remember(switch.recorded(), NOW)
     assert held(later, 5000, 10_000) == "bakes for 14 m"
 
@@ -274,7 +274,7 @@ def test_a_change_on_a_clock_ahead_denies_no_storm(file: Path) -> None:
         clock=lambda: datetime.fromtimestamp(NOW + 3600, UTC),
     )  # fmt: skip
     ahead.open()
-    ahead.apply(ahead.plan_set("chat", "acme", 1000))
+    ahead.apply(ahead.planner.plan_set("chat", "acme", 1000))
     monitor.configure(ahead.open().file, NOW)
     for now in (NOW, NOW + 30):
         monitor.remember(switch.recorded(monitor.known_to), now)

@@ -264,7 +264,7 @@ def test_what_looks_secret_is_taken_out(receiver: Receiver) -> None:
 
 
 def test_undelivered_is_a_row_that_nobody_undoes(switch: Switch) -> None:
-    switch.apply(switch.plan_set("chat", "acme", 1000))
+    switch.apply(switch.planner.plan_set("chat", "acme", 1000))
     switch.note_undelivered(EVENT.text, "webhook at 127.0.0.1: it answered 500")
     newest, change = switch.history.rows(switch.path)
     assert (newest.action, newest.after, newest.reason) == (

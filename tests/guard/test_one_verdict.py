@@ -115,15 +115,15 @@ def change(path: Path, what: str, at: float) -> None:
     snapshot = switch.open()
     chat = snapshot.file.routes["chat"]
     if what == "raise":
-        plan = switch.plan_set("chat", "acme", min(chat.org_points("acme") + 500, 10_000))
+        plan = switch.planner.plan_set("chat", "acme", min(chat.org_points("acme") + 500, 10_000))
     elif what == "lower":
-        plan = switch.plan_set("chat", "acme", max(chat.org_points("acme") - 500, 0))
+        plan = switch.planner.plan_set("chat", "acme", max(chat.org_points("acme") - 500, 0))
     elif what == "roll back":
-        plan = switch.plan_rollback("chat", None, "drill")
+        plan = switch.planner.plan_rollback("chat", None, "drill")
     elif not chat.rolled_back:
         return
     else:
-        plan = switch.plan_resume("chat", None)
+        plan = switch.planner.plan_resume("chat", None)
     if not plan.changes_nothing:
         switch.apply(plan, reason="drill")
 

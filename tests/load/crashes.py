@@ -94,7 +94,7 @@ class Tally:
 
 def _seen(path: Path) -> None:
     switch = _opened(path)
-    switch.apply(switch.plan_set("chat", "globex", 3000), reason="before")
+    switch.apply(switch.planner.plan_set("chat", "globex", 3000), reason="before")
 
 
 def _opened(path: Path) -> Switch:
@@ -105,7 +105,7 @@ def _opened(path: Path) -> Switch:
 
 def _changed(path: Path) -> None:
     switch = _opened(path)
-    switch.apply(switch.plan_set("chat", "acme", 5000), reason="before")
+    switch.apply(switch.planner.plan_set("chat", "acme", 5000), reason="before")
 
 
 def _broken(path: Path) -> None:
@@ -129,14 +129,18 @@ def _untouched(path: Path) -> None:
 
 
 def _rollback(switch: Switch) -> Done:
-    return switch.apply(switch.plan_rollback("chat", "acme", "smells"), reason="smells")
+    return switch.apply(switch.planner.plan_rollback("chat", "acme", "smells"), reason="smells")
 
 
 SCENARIOS = (
     Scenario("rollback", _rollback, ((2500, True),), _seen),
     Scenario("first change", _rollback, ((2500, True),), _untouched),
-    Scenario("set", lambda s: s.apply(s.plan_set("chat", "acme", 7500)), ((7500, False),), _seen),
-    Scenario("undo", lambda s: s.apply(s.plan_undo(), reason="x"), ((2500, False),), _changed),
+    Scenario(
+        "set", lambda s: s.apply(s.planner.plan_set("chat", "acme", 7500)), ((7500, False),), _seen
+    ),
+    Scenario(
+        "undo", lambda s: s.apply(s.planner.plan_undo(), reason="x"), ((2500, False),), _changed
+    ),
     Scenario("rollback of a broken file", _rollback, ((5000, True),), _broken, rescues=True),
     # What the editor saved is put back first, or later, where that fails.
     Scenario("rollback after a kill", _rollback, ((2500, True), (5000, True)), _after_a_kill),
@@ -236,7 +240,7 @@ def _look(
         next_one = _opened(path)
         if unchanged and scenario.rescues:
             scenario.act(next_one)
-        next_one.apply(next_one.plan_set("chat", "globex", 700), reason="next")
+        next_one.apply(next_one.planner.plan_set("chat", "globex", 700), reason="next")
         rows, why = next_one.recent(9)
     except (OperationError, RolloutError) as error:
         wrong(f"the next change failed: {error}")
@@ -370,9 +374,9 @@ def _write(path: Path, number: int, run: int, acknowledging: int) -> None:
 
 
 def _plans(switch: Switch, org: str, rng: random.Random) -> Iterator[Callable[[], Plan]]:
-    yield lambda: switch.plan_set("chat", org, rng.randrange(10_001))
-    yield lambda: switch.plan_rollback("chat", org, "smells")
-    yield lambda: switch.plan_resume("chat", org)
+    yield lambda: switch.planner.plan_set("chat", org, rng.randrange(10_001))
+    yield lambda: switch.planner.plan_rollback("chat", org, "smells")
+    yield lambda: switch.planner.plan_resume("chat", org)
 
 
 def _decide(path: Path, result: int) -> None:

@@ -182,8 +182,8 @@ def test_the_end_is_stable_drilled_and_written_down(switch: Switch, tmp_path: Pa
         return {state.check.id for state in one.missing}
 
     assert missing() == {"cleanup.stable", "cleanup.drilled", "cleanup.playbook"}
-    early.apply(early.plan_rollback("chat", "acme", "a drill"))
-    early.apply(early.plan_resume("chat", "acme"), override=True, reason="drill over")
+    early.apply(early.planner.plan_rollback("chat", "acme", "a drill"))
+    early.apply(early.planner.plan_resume("chat", "acme"), override=True, reason="drill over")
     assert missing() == {"cleanup.playbook"}
     file = parsed(early)
     put_playbook(
@@ -192,7 +192,7 @@ def test_the_end_is_stable_drilled_and_written_down(switch: Switch, tmp_path: Pa
         early.path,
     )
     assert missing() == set()
-    early.apply(early.plan_set("chat", "acme", 9900))
+    early.apply(early.planner.plan_set("chat", "acme", 9900))
     assert missing() == {"cleanup.playbook"}, "the playbook is of an earlier revision"
 
 
@@ -211,7 +211,7 @@ def test_moving_on_asks_for_what_is_missing(room: Phases, switch: Switch) -> Non
     assert (row.action, row.before, row.after, row.reason) == (
         "phase", "pilot", "shadow", "agreed with the owner",
     )  # fmt: skip
-    switch.apply(switch.plan_undo())
+    switch.apply(switch.planner.plan_undo())
     assert parsed(switch).routes["chat"].phase == "pilot"
     assert room.missing(parsed(switch), "chat", "inventory") == [], "going back needs nothing"
 

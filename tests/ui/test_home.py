@@ -122,8 +122,8 @@ async def test_changes_of_a_colleague_show_though_the_text_is_as_before(file: Pa
         await until(pilot, lambda: "none yet" in str(changes.content))
         colleague = Switch(file, History(file.parent / "h.sqlite3"), Actor("kim", "gw-02"))
         colleague.open()
-        colleague.apply(colleague.plan_set("chat", "acme", 1000), reason="lower")
-        colleague.apply(colleague.plan_set("chat", "acme", 2500), reason="and back")
+        colleague.apply(colleague.planner.plan_set("chat", "acme", 1000), reason="lower")
+        colleague.apply(colleague.planner.plan_set("chat", "acme", 2500), reason="and back")
         colleague.note("undelivered", "chat", None, "", "the pager is down", "drill")
         await until(pilot, lambda: "the pager is down" in str(changes.content))
         assert str(changes.content).count("kim") == 3

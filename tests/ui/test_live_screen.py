@@ -198,7 +198,7 @@ async def test_the_time_cursor_says_time_values_and_what_happened(file: Path) ->
     traffic(file)
     switch = Switch(file, History(file.parent / "h.sqlite3"), Actor("jo", "gw-01"))
     switch.open()
-    switch.apply(switch.plan_rollback("chat", "acme", "5xx 4.2%"), reason="5xx 4.2%")
+    switch.apply(switch.planner.plan_rollback("chat", "acme", "5xx 4.2%"), reason="5xx 4.2%")
     async with live(file) as pilot:
         await until(pilot, lambda: "last: " in line(pilot, "event"))
         assert "↩" in axis(pilot)

@@ -149,7 +149,7 @@ async def test_a_rollback_by_somebody_else_drains_on_this_screen_too(file: Path)
         await until(pilot, lambda: "rollback: 5xx" in screen_text(pilot))
         other = Switch(file, History(file.parent / "h.sqlite3"), Actor("sam", "gw-02"))
         other.open()
-        other.apply(other.plan_rollback("chat", "acme", "5xx"), reason="5xx")
+        other.apply(other.planner.plan_rollback("chat", "acme", "5xx"), reason="5xx")
         await until(pilot, lambda: "draining" in screen_text(pilot))
         row = next(line for line in screen_text(pilot).splitlines() if "acme  " in line)
         assert "draining" in row

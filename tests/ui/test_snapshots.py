@@ -89,7 +89,7 @@ def _storm(file: Path) -> None:
         clock=lambda: NOW.replace(minute=19, second=30),
     )  # fmt: skip
     switch.open()
-    switch.apply(switch.plan_rollback("chat", "acme", "5xx 40%"), reason="5xx 40%")
+    switch.apply(switch.planner.plan_rollback("chat", "acme", "5xx 40%"), reason="5xx 40%")
 
 
 async def _live(pilot: Pilot[None]) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Literal
 
 from rollout_console.changes.edits import (
@@ -46,15 +45,10 @@ class Planner:
     def __init__(
         self, store: RolloutStore, history: History, who: Actor, clock: Callable[[], datetime]
     ) -> None:
-        self.store = store
-        self.history = history
-        self.who = who
+        self._store = store
+        self._history = history
+        self._who = who
         self._clock = clock
-
-    @property
-    def path(self) -> Path:
-        """The rollout file's path, as it was given."""
-        return self.store.path
 
     def plan_set(self, route: str, org: str, points: int) -> Plan:
         """Plan an org's share (basis points); ``org`` may be ALL_ORGS for the route's default."""
@@ -143,14 +137,14 @@ class Planner:
         byte. Otherwise only the one value is reverted, and all later edits stay. Raises
         NothingToDo.
         """
-        change = self.history.last_undoable(self.path)
+        change = self._history.last_undoable(self._store.path)
         if change is None:
             raise NothingToDo(f"there is no change of {self._name} to undo")
         snapshot = self._snapshot()
         what = f"undo of {change.action} {_target(change.route, change.org)}"
         if change.revision == snapshot.revision and not self._was_rescue(change):
-            prepared = self.store.prepare_text(
-                self.history.text_of(self.path, change.previous_revision)
+            prepared = self._store.prepare_text(
+                self._history.text_of(self._store.path, change.previous_revision)
             )
             effect = f"{what}: {_way_back(change)} in {self._name}"
             effect += _still_latched(change, prepared.after.file)
@@ -166,7 +160,7 @@ class Planner:
                 f"{change.previous_revision[:SHORT]}"
             )
         effect = f"{what}: {_way_back(change)} in {self._name}; later edits stay"
-        prepared = self.store.prepare([edit])
+        prepared = self._store.prepare([edit])
         effect += _still_latched(change, prepared.after.file)
         return Plan(
             "undo", change.route, change.org, change.after, change.before, effect,
@@ -175,7 +169,7 @@ class Planner:
 
     def plan_restore(self, revision: str) -> Plan:
         """Plan the restore of a complete earlier text, by its revision or a prefix of it."""
-        prepared = self.store.prepare_text(self.history.text_of(self.path, revision))
+        prepared = self._store.prepare_text(self._history.text_of(self._store.path, revision))
         before, after = prepared.before.revision[:SHORT], prepared.after.revision[:SHORT]
         effect = f"the whole of {self._name} back to revision {after} (now {before})"
         words = described(self._snapshot().data, prepared.after.data).words
@@ -183,10 +177,10 @@ class Planner:
 
     @property
     def _name(self) -> str:
-        return self.path.name
+        return self._store.path.name
 
     def _snapshot(self) -> Snapshot:
-        return self.store.snapshot or self.store.open()
+        return self._store.snapshot or self._store.open()
 
     def _route(self, name: str) -> Route:
         routes = self._snapshot().file.routes
@@ -214,7 +208,7 @@ class Planner:
             was = found.rolled_back if org is None else found.org_rolled_back(org)
             share = "all its traffic" if org is None else f"{percent_text(found.org_points(org))}%"
             named = f"{target}: " if org is None else f"{target} "
-        stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self.who.name}: "
+        stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self._who.name}: "
         edit = SetRolledBack(
             latch, route, org, stamp + (reason or "by the operator") if latch else ""
         )
@@ -267,13 +261,13 @@ class Planner:
     def _inverse(self, change: Change) -> Edit | None:
         """Return the edit that reverts a recorded change, where that is a single value."""
         if change.action == "resume":
-            stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self.who.name}: undo of resume"
+            stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self._who.name}: undo of resume"
             return SetRolledBack(True, change.route, change.org, stamp)
         return _inverse(change)
 
     def _regrets(self, change: Change) -> bool:
         """Whether a change is the operator's own recent rollback, without the guard's verdict."""
-        mine = (change.user, change.host) == (self.who.user, self.who.host)
+        mine = (change.user, change.host) == (self._who.user, self._who.host)
         age = self._clock() - change.at
         just_now = timedelta(0) <= age <= _REGRET
         return (
@@ -283,7 +277,7 @@ class Planner:
     def _was_rescue(self, change: Change) -> bool:
         """Whether the text before was invalid, so that it must not be restored."""
         try:
-            parse(self.history.text_of(self.path, change.previous_revision))
+            parse(self._history.text_of(self._store.path, change.previous_revision))
         except (FileError, HistoryError):
             return True
         return False
@@ -305,15 +299,15 @@ class Planner:
         *,
         rescue: bool = False,
     ) -> Plan:
-        if self.store.trouble and not rescue:
+        if self._store.trouble and not rescue:
             raise NotReadable(
-                f"nothing was changed: {self.store.trouble}; correct it first (a rollback and a"
+                f"nothing was changed: {self._store.trouble}; correct it first (a rollback and a"
                 " restore work as it is)"
             )
         edits = (edit,)
-        prepared = self.store.prepare_rescue(edits) if rescue and self.store.trouble else None
+        prepared = self._store.prepare_rescue(edits) if rescue and self._store.trouble else None
         if prepared is None:
-            prepared = self.store.prepare(edits)
+            prepared = self._store.prepare(edits)
         else:
             good = (self._snapshot().revision)[:SHORT]
             effect += f"; {self._name} cannot be used now: its last good version {good} is put back"

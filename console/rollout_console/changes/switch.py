@@ -53,7 +53,7 @@ class Edit:
     ours: bool
 
 
-class Switch(Planner):
+class Switch:
     """Plans changes of one rollout file, makes them, and records their history.
 
     A plan is based on the file as it was last read. ``apply`` is compare-and-swap: where another
@@ -70,7 +70,11 @@ class Switch(Planner):
         access: WriteAccess | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        super().__init__(RolloutStore(path), history, who, clock)
+        self.store = RolloutStore(path)
+        self.history = history
+        self.who = who
+        self._clock = clock
+        self.planner = Planner(self.store, history, who, clock)
         self.access = access or WriteAccess()
         self.edit = Edit("", gives_back=False, ours=False)
         """The last change of the file by another process."""
@@ -78,6 +82,11 @@ class Switch(Planner):
         self._stamp: tuple[int, ...] | None = None
         self.recovered = ""
         """The notice of the recovery from a killed writer; mostly empty."""
+
+    @property
+    def path(self) -> Path:
+        """The rollout file's path, as it was given."""
+        return self.store.path
 
     def open(self) -> Snapshot:
         """Recover from a killed writer, and read the file; raises StoreError."""

@@ -49,12 +49,20 @@ class _Back:
     forget: bool = False
 
 
-class Rotations(RotationFile):
+class Rotations:
     """Starts, advances and aborts the rotations in progress."""
 
     def __init__(self, room: ApiKeys, path: Path) -> None:
-        super().__init__(path)
         self._room = room
+        self.file = RotationFile(path)
+
+    def under_way(self) -> list[Rotation]:
+        """Return the rotations in progress; raises OperationError for an unusable file."""
+        return self.file.under_way()
+
+    def find(self, key: ApiKey) -> Rotation | None:
+        """Return the rotation in progress whose old or new key this is; None without one."""
+        return self.file.find(key)
 
     async def start(
         self,
@@ -85,7 +93,7 @@ class Rotations(RotationFile):
                 f"key {key.name} has a limit of $0, so a new one like it would never answer: "
                 "raise its limit first"
             )
-        with self._alone():
+        with self.file.alone():
             for other in self.under_way():
                 if key.id in (other.old_id, other.new_id):
                     raise OperationError(f"key {key.name} is being rotated already; go on with it")
@@ -101,14 +109,14 @@ class Rotations(RotationFile):
                 key.id, key.name, profile, place, model, now, now,
                 new_name=_new_name(key, now), quiet_s=quiet_s, safe_s=safe_s,
             )  # fmt: skip
-            self._keep(made)
+            self.file.keep(made)
             return await self._advance(made)
 
     async def advance(self, rotation: Rotation) -> Progress:
         """Resume a rotation: do every step that can be done now. Raises as ``start`` does."""
         self._room.access.require()
-        with self._alone():
-            return await self._advance(self._current(rotation))
+        with self.file.alone():
+            return await self._advance(self.file.current(rotation))
 
     async def abandon(self, rotation: Rotation) -> str:
         """Abort a rotation: restore the old key, revoke the new one; return a summary.
@@ -117,8 +125,8 @@ class Rotations(RotationFile):
         be left with the new key; nothing is revoked then.
         """
         self._room.access.require()
-        with self._alone():
-            current = self._current(rotation)
+        with self.file.alone():
+            current = self.file.current(rotation)
             keys = {key.id: key for key in await self._room.keys()}
             old = keys.get(current.old_id)
             if old is None or old.status == "revoked":
@@ -133,7 +141,7 @@ class Rotations(RotationFile):
             said = self._go_back(current, back)
             said = [*await self._revoke_new(current, keys), *said]
             self._room.forget(current.profile + _NEW, "api_key", current.place)
-            self._drop(current)
+            self.file.drop(current)
         return "; ".join([f"key {current.old_name} stays", *said])
 
     # -- preconditions ---------------------------------------------------------------------------
@@ -178,7 +186,7 @@ class Rotations(RotationFile):
                 return Progress(current, tuple(did), waits_for)
             did.append(said)
             current = replace(after, step=_next(current.step), since=self._now())
-            self._keep(current)
+            self.file.keep(current)
         return Progress(current, tuple(did), "")
 
     async def _do(

@@ -73,11 +73,13 @@ class RotationFile:
         """Return the rotation in progress whose old or new key this is; None without one."""
         return next((r for r in self.under_way() if key.id in (r.old_id, r.new_id)), None)
 
-    def _keep(self, rotation: Rotation) -> None:
+    def keep(self, rotation: Rotation) -> None:
+        """Write a rotation; one that is done is removed."""
         others = [r for r in self.under_way() if r.old_id != rotation.old_id]
         self._write([*others, rotation] if rotation.step != "done" else others)
 
-    def _drop(self, rotation: Rotation) -> None:
+    def drop(self, rotation: Rotation) -> None:
+        """Remove a rotation."""
         self._write([r for r in self.under_way() if r.old_id != rotation.old_id])
 
     def _write(self, rotations: list[Rotation]) -> None:
@@ -88,7 +90,7 @@ class RotationFile:
             raise OperationError(f"{self.path} cannot be written: {error.strerror}") from None
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
         """Hold an exclusive, non-blocking flock: one process at a time advances rotations."""
         with ExitStack() as stack:
             try:
@@ -103,7 +105,7 @@ class RotationFile:
                 raise OperationError("another console is advancing a rotation") from None
             yield
 
-    def _current(self, rotation: Rotation) -> Rotation:
+    def current(self, rotation: Rotation) -> Rotation:
         """Reload the rotation from the file: another console may have advanced it."""
         found = next((r for r in self.under_way() if r.old_id == rotation.old_id), None)
         if found is None:

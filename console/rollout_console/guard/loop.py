@@ -207,7 +207,7 @@ class GuardLoop:
         return events
 
     def _roll_route_back(self, name: str, verdict: Verdict, now: float) -> Event:
-        plan = self._switch.plan_rollback(name, None, verdict.reason)
+        plan = self._switch.planner.plan_rollback(name, None, verdict.reason)
         done = self._switch.apply(plan, reason=verdict.reason, verdict=verdict.words)
         self._take_over(done, now)
         sick = self._monitor.previous_trouble(name, None, now)

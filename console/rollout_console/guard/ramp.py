@@ -143,7 +143,7 @@ class Ramps:
 
     def _step(self, route: str, one: Standing, now: float) -> Raised:
         assert one.next is not None
-        plan = self._switch.plan_set(route, one.org, one.next)
+        plan = self._switch.planner.plan_set(route, one.org, one.next)
         steps = self._monitor.file.routes[route].ramp.steps
         step = sum(share <= one.next for share in steps)
         verdict = self._monitor.spoken_verdict(route, one.org, now)

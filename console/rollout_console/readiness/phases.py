@@ -98,7 +98,7 @@ class Phases:
 
     def plan_move(self, route: str, wanted: str) -> Plan:
         """Plan the move of a route to another phase."""
-        return self._switch.plan_phase(route, wanted)
+        return self._switch.planner.plan_phase(route, wanted)
 
     def move(self, plan: Plan, missing: Sequence[CheckState], reason: str) -> Done:
         """Apply the move; with checks missing it needs a reason, which the history records.

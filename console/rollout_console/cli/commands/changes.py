@@ -99,17 +99,21 @@ def _plan(options: Namespace, switch: Switch, monitor: Monitor) -> Plan:
             if options.org is not None or (options.alias and options.flag):
                 raise OperationError("give one of an org, --alias and --flag")
             table: Literal["keys", "flags"] = "keys" if options.alias else "flags"
-            return switch.plan_share(options.route, table, options.alias or options.flag, points)
+            return switch.planner.plan_share(
+                options.route, table, options.alias or options.flag, points
+            )
         if options.org is None:
             raise OperationError('give an org ("*" for those without a line), --alias or --flag')
-        return switch.plan_set(options.route, options.org, points)
+        return switch.planner.plan_set(options.route, options.org, points)
     if options.command == "rollback":
         reason = options.reason or monitor.rollback_reason(options.route, options.org, time.time())
-        return switch.plan_rollback(options.route, options.org, reason)
+        return switch.planner.plan_rollback(options.route, options.org, reason)
     if options.command == "resume":
-        return switch.plan_resume(options.route, options.org)
+        return switch.planner.plan_resume(options.route, options.org)
     return (
-        switch.plan_undo() if options.command == "undo" else switch.plan_restore(options.revision)
+        switch.planner.plan_undo()
+        if options.command == "undo"
+        else switch.planner.plan_restore(options.revision)
     )
 
 

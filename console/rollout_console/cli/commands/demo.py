@@ -85,7 +85,7 @@ def _roll_back(file: Path) -> None:
     """Roll the demo's route back through ``Switch``, as the console's key does."""
     switch = Switch(file, History(file.parent / "state" / "history.sqlite3"), whoami())
     switch.open()
-    plan = switch.plan_rollback(ROUTE, None, "5xx storm of the demo")
+    plan = switch.planner.plan_rollback(ROUTE, None, "5xx storm of the demo")
     switch.apply(plan, reason="5xx storm of the demo")
 
 

@@ -93,17 +93,17 @@ class HomeActions(Screen[None]):
     @work(group="change", exit_on_error=False)
     async def _roll_back(self, route: str | None, org: str | None) -> None:
         reason = self._monitor.rollback_reason(route, org, time())
-        make_plan = partial(self._switch.plan_rollback, route, org, reason)
+        make_plan = partial(self._switch.planner.plan_rollback, route, org, reason)
         failed = partial(self.rollback_failed, route, org)
         await self._flow.roll_back(target_text(route, org), make_plan, reason, failed)
 
     def _set(self, row: Row, points: int) -> None:
         assert row.org is not None
         if row.table:
-            plan = partial(self._switch.plan_share, row.route, row.table, row.org, points)
+            plan = partial(self._switch.planner.plan_share, row.route, row.table, row.org, points)
             self._change(plan)
         else:
-            self._change(partial(self._switch.plan_set, row.route, row.org, points))
+            self._change(partial(self._switch.planner.plan_set, row.route, row.org, points))
 
     def action_raise(self) -> None:
         """Plan the next step up; on a row that is latched itself the way up is to resume it."""
@@ -175,7 +175,7 @@ class HomeActions(Screen[None]):
             return
         route = None if row.latched_by == "file" else row.route
         org = row.org if row.latched_by == "org" else None
-        self._change(partial(self._switch.plan_resume, route, org))
+        self._change(partial(self._switch.planner.plan_resume, route, org))
 
     @work(group="ask", exclusive=True, exit_on_error=False)
     async def action_put_back(self) -> None:
@@ -198,7 +198,7 @@ class HomeActions(Screen[None]):
     def action_undo(self) -> None:
         """Undo the last change."""
         if self._may("undo"):
-            self._change(self._switch.plan_undo)
+            self._change(self._switch.planner.plan_undo)
 
     def action_copy(self) -> None:
         """Send the selected id to the terminal's clipboard (OSC 52)."""

@@ -328,7 +328,7 @@ class ModelsScreen(ChangingScreen):
             self.start(partial(self._flows.use, model, self._file(), self._put))
 
     async def _put(self, route: str, model: str) -> None:
-        await self._changing.run(partial(self._switch.plan_model, route, model))
+        await self._changing.run(partial(self._switch.planner.plan_model, route, model))
 
     def action_copy(self) -> None:
         """Copy the model's id."""
