@@ -470,7 +470,7 @@ async def test_an_alarm_is_a_toast_and_a_bell_once(
         assert toast.message.startswith("chat: rollback: 5xx 100%, 40 of 40")
         await pilot.pause(2.2)
         assert len(rung) == 1
-        assert [alert.route for alert in app.home.alerts.open] == ["chat"]
+        assert [alert.route for alert in app.session.alerts.open] == ["chat"]
 
 
 async def test_two_keys_in_one_breath_ask_once(file: Path) -> None:
@@ -570,7 +570,7 @@ async def test_a_model_that_is_gone_is_an_alert_and_holds_a_raise(
     app = app_of(file)
     async with running(app) as pilot:
         said = "TokenLab has no model gpt-gone any more"
-        await until(pilot, lambda: any(said in alert.sentence for alert in app.home.alerts.open))
+        await until(pilot, lambda: any(said in alert.sentence for alert in app.session.alerts.open))
         await pilot.press("plus")
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         held = pilot.app.screen.query(".held").results(Static)

@@ -111,7 +111,7 @@ def alarm(pilot: Running, name: str = "one", route: str = "chat") -> None:
     app = pilot.app
     assert isinstance(app, ConsoleApp)
     found = [Alert(("test", name), "alarm", f"{route}: {name} is wrong", route)]
-    app.home.alerts.look(found, time.time())
+    app.session.alerts.look(found, time.time())
 
 
 def long_log(file: Path) -> Monitor:
@@ -414,7 +414,7 @@ async def test_an_alert_is_acknowledged(file: Path, read_only: bool) -> None:
         assert "seen by jo" in rows(pilot)
         assert "1 acknowledged" in line(pilot, "list")
         assert isinstance(pilot.app, ConsoleApp)
-        assert pilot.app.home.alerts.open[0].acknowledged_by == "jo"
+        assert pilot.app.session.alerts.open[0].acknowledged_by == "jo"
         await pilot.press("a")
         assert "acknowledged already, by jo" in line(pilot, "notice")
 

@@ -36,6 +36,7 @@ from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.help import HelpScreen
 from rollout_console.ui.screens.home.screen import HomeScreen
 from rollout_console.ui.screens.home.status import StatusFacts
+from rollout_console.ui.session import Session
 from rollout_console.ui.settings import Settings
 from rollout_console.ui.terminal_exit import start_no_more
 from rollout_console.ui.themes import DEFAULT_THEME, load_themes
@@ -125,9 +126,9 @@ class ConsoleApp(App[None]):
         self._ends_on: asyncio.AbstractEventLoop | None = None
         self._told_by = 0
         self._key_burn = KeyBurn()
+        self.session = Session(switch, monitor)
         self.home = HomeScreen(
-            switch,
-            monitor,
+            self.session,
             BalanceSources(self._vault),
             self._facts,
             self._warn_of_keys,
@@ -239,9 +240,7 @@ class ConsoleApp(App[None]):
 
         self._show_beside(
             ModelsScreen,
-            lambda: ModelsScreen(
-                self._model_room(), self._switch, self.home, lambda: self._monitor.file, self._facts
-            ),
+            lambda: ModelsScreen(self._model_room(), self.session, self._facts),
         )
 
     def action_show_routes(self) -> None:
@@ -251,8 +250,7 @@ class ConsoleApp(App[None]):
         self._show_beside(
             RoutesScreen,
             lambda: RoutesScreen(
-                self._switch, self._monitor, self._key_room()[0], self._model_room(), self.home,
-                self._facts,
+                self.session, self._key_room()[0], self._model_room(), self._facts
             ),
         )  # fmt: skip
 
@@ -261,10 +259,12 @@ class ConsoleApp(App[None]):
         from rollout_console.ui.screens.live.screen import LiveScreen
         from rollout_console.ui.screens.live.state import LiveView
 
-        view = self._live = self._live or LiveView(self._monitor, self.home.alerts)
+        view = self._live = self._live or LiveView(self._monitor, self.session.alerts)
         self._show_beside(
             LiveScreen,
-            lambda: LiveScreen(self._switch, self._monitor, view, self.home, self._facts),
+            lambda: LiveScreen(
+                self.session, view, self.home.selected_route, self.home.roll_back, self._facts
+            ),
         )
 
     def _show_beside(self, kind: type[BesideScreen], make: Callable[[], BesideScreen]) -> None:

@@ -22,8 +22,8 @@ _TITLES = {
 }  # fmt: skip
 
 
-class Listener(Protocol):
-    """The screen that a change is made from."""
+class Judge(Protocol):
+    """What the guard says of a plan."""
 
     def held_by_guard(self, plan: Plan) -> str:
         """Return the guard's reason against this raise, or an empty text."""
@@ -33,6 +33,10 @@ class Listener(Protocol):
 
     def verdict_now(self, plan: Plan) -> str:
         """Return the guard's verdict at this moment, for the history."""
+
+
+class Listener(Protocol):
+    """The screen that a change is made from."""
 
     def change_made(self, done: Done) -> None:
         """Show what was done."""
@@ -73,12 +77,14 @@ class ChangeFlow:
         switch: Switch,
         lock: asyncio.Lock,
         turn: OneAtATime,
+        judge: Judge,
         listener: Listener,
     ) -> None:
         self._app = app
         self._switch = switch
         self._lock = lock
         self._turn = turn
+        self._judge = judge
         self._listener = listener
 
     async def run(
@@ -156,18 +162,18 @@ class ChangeFlow:
             if plan.changes_nothing:
                 raise NothingToDo(f"nothing to do: {plan.effect}")
             against = hold or Hold(
-                self._listener.held_by_guard(plan) if plan.direction == "up" else ""
+                self._judge.held_by_guard(plan) if plan.direction == "up" else ""
             )
             answer: Answer | None = Answer()
             if asks:
                 answer = await self._app.push_screen_wait(
-                    ConfirmDialog(question(plan, against, self._listener.warning_of(plan)))
+                    ConfirmDialog(question(plan, against, self._judge.warning_of(plan)))
                 )
             if answer is None:
                 # Enter alone cancels: who took it for a yes must see that it was none.
                 self._listener.change_refused("cancelled: nothing was changed")
                 return None
-            verdict = hold.reason if hold else self._listener.verdict_now(plan)
+            verdict = hold.reason if hold else self._judge.verdict_now(plan)
             async with self._lock:
                 return await asyncio.to_thread(
                     self._switch.apply,

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
 from textual.screen import Screen
@@ -35,6 +35,9 @@ from rollout_console.ui.messages import (
     ProbesRead,
 )
 from rollout_gate.file.errors import RolloutError
+
+if TYPE_CHECKING:
+    from rollout_console.ui.session import Session
 
 Post = Callable[[Message], object]
 
@@ -189,19 +192,18 @@ class Feeds:
     def __init__(
         self,
         screen: Screen[None],
-        switch: Switch,
-        monitor: Monitor,
+        session: "Session",
         sources: BalanceSources,
         warn_of_keys: Callable[[], str],
         ask_for_models: Callable[[], Mapping[str, ModelTrouble]],
-        lock: asyncio.Lock,
     ) -> None:
         self._screen = screen
         self._sources = sources
+        switch, monitor = session.switch, session.monitor
         self._monitor = monitor
         post = screen.post_message
         self._followers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-            "file": lambda: follow_file(switch, lock, post),
+            "file": lambda: follow_file(switch, session.lock, post),
             "history": lambda: follow_history(switch, post),
             "log": lambda: follow_log(monitor, post),
             "older": lambda: follow_older(monitor, post),

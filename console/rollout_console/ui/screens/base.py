@@ -9,7 +9,6 @@ from textual.screen import Screen
 from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
-from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Done
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
@@ -23,7 +22,7 @@ from rollout_gate.file.errors import RolloutError
 from rollout_gate.secret import redacted
 
 if TYPE_CHECKING:
-    from rollout_console.ui.screens.home.screen import HomeScreen
+    from rollout_console.ui.session import Session
 
 _OPENS_WITHIN_S = 2.0
 _UNDER_WAY = "what was started before is still under way"
@@ -146,25 +145,13 @@ class BesideScreen(Opened, Screen[None]):
 class ChangingScreen(BesideScreen):
     """One that changes the rollout file too, as home does and together with it."""
 
-    def __init__(self, home: "HomeScreen") -> None:
+    def __init__(self, session: "Session") -> None:
         super().__init__()
-        self._home = home
-
-    def held_by_guard(self, plan: Plan) -> str:
-        """Return the guard's reason against what this plan raises."""
-        return self._home.held_by_guard(plan)
-
-    def warning_of(self, plan: Plan) -> str:
-        """Return what is to be known before a confirm."""
-        return self._home.warning_of(plan)
-
-    def verdict_now(self, plan: Plan) -> str:
-        """Return the guard's verdict, for the history."""
-        return self._home.verdict_now(plan)
+        self._session = session
 
     def change_made(self, done: Done) -> None:
         """Say what was done, here and on the home screen."""
-        self._home.change_made(done)
+        self._session.changed(done)
         self.say(f"done: {done.plan.effect}")
 
     def change_refused(self, sentence: str) -> None:

@@ -24,12 +24,14 @@ from rollout_console.ui.dialogs.percent import PercentDialog
 from rollout_console.ui.keymap import HOME_KEYS, Key
 from rollout_console.ui.screens.home.charts import ChartGrid
 from rollout_console.ui.screens.home.rows import Row
+from rollout_console.ui.session import Session
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 
 
 class HomeActions(Screen[None]):
     """The actions of the home screen, one for each key."""
 
+    _session: Session
     _switch: Switch
     _monitor: Monitor
     _flow: ChangeFlow
@@ -96,6 +98,12 @@ class HomeActions(Screen[None]):
         make_plan = partial(self._switch.planner.plan_rollback, route, org, reason)
         failed = partial(self.rollback_failed, route, org)
         await self._flow.roll_back(target_text(route, org), make_plan, reason, failed)
+
+    @property
+    def selected_route(self) -> str | None:
+        """The route of the selected row; None without a row."""
+        row = self._row()
+        return None if row is None else row.route
 
     def _set(self, row: Row, points: int) -> None:
         assert row.org is not None

@@ -17,16 +17,14 @@ from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from rollout_console.changes.external_edits import rolled_back
-from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.changes.snapshot import Snapshot
-from rollout_console.changes.switch import Done, Edit, Switch
+from rollout_console.changes.switch import Done, Edit
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.safe_text import visible
-from rollout_console.guard.alerts import Alerts, ModelTrouble, alerts_now
-from rollout_console.guard.balance import BalanceSources, BalanceWatch
-from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.alerts import ModelTrouble
+from rollout_console.guard.balance import BalanceSources
 from rollout_console.health.log.probe_log import ProbeLine, probe_text
-from rollout_console.ui.change_flow import ChangeFlow, Listener, OneAtATime
 from rollout_console.ui.keymap import CONTEXTS, HOME_KEYS
 from rollout_console.ui.messages import (
     BalanceRead,
@@ -48,6 +46,7 @@ from rollout_console.ui.screens.home.charts import ChartGrid
 from rollout_console.ui.screens.home.notices import Notices
 from rollout_console.ui.screens.home.rows import Row, build_rows, make_filter
 from rollout_console.ui.screens.home.status import StatusFacts, status_pieces
+from rollout_console.ui.session import Session
 from rollout_console.ui.widgets.changes_panel import ChangesPanel
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line import TextLine
@@ -79,31 +78,23 @@ class HomeScreen(Opened, HomeActions):
 
     def __init__(
         self,
-        switch: Switch,
-        monitor: Monitor,
+        session: Session,
         sources: BalanceSources,
         facts: StatusFacts,
         warn_of_keys: Callable[[], str],
         ask_for_models: Callable[[], Mapping[str, ModelTrouble]],
     ) -> None:
         super().__init__()
-        self._switch = switch
-        self._monitor = monitor
+        self._session = session
+        self._switch = session.switch
+        self._monitor = session.monitor
         self._facts = facts
-        self._balance = BalanceWatch(pending=True)
         self._keys_warn = False
         self._guard_acts = False
-        self._models: Mapping[str, ModelTrouble] = {}
         self._out: Mapping[str, Mapping[str, str]] = {}
-        self._trouble_of_file = ""
-        self.alerts = Alerts()
         self._notices = Notices()
         self._probes: Mapping[tuple[str, str], ProbeLine] = {}
-        self._lock = asyncio.Lock()
-        self._turn = OneAtATime()
-        self._feeds = Feeds(
-            self, switch, monitor, sources, warn_of_keys, ask_for_models, self._lock
-        )
+        self._feeds = Feeds(self, session, sources, warn_of_keys, ask_for_models)
         self._filter = ""
         self._longest = 12
         self._cells = RowCells(80)
@@ -128,7 +119,8 @@ class HomeScreen(Opened, HomeActions):
         """Show what is known at once, and start looking."""
         for trouble in self._facts.troubles:
             self._notices.tell(trouble, time())
-        self._flow = ChangeFlow(self.app, self._switch, self._lock, self._turn, self)
+        self._flow = self._session.flow(self.app, self)
+        self._session.subscribe(self._changed)
         self._show_file_warnings()
         self._fit()  # before the first layout, which would otherwise be done twice
         self._rebuild()
@@ -185,7 +177,7 @@ class HomeScreen(Opened, HomeActions):
     def _file_trouble(self, event: FileTrouble) -> None:
         # Its folder takes the room of the line and column, which are what there is to know.
         sentence = event.sentence.replace(f"{self._switch.path.parent}{os.sep}", "", 1)
-        self._trouble_of_file = sentence
+        self._session.file_trouble = sentence
         kept = "; gates keep the last good version, r R ! still work" if sentence else ""
         self._notices.trouble("file", visible(sentence) + kept)
         self._show_notices()
@@ -214,9 +206,9 @@ class HomeScreen(Opened, HomeActions):
     @on(BalanceRead)
     def _balance_read(self, event: BalanceRead) -> None:
         if event.balance is not None:
-            self._balance.add(time(), event.balance)
+            self._session.balance.add(time(), event.balance)
         else:
-            self._balance.failed(event.trouble, asked=event.asked)
+            self._session.balance.failed(event.trouble, asked=event.asked)
         # Where it was asked for, it is asked again; where it could not be, somebody must act.
         again = f", next try in {event.next_in_s:.0f} s" if event.asked else ""
         self._notices.trouble(
@@ -230,7 +222,7 @@ class HomeScreen(Opened, HomeActions):
 
     @on(ModelsSeen)
     def _models_seen(self, event: ModelsSeen) -> None:
-        self._models = event.troubles
+        self._session.models = event.troubles
 
     @on(GuardSeen)
     def _guard_seen(self, event: GuardSeen) -> None:
@@ -242,9 +234,7 @@ class HomeScreen(Opened, HomeActions):
 
     def _look_for_alerts(self) -> None:
         """Say what has gone wrong since the last look, whatever screen is in front."""
-        now = time()
-        found = alerts_now(self._monitor, self._balance, self._models, self._trouble_of_file, now)
-        began, _ = self.alerts.look(found, now)
+        began = self._session.new_alerts()
         alarms = [alert for alert in began if alert.level == "alarm"]
         # The live screen lists them; a toast would only lie over the list.
         listed = getattr(self.app.screen, "CONTEXT", "") == "live"
@@ -272,10 +262,10 @@ class HomeScreen(Opened, HomeActions):
         pieces = status_pieces(
             self._facts,
             self._monitor,
-            self._balance,
+            self._session.balance,
             self._keys_warn,
             self._guard_acts,
-            bool(self._trouble_of_file),
+            bool(self._session.file_trouble),
             self.size.width,
             time(),
         )
@@ -296,7 +286,7 @@ class HomeScreen(Opened, HomeActions):
         self._charts_at = time()
         row = self.query_one(RolloutTable).selected
         self.query_one(ChartGrid).show(
-            self._monitor, self._balance, row.route if row else None, self._charts_at
+            self._monitor, self._session.balance, row.route if row else None, self._charts_at
         )
 
     @work(group="changes", exclusive=True, exit_on_error=False)
@@ -360,37 +350,17 @@ class HomeScreen(Opened, HomeActions):
 
     # -- the listener of a change ----------------------------------------------------------------
 
-    def held_by_guard(self, plan: Plan) -> str:
-        """Return the guard's first reason against what this plan raises."""
-        for move in plan.moves:
-            trouble = None if plan.regrets else self._models.get(move.route)
-            if trouble is not None and trouble.holds and move.after > move.before:
-                return f"{move.route}: {trouble.sentence}"
-        return self._monitor.held_plan(plan, self._balance, time())
-
-    def warning_of(self, plan: Plan) -> str:
-        """Return what is wrong with where a rollback leads to; it is not held for that."""
-        if plan.direction != "down":
-            return ""
-        org = None if plan.org == ALL_ORGS else plan.org
-        return self._monitor.previous_trouble(plan.route, org, time())
-
-    def verdict_now(self, plan: Plan) -> str:
-        """Return the guard's verdict of what the plan names."""
-        org = None if plan.org == ALL_ORGS else plan.org
-        return self._monitor.spoken_verdict(plan.route, org, time())
-
-    def flow_for(self, listener: Listener) -> ChangeFlow:
-        """Return the way another screen makes changes; one at a time with those of this one."""
-        return ChangeFlow(self.app, self._switch, self._lock, self._turn, listener)
-
     def rollback_failed(self, route: str | None, org: str | None, sentence: str) -> None:
         """Say that a rollback was not made, and go on until it is; empty where it was."""
         self._notices.rollback_failed(route, org, visible(sentence))
         self._show_notices()
 
     def change_made(self, done: Done) -> None:
-        """Take the new file over, start the proof of a rollback, say what was done."""
+        """Tell every screen."""
+        self._session.changed(done)
+
+    def _changed(self, done: Done) -> None:
+        """Adopt the new file, start the proof of a rollback, report what was done."""
         self._take_over(done.snapshot)
         if done.plan.action == "rollback":
             self._notices.rolled_back(done.plan.route, done.plan.org, done.at.timestamp())

@@ -1,6 +1,7 @@
 """The live screen: larger charts with a time cursor, what happened, alerts and top errors."""
 
 import asyncio
+from collections.abc import Callable
 from time import time
 from typing import ClassVar, cast
 
@@ -9,15 +10,12 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 
-from rollout_console.changes.switch import Switch
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import Alert
-from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.traffic import STALE_S
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.keymap import CONTEXTS, LIVE_KEYS, Key
 from rollout_console.ui.screens.base import BesideScreen
-from rollout_console.ui.screens.home.screen import HomeScreen
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.screens.live.charts import (
     AXIS_ROWS,
@@ -37,11 +35,11 @@ from rollout_console.ui.screens.live.lines import (
     whole_row,
 )
 from rollout_console.ui.screens.live.state import LiveView, Row
+from rollout_console.ui.session import Session
 from rollout_console.ui.widgets.cell_view import CellView
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import Cells, LineTable
-from rollout_console.ui.widgets.rollout_table import RolloutTable
 
 CHARTS_EVERY_S = 5.0
 _TIMES = {3600: 2, 86_400: 6}
@@ -76,16 +74,17 @@ class LiveScreen(BesideScreen):
 
     def __init__(
         self,
-        switch: Switch,
-        monitor: Monitor,
+        session: Session,
         view: LiveView,
-        home: HomeScreen,
+        selected_route: str | None,
+        roll_back: Callable[[str | None, str | None], None],
         facts: StatusFacts,
     ) -> None:
         super().__init__()
-        self._switch = switch
-        self._monitor = monitor
-        self._home = home
+        self._switch = session.switch
+        self._monitor = session.monitor
+        self._selected_route = selected_route
+        self._roll_back = roll_back
         self._facts = facts
         self._view = view
         self._looked_at = 0.0
@@ -110,9 +109,7 @@ class LiveScreen(BesideScreen):
 
     def opened(self) -> None:
         """Show the route that is selected at home, where that is another than before."""
-        found = self._home.query(RolloutTable)
-        row = found.first().selected if found else None
-        self._view.follow(row.route if row is not None else None)
+        self._view.follow(self._selected_route)
         self._fit()
         self._table.focus()
         self._look_unless_paused()
@@ -306,7 +303,7 @@ class LiveScreen(BesideScreen):
     def action_rollback(self, name: str) -> None:
         """Roll back what the charts are of (an org, a route, everything), its route, or all."""
         if self.may(f"live.{name}"):
-            self._home.roll_back(*self._subject_of(name))
+            self._roll_back(*self._subject_of(name))
 
     def action_pause(self) -> None:
         """Keep everything as it is, or go on."""

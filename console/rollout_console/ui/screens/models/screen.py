@@ -1,7 +1,6 @@
 """The models screen: what TokenLab offers, what speaks for it, and a model for a route."""
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, cast
 
@@ -12,7 +11,6 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from rollout_console.changes.switch import Switch
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.safe_text import visible
 from rollout_console.models.catalogue import Catalogue, read_models
@@ -21,16 +19,15 @@ from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.models import SCENES, ModelInfo
 from rollout_console.ui.keymap import CONTEXTS, MODEL_KEYS, SCENE_KEYS, Key
 from rollout_console.ui.screens.base import ChangingScreen
-from rollout_console.ui.screens.home.screen import HomeScreen
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.screens.keys.actions import off_loop
 from rollout_console.ui.screens.models.actions import ModelFlows
 from rollout_console.ui.screens.models.cells import ModelCells
 from rollout_console.ui.screens.models.state import ModelView
+from rollout_console.ui.session import Session
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import Cells, LineTable
-from rollout_gate.file.model import RolloutFile
 
 EVERY_S = 300.0
 """How often the catalogue is read again while the screen is open."""
@@ -59,14 +56,10 @@ class ModelsScreen(ChangingScreen):
     ModelsScreen.-searching #models-search { display: block; }
     """
 
-    def __init__(
-        self, room: Catalogue, switch: Switch, home: HomeScreen, file: Callable[[], RolloutFile],
-        facts: StatusFacts,
-    ) -> None:  # fmt: skip
-        super().__init__(home)
+    def __init__(self, room: Catalogue, session: Session, facts: StatusFacts) -> None:
+        super().__init__(session)
         self._room = room
-        self._switch = switch
-        self._file = file
+        self._switch = session.switch
         self._facts = facts
         self._view = ModelView(room)
         self._compared: ModelInfo | None = None
@@ -90,7 +83,7 @@ class ModelsScreen(ChangingScreen):
     def opened(self) -> None:
         """Show what is known at once, and ask for what is newer."""
         self._flows = ModelFlows(self.app, self._room, self)
-        self._changing = self._home.flow_for(self)
+        self._changing = self._session.flow(self.app, self)
         self._fit()
         self._table.focus()
         self.show()
@@ -325,7 +318,7 @@ class ModelsScreen(ChangingScreen):
         """Put the model on a route, after a diff and a confirm."""
         model = self._may("use")
         if model is not None:
-            self.start(partial(self._flows.use, model, self._file(), self._put))
+            self.start(partial(self._flows.use, model, self._session.monitor.file, self._put))
 
     async def _put(self, route: str, model: str) -> None:
         await self._changing.run(partial(self._switch.planner.plan_model, route, model))

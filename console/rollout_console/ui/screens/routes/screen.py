@@ -13,19 +13,17 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from rollout_console.changes.switch import Switch
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
-from rollout_console.guard.monitor import Monitor
 from rollout_console.health.log.probe_log import ProbeLine, last_probes, probe_log_path, probe_text
 from rollout_console.models.catalogue import Catalogue
 from rollout_console.readiness.checks.result import Result
 from rollout_console.readiness.phases import Phases, PhaseState
 from rollout_console.ui.keymap import CONTEXTS, ROUTE_KEYS, Key
 from rollout_console.ui.screens.base import FAULTS, ChangingScreen
-from rollout_console.ui.screens.home.screen import HomeScreen
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.screens.routes.actions import RouteFlows
+from rollout_console.ui.session import Session
 from rollout_console.ui.text import fit, fit_middle
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line import TextLine
@@ -51,17 +49,11 @@ class RoutesScreen(ChangingScreen):
     """
 
     def __init__(
-        self,
-        switch: Switch,
-        monitor: Monitor,
-        room: ApiKeys,
-        models: Catalogue,
-        home: HomeScreen,
-        facts: StatusFacts,
+        self, session: Session, room: ApiKeys, models: Catalogue, facts: StatusFacts
     ) -> None:
-        super().__init__(home)
-        self._switch = switch
-        self._monitor = monitor
+        super().__init__(session)
+        switch = self._switch = session.switch
+        self._monitor = session.monitor
         self._room = room
         self._models = models
         self._facts = facts
@@ -84,7 +76,7 @@ class RoutesScreen(ChangingScreen):
         """Show what is known, and look at the rest."""
         self._flows = RouteFlows(
             self.app, self._switch, self._room, self._models, self._phases, self._monitor,
-            self._home.flow_for(self), self,
+            self._session.flow(self.app, self), self,
         )  # fmt: skip
         self._table.focus()
         self.draw_lines()

@@ -1,0 +1,74 @@
+"""The session: what every screen of one console shares, and what outlives any of them."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from time import time
+
+from textual.app import App
+
+from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.switch import Done, Switch
+from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now
+from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.monitor import Monitor
+from rollout_console.ui.change_flow import ChangeFlow, Listener, OneAtATime
+
+
+class Session:
+    """The rollout file, its figures, balance and alerts, and the one flow of changes.
+
+    The app owns it and hands it to the screens; the home screen's followers feed it. ``lock`` keeps
+    the file's follower away while a change is made; ``balance``, ``models`` (by route, what is
+    wrong with its model) and ``file_trouble`` are as of the last look.
+    """
+
+    def __init__(self, switch: Switch, monitor: Monitor) -> None:
+        self.switch = switch
+        self.monitor = monitor
+        self.balance = BalanceWatch(pending=True)
+        self.alerts = Alerts()
+        self.models: Mapping[str, ModelTrouble] = {}
+        self.file_trouble = ""
+        self.lock = asyncio.Lock()
+        self._turn = OneAtATime()
+        self._on_change: list[Callable[[Done], None]] = []
+
+    def flow(self, app: App[None], listener: Listener) -> ChangeFlow:
+        """Return the way a screen makes changes: one at a time with those of all others."""
+        return ChangeFlow(app, self.switch, self.lock, self._turn, self, listener)
+
+    def subscribe(self, on_change: Callable[[Done], None]) -> None:
+        """Call this with each change that is made from any screen."""
+        self._on_change.append(on_change)
+
+    def changed(self, done: Done) -> None:
+        """Notify the subscribers of a change that was made."""
+        for notify in self._on_change:
+            notify(done)
+
+    def new_alerts(self) -> list[Alert]:
+        """Evaluate all alert conditions; return the alerts that are new."""
+        now = time()
+        found = alerts_now(self.monitor, self.balance, self.models, self.file_trouble, now)
+        began, _ = self.alerts.look(found, now)
+        return began
+
+    def held_by_guard(self, plan: Plan) -> str:
+        """Return the guard's first reason against what this plan raises, empty without one."""
+        for move in plan.moves:
+            trouble = None if plan.regrets else self.models.get(move.route)
+            if trouble is not None and trouble.holds and move.after > move.before:
+                return f"{move.route}: {trouble.sentence}"
+        return self.monitor.held_plan(plan, self.balance, time())
+
+    def warning_of(self, plan: Plan) -> str:
+        """Return how the side that a rollback leads to is failing; it is not held for that."""
+        if plan.direction != "down":
+            return ""
+        org = None if plan.org == ALL_ORGS else plan.org
+        return self.monitor.previous_trouble(plan.route, org, time())
+
+    def verdict_now(self, plan: Plan) -> str:
+        """Return the guard's verdict of what the plan names, for the history."""
+        org = None if plan.org == ALL_ORGS else plan.org
+        return self.monitor.spoken_verdict(plan.route, org, time())
