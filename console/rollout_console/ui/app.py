@@ -1,4 +1,4 @@
-"""The Textual app: themes, keys and screens. What happens on a screen is the screen's own."""
+"""The Textual app: themes, key bindings and the screen stack; each screen handles its own keys."""
 
 import asyncio
 import gc
@@ -53,24 +53,27 @@ if TYPE_CHECKING:
 
 
 class Incidents(Protocol):
-    """What the demo offers to practise on."""
+    """The practice incidents that the demo's simulator can inject."""
 
     def offered(self) -> Iterable[tuple[str, str]]:
-        """Return names and what they look like."""
+        """Return each incident's name and its symptoms in words."""
 
     def start(self, name: str) -> None:
-        """Start one, or clear all; raises OperationError."""
+        """Start the named incident, or clear all of them; raises OperationError."""
 
 
 def _commands() -> "type[Provider]":
-    """Load the palette's commands when it is first opened."""
+    """Lazily import the command palette's provider, when the palette is first opened."""
     from rollout_console.ui.palette import ConsoleCommands
 
     return ConsoleCommands
 
 
 def _proving_model(file: RolloutFile) -> str:
-    """The chat model of the first route that names one; a key is proven by what it is for."""
+    """Return the model of the first chat-completions route that names one, else an empty text.
+
+    An API key is verified with a model that it is meant to serve.
+    """
     chats = (r for r in file.routes.values() if r.format == "openai_chat_completions" and r.model)
     return next((route.model for route in chats), "")
 
@@ -140,7 +143,7 @@ class ConsoleApp(App[None]):
         return self.home
 
     def on_mount(self) -> None:
-        """Take the operator's keys over, and draw all of it again after SIGTSTP and ``fg``."""
+        """Apply the operator's keymap, and repaint on resume from SIGTSTP (Ctrl+Z, then ``fg``)."""
         self.set_keymap(self._settings.keymap)
         self.app_resume_signal.subscribe(self, self._draw_anew)
         self._ends_on = asyncio.get_running_loop()
@@ -148,20 +151,23 @@ class ConsoleApp(App[None]):
             self._end()
 
     def _draw_anew(self, _: object) -> None:
-        """Draw the whole screen: the terminal has shown a shell, and forgot what was there."""
+        """Repaint every screen: the terminal was used by a shell meanwhile and lost its content."""
         for screen in self.screen_stack:
             screen.refresh(layout=True)
 
     def on_ready(self) -> None:
-        """Look for garbage again; whoever opened the console may have put that off."""
+        """Re-enable garbage collection, which the caller may have disabled for a faster start.
+
+        The objects of the start stay, so they are frozen: the collector skips them.
+        """
         gc.freeze()
         gc.enable()
 
     def on_key(self, event: events.Key) -> None:
-        """Give a letter to the line that has the focus, also where it was typed just before.
+        """Forward a printable key to the focused input, also if it was queued before the focus.
 
-        A slow link delivers several keys at once, and those after a ``/`` were on their way to the
-        screen when the line was opened: the r of an org's name is no rollback.
+        A slow link delivers several keys at once, and those after a ``/`` were dispatched to the
+        screen before the input had the focus: the r of an org's name must not roll back.
         """
         if not event.is_printable:
             return
@@ -173,7 +179,7 @@ class ConsoleApp(App[None]):
             return
         if line is None and isinstance(self.screen, PercentDialog):
             line = next(iter(self.screen.query(Input)), None)
-            if line is None:  # about to be there, and 100 must not become 00
+            if line is None:  # not mounted yet: requeue the key, or 100 becomes 00
                 self.screen.call_after_refresh(self.post_message, typed)
         if isinstance(line, Input):
             event.stop()
@@ -181,29 +187,29 @@ class ConsoleApp(App[None]):
             line.post_message(typed)
 
     def end_when_told(self, number: int, _frame: object = None) -> None:
-        """End in order at a signal: a change under way is finished, the terminal set right.
+        """Shut down gracefully on a signal: finish a change under way, restore the terminal.
 
-        It is not a handler of the event loop, for those are gone when the loop is, and a terminal
-        that is closed may tell twice: what clears up after the console would be cut off.
+        This is a handler of ``signal.signal``, not of the event loop: the loop's handlers end with
+        the loop, and a closing terminal may signal twice, which would kill the cleanup.
         """
         start_no_more()
         self._told_by = self._told_by or number
         if self._ends_on is not None:
-            with suppress(RuntimeError):  # it has ended already
+            with suppress(RuntimeError):  # the event loop is closed already
                 self._ends_on.call_soon_threadsafe(self._end)
 
     def _end(self) -> None:
         self.exit(return_code=128 + self._told_by)
 
     def action_help(self) -> None:
-        """Show every key."""
+        """Open the help of the active screen, which lists its key bindings."""
         if not isinstance(self.screen, HelpScreen):
             beside = self._beside_home
             context = "home" if beside is None else beside.CONTEXT
             self.push_screen(HelpScreen(context, self._facts.keymap, self._facts.read_only))
 
     async def action_back(self) -> None:
-        """Leave the filter, dismiss what is said, or go home; dialogs close themselves."""
+        """Clear the filter, dismiss the notice, or go home; dialogs close themselves."""
         if self.screen is self.home:
             self.home.go_back()
         elif self._beside_home is not None and not self._beside_home.go_back():
@@ -211,20 +217,20 @@ class ConsoleApp(App[None]):
 
     @property
     def _beside_home(self) -> BesideScreen | None:
-        """The screen in front, where it is neither home nor a dialog."""
+        """The active screen, if it is neither home nor a dialog."""
         return self.screen if isinstance(self.screen, BesideScreen) else None
 
     @property
     def _background_screens(self) -> list[Screen[Any]]:
-        """Return the screens that are seen behind the one in front: those behind a dialog.
+        """Return the screens visible behind the active one: only a modal dialog has any.
 
-        Textual counts the one below any screen, and draws the whole terminal again whenever
-        anything changes on it, where nobody sees it.
+        Textual counts the screen below any active one, and would repaint the entire terminal at
+        every change of that hidden screen.
         """
         return super()._background_screens if self.screen.is_modal else []
 
     def action_show_home(self) -> None:
-        """Go back to the home screen; a dialog is answered first."""
+        """Go back to the home screen; does nothing while a dialog is open."""
         if self._beside_home is not None:
             self.pop_screen()
 
@@ -268,9 +274,9 @@ class ConsoleApp(App[None]):
         )
 
     def _show_beside(self, kind: type[BesideScreen], make: Callable[[], BesideScreen]) -> None:
-        """Open a screen from home or in place of another; a dialog is answered first.
+        """Open a screen from home or in place of another; does nothing while a dialog is open.
 
-        It is a new one each time: Textual does not draw one again that it has removed.
+        A new instance is made each time: Textual does not draw a removed screen again.
         """
         if self._beside_home is not None and not isinstance(self.screen, kind):
             self.pop_screen()
@@ -278,7 +284,7 @@ class ConsoleApp(App[None]):
             self.push_screen(make())
 
     def _model_room(self) -> "Catalogue":
-        """The one catalogue: two would overwrite what the other has learnt."""
+        """Return the one catalogue of the app: two would overwrite each other's cache."""
         if self._models is None:
             from rollout_console.models.catalogue import Catalogue
             from rollout_gate.file.formats import root_of
@@ -299,7 +305,7 @@ class ConsoleApp(App[None]):
         return room, Rotations(room, folder / "rotations.json")
 
     def _ask_for_models(self) -> "Mapping[str, ModelTrouble]":
-        """Ask the API what is wrong with a route's model; blocks, and raises ApiError."""
+        """Return the problems of the routes' models by the API; blocks, and raises ApiError."""
         from rollout_console.guard.model_watch import model_troubles
         from rollout_console.models.catalogue import read_models
 
@@ -308,7 +314,7 @@ class ConsoleApp(App[None]):
         return model_troubles(room, self._monitor.file, datetime.now(UTC))
 
     def _warn_of_keys(self) -> str:
-        """Ask the API for what will soon stop a key; blocks, and raises as ApiKeys does."""
+        """Return the gravest warning about API keys; blocks, and raises as ApiKeys does."""
         room, _ = self._key_room()
         warnings = asyncio.run(room.soon(self._key_burn))
         more = f" (and {len(warnings) - 1} more: 2)" if len(warnings) > 1 else ""
@@ -316,12 +322,12 @@ class ConsoleApp(App[None]):
 
     @on(CredentialsChanged)
     def _credentials_changed(self) -> None:
-        """Ask at once for what waited for a credential."""
+        """Restart the polls that may have lacked a credential: balance and keys."""
         self.home.ask_again()
 
     @on(SecretCopied)
     def _secret_copied(self, event: SecretCopied) -> None:
-        """Put a secret in the clipboard, and take it away again even if the console ends first."""
+        """Copy a secret to the clipboard; clear it after CLEARED_AFTER_S, or on exit if earlier."""
         self.copy_to_clipboard(event.secret.reveal())
         self._secret_in_clipboard = True
         self.set_timer(CLEARED_AFTER_S, self._clear_clipboard)
@@ -332,19 +338,19 @@ class ConsoleApp(App[None]):
             self.copy_to_clipboard("")
 
     def exit(self, *arguments: Any, **more: Any) -> None:
-        """End the console; a secret does not stay in the clipboard."""
+        """Exit the app; a copied secret is cleared from the clipboard first."""
         self._leaving = True
         start_no_more()
         self._clear_clipboard()
         super().exit(*arguments, **more)
 
     async def on_event(self, event: events.Event) -> None:
-        """Pass events on; a key that is typed while the console ends has no screen to go to."""
+        """Dispatch events; drop key events during shutdown, when no screen is left for them."""
         if not (self._leaving and isinstance(event, events.Key)):
             await super().on_event(event)
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
-        """Return a picture of the screen, unless a secret is on it."""
+        """Return a screenshot as SVG, or a placeholder while a screen shows a secret."""
         if any(isinstance(screen, SecretShown) for screen in self.screen_stack):
             from rich.console import Console
 
@@ -370,9 +376,10 @@ class ConsoleApp(App[None]):
             self.call_from_thread(self.home.tell, f"incident: {name}")
 
     def _fatal_error(self) -> None:
-        """End after an unhandled exception, without the local variables that could hold secrets.
+        """Exit after an unhandled exception, with a traceback without locals, which hold secrets.
 
-        Textual's own version prints them; a test checks that this one is still what is called.
+        It overrides a private method of Textual that prints them; a test checks that Textual still
+        calls it.
         """
         from rich.traceback import Traceback
 

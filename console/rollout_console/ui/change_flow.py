@@ -1,4 +1,4 @@
-"""From a key to a made change: plan, ask, make, say how it went."""
+"""The workflow of a change, from key press to result: plan, confirm, apply, report."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -29,7 +29,7 @@ class Judge(Protocol):
         """Return the guard's reason against this raise, or an empty text."""
 
     def warning_of(self, plan: Plan) -> str:
-        """Return what is to be known before this is confirmed, or an empty text."""
+        """Return a warning for the confirm dialog, or an empty text."""
 
     def verdict_now(self, plan: Plan) -> str:
         """Return the guard's verdict at this moment, for the history."""
@@ -47,7 +47,7 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What stands against a change: who holds it, why, what there is to read, what to type."""
+    """An objection to a change: reason, who holds it, notes to read, prompt for the override."""
 
     reason: str
     by: str = "the guard holds"
@@ -56,7 +56,7 @@ class Hold:
 
 
 class OneAtATime:
-    """Whose turn it is to change something: nobody waits for it, the second is refused."""
+    """A non-blocking mutex for changes: a second one is refused, not queued."""
 
     def __init__(self) -> None:
         self.taken = False
@@ -69,7 +69,7 @@ class OneAtATime:
 
 
 class ChangeFlow:
-    """Runs one change at a time; the lock keeps the file's follower away meanwhile."""
+    """Runs one change at a time; ``lock`` excludes ``follow_file`` during planning and applying."""
 
     def __init__(
         self,
@@ -90,26 +90,26 @@ class ChangeFlow:
     async def run(
         self, make_plan: Callable[[], Plan], reason: str = "", hold: Hold | None = None
     ) -> None:
-        """Plan, ask, and make the change; whatever goes wrong becomes one sentence.
+        """Plan, confirm and apply a change; an expected error is reported in one sentence.
 
-        Without a ``hold`` of its own, a raise is held by what the guard has against it.
+        Without a ``hold`` of its own, a raise is held by the guard's objection, if it has one.
         """
         await self._in_turn(self._run(make_plan, reason, hold))
 
     async def roll_back(
         self, target: str, make_plan: Callable[[], Plan], reason: str, failed: Callable[[str], None]
     ) -> None:
-        """As ``run``, for a rollback of what ``target`` names: a failure is asked about.
+        """As ``run``, for a rollback of what ``target`` names: a failure opens a retry dialog.
 
-        Who has pressed the key and the confirm takes the traffic for safe, so that it is not is no
-        sentence that goes away by itself. ``failed`` is told why, and an empty text in the end
-        where it was made at last.
+        An operator who has confirmed a rollback takes the traffic for safe, so a failure must not
+        be a notice that expires. ``failed`` is called with each error, and with an empty text once
+        the rollback is made.
         """
         await self._in_turn(self._roll_back(target, make_plan, reason, failed))
 
     async def _in_turn(self, change: Coroutine[Any, Any, None]) -> None:
         if self._turn.taken:
-            # Two keys in one breath: the second would be asked on top of the first.
+            # Two key events were queued: the second confirm would open on top of the first.
             change.close()
             self._listener.change_refused("answer the confirm that is open first")
             return
@@ -135,7 +135,7 @@ class ChangeFlow:
                     return
                 done = await self._make(make_plan, reason, None, asks=False)
         except Exception:
-            # The worker dies of it. If the write was made, the file's follower ends this notice.
+            # The exception ends the worker. If the write was made, follow_file clears the notice.
             failed("internal fault")
             raise
         if done is not None:
@@ -154,11 +154,11 @@ class ChangeFlow:
     async def _make(
         self, make_plan: Callable[[], Plan], reason: str, hold: Hold | None, *, asks: bool = True
     ) -> Done | Exception | None:
-        """Plan, ask and make; return what was done, why it was not, or None where it was left."""
+        """Plan, confirm and apply; return what was done, the error, or None if cancelled."""
         try:
             async with self._lock:
                 plan = await asyncio.to_thread(make_plan)
-                await asyncio.to_thread(lambda: plan.moves)  # 10,000 orgs take their time
+                await asyncio.to_thread(lambda: plan.moves)  # memoized: slow with 10,000 orgs
             if plan.changes_nothing:
                 raise NothingToDo(f"nothing to do: {plan.effect}")
             against = hold or Hold(
@@ -170,7 +170,7 @@ class ChangeFlow:
                     ConfirmDialog(question(plan, against, self._judge.warning_of(plan)))
                 )
             if answer is None:
-                # Enter alone cancels: who took it for a yes must see that it was none.
+                # Enter alone cancels: an operator who took it for a yes must see that.
                 self._listener.change_refused("cancelled: nothing was changed")
                 return None
             verdict = hold.reason if hold else self._judge.verdict_now(plan)
@@ -188,7 +188,7 @@ class ChangeFlow:
 
 
 def question(plan: Plan, hold: Hold, warning: str = "") -> Question:
-    """Return what the confirm asks for ``plan``."""
+    """Return the confirm dialog's question for ``plan``, with the objection ``hold``."""
     raises = plan.direction == "up"
     notes = [plan.rescues, *hold.notes] if plan.rescues else [*hold.notes]
     moves = plan.moves
@@ -196,14 +196,14 @@ def question(plan: Plan, hold: Hold, warning: str = "") -> Question:
         notes += [f"  {move}" for move in moves[:_MOST_MOVES]]
         if len(moves) > _MOST_MOVES:
             notes.append(f"  … and {len(moves) - _MOST_MOVES} more")
-    # What was rolled back by mistake a moment ago comes back as fast as it went.
+    # No typed name to undo one's own recent rollback: it is undone as fast as it was made.
     asks_name = raises and plan.wide and not (plan.regrets and not hold.reason)
     titles = {"up": "Raise", "down": "Lower", "none": "Change"}
     title = _TITLES.get(plan.action, titles[plan.direction])
     return Question(
         title=f"{title}, on the last good version" if plan.rescues else title,
         effect=plan.effect,
-        # A rollback must be readable at once; what it does to the text matters less.
+        # A rollback shows no diff: its effect must be readable at a glance.
         diff=plan.prepared.diff if raises or plan.action != "rollback" else (),
         notes=tuple(notes),
         type_name=(plan.route or "all") if asks_name else "",

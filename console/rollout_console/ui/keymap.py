@@ -1,4 +1,4 @@
-"""The key table: every key of the console, once, for bindings, footer, help and the README."""
+"""The key table: every key binding, once; the source of bindings, footer, help and docs/keys.md."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,11 @@ from textual.binding import Binding
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One action. ``changes`` marks what can move traffic; ``footer`` is its word down there."""
+    """One key binding; ``changes`` marks an action that read-only mode disables.
+
+    ``keys`` is Textual's comma-separated list, ``shown`` the key as it is displayed, ``footer`` the
+    label in the footer (empty: not listed there).
+    """
 
     id: str
     keys: str
@@ -18,7 +22,7 @@ class Key:
     changes: bool = False
 
     def binding(self) -> Binding:
-        """Return it as Textual wants it; the footer is drawn by us."""
+        """Return the Textual binding, hidden from Textual's footer: KeyBar replaces that."""
         return Binding(
             self.keys, self.action, self.help, id=self.id, show=False, key_display=self.shown
         )
@@ -86,7 +90,7 @@ SCENE_KEYS = (
     ("i", "image"), ("v", "video"), ("m", "music"), ("d", "3d"), ("t", "tts"), ("s", "stt"),
     ("e", "embedding"), ("r", "rerank"), ("n", "translation"),
 )  # fmt: skip
-"""What a model can be recommended for, and the key that shows it."""
+"""Keys, each with the scene (use case) whose recommended models it shows."""
 
 MODEL_KEYS = (
     Key("models.contract", "enter", "contract", "All that is known of it", "contract", "enter"),
@@ -180,11 +184,11 @@ CONTEXTS = {
 
 ALL_KEYS = HOME_KEYS + VAULT_KEYS + MODEL_KEYS + ROUTE_KEYS + LIVE_KEYS + APP_KEYS
 FORBIDDEN = ("ctrl+a", "ctrl+b", "ctrl+h", "ctrl+i", "ctrl+j", "ctrl+m", "ctrl+s")
-"""Keys that terminals and multiplexers use for themselves."""
+"""Keys that terminals and multiplexers reserve: prefixes, XOFF, and aliases of tab and enter."""
 
 
 def checked_keymap(wanted: dict[str, object]) -> tuple[dict[str, str], list[str]]:
-    """Return the usable part of an operator's ``[keymap]``, and a sentence for each fault."""
+    """Validate an operator's ``[keymap]``; return its usable part and a message for each error."""
     ids = {key.id: key for key in ALL_KEYS}
     keymap: dict[str, str] = {}
     troubles = []

@@ -1,4 +1,4 @@
-"""What the workers tell the screen. Workers post these and touch nothing else."""
+"""Messages from the workers to the screen. Workers post these and touch no widget."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class FileChanged(Message):
-    """The rollout file says something else; ``foreign`` where somebody else wrote it."""
+    """The rollout file has a new version; ``foreign`` where it was written outside this console."""
 
     snapshot: Snapshot
     foreign: bool
@@ -27,18 +27,18 @@ class FileChanged(Message):
 
 @dataclass
 class FileTrouble(Message):
-    """The rollout file cannot be used as it is now; empty when it is valid again."""
+    """The rollout file is unusable; ``sentence`` says why, and is empty once it is valid again."""
 
     sentence: str
 
 
 class HistoryChanged(Message):
-    """The history may have other rows."""
+    """The history may have new rows."""
 
 
 @dataclass
 class LogRead(Message):
-    """Lines of the access log, perhaps none, and what is wrong with the log, if anything."""
+    """New records of the access log, possibly none, and the problem with the log, if any."""
 
     records: Sequence[AccessRecord]
     trouble: str
@@ -46,7 +46,7 @@ class LogRead(Message):
 
 @dataclass
 class OlderRead(Message):
-    """A part of the older lines of the access log; None where there is no more."""
+    """A part of the access log's backfill; ``part`` is None at the end."""
 
     older: "Backfill"
     part: "Part | None"
@@ -54,7 +54,7 @@ class OlderRead(Message):
 
 @dataclass
 class BalanceRead(Message):
-    """The balance, or why there is none and in how many seconds it is asked for again.
+    """The balance, or why there is none and the seconds until the next attempt.
 
     ``asked`` is False where there was no credential to ask with.
     """
@@ -67,28 +67,28 @@ class BalanceRead(Message):
 
 @dataclass
 class KeysRead(Message):
-    """What will soon stop a key from working, in one line; empty where nothing will."""
+    """The gravest warning about a key that will soon stop working; empty where none will."""
 
     sentence: str
 
 
 @dataclass
 class ProbesRead(Message):
-    """The newest probe of each route and side."""
+    """The newest probe result of each route and side."""
 
     probes: Mapping[tuple[str, str], ProbeLine]
 
 
 @dataclass
 class ModelsSeen(Message):
-    """What is wrong with the model of a route, as the catalogue has it now."""
+    """Problems of the models in use, by route, according to the current catalogue."""
 
     troubles: Mapping[str, ModelTrouble]
 
 
 @dataclass
 class GuardSeen(Message):
-    """Whether a guard acts on the file, and by route the orgs that are out of their ramp."""
+    """Whether a guard acts on the file, and by route the orgs out of their ramp, with reasons."""
 
     acts: bool
     out: Mapping[str, Mapping[str, str]]
@@ -96,19 +96,19 @@ class GuardSeen(Message):
 
 @dataclass
 class CredentialsChanged(Message):
-    """There may be a credential now where there was none."""
+    """A credential that was missing may be available now."""
 
 
 CLEARED_AFTER_S = 30.0
-"""How long a secret may stay in the terminal's clipboard."""
+"""Seconds that a secret may stay in the terminal's clipboard."""
 
 
 @dataclass
 class SecretCopied(Message):
-    """A secret is to go to the clipboard for CLEARED_AFTER_S."""
+    """A request to copy a secret to the clipboard for CLEARED_AFTER_S."""
 
     secret: Secret
 
 
 class SecretShown:
-    """Marks a screen that shows a secret: no picture of it is made."""
+    """Marks a screen that shows a secret: screenshots of it are refused."""

@@ -1,24 +1,24 @@
-"""Setting a screen up once everything on it is there."""
+"""Set a screen up once its composed widgets are mounted."""
 
 from textual.css.query import NoMatches
 from textual.screen import Screen
 
 
 class Opened:
-    """Mixed into a screen that is set up in ``opened``, in place of ``on_mount``.
+    """A mixin for a screen that is set up in ``opened``, in place of ``on_mount``.
 
-    One that is closed in the moment it opens, as when the console is quit, is mounted without all
-    that it composed: there is nothing to set up then, and looking for it would be a fault.
+    A screen that is closed while it opens, as when the console is quit, is mounted without all of
+    its composed widgets: there is nothing to set up then, and a query would raise NoMatches.
     """
 
     def on_mount(self) -> None:
-        """Set the screen up, unless it is being closed already."""
-        # Not a Screen itself: Textual takes a class's styles from its first base of that kind.
+        """Call ``opened``, unless the screen is being closed already."""
+        # No subclass of Screen: Textual inherits CSS from a class's first DOMNode base only.
         assert isinstance(self, Screen)
         try:
             self.opened()
         except NoMatches:
-            # One that is still in front at the next frame has a fault indeed.
+            # If the screen is still current after the next refresh, the error is real: raise it.
             self.call_after_refresh(self._opened_if_in_front)
 
     def _opened_if_in_front(self) -> None:
@@ -27,5 +27,5 @@ class Opened:
             self.opened()
 
     def opened(self) -> None:
-        """Set the screen up: everything that it composed is there; raises NoMatches otherwise."""
+        """Set the screen up: its composed widgets are mounted; raises NoMatches otherwise."""
         raise NotImplementedError

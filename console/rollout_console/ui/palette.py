@@ -1,4 +1,4 @@
-"""The command palette: what can be done now and has no key of its own, or whose key one forgot."""
+"""The command palette: commands without a key binding, and the home keys that are enabled now."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,15 +15,15 @@ Command = tuple[str, str, Callable[[], object]]
 
 
 class ConsoleCommands(Provider):
-    """Commands of the console; what read-only forbids is not offered."""
+    """Provides the console's commands; disabled ones, as in read-only mode, are left out."""
 
     async def discover(self) -> Hits:
-        """Offer everything while nothing is typed."""
+        """Yield every command while the query is empty."""
         for name, about, run in self._commands():
             yield DiscoveryHit(name, run, help=about)
 
     async def search(self, query: str) -> Hits:
-        """Offer what matches."""
+        """Yield the commands whose names fuzzy-match the query."""
         matcher = self.matcher(query)
         for name, about, run in self._commands():
             score = matcher.match(name)

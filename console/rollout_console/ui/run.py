@@ -1,4 +1,4 @@
-"""Opening the console from the command line."""
+"""Start the console from the command line."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def open_console(
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, app.end_when_told)
-    # Over SSH a mouse that reports costs the link and, after a reattach, the session.
+    # No mouse tracking over SSH: reports load the link and, after a reattach, break the session.
     try:
         app.run(mouse="SSH_CONNECTION" not in os.environ)
     finally:

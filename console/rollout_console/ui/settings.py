@@ -12,7 +12,7 @@ _KNOWN = ("theme", "keymap", "profiles", "credential_command")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the file says, and a sentence for each thing in it that cannot be used."""
+    """The parsed settings, and an error message for each entry that cannot be used."""
 
     theme: str = DEFAULT_THEME
     keymap: dict[str, str] = field(default_factory=dict)
@@ -20,7 +20,10 @@ class Settings:
 
 
 def load_settings() -> Settings:
-    """Read the settings; a missing file is no trouble, and reading creates nothing."""
+    """Parse the settings file; where it is missing, return the defaults and create nothing.
+
+    Errors are returned in ``troubles``, with the defaults in place of what cannot be used.
+    """
     path = config_folder() / "config.toml"
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,15 +1,16 @@
-"""Leaving the terminal for good."""
+"""Signal handling while the console exits."""
 
 import signal
 import threading
 
 
 def start_no_more() -> None:
-    """Let nothing start the terminal's driver anew, from the first moment of the end on.
+    """Reset SIGCONT and SIGTSTP to their defaults, so that nothing restarts the terminal driver.
 
-    Whoever closes a terminal says "hang up" and then "continue", and Textual's handler of that
-    starts a driver whose thread nobody ends: a process that spins for ever on a terminal that is
-    gone, or a clean-up that is cut off. It outlives the app, too.
+    A terminal that closes sends SIGHUP and then SIGCONT. Textual's handler of SIGCONT starts a
+    driver whose thread is never stopped: the process spins for ever on a terminal that is gone, or
+    its cleanup is cut off. The handler outlives the app, too. Call this first in any shutdown;
+    outside the main thread, where signal handlers cannot be set, it does nothing.
     """
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGCONT, signal.SIGTSTP):

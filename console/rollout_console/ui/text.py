@@ -1,10 +1,10 @@
-"""Fitting text into cells."""
+"""Pad and truncate text to a width in terminal cells."""
 
 from rich.cells import cell_len, set_cell_size
 
 
 def fit(text: str, width: int) -> str:
-    """Return ``text`` in exactly ``width`` cells: padded, or cut with an ellipsis."""
+    """Return ``text`` in exactly ``width`` cells: padded, or truncated with an ellipsis."""
     if width <= 0:
         return ""
     if cell_len(text) <= width:
@@ -13,7 +13,7 @@ def fit(text: str, width: int) -> str:
 
 
 def fit_middle(text: str, width: int) -> str:
-    """As ``fit``, but cut in the middle: names of one family differ at their ends."""
+    """As ``fit``, but truncated in the middle: names of one family differ at their ends."""
     if cell_len(text) <= width or width < 5:
         return fit(text, width)
     tail = (width - 1) // 2

@@ -1,4 +1,4 @@
-"""Themes: TOML files, the shipped ones and the operator's own."""
+"""Colour themes, loaded from TOML files: the shipped ones and the operator's own."""
 
 import tomllib
 from contextlib import suppress
@@ -19,12 +19,15 @@ _FIELDS = {"name", "dark", "ansi", "variables", *_COLOURS}
 
 
 def own_themes_folder() -> Path:
-    """Return where an operator's own themes are looked for; it need not exist."""
+    """Return the folder of the operator's own themes; it need not exist."""
     return config_folder() / "themes"
 
 
 def load_themes() -> tuple[list[Theme], list[str]]:
-    """Return every usable theme, and one sentence for each file that is not."""
+    """Return the usable themes, and an error message for each file that has none.
+
+    An operator's theme replaces a shipped one of the same name.
+    """
     themes: dict[str, Theme] = {}
     troubles: list[str] = []
     for path in _files():
@@ -42,7 +45,7 @@ def load_themes() -> tuple[list[Theme], list[str]]:
 def _files() -> list[Path]:
     found: list[Path] = []
     for folder in (asset_folder("themes"), own_themes_folder()):
-        with suppress(OSError):  # that the folder cannot be read is said of its config.toml
+        with suppress(OSError):  # load_settings reports an unreadable config folder
             found += sorted(folder.glob("*.toml"))
     return found
 

@@ -1,4 +1,4 @@
-"""The workers that look at the file, the log and the balance, again and again."""
+"""Polling workers: the rollout file, the history, the log, the balance and other sources."""
 
 import asyncio
 import time
@@ -57,7 +57,7 @@ BALANCE_AT_MOST_S = 300.0
 
 
 async def follow_file(switch: Switch, lock: asyncio.Lock, post: Post) -> None:
-    """Tell of each change of the file. ``lock`` keeps this apart from a change being made."""
+    """Poll the file and post each change and error; ``lock`` excludes a change being made."""
     trouble = ""
     while True:
         await asyncio.sleep(FILE_EVERY_S)
@@ -76,7 +76,10 @@ async def follow_file(switch: Switch, lock: asyncio.Lock, post: Post) -> None:
 
 
 async def follow_history(switch: Switch, post: Post) -> None:
-    """Tell that rows may have come; of a change taken back at once, the file tells nothing."""
+    """Poll the history and post that it may have new rows.
+
+    A change undone between two polls of the file leaves no other trace.
+    """
     while True:
         if await asyncio.to_thread(switch.history_changed):
             post(HistoryChanged())
@@ -84,16 +87,16 @@ async def follow_history(switch: Switch, post: Post) -> None:
 
 
 async def follow_log(monitor: Monitor, post: Post) -> None:
-    """Tell of the lines that have come; a long log is caught up with piece by piece."""
+    """Read new records of the access log and post them; a long log is read in bounded chunks."""
     while True:
         records, trouble = await asyncio.to_thread(monitor.read)
         post(LogRead(records, trouble))
-        # Each piece is handled before the next is read, so a burst cannot pile up.
+        # Backpressure: each chunk is handled before the next is read, so a burst does not queue up.
         await asyncio.sleep(0.02 if monitor.behind else LOG_EVERY_S)
 
 
 async def follow_older(monitor: Monitor, post: Post) -> None:
-    """Tell of what is older of the log than where it was begun in, part by part."""
+    """Backfill: post, part by part, the log's data that is older than the first record read."""
     while True:
         older = monitor.older(time.time())
         if older is None:
@@ -109,7 +112,10 @@ async def follow_older(monitor: Monitor, post: Post) -> None:
 
 
 async def follow_probes(log: Callable[[], Path], post: Post) -> None:
-    """Tell of probes that were made, by whomever; an unchanged log is not read again."""
+    """Poll the probe log and post the newest results, whichever process made the probes.
+
+    The log is parsed again only where its path, size or inode has changed.
+    """
     known: tuple[Path, int, int] | None = None
     while True:
         path = log()
@@ -123,7 +129,7 @@ async def follow_probes(log: Callable[[], Path], post: Post) -> None:
 
 
 async def follow_models(ask: Callable[[], Mapping[str, ModelTrouble]], post: Post) -> None:
-    """Tell of a model in use that is on its way out or gone; an API that is away says nothing."""
+    """Poll the catalogue and post models in use that are deprecated or gone; ignore ApiError."""
     await asyncio.sleep(MODELS_FIRST_S)
     while True:
         with suppress(ApiError):
@@ -132,7 +138,7 @@ async def follow_models(ask: Callable[[], Mapping[str, ModelTrouble]], post: Pos
 
 
 async def follow_guard(path: Path, post: Post) -> None:
-    """Tell whether a guard acts on the file, and who is out of a ramp; only what is new."""
+    """Poll whether a guard acts on the file, and which orgs are out of a ramp; post changes."""
     known: tuple[bool, object] | None = None
     while True:
         now = await asyncio.to_thread(_guard_seen, path)
@@ -144,17 +150,17 @@ async def follow_guard(path: Path, post: Post) -> None:
 
 def _guard_seen(path: Path) -> tuple[bool, dict[str, dict[str, str]]]:
     out: dict[str, dict[str, str]] = {}
-    with suppress(StoreError):  # the guard that keeps the record says what is wrong with it
+    with suppress(StoreError):  # the guard, which owns the record, reports its errors
         for route, ramp in RampRecord(path, WriteAccess(read_only=True)).read().items():
             out[route] = {org: one.why for org, one in ramp.out.items()}
     return somebody_acts(path), out
 
 
 async def follow_keys(warn: Callable[[], str], post: Post) -> None:
-    """Tell ahead of keys that expire or near their limit; what cannot be asked is not said here."""
+    """Poll for keys that soon expire or reach their limit, and post a warning; ignore errors."""
     await asyncio.sleep(KEYS_FIRST_S)
     while True:
-        # The balance, asked for more often with the same token, tells of what fails here.
+        # follow_balance polls more often with the same token, and reports the same errors.
         with suppress(ApiError, OperationError, VaultError):
             post(KeysRead(await asyncio.to_thread(warn)))
         await asyncio.sleep(KEYS_EVERY_S)
@@ -165,10 +171,14 @@ async def follow_balance(
     post: Post,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Tell of the balance; after a failure wait twice as long each time, up to five minutes."""
+    """Poll the balance and post it; back off exponentially on failure, up to five minutes.
+
+    A longer wait that the API asks for is obeyed, within the same maximum. Without a credential
+    the next attempt is after five minutes.
+    """
     wait = BALANCE_EVERY_S
     while True:
-        # A keyring may take its three seconds to say nothing.
+        # In a thread: a keyring lookup may block until its timeout of three seconds.
         found = await asyncio.to_thread(source)
         if isinstance(found, str):
             post(BalanceRead(None, found, BALANCE_AT_MOST_S, asked=False))
@@ -187,7 +197,7 @@ async def follow_balance(
 
 
 class Feeds:
-    """The home screen's followers: each a worker of its own, started again where it died."""
+    """The home screen's polling workers, one for each source; a crashed one is restarted."""
 
     def __init__(
         self,
@@ -217,13 +227,13 @@ class Feeds:
         }
 
     def start(self, *names: str) -> None:
-        """Start these, or all; one that runs already begins anew."""
+        """Start the named workers, or all; one that is running is restarted."""
         for name in names or self._followers:
             follower = self._followers[name]()
             self._screen.run_worker(follower, group=name, exclusive=True, exit_on_error=False)
 
     def start_again(self, name: str) -> None:
-        """Start one that died, after a while; another worker's name is passed over."""
+        """Restart a crashed worker after AGAIN_S seconds; other workers' names are ignored."""
         if name in self._followers:
             self._screen.set_timer(AGAIN_S, lambda: self.start(name))
 
