@@ -1,4 +1,4 @@
-"""Choosing one of several, by arrows and enter. What it leads to is still confirmed afterwards."""
+"""A modal dialog to choose an option, by arrows and enter; a change that follows is confirmed."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -17,7 +17,7 @@ from rollout_console.ui.mount_guard import Opened
 
 
 class ChoiceDialog(Opened, ModalScreen[int | None]):
-    """Dismisses with the place of what was chosen, or None; ``now`` is where the cursor starts."""
+    """Dismisses with the index of the chosen option, or None; the cursor starts at ``now``."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "cancel", "Cancel", show=False),
@@ -41,20 +41,20 @@ class ChoiceDialog(Opened, ModalScreen[int | None]):
         self._now = now
 
     def compose(self) -> ComposeResult:
-        """The title, what there is, and how."""
+        """Yield the title, the options and the key hints."""
         with Vertical():
             yield Static(Content(visible(self._title)))
             yield OptionList(*(Option(Content(visible(one))) for one in self._choices))
             yield Static("enter: choose   esc: cancel", classes="how")
 
     def opened(self) -> None:
-        """Start on what is chosen now."""
+        """Focus the list, with the cursor on the current choice."""
         options = self.query_one(OptionList)
         options.highlighted = self._now
         options.focus()
 
     def action_step(self, by: int) -> None:
-        """Move the cursor."""
+        """Move the cursor by one option, down where ``by`` is positive."""
         options = self.query_one(OptionList)
         if by > 0:
             options.action_cursor_down()
@@ -67,5 +67,5 @@ class ChoiceDialog(Opened, ModalScreen[int | None]):
         self.dismiss(event.option_index)
 
     def action_cancel(self) -> None:
-        """Leave everything as it is."""
+        """Dismiss with None: nothing is chosen."""
         self.dismiss(None)

@@ -15,22 +15,22 @@ from rollout_console.common.safe_text import visible
 from rollout_console.ui.mount_guard import Opened
 
 GRACE_S = 0.2
-"""Keys typed this soon after the dialog opened were meant for something else."""
+"""Seconds after opening in which ``y`` and enter are ignored: they were typed ahead of it."""
 
 LEAST_REASON = 8
-"""Letters of a typed reason: a stray key and enter are none."""
+"""The minimum length of a typed reason in characters: a stray key and enter are no reason."""
 
 _MOST_DIFF = 40
 _SHORT = 14
-"""In fewer lines than this the effect and the keys have all the room there is."""
+"""The terminal height in lines below which title, border and margins are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked. ``type_name`` must be typed to go on; ``held`` asks for a typed reason.
+    """What is asked. ``type_name`` must be typed to confirm; ``held`` requires a typed reason.
 
-    ``held_by`` says who holds it, ``why`` what the reason is for. ``warning`` is to be known
-    before, and holds nothing.
+    ``held_by`` says who holds it, ``why`` what the reason is for. ``warning`` is shown and holds
+    nothing.
     """
 
     title: str
@@ -46,15 +46,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Yes, and the reason typed, if one was asked for."""
+    """A confirmation, with the typed reason if one was required."""
 
     reason: str = ""
 
 
 class ConfirmDialog(Opened, ModalScreen[Answer | None]):
-    """Focus starts on Cancel, enter alone never confirms, ``y`` does after a short grace.
+    """A modal dialog: focus starts on Cancel, enter never confirms, ``y`` does after GRACE_S.
 
-    Where something must be typed, typing it right and enter confirms instead.
+    Where something must be typed, focus starts on the first input, and enter confirms once the
+    inputs are valid.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -91,7 +92,7 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
         self._opened = monotonic()
 
     def compose(self) -> ComposeResult:
-        """Lay out the effect first, then what it rests on, then the way out."""
+        """Yield the effect first, then warning, notes, diff and inputs, and Cancel last."""
         q = self._question
         with Vertical():
             yield Static(Content(visible(q.title)), classes="title")
@@ -116,16 +117,16 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
                 yield Static(f"{how}   n, esc: cancel", classes="how")
 
     def on_screen_resume(self) -> None:
-        """Count the grace from when it is in front, also when something before it was closed."""
+        """Restart the grace period when the dialog is active again, after one above it closed."""
         self._opened = monotonic()
 
     def opened(self) -> None:
-        """Start on Cancel, whatever else could take the focus."""
+        """Focus Cancel, or the first input where something must be typed."""
         self._opened = monotonic()
         self.set_class(self.app.size.height < _SHORT, "-short")
         self.query_one("#cancel", Button).focus()
         if self._typed:
-            # Typing is itself the protection here, and a name cannot be typed by one stray key.
+            # Typing is itself the protection: one stray key cannot type a name.
             self.query(Input).first().focus()
 
     @property
@@ -143,20 +144,20 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
         return Content("\n").join(lines)
 
     def action_confirm(self) -> None:
-        """Confirm, unless the key came too soon or something must be typed."""
+        """Confirm, unless the grace period lasts or something must be typed."""
         if not self._typed and monotonic() - self._opened >= GRACE_S:
             self.dismiss(Answer())
 
     def action_cancel(self) -> None:
-        """Leave everything as it is."""
+        """Dismiss with None: nothing is confirmed."""
         self.dismiss(None)
 
     def on_button_pressed(self) -> None:
-        """The only button is Cancel."""
+        """Dismiss with None: the only button is Cancel."""
         self.dismiss(None)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Confirm where all that was asked for is typed; else go to what is missing, and say it."""
+        """Confirm if all inputs are valid; else focus the first invalid one and show why."""
         event.stop()
         reason, name = self._value("reason"), self._value("name")
         if self._question.held and len(reason) < LEAST_REASON:
@@ -172,7 +173,7 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
             self.dismiss(Answer(reason))
 
     def _say(self, problem: str) -> None:
-        """Say under the fields why enter did not confirm: a toast goes before it is read."""
+        """Show below the inputs why enter did not confirm: a toast expires before it is read."""
         shown = self.query_one("#problem", Static)
         shown.update(problem)
         shown.display = True

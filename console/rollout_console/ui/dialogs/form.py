@@ -1,4 +1,4 @@
-"""A small form: labelled lines to type in, one of them perhaps hidden."""
+"""A modal dialog with a form: labelled text inputs, which may be masked."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from rollout_console.ui.mount_guard import Opened
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One line: its name, label, present value, what may be typed; ``hidden`` shows dots."""
+    """One input: its name, label, initial value and placeholder; ``hidden`` masks it with dots."""
 
     name: str
     label: str
@@ -31,10 +31,11 @@ Values = Mapping[str, str]
 
 
 class FormDialog(Opened, ModalScreen[Values | None]):
-    """Dismisses with what was typed, or None.
+    """Dismisses with the typed values by field name, or None.
 
-    ``check`` returns what is wrong with the values, empty where nothing is. Enter goes from line
-    to line and, on the last, takes the form. Hidden lines are emptied when the dialog closes.
+    ``check`` validates the values and returns an error message, empty where there is none. Enter
+    moves the focus to the next input and, on the last, submits the form. Masked inputs are cleared
+    when the dialog closes.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel", show=False)]
@@ -68,7 +69,7 @@ class FormDialog(Opened, ModalScreen[Values | None]):
         self._note = note
 
     def compose(self) -> ComposeResult:
-        """The title, a line for each field, and a place for what is wrong."""
+        """Yield the title, an input for each field, the key hints and the error line."""
         with Vertical():
             yield Static(Content(visible(self._title)), classes="title")
             if self._note:
@@ -84,7 +85,7 @@ class FormDialog(Opened, ModalScreen[Values | None]):
             yield Static("", classes="error")
 
     def opened(self) -> None:
-        """Start on the first line that is empty."""
+        """Focus the first empty input, or the first of all."""
         first = self.query(Input).first()
         next((line for line in self.query(Input) if not line.value), first).focus()
 
@@ -104,11 +105,11 @@ class FormDialog(Opened, ModalScreen[Values | None]):
         self._close(values)
 
     def action_cancel(self) -> None:
-        """Leave everything as it is."""
+        """Dismiss with None: nothing is submitted."""
         self._close(None)
 
     def _close(self, values: Values | None) -> None:
-        # By name: a second escape may find the form half taken down already.
+        # Query by id: at a second escape some of the inputs may be unmounted already.
         for field in self._fields:
             if field.hidden:
                 for line in self.query(f"#field-{field.name}").results(Input):

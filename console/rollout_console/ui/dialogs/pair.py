@@ -1,4 +1,4 @@
-"""One prompt's two answers side by side, to be judged."""
+"""A modal dialog that shows one prompt's two answers side by side, to be judged."""
 
 from typing import ClassVar
 
@@ -43,7 +43,7 @@ class PairDialog(ModalScreen[Mark | None]):
         self._title = f"{number} of {count}"
 
     def compose(self) -> ComposeResult:
-        """The prompt, both answers with their facts, and how to judge."""
+        """Yield the prompt, both answers with their facts, and the key hints."""
         pair = self._pair
         prompt = visible(pair.prompt[:_MOST_PROMPT].replace("\n", " "))
         with Vertical():
@@ -54,11 +54,11 @@ class PairDialog(ModalScreen[Mark | None]):
             yield Static("TokenLab's is   b: better   s: the same   w: worse   esc: stop judging")
 
     def action_judge(self, mark: Mark) -> None:
-        """Judge it."""
+        """Dismiss with the judgement."""
         self.dismiss(mark)
 
     def action_stop(self) -> None:
-        """Judge no more."""
+        """Dismiss with None, to stop judging."""
         self.dismiss(None)
 
 

@@ -1,4 +1,4 @@
-"""Asking for an exact percent."""
+"""A modal dialog that asks for an exact percent."""
 
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from rollout_gate.file.percent import parse_percent, percent_text
 
 
 class PercentDialog(ModalScreen[int | None]):
-    """Dismisses with basis points, or None. What it sets is still confirmed afterwards."""
+    """Dismisses with basis points (0 to 10,000), or None; the change is still confirmed later."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel", show=False)]
 
@@ -34,7 +34,7 @@ class PercentDialog(ModalScreen[int | None]):
         self._points = points
 
     def compose(self) -> ComposeResult:
-        """One line to type in, and a place for what is wrong with it."""
+        """Yield the input, the key hints and the error line."""
         with Vertical():
             now = percent_text(self._points)
             yield Static(Content(f"{visible(self._target)}: now {now}%, new percent:"))
@@ -43,7 +43,7 @@ class PercentDialog(ModalScreen[int | None]):
             yield Static("", classes="error")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Take a right value; say what is wrong with another."""
+        """Parse the input and dismiss with its value, or show the parse error."""
         event.stop()
         try:
             self.dismiss(parse_percent(event.value))
@@ -53,5 +53,5 @@ class PercentDialog(ModalScreen[int | None]):
             self.query_one(".error", Static).update(Content(visible(text)))
 
     def action_cancel(self) -> None:
-        """Leave everything as it is."""
+        """Dismiss with None: no percent is set."""
         self.dismiss(None)

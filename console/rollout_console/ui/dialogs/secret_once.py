@@ -1,4 +1,4 @@
-"""The secret of a key just made: shown once, copied if one likes, then gone."""
+"""A modal dialog that shows the secret of a new key once; the operator may copy it."""
 
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from rollout_gate.secret import Secret
 
 
 class SecretOnce(ModalScreen[None], SecretShown):
-    """Shows a secret until it is closed. No picture of the screen is made meanwhile."""
+    """Shows a secret until the dialog is closed; screenshots are refused meanwhile."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "copy", "Copy", show=False),
@@ -38,11 +38,11 @@ class SecretOnce(ModalScreen[None], SecretShown):
 
     @property
     def secret(self) -> Secret | None:
-        """What is shown, until it is closed."""
+        """The secret that is shown; None once the dialog is closed."""
         return self._secret
 
     def compose(self) -> ComposeResult:
-        """The secret, and what can be done with it; ``cleaned`` caches nothing."""
+        """Yield the secret and the key hints; ``cleaned``, unlike ``visible``, caches nothing."""
         assert self._secret is not None
         with Vertical():
             yield Static(Content(f"The secret of {visible(self._name_of_key)}, shown this once"))
@@ -50,13 +50,13 @@ class SecretOnce(ModalScreen[None], SecretShown):
             yield Static("y: copy to the terminal's clipboard for 30 s   esc: close, it is gone")
 
     def action_copy(self) -> None:
-        """Send it to the terminal's clipboard (OSC 52); the app takes it away after a while."""
+        """Copy the secret to the terminal's clipboard (OSC 52); the app clears it after 30 s."""
         if self._secret is not None:
             self.app.post_message(SecretCopied(self._secret))
             self.notify("copied; cleared from the clipboard in 30 s", markup=False)
 
     def action_close(self) -> None:
-        """Forget it."""
+        """Drop the secret, clear it from the screen, and close."""
         self._secret = None
         for shown in self.query(".secret").results(Static):
             shown.update("")

@@ -1,4 +1,4 @@
-"""Text to read, in a box that scrolls."""
+"""A modal dialog with scrollable text."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from rollout_console.ui.mount_guard import Opened
 
 
 class TextDialog(Opened, ModalScreen[None]):
-    """Shows lines under a title until it is closed."""
+    """Shows lines below a title until it is closed; ``width`` is in cells."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "close", "Close", show=False)
@@ -35,16 +35,16 @@ class TextDialog(Opened, ModalScreen[None]):
         self._lines = lines
 
     def compose(self) -> ComposeResult:
-        """The title and the lines."""
+        """Yield the title, the lines and the key hint."""
         body = "\n".join(visible(line) for line in self._lines)
         with VerticalScroll():
             yield Static(Content.assemble((f"{visible(self._title)}\n\n", "bold"), body))
             yield Static("\nesc: close")
 
     def opened(self) -> None:
-        """Take the width that was asked for."""
+        """Apply the width that the caller set."""
         self.query_one(VerticalScroll).styles.width = self._wide
 
     def action_close(self) -> None:
-        """Close it."""
+        """Close the dialog."""
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""What the screens beside home have in common: saying things, keys that may be off, one flow."""
+"""Base classes of all screens but home: notices, disabled keys, one action at a time."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from time import monotonic
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 _OPENS_WITHIN_S = 2.0
 _UNDER_WAY = "what was started before is still under way"
 FAULTS = (ApiError, OperationError, VaultError, RolloutError, HistoryError)
-"""What becomes one sentence on the screen."""
+"""Expected errors, each reported as one sentence on the screen."""
 
 
 class BesideScreen(Opened, Screen[None]):
     """A screen that is opened from home and left with escape.
 
-    What it was told to say stands before what is in trouble, and that before anything else.
+    Its notice line shows the last message, else the current problem, else the screen's default.
     """
 
     CONTEXT: ClassVar[str] = ""
@@ -41,7 +41,7 @@ class BesideScreen(Opened, Screen[None]):
     KEYS: ClassVar[Sequence[Key]] = ()
     """The screen's own keys."""
     NOTICE: ClassVar[str] = ""
-    """The selector of the line that things are said in."""
+    """The CSS selector of the notice line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,30 +52,30 @@ class BesideScreen(Opened, Screen[None]):
         self._typed_ahead: list[events.Key] = []
 
     def why_not(self, key: Key) -> str:
-        """Return why a key can do nothing now; empty where it can."""
+        """Return why a key is disabled now; empty where it is enabled."""
         raise NotImplementedError
 
     def draw_lines(self) -> None:
-        """Draw the lines around the table again."""
+        """Redraw the lines around the table."""
         raise NotImplementedError
 
     def go_back(self) -> bool:
-        """Leave what is open or said; return whether there was something."""
+        """Close what is open and dismiss the notice; return whether there was either."""
         raise NotImplementedError
 
     def say(self, sentence: str, *, bad: bool = False) -> None:
-        """Show a sentence."""
+        """Show a message in the notice line, with secrets redacted; ``bad`` marks a problem."""
         sentence = redacted(visible(sentence))
         self._told, self._trouble = ("", sentence) if bad else (sentence, "")
         self.draw_lines()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """A worker that failed says so; nothing ends in silence."""
+        """Report a crashed worker: no failure is silent."""
         if event.state is WorkerState.ERROR:
             self.say(f"internal fault: {type(event.worker.error).__name__}", bad=True)
 
     def show_notice(self, *otherwise: tuple[str, str]) -> None:
-        """Show what was told or is in trouble, else these pieces."""
+        """Show the last message or the current problem, else the pieces given."""
         line = self.query_one(self.NOTICE, TextLine)
         if self._told:
             line.say((f" {self._told}", "$success"))
@@ -85,7 +85,7 @@ class BesideScreen(Opened, Screen[None]):
             line.say(*otherwise)
 
     def may(self, key_id: str) -> bool:
-        """Return whether a key can do something now; say why where it cannot."""
+        """Return whether a key is enabled now; report why where it is not."""
         reason = self.why_not(next(key for key in self.KEYS if key.id == key_id))
         self._told = ""
         if reason:
@@ -93,9 +93,10 @@ class BesideScreen(Opened, Screen[None]):
         return not reason
 
     def start(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run what a key does, in a worker, one at a time.
+        """Run a key's action in a worker, one at a time; another is refused meanwhile.
 
-        A second press while the first still asks the network would else confirm, and pay, twice.
+        A second press during the first one's network request would otherwise confirm, and pay,
+        twice.
         """
         if self._busy:
             self.say(_UNDER_WAY, bad=True)
@@ -106,10 +107,11 @@ class BesideScreen(Opened, Screen[None]):
         self._run_flow(flow)
 
     def takes_ahead(self, key: events.Key) -> bool:
-        """Return whether a letter is meant for what is about to open, and keep it for that.
+        """Return whether a key event is type-ahead for a dialog about to open, and buffer it.
 
-        On a slow link a key and what is typed into its form arrive together: no letter of it is a
-        key of this screen. What opens no line to type into within a moment leaves them unused.
+        On a slow link a key and the text for its form arrive together: that text must not act as
+        keys of this screen. Keys are buffered for the first two seconds of an action, and dropped
+        if the action ends or what it opens has no input.
         """
         if not self._busy or monotonic() - self._started_at > _OPENS_WITHIN_S:
             return False
@@ -118,7 +120,7 @@ class BesideScreen(Opened, Screen[None]):
         return True
 
     def on_screen_suspend(self) -> None:
-        """Give what was typed ahead to the line that has opened."""
+        """Replay the buffered type-ahead into the input of the dialog that has opened."""
         self._started_at = 0.0
         typed, self._typed_ahead = self._typed_ahead, []
         if typed:
@@ -139,21 +141,21 @@ class BesideScreen(Opened, Screen[None]):
             self.say(str(error), bad=True)
         finally:
             self._busy = False
-            self._typed_ahead.clear()  # nothing opened, so nothing that opens later is meant
+            self._typed_ahead.clear()  # type-ahead is not meant for what opens later
 
 
 class ChangingScreen(BesideScreen):
-    """One that changes the rollout file too, as home does and together with it."""
+    """A screen that changes the rollout file too; its changes and home's exclude each other."""
 
     def __init__(self, session: "Session") -> None:
         super().__init__()
         self._session = session
 
     def change_made(self, done: Done) -> None:
-        """Say what was done, here and on the home screen."""
+        """Report what was done, here and on the home screen."""
         self._session.changed(done)
         self.say(f"done: {done.plan.effect}")
 
     def change_refused(self, sentence: str) -> None:
-        """Say why nothing was done."""
+        """Report why nothing was done."""
         self.say(sentence, bad=True)

@@ -1,4 +1,4 @@
-"""The help screen, written from the key table."""
+"""The help screen, generated from the key table."""
 
 from typing import ClassVar
 
@@ -42,7 +42,7 @@ _SECTIONS = {
 
 
 class HelpScreen(ModalScreen[None]):
-    """Every key of one screen, and the few words needed with them."""
+    """Lists the keys of one screen and of all screens, and explains the terms used there."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,f1", "dismiss_help", "Close", show=False)
@@ -63,7 +63,7 @@ class HelpScreen(ModalScreen[None]):
         self._read_only = read_only
 
     def compose(self) -> ComposeResult:
-        """One line for each key."""
+        """Yield one line for each key, and the explanation below."""
         pieces: list[tuple[str, str]] = []
         for title, keys in (_SECTIONS[self._of_screen], ("Everywhere", APP_KEYS)):
             pieces.append((f"{title}\n", "bold"))
@@ -72,7 +72,7 @@ class HelpScreen(ModalScreen[None]):
                 shown = self._keymap.get(key.id, key.shown)
                 pieces.append((f"  {shown:<8}", "$foreground 50%" if off else "$accent bold"))
                 pieces.append((f"{key.help}{'  (disabled: read-only)' if off else ''}\n", ""))
-        # Whatever is one paragraph here flows to the width there is.
+        # Unwrap each paragraph, so that it is wrapped again to the dialog's width.
         words = [" ".join(one.split()) for one in _WORDS.split("\n\n")]
         pieces.append(("\n" + "\n\n".join((*words, "esc closes this.")), ""))
         with VerticalScroll():

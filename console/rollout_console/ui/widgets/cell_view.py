@@ -1,4 +1,4 @@
-"""A block of cells that is drawn again only where a cell has changed."""
+"""A widget of character cells that repaints only the region of each row that has changed."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -14,21 +14,24 @@ from textual.widget import Widget
 from rollout_console.ui.widgets.component import component_style
 
 Cell = tuple[str, str]
-"""One character of one column's width, and the name of its style or ""."""
+"""One character of single-column width, and the name of its style or ""."""
 
 
 def cells_of(pieces: Sequence[tuple[str, str]]) -> list[Cell]:
-    """Return pieces of text of our own as cells."""
+    """Split styled text into cells; it must be of single-width characters, so not from outside."""
     return [(char, style) for text, style in pieces for char in text]
 
 
 def padded(cells: Sequence[Cell], width: int) -> list[Cell]:
-    """Return exactly so many cells."""
+    """Return exactly ``width`` cells: truncated, or padded with blanks."""
     return [*cells[:width], *[(" ", "")] * (width - len(cells))]
 
 
 class CellView(Widget):
-    """Shows rows of cells. A chart that moves on by a column leaves its blanks as they are."""
+    """Shows rows of cells; a row is repainted from its first cell that differs to its last.
+
+    When a chart scrolls by a column, the blanks at its sides are not sent again.
+    """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "cell--title", "cell--dim", "cell--bad", "cell--warn", "cell--good", "cell--accent",
@@ -52,7 +55,7 @@ class CellView(Widget):
         self._by_name: dict[str, Style] = {}
 
     def show(self, rows: list[list[Cell]]) -> None:
-        """Show these rows in place of those before."""
+        """Replace the rows, and repaint what differs."""
         before, self._cells = self._cells, rows
         if len(before) != len(rows):
             self.refresh()
@@ -64,11 +67,11 @@ class CellView(Widget):
 
     @property
     def lines(self) -> list[str]:
-        """What is shown, without styles."""
+        """The text that is shown, without styles."""
         return ["".join(char for char, _ in row) for row in self._cells]
 
     def render_line(self, y: int) -> Strip:
-        """Return one line of the screen."""
+        """Return line ``y`` of the widget."""
         base = self.rich_style
         row = self._cells[y] if y < len(self._cells) else []
         segments = [
@@ -78,7 +81,7 @@ class CellView(Widget):
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
     def notify_style_update(self) -> None:
-        """Forget the styles of the theme before."""
+        """Invalidate the style cache: the theme may have changed."""
         self._by_name.clear()
         super().notify_style_update()
 
@@ -91,7 +94,7 @@ class CellView(Widget):
         if not name:
             return Style.null()
         if name in ("tokenlab", "previous"):
-            # An operator's own theme need not have these.
+            # An operator's own theme need not define these variables.
             try:
                 color = Color.parse(self.app.theme_variables.get(f"chart-{name}", ""))
             except ColorParseError:

@@ -1,4 +1,4 @@
-"""The last changes of the file, beside the table where there is room."""
+"""A panel of the file's last changes, next to the table in a wide terminal."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from rollout_console.history.rows import Change
 
 
 class ChangesPanel(Static):
-    """Newest first: when, who, what."""
+    """Lists changes, the newest first: when, who, what."""
 
     DEFAULT_CSS = """
     ChangesPanel { width: 36; height: 1fr; border-left: solid $panel; padding: 0 0 0 1; }

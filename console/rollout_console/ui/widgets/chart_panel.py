@@ -1,4 +1,4 @@
-"""One chart with its title; drawn by rollout_console.charts, redrawn only when told to."""
+"""A widget of one chart with its title; rollout_console.charts renders it, ``show`` repaints it."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -39,7 +39,7 @@ class ChartPanel(Widget):
         y_range: tuple[float, float | None] = (0.0, None),
         stale: bool = False,
     ) -> None:
-        """Show these series; ``y_range`` is the least extent of the axis."""
+        """Show these series, if anything differs; ``y_range`` is the least extent of the y axis."""
         new = (title, list(lines), unit, since, y_range, stale)
         old = (
             self._title, list(self._lines), self._unit, self._since, self._y_range, self._stale,
@@ -56,7 +56,7 @@ class ChartPanel(Widget):
         return self._title
 
     def render(self) -> Text:
-        """Return the title and the chart in the space there is."""
+        """Return the title and the chart, sized to the widget."""
         width, height = self.content_size.width, self.content_size.height
         title_style = component_style(self, "chart--title")
         text = Text(self._title[:width], title_style, no_wrap=True, overflow="crop", end="")

@@ -1,14 +1,14 @@
-"""Styles of a widget's parts, with their transparency: Textual's own partial style drops it."""
+"""Component styles with alpha blending: Textual's own partial rich style drops the alpha."""
 
 from rich.style import Style
 from textual.widget import Widget
 
 _FAINT = ("--dim", "--off", "--head")
-"""What is faint by name; sixteen colours, or none, have nothing to mix with."""
+"""Suffixes of faint styles, rendered as ``dim`` where 16 colours or none allow no blending."""
 
 
 def component_style(widget: Widget, name: str) -> Style:
-    """Return the style of a component class, to be laid over the widget's own."""
+    """Return the style of a component class, to be combined with the widget's own."""
     style = widget.get_component_rich_style(name, partial=True)
     if widget.app.no_color or widget.app.current_theme.ansi:
         return style + Style(dim=True) if name.endswith(_FAINT) else style

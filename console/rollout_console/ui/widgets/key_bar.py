@@ -1,4 +1,4 @@
-"""The footer: the keys that matter now."""
+"""The footer: hints for the key bindings of the current screen."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -37,11 +37,11 @@ _SPARED = (
     "live.org",
     "live.chart",
 )
-"""Left out first, in this order, where there is no room for all; ``?`` lists them."""
+"""Ids of the keys that a narrow footer leaves out, in this order; ``?`` lists them."""
 
 
 class KeyBar(Widget):
-    """One line of keys. What cannot be done now is dimmed; its key says why when pressed."""
+    """One line of key hints. A disabled key is dimmed; pressed, it reports why it is disabled."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"key--key", "key--off"}
 
@@ -61,7 +61,7 @@ class KeyBar(Widget):
         self._shown = ""
 
     def update_keys(self) -> None:
-        """Draw again if what can be done now has changed."""
+        """Repaint if the set of enabled keys has changed."""
         if self._state() != self._shown:
             self.refresh()
 
@@ -82,7 +82,7 @@ class KeyBar(Widget):
         return line
 
     def _fitting(self, gap: int) -> list[Key]:
-        """Return the keys that there is room for; resume alone where something is rolled back."""
+        """Return the keys that fit into the width; resume is left out while it is disabled."""
         keys = [
             key
             for key in self._keys

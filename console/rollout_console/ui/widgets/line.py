@@ -1,4 +1,4 @@
-"""One line of text that is drawn again only when it says something else."""
+"""A widget of one line of text that is repainted only when its content has changed."""
 
 from textual.content import Content
 from textual.widgets import Static
@@ -19,7 +19,7 @@ class TextLine(Static):
         self._said: tuple[tuple[str, str], ...] = ()
 
     def say(self, *pieces: tuple[str, str]) -> None:
-        """Show the pieces, each a text and a style such as ``$error``; a text may be anybody's."""
+        """Show pieces of text and style (such as ``$error``); untrusted text is sanitized here."""
         if pieces == self._given:
             return
         self._given = pieces
@@ -28,5 +28,5 @@ class TextLine(Static):
 
     @property
     def text(self) -> str:
-        """What is shown, without styles."""
+        """The text that is shown, without styles."""
         return "".join(text for text, _ in self._said)

@@ -1,7 +1,7 @@
-"""A table of many rows with a cursor.
+"""A virtualized table of many rows with a cursor.
 
-Drawn line by line, and only where a line's text has changed: a DataTable repaints itself whole
-for every cell, which over SSH is ten times the bytes.
+It renders line by line and repaints only the region of a line that has changed: a DataTable
+repaints itself completely for every cell, which over SSH is ten times the bytes.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -26,7 +26,7 @@ Cells = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One drawn line, kept to see what changes next time."""
+    """One rendered line, cached to be compared with its next rendering."""
 
     cells: tuple[tuple[str, str], ...]
 
@@ -37,11 +37,11 @@ class Line:
 
 
 class LineTable(ScrollView, Generic[RowT], can_focus=True):
-    """Shows rows; ``draw_row(row, width)`` and ``draw_header(width)`` give the cells.
+    """Shows rows; ``draw_row(row, width)`` and ``draw_header(width)`` return the cells.
 
-    ``identity(row)`` is what a row is known by when others come or go around it.
+    ``identity(row)`` is the row's stable key, by which the cursor follows it when rows come or go.
 
-    Rows off the screen are never drawn or asked for, so 10,000 cost what 20 do.
+    Rows outside the viewport are never rendered, so 10,000 rows cost what 20 do.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -65,7 +65,7 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
     """
 
     class Moved(Message):
-        """The cursor is on another row."""
+        """Posted when the cursor is on another row."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
 
     @property
     def cursor(self) -> int:
-        """Where the cursor is, from 0."""
+        """The index of the cursor's row, from 0."""
         return self._cursor
 
     @property
@@ -104,11 +104,11 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
         return self._rows
 
     def first_choice(self, rows: Sequence[RowT]) -> int:
-        """Return where the cursor starts."""
+        """Return the index of the row where the cursor starts."""
         return 0
 
     def set_rows(self, rows: list[RowT]) -> None:
-        """Show these rows; the cursor stays on its row wherever that has moved to."""
+        """Replace the rows; the cursor follows its row by identity, or keeps its index if gone."""
         before = self.selected
         known = [self._identity(row) for row in rows]
         was = None if before is None else self._identity(before)
@@ -131,7 +131,7 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
             self.post_message(self.Moved())
 
     def move_to(self, index: int) -> None:
-        """Put the cursor on a row, as near as there is one."""
+        """Move the cursor to an index, clamped to the rows there are."""
         index = max(0, min(index, len(self._rows) - 1))
         if index == self._cursor or not self._rows:
             return
@@ -142,7 +142,7 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
         self.post_message(self.Moved())
 
     def move(self, by: int) -> None:
-        """Move the cursor by so many rows."""
+        """Move the cursor by ``by`` rows, down where it is positive."""
         self.move_to(self._cursor + by)
 
     def move_page(self, by: int) -> None:
@@ -155,13 +155,13 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
 
     @property
     def _line_width(self) -> int:
-        """The cells of a line, without the scroll bar's."""
+        """The width of a line in cells, without the scroll bar."""
         return self.scrollable_content_region.width
 
     # -- drawing ---------------------------------------------------------------------------------
 
     def refresh_numbers(self) -> None:
-        """Draw again what has changed in the visible rows, and nothing else."""
+        """Repaint only what has changed in the visible rows."""
         top = self.scroll_offset.y
         for y in range(1, self.size.height):
             row = top + y - 1
@@ -172,14 +172,14 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
             if after != before:
                 self._drawn[row] = after
                 start, end = _difference(before, after)
-                # The place is in the visible part: scroll views are asked for it that way.
+                # Viewport coordinates: a ScrollView takes dirty regions relative to what it shows.
                 self.refresh(Region(start, y, end - start, 1))
 
     def render_line(self, y: int) -> Strip:
-        """Return one line of the screen; line 0 is the header and does not scroll."""
+        """Return line ``y`` of the viewport; line 0 is the header and does not scroll."""
         width = self._line_width
         if width != self._drawn_width:
-            # The scroll bar has come or gone.
+            # The scroll bar has appeared or disappeared: invalidate the line cache.
             self._drawn.clear()
             self._drawn_width = width
         if y == 0:
@@ -195,19 +195,19 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
         return self._strip(line, row == self._cursor)
 
     def notify_style_update(self) -> None:
-        """Forget the styles of the theme before."""
+        """Invalidate the style cache: the theme may have changed."""
         self._styles.clear()
         super().notify_style_update()
 
     def on_resize(self) -> None:
-        """Every line has another width now."""
+        """Invalidate the line cache: every line has another width."""
         self._drawn.clear()
         self.virtual_size = Size(self._line_width, len(self._rows) + 1)
         self._show_cursor()
         self.refresh()
 
     def watch_scroll_y(self, old: float, new: float) -> None:
-        """Lines have moved: what is known of them is by row and stays right."""
+        """Repaint after a scroll; the line cache is keyed by row and stays valid."""
         super().watch_scroll_y(old, new)
         self.refresh()
 
@@ -218,13 +218,13 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
 
     def _strip(self, line: Line, cursor: bool) -> Strip:
         base = self.rich_style
-        # A tint needs colours of our own to mix; a terminal's sixteen, or none, are reversed.
+        # A tinted cursor row needs true colours to blend; with 16 colours or none it is reversed.
         plain = self.app.no_color or self.app.current_theme.ansi
         extra = self._style("table--cursor-plain" if plain else "table--cursor") if cursor else None
         segments = []
         for text, name in line.cells:
             style = base + self._style(name) if name else base
-            # A reversed bar would read as its opposite.
+            # Bars are not reversed: a reversed bar would read as its opposite.
             if extra is not None and not (plain and name == "table--bar"):
                 style += extra
             segments.append(Segment(text, style))
@@ -248,7 +248,7 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
     def _show_cursor(self) -> None:
         height = max(self.size.height - 1, 1)
         top = self.scroll_offset.y
-        # A route's own line stays in sight above its first org.
+        # Keep a line above the cursor in the viewport: a route's own line above its first org.
         wanted_top = max(0, self._cursor - (1 if height > 2 else 0))
         if wanted_top < top:
             self.scroll_to(y=wanted_top, animate=False)

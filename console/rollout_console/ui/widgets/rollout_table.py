@@ -19,11 +19,11 @@ class RolloutTable(LineTable[Row]):
         super().__init__(draw_row, draw_header, lambda row: (row.route, row.org, row.table), id=id)
 
     def first_choice(self, rows: Sequence[Row]) -> int:
-        """Return the first org."""
+        """Return the index of the first org, so that the cursor does not start on a route."""
         return 1 if len(rows) > 1 and rows[0].is_route else 0
 
     def move_route(self, by: int) -> None:
-        """Put the cursor on the previous or next route."""
+        """Move the cursor to the next route's line, or to the previous where ``by`` is negative."""
         heads = [i for i, row in enumerate(self.rows) if row.is_route]
         if by > 0:
             target = next((i for i in heads if i > self.cursor), self.cursor)
