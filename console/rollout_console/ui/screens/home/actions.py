@@ -1,4 +1,4 @@
-"""What the keys of the home screen do; what they rest on is the home screen's own."""
+"""Actions of the home screen's key bindings; the state that they use belongs to HomeScreen."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -38,23 +38,23 @@ class HomeActions(Screen[None]):
     _out: Mapping[str, Mapping[str, str]]
 
     def change_refused(self, sentence: str) -> None:
-        """Say why nothing was done."""
+        """Report why nothing was done."""
         raise NotImplementedError
 
     def rollback_failed(self, route: str | None, org: str | None, sentence: str) -> None:
-        """Say that a rollback was not made; an empty sentence that it was."""
+        """Report that a rollback failed; an empty sentence reports that it was made."""
         raise NotImplementedError
 
     def tell(self, sentence: str) -> None:
-        """Say something for a while."""
+        """Show a notice that expires."""
         raise NotImplementedError
 
     def draw_charts(self) -> None:
-        """Draw the charts that are on."""
+        """Draw the visible charts."""
         raise NotImplementedError
 
     def why_not(self, key: Key) -> str:
-        """Return why a key can do nothing now; empty where it can."""
+        """Return why a key is disabled now; empty where it is enabled."""
         if not key.changes:
             return ""
         if self._switch.access.read_only:
@@ -114,11 +114,11 @@ class HomeActions(Screen[None]):
             self._change(partial(self._switch.planner.plan_set, row.route, row.org, points))
 
     def action_raise(self) -> None:
-        """Plan the next step up; on a row that is latched itself the way up is to resume it."""
+        """Plan the next step up the ramp; an org that is latched itself is resumed instead."""
         row = self._row()
         if not self._may("raise") or row is None:
             return
-        if row.latched_by in ("route", "file"):  # that would raise others than the row's org
+        if row.latched_by in ("route", "file"):  # a resume would raise other orgs as well
             whole = f"route {row.route}" if row.latched_by == "route" else "everything"
             self.change_refused(f"{whole} is rolled back: o resumes {whole}")
             return
@@ -132,7 +132,7 @@ class HomeActions(Screen[None]):
             self._set(row, after)
 
     def action_lower(self) -> None:
-        """Plan the next step down."""
+        """Plan the next step down the ramp."""
         row = self._row()
         if not self._may("lower") or row is None:
             return
@@ -152,15 +152,15 @@ class HomeActions(Screen[None]):
             if points is not None:
                 self._set(row, points)
 
-        # In front at once: digits that follow in the same breath are keys of the screen else.
+        # Push synchronously: digits already queued would otherwise be keys of this screen.
         self.app.push_screen(PercentDialog(f"{row.route} / {row.label}", row.points), chosen)
 
     def roll_back(self, route: str | None, org: str | None) -> None:
-        """Ask for a rollback of what another screen shows."""
+        """Start a rollback for another screen: of an org, a route (no org) or all (neither)."""
         self._roll_back(route, org)
 
     def action_rollback(self) -> None:
-        """Roll back what is selected: an org, or on a route's own line the route."""
+        """Roll back the selected org; on a route's own line or its default's, the route."""
         row = self._row()
         if self._may("rollback") and row is not None:
             self._roll_back(row.route, None if row.org == ALL_ORGS else row.org)
@@ -187,7 +187,7 @@ class HomeActions(Screen[None]):
 
     @work(group="ask", exclusive=True, exit_on_error=False)
     async def action_put_back(self) -> None:
-        """Put the selected org back into its ramp; the guard goes on from where it is."""
+        """Put the selected org back into its ramp; the guard resumes from its current percent."""
         row = self._row()
         if not self._may("ramp.back") or row is None or row.org is None:
             return

@@ -1,4 +1,4 @@
-"""How a row of the home table is written, in 60 to 200 columns."""
+"""Render the rows of the home table as styled cells, for widths of 60 to 200 columns."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ _NUMBERS = ("req/s", "4xx", "5xx", "p95")
 
 
 class RowCells:
-    """Writes header and rows for one width."""
+    """Renders the header and rows for one width in cells; ``longest`` is the widest org's."""
 
     def __init__(self, width: int, longest: int = 14) -> None:
         self.width = width
@@ -42,7 +42,7 @@ class RowCells:
         return ((fit(line + "  verdict", self.width), "table--head"),)
 
     def route(self, row: Row, route: Route | None, probe: str) -> Sequence[tuple[str, str]]:
-        """Return a route's own line; ``probe`` says how the last probe of it went."""
+        """Return a route's own line; ``probe`` is the last probe's result in words."""
         if route is None:
             return ((fit(f" {visible(row.route)}", self.width), "table--route"),)
         probed = (probe,) if probe else ()
@@ -71,7 +71,7 @@ class RowCells:
         text = visible(text)
         for mark in (", ", " · "):
             if cell_len(text) > self.verdict:
-                text = text.partition(mark)[0]  # what stands first says it; the rest can wait
+                text = text.partition(mark)[0]  # the first clause matters most
         cells.append((fit("  " + text, self.verdict + 2), name))
         return cells
 
@@ -85,7 +85,7 @@ class RowCells:
         return [*cells, (fit(f"  {words}", left), "table--dim")]
 
     def _share(self, row: Row) -> Pieces:
-        # Without a bar to stand in for, the latch has its sign beside the percent.
+        # A table too narrow for the bar shows the latch as a sign next to the percent.
         sign = "↩" if row.latched_by and not self.bar else ""
         cells = [
             (" " + fit(visible(row.label), self.org), "" if row.listed else "table--dim"),
@@ -116,7 +116,7 @@ class RowCells:
 
 
 def _percent(value: float) -> str:
-    """Four characters at most, so that a column always has a gap before it."""
+    """Format a percent in at most five characters, so that a column keeps a gap before it."""
     return f"{value:.1f}%" if value < 99.95 else "100%"
 
 

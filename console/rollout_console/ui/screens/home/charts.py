@@ -1,4 +1,4 @@
-"""The charts: which ones, of what, in which place."""
+"""The home screen's chart grid: which charts are visible, where, and their data."""
 
 from textual.app import ComposeResult
 from textual.containers import Grid
@@ -35,7 +35,7 @@ class ChartGrid(Grid):
         self.route: str | None = None
 
     def compose(self) -> ComposeResult:
-        """Make all six; the style decides which are on."""
+        """Yield all six panels; a CSS class makes some of them visible."""
         for name in _GRID:
             yield ChartPanel(name)
 
@@ -50,7 +50,7 @@ class ChartGrid(Grid):
         self._choose()
 
     def next_pair(self) -> None:
-        """Show the next two."""
+        """Show the next pair of charts, where only two fit."""
         self._pair = (self._pair + 1) % 3
         self._choose()
 
@@ -65,7 +65,7 @@ class ChartGrid(Grid):
             )
 
     def show(self, monitor: Monitor, balance: BalanceWatch, route: str | None, now: float) -> None:
-        """Draw the charts that are on, for one route."""
+        """Draw the visible charts for one route."""
         self.route = route
         age = monitor.age_s(now)
         stale = age is None or age > STALE_S
@@ -101,7 +101,7 @@ def _show_metric(
 
 
 def _title(what: str, newest: list[str], unit: str, width: int) -> str:
-    """The figures of both sides, in as many words as fit."""
+    """Return the title with the figures of both sides, in the longest form that fits."""
     tokenlab, previous = newest
     for text in (
         f"─ {what}  tokenlab {tokenlab}{unit} · previous {previous}{unit} ",

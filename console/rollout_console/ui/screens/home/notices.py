@@ -1,4 +1,8 @@
-"""What the two lines above the charts say: trouble first, then proofs, then what was done."""
+"""The two notice lines above the charts, and the priority of what is shown in them.
+
+A failed rollback comes first, then the last message, then problems of the file or the history, then
+proofs of rollbacks, then other problems.
+"""
 
 from dataclasses import dataclass
 
@@ -31,7 +35,10 @@ def _weight(trouble: tuple[str, str]) -> int:
 
 
 class Notices:
-    """Holds what is to be said. Trouble stays while it lasts; the rest goes after a while."""
+    """Holds the notices. Messages and completed proofs expire; problems stay while they last.
+
+    A failed rollback stays until it is made or dismissed. Times are epoch seconds.
+    """
 
     def __init__(self) -> None:
         self._troubles: dict[str, str] = {}
@@ -41,7 +48,7 @@ class Notices:
         self._told: tuple[float, str, str] | None = None
 
     def trouble(self, source: str, sentence: str) -> None:
-        """Set what is wrong with ``source``; an empty sentence ends it."""
+        """Set the problem of ``source``, with secrets redacted; an empty sentence clears it."""
         sentence = redacted(sentence)
         if not sentence:
             self._troubles.pop(source, None)
@@ -52,53 +59,55 @@ class Notices:
             self._troubles[source] = sentence
 
     def tell(self, sentence: str, now: float) -> None:
-        """Say something for a while."""
+        """Show a message for TOLD_FOR_S seconds."""
         self._told = (now, redacted(sentence), "$success")
 
     def refuse(self, sentence: str, now: float) -> None:
-        """Say for a while why a key did nothing."""
+        """Show for TOLD_FOR_S seconds why a key did nothing."""
         self._told = (now, redacted(sentence), "$warning")
 
     def rolled_back(self, route: str | None, org: str | None, since: float) -> None:
-        """Start the proof of a rollback."""
+        """Start the proof of a rollback: track it until it has drained."""
         self.forget(route, org)
         self._told = None
         self._rollbacks.insert(0, _Rollback(route, org, since))
         del self._rollbacks[50:]
 
     def forget(self, route: str | None, org: str | None) -> None:
-        """End the proof of what is not rolled back any more."""
+        """End the proof of a rollback that is no longer in force."""
         self._rollbacks = [r for r in self._rollbacks if (r.route, r.org) != (route, org)]
 
     def rollback_failed(self, route: str | None, org: str | None, sentence: str) -> None:
-        """Say that a rollback was not made, until it is or this is dismissed."""
+        """Show that a rollback failed, until it is made (an empty sentence) or dismissed."""
         self._failed.pop((route, org), None)
         if sentence:
             self._failed[route, org] = redacted(sentence)
 
     def keep_latched(self, file: RolloutFile) -> None:
-        """End the proofs of what a new version of the file does not say is rolled back, and the
-        failures of what it does."""
+        """Reconcile the notices with a new version of the file.
+
+        Proofs end for what it does not roll back, failures are cleared for what it does.
+        """
         for made in [key for key in self._failed if file.is_latched(*key)]:
             del self._failed[made]
         self._rollbacks = [r for r in self._rollbacks if file.is_latched(r.route, r.org)]
 
     def dismiss(self) -> None:
-        """Hide what is said now; trouble comes back when it changes its source."""
+        """Hide the current notices; a problem is shown again when it has ended and recurs."""
         self._told = None
         self._failed.clear()
-        self._hidden |= set(self._troubles) - {"file"}  # no change can be made while that lasts
+        self._hidden |= set(self._troubles) - {"file"}  # it blocks all changes but rollbacks
         self._rollbacks = [r for r in self._rollbacks if r.drained_at is None]
 
     def proof_of(self, route: str, org: str | None, monitor: Monitor, now: float) -> str:
-        """Return the proof for one row, where a rollback that reaches it was made here."""
+        """Return the proof for one row; empty where no tracked rollback covers it."""
         for made in self._rollbacks:
             if made.route in (None, route) and made.org in (None, org):
                 return monitor.proof(route, org, made.since, now).text
         return ""
 
     def lines(self, monitor: Monitor, now: float) -> tuple[Pieces, Pieces]:
-        """Return the two lines as pieces of text and style."""
+        """Return the two notices of the highest priority, each as pieces of text and style."""
         told: list[Pieces] = []
         grave: list[Pieces] = []
         proofs: list[Pieces] = []

@@ -12,9 +12,9 @@ from rollout_gate.file.model import RolloutFile
 class Row:
     """A line of the table. ``org`` is None for a route's own line, ALL_ORGS for its default.
 
-    ``points`` is what the file sets; ``latched_by`` is "", "org", "route" or "file". Where
-    ``table`` is set, ``org`` is no org but an API key's alias or a flag, which the log does not
-    tell apart: such a share has no figures of its own.
+    ``points`` is the share in the file, in basis points; ``latched_by`` is "", "org", "route" or
+    "file". Where ``table`` is set, ``org`` is no org but an API key's alias or a flag, which the
+    log does not distinguish: such a share has no figures of its own.
     """
 
     route: str
@@ -31,7 +31,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """Whose share it is, as the table names it."""
+        """The org, alias or flag, as the table shows it."""
         if self.table:
             return f"{'alias' if self.table == 'keys' else 'flag'} {self.org}"
         return "(others)" if self.org == ALL_ORGS else self.org or ""
@@ -50,7 +50,7 @@ def build_rows(
         outer = "file" if file.rolled_back else "route" if route.rolled_back else ""
         orgs = []
         for org, share in route.orgs.items():
-            # An org that is really called so cannot be told from the default's own line.
+            # Skip an org that is literally named ALL_ORGS: its row would pass for the default's.
             if org != ALL_ORGS and keep(name, org):
                 latch = outer or ("org" if share.rolled_back else "")
                 orgs.append(Row(name, org, route.org_points(org), latch))
@@ -72,7 +72,10 @@ def build_rows(
 
 
 def make_filter(text: str) -> Callable[[str, str], bool]:
-    """Return the filter for what was typed: part of a route's or org's name; ``!`` inverts."""
+    """Return a predicate on route and org for a typed filter; a leading ``!`` inverts it.
+
+    It matches a substring of either name, ignoring case; an empty filter keeps every row.
+    """
     wanted = text.strip()
     inverted = wanted.startswith("!")
     needle = wanted.lstrip("!").strip().casefold()

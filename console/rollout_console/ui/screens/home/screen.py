@@ -1,4 +1,4 @@
-"""The home screen: the whole story at a glance, and the keys that change it."""
+"""The home screen: table of routes and orgs, charts, notices, status, and handlers of messages."""
 
 import asyncio
 import os
@@ -61,7 +61,7 @@ _MOST_TOASTS = 3
 
 
 class HomeScreen(Opened, HomeActions):
-    """Table, charts, notices and status; workers post what is new, handlers here own it."""
+    """Owns table, charts, notices and status: workers post messages, handlers here apply them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in HOME_KEYS]
 
@@ -116,7 +116,7 @@ class HomeScreen(Opened, HomeActions):
         yield KeyBar(CONTEXTS["home"], self.why_not, self._facts.keymap)
 
     def opened(self) -> None:
-        """Show what is known at once, and start looking."""
+        """Show the known state at once, and start the polling workers."""
         for trouble in self._facts.troubles:
             self._notices.tell(trouble, time())
         self._flow = self._session.flow(self.app, self)
@@ -131,12 +131,12 @@ class HomeScreen(Opened, HomeActions):
         self.call_after_refresh(self._tick)
 
     def on_resize(self) -> None:
-        """Fit to the terminal."""
+        """Adapt the layout to the size of the terminal."""
         if self.app.size != self._fitted:
             self._fit()
 
     def _fit(self) -> None:
-        """Choose what there is room for; a small terminal keeps the table and the keys."""
+        """Choose the widgets that fit; a small terminal keeps the table and the keys."""
         self._fitted = width, height = self.app.size
         self.set_class(width >= 116, "-broad")
         self.set_class(height < 18, "-short")
@@ -144,21 +144,21 @@ class HomeScreen(Opened, HomeActions):
         self._charts_at = 0.0
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """A worker that died says so, and is started again; its data would silently age."""
+        """Report and restart a crashed worker: its data would silently become stale."""
         if event.state is WorkerState.ERROR:
             name = event.worker.group
             kind = type(event.worker.error).__name__
             self._notices.trouble(f"worker {name}", f"internal fault in {name}: {kind}; retrying")
             self._feeds.start_again(name)
 
-    # -- what the workers tell -------------------------------------------------------------------
+    # -- messages from workers -------------------------------------------------------------------
 
     @on(FileChanged)
     def _file_changed(self, event: FileChanged) -> None:
         before = self._monitor.file
         self._take_over(event.snapshot)
         if event.foreign and before.revision != event.snapshot.revision:
-            # What somebody else rolls back drains like what is rolled back here.
+            # Rollbacks by other processes are tracked until drained as well.
             found = islice(rolled_back(before, event.snapshot.file), _MOST_PROOFS)
             for route, org in found:
                 self._notices.rolled_back(route, org, time())
@@ -169,13 +169,13 @@ class HomeScreen(Opened, HomeActions):
         said = f"{self._switch.path.name} was changed by {visible(edit.words)}"
         self._notices.tell(said, time())
         if edit.gives_back and not edit.ours:
-            # Nobody asked, and traffic moves: a git checkout or a sync has put an old text back.
+            # An unconfirmed resume: a git checkout or a sync has restored an old version.
             self.app.bell()
             self.notify(f"A rollback was reverted: {said}", severity="error", timeout=30)
 
     @on(FileTrouble)
     def _file_trouble(self, event: FileTrouble) -> None:
-        # Its folder takes the room of the line and column, which are what there is to know.
+        # Omit the folder, so that the line and column of the error are not truncated.
         sentence = event.sentence.replace(f"{self._switch.path.parent}{os.sep}", "", 1)
         self._session.file_trouble = sentence
         kept = "; gates keep the last good version, r R ! still work" if sentence else ""
@@ -209,7 +209,7 @@ class HomeScreen(Opened, HomeActions):
             self._session.balance.add(time(), event.balance)
         else:
             self._session.balance.failed(event.trouble, asked=event.asked)
-        # Where it was asked for, it is asked again; where it could not be, somebody must act.
+        # A failed request is retried; a missing credential needs an operator.
         again = f", next try in {event.next_in_s:.0f} s" if event.asked else ""
         self._notices.trouble(
             "balance", f"balance{again}: {visible(event.trouble)}" if event.trouble else ""
@@ -233,10 +233,10 @@ class HomeScreen(Opened, HomeActions):
         self._probes = event.probes
 
     def _look_for_alerts(self) -> None:
-        """Say what has gone wrong since the last look, whatever screen is in front."""
+        """Notify of alerts that are new since the last poll, whichever screen is active."""
         began = self._session.new_alerts()
         alarms = [alert for alert in began if alert.level == "alarm"]
-        # The live screen lists them; a toast would only lie over the list.
+        # No toasts on the live screen: it lists the alerts, and a toast would cover the list.
         listed = getattr(self.app.screen, "CONTEXT", "") == "live"
         for alert in alarms[: 0 if listed else _MOST_TOASTS]:
             self.app.notify(visible(redacted(alert.sentence)), severity="error", markup=False)
@@ -246,7 +246,7 @@ class HomeScreen(Opened, HomeActions):
     # -- drawing ---------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        """Draw what has changed, also behind a dialog: who hesitates is to see what goes on."""
+        """Redraw what has changed, also behind a dialog, for an operator who is deciding."""
         if not self.is_current:
             return
         now = time()
@@ -282,7 +282,7 @@ class HomeScreen(Opened, HomeActions):
         self.query_one("#notice-2", TextLine).say(*second)
 
     def draw_charts(self) -> None:
-        """Draw the charts that are on."""
+        """Draw the visible charts."""
         self._charts_at = time()
         row = self.query_one(RolloutTable).selected
         self.query_one(ChartGrid).show(
@@ -344,23 +344,23 @@ class HomeScreen(Opened, HomeActions):
         if row.latched_by:
             proof = self._notices.proof_of(row.route, row.org, self._monitor, now)
             last = self._monitor.last_seen(row.route, org, "tokenlab")
-            if not proof and last is not None:  # its figures are of before
+            if not proof and last is not None:  # its figures predate the rollback
                 proof = f"quiet for {seconds_text(round(now - last))}"
         return cells.org_row(row, health, proof)
 
     # -- the listener of a change ----------------------------------------------------------------
 
     def rollback_failed(self, route: str | None, org: str | None, sentence: str) -> None:
-        """Say that a rollback was not made, and go on until it is; empty where it was."""
+        """Show that a rollback failed, until it is made; an empty sentence clears that."""
         self._notices.rollback_failed(route, org, visible(sentence))
         self._show_notices()
 
     def change_made(self, done: Done) -> None:
-        """Tell every screen."""
+        """Notify the subscribers of the session, this screen among them."""
         self._session.changed(done)
 
     def _changed(self, done: Done) -> None:
-        """Adopt the new file, start the proof of a rollback, report what was done."""
+        """Apply the new version of the file, start the proof of a rollback, report the change."""
         self._take_over(done.snapshot)
         if done.plan.action == "rollback":
             self._notices.rolled_back(done.plan.route, done.plan.org, done.at.timestamp())
@@ -380,24 +380,24 @@ class HomeScreen(Opened, HomeActions):
         self._tick()
 
     def change_refused(self, sentence: str) -> None:
-        """Say why nothing was done."""
+        """Report why nothing was done, on another screen as well if that is active."""
         self._notices.refuse(visible(sentence), time())
         self._show_notices()
-        if isinstance(self.app.screen, BesideScreen):  # the live screen asked for it
+        if isinstance(self.app.screen, BesideScreen):  # the live screen requested it
             self.app.screen.say(sentence, bad=True)
 
     def ask_again(self) -> None:
-        """Ask for balance and keys now; a credential may be there that was missing."""
+        """Poll balance and keys now: a missing credential may have become available."""
         self._feeds.start("balance", "keys")
 
     def tell(self, sentence: str) -> None:
-        """Say something for a while."""
+        """Show a notice that expires."""
         self._notices.tell(visible(sentence), time())
         self._show_notices()
 
     @on(RolloutTable.Moved)
     def _cursor_moved(self) -> None:
-        """The charts follow the selected route."""
+        """Redraw the charts where another route is selected."""
         self.query_one(KeyBar).update_keys()
         row = self._row()
         if row is not None and self.query_one(ChartGrid).route != row.route:
@@ -408,7 +408,7 @@ class HomeScreen(Opened, HomeActions):
     def action_filter(self) -> None:
         """Open the filter line."""
         self.add_class("-filtering")
-        # At once: focus() would be asked after the keys that follow in the same breath.
+        # Synchronously: focus() would take effect after the key events already queued.
         self.set_focus(self.query_one("#filter", Input))
 
     @on(Input.Changed, "#filter")
@@ -421,7 +421,7 @@ class HomeScreen(Opened, HomeActions):
         self.query_one(RolloutTable).focus()
 
     def go_back(self) -> None:
-        """Leave the filter, or dismiss the notices."""
+        """Close the filter, or dismiss the notices."""
         if self.has_class("-filtering"):
             self.query_one("#filter", Input).value = ""
             self.remove_class("-filtering")

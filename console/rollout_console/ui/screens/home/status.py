@@ -12,7 +12,7 @@ from rollout_gate.file.model import RolloutFile
 
 @dataclass(frozen=True, slots=True)
 class StatusFacts:
-    """What does not change while the console runs."""
+    """Facts that are constant while the console runs."""
 
     user: str
     host: str
@@ -21,7 +21,7 @@ class StatusFacts:
     keymap: dict[str, str] = field(default_factory=dict)
     troubles: tuple[str, ...] = ()
     proving_model: str = ""
-    """The model that proves an API key: one that the rollout file sends traffic to."""
+    """The model that an API key is verified with: one that the rollout file sends traffic to."""
 
 
 def status_pieces(
@@ -34,14 +34,14 @@ def status_pieces(
     width: int,
     now: float,
 ) -> list[tuple[str, str]]:
-    """Return the line's pieces, the most important first: the rest is cut off on a small screen."""
+    """Return the line's pieces, the most important first: a narrow terminal truncates the rest."""
     file = monitor.file
     pieces = [(" rollout", "bold"), (" ▸ ", "$accent"), (visible(file.profile), "bold")]
     latch = [("  ↩ ALL ROLLED BACK", "$error bold")] if file.rolled_back else []
     if file_broken:
         latch.insert(0, ("  ! FILE BROKEN", "$error bold"))
     if width < 60:
-        pieces = [*latch, *pieces]  # it must not be what is cut off
+        pieces = [*latch, *pieces]  # it must not be truncated
     pieces.append(("  read-only", "$warning bold") if facts.read_only else ("  rw", ""))
     if facts.demo:
         pieces.append(("  DEMO", "$accent bold"))
@@ -68,7 +68,10 @@ def _guard(file: RolloutFile, acts: bool) -> list[tuple[str, str]]:
 
 
 def data_age(monitor: Monitor, now: float) -> tuple[str, str]:
-    """Return how old the newest line of the log is, and the style to say it in."""
+    """Return the age of the newest access-log record in words, and its style.
+
+    Where most lines cannot be used, return how many those are instead.
+    """
     if monitor.unusable_words(now) and monitor.mostly_unusable(now):
         return f"  {monitor.unusable.lines:,} lines unusable", "$error bold"
     age = monitor.age_s(now)
@@ -76,7 +79,7 @@ def data_age(monitor: Monitor, now: float) -> tuple[str, str]:
         return "  no data yet", "$warning"
     if age > STALE_S:
         return f"  stale {seconds_text(age)}", "$warning bold"
-    # Whole seconds: a tenth that changes every time would be redrawn every time.
+    # Whole seconds: tenths would differ, and be repainted, at every tick.
     return (f"  live {age:.0f} s" if age >= 1 else "  live"), "$success"
 
 

@@ -1,4 +1,4 @@
-"""What the keys of the models screen ask for: a filter, a detail, a model for a route."""
+"""Dialog flows of the models screen: choose a filter, show a contract, set a route's model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,17 +23,17 @@ _MOST_WIDE = 120
 
 
 class Listener(Protocol):
-    """The screen that these are started from."""
+    """The screen that starts the flows."""
 
     def say(self, sentence: str, *, bad: bool = False) -> None:
-        """Show a sentence."""
+        """Show a message; ``bad`` marks a problem."""
 
     def show(self) -> None:
-        """Draw again."""
+        """Redraw the screen."""
 
 
 class ModelFlows:
-    """One method for each key that asks something."""
+    """One method for each key that opens a dialog."""
 
     def __init__(self, app: App[None], room: Catalogue, listener: Listener) -> None:
         self._app = app
@@ -41,14 +41,14 @@ class ModelFlows:
         self._listener = listener
 
     async def choose(self, title: str, known: Sequence[str], now: str) -> str | None:
-        """Ask for one of ``known`` or any; return None where it is to stay as it is."""
+        """Ask for one of ``known``, or any (an empty text); return None if cancelled."""
         choices = ["any", *known]
         place = choices.index(now) if now in choices else 0
         chosen = await self._app.push_screen_wait(ChoiceDialog(title, choices, place))
         return None if chosen is None else ("" if chosen == 0 else choices[chosen])
 
     async def price(self, wanted: ModelFilter) -> ModelFilter:
-        """Ask for the highest price."""
+        """Ask for a maximum price in US dollars; return the filter, as it was if cancelled."""
         now = "" if wanted.most_usd is None else f"{wanted.most_usd:f}"
         field = Field("price", "at most $", now, "per 1M input tokens, or per request; empty: any")
         form = FormDialog("Price", (field,), _check_price)
@@ -59,7 +59,7 @@ class ModelFlows:
         return replace(wanted, most_usd=Decimal(text) if text else None)
 
     async def known(self, model: ModelInfo) -> ModelInfo:
-        """Return a model with its whole contract where the API tells it, as it is otherwise."""
+        """Return a model with its full contract from the API, or as it is if that fails."""
         if model.formats is not None:
             return model
         try:
@@ -90,7 +90,7 @@ class ModelFlows:
     async def use(
         self, model: ModelInfo, file: RolloutFile, change: Callable[[str, str], Any]
     ) -> None:
-        """Ask for a route, and put the model on it; ``change`` plans, asks and makes it."""
+        """Ask for a route and set its model; ``change`` plans, confirms and applies that."""
         found = await self.known(model)
         routes = list(file.routes.values())
         fits = [_why_not_on(found, route) for route in routes]

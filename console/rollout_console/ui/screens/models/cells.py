@@ -1,4 +1,4 @@
-"""How a model is written in the models table, at 80 columns and more, and two side by side."""
+"""Render models as rows of the models table, from 80 columns up, and two of them side by side."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,11 +17,11 @@ _MARKS = {"new": "+", "gone": "-"}
 
 
 class ModelCells:
-    """The columns of one width; the id gets what is left."""
+    """Renders header and rows for one width in cells; the id's column gets the remaining cells."""
 
     def __init__(self, width: int, scene: str) -> None:
         self._scene = scene
-        # Where there is evidence to show, a narrow table leaves the provider out: most ids say it.
+        # A narrow table with evidence omits the provider's column: most ids name the provider.
         self._narrow = bool(scene) and width < 100
         self._provider = 0 if self._narrow else 11
         self._middle = 32 if scene else 7
@@ -43,7 +43,7 @@ class ModelCells:
         ]  # fmt: skip
 
     def row(self, model: ModelInfo, change: str, compared: bool) -> Cells:
-        """Return a model's pieces; what is on its way out is coloured and says so in words too."""
+        """Return a model's cells; colour and text mark one that is deprecated, ending or gone."""
         gone = change == "gone"
         mark = "=" if compared else _MARKS.get(change, "~" if change else " ")
         stage = "gone" if gone else model.stage
@@ -93,7 +93,7 @@ def _price(price: Price, *, with_unit: bool) -> str:
 
 
 def side_by_side(one: ModelInfo, other: ModelInfo, width: int) -> list[str]:
-    """Return both contracts in two columns of a text ``width`` wide; ``≠`` marks what differs."""
+    """Return a diff of two contracts in two columns, ``width`` wide; ``≠`` marks what differs."""
     tables: tuple[Mapping[str, str], ...] = (dict(contract_lines(one)), dict(contract_lines(other)))
     label, column = 13, max(16, (width - 13 - 4) // 2)
     lines = []

@@ -1,4 +1,4 @@
-"""The models screen: what TokenLab offers, what speaks for it, and a model for a route."""
+"""The models screen: TokenLab's catalogue, the evidence for its models, a model for a route."""
 
 import asyncio
 from functools import partial
@@ -30,14 +30,14 @@ from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import Cells, LineTable
 
 EVERY_S = 300.0
-"""How often the catalogue is read again while the screen is open."""
+"""Seconds between reloads of the catalogue while the screen is open."""
 _FRESH_S = 60.0
 _OLD_S = 3600.0
 _SETTLED_S = 0.3
 
 
 class ModelsScreen(ChangingScreen):
-    """Lists models from the last good catalogue at once, and asks the API for a newer one."""
+    """Lists models from the cached catalogue at once, and reloads it from the API."""
 
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in MODEL_KEYS]
     CONTEXT = "models"
@@ -81,7 +81,7 @@ class ModelsScreen(ChangingScreen):
         yield KeyBar(CONTEXTS[self.CONTEXT], self.why_not, self._facts.keymap)
 
     def opened(self) -> None:
-        """Show what is known at once, and ask for what is newer."""
+        """Show the cached catalogue at once, and reload it where it is older than _FRESH_S."""
         self._flows = ModelFlows(self.app, self._room, self)
         self._changing = self._session.flow(self.app, self)
         self._fit()
@@ -94,7 +94,7 @@ class ModelsScreen(ChangingScreen):
         self.set_interval(1.0, self.draw_lines)
 
     def on_resize(self) -> None:
-        """The columns depend on the width."""
+        """Adapt the layout: the columns depend on the width."""
         self._fit()
 
     def _fit(self) -> None:
@@ -109,7 +109,7 @@ class ModelsScreen(ChangingScreen):
 
     @work(group="models-read", exclusive=True, exit_on_error=False)
     async def action_reload(self) -> None:
-        """Ask the API for the catalogue, and for the evidence of the scene in view."""
+        """Reload from the API the catalogue, and the evidence of the selected scene."""
         scene = self._view.wanted.scene
         try:
             self._trouble = await off_loop(lambda: read_models(self._room, scene))
@@ -130,7 +130,7 @@ class ModelsScreen(ChangingScreen):
 
     @work(group="models-detail", exclusive=True, exit_on_error=False)
     async def _read_detail(self, model: ModelInfo) -> None:
-        """A detail is asked for when the cursor rests, not at every row it passes."""
+        """Debounce the request of a detail: send it once the cursor has rested for _SETTLED_S."""
         await asyncio.sleep(_SETTLED_S)
         try:
             await off_loop(lambda: self._room.detail(model.id))
@@ -141,7 +141,7 @@ class ModelsScreen(ChangingScreen):
     # -- drawing ---------------------------------------------------------------------------------
 
     def show(self) -> None:
-        """Draw again what is chosen of the catalogue."""
+        """Redraw the models that pass the filters, and the lines around them."""
         self._table.set_rows(self._view.rows())
         self.draw_lines()
         self._draw_contract()
@@ -161,7 +161,7 @@ class ModelsScreen(ChangingScreen):
         return self._cells
 
     def draw_lines(self) -> None:
-        """Draw status, chips and notice again."""
+        """Redraw status, scene chips and notice."""
         room, facts = self._room, self._facts
         age = room.age_s()
         said = "no catalogue yet" if age is None else f"read {seconds_text(round(age))} ago"
@@ -209,7 +209,7 @@ class ModelsScreen(ChangingScreen):
     # -- what can be done now --------------------------------------------------------------------
 
     def why_not(self, key: Key) -> str:
-        """Return why a key can do nothing now; empty where it can."""
+        """Return why a key is disabled now; empty where it is enabled."""
         if (key.changes or key.id == "models.seen") and self._facts.read_only:
             return "read-only: nothing is changed; start without --read-only to change"
         selected = self._table.selected if self.is_mounted else None
@@ -226,7 +226,7 @@ class ModelsScreen(ChangingScreen):
     # -- actions ---------------------------------------------------------------------------------
 
     def action_scene(self, scene: str) -> None:
-        """Show what is recommended for a scene; the same again shows everything."""
+        """Toggle the filter on models that are recommended for a scene."""
         scene = self._view.toggle_scene(scene)
         self.show()
         self._table.move_end(last=False)
@@ -261,7 +261,7 @@ class ModelsScreen(ChangingScreen):
         self.show()
 
     def action_seen(self) -> None:
-        """From now on, changes are against what is there now."""
+        """Mark the changes as seen: the current catalogue is the baseline of later ones."""
         if not self.may("models.seen"):
             return
 
@@ -287,7 +287,7 @@ class ModelsScreen(ChangingScreen):
         self.start(ask)
 
     def action_price(self) -> None:
-        """Ask for the highest price."""
+        """Ask for a maximum price."""
 
         async def ask() -> None:
             self._view.wanted = await self._flows.price(self._view.wanted)
@@ -302,7 +302,7 @@ class ModelsScreen(ChangingScreen):
             self.start(partial(self._flows.contract, model))
 
     def action_compare(self) -> None:
-        """Take this model for comparing, or show it beside the one taken."""
+        """Mark this model for comparison, compare it with the marked one, or unmark it."""
         model = self._may("compare")
         if model is None:
             return
@@ -333,7 +333,7 @@ class ModelsScreen(ChangingScreen):
     def action_search(self) -> None:
         """Open the search line."""
         self.add_class("-searching")
-        self.set_focus(self.query_one("#models-search", Input))  # at once, as at home
+        self.set_focus(self.query_one("#models-search", Input))  # synchronously, as at home
 
     @on(Input.Changed, "#models-search")
     def _search_typed(self, event: Input.Changed) -> None:
@@ -345,7 +345,7 @@ class ModelsScreen(ChangingScreen):
         self._table.focus()
 
     def go_back(self) -> bool:
-        """Leave the search, the filters, or what is said; return whether there was something."""
+        """Clear search, filters and notice; return whether there was a filter or a notice."""
         self.remove_class("-searching")
         self.query_one("#models-search", Input).value = ""
         self._table.focus()

@@ -1,4 +1,4 @@
-"""What of the catalogue is in view: filters, order, and saying so."""
+"""State of the models screen: filters and sort order, and their description."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ from rollout_console.tokenlab.models import STAGES, ModelInfo
 
 
 class ModelView:
-    """The filters and the order that are chosen now."""
+    """The current filters and sort order of the catalogue."""
 
     def __init__(self, room: Catalogue) -> None:
         self._room = room
@@ -18,7 +18,7 @@ class ModelView:
         self.sort: Sort = SORTS[0]
 
     def rows(self) -> list[ModelInfo]:
-        """Return the models in view; those that are gone too where changes are asked for."""
+        """Return the models that pass the filters; with the one on changes, removed ones too."""
         found = self._room.shelf.select(self.wanted, self.sort, self._room.changes)
         return found + self._room.gone if self.wanted.changed else found
 
@@ -27,7 +27,7 @@ class ModelView:
         self.wanted = replace(self.wanted, **fields)
 
     def toggle_scene(self, scene: str) -> str:
-        """Show what is recommended for a scene, or everything again; return the scene now."""
+        """Toggle the filter on a scene; return the scene in effect, empty for none."""
         scene = "" if self.wanted.scene == scene else scene
         self.change(scene=scene, category="")
         self.sort = "rank"
@@ -49,7 +49,7 @@ class ModelView:
         return filtered
 
     def words(self) -> str:
-        """Say what is filtered; where nothing is, whether there is news."""
+        """Return the active filters in words; without any, how many changes are unseen."""
         wanted = self.wanted
         most = "" if wanted.most_usd is None else f"at most ${wanted.most_usd:f}"
         named = (
