@@ -314,7 +314,7 @@ class ConsoleApp(App[None]):
         return model_troubles(room, self._monitor.file, datetime.now(UTC))
 
     def _warn_of_keys(self) -> str:
-        """Return the gravest warning about API keys; blocks, and raises as ApiKeys does."""
+        """Return the most severe warning about API keys; blocks, and raises as ApiKeys does."""
         room, _ = self._key_room()
         warnings = asyncio.run(room.soon(self._key_burn))
         more = f" (and {len(warnings) - 1} more: 2)" if len(warnings) > 1 else ""

@@ -67,7 +67,7 @@ class BalanceRead(Message):
 
 @dataclass
 class KeysRead(Message):
-    """The gravest warning about a key that will soon stop working; empty where none will."""
+    """The most severe warning about a key that will soon stop working; empty where none will."""
 
     sentence: str
 

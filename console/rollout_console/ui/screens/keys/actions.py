@@ -1,4 +1,4 @@
-"""What the keys of the keys screen do: ask, confirm, have it done, say how it went."""
+"""Flows of the keys screen's actions: ask, confirm, run the use case, report the result."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -33,18 +33,18 @@ T = TypeVar("T")
 
 
 async def off_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a use case in a thread with a loop of its own: the vault may block for seconds."""
+    """Run a coroutine in a worker thread with its own event loop: the vault may block it."""
     return await asyncio.to_thread(lambda: asyncio.run(make()))
 
 
 class Listener(Protocol):
-    """The screen that these are started from."""
+    """The screen that starts the flows."""
 
     def say(self, sentence: str, *, bad: bool = False) -> None:
-        """Show a sentence."""
+        """Show a message; ``bad`` marks a problem."""
 
     def reload(self) -> None:
-        """Ask the vault and the API again."""
+        """Reload credentials from the vault and keys from the API."""
 
 
 class KeyFlows:
@@ -69,7 +69,7 @@ class KeyFlows:
         return [self._room.vault.resolve(self._room.profile, purpose) for purpose in PURPOSES]
 
     async def new(self) -> None:
-        """Make a key; its secret goes to the vault, or is shown once."""
+        """Create an API key; its secret is stored in the vault, or shown once."""
         values = await self._app.push_screen_wait(key_form(None, self._room.profile))
         if values is None:
             return
@@ -138,7 +138,7 @@ class KeyFlows:
             self._listener.reload()
 
     async def usage(self, key: ApiKey) -> None:
-        """Show what a key has cost."""
+        """Show a key's requests and cost, by model and by day."""
         found = await self._do(lambda: self._room.billing(key))
         if found is None:
             return
@@ -149,7 +149,7 @@ class KeyFlows:
         await self._app.push_screen_wait(TextDialog(f"{key.name} ({key.id})", lines))
 
     async def rotate(self, key: ApiKey) -> None:
-        """Begin a rotation, or take one further."""
+        """Start a rotation, or advance the one under way."""
         try:
             found = await asyncio.to_thread(self._rotations.find, key)
         except OperationError as error:
@@ -178,7 +178,7 @@ class KeyFlows:
         self._listener.reload()
 
     async def abandon(self, key: ApiKey) -> None:
-        """Stay with the old key of a rotation under way."""
+        """Abandon a rotation under way: keep the old key, revoke the new one."""
         try:
             found = await asyncio.to_thread(self._rotations.find, key)
         except OperationError as error:
@@ -196,7 +196,7 @@ class KeyFlows:
             self._listener.reload()
 
     async def add(self) -> None:
-        """Keep a pasted credential."""
+        """Store a pasted credential."""
         values = await self._app.push_screen_wait(credential_form(self._room.profile))
         if values is None:
             return
@@ -215,7 +215,7 @@ class KeyFlows:
         self._listener.reload()
 
     async def remove(self) -> None:
-        """Forget the credentials of the profile in use."""
+        """Delete the stored credentials of the profile in use."""
         profile = self._room.profile
         if not await self._sure("Forget credentials", f"both of profile {profile}", profile):
             return
@@ -246,7 +246,7 @@ class KeyFlows:
         self._listener.reload()
 
     async def verify(self) -> None:
-        """Prove the credentials: the balance, and one request of a few tokens."""
+        """Verify the credentials: read the balance, and send one billed request of a few tokens."""
         lines: list[str] = []
         for credential in await asyncio.to_thread(self.resolve_all):
             words = WORDS[credential.purpose]
@@ -267,7 +267,7 @@ class KeyFlows:
             await self._app.push_screen_wait(TextDialog("credentials", lines))
 
     async def unlock(self) -> None:
-        """Unlock the encrypted store, and give the keyring another chance."""
+        """Unlock the encrypted store, and retry the keyring."""
         self._room.vault.keyring.retry()
         if self._has_store() and await self._ready("encrypted"):
             self._listener.say("the encrypted store is unlocked for this run")
@@ -275,7 +275,7 @@ class KeyFlows:
         self._listener.reload()
 
     async def _ready(self, place: Place | None) -> bool:
-        """Unlock the encrypted store, or make one, where that is the place; False if given up."""
+        """Unlock or create the encrypted store, where that is the place; return False if not."""
         store = self._room.vault.encrypted
         if place != "encrypted" or store.unlocked:
             return True
@@ -293,7 +293,7 @@ class KeyFlows:
         return True
 
     def _has_store(self) -> bool | None:
-        """Return whether there is an encrypted store; None, with the reason said, if unknown."""
+        """Return whether there is an encrypted store; on an error report it and return None."""
         try:
             return self._room.vault.encrypted.exists
         except VaultError as error:
@@ -301,7 +301,7 @@ class KeyFlows:
             return None
 
     async def _do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """Run a use case; what goes wrong becomes one sentence."""
+        """Run a use case; report an expected error in one sentence, and return None."""
         try:
             return await off_loop(make)
         except (ApiError, OperationError, VaultError) as error:

@@ -1,4 +1,4 @@
-"""How an API key is written in the keys table, at 80 columns and more."""
+"""Render API keys as rows of the keys table, from 80 columns up."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ WIDE = (*NARROW, ("prefix", 14), ("models", 24))
 
 
 def columns(width: int) -> Sequence[tuple[str, int]]:
-    """Return the columns that fit, with their widths; the name gets what is left."""
+    """Return the columns that fit, with their widths; the name's gets the remaining cells."""
     chosen = WIDE if width >= 130 else NARROW
     left = width - sum(cells for _, cells in chosen) - len(chosen) - 2
     name, cells = chosen[0]
@@ -33,7 +33,7 @@ def columns(width: int) -> Sequence[tuple[str, int]]:
 def cells(
     key: ApiKey, now: datetime, wanted: Sequence[tuple[str, int]], *, rotating: bool = False
 ) -> list[Text]:
-    """Return a row; what is over, or nearly so, is red or yellow, and says so in words too."""
+    """Return a row; colour and text mark a limit or expiry that is reached or near."""
     share = key.used_share
     over = share is not None and share >= LIMIT_SHARES[0]
     used = f"${key.used:,.2f}" + (f" {100 * share:.0f}%" if over and share is not None else "")

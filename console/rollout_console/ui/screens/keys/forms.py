@@ -1,4 +1,4 @@
-"""The forms of the keys screen, and reading what was typed in them."""
+"""The forms of the keys screen, with validation and parsing of their values."""
 
 from decimal import Decimal
 from typing import Any
@@ -35,7 +35,7 @@ def key_form(key: ApiKey | None, profile: str) -> FormDialog:
 
 
 def read_key(values: Values) -> dict[str, Any]:
-    """Return what the form says as name, limit, models and expires_at; it was checked before."""
+    """Parse a key form into name, limit, models and expires_at; raises OperationError."""
     return {
         "name": checked_key_name(values["name"]),
         "limit": parse_limit(values["limit"] or "none"),
@@ -45,7 +45,7 @@ def read_key(values: Values) -> dict[str, Any]:
 
 
 def credential_form(profile: str) -> FormDialog:
-    """Return the form that a credential is pasted into; it is never shown."""
+    """Return the form that a credential is pasted into; its input is masked."""
     fields = (
         Field("profile", "profile", profile, "letters, digits, dots, dashes"),
         Field("secret", "credential", "", "paste: sk-... or mt-... (hidden)", hidden=True),
@@ -55,7 +55,7 @@ def credential_form(profile: str) -> FormDialog:
 
 
 def rotation_form(key: ApiKey) -> FormDialog:
-    """Return the form that a rotation begins with."""
+    """Return the form that starts a rotation."""
     fields = (
         Field("model", "model", key.models[0] if key.models else "", "proves the new key, billed"),
         Field("place", "kept in", "keyring", "keyring, or encrypted"),
@@ -75,7 +75,7 @@ def passphrase_form(*, new: bool) -> FormDialog:
 
 
 def place_of(text: str) -> Place | None:
-    """Return the place that was typed; None for shown once, or this run alone."""
+    """Parse a typed place; return None for shown once, or this run alone."""
     return PLACES.get(text.strip().lower())
 
 

@@ -35,7 +35,7 @@ EVERY_S = 60.0
 
 
 class KeysScreen(BesideScreen):
-    """Lists and changes keys. Whatever asks the vault or the API runs off this thread."""
+    """Lists and changes keys. Calls of the vault and the API run in worker threads."""
 
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in VAULT_KEYS]
     CONTEXT = "keys"
@@ -78,7 +78,7 @@ class KeysScreen(BesideScreen):
         yield KeyBar(CONTEXTS[self.CONTEXT], self.why_not, self._facts.keymap)
 
     def opened(self) -> None:
-        """Show what there is, and ask for the rest."""
+        """Show what is known, and start loading the rest."""
         self._flows = KeyFlows(
             self.app, self._room, self._rotations, self._facts.proving_model, self
         )
@@ -88,16 +88,16 @@ class KeysScreen(BesideScreen):
         self.set_interval(EVERY_S, self.action_reload)
 
     def on_resize(self) -> None:
-        """The columns depend on the width."""
+        """Redraw the table: the columns depend on the width."""
         self._draw()
 
     # -- asking ----------------------------------------------------------------------------------
 
     @work(group="keys-read", exclusive=True, exit_on_error=False)
     async def action_reload(self) -> None:
-        """Ask the vault and the API again."""
+        """Reload credentials from the vault and keys from the API."""
         if self._keys_of != self._room.profile:
-            # Another organisation's keys must not be there to be revoked by mistake.
+            # Clear the list: another organisation's keys must not be revoked by mistake.
             self._keys, self._read_at, self._keys_of = [], None, self._room.profile
         self._credentials = await asyncio.to_thread(self._flows.resolve_all)
         self.draw_lines()
@@ -108,7 +108,7 @@ class KeysScreen(BesideScreen):
             self._trouble = self._unread = str(error)
         else:
             self._rotating = {one.old_id for one in rotating}
-            if self._trouble == self._unread:  # else it is of what a key did, and stays
+            if self._trouble == self._unread:  # else keep it: an action's error
                 self._trouble = ""
             self._unread, self._read_at = "", datetime.now(UTC)
         self._draw()
@@ -131,7 +131,7 @@ class KeysScreen(BesideScreen):
             rotating = key.id in self._rotating
             table.add_row(*cells(key, now, wanted, rotating=rotating), key=key.id)
         if self._shown:
-            # The cursor stays on its key, wherever that has gone: the next press is meant for it.
+            # The cursor follows its key by id: the operator's next action is meant for it.
             ids = [key.id for key in self._shown]
             if before is not None and before.id in ids:
                 row = ids.index(before.id)
@@ -139,7 +139,7 @@ class KeysScreen(BesideScreen):
         self.query_one(KeyBar).update_keys()
 
     def draw_lines(self) -> None:
-        """Draw status, sources and notice again."""
+        """Redraw status, sources of credentials and notice."""
         facts, room = self._facts, self._room
         count = "1 key" if len(self._keys) == 1 else f"{len(self._keys)} keys"
         age = "" if self._read_at is None else f"  read {self._read_at:%H:%M:%S} UTC"
@@ -166,7 +166,7 @@ class KeysScreen(BesideScreen):
             self.show_notice()
 
     def reload(self) -> None:
-        """Ask the vault and the API again."""
+        """Reload credentials from the vault and keys from the API."""
         self.action_reload()
 
     # -- what can be done now --------------------------------------------------------------------
@@ -177,7 +177,7 @@ class KeysScreen(BesideScreen):
         return self._shown[row] if 0 <= row < len(self._shown) else None
 
     def why_not(self, key: Key) -> str:
-        """Return why a key can do nothing now; empty where it can."""
+        """Return why a key is disabled now; empty where it is enabled."""
         if key.changes and self._facts.read_only:
             return "read-only: nothing is changed; start without --read-only to change"
         needs_key = ("edit", "usage", "rotate", "abandon", "stop", "revoke", "copy")
@@ -204,7 +204,7 @@ class KeysScreen(BesideScreen):
     def action_filter(self) -> None:
         """Open the filter line."""
         self.add_class("-filtering")
-        self.set_focus(self.query_one("#keys-filter", Input))  # at once, as at home
+        self.set_focus(self.query_one("#keys-filter", Input))  # synchronously, as at home
 
     @on(Input.Changed, "#keys-filter")
     def _filter_typed(self, event: Input.Changed) -> None:
@@ -216,7 +216,7 @@ class KeysScreen(BesideScreen):
         self.query_one(DataTable).focus()
 
     def go_back(self) -> bool:
-        """Leave the filter or dismiss what is said; return whether there was something to."""
+        """Close the filter, or else dismiss the notice; return whether there was either."""
         if self.has_class("-filtering"):
             self.query_one("#keys-filter", Input).value = ""
             self.remove_class("-filtering")
@@ -253,7 +253,7 @@ class KeysScreen(BesideScreen):
             self.start(flow)
 
     def action_new(self) -> None:
-        """Make a key; its secret goes to the vault, or is shown once."""
+        """Create an API key; its secret is stored in the vault, or shown once."""
         self._of_all("new", self._flows.new)
 
     def action_edit(self) -> None:
@@ -269,23 +269,23 @@ class KeysScreen(BesideScreen):
         self._of_key("revoke", self._flows.revoke)
 
     def action_usage(self) -> None:
-        """Show what a key has cost."""
+        """Show a key's requests and cost, by model and by day."""
         self._of_key("usage", self._flows.usage)
 
     def action_rotate(self) -> None:
-        """Begin a rotation, or take one further."""
+        """Start a rotation, or advance the one under way."""
         self._of_key("rotate", self._flows.rotate)
 
     def action_abandon(self) -> None:
-        """Stay with the old key of a rotation under way."""
+        """Abandon a rotation under way: keep the old key, revoke the new one."""
         self._of_key("abandon", self._flows.abandon)
 
     def action_add(self) -> None:
-        """Keep a pasted credential."""
+        """Store a pasted credential."""
         self._of_all("add", self._flows.add)
 
     def action_remove(self) -> None:
-        """Forget the credentials of the profile in use."""
+        """Delete the stored credentials of the profile in use."""
         self._of_all("remove", self._flows.remove)
 
     def action_profile(self) -> None:
@@ -293,9 +293,9 @@ class KeysScreen(BesideScreen):
         self._of_all("profile", self._flows.profile)
 
     def action_verify(self) -> None:
-        """Prove the credentials: the balance, and one request of a few tokens."""
+        """Verify the credentials: read the balance, and send one billed request of a few tokens."""
         self._of_all("verify", self._flows.verify)
 
     def action_unlock(self) -> None:
-        """Unlock the encrypted store, and give the keyring another chance."""
+        """Unlock the encrypted store, and retry the keyring."""
         self._of_all("unlock", self._flows.unlock)

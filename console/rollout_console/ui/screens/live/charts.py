@@ -1,4 +1,4 @@
-"""The live screen's charts as cells: what is drawn, with which sign, in which place."""
+"""Render the live screen's charts as cells: series, markers, time axis and time cursor."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from rollout_gate.file.model import Side
 
 CHARTS = ("errors", "latency", "classes", "rate")
 LEAST_TOP: Mapping[str, float] = {"errors": 2.0, "latency": 100.0, "rate": 1.0, "classes": 4.0}
-"""The least top of each chart's axis."""
+"""The least top of each chart's y axis: percent, milliseconds, requests a second, requests."""
 GUTTER = 6
-"""Cells at the side for the labels of an axis, the same for all so that columns are in line."""
+"""Cells left of a chart for the labels of its y axis, equal for all so that columns align."""
 AXIS_ROWS = 2
 LEAST_ROWS = 6
 
@@ -28,9 +28,9 @@ _SIGN_STYLES = {"↩": "warn", "!": "bad", "↻": "good", "↓": "warn", "↑": 
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """One line: of which side and metric, its name in the title, its sign, and its style.
+    """One line of a chart: its side and metric, its name in the title, its marker and style.
 
-    The first of a chart has none: it is drawn in braille, and lies on top.
+    The first series of a chart has no marker: it is drawn in braille, on top of the others.
     """
 
     side: Side
@@ -67,11 +67,11 @@ CLASSES = (
     (StatusClass.AUTH, "auth", "▒", "tokenlab"),
     (StatusClass.CONTRACT, "4xx", "░", "previous"),
 )
-"""The classes of errors from the bottom of a column up: name, fill and style. 4xx is the rest."""
+"""Error classes of a stacked column, bottom up: name, fill and style. 4xx is the rest."""
 
 
 def highest(chart: str, frame: Frame) -> float:
-    """Return the highest value that a chart has to show."""
+    """Return the highest value of a chart's series, for the top of its y axis."""
     if chart == "classes":
         columns = zip(*(frame.classes[cls] for cls, *_ in CLASSES), strict=True)
         return max((sum(column) for column in columns), default=0)
@@ -98,9 +98,10 @@ def draw_charts(
     *,
     stale: bool,
 ) -> list[list[Cell]]:
-    """Return charts under each other, and below them the axis with what happened.
+    """Return the charts stacked vertically, and below them the time axis with event markers.
 
-    ``index`` is the point that the cursor is on.
+    ``size`` is width and height in cells, ``tops`` has the top of each y axis, ``index`` is the
+    grid point of the time cursor. ``stale`` dims everything but the cursor.
     """
     width, height = size
     columns = frame.grid.columns(max(width - GUTTER, 1))
@@ -129,7 +130,7 @@ def _title(name: str, frame: Frame, index: int | None) -> list[Cell]:
     pieces = [(_TITLES[name], "title")]
     for one in _LINES[name]:
         value = value_text(one.metric, frame.value(one.side, one.metric, index))
-        # The title has the unit, and five values are to fit in 79 columns.
+        # Omit the unit, which the title has: five values must fit in 79 columns.
         value = value.removesuffix("%")
         gap = "  " if one.name not in ("4xx", "429") else " "
         pieces += [(f"{gap}{one.marker or _LINE}", one.style), (f" {one.name} {value}", "")]
@@ -195,7 +196,7 @@ def _nothing(words: str, width: int, height: int) -> list[list[Cell]]:
 
 
 def _by_column(values: Sequence[float | None], columns: Sequence[range]) -> list[float | None]:
-    """Each column shows the highest of its points."""
+    """Downsample by maximum: each column shows the highest of its points."""
     return [
         max((v for i in points if (v := values[i]) is not None), default=None) for points in columns
     ]
@@ -213,7 +214,7 @@ def _axis(
     marks: list[Cell] = [("─", "dim")] * width
     for column, points in enumerate(columns):
         some = [event for i in points for event in events.get(i, ())]
-        # A point of several columns has its sign at the first.
+        # A point that spans several columns has its marker in the first.
         if some and (column == 0 or columns[column - 1] != points):
             sign = gravest(some)
             marks[column] = (sign, _SIGN_STYLES[sign])

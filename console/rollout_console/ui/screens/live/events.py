@@ -1,4 +1,4 @@
-"""What happened, for the time axis: changes of the file and alerts, each with its sign."""
+"""Events of the time axis: changes of the file and alerts, each with its marker."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ SIGNS = {
     ROLLBACK: "rollback", ALERT: "alert", RESUME: "resume", LOWER: "lower", RAISE: "raise",
     OTHER: "other change",
 }  # fmt: skip
-"""The signs and what they stand for; where several fall on one place, the first of these shows."""
+"""Markers and their meaning, by falling severity: of several in one place the first is shown."""
 _GRAVITY = tuple(SIGNS)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened; ``at`` is in epoch seconds."""
+    """One event, with its marker; ``at`` is in epoch seconds."""
 
     at: float
     sign: str
@@ -30,7 +30,7 @@ class Event:
 
 
 def events_of(changes: Iterable[Change], alerts: Iterable[Alert], subject: Subject) -> list[Event]:
-    """Return what concerns a subject, oldest first: also what was done to more than it alone."""
+    """Return the events of a subject, oldest first, with those of a wider scope that covers it."""
     found = [
         Event(change.at.timestamp(), _sign(change), _words(change))
         for change in changes
@@ -45,7 +45,7 @@ def events_of(changes: Iterable[Change], alerts: Iterable[Alert], subject: Subje
 
 
 def placed(events: Iterable[Event], grid: Grid) -> dict[int, list[Event]]:
-    """Return the events by the point of the grid that they fall on, the gravest first."""
+    """Group events by grid point, the most severe first; drop those outside the grid."""
     found: dict[int, list[Event]] = {}
     for event in events:
         index = grid.index(event.at)
@@ -57,7 +57,7 @@ def placed(events: Iterable[Event], grid: Grid) -> dict[int, list[Event]]:
 
 
 def gravest(events: Sequence[Event]) -> str:
-    """Return the one sign that stands for several events."""
+    """Return the marker of the most severe event; there must be at least one."""
     return min((event.sign for event in events), key=_GRAVITY.index)
 
 

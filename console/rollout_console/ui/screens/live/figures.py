@@ -1,4 +1,4 @@
-"""What the live screen shows: figures over time of one subject, the same for screen and tests."""
+"""Time series and figures of one subject for the live screen; Textual is not needed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,22 +16,22 @@ METRICS = ("5xx", "4xx", "429", "p50", "p95", "p99", "rate")
 
 _MOST_ORGS = 200
 _LOG_LAG_S = 1.0
-"""A line is seen about so long after it was written."""
+"""The typical delay in seconds between a log record's writing and its reading here."""
 _LEAST_RATE_S = 10.0
-"""A rate over less than this, or less than half of its point, says nothing."""
+"""Seconds that a rate must span to be shown; half of its point suffices where that is less."""
 _CLOSE = 1.25
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose figures: everything, one route, or one org on it."""
+    """The scope of the figures: everything, one route, or one org on it."""
 
     route: str | None = None
     org: str | None = None
 
     @property
     def words(self) -> str:
-        """The subject as one says it."""
+        """The subject in words."""
         if self.route is None:
             return "all routes"
         return f"{self.route} / {self.org or 'all orgs'}"
@@ -39,9 +39,9 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Points of time: each is ``step`` seconds from a whole multiple of it; the last is not over.
+    """A time grid: points of ``step`` seconds, aligned to its multiples; the last is incomplete.
 
-    ``first`` is the number of the oldest point: its start, divided by the step.
+    ``first`` is the number of the oldest point: its start in epoch seconds, divided by the step.
     """
 
     first: int
@@ -50,23 +50,23 @@ class Grid:
 
     @property
     def start(self) -> int:
-        """When the oldest point begins."""
+        """The start of the oldest point in epoch seconds."""
         return self.first * self.step
 
     def at(self, index: int) -> int:
-        """Return when a point begins."""
+        """Return the start of a point in epoch seconds."""
         return (self.first + index) * self.step
 
     def index(self, at: float) -> int | None:
-        """Return the point that a time is in; None outside of all."""
+        """Return the index of the point that contains a time; None outside the grid."""
         found = int(at // self.step) - self.first
         return found if 0 <= found < self.points else None
 
     def columns(self, columns: int) -> list[range]:
-        """Return the points that each of so many columns shows.
+        """Return for each chart column the range of points that it shows.
 
-        A point keeps the width it has when the grid moves on, so that nothing on a chart changes
-        its form while it ages; it is one column, or a few, or with others in one.
+        A point keeps its width when the grid advances, so that no shape on a chart changes while
+        it ages. A point has one column or several, or shares a column with others.
         """
         edges = [(self.first + i) * columns // self.points for i in range(self.points + 1)]
         found = [range(0)] * columns
@@ -81,7 +81,8 @@ class Grid:
 def grid_for(window_s: int, columns: int, now: float, *, of_org: bool = False) -> Grid:
     """Return the finest grid with at most one point for each column.
 
-    Its step is a whole multiple of the parts that counts are kept in, for a window as long.
+    Its step in seconds is a multiple of the bins that counts are kept in for a window that long:
+    300 s over an hour, 5 s over 15 minutes or for an org, else 1 s.
     """
     unit = 300 if window_s > 3600 else 5 if of_org or window_s > 900 else 1
     steps = (step for step in range(unit, window_s + 1, unit) if window_s % step == 0)
@@ -92,7 +93,7 @@ def grid_for(window_s: int, columns: int, now: float, *, of_org: bool = False) -
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """All that is drawn of one moment; ``at`` is when that was, in epoch seconds."""
+    """A snapshot of all figures that are drawn; ``at`` is its time in epoch seconds."""
 
     at: float
     subject: Subject
@@ -108,20 +109,20 @@ class Frame:
     unusable: str
 
     def value(self, side: Side, metric: str, index: int | None) -> float | None:
-        """Return a metric at a point, or over the whole window."""
+        """Return a metric at a point, or over the entire window where ``index`` is None."""
         if index is None:
             return _metric(self.whole[side], metric)
         return self.series[side, metric][index]
 
     def count(self, cls: StatusClass, index: int | None) -> int:
-        """Return TokenLab's requests of a class at a point, or in the whole window."""
+        """Return TokenLab's requests of a class at a point, or in the entire window for None."""
         if index is None:
             return self.whole["tokenlab"].by_class[cls]
         return self.classes[cls][index]
 
 
 def frame_of(monitor: Monitor, subject: Subject, window_s: int, columns: int, now: float) -> Frame:
-    """Return the figures of a subject over a window, in at most so many points."""
+    """Return the figures of a subject over a window, in at most ``columns`` points."""
     route, org = subject.route, subject.org
     grid = grid_for(window_s, columns, now, of_org=org is not None)
     series: dict[tuple[Side, str], Sequence[float | None]] = {}
@@ -160,7 +161,7 @@ def whole_window(
 def orgs_by_traffic(monitor: Monitor, route: str, now: float) -> list[str]:
     """Return the orgs of a route, those with most requests in the last five minutes first.
 
-    Of ten thousand these are the ones that were seen last.
+    At most 200 are returned; of more, the most recently seen ones are ranked.
     """
     seen = list(monitor.seen_orgs().get(route, ()))
     if len(seen) > _MOST_ORGS:
@@ -173,9 +174,9 @@ def orgs_by_traffic(monitor: Monitor, route: str, now: float) -> list[str]:
 
 
 def settled(groups: Iterable[ErrorGroup], before: Sequence[ErrorGroup]) -> list[ErrorGroup]:
-    """Return errors in the order they were shown in, where their counts are close to each other.
+    """Sort errors by count with hysteresis: two swap places only where counts differ by over 25%.
 
-    Rows that change places with every count cannot be read.
+    ``before`` is the previous order. Rows that swap places at every update cannot be read.
     """
     places = {error_key(one): place for place, one in enumerate(before)}
     found = sorted(groups, key=lambda one: places.get(error_key(one), len(places)))
@@ -191,7 +192,7 @@ def settled(groups: Iterable[ErrorGroup], before: Sequence[ErrorGroup]) -> list[
 
 
 def error_key(group: ErrorGroup) -> tuple[str, str, int, str]:
-    """Return what a group of errors is known by."""
+    """Return the identity of a group of errors."""
     return group.route, group.side, group.status, group.error
 
 
@@ -217,9 +218,9 @@ def _metric(summary: Summary, metric: str) -> float | None:
 def _with_open_point(
     rates: Sequence[float | None], grid: Grid, now: float
 ) -> Sequence[float | None]:
-    """Reckon the last rate by the time that has passed of its point; at first it says nothing.
+    """Scale the last rate to the elapsed part of its point; None while too little has elapsed.
 
-    Over the whole step it would be a dip that is always there and never true.
+    Divided by the full step, it would show a dip that is always there and never real.
     """
     newest = rates[-1]
     if newest is None:

@@ -1,4 +1,4 @@
-"""The live screen's lines of text: status, figures, what happened, and the rows of its list."""
+"""Render the live screen's lines of text: status, figures, events, and the rows of its list."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -26,20 +26,20 @@ Pieces = list[tuple[str, str]]
 
 WINDOW_WORDS = {60: "1 m", 300: "5 m", 3600: "1 h", 86_400: "24 h"}
 _METRICS = (("5xx", "4xx", "429", "p50", "p95", "p99"), ("5xx", "4xx", "p95"), ("5xx", "p95"))
-"""What the line of figures shows of each side, as much as there is room for."""
+"""The metrics of each side in the line of figures: the first of these sets that fits is shown."""
 _ORGS_FROM = 96
 _SIGN_STYLES = {"↩": "$warning bold", "!": "$error bold"}
 
 
 def clock(at: float) -> str:
-    """Return a time of day, in UTC as everything here."""
+    """Format epoch seconds as a time of day in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
 
 
 def status_line(
     view: LiveView, monitor: Monitor, facts: StatusFacts, width: int, now: float
 ) -> Pieces:
-    """Return the line at the top; what must not be cut off stands first on a small screen."""
+    """Return the status line; in a narrow terminal, what must not be truncated comes first."""
     subject = view.subject
     paused: Pieces = []
     if view.paused_at is not None:
@@ -62,7 +62,7 @@ def status_line(
 
 
 def _share(route: str | None, org: str | None, monitor: Monitor) -> Pieces:
-    """What the file says of the subject: rolled back, or its percent."""
+    """Return the state of the subject in the file: rolled back, or its percent."""
     file = monitor.file
     if file.rolled_back:
         return [("  ↩ ALL ROLLED BACK", "$error bold")]
@@ -108,7 +108,7 @@ def _side_words(frame: Frame, side: Side, metrics: Sequence[str], index: int | N
 
 
 def event_line(view: LiveView, trouble: str, keymap: dict[str, str]) -> Pieces:
-    """Return what happened at the cursor, or what happened last."""
+    """Return the most severe event at the cursor, or of the latest point; or ``trouble`` if set."""
     if trouble:
         return [(" ! ", "$error bold"), (visible(trouble), "$warning")]
     index, events = view.index, view.events
@@ -136,7 +136,7 @@ def event_line(view: LiveView, trouble: str, keymap: dict[str, str]) -> Pieces:
 
 
 def list_title(view: LiveView, keymap: dict[str, str]) -> Pieces:
-    """Return the line above the list: what it is, and what the other one has."""
+    """Return the list's title, with the number of entries in the other list."""
     other = keymap.get("live.list", "v")
     shown = WINDOW_WORDS[min(view.window_s, HORIZON_S)]
     seen = sum(bool(one.acknowledged_by) for one in view.alerts)
@@ -218,7 +218,7 @@ def status_text(status: int) -> str:
 
 
 def whole_row(row: Row) -> tuple[str, list[str]]:
-    """Return title and lines of everything that is known of a row."""
+    """Return title and lines of a row's details, with secrets redacted."""
     if isinstance(row, Alert):
         lines = [row.sentence, "", f"level:  {row.level}", f"since:  {clock(row.since)} UTC"]
         if row.acknowledged_by:

@@ -1,4 +1,4 @@
-"""The live screen: larger charts with a time cursor, what happened, alerts and top errors."""
+"""The live screen: larger charts with a time cursor and events, alerts and top errors."""
 
 import asyncio
 from collections.abc import Callable
@@ -43,17 +43,18 @@ from rollout_console.ui.widgets.line_table import Cells, LineTable
 
 CHARTS_EVERY_S = 5.0
 _TIMES = {3600: 2, 86_400: 6}
-"""A window of an hour or a day is drawn so many times less often: it costs more and moves less."""
+"""Factors on CHARTS_EVERY_S by window: a long one costs more to compute and changes less."""
 HISTORY_EVERY_S = 5.0
 _CHANGES = 200
 _LINES_AROUND = 6
-"""Status, figures, what happened, the list's title, notice and keys."""
+"""Lines for status, figures, event, the list's title, notice and keys."""
 
 
 class LiveScreen(BesideScreen):
-    """Draws charts every five seconds, lines when they say something else, and nothing in between.
+    """Recomputes charts every five seconds or less often, and repaints lines that have changed.
 
-    Nothing is drawn while it is paused, or under a dialog.
+    The one-minute window's figures are recomputed every second. While paused, only the status line
+    and what the operator changes are redrawn. Behind a dialog the updates continue.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in LIVE_KEYS]
@@ -108,7 +109,7 @@ class LiveScreen(BesideScreen):
         yield KeyBar(CONTEXTS[self.CONTEXT], self.why_not, self._facts.keymap)
 
     def opened(self) -> None:
-        """Show the route that is selected at home, where that is another than before."""
+        """Show the route selected at home, where that has changed, and start the timers."""
         self._view.follow(self._selected_route)
         self._fit()
         self._table.focus()
@@ -118,12 +119,12 @@ class LiveScreen(BesideScreen):
         self.set_interval(HISTORY_EVERY_S, self._read_history)
 
     def on_resize(self) -> None:
-        """The charts depend on the size."""
+        """Adapt the layout, and recompute the charts, which depend on the size."""
         self._fit()
         self._look_unless_paused()
 
     def _fit(self) -> None:
-        """Choose what there is room for; a small terminal keeps figures, list and keys."""
+        """Choose the widgets that fit; a small terminal keeps figures, list and keys."""
         width, height = self.app.size
         two = width >= 150
         room = height - _LINES_AROUND
@@ -163,13 +164,13 @@ class LiveScreen(BesideScreen):
         self._draw_status()
 
     def _look(self) -> None:
-        """Take the figures anew, and draw what is different."""
+        """Recompute the frame, and draw what has changed."""
         self._looked_at = time()
         self._view.look(self._looked_at)
         self.draw()
 
     def _look_unless_paused(self) -> None:
-        """A paused frame is drawn as it is, whatever the size is now."""
+        """Recompute the frame and draw it; while paused, draw the frozen one at the new size."""
         if self._view.paused_at is None:
             self._look()
         else:
@@ -190,7 +191,7 @@ class LiveScreen(BesideScreen):
     # -- drawing ---------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        """Draw everything that says something else now."""
+        """Redraw the screen; each widget repaints only what has changed."""
         self._draw_charts()
         self._draw_figures()
         self._draw_event()
@@ -249,7 +250,7 @@ class LiveScreen(BesideScreen):
     # -- what can be done now --------------------------------------------------------------------
 
     def why_not(self, key: Key) -> str:
-        """Return why a key can do nothing now; empty where it can."""
+        """Return why a key is disabled now; empty where it is enabled."""
         name = key.id.removeprefix("live.")
         if key.changes and self._switch.access.read_only:
             return "read-only: nothing is changed; start without --read-only to change"
@@ -301,12 +302,12 @@ class LiveScreen(BesideScreen):
         return subject.route, None if name == "rollback.route" else subject.org
 
     def action_rollback(self, name: str) -> None:
-        """Roll back what the charts are of (an org, a route, everything), its route, or all."""
+        """Roll back the charts' subject (an org, a route, everything), its route, or all."""
         if self.may(f"live.{name}"):
             self._roll_back(*self._subject_of(name))
 
     def action_pause(self) -> None:
-        """Keep everything as it is, or go on."""
+        """Freeze the screen, or resume the updates."""
         self._view.pause(time())
         if self._view.paused_at is None:
             self._look()
@@ -344,7 +345,7 @@ class LiveScreen(BesideScreen):
         self.draw_lines()
 
     def action_acknowledge(self) -> None:
-        """Say that somebody has seen the alert; nothing else changes by it."""
+        """Acknowledge the selected alert in the operator's name; it has no other effect."""
         row = self._table.selected
         if not self.may("live.acknowledge") or not isinstance(row, Alert):
             return
@@ -357,7 +358,7 @@ class LiveScreen(BesideScreen):
             self.say("it is over already")
 
     def action_open(self) -> None:
-        """Show everything that is known of the row."""
+        """Show the details of the selected row in a dialog."""
         row = self._table.selected
         if self.may("live.open") and row is not None:
             self.app.push_screen(TextDialog(*whole_row(row)))
@@ -387,7 +388,7 @@ class LiveScreen(BesideScreen):
         self._table.move_end(last)
 
     def go_back(self) -> bool:
-        """Leave what is said, or let the time cursor go; return whether there was something."""
+        """Dismiss the notice, or else clear the time cursor; return whether there was either."""
         if self._told or self._trouble:
             self._told, self._trouble = "", ""
             self.draw_lines()

@@ -1,4 +1,4 @@
-"""What the live screen is looking at: subject, window, moment, cursor; Textual is not needed."""
+"""State of the live screen: subject, window, pause and time cursor; Textual is not needed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,14 +25,14 @@ Row = Alert | ErrorGroup
 ListOf = Literal["alerts", "errors"]
 
 _SHRINKS_BELOW = 0.3
-"""The top of an axis comes down when its values use less than this share of it."""
+"""Hysteresis: the top of an axis falls once its values use less than this share of it."""
 
 
 class LiveView:
-    """Holds one frame of figures, and what the operator has chosen of it.
+    """Holds one frame of figures and what the operator has selected. Times are epoch seconds.
 
-    Paused, the frame stays; it is looked at again only for another subject or window, and then
-    as of the moment of the pause.
+    While paused, the frame is frozen; it is recomputed only for another subject or window, and
+    then as of the time of the pause.
     """
 
     def __init__(self, monitor: Monitor, alerts: Alerts) -> None:
@@ -44,7 +44,7 @@ class LiveView:
         self.frame: Frame | None = None
         self.paused_at: float | None = None
         self.cursor_at: float | None = None
-        """The time that the cursor is on; None at the newest, with the figures of the window."""
+        """The time of the cursor; None for no cursor, with the figures of the entire window."""
         self.listed: ListOf = "alerts"
         self.changes: Sequence[Change] = ()
         self.events: dict[int, list[Event]] = {}
@@ -58,7 +58,7 @@ class LiveView:
     # -- looking ---------------------------------------------------------------------------------
 
     def look(self, now: float) -> Frame:
-        """Take the figures of now, or of the moment of the pause."""
+        """Compute and keep the frame as of ``now``, or of the time of the pause."""
         at = now if self.paused_at is None else self.paused_at
         frame = frame_of(self._monitor, self.subject, self.window_s, self.columns, at)
         self.frame = frame
@@ -73,17 +73,17 @@ class LiveView:
         return frame
 
     def look_at_figures(self, now: float) -> None:
-        """Take the figures of the whole window alone, which costs little."""
+        """Recompute the figures of the entire window alone, which is cheap."""
         if self.frame is not None:
             whole = whole_window(self._monitor, self.subject, self.window_s, now)
             self.frame = replace(self.frame, whole=whole)
 
     def look_at_alerts(self) -> None:
-        """Take what is wrong now."""
+        """Update the list of open alerts."""
         self.alerts = self._alerts.open
 
     def place_events(self) -> None:
-        """Put changes and alerts on the time axis."""
+        """Place changes and alerts up to the frame's time on the time axis."""
         if self.frame is not None:
             events = events_of(self.changes, self._alerts.begun, self.subject)
             past = [event for event in events if event.at <= self.frame.at]
@@ -94,14 +94,14 @@ class LiveView:
         return self._tops.get(chart, LEAST_TOP[chart])
 
     def _top(self, chart: str, most: float) -> float:
-        """Keep the axis as it was while the values still use it well."""
+        """Apply hysteresis: keep the axis while the values use enough of it."""
         before = self._tops.get(chart, 0.0)
         least = before if most > before * _SHRINKS_BELOW else 0.0
         return nice_top(most, max(least, LEAST_TOP[chart]))
 
     @property
     def lacks_past(self) -> bool:
-        """Whether older lines of the log were still being read when the figures were taken."""
+        """Whether the log's backfill was still running when the frame was computed."""
         return self.frame is not None and self.frame.reads_older
 
     @property
@@ -111,7 +111,7 @@ class LiveView:
 
     @property
     def index(self) -> int | None:
-        """The point that the cursor is on."""
+        """The grid point of the cursor; None without a cursor."""
         if self.cursor_at is None or self.frame is None:
             return None
         return self.frame.grid.index(self.cursor_at)
@@ -119,12 +119,12 @@ class LiveView:
     # -- choosing --------------------------------------------------------------------------------
 
     def pause(self, now: float) -> None:
-        """Keep everything as it is from now on, or go on."""
+        """Freeze the frame, or resume the updates and clear the cursor."""
         if self.paused_at is None:
             self.paused_at = self.frame.at if self.frame is not None else now
         else:
             self.paused_at = None
-            self.cursor_at = None  # to go on is to see what is now
+            self.cursor_at = None  # a resumed view shows the newest data
 
     def next_window(self) -> None:
         """Choose the next window."""
@@ -136,13 +136,13 @@ class LiveView:
         self.first_chart = (self.first_chart + 1) % len(CHARTS)
 
     def follow(self, route: str | None) -> None:
-        """Show the route that is selected at home, where that is another than at the last time."""
+        """Show the route selected at home, where that has changed since the last call."""
         if route != self._followed and self.paused_at is None:
             self._followed = route
             self.choose(Subject(route))
 
     def choose(self, subject: Subject) -> None:
-        """Choose whose figures are shown."""
+        """Set the subject of the figures."""
         if subject.route != self.subject.route:
             self._orgs = []
         self.subject = subject
@@ -157,7 +157,7 @@ class LiveView:
         self.choose(Subject(routes[(place + by) % len(routes)]))
 
     def next_org(self, by: int, now: float) -> None:
-        """Choose all orgs of the route, or the next one, in the order of when that was begun."""
+        """Choose all orgs of the route, or the next one; the order is fixed as the cycle starts."""
         route = self.subject.route
         if route is None:
             return
@@ -168,7 +168,7 @@ class LiveView:
         self.choose(Subject(route, orgs[(place + by) % len(orgs)]))
 
     def move_cursor(self, by: int) -> None:
-        """Move the cursor by so many points; past the newest it is let go."""
+        """Move the cursor by ``by`` points; beyond the newest it is cleared."""
         if self.frame is None:
             return
         grid = self.frame.grid
@@ -176,7 +176,7 @@ class LiveView:
         self._put_cursor(max(at + by, 0))
 
     def move_to_event(self, by: int) -> bool:
-        """Put the cursor on the event before or after it; return whether there is one."""
+        """Move the cursor to the previous or next event; return whether there is one."""
         if self.frame is None:
             return False
         at = self.frame.grid.points if self.index is None else self.index
@@ -188,7 +188,7 @@ class LiveView:
     def _put_cursor(self, index: int) -> None:
         assert self.frame is not None
         grid = self.frame.grid
-        # In the middle of its point: it stays in it when the grid gets another step.
+        # The middle of the point: the cursor stays on it when the grid's step changes.
         self.cursor_at = grid.at(index) + grid.step / 2 if index < grid.points else None
 
     def next_list(self) -> None:
@@ -196,7 +196,7 @@ class LiveView:
         self.listed = "errors" if self.listed == "alerts" else "alerts"
 
     def acknowledge(self, alert: Alert, by: str) -> bool:
-        """Mark an alert as seen; return whether it still stands."""
+        """Acknowledge an alert; return whether it is still open."""
         stands = self._alerts.acknowledge(alert.key, by)
         if stands:
             self.alerts = [

@@ -1,4 +1,4 @@
-"""What the keys of the routes screen do: check, probe, sample, tick, move on, write down."""
+"""Flows of the routes screen's actions: checks, probes, shadow samples, phases, the playbook."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -52,16 +52,16 @@ _MOST_WIDE = 110
 
 
 class Listener(Protocol):
-    """The screen that these are started from."""
+    """The screen that starts the flows."""
 
     def say(self, sentence: str, *, bad: bool = False) -> None:
-        """Show a sentence."""
+        """Show a message; ``bad`` marks a problem."""
 
     def reload(self) -> None:
-        """Judge the routes again."""
+        """Re-evaluate the routes: phases, exit checks and probes."""
 
     def checked(self, results: Sequence[Result]) -> None:
-        """Take over what the checks said."""
+        """Keep and show the results of the checks."""
 
 
 class RouteFlows:
@@ -111,7 +111,7 @@ class RouteFlows:
             await self._app.push_screen_wait(TextDialog("what fails", lines))
 
     async def probe(self, route: str) -> None:
-        """Send one minimal real request to each side, after its cost was said."""
+        """Send one minimal real request to each side, after its cost was confirmed."""
         file = self._file()
         plan = await off_loop(lambda: self._probes.plan(file, [route]))
         notes = tuple(f"not {one.side}: {one.reason}" for one in plan.skipped)
@@ -150,7 +150,7 @@ class RouteFlows:
         return done
 
     async def shadow(self, route: str) -> None:
-        """Send a sample of prompts to both sides, have each pair judged, keep the tally."""
+        """Send a sample of prompts to both sides, let the operator judge, and keep the tally."""
         if self._file().routes[route].format in MEDIA_FORMATS:
             self._listener.say(f"{route} makes media, which is never mirrored", bad=True)
             return
@@ -202,7 +202,7 @@ class RouteFlows:
         return tally
 
     async def tick(self, state: PhaseState) -> None:
-        """Tick what only a person can say, or take the tick away."""
+        """Tick or untick an exit check that only a person can answer."""
         mine = [one for one in state.states if one.check.by == "person"]
         if not mine:
             self._listener.say("nothing is to be ticked here: the console sees it itself")
@@ -239,7 +239,7 @@ class RouteFlows:
         self._listener.reload()
 
     async def move(self, route: str, by: int) -> None:
-        """Move a route to the next phase, or one back; what is missing asks for a reason."""
+        """Move a route to the next phase, or one back; missing exit checks require a reason."""
         file = self._file()
         now = file.routes[route].phase
         wanted = following(now) if by > 0 else PHASES[max(0, PHASES.index(now) - 1)]
@@ -257,7 +257,7 @@ class RouteFlows:
         self._listener.reload()
 
     async def write_playbook(self) -> None:
-        """Write the support playbook beside the rollout file."""
+        """Write the support playbook next to the rollout file."""
         path = await asyncio.to_thread(self._phases.write_playbook, self._file(), self._verdicts())
         self._listener.say(f"the playbook was written to {path.name}")
         self._listener.reload()
@@ -265,7 +265,10 @@ class RouteFlows:
 
 @contextmanager
 def _stopped_when_left() -> Iterator[Event]:
-    """Give an event that is set when the screen is left: a thread would go on spending else."""
+    """Yield a cancellation event, set on exit: a thread would otherwise keep sending requests.
+
+    The screen's worker is cancelled when the screen is left, but not the thread that it awaits.
+    """
     stop = Event()
     try:
         yield stop

@@ -1,4 +1,4 @@
-"""The routes screen: what is proven of each route, what its phase still waits for."""
+"""The routes screen: checks, probes and phase of each route, and its missing exit checks."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -30,11 +30,11 @@ from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import Cells, LineTable
 
 EVERY_S = 10.0
-"""How often logs and the history are looked at again while the screen is open."""
+"""Seconds between reloads of logs and history while the screen is open."""
 
 
 class RoutesScreen(ChangingScreen):
-    """Lists routes with phase, checks and probes; below, what ends the selected one's phase."""
+    """Lists routes with phase, checks and probes; below, the exit checks of the selected one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in ROUTE_KEYS]
     CONTEXT = "routes"
@@ -73,7 +73,7 @@ class RoutesScreen(ChangingScreen):
         yield KeyBar(CONTEXTS[self.CONTEXT], self.why_not, self._facts.keymap)
 
     def opened(self) -> None:
-        """Show what is known, and look at the rest."""
+        """Show what is known, and start loading the rest."""
         self._flows = RouteFlows(
             self.app, self._switch, self._room, self._models, self._phases, self._monitor,
             self._session.flow(self.app, self), self,
@@ -88,11 +88,11 @@ class RoutesScreen(ChangingScreen):
         return cast("LineTable[PhaseState]", self.query_one(LineTable))
 
     def reload(self) -> None:
-        """Judge the routes again."""
+        """Re-evaluate the routes: phases, exit checks and probes."""
         self._read()
 
     def action_reload(self) -> None:
-        """Judge the routes again, now."""
+        """Re-evaluate the routes before the timer does."""
         self._read()
 
     @work(group="routes-read", exclusive=True, exit_on_error=False)
@@ -141,7 +141,7 @@ class RoutesScreen(ChangingScreen):
         return (fit(f"{bad} fail", 9), "table--bad") if bad else (fit("ok", 9), "table--good")
 
     def draw_lines(self) -> None:
-        """Draw status and notice again."""
+        """Redraw status, notice and key hints."""
         facts, file = self._facts, self._monitor.file
         count = "1 route" if len(file.routes) == 1 else f"{len(file.routes)} routes"
         self.query_one("#routes-status", TextLine).say(
@@ -168,7 +168,7 @@ class RoutesScreen(ChangingScreen):
         self.query_one("#phase Static", Static).update(Content.assemble(*pieces))
 
     def checked(self, results: Sequence[Result]) -> None:
-        """Take over what the checks said."""
+        """Keep and show the results of the checks."""
         self._results = results
         self._table.refresh_numbers()
 
@@ -180,7 +180,7 @@ class RoutesScreen(ChangingScreen):
     # -- what can be done now --------------------------------------------------------------------
 
     def why_not(self, key: Key) -> str:
-        """Return why a key can do nothing now; empty where it can."""
+        """Return why a key is disabled now; empty where it is enabled."""
         if key.changes and self._facts.read_only:
             return "read-only: nothing is changed or sent; start without --read-only"
         needs_route = key.id.removeprefix("routes.") in (
@@ -215,11 +215,11 @@ class RoutesScreen(ChangingScreen):
         self._of_route("probe", self._flows.probe)
 
     def action_shadow(self) -> None:
-        """Send a sample of prompts to both sides, and judge."""
+        """Send a sample of prompts to both sides, and let the operator judge the answers."""
         self._of_route("shadow", self._flows.shadow)
 
     def action_tick(self) -> None:
-        """Tick an exit check, or take the tick away."""
+        """Tick or untick an exit check."""
         self._of_state("tick", self._flows.tick)
 
     def action_owner(self) -> None:
@@ -253,7 +253,7 @@ class RoutesScreen(ChangingScreen):
             self.say(f"{state.route}: sent to the terminal's clipboard")
 
     def go_back(self) -> bool:
-        """Dismiss what is said; return whether there was something."""
+        """Dismiss the notice; return whether there was one."""
         something = bool(self._told or self._trouble)
         self._told, self._trouble = "", ""
         self.draw_lines()
