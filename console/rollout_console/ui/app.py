@@ -156,9 +156,9 @@ class ConsoleApp(App[None]):
             screen.refresh(layout=True)
 
     def on_ready(self) -> None:
-        """Re-enable garbage collection, which the caller may have disabled for a faster start.
+        """Re-enable garbage collection, which the caller may have disabled for a faster startup.
 
-        The objects of the start stay, so they are frozen: the collector skips them.
+        The objects made during startup are frozen first, so that the collector skips them.
         """
         gc.freeze()
         gc.enable()

@@ -35,7 +35,7 @@ class RowCells:
         self.verdict = max(width - fixed - self.org, 0)
 
     def header(self) -> Sequence[tuple[str, str]]:
-        """Return the header's one piece."""
+        """Return the header row as one piece."""
         line = "  " + fit("org", self.org) + right("%", 6)
         line += " " * (2 + self.bar) if self.bar else ""
         line += "".join(right(n, w) for n, w in zip(_NUMBERS, self.numbers, strict=True))

@@ -199,7 +199,7 @@ class LiveScreen(BesideScreen):
         self.draw_lines()
 
     def draw_lines(self) -> None:
-        """Draw status, notice and keys again."""
+        """Redraw status, notice and key hints."""
         self._draw_status()
         self.show_notice()
         self.query_one(KeyBar).update_keys()

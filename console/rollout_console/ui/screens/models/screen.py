@@ -256,7 +256,7 @@ class ModelsScreen(ChangingScreen):
         self.show()
 
     def action_changed(self) -> None:
-        """Show what has changed since the last look, or everything again."""
+        """Toggle the filter on models that have changed since they were marked as seen."""
         self._view.change(changed=not self._view.wanted.changed)
         self.show()
 
