@@ -120,7 +120,7 @@ def test_a_command_says_what_is_wrong(
 
 def _is_safe(text: str, what: str) -> None:
     assert "Traceback" not in text, what
-    assert "internal fault" not in text, what
+    assert "internal error" not in text, what
     assert "canary" not in text, what
     odd = {s for s in text if unicodedata.category(s) in ("Cc", "Cf", "Cs", "Co")} - {"\n"}
     assert not odd, (what, odd)

@@ -166,7 +166,7 @@ def test_a_schedule_survives_what_nobody_thought_of(
     monkeypatch.setattr("rollout_console.readiness.probes.probe", broken)
     code, _, err = cli("chat", "--every", "1m", "--yes")
     assert (code, len(rounds)) == (130, 2)
-    assert "internal fault: TypeError" in err
+    assert "internal error: TypeError" in err
 
 
 def test_a_schedule_never_makes_media(

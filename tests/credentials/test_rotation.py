@@ -224,7 +224,7 @@ async def test_what_is_refused(room: ApiKeys, rotations: Rotations) -> None:
     with pytest.raises(OperationError, match="read-only"):
         await rotations.start(key, "keyring", MODEL)
     rotations.file.path.write_text("{")
-    with pytest.raises(OperationError, match="damaged"):
+    with pytest.raises(OperationError, match="corrupt"):
         rotations.under_way()
 
 
@@ -703,7 +703,7 @@ async def test_a_damaged_file_is_one_sentence(
     now = datetime.now(UTC).isoformat()
     entry = asdict(Rotation("k", "n", "prod", "keyring", MODEL, now, now)) | damage
     rotations.file.path.write_text(json.dumps({"version": 1, "rotations": [entry]}))
-    with pytest.raises(OperationError, match="is damaged"):
+    with pytest.raises(OperationError, match="is corrupt"):
         rotations.under_way()
 
 

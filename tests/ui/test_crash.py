@@ -50,5 +50,5 @@ def test_a_crash_shows_no_locals(file: Path) -> None:
         os.close(master)
         assert child.wait(timeout=10) != 0
     assert b"broken on purpose" in said
-    assert b"internal fault" in said
+    assert b"internal error" in said
     assert b"canary-in-a-local" not in said

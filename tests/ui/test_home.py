@@ -535,12 +535,12 @@ async def test_whether_a_guard_runs_is_in_the_header(
     file.write_text(file.read_text().replace('mode = "hold"', 'mode = "enforce"'))
     async with running(app_of(file), (100, 30)) as pilot:
         status = pilot.app.screen.query_one("#status", TextLine)
-        await until(pilot, lambda: "guard: enforce, none runs" in status.text)
+        await until(pilot, lambda: "guard: enforce, no guard running" in status.text)
         lock = LeaderLock(file)
         assert lock.hold()
         await until(pilot, lambda: "guard: enforce ●" in status.text)
         lock.release()
-        await until(pilot, lambda: "none runs" in status.text)
+        await until(pilot, lambda: "no guard running" in status.text)
 
 
 async def test_an_org_goes_back_into_its_ramp(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -624,7 +624,7 @@ async def test_shares_by_alias_and_flag_are_rows_and_are_set(
         found.move_to(next(i for i, row in enumerate(found.rows) if row.label == label))
         before = file.read_bytes()
         await pilot.press("r")
-        await until(pilot, lambda: f"{label} has no rollback of its own" in notices(pilot))
+        await until(pilot, lambda: f"{label} cannot be rolled back alone" in notices(pilot))
         assert file.read_bytes() == before
         await pilot.press("e", *"12.5", "enter")
         await confirm(pilot)

@@ -135,7 +135,7 @@ async def test_a_second_press_while_the_first_asks_pays_once(file: Path, own: Si
     own.state.faults.add({"kind": "slow", "latency_ms": 400, "path": "/v1/models"})
     async with routes(file, own) as pilot:
         await pilot.press("p", "p", "p")
-        assert "still under way" in notice(pilot)
+        assert "still running" in notice(pilot)
         await confirm(pilot)
         await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         await pilot.press("escape")

@@ -65,7 +65,7 @@ class RotationFile:
             raise OperationError(f"{self.path} cannot be read: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise OperationError(
-                f"{self.path} is damaged; move it away, then look at keys list for keys that a "
+                f"{self.path} is corrupt; move it away, then look at keys list for keys that a "
                 "rotation made, and deactivate the old one by hand"
             ) from None
 

@@ -276,7 +276,7 @@ class History:
         try:
             return zlib.decompress(found[0]["packed"])
         except zlib.error:
-            raise HistoryError(f"the kept text of revision {wanted} is damaged") from None
+            raise HistoryError(f"the kept text of revision {wanted} is corrupt") from None
 
     def _insert(self, change: NewChange, state: str) -> int:
         """Insert a row and its texts; return its id."""

@@ -355,7 +355,7 @@ class ConsoleApp(App[None]):
             from rich.console import Console
 
             console = Console(record=True, file=io.StringIO(), width=60)
-            console.print("A secret is on the screen: no picture of it is made.")
+            console.print("A secret is on the screen: no screenshot is taken.")
             return console.export_svg(title=title or self.title)
         return super().export_screenshot(title=title, simplify=simplify)
 
@@ -387,8 +387,8 @@ class ConsoleApp(App[None]):
         kind = sys.exc_info()[0]
         traceback = Traceback(show_locals=False, width=100)
         said = Text(
-            f"rollout-console stopped by an internal fault ({kind.__name__ if kind else '?'}). "
-            "Nothing was half-written: the rollout file is one whole version.\n"
+            f"rollout-console stopped by an internal error ({kind.__name__ if kind else '?'}). "
+            "No partial write: the rollout file is one complete version.\n"
         )
         self._exit_renderables.append(
             Segments(

@@ -111,7 +111,7 @@ class ChangeFlow:
         if self._turn.taken:
             # Two key events were queued: the second confirm would open on top of the first.
             change.close()
-            self._listener.change_refused("answer the confirm that is open first")
+            self._listener.change_refused("another confirm is open: answer it first")
             return
         with self._turn:
             await change
@@ -136,7 +136,7 @@ class ChangeFlow:
                 done = await self._make(make_plan, reason, None, asks=False)
         except Exception:
             # The exception ends the worker. If the write was made, follow_file clears the notice.
-            failed("internal fault")
+            failed("internal error")
             raise
         if done is not None:
             failed("")
@@ -145,7 +145,9 @@ class ChangeFlow:
     async def _run(self, make_plan: Callable[[], Plan], reason: str, hold: Hold | None) -> None:
         done = await self._make(make_plan, reason, hold)
         if isinstance(done, Conflict):
-            self._listener.change_refused(f"{done}; look at it again, then press the key again")
+            self._listener.change_refused(
+                f"{done}; check the new version, then press the key again"
+            )
         elif isinstance(done, Exception):
             self._listener.change_refused(str(done))
         elif done is not None:

@@ -69,12 +69,12 @@ VAULT_KEYS = (
     Key("keys.edit", "enter,e", "edit", "Name, limit, models, expiry of a key", "edit", "e", True),
     Key("keys.new", "n", "new", "Make an API key", "new", "n", True),
     Key("keys.usage", "d", "usage", "What a key has cost, by model and day", "usage", "d"),
-    Key("keys.rotate", "t", "rotate", "Rotate a key, or go on with it", "rotate", "t", True),
-    Key("keys.abandon", "T", "abandon", "Stay with the old key of a rotation", "", "T", True),
+    Key("keys.rotate", "t", "rotate", "Start or continue a rotation", "rotate", "t", True),
+    Key("keys.abandon", "T", "abandon", "Abandon a rotation, keep the old key", "", "T", True),
     Key("keys.stop", "x", "stop", "Deactivate or reactivate a key", "(de)activate", "x", True),
     Key("keys.revoke", "X", "revoke", "Revoke a key for ever", "revoke", "X", True),
     Key("keys.add", "a", "add", "Paste a credential for a profile", "add", "a", True),
-    Key("keys.remove", "minus", "remove", "Forget a profile's credentials", "forget", "-", True),
+    Key("keys.remove", "minus", "remove", "Delete a profile's credentials", "forget", "-", True),
     Key("keys.profile", "p", "profile", "Use the next profile for this run", "profile", "p"),
     Key("keys.verify", "v", "verify", "Prove the credentials with a real call", "verify", "v"),
     Key("keys.unlock", "U", "unlock", "Unlock the encrypted store; ask the keyring again", "", "U"),
@@ -93,7 +93,7 @@ SCENE_KEYS = (
 """Keys, each with the scene (use case) whose recommended models it shows."""
 
 MODEL_KEYS = (
-    Key("models.contract", "enter", "contract", "All that is known of it", "contract", "enter"),
+    Key("models.contract", "enter", "contract", "The model's full contract", "contract", "enter"),
     Key("models.use", "u", "use", "Put the model on a route", "use on a route", "u", True),
     Key("models.compare", "equals_sign", "compare", "Two models side by side", "compare", "="),
     Key("models.search", "slash", "search", "Search as you type", "search", "/"),
@@ -145,7 +145,7 @@ LIVE_KEYS = (
     Key("live.org", "o", "org(1)", "Next org of the route, by traffic", "org", "o"),
     Key("live.org.previous", "O", "org(-1)", "Org before", "", "O"),
     Key(
-        "live.rollback", "r", "rollback('rollback')", "Roll back what is looked at", "roll back",
+        "live.rollback", "r", "rollback('rollback')", "Roll back what the charts show", "roll back",
         "r", True,
     ),
     Key(
@@ -156,7 +156,7 @@ LIVE_KEYS = (
         "live.rollback.all", "exclamation_mark", "rollback('rollback.all')", "Roll back everything",
         "", "!", True,
     ),
-    Key("live.pause", "space", "pause", "Keep everything as it is; go on", "pause", "space"),
+    Key("live.pause", "space", "pause", "Pause or resume updates", "pause", "space"),
     Key("live.chart", "c", "chart", "Next chart, where not all fit", "chart", "c"),
     Key("live.earlier", "left,h", "cursor(-1)", "Time cursor earlier", "", "← h"),
     Key("live.later", "right,l", "cursor(1)", "Time cursor later, up to now", "", "→ l"),

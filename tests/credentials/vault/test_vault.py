@@ -269,7 +269,7 @@ def test_a_damaged_store_and_a_weak_passphrase(tmp_path: Path) -> None:
     store = EncryptedStore(path, lambda _new: "correct horse")
     store.put("prod", "api_key", Secret(KEY))
     path.write_bytes(b"not age at all")
-    with pytest.raises(StoreClosed, match="damaged"):
+    with pytest.raises(StoreClosed, match="corrupt"):
         store.get("prod", "api_key")
     path.unlink()
     store.identity_path.unlink()
@@ -315,7 +315,7 @@ def test_profiles(tmp_path: Path) -> None:
     profiles.drop("prod")
     assert profiles.all() == {}
     profiles.path.write_text("{")
-    with pytest.raises(VaultError, match="damaged"):
+    with pytest.raises(VaultError, match="corrupt"):
         profiles.all()
     for bad in ("", "a b", "ü", "x" * 65, "../etc"):
         with pytest.raises(VaultError):

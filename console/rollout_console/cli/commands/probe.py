@@ -60,7 +60,7 @@ def run_probe(options: Namespace, path: Path, room: ApiKeys) -> int:
         except BrokenPipeError:
             raise
         except Exception as error:  # noqa: BLE001  unattended: nothing restarts it
-            print(f"rollout-console: internal fault: {type(error).__name__}", file=sys.stderr)
+            print(f"rollout-console: internal error: {type(error).__name__}", file=sys.stderr)
         time.sleep(options.every)
 
 

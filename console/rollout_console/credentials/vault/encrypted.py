@@ -99,7 +99,7 @@ class EncryptedStore:
             text = pyrage.decrypt(data, [identity])
         except pyrage.DecryptError:
             raise StoreClosed(
-                f"{self.path} is damaged, or does not belong to {self.identity_path.name}"
+                f"{self.path} is corrupt, or does not belong to {self.identity_path.name}"
             ) from None
         return _profiles(text, self.path)
 
@@ -121,7 +121,7 @@ class EncryptedStore:
                 pyrage.x25519.Identity.from_str(text.strip())
             except (pyrage.DecryptError, pyrage.IdentityError, UnicodeDecodeError):
                 raise StoreClosed(
-                    f"{self.identity_path} does not open: wrong passphrase, or damaged"
+                    f"{self.identity_path} does not open: wrong passphrase, or corrupt"
                 ) from None
             self._identity = Secret(text.strip())
         return self._identity

@@ -39,7 +39,7 @@ class ProfileList:
             raise VaultError(f"{self.path} cannot be read: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise VaultError(
-                f"{self.path} is damaged: move it away and add the profiles again; "
+                f"{self.path} is corrupt: move it away and add the profiles again; "
                 "their credentials are kept elsewhere"
             ) from None
 

@@ -163,7 +163,7 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
         if self._question.held and len(reason) < LEAST_REASON:
             self.query_one("#reason", Input).focus()
             if reason:
-                self._say(f"not done: a reason has at least {LEAST_REASON} letters")
+                self._say(f"not done: the reason must have at least {LEAST_REASON} letters")
         elif self._question.type_name and name != self._question.type_name:
             field = self.query_one("#name", Input)
             field.focus()

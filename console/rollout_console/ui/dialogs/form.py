@@ -81,7 +81,7 @@ class FormDialog(Opened, ModalScreen[Values | None]):
                         value=field.value, placeholder=field.hint, password=field.hidden,
                         id=f"field-{field.name}", max_length=20_000,
                     )  # fmt: skip
-            yield Static("enter: next line, at the end go on   esc: cancel", classes="how")
+            yield Static("enter: next field, on the last: submit   esc: cancel", classes="how")
             yield Static("", classes="error")
 
     def opened(self) -> None:

@@ -39,7 +39,7 @@ class PercentDialog(ModalScreen[int | None]):
             now = percent_text(self._points)
             yield Static(Content(f"{visible(self._target)}: now {now}%, new percent:"))
             yield Input(placeholder="0 to 100, at most two decimals", max_length=12)
-            yield Static("enter: go on to the confirm   esc: cancel", classes="how")
+            yield Static("enter: continue to the confirm   esc: cancel", classes="how")
             yield Static("", classes="error")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

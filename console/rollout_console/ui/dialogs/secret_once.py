@@ -47,7 +47,9 @@ class SecretOnce(ModalScreen[None], SecretShown):
         with Vertical():
             yield Static(Content(f"The secret of {visible(self._name_of_key)}, shown this once"))
             yield Static(Content(cleaned(self._secret.reveal())), classes="secret")
-            yield Static("y: copy to the terminal's clipboard for 30 s   esc: close, it is gone")
+            yield Static(
+                "y: copy to the terminal's clipboard for 30 s   esc: close, it is not shown again"
+            )
 
     def action_copy(self) -> None:
         """Copy the secret to the terminal's clipboard (OSC 52); the app clears it after 30 s."""

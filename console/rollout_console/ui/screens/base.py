@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rollout_console.ui.session import Session
 
 _OPENS_WITHIN_S = 2.0
-_UNDER_WAY = "what was started before is still under way"
+_UNDER_WAY = "the previous action is still running"
 FAULTS = (ApiError, OperationError, VaultError, RolloutError, HistoryError)
 """Expected errors, each reported as one sentence on the screen."""
 
@@ -72,7 +72,7 @@ class BesideScreen(Opened, Screen[None]):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """Report a crashed worker: no failure is silent."""
         if event.state is WorkerState.ERROR:
-            self.say(f"internal fault: {type(event.worker.error).__name__}", bad=True)
+            self.say(f"internal error: {type(event.worker.error).__name__}", bad=True)
 
     def show_notice(self, *otherwise: tuple[str, str]) -> None:
         """Show the last message or the current problem, else the pieces given."""
@@ -121,8 +121,9 @@ class BesideScreen(Opened, Screen[None]):
 
     def on_screen_suspend(self) -> None:
         """Replay the buffered type-ahead into the input of the dialog that has opened."""
+        in_time = monotonic() - self._started_at <= _OPENS_WITHIN_S
         self._started_at = 0.0
-        typed, self._typed_ahead = self._typed_ahead, []
+        typed, self._typed_ahead = self._typed_ahead if in_time else [], []
         if typed:
             self.say("")
             self.app.call_after_refresh(self._type, typed)

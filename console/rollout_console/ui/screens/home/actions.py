@@ -69,7 +69,9 @@ class HomeActions(Screen[None]):
         if key.id in ("raise", "lower", "exact") and row.is_route:
             return "select an org, not a route"
         if row.table and key.id in ("rollback", "ramp.back"):
-            return f"{row.label} has no rollback of its own: e 0 is one, R rolls the route back"
+            return (
+                f"{row.label} cannot be rolled back alone: e 0 sets it to 0, R rolls the route back"
+            )
         if key.id == "ramp.back":
             out = row.org in self._out.get(row.route, ())
             return "" if out else "the guard has not taken it out of a ramp"

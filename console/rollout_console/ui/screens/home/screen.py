@@ -148,7 +148,7 @@ class HomeScreen(Opened, HomeActions):
         if event.state is WorkerState.ERROR:
             name = event.worker.group
             kind = type(event.worker.error).__name__
-            self._notices.trouble(f"worker {name}", f"internal fault in {name}: {kind}; retrying")
+            self._notices.trouble(f"worker {name}", f"internal error in {name}: {kind}; retrying")
             self._feeds.start_again(name)
 
     # -- messages from workers -------------------------------------------------------------------

@@ -63,7 +63,7 @@ def _guard(file: RolloutFile, acts: bool) -> list[tuple[str, str]]:
     mode = file.guard.mode
     enforces = [route for route in file.routes.values() if route.guard.mode == "enforce"]
     if enforces and not acts:
-        return [(f"{mode}, none runs", "$error bold")]
+        return [(f"{mode}, no guard running", "$error bold")]
     return [(f"{mode} ●" if acts else mode, "bold")]
 
 

@@ -107,7 +107,7 @@ class KeyFlows:
         }  # fmt: skip
         changes = {name: value for name, value in wish.items() if value != now[name]}
         if not changes:
-            self._listener.say("nothing to do: the key says so already")
+            self._listener.say("nothing to do: the key has these values already")
             return
         words = ", ".join(
             f"{name} {_words(now[name])} to {_words(v)}" for name, v in changes.items()

@@ -70,7 +70,9 @@ def passphrase_form(*, new: bool) -> FormDialog:
     if not new:
         return FormDialog("Unlock the encrypted store", (field,))
     again = Field("again", "again", "", "the same", hidden=True)
-    note = "Without this passphrase nobody can read it: write it down where it is safe."
+    note = (
+        "Without this passphrase the store cannot be decrypted without it: keep it in a safe place."
+    )
     return FormDialog("A new encrypted store", (field, again), _check_passphrase, note)
 
 

@@ -81,7 +81,7 @@ def _share(route: str | None, org: str | None, monitor: Monitor) -> Pieces:
 def figures_line(frame: Frame, index: int | None, width: int) -> Pieces:
     """Return the figures of both sides at the cursor, or over the window."""
     if frame.age_s is None:
-        words = frame.unusable or "no line of the access log yet: there is nothing to show"
+        words = frame.unusable or "no access-log records yet"
         return [(f" {visible(words)}", "$warning")]
     if index is None:
         window = WINDOW_WORDS[frame.window_s]

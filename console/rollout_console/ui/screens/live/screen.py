@@ -355,7 +355,7 @@ class LiveScreen(BesideScreen):
             self._draw_list()
             self.say("acknowledged: it stays in the list while it lasts")
         else:
-            self.say("it is over already")
+            self.say("the alert is over already")
 
     def action_open(self) -> None:
         """Show the details of the selected row in a dialog."""

@@ -345,11 +345,12 @@ class ModelsScreen(ChangingScreen):
         self._table.focus()
 
     def go_back(self) -> bool:
-        """Clear search, filters and notice; return whether there was a filter or a notice."""
+        """Clear search, filters and notice; return whether there was any of them."""
+        searching = self.has_class("-searching")
         self.remove_class("-searching")
         self.query_one("#models-search", Input).value = ""
         self._table.focus()
-        something = self._view.reset() or bool(self._told or self._trouble)
+        something = self._view.reset() or searching or bool(self._told or self._trouble)
         self._told, self._trouble = "", ""
         self.show()
         return something

@@ -205,7 +205,9 @@ class RouteFlows:
         """Tick or untick an exit check that only a person can answer."""
         mine = [one for one in state.states if one.check.by == "person"]
         if not mine:
-            self._listener.say("nothing is to be ticked here: the console sees it itself")
+            self._listener.say(
+                "no manual exit checks in this phase: the console evaluates all of them"
+            )
             return
         choices = [f"[{'x' if s.done else ' '}] {s.check.words}" for s in mine]
         chosen = await self._app.push_screen_wait(ChoiceDialog(f"{state.route}: tick", choices))
@@ -251,7 +253,7 @@ class RouteFlows:
         hold = Hold(
             f"{len(missing)} of what ends {now} is missing" if missing else "",
             by="not ready", notes=tuple(f"[ ] {one.check.words}" for one in missing),
-            asks="type a reason to move on all the same",
+            asks="type a reason to override the missing exit checks",
         )  # fmt: skip
         await self._changing.run(partial(self._phases.plan_move, route, wanted), hold=hold)
         self._listener.reload()
