@@ -355,24 +355,3 @@ async def test_escape_closes_an_empty_search_and_stays(file: Path, own: SimServe
         await pilot.press("escape")
         await until(pilot, lambda: not pilot.app.screen.has_class("-searching"))
         assert isinstance(pilot.app.screen, ModelsScreen)
-
-
-async def test_a_mark_that_is_taken_back_is_gone_after_scrolling(
-    file: Path, own: SimServer
-) -> None:
-    async with models(app_of(file, own.base_url), size=(100, 12)) as pilot:
-        first = ids(pilot)[3]
-
-        def marked() -> bool:
-            pieces = [piece.strip() for piece in shown(pilot)]
-            return first in pieces and "=" in pieces[pieces.index(first) - 1]
-
-        await pilot.press("j", "j", "j", "equals_sign")
-        await until(pilot, marked)
-        await pilot.press("G", "equals_sign")
-        await until(pilot, lambda: not isinstance(pilot.app.screen, ModelsScreen))
-        await pilot.press("escape")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ModelsScreen))
-        await pilot.press("g")
-        await until(pilot, lambda: any(first in row for row in shown(pilot)))
-        assert not marked()

@@ -121,7 +121,6 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
         self._rows, self._known = rows, known
         self.virtual_size = Size(self._line_width, len(rows) + 1)
         if same_places:
-            self._forget_hidden()
             self.refresh_numbers()
         else:
             self._drawn.clear()
