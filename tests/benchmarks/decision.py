@@ -1,10 +1,10 @@
 """One decision against the floor: a dict look-up, the CBOR head, mmh3.hash of the same bytes."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import mmh3
+from msgspec.structs import replace
 
 from rollout_gate.bucketing import bucket_prefix
 from rollout_gate.decision.decision import Decider

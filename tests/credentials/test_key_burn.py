@@ -1,8 +1,9 @@
 """A key that spends: when it reaches its limit at this rate."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from rollout_console.credentials.key_values import KeyBurn
 from rollout_console.tokenlab.types import ApiKey

@@ -4,13 +4,13 @@ import asyncio
 import inspect
 import json
 import os
-from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict, replace
 
 from rollout_console.common.errors import OperationError
 from rollout_console.common.files import write_private

@@ -6,11 +6,11 @@ import sqlite3
 import stat
 import time
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from rollout_console.history import schema
 from rollout_console.history.actor import Actor, whoami

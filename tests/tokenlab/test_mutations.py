@@ -4,11 +4,11 @@ import json
 import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict
 
 from rollout_console.sim.server import SimServer
 from rollout_console.tokenlab import media_probe

@@ -10,8 +10,9 @@ import os
 import stat
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 _ACL = "system.posix_acl_access"
 _ACL_VERSION = 2
@@ -28,8 +29,7 @@ class ReadersLostError(Exception):
     """The new file could not be read by some who can read the old one; ``str()`` says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True):
     """The stat result and the extended attributes of one file."""
 
     status: os.stat_result

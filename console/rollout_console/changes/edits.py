@@ -5,15 +5,16 @@ A text that parses to anything else is never put in place.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from rollout_gate.file.errors import UnknownRoute
 from rollout_gate.file.model import OrgShare, RolloutFile, Route
 
 
-@dataclass(frozen=True, slots=True)
-class SetPercent:
+class SetPercent(msgspec.Struct, frozen=True):
     """Set an org's share on a route, in basis points; a latch on the org stays as it is."""
 
     route: str
@@ -21,8 +22,7 @@ class SetPercent:
     points: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetShare:
+class SetShare(msgspec.Struct, frozen=True):
     """Set the share, in basis points, of an API key alias (``keys``) or a feature flag."""
 
     route: str
@@ -31,16 +31,14 @@ class SetShare:
     points: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetDefaultPercent:
+class SetDefaultPercent(msgspec.Struct, frozen=True):
     """Set the share, in basis points, of a route's orgs without a line of their own."""
 
     route: str
     points: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetRolledBack:
+class SetRolledBack(msgspec.Struct, frozen=True):
     """Latch or resume the entire file (no route), a route (no org), or one org on a route.
 
     ``stamp`` is written as a comment on the line that is set: when, who, and why.
@@ -52,8 +50,7 @@ class SetRolledBack:
     stamp: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SetText:
+class SetText(msgspec.Struct, frozen=True):
     """Set a route's ``model`` or ``phase``."""
 
     route: str

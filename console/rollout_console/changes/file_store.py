@@ -4,8 +4,9 @@ import difflib
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from rollout_console.changes.atomic_swap import ABSENT, swap
 from rollout_console.changes.edits import (

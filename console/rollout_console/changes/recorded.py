@@ -3,9 +3,10 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from math import inf
+
+import msgspec
 
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.changes.traffic_diff import Move
@@ -16,8 +17,7 @@ _MOST_OF_A_ROUTE = 100
 """Limit of the moves of one route that are recorded singly; more are aggregated by direction."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(msgspec.Struct, frozen=True):
     """A share that was raised or lowered; route and org are None for all. ``latched`` is whether
     it was rolled back before."""
 
@@ -28,8 +28,7 @@ class Moved:
     latched: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True):
     """The newest changes of a file, newest first.
 
     ``revision`` is that of the file after the last of them, empty where the history cannot be

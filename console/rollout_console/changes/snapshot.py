@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from rollout_console.changes.toml_edit.document import Document
 from rollout_gate.file.model import RolloutFile
 
@@ -23,8 +25,7 @@ class Snapshot:
         return self._document[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """An edit made in memory and verified; ``diff`` holds its changed lines, ``-`` and ``+``."""
 
     before: Snapshot

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
+
+import msgspec
 
 from rollout_console.changes.atomic_swap import set_aside
 from rollout_console.changes.errors import Conflict, StoreError, Written
@@ -30,8 +31,7 @@ _TRIES = 5
 _LOOK_BACK = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """A change that was made: the new version of the file, and warnings."""
 
     plan: Plan
@@ -42,8 +42,7 @@ class Done:
     """The name of the file with the invalid text, where the last good version replaced one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(msgspec.Struct, frozen=True):
     """A change of the file by another process: author and effect in words, whether it removed a
     latch, and whether it was made with the console, a command or a guard, which have confirmed and
     recorded it."""

@@ -1,8 +1,9 @@
 """Diff the effective shares of two versions of the file: which rise and which fall."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from rollout_gate.file.model import OrgShare, RolloutFile
 from rollout_gate.file.percent import FULL, percent_text
@@ -12,8 +13,7 @@ Direction = Literal["up", "down", "none"]
 Subject = Literal["org", "others", "alias", "flag"]
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(msgspec.Struct, frozen=True):
     """One share before and after, in basis points, latches counted as 0.
 
     ``name`` is the org's, the API key's alias or the flag's; empty for orgs without a line.

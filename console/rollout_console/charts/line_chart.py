@@ -5,16 +5,16 @@ a time, on the event loop's thread.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isfinite, log10
+
+import msgspec
 
 _LEAST_WIDTH, _LEAST_HEIGHT = 14, 4
 _MOST = 1e12
 _MARKERS = ("braille", "dot")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One series: values oldest first, None for a gap; ``color`` is ``#rrggbb`` or a name.
 
     ``marker`` is plotext's marker to draw it with, in place of the default for its position.

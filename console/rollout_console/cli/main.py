@@ -7,8 +7,9 @@ credential may be needed, so that a rollback from a shell waits for neither.
 import os
 import sys
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from rollout_console.changes.errors import Conflict
 from rollout_console.changes.switch import Switch

@@ -1,10 +1,11 @@
 """API key values: parse, validate, sort, filter, serialize, and warn of expiry and limits."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
+
+import msgspec
 
 from rollout_console.common.errors import OperationError
 from rollout_console.credentials.vault.credential import kind_of
@@ -19,8 +20,7 @@ _LEAST_SPAN_S = 300.0
 Level = Literal["note", "warning", "alarm"]
 
 
-@dataclass(frozen=True, slots=True)
-class KeyWarning:
+class KeyWarning(msgspec.Struct, frozen=True):
     """A warning that a key will soon stop working; ``level`` rises as expiry or limit nears."""
 
     key: ApiKey

@@ -7,9 +7,11 @@ the old one has been unused for the quiet period, and the new one has been verif
 
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from rollout_console.common.errors import OperationError
 from rollout_console.credentials.api_keys import ApiKeys
@@ -32,8 +34,7 @@ from rollout_gate.secret import Secret
 _NEW, _OLD = ".new", ".old"
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """The steps done in this call, and what the rotation waits for; empty where it is done."""
 
     rotation: Rotation
@@ -41,8 +42,7 @@ class Progress:
     waits_for: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Back:
+class _Back(msgspec.Struct, frozen=True):
     """How an abort changes the profile: ``put`` restores a secret, ``forget`` deletes it."""
 
     put: Secret | None = None

@@ -5,10 +5,12 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, get_args
+
+import msgspec
+from msgspec.structs import asdict
 
 from rollout_console.common.errors import OperationError
 from rollout_console.common.files import descriptor_of, write_private
@@ -26,8 +28,7 @@ SAFE_S = 24 * 3600.0
 """Grace period: a deactivated key can be reactivated for this long, then it is revoked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rotation:
+class Rotation(msgspec.Struct, frozen=True):
     """The state of one rotation; ``step`` is the next to do, ``since`` when it became due.
 
     Times are ISO 8601 with a zone. The new secret is stored for profile ``PROFILE.new`` and the old

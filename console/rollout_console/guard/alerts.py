@@ -6,8 +6,10 @@ acknowledged.
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
@@ -29,8 +31,7 @@ class ModelTrouble(NamedTuple):
     holds: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(msgspec.Struct, frozen=True):
     """One alert. ``key`` is its deduplication key; times are epoch seconds."""
 
     key: tuple[str, ...]

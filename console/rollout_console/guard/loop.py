@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from shlex import quote
+
+import msgspec
 
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.switch import Done, Switch
@@ -24,8 +25,7 @@ PATIENCE_S = 10.0
 """Seconds that a standby guard leaves a rollback to the leader, which has the lock on the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """A notification for operators.
 
     ``command`` is the shell command that reverses the action, or that answers the alert with a
@@ -42,8 +42,7 @@ class Event:
     revision: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LogRead:
+class LogRead(msgspec.Struct, frozen=True):
     """Counts of usable and unusable log lines, and what is wrong with the first unusable one.
 
     ``words`` is the warning, while it is recent; ``much`` is set where there are too many for
@@ -57,8 +56,7 @@ class LogRead:
     much: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """The result of one turn. ``acts`` is whether this guard is the leader, which may act.
 
     ``alerts`` are those seen in this turn; ``log`` counts the usable and unusable lines of the
@@ -71,7 +69,7 @@ class Turn:
     standings: Mapping[str, list[Standing]]
     alerts: list[Alert]
     log: LogRead
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] = msgspec.field(default_factory=list)
 
 
 class GuardLoop:

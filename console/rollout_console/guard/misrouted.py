@@ -5,7 +5,8 @@ to the previous side of an org at 100%. Requests in flight when the file changed
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.windows.windows import Seen
@@ -20,8 +21,7 @@ SHOWN_FOR_S = 60.0
 _MOST = 1_000
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(msgspec.Struct):
     count: int
     first_at: float
     last_at: float

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.recorded import Recorded, moved_by, was_latched
@@ -35,8 +36,7 @@ _LOOK_BACK = 100
 """History rows read again at each refresh: write-ahead rows complete slightly out of order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(msgspec.Struct, frozen=True):
     """Figures of an org or route on TokenLab in the guard's window; ``rate`` is requests/s."""
 
     requests: int

@@ -14,10 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.loop import Event
@@ -37,8 +38,7 @@ _MOST_TEXT = 1_500
 Body = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """The receivers of events. ``webhook`` is a secret: anyone who has the URL can post to it.
 
     ``slack`` selects the payload of Slack's incoming webhooks: ``text`` alone.

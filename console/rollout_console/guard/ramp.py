@@ -7,9 +7,10 @@ another guard takes a step twice.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
+
+import msgspec
 
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.guard.monitor import Monitor
@@ -28,8 +29,7 @@ so that verdicts are computed in between."""
 _MOST_NAMED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """State of one org of a ramp: its share and the next step, both in basis points.
 
     ``waits_for`` is the reason that holds the step, ``out`` why the org is out of its ramp;
@@ -43,8 +43,7 @@ class Standing:
     out: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(msgspec.Struct, frozen=True):
     """A step that was taken, from ``before`` to ``after`` basis points."""
 
     route: str

@@ -5,10 +5,11 @@ an org that was changed by hand is under ``out`` until it is put back.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path as FilePath
 from typing import Any
+
+import msgspec
 
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.side_file import SideFile, time_of
@@ -24,8 +25,7 @@ _HEAD = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """The share of an org on its ramp, in basis points, and since when.
 
     ``to`` is the write-ahead record of a step in progress: after a crash, recovery does not take
@@ -37,20 +37,18 @@ class Place:
     to: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Out:
+class Out(msgspec.Struct, frozen=True):
     """An org that was taken out of its ramp: since when, and why."""
 
     since: datetime
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class RouteRamp:
+class RouteRamp(msgspec.Struct, frozen=True):
     """One route's ramp: the orgs on it with their places, and those taken out of it."""
 
-    places: Mapping[str, Place] = field(default_factory=dict)
-    out: Mapping[str, Out] = field(default_factory=dict)
+    places: Mapping[str, Place] = msgspec.field(default_factory=dict)
+    out: Mapping[str, Out] = msgspec.field(default_factory=dict)
 
 
 class RampRecord:

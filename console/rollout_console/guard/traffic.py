@@ -4,10 +4,11 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from rollout_console.guard.misrouted import Misrouted
 from rollout_console.health.log.lines import Unusable
@@ -54,8 +55,7 @@ _MOST_SEEN = 20_000
 """Limit of the org ids seen in the log that are kept for a route: ids are untrusted input."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(msgspec.Struct, frozen=True):
     """What the log shows of a rollback; ``drained`` is never set without traffic as evidence."""
 
     drained: bool

@@ -3,17 +3,17 @@
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from rollout_console.common.process_id import process_id
 from rollout_console.history.actor import Actor
 
 
-@dataclass(frozen=True, slots=True)
-class NewChange:
+class NewChange(msgspec.Struct, frozen=True):
     """A change about to be made. ``before`` and ``after`` are the values as people read them."""
 
     file: Path
@@ -35,8 +35,7 @@ class NewChange:
     """The shares that differ, as JSON, from which the last change of each share is determined."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """A change that was made."""
 
     id: int
@@ -80,8 +79,7 @@ Describe = Callable[[bytes, bytes], "Edited"]
 """Describes an edit, from the text before and the text after it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edited:
+class Edited(msgspec.Struct, frozen=True):
     """The effect of an external edit: in words, with its author if the text names one, and the
     shares that differ, as JSON."""
 

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
+
+import msgspec
 
 from rollout_console.tokenlab.models import CATEGORIES, ModelInfo
 from rollout_gate.file.model import MEDIA_FORMATS
@@ -17,8 +18,7 @@ Changes = Mapping[str, str]
 """How models differ from the seen baseline, in words, by model id."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFilter:
+class ModelFilter(msgspec.Struct, frozen=True):
     """A filter of models; an empty field matches everything.
 
     Every word of ``text`` must occur in id, aliases, provider, category or tags; ``most_usd`` is in

@@ -1,7 +1,6 @@
 """Evaluation of a phase's exit checks, and the facts that they use."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -34,8 +33,7 @@ _TAIL_BYTES = 8 * 1024 * 1024
 _LOOK_BACK = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class CheckState:
+class CheckState(msgspec.Struct, frozen=True):
     """The state of one exit check now: whether it is done, with the evidence or what is missing."""
 
     check: ExitCheck

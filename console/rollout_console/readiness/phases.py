@@ -1,11 +1,12 @@
 """Phases of the routes: exit checks, ticks by people, and the move to another phase."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Done, Switch
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 _NONE: Mapping[str, Verdict] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseState:
+class PhaseState(msgspec.Struct, frozen=True):
     """A route's phase with its exit checks."""
 
     route: str

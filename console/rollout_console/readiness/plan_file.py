@@ -4,10 +4,11 @@ It is separate from the rollout file so that no application reads it, and TOML s
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from rollout_console.changes.atomic_swap import ABSENT
 from rollout_console.changes.errors import StoreError
@@ -19,8 +20,7 @@ _HEAD = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """An exit check confirmed by a person: who, when, and a note."""
 
     by: str
@@ -28,8 +28,7 @@ class Tick:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True):
     """The result of a shadow sample: counts of judgements, and the latency of both sides.
 
     ``tokenlab_ms`` and ``previous_ms`` are median latencies in ms; ``errors`` counts pairs where
@@ -62,23 +61,21 @@ class Sample:
         return f"median {self.tokenlab_ms:.0f} ms against {self.previous_ms:.0f} ms"
 
 
-@dataclass(frozen=True, slots=True)
-class RoutePlan:
+class RoutePlan(msgspec.Struct, frozen=True):
     """The plan's data of one route."""
 
     owner: str = ""
     contacts: tuple[str, ...] = ()
-    ticks: Mapping[str, Tick] = field(default_factory=dict)
+    ticks: Mapping[str, Tick] = msgspec.field(default_factory=dict)
     sample: Sample | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PlanState:
+class PlanState(msgspec.Struct, frozen=True):
     """The complete plan, and the revision of its file."""
 
     revision: str = ABSENT
     contacts: tuple[str, ...] = ()
-    routes: Mapping[str, RoutePlan] = field(default_factory=dict)
+    routes: Mapping[str, RoutePlan] = msgspec.field(default_factory=dict)
 
     def route(self, name: str) -> RoutePlan:
         """Return the plan's data of a route, empty defaults where it has none."""

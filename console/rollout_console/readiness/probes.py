@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from rollout_console.common.errors import OperationError
 from rollout_console.credentials.api_keys import ApiKeys
@@ -36,8 +38,7 @@ _PER_REQUEST = ("request", "call")
 _PER_1M_TOKENS = ("", "1m_tokens", "1m", "million_tokens")
 
 
-@dataclass(frozen=True, slots=True)
-class Shot:
+class Shot(msgspec.Struct, frozen=True):
     """One request to send. ``cost`` is its expected maximum in US dollars, None where unknown.
 
     ``most_ms`` is the latency in ms above which the probe has a problem.
@@ -51,8 +52,7 @@ class Shot:
     model: ModelInfo | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(msgspec.Struct, frozen=True):
     """A side of a route that is not probed, and why."""
 
     route: str
@@ -60,8 +60,7 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ProbePlan:
+class ProbePlan(msgspec.Struct, frozen=True):
     """The requests to send, and the sides that are skipped."""
 
     shots: tuple[Shot, ...]

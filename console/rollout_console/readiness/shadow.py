@@ -7,12 +7,13 @@ stored, only how many were better, the same or worse, and the latency of both si
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
+
+import msgspec
 
 from rollout_console.common.errors import OperationError
 from rollout_console.readiness.plan_file import Sample
@@ -37,8 +38,7 @@ _LOGS = 2
 Mark = Literal["better", "same", "worse"]
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(msgspec.Struct, frozen=True):
     """One prompt's two answers. ``cost`` is TokenLab's in US dollars, None where unknown."""
 
     prompt: str
@@ -52,8 +52,7 @@ class Pair:
         return not self.tokenlab.text
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowPlan:
+class ShadowPlan(msgspec.Struct, frozen=True):
     """Prompts and requests to send; ``cost`` is TokenLab's maximum in US dollars."""
 
     prompts: tuple[str, ...]
@@ -70,12 +69,11 @@ class ShadowPlan:
         )
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct):
     """Running tally of the judged pairs."""
 
-    marks: list[Mark] = field(default_factory=list)
-    pairs: list[Pair] = field(default_factory=list)
+    marks: list[Mark] = msgspec.field(default_factory=list)
+    pairs: list[Pair] = msgspec.field(default_factory=list)
 
     def add(self, pair: Pair, mark: Mark | None) -> None:
         """Add a pair with its mark; one that failed on TokenLab's side needs no mark."""

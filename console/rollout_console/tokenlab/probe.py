@@ -1,7 +1,8 @@
 """Send one minimal real request in a route's own format, and validate its answer by field."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from rollout_console.tokenlab.shapes import Reading, StreamReader, read_error, read_whole
 from rollout_console.tokenlab.single_request import LIMIT_S, Exchange, exchange
@@ -24,8 +25,7 @@ NO_ANSWER = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """The destination of a probe; ``base_url`` is that of its side."""
 
     route: str
@@ -35,8 +35,7 @@ class Target:
     base_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(msgspec.Struct, frozen=True):
     """The result of one probe. ``status`` is 0 without an answer; times are in ms.
 
     ``problems`` is empty where every field was valid; ``notes`` name missing fields that nobody

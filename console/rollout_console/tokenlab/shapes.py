@@ -4,8 +4,9 @@ The required fields come from ``rollout_gate.file.formats``; this module knows w
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from rollout_gate.file.formats import RouteKind, kind_of
 from rollout_gate.secret import redacted
@@ -19,8 +20,7 @@ _MOST_TOKENS = 10**12
 Table = dict[str, Any]
 
 
-@dataclass(slots=True)
-class Reading:
+class Reading(msgspec.Struct):
     """A parsed answer; ``problems`` names each required field that is missing or invalid,
     ``notes`` each missing field that no contract guarantees."""
 
@@ -30,8 +30,8 @@ class Reading:
     tokens_in: int | None = None
     tokens_out: int | None = None
     billing_id: str = ""
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    problems: list[str] = msgspec.field(default_factory=list)
+    notes: list[str] = msgspec.field(default_factory=list)
 
 
 def dig(value: Any, dotted: str) -> Any:

@@ -5,11 +5,11 @@ There are no retries and no redirects: either could send a credential or a bille
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Literal
 
 import httpx
+import msgspec
 
 from rollout_console.tokenlab.body import ACCEPT_ENCODING, MAX_ANSWER, TooLongError, plain_body
 from rollout_console.tokenlab.errors import Unsafe
@@ -24,12 +24,11 @@ Failure = Literal["", "timeout", "connect", "protocol"]
 _REQUEST_ID = ("x-request-id", "request-id")
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(msgspec.Struct):
     """The outcome of a request. ``status`` is 0 without an answer; times are in ms."""
 
     status: int = 0
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     data: bytes = b""
     latency_ms: float = 0.0
     ttft_ms: float | None = None

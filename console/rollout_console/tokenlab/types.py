@@ -3,15 +3,15 @@
 Amounts are exact US dollars; times are in UTC.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+
+import msgspec
 
 from rollout_gate.secret import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(msgspec.Struct, frozen=True):
     """The organisation's balance: what is left, what was paid in, and what was used."""
 
     organization_id: str
@@ -20,8 +20,7 @@ class Balance:
     total_used: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
+class ApiKey(msgspec.Struct, frozen=True):
     """An API key of the organisation; its secret was shown once, when it was created.
 
     ``limit`` is None for no limit, 0 for no spending at all; ``models`` empty for no restriction.
@@ -46,24 +45,21 @@ class ApiKey:
         return float(self.used / self.limit) if self.limit else 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class CreatedKey:
+class CreatedKey(msgspec.Struct, frozen=True):
     """A newly created key with its secret, which the API never shows again."""
 
     key: ApiKey
     secret: Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(msgspec.Struct, frozen=True):
     """The result of verifying a valid API key: whether it works now, and a sentence on it."""
 
     works: bool
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(msgspec.Struct, frozen=True):
     """A row of a billing breakdown: one model or one day."""
 
     name: str
@@ -71,8 +67,7 @@ class Spent:
     cost: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Billing:
+class Billing(msgspec.Struct, frozen=True):
     """What a key has cost: in total, by model and by day."""
 
     requests: int

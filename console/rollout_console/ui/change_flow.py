@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 from textual.app import App
 
 from rollout_console.changes.errors import Conflict
@@ -45,8 +45,7 @@ class Listener(Protocol):
         """Show why nothing was done."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """An objection to a change: reason, who holds it, notes to read, prompt for the override."""
 
     reason: str

@@ -1,12 +1,10 @@
 """The key table: every key binding, once; the source of bindings, footer, help and docs/keys.md."""
 
-from dataclasses import dataclass
-
+import msgspec
 from textual.binding import Binding
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """One key binding; ``changes`` marks an action that read-only mode disables.
 
     ``keys`` is Textual's comma-separated list, ``shown`` the key as it is displayed, ``footer`` the

@@ -1,7 +1,8 @@
 """The operator's own settings: ``config.toml`` in the platform's config folder."""
 
 import tomllib
-from dataclasses import dataclass, field
+
+import msgspec
 
 from rollout_console.common.folders import config_folder
 from rollout_console.ui.keymap import checked_keymap
@@ -10,12 +11,11 @@ from rollout_console.ui.themes import DEFAULT_THEME
 _KNOWN = ("theme", "keymap", "profiles", "credential_command")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """The parsed settings, and an error message for each entry that cannot be used."""
 
     theme: str = DEFAULT_THEME
-    keymap: dict[str, str] = field(default_factory=dict)
+    keymap: dict[str, str] = msgspec.field(default_factory=dict)
     troubles: tuple[str, ...] = ()
 
 

@@ -9,15 +9,15 @@ RolloutError
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 
 class RolloutError(Exception):
     """Base class of the errors of this package; ``str()`` is one clear sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One problem in a rollout file.
 
     ``line`` and ``column`` count from 1; 0 means that the position is not known.

@@ -6,9 +6,10 @@ request use it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
 
 from rollout_gate.file.model import MEDIA_FORMATS, Side
 
@@ -21,8 +22,7 @@ MOST_TOKENS = 16
 """The output token limit of a minimal request; OpenAI Responses accepts no lower one."""
 
 
-@dataclass(frozen=True, slots=True)
-class RouteKind:
+class RouteKind(msgspec.Struct, frozen=True):
     """One row of the guide.
 
     ``base`` is what the base URL given to a client ends with, on both sides; ``paths`` are below

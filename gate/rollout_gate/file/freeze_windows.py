@@ -5,8 +5,9 @@ Three ways to write one: ``fri 16:00 - mon 08:00`` (each week), ``22:00 - 06:00`
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WEEK, _DAY = timedelta(days=7), timedelta(days=1)
@@ -18,8 +19,7 @@ _DATES = re.compile(r"(\d{4}-\d\d-\d\d) - (\d{4}-\d\d-\d\d)")
 FORMS = '"fri 16:00 - mon 08:00", "22:00 - 06:00" or "2026-12-24 - 2027-01-02", in UTC'
 
 
-@dataclass(frozen=True, slots=True)
-class Freeze:
+class Freeze(msgspec.Struct, frozen=True):
     """One window: from ``start`` for ``length``, recurring each ``period`` if there is one.
 
     ``text`` is its source in the file.

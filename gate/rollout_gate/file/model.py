@@ -1,9 +1,10 @@
 """The data model of a rollout file. Shares are in basis points, durations in seconds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
+
+import msgspec
 
 from rollout_gate.file.errors import Problem
 from rollout_gate.file.freeze_windows import Freeze
@@ -28,16 +29,14 @@ MAX_BYTES = 32 * 1024 * 1024
 """A larger rollout file is refused: 100,000 orgs on four routes take about 10 MB."""
 
 
-@dataclass(frozen=True, slots=True)
-class OrgShare:
+class OrgShare(msgspec.Struct, frozen=True):
     """One org's line on a route. ``points`` is None where the route's default applies."""
 
     points: int | None
     rolled_back: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class GuardSettings:
+class GuardSettings(msgspec.Struct, frozen=True):
     """Limits of the guard: error rates in percent, latency in ms, the sliding window in seconds."""
 
     window_s: int = 300
@@ -49,8 +48,7 @@ class GuardSettings:
     mode: GuardMode = "hold"
 
 
-@dataclass(frozen=True, slots=True)
-class RampSettings:
+class RampSettings(msgspec.Struct, frozen=True):
     """The ladder of shares (basis points, strictly rising), the bake time of a step in seconds,
     and the freeze windows, in which nothing is raised."""
 
@@ -59,8 +57,7 @@ class RampSettings:
     freeze: tuple[Freeze, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """One workload: a request format, a model, and the shares of it that go to TokenLab."""
 
     name: str
@@ -70,9 +67,9 @@ class Route:
     rolled_back: bool = False
     default_points: int = 0
     previous_base_url: str = ""
-    orgs: Mapping[str, OrgShare] = field(default_factory=dict)
-    keys: Mapping[str, int] = field(default_factory=dict)
-    flags: Mapping[str, int] = field(default_factory=dict)
+    orgs: Mapping[str, OrgShare] = msgspec.field(default_factory=dict)
+    keys: Mapping[str, int] = msgspec.field(default_factory=dict)
+    flags: Mapping[str, int] = msgspec.field(default_factory=dict)
     guard: GuardSettings = GuardSettings()
     ramp: RampSettings = RampSettings()
     hash_prefix: bytes = b""
@@ -94,8 +91,7 @@ class Route:
         return share is not None and share.rolled_back
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutFile:
+class RolloutFile(msgspec.Struct, frozen=True):
     """A complete, valid rollout file."""
 
     revision: str
@@ -105,7 +101,7 @@ class RolloutFile:
     access_log: str = "access.jsonl"
     guard: GuardSettings = GuardSettings()
     ramp: RampSettings = RampSettings()
-    routes: Mapping[str, Route] = field(default_factory=dict)
+    routes: Mapping[str, Route] = msgspec.field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
 
     def is_latched(self, route: str | None = None, org: str | None = None) -> bool:

@@ -2,9 +2,10 @@
 
 import re
 import tomllib
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+
+from msgspec.structs import replace
 
 from rollout_gate.bucketing import ALGORITHM, bucket_prefix
 from rollout_gate.file.errors import FileError, Problem

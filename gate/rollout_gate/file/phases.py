@@ -1,13 +1,13 @@
 """The five phases of TokenLab's migration guide, and the exit criteria of each."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from rollout_gate.file.model import PHASES
 
 
-@dataclass(frozen=True, slots=True)
-class ExitCheck:
+class ExitCheck(msgspec.Struct, frozen=True):
     """One exit criterion of a phase: checked by the console itself, or ticked by a person.
 
     ``media`` is which routes it applies to: ``also`` all, ``not`` only text, ``only`` only media.

@@ -8,7 +8,8 @@ positions are meaningless. Grammar: TOML 1.0.0.
 
 import re
 import tomllib
-from dataclasses import dataclass, field
+
+import msgspec
 
 Path = tuple[str, ...]
 
@@ -31,8 +32,7 @@ _SIMPLE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A key and its value: lines from 0, columns from 0 within their line."""
 
     line: int
@@ -43,20 +43,18 @@ class Entry:
     end_column: int
 
 
-@dataclass(slots=True)
-class Table:
+class Table(msgspec.Struct):
     """A ``[header]``'s line (-1 for the top of the file) and the last line that belongs to it."""
 
     header_line: int
     last_line: int
 
 
-@dataclass(slots=True)
-class Layout:
+class Layout(msgspec.Struct):
     """All positions of one text. ``entries`` is by full path, with array indexes as strings."""
 
-    entries: dict[Path, Entry] = field(default_factory=dict)
-    tables: dict[Path, Table] = field(default_factory=dict)
+    entries: dict[Path, Entry] = msgspec.field(default_factory=dict)
+    tables: dict[Path, Table] = msgspec.field(default_factory=dict)
 
     def place(self, path: Path) -> tuple[int, int]:
         """Return line and column, from 1, of the value at ``path``, else of its nearest table."""

@@ -6,11 +6,13 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from threading import Lock
 from weakref import WeakValueDictionary
+
+import msgspec
+from msgspec.structs import replace
 
 from rollout_gate.fork_lock import Locked
 from rollout_gate.paths import absolute
@@ -66,8 +68,7 @@ _SIDE_OF = "select side from jobs where task_id = ?"
 _FORGET = "delete from jobs where route = ? and org in (?, char(0)) and job_id = ?"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """A create that was sent; ``body`` is the response to it, None while that is not known.
 
     ``sent_at`` is in epoch seconds.

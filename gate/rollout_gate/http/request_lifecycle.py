@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -44,8 +43,7 @@ intermediary timed out (408, 499)."""
 _RETRIED = frozenset((0, 408, 409, 425, 429))
 
 
-@dataclass(slots=True)
-class _Attempt:
+class _Attempt(msgspec.Struct):
     digest: bytes
     decision: Decision
     number: int
@@ -53,8 +51,7 @@ class _Attempt:
     failed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A response synthesized by the gate, without a request to a provider."""
 
     status: int

@@ -1,13 +1,12 @@
 """A rollout file's text as lines, with the position of every value, so that one line can be changed
 without parsing the others again."""
 
-from dataclasses import dataclass
+import msgspec
 
 from rollout_gate.file.positions import Entry, Layout, Path, scan
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """The lines of a text (without ``\\n``, with ``\\r``) and the positions of its values.
 
     The layout stays valid while single lines are replaced in place: only line numbers are used.

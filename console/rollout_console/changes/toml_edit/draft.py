@@ -7,7 +7,8 @@ TOML 1.0.0.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from rollout_console.changes.errors import EditNotPossible
 from rollout_console.changes.toml_edit.document import Document
@@ -15,8 +16,7 @@ from rollout_console.changes.toml_edit.line import key_text
 from rollout_gate.file.positions import DOTTED_KEY, KEY_PART, Entry, Layout, Path, scan
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(msgspec.Struct, frozen=True):
     """``key = value`` on lines of its own, and the positions in it, by line from its first one."""
 
     first: int
@@ -37,8 +37,7 @@ class Statement:
         return End(self.last, self.whole.end_column)
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """The end of a statement: its last line, and the column after its value."""
 
     line: int

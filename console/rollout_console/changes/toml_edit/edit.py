@@ -1,8 +1,9 @@
 """Apply an edit to a TOML text: on the line of its value where there is one, else on a new line."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+import msgspec
 
 from rollout_console.changes.edits import (
     Edit,
@@ -28,8 +29,7 @@ from rollout_gate.file.percent import percent_text
 from rollout_gate.file.positions import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Edited:
+class Edited(msgspec.Struct, frozen=True):
     """A text with an edit made in it."""
 
     lines: list[str]

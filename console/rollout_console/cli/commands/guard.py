@@ -9,9 +9,10 @@ import threading
 import time
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec.structs import asdict, replace
 
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE, PROBLEMS

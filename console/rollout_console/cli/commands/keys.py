@@ -5,8 +5,9 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
+
+from msgspec.structs import asdict
 
 from rollout_console.cli.credentials import ask_hidden
 from rollout_console.cli.exit_codes import DONE, PROBLEMS

@@ -2,26 +2,25 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from rollout_console.credentials.vault.errors import VaultError
 
 
-@dataclass(frozen=True, slots=True)
-class ProfileConfig:
+class ProfileConfig(msgspec.Struct, frozen=True):
     """One profile's settings; ``credential_command`` is an argument list, empty without one."""
 
     base_url: str = ""
     credential_command: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class VaultConfig:
+class VaultConfig(msgspec.Struct, frozen=True):
     """All profiles' settings; ``credential_command`` is the default of profiles without one."""
 
-    profiles: Mapping[str, ProfileConfig] = field(default_factory=dict)
+    profiles: Mapping[str, ProfileConfig] = msgspec.field(default_factory=dict)
     credential_command: tuple[str, ...] = ()
 
     def command(self, profile: str) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """The two kinds of credential, told apart by prefix, and their validation."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from rollout_console.credentials.vault.errors import BadCredential
 from rollout_gate.secret import Secret
@@ -16,8 +17,7 @@ MOST_CHARACTERS = 4096
 _LEAST_CHARACTERS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One source that was tried for a credential, and its outcome.
 
     ``found`` without a reason means a usable credential; with a reason, an invalid one. ``notable``
@@ -32,8 +32,7 @@ class Step:
     closed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(msgspec.Struct, frozen=True):
     """The result of resolving a profile's credential; ``secret`` is None where none was found.
 
     ``source`` names where it came from, ``steps`` every source tried up to it, with the reasons.

@@ -1,8 +1,9 @@
 """The local profiles: their names, base URLs and credential stores, but no credentials."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from rollout_console.common.files import write_private
 from rollout_console.credentials.vault.errors import VaultError
@@ -10,13 +11,12 @@ from rollout_console.credentials.vault.errors import VaultError
 _MOST_NAME = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(msgspec.Struct, frozen=True):
     """A named pair of credentials; ``places`` maps each purpose to its store."""
 
     name: str
     base_url: str = ""
-    places: dict[str, str] = field(default_factory=dict)
+    places: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class ProfileList:

@@ -5,8 +5,9 @@ the same log has the same verdict.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from rollout_console.guard.evidence.e_process import evidence
 from rollout_console.guard.evidence.org_counts import OrgsIn
@@ -33,8 +34,7 @@ SIGNALS = ("gateway", "contract", "rate_limit", "latency")
 WORDS = {"gateway": "5xx", "contract": "4xx", "rate_limit": "429", "latency": "slow"}
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """The guard's judgement, with its reason in words and the signal that it rests on.
 
     ``last_error_at`` is the time of that signal's last error (epoch seconds), None where the
@@ -147,8 +147,7 @@ def percent_words(share: float) -> str:
     return f"{share:.1f}%" if share < 9.95 else f"{share:.0f}%"
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True):
     """Request count of a time span, and the errors of each class among them."""
 
     requests: int

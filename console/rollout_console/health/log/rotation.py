@@ -4,8 +4,9 @@ import os
 import re
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 HEAD = 256
 """Bytes of a file's head that identify its content: lines have times and request ids in them."""
@@ -16,8 +17,7 @@ Identity = tuple[int, int]
 _SUFFIX = re.compile(r"(?P<dot>\.)?(?(dot)|-)(?P<mark>\d[\d_.T:-]*?)(?P<gz>\.gz)?|\.gz")
 
 
-@dataclass(frozen=True, slots=True)
-class Rotated:
+class Rotated(msgspec.Struct, frozen=True):
     """A rotated file as found; ``modified`` is its mtime in epoch seconds, ``size`` in bytes."""
 
     path: Path

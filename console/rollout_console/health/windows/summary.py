@@ -4,7 +4,8 @@ A request is counted under its code, a small integer for its class and the bucke
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from rollout_console.health.log.record import StatusClass, classify
 from rollout_console.health.windows.quantiles import bucket_of, quantile
@@ -36,8 +37,7 @@ BUCKET = _Buckets()
 """Memoized bucket by latency in ms; the cache is cleared when it reaches _MOST_KNOWN."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(msgspec.Struct, frozen=True):
     """Figures of a window: percents of all requests (0 to 100), latency percentiles in ms.
 
     ``percent_4xx`` is every 4xx but 429, which has a limit of its own. Percentiles, and ``last_at``

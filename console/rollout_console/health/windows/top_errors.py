@@ -3,8 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from heapq import nsmallest
+
+import msgspec
 
 from rollout_console.health.log.record import AccessRecord, StatusClass, classify
 
@@ -26,8 +27,7 @@ Some = list[tuple[ErrorKey, int, float, list[tuple[float, str]]]]
 """Errors: key, count, time of the last one, and the newest request ids with their times."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorGroup:
+class ErrorGroup(msgspec.Struct, frozen=True):
     """Errors grouped by route, side, status and error text, which is empty where there was none.
 
     ``last_at`` is in epoch seconds; ``orgs`` are at most five, most errors first; ``request_ids``
@@ -44,11 +44,10 @@ class ErrorGroup:
     request_ids: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Errors:
+class _Errors(msgspec.Struct):
     count: int = 0
     last_at: float = 0.0
-    ids: list[tuple[float, str]] = field(default_factory=list)
+    ids: list[tuple[float, str]] = msgspec.field(default_factory=list)
 
     def add(self, count: int, last_at: float, ids: Iterable[tuple[float, str]]) -> None:
         self.count += count

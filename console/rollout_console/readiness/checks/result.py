@@ -1,10 +1,9 @@
 """The result of a check rule."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """The result of one rule at one place: whether it holds, why, and the fix if not."""
 
     rule: str

@@ -1,9 +1,9 @@
 """The one confirm dialog: every change of traffic goes through it."""
 
-from dataclasses import dataclass
 from time import monotonic
 from typing import ClassVar
 
+import msgspec
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -25,8 +25,7 @@ _SHORT = 14
 """The terminal height in lines below which title, border and margins are left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """What is asked. ``type_name`` must be typed to confirm; ``held`` requires a typed reason.
 
     ``held_by`` says who holds it, ``why`` what the reason is for. ``warning`` is shown and holds
@@ -44,8 +43,7 @@ class Question:
     warning: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A confirmation, with the typed reason if one was required."""
 
     reason: str = ""

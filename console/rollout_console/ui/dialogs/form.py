@@ -1,9 +1,9 @@
 """A modal dialog with a form: labelled text inputs, which may be masked."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
+import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -16,8 +16,7 @@ from rollout_console.common.safe_text import visible
 from rollout_console.ui.mount_guard import Opened
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """One input: its name, label, initial value and placeholder; ``hidden`` masks it with dots."""
 
     name: str

@@ -5,9 +5,9 @@ repaints itself completely for every cell, which over SSH is ten times the bytes
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
+import msgspec
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
@@ -24,8 +24,7 @@ Cells = Sequence[tuple[str, str]]
 """The pieces of one line: text, and the name of its component style or ""."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One rendered line, cached to be compared with its next rendering."""
 
     cells: tuple[tuple[str, str], ...]

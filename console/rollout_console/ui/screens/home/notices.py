@@ -4,7 +4,7 @@ A failed rollback comes first, then the last message, then problems of the file 
 proofs of rollbacks, then other problems.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from rollout_console.common.durations import target_text
 from rollout_console.guard.monitor import Monitor
@@ -17,8 +17,7 @@ TOLD_FOR_S = 15.0
 PROVEN_FOR_S = 30.0
 
 
-@dataclass(slots=True)
-class _Rollback:
+class _Rollback(msgspec.Struct):
     route: str | None
     org: str | None
     since: float

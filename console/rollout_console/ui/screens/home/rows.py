@@ -1,15 +1,15 @@
 """The rows of the home table: one for each route, then one for each org on it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_gate.file.model import RolloutFile
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """A line of the table. ``org`` is None for a route's own line, ALL_ORGS for its default.
 
     ``points`` is the share in the file, in basis points; ``latched_by`` is "", "org", "route" or

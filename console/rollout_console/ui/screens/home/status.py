@@ -1,6 +1,6 @@
 """The status line: who, where, guard, balance, age of the data, read-only or not."""
 
-from dataclasses import dataclass, field
+import msgspec
 
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.safe_text import visible
@@ -10,15 +10,14 @@ from rollout_console.guard.traffic import STALE_S
 from rollout_gate.file.model import RolloutFile
 
 
-@dataclass(frozen=True, slots=True)
-class StatusFacts:
+class StatusFacts(msgspec.Struct, frozen=True):
     """Facts that are constant while the console runs."""
 
     user: str
     host: str
     read_only: bool
     demo: bool = False
-    keymap: dict[str, str] = field(default_factory=dict)
+    keymap: dict[str, str] = msgspec.field(default_factory=dict)
     troubles: tuple[str, ...] = ()
     proving_model: str = ""
     """The model that an API key is verified with: one that the rollout file sends traffic to."""

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from rollout_console.charts.line_chart import Line, render, tick_text
 from rollout_console.charts.stacked import stacked
@@ -26,8 +27,7 @@ _LINE = "⠒"
 _SIGN_STYLES = {"↩": "warn", "!": "bad", "↻": "good", "↓": "warn", "↑": "good", "~": "dim"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Series:
+class _Series(msgspec.Struct, frozen=True):
     """One line of a chart: its side and metric, its name in the title, its marker and style.
 
     The first series of a chart has no marker: it is drawn in braille, on top of the others.

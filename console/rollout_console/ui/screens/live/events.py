@@ -1,7 +1,8 @@
 """Events of the time axis: changes of the file and alerts, each with its marker."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.common.durations import spoken_change
@@ -20,8 +21,7 @@ SIGNS = {
 _GRAVITY = tuple(SIGNS)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One event, with its marker; ``at`` is in epoch seconds."""
 
     at: float

@@ -1,8 +1,9 @@
 """Time series and figures of one subject for the live screen; Textual is not needed."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+import msgspec
 
 from rollout_console.guard.monitor import Monitor
 from rollout_console.health.log.record import StatusClass
@@ -22,8 +23,7 @@ _LEAST_RATE_S = 10.0
 _CLOSE = 1.25
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """The scope of the figures: everything, one route, or one org on it."""
 
     route: str | None = None
@@ -37,8 +37,7 @@ class Subject:
         return f"{self.route} / {self.org or 'all orgs'}"
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
+class Grid(msgspec.Struct, frozen=True):
     """A time grid: points of ``step`` seconds, aligned to its multiples; the last is incomplete.
 
     ``first`` is the number of the oldest point: its start in epoch seconds, divided by the step.
@@ -91,8 +90,7 @@ def grid_for(window_s: int, columns: int, now: float, *, of_org: bool = False) -
     return Grid(int(now // step) - points + 1, step, points)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """A snapshot of all figures that are drawn; ``at`` is its time in epoch seconds."""
 
     at: float

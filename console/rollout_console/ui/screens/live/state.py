@@ -1,8 +1,9 @@
 """State of the live screen: subject, window, pause and time cursor; Textual is not needed."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
+
+from msgspec.structs import replace
 
 from rollout_console.charts.line_chart import nice_top
 from rollout_console.guard.alerts import Alert, Alerts

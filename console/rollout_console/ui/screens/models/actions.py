@@ -1,10 +1,10 @@
 """Dialog flows of the models screen: choose a filter, show a contract, set a route's model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
+from msgspec.structs import replace
 from textual.app import App
 
 from rollout_console.common.safe_text import visible

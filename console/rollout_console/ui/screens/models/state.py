@@ -1,7 +1,8 @@
 """State of the models screen: filters and sort order, and their description."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from rollout_console.common.safe_text import visible
 from rollout_console.models.catalogue import Catalogue
