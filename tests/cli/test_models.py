@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dataclasses import replace
 
 from rollout_console.cli.main import run
 from rollout_console.credentials.key_values import SORTS as KEY_SORTS

@@ -20,11 +20,9 @@ from textual.widgets import Input
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
-from rollout_console.credentials.key_values import KeyBurn
 from rollout_console.credentials.vault.vault import Vault, empty_vault
 from rollout_console.guard.balance import BalanceSources
 from rollout_console.guard.monitor import Monitor
-from rollout_console.ui.dialogs.percent import PercentDialog
 from rollout_console.ui.keymap import APP_KEYS
 from rollout_console.ui.messages import (
     CLEARED_AFTER_S,
@@ -33,7 +31,6 @@ from rollout_console.ui.messages import (
     SecretShown,
 )
 from rollout_console.ui.screens.base import BesideScreen
-from rollout_console.ui.screens.help import HelpScreen
 from rollout_console.ui.screens.home.screen import HomeScreen
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.session import Session
@@ -46,6 +43,7 @@ if TYPE_CHECKING:
     from textual.command import Provider
 
     from rollout_console.credentials.api_keys import ApiKeys
+    from rollout_console.credentials.key_values import KeyBurn
     from rollout_console.credentials.rotation import Rotations
     from rollout_console.guard.alerts import ModelTrouble
     from rollout_console.models.catalogue import Catalogue
@@ -128,7 +126,7 @@ class ConsoleApp(App[None]):
         self._live: LiveView | None = None
         self._ends_on: asyncio.AbstractEventLoop | None = None
         self._told_by = 0
-        self._key_burn = KeyBurn()
+        self._key_burn: KeyBurn | None = None
         self.session = Session(switch, monitor)
         self.home = HomeScreen(
             self.session,
@@ -177,7 +175,7 @@ class ConsoleApp(App[None]):
             event.stop()
             event.prevent_default()
             return
-        if line is None and isinstance(self.screen, PercentDialog):
+        if line is None and getattr(self.screen, "TAKES_DIGITS", False):
             line = next(iter(self.screen.query(Input)), None)
             if line is None:  # not mounted yet: requeue the key, or 100 becomes 00
                 self.screen.call_after_refresh(self.post_message, typed)
@@ -203,6 +201,8 @@ class ConsoleApp(App[None]):
 
     def action_help(self) -> None:
         """Open the help of the active screen, which lists its key bindings."""
+        from rollout_console.ui.screens.help import HelpScreen
+
         if not isinstance(self.screen, HelpScreen):
             beside = self._beside_home
             context = "home" if beside is None else beside.CONTEXT
@@ -315,8 +315,11 @@ class ConsoleApp(App[None]):
 
     def _warn_of_keys(self) -> str:
         """Return the most severe warning about API keys; blocks, and raises as ApiKeys does."""
+        from rollout_console.credentials.key_values import KeyBurn
+
         room, _ = self._key_room()
-        warnings = asyncio.run(room.soon(self._key_burn))
+        burn = self._key_burn = self._key_burn or KeyBurn()
+        warnings = asyncio.run(room.soon(burn))
         more = f" (and {len(warnings) - 1} more: 2)" if len(warnings) > 1 else ""
         return f"{warnings[0].sentence}{more}" if warnings else ""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from textual.app import App
@@ -12,8 +12,10 @@ from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.common.errors import NothingToDo, OperationError, ReadOnly
 from rollout_console.history.errors import HistoryError
-from rollout_console.ui.dialogs.confirm import Answer, ConfirmDialog, Question
 from rollout_gate.file.errors import RolloutError
+
+if TYPE_CHECKING:
+    from rollout_console.ui.dialogs.confirm import Question
 
 _MOST_MOVES = 4
 _TITLES = {
@@ -125,6 +127,8 @@ class ChangeFlow:
                     self._listener.change_refused(str(done))
                     return
                 failed(str(done))
+                from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
+
                 again = Question(
                     f"NOT ROLLED BACK: {target}",
                     str(done),
@@ -156,6 +160,8 @@ class ChangeFlow:
         self, make_plan: Callable[[], Plan], reason: str, hold: Hold | None, *, asks: bool = True
     ) -> Done | Exception | None:
         """Plan, confirm and apply; return what was done, the error, or None if cancelled."""
+        from rollout_console.ui.dialogs.confirm import Answer, ConfirmDialog
+
         try:
             async with self._lock:
                 plan = await asyncio.to_thread(make_plan)
@@ -188,8 +194,10 @@ class ChangeFlow:
             return error
 
 
-def question(plan: Plan, hold: Hold, warning: str = "") -> Question:
+def question(plan: Plan, hold: Hold, warning: str = "") -> "Question":
     """Return the confirm dialog's question for ``plan``, with the objection ``hold``."""
+    from rollout_console.ui.dialogs.confirm import Question
+
     raises = plan.direction == "up"
     notes = [plan.rescues, *hold.notes] if plan.rescues else [*hold.notes]
     moves = plan.moves

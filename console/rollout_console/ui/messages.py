@@ -6,22 +6,21 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from rollout_console.changes.snapshot import Snapshot
-from rollout_console.guard.alerts import ModelTrouble
-from rollout_console.health.log.probe_log import ProbeLine
-from rollout_console.health.log.record import AccessRecord
-from rollout_console.tokenlab.types import Balance
-from rollout_gate.secret import Secret
-
 if TYPE_CHECKING:
+    from rollout_console.changes.snapshot import Snapshot
+    from rollout_console.guard.alerts import ModelTrouble
     from rollout_console.health.backfill.reader import Backfill, Part
+    from rollout_console.health.log.probe_log import ProbeLine
+    from rollout_console.health.log.record import AccessRecord
+    from rollout_console.tokenlab.types import Balance
+    from rollout_gate.secret import Secret
 
 
 @dataclass
 class FileChanged(Message):
     """The rollout file has a new version; ``foreign`` where it was written outside this console."""
 
-    snapshot: Snapshot
+    snapshot: "Snapshot"
     foreign: bool
 
 
@@ -40,7 +39,7 @@ class HistoryChanged(Message):
 class LogRead(Message):
     """New records of the access log, possibly none, and the problem with the log, if any."""
 
-    records: Sequence[AccessRecord]
+    records: "Sequence[AccessRecord]"
     trouble: str
 
 
@@ -59,7 +58,7 @@ class BalanceRead(Message):
     ``asked`` is False where there was no credential to ask with.
     """
 
-    balance: Balance | None
+    balance: "Balance | None"
     trouble: str = ""
     next_in_s: float = 0.0
     asked: bool = True
@@ -76,14 +75,14 @@ class KeysRead(Message):
 class ProbesRead(Message):
     """The newest probe result of each route and side."""
 
-    probes: Mapping[tuple[str, str], ProbeLine]
+    probes: "Mapping[tuple[str, str], ProbeLine]"
 
 
 @dataclass
 class ModelsSeen(Message):
     """Problems of the models in use, by route, according to the current catalogue."""
 
-    troubles: Mapping[str, ModelTrouble]
+    troubles: "Mapping[str, ModelTrouble]"
 
 
 @dataclass
@@ -107,7 +106,7 @@ CLEARED_AFTER_S = 30.0
 class SecretCopied(Message):
     """A request to copy a secret to the clipboard for CLEARED_AFTER_S."""
 
-    secret: Secret
+    secret: "Secret"
 
 
 class SecretShown:

@@ -52,6 +52,8 @@ MODELS_FIRST_S = 60.0
 MODELS_EVERY_S = 600.0
 KEYS_FIRST_S = 3.0
 KEYS_EVERY_S = 600.0
+BALANCE_FIRST_S = 0.5
+"""Seconds after the first frame: finding a credential loads the keyring and the HTTP client."""
 BALANCE_EVERY_S = 10.0
 BALANCE_AT_MOST_S = 300.0
 
@@ -238,6 +240,7 @@ class Feeds:
             self._screen.set_timer(AGAIN_S, lambda: self.start(name))
 
     async def _follow_balance(self) -> None:
+        await asyncio.sleep(BALANCE_FIRST_S)
         try:
             await follow_balance(
                 lambda: self._sources.source(self._monitor.file), self._screen.post_message

@@ -17,6 +17,8 @@ from rollout_gate.file.percent import parse_percent, percent_text
 class PercentDialog(ModalScreen[int | None]):
     """Dismisses with basis points (0 to 10,000), or None; the change is still confirmed later."""
 
+    TAKES_DIGITS = True
+    """Digits typed ahead of its input are meant for it."""
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel", show=False)]
 
     DEFAULT_CSS = """

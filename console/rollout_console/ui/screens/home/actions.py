@@ -17,10 +17,7 @@ from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.ladder import step_down, step_up
 from rollout_console.guard.monitor import Monitor
-from rollout_console.guard.put_back import put_back
 from rollout_console.ui.change_flow import ChangeFlow
-from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
-from rollout_console.ui.dialogs.percent import PercentDialog
 from rollout_console.ui.keymap import HOME_KEYS, Key
 from rollout_console.ui.screens.home.charts import ChartGrid
 from rollout_console.ui.screens.home.rows import Row
@@ -146,6 +143,8 @@ class HomeActions(Screen[None]):
 
     def action_exact(self) -> None:
         """Ask for a percent, then confirm it."""
+        from rollout_console.ui.dialogs.percent import PercentDialog
+
         row = self._row()
         if not self._may("exact") or row is None or row.org is None:
             return
@@ -190,6 +189,9 @@ class HomeActions(Screen[None]):
     @work(group="ask", exclusive=True, exit_on_error=False)
     async def action_put_back(self) -> None:
         """Put the selected org back into its ramp; the guard resumes from its current percent."""
+        from rollout_console.guard.put_back import put_back
+        from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
+
         row = self._row()
         if not self._may("ramp.back") or row is None or row.org is None:
             return

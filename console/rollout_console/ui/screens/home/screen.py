@@ -125,7 +125,7 @@ class HomeScreen(Opened, HomeActions):
         self._fit()  # before the first layout, which would otherwise be done twice
         self._rebuild()
         self.query_one(RolloutTable).focus()
-        self._feeds.start()
+        self.call_after_refresh(self._feeds.start)  # the first frame shares the CPU with nothing
         self.set_interval(1.0, self._tick)
         self.set_interval(1.0, self._look_for_alerts)
         self.call_after_refresh(self._tick)
