@@ -11,13 +11,30 @@ from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import DEMO_KEY, ApiKey
+from tests.kinds import Effects, kind_of
 
+effects = Effects()
 SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow tests: side by side, one that begins last would be waited for alone."""
+    """Mark each test's kind, and begin with the slow ones.
+
+    Side by side, a slow test that begins last would be waited for alone.
+    """
+    for item in items:
+        item.add_marker(kind_of(item.path))
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(autouse=True)
+def _units_stay_in_their_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a unit test that forks, starts a process or uses a socket: it is of another kind."""
+    seen = effects.begin()
+    yield
+    effects.end()
+    if request.node.get_closest_marker("unit") is not None and seen:
+        pytest.fail(f"this is no unit test, it used {', '.join(seen)}: see tests/kinds.py")
 
 
 @pytest.fixture(autouse=True)
