@@ -1,4 +1,4 @@
-"""The kinds of tests: unit, functional, e2e. ``make test-fast`` runs the units that are not slow."""
+"""The kinds of tests: unit, functional, e2e; ``make test-fast`` runs units that are not slow."""
 
 import sys
 from pathlib import Path
@@ -8,13 +8,15 @@ Kind = Literal["unit", "functional", "e2e"]
 
 _ROOT = Path(__file__).resolve().parent
 
-E2E = frozenset(())
+E2E: frozenset[str] = frozenset(())
 """A real terminal, real shells, the SDKs, the whole demo."""
 
-FUNCTIONAL = frozenset(())
+FUNCTIONAL: frozenset[str] = frozenset(())
 """HTTP over loopback, Textual's Pilot on the simulator, other processes."""
 
-_EVENTS = frozenset(("subprocess.Popen", "os.fork", "os.posix_spawn", "socket.connect", "socket.bind"))
+_EVENTS = frozenset(
+    ("subprocess.Popen", "os.fork", "os.posix_spawn", "socket.connect", "socket.bind")
+)
 
 
 def kind_of(path: Path) -> Kind:

@@ -16,7 +16,7 @@ from rollout_console.common.errors import OperationError
 from rollout_console.common.files import write_private
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.rotation import Progress, Rotations
-from rollout_console.credentials.rotation_file import STEPS, Rotation
+from rollout_console.credentials.rotation_file import STEPS, Rotation, RotationFile
 from rollout_console.credentials.vault.config import VaultConfig
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.errors import StoreClosed, UnfitKeyring
@@ -711,7 +711,7 @@ async def test_a_damaged_file_is_one_sentence(
 
 WRITES = (
     (ApiKeys, "change"), (ApiKeys, "create"), (Drawer, "put"), (Drawer, "delete"),
-    (ProfileList, "_write"), (Rotations, "_write"),
+    (ProfileList, "_write"), (RotationFile, "_write"),
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from textual import events, on, work
 from textual.app import App
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.theme import Theme
 from textual.widgets import Input
 
 from rollout_console.changes.switch import Switch
@@ -82,6 +83,7 @@ class ConsoleApp(App[None]):
     TITLE = "rollout-console"
     _secret_in_clipboard = False
     _leaving = False
+    _theme_in_use: Theme | None = None
     COMMANDS = {_commands}  # noqa: RUF012  Textual's own form
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in APP_KEYS]
     ENABLE_COMMAND_PALETTE = True
@@ -139,6 +141,13 @@ class ConsoleApp(App[None]):
     def get_default_screen(self) -> Screen[None]:
         """Start on the home screen."""
         return self.home
+
+    @property
+    def current_theme(self) -> Theme:
+        """The theme in use, memoized: Textual asks for it hundreds of times a frame."""
+        if self._theme_in_use is None or self._theme_in_use.name != self.theme:
+            self._theme_in_use = super().current_theme
+        return self._theme_in_use
 
     def on_mount(self) -> None:
         """Apply the operator's keymap, and repaint on resume from SIGTSTP (Ctrl+Z, then ``fg``)."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import DEMO_KEY
@@ -130,7 +131,7 @@ def test_an_address_that_no_library_takes_is_no_file_and_leaves_a_line(
         assert http.post(CREATE, json=ASK).status_code == 200, "the last good file is in force"
         file = world.gate.file
         assert file is not None
-        object.__setattr__(file, "base_url", "http://gateway\x7f.example")
+        world.gate.take(replace(file, base_url="http://gateway\x7f.example"))
         with pytest.raises(Exception, match="Invalid"):
             http.post(CREATE, json=ASK)
     good, bad = world.lines()

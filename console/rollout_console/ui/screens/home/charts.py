@@ -35,9 +35,14 @@ class ChartGrid(Grid):
         self.route: str | None = None
 
     def compose(self) -> ComposeResult:
-        """Yield all six panels; a CSS class makes some of them visible."""
+        """Yield all six panels; a CSS class makes some of them visible.
+
+        The class is set before they are mounted: afterwards it would style them twice.
+        """
         for name in _GRID:
-            yield ChartPanel(name)
+            panel = ChartPanel(name)
+            panel.set_class(self._six or name in _ALL[:2], "-on")
+            yield panel
 
     def fit_to(self, width: int, height: int) -> None:
         """Choose six charts or two for a terminal of this size."""

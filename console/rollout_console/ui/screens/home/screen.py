@@ -104,14 +104,18 @@ class HomeScreen(Opened, HomeActions):
     # -- layout ----------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        """Lay the screen out from the top down."""
+        """Lay the screen out from the top down, fitted to the terminal before it is mounted."""
+        self._fitted = width, height = self.app.size
+        self._set_size_classes()
+        charts = ChartGrid(id="charts")
+        charts.fit_to(width, height)
         yield TextLine(id="status")
         with Horizontal(id="body"):
             yield RolloutTable(self._draw_row, self._draw_header, id="table")
             yield ChangesPanel()
         yield TextLine(id="notice-1")
         yield TextLine(id="notice-2")
-        yield ChartGrid(id="charts")
+        yield charts
         yield Input(placeholder="filter: part of a route or org, ! inverts", id="filter")
         yield KeyBar(CONTEXTS["home"], self.why_not, self._facts.keymap)
 
@@ -122,7 +126,7 @@ class HomeScreen(Opened, HomeActions):
         self._flow = self._session.flow(self.app, self)
         self._session.subscribe(self._changed)
         self._show_file_warnings()
-        self._fit()  # before the first layout, which would otherwise be done twice
+        self.on_resize()  # before the first layout, which would otherwise be done twice
         self._rebuild()
         self.query_one(RolloutTable).focus()
         self.call_after_refresh(self._feeds.start)  # the first frame shares the CPU with nothing
@@ -138,10 +142,14 @@ class HomeScreen(Opened, HomeActions):
     def _fit(self) -> None:
         """Choose the widgets that fit; a small terminal keeps the table and the keys."""
         self._fitted = width, height = self.app.size
-        self.set_class(width >= 116, "-broad")
-        self.set_class(height < 18, "-short")
+        self._set_size_classes()
         self.query_one(ChartGrid).fit_to(width, height)
         self._charts_at = 0.0
+
+    def _set_size_classes(self) -> None:
+        width, height = self._fitted
+        self.set_class(width >= 116, "-broad")
+        self.set_class(height < 18, "-short")
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """Report and restart a crashed worker: its data would silently become stale."""
