@@ -8,10 +8,14 @@ SHELL := /bin/sh
 # starve one another.
 JOBS ?= 3
 
-.PHONY: demo test check lint types layers wheel lock audit release bench clean
+.PHONY: demo test test-fast check lint types layers wheel lock audit release bench clean
 
 demo: $(VENV)/.ready
 	@$(BIN)/rollout-console demo
+
+# The unit tests that are not slow: what to run after each edit.
+test-fast: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "unit and not slow"
 
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal

@@ -1,6 +1,5 @@
 """What several tests need: a file to work on, a history of its own, the simulator."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,10 +33,6 @@ def _units_stay_in_their_process(request: pytest.FixtureRequest) -> Iterator[Non
     seen = effects.begin()
     yield
     effects.end()
-    if (record := os.environ.get("KINDS_RECORD")) and seen:
-        with open(record, "a") as f:
-            f.write(f"{request.node.path} {list(seen)}\n")
-        return
     if request.node.get_closest_marker("unit") is not None and seen:
         pytest.fail(f"this is no unit test, it used {', '.join(seen)}: see tests/kinds.py")
 

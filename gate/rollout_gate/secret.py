@@ -9,7 +9,7 @@ _MARKS = re.compile(
 )
 """What every text with a credential holds; most texts hold none of it."""
 
-_LOOKS_SECRET = r"(?<![A-Za-z0-9])(sk|mt)-[\w.+/=\-]{6,}"
+_LOOKS_SECRET = r"(?<![A-Za-z0-9])(sk|mt)-[\w.+/=\-]{6,}"  # noqa: S105
 _FORMS = (
     r"AIza[\w\-]{30,}",  # Google
     r"gh[oprsu]_\w{20,}|github_pat_\w{20,}",  # GitHub

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rollout_console.changes.attributes import Attributes, ReadersLostError, attributes_of, give
-from rollout_console.changes.errors import Conflict, NotReadable, NotWritable, Written
+from rollout_console.changes.errors import Conflict, DiskFull, NotReadable, NotWritable, Written
 from rollout_console.changes.folder_lock import folder_lock, why
 from rollout_console.changes.in_place import write_in_place
 from rollout_console.changes.leftovers import clean_up, temp_name
@@ -23,20 +23,25 @@ _MODE_OF_A_NEW_FILE = 0o644  # applications of other users read it; it holds no 
 
 
 def swap(
-    path: Path, expected: str, data: bytes, write_ahead: Callable[[], None] = lambda: None
+    path: Path,
+    expected: str,
+    data: bytes,
+    write_ahead: Callable[[], None] = lambda: None,
+    *,
+    in_place: bool = False,
 ) -> None:
     """Replace the file at ``path`` with ``data`` if its revision is still ``expected``.
 
     A symlink stays one: its target is replaced. Owner, group, mode, ACL and extended attributes
     are kept. The new text is fsynced before the rename and the folder after it; then the file is
-    read back. A file that is a mount point is written in place. Where ``expected`` is ABSENT the
-    file is created, unless another process created it first.
+    read back. A file that is a mount point is written in place, and any other one ``in_place``.
+    Where ``expected`` is ABSENT the file is created, unless another process created it first.
 
     ``write_ahead`` is called under the lock, after the comparison and before the first write, so
     that it logs in the order of the changes. Exceptions of it are propagated.
 
-    Raises Conflict, NotReadable or NotWritable; the file is then unchanged. Raises Written, with
-    warnings, where the file was replaced.
+    Raises Conflict, NotReadable or NotWritable (DiskFull); the file is then unchanged. Raises
+    Written, with warnings, where the file was replaced.
     """
     try:
         target = path.resolve(strict=expected != ABSENT)
@@ -47,9 +52,13 @@ def swap(
         _check(path, target, expected)
         write_ahead()
         try:
-            warnings += _put(folder, path, target, expected, data)
+            if in_place:
+                warnings += write_in_place(path, target, expected, data)
+            else:
+                warnings += _put(folder, path, target, expected, data)
         except OSError as error:
-            raise NotWritable(f"{path} is unchanged: {why(error)}") from None
+            kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else NotWritable
+            raise kind(f"{path} is unchanged: {why(error)}") from None
         # Point of no return: the change is made, whatever fails below.
         try:
             os.fsync(folder)

@@ -4,6 +4,7 @@ StoreError
 ├── NotReadable       the file cannot be read
 ├── Conflict          another writer changed the file since it was read; nothing was written
 ├── NotWritable       the write failed; the file is unchanged
+│   └── DiskFull      there is no space for it
 ├── Written           the write was made, with warnings
 └── EditNotPossible   the edit could not be made and verified; nothing was written
 """
@@ -33,6 +34,10 @@ class Conflict(StoreError):
 
 class NotWritable(StoreError):
     """The write failed; the file is unchanged."""
+
+
+class DiskFull(NotWritable):
+    """The disk is full, or the user's quota is used up; the file is unchanged."""
 
 
 class Written(StoreError):

@@ -18,6 +18,7 @@ from rollout_console.changes.edits import (
     same_meaning,
 )
 from rollout_console.changes.errors import EditNotPossible, NotReadable, StoreError, Written
+from rollout_console.changes.full_disk import fitting
 from rollout_console.changes.snapshot import Prepared, Snapshot
 from rollout_console.changes.toml_edit.edit import edited, path_of
 from rollout_console.changes.writer_detection import open_for_writing
@@ -177,16 +178,31 @@ class RolloutStore:
         self._snapshot = Snapshot(data, parse(data), revision_of(data))
         return self._snapshot
 
-    def write(self, prepared: Prepared, write_ahead: Callable[[], None] = lambda: None) -> Snapshot:
+    def prepare_fitting(self, edit: Edit) -> Prepared | None:
+        """Apply a rollback without a byte more, to be written in place; None where it is not so."""
+        before = self._snapshot or self.open()
+        data = fitting(before.document, edit)
+        after = None if data is None else _verified(data, applied(before.file, [edit]))
+        return None if after is None else Prepared(before, after, _diff(before.data, after.data))
+
+    def write(
+        self,
+        prepared: Prepared,
+        write_ahead: Callable[[], None] = lambda: None,
+        *,
+        in_place: bool = False,
+    ) -> Snapshot:
         """Replace the file by compare-and-swap, if it is still the version that was edited.
 
-        ``write_ahead`` logs the intent, under the lock and after the comparison.
+        ``write_ahead`` logs the intent, under the lock and after the comparison. ``in_place``
+        overwrites the file instead, which needs no disk space for a text of the same length.
         Raises Conflict, NotReadable or NotWritable; the file is then unchanged. Raises Written,
         with warnings, where the file was replaced.
         """
         written: Written | None = None
         try:
-            swap(self.path, prepared.before.revision, prepared.after.data, write_ahead)
+            before, after = prepared.before, prepared.after
+            swap(self.path, before.revision, after.data, write_ahead, in_place=in_place)
         except Written as told:
             written = told
         self._snapshot = prepared.after

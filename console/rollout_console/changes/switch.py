@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from rollout_console.changes.atomic_swap import set_aside
-from rollout_console.changes.errors import Conflict, StoreError, Written
+from rollout_console.changes.edits import SetRolledBack
+from rollout_console.changes.errors import Conflict, DiskFull, StoreError, Written
 from rollout_console.changes.external_edits import described, gives_back, words_of
 from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.leftovers import recovered
@@ -250,6 +251,10 @@ class Switch:
         for left in range(_TRIES - 1, -1, -1):
             try:
                 return self._make(plan, reason, verdict or held, lowers)
+            except DiskFull as error:
+                if (fitted := self._fitted(plan)) is None:
+                    raise _with_a_way(error, plan, self.store) from None
+                return self._make(fitted, reason, verdict or held, lowers, in_place=True)
             except Conflict:
                 if not (left and plan.latches):
                     raise
@@ -272,7 +277,21 @@ class Switch:
             raise NothingToDo(f"already done by another process: {plan.effect}")
         return again
 
-    def _make(self, plan: Plan, reason: str, verdict: str, lowers: bool) -> Done:
+    def _fitted(self, plan: Plan) -> Plan | None:
+        """Plan a rollback for a full disk: in place, without a byte more; None for other plans."""
+        if not plan.latches or plan.rescues or len(plan.edits) != 1:
+            return None
+        prepared = self.store.prepare_fitting(plan.edits[0])
+        if prepared is None:
+            return None
+        return Plan(
+            plan.action, plan.route, plan.org, plan.before, plan.after, plan.effect,
+            prepared, plan.edits, plan.undoes_id,
+        )  # fmt: skip
+
+    def _make(
+        self, plan: Plan, reason: str, verdict: str, lowers: bool, *, in_place: bool = False
+    ) -> Done:
         at = self._clock()
         warnings: list[str] = []
         rows: list[int] = []
@@ -293,7 +312,7 @@ class Switch:
                 warnings.append(f"done, but not in the history: {error}")
 
         try:
-            snapshot = self.store.write(plan.prepared, write_ahead)
+            snapshot = self.store.write(plan.prepared, write_ahead, in_place=in_place)
         except Written as told:
             snapshot = plan.prepared.after
             warnings.append(str(told))
@@ -344,3 +363,11 @@ class Switch:
             undoes_id=plan.undoes_id,
             moves=to_json(plan.moves, plan.prepared.before.file),
         )
+
+
+def _with_a_way(error: DiskFull, plan: Plan, store: RolloutStore) -> DiskFull:
+    """Name the rollback that needs no disk space, where the one that was asked for does."""
+    wider = SetRolledBack(True, None, None, "")
+    if not plan.latches or plan.rescues or store.prepare_fitting(wider) is None:
+        return error
+    return DiskFull(f"{error}; a rollback of everything needs no space")
