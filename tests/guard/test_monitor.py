@@ -12,6 +12,7 @@ from rollout_console.changes.external_edits import described
 from rollout_console.changes.recorded import Recorded
 from rollout_console.changes.switch import Switch
 from rollout_console.common.write_access import WriteAccess
+from rollout_console.guard.alerts import alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
 from rollout_console.history.actor import Actor
@@ -208,6 +209,24 @@ def test_a_line_ahead_of_the_clock_of_a_route_that_is_not_in_the_file(
     assert monitor.lines == 1
     assert monitor.last_line_at == NOW
     assert monitor.summary("gone", "acme", "tokenlab", NOW).requests == 1
+
+
+def test_lines_ahead_of_the_clock_are_a_wrong_clock_and_no_misrouting(
+    file: Path, monitor: Monitor
+) -> None:
+    latched = parse(file.read_bytes().replace(b"rolled_back = false", b"rolled_back = true", 1))
+    monitor.configure(latched, NOW)
+    for i in range(20):
+        write(file, -1800 - i)
+    monitor.catch_up(NOW + 30)
+    assert monitor.strays.sentences(NOW + 30) == []
+    alerts = alerts_now(monitor, BalanceWatch(pending=True), {}, "", NOW + 30)
+    (clock,) = [alert for alert in alerts if alert.key == ("clock",)]
+    assert clock.sentence.startswith("20 lines are dated ahead of this host's clock: set the clock")
+    write(file, -31)
+    monitor.catch_up(NOW + 40)
+    assert len(monitor.strays.sentences(NOW + 40)) == 1
+    assert monitor.skew_words(NOW + 10_000) == ""
 
 
 def test_a_small_org_shows_its_evidence_over_a_longer_time(file: Path, monitor: Monitor) -> None:

@@ -128,6 +128,8 @@ def _of_routes(monitor: Monitor, now: float) -> Iterable[Alert]:
 def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:
     if monitor.log_trouble:
         yield Alert(("log",), "alarm", monitor.log_trouble)
+    if skewed := monitor.skew_words(now):
+        yield Alert(("clock",), "warning", skewed)
     words = monitor.unusable_words(now)
     if words and monitor.mostly_unusable(now):
         yield Alert(("lines",), "alarm", words)

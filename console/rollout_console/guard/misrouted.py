@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.windows.batch import SKEW_S
 from rollout_console.health.windows.windows import Seen
 from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.file.percent import FULL
@@ -42,13 +43,17 @@ class Misrouted:
             self._since = now + GRACE_S
             self._found.clear()
 
-    def add(self, records: Sequence[AccessRecord], seen: Collection[Seen]) -> None:
-        """Count misrouted records; ``seen`` has the distinct route, org and side of them all."""
+    def add(self, records: Sequence[AccessRecord], seen: Collection[Seen], now: float) -> None:
+        """Count misrouted records; ``seen`` has the distinct route, org and side of them all.
+
+        A record that is dated after ``now`` proves a wrong clock, and nothing of the routing.
+        """
         # Fast path: nearly always none is forbidden, and then no record has to be looked at.
         astray = {one for one in seen if one[2] == self._forbidden(one[0], one[1])}
         if astray:
             for record in records:
-                if (record.route, record.org, record.side) in astray:
+                is_astray = (record.route, record.org, record.side) in astray
+                if is_astray and record.at <= now + SKEW_S:
                     self._note(record)
 
     def sentences(self, now: float) -> list[str]:

@@ -126,6 +126,8 @@ class Watch:
         self._lines = 0
         self._unusable_known = 0
         self._unusable_at = -inf
+        self._skewed_known = 0
+        self._skewed_at = -inf
         self._arrived: deque[tuple[float, int, int]] = deque(maxlen=_ARRIVALS)
 
     @property
@@ -166,6 +168,22 @@ class Watch:
         word = "line" if lines == 1 else "lines"
         return f"{lines:,} {word} of the access log cannot be used; the first: {why}"
 
+    def skew_words(self, now: float) -> str:
+        """Return the count of lines dated ahead of this host's clock; empty a while after them."""
+        if now - self._skewed_at > UNUSABLE_S:
+            return ""
+        lines = self._skewed_known
+        word = "line is" if lines == 1 else "lines are"
+        return (
+            f"{lines:,} {word} dated ahead of this host's clock: set the clocks; verdicts are wrong"
+            " meanwhile"
+        )
+
+    def _note_skew(self, now: float) -> None:
+        known, self._skewed_known = self._skewed_known, self._windows.skewed
+        if self._skewed_known > known:
+            self._skewed_at = now
+
     def mostly_unusable(self, now: float) -> bool:
         """Whether over MUCH_UNUSABLE of the last UNUSABLE_S seconds' lines are unusable."""
         since = now - UNUSABLE_S
@@ -200,7 +218,8 @@ class Watch:
         for route, org, _ in seen:
             self._see(route, org)
         self.last_line_at = max(self.last_line_at, *seen.values(), 0.0)
-        self.strays.add(records, seen)
+        self.strays.add(records, seen, now)
+        self._note_skew(now)
 
     def _idle_s(self) -> float:
         """Return the seconds since the log was last written to (mtime); 0 if unreadable."""
