@@ -109,6 +109,7 @@ ORGS = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(ORGS, st.booleans(), st.data())
 def test_only_the_meant_line_changes(

@@ -146,6 +146,7 @@ def _check_lines(text: str, after: str, edit: Edit) -> None:
         assert after.count("\n") == after.count("\r\n")
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(SHAPES, st.lists(st.sampled_from(sorted(EDITS)), min_size=2, max_size=8))
 def test_many_edits_in_turn_say_what_was_meant(
@@ -166,6 +167,7 @@ def test_many_edits_in_turn_say_what_was_meant(
     assert same_meaning(RolloutStore(store.path).open().file, meant), "one after the other"
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(SHAPES, st.permutations(["acme", "b", "gone.eu"]), st.permutations(["acme", "b", "gone.eu"]))
 def test_resuming_takes_back_to_the_byte(

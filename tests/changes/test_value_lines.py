@@ -89,6 +89,7 @@ spelled = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(
     st.dictionaries(paths, spelled, max_size=8),

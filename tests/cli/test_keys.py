@@ -383,6 +383,7 @@ EVERYTHING = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planted", ["variables", "files", "command", "encrypted store"])
 def test_no_command_lets_a_planted_secret_out(
     sim: SimServer, file: Path, tmp_path: Path, planted: str

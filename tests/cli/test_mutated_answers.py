@@ -95,6 +95,7 @@ def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]
     return write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_says_what_is_wrong(
     good: dict[str, Any],
@@ -205,6 +206,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lies", [*((one,) for one in LIES if one not in SLOW), SLOW])
 def test_bytes_and_time_are_bounded(
     at: Callable[[str], Path], lies: tuple[str, ...], tmp_path: Path

@@ -761,6 +761,7 @@ class Killer:
             raise Killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("back", [False, True])
 async def test_an_end_at_any_write_leaves_a_working_key(

@@ -59,6 +59,7 @@ def test_a_dead_route_trips_in_three_requests() -> None:
     assert evidence([(3, 3)], 0.02).tripped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_s", [1, 10, 100])
 def test_healthy_streams_hardly_ever_trip(per_s: int) -> None:
     rng = random.Random(4)

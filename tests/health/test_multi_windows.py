@@ -173,6 +173,7 @@ def test_old_models_make_room_for_new_ones() -> None:
     assert "new" in windows.models(NOW + 220, 60, "chat", "tokenlab")
 
 
+@pytest.mark.slow
 def test_memory_is_flat_after_the_first_hour() -> None:
     windows, rng, sizes = Windows(), random.Random(1), []
     for second in range(0, 4 * 3600, 10):
@@ -216,6 +217,7 @@ def test_more_counts_than_may_be_kept_shorten_what_is_kept_of_orgs() -> None:
     assert windows.summary(NOW + 1199, 86_400, "chat").requests == 100 * 1200
 
 
+@pytest.mark.slow
 def test_days_of_orgs_are_shortened_alone_and_say_how_far_they_reach() -> None:
     windows = Windows(most_entries=40_000)
     for minute in range(60 * 24, 0, -1):

@@ -60,6 +60,7 @@ def row_of(screen: str, name: str) -> str:
     return next((line for line in screen.splitlines() if name in line), "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 def test_a_storm_is_seen_and_rolled_back_with_one_key(
     tmp_path: Path, size: tuple[int, int]

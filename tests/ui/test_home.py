@@ -365,6 +365,7 @@ async def test_hostile_names_are_shown_as_text(file: Path) -> None:
         assert "\x1b" not in pilot.app.export_screenshot()
 
 
+@pytest.mark.slow
 async def test_random_keys_never_change_the_file_without_a_confirm(file: Path) -> None:
     before = file.read_bytes()
     keys = [*"reuojkGga1cnR", "exclamation_mark", "plus", "minus", "slash", "enter", "escape"]

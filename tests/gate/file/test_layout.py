@@ -3,6 +3,7 @@
 import tomllib
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +38,7 @@ def check(text: str) -> None:
         assert tomllib.loads("v = " + "\n".join(cut))["v"] == value, path
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.lists(st.tuples(KEYS, LINES), max_size=4), LINES, st.booleans(), st.booleans())
 def test_every_place_is_right(

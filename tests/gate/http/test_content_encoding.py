@@ -68,6 +68,7 @@ def test_what_is_cut_off_or_damaged_raises_nothing(encoding: str, data: bytes) -
         assert decompressed(RANDOM.randbytes(RANDOM.randrange(300)), encoding, MOST) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gzip", "br", "zstd"])
 def test_a_bomb_is_not_decompressed_further_than_asked(name: str) -> None:
     size = 200_000_000
