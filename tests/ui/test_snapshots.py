@@ -106,6 +106,7 @@ def test_live(quiet: Path, snap_compare: Any, monkeypatch: pytest.MonkeyPatch) -
     for module in (
         "rollout_console.ui.screens.home.screen",
         "rollout_console.ui.screens.live.screen",
+        "rollout_console.ui.session",
     ):
         monkeypatch.setattr(f"{module}.time", NOW.timestamp)
     _storm(quiet.absolute())
