@@ -229,6 +229,24 @@ def test_lines_ahead_of_the_clock_are_a_wrong_clock_and_no_misrouting(
     assert monitor.skew_words(NOW + 10_000) == ""
 
 
+def test_the_diff_of_a_plan_is_used_where_it_is_of_the_version_before(
+    file: Path, monitor: Monitor, switch: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(300):
+        write(file, 1 + i)
+    monitor.catch_up(NOW)
+    assert held(monitor, 2500, 5000) == ""
+    raised = switch.apply(switch.planner.plan_set("chat", "acme", 5000))
+    with monkeypatch.context() as without:
+        without.setattr("rollout_console.guard.monitor.moves", None)
+        monitor.configure(raised.snapshot.file, NOW, raised.plan)
+    assert held(monitor, 5000, 10_000) == "no data since the step", "the raise was noted"
+    stale = switch.planner.plan_set("chat", "globex.eu", 5000)
+    switch.path.write_bytes(switch.path.read_bytes().replace(b"acme = 50", b"acme = 60", 1))
+    monitor.configure(parse(switch.path.read_bytes()), NOW + 400, stale)
+    assert monitor.file.routes["chat"].orgs["acme"].points == 6000
+
+
 def test_a_small_org_shows_its_evidence_over_a_longer_time(file: Path, monitor: Monitor) -> None:
     for i in range(140):
         write(file, 10 + 20 * i)  # three a minute: 45 in the time that a step bakes

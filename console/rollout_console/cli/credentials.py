@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rollout_console.changes.errors import StoreError
+from rollout_console.common.config_file import config_path
 from rollout_console.common.files import is_missing
-from rollout_console.common.folders import config_folder, state_folder
+from rollout_console.common.folders import state_folder
 from rollout_console.credentials.vault.config import load_vault_config
 from rollout_console.credentials.vault.credential import WORDS, Purpose
 from rollout_console.credentials.vault.encrypted import EncryptedStore
@@ -48,7 +49,7 @@ def make_vault(given: Given, *, asks: bool) -> Vault:
 
     return Vault(
         given,
-        load_vault_config(config_folder() / "config.toml"),
+        load_vault_config(config_path()),
         KeyringStore(),
         EncryptedStore(state_folder() / "vault.age", passphrase),
         _ask_credential if terminal else None,

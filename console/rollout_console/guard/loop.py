@@ -227,7 +227,7 @@ class GuardLoop:
 
     def _take_over(self, done: Done, now: float) -> None:
         self._lock.hold()  # the change replaced the inode: lock the new one, to stay leader
-        self._monitor.configure(done.snapshot.file, now)
+        self._monitor.configure(done.snapshot.file, now, done.plan)
 
     def _alarm(self, alert: Alert) -> Event:
         command = self._command("rollback", alert.route) if alert.signal and alert.route else ""

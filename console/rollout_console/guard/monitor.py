@@ -78,17 +78,18 @@ class Monitor(Watch):
         self._tiers: dict[str, tuple[float, Verdict]] = {}
         super().__init__(path, file, cold_bytes=cold_bytes, older_bytes=older_bytes)
 
-    def configure(self, file: RolloutFile, now: float) -> None:
+    def configure(self, file: RolloutFile, now: float, plan: Plan | None = None) -> None:
         """Switch to a new version of the file; changes not in the history are dated ``now``.
 
         A raised share starts its bake time. The evidence against a route is reset where its traffic
         was lowered or a latch was lifted, whoever did it; a step up does not reset it, and so does
-        not hide an incident.
+        not hide an incident. ``plan``, where the version comes of one, has the diff already.
         """
         before = self.file
         super().configure(file, now)
         self._tiers.clear()
-        for move in moves(before, file):
+        is_planned = plan is not None and plan.prepared.before.revision == before.revision
+        for move in plan.moves if plan is not None and is_planned else moves(before, file):
             if move.after > move.before:
                 self._unrecorded.note_raise(move.route, move.org, now)
             if move.after < move.before or was_latched(before, move):

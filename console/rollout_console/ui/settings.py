@@ -1,14 +1,10 @@
 """The operator's own settings: ``config.toml`` in the platform's config folder."""
 
-import tomllib
-
 import msgspec
 
-from rollout_console.common.folders import config_folder
+from rollout_console.common.config_file import KEYS, ConfigError, config_path, read_config
 from rollout_console.ui.keymap import checked_keymap
 from rollout_console.ui.themes import DEFAULT_THEME
-
-_KNOWN = ("theme", "keymap", "profiles", "credential_command")
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -24,18 +20,13 @@ def load_settings() -> Settings:
 
     Errors are returned in ``troubles``, with the defaults in place of what cannot be used.
     """
-    path = config_folder() / "config.toml"
+    path = config_path()
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return Settings()
-    except OSError as error:
-        why = f"{path} cannot be read: {error.strerror}"
-        return Settings(troubles=(f"{why}; the defaults are used",))
-    except (ValueError, RecursionError) as error:
-        return Settings(troubles=(f"{path.name}: {error}; the defaults are used",))
+        table = read_config(path)
+    except ConfigError as error:
+        return Settings(troubles=(f"{error}; the defaults are used",))
     theme, wanted = table.get("theme", DEFAULT_THEME), table.get("keymap", {})
-    troubles = [f"{path.name}: no setting {k!r}" for k in table if k not in _KNOWN]
+    troubles = [f"{path.name}: no setting {k!r}" for k in table if k not in KEYS]
     if not isinstance(theme, str):
         troubles.append(f"{path.name}: theme must be a text")
         theme = DEFAULT_THEME

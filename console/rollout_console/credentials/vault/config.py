@@ -1,12 +1,12 @@
 """The profiles in ``config.toml``: base URLs, and credential commands."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from rollout_console.common.config_file import ConfigError, read_config
 from rollout_console.credentials.vault.errors import VaultError
 
 
@@ -32,13 +32,9 @@ class VaultConfig(msgspec.Struct, frozen=True):
 def load_vault_config(path: Path) -> VaultConfig:
     """Parse the settings; a missing file means none. Raises VaultError with one sentence."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return VaultConfig()
-    except OSError as error:
-        raise VaultError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise VaultError(f"{path}: {error}") from None
+        table = read_config(path)
+    except ConfigError as error:
+        raise VaultError(str(error)) from None
     profiles = table.get("profiles", {})
     if not isinstance(profiles, dict):
         raise VaultError(f"{path}: profiles must be a table")

@@ -17,7 +17,7 @@ from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from rollout_console.changes.external_edits import rolled_back
-from rollout_console.changes.plan import ALL_ORGS
+from rollout_console.changes.plan import ALL_ORGS, Plan
 from rollout_console.changes.snapshot import Snapshot
 from rollout_console.changes.switch import Done, Edit
 from rollout_console.common.durations import seconds_text
@@ -312,8 +312,8 @@ class HomeScreen(Opened, HomeActions):
             f"{self._switch.path.name}: {visible(str(warnings[0]))}{more}" if warnings else "",
         )
 
-    def _take_over(self, snapshot: Snapshot) -> None:
-        self._monitor.configure(snapshot.file, time())
+    def _take_over(self, snapshot: Snapshot, plan: Plan | None = None) -> None:
+        self._monitor.configure(snapshot.file, time(), plan)
         self._notices.keep_latched(snapshot.file)
         self._show_file_warnings()
         self._rebuild()
@@ -369,7 +369,7 @@ class HomeScreen(Opened, HomeActions):
 
     def _changed(self, done: Done) -> None:
         """Apply the new version of the file, start the proof of a rollback, report the change."""
-        self._take_over(done.snapshot)
+        self._take_over(done.snapshot, done.plan)
         if done.plan.action == "rollback":
             self._notices.rolled_back(done.plan.route, done.plan.org, done.at.timestamp())
         else:
