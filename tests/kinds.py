@@ -12,6 +12,7 @@ E2E = frozenset(
     (
         "cli/test_completion.py",
         "cli/test_keys.py",
+        "credentials/vault/test_keyring.py",
         "credentials/vault/test_vault.py",
         "export/test_flagd.py",
         "gate/http/test_gate_clients.py",
