@@ -82,7 +82,7 @@ async def answer_and_be_asked_again(pilot: Running) -> str:
 def unwritable() -> Iterator[None]:
     """Let every write of the rollout file fail."""
 
-    def fails(*_: object) -> Snapshot:
+    def fails(*_: object, **_more: object) -> Snapshot:
         raise StoreError("rollout.toml cannot be written: No space left on device")
 
     with pytest.MonkeyPatch.context() as patched:
