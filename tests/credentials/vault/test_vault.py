@@ -20,7 +20,13 @@ from rollout_console.credentials.vault.environment import (
     passphrase_from,
     take_from_environment,
 )
-from rollout_console.credentials.vault.errors import BadCredential, StoreClosed, VaultError
+from rollout_console.credentials.vault.errors import (
+    BadCredential,
+    NoKeyring,
+    StoreClosed,
+    UnfitKeyring,
+    VaultError,
+)
 from rollout_console.credentials.vault.keyring_store import KeyringStore
 from rollout_console.credentials.vault.profiles import Profile, ProfileList, checked_name
 from rollout_console.credentials.vault.vault import Place, Vault, empty_vault
@@ -375,3 +381,18 @@ def test_an_empty_vault_looks_nowhere() -> None:
     found = empty_vault().resolve("demo", "api_key")
     assert found.secret is None
     assert "add one with keys add" in found.problem
+
+
+@pytest.mark.parametrize("error", [NoKeyring("none here"), UnfitKeyring("it keeps plain text")])
+def test_a_keyring_that_is_never_used_stops_no_removal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: StoreClosed
+) -> None:
+    vault = vault_of(tmp_path)
+    vault.encrypted.put("prod", "api_key", Secret(KEY))
+
+    def delete(*_: object) -> bool:
+        raise error
+
+    monkeypatch.setattr(vault.keyring, "delete", delete)
+    assert vault.remove("prod", "api_key") == ["encrypted store"]
+    assert vault.encrypted.get("prod", "api_key") is None

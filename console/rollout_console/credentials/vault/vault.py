@@ -130,14 +130,14 @@ class Vault:
     def remove(self, profile: str, purpose: Purpose) -> list[str]:
         """Delete a credential from every store; return the names of those that had it.
 
-        Raises StoreClosed or NotKept for a store that is unavailable, and for an unfit keyring; the
-        encrypted store comes first.
+        Raises StoreClosed or NotKept for a store that is unavailable; the encrypted store comes
+        first. An unfit keyring is never used, so that nothing is in it.
         """
         self._known.pop((profile, purpose), None)
         places = []
         if self.encrypted.exists and self.encrypted.delete(profile, purpose):
             places.append(self.name_of("encrypted"))
-        with suppress(NoKeyring):
+        with suppress(NoKeyring, UnfitKeyring):
             if self.keyring.delete(profile, purpose):
                 places.append(self.name_of("keyring"))
         return places
