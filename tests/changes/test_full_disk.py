@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.changes.errors import DiskFull
+from rollout_console.changes.errors import DiskFull, NotWritable
 from rollout_console.changes.switch import Switch
 from rollout_console.history.actor import Actor
 from rollout_console.history.location import history_of
@@ -72,3 +72,15 @@ def test_a_latch_that_is_in_the_file_is_turned_on_for_one_org(full: Path) -> Non
     file = parse(full.read_bytes())
     assert file.is_latched("chat", "initech")
     assert not file.is_latched("chat", "acme")
+
+
+def test_a_file_that_cannot_be_written_in_place_is_a_full_disk(
+    full: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path, *_: object) -> list[str]:
+        raise NotWritable(f"{path} is unchanged: it is a mount point")
+
+    monkeypatch.setattr("rollout_console.changes.atomic_swap.write_in_place", denied)
+    switch = _switch(full)
+    with pytest.raises(DiskFull, match="the disk is full"):
+        switch.apply(switch.planner.plan_rollback())

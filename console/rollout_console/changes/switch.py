@@ -10,7 +10,7 @@ import msgspec
 
 from rollout_console.changes.atomic_swap import set_aside
 from rollout_console.changes.edits import SetRolledBack
-from rollout_console.changes.errors import Conflict, DiskFull, StoreError, Written
+from rollout_console.changes.errors import Conflict, DiskFull, NotWritable, StoreError, Written
 from rollout_console.changes.external_edits import described, gives_back, words_of
 from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.leftovers import recovered
@@ -253,8 +253,11 @@ class Switch:
                 return self._make(plan, reason, verdict or held, lowers)
             except DiskFull as error:
                 if (fitted := self._fitted(plan)) is None:
-                    raise _with_a_way(error, plan, self.store) from None
-                return self._make(fitted, reason, verdict or held, lowers, in_place=True)
+                    raise _with_remedy(error, plan, self.store) from None
+                try:
+                    return self._make(fitted, reason, verdict or held, lowers, in_place=True)
+                except NotWritable:  # the full disk is the cause to name
+                    raise error from None
             except Conflict:
                 if not (left and plan.latches):
                     raise
@@ -365,7 +368,7 @@ class Switch:
         )
 
 
-def _with_a_way(error: DiskFull, plan: Plan, store: RolloutStore) -> DiskFull:
+def _with_remedy(error: DiskFull, plan: Plan, store: RolloutStore) -> DiskFull:
     """Name the rollback that needs no disk space, where the one that was asked for does."""
     wider = SetRolledBack(True, None, None, "")
     if not plan.latches or plan.rescues or store.prepare_fitting(wider) is None:

@@ -6,8 +6,8 @@ from rollout_console.common.errors import ReadOnly
 class WriteAccess:
     """The permission to change anything, which ``--read-only`` withholds.
 
-    A process has one. Whatever writes the rollout file, its history, a file beside it, a credential
-    or an API key calls ``require`` first; caches and the console's own logs need none.
+    A process has one. Code that writes the rollout file, its history or companion files, a
+    credential or an API key calls ``require`` first; caches and the console's own logs need none.
     """
 
     def __init__(self, *, read_only: bool = False) -> None:
