@@ -45,6 +45,7 @@ FUNCTIONAL = frozenset(
         "credentials/test_keys.py",
         "credentials/test_rotation.py",
         "gate/decision/test_vectors.py",
+        "gate/http/test_answers.py",
         "gate/http/test_bytes_of_others.py",
         "gate/http/test_client_network.py",
         "gate/http/test_credentials.py",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from rollout_gate.answers.reading import Outcome
 from rollout_gate.fork_lock import Locked
 from rollout_gate.paths import absolute
 
@@ -16,12 +17,15 @@ log = logging.getLogger("rollout_gate")
 
 
 class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """One access-log record: one request.
+    """One access-log record: one request. It is the log's one schema; names are as in the file.
 
-    ``latency_ms`` is the time to the last byte, ``ttft_ms`` that to the first byte of a stream,
-    both in milliseconds; ``status`` is the HTTP status, 0 where no complete response came.
-    There is no field for a prompt, a URL, a credential or a provider's routing metadata, so none
-    of them is ever logged.
+    ``status`` is the HTTP status, 0 where no complete response came. ``latency_ms`` is the time to
+    the last byte, ``ttft_ms`` that to the first content of a stream, both in milliseconds.
+    ``outcome`` is what came, whatever the status; absent where nobody can tell. ``finish_reason``
+    and the token counts are as in OpenTelemetry's gen_ai conventions. ``bucket`` (0 to 9,999) and
+    ``revision`` (the first 12 digits) are those of the decision, and ``host`` is who wrote the
+    line. There is no field for a prompt, a URL, a credential or a provider's routing metadata, so
+    none of them is ever logged.
     """
 
     ts: str
@@ -31,7 +35,13 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     model: str
     status: int
     latency_ms: float
+    outcome: Outcome | None = None
     ttft_ms: float | None = None
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    reasoning_tokens: int | None = None
     error: str | None = None
     request_id: str | None = None
     billing_transaction_id: str | None = None
@@ -39,6 +49,10 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     job_id: str | None = None
     attempt: int | None = None
     stream: bool | None = None
+    cached: bool | None = None
+    bucket: int | None = None
+    revision: str | None = None
+    host: str | None = None
 
 
 def timestamp(at: datetime | None = None) -> str:

@@ -1,5 +1,7 @@
 """Decompress the Content-Encoding of a response body, to inspect it (RFC 9110, section 8.4).
 
+``decompressed`` takes a whole body, ``Decompressor`` a stream chunk by chunk.
+
 The application's HTTP client decodes for itself; the gate sees the encoded bytes. gzip and
 deflate are in the standard library. br and zstd need the modules that httpx and httpx2 use for
 them, and a client without those modules does not ask for these encodings.
@@ -32,6 +34,107 @@ def decompressed(data: bytes, encoding: str, most: int) -> bytes | None:
         except ModuleNotFoundError:
             return None
     return data[:most]
+
+
+class Decompressor:
+    """Decompresses a stream incrementally: of each chunk as much as it completes.
+
+    ``unsupported`` is set for an encoding that is not known here, or whose module is missing, and
+    ``corrupt`` once the data is no longer of the encoding; then there is no more output.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self.unsupported = self.corrupt = False
+        names = [name.strip().lower() for name in encoding.split(",")]
+        self._steps: list[_Step] = []
+        try:
+            for name in reversed([name for name in names if name not in ("", "identity")]):
+                self._steps.append(_STEPS[name]())
+        except (KeyError, ModuleNotFoundError):
+            self.unsupported = True
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the decompressed bytes of a chunk, in pieces."""
+        if not self.unsupported and not self.corrupt:
+            yield from self._through(data, self._steps)
+
+    def _through(self, data: bytes, steps: "list[_Step]") -> Iterator[bytes]:
+        if not steps:
+            yield data
+            return
+        pieces = steps[0](data)
+        while True:
+            try:
+                piece = next(pieces, None)
+            except Exception:  # noqa: BLE001 - corrupt data: each module has exceptions of its own
+                self.corrupt = True
+                return
+            if piece is None:
+                return
+            if piece:
+                yield from self._through(piece, steps[1:])
+
+
+_Step = Callable[[bytes], Iterator[bytes]]
+"""Takes a chunk and yields its decompressed pieces; keeps state from one call to the next."""
+
+
+def _gzip_step() -> _Step:
+    return _zlib_step(lambda _: _GZIP)
+
+
+def _deflate_step() -> _Step:
+    return _zlib_step(lambda data: zlib.MAX_WBITS if _has_zlib_header(data) else _RAW_DEFLATE)
+
+
+def _zlib_step(bits_for: Callable[[bytes], int]) -> _Step:
+    one: Any = None
+    held = b""
+
+    def step(data: bytes) -> Iterator[bytes]:
+        nonlocal one, held
+        data = held + data
+        held = b""
+        while data:
+            if one is None or one.eof:  # members may be concatenated
+                if len(data) < 2 and one is None:
+                    held = data  # the header of deflate is two bytes
+                    return
+                one = zlib.decompressobj(bits_for(data))
+            yield one.decompress(data, _PIECE)
+            data = one.unconsumed_tail or one.unused_data
+
+    return step
+
+
+def _brotli_step() -> _Step:
+    one = _module("brotli", "brotlicffi").Decompressor()
+    step: Callable[[bytes], bytes] = getattr(one, "process", None) or one.decompress
+
+    def steps(data: bytes) -> Iterator[bytes]:
+        for start in range(0, len(data), _PIECE):
+            yield step(data[start : start + _PIECE])
+
+    return steps
+
+
+def _zstd_step() -> _Step:
+    module = _module("compression.zstd", "backports.zstd", "zstandard")
+    made = module.ZstdDecompressor
+    if hasattr(made, "decompressobj"):  # zstandard
+        one = made().decompressobj(read_across_frames=True)
+        return lambda data: iter((one.decompress(data),))
+    frame = made()
+
+    def step(data: bytes) -> Iterator[bytes]:
+        nonlocal frame
+        while data:
+            if frame.eof:  # frames may be concatenated
+                frame = made()
+            yield frame.decompress(data)
+            data = frame.unused_data if frame.eof else b""
+
+    return step
 
 
 _MOST_MEMBERS = 1_000
@@ -70,8 +173,12 @@ def _gzip(data: bytes) -> Iterator[bytes]:
 
 def _deflate(data: bytes) -> Iterator[bytes]:
     """Decode both formats called deflate: with a zlib header (RFC 1950), and raw (RFC 1951)."""
-    with_header = len(data) > 1 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
-    return _zlib(zlib.decompressobj(zlib.MAX_WBITS if with_header else _RAW_DEFLATE), data)
+    bits = zlib.MAX_WBITS if _has_zlib_header(data) else _RAW_DEFLATE
+    return _zlib(zlib.decompressobj(bits), data)
+
+
+def _has_zlib_header(data: bytes) -> bool:
+    return len(data) > 1 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
 
 
 def _zlib(one: Any, data: bytes) -> Iterator[bytes]:
@@ -119,4 +226,12 @@ _DECODERS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
     "deflate": _deflate,
     "br": _brotli,
     "zstd": _zstd,
+}
+
+_STEPS: dict[str, Callable[[], _Step]] = {
+    "gzip": _gzip_step,
+    "x-gzip": _gzip_step,
+    "deflate": _deflate_step,
+    "br": _brotli_step,
+    "zstd": _zstd_step,
 }

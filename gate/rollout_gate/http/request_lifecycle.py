@@ -49,6 +49,7 @@ class _Attempt(msgspec.Struct):
     number: int
     first_at: float
     failed: bool = False
+    failed_inside: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -211,6 +212,7 @@ class Exchange:
         if self._attempt is not None and not self._settled:
             self._settled = True
             self._attempt.failed = status in _RETRIED or status >= 500
+            self._attempt.failed_inside = self._recorder.has_failed
 
     def _job_is(self, body: bytes | None, task: str | None = None, status: int = 0) -> None:
         job_id, decision = self.out.subject.job_id, self.out.decision
@@ -339,14 +341,16 @@ class Exchanges:
         last, now = _last.get(), time.monotonic()
         again = (
             last is not None
-            and last.failed
+            and (last.failed or last.failed_inside)
             and last.digest == digest
             and last.number < MOST_ATTEMPTS
             and now - last.first_at < RETRY_S
             and said != b"0"
         )
         if again and last is not None:
-            attempt = _Attempt(digest, last.decision, last.number + 1, last.first_at)
+            # No SDK retries a failure inside a 200 by itself: its repetition is decided anew.
+            kept = last.decision if last.failed else decision
+            attempt = _Attempt(digest, kept, last.number + 1, last.first_at)
         else:
             attempt = _Attempt(digest, decision, 1, now)
         _last.set(attempt)

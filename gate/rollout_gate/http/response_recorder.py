@@ -1,5 +1,6 @@
 """Record one request while its response streams through, and write its access-log record."""
 
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -8,6 +9,9 @@ from pathlib import Path
 import msgspec
 
 from rollout_gate.access_log import AccessLine, AccessLog, timestamp
+from rollout_gate.answers.error_codes import MOST_CODE
+from rollout_gate.answers.inspect import NoAnswerError, StreamInspector, inspected
+from rollout_gate.answers.reading import Conclusion, Outcome
 from rollout_gate.content_encoding import decompressed
 from rollout_gate.gate import Gate
 from rollout_gate.http.credentials import LEAST_SECRET, credentials_in
@@ -16,17 +20,18 @@ from rollout_gate.paths import absolute
 from rollout_gate.secret import redacted
 from rollout_gate.untrusted import BYTE_ORDER_MARK, UndecodableError, as_utf8, decode_json
 
+log = logging.getLogger("rollout_gate")
+
 MOST_BODY = 32 * 1024 * 1024
 """Limit in bytes of the buffer of a response, which is kept to its end for an error's code and the
 ids in it. The chunks are shared with the application's client, so they take no more memory."""
-_MOST_CODE = 60
 _MOST_ID = 200
-_TAIL = 512
 _EVENTS = "text/event-stream"
-_ENDS = (b"[DONE]", b"message_stop", b"response.completed", b"response.failed",
-         b"response.incomplete", b'"finishReason"')  # fmt: skip
-"""Markers of the last event of a stream: a stream closed after one of them was not abandoned."""
-
+_HOST = os.uname().nodename
+_UNKNOWN = Conclusion("ok")
+"""In place of a conclusion where there is none: it names no finish reason and no tokens."""
+REVISION_DIGITS = 12
+"""Length to which the revision of a decision is truncated in the log."""
 
 _NULL = msgspec.Raw(b"null")
 
@@ -96,7 +101,8 @@ class Recorder:
         self._pieces: list[bytes] = []
         self._size = 0
         self._opened: tuple[int, bytes | None] = (-1, None)
-        self._tail = b""
+        self._stream: StreamInspector | None = None
+        self._outcome: Outcome | None = None
         self._done = False
 
     @property
@@ -114,47 +120,118 @@ class Recorder:
         """The HTTP status of the response, 0 without a response."""
         return self._status
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the answer is recorded as a failure that callers retry; its status may be 200."""
+        return self._outcome in ("error", "truncated")
+
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """Record the start of a response; ``headers`` are by their lower-case names."""
         self._status, self._headers = status, headers
-        self._in_events = headers.get("content-type", "").lower().startswith(_EVENTS)
-        self._keeps = self._out.decision is not None and (status >= 400 or not self._in_events)
+        decision, kind = self._out.decision, headers.get("content-type", "").lower()
+        self._in_events = kind.startswith(_EVENTS)
+        if decision is None:
+            self._keeps = False
+            return
+        # Some servers label an event stream as text; whatever is no JSON is read as one.
+        is_stream = self._in_events or (self._out.stream and "json" not in kind)
+        if status < 300 and is_stream:
+            self._in_events, self._keeps = True, False
+            self._stream = StreamInspector(decision.format, headers.get("content-encoding", ""))
+        else:
+            self._keeps = status >= 400 or not self._in_events
 
     def passed(self, piece: bytes) -> None:
         """Record a chunk of the response as it passes."""
-        if self._ttft_ms is None:
-            self._ttft_ms = self._elapsed_ms()
-        if self._keeps:
+        stream = self._stream
+        if stream is not None:
+            try:
+                stream.feed(piece)
+            except Exception as error:  # noqa: BLE001 - a fault here must not break the answer
+                self._stream = None
+                _say_unread(error)
+                return
+            if self._ttft_ms is None and stream.begun:
+                self._ttft_ms = self._elapsed_ms()
+        elif self._keeps:
             self._pieces.append(piece)
             self._size += len(piece)
             self._keeps = self._size <= MOST_BODY
-        self._tail = piece[-_TAIL:] if len(piece) >= _TAIL else (self._tail + piece)[-_TAIL:]
 
     def ended(self) -> None:
         """Record the end of a complete response; an intermediary's web page is a protocol error."""
-        if self._out.decision and 200 <= self._status < 300 and not self._is_answer():
-            self.failed("protocol")
-        self._finish(None)
+        if self._done or self._out.decision is None:
+            return
+        conclusion = None
+        if 200 <= self._status < 300:
+            try:
+                conclusion = self._concluded(self._out.decision.format)
+            except NoAnswerError:
+                self.failed("protocol")
+            except Exception as error:  # noqa: BLE001 - nor must one here
+                _say_unread(error)
+        self._finish(None, conclusion)
 
     def closed(self) -> None:
-        """Record that the client closed the response: complete after the last event of a stream."""
-        complete = any(end in self._tail for end in _ENDS)
-        self._finish(None if complete else "abandoned")
+        """Record that the client closed the response: complete after the last word of a stream."""
+        if self._done or self._out.decision is None:
+            return
+        conclusion = None
+        if 200 <= self._status < 300:
+            conclusion = self._left(self._out.decision.format)
+        error = None if conclusion is not None else "abandoned"
+        self._finish(error, conclusion or Conclusion("abandoned", error))
 
     def failed(self, error: str) -> None:
         """Record that no response came, or that it broke: both are status 0 to the guard."""
         self._status = 0
-        self._finish(error)
+        outcome: Outcome = "abandoned" if error == "cancelled" else "error"
+        self._finish(error, Conclusion(outcome, error))
 
-    def _finish(self, error: str | None) -> None:
+    def _concluded(self, route_format: str) -> Conclusion | None:
+        """Return the conclusion at the end of the body; None where nothing can be said of it.
+
+        Raises NoAnswerError for a body that is of no API.
+        """
+        if self._stream is not None:
+            return self._stream.concluded()
+        if self._in_events or self._size > MOST_BODY:
+            return None
+        plain = self._decompressed()
+        if plain is None:
+            return None  # in an unsupported Content-Encoding
+        if as_utf8(plain) is not plain or not _may_be_json(plain):
+            raise NoAnswerError
+        return inspected(plain, route_format)
+
+    def _left(self, route_format: str) -> Conclusion | None:
+        """Return the conclusion of an answer that the application left; None where it is unknown.
+
+        A client may close a response after the last byte, without reading to the end.
+        """
+        if self._stream is not None:
+            return self._stream.abandoned()
+        try:
+            found = self._concluded(route_format)
+        except Exception:  # noqa: BLE001 - what nobody can read was left by the application
+            return None
+        return None if found is None or found.outcome in ("truncated", "empty") else found
+
+    def _finish(self, error: str | None, conclusion: Conclusion | None) -> None:
         if self._done or self._out.decision is None:
             return
         self._done = True
         out, decision, subject = self._out, self._out.decision, self._out.subject
         streamed = self._in_events
         found = self._found() if not streamed or self._status >= 400 else _Answer()
-        if self._status >= 300 and error is None:
-            error = _code(found) if self._status >= 400 else "redirect"
+        if self._status >= 300:
+            if error is None:
+                error = _code(found) if self._status >= 400 else "redirect"
+            conclusion = Conclusion("error", error)
+        elif conclusion is not None:
+            error = error or conclusion.error
+        said = conclusion or _UNKNOWN
+        self._outcome = None if conclusion is None else said.outcome
         self._log.append(
             AccessLine(
                 ts=timestamp(),
@@ -164,7 +241,13 @@ class Recorder:
                 model=out.model,
                 status=self._status,
                 latency_ms=self._elapsed_ms(),
+                outcome=self._outcome,
                 ttft_ms=self._ttft_ms if streamed else None,
+                finish_reason=self._without_secret(said.finish_reason),
+                input_tokens=said.input_tokens,
+                output_tokens=said.output_tokens,
+                cached_input_tokens=said.cached_input_tokens,
+                reasoning_tokens=said.reasoning_tokens,
                 error=self._without_secret(error),
                 request_id=self._without_secret(self._header("x-request-id", "request-id")),
                 billing_transaction_id=self._without_secret(
@@ -174,19 +257,16 @@ class Recorder:
                 job_id=subject.job_id,
                 attempt=self._attempt,
                 stream=streamed or out.stream,
+                cached=True if self._is_cached() else None,
+                bucket=decision.bucket,
+                revision=decision.revision[:REVISION_DIGITS] or None,
+                host=_HOST,
             )
         )
 
-    def _is_answer(self) -> bool:
-        """Whether the body is JSON or server-sent events, as far as that can be determined."""
-        if self._in_events or self._size > MOST_BODY:
-            return True
-        plain = self._decompressed()
-        if plain is None:
-            return True  # in an unsupported Content-Encoding
-        if plain.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] not in (b"{", b"["):
-            return False
-        return as_utf8(plain) is plain
+    def _is_cached(self) -> bool:
+        status = self._headers.get("x-cache-status", "").strip().lower()
+        return self._status != 0 and status.startswith("hit")
 
     def _task_id(self, found: _Answer) -> str | None:
         if not self._out.creates:
@@ -242,13 +322,22 @@ class Recorder:
         return round((time.perf_counter() - self._started) * 1000, 1)
 
 
+def _say_unread(error: Exception) -> None:
+    log.warning("the outcome of an answer is not known: %s while reading it", type(error).__name__)
+
+
+def _may_be_json(body: bytes) -> bool:
+    """Whether a body is the beginning of a JSON object or array; an empty one is."""
+    return body.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] in (b"", b"{", b"[")
+
+
 def _code(found: _Answer) -> str:
     try:
         error = decode_json(found.error, _error_of)
     except UndecodableError:
         error = _Error()
     codes = (_id(code) for code in (error.code, error.status, error.type))
-    return next(filter(None, codes), "protocol")[:_MOST_CODE]
+    return next(filter(None, codes), "protocol")[:MOST_CODE]
 
 
 def _id(value: msgspec.Raw) -> str | None:

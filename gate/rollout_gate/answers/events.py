@@ -1,0 +1,92 @@
+"""Parse server-sent events incrementally, as their bytes pass.
+
+Source: WHATWG HTML, section 9.2.6, "Interpreting an event stream". Lines may end in LF, CR or CRLF,
+and a chunk may end anywhere, also between CR and LF.
+"""
+
+from collections.abc import Iterator
+
+from rollout_gate.untrusted import BYTE_ORDER_MARK
+
+MOST_EVENT = 32 * 1024 * 1024
+"""Limit in bytes of the buffer of one event; a longer one is dropped, and ``overflowed`` is set."""
+
+Event = tuple[bytes, bytes]
+"""The type of an event (empty where it names none), and its data."""
+
+_FIELDS = (b"data", b"event", b"id", b"retry", b"")
+
+
+class EventParser:
+    """Turns chunks of an event stream into events; comments, ids and retry times are skipped.
+
+    ``foreign`` is set by a line that is no field of an event stream, such as those of a web page.
+    """
+
+    def __init__(self) -> None:
+        self.foreign = False
+        self.overflowed = False
+        self._buffer = bytearray()
+        self._after_cr = False
+        self._begun = False
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Return the events that a chunk completes."""
+        if not chunk:
+            return []
+        return list(self._events(self._with_newlines(chunk)))
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the next byte begins an event: nothing of one is buffered."""
+        return not self._buffer and not self._after_cr
+
+    def end(self) -> list[Event]:
+        """Return the last event, if no blank line terminates it: some clients accept that."""
+        rest, self._buffer = bytes(self._buffer), bytearray()
+        event = self._parsed(rest)
+        return [] if event is None else [event]
+
+    def _with_newlines(self, chunk: bytes) -> bytes:
+        """Return a chunk with LF line endings, and without a byte-order mark at the start."""
+        if not self._begun:
+            self._begun = True
+            chunk = chunk.removeprefix(BYTE_ORDER_MARK)
+        if self._after_cr and chunk[:1] == b"\n":
+            chunk = chunk[1:]
+            self._after_cr = False
+        if chunk:
+            self._after_cr = chunk[-1:] == b"\r"
+        if b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return chunk
+
+    def _events(self, chunk: bytes) -> Iterator[Event]:
+        buffer = self._buffer
+        searched = max(len(buffer) - 1, 0)
+        buffer += chunk
+        begin = 0
+        while (end := buffer.find(b"\n\n", max(begin, searched))) >= 0:
+            event = self._parsed(bytes(buffer[begin:end]))
+            begin = end + 2
+            if event is not None:
+                yield event
+        del buffer[:begin]
+        if len(buffer) > MOST_EVENT:
+            self.overflowed = True
+            del buffer[:-1]  # a newline may be half of the blank line that ends the event
+
+    def _parsed(self, block: bytes) -> Event | None:
+        if block[:6] == b"data: " and b"\n" not in block:
+            return b"", block[6:]
+        name, data = b"", []
+        for line in block.split(b"\n"):
+            field, colon, value = line.partition(b":")
+            if field not in _FIELDS:
+                self.foreign = True
+            value = value.removeprefix(b" ")
+            if field == b"data":
+                data.append(value)
+            elif field == b"event" and colon:
+                name = value
+        return (name, b"\n".join(data)) if data else None

@@ -1,0 +1,390 @@
+"""Read the answers of each format, chunk by chunk of a stream or whole, into a Reading.
+
+Sources: the types of the SDKs of OpenAI, Anthropic and Google, and OpenTelemetry's gen_ai
+conventions for finish reasons, autumn 2026. Enums are open: an unknown word is kept, and no error.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from rollout_gate.answers.reading import Reading, error_in, objects, tokens, total
+
+Json = Mapping[str, Any]
+
+_CHAT = {
+    "tool_calls": "tool_call", "function_call": "tool_call",
+}  # fmt: skip
+_RESPONSES = {"max_output_tokens": "length", "max_tokens": "length", "failed": "error"}
+_MESSAGES = {
+    "end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop",
+    "max_tokens": "length", "model_context_window_exceeded": "length",
+    "tool_use": "tool_call", "refusal": "content_filter",
+}  # fmt: skip
+_GEMINI = {
+    "STOP": "stop", "MAX_TOKENS": "length",
+    **dict.fromkeys(
+        ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE",
+         "MODEL_ARMOR", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"),
+        "content_filter",
+    ),
+    **dict.fromkeys(
+        ("MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL",
+         "TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE", "OTHER"),
+        "error",
+    ),
+}  # fmt: skip
+
+
+class FormatReader(Protocol):
+    """Reads the JSON values of one format's answers.
+
+    ``middle`` decodes the usual event in the middle of a stream, which has nothing that matters
+    once there is content; it fails for every other.
+    """
+
+    middle: msgspec.json.Decoder[Any]
+
+    def look(self, value: Json, reading: Reading) -> None:
+        """Take what one value, a chunk or a whole answer, says."""
+
+
+class _ChatChoice(msgspec.Struct):
+    index: Literal[0] = 0
+    finish_reason: None = None
+    error: None = None
+
+
+class _ChatMiddle(msgspec.Struct):
+    choices: list[_ChatChoice]
+    error: None = None
+    usage: None = None
+
+
+class ChatReader:
+    """OpenAI Chat Completions: done when every choice has a finish reason, or with ``[DONE]``."""
+
+    middle = msgspec.json.Decoder(_ChatMiddle)
+
+    def __init__(self) -> None:
+        self._open: set[Any] = set()
+        self._finished: set[Any] = set()
+
+    def look(self, value: Json, reading: Reading) -> None:
+        if error := error_in(value):
+            reading.failed(error)
+        for choice in objects(value.get("choices")):
+            self._choice(choice, reading)
+            reading.complete = not self._open
+        usage = value.get("usage")
+        if isinstance(usage, Mapping):
+            reading.input_tokens = tokens(usage, "prompt_tokens")
+            reading.output_tokens = tokens(usage, "completion_tokens")
+            reading.cached_input_tokens = tokens(usage, "prompt_tokens_details", "cached_tokens")
+            reading.reasoning_tokens = tokens(
+                usage, "completion_tokens_details", "reasoning_tokens"
+            )
+
+    def _choice(self, choice: Json, reading: Reading) -> None:
+        index = repr(choice.get("index", 0))
+        if index not in self._finished:
+            self._open.add(index)
+        if error := error_in(choice):
+            reading.failed(error)
+        for name in ("delta", "message"):
+            said = choice.get(name)
+            if isinstance(said, Mapping):
+                self._said(said, reading)
+        if choice.get("text"):  # the legacy API of completions
+            reading.has_content()
+        word = choice.get("finish_reason")
+        if isinstance(word, str) and word:
+            reading.finished(word, _CHAT)
+            self._open.discard(index)
+            self._finished.add(index)
+
+    def _said(self, said: Json, reading: Reading) -> None:
+        if any(said.get(name) for name in ("content", "tool_calls", "function_call", "audio")):
+            reading.has_content()
+        elif any(said.get(name) for name in ("reasoning_content", "reasoning", "reasoning_details",
+                                             "thinking_blocks")):  # fmt: skip
+            reading.has_reasoning()
+        if said.get("images"):
+            reading.has_content()
+        if said.get("refusal"):
+            reading.begun = True
+            reading.is_refused()
+
+
+class _ResponsesMiddle(msgspec.Struct):
+    type: Literal[
+        "response.output_text.delta",
+        "response.function_call_arguments.delta",
+        "response.reasoning_summary_text.delta",
+        "response.reasoning_text.delta",
+        "response.custom_tool_call_input.delta",
+    ]
+
+
+class ResponsesReader:
+    """OpenAI Responses: done with ``response.completed``, ``.incomplete``, ``.failed``."""
+
+    middle = msgspec.json.Decoder(_ResponsesMiddle)
+
+    def look(self, value: Json, reading: Reading) -> None:
+        kind = value.get("type")
+        if isinstance(kind, str) and not isinstance(value.get("output"), list):
+            self._event(kind, value, reading)
+        elif error := error_in(value):
+            reading.failed(error)
+            self._response(value, reading)
+        else:
+            self._response(value, reading)
+
+    def _event(self, kind: str, value: Json, reading: Reading) -> None:
+        if kind == "error":
+            reading.failed(error_in(value) or {**value, "type": None})
+        elif error := error_in(value):
+            reading.failed(error)
+        if kind.endswith(".delta"):
+            self._delta(kind, value, reading)
+        item = value.get("item")
+        if isinstance(item, Mapping) and kind.startswith("response.output_item."):
+            self._item(item, reading)
+        response = value.get("response")
+        if isinstance(response, Mapping):
+            ended = kind in ("response.completed", "response.incomplete", "response.failed",
+                             "response.cancelled")  # fmt: skip
+            self._response(response, reading, ended=kind.removeprefix("response.") if ended else "")
+
+    @staticmethod
+    def _delta(kind: str, value: Json, reading: Reading) -> None:
+        if not value.get("delta"):
+            return
+        if "reasoning" in kind:
+            reading.has_reasoning()
+        elif "refusal" in kind:
+            reading.begun = True
+            reading.is_refused()
+        else:
+            reading.has_content()
+
+    def _response(self, response: Json, reading: Reading, ended: str | None = None) -> None:
+        """Take a response object; ``ended`` is how its event says that it ended, None of a body."""
+        status = response.get("status")
+        word = ended if ended is not None else (status if isinstance(status, str) else "")
+        items = objects(response.get("output"))
+        for item in items:
+            self._item(item, reading)
+        if word in ("queued", "in_progress") and ended is None:
+            reading.complete = reading.pending = True  # a response in the background
+        if word in ("completed", "incomplete", "failed", "cancelled"):
+            reading.complete = True
+            if word == "failed" or response.get("error"):
+                reading.failed(response.get("error"))
+            reading.finished(*self._finish(word, response, items))
+            self._usage(response.get("usage"), reading)
+
+    @staticmethod
+    def _finish(word: str, response: Json, items: list[Json]) -> tuple[str, Mapping[str, str]]:
+        details = response.get("incomplete_details")
+        if word == "incomplete":
+            reason = details.get("reason") if isinstance(details, Mapping) else None
+            return (reason if isinstance(reason, str) else word), _RESPONSES
+        if word == "completed":
+            called = bool(items) and str(items[-1].get("type")).endswith("_call")
+            return ("tool_call" if called else "stop"), _RESPONSES
+        return word, _RESPONSES
+
+    def _item(self, item: Json, reading: Reading) -> None:
+        kind = item.get("type")
+        if kind == "reasoning":
+            reading.has_reasoning()
+        elif kind != "message":
+            reading.has_content()  # a call of a tool, and what else there will be
+        for part in objects(item.get("content")) if kind == "message" else []:
+            if part.get("type") == "refusal":
+                reading.begun = True
+                reading.is_refused()
+            elif part.get("text") or part.get("type") not in ("output_text", "text"):
+                reading.has_content()
+
+    @staticmethod
+    def _usage(usage: Any, reading: Reading) -> None:
+        if isinstance(usage, Mapping):
+            reading.input_tokens = tokens(usage, "input_tokens")
+            reading.output_tokens = tokens(usage, "output_tokens")
+            reading.cached_input_tokens = tokens(usage, "input_tokens_details", "cached_tokens")
+            reading.reasoning_tokens = tokens(usage, "output_tokens_details", "reasoning_tokens")
+
+
+class _MessagesMiddle(msgspec.Struct):
+    type: Literal["content_block_delta", "content_block_stop", "ping"]
+
+
+class MessagesReader:
+    """Anthropic Messages: a stream is done with ``message_stop``, a body with a stop reason."""
+
+    middle = msgspec.json.Decoder(_MessagesMiddle)
+
+    def __init__(self) -> None:
+        self._input: dict[str, int | None] = {}
+
+    def look(self, value: Json, reading: Reading) -> None:
+        kind = value.get("type")
+        if kind == "error" or error_in(value):
+            reading.failed(error_in(value) or {**value, "type": None})
+        elif kind == "message_stop":
+            reading.complete = True
+        elif kind in ("content_block_start", "content_block_delta"):
+            for name in ("content_block", "delta"):
+                part = value.get(name)
+                if isinstance(part, Mapping):
+                    self._part(part, reading)
+        elif kind == "message_start":
+            message = value.get("message")
+            if isinstance(message, Mapping):
+                self._message(message, reading)
+        elif kind == "message_delta":
+            delta = value.get("delta")
+            self._stopped(delta if isinstance(delta, Mapping) else {}, reading)
+            self._usage(value.get("usage"), reading)
+        elif "content" in value:
+            self._message(value, reading)
+            reading.complete = self._stopped(value, reading)
+
+    def _message(self, message: Json, reading: Reading) -> None:
+        for part in objects(message.get("content")):
+            self._part(part, reading)
+        self._usage(message.get("usage"), reading)
+
+    @staticmethod
+    def _stopped(where: Json, reading: Reading) -> bool:
+        word = where.get("stop_reason")
+        if isinstance(word, str) and word:
+            reading.finished(word, _MESSAGES)
+            return True
+        return False
+
+    @staticmethod
+    def _part(part: Json, reading: Reading) -> None:
+        kind = str(part.get("type"))
+        if kind in ("text", "text_delta"):
+            if part.get("text"):
+                reading.has_content()
+        elif "thinking" in kind or kind in ("signature_delta", "compaction", "compaction_delta"):
+            reading.has_reasoning()
+        elif kind != "citations_delta":
+            reading.has_content()
+
+    def _usage(self, usage: Any, reading: Reading) -> None:
+        if not isinstance(usage, Mapping):
+            return
+        for name in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"):
+            count = tokens(usage, name)
+            if count is not None:  # the counts of message_delta are cumulative
+                self._input[name] = count
+        reading.input_tokens = total(*self._input.values())
+        reading.cached_input_tokens = self._input.get("cache_read_input_tokens")
+        output = tokens(usage, "output_tokens")
+        reading.output_tokens = reading.output_tokens if output is None else output
+
+
+class _GeminiCandidate(msgspec.Struct):
+    index: Literal[0] = 0
+    finishReason: None = None
+
+
+class _GeminiMiddle(msgspec.Struct):
+    candidates: list[_GeminiCandidate]
+    error: None = None
+    promptFeedback: None = None
+
+
+class GeminiReader:
+    """Gemini generateContent: done when every candidate has a ``finishReason``."""
+
+    middle = msgspec.json.Decoder(_GeminiMiddle)
+
+    def __init__(self) -> None:
+        self._open: set[Any] = set()
+        self._finished: set[Any] = set()
+
+    def look(self, value: Json, reading: Reading) -> None:
+        if error := error_in(value):
+            reading.failed(error)
+        feedback = value.get("promptFeedback")
+        if isinstance(feedback, Mapping) and feedback.get("blockReason"):
+            reading.finished("SAFETY", _GEMINI)
+            reading.complete = True
+        for candidate in objects(value.get("candidates")):
+            self._candidate(candidate, reading)
+            reading.complete = not self._open
+        usage = value.get("usageMetadata")
+        if isinstance(usage, Mapping):
+            thoughts = tokens(usage, "thoughtsTokenCount")
+            reading.input_tokens = tokens(usage, "promptTokenCount")
+            reading.output_tokens = total(tokens(usage, "candidatesTokenCount"), thoughts)
+            reading.cached_input_tokens = tokens(usage, "cachedContentTokenCount")
+            reading.reasoning_tokens = thoughts
+
+    def _candidate(self, candidate: Json, reading: Reading) -> None:
+        index = repr(candidate.get("index", 0))
+        if index not in self._finished:
+            self._open.add(index)
+        content = candidate.get("content")
+        for part in objects(content.get("parts")) if isinstance(content, Mapping) else []:
+            if part.get("thought") is True:
+                reading.has_reasoning()
+            elif part.get("text") or any(name not in _NO_CONTENT for name in part):
+                reading.has_content()
+        word = candidate.get("finishReason")
+        if isinstance(word, str) and word:
+            reading.finished(word, _GEMINI)
+            self._open.discard(index)
+            self._finished.add(index)
+
+
+_NO_CONTENT = frozenset(("text", "thought", "thoughtSignature"))
+
+
+class _MediaMiddle(msgspec.Struct):
+    type: Literal["keepalive"]
+
+
+class MediaReader:
+    """Media: a body with data, or with the id of a task; of a stream an event ``*.completed``."""
+
+    middle = msgspec.json.Decoder(_MediaMiddle)
+
+    def look(self, value: Json, reading: Reading) -> None:
+        status = value.get("status")
+        if (error := error_in(value)) or status == "failed" or value.get("type") == "error":
+            reading.failed(error or {**value, "type": None, "status": None})
+        if str(value.get("type")).endswith(".completed"):
+            reading.has_content()
+            reading.complete = True
+        elif any(value.get(name) for name in ("data", "url", "b64_json", "output", "results")):
+            reading.has_content()
+        elif value.get("task_id") or value.get("id"):
+            reading.pending = True
+        usage = value.get("usage")
+        if isinstance(usage, Mapping):
+            reading.input_tokens = tokens(usage, "input_tokens")
+            reading.output_tokens = tokens(usage, "output_tokens")
+
+
+_READERS: Mapping[str, Callable[[], FormatReader]] = {
+    "openai_chat_completions": ChatReader,
+    "openai_responses": ResponsesReader,
+    "anthropic_messages": MessagesReader,
+    "gemini_generate_content": GeminiReader,
+    **dict.fromkeys(("image", "video", "music", "3d"), MediaReader),
+}
+
+
+def reader_of(route_format: str) -> FormatReader | None:
+    """Return a new reader of one answer in this format; None for a format that is unknown."""
+    made = _READERS.get(route_format)
+    return None if made is None else made()

@@ -1,0 +1,173 @@
+"""Inspect one answer as its bytes pass: the stream reader, and the reader of a whole body."""
+
+from rollout_gate.answers.events import Event, EventParser
+from rollout_gate.answers.formats import FormatReader, reader_of
+from rollout_gate.answers.reading import Conclusion, Reading
+from rollout_gate.content_encoding import Decompressor
+from rollout_gate.untrusted import (
+    ANYTHING,
+    UndecodableError,
+    as_utf8,
+    decode_json,
+    decode_json_of_others,
+)
+
+_DONE = b"[DONE]"
+
+
+class NoAnswerError(Exception):
+    """A body that is neither JSON nor server-sent events, such as an intermediary's web page."""
+
+
+class StreamInspector:
+    """Reads a stream of server-sent events; a chunk may end anywhere, in whatever encoding.
+
+    ``begun`` is set once content, a tool call, a refusal or reasoning came. Every event is decoded,
+    as a text that only looks like an error must not count; one in the middle of a stream only as
+    far as it takes to see that it is one.
+    """
+
+    def __init__(self, route_format: str, encoding: str = "") -> None:
+        self.reading = Reading()
+        self._format: FormatReader | None = reader_of(route_format)
+        self._events = EventParser()
+        self._decompressor = Decompressor(encoding) if encoding else None
+        self._middle = self._format.middle.decode if self._format is not None else None
+        self._in_middle = False
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether nothing can be said of this answer: an unsupported encoding or format."""
+        coded = self._decompressor
+        lost = coded is not None and coded.unsupported
+        return self._format is None or lost or self._events.overflowed
+
+    @property
+    def begun(self) -> bool:
+        """Whether the first content, tool call, refusal or reasoning came."""
+        return self.reading.begun
+
+    def feed(self, chunk: bytes) -> None:
+        """Read a chunk of the response body, as it came over the wire."""
+        if self._in_middle and self._middle is not None and chunk[-2:] == b"\n\n":
+            # Fast path: servers mostly send one event in one chunk. Two in one, or one of several
+            # lines, do not decode, as bytes follow the JSON.
+            at = chunk.find(b"data: ")
+            if at == 0 or (chunk[:7] == b"event: " and chunk.find(b"\n") == at - 1):
+                try:
+                    self._middle(chunk[at + 6 :])
+                except (ValueError, RecursionError):
+                    pass
+                else:
+                    return
+        if self._decompressor is None:
+            self._feed_plain(chunk)
+        else:
+            for plain in self._decompressor.feed(chunk):
+                self._feed_plain(plain)
+
+    def concluded(self) -> Conclusion | None:
+        """Return the conclusion at the end of the body; None where nothing can be said.
+
+        Raises NoAnswerError for a body that is no event stream.
+        """
+        if self._format is None or self.is_blind:
+            return None
+        for event in self._events.end():
+            self._take(event)
+        if self._events.foreign and not self.reading.events:
+            raise NoAnswerError
+        return self.reading.concluded()
+
+    def abandoned(self) -> Conclusion | None:
+        """Return the conclusion of a stream that the application has left."""
+        return None if self.is_blind else self.reading.abandoned()
+
+    def _feed_plain(self, chunk: bytes) -> None:
+        for event in self._events.feed(chunk):
+            self._take(event)
+        reading = self.reading
+        self._in_middle = (
+            reading.content
+            and not reading.complete
+            and self._decompressor is None
+            and self._events.at_boundary
+        )
+
+    def _take(self, event: Event) -> None:
+        reading, of_format = self.reading, self._format
+        if of_format is None:
+            return
+        name, data = event
+        if reading.content and not reading.complete and self._middle is not None:
+            try:
+                self._middle(data)
+            except (ValueError, RecursionError):
+                pass
+            else:
+                return
+        if data.strip() == _DONE:
+            reading.complete = True
+            reading.events += 1
+            return
+        value = _decoded(data)
+        if isinstance(value, dict):
+            reading.events += 1
+            if name == b"error" and "type" not in value:
+                value = {"type": "error", **value}
+            of_format.look(value, reading)
+        elif isinstance(value, list):
+            reading.events += 1
+            for one in value:
+                if isinstance(one, dict):
+                    of_format.look(one, reading)
+
+
+def inspected(body: bytes, route_format: str) -> Conclusion | None:
+    """Return the conclusion about a whole body without its Content-Encoding; None if unknown.
+
+    A body may be the JSON array that Gemini streams without ``alt=sse``. Raises NoAnswerError for
+    one that is no JSON.
+    """
+    of_format = reader_of(route_format)
+    if of_format is None:
+        return None
+    reading = Reading()
+    try:
+        value = decode_json(body, ANYTHING)
+    except UndecodableError as error:
+        if _is_cut(body, error):
+            reading.events = 1 if body.strip() else 0
+            return reading.concluded()
+        if "too deeply" in str(error):
+            return None
+        value = _decoded(body)
+    if not isinstance(value, dict | list):
+        raise NoAnswerError
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, dict):
+            reading.events += 1
+            of_format.look(one, reading)
+    if route_format != "gemini_generate_content" and route_format != "anthropic_messages":
+        reading.complete = True  # the JSON is whole, and it has no other last word
+    elif not (reading.content or reading.refused or reading.finish_reason):
+        reading.complete = True  # whole, and nothing in it: empty rather than cut
+    return reading.concluded()
+
+
+def _is_cut(body: bytes, error: UndecodableError) -> bool:
+    """Whether a body that does not decode is the beginning of JSON."""
+    start = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    return not body.strip() or (start in (b"{", b"[") and "truncated" in str(error))
+
+
+def _decoded(data: bytes) -> object:
+    """Return the value of JSON that other parsers accept; None where none would."""
+    try:
+        return decode_json(data, ANYTHING)
+    except UndecodableError:
+        pass
+    try:
+        return decode_json_of_others(as_utf8(data))
+    except UndecodableError:
+        return None

@@ -1,0 +1,235 @@
+"""The outcome of every answer, whatever its status, its framing, its encoding and its pieces."""
+
+import gzip
+import importlib
+import json
+import zlib
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rollout_gate.answers.error_codes import class_of, code_of
+from rollout_gate.answers.events import EventParser
+from rollout_gate.answers.inspect import NoAnswerError, StreamInspector, inspected
+from rollout_gate.answers.reading import Conclusion
+from tests.gate.answers.shapes import CHAT, CHAT_SHAPES, MESSAGES_SHAPES, SHAPES, Shape
+
+
+def concluded(shape: Shape, pieces: Iterable[bytes], encoding: str = "") -> Conclusion | None:
+    inspector = StreamInspector(shape.format, encoding)
+    for piece in pieces:
+        inspector.feed(piece)
+    return inspector.concluded()
+
+
+def check(shape: Shape, found: Conclusion | None) -> None:
+    assert found is not None
+    said = (found.outcome, found.error, found.finish_reason)
+    assert said == (shape.outcome, shape.error, shape.finish_reason)
+    assert (found.input_tokens, found.output_tokens) == shape.tokens
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_every_shape_has_its_outcome(shape: Shape) -> None:
+    if shape.streamed:
+        check(shape, concluded(shape, [shape.body]))
+    else:
+        check(shape, inspected(shape.body, shape.format))
+
+
+STREAMS = {name: shape for name, shape in SHAPES.items() if shape.streamed}
+
+
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+@pytest.mark.parametrize("shape", STREAMS.values(), ids=STREAMS)
+def test_events_may_be_split_anywhere(shape: Shape, ends: bytes) -> None:
+    body = shape.body.replace(b"\n", ends)
+    for size in (1, 2, 3, 7, 64, 1000):
+        check(shape, concluded(shape, (body[i : i + size] for i in range(0, len(body), size))))
+    events = [event + 2 * ends for event in body.split(2 * ends)][:-1]
+    check(shape, concluded(shape, events))
+
+
+@settings(max_examples=200)
+@given(cuts=st.lists(st.integers(0, 2000)), name=st.sampled_from(sorted(STREAMS)))
+def test_any_split_has_the_same_conclusion(cuts: list[int], name: str) -> None:
+    shape = STREAMS[name]
+    edges = sorted({0, len(shape.body), *(cut % (len(shape.body) + 1) for cut in cuts)})
+    pieces = [shape.body[a:b] for a, b in pairwise(edges)]
+    check(shape, concluded(shape, pieces))
+
+
+def module(*names: str) -> Any:
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+    pytest.fail(f"none of {names} is installed")
+
+
+def raw_deflate(data: bytes) -> bytes:
+    one = zlib.compressobj(wbits=-15)
+    return one.compress(data) + one.flush()
+
+
+def in_members(data: bytes) -> bytes:
+    return gzip.compress(data[: len(data) // 2]) + gzip.compress(data[len(data) // 2 :])
+
+
+def flushed(data: bytes) -> bytes:
+    """As a server compresses a live stream: each piece can be read when it comes."""
+    one = zlib.compressobj(wbits=31)
+    pieces = (one.compress(data[i : i + 50]) + one.flush(zlib.Z_SYNC_FLUSH)
+              for i in range(0, len(data), 50))  # fmt: skip
+    return b"".join(pieces) + one.flush()
+
+
+ENCODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "gzip": ("gzip", gzip.compress),
+    "gzip, flushed": ("gzip", flushed),
+    "gzip in members": ("gzip", in_members),
+    "deflate": ("deflate", zlib.compress),
+    "raw deflate": ("deflate", raw_deflate),
+    "br": ("br", lambda data: module("brotli").compress(data)),
+    "zstd": ("zstd", lambda data: module("compression.zstd", "backports.zstd", "zstandard")
+             .compress(data)),
+    "gzip twice": ("gzip, gzip", lambda data: gzip.compress(gzip.compress(data))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("encoding", "encode"), ENCODINGS.values(), ids=ENCODINGS)
+@pytest.mark.parametrize(
+    "shape",
+    [CHAT_SHAPES["a stream"], CHAT_SHAPES["an error in the stream"], CHAT_SHAPES["cut"],
+     MESSAGES_SHAPES["a stream"]],
+)  # fmt: skip
+def test_compressed_streams_are_read(
+    shape: Shape, encoding: str, encode: Callable[[bytes], bytes]
+) -> None:
+    body = encode(shape.body)
+    for size in (1, 13, 100_000):
+        pieces = (body[i : i + size] for i in range(0, len(body), size))
+        check(shape, concluded(shape, pieces, encoding))
+
+
+def test_a_compressed_stream_that_is_cut_is_truncated() -> None:
+    shape = CHAT_SHAPES["a stream"]
+    body = flushed(shape.body)
+    found = concluded(shape, [body[: len(body) // 2]], "gzip")
+    assert found is not None
+    assert found.outcome == "truncated"
+
+
+def test_nothing_is_said_of_what_cannot_be_read() -> None:
+    shape = CHAT_SHAPES["a stream"]
+    assert concluded(shape, [shape.body], "snappy") is None
+    assert concluded(shape._replace(format="later"), [shape.body]) is None
+    assert inspected(b"{}", "later") is None
+    assert inspected(b'{"id":' + b"[" * 100_000, CHAT) is None
+
+
+@pytest.mark.parametrize("page", [b"<html><body>nginx: 502</body></html>", b"upstream timed out\n"])
+def test_a_web_page_is_no_answer(page: bytes) -> None:
+    with pytest.raises(NoAnswerError):
+        concluded(CHAT_SHAPES["a stream"], [page])
+    with pytest.raises(NoAnswerError):
+        inspected(page, CHAT)
+
+
+def test_the_first_content_counts_and_not_the_first_byte() -> None:
+    for shape, before in ((CHAT_SHAPES["comments"], 3), (MESSAGES_SHAPES["a stream"], 3)):
+        inspector = StreamInspector(shape.format)
+        begun = []
+        for event in shape.body.split(b"\n\n")[:-1]:
+            inspector.feed(event + b"\n\n")
+            begun.append(inspector.begun)
+        assert begun.index(True) == before
+
+
+def test_a_stream_left_after_its_last_word_was_not_abandoned() -> None:
+    shape = CHAT_SHAPES["a stream"]
+    for end, outcome in ((len(shape.body), "ok"), (200, "abandoned")):
+        inspector = StreamInspector(shape.format)
+        inspector.feed(shape.body[:end])
+        found = inspector.abandoned()
+        assert found is not None
+        assert found.outcome == outcome
+
+
+@given(st.binary())
+def test_no_bytes_raise(data: bytes) -> None:
+    for shape in (CHAT_SHAPES["a stream"], MESSAGES_SHAPES["a stream"]):
+        inspector = StreamInspector(shape.format)
+        inspector.feed(shape.body[:200])
+        inspector.feed(data)
+        inspector.abandoned()
+        for encoding in ("gzip", "br", "zstd", "deflate"):
+            inspector = StreamInspector(shape.format, encoding)
+            inspector.feed(data)
+
+
+NAMES = st.sampled_from(
+    ["choices", "delta", "message", "content", "finish_reason", "error", "code", "usage", "type",
+     "output", "response", "status", "incomplete_details", "candidates", "finishReason", "parts",
+     "promptFeedback", "usageMetadata", "stop_reason", "content_block", "item", "index",
+     "prompt_tokens_details", "id", "data"]
+)  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300)
+@given(value=st.dictionaries(NAMES, JSON, max_size=6), kind=st.sampled_from(sorted(SHAPES)))
+def test_no_json_raises(value: dict[str, Any], kind: str) -> None:
+    """The enums and the types of others' fields are open: nothing in them breaks an answer."""
+    body = json.dumps(value).encode()
+    assert inspected(body, SHAPES[kind].format) is not None
+    assert concluded(SHAPES[kind], [b"data: " + body + b"\n\n"]) is not None
+
+
+def test_a_long_event_in_small_pieces_is_read_in_linear_time() -> None:
+    parser = EventParser()
+    piece = b"x" * 1024
+    assert parser.feed(b"data: ") == []
+    for _ in range(8 * 1024):
+        assert parser.feed(piece) == []
+    ((_, data),) = parser.feed(b"\n\n")
+    assert len(data) == 8 * 1024 * 1024
+
+
+CODES = {
+    "rate_limit": ["rate_limit_exceeded", "rate_limit_error", "RESOURCE_EXHAUSTED", "429",
+                   "too_many_requests", "ThrottlingException"],
+    "auth": ["invalid_api_key", "authentication_error", "permission_error", "UNAUTHENTICATED",
+             "PERMISSION_DENIED", "401", "403", "expired_api_key", "model_not_allowed"],
+    "balance": ["insufficient_balance", "billing_error", "insufficient_quota", "402",
+                "quota_exceeded"],
+    "contract": ["invalid_request_error", "invalid_prompt", "not_found_error", "INVALID_ARGUMENT",
+                 "request_too_large", "context_length_exceeded", "404", "model_not_found"],
+    "gateway": ["overloaded_error", "api_error", "server_error", "timeout_error", "UNAVAILABLE",
+                "INTERNAL", "DEADLINE_EXCEEDED", "all_channels_failed", "error", "503",
+                "truncated", "MALFORMED_FUNCTION_CALL", "a new one"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [(name, code) for name, codes in CODES.items() for code in codes]
+)
+def test_a_code_names_its_class(name: str, code: str) -> None:
+    assert class_of(code) == name
+
+
+def test_a_code_is_short_and_one_that_says_something() -> None:
+    assert code_of({"code": "x" * 500}) == "x" * 60
+    assert code_of({"code": True, "type": ["a"]}) == "error"
+    assert code_of({"code": 429, "status": "RESOURCE_EXHAUSTED"}) == "RESOURCE_EXHAUSTED"
+    assert code_of({"code": 429, "type": "K-17"}) == "429"
+    assert code_of("text") == code_of(None) == code_of([]) == "error"
