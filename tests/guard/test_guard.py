@@ -17,10 +17,11 @@ from rollout_console.guard.evidence.org_counts import OrgsIn
 from rollout_console.guard.evidence.verdict import Counts, Verdict, hold_tier, rollback_tier
 from rollout_console.guard.evidence.wilson import clean_requests_needed, wilson_lower, wilson_upper
 from rollout_console.health.log.record import AccessRecord
-from rollout_console.health.windows.bins import Bins
+from rollout_console.health.windows.bins import Bins, Limits
 from rollout_console.health.windows.windows import Windows
 from rollout_gate.file.model import GuardSettings
 
+IN_MS = Limits(4000, 4000)
 LIMITS = GuardSettings(min_balance_usd=Decimal(50))
 
 
@@ -117,9 +118,9 @@ class Route:
     def verdict(self) -> Verdict:
         bins, begin = Bins(self.windows), self.now - 300
         tokenlab, previous = (
-            bins.between("chat", side, begin, self.now, 4000) for side in ("tokenlab", "previous")
+            bins.between("chat", side, begin, self.now, IN_MS) for side in ("tokenlab", "previous")
         )
-        orgs = OrgsIn(self.windows, "chat", self._orgs, 4000, self.now)
+        orgs = OrgsIn(self.windows, "chat", self._orgs, IN_MS, self.now)
         return rollback_tier(self.limits, tokenlab, previous, orgs, self.now)
 
 

@@ -25,6 +25,7 @@ from rollout_console.guard.evidence.verdict import (
 from rollout_console.guard.evidence.wilson import clean_requests_needed, wilson_lower
 from rollout_console.guard.traffic import COLD_BYTES, Watch
 from rollout_console.health.log.record import AccessRecord, StatusClass
+from rollout_console.health.windows.bins import Limits
 from rollout_console.health.windows.summary import Summary
 from rollout_gate.file.model import RolloutFile
 
@@ -272,12 +273,12 @@ class Monitor(Watch):
         if known is not None and known[0] == now:
             return known[1]
         limits, window_s = self._guard_settings(route), self._window_s(route)
-        begin = now - window_s
+        begin, in_ms = now - window_s, Limits(limits.max_p95_ms, limits.max_ttft_p95_ms)
         bins = self._bins.between(
-            route, "tokenlab", max(begin, self._evidence_since(route)), now, limits.max_p95_ms
+            route, "tokenlab", max(begin, self._evidence_since(route)), now, in_ms
         )
-        previous = self._bins.between(route, "previous", begin, now, limits.max_p95_ms)
-        orgs = OrgsIn(self._windows, route, self._seen[route], limits.max_p95_ms, now)
+        previous = self._bins.between(route, "previous", begin, now, in_ms)
+        orgs = OrgsIn(self._windows, route, self._seen[route], in_ms, now)
         found = rollback_tier(limits, bins, previous, orgs, now)
         self._tiers[route] = now, found
         return found

@@ -22,6 +22,11 @@ MEDIA_FORMATS = ("image", "video", "music", "3d")
 FORMATS = TEXT_FORMATS + MEDIA_FORMATS
 PHASES = ("inventory", "pilot", "shadow", "rollout", "cleanup")
 GUARD_MODES = ("observe", "hold", "enforce")
+SIGNALS = (
+    "gateway", "contract", "rate_limit", "auth", "balance", "latency", "bad", "first_token",
+    "repeated", "filtered", "length",
+)  # fmt: skip
+"""What the guard judges, by the names that ``[guard.modes]`` and the verdicts have for it."""
 
 DEFAULT_BASE_URL = "https://api.tokenlab.sh"
 
@@ -37,15 +42,25 @@ class OrgShare(msgspec.Struct, frozen=True):
 
 
 class GuardSettings(msgspec.Struct, frozen=True):
-    """Limits of the guard: error rates in percent, latency in ms, the sliding window in seconds."""
+    """Limits of the guard: error rates in percent, latency in ms, the sliding window in seconds.
+
+    ``modes`` are those of single signals, where it is not ``mode``.
+    """
 
     window_s: int = 300
     max_5xx_percent: float = 2.0
     max_4xx_percent: float = 5.0
     max_429_percent: float = 5.0
+    max_bad_percent: float = 2.0
     max_p95_ms: int = 8000
+    max_ttft_p95_ms: int = 8000
     min_balance_usd: Decimal = Decimal(50)
     mode: GuardMode = "hold"
+    modes: Mapping[str, GuardMode] = {}
+
+    def mode_of(self, signal: str) -> GuardMode:
+        """Return the mode of a signal: its own, or that of all."""
+        return self.modes.get(signal, self.mode)
 
 
 class RampSettings(msgspec.Struct, frozen=True):

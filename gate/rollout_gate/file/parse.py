@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,8 @@ from rollout_gate.file.model import (
     GUARD_MODES,
     MAX_BYTES,
     PHASES,
+    SIGNALS,
+    GuardMode,
     GuardSettings,
     OrgShare,
     RampSettings,
@@ -169,18 +172,32 @@ def _shares(fields: Fields) -> dict[str, int]:
 
 
 def _guard(fields: Fields, base: GuardSettings) -> GuardSettings:
-    mode = fields.choice("mode", GUARD_MODES, base.mode)
     guard = GuardSettings(
         window_s=fields.duration("window", base.window_s, least=10, most=86_400),
         max_5xx_percent=fields.limit("max_5xx_percent", base.max_5xx_percent),
         max_4xx_percent=fields.limit("max_4xx_percent", base.max_4xx_percent),
         max_429_percent=fields.limit("max_429_percent", base.max_429_percent),
+        max_bad_percent=fields.limit("max_bad_percent", base.max_bad_percent),
         max_p95_ms=fields.whole("max_p95_ms", base.max_p95_ms, least=1),
+        max_ttft_p95_ms=fields.whole("max_ttft_p95_ms", base.max_ttft_p95_ms, least=1),
         min_balance_usd=fields.money("min_balance_usd", base.min_balance_usd),
-        mode="observe" if mode == "observe" else "enforce" if mode == "enforce" else "hold",
+        mode=_mode(fields.choice("mode", GUARD_MODES, base.mode)),
+        modes=_modes(fields.table("modes"), base.modes),
     )
     fields.warn_unknown()
     return guard
+
+
+def _modes(fields: Fields, base: Mapping[str, GuardMode]) -> Mapping[str, GuardMode]:
+    """Return the modes of single signals, those of ``base`` overridden one by one."""
+    own = {name: fields.choice(name, GUARD_MODES, "") for name in SIGNALS}
+    fields.warn_unknown()
+    given = {name: _mode(mode) for name, mode in own.items() if mode}
+    return {**base, **given} if given else base
+
+
+def _mode(name: str) -> GuardMode:
+    return "observe" if name == "observe" else "enforce" if name == "enforce" else "hold"
 
 
 def _ramp(fields: Fields, base: RampSettings) -> RampSettings:

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from rollout_console.health.windows.bins import bin_of
-from rollout_console.health.windows.quantiles import bucket_of
+from rollout_console.health.windows.bins import Limits, bin_of, buckets_of
 from rollout_console.health.windows.series import fitting
 from rollout_console.health.windows.windows import Windows
 
@@ -13,12 +12,12 @@ class OrgsIn:
     """The orgs of one route; a search through them stops at the second match."""
 
     def __init__(
-        self, windows: Windows, route: str, names: Iterable[str], slow_ms: float, now: float
+        self, windows: Windows, route: str, names: Iterable[str], limits: Limits, now: float
     ) -> None:
         self._windows = windows
         self._route = route
         self._names = names
-        self._limit = bucket_of(slow_ms)
+        self._limit = buckets_of(limits)
         self._now = now
 
     def several(self, since: float) -> bool:
@@ -59,7 +58,7 @@ def last_error_at(
         return None
     width = parts.width_s
     for slot in range(int(now // width), int((now - window_s) // width), -1):
-        found = bin_of(slot * width, parts.counts(slot, slot + 1), 0)
+        found = bin_of(slot * width, parts.counts(slot, slot + 1), (0, 0))
         if found is not None and any(found.errors(one)[1] for one in signals):
             return found.at
     return None

@@ -6,9 +6,14 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from rollout_gate.answers.error_codes import class_of
+
 
 class StatusClass(Enum):
-    """Class of an HTTP status as an operator sees it; each is a signal of its own."""
+    """Class of an answer as an operator sees it; each is a signal of its own.
+
+    ``BAD`` is an answer with nothing in it, ``ABANDONED`` one that the application left.
+    """
 
     OK = "ok"
     CONTRACT = "contract"
@@ -16,16 +21,21 @@ class StatusClass(Enum):
     BALANCE = "balance"
     RATE_LIMIT = "rate_limit"
     GATEWAY = "gateway"
+    BAD = "bad"
+    ABANDONED = "abandoned"
 
 
 _Name = Annotated[str, msgspec.Meta(max_length=256)]
 """Names are kept in memory as long as there is traffic, so their length (characters) is bounded."""
 
+_Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+
 
 class AccessRecord(msgspec.Struct, gc=False):
-    """The fields of a line that the console decodes; unknown fields are ignored.
+    """The fields of an access line that the console decodes; all others are ignored.
 
-    ``status`` is 0 to 999, ``latency_ms`` 0 to 10⁹; a line outside these ranges is unusable.
+    ``rollout_gate.access_log.AccessLine`` says what they mean. ``status`` is 0 to 999, times are 0
+    to 10⁹ ms; a line outside these ranges is unusable.
     """
 
     ts: Annotated[datetime, msgspec.Meta(tz=True)]
@@ -33,10 +43,20 @@ class AccessRecord(msgspec.Struct, gc=False):
     org: _Name
     side: Literal["tokenlab", "previous"]
     status: Annotated[int, msgspec.Meta(ge=0, le=999)]
-    latency_ms: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+    latency_ms: _Milliseconds
     model: _Name = ""
     error: str | None = None
     request_id: str | None = None
+    outcome: str | None = None
+    ttft_ms: _Milliseconds | None = None
+    finish_reason: str | None = None
+    output_tokens: int | None = None
+    attempt: int | None = None
+    stream: bool | None = None
+    cached: bool | None = None
+    bucket: int | None = None
+    revision: str | None = None
+    host: str | None = None
 
     @property
     def at(self) -> float:
@@ -45,10 +65,21 @@ class AccessRecord(msgspec.Struct, gc=False):
 
     @property
     def status_class(self) -> StatusClass:
-        """The class of the status."""
-        return classify(self.status)
+        """The class of the answer: of its status, or where that is good, of its outcome."""
+        by_status = classify(self.status)
+        if self.outcome == "abandoned" or self.error in _LEFT:
+            return StatusClass.ABANDONED
+        if by_status is not StatusClass.OK:
+            return by_status
+        outcome = self.outcome or (self.error if self.error in ("truncated", "empty") else None)
+        if outcome == "error":
+            return StatusClass(class_of(self.error or ""))
+        return _BY_OUTCOME.get(outcome or "ok", StatusClass.OK)
 
 
+_LEFT = ("abandoned", "cancelled")
+"""Errors of the application's own, in lines without an outcome."""
+_BY_OUTCOME = {"truncated": StatusClass.GATEWAY, "empty": StatusClass.BAD}
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 

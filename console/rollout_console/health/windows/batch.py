@@ -11,7 +11,13 @@ from itertools import chain
 from typing import Any, cast
 
 from rollout_console.health.log.record import AccessRecord
-from rollout_console.health.windows.summary import BUCKET, CODES
+from rollout_console.health.windows.codes import (
+    BUCKET,
+    CODES,
+    code_of,
+    is_request,
+    measurements,
+)
 
 LATE, AHEAD, SKEWED = -1, -2, -3
 """Pseudo-levels (slot 0) of lines that are older than the horizon, ahead of the clock by at most
@@ -29,7 +35,7 @@ Group = list[Any]
 Named = tuple[str | None, str | None, str]
 """Route, org or model, and side; None for all of them."""
 Counts = Mapping[int, int]
-"""How many lines there were by code."""
+"""How many requests and measurements there were by code."""
 Slots = Mapping[int, Counts]
 """Counts by slot, at one level."""
 
@@ -68,13 +74,27 @@ class Batch:
                     self._places[place] = defaultdict(_no_lines)
                 groups = self._places[place]
             group = groups[record.route, record.org, record.side, record.model]
-            group.append(CODES[record.status][BUCKET[record.latency_ms]])
+            outcome, attempt = record.outcome, record.attempt
+            # Fast path: nearly always the status alone decides on the code.
+            if (outcome == "ok" and record.finish_reason != "length" and not record.cached) or (
+                outcome is None and record.error is None
+            ):
+                group.append(CODES[record.status][BUCKET[record.latency_ms]])
+            else:
+                group.append(code_of(record))
+            if (
+                record.ttft_ms is not None
+                or outcome == "abandoned"
+                or (attempt is not None and attempt > 1)
+            ):
+                group += measurements(record)
             if ts > group[0]:
                 group[0] = ts
 
     def lines_at(self, level: int) -> int:
         """Return the number of lines at a pseudo-level, LATE or SKEWED."""
-        return sum(len(group) - 1 for group in self._places.get((level, 0), {}).values())
+        groups = self._places.get((level, 0), {}).values()
+        return sum(sum(map(is_request, _codes(group))) for group in groups)
 
     def by_model(self) -> Iterator[tuple[int, dict[Named, Slots]]]:
         """Yield each level, finest first, with its counts by route, model and side."""

@@ -6,33 +6,51 @@ from typing import NamedTuple
 
 from rollout_console.health.log.record import StatusClass
 from rollout_console.health.windows.batch import Named
+from rollout_console.health.windows.codes import FILTERED, LENGTH, REPEATED, TRUNCATED
 from rollout_console.health.windows.quantiles import bucket_of
 from rollout_console.health.windows.series import fitting
-from rollout_console.health.windows.summary import by_class, slow_of
+from rollout_console.health.windows.summary import by_kind, classes_of, late_of, slow_of
 from rollout_console.health.windows.windows import Windows
 
 
 class Bin(NamedTuple):
     """Request counts of one bin, which begins ``at`` (epoch seconds), by the records' own times.
 
-    ``slow`` counts those of ``ok`` whose latency is over a limit.
+    ``requests`` are those that the application did not leave. ``timed`` have a latency to judge,
+    which of ``slow`` is over a limit; ``streams`` have a first token to judge, which of ``late``
+    came after a limit. ``bad`` are cut or empty answers, ``repeated`` second and later attempts.
     """
 
     at: int
     requests: int
-    ok: int
     contract: int
     auth: int
     balance: int
     rate_limit: int
     gateway: int
+    timed: int
     slow: int
+    bad: int = 0
+    streams: int = 0
+    late: int = 0
+    repeated: int = 0
+    filtered: int = 0
+    length: int = 0
 
     def errors(self, signal: str) -> tuple[int, int]:
         """Return the number of requests that a signal judges, and how many of them are errors."""
         if signal == "latency":
-            return self.ok, self.slow  # the latency of a failed request is not judged
+            return self.timed, self.slow  # the latency of a failed request is not judged
+        if signal == "first_token":
+            return self.streams, self.late
         return self.requests, int(getattr(self, signal))
+
+
+class Limits(NamedTuple):
+    """Latency limits in ms, from which on a request is slow and a first token is late."""
+
+    slow_ms: float
+    late_ms: float
 
 
 class Bins:
@@ -43,15 +61,15 @@ class Bins:
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
-        self._known: dict[Named, tuple[tuple[int, int], dict[int, Bin | None]]] = {}
+        self._known: dict[Named, tuple[tuple[int, Buckets], dict[int, Bin | None]]] = {}
 
     def between(
-        self, route: str, side: str, begin: float, now: float, slow_ms: float
+        self, route: str, side: str, begin: float, now: float, limits: Limits
     ) -> Sequence[Bin]:
         """Return the bins that begin in ``begin`` to ``now`` (epoch seconds), oldest first.
 
         Seconds without a request have no bin. Latencies are in buckets 4% wide (2% either way), and
-        those in the bucket of ``slow_ms`` do not count as slow.
+        those in the bucket of a limit are not over it.
         """
         key = (route, None, side)
         windows = self._windows
@@ -60,10 +78,10 @@ class Bins:
         )
         if parts is None:
             return ()
-        limit = bucket_of(slow_ms)
+        limit = buckets_of(limits)
         width = parts.width_s
         changed_from = windows.changed_from(key)
-        made_for, known = self._known.get(key, ((0, 0), {}))
+        made_for, known = self._known.get(key, ((0, (0, 0)), {}))
         first, end = ceil(begin / width), floor(now / width) + 1
         if made_for != (width, limit):
             known = {}
@@ -80,19 +98,37 @@ class Bins:
         return found
 
 
-def bin_of(at: int, counts: Mapping[int, int], limit: int) -> Bin | None:
-    """Return counts by code as a bin, or None without any; ``limit`` is a latency bucket."""
+Buckets = tuple[int, int]
+"""The latency buckets of Limits."""
+
+
+def buckets_of(limits: Limits) -> Buckets:
+    """Return the latency buckets of limits."""
+    return bucket_of(limits.slow_ms), bucket_of(limits.late_ms)
+
+
+def bin_of(at: int, counts: Mapping[int, int], limits: Buckets) -> Bin | None:
+    """Return counts by code as a bin, or None without any."""
     if not counts:
         return None
-    of = by_class(counts)
+    kinds = by_kind(counts)
+    of = classes_of(kinds)
+    timed, slow = slow_of(counts, limits[0])
+    streams, late = late_of(counts, limits[1])
     return Bin(
         at,
-        sum(of.values()),
-        of[StatusClass.OK],
+        sum(of.values()) - of[StatusClass.ABANDONED],
         of[StatusClass.CONTRACT],
         of[StatusClass.AUTH],
         of[StatusClass.BALANCE],
         of[StatusClass.RATE_LIMIT],
         of[StatusClass.GATEWAY],
-        slow_of(counts, limit),
+        timed,
+        slow,
+        kinds[TRUNCATED] + of[StatusClass.BAD],
+        streams,
+        late,
+        kinds[REPEATED],
+        kinds[FILTERED],
+        kinds[LENGTH],
     )

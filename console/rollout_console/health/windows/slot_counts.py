@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from itertools import chain
 
-CODE_SHIFT, MOST_COUNT = 20, (1 << 20) - 1
+CODE_SHIFT, MOST_COUNT = 16, (1 << 16) - 1
 """Layout of an entry: count in the low bits, code from CODE_SHIFT on. A count over MOST_COUNT takes
 several entries."""
 
@@ -23,7 +23,7 @@ Take = Callable[[int, "array[int]"], None]
 
 
 class SlotCounts:
-    """Counts by code (0 to 4095) for each slot: the epoch second // ``width_s``.
+    """Counts by code (0 to 65,535) for each slot: the epoch second // ``width_s``.
 
     The newest slot is open, as a dict. Older ones are entries, with slot, code and count in one
     integer; entries are sorted by slot, and a code may occur in a slot more than once. Slots older

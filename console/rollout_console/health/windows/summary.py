@@ -3,45 +3,46 @@
 A request is counted under its code, a small integer for its class and the bucket of its latency.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from rollout_console.health.log.record import StatusClass, classify
-from rollout_console.health.windows.quantiles import bucket_of, quantile
+from rollout_console.health.log.record import StatusClass
+from rollout_console.health.windows.codes import (
+    BAD,
+    BUCKETS,
+    CACHED,
+    CLASS_OF_KIND,
+    FILTERED,
+    FIRST_TOKEN,
+    GATEWAY,
+    KINDS,
+    LEFT,
+    LENGTH,
+    OK,
+    REPEATED,
+    SPEED,
+    TRUNCATED,
+    UNSEEN_TOKEN,
+)
+from rollout_console.health.windows.quantiles import quantile
 
-_CLASSES = tuple(StatusClass)
-_INDEX = {cls: i for i, cls in enumerate(_CLASSES)}
-_OK, _GATEWAY = _INDEX[StatusClass.OK], _INDEX[StatusClass.GATEWAY]
+_INDEX = {cls: i for i, cls in enumerate(StatusClass)}
+_CLASS_INDEX = [_INDEX[cls] for cls in CLASS_OF_KIND]
+_TIMED = frozenset((OK, LENGTH, FILTERED))
+"""Kinds whose latency is judged: a failure's says nothing, and the cache's nothing of the model."""
+_UNTIMED = frozenset((CACHED, LEFT))
 _LIMIT = _INDEX[StatusClass.RATE_LIMIT]
-_BUCKETS = 512
-"""A code is the index of a class times this, plus the bucket of a latency, which is below it."""
-_MOST_KNOWN = 100_000
-
-
-class _Buckets(dict[float, int]):
-    def __missing__(self, latency_ms: float) -> int:
-        if len(self) >= _MOST_KNOWN:
-            self.clear()
-        bucket = self[latency_ms] = bucket_of(latency_ms)
-        return bucket
-
-
-_CODES_OF = {
-    cls: [i * _BUCKETS + bucket for bucket in range(_BUCKETS)] for cls, i in _INDEX.items()
-}
-
-CODES = [_CODES_OF[classify(status)] for status in range(1000)]
-"""Codes by status and latency bucket: preallocated, so that equal codes are one int object."""
-BUCKET = _Buckets()
-"""Memoized bucket by latency in ms; the cache is cleared when it reaches _MOST_KNOWN."""
+_REFUSED = [_INDEX[cls] for cls in (StatusClass.CONTRACT, StatusClass.AUTH, StatusClass.BALANCE)]
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """Figures of a window: percents of all requests (0 to 100), latency percentiles in ms.
+    """Figures of a window: percents (0 to 100) of the requests that were not abandoned.
 
-    ``percent_4xx`` is every 4xx but 429, which has a limit of its own. Percentiles, and ``last_at``
-    (epoch seconds), are None without a request.
+    ``percent_4xx`` is every 4xx but 429, which has a limit of its own; ``percent_bad`` is of
+    answers that were cut or empty. Latency percentiles and ``ttft_p95``, the time to the first
+    token of streams, are in ms, ``tokens_per_s`` is the median of streams; they, and ``last_at``
+    (epoch seconds), are None without a request. ``repeated`` counts second and later attempts.
     """
 
     requests: int
@@ -54,59 +55,125 @@ class Summary(msgspec.Struct, frozen=True):
     p95: float | None
     p99: float | None
     last_at: float | None
+    percent_bad: float = 0.0
+    ttft_p95: float | None = None
+    tokens_per_s: float | None = None
+    percent_filtered: float = 0.0
+    percent_length: float = 0.0
+    repeated: int = 0
+
+    @property
+    def judged(self) -> int:
+        """The requests that were not abandoned by the application."""
+        return self.requests - self.by_class[StatusClass.ABANDONED]
+
+
+def by_kind(counts: Mapping[int, int]) -> list[int]:
+    """Return counts by code as counts by kind, measurements included."""
+    kinds = [0] * (REPEATED + 1)
+    for code, count in counts.items():
+        kinds[code // BUCKETS] += count
+    return kinds
+
+
+def classes_of(kinds: Sequence[int]) -> dict[StatusClass, int]:
+    """Return counts by kind as counts by class."""
+    classes = [0] * len(_INDEX)
+    for kind, index in enumerate(_CLASS_INDEX):
+        classes[index] += kinds[kind]
+    return dict(zip(StatusClass, classes, strict=True))
 
 
 def by_class(counts: Mapping[int, int]) -> dict[StatusClass, int]:
     """Return counts by code as counts by class."""
-    classes = [0] * len(_CLASSES)
-    for code, count in counts.items():
-        classes[code // _BUCKETS] += count
-    return dict(zip(_CLASSES, classes, strict=True))
+    return classes_of(by_kind(counts))
 
 
-def slow_of(counts: Mapping[int, int], limit: int) -> int:
-    """Return how many OK requests among counts by code are in a latency bucket above ``limit``."""
-    first = _OK * _BUCKETS
-    return sum(n for code, n in counts.items() if first + limit < code < first + _BUCKETS)
+def above(counts: Mapping[int, int], kinds: Collection[int], limit: int) -> int:
+    """Return the count of some kinds in the buckets above ``limit``."""
+    return sum(
+        count
+        for code, count in counts.items()
+        if code % BUCKETS > limit and code // BUCKETS in kinds
+    )
+
+
+def slow_of(counts: Mapping[int, int], limit: int) -> tuple[int, int]:
+    """Return how many requests have a latency to judge, and how many of them one over ``limit``.
+
+    ``limit`` is a latency bucket. A request that the application left counts once it took longer:
+    its latency is at least that (right-censored).
+    """
+    kinds = by_kind(counts)
+    left = above(counts, (LEFT,), limit)
+    return sum(kinds[kind] for kind in _TIMED) + left, above(counts, _TIMED, limit) + left
+
+
+def late_of(counts: Mapping[int, int], limit: int) -> tuple[int, int]:
+    """Return how many streams have a first token to judge, and how many of them a late one."""
+    unseen = above(counts, (UNSEEN_TOKEN,), limit)
+    return by_kind(counts)[FIRST_TOKEN] + unseen, above(counts, (FIRST_TOKEN,), limit) + unseen
 
 
 def summarize(counts: Mapping[int, int], window_s: float, last_at: float | None) -> Summary:
     """Summarize the counts by code of a window of ``window_s`` seconds."""
-    classes = [0] * len(_CLASSES)
+    kinds = [0] * (REPEATED + 1)
     buckets: dict[int, int] = {}
+    first: dict[int, int] = {}
+    speeds: dict[int, int] = {}
     for code, count in counts.items():
-        index, bucket = divmod(code, _BUCKETS)
-        classes[index] += count
-        buckets[bucket] = buckets.get(bucket, 0) + count
-    total = sum(classes)
-    share = 100 / total if total else 0.0
-    limited, gateway = classes[_LIMIT], classes[_GATEWAY]
+        kind, bucket = divmod(code, BUCKETS)
+        kinds[kind] += count
+        if kind < KINDS:
+            if kind not in _UNTIMED:
+                buckets[bucket] = buckets.get(bucket, 0) + count
+        elif kind == FIRST_TOKEN:
+            first[bucket] = first.get(bucket, 0) + count
+        elif kind == SPEED:
+            speeds[bucket] = speeds.get(bucket, 0) + count
+    classes = classes_of(kinds)
+    total = sum(classes.values())
+    judged = total - kinds[LEFT]
+    share = 100 / judged if judged else 0.0
     return Summary(
         requests=total,
         rate_per_s=total / window_s,
-        by_class=dict(zip(_CLASSES, classes, strict=True)),
-        percent_4xx=(total - classes[_OK] - gateway - limited) * share,
-        percent_5xx=gateway * share,
-        percent_429=limited * share,
+        by_class=classes,
+        percent_4xx=sum(kinds[kind] for kind in _REFUSED) * share,
+        percent_5xx=(kinds[GATEWAY] + kinds[TRUNCATED]) * share,
+        percent_429=kinds[_LIMIT] * share,
         p50=quantile(buckets, 0.5),
         p95=quantile(buckets, 0.95),
         p99=quantile(buckets, 0.99),
         last_at=last_at or None,
+        percent_bad=(kinds[TRUNCATED] + kinds[BAD]) * share,
+        ttft_p95=quantile(first, 0.95),
+        tokens_per_s=quantile(speeds, 0.5),
+        percent_filtered=kinds[FILTERED] * share,
+        percent_length=kinds[LENGTH] * share,
+        repeated=kinds[REPEATED],
     )
 
 
 def metric_of(counts: Mapping[int, int], metric: str, window_s: float) -> float | None:
-    """Return one metric (4xx, 5xx, 429, rate, p50, p95, p99); None without a request."""
+    """Return one metric of METRICS; None without a request, or where it was not measured."""
     if not counts:
         return None
     found = summarize(counts, window_s, None)
-    values: dict[str, float | None] = {
-        "4xx": found.percent_4xx,
-        "5xx": found.percent_5xx,
-        "429": found.percent_429,
-        "rate": found.rate_per_s,
-        "p50": found.p50,
-        "p95": found.p95,
-        "p99": found.p99,
-    }
-    return values[metric]
+    return METRICS[metric](found)
+
+
+METRICS: Mapping[str, Callable[[Summary], float | None]] = {
+    "4xx": lambda found: found.percent_4xx,
+    "5xx": lambda found: found.percent_5xx,
+    "429": lambda found: found.percent_429,
+    "bad": lambda found: found.percent_bad,
+    "rate": lambda found: found.rate_per_s,
+    "p50": lambda found: found.p50,
+    "p95": lambda found: found.p95,
+    "p99": lambda found: found.p99,
+    "ttft": lambda found: found.ttft_p95,
+    "tokens": lambda found: found.tokens_per_s,
+    "repeated": lambda found: 100 * found.repeated / found.requests if found.requests else None,
+}
+"""What a chart can show: percents, requests and tokens a second, ms (``ttft`` is a p95)."""

@@ -21,6 +21,7 @@ MOST_KEPT = 50_000
 
 _SLOT_S = 10
 _OK = frozenset(status for status in range(1000) if classify(status) is StatusClass.OK)
+_NO_ERROR = (StatusClass.OK, StatusClass.ABANDONED)
 ErrorKey = tuple[str, str, str, int, str]
 """Route, org, side, status and error."""
 Some = list[tuple[ErrorKey, int, float, list[tuple[float, str]]]]
@@ -76,7 +77,15 @@ class TopErrors:
         """Count the records that are errors; times are clamped to ``now`` (the clock if None)."""
         now = time.time() if now is None else now
         first = now - HORIZON_S
-        for record in [record for record in records if record.status not in _OK]:
+        # Fast path: nearly all are good, and are told by status and outcome alone.
+        odd = [
+            one
+            for one in records
+            if one.status not in _OK or (one.outcome != "ok" and (one.outcome or one.error))
+        ]
+        for record in odd:
+            if record.status_class in _NO_ERROR:
+                continue
             at = min(record.ts.timestamp(), now)
             if at >= first:
                 error, request_id = (record.error or "")[:MOST_ERROR], record.request_id

@@ -1,0 +1,86 @@
+"""Codes that requests are counted under: a small integer for a kind and the bucket of a latency.
+
+A request has one code for its kind, and where it was streamed or repeated further ones, which are
+measurements and no requests of their own.
+"""
+
+from rollout_console.health.log.record import AccessRecord, StatusClass, classify
+from rollout_console.health.windows.quantiles import bucket_of
+
+BUCKETS = 512
+"""A code is the index of a kind times this, plus the bucket of a latency, which is below it."""
+
+_CLASSES = tuple(StatusClass)
+TRUNCATED, FILTERED, LENGTH, CACHED = range(len(_CLASSES), len(_CLASSES) + 4)
+"""Kinds beside those of a class: parts of ``GATEWAY`` (the first) and of ``OK``."""
+KINDS = CACHED + 1
+FIRST_TOKEN, UNSEEN_TOKEN, SPEED, REPEATED = range(KINDS, KINDS + 4)
+"""Measurements: time to the first token, that of a stream which was left before one came, output
+tokens a second, and the kind of an answer to a repeated request (in place of a bucket)."""
+
+OK, GATEWAY = _CLASSES.index(StatusClass.OK), _CLASSES.index(StatusClass.GATEWAY)
+BAD, LEFT = _CLASSES.index(StatusClass.BAD), _CLASSES.index(StatusClass.ABANDONED)
+CLASS_OF_KIND = (*_CLASSES, StatusClass.GATEWAY, StatusClass.OK, StatusClass.OK, StatusClass.OK)
+_REQUESTS_END = KINDS * BUCKETS
+
+_LEAST_TOKENS = 16
+"""With fewer output tokens a stream's speed says nothing."""
+_MOST_KNOWN = 100_000
+
+
+class _Buckets(dict[float, int]):
+    def __missing__(self, latency_ms: float) -> int:
+        if len(self) >= _MOST_KNOWN:
+            self.clear()
+        bucket = self[latency_ms] = bucket_of(latency_ms)
+        return bucket
+
+
+_CODES_OF = [[kind * BUCKETS + bucket for bucket in range(BUCKETS)] for kind in range(REPEATED + 1)]
+CODES = [_CODES_OF[_CLASSES.index(classify(status))] for status in range(1000)]
+"""Codes by status and latency bucket: preallocated, so that equal codes are one int object."""
+BUCKET = _Buckets()
+"""Memoized bucket by latency in ms; the cache is cleared when it reaches _MOST_KNOWN."""
+
+
+def is_request(code: int) -> bool:
+    """Return whether a code counts a request, and not a measurement of one."""
+    return code < _REQUESTS_END
+
+
+def kind_of(record: AccessRecord) -> int:
+    """Return the kind of a record."""
+    of_class = record.status_class
+    if of_class is StatusClass.OK:
+        if record.outcome == "filtered":
+            return FILTERED
+        if record.cached:
+            return CACHED
+        return LENGTH if record.finish_reason == "length" else OK
+    if of_class is StatusClass.GATEWAY and "truncated" in (record.outcome, record.error):
+        return TRUNCATED
+    return _CLASSES.index(of_class)
+
+
+def code_of(record: AccessRecord) -> int:
+    """Return the code that counts a record as a request."""
+    return _CODES_OF[kind_of(record)][BUCKET[record.latency_ms]]
+
+
+def measurements(record: AccessRecord) -> list[int]:
+    """Return the codes of what else a record says: mostly none."""
+    found: list[int] = []
+    if record.cached:
+        return found
+    first_ms = record.ttft_ms
+    if first_ms is not None:
+        found.append(_CODES_OF[FIRST_TOKEN][BUCKET[first_ms]])
+        rest_s = (record.latency_ms - first_ms) / 1000
+        tokens = record.output_tokens or 0
+        if tokens >= _LEAST_TOKENS and rest_s > 0:
+            found.append(_CODES_OF[SPEED][bucket_of(tokens / rest_s)])
+    elif record.stream and record.outcome == "abandoned":
+        found.append(_CODES_OF[UNSEEN_TOKEN][BUCKET[record.latency_ms]])
+    if record.attempt is not None and record.attempt > 1:
+        found.append(_CODES_OF[REPEATED][kind_of(record)])
+    return found
