@@ -107,6 +107,14 @@ def alerts_now(
         Alert(("stray", *sentence.partition(" sent ")[:1]), "alarm", sentence)
         for sentence in monitor.strays.sentences(now)[:20]
     ]
+    found += [
+        Alert(("share", *sentence.partition(": ")[:1]), "warning", sentence)
+        for sentence in monitor.strays.far_shares(now)[:20]
+    ]
+    found += [
+        Alert(("writers", sentence.partition(" by ")[2][:8]), "warning", sentence)
+        for sentence in monitor.writers.sentences(now)[:20]
+    ]
     found += _of_data(monitor, now)
     found += _of_balance(monitor, balance, now)
     found += [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rollout_console.guard.misrouted import Misrouted
+from rollout_console.guard.writers import Writers
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.multi_file import Log, open_log
 from rollout_console.health.log.record import AccessRecord, StatusClass
@@ -89,12 +90,14 @@ class Watch:
         with suppress(OSError):
             written_at = path.stat().st_mtime
         self.strays = Misrouted(file, written_at)
+        self.writers = Writers(file, written_at)
         self._follow_log()
 
     def configure(self, file: RolloutFile, now: float) -> None:
         """Switch to a new version of the file, and to its access log if that is another."""
         self.file = file
         self.strays.configure(file, now)
+        self.writers.configure(file, now)
         self._follow_log()
 
     def _follow_log(self) -> None:
@@ -219,7 +222,13 @@ class Watch:
             self._see(route, org)
         self.last_line_at = max(self.last_line_at, *seen.values(), 0.0)
         self.strays.add(records, seen, now)
+        self.writers.add(records, now)
         self._note_skew(now)
+
+    def routing_problems(self, now: float) -> list[str]:
+        """Return what lines of the log say against their routing, gravest first."""
+        strays, writers = self.strays, self.writers
+        return [*strays.sentences(now), *writers.sentences(now), *strays.far_shares(now)]
 
     def _idle_s(self) -> float:
         """Return the seconds since the log was last written to (mtime); 0 if unreadable."""

@@ -280,7 +280,7 @@ class HomeScreen(Opened, HomeActions):
         self.query_one("#status", TextLine).say(*pieces)
 
     def _show_strays(self) -> None:
-        found = self._monitor.strays.sentences(time())
+        found = self._monitor.routing_problems(time())
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         self._notices.trouble("stray", f"{visible(found[0])}{more}" if found else "")
 

@@ -1,0 +1,81 @@
+"""How far each writer of the access log has come: by which version of the file it decides."""
+
+from collections.abc import Sequence
+
+from rollout_console.health.log.record import AccessRecord
+from rollout_gate.file.model import RolloutFile
+
+REVISION_DIGITS = 12
+"""Length of a revision in the access log."""
+SHOWN_DIGITS = 8
+
+SHOWN_FOR_S = 60.0
+"""A host without a line for so long is not counted as a writer."""
+GRACE_S = 5.0
+"""Seconds after a change of the file in which nothing counts as behind or misrouted: the gate
+promises to reload the file within a second, but a slow disk may take longer."""
+
+_MOST = 10_000
+_NAMED = 5
+
+
+class Writers:
+    """The newest line of each host under each revision. Times are epoch seconds.
+
+    A host with two processes is behind while one of them is.
+    """
+
+    def __init__(self, file: RolloutFile, written_at: float) -> None:
+        self._revision = file.revision[:REVISION_DIGITS]
+        self._since = written_at + GRACE_S
+        self._seen: dict[tuple[str, str], float] = {}
+
+    def configure(self, file: RolloutFile, now: float) -> None:
+        """Expect the lines of a new version of the file."""
+        if file.revision[:REVISION_DIGITS] != self._revision:
+            self._revision, self._since = file.revision[:REVISION_DIGITS], now + GRACE_S
+
+    def add(self, records: Sequence[AccessRecord], now: float) -> None:
+        """Note who wrote lines, and by which revision each was decided."""
+        first = now - SHOWN_FOR_S
+        if not records or max(records[0].at, records[-1].at) < first:
+            return  # fast path: a cold start reads a day of them
+        for record in records:
+            revision, host = record.revision, record.host
+            # A retry keeps the decision of its first attempt.
+            if revision is not None and host is not None and record.attempt in (None, 1):
+                begun = min(record.at, now) - record.latency_ms / 1000
+                if begun >= first:
+                    place = (host, revision[:REVISION_DIGITS])
+                    self._seen[place] = max(begun, self._seen.get(place, begun))
+        if len(self._seen) > _MOST:
+            self._seen = {place: at for place, at in self._seen.items() if at >= first}
+            for place in list(self._seen)[:-_MOST]:
+                del self._seen[place]
+
+    def behind(self, now: float) -> dict[str, list[str]]:
+        """Return the hosts that still decide by another version, by its revision."""
+        found: dict[str, list[str]] = {}
+        since = max(self._since, now - SHOWN_FOR_S)
+        for (host, revision), at in self._seen.items():
+            if revision != self._revision and at > since:
+                found.setdefault(revision, []).append(host)
+        return {revision: sorted(hosts) for revision, hosts in found.items()}
+
+    def count(self, now: float) -> int:
+        """Return the number of hosts with a line in the last SHOWN_FOR_S seconds."""
+        return len({host for (host, _), at in self._seen.items() if at >= now - SHOWN_FOR_S})
+
+    def sentences(self, now: float) -> list[str]:
+        """Return a sentence for each other version that lines are still decided by."""
+        total = self.count(now)
+        found = sorted(self.behind(now).items(), key=lambda pair: (-len(pair[1]), pair[0]))
+        return [_sentence(revision, hosts, total) for revision, hosts in found]
+
+
+def _sentence(revision: str, hosts: Sequence[str], total: int) -> str:
+    named = ", ".join(hosts[:_NAMED])
+    more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
+    who = "1 of 1 writer" if total == 1 else f"{len(hosts)} of {total} writers"
+    verb = "decides" if len(hosts) == 1 else "decide"
+    return f"{who} still {verb} by {revision[:SHOWN_DIGITS]}, not by this file: {named}{more}"
