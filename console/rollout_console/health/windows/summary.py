@@ -155,14 +155,6 @@ def summarize(counts: Mapping[int, int], window_s: float, last_at: float | None)
     )
 
 
-def metric_of(counts: Mapping[int, int], metric: str, window_s: float) -> float | None:
-    """Return one metric of METRICS; None without a request, or where it was not measured."""
-    if not counts:
-        return None
-    found = summarize(counts, window_s, None)
-    return METRICS[metric](found)
-
-
 METRICS: Mapping[str, Callable[[Summary], float | None]] = {
     "4xx": lambda found: found.percent_4xx,
     "5xx": lambda found: found.percent_5xx,

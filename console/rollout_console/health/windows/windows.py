@@ -9,7 +9,7 @@ from rollout_console.health.log.record import AccessRecord, StatusClass
 from rollout_console.health.windows.batch import LATE, SKEWED, Batch, Named, gathered
 from rollout_console.health.windows.retention import MOST_ENTRIES, Kept
 from rollout_console.health.windows.series import counts_of, cut, fitting, see, summary_of
-from rollout_console.health.windows.summary import Summary, by_class, metric_of
+from rollout_console.health.windows.summary import METRICS, Summary, by_class, summarize
 
 Seen = tuple[str, str, str]
 """A route, an org and a side."""
@@ -40,6 +40,8 @@ class Windows:
         self._unseen = 0
         self._swept_at = 0.0
         self._series: dict[object, list[tuple[int, dict[int, int]]]] = {}
+        self._summaries: dict[int, list[Summary | None]] = {}
+        """Memoized summaries of the points in ``_series``, by the identity of their list."""
         self._changed_from: dict[Named, int] = {}
         self._merged = 0
         self._merged_for: dict[Named, int] = {}
@@ -64,7 +66,7 @@ class Windows:
         now = batch.now
         if batch.lines:
             self._take(batch, seen)
-            self._series.clear()
+            self._clear_series()
         self._unseen += batch.lines
         if self._unseen >= _SWEPT_AFTER or not 0 <= now - self._swept_at < 1:
             self._unseen, self._swept_at = 0, now
@@ -97,8 +99,12 @@ class Windows:
 
     def changed(self) -> None:
         """Invalidate the caches after counts were merged into ``kept`` directly."""
-        self._series.clear()
+        self._clear_series()
         self._merged += 1
+
+    def _clear_series(self) -> None:
+        self._series.clear()
+        self._summaries.clear()
 
     def changed_from(self, key: Named) -> float:
         """Return the first epoch second at which a track changed since the last call for it.
@@ -168,13 +174,21 @@ class Windows:
         org: str | None = None,
         side: str = "tokenlab",
     ) -> Sequence[float | None]:
-        """Return a time series of ``metric`` (4xx, 5xx, 429, rate, p50, p95, p99), oldest first.
+        """Return a time series of ``metric``, a name of METRICS, oldest first.
 
         It has ``points`` equal intervals; None is one without a request. Intervals narrower than a
         slot repeat the slot's value.
         """
         found = self._points((route, org, side), now, window_s, points, share=True)
-        return [metric_of(counts, metric, covered_s) for covered_s, counts in found]
+        summaries = self._summaries.get(id(found))
+        if summaries is None:
+            summaries = [
+                summarize(counts, covered_s, None) if counts else None
+                for covered_s, counts in found
+            ]
+            self._summaries[id(found)] = summaries
+        of_metric = METRICS[metric]
+        return [None if one is None else of_metric(one) for one in summaries]
 
     def class_series(
         self,
@@ -216,7 +230,7 @@ class Windows:
         known = self._series.get(asked)
         if known is None:
             if len(self._series) >= _MOST_SERIES:
-                self._series.clear()
+                self._clear_series()
             track = self.kept.tracks.get(key)
             parts = fitting(track, window_s, self.kept.reaches_s(key[1], now))
             edges = [(end - points + i) * width for i in range(points + 1)]

@@ -14,9 +14,12 @@ from rollout_console.ui.screens.live.figures import Frame
 from rollout_console.ui.widgets.cell_view import Cell, cells_of, padded
 from rollout_gate.file.model import Side
 
-CHARTS = ("errors", "latency", "classes", "rate")
-LEAST_TOP: Mapping[str, float] = {"errors": 2.0, "latency": 100.0, "rate": 1.0, "classes": 4.0}
-"""The least top of each chart's y axis: percent, milliseconds, requests a second, requests."""
+CHARTS = ("errors", "latency", "classes", "rate", "answers", "first", "speed")
+LEAST_TOP: Mapping[str, float] = {
+    "errors": 2.0, "latency": 100.0, "rate": 1.0, "classes": 4.0, "answers": 2.0, "first": 100.0,
+    "speed": 10.0,
+}  # fmt: skip
+"""The least top of each chart's y axis, in the unit of its title; of ``classes`` it is requests."""
 GUTTER = 6
 """Cells left of a chart for the labels of its y axis, equal for all so that columns align."""
 AXIS_ROWS = 2
@@ -58,14 +61,32 @@ _LINES: Mapping[str, Sequence[_Series]] = {
         _Series("tokenlab", "rate", "tokenlab", "", "tokenlab"),
         _Series("previous", "rate", "previous", "•", "previous"),
     ),
+    "answers": (
+        _Series("tokenlab", "bad", "tokenlab cut or empty", "", "bad"),
+        _Series("tokenlab", "repeated", "retries", "x", "warn"),
+        _Series("previous", "bad", "prev. cut or empty", "•", "previous"),
+        _Series("previous", "repeated", "retries", "·", "previous"),
+    ),
+    "first": (
+        _Series("tokenlab", "ttft", "tokenlab p95", "", "tokenlab"),
+        _Series("previous", "ttft", "previous p95", "•", "previous"),
+    ),
+    "speed": (
+        _Series("tokenlab", "tokens", "tokenlab", "", "tokenlab"),
+        _Series("previous", "tokens", "previous", "•", "previous"),
+    ),
 }
-_TITLES = {"errors": "errors %", "latency": "latency ms", "rate": "requests a second"}
+_TITLES = {
+    "errors": "errors %", "latency": "latency ms", "rate": "requests a second",
+    "answers": "answers %", "first": "first token ms", "speed": "tokens a second",
+}  # fmt: skip
 CLASSES = (
     (StatusClass.GATEWAY, "5xx", "█", "bad"),
     (StatusClass.RATE_LIMIT, "429", "▓", "warn"),
     (StatusClass.BALANCE, "balance", "▚", "accent"),
     (StatusClass.AUTH, "auth", "▒", "tokenlab"),
     (StatusClass.CONTRACT, "4xx", "░", "previous"),
+    (StatusClass.BAD, "empty", "▞", "warn"),
 )
 """Error classes of a stacked column, bottom up: name, fill and style. 4xx is the rest."""
 
@@ -83,7 +104,7 @@ def value_text(metric: str, value: float | None) -> str:
     """Return a value as the titles and the line of figures show it."""
     if value is None:
         return "–"
-    if metric in ("5xx", "4xx", "429"):
+    if metric in ("5xx", "4xx", "429", "bad", "repeated"):
         return f"{value:.1f}%" if value < 99.95 else "100%"
     return f"{value:.1f}" if metric == "rate" else f"{value:.0f}"
 
@@ -132,7 +153,7 @@ def _title(name: str, frame: Frame, index: int | None) -> list[Cell]:
         value = value_text(one.metric, frame.value(one.side, one.metric, index))
         # Omit the unit, which the title has: five values must fit in 79 columns.
         value = value.removesuffix("%")
-        gap = "  " if one.name not in ("4xx", "429") else " "
+        gap = "  " if one.name not in ("4xx", "429", "retries") else " "
         pieces += [(f"{gap}{one.marker or _LINE}", one.style), (f" {one.name} {value}", "")]
     return cells_of(pieces)
 

@@ -7,13 +7,14 @@ import msgspec
 
 from rollout_console.guard.monitor import Monitor
 from rollout_console.health.log.record import StatusClass
+from rollout_console.health.windows.summary import METRICS as METRIC_OF
 from rollout_console.health.windows.summary import Summary
 from rollout_console.health.windows.top_errors import ErrorGroup
 from rollout_gate.file.model import Side
 
 WINDOWS_S = (60, 300, 3600, 86_400)
 SIDES: tuple[Side, ...] = ("tokenlab", "previous")
-METRICS = ("5xx", "4xx", "429", "p50", "p95", "p99", "rate")
+METRICS = tuple(METRIC_OF)
 
 _MOST_ORGS = 200
 _LOG_LAG_S = 1.0
@@ -109,7 +110,8 @@ class Frame(msgspec.Struct, frozen=True):
     def value(self, side: Side, metric: str, index: int | None) -> float | None:
         """Return a metric at a point, or over the entire window where ``index`` is None."""
         if index is None:
-            return _metric(self.whole[side], metric)
+            summary = self.whole[side]
+            return METRIC_OF[metric](summary) if summary.requests else None
         return self.series[side, metric][index]
 
     def count(self, cls: StatusClass, index: int | None) -> int:
@@ -200,17 +202,6 @@ def _requests(monitor: Monitor, route: str, org: str, now: float) -> int:
 
 def _last_seen(monitor: Monitor, route: str, org: str) -> float:
     return max(monitor.last_seen(route, org, side) or 0.0 for side in SIDES)
-
-
-def _metric(summary: Summary, metric: str) -> float | None:
-    if not summary.requests:
-        return None
-    values = {
-        "5xx": summary.percent_5xx, "4xx": summary.percent_4xx, "429": summary.percent_429,
-        "rate": summary.rate_per_s,
-        "p50": summary.p50, "p95": summary.p95, "p99": summary.p99,
-    }  # fmt: skip
-    return values[metric]
 
 
 def _with_open_point(

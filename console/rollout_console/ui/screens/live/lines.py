@@ -25,7 +25,12 @@ from rollout_gate.secret import redacted
 Pieces = list[tuple[str, str]]
 
 WINDOW_WORDS = {60: "1 m", 300: "5 m", 3600: "1 h", 86_400: "24 h"}
-_METRICS = (("5xx", "4xx", "429", "p50", "p95", "p99"), ("5xx", "4xx", "p95"), ("5xx", "p95"))
+_METRICS = (
+    ("5xx", "4xx", "429", "bad", "p50", "p95", "p99", "ttft"),
+    ("5xx", "4xx", "429", "p50", "p95", "p99"),
+    ("5xx", "4xx", "p95"),
+    ("5xx", "p95"),
+)
 """The metrics of each side in the line of figures: the first of these sets that fits is shown."""
 _ORGS_FROM = 96
 _SIGN_STYLES = {"↩": "$warning bold", "!": "$error bold"}
