@@ -18,6 +18,7 @@ from rollout_console.tokenlab.shapes import StreamReader, read_error, read_whole
 from rollout_gate.file.formats import kind_of
 from rollout_gate.file.model import TEXT_FORMATS, Side
 from rollout_gate.secret import Secret
+from tests.support.loopback import Origin, Received, Reply
 
 MODEL = {
     "openai_chat_completions": "gpt-5.4",
@@ -199,6 +200,31 @@ async def test_headers_and_model_are_looked_at(saying: Callable[..., str]) -> No
     plain = saying(body, "text/html")
     done = await probe(Target("r", "anthropic_messages", "m", "previous", plain), KEY, stream=False)
     assert "the content type is not application/json" in done.problems
+
+
+async def test_an_answer_from_a_cache_proves_nothing(saying: Callable[..., str]) -> None:
+    body = json.dumps(GOOD["openai_chat_completions"]).encode()
+    url = saying(body, "application/json", x_cache_status="HIT", x_request_id="r")
+    target = Target("r", "openai_chat_completions", "m", "tokenlab", url)
+    done = await probe(target, KEY, stream=False)
+    assert done.problems == ("the answer is from a cache, which proves nothing of the model",)
+
+
+@pytest.mark.parametrize("kind", TEXT_FORMATS)
+@pytest.mark.parametrize("side", ["tokenlab", "previous"])
+async def test_a_probe_passes_the_gateways_cache_by(kind: str, side: Side) -> None:
+    asked: list[Any] = []
+
+    def answer(one: Received) -> Reply:
+        asked.append(json.loads(one.body))
+        return Reply(200, GOOD[kind])
+
+    with Origin(answer) as origin:
+        await probe(Target("r", kind, "m", side, origin.url), PREVIOUS, stream=False)
+    wants = side == "tokenlab" and kind.startswith("openai_")
+    assert [body.get("cache_control") for body in asked] == [
+        {"type": "no_cache"} if wants else None
+    ]
 
 
 async def test_a_dated_snapshot_is_the_model_and_a_cut_short_answer_is_one(

@@ -1,6 +1,8 @@
 """Send one minimal real request in a route's own format, and validate its answer by field."""
 
 from collections.abc import Iterable
+from secrets import token_hex
+from typing import Any
 
 import msgspec
 
@@ -83,7 +85,7 @@ async def probe(
         "POST",
         call_url(target.format, target.base_url, target.model, stream=stream),
         auth_headers(target.format, target.side, key.reveal()),
-        text_body(target.format, target.model, prompt, stream=stream, most_tokens=most_tokens),
+        _uncached(target, prompt, stream=stream, most_tokens=most_tokens),
         reader=reader,
         limit_s=limit_s,
     )
@@ -106,6 +108,19 @@ async def probe(
         id_of(key, found.billing_id or came.billing_id), "", error, without(key, found.text),
         told(key, problems), told(key, found.notes),
     )  # fmt: skip
+
+
+def _uncached(target: Target, prompt: str, *, stream: bool, most_tokens: int) -> dict[str, Any]:
+    """Return the body of a request that no cache of the gateway answers.
+
+    A nonce misses a cache of exact requests in every format; OpenAI's can ask for none at all.
+    """
+    if prompt == PROMPT:
+        prompt = f"{prompt} ({token_hex(4)})"
+    body = text_body(target.format, target.model, prompt, stream=stream, most_tokens=most_tokens)
+    if target.side == "tokenlab" and target.format.startswith("openai_"):
+        body["cache_control"] = {"type": "no_cache"}
+    return body
 
 
 def without(key: Secret, text: str) -> str:
@@ -152,6 +167,8 @@ def _odd_answer(target: Target, came: Exchange, found: Reading, stream: bool) ->
     odd = []
     if found.model and not _same_model(found.model, target.model):
         odd.append(f"the answer is of another model: {found.model}")
+    if came.headers.get("x-cache-status", "").lower().startswith("hit"):
+        odd.append("the answer is from a cache, which proves nothing of the model")
     if stream and found.text and came.ttft_ms is None:
         odd.append("no text came before the end: this is not streamed")
     return odd
