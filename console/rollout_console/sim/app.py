@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rollout_console.sim import inference, management, media, models_api
 from rollout_console.sim.control import control_routes
 from rollout_console.sim.errors import ApiFault, error_response
-from rollout_console.sim.faults import Fault
+from rollout_console.sim.faults import PACES, Fault
 from rollout_console.sim.provider_metadata import HEADERS, with_metadata
 from rollout_console.sim.state import Served, SimState
 
@@ -110,13 +110,14 @@ class _Served:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         route, org = headers.get("x-sim-route", ""), headers.get("x-sim-org", "")
         request_id = self._sim.new_id("req_")
-        known: dict[str, Any] = {"side": side, "request_id": request_id}
-        scope["state"] = {**scope.get("state", {}), **known, "model": "", "stream": False}
         hits = self._sim.faults.hits(route=route, path=path, side=side, org=org)
+        known: dict[str, Any] = {"side": side, "request_id": request_id, "hits": hits}
+        scope["state"] = {**scope.get("state", {}), **known, "model": "", "stream": False}
         sender = _Sender(send, side, request_id, hits, self._sim.clock)
         started = self._sim.clock()
         try:
-            await asyncio.sleep(sum(fault.latency_ms for fault in hits) / 1000)
+            late = (fault.latency_ms for fault in hits if fault.kind not in PACES)
+            await asyncio.sleep(sum(late) / 1000)
             failing = next((fault for fault in hits if fault.kind == "error"), None)
             if failing is not None:
                 native, as_list = side == "previous", _wants_list(scope)
@@ -136,6 +137,7 @@ class _Served:
                     request_id, side, path, route, org, str(state.get("model", "")),
                     0 if sender.broken else sender.status, bool(state.get("stream")),
                     self._sim.clock(), started, bool(state.get("leak")),
+                    str(state.get("fault", "")),
                 )
             )  # fmt: skip
 

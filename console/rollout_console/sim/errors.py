@@ -81,13 +81,20 @@ def error_response(
     """
     headers = {"Retry-After": str(RETRY_AFTER_S)} if fault.status in (429, 503) else {}
     if path.startswith("/v1beta/"):
-        status = _GEMINI_STATUS.get(fault.status, "INTERNAL")
-        body: dict[str, Any] = {
-            "error": {"code": fault.status, "message": str(fault), "status": status}
-        }
+        body = google_error(fault)
         return JSONResponse([body] if as_list else body, fault.status, headers)
     if native:
-        return JSONResponse(_native(fault, path), fault.status, headers)
+        messages = path.startswith("/v1/messages")
+        body = anthropic_error(fault) if messages else openai_error(fault)
+        return JSONResponse(body, fault.status, headers)
+    body = tokenlab_error(fault)
+    if path.startswith("/v1/messages"):
+        body = {"type": "error", **body}
+    return JSONResponse(body, fault.status, headers)
+
+
+def tokenlab_error(fault: ApiFault) -> dict[str, Any]:
+    """Return TokenLab's own envelope, that of its routes in OpenAI's style."""
     extra = dict(fault.extra)
     whole = {k: extra.pop(k) for k in ("validation_errors",) if k in extra}
     error = {"message": str(fault), "type": fault.kind, "code": fault.code, **extra}
@@ -95,16 +102,23 @@ def error_response(
         error |= {"retryable": True, "retry_after": RETRY_AFTER_S, "alternatives": []}
     if fault.status == 429:
         error |= {"retryable": True, "retry_after": RETRY_AFTER_S}
-    if path.startswith("/v1/messages"):
-        return JSONResponse({"type": "error", "error": error, **whole}, fault.status, headers)
-    return JSONResponse({"error": error, **whole}, fault.status, headers)
+    return {"error": error, **whole}
 
 
-def _native(fault: ApiFault, path: str) -> dict[str, Any]:
-    """Return the error in the envelope of a route's previous provider."""
-    if path.startswith("/v1/messages"):
-        kind = _ANTHROPIC.get(fault.status, "api_error")
-        return {"type": "error", "error": {"type": kind, "message": str(fault)}}
+def google_error(fault: ApiFault) -> dict[str, Any]:
+    """Return Google's envelope."""
+    status = _GEMINI_STATUS.get(fault.status, "INTERNAL")
+    return {"error": {"code": fault.status, "message": str(fault), "status": status}}
+
+
+def anthropic_error(fault: ApiFault) -> dict[str, Any]:
+    """Return Anthropic's envelope."""
+    kind = _ANTHROPIC.get(fault.status, "api_error")
+    return {"type": "error", "error": {"type": kind, "message": str(fault)}}
+
+
+def openai_error(fault: ApiFault) -> dict[str, Any]:
+    """Return OpenAI's envelope."""
     kind, code = _OPENAI.get(fault.status, ("server_error", None))
     param = fault.extra.get("param")
     return {"error": {"message": str(fault), "type": kind, "param": param, "code": code}}

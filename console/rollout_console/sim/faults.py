@@ -1,4 +1,8 @@
-"""Fault injection: the faults set over HTTP, and which requests they apply to."""
+"""Fault injection: the faults set over HTTP, and which requests they apply to.
+
+Most kinds spoil the connection or the status. Those of ``VARIANTS`` spoil an answer whose status is
+200 and whose connection ends well (``answer_faults.py``), those of ``PACES`` the pace of a stream.
+"""
 
 import itertools
 import random
@@ -6,15 +10,43 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-KINDS = ("error", "slow", "truncate", "garbage", "drop", "drip", "metadata")
+VARIANTS: Mapping[str, tuple[str, ...]] = {
+    "failure": ("opened", "ending"),
+    "cut": ("inside",),
+    "empty": ("bare", "blank"),
+    "filter": ("answer",),
+    "length": (),
+}
+"""The kinds that spoil an answer with status 200, and the variants of each."""
+
+PACES = ("stall", "trickle")
+"""The kinds that delay the content of a stream, but neither its headers nor its pings."""
+
+KINDS = ("error", "slow", "truncate", "garbage", "drop", "drip", "metadata", *VARIANTS, *PACES)
 SIDES = ("tokenlab", "previous")
+CODES: Mapping[str, int] = {
+    "gateway": 500,
+    "overloaded": 503,
+    "timeout": 504,
+    "rate_limit": 429,
+    "auth": 401,
+    "balance": 402,
+    "contract": 400,
+}
+"""The words for what a ``failure`` is of, and the HTTP status that it would have had."""
+
+_AFTER_MOST = 1000
+_NUMBERS = ("status", "share", "latency_ms", "after")
+_TAKES_AFTER = ("failure", "cut", "filter", "length")
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One fault, injected into a ``share`` (0 to 1) of the matching requests.
 
-    Empty ``route``, ``path`` (a prefix), ``side`` or ``org`` match everything.
+    Empty ``route``, ``path`` (a prefix), ``side`` or ``org`` match everything. ``after`` is how
+    many content events of a stream pass before the fault, from 0 to 1000; ``code`` one of
+    ``CODES``, empty for ``gateway``; ``variant`` one of the kind's ``VARIANTS``, or empty.
     """
 
     id: int
@@ -26,6 +58,9 @@ class Fault:
     path: str = ""
     side: str = ""
     org: str = ""
+    after: int = 0
+    code: str = ""
+    variant: str = ""
 
 
 class Faults:
@@ -69,11 +104,11 @@ class Faults:
 def _checked(fields: object) -> dict[str, Any]:
     if not isinstance(fields, Mapping):
         raise ValueError("a fault is a JSON object")
-    known = {"kind", "status", "share", "latency_ms", "route", "path", "side", "org"}
+    known = {name for name in Fault.__slots__ if name != "id"}
     for name, value in fields.items():
         if name not in known:
             raise ValueError(f"a fault has no field {name!r}; known: {', '.join(sorted(known))}")
-        number = name in ("status", "share", "latency_ms")
+        number = name in _NUMBERS
         if number and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ValueError(f"{name} must be a number")
         if not number and not isinstance(value, str):
@@ -82,10 +117,33 @@ def _checked(fields: object) -> dict[str, Any]:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}")
     if fields.get("side", "") not in ("", *SIDES):
         raise ValueError(f"side must be one of {', '.join(SIDES)}")
+    _check_numbers(fields)
+    _check_answer(fields, fields.get("kind", "error"))
+    return {**fields, **({"after": int(fields["after"])} if "after" in fields else {})}
+
+
+def _check_numbers(fields: Mapping[str, Any]) -> None:
     if not 400 <= fields.get("status", 500) <= 599 or fields.get("status", 500) % 1:
         raise ValueError("status must be a whole number from 400 to 599")
     if not 0 <= fields.get("share", 1) <= 1:
         raise ValueError("share must be from 0 to 1")
     if not 0 <= fields.get("latency_ms", 0) <= 600_000:
         raise ValueError("latency_ms must be from 0 to 600000")
-    return dict(fields)
+    if not 0 <= fields.get("after", 0) <= _AFTER_MOST or fields.get("after", 0) % 1:
+        raise ValueError(f"after must be a whole number from 0 to {_AFTER_MOST}")
+
+
+def _check_answer(fields: Mapping[str, Any], kind: str) -> None:
+    """Raise ValueError for a field that this kind would ignore, or a word that it does not know."""
+    if fields.get("after") and kind not in _TAKES_AFTER:
+        raise ValueError(f"after is of {', '.join(_TAKES_AFTER)}; {kind} has none")
+    code = fields.get("code", "")
+    if code and kind != "failure":
+        raise ValueError(f"code is of failure; {kind} has none")
+    if code and code not in CODES:
+        raise ValueError(f"code must be one of {', '.join(CODES)}")
+    variant, known = fields.get("variant", ""), VARIANTS.get(kind, ())
+    if variant and not known:
+        raise ValueError(f"{kind} has no variants")
+    if variant and variant not in known:
+        raise ValueError(f"variant of {kind} must be one of {', '.join(known)}")

@@ -1,14 +1,18 @@
-"""The four text formats: parse a request, build an answer, complete or streamed."""
+"""The four text formats: parse a request, build a whole answer; ``streams.py`` builds the others.
+
+What an answer says, and how it ends, is in its ``Ask``: an answer that stops early, is refused or
+stays empty is built by the same functions as a healthy one.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rollout_console.sim.errors import ApiFault
 from rollout_console.sim.tools import arguments_for, forced_tool
 
-_WORDS = [
+WORDS = (
     "The",
     "request",
     "was",
@@ -23,12 +27,38 @@ _WORDS = [
     "to",
     "it",
     ".",
-]
+)
+
+
+Finish = Literal["stop", "length", "filter", "blocked", "error"]
+"""How an answer ends; ``blocked`` is a filter that refuses the prompt, before any answer."""
+
+_ENDS: Mapping[str, Mapping[str, str]] = {
+    "openai_chat_completions": {
+        "stop": "stop", "tool": "tool_calls", "length": "length", "filter": "content_filter",
+        "error": "error",
+    },
+    "openai_responses": {
+        "stop": "completed", "tool": "completed", "length": "incomplete", "filter": "incomplete",
+        "error": "failed",
+    },
+    "anthropic_messages": {
+        "stop": "end_turn", "tool": "tool_use", "length": "max_tokens", "filter": "refusal",
+    },
+    "gemini_generate_content": {
+        "stop": "STOP", "tool": "STOP", "length": "MAX_TOKENS", "filter": "SAFETY",
+        "error": "OTHER",
+    },
+}  # fmt: skip
+_INCOMPLETE = {"length": "max_output_tokens", "filter": "content_filter"}
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A parsed request, with the ids of its answer."""
+    """A parsed request, with the ids of its answer.
+
+    ``said`` is how many of the fixed answer's words are said, from 0 to all.
+    """
 
     model: str
     stream: bool
@@ -39,6 +69,13 @@ class Ask:
     id: str = ""
     created: int = 0
     billing_id: str = ""
+    said: int = len(WORDS)
+    finish: Finish = "stop"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words said, each but the first with its space before it."""
+        return tuple(word if i == 0 else f" {word}" for i, word in enumerate(WORDS[: self.said]))
 
     @property
     def tokens_in(self) -> int:
@@ -47,8 +84,8 @@ class Ask:
 
     @property
     def tokens_out(self) -> int:
-        """The output tokens: the words of the fixed answer."""
-        return len(_WORDS)
+        """The output tokens: the words said; a tool call has as many as the whole answer."""
+        return len(WORDS) if self.tool else self.said
 
 
 def read_ask(kind: str, body: object, model: str = "", stream: bool = False) -> Ask:
@@ -82,207 +119,49 @@ def read_ask(kind: str, body: object, model: str = "", stream: bool = False) -> 
     )
 
 
+def end_of(kind: str, ask: Ask) -> str:
+    """Return the finish reason (OpenAI Responses: the status) of an answer in format ``kind``."""
+    ends = _ENDS[kind]
+    finish = "filter" if ask.finish == "blocked" else ask.finish
+    return ends["tool"] if ask.tool and finish == "stop" else ends[finish]
+
+
 def whole(kind: str, ask: Ask) -> dict[str, Any]:
     """Return the complete, not streamed, answer."""
-    text = " ".join(_WORDS)
     if kind == "openai_chat_completions":
-        message: dict[str, Any] = {"role": "assistant", "content": text}
-        if ask.tool:
-            call = {"name": ask.tool, "arguments": ask.arguments}
-            message["content"] = None
-            message["tool_calls"] = [{"id": "call_1", "type": "function", "function": call}]
-        choice = {"index": 0, "message": message, "finish_reason": _finish(ask)}
-        return {
-            "id": f"chatcmpl-{ask.id}", "object": "chat.completion", "created": ask.created,
-            "model": ask.model, "choices": [choice], "usage": _openai_usage(ask),
-            "billing_transaction_id": ask.billing_id,
-        }  # fmt: skip
-    if kind == "openai_responses":
-        return _response(ask, "completed", [_output(ask)]) | {
-            "billing_transaction_id": ask.billing_id
-        }
-    if kind == "anthropic_messages":
-        return _message(ask) | {
-            "content": [_block(ask)],
-            "stop_reason": "tool_use" if ask.tool else "end_turn",
+        answer = _chat(ask)
+    elif kind == "openai_responses":
+        answer = response_body(ask, end_of(kind, ask), output_of(ask))
+    elif kind == "anthropic_messages":
+        return message_head(ask) | {
+            "content": blocks_of(ask),
+            "stop_reason": end_of(kind, ask),
             "usage": {"input_tokens": ask.tokens_in, "output_tokens": ask.tokens_out},
         }
-    return _candidate(ask, [_called(ask) if ask.tool else {"text": text}], "STOP")
-
-
-def streamed(kind: str, ask: Ask) -> Iterator[bytes]:
-    """Yield the answer as server-sent events, framed as the format's real API does."""
-    if kind == "openai_chat_completions":
-        yield from _stream_chat(ask)
-    elif kind == "openai_responses":
-        yield from _stream_responses(ask)
-    elif kind == "anthropic_messages":
-        yield from _stream_messages(ask)
-    elif ask.tool:
-        yield _data(_candidate(ask, [_called(ask)], "STOP"))
     else:
-        for i, word in enumerate(_WORDS):
-            last = i == len(_WORDS) - 1
-            piece = _candidate(
-                ask, [{"text": word if i == 0 else f" {word}"}], "STOP" if last else None
-            )
-            yield _data(piece)
+        text = [{"text": "".join(ask.words)}] if ask.said else []
+        return candidate(ask, [called(ask)] if ask.tool else text, end_of(kind, ask))
+    return answer | ({"billing_transaction_id": ask.billing_id} if ask.billing_id else {})
 
 
-def _stream_chat(ask: Ask) -> Iterator[bytes]:
-    head = {
-        "id": f"chatcmpl-{ask.id}", "object": "chat.completion.chunk", "created": ask.created,
-        "model": ask.model,
-    }  # fmt: skip
-
-    def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
-        return _data(head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
-
-    yield chunk({"role": "assistant", "content": ""})
+def _chat(ask: Ask) -> dict[str, Any]:
+    text = "".join(ask.words)
+    said = text if text or ask.finish == "stop" else None
+    message: dict[str, Any] = {"role": "assistant", "content": said}
     if ask.tool:
         call = {"name": ask.tool, "arguments": ask.arguments}
-        delta = {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": call}]}
-        yield chunk(delta)
-    else:
-        for i, word in enumerate(_WORDS):
-            yield chunk({"content": word if i == 0 else f" {word}"})
-    yield chunk({}, _finish(ask))
-    if ask.wants_usage:
-        yield _data(head | {"choices": [], "usage": _openai_usage(ask)})
-    yield b"data: [DONE]\n\n"
-
-
-def _stream_responses(ask: Ask) -> Iterator[bytes]:
-    sequence = 0
-
-    def event(kind: str, fields: dict[str, Any]) -> bytes:
-        nonlocal sequence
-        sequence += 1
-        return _event(kind, {"type": kind, "sequence_number": sequence - 1} | fields)
-
-    yield event("response.created", {"response": _response(ask, "in_progress", [])})
-    yield event("response.in_progress", {"response": _response(ask, "in_progress", [])})
-    item = _output(ask)
-    place = {"output_index": 0, "item_id": item["id"]}
-    empty: dict[str, Any] = {"arguments": ""} if ask.tool else {"content": []}
-    opened = item | {"status": "in_progress"} | empty
-    yield event("response.output_item.added", {"output_index": 0, "item": opened})
-    if ask.tool:
-        yield event("response.function_call_arguments.delta", place | {"delta": ask.arguments})
-        yield event(
-            "response.function_call_arguments.done",
-            place | {"arguments": ask.arguments, "name": ask.tool},
-        )
-    else:
-        part = {"type": "output_text", "text": "", "annotations": []}
-        at = place | {"content_index": 0}
-        yield event("response.content_part.added", at | {"part": part})
-        for i, word in enumerate(_WORDS):
-            delta = word if i == 0 else f" {word}"
-            yield event("response.output_text.delta", at | {"delta": delta, "logprobs": []})
-        text = " ".join(_WORDS)
-        yield event("response.output_text.done", at | {"text": text, "logprobs": []})
-        yield event("response.content_part.done", at | {"part": part | {"text": text}})
-    yield event("response.output_item.done", {"output_index": 0, "item": item})
-    yield event("response.completed", {"response": _response(ask, "completed", [item])})
-
-
-def _stream_messages(ask: Ask) -> Iterator[bytes]:
-    usage = {"input_tokens": ask.tokens_in, "output_tokens": 1}
-    start = _message(ask) | {"content": [], "stop_reason": None, "usage": usage}
-    yield _event("message_start", {"type": "message_start", "message": start})
-    empty: dict[str, Any] = {"input": {}} if ask.tool else {"text": ""}
-    block = _block(ask) | empty
-    yield _event(
-        "content_block_start", {"type": "content_block_start", "index": 0, "content_block": block}
-    )
-    yield _event("ping", {"type": "ping"})
-    deltas: list[dict[str, Any]] = [{"type": "input_json_delta", "partial_json": ask.arguments}]
-    if not ask.tool:
-        deltas = [
-            {"type": "text_delta", "text": word if i == 0 else f" {word}"}
-            for i, word in enumerate(_WORDS)
-        ]
-    for delta in deltas:
-        yield _event(
-            "content_block_delta", {"type": "content_block_delta", "index": 0, "delta": delta}
-        )
-    yield _event("content_block_stop", {"type": "content_block_stop", "index": 0})
-    reason = "tool_use" if ask.tool else "end_turn"
-    end = {"delta": {"stop_reason": reason, "stop_sequence": None}}
-    yield _event(
-        "message_delta",
-        {"type": "message_delta", **end, "usage": {"output_tokens": ask.tokens_out}},
-    )
-    yield _event("message_stop", {"type": "message_stop"})
-
-
-def _message(ask: Ask) -> dict[str, Any]:
+        message["content"] = None
+        message["tool_calls"] = [{"id": "call_1", "type": "function", "function": call}]
+    reason = end_of("openai_chat_completions", ask)
+    choice = {"index": 0, "message": message, "finish_reason": reason}
     return {
-        "id": f"msg_{ask.id}", "type": "message", "role": "assistant", "model": ask.model,
-        "stop_sequence": None,
+        "id": f"chatcmpl-{ask.id}", "object": "chat.completion", "created": ask.created,
+        "model": ask.model, "choices": [choice], "usage": chat_usage(ask),
     }  # fmt: skip
 
 
-def _block(ask: Ask) -> dict[str, Any]:
-    if ask.tool:
-        given = json.loads(ask.arguments)
-        return {"type": "tool_use", "id": "toolu_1", "name": ask.tool, "input": given}
-    return {"type": "text", "text": " ".join(_WORDS)}
-
-
-def _output(ask: Ask) -> dict[str, Any]:
-    if ask.tool:
-        return {
-            "type": "function_call", "id": "fc_1", "call_id": "call_1", "name": ask.tool,
-            "arguments": ask.arguments, "status": "completed",
-        }  # fmt: skip
-    part = {"type": "output_text", "text": " ".join(_WORDS), "annotations": []}
-    return {
-        "type": "message", "id": f"msg_{ask.id}", "status": "completed", "role": "assistant",
-        "content": [part],
-    }  # fmt: skip
-
-
-def _response(ask: Ask, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
-    usage = {
-        "input_tokens": ask.tokens_in,
-        "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": ask.tokens_out,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": ask.tokens_in + ask.tokens_out,
-    }
-    return {
-        "id": f"resp_{ask.id}", "object": "response", "created_at": ask.created,
-        "status": status, "model": ask.model, "output": output, "error": None,
-        "incomplete_details": None, "instructions": None, "metadata": {},
-        "parallel_tool_calls": True, "temperature": 1.0, "tool_choice": "auto", "tools": [],
-        "top_p": 1.0, "usage": usage if status == "completed" else None,
-    }  # fmt: skip
-
-
-def _called(ask: Ask) -> dict[str, Any]:
-    return {"functionCall": {"name": ask.tool, "args": json.loads(ask.arguments)}}
-
-
-def _candidate(ask: Ask, parts: list[dict[str, Any]], finish: str | None) -> dict[str, Any]:
-    candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": 0}
-    if finish:
-        candidate["finishReason"] = finish
-    total = ask.tokens_in + ask.tokens_out
-    return {
-        "candidates": [candidate],
-        "usageMetadata": {
-            "promptTokenCount": ask.tokens_in,
-            "candidatesTokenCount": ask.tokens_out,
-            "totalTokenCount": total,
-        },
-        "modelVersion": ask.model,
-        "responseId": ask.id,
-    }
-
-
-def _openai_usage(ask: Ask) -> dict[str, Any]:
+def chat_usage(ask: Ask) -> dict[str, Any]:
+    """Return the ``usage`` of Chat Completions."""
     return {
         "prompt_tokens": ask.tokens_in,
         "completion_tokens": ask.tokens_out,
@@ -290,13 +169,86 @@ def _openai_usage(ask: Ask) -> dict[str, Any]:
     }
 
 
-def _finish(ask: Ask) -> str:
-    return "tool_calls" if ask.tool else "stop"
+def message_head(ask: Ask) -> dict[str, Any]:
+    """Return a message of Anthropic without its content, stop reason and usage."""
+    return {
+        "id": f"msg_{ask.id}", "type": "message", "role": "assistant", "model": ask.model,
+        "stop_sequence": None,
+    }  # fmt: skip
 
 
-def _data(value: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(value, separators=(",", ":")).encode() + b"\n\n"
+def blocks_of(ask: Ask) -> list[dict[str, Any]]:
+    """Return Anthropic's content blocks: one, or none where nothing is said."""
+    if ask.tool:
+        given = json.loads(ask.arguments)
+        return [{"type": "tool_use", "id": "toolu_1", "name": ask.tool, "input": given}]
+    return [{"type": "text", "text": "".join(ask.words)}] if ask.said else []
 
 
-def _event(name: str, value: dict[str, Any]) -> bytes:
-    return b"event: " + name.encode() + b"\n" + _data(value)
+def output_of(ask: Ask) -> list[dict[str, Any]]:
+    """Return the output items of OpenAI Responses: one, or none where nothing is said."""
+    if ask.tool:
+        return [
+            {
+                "type": "function_call", "id": "fc_1", "call_id": "call_1", "name": ask.tool,
+                "arguments": ask.arguments, "status": "completed",
+            }
+        ]  # fmt: skip
+    if not ask.said:
+        return []
+    part = {"type": "output_text", "text": "".join(ask.words), "annotations": []}
+    return [
+        {
+            "type": "message", "id": f"msg_{ask.id}", "role": "assistant", "content": [part],
+            "status": "completed" if ask.finish == "stop" else "incomplete",
+        }
+    ]  # fmt: skip
+
+
+def response_body(ask: Ask, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a response of OpenAI Responses; one that runs or failed has no usage yet."""
+    usage = {
+        "input_tokens": ask.tokens_in,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": ask.tokens_out,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": ask.tokens_in + ask.tokens_out,
+    }
+    finish = "filter" if ask.finish == "blocked" else ask.finish
+    reason = {"reason": _INCOMPLETE[finish]} if status == "incomplete" else None
+    return {
+        "id": f"resp_{ask.id}", "object": "response", "created_at": ask.created,
+        "status": status, "model": ask.model, "output": output, "error": None,
+        "incomplete_details": reason, "instructions": None, "metadata": {},
+        "parallel_tool_calls": True, "temperature": 1.0, "tool_choice": "auto", "tools": [],
+        "top_p": 1.0, "usage": usage if status in ("completed", "incomplete") else None,
+    }  # fmt: skip
+
+
+def called(ask: Ask) -> dict[str, Any]:
+    """Return Gemini's part of a tool call."""
+    return {"functionCall": {"name": ask.tool, "args": json.loads(ask.arguments)}}
+
+
+def candidate(ask: Ask, parts: list[dict[str, Any]], finish: str = "") -> dict[str, Any]:
+    """Return an answer of Gemini, or one chunk of it, with its last word where it has one.
+
+    A prompt that is blocked has no candidate: ``promptFeedback`` says why.
+    """
+    usage = {
+        "promptTokenCount": ask.tokens_in,
+        "candidatesTokenCount": ask.tokens_out,
+        "totalTokenCount": ask.tokens_in + ask.tokens_out,
+    }
+    tail = {"usageMetadata": usage, "modelVersion": ask.model, "responseId": ask.id}
+    ratings = {"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": "HIGH"}
+    if ask.finish == "blocked":
+        usage.pop("candidatesTokenCount")
+        return {"promptFeedback": {"blockReason": "SAFETY", "safetyRatings": [ratings]}, **tail}
+    content: dict[str, Any] = {"role": "model", **({"parts": parts} if parts else {})}
+    one: dict[str, Any] = {"content": content, "index": 0}
+    if finish:
+        one["finishReason"] = finish
+    if finish == "SAFETY":
+        one["safetyRatings"] = [ratings]
+    return {"candidates": [one], **tail}

@@ -3,19 +3,31 @@
 import asyncio
 import difflib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
+from rollout_console.sim.answer_faults import (
+    Pace,
+    answer_fault,
+    array_body,
+    pace_of,
+    serves_nothing,
+    stream_pieces,
+    whole_body,
+)
 from rollout_console.sim.catalogue import Model
 from rollout_console.sim.errors import ApiFault
-from rollout_console.sim.formats import Ask, read_ask, streamed, whole
+from rollout_console.sim.faults import Fault
+from rollout_console.sim.formats import read_ask
 from rollout_console.sim.request_shapes import check_shape
 from rollout_console.sim.state import ApiKey, SimState
+from rollout_console.sim.streams import Piece, keep_alive
 
+_PING_S = 1.0
 _SUFFIX = {"generateContent": False, "streamGenerateContent": True}
 
 
@@ -51,6 +63,13 @@ def state_of(request: Request) -> SimState:
     """Return the simulator's state."""
     state: SimState = request.app.state.sim
     return state
+
+
+def spoiled_by(request: Request, *, media: bool = False) -> Fault | None:
+    """Return the fault that spoils this answer, and note it in the record of the request."""
+    fault = answer_fault(request.state.hits, media=media)
+    request.state.fault = fault.kind if fault else ""
+    return fault
 
 
 def authorised(request: Request) -> ApiKey | None:
@@ -115,25 +134,25 @@ async def _answer(
         _check_response_id(sim, side, body)
         sim.responses.append((side, f"resp_{ask.id}"))
     await asyncio.sleep(sim.latency_s(side))
-    if key is not None and model is not None:
+    fault = spoiled_by(request)
+    if key is not None and model is not None and not serves_nothing(fault):
         record = sim.settle(key, model, request.state.request_id, ask.tokens_in, ask.tokens_out)
         # No billing id on a stream: the real API bills it after its headers are sent.
         if not ask.stream:
             headers["X-Billing-Transaction-ID"] = record.billing_id
             ask = replace(ask, billing_id=record.billing_id)
-    if (
-        ask.stream
-        and kind == "gemini_generate_content"
-        and request.query_params.get("alt") != "sse"
-    ):
-        pieces = [json.loads(piece[6:]) for piece in streamed(kind, ask)]
-        return JSONResponse(pieces, headers=headers)
-    if ask.stream:
-        return StreamingResponse(_paced(sim, kind, ask), media_type="text/event-stream")
-    answer = whole(kind, ask)
-    if not ask.billing_id:
-        answer.pop("billing_transaction_id", None)
-    return JSONResponse(answer, headers=headers)
+    native = key is None
+    if not ask.stream:
+        return _json(whole_body(kind, ask, fault, native=native), headers)
+    if kind == "gemini_generate_content" and request.query_params.get("alt") != "sse":
+        return _json(array_body(kind, ask, fault, native=native), headers)
+    pieces = stream_pieces(kind, ask, fault, native=native)
+    paced = _paced(sim, kind, pieces, pace_of(request.state.hits))
+    return StreamingResponse(paced, media_type="text/event-stream")
+
+
+def _json(body: bytes, headers: dict[str, str]) -> Response:
+    return Response(body, headers=headers, media_type="application/json")
 
 
 def _model_for(sim: SimState, kind: str, name: str) -> Model:
@@ -183,8 +202,27 @@ def _unknown_model(sim: SimState, name: str) -> ApiFault:
     return ApiFault(400, f"The model {name!r} does not exist.", "model_not_found", **extra)
 
 
-async def _paced(sim: SimState, kind: str, ask: Ask) -> AsyncIterator[bytes]:
+async def _paced(
+    sim: SimState, kind: str, pieces: Sequence[Piece], pace: Pace
+) -> AsyncIterator[bytes]:
     pause = 0.01 if sim.realistic else 0.0005
-    for piece in streamed(kind, ask):
-        yield piece
+    begun = False
+    for piece in pieces:
+        if piece.content and not begun:
+            begun = True
+            async for ping in _stalled(kind, pace.first_s):
+                yield ping
+        elif piece.content:
+            await asyncio.sleep(pace.between_s)
+        yield piece.data
         await asyncio.sleep(pause)
+
+
+async def _stalled(kind: str, seconds: float) -> AsyncIterator[bytes]:
+    """Yield pings while the first content is not there: at once, then one a second."""
+    ping = keep_alive(kind)
+    while seconds > 0:
+        if ping:
+            yield ping
+        await asyncio.sleep(min(seconds, _PING_S))
+        seconds -= _PING_S

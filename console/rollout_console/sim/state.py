@@ -54,7 +54,8 @@ class Usage:
 class Served:
     """The record of an answered request; ``started`` and its end ``at`` are epoch seconds.
 
-    ``status`` is 0 for a response that a fault broke off.
+    ``status`` is 0 for a response that a fault broke off; ``fault`` is the kind of a fault that
+    spoiled an answer with status 200.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Served:
     at: float
     started: float
     credential_leak: bool = False
+    fault: str = ""
 
 
 class SimState:

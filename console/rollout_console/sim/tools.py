@@ -35,3 +35,17 @@ def arguments_for(tool: dict[str, Any]) -> dict[str, Any]:
         name: made.get(str(known.get(name, {}).get("type", "string")).lower(), "simulated")
         for name in (schema.get("required") or [] if isinstance(schema, dict) else [])
     }
+
+
+def tool_fields(kind: str) -> dict[str, Any]:
+    """Return the fields of a request in format ``kind`` that ask for a tool call."""
+    place = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    named = {"name": "weather", "description": "the weather of a city"}
+    tool = {**named, "parameters": place}
+    if kind == "gemini_generate_content":
+        calling = {"functionCallingConfig": {"mode": "ANY"}}
+        return {"tools": [{"functionDeclarations": [tool]}], "toolConfig": calling}
+    if kind == "anthropic_messages":
+        return {"tools": [{**named, "input_schema": place}], "tool_choice": {"type": "any"}}
+    nested = {"function": tool} if kind == "openai_chat_completions" else tool
+    return {"tools": [{"type": "function", **nested}], "tool_choice": "required"}
