@@ -4,16 +4,25 @@ The previous provider accepts any model, and has its own task ids below its own 
 TokenLab's extensions: billing ids, the X-Task-ID header, cancelling.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from rollout_console.sim.answer_faults import media_body, serves_nothing, starts_no_task
+from rollout_console.sim.catalogue import Model
 from rollout_console.sim.errors import ApiFault
-from rollout_console.sim.inference import authorised, credential, json_body, state_of
+from rollout_console.sim.inference import (
+    authorised,
+    credential,
+    json_body,
+    spoiled_by,
+    state_of,
+)
 from rollout_console.sim.request_shapes import check_shape
-from rollout_console.sim.state import ApiKey, Usage
+from rollout_console.sim.state import ApiKey
 
 QUEUED_S, WORKING_S = 1.0, 3.0
 _DEFAULT_MODEL = {"music": "suno-music-1", "3d": "tripo-3d-1"}
@@ -76,7 +85,7 @@ async def create_image(request: Request) -> Response:
     task = await _create(request, "image")
     headers = {"X-Billing-Transaction-ID": task.billing_id} if task.billing_id else {}
     body = {"created": int(task.created), **_RESULT["image"], **task.billing()}
-    return JSONResponse(body, headers=headers)
+    return _answered(request, body, ("data",), headers)
 
 
 async def create_video(request: Request) -> Response:
@@ -96,7 +105,8 @@ async def create_3d(request: Request) -> Response:
 
 async def get_task(request: Request) -> Response:
     """GET /v1/tasks/{id}."""
-    return JSONResponse(_task(request).as_json(state_of(request).clock()))
+    task = _task(request)
+    return _answered(request, task.as_json(state_of(request).clock()), _RESULT[task.kind])
 
 
 async def cancel_task(request: Request) -> Response:
@@ -112,8 +122,20 @@ async def cancel_task(request: Request) -> Response:
 
 async def _create_task(request: Request, kind: str) -> Response:
     task = await _create(request, kind)
-    body = task.as_json(task.created)
-    return JSONResponse(body, headers={"X-Task-ID": task.id} if task.side == "tokenlab" else {})
+    made = task.id in state_of(request).tasks and task.side == "tokenlab"
+    headers = {"X-Task-ID": task.id} if made else {}
+    return _answered(request, task.as_json(task.created), ("id", "task_id", "poll_url"), headers)
+
+
+def _answered(
+    request: Request,
+    body: dict[str, Any],
+    result: Iterable[str],
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    native, fault = request.state.side == "previous", spoiled_by(request, media=True)
+    said = media_body(body, fault, result, native=native)
+    return Response(said, headers=headers, media_type="application/json")
 
 
 async def _create(request: Request, kind: str) -> Task:
@@ -129,27 +151,31 @@ async def _create(request: Request, kind: str) -> Task:
         raise ApiFault(400, "prompt is required.", param="prompt")
     request.state.model = name = body["model"]
     billing_id = ""
+    fault = spoiled_by(request, media=True)
     if key is not None:
-        record = _charge(request, key, kind, name)
-        name, billing_id = record.model.id, record.billing_id
+        model = _model_for(request, key, kind, name)
+        name = model.id
+        if not serves_nothing(fault):
+            record = sim.settle(key, model, request.state.request_id, 0, 0)
+            billing_id = record.billing_id
     side = request.state.side
     task_id = sim.new_task_id() if side == "tokenlab" else sim.new_id("gen_")
     poll_url = f"{request.scope['root_path']}/v1/tasks/{task_id}"
     owner = _owner(request, key)
     task = Task(task_id, kind, name, side, owner, poll_url, sim.clock(), billing_id)
-    if kind != "image":
+    if kind != "image" and not starts_no_task(fault):
         sim.tasks[task.id] = task
     return task
 
 
-def _charge(request: Request, key: ApiKey, kind: str, name: str) -> Usage:
-    """Charge a create on TokenLab's side; raises ApiFault for a bad model or too little credit."""
+def _model_for(request: Request, key: ApiKey, kind: str, name: str) -> Model:
+    """Return TokenLab's model; raises ApiFault for a bad one, or for too little credit."""
     sim = state_of(request)
     model = sim.model(name)
     if model is None or model.category != kind:
         raise ApiFault(400, f"{name!r} is no {kind} model.", "model_not_found")
     sim.check_spend(key, model, model.per_request)
-    return sim.settle(key, model, request.state.request_id, 0, 0)
+    return model
 
 
 def _owner(request: Request, key: ApiKey | None) -> str:
