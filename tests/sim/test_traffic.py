@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from rollout_console.common.assets import asset_folder
+from rollout_console.sim.formats import Ask, read_ask
 from rollout_console.sim.incidents import start_incident
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import DEMO_KEY
-from rollout_console.sim.traffic import ORGS, ROUTES, STREAMED, Traffic
+from rollout_console.sim.traffic import ORGS, ROUTES, STREAMED, TOOLS, Traffic
 
 ERRORS = {
     "5xx storm": {(502, "upstream_error"), (503, "all_channels_failed")},
@@ -104,3 +105,22 @@ async def test_a_wrong_address_in_the_file_ends_no_traffic(
     assert not [line for line in lines if line["side"] == "tokenlab" and line["status"]]
     gc.collect()  # asyncio tells of a task's exception when the task is collected
     assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+async def test_requests_that_ask_for_a_tool_are_answered_by_its_call(
+    sim: SimServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def noted(kind: str, *rest: Any) -> Ask:
+        ask = read_ask(kind, *rest)
+        asked.append((kind, ask.tool))
+        return ask
+
+    monkeypatch.setattr("rollout_console.sim.inference.read_ask", noted)
+    lines = await play(write(sim, tmp_path), least=400)
+    tools = [kind for kind, tool in asked if tool]
+    assert set(tools) == {kind for kind, _ in asked}
+    assert len(set(tools)) == 4
+    assert TOOLS / 2 < len(tools) / len(asked) < 2 * TOOLS
+    assert {line["status"] for line in lines} == {200}

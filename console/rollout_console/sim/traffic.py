@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from rollout_console.sim.tools import tool_fields
 from rollout_gate import Gate, subject
 from rollout_gate.file.formats import auth_headers, call_url, text_body
 from rollout_gate.file.model import Route
@@ -20,6 +21,8 @@ ORGS = (
 ROUTES = ("chat", "responses", "claude", "gemini")
 RATE_PER_S = 40.0
 STREAMED = 0.3
+TOOLS = 0.15
+"""The share of requests that ask for a tool call."""
 TIMEOUT_S = 30.0
 
 _MOST_AT_ONCE = 400
@@ -90,6 +93,8 @@ class Traffic:
         kind, model = route.format, route.model
         url = call_url(kind, route.previous_base_url, model, stream=stream)
         body = text_body(kind, model, "Say something short about rollouts.", stream=stream)
+        if self._random.random() < TOOLS:
+            body |= tool_fields(kind)
         auth = auth_headers(kind, "previous", self._previous_key)
         marks = dict(zip(_MARKS, (org, route.name), strict=True))
         # Failures are in the access log already.
