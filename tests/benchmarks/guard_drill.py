@@ -1,9 +1,9 @@
-"""The guard against every incident of the simulator, and against an hour in which there is none.
+"""The guard against incidents of the simulator, and against an hour in which there is none.
 
-``python -m tests.benchmarks guard_drill`` plays each incident on the demo's traffic with a guard in
-mode enforce beside it, and prints how long it took from the first bad response to the verdict, and
-to the last request that still began on TokenLab. ``healthy_hour`` plays an hour of healthy traffic
-at five times the demo's rate, compressed: every look is made, only nobody waits for it.
+``python -m tests.benchmarks guard_drill`` plays each of DRILLED on the demo's traffic with a guard
+in mode enforce beside it, and prints how long it took from the first bad response to the verdict,
+and to the last request that still began on TokenLab. ``healthy_hour`` plays an hour of healthy
+traffic at five times the demo's rate, compressed: every look is made, only nobody waits for it.
 """
 
 import json
@@ -32,13 +32,21 @@ from rollout_console.history.history import History
 from rollout_console.history.location import history_of
 from rollout_console.history.rows import Change
 from rollout_console.sim.demo import Demo
-from rollout_console.sim.incidents import INCIDENTS, clear_incidents, start_incident
+from rollout_console.sim.incidents import clear_incidents, start_incident
 from rollout_console.sim.traffic import ORGS, RATE_PER_S
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.decision.decision import decide
 from rollout_gate.file.parse import parse
 
 ROUTE = "chat"
+DRILLED = {
+    "5xx storm": "5xx",
+    "slow": "slow",
+    "rate limit": "429",
+    "wrong key": "401/403",
+    "garbage": "5xx",
+}
+"""The incidents that roll the whole route back by statuses and latency, and the reason's word."""
 WARM_S = 12.0
 PATIENCE_S = 60.0
 MAX_P95_MS = 4_000
@@ -120,9 +128,9 @@ def resume(demo: Demo, switch: Switch) -> None:
 
 
 def drills() -> Iterator[Drill]:
-    """Play every incident, one after the other."""
+    """Play the incidents, one after the other."""
     with guarded_demo() as (demo, switch):
-        for incident in INCIDENTS:
+        for incident in DRILLED:
             yield drill(demo, switch, incident)
             resume(demo, switch)
 

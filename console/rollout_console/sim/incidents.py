@@ -24,6 +24,9 @@ _INFERENCE = (
 )
 """Paths for the faults of an API key, so that management requests stay unaffected."""
 
+SICK_ORG = "globex.eu"
+"""An org of the traffic with shares of TokenLab on three of the four routes."""
+
 INCIDENTS: Mapping[str, Incident] = {
     incident.name: incident
     for incident in (
@@ -51,6 +54,37 @@ INCIDENTS: Mapping[str, Incident] = {
             "garbage",
             "a third of the answers is a web page, or breaks off",
             ({"kind": "garbage", "share": 0.25}, {"kind": "truncate", "share": 0.1}),
+        ),
+        Incident(
+            "error inside 200",
+            "a third of the answers is a 200 with an error in it",
+            (
+                {"kind": "failure", "share": 0.2},
+                {"kind": "failure", "variant": "ending", "share": 0.1},
+                {"kind": "failure", "code": "overloaded", "after": 4, "share": 0.1},
+            ),
+        ),
+        Incident(
+            "cut streams",
+            "a third of the answers ends early, and its connection ends well",
+            ({"kind": "cut", "after": 4, "share": 0.35},),
+        ),
+        Incident(
+            "empty answers",
+            "a third of the answers is a 200 with nothing in it",
+            ({"kind": "empty", "share": 0.25}, {"kind": "empty", "variant": "bare", "share": 0.1}),
+        ),
+        Incident(
+            "slow first token",
+            "four of five streams begin at once, and say nothing for 6 s",
+            ({"kind": "stall", "latency_ms": 6000, "share": 0.8},),
+        ),
+        Incident(
+            "one sick org",
+            f"80% of the requests of {SICK_ORG} answer 503, all others are well",
+            tuple(
+                {"status": 503, "share": 0.8, "org": SICK_ORG, "path": path} for path in _INFERENCE
+            ),
         ),
     )
 }
