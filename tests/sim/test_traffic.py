@@ -87,6 +87,58 @@ async def test_an_incident_is_in_the_log(sim: SimServer, tmp_path: Path, inciden
     assert all("error" not in line for line in lines if line["status"] == 200)
 
 
+OUTCOMES = {
+    "failure": "error",
+    "cut": "truncated",
+    "empty": "empty",
+    "filter": "filtered",
+    "length": "ok",
+    "stall": "ok",
+    "": "ok",
+}
+INSIDE: dict[str, dict[str, Any]] = {
+    "failure": {"kind": "failure", "share": 0.3},
+    "failure late": {"kind": "failure", "share": 0.3, "after": 3, "code": "rate_limit"},
+    "failure at the end": {"kind": "failure", "share": 0.3, "variant": "ending", "after": 2},
+    "cut": {"kind": "cut", "share": 0.3, "after": 3},
+    "cut at once": {"kind": "cut", "share": 0.3},
+    "cut inside": {"kind": "cut", "share": 0.3, "after": 2, "variant": "inside"},
+    "empty": {"kind": "empty", "share": 0.3},
+    "empty, bare": {"kind": "empty", "share": 0.3, "variant": "bare"},
+    "empty, blank": {"kind": "empty", "share": 0.3, "variant": "blank"},
+    "filter": {"kind": "filter", "share": 0.3},
+    "length": {"kind": "length", "share": 0.3, "after": 3},
+    "stall": {"kind": "stall", "share": 0.3, "latency_ms": 50},
+}
+
+
+@pytest.mark.parametrize("side", ["tokenlab", "previous"])
+@pytest.mark.parametrize("fault", INSIDE.values(), ids=INSIDE)
+async def test_what_came_inside_a_200_is_in_the_log_line_for_line(
+    sim: SimServer, tmp_path: Path, fault: dict[str, Any], side: str
+) -> None:
+    """The simulator keeps which answers it spoiled; the gate must have seen the same."""
+    sim.state.faults.add({**fault, "side": side})
+    sim.state.requests.clear()
+    lines = await play(write(sim, tmp_path), least=150)
+    said = Counter(
+        (one.route, one.side, one.stream, OUTCOMES[one.fault]) for one in sim.state.requests
+    )
+    logged = counted(lines, "route", "side", "stream", "outcome")
+    if (fault["kind"], fault.get("variant")) in (
+        ("empty", "blank"),
+        ("empty", "bare"),
+        ("cut", None),
+    ):
+        # A Gemini stream without a single event is cut and empty at once.
+        said = Counter(place for place in said.elements() if place[0] != "gemini")
+        logged = Counter(place for place in logged.elements() if place[0] != "gemini")
+    assert logged == said
+    assert {line["status"] for line in lines} == {200}
+    wanted = OUTCOMES[fault["kind"]]
+    assert (wanted == "ok") or any(line["outcome"] == wanted for line in lines)
+
+
 async def test_what_is_under_way_at_the_stop_ends(tmp_path: Path) -> None:
     with SimServer(seed=3) as own:  # none that is left of another test is counted
         own.state.faults.add({"kind": "slow", "latency_ms": 600})

@@ -44,6 +44,9 @@ class EventParser:
     def end(self) -> list[Event]:
         """Return the last event, if no blank line terminates it: some clients accept that."""
         rest, self._buffer = bytes(self._buffer), bytearray()
+        line = rest.rpartition(b"\n")[2]
+        if any(field.startswith(line) for field in _FIELDS):  # cut in the name of a field
+            rest = rest.removesuffix(line)
         event = self._parsed(rest)
         return [] if event is None else [event]
 

@@ -13,6 +13,8 @@ from rollout_gate.untrusted import (
 )
 
 _DONE = b"[DONE]"
+_PINGS = ("ping", "keepalive")
+"""Types of events that keep a connection open, and are nothing of an answer."""
 
 
 class NoAnswerError(Exception):
@@ -111,13 +113,14 @@ class StreamInspector:
             reading.events += 1
             return
         value = _decoded(data)
+        if isinstance(value, dict) and value.get("type") in _PINGS:
+            return
+        reading.events += bool(data)  # also where it is no JSON: an event that was cut came
         if isinstance(value, dict):
-            reading.events += 1
             if name == b"error" and "type" not in value:
                 value = {"type": "error", **value}
             of_format.look(value, reading)
         elif isinstance(value, list):
-            reading.events += 1
             for one in value:
                 if isinstance(one, dict):
                     of_format.look(one, reading)

@@ -50,8 +50,18 @@ def test_events_may_be_split_anywhere(shape: Shape, ends: bytes) -> None:
     body = shape.body.replace(b"\n", ends)
     for size in (1, 2, 3, 7, 64, 1000):
         check(shape, concluded(shape, (body[i : i + size] for i in range(0, len(body), size))))
-    events = [event + 2 * ends for event in body.split(2 * ends)][:-1]
-    check(shape, concluded(shape, events))
+    *events, rest = body.split(2 * ends)
+    check(shape, concluded(shape, [*(event + 2 * ends for event in events), rest]))
+
+
+def test_a_stream_cut_at_any_byte_is_never_whole_nor_foreign() -> None:
+    for name, shape in STREAMS.items():
+        if shape.outcome == "ok":
+            for end in range(len(shape.body)):
+                found = concluded(shape, [shape.body[:end]])
+                assert found is not None
+                wanted = ("truncated", "empty") if not found.finish_reason else ("ok", "truncated")
+                assert found.outcome in wanted or b"[DONE]" in shape.body[:end], (name, end)
 
 
 @settings(max_examples=200)
