@@ -4,6 +4,8 @@ import gzip
 import random
 import sys
 import zlib
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -68,12 +70,16 @@ def test_what_is_cut_off_or_damaged_raises_nothing(encoding: str, data: bytes) -
         assert decompressed(RANDOM.randbytes(RANDOM.randrange(300)), encoding, MOST) is not None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gzip", "br", "zstd"])
 def test_a_bomb_is_not_decompressed_further_than_asked(name: str) -> None:
     size = 200_000_000
-    compress = {"gzip": gzip.compress, "br": brotli.compress, "zstd": zstd.compress}[name]
-    bomb: bytes = compress(b"\0" * size)
+    # Quality 5 packs zeros as 11 does, in a tenth of the time.
+    compress: dict[str, Callable[[bytes], bytes]] = {
+        "gzip": gzip.compress,
+        "br": partial(brotli.compress, quality=5),
+        "zstd": zstd.compress,
+    }
+    bomb = compress[name](b"\0" * size)
     found = decompressed(bomb, name, MOST)
     assert found is not None
     assert len(found) == MOST
