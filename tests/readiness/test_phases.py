@@ -393,17 +393,14 @@ def test_every_command_does_what_it_says_when_it_is_pasted(
     assert text.count("rollout-console ") == len(commands) + 1, "one is named in the status table"
     shim = tmp_path / "bin" / "rollout-console"
     shim.parent.mkdir()
-    shim.write_text(
-        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "import json, sys; '
-        f'print(json.dumps(sys.argv[1:]))" "$@"\n'
-    )
+    shim.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\" END\n")
     shim.chmod(0o755)
     monkeypatch.setenv("PATH", f"{shim.parent}:{os.environ['PATH']}")
     done = subprocess.run(
         [shell], input="\n".join(commands), capture_output=True, text=True, cwd=tmp_path, check=True
     )
     assert done.stderr == ""
-    given = [json.loads(line) for line in done.stdout.splitlines()]
+    given = [one.removesuffix("\0").split("\0") for one in done.stdout.split("END\0")[:-1]]
     assert len(given) == len(commands)
     wanted: list[tuple[str, str | None, str | None]] = [("rollback", None, None)]
     for i, name in enumerate(["chat-mt-english", *names]):
