@@ -1,5 +1,8 @@
 """What several tests need: a file to work on, a history of its own, the simulator."""
 
+import gc
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,11 @@ from tests.kinds import Effects, kind_of
 effects = Effects()
 SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
 
+# Bytecode is written, whatever the caller's environment says, by the workers and by all that the
+# tests start: without it each of them compiles every module that it imports anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test's kind, and begin with the slow ones.
@@ -25,6 +33,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(kind_of(item.path))
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Take what is imported out of the garbage collector's sight.
+
+    None of it becomes garbage, and a full collection would walk the SDKs' million objects each
+    time.
+    """
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
