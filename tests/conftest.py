@@ -15,6 +15,7 @@ from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import DEMO_KEY, ApiKey
 from tests.kinds import Effects, kind_of
+from tests.support.passphrases import quick_passphrases
 
 effects = Effects()
 SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
@@ -86,6 +87,13 @@ def sim() -> Iterator[SimServer]:
     """The simulator, over loopback."""
     with SimServer(seed=3) as server:
         yield server
+
+
+@pytest.fixture
+def quick() -> Iterator[None]:
+    """New encrypted stores ask for little work to open them."""
+    with quick_passphrases():
+        yield
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from rollout_console.tokenlab.types import ApiKey, CreatedKey
 from rollout_gate.secret import Secret
 from tests.credentials.vault.test_vault import Drawer, vault_of
 
+pytestmark = pytest.mark.usefixtures("quick")
 MODEL = "gpt-5.4-mini"
 
 

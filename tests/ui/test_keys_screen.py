@@ -224,6 +224,7 @@ async def test_a_rotation_from_the_screen(file: Path, sim_keys: SimServer, vault
         assert vault.keyring.get("prod", "api_key") == "sk-sim-demo"
 
 
+@pytest.mark.usefixtures("quick")
 async def test_a_rotation_says_what_it_waits_for(
     file: Path, sim_keys: SimServer, vault: Vault
 ) -> None:

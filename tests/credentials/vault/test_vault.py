@@ -59,6 +59,7 @@ def vault_of(
     return Vault(given or Given(), config or VaultConfig(), Drawer(), encrypted)
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_order_and_the_reasons(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY + "\n")
     folder = tmp_path / "credentials"
@@ -253,6 +254,7 @@ def test_the_encrypted_store(tmp_path: Path) -> None:
     assert {p.name for p in path.parent.iterdir()} == {"vault.age", "vault-identity.age"}
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("passphrase", "words"), [("wrong horse", "wrong passphrase"), (None, "nobody can be asked")]
 )
@@ -270,6 +272,7 @@ def test_an_encrypted_store_that_does_not_open(
     assert path.read_bytes() == before
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_damaged_store_and_a_weak_passphrase(tmp_path: Path) -> None:
     path = tmp_path / "vault.age"
     store = EncryptedStore(path, lambda _new: "correct horse")
@@ -292,6 +295,7 @@ def test_the_passphrase_comes_from_a_file_and_no_variable(tmp_path: Path) -> Non
     assert passphrase_from({"ROLLOUT_VAULT_PASSPHRASE": "correct horse"}) is None
 
 
+@pytest.mark.usefixtures("quick")
 def test_two_stores_lose_nothing_of_each_other(tmp_path: Path) -> None:
     path = tmp_path / "vault.age"
     script = """
@@ -367,6 +371,7 @@ def test_what_is_there_now_is_looked_for_without_asking(tmp_path: Path) -> None:
     assert found.reveal() == "sk-typed-000001"
 
 
+@pytest.mark.usefixtures("quick")
 def test_one_place_alone_is_forgotten(tmp_path: Path) -> None:
     vault = vault_of(tmp_path)
     for place in get_args(Place):
@@ -383,6 +388,7 @@ def test_an_empty_vault_looks_nowhere() -> None:
     assert "add one with keys add" in found.problem
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("error", [NoKeyring("none here"), UnfitKeyring("it keeps plain text")])
 def test_a_keyring_that_is_never_used_stops_no_removal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: StoreClosed
