@@ -15,6 +15,7 @@ from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import DEMO_KEY, ApiKey
 from tests.kinds import Effects, kind_of
+from tests.support.commands import Commands
 from tests.support.passphrases import quick_passphrases
 
 effects = Effects()
@@ -94,6 +95,13 @@ def quick() -> Iterator[None]:
     """New encrypted stores ask for little work to open them."""
     with quick_passphrases():
         yield
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands]:
+    """The server that starts commands of the console, each in a process of its own."""
+    with Commands() as server:
+        yield server
 
 
 @pytest.fixture

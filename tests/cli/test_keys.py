@@ -22,6 +22,8 @@ from rollout_console.credentials.vault.encrypted import EncryptedStore
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import ApiKey as SimKey
 from rollout_gate.secret import Secret
+from tests.support.commands import Commands
+from tests.support.passphrases import quick_passphrases
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -42,7 +44,7 @@ def forms(secret: str) -> list[bytes]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, sim: SimServer, file: Path) -> Iterator[Run]:
+def run(commands: Commands, tmp_path: Path, sim: SimServer, file: Path) -> Iterator[Run]:
     """Run a command; afterwards nothing it printed or wrote may hold a canary."""
     said: list[str] = []
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("DBUS", "TOKENLAB"))}
@@ -56,11 +58,9 @@ def run(tmp_path: Path, sim: SimServer, file: Path) -> Iterator[Run]:
     def call(
         *arguments: str, stdin: str = "", env: dict[str, str] | None = None, shows: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "rollout_console", "-f", str(file), "keys", *arguments,
-             "--base-url", sim.base_url],
-            input=stdin, capture_output=True, text=True, timeout=60,
-            env={**environ, **(env or {})}, cwd=tmp_path,
+        done = commands.run(
+            ["-f", str(file), "keys", *arguments, "--base-url", sim.base_url],
+            input=stdin, env={**environ, **(env or {})}, cwd=tmp_path,
         )  # fmt: skip
         assert "Traceback" not in done.stderr, done.stderr
         if not shows:
@@ -77,6 +77,14 @@ def run(tmp_path: Path, sim: SimServer, file: Path) -> Iterator[Run]:
         for form in forms(secret):
             assert not any(form in text.encode() for text in said), secret
             assert not any(form in data for data in written), secret
+
+
+def opened_store(folder: Path) -> EncryptedStore:
+    """The encrypted store of a state folder, made with a passphrase that is quick to check."""
+    store = EncryptedStore(folder / "state" / "vault.age", lambda _new: PASSPHRASE)
+    with quick_passphrases():
+        store.open()
+    return store
 
 
 def given_in(folder: Path) -> Path:
@@ -324,12 +332,9 @@ def test_an_expiry_at_the_end_of_all_times(run: Run) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:99999", "https://a\x1b[2Jb"])
-def test_a_base_url_that_is_none_is_one_sentence(file: Path, tmp_path: Path, url: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "rollout_console", "-f", str(file),
-         "keys", "list", "--base-url", url],
-        capture_output=True, text=True, timeout=60, env={**os.environ, **TOKEN},
-    )  # fmt: skip
+def test_a_base_url_that_is_none_is_one_sentence(commands: Commands, file: Path, url: str) -> None:
+    words = ["-f", str(file), "keys", "list", "--base-url", url]
+    done = commands.run(words, env={**os.environ, **TOKEN})
     assert done.stderr.startswith("rollout-console: ")
     assert "is no URL; nothing was sent" in done.stderr
     assert (done.stderr.count("\n"), done.returncode in (1, 3)) == (1, True)
@@ -340,6 +345,7 @@ def test_a_rotation_from_the_command_line(run: Run, tmp_path: Path, sim: SimServ
     given = given_in(tmp_path)
     (given / "passphrase").write_text(PASSPHRASE)
     env = {**TOKEN, "ROLLOUT_VAULT_PASSPHRASE_FILE": str(given / "passphrase")}
+    opened_store(tmp_path)
     made = json.loads(
         run("create", "by hand", "--show-secret", "--json", env=TOKEN, shows=True).stdout
     )
@@ -386,8 +392,9 @@ EVERYTHING = [
 @pytest.mark.slow
 @pytest.mark.parametrize("planted", ["variables", "files", "command", "encrypted store"])
 def test_no_command_lets_a_planted_secret_out(
-    sim: SimServer, file: Path, tmp_path: Path, planted: str
+    commands: Commands, sim: SimServer, file: Path, tmp_path: Path, planted: str
 ) -> None:
+    """From variables, each command is started as an operator starts it."""
     text = file.read_text().replace("https://api.tokenlab.sh", sim.base_url)
     for host in ("https://api.openai.com", "https://api.anthropic.com"):
         text = text.replace(host, sim.previous_base_url)
@@ -416,15 +423,19 @@ def test_no_command_lets_a_planted_secret_out(
     if planted == "encrypted store":
         (given / "passphrase").write_text(PASSPHRASE)
         environ["ROLLOUT_VAULT_PASSPHRASE_FILE"] = str(given / "passphrase")
-        store = EncryptedStore(tmp_path / "state" / "vault.age", lambda _new: PASSPHRASE)
+        store = opened_store(tmp_path)
         store.put("prod", "api_key", Secret(CANARY_KEY))
         store.put("prod", "management_token", Secret(CANARY_TOKEN))
     said = []
     for arguments in EVERYTHING:
-        done = subprocess.run(
-            [sys.executable, "-m", "rollout_console", "-f", str(file), *arguments],
-            input=CANARY_KEY, capture_output=True, text=True, timeout=60, env=environ, cwd=tmp_path,
-        )  # fmt: skip
+        words = ["-f", str(file), *arguments]
+        if planted == "variables":
+            done = subprocess.run(
+                [sys.executable, "-m", "rollout_console", *words], input=CANARY_KEY,
+                capture_output=True, text=True, timeout=60, env=environ, cwd=tmp_path,
+            )  # fmt: skip
+        else:
+            done = commands.run(words, input=CANARY_KEY, env=environ, cwd=tmp_path)
         assert "Traceback" not in done.stderr, (arguments, done.stderr)
         said.append(done.stdout + done.stderr)
     assert any("401" in text for text in said), "the planted credential was never used"
@@ -437,7 +448,7 @@ def test_no_command_lets_a_planted_secret_out(
 
 
 def test_check_looks_at_credentials_balance_and_keys(
-    sim: SimServer, file: Path, tmp_path: Path
+    commands: Commands, sim: SimServer, file: Path, tmp_path: Path
 ) -> None:
     text = file.read_text().replace("https://api.tokenlab.sh", sim.base_url)
     for host in ("https://api.openai.com", "https://api.anthropic.com"):
@@ -451,10 +462,7 @@ def test_check_looks_at_credentials_balance_and_keys(
     }  # fmt: skip
 
     def check(**more: str) -> tuple[int, dict[str, tuple[bool, str]]]:
-        done = subprocess.run(
-            [sys.executable, "-m", "rollout_console", "-f", str(file), "check", "--json"],
-            capture_output=True, text=True, timeout=60, env={**environ, **more},
-        )  # fmt: skip
+        done = commands.run(["-f", str(file), "check", "--json"], env={**environ, **more})
         results = json.loads(done.stdout)["results"]
         return done.returncode, {r["rule"]: (r["ok"], r["reason"]) for r in results}
 

@@ -3,14 +3,13 @@
 import os
 import random
 import socket
-import subprocess
-import sys
 import threading
 import time
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 
 from rollout_console.cli.main import run
 from rollout_console.sim.server import SimServer
+from tests.support.commands import Commands
 from tests.support.mutations import Liar, at_random, good_answers
 
 CANARIES = {
@@ -132,6 +132,7 @@ def _is_safe(text: str, what: str) -> None:
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
+@cache
 def _bomb() -> bytes:
     packer = zlib.compressobj(9, wbits=16 + zlib.MAX_WBITS)
     zeros = b" " * (1 << 20)
@@ -146,7 +147,6 @@ def _then(first: bytes, rest: bytes, pause_s: float = 0.0) -> Iterator[bytes]:
         time.sleep(pause_s)
 
 
-BOMB = _bomb()
 LIES: dict[str, Callable[[], Iterator[bytes]]] = {
     "endless": lambda: _then(HEAD + b"\r\n[", b" " * 65536),
     "endless events": lambda: _then(
@@ -154,11 +154,11 @@ LIES: dict[str, Callable[[], Iterator[bytes]]] = {
         b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n' * 500,
     ),
     "endless head": lambda: _then(b"HTTP/1.1 200 OK\r\n", b"X-A: " + b"b" * 60_000 + b"\r\n"),
-    "bomb": lambda: iter([HEAD + b"Content-Encoding: gzip\r\n\r\n", BOMB]),
+    "bomb": lambda: iter([HEAD + b"Content-Encoding: gzip\r\n\r\n", _bomb()]),
     "too many values": lambda: iter([HEAD + b"\r\n[", b"{}," * 2_700_000, b"{}]"]),
     "drip": lambda: _then(HEAD + b"Content-Length: 100000\r\n\r\n", b" ", 0.5),
     "drip of head": lambda: _then(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n", 0.5),
-    "continue for ever": lambda: _then(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, 0.01),
+    "continue for ever": lambda: _then(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, 0.05),
     "no HTTP": lambda: iter([bytes.fromhex("160301020001000200")]),
     "nothing": lambda: iter([b""]),
 }
@@ -195,7 +195,8 @@ class Socket:
         self._socket.close()
 
 
-# Not by wait4: a child's ru_maxrss begins with that of who forked it.
+# Not by wait4: a child's ru_maxrss begins with that of who forked it at its highest; VmHWM with
+# what that one had at the fork.
 MEASURED = """
 import sys
 from pathlib import Path
@@ -209,29 +210,30 @@ sys.exit(code)
 @pytest.mark.slow
 @pytest.mark.parametrize("lies", [*((one,) for one in LIES if one not in SLOW), SLOW])
 def test_bytes_and_time_are_bounded(
-    at: Callable[[str], Path], lies: tuple[str, ...], tmp_path: Path
+    commands: Commands, at: Callable[[str], Path], lies: tuple[str, ...], tmp_path: Path
 ) -> None:
     """Each command in a process of its own, with its memory as the kernel counts it."""
-    commands = [["check"], ["probe", "--yes"], ["guard", "--once"]]
+    asked = [["check"], ["probe", "--yes"], ["guard", "--once"]]
     if lies is not SLOW:
-        commands += [["models"], ["keys", "list"], ["keys", "verify", "--model", "gpt-5.4"]]
+        asked += [["models"], ["keys", "list"], ["keys", "verify", "--model", "gpt-5.4"]]
+    if "bomb" in lies:
+        _bomb()  # once, and not in each thread of the server
     servers = [Socket(LIES[lie]) for lie in lies]
     with ExitStack() as stack:
+        nothing = stack.enter_context(open(os.devnull, "rb"))
         for server in servers:
             stack.callback(server.close)
         running = []
-        for i, (server, words) in enumerate(product(servers, commands)):
+        for i, (server, words) in enumerate(product(servers, asked)):
             environment = dict(os.environ, ROLLOUT_STATE_DIR=str(tmp_path / f"state-{i}"))
             file = at(server.url).rename(tmp_path / f"rollout-{i}.toml")
             out = stack.enter_context((tmp_path / f"out-{i}").open("wb"))
             process = stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", MEASURED, str(tmp_path / f"status-{i}"),
-                     "-f", str(file), *words],
-                    env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                commands.start(
+                    [str(tmp_path / f"status-{i}"), "-f", str(file), *words], script=MEASURED,
+                    env=environment, stdin=nothing, stdout=out, stderr=out,
                 )
             )  # fmt: skip
-            stack.callback(process.kill)
             running.append((words, process))
         end = time.monotonic() + 60  # bounded: what is dripped would take a day
         for i, (words, process) in enumerate(running):
