@@ -98,6 +98,7 @@ async def _live(pilot: Pilot[None]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
     await until(pilot, lambda: "last: " in line(pilot, "event"))
     await pilot.press("v", "p")
+    await until(pilot, lambda: "alerts (1)" in line(pilot, "list"))  # seen a second after the log
     await pilot.pause(0.2)
     assert pilot.app._exception is None
 
