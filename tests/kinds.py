@@ -77,6 +77,7 @@ FUNCTIONAL = frozenset(
         "sim/test_requests.py",
         "sim/test_simulator.py",
         "sim/test_traffic.py",
+        "test_commands.py",
         "test_import_hygiene.py",
         "tokenlab/test_catalogue.py",
         "tokenlab/test_client.py",

@@ -84,6 +84,11 @@ class Commands:
                 pass_fds=[theirs.fileno()], start_new_session=True,
             )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._server.pid
+
     def __enter__(self) -> Self:
         return self
 
@@ -119,7 +124,8 @@ class Commands:
 
     def run(
         self, words: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None,
-        input: str = "", timeout: float = 60,  # noqa: A002 -- as subprocess.run has it
+        input: str = "",  # noqa: A002 -- as subprocess.run has it
+        timeout: float = 60, script: str = "",
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
         """Run one command to its end, and return what it wrote, as ``subprocess.run`` does."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -128,7 +134,9 @@ class Commands:
                 pipe.write(input.encode())  # less than a pipe holds
                 pipe.flush()
                 pipe.close()
-                started = self.start(words, stdin=stdin, stdout=out, stderr=err, env=env, cwd=cwd)
+                started = self.start(
+                    words, stdin=stdin, stdout=out, stderr=err, env=env, cwd=cwd, script=script
+                )
             with started as command:
                 code = command.wait(timeout)
             for stream in (out, err):
