@@ -46,6 +46,7 @@ def cli(
     for host in ("https://api.openai.com", "https://api.anthropic.com"):
         text = text.replace(host, own.previous_base_url)
     file.write_text(text + CLIPS)
+    monkeypatch.setattr("rollout_console.tokenlab.media_probe.POLL_S", 0.05)
 
     def call(*arguments: str, **environ: str) -> tuple[int, str, str]:
         # The command takes credentials out of its environment.

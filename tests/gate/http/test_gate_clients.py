@@ -565,6 +565,7 @@ def test_a_key_for_tokenlab_is_needed(world: World) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_side_that_drips_or_sends_garbage_reaches_the_sdk_as_it_is(
     world: World, api: httpx.Client
 ) -> None:
