@@ -121,9 +121,19 @@ def _lines(lines: int, span_s: float) -> Iterator[bytes]:
             "status": status,
             "latency_ms": round(rng.lognormvariate(6, 0.5), 1),
             "request_id": f"req_{i:016d}",
+            "outcome": "ok" if status == 200 else "error",
+            "attempt": 1,
+            "stream": bool(i % 2),
+            "bucket": rng.randrange(10_000),
+            "revision": "0123456789ab",
+            "host": f"gw-{i % 8:02}",
         }
         if status in errors:
             record["error"] = errors[status]
+        else:
+            record |= {"finish_reason": "stop", "input_tokens": 80, "output_tokens": 120}
+            if record["stream"]:
+                record["ttft_ms"] = round(rng.lognormvariate(4, 0.5), 1)
         yield encode(record) + b"\n"
 
 

@@ -17,6 +17,7 @@ from rollout_console.health.windows.codes import (
     code_of,
     is_request,
     measurements,
+    repetition,
 )
 
 LATE, AHEAD, SKEWED = -1, -2, -3
@@ -41,6 +42,7 @@ Slots = Mapping[int, Counts]
 
 _Found = dict[Named, dict[int, list[int]]]
 
+_FIRST_ATTEMPT = (1, None)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = datetime.min.replace(tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -74,20 +76,20 @@ class Batch:
                     self._places[place] = defaultdict(_no_lines)
                 groups = self._places[place]
             group = groups[record.route, record.org, record.side, record.model]
-            outcome, attempt = record.outcome, record.attempt
+            outcome = record.outcome
             # Fast path: nearly always the status alone decides on the code.
-            if (outcome == "ok" and record.finish_reason != "length" and not record.cached) or (
-                outcome is None and record.error is None
-            ):
+            if outcome == "ok":
+                plain = record.finish_reason != "length" and not record.cached
+            else:
+                plain = outcome is None and record.error is None
+            if plain:
                 group.append(CODES[record.status][BUCKET[record.latency_ms]])
             else:
                 group.append(code_of(record))
-            if (
-                record.ttft_ms is not None
-                or outcome == "abandoned"
-                or (attempt is not None and attempt > 1)
-            ):
+            if record.ttft_ms is not None or outcome == "abandoned":
                 group += measurements(record)
+            if record.attempt not in _FIRST_ATTEMPT:
+                group.append(repetition(record))
             if ts > group[0]:
                 group[0] = ts
 

@@ -68,19 +68,19 @@ def code_of(record: AccessRecord) -> int:
 
 
 def measurements(record: AccessRecord) -> list[int]:
-    """Return the codes of what else a record says: mostly none."""
-    found: list[int] = []
+    """Return the codes of what a stream says beside its latency; none of one from the cache."""
     if record.cached:
-        return found
+        return []
     first_ms = record.ttft_ms
-    if first_ms is not None:
-        found.append(_CODES_OF[FIRST_TOKEN][BUCKET[first_ms]])
-        rest_s = (record.latency_ms - first_ms) / 1000
-        tokens = record.output_tokens or 0
-        if tokens >= _LEAST_TOKENS and rest_s > 0:
-            found.append(_CODES_OF[SPEED][bucket_of(tokens / rest_s)])
-    elif record.stream and record.outcome == "abandoned":
-        found.append(_CODES_OF[UNSEEN_TOKEN][BUCKET[record.latency_ms]])
-    if record.attempt is not None and record.attempt > 1:
-        found.append(_CODES_OF[REPEATED][kind_of(record)])
+    if first_ms is None:
+        return [_CODES_OF[UNSEEN_TOKEN][BUCKET[record.latency_ms]]] if record.stream else []
+    found = [_CODES_OF[FIRST_TOKEN][BUCKET[first_ms]]]
+    rest_ms, tokens = record.latency_ms - first_ms, record.output_tokens
+    if tokens is not None and tokens >= _LEAST_TOKENS and rest_ms > 0:
+        found.append(_CODES_OF[SPEED][BUCKET[round(1000 * tokens / rest_ms, 1)]])
     return found
+
+
+def repetition(record: AccessRecord) -> int:
+    """Return the code of a second or later attempt: it has the kind of its answer."""
+    return _CODES_OF[REPEATED][kind_of(record)]
