@@ -32,7 +32,7 @@ from rollout_console.history.history import History
 from rollout_console.history.location import history_of
 from rollout_console.history.rows import Change
 from rollout_console.sim.demo import Demo
-from rollout_console.sim.incidents import clear_incidents, start_incident
+from rollout_console.sim.incidents import SICK_ORG, clear_incidents, start_incident
 from rollout_console.sim.traffic import ORGS, RATE_PER_S
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.decision.decision import decide
@@ -45,8 +45,12 @@ DRILLED = {
     "rate limit": "429",
     "wrong key": "401/403",
     "garbage": "5xx",
+    "error inside 200": "5xx",
+    "cut streams": "bad answers",
+    "empty answers": "bad answers",
+    "slow first token": "late first tokens",
 }
-"""The incidents that roll the whole route back by statuses and latency, and the reason's word."""
+"""The incidents that roll the whole route back, and the reason's word."""
 WARM_S = 12.0
 PATIENCE_S = 60.0
 MAX_P95_MS = 4_000
@@ -90,15 +94,20 @@ def guarded_demo() -> Iterator[tuple[Demo, Switch]]:
                 guard.terminate()
 
 
-def drill(demo: Demo, switch: Switch, incident: str) -> Drill:
-    """Play one incident until the guard has rolled the route back and it has drained."""
+def drill(demo: Demo, switch: Switch, incident: str, org: str | None = None) -> Drill:
+    """Play one incident until the guard has rolled the route back and it has drained.
+
+    With ``org`` that org alone is to be rolled back: RuntimeError where it is the route.
+    """
     begun = time.time()
     start_incident(demo.base_url, incident, route=ROUTE)
     end = time.monotonic() + PATIENCE_S
-    while not parse(demo.file.read_bytes()).routes[ROUTE].rolled_back:
+    while not (file := parse(demo.file.read_bytes())).is_latched(ROUTE, org):
         if time.monotonic() > end:
             raise TimeoutError(f"{incident}: not rolled back within {PATIENCE_S:.0f} s")
         time.sleep(0.05)
+    if org is not None and file.is_latched(ROUTE):
+        raise RuntimeError(f"{incident}: the route was rolled back for {org}")
     while not (rows := _rollbacks(demo, switch, begun)):
         time.sleep(0.05)  # the row is settled a moment after the file
     row = rows[0]
@@ -106,6 +115,7 @@ def drill(demo: Demo, switch: Switch, incident: str) -> Drill:
     time.sleep(3.0)
     clear_incidents(demo.base_url)
     lines = [line for line in _log(demo.access_log) if line["at"] > begun]
+    lines = [line for line in lines if org in (None, line["org"])]
     bad = [line for line in lines if _is_bad(line)]
     first = min((line["at"] for line in bad), default=back)
     seen = sum(first <= line["at"] <= back for line in lines)
@@ -113,17 +123,22 @@ def drill(demo: Demo, switch: Switch, incident: str) -> Drill:
     began = [
         one["started"]
         for one in served["requests"]
-        if one["route"] == ROUTE and one["side"] == "tokenlab" and one["started"] > begun
+        if one["route"] == ROUTE
+        and one["side"] == "tokenlab"
+        and one["started"] > begun
+        and org in (None, one["org"])
     ]
     drained = max([first, *began]) - first
     return Drill(incident, seen, back - first, drained, row.reason)
 
 
-def resume(demo: Demo, switch: Switch) -> None:
+def resume(demo: Demo, switch: Switch, org: str | None = None) -> None:
     """Put the route back, as an operator would, once what was slow has come to its end."""
     time.sleep(12.0)
     switch.open()
-    switch.apply(switch.planner.plan_resume(ROUTE), reason="drill", held="drill", override=True)
+    switch.apply(
+        switch.planner.plan_resume(ROUTE, org), reason="drill", held="drill", override=True
+    )
     time.sleep(8.0)
 
 
@@ -133,6 +148,7 @@ def drills() -> Iterator[Drill]:
         for incident in DRILLED:
             yield drill(demo, switch, incident)
             resume(demo, switch)
+        yield drill(demo, switch, "one sick org", SICK_ORG)
 
 
 def healthy(minutes: float, rate: float, seed: int = 7) -> dict[str, Any]:
@@ -189,7 +205,7 @@ def _rollbacks(demo: Demo, switch: Switch, since: float) -> list[Change]:
 
 
 def _is_bad(line: dict[str, Any]) -> bool:
-    bad = line["status"] != 200 or line["latency_ms"] > MAX_P95_MS
+    bad = line["status"] != 200 or line.get("outcome") != "ok" or line["latency_ms"] > MAX_P95_MS
     return bool(bad and line["side"] == "tokenlab")
 
 
@@ -203,10 +219,10 @@ def _log(path: Path) -> list[dict[str, Any]]:
 def main() -> None:
     """Print the table of the drills."""
     print("guard drill: from the first bad response on route chat, about 15 requests a second")
-    print(f"  {'incident':<12} {'requests':>8} {'verdict':>9} {'drained':>9}  reason")
+    print(f"  {'incident':<16} {'requests':>8} {'verdict':>9} {'drained':>9}  reason")
     for one in drills():
         times = f"{one.verdict_s:>7.1f} s {one.drained_s:>7.1f} s"
-        print(f"  {one.incident:<12} {one.requests:>8} {times}  {one.reason}", flush=True)
+        print(f"  {one.incident:<16} {one.requests:>8} {times}  {one.reason}", flush=True)
 
 
 def healthy_hour() -> None:

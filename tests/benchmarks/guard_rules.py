@@ -2,7 +2,7 @@
 
 Streams of independent Bernoulli errors with fixed seeds; every rule is looked at after each
 request, ours after each second. A figure is the share of streams that alarmed, then the median
-number of requests from the first bad one to the alarm.
+number of requests from the first bad one to the alarm. Whom the guard blames is ``guard_orgs``.
 """
 
 import random
@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+from rollout_console.guard.evidence.blame import FLOOR_ERRORS, FLOOR_REQUESTS
 from rollout_console.guard.evidence.e_process import evidence
-from rollout_console.guard.evidence.verdict import FLOOR_ERRORS, FLOOR_REQUESTS
 from rollout_console.guard.evidence.wilson import wilson_lower
+from tests.benchmarks import guard_orgs
 
 LIMIT = 0.02
 WINDOW = 200
@@ -117,6 +118,7 @@ def main() -> None:
             after = "" if delay is None else f", median after {delay:.0f} requests"
             print(f"    {name:<30} {said}{after}")
         sys.stdout.flush()
+    guard_orgs.main()
 
 
 if __name__ == "__main__":

@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from rollout_console.guard.evidence.ages import Ages
+from rollout_console.guard.evidence.blame import Tier, judge
 from rollout_console.guard.evidence.e_process import evidence
-from rollout_console.guard.evidence.org_counts import OrgsIn
-from rollout_console.guard.evidence.verdict import Counts, Verdict, hold_tier, rollback_tier
+from rollout_console.guard.evidence.org_bins import OrgBins
+from rollout_console.guard.evidence.route_traffic import Span, route_traffic
+from rollout_console.guard.evidence.verdict import Counts, Verdict, hold_tier
 from rollout_console.guard.evidence.wilson import clean_requests_needed, wilson_lower, wilson_upper
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.windows.bins import Bins, Limits
 from rollout_console.health.windows.windows import Windows
 from rollout_gate.file.model import GuardSettings
 
-IN_MS = Limits(4000, 4000)
 LIMITS = GuardSettings(min_balance_usd=Decimal(50))
 
 
@@ -115,13 +116,16 @@ class Route:
         found: Any = side
         self.windows.add([AccessRecord(at, "chat", org, found, status, ms)], self.now)
 
+    def tier(self) -> Tier:
+        begin = self.now - 300
+        traffic = route_traffic(
+            self.windows, Bins(self.windows), OrgBins(self.windows), "chat", self._orgs,
+            Span(begin, begin, self.now, (), {}), Limits(4000, 4000),
+        )  # fmt: skip
+        return Tier() if traffic is None else judge(self.limits, traffic, self.now)
+
     def verdict(self) -> Verdict:
-        bins, begin = Bins(self.windows), self.now - 300
-        tokenlab, previous = (
-            bins.between("chat", side, begin, self.now, IN_MS) for side in ("tokenlab", "previous")
-        )
-        orgs = OrgsIn(self.windows, "chat", self._orgs, IN_MS, self.now)
-        return rollback_tier(self.limits, tokenlab, previous, orgs, self.now)
+        return self.tier().route
 
 
 def test_the_floor_holds_the_verdict_back() -> None:
@@ -159,8 +163,8 @@ def test_a_storm_on_both_sides_is_not_blamed_on_one() -> None:
     assert route.verdict().kind == "ok"
 
 
-@pytest.mark.parametrize(("status", "word"), [(401, "401"), (402, "402")])
-def test_credentials_and_balance_hold_at_the_third_in_a_row(status: int, word: str) -> None:
+@pytest.mark.parametrize(("status", "said"), [(401, "refuses the key"), (402, "balance is empty")])
+def test_refusals_alarm_at_the_third_in_a_row_in_every_mode(status: int, said: str) -> None:
     route = Route(per_s=1)
     for times, after in ((2, 200), (2, None)):
         route.feed(status, times)
@@ -168,10 +172,42 @@ def test_credentials_and_balance_hold_at_the_third_in_a_row(status: int, word: s
             route.feed(after, 1)
     assert route.verdict().kind == "ok"
     route.feed(status, 1)
-    assert route.verdict().kind == "hold"
-    assert word in route.verdict().reason
-    route.limits = replace(LIMITS, mode="enforce")
-    assert route.verdict().kind == "rollback"
+    for mode in ("observe", "hold", "enforce"):
+        route.limits = replace(LIMITS, mode=mode)
+        verdict = route.verdict()
+        assert verdict.kind == "rollback"
+        assert said in verdict.reason
+        assert "3 times in a row" in verdict.reason
+        assert str(status) in verdict.brief
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (
+            401,
+            "rollback: TokenLab refuses the key: 401/403 on 84%; "
+            "roll back, or give it a working key: 2 in the console",
+        ),
+        (402, "rollback: TokenLab's balance is empty: 402 on 84%; top up, or roll back"),
+    ],
+)
+def test_refusals_between_the_answers_of_another_key_alarm_too(status: int, words: str) -> None:
+    route = Route()
+    for i in range(100):
+        route.request(f"org-{i % 7}", 200 if i % 6 == 5 else status)
+    assert route.verdict().advised == words
+    assert route.verdict().brief == f"{words.split(': ')[2].split(' on ')[0]} 84%"
+
+
+def test_refusals_of_one_org_alone_are_that_orgs() -> None:
+    route = Route(per_s=1)
+    route.feed(200, 20, orgs=4)
+    for _ in range(7):
+        route.request("org-0", 401)
+    found = route.tier()
+    assert found.route.kind == "ok"
+    assert list(found.orgs) == ["org-0"]
 
 
 def hold(requests: int, errors: int = 0, age: float | None = 1.0, bake_left: float = 0.0) -> str:

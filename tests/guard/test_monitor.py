@@ -78,6 +78,9 @@ def test_a_storm_is_a_rollback_verdict_with_its_reason(file: Path, monitor: Moni
     assert monitor.rollback_reason(None, None, NOW).startswith("5xx 50.0%")
     foreign = file.read_bytes().replace(b"acme = 25", b"acme = 5", 1)
     monitor.configure(parse(foreign), NOW)
+    assert monitor.health("chat", "org-1", NOW).verdict.kind == "rollback", "it is of acme alone"
+    latched = foreign.replace(b"[routes.chat]\n", b"[routes.chat]\nrolled_back = true\n", 1)
+    monitor.configure(parse(latched), NOW)
     assert monitor.health("chat", "org-1", NOW).verdict.kind == "hold", "a change starts anew"
 
 

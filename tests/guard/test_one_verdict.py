@@ -50,7 +50,10 @@ ROUTES = ("chat", "claude")
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of traffic on one route's side: how long, how much of it, and how it goes."""
+    """A stretch of traffic on one route's side: how long, how much of it, and how it goes.
+
+    With ``sick``, that org's requests alone are bad.
+    """
 
     seconds: int
     per_s: int
@@ -60,6 +63,7 @@ class Phase:
     route: str
     side: str
     orgs: int
+    sick: str = ""
 
 
 PHASES = st.lists(
@@ -73,12 +77,14 @@ PHASES = st.lists(
         st.sampled_from(ROUTES),
         st.sampled_from(["tokenlab", "tokenlab", "previous"]),
         st.integers(1, 3),
+        st.sampled_from(["", "", "acme", "globex"]),
     ),
     min_size=1,
     max_size=8,
 )
+WHAT = ["raise", "lower", "roll back", "resume", "roll back acme", "resume acme"]
 CHANGES = st.lists(
-    st.tuples(st.floats(1, END_S - 1), st.sampled_from(["raise", "lower", "roll back", "resume"])),
+    st.tuples(st.floats(1, END_S - 1), st.sampled_from(WHAT)),
     max_size=3,
 )
 
@@ -95,11 +101,12 @@ def lines(phases: list[Phase]) -> list[tuple[float, str]]:
             at = first + i / phase.per_s
             if at < 0:
                 continue
-            bad = i % 10 < phase.bad_of_10
+            org = ("acme", "globex", "stark")[i % phase.orgs]
+            bad = i % 10 < phase.bad_of_10 and phase.sick in ("", org)
             line = {
                 "ts": datetime.fromtimestamp(START + at, UTC).isoformat(),
                 "route": phase.route,
-                "org": ("acme", "globex", "stark")[i % phase.orgs],
+                "org": org,
                 "side": phase.side,
                 "model": "m",
                 "status": phase.status if bad else 200,
@@ -121,10 +128,13 @@ def change(path: Path, what: str, at: float) -> None:
         plan = switch.planner.plan_set("chat", "acme", max(chat.org_points("acme") - 500, 0))
     elif what == "roll back":
         plan = switch.planner.plan_rollback("chat", None, "drill")
-    elif not chat.rolled_back:
-        return
+    elif what == "roll back acme":
+        plan = switch.planner.plan_rollback("chat", "acme", "drill")
     else:
-        plan = switch.planner.plan_resume("chat", None)
+        org = "acme" if what == "resume acme" else None
+        if not (chat.rolled_back if org is None else chat.org_rolled_back(org)):
+            return
+        plan = switch.planner.plan_resume("chat", org)
     if not plan.changes_nothing:
         switch.apply(plan, reason="drill")
 
@@ -139,7 +149,7 @@ def judged(monitor: Monitor, now: float) -> object:
     """Return all that is said and decided of the routes and their orgs."""
     names = [(route, org) for route in ROUTES for org in (None, "acme", "globex")]
     nothing = BalanceWatch()
-    return [
+    return monitor.condemned(now), [
         (
             monitor.health(route, org, now).verdict,
             monitor.held(route, org, 1000, 2500, nothing, now),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rollout_console.sim.incidents import SICK_ORG
 from tests.benchmarks.guard_drill import DRILLED, drill, guarded_demo, healthy
 
 
@@ -14,6 +15,14 @@ def test_an_incident_is_rolled_back_and_drains(incident: str) -> None:
     assert done.drained_s <= done.verdict_s + 1.5, done
     assert done.requests < 400, done
     assert DRILLED[incident] in done.reason, done
+
+
+@pytest.mark.slow
+def test_one_sick_org_is_rolled_back_alone() -> None:
+    with guarded_demo() as (demo, switch):
+        done = drill(demo, switch, "one sick org", SICK_ORG)
+    assert done.drained_s <= done.verdict_s + 1.5, done
+    assert SICK_ORG in done.reason, done
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.monitor import Monitor
 
 NO_DATA_S = 120.0
@@ -20,6 +21,8 @@ OVER_AFTER_S = 60.0
 once."""
 RUNWAY_S = 3600.0
 _REMEMBERED = 500
+_MOST_ORGS = 20
+"""Limit of the condemned orgs of a route that are alerts of their own."""
 
 Level = Literal["warning", "alarm"]
 
@@ -32,7 +35,10 @@ class ModelTrouble(NamedTuple):
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """One alert. ``key`` is its deduplication key; times are epoch seconds."""
+    """One alert. ``key`` is its deduplication key; times are epoch seconds.
+
+    ``org`` is set where it is of one org on the route.
+    """
 
     key: tuple[str, ...]
     level: Level
@@ -42,6 +48,7 @@ class Alert(msgspec.Struct, frozen=True):
     since: float = 0.0
     seen_at: float = 0.0
     acknowledged_by: str = ""
+    org: str | None = None
 
 
 class Alerts:
@@ -125,12 +132,21 @@ def alerts_now(
 
 
 def _of_routes(monitor: Monitor, now: float) -> Iterable[Alert]:
+    condemned = monitor.condemned(now)
     for name, verdict in monitor.verdicts(now).items():
-        if verdict.kind == "rollback" or verdict.signal in ("auth", "balance"):
-            key = ("verdict", name, verdict.signal)
-            yield Alert(key, "alarm", f"{name}: {verdict.words}", name, verdict.signal)
+        if verdict.kind == "rollback":
+            yield _of_verdict(name, None, verdict)
+        for org, of_org in [*condemned[name].items()][:_MOST_ORGS]:
+            yield _of_verdict(name, org, of_org)
         if trouble := monitor.previous_trouble(name, None, now):
             yield Alert(("previous", name), "warning", f"{name}: {trouble}", name)
+
+
+def _of_verdict(route: str, org: str | None, verdict: Verdict) -> Alert:
+    key = ("verdict", route, verdict.signal, *((org,) if org is not None else ()))
+    where = route if org is None else f"{route} / {org}"
+    sentence = f"{where}: {verdict.advised}"
+    return Alert(key, "alarm", sentence, route, verdict.signal, org=org)
 
 
 def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from shlex import quote
+from time import monotonic
 
 import msgspec
 
@@ -11,10 +12,11 @@ from rollout_console.changes.switch import Done, Switch
 from rollout_console.common.errors import OperationError
 from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now
 from rollout_console.guard.balance import BalanceWatch
-from rollout_console.guard.evidence.verdict import Verdict
+from rollout_console.guard.condemned import may_have_traffic
+from rollout_console.guard.evidence.verdict import Verdict, mode_of
 from rollout_console.guard.leader_lock import LeaderLock
 from rollout_console.guard.monitor import Monitor
-from rollout_console.guard.ramp import Ramps, Standing
+from rollout_console.guard.ramp import MOST_S_A_TURN, Ramps, Standing
 from rollout_console.guard.ramp_record import RampRecord
 from rollout_console.history.errors import HistoryError
 from rollout_gate.file.errors import RolloutError
@@ -60,7 +62,7 @@ class Turn(msgspec.Struct, frozen=True):
     """The result of one turn. ``acts`` is whether this guard is the leader, which may act.
 
     ``alerts`` are those seen in this turn; ``log`` counts the usable and unusable lines of the
-    access log so far.
+    access log so far. ``condemned`` has, by route, the orgs that ask for a rollback of their own.
     """
 
     acts: bool
@@ -70,14 +72,22 @@ class Turn(msgspec.Struct, frozen=True):
     alerts: list[Alert]
     log: LogRead
     events: list[Event] = msgspec.field(default_factory=list)
+    condemned: Mapping[str, Mapping[str, Verdict]] = msgspec.field(default_factory=dict)
+
+    @property
+    def is_sick(self) -> bool:
+        """Whether a route or an org of one ought to be rolled back."""
+        return any(one.kind == "rollback" for one in self.verdicts.values()) or any(
+            self.condemned.values()
+        )
 
 
 class GuardLoop:
     """Watches one rollout file and its access log, and acts as the file's mode says.
 
     Mode ``observe`` acts on nothing, ``hold`` raises while the evidence is good, ``enforce`` rolls
-    back as well. Of several guards on a file only the leader acts. A read-only guard writes
-    nothing.
+    back as well: a route, or an org alone where that is what is sick. Of several guards on a file
+    only the leader acts. A read-only guard writes nothing.
     """
 
     def __init__(self, switch: Switch, monitor: Monitor) -> None:
@@ -87,7 +97,7 @@ class GuardLoop:
         self._ramps = Ramps(switch, monitor, RampRecord(switch.path, switch.access))
         self._alerts = Alerts()
         self._acted = False
-        self._left_alone: dict[str, float] = {}
+        self._left_alone: dict[tuple[str, str | None], float] = {}
 
     @property
     def alerts(self) -> Alerts:
@@ -132,7 +142,8 @@ class GuardLoop:
         standings: dict[str, list[Standing]] = {}
         try:
             if not self._switch.access.read_only:
-                events += self._roll_back(now, acts=acts or bool(no_locks))
+                for event in self._roll_back(now, acts=acts or bool(no_locks)):
+                    events.append(event)  # kept for notification even if the next one fails
             if acts:
                 events += [Event("ramp", said) for said in self._ramps.look(now)]
             standings = self._ramps.standings(
@@ -150,11 +161,13 @@ class GuardLoop:
             alerts_now(self._monitor, balance, models, trouble, now), now
         )
         events += [self._alarm(alert) for alert in began]
-        events += [Event("over", f"over: {alert.sentence}", alert.route) for alert in ended]
-        verdicts = self._monitor.verdicts(now)
+        events += [
+            Event("over", f"over: {alert.sentence}", alert.route, alert.org) for alert in ended
+        ]
+        verdicts, condemned = self._monitor.verdicts(now), self._monitor.condemned(now)
         read = self._log_read(now)
         wrong = [alert for alert in self._alerts.open if alert.seen_at == now]
-        return Turn(acts, trouble, verdicts, standings, wrong, read, events)
+        return Turn(acts, trouble, verdicts, standings, wrong, read, events, condemned)
 
     def _log_read(self, now: float) -> LogRead:
         monitor = self._monitor
@@ -189,30 +202,56 @@ class GuardLoop:
             return "mode observe: the guard takes no action"
         return self._monitor.held(route.name, org, before, after, balance, now)
 
-    def _roll_back(self, now: float, *, acts: bool) -> list[Event]:
-        """Roll back routes with that verdict; a standby, those the leader left for PATIENCE_S.
+    def _roll_back(self, now: float, *, acts: bool) -> Iterator[Event]:
+        """Roll back what has that verdict: routes first, then orgs of routes that are well.
 
-        The leader may hang, and the lock's holder may be no guard at all, but a backup program.
+        A standby does it with those that the leader has left for PATIENCE_S: the leader may hang,
+        and the lock's holder may be no guard at all, but a backup program. An org whose rollback
+        fails does not stop those of others; the first such error is raised at the end.
         """
-        events = []
-        for name, verdict in self._monitor.verdicts(now).items():
-            route = self._monitor.file.routes[name]
-            may = route.guard.mode == "enforce" and not self._monitor.file.is_latched(name)
-            if not (verdict.kind == "rollback" and may and route.most_points):
-                self._left_alone.pop(name, None)
-            elif acts or now - self._left_alone.setdefault(name, now) >= PATIENCE_S:
-                events.append(self._roll_route_back(name, verdict, now))
-        return events
+        asked = self._asked_back(now)
+        self._left_alone = {place: self._left_alone.get(place, now) for place in asked}
+        end, failed = monotonic() + MOST_S_A_TURN, None
+        for (name, org), verdict in asked.items():
+            if not acts and now - self._left_alone[name, org] < PATIENCE_S:
+                continue
+            if org is not None and monotonic() >= end:
+                break  # verdicts are computed anew before the others: the route may be sick itself
+            try:
+                yield self._roll_one_back(name, org, verdict, now)
+            except (OperationError, RolloutError, HistoryError) as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
-    def _roll_route_back(self, name: str, verdict: Verdict, now: float) -> Event:
-        plan = self._switch.planner.plan_rollback(name, None, verdict.reason)
+    def _asked_back(self, now: float) -> dict[tuple[str, str | None], Verdict]:
+        """Return the routes, then the orgs that are to be rolled back in mode ``enforce``."""
+        file, condemned = self._monitor.file, self._monitor.condemned(now)
+        routes: dict[tuple[str, str | None], Verdict] = {}
+        orgs: dict[tuple[str, str | None], Verdict] = {}
+        for name, verdict in self._monitor.verdicts(now).items():
+            route = file.routes[name]
+            if file.is_latched(name) or not route.most_points:
+                continue
+            if verdict.kind == "rollback" and mode_of(route.guard, verdict.signal) == "enforce":
+                routes[name, None] = verdict
+                continue
+            for org, of_org in condemned[name].items():
+                enforced = mode_of(route.guard, of_org.signal) == "enforce"
+                if enforced and may_have_traffic(route, org):
+                    orgs[name, org] = of_org
+        return routes | orgs
+
+    def _roll_one_back(self, name: str, org: str | None, verdict: Verdict, now: float) -> Event:
+        plan = self._switch.planner.plan_rollback(name, org, verdict.reason)
         done = self._switch.apply(plan, reason=verdict.reason, verdict=verdict.words)
         self._take_over(done, now)
-        sick = self._monitor.previous_trouble(name, None, now)
-        text = f"rolled back {name}: {verdict.reason}" + (f"; {sick}" if sick else "")
+        sick = self._monitor.previous_trouble(name, org, now)
+        place = [name] if org is None else [name, org]
+        text = f"rolled back {' / '.join(place)}: {verdict.reason}" + (f"; {sick}" if sick else "")
         return Event(
-            "rollback", text, name, None, verdict.signal, verdict.reason,
-            self._command("resume", name), done.snapshot.revision,
+            "rollback", text, name, org, verdict.signal, verdict.reason,
+            self._command("resume", *place), done.snapshot.revision,
         )  # fmt: skip
 
     def _climb(self, standings: Mapping[str, list[Standing]], now: float) -> Iterator[Event]:
@@ -230,8 +269,11 @@ class GuardLoop:
         self._monitor.configure(done.snapshot.file, now, done.plan)
 
     def _alarm(self, alert: Alert) -> Event:
-        command = self._command("rollback", alert.route) if alert.signal and alert.route else ""
-        return Event("alert", alert.sentence, alert.route, None, alert.signal, command=command)
+        command = ""
+        if alert.signal and alert.route:
+            place = (alert.route,) if alert.org is None else (alert.route, alert.org)
+            command = self._command("rollback", *place)
+        return Event("alert", alert.sentence, alert.route, alert.org, alert.signal, command=command)
 
     def _command(self, verb: str, *names: str) -> str:
         words = ["rollout-console", "-f", str(self._switch.path.absolute()), verb, *names]

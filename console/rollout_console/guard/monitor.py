@@ -1,7 +1,7 @@
 """Health monitor of a rollout: verdicts from the access log, and the holds on a raise."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,29 +10,41 @@ import msgspec
 
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.recorded import Recorded, moved_by, was_latched
-from rollout_console.changes.traffic_diff import moves
+from rollout_console.changes.traffic_diff import Subject, moves
 from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.condemned import gone_orgs, sick_among, sick_list, sick_words
 from rollout_console.guard.evidence.ages import Ages
-from rollout_console.guard.evidence.org_counts import OrgsIn, last_error_at
+from rollout_console.guard.evidence.blame import Tier, judge
+from rollout_console.guard.evidence.org_counts import (
+    counts_without,
+    last_error_at,
+    last_request_at,
+)
+from rollout_console.guard.evidence.previous import failing_words
+from rollout_console.guard.evidence.route_traffic import Span, route_traffic
+from rollout_console.guard.evidence.two_sample import Counted, compared
 from rollout_console.guard.evidence.verdict import (
+    COMPARED,
     OK,
+    WORDS,
     Counts,
     Verdict,
     hold_tier,
+    mode_of,
     percent_words,
-    rollback_tier,
 )
-from rollout_console.guard.evidence.wilson import clean_requests_needed, wilson_lower
+from rollout_console.guard.evidence.wilson import clean_requests_needed
 from rollout_console.guard.traffic import COLD_BYTES, Watch
 from rollout_console.health.log.record import AccessRecord, StatusClass
 from rollout_console.health.windows.bins import Limits
-from rollout_console.health.windows.summary import Summary
+from rollout_console.health.windows.summary import Summary, bad_of, by_kind, classes_of, summarize
 from rollout_gate.file.model import RolloutFile
 
 if TYPE_CHECKING:
     from rollout_console.health.backfill.reader import Backfill, Part
 
 _SPANS_S = (3600.0, 6 * 3600.0, 24 * 3600.0)
+_SIDES = ("tokenlab", "previous")
 _LOOK_BACK = 100
 """History rows read again at each refresh: write-ahead rows complete slightly out of order."""
 
@@ -76,25 +88,32 @@ class Monitor(Watch):
         self._unrecorded = Ages()
         self._known_to = 0
         self._dated_ahead: dict[int, float] = {}
-        self._tiers: dict[str, tuple[float, Verdict]] = {}
+        self._comparisons: dict[str, tuple[float, Verdict]] = {}
+        self._tiers: dict[str, tuple[float, Tier]] = {}
+        self._gone: dict[str, frozenset[str]] = {}
         super().__init__(path, file, cold_bytes=cold_bytes, older_bytes=older_bytes)
 
     def configure(self, file: RolloutFile, now: float, plan: Plan | None = None) -> None:
         """Switch to a new version of the file; changes not in the history are dated ``now``.
 
-        A raised share starts its bake time. The evidence against a route is reset where its traffic
-        was lowered or a latch was lifted, whoever did it; a step up does not reset it, and so does
-        not hide an incident. ``plan``, where the version comes of one, has the diff already.
+        A raised share starts its bake time. Where traffic was lowered or a latch was lifted, by
+        whomever, evidence is reset: that of the org, or of the route where it is a share of several
+        orgs. A step up does not reset it, and so does not hide an incident. ``plan``, where the
+        version comes of one, has the diff already.
         """
         before = self.file
         super().configure(file, now)
         self._tiers.clear()
+        self._gone.clear()
+        for name in {**before.routes, **file.routes}:
+            if before.is_latched(name) != file.is_latched(name):
+                self._unrecorded.reset_evidence(name, now)
         is_planned = plan is not None and plan.prepared.before.revision == before.revision
         for move in plan.moves if plan is not None and is_planned else moves(before, file):
             if move.after > move.before:
                 self._unrecorded.note_raise(move.route, move.org, now)
             if move.after < move.before or was_latched(before, move):
-                self._unrecorded.reset_evidence(move.route, now)
+                self._unrecorded.reset_evidence(move.route, now, move.org)
 
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Ingest access-log records, and invalidate the cached verdicts."""
@@ -123,11 +142,13 @@ class Monitor(Watch):
             at = change.at.timestamp()
             if at > now or change.id in self._dated_ahead:
                 at = self._dated_ahead.setdefault(change.id, now)
+            if change.action in ("rollback", "resume") and change.org is None:
+                self._ages.reset_evidence(change.route, at)
             for move in moved_by(change):
                 if move.raised:
                     self._ages.note_raise(move.route, move.org, at)
                 if move.lowered or move.latched:
-                    self._ages.reset_evidence(move.route, at)
+                    self._ages.reset_evidence(move.route, at, move.org)
         if recorded.revision == self.file.revision:  # the history covers every change of the file
             self._ages.known_since = min(self._ages.known_since, recorded.known_since)
             self._unrecorded = Ages()
@@ -156,16 +177,31 @@ class Monitor(Watch):
         """Return a snapshot of every route's verdict, which other threads may read."""
         return {name: self.health(name, None, now).verdict for name in self.file.routes}
 
+    def condemned(self, now: float) -> dict[str, Mapping[str, Verdict]]:
+        """Return, by route, the orgs that ask for a rollback of their own, and why.
+
+        They are not part of the route's verdict; where that asks for a rollback too, the route is
+        what is to be rolled back.
+        """
+        return {name: self._tier(name, now).orgs for name in self.file.routes}
+
     def spoken_verdict(self, route: str | None, org: str | None, now: float) -> str:
         """Return the guard's verdict in words, as the history stores it with a change.
 
-        Without a route, it lists the verdict of each route that is not ok.
+        Without a route, it lists the verdict of each route that is not ok, and the orgs that are
+        condemned.
         """
-        if route is not None:
-            known = route in self.file.routes
-            return self.health(route, org, now).verdict_text if known else ""
-        bad = [f"{name} {v.words}" for name, v in self.verdicts(now).items() if v.kind != "ok"]
-        return "; ".join(bad) or "ok"
+        if route is not None and route not in self.file.routes:
+            return ""
+        if route is not None and org is not None:
+            return self.health(route, org, now).verdict_text
+        said = []
+        for name, verdict in self.verdicts(now).items():
+            if route in (None, name):
+                if verdict.kind != "ok":
+                    said.append(verdict.words if route else f"{name} {verdict.words}")
+                said += sick_list(name, self._tier(name, now).orgs)
+        return "; ".join(said) or "ok"
 
     def rollback_reason(self, route: str | None, org: str | None, now: float) -> str:
         """Return the figures in a few words, the default reason that a rollback records.
@@ -176,10 +212,16 @@ class Monitor(Watch):
         summary = self.summary(route, org, "tokenlab", now)
         if not summary.requests:
             return "by the operator"
-        tier = self._tier(route, now) if route is not None else OK
-        if tier.kind != "ok":
-            return f"{tier.reason}" + (" on the route" if org is not None else "")
+        tier = self._tier(route, now) if route is not None else Tier()
+        if org is not None and org in tier.orgs:
+            return tier.orgs[org].reason
+        if tier.route.kind != "ok":
+            return f"{tier.route.reason}" + (" on the route" if org is not None else "")
+        if org is None and tier.orgs:
+            return sick_words(tier.orgs)
         words = [f"5xx {summary.percent_5xx:.1f}%", f"4xx {summary.percent_4xx:.1f}%"]
+        if summary.bad:
+            words.append(f"bad answers {summary.percent_bad:.1f}%")
         if summary.p95 is not None:
             words.append(f"p95 {summary.p95:.0f} ms")
         return " ".join(words)
@@ -192,10 +234,14 @@ class Monitor(Watch):
         after: int,
         balance: BalanceWatch,
         now: float,
+        *,
+        subject: Subject = "org",
     ) -> str:
         """Return why the guard holds a raise (basis points), empty where it does not.
 
         An org at 0% cannot have evidence: a raise up to the first step of the ramp needs none.
+        Orgs that are condemned hold a raise of themselves, and of a share of several orgs (``org``
+        None) that may include them, as ``subject`` says.
         """
         if frozen := self.frozen(route, now):
             return frozen
@@ -204,9 +250,14 @@ class Monitor(Watch):
             return ""
         if short := balance.hold(settings.min_balance_usd, now):
             return short
-        tier = self._tier(route, now)
-        if tier.kind != "ok":
-            return tier.reason
+        tier = self._tier(route, now).without_observed(settings)
+        if tier.route.kind != "ok":
+            return tier.route.reason
+        if org is not None and org in tier.orgs:
+            return tier.orgs[org].reason
+        listed = self.file.routes.get(route)
+        if org is None and (sick := sick_among(tier.orgs, listed, subject)):
+            return sick_words(sick)
         if before == 0:
             first = self.file.routes[route].ramp.steps[0] if route in self.file.routes else 100
             if after <= first:
@@ -214,7 +265,8 @@ class Monitor(Watch):
             if route in self.file.routes and self.file.is_latched(route, org):
                 return "no data since it was rolled back"
             return f"0% so far: start with {first / 100:g}%"
-        verdict = self._verdict(route, org, self.summary(route, org, "tokenlab", now), now)
+        summary = self.summary(route, org, "tokenlab", now)
+        verdict = self._verdict(route, org, summary, now, observed=False)
         return "" if verdict.kind == "ok" else verdict.reason
 
     def frozen(self, route: str, now: float) -> str:
@@ -234,54 +286,62 @@ class Monitor(Watch):
         raised = [move for move in plan.moves if move.after > move.before]
         if plan.regrets:
             routes = {move.route for move in raised}
-            if all(self._tier(route, now).kind != "rollback" for route in routes):
+            if all(self._tier(route, now).route.kind != "rollback" for route in routes):
                 return ""
         for move in raised:
-            if held := self.held(move.route, move.org, move.before, move.after, balance, now):
+            if held := self.held(
+                move.route, move.org, move.before, move.after, balance, now, subject=move.subject
+            ):
                 return f"{move.route} / {move.who}: {held}"
         return ""
 
     def previous_trouble(self, route: str | None, org: str | None, now: float) -> str:
-        """Return how the previous provider is failing as well, empty where it is not.
-
-        An error rate counts only where its lower Wilson bound is over the limit; p95 from 20
-        requests on.
-        """
+        """Return how the previous provider is failing as well, empty where it is not."""
         if route is None:
             each = ((name, self.previous_trouble(name, None, now)) for name in self.file.routes)
             return "; ".join(f"{name}: {trouble}" for name, trouble in each if trouble)
         summary = self.summary(route, org, "previous", now)
-        limits, requests = self._guard_settings(route), summary.requests
-        for word, percent, limit in (
-            ("5xx", summary.percent_5xx, limits.max_5xx_percent),
-            ("4xx", summary.percent_4xx, limits.max_4xx_percent),
-            ("429", summary.percent_429, limits.max_429_percent),
-        ):
-            errors = round(percent * requests / 100)
-            if wilson_lower(errors, requests) > limit / 100:
-                figures = f"{word} {percent_words(percent)} of {requests}"
-                return f"the previous provider is failing as well: {figures}"
-        if summary.p95 is not None and summary.p95 > limits.max_p95_ms and requests >= 20:
-            return f"the previous provider is slow as well: p95 {summary.p95:.0f} ms of {requests}"
-        return ""
+        return failing_words(summary, self._guard_settings(route))
 
-    def _tier(self, route: str, now: float) -> Verdict:
-        """Return the rollback tier's verdict on a route, memoized for one value of ``now``."""
+    def _tier(self, route: str, now: float) -> Tier:
+        """Return the rollback tier of a route and its orgs, memoized for one value of ``now``."""
         if route not in self.file.routes:
-            return OK
+            return Tier()
         known = self._tiers.get(route)
         if known is not None and known[0] == now:
             return known[1]
-        limits, window_s = self._guard_settings(route), self._window_s(route)
-        begin, in_ms = now - window_s, Limits(limits.max_p95_ms, limits.max_ttft_p95_ms)
-        bins = self._bins.between(
-            route, "tokenlab", max(begin, self._evidence_since(route)), now, in_ms
-        )
-        previous = self._bins.between(route, "previous", begin, now, in_ms)
-        orgs = OrgsIn(self._windows, route, self._seen[route], in_ms, now)
-        found = rollback_tier(limits, bins, previous, orgs, now)
+        limits, begin = self._guard_settings(route), now - self._window_s(route)
+        since = max(begin, self._evidence_since(route))
+        reset = self._unrecorded.orgs_reset(route, since)
+        for org, at in self._ages.orgs_reset(route, since).items():
+            reset[org] = max(at, reset.get(org, at))
+        traffic = route_traffic(
+            self._windows, self._bins, self._org_bins, route, self._seen[route],
+            Span(begin, since, now, self._gone_of(route), reset),
+            Limits(limits.max_p95_ms, limits.max_ttft_p95_ms),
+        )  # fmt: skip
+        found = Tier() if traffic is None else judge(limits, traffic, now)
         self._tiers[route] = now, found
         return found
+
+    def _gone_of(self, route: str) -> frozenset[str]:
+        gone = self._gone.get(route)
+        if gone is None:
+            gone = self._gone[route] = gone_orgs(self.file.routes[route])
+        return gone
+
+    def _left_out(self, route: str, now: float) -> Collection[str]:
+        """Return the orgs with requests in the window that the route's verdict leaves out."""
+        if route not in self.file.routes:
+            return ()
+        sick, begin = self._tier(route, now).orgs, now - self._window_s(route)
+        tracks = self._windows.kept.tracks
+        gone = (
+            org
+            for org in self._gone_of(route)
+            if (track := tracks.get((route, org, "tokenlab"))) and track.last_at >= begin
+        )
+        return {*sick, *gone}
 
     def _evidence_since(self, route: str) -> float:
         return max(self._ages.evidence_since(route), self._unrecorded.evidence_since(route))
@@ -289,24 +349,35 @@ class Monitor(Watch):
     def _newest_raise(self, route: str, org: str | None) -> float:
         return max(self._ages.newest_raise(route, org), self._unrecorded.newest_raise(route, org))
 
-    def _verdict(self, route: str, org: str | None, summary: Summary, now: float) -> Verdict:
+    def _verdict(
+        self, route: str, org: str | None, summary: Summary, now: float, *, observed: bool = True
+    ) -> Verdict:
+        """Return the verdict on a route or org; ``observed`` includes signals only observed."""
         tier = self._tier(route, now)
-        if tier.kind == "rollback":
-            return tier
+        if not observed:
+            tier = tier.without_observed(self._guard_settings(route))
+        if org is not None and org in tier.orgs:
+            return tier.orgs[org]
+        if tier.route.kind == "rollback":
+            return tier.route
+        left_out = self._left_out(route, now) if org is None else ()
+        if left_out:
+            summary = self._summary_without(route, left_out, now)
         settings = self._guard_settings(route)
         bake_s = self.file.routes[route].ramp.bake_s if route in self.file.routes else 0
         since_raise = now - self._newest_raise(route, org)
         least_s = max(bake_s, settings.window_s)
         found = hold_tier(
             settings,
-            recent=_counts(summary.by_class),
-            seen=self._evidence(route, org, least_s, since_raise, now),
+            recent=_counts(summary.by_class, summary.bad),
+            seen=self._evidence(route, org, least_s, since_raise, now, left_out),
             p95_ms=summary.p95,
+            ttft_p95_ms=summary.ttft_p95,
             age_s=None if summary.last_at is None else now - summary.last_at,
             bake_left_s=max(bake_s - since_raise, 0.0),
             now=now,
             last_error_at=lambda signal: last_error_at(
-                self._windows, route, org, signal, self._window_s(route), now
+                self._windows, route, org, signal, self._window_s(route), now, left_out
             ),
         )
         if found.signal == "data" and self.mostly_unusable(now):
@@ -315,10 +386,49 @@ class Monitor(Watch):
         lacks_past = self.reads_older and self.kept_s(org, now) < min(least_s, since_raise)
         if lacks_past and found.kind == "ok":
             found = Verdict("hold", "reading the log", "data")
-        return found if tier.kind == "ok" else tier
+        if tier.route.kind == "hold" and found.kind == "ok":
+            return tier.route
+        return self._compared(route, now) if found.kind == "ok" else found
+
+    def _compared(self, route: str, now: float) -> Verdict:
+        """Return a hold where shares of a route are higher than on the previous side, else OK."""
+        known = self._comparisons.get(route)
+        if known is None or known[0] != now:
+            known = self._comparisons[route] = now, self._compare(route, now)
+        return known[1]
+
+    def _compare(self, route: str, now: float) -> Verdict:
+        settings, begin = self._guard_settings(route), now - self._window_s(route)
+        in_ms = Limits(settings.max_p95_ms, settings.max_ttft_p95_ms)
+        since = max(begin, self._evidence_since(route))
+        ours, theirs = (self._bins.between(route, side, since, now, in_ms) for side in _SIDES)
+        for signal in COMPARED if theirs else ():
+            if mode_of(settings, signal) == "observe":
+                continue
+            found = compared(
+                *([Counted(one.at, *one.errors(signal)) for one in bins] for bins in (ours, theirs))
+            )
+            if found.is_higher:
+                shares = [percent_words(100 * one) for one in (found.tokenlab, found.previous)]
+                reason = f"{WORDS[signal]} {shares[0]} of answers, previous {shares[1]}"
+                return Verdict("hold", reason, signal)
+        return OK
+
+    def _summary_without(self, route: str, left_out: Collection[str], now: float) -> Summary:
+        """Return the figures of a route's other orgs, over the window."""
+        window_s = self._covered_s(self._window_s(route), now)
+        counts = counts_without(self._windows, route, left_out, now, window_s)
+        others = (org for org in self._seen[route] if org not in left_out)
+        return summarize(counts, window_s, last_request_at(self._windows, route, others))
 
     def _evidence(
-        self, route: str, org: str | None, least_s: float, since_raise: float, now: float
+        self,
+        route: str,
+        org: str | None,
+        least_s: float,
+        since_raise: float,
+        now: float,
+        left_out: Collection[str],
     ) -> Counts:
         """Return the counts that health is judged by, none of them from before the last raise.
 
@@ -327,15 +437,22 @@ class Monitor(Watch):
         """
         settings = self._guard_settings(route)
         strictest = min(
-            settings.max_5xx_percent, settings.max_4xx_percent, settings.max_429_percent
-        )
+            settings.max_5xx_percent, settings.max_4xx_percent, settings.max_429_percent,
+            settings.max_bad_percent,
+        )  # fmt: skip
         needed = clean_requests_needed(strictest / 100)
         most_s = min(since_raise, self.kept_s(org, now))
         if most_s <= 0:
             return Counts(0)  # raised just now, or the clock was set back since
 
         def within(span_s: float) -> Counts:
-            return _counts(self._windows.by_class(now, min(span_s, most_s), route, org))
+            span_s = min(span_s, most_s)
+            if left_out:
+                counts = counts_without(self._windows, route, left_out, now, span_s)
+            else:
+                counts = self._windows.counts(now, span_s, route, org)
+            kinds = by_kind(counts)
+            return _counts(classes_of(kinds), bad_of(kinds))
 
         # Longest span first: most of thousands of orgs have too few requests even in that one.
         *shorter, longest = (least_s, *(s for s in _SPANS_S if s > least_s))
@@ -350,10 +467,11 @@ class Monitor(Watch):
         return found
 
 
-def _counts(by_class: Mapping[StatusClass, int]) -> Counts:
+def _counts(by_class: Mapping[StatusClass, int], bad: int) -> Counts:
     of = by_class.__getitem__
     return Counts(
-        requests=sum(by_class.values()),
+        bad=bad,
+        requests=sum(by_class.values()) - of(StatusClass.ABANDONED),
         contract=sum(map(of, (StatusClass.CONTRACT, StatusClass.AUTH, StatusClass.BALANCE))),
         gateway=of(StatusClass.GATEWAY),
         limited=of(StatusClass.RATE_LIMIT),

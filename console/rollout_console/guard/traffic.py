@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rollout_console.guard.evidence.org_bins import OrgBins
 from rollout_console.guard.misrouted import Misrouted
 from rollout_console.guard.writers import Writers
 from rollout_console.health.log.lines import Unusable
@@ -123,6 +124,7 @@ class Watch:
         self._older_told = ("", 0.0)
         self._windows = Windows()
         self._bins = Bins(self._windows)
+        self._org_bins = OrgBins(self._windows)
         self._errors = TopErrors()
         self._seen: dict[str, dict[str, None]] = defaultdict(dict)
         self.last_line_at = 0.0
@@ -156,7 +158,8 @@ class Watch:
 
         Empty where neither is so; before the first request a log is missing anyway.
         """
-        log, modes = self._follower, {route.guard.mode for route in self.file.routes.values()}
+        log, guards = self._follower, [route.guard for route in self.file.routes.values()]
+        modes = {mode for one in guards for mode in (one.mode, *one.modes.values())}
         blind = log.unreadable or (log.missing and "enforce" in modes)
         return f"no request is seen: {log.trouble}" if blind else ""
 
@@ -214,6 +217,8 @@ class Watch:
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Ingest access-log records."""
         seen = self._windows.add(records, now)
+        if records:
+            self._org_bins.changed(seen, min(min(one.ts for one in records).timestamp(), now))
         self._errors.add(records, now)
         self._lines += len(records)
         # Unusable lines have no timestamp: the log's mtime dates them the same in every process.
@@ -304,6 +309,7 @@ class Watch:
             older.close()
             return
         older.take(part)
+        self._org_bins.reset()
         if older.over:
             self._note_arrival(older.lines, self._arrived[-1][0] if self._arrived else 0.0)
             self._older_told = (older.trouble, time.monotonic() + _TOLD_S)
@@ -333,7 +339,7 @@ class Watch:
         self, route: str | None, org: str | None, side: Side, now: float, window_s: float
     ) -> Summary:
         """Return the figures of a side over any window, shortened to what the log covers."""
-        window_s = min(window_s, max(now - self._begins_at, _LEAST_S))
+        window_s = self._covered_s(window_s, now)
         return self._windows.summary(now, window_s, route=route, org=org, side=side)
 
     def org_series(
@@ -400,6 +406,10 @@ class Watch:
         if self._older is not None and self._older.complete and begins_at == self._older_until:
             return self._older.begins_at
         return begins_at  # later than the end of the backfill if there was a gap since
+
+    def _covered_s(self, window_s: float, now: float) -> float:
+        """Return a window shortened to what the log covers, in seconds."""
+        return min(window_s, max(now - self._begins_at, _LEAST_S))
 
     def _see(self, route: str, org: str) -> None:
         if len(self._seen[route]) < _MOST_SEEN:

@@ -20,6 +20,7 @@ from rollout_console.cli.systemd import Systemd
 from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
+from rollout_console.guard.condemned import sick_list
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.loop import Event, GuardLoop, Turn
 from rollout_console.guard.monitor import Monitor
@@ -34,8 +35,8 @@ from rollout_gate.file.percent import percent_text
 def guard(options: Namespace, switch: Switch) -> int:
     """Watch, act and notify until SIGTERM, SIGINT or SIGHUP; with --once, run one pass.
 
-    One pass exits with 1 for a rollback verdict, an error or an unusable log, and where another
-    guard holds the leader lock.
+    One pass exits with 1 for a rollback verdict of a route or org, an error or an unusable log,
+    and where another guard holds the leader lock.
     """
     monitor = Monitor(switch.path, switch.open().file, older_bytes=OLDER_BYTES)
     if options.put_back:
@@ -63,7 +64,7 @@ def guard(options: Namespace, switch: Switch) -> int:
                 print(json.dumps(_turn_json(turn, monitor, now), indent=2))
             else:
                 print(_turn_text(turn))
-            bad = any(verdict.kind == "rollback" for verdict in turn.verdicts.values())
+            bad = turn.is_sick
             if not (turn.acts or switch.access.read_only or turn.trouble):
                 print(
                     "rollout-console: this guard did not act: another guard holds the leader lock",
@@ -106,6 +107,8 @@ def _go_on(options: Namespace, guarding: GuardLoop, sources: Any, notifier: Any)
 def _status(turn: Turn) -> str:
     """Return the one-line status that ``systemctl status`` shows."""
     bad = [f"{name} {one.words}" for name, one in turn.verdicts.items() if one.kind == "rollback"]
+    for name, sick in turn.condemned.items():
+        bad += sick_list(name, sick)
     return "; ".join(bad) or ("this guard is the leader" if turn.acts else "this guard stands by")
 
 
@@ -166,7 +169,7 @@ def _turn_json(turn: Turn, monitor: Monitor, now: float) -> Mapping[str, Any]:
                 "last_error": _time_json(verdict.last_error_at),
                 "orgs": {
                     org: _org_json(monitor.health(name, org, now).verdict)
-                    for org in monitor.file.routes[name].orgs
+                    for org in {**monitor.file.routes[name].orgs, **turn.condemned.get(name, {})}
                 },
                 "ramp": [
                     {
@@ -202,7 +205,8 @@ def _turn_text(turn: Turn) -> str:
     if turn.log.words:
         lines.append(f"log: {visible(turn.log.words)}")
     for name, verdict in turn.verdicts.items():
-        lines.append(f"{visible(name)}  {visible(verdict.words)}")
+        lines.append(f"{visible(name)}  {visible(verdict.advised)}")
+        lines += [f"  {visible(one)}" for one in sick_list(name, turn.condemned.get(name, {}))]
         for one in turn.standings.get(name, ()):
             after = "" if one.next is None else f", next {percent_text(one.next)}%"
             said = f", held: {visible(one.waits_for)}" if one.waits_for else ""

@@ -1,10 +1,12 @@
 """When each share was last raised, and since when evidence against each route counts."""
 
+from collections import defaultdict
 from math import inf
+from typing import Any
 
 
 class Ages:
-    """The newest raise of every route and org, and each route's evidence reset; epoch seconds.
+    """The newest raise of every route and org, and the resets of their evidence; epoch seconds.
 
     None is a wildcard: all orgs of a route, or all routes. ``known_since`` is the time since which
     every raise is recorded; a share without one may have been raised at that time.
@@ -14,15 +16,20 @@ class Ages:
         self.known_since = known_since
         self._raised: dict[tuple[str | None, str | None], float] = {}
         self._reset: dict[str | None, float] = {}
+        self._orgs_reset: dict[str, dict[str, float]] = defaultdict(dict)
 
     def note_raise(self, route: str | None, org: str | None, at: float) -> None:
         """Record a raise, unless a newer one of the same share is known."""
         place = (route, org)
         self._raised[place] = max(at, self._raised.get(place, -inf))
 
-    def reset_evidence(self, route: str | None, at: float) -> None:
-        """Discard evidence against a route from before a time."""
-        self._reset[route] = max(at, self._reset.get(route, -inf))
+    def reset_evidence(self, route: str | None, at: float, org: str | None = None) -> None:
+        """Discard evidence from before a time: of a route, or of one org on it."""
+        known: dict[Any, float] = self._reset
+        key: str | None = route
+        if route is not None and org is not None:
+            known, key = self._orgs_reset[route], org
+        known[key] = max(at, known.get(key, -inf))
 
     def newest_raise(self, route: str, org: str | None) -> float:
         """Return when ``org`` on ``route`` was last raised, at the latest.
@@ -39,3 +46,8 @@ class Ages:
     def evidence_since(self, route: str) -> float:
         """Return the time since which evidence against a route counts; -inf without a reset."""
         return max(self._reset.get(route, -inf), self._reset.get(None, -inf))
+
+    def orgs_reset(self, route: str, since: float) -> dict[str, float]:
+        """Return the orgs of a route whose evidence was reset after a time, and when."""
+        known = self._orgs_reset.get(route)
+        return {org: at for org, at in known.items() if at > since} if known else {}

@@ -5,17 +5,19 @@ the rate of false alarms. Source: e-detectors, Shin, Ramdas and Rinaldo, 2023; t
 threshold are those of the design.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from math import exp, inf, log
+from math import ceil, exp, inf, log
+from sys import maxsize
 from typing import NamedTuple
 
 FACTORS = (1.5, 2.0, 3.0, 5.0, 10.0)
 HIGH = (0.5, 0.9)
 THRESHOLD = 1e4
 
-_CEILING = log(10 * THRESHOLD)
-"""Cap on one alternative's log evidence, so that it decays soon after a long incident ends."""
+_CEILING = 10
+"""Cap on one alternative's evidence, in thresholds, so that it decays soon after a long incident
+ends."""
 
 
 class Evidence(NamedTuple):
@@ -29,11 +31,12 @@ class Evidence(NamedTuple):
     requests: int
     errors: int
     since: int
+    threshold: float = THRESHOLD
 
     @property
     def tripped(self) -> bool:
         """Whether the evidence has reached the threshold."""
-        return self.value >= THRESHOLD
+        return self.value >= self.threshold
 
 
 class _Table(NamedTuple):
@@ -43,15 +46,17 @@ class _Table(NamedTuple):
     steps: tuple[tuple[float, float], ...]
 
 
-def evidence(bins: Iterable[tuple[int, int]], p0: float) -> Evidence:
+def evidence(bins: Iterable[tuple[int, int]], p0: float, threshold: float = THRESHOLD) -> Evidence:
     """Return the evidence that the error rate is above ``p0`` (above 0, below 1).
 
     ``bins`` are pairs of requests and errors among them, of consecutive bins, oldest first. It is
-    a pure function of these, so every process with the same bins has the same evidence.
+    a pure function of these, so every process with the same bins has the same evidence. Where one
+    of many streams is to be found, ``threshold`` (1 or more) is THRESHOLD times their number.
     """
     floor, steps = _table(p0)
-    if not steps:
-        return Evidence(0.0, 0, 0, -1)  # from a p0 of 0.9 on there is no alternative to test
+    if not steps:  # from a p0 of 0.9 on there is no alternative to test
+        return Evidence(0.0, 0, 0, -1, threshold)
+    ceiling = log(_CEILING * threshold)
     at_rest = [floor] * len(steps)
     state = at_rest
     requests = errors = 0
@@ -61,7 +66,7 @@ def evidence(bins: Iterable[tuple[int, int]], p0: float) -> Evidence:
             continue  # fast path: the usual bin of a healthy route
         good = count - bad
         state = [
-            min((before if before > floor else floor) + bad * up + good * down, _CEILING)
+            min((before if before > floor else floor) + bad * up + good * down, ceiling)
             for before, (up, down) in zip(state, steps, strict=True)
         ]
         if max(state) <= floor:
@@ -71,7 +76,47 @@ def evidence(bins: Iterable[tuple[int, int]], p0: float) -> Evidence:
             since = index
         requests += count
         errors += bad
-    return Evidence(sum(map(exp, state)), requests, errors, since)
+    return Evidence(sum(map(exp, state)), requests, errors, since, threshold)
+
+
+def strongest_since(bins: Sequence[tuple[int, int]], p0: float) -> int:
+    """Return the index of the bin in which the strongest alternative last left its floor.
+
+    It is the change point as the test sees it: where the error rate began to be what it is now.
+    -1 where every alternative is at the floor.
+    """
+    floor, steps = _table(p0)
+    ceiling, best, found = log(_CEILING * THRESHOLD), floor, -1
+    for up, down in steps:
+        state, since = floor, -1
+        for index, (count, bad) in enumerate(bins):
+            if state <= floor:
+                if not bad:
+                    continue
+                state, since = floor, index
+            state = min(state + bad * up + (count - bad) * down, ceiling)
+        if state > best:
+            best, found = state, since
+    return found
+
+
+def log_ratio(errors: float, good: float, p0: float) -> float:
+    """Return the log likelihood ratio of the mixture to ``p0`` for counts of one stretch of time.
+
+    There is no restart in it: what is compared are two explanations of the same requests.
+    """
+    floor, steps = _table(p0)
+    if not steps:
+        return 0.0
+    each = [errors * up + good * down for up, down in steps]
+    most = max(each)
+    return floor + most + log(sum(exp(one - most) for one in each))
+
+
+def errors_needed(p0: float, threshold: float = THRESHOLD) -> int:
+    """Return how many errors in a row reach a threshold: with fewer no stream can."""
+    _, steps = _table(p0)
+    return ceil(log(threshold) / max(up for up, _ in steps)) if steps else maxsize
 
 
 @lru_cache(maxsize=4096)

@@ -1,64 +1,107 @@
-"""Counts by org of a route's requests on TokenLab, read from the windows."""
+"""A route's counts without those of some orgs, read from the windows: for the hold tier."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Collection, Iterable, Sequence
 
-from rollout_console.health.windows.bins import Limits, bin_of, buckets_of
-from rollout_console.health.windows.series import fitting
+from rollout_console.health.windows.bins import Bin, Limits, bin_of, buckets_of
+from rollout_console.health.windows.series import SomeParts, fitting
 from rollout_console.health.windows.windows import Windows
 
 
-class OrgsIn:
-    """The orgs of one route; a search through them stops at the second match."""
+def counts_without(
+    windows: Windows, route: str, without: Iterable[str], now: float, span_s: float
+) -> dict[int, int]:
+    """Return a route's TokenLab requests by code of the last ``span_s`` seconds, less some orgs'.
 
-    def __init__(
-        self, windows: Windows, route: str, names: Iterable[str], limits: Limits, now: float
-    ) -> None:
-        self._windows = windows
-        self._route = route
-        self._names = names
-        self._limit = buckets_of(limits)
-        self._now = now
+    Route and orgs are read in slots of one width, the finest that single orgs have for the span.
+    """
+    kept = windows.kept
+    reaches_s = kept.reaches_s("", now)
+    span_s = min(span_s, max(reaches_s))
+    level = _level(reaches_s, span_s)
+    track = kept.tracks.get((route, None, "tokenlab"))
+    if track is None or not track.parts:
+        return {}
 
-    def several(self, since: float) -> bool:
-        """Return whether two or more orgs have requests since a time (epoch seconds)."""
-        return len(list(islice(self._seen(since), 2))) > 1
+    def read(parts: SomeParts) -> dict[int, int]:
+        width = parts.width_s
+        return parts.counts(-int(-(now - span_s) // width), int(now // width) + 1)
 
-    def several_with(self, signal: str, since: float) -> bool:
-        """Return whether two or more orgs have errors of a signal since a time."""
-        found = (org for org in self._seen(since) if self._errors(org, signal, since))
-        return len(list(islice(found, 2))) > 1
-
-    def _seen(self, since: float) -> Iterator[str]:
-        tracks = self._windows.kept.tracks
-        for org in self._names:
-            track = tracks.get((self._route, org, "tokenlab"))
-            if track is not None and track.last_at >= since:
-                yield org
-
-    def _errors(self, org: str, signal: str, since: float) -> int:
-        # 5 s more: the first bin may begin inside one of the org's five-second slots.
-        span_s = self._now - since + 5
-        counts = self._windows.counts(self._now, span_s, self._route, org)
-        found = bin_of(0, counts, self._limit)
-        return 0 if found is None else found.errors(signal)[1]
+    found = read(track.parts[kept.org_level + level])
+    for org in without:
+        of_org = kept.tracks.get((route, org, "tokenlab"))
+        if of_org is not None and of_org.parts:
+            found = _less(found, read(of_org.parts[level]))
+    return found
 
 
 def last_error_at(
-    windows: Windows, route: str, org: str | None, signal: str, window_s: float, now: float
+    windows: Windows,
+    route: str,
+    org: str | None,
+    signal: str,
+    window_s: float,
+    now: float,
+    without: Collection[str] = (),
 ) -> float | None:
     """Return the start of the newest slot with an error of a signal (epoch seconds), or None.
 
-    All 4xx but 429 count as ``contract`` here, as they do in the hold tier.
+    All 4xx but 429 count as ``contract`` here, as they do in the hold tier. For a whole route
+    (``org`` None) the requests of the orgs in ``without`` do not count.
     """
     signals = ("contract", "auth", "balance") if signal == "contract" else (signal,)
-    reaches_s = windows.kept.reaches_s(org, now)
-    parts = fitting(windows.kept.tracks.get((route, org, "tokenlab")), window_s, reaches_s)
-    if parts is None:
+    kept = windows.kept
+    track = kept.tracks.get((route, org, "tokenlab"))
+    if track is None or not track.parts:
         return None
+    less: list[SomeParts] = []
+    if without:
+        level = _level(kept.reaches_s("", now), window_s)
+        tracks = (kept.tracks.get((route, one, "tokenlab")) for one in without)
+        less = [one.parts[level] for one in tracks if one is not None and one.parts]
+        parts = track.parts[kept.org_level + level]
+    else:
+        parts = track.parts[_level(kept.reaches_s(org, now), window_s)]
     width = parts.width_s
     for slot in range(int(now // width), int((now - window_s) // width), -1):
-        found = bin_of(slot * width, parts.counts(slot, slot + 1), (0, 0))
+        counts = parts.counts(slot, slot + 1)
+        for one in less if counts else ():
+            counts = _less(counts, one.counts(slot, slot + 1))
+        found = bin_of(slot * width, counts, (0, 0))
         if found is not None and any(found.errors(one)[1] for one in signals):
             return found.at
     return None
+
+
+def models_since(
+    windows: Windows, route: str, since: float, now: float, limits: Limits
+) -> dict[str, Bin]:
+    """Return the TokenLab requests since a time (epoch seconds) of each of a route's models."""
+    found = {}
+    reaches_s = windows.kept.reaches_s(None, now)
+    for (of_route, model, side), track in windows.kept.models.items():
+        if of_route != route or side != "tokenlab":
+            continue
+        parts = fitting(track, now - since, reaches_s)
+        if parts is not None:
+            first, end = int(since // parts.width_s), int(now // parts.width_s) + 1
+            one = bin_of(int(since), parts.counts(first, end), buckets_of(limits))
+            if one is not None:
+                found[model or "(none)"] = one
+    return found
+
+
+def last_request_at(windows: Windows, route: str, orgs: Iterable[str]) -> float | None:
+    """Return when one of some orgs last had a TokenLab request (epoch seconds); None if never."""
+    tracks = windows.kept.tracks
+    found = (tracks.get((route, org, "tokenlab")) for org in orgs)
+    return max((track.last_at for track in found if track is not None), default=None)
+
+
+def _level(reaches_s: Sequence[float], span_s: float) -> int:
+    """Return the finest level that covers a span, or else the one that reaches back furthest."""
+    enough = (i for i, reach_s in enumerate(reaches_s) if reach_s >= span_s)
+    return next(enough, reaches_s.index(max(reaches_s)))
+
+
+def _less(counts: dict[int, int], some: dict[int, int]) -> dict[int, int]:
+    return {code: left for code, count in counts.items() if (left := count - some.get(code, 0)) > 0}

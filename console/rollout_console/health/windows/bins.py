@@ -23,13 +23,13 @@ class Bin(NamedTuple):
 
     at: int
     requests: int
-    contract: int
-    auth: int
-    balance: int
-    rate_limit: int
-    gateway: int
-    timed: int
-    slow: int
+    contract: int = 0
+    auth: int = 0
+    balance: int = 0
+    rate_limit: int = 0
+    gateway: int = 0
+    timed: int = 0
+    slow: int = 0
     bad: int = 0
     streams: int = 0
     late: int = 0

@@ -78,6 +78,19 @@ class SlotCounts:
             found[code] = get(code, 0) + (entry & MOST_COUNT)
         return found
 
+    def by_slot(self, first: int, end: int) -> dict[int, dict[int, int]]:
+        """Return what ``counts`` does for each slot with requests, in one pass over the entries."""
+        entries, found = self._entries, dict[int, dict[int, int]]()
+        for entry in entries[self._place(first) : self._place(end)]:
+            of_slot = found.setdefault(entry >> SLOT_SHIFT, {})
+            code = entry >> CODE_SHIFT & CODE_MASK
+            of_slot[code] = of_slot.get(code, 0) + (entry & MOST_COUNT)
+        if self._open and first <= self._slot < end:
+            of_slot = found.setdefault(self._slot, {})
+            for code, count in self._open.items():
+                of_slot[code] = of_slot.get(code, 0) + count
+        return found
+
     def entries(self) -> "array[int]":
         """Close the open slot, and return all counts as entries."""
         self._close()

@@ -42,7 +42,8 @@ class Summary(msgspec.Struct, frozen=True):
     ``percent_4xx`` is every 4xx but 429, which has a limit of its own; ``percent_bad`` is of
     answers that were cut or empty. Latency percentiles and ``ttft_p95``, the time to the first
     token of streams, are in ms, ``tokens_per_s`` is the median of streams; they, and ``last_at``
-    (epoch seconds), are None without a request. ``repeated`` counts second and later attempts.
+    (epoch seconds), are None without a request. ``repeated`` counts second and later attempts,
+    ``bad`` the cut and empty answers.
     """
 
     requests: int
@@ -61,6 +62,7 @@ class Summary(msgspec.Struct, frozen=True):
     percent_filtered: float = 0.0
     percent_length: float = 0.0
     repeated: int = 0
+    bad: int = 0
 
     @property
     def judged(self) -> int:
@@ -87,6 +89,11 @@ def classes_of(kinds: Sequence[int]) -> dict[StatusClass, int]:
 def by_class(counts: Mapping[int, int]) -> dict[StatusClass, int]:
     """Return counts by code as counts by class."""
     return classes_of(by_kind(counts))
+
+
+def bad_of(kinds: Sequence[int]) -> int:
+    """Return the cut and the empty answers of counts by kind."""
+    return kinds[TRUNCATED] + kinds[BAD]
 
 
 def above(counts: Mapping[int, int], kinds: Collection[int], limit: int) -> int:
@@ -146,12 +153,13 @@ def summarize(counts: Mapping[int, int], window_s: float, last_at: float | None)
         p95=quantile(buckets, 0.95),
         p99=quantile(buckets, 0.99),
         last_at=last_at or None,
-        percent_bad=(kinds[TRUNCATED] + kinds[BAD]) * share,
+        percent_bad=bad_of(kinds) * share,
         ttft_p95=quantile(first, 0.95),
         tokens_per_s=quantile(speeds, 0.5),
         percent_filtered=kinds[FILTERED] * share,
         percent_length=kinds[LENGTH] * share,
         repeated=kinds[REPEATED],
+        bad=bad_of(kinds),
     )
 
 

@@ -1,0 +1,403 @@
+"""The rollback tier, and whom it blames: the route, or single orgs of it.
+
+The e-process that judges a route judges each of its orgs as well, with a threshold that grows with
+the number of orgs (a union bound over the streams). An org that is condemned leaves the route's
+evidence. Whether errors are the route's or some orgs' own is a comparison of two explanations of
+the same requests: one error rate for all, or rates of their own for few.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from math import log
+from types import MappingProxyType
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from rollout_console.common.safe_text import visible
+from rollout_console.guard.evidence.e_process import (
+    THRESHOLD,
+    errors_needed,
+    evidence,
+    log_ratio,
+    strongest_since,
+)
+from rollout_console.guard.evidence.verdict import (
+    ADVICE,
+    CAUSES,
+    HOLDING,
+    OK,
+    REFUSALS,
+    SIGNALS,
+    WORDS,
+    Verdict,
+    limit_of,
+    mode_of,
+    percent_words,
+    quiet_for,
+)
+from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
+from rollout_console.health.windows.bins import Bin
+from rollout_gate.file.model import GUARD_MODES, GuardSettings
+
+FLOOR_REQUESTS = 10
+FLOOR_ERRORS = 3
+IN_A_ROW = 3
+LIVE_FROM = 10
+"""With fewer requests in the window, the previous side's error rate is not used."""
+MARGIN = 0.01
+"""One percentage point on top of the upper bound, as the design has it."""
+COMMON_BY = 3.4
+"""How much better (log likelihood ratio, 30 to 1) one rate for all must explain the errors than
+rates of their own for few orgs, for the route to be condemned."""
+MOST = 0.5
+"""Share of the orgs with traffic above which, if so many are condemned, the route is."""
+NAMED_FROM = 0.5
+"""Share of a signal's errors from which on an org is named as their cause."""
+MODEL_FROM = 0.8
+"""Share of a signal's errors from which on a model is named, where the others are in order."""
+
+Groups = Callable[[float], Mapping[str, Bin]]
+"""Counts by name (of a model, ...) since a time, epoch seconds."""
+_NO_ORGS: Mapping[str, Verdict] = MappingProxyType({})
+
+
+class Tier(NamedTuple):
+    """The rollback tier: the route's verdict without the orgs that are condemned, and theirs."""
+
+    route: Verdict = OK
+    orgs: Mapping[str, Verdict] = _NO_ORGS
+
+    def without_observed(self, limits: GuardSettings) -> "Tier":
+        """Return what the tier asks for without the signals that are only observed."""
+
+        def counts(verdict: Verdict) -> bool:
+            return limits.mode == "observe" or mode_of(limits, verdict.signal) != "observe"
+
+        orgs = {org: verdict for org, verdict in self.orgs.items() if counts(verdict)}
+        return Tier(self.route if counts(self.route) else OK, orgs)
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """The requests of a route's window, as the rollback tier reads them.
+
+    ``bins`` are those of the route on TokenLab, oldest first; ``orgs`` has the bins of each org
+    with an error, ``width_s`` seconds wide, from ``begin`` on (a multiple of that); ``seen`` is
+    how many orgs have requests at all. ``previous`` are the counts of the other side,
+    ``previous_of`` those of one org there. ``groups`` has further ways to divide the requests, by
+    the word for one: ``model``. ``is_rest`` is set where orgs were left out.
+    """
+
+    bins: Sequence[Bin]
+    orgs: Mapping[str, Sequence[Bin]]
+    seen: int
+    width_s: int
+    begin: float
+    previous: Bin | None = None
+    previous_of: Callable[[str], Bin | None] = lambda _: None
+    groups: Mapping[str, Groups] = msgspec.field(default_factory=dict)
+    is_rest: bool = False
+
+    def without(self, names: Collection[str]) -> "Traffic":
+        """Return the traffic without the requests of some orgs that have an error."""
+        return replace(
+            self,
+            bins=less(self.bins, [self.orgs[name] for name in names], self.begin, self.width_s),
+            orgs={name: bins for name, bins in self.orgs.items() if name not in names},
+            seen=self.seen - len(names),
+            is_rest=True,
+        )
+
+
+def judge(limits: GuardSettings, traffic: Traffic, now: float) -> Tier:
+    """Return which orgs of a route ask for a rollback, and whether the route itself does.
+
+    The route does where its evidence trips and its errors are common: better explained by one rate
+    for all than by rates of their own for few orgs; or most orgs with traffic are condemned. No org
+    is blamed then. Otherwise what is left without the condemned orgs is judged once more in the
+    same way. A route with traffic of a single org is judged by it.
+    """
+    sick: dict[str, tuple[float, Verdict]] = {}
+    by_signal: dict[str, int] = dict.fromkeys(SIGNALS, 0)
+    if traffic.seen > 1:
+        totals = {org: total(bins) for org, bins in traffic.orgs.items()}
+        for signal in SIGNALS:
+            if mode_of(limits, signal) != "enforce" and signal in HOLDING:
+                continue  # it condemns nobody
+            for org, value, verdict in _sick_orgs(limits, traffic, totals, signal, now):
+                by_signal[signal] += 1
+                if org not in sick or value > sick[org][0]:
+                    sick[org] = value, verdict
+    mostly = [one for one, count in by_signal.items() if count > MOST * traffic.seen]
+    common = _route_verdict(limits, traffic, now, mostly)
+    if common is not OK or not sick:
+        return Tier(common)
+    rest = _route_verdict(limits, traffic.without(sick), now)
+    return Tier(rest, {org: verdict for org, (_, verdict) in sorted(sick.items())})
+
+
+def _sick_orgs(
+    limits: GuardSettings,
+    traffic: Traffic,
+    totals: Mapping[str, Bin],
+    signal: str,
+    now: float,
+) -> Iterator[tuple[str, float, Verdict]]:
+    """Yield each org that a signal condemns, with its evidence."""
+    limit = limit_of(limits, signal)
+    shared = max(limit, _allowed(traffic.previous, signal))
+    threshold = THRESHOLD * traffic.seen
+    needed = max(FLOOR_ERRORS, errors_needed(shared, threshold))
+    for org, every in totals.items():
+        errors, bins = every.errors(signal)[1], traffic.orgs[org]
+        if errors >= needed and every.requests >= FLOOR_REQUESTS:
+            p0 = max(shared, _fails_itself(traffic.previous_of(org), signal, limit))
+            found = evidence([one.errors(signal) for one in bins], p0, threshold)
+            if found.tripped and found.errors >= FLOOR_ERRORS:
+                figures = _Figures(signal, found.errors, found.requests, p0, p0 > limit)
+                share = _share_of(traffic, signal, bins[found.since].at, found.errors)
+                last = last_error_at(bins, signal)
+                yield org, found.value, figures.verdict(last, now, _named(signal, share, org))
+                continue
+        row = _in_a_row(bins, signal) if signal in REFUSALS and errors >= IN_A_ROW else 0
+        if row >= IN_A_ROW:
+            yield org, 0.0, _row_verdict(row, signal, last_error_at(bins, signal), now)
+
+
+def _route_verdict(
+    limits: GuardSettings, traffic: Traffic, now: float, mostly: Collection[str] = ()
+) -> Verdict:
+    """Return ``rollback`` with the signal that asks most for it, else ``ok``.
+
+    ``mostly`` are the signals that condemn most orgs.
+    """
+    requests = sum(one.requests for one in traffic.bins)
+    several = traffic.seen > 1 or traffic.is_rest
+    asking: list[tuple[int, float, Verdict]] = []
+    for signal in SIGNALS:
+        counts = [one.errors(signal) for one in traffic.bins]
+        if requests < FLOOR_REQUESTS or sum(bad for _, bad in counts) < FLOOR_ERRORS:
+            continue
+        limit = limit_of(limits, signal)
+        p0 = max(limit, _allowed(traffic.previous, signal))
+        found = evidence(counts, p0)
+        if not found.tripped or found.errors < FLOOR_ERRORS:
+            continue
+        since = traffic.bins[found.since].at
+        if several:
+            if len(_orgs_with(traffic, signal, since)) < 2:
+                continue
+            if signal not in mostly and not _is_common(traffic, signal, counts, p0):
+                continue
+        figures = _Figures(signal, found.errors, found.requests, p0, p0 > limit)
+        named = _group_words(traffic, signal, since, p0)
+        last = last_error_at(traffic.bins, signal)
+        verdict, mode = figures.verdict(last, now, named), mode_of(limits, signal)
+        if signal in HOLDING and mode != "enforce":
+            verdict = replace(verdict, kind="hold")
+        # What is only observed must not hide a signal that holds, or that rolls back.
+        asking.append((GUARD_MODES.index(mode), found.value, verdict))
+    if asking:
+        return max(asking, key=lambda one: one[:2])[2]
+    for signal in REFUSALS:
+        row = _in_a_row(traffic.bins, signal)
+        if row < IN_A_ROW:
+            continue
+        begin = _row_begins_at(traffic.bins, signal)
+        if not several or len(_orgs_with(traffic, signal, begin)) > 1:
+            return _row_verdict(row, signal, last_error_at(traffic.bins, signal), now)
+    return OK
+
+
+def _is_common(traffic: Traffic, signal: str, counts: Sequence[tuple[int, int]], p0: float) -> bool:
+    """Return whether one error rate for all explains the errors better than few sick orgs do.
+
+    Both are likelihood ratios to ``p0`` over the same stretch of time: since the strongest
+    alternative of the route's e-process left its floor. Few are MOST of the orgs at most, and each
+    of several costs the logarithm of the number of orgs, as it has to be picked among them. That
+    common must be better by COMMON_BY is so that a chance error of another org condemns no route.
+    """
+    first = strongest_since(counts, p0)
+    slot = traffic.bins[first].at // traffic.width_s * traffic.width_s
+    bad_part, good_part = _parts(traffic, counts, first, slot)
+    ratios = []
+    for bins in traffic.orgs.values():
+        bad = good = 0.0
+        for one in bins:
+            if one.at >= slot:
+                count, errors = one.errors(signal)
+                bad += errors * (bad_part if one.at == slot else 1)
+                good += (count - errors) * (good_part if one.at == slot else 1)
+        if bad:
+            ratios.append(log_ratio(bad, good, p0))
+    ratios = sorted(ratios, reverse=True)[: max(int(MOST * traffic.seen), 1)]
+    few = max([*ratios[:1], sum(max(ratio - log(traffic.seen), 0.0) for ratio in ratios), 0.0])
+    errors = sum(bad for _, bad in counts[first:])
+    requests = sum(count for count, _ in counts[first:])
+    return log_ratio(errors, requests - errors, p0) >= few + COMMON_BY
+
+
+def _parts(
+    traffic: Traffic, counts: Sequence[tuple[int, int]], first: int, slot: float
+) -> tuple[float, float]:
+    """Return which parts of a slot's errors and other requests are from the bin ``first`` on.
+
+    A stretch of the route may begin within a slot of its orgs: of that slot they have its parts.
+    """
+    bins = traffic.bins
+    within = [i for i, one in enumerate(bins) if slot <= one.at < slot + traffic.width_s]
+    bad = sum(counts[i][1] for i in within)
+    good = sum(counts[i][0] for i in within) - bad
+    bad_since = sum(counts[i][1] for i in within if i >= first)
+    good_since = sum(counts[i][0] for i in within if i >= first) - bad_since
+    return bad_since / bad if bad else 1.0, good_since / good if good else 1.0
+
+
+def _orgs_with(traffic: Traffic, signal: str, since: float) -> list[str]:
+    """Return the orgs with errors of a signal since a time, rounded down to their slots."""
+    begin = since // traffic.width_s * traffic.width_s
+    return [
+        org
+        for org, bins in traffic.orgs.items()
+        if any(one.at >= begin and one.errors(signal)[1] for one in bins)
+    ]
+
+
+class _Figures(NamedTuple):
+    """What a verdict of an e-process says; ``by_previous`` where that side raised the limit."""
+
+    signal: str
+    errors: int
+    requests: int
+    p0: float
+    by_previous: bool
+
+    def verdict(self, last: float, now: float, named: str) -> Verdict:
+        """Return the verdict in words; ``named`` is who has most of the errors, or empty."""
+        word, share = WORDS[self.signal], percent_words(100 * self.errors / self.requests)
+        quiet = quiet_for(last, now)
+        if self.signal in CAUSES:
+            reason = f"{CAUSES[self.signal]}: {word} on {share}{quiet}{named}"
+            advice = ADVICE[self.signal]
+            return Verdict("rollback", reason, self.signal, last, f"{word} {share}", advice)
+        by = " (previous)" if self.by_previous else ""
+        reason = f"{word} {share}, {self.errors} of {self.requests}, limit {100 * self.p0:.2g}%{by}"
+        return Verdict("rollback", f"{reason}{quiet}{named}", self.signal, last)
+
+
+def _row_verdict(row: int, signal: str, last: float, now: float) -> Verdict:
+    word = WORDS[signal]
+    reason = f"{CAUSES[signal]}: {word} {row} times in a row{quiet_for(last, now)}"
+    return Verdict("rollback", reason, signal, last, f"{row}x {word}", ADVICE[signal])
+
+
+def _named(signal: str, share: float, name: str) -> str:
+    if share < NAMED_FROM:
+        return ""
+    return f"; {percent_words(100 * share)} of {_plural(signal)} are {visible(name)}"
+
+
+def _plural(signal: str) -> str:
+    return "slow answers" if signal == "latency" else WORDS[signal]
+
+
+def _share_of(traffic: Traffic, signal: str, since: float, errors: int) -> float:
+    """Return an org's share of the route's errors since a time, 0 to 1."""
+    every = sum(one.errors(signal)[1] for one in traffic.bins if one.at >= since)
+    return min(errors / every, 1.0) if every else 0.0
+
+
+def _group_words(traffic: Traffic, signal: str, since: float, p0: float) -> str:
+    """Name what has most of the route's errors: a model, where the other models are in order."""
+    for word, groups in traffic.groups.items():
+        counts = {name: one.errors(signal) for name, one in groups(since).items()}
+        requests = sum(count for count, _ in counts.values())
+        errors = sum(bad for _, bad in counts.values())
+        if len(counts) < 2 or not errors:
+            continue
+        name = max(sorted(counts), key=lambda one: counts[one][1])
+        of_others, bad = requests - counts[name][0], errors - counts[name][1]
+        in_order = of_others >= FLOOR_REQUESTS and bad <= p0 * of_others
+        if in_order and counts[name][1] >= MODEL_FROM * errors:
+            return _named(signal, counts[name][1] / errors, f"{word} {name}")
+    return ""
+
+
+def last_error_at(bins: Sequence[Bin], signal: str) -> float:
+    """Return the start of the last bin with an error of a signal; there must be one."""
+    return next(one.at for one in reversed(bins) if one.errors(signal)[1])
+
+
+def _allowed(previous: Bin | None, signal: str) -> float:
+    """Return the error rate that the previous side's own rate allows; 0 with too few requests.
+
+    It is the one-sided upper Wilson bound of the observed rate plus MARGIN, at most 0.99.
+    """
+    requests, errors = (0, 0) if previous is None else previous.errors(signal)
+    if requests < LIVE_FROM:
+        return 0.0
+    return min(wilson_upper(errors, requests) + MARGIN, 0.99)
+
+
+def _fails_itself(previous: Bin | None, signal: str, limit: float) -> float:
+    """Return the error rate that an org's own on the previous side allows, where that is proven.
+
+    An org whose requests fail there as well is not to be blamed on TokenLab; with few requests, a
+    bound that is high by itself says nothing.
+    """
+    requests, errors = (0, 0) if previous is None else previous.errors(signal)
+    return _allowed(previous, signal) if wilson_lower(errors, requests) > limit else 0.0
+
+
+def _in_a_row(bins: Sequence[Bin], signal: str) -> int:
+    """Count the consecutive errors at the end of the window, by bins in which all failed."""
+    row = 0
+    for one in reversed(bins):
+        requests, refused = one.errors(signal)
+        if refused < requests:
+            return row
+        row += refused
+    return row
+
+
+def _row_begins_at(bins: Sequence[Bin], signal: str) -> float:
+    """Return the start of the first bin of the consecutive errors at the end of the window."""
+    begin = bins[-1].at
+    for one in reversed(bins):
+        requests, refused = one.errors(signal)
+        if refused < requests:
+            break
+        begin = one.at
+    return begin
+
+
+def total(bins: Sequence[Bin]) -> Bin:
+    """Return the counts of one or more bins as one, which begins with the first of them."""
+    return Bin(bins[0].at, *map(sum, zip(*(one[1:] for one in bins), strict=True)))
+
+
+def wider(bins: Iterable[Bin], width_s: int) -> list[Bin]:
+    """Return bins merged to a width in seconds, a multiple of theirs."""
+    slots = groupby(bins, lambda one: one.at // width_s)
+    return [total(list(some))._replace(at=slot * width_s) for slot, some in slots]
+
+
+def less(
+    bins: Iterable[Bin], others: Iterable[Sequence[Bin]], begin: float, width_s: int
+) -> list[Bin]:
+    """Return bins from ``begin`` on, merged to a width, without the counts of others of it.
+
+    ``begin`` is a multiple of ``width_s``, and so are the times of the others.
+    """
+    left = {one.at: one for one in wider((one for one in bins if one.at >= begin), width_s)}
+    for other in others:
+        for one in other:
+            if one.at in left:
+                left[one.at] = _minus(left[one.at], one)
+    return [one for one in left.values() if any(one[1:])]
+
+
+def _minus(one: Bin, other: Bin) -> Bin:
+    """Return the counts of one bin without those of another that is part of it."""
+    return Bin(one.at, *(max(a - b, 0) for a, b in zip(one[1:], other[1:], strict=True)))
