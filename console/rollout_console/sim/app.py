@@ -113,8 +113,19 @@ class _Served:
         hits = self._sim.faults.hits(route=route, path=path, side=side, org=org)
         known: dict[str, Any] = {"side": side, "request_id": request_id, "hits": hits}
         scope["state"] = {**scope.get("state", {}), **known, "model": "", "stream": False}
-        sender = _Sender(send, side, request_id, hits, self._sim.clock)
         started = self._sim.clock()
+
+        def record(status: int) -> None:
+            state = scope["state"]
+            self._sim.served(
+                Served(
+                    request_id, side, path, route, org, str(state.get("model", "")), status,
+                    bool(state.get("stream")), self._sim.clock(), started,
+                    bool(state.get("leak")), str(state.get("fault", "")),
+                )
+            )  # fmt: skip
+
+        sender = _Sender(send, side, request_id, hits, self._sim.clock, record)
         try:
             late = (fault.latency_ms for fault in hits if fault.kind not in PACES)
             await asyncio.sleep(sum(late) / 1000)
@@ -131,15 +142,7 @@ class _Served:
             else:
                 await self._app(scope, receive, sender)
         finally:
-            state = scope["state"]
-            self._sim.served(
-                Served(
-                    request_id, side, path, route, org, str(state.get("model", "")),
-                    0 if sender.broken else sender.status, bool(state.get("stream")),
-                    self._sim.clock(), started, bool(state.get("leak")),
-                    str(state.get("fault", "")),
-                )
-            )  # fmt: skip
+            sender.finish()
 
 
 class _Broken(Exception):
@@ -147,7 +150,10 @@ class _Broken(Exception):
 
 
 class _Sender:
-    """An ASGI send wrapper: adds headers, and applies faults to the body."""
+    """An ASGI send wrapper: adds headers, applies faults to the body, and records the request.
+
+    It is recorded before the last of the body is sent: whoever has the answer finds the record.
+    """
 
     def __init__(
         self,
@@ -156,8 +162,10 @@ class _Sender:
         request_id: str,
         hits: list[Fault],
         clock: Callable[[], float],
+        record: Callable[[int], None],
     ) -> None:
         self._clock = clock
+        self._record: Callable[[int], None] | None = record
         self._send = send
         self._side = side
         self._request_id = request_id
@@ -174,6 +182,17 @@ class _Sender:
         elif message["type"] == "http.response.body" and self._kinds & {"truncate", "drop", "drip"}:
             await self._break(message)
             return
+        await self._pass_on(message)
+
+    def finish(self) -> None:
+        """Record the request, unless that was done; its status is 0 where it was broken off."""
+        record, self._record = self._record, None
+        if record is not None:
+            record(0 if self.broken else self.status)
+
+    async def _pass_on(self, message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.finish()
         await self._send(message)
 
     def _headers(self, message: Message) -> list[tuple[bytes, bytes]]:
@@ -196,7 +215,7 @@ class _Sender:
                 await self._send({**message, "body": bytes((byte,)), "more_body": True})
                 await asyncio.sleep(0.05)
             if not message.get("more_body"):
-                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+                await self._pass_on({"type": "http.response.body", "body": b""})
             return
         self.broken = True
         if "truncate" in self._kinds:
