@@ -80,19 +80,22 @@ class Soak:
     faults: list[str] = field(default_factory=list)
 
 
-def soak(seconds: float, folder: Path) -> Soak:
-    """Run for so many seconds in a folder and return what was found."""
+def soak(seconds: float, folder: Path, at_least: int = 0) -> Soak:
+    """Run in a folder for so many seconds, and for so many requests; return what was found.
+
+    A busy machine makes fewer requests in a second; after ten times the seconds it ends anyway.
+    """
     command = [sys.executable, "-m", "rollout_console", "sim"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
             base = server.stdout.readline().strip()
-            return _soak(seconds, folder, base)
+            return _soak(seconds, folder, base, at_least)
         finally:
             server.terminate()
 
 
-def _soak(seconds: float, folder: Path, base: str) -> Soak:
+def _soak(seconds: float, folder: Path, base: str, at_least: int) -> Soak:
     path, found = folder / "rollout.toml", Soak()
     versions: dict[str, RolloutFile] = {}
     rng = random.Random(1)
@@ -107,7 +110,9 @@ def _soak(seconds: float, folder: Path, base: str) -> Soak:
     for worker in workers:
         worker.start()
     checked: Counter[str] = Counter()
-    while time.monotonic() - start < seconds:
+    while (ago := time.monotonic() - start) < seconds or (
+        checked.total() < at_least and ago < 10 * seconds
+    ):
         time.sleep(_CHANGE_S)
         _write(path, base, rng, versions)
         _check(gate, versions, checked, found.faults)
