@@ -20,6 +20,7 @@ from rollout_gate.context import Subject
 from rollout_gate.decision.decision import Decision
 from rollout_gate.file.model import Side
 from rollout_gate.http.credentials import Headers
+from rollout_gate.http.operations import operation_of
 from rollout_gate.http.redirects import RefusedError, is_redirect, redirected
 from rollout_gate.http.request_shape import same_origin, shape_of, task_of
 from rollout_gate.http.response_recorder import LogOf, Recorder
@@ -249,18 +250,28 @@ class Exchanges:
         """
         subject = self._router.subject_of(by_name)
         decision = self._router.decide(subject)
-        call = self._router.call(decision, method, url)
+        call, operation = self._router.call(decision, method, url), None
         if call is None:
-            return self._begin_aside(method, url, headers, subject, decision)
-        if self._router.lacks_org(subject, decision):
+            operation = operation_of(decision.format, method, url)
+            if operation is None or (makes_jobs(decision.format) and task_of(method, url)):
+                return self._begin_aside(method, url, headers, subject, decision)
+            call = operation.call
+        is_decided = operation is None or operation.decided
+        if is_decided and self._router.lacks_org(subject, decision):
             self._say_org_is_missing(decision.route)
         said = by_name.get(_COUNT_HEADER, b"")
         attempt = self._attempt(_digest(method, url, body, subject), decision, said)
         decision = attempt.decision
         try:
-            out = self._router.outgoing(method, url, headers, body, decision, subject, call)
+            out = self._router.outgoing(
+                method, url, headers, body, decision, subject, call, operation
+            )
         except Exception:
-            out = Outgoing(method, url, [], None, decision, subject, decision.side)
+            side: Side = decision.side if is_decided else "previous"
+            name = None if operation is None else operation.name
+            out = Outgoing(
+                method, url, [], None, decision, subject, side, operation=name, decided=is_decided
+            )
             self._recorder(out, attempt.number).failed("credential")
             raise
         ledger = self._ledger if out.creates and subject.job_id else None
