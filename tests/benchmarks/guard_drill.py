@@ -46,11 +46,11 @@ DRILLED = {
     "wrong key": "401/403",
     "garbage": "5xx",
     "error inside 200": "5xx",
-    "cut streams": "bad answers",
+    "cut streams": "5xx|bad answers",
     "empty answers": "bad answers",
     "slow first token": "late first tokens",
 }
-"""The incidents that roll the whole route back, and the reason's word."""
+"""The incidents that roll the whole route back, and a pattern of the reason's words."""
 WARM_S = 12.0
 PATIENCE_S = 60.0
 MAX_P95_MS = 4_000

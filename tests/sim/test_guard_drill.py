@@ -1,5 +1,7 @@
 """The guard against the incidents that roll a route back, and against traffic that has none."""
 
+import re
+
 import pytest
 
 from rollout_console.sim.incidents import SICK_ORG
@@ -14,7 +16,7 @@ def test_an_incident_is_rolled_back_and_drains(incident: str) -> None:
     # The gate knows of the switch within a second, and nothing begins on TokenLab after that.
     assert done.drained_s <= done.verdict_s + 1.5, done
     assert done.requests < 400, done
-    assert DRILLED[incident] in done.reason, done
+    assert re.search(DRILLED[incident], done.reason), done
 
 
 @pytest.mark.slow
