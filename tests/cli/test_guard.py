@@ -69,6 +69,28 @@ def test_once(cli: Any, file: Path) -> None:
     assert not parse(file.read_bytes()).routes["chat"].rolled_back, "mode hold does nothing"
 
 
+def test_once_names_the_sick_org_and_not_its_route(cli: Any, file: Path) -> None:
+    traffic(file, 150)
+    log = AccessLog(file.parent / "access.jsonl")
+    for _ in range(30):
+        log.append(
+            AccessLine(ts=timestamp(), route="chat", org="globex.eu", side="tokenlab",
+                       model="m", status=503, latency_ms=50.0)
+        )  # fmt: skip
+    log.close()
+    code, out, _ = cli("guard", "--once", "--json")
+    chat = json.loads(out)["routes"]["chat"]
+    assert (code, chat["verdict"]) == (1, "hold"), "of an age that nobody knows"
+    assert chat["orgs"]["globex.eu"] == {
+        "verdict": "rollback",
+        "reason": "5xx 100%, 30 of 30, limit 2%; 100% of 5xx are globex.eu",
+    }
+    assert chat["orgs"]["acme"]["verdict"] == "hold"
+    code, out, _ = cli("guard", "--once")
+    assert code == 1
+    assert "chat / globex.eu rollback: 5xx 100%, 30 of 30" in out
+
+
 UNUSABLE = '{"ts":1764076800000,"route":"chat","org":"acme","side":"tokenlab","status":503}\n'
 WHY = "ts is no RFC 3339 time with a zone, such as 2026-11-25T10:00:00.000Z"
 

@@ -25,6 +25,7 @@ from rollout_console.guard.evidence.e_process import (
 )
 from rollout_console.guard.evidence.verdict import (
     ADVICE,
+    BRIEF,
     CAUSES,
     HOLDING,
     OK,
@@ -118,20 +119,24 @@ def judge(limits: GuardSettings, traffic: Traffic, now: float) -> Tier:
     is blamed then. Otherwise what is left without the condemned orgs is judged once more in the
     same way. A route with traffic of a single org is judged by it.
     """
+    common = _route_verdict(limits, traffic, now)
+    if common.kind == "rollback" or traffic.seen < 2:
+        return Tier(common)
     sick: dict[str, tuple[float, Verdict]] = {}
     by_signal: dict[str, int] = dict.fromkeys(SIGNALS, 0)
-    if traffic.seen > 1:
-        totals = {org: total(bins) for org, bins in traffic.orgs.items()}
-        for signal in SIGNALS:
-            if mode_of(limits, signal) != "enforce" and signal in HOLDING:
-                continue  # it condemns nobody
-            for org, value, verdict in _sick_orgs(limits, traffic, totals, signal, now):
-                by_signal[signal] += 1
-                if org not in sick or value > sick[org][0]:
-                    sick[org] = value, verdict
+    totals = {org: total(bins) for org, bins in traffic.orgs.items()}
+    for signal in SIGNALS:
+        if mode_of(limits, signal) != "enforce" and signal in HOLDING:
+            continue  # it condemns nobody
+        for org, value, verdict in _sick_orgs(limits, traffic, totals, signal, now):
+            by_signal[signal] += 1
+            if org not in sick or value > sick[org][0]:
+                sick[org] = value, verdict
+    if not sick:
+        return Tier(common)
     mostly = [one for one, count in by_signal.items() if count > MOST * traffic.seen]
-    common = _route_verdict(limits, traffic, now, mostly)
-    if common is not OK or not sick:
+    common = _route_verdict(limits, traffic, now, mostly) if mostly else common
+    if common.kind == "rollback":
         return Tier(common)
     rest = _route_verdict(limits, traffic.without(sick), now)
     return Tier(rest, {org: verdict for org, (_, verdict) in sorted(sick.items())})
@@ -223,19 +228,23 @@ def _is_common(traffic: Traffic, signal: str, counts: Sequence[tuple[int, int]],
     bad_part, good_part = _parts(traffic, counts, first, slot)
     ratios = []
     for bins in traffic.orgs.values():
-        bad = good = 0.0
+        bad = requests = 0.0
         for one in bins:
-            if one.at >= slot:
+            if one.at > slot:
                 count, errors = one.errors(signal)
-                bad += errors * (bad_part if one.at == slot else 1)
-                good += (count - errors) * (good_part if one.at == slot else 1)
+                requests += count
+                bad += errors
+            elif one.at == slot:
+                count, errors = one.errors(signal)
+                requests += (count - errors) * good_part + errors * bad_part
+                bad += errors * bad_part
         if bad:
-            ratios.append(log_ratio(bad, good, p0))
+            ratios.append(log_ratio(bad, requests - bad, p0))
     ratios = sorted(ratios, reverse=True)[: max(int(MOST * traffic.seen), 1)]
     few = max([*ratios[:1], sum(max(ratio - log(traffic.seen), 0.0) for ratio in ratios), 0.0])
-    errors = sum(bad for _, bad in counts[first:])
-    requests = sum(count for count, _ in counts[first:])
-    return log_ratio(errors, requests - errors, p0) >= few + COMMON_BY
+    every_bad = sum(bad for _, bad in counts[first:])
+    every_good = sum(count for count, _ in counts[first:]) - every_bad
+    return log_ratio(every_bad, every_good, p0) >= few + COMMON_BY
 
 
 def _parts(
@@ -279,8 +288,8 @@ class _Figures(NamedTuple):
         quiet = quiet_for(last, now)
         if self.signal in CAUSES:
             reason = f"{CAUSES[self.signal]}: {word} on {share}{quiet}{named}"
-            advice = ADVICE[self.signal]
-            return Verdict("rollback", reason, self.signal, last, f"{word} {share}", advice)
+            brief = f"{BRIEF[self.signal]} {share}"
+            return Verdict("rollback", reason, self.signal, last, brief, ADVICE[self.signal])
         by = " (previous)" if self.by_previous else ""
         reason = f"{word} {share}, {self.errors} of {self.requests}, limit {100 * self.p0:.2g}%{by}"
         return Verdict("rollback", f"{reason}{quiet}{named}", self.signal, last)
@@ -289,7 +298,7 @@ class _Figures(NamedTuple):
 def _row_verdict(row: int, signal: str, last: float, now: float) -> Verdict:
     word = WORDS[signal]
     reason = f"{CAUSES[signal]}: {word} {row} times in a row{quiet_for(last, now)}"
-    return Verdict("rollback", reason, signal, last, f"{row}x {word}", ADVICE[signal])
+    return Verdict("rollback", reason, signal, last, f"{row}x {BRIEF[signal]}", ADVICE[signal])
 
 
 def _named(signal: str, share: float, name: str) -> str:

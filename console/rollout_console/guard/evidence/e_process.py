@@ -100,6 +100,7 @@ def strongest_since(bins: Sequence[tuple[int, int]], p0: float) -> int:
     return found
 
 
+@lru_cache(maxsize=4096)
 def log_ratio(errors: float, good: float, p0: float) -> float:
     """Return the log likelihood ratio of the mixture to ``p0`` for counts of one stretch of time.
 

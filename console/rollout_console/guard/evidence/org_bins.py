@@ -55,9 +55,10 @@ class OrgBins:
             cache.since = begin
         changed = max(first, floor(min(cache.since, now) / width))
         for org in cache.touched:
-            cache.update(org, self._slots(route, org, "tokenlab", changed, end, limit), changed)
-        for org in cache.unread:
-            cache.known[org] = self._slots(route, org, "tokenlab", first, end, limit)
+            if org in cache.known:
+                cache.update(org, self._slots(route, org, "tokenlab", changed, end, limit), changed)
+            elif self._has_error(route, org, changed, end, limit):
+                cache.update(org, self._slots(route, org, "tokenlab", first, end, limit), first)
         cache.settle(first, end)
         return {org: list(slots.values()) for org, slots in cache.known.items()}
 
@@ -67,6 +68,14 @@ class OrgBins:
         """Return an org's bins that begin in ``begin`` to ``now`` (epoch seconds), oldest first."""
         first, end = ceil(begin / self.width_s), floor(now / self.width_s) + 1
         return list(self._slots(route, org, side, first, end, buckets_of(limits)).values())
+
+    def _has_error(self, route: str, org: str, first: int, end: int, limit: Buckets) -> bool:
+        """Return whether some slots of an org have an error, by their sum: most have none."""
+        track = self._windows.kept.tracks.get((route, org, "tokenlab"))
+        if track is None or not track.parts:
+            return False
+        one = bin_of(first, track.parts[0].counts(first, end), limit)
+        return one is not None and _is_bad(one)
 
     def _slots(
         self, route: str, org: str, side: str, first: int, end: int, limit: Buckets
@@ -89,29 +98,27 @@ class _Cache:
         self.first = self.end = -1
         self.known: dict[str, _Slots] = {}
         self.touched: set[str] = set()
-        self.unread: list[str] = []
         self.since = inf
+        self._last_bad: dict[str, int] = {}
 
     def update(self, org: str, slots: _Slots, changed: int) -> None:
-        """Take an org's slots from ``changed`` on; one that has its first error is to be read."""
-        known = self.known.get(org)
-        if known is not None:
-            self.known[org] = {s: one for s, one in known.items() if s < changed} | slots
-        elif any(map(_has_error, slots.values())):
-            self.unread.append(org)
+        """Take an org's slots from ``changed`` on."""
+        known = {s: one for s, one in self.known.get(org, {}).items() if s < changed} | slots
+        self.known[org] = known
+        self._last_bad[org] = next((s for s in reversed(known) if _is_bad(known[s])), -1)
 
     def settle(self, first: int, end: int) -> None:
         """Drop slots before ``first``, and orgs without an error since."""
         self.first, self.end = first, end
         self.touched.clear()
-        self.unread.clear()
         self.since = inf
-        for org, slots in list(self.known.items()):
-            if next(iter(slots), first) < first:
-                slots = self.known[org] = {s: one for s, one in slots.items() if s >= first}
-            if not any(map(_has_error, slots.values())):
-                del self.known[org]
+        for org, last_bad in list(self._last_bad.items()):
+            slots = self.known[org]
+            if last_bad < first:
+                del self.known[org], self._last_bad[org]
+            elif next(iter(slots)) < first:
+                self.known[org] = {s: one for s, one in slots.items() if s >= first}
 
 
-def _has_error(one: Bin) -> bool:
+def _is_bad(one: Bin) -> bool:
     return any(one.errors(signal)[1] for signal in SIGNALS)

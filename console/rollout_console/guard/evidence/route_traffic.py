@@ -57,14 +57,16 @@ def route_traffic(
     if any(left_out):
         found = less(found, left_out, first, width)
     with_errors = org_bins.with_errors(route, orgs, begin, now, limits)
-    own_from = {org: max(first, counts_from.get(org, first)) for org in with_errors}
-    counting = {
-        org: [one for one in of_org if one.at >= own_from[org]]
-        for org, of_org in with_errors.items()
-    }
+    counting = {}
+    for org, of_org in with_errors.items():
+        own_from = max(first, counts_from.get(org, first))
+        if of_org[0].at < own_from:
+            of_org = [one for one in of_org if one.at >= own_from]
+        if of_org:
+            counting[org] = of_org
     return Traffic(
         bins=found,
-        orgs={org: of_org for org, of_org in counting.items() if of_org},
+        orgs=counting,
         seen=sum(at >= counts_from.get(org, -inf) for org, at in last_at.items()),
         width_s=width,
         begin=first,

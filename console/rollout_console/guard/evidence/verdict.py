@@ -38,6 +38,8 @@ WORDS = {
     "repeated": "retries", "filtered": "filtered", "length": "cut by length",
 }  # fmt: skip
 CAUSES = {"auth": "TokenLab refuses the key", "balance": "TokenLab's balance is empty"}
+BRIEF = {"auth": "auth", "balance": "402"}
+"""The word for a signal of CAUSES in a narrow column."""
 ADVICE = {
     "auth": "roll back, or give it a working key: 2 in the console",
     "balance": "top up, or roll back",
