@@ -7,6 +7,7 @@ from rich.cells import cell_len
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.charts.bar import bar
 from rollout_console.common.safe_text import visible
+from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.monitor import Health
 from rollout_console.ui.screens.home.rows import Row
 from rollout_console.ui.text import fit, right
@@ -65,15 +66,23 @@ class RowCells:
         style = {"ok": "table--good", "hold": "table--warn", "rollback": "table--bad"}
         text, name = proof, "table--dim"
         if not proof:
-            text, name = health.verdict_text, style.get(health.verdict.kind, "")
+            text, name = self._verdict_words(health.verdict), style.get(health.verdict.kind, "")
             if (row.points == 0 or row.latched_by) and not health.requests:
                 text, name = "previous only", "table--dim"
+        cells.append((fit("  " + self._shortened(text), self.verdict + 2), name))
+        return cells
+
+    def _verdict_words(self, verdict: Verdict) -> str:
+        """Return a verdict with its advice, or in its brief form where the column is narrow."""
+        narrow = cell_len(visible(verdict.words)) > self.verdict
+        return f"{verdict.kind}: {verdict.brief}" if verdict.brief and narrow else verdict.advised
+
+    def _shortened(self, text: str) -> str:
         text = visible(text)
-        for mark in (", ", " · "):
+        for mark in ("; ", ", ", " · "):
             if cell_len(text) > self.verdict:
                 text = text.partition(mark)[0]  # the first clause matters most
-        cells.append((fit("  " + text, self.verdict + 2), name))
-        return cells
+        return text
 
     def share_row(self, row: Row) -> Sequence[tuple[str, str]]:
         """Return the line of an API key's alias or of a flag."""

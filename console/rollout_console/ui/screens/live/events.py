@@ -39,7 +39,7 @@ def events_of(changes: Iterable[Change], alerts: Iterable[Alert], subject: Subje
     found += [
         Event(alert.since, ALERT, alert.sentence)
         for alert in alerts
-        if _concerns(subject, alert.route, None)
+        if _concerns(subject, alert.route, alert.org)
     ]
     return sorted(found, key=lambda event: event.at)
 

@@ -1,0 +1,40 @@
+"""A verdict in the home table: in full where there is room, briefly where there is not."""
+
+import pytest
+
+from rollout_console.guard.evidence.verdict import Verdict
+from rollout_console.guard.monitor import Health
+from rollout_console.ui.screens.home.cells import RowCells
+from rollout_console.ui.screens.home.rows import Row
+
+REFUSED = Verdict(
+    "rollback",
+    "TokenLab refuses the key: 401/403 on 84%",
+    "auth",
+    brief="auth 84%",
+    advice="roll back, or give it a working key: 2 in the console",
+)
+SICK = Verdict("rollback", "5xx 80%, 40 of 50, limit 2%; 92% of 5xx are globex.eu", "gateway")
+
+
+def shown(verdict: Verdict, width: int) -> tuple[str, str]:
+    """Return the verdict's words in a table of a width in cells, and their style."""
+    row = Row("chat", "acme", 2500)
+    health = Health(100, 1.0, 84.0, 0.0, 100.0, True, False, False, verdict)
+    text, style = RowCells(width).org_row(row, health, "")[-1]
+    return text.strip(), style
+
+
+@pytest.mark.parametrize(
+    ("verdict", "width", "words"),
+    [
+        (REFUSED, 180, REFUSED.advised),
+        (REFUSED, 120, REFUSED.words),
+        (REFUSED, 80, "rollback: auth 84%"),
+        (SICK, 160, SICK.words),
+        (SICK, 110, "rollback: 5xx 80%, 40 of 50, limit 2%"),
+        (SICK, 80, "rollback: 5xx 80%"),
+    ],
+)
+def test_the_words_fit_and_look_like_an_alarm(verdict: Verdict, width: int, words: str) -> None:
+    assert shown(verdict, width) == (words, "table--bad")
