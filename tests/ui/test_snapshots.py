@@ -83,7 +83,8 @@ def _storm(file: Path) -> None:
             status = drawn.choice((200, 503, 503, 429, 401)) if sick else 200
             fields = {"error": "all_channels_failed", "request_id": f"req-{ago}"} if sick else {}
             latency = drawn.uniform(200, 400) + 40 * (sick * 10)
-            write(file, {"at": at, "side": side, "status": status, "latency_ms": latency, **fields})
+            fields |= {"org": "acme" if ago % 2 else "hooli", "at": at, "side": side}
+            write(file, {"status": status, "latency_ms": latency, **fields})
     switch = Switch(
         file, History(file.parent / "h.sqlite3"), Actor("jo", "gw-01"),
         clock=lambda: NOW.replace(minute=19, second=30),
