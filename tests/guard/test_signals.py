@@ -184,3 +184,10 @@ def test_a_route_overrides_modes_one_by_one(file: Path) -> None:
     text = text.replace("[routes.chat.orgs]", of_chat, 1)
     guard = parse(text.encode()).routes["chat"].guard
     assert guard.modes == {"bad": "enforce", "latency": "observe"}
+
+
+def test_the_signals_are_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/guard.md").read_text()
+    table = page[page.index("| signal | what counts |") :].split("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(NAMES)

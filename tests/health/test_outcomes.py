@@ -167,3 +167,15 @@ def test_a_field_of_the_wrong_type_is_told() -> None:
     records, unusable = decoded(bad + b"\n")
     assert (records, unusable.lines) == ([], 1)
     assert unusable.why.startswith("outcome: ")
+
+
+def test_an_operation_is_traffic_and_no_evidence() -> None:
+    windows, errors = Windows(), TopErrors()
+    records = [line(status=404, operation="files"), line(operation="embeddings", org="hooli")]
+    windows.add(records, NOW)
+    errors.add(records, NOW)
+    assert windows.summary(NOW, 60, "chat").requests == 0
+    assert windows.last_seen("chat", "hooli", "tokenlab") == pytest.approx(NOW - 1)
+    assert [one.status for one in errors.top(NOW, 60)] == [404]
+    windows.add([line()], NOW)
+    assert windows.summary(NOW, 60, "chat").requests == 1

@@ -81,9 +81,10 @@ def _storm(file: Path) -> None:
         for side in ("tokenlab", "previous"):
             sick = side == "tokenlab" and ago < 60
             status = drawn.choice((200, 503, 503, 429, 401)) if sick else 200
-            fields = {"error": "all_channels_failed", "request_id": f"req-{ago}"} if sick else {}
+            fields: dict[str, Any] = {"org": "acme" if ago % 2 else "hooli", "at": at, "side": side}
+            if sick:
+                fields |= {"error": "all_channels_failed", "request_id": f"req-{ago}"}
             latency = drawn.uniform(200, 400) + 40 * (sick * 10)
-            fields |= {"org": "acme" if ago % 2 else "hooli", "at": at, "side": side}
             write(file, {"status": status, "latency_ms": latency, **fields})
     switch = Switch(
         file, History(file.parent / "h.sqlite3"), Actor("jo", "gw-01"),

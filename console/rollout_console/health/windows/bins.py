@@ -4,12 +4,28 @@ from collections.abc import Mapping, Sequence
 from math import ceil, floor
 from typing import NamedTuple
 
-from rollout_console.health.log.record import StatusClass
 from rollout_console.health.windows.batch import Named
-from rollout_console.health.windows.codes import FILTERED, LENGTH, REPEATED, TRUNCATED
+from rollout_console.health.windows.codes import (
+    AUTH,
+    BAD,
+    BALANCE,
+    BUCKETS,
+    CONTRACT,
+    FILTERED,
+    FIRST_TOKEN,
+    GATEWAY,
+    KINDS,
+    LEFT,
+    LENGTH,
+    OK,
+    RATE_LIMIT,
+    REPEATED,
+    TIMED,
+    TRUNCATED,
+    UNSEEN_TOKEN,
+)
 from rollout_console.health.windows.quantiles import bucket_of
 from rollout_console.health.windows.series import fitting
-from rollout_console.health.windows.summary import by_kind, classes_of, late_of, slow_of
 from rollout_console.health.windows.windows import Windows
 
 
@@ -108,27 +124,43 @@ def buckets_of(limits: Limits) -> Buckets:
 
 
 def bin_of(at: int, counts: Mapping[int, int], limits: Buckets) -> Bin | None:
-    """Return counts by code as a bin, or None without any."""
+    """Return counts by code as a bin, or None without any.
+
+    A request that the application left counts once it took longer than the limit: its latency is
+    at least that (right-censored). One pass, as a turn may read the slots of 10,000 orgs.
+    """
     if not counts:
         return None
-    kinds = by_kind(counts)
-    of = classes_of(kinds)
-    timed, slow = slow_of(counts, limits[0])
-    streams, late = late_of(counts, limits[1])
+    slow_from, late_from = limits
+    kinds = [0] * (REPEATED + 1)
+    slow = left = late = unseen = 0
+    for code, count in counts.items():
+        kind, bucket = code // BUCKETS, code % BUCKETS
+        kinds[kind] += count
+        if kind == FIRST_TOKEN:
+            late += count if bucket > late_from else 0
+        elif kind == UNSEEN_TOKEN:
+            unseen += count if bucket > late_from else 0
+        elif bucket > slow_from:
+            if kind in TIMED:
+                slow += count
+            elif kind == LEFT:
+                left += count
+    truncated, empty = kinds[TRUNCATED], kinds[BAD]
     return Bin(
         at,
-        sum(of.values()) - of[StatusClass.ABANDONED],
-        of[StatusClass.CONTRACT],
-        of[StatusClass.AUTH],
-        of[StatusClass.BALANCE],
-        of[StatusClass.RATE_LIMIT],
-        of[StatusClass.GATEWAY],
-        timed,
-        slow,
-        kinds[TRUNCATED] + of[StatusClass.BAD],
-        streams,
-        late,
-        kinds[REPEATED],
-        kinds[FILTERED],
-        kinds[LENGTH],
+        requests=sum(kinds[:KINDS]) - kinds[LEFT],
+        contract=kinds[CONTRACT],
+        auth=kinds[AUTH],
+        balance=kinds[BALANCE],
+        rate_limit=kinds[RATE_LIMIT],
+        gateway=kinds[GATEWAY] + truncated,
+        timed=kinds[OK] + kinds[FILTERED] + kinds[LENGTH] + left,
+        slow=slow + left,
+        bad=truncated + empty,
+        streams=kinds[FIRST_TOKEN] + unseen,
+        late=late + unseen,
+        repeated=kinds[REPEATED],
+        filtered=kinds[FILTERED],
+        length=kinds[LENGTH],
     )

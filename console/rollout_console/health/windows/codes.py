@@ -18,8 +18,10 @@ FIRST_TOKEN, UNSEEN_TOKEN, SPEED, REPEATED = range(KINDS, KINDS + 4)
 """Measurements: time to the first token, that of a stream which was left before one came, output
 tokens a second, and the kind of an answer to a repeated request (in place of a bucket)."""
 
-OK, GATEWAY = _CLASSES.index(StatusClass.OK), _CLASSES.index(StatusClass.GATEWAY)
-BAD, LEFT = _CLASSES.index(StatusClass.BAD), _CLASSES.index(StatusClass.ABANDONED)
+OK, CONTRACT, AUTH, BALANCE, RATE_LIMIT, GATEWAY, BAD, LEFT = range(len(_CLASSES))
+"""The kinds of the classes, in the order of StatusClass; the last is ``ABANDONED``."""
+TIMED = frozenset((OK, LENGTH, FILTERED))
+"""Kinds whose latency is judged: a failure's says nothing, and the cache's nothing of the model."""
 CLASS_OF_KIND = (*_CLASSES, StatusClass.GATEWAY, StatusClass.OK, StatusClass.OK, StatusClass.OK)
 _REQUESTS_END = KINDS * BUCKETS
 

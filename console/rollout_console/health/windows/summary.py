@@ -3,37 +3,36 @@
 A request is counted under its code, a small integer for its class and the bucket of its latency.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from rollout_console.health.log.record import StatusClass
 from rollout_console.health.windows.codes import (
+    AUTH,
     BAD,
+    BALANCE,
     BUCKETS,
     CACHED,
     CLASS_OF_KIND,
+    CONTRACT,
     FILTERED,
     FIRST_TOKEN,
     GATEWAY,
     KINDS,
     LEFT,
     LENGTH,
-    OK,
+    RATE_LIMIT,
     REPEATED,
     SPEED,
     TRUNCATED,
-    UNSEEN_TOKEN,
 )
 from rollout_console.health.windows.quantiles import quantile
 
 _INDEX = {cls: i for i, cls in enumerate(StatusClass)}
 _CLASS_INDEX = [_INDEX[cls] for cls in CLASS_OF_KIND]
-_TIMED = frozenset((OK, LENGTH, FILTERED))
-"""Kinds whose latency is judged: a failure's says nothing, and the cache's nothing of the model."""
 _UNTIMED = frozenset((CACHED, LEFT))
-_LIMIT = _INDEX[StatusClass.RATE_LIMIT]
-_REFUSED = [_INDEX[cls] for cls in (StatusClass.CONTRACT, StatusClass.AUTH, StatusClass.BALANCE)]
+_REFUSED = (CONTRACT, AUTH, BALANCE)
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -96,32 +95,6 @@ def bad_of(kinds: Sequence[int]) -> int:
     return kinds[TRUNCATED] + kinds[BAD]
 
 
-def above(counts: Mapping[int, int], kinds: Collection[int], limit: int) -> int:
-    """Return the count of some kinds in the buckets above ``limit``."""
-    return sum(
-        count
-        for code, count in counts.items()
-        if code % BUCKETS > limit and code // BUCKETS in kinds
-    )
-
-
-def slow_of(counts: Mapping[int, int], limit: int) -> tuple[int, int]:
-    """Return how many requests have a latency to judge, and how many of them one over ``limit``.
-
-    ``limit`` is a latency bucket. A request that the application left counts once it took longer:
-    its latency is at least that (right-censored).
-    """
-    kinds = by_kind(counts)
-    left = above(counts, (LEFT,), limit)
-    return sum(kinds[kind] for kind in _TIMED) + left, above(counts, _TIMED, limit) + left
-
-
-def late_of(counts: Mapping[int, int], limit: int) -> tuple[int, int]:
-    """Return how many streams have a first token to judge, and how many of them a late one."""
-    unseen = above(counts, (UNSEEN_TOKEN,), limit)
-    return by_kind(counts)[FIRST_TOKEN] + unseen, above(counts, (FIRST_TOKEN,), limit) + unseen
-
-
 def summarize(counts: Mapping[int, int], window_s: float, last_at: float | None) -> Summary:
     """Summarize the counts by code of a window of ``window_s`` seconds."""
     kinds = [0] * (REPEATED + 1)
@@ -148,7 +121,7 @@ def summarize(counts: Mapping[int, int], window_s: float, last_at: float | None)
         by_class=classes,
         percent_4xx=sum(kinds[kind] for kind in _REFUSED) * share,
         percent_5xx=(kinds[GATEWAY] + kinds[TRUNCATED]) * share,
-        percent_429=kinds[_LIMIT] * share,
+        percent_429=kinds[RATE_LIMIT] * share,
         p50=quantile(buckets, 0.5),
         p95=quantile(buckets, 0.95),
         p99=quantile(buckets, 0.99),
