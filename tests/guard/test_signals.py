@@ -131,7 +131,7 @@ def test_an_application_that_gives_up_does_not_hide_that_tokenlab_hangs(
 def test_retries_hold_and_roll_nothing_back(file: Path, play: Any) -> None:
     play(mixed({"attempt": 2}, {}))
     verdict, held = judged(file, "modes = { gateway = 'enforce' }")
-    assert (verdict.kind, verdict.signal) == ("hold", "repeated")
+    assert (verdict.kind, verdict.signal, verdict.brief) == ("hold", "repeated", "retry 50%")
     assert held.startswith("retries 50%, 120 of 240, limit 20%")
     verdict, _ = judged(file, "modes = { repeated = 'enforce' }")
     assert verdict.kind == "rollback"

@@ -286,13 +286,13 @@ class _Figures(NamedTuple):
         """Return the verdict in words; ``named`` is who has most of the errors, or empty."""
         word, share = WORDS[self.signal], percent_words(100 * self.errors / self.requests)
         quiet = quiet_for(last, now)
+        brief = f"{BRIEF[self.signal]} {share}" if self.signal in BRIEF else ""
         if self.signal in CAUSES:
             reason = f"{CAUSES[self.signal]}: {word} on {share}{quiet}{named}"
-            brief = f"{BRIEF[self.signal]} {share}"
             return Verdict("rollback", reason, self.signal, last, brief, ADVICE[self.signal])
         by = " (previous)" if self.by_previous else ""
         reason = f"{word} {share}, {self.errors} of {self.requests}, limit {100 * self.p0:.2g}%{by}"
-        return Verdict("rollback", f"{reason}{quiet}{named}", self.signal, last)
+        return Verdict("rollback", f"{reason}{quiet}{named}", self.signal, last, brief)
 
 
 def _row_verdict(row: int, signal: str, last: float, now: float) -> Verdict:

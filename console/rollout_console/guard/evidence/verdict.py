@@ -38,8 +38,10 @@ WORDS = {
     "repeated": "retries", "filtered": "filtered", "length": "cut by length",
 }  # fmt: skip
 CAUSES = {"auth": "TokenLab refuses the key", "balance": "TokenLab's balance is empty"}
-BRIEF = {"auth": "auth", "balance": "402"}
-"""The word for a signal of CAUSES in a narrow column."""
+BRIEF = {
+    "auth": "auth", "balance": "402", "bad": "bad", "first_token": "late", "repeated": "retry",
+}  # fmt: skip
+"""The word for a signal in a narrow column, where the usual one is too long."""
 ADVICE = {
     "auth": "roll back, or give it a working key: 2 in the console",
     "balance": "top up, or roll back",
