@@ -22,7 +22,7 @@ class ChartPanel(Widget):
 
     def __init__(self, name: str) -> None:
         super().__init__(id=f"chart-{name}", name=name)
-        self._title = ""
+        self._titles: tuple[str, ...] = ("",)
         self._lines: Sequence[Line] = ()
         self._unit = ""
         self._since = ""
@@ -31,7 +31,7 @@ class ChartPanel(Widget):
 
     def show(
         self,
-        title: str,
+        titles: tuple[str, ...],
         lines: Sequence[Line],
         *,
         unit: str = "",
@@ -39,27 +39,33 @@ class ChartPanel(Widget):
         y_range: tuple[float, float | None] = (0.0, None),
         stale: bool = False,
     ) -> None:
-        """Show these series, if anything differs; ``y_range`` is the least extent of the y axis."""
-        new = (title, list(lines), unit, since, y_range, stale)
+        """Show these series, if anything differs; ``y_range`` is the least extent of the y axis.
+
+        ``titles`` are the forms of the title, the longest first: which of them fits is not known
+        before the panel is laid out.
+        """
+        new = (titles, list(lines), unit, since, y_range, stale)
         old = (
-            self._title, list(self._lines), self._unit, self._since, self._y_range, self._stale,
+            self._titles, list(self._lines), self._unit, self._since, self._y_range, self._stale,
         )  # fmt: skip
         if new == old:
             return
-        self._title, self._lines, self._unit = title, lines, unit
+        self._titles, self._lines, self._unit = titles, lines, unit
         self._since, self._y_range, self._stale = since, y_range, stale
         self.refresh()
 
     @property
     def title_text(self) -> str:
-        """The title as it is shown."""
-        return self._title
+        """The title as it is shown: the longest form that fits, with a rule up to the edge."""
+        width = self.size.width
+        text = next((text for text in self._titles if len(text) < width), self._titles[-1])
+        return text + "─" * max(width - len(text) - 1, 0)
 
     def render(self) -> Text:
         """Return the title and the chart, sized to the widget."""
         width, height = self.content_size.width, self.content_size.height
         title_style = component_style(self, "chart--title")
-        text = Text(self._title[:width], title_style, no_wrap=True, overflow="crop", end="")
+        text = Text(self.title_text[:width], title_style, no_wrap=True, overflow="crop", end="")
         if height > 1 and width > 0:
             colour = not self.app.no_color and not self._stale
             drawn = render(

@@ -118,7 +118,7 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
             self._cursor = min(self._cursor, max(len(rows) - 1, 0)) if at < 0 else at
         same_places = known == self._known
         self._rows, self._known = rows, known
-        self.virtual_size = Size(self._line_width, len(rows) + 1)
+        self.virtual_size = Size(0, len(rows) + 1)  # lines fit the viewport's width by themselves
         if same_places:
             self.refresh_numbers()
         else:
@@ -199,11 +199,8 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
         super().notify_style_update()
 
     def on_resize(self) -> None:
-        """Invalidate the line cache: every line has another width."""
-        self._drawn.clear()
-        self.virtual_size = Size(self._line_width, len(self._rows) + 1)
+        """Keep the cursor in the viewport."""
         self._show_cursor()
-        self.refresh()
 
     def watch_scroll_y(self, old: float, new: float) -> None:
         """Repaint after a scroll; the line cache is keyed by row and stays valid."""
@@ -245,6 +242,8 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
             self.refresh(Region(0, y, self.size.width, 1))
 
     def _show_cursor(self) -> None:
+        if not self.size:  # not laid out yet: on_resize follows
+            return
         height = max(self.size.height - 1, 1)
         top = self.scroll_offset.y
         # Keep a line above the cursor in the viewport: a route's own line above its first org.

@@ -41,13 +41,13 @@ class ChartGrid(Grid):
         """
         for name in _GRID:
             panel = ChartPanel(name)
-            panel.set_class(self._six or name in _ALL[:2], "-on")
+            panel.set_class(self._six or name in _ALL[:2], "-on", update=False)
             yield panel
 
     def fit_to(self, width: int, height: int) -> None:
         """Choose six charts or two for a terminal of this size."""
         self._six = width >= 100 and height >= 34
-        self.set_class(self._six, "-six")
+        self.set_class(self._six, "-six", update=self.is_attached)
         if self._six:
             self.styles.height = max(14, (height * 2) // 5)
         else:
@@ -93,11 +93,8 @@ def _show_metric(
         lines.append(Line(side, values, colour))
     unit = "%" if metric in ("4xx", "5xx") else " ms"
     newest = [_newest(monitor, metric, route, side, now) for side in _SIDES]
-    title = _title(
-        f"{visible(route)} {metric}" if route else metric, newest, unit, panel.size.width
-    )
     panel.show(
-        title,
+        _titles(f"{visible(route)} {metric}" if route else metric, newest, unit),
         lines,
         unit=unit.strip(),
         y_range=(0.0, _LEAST_AXIS.get(metric)),
@@ -105,17 +102,14 @@ def _show_metric(
     )
 
 
-def _title(what: str, newest: list[str], unit: str, width: int) -> str:
-    """Return the title with the figures of both sides, in the longest form that fits."""
+def _titles(what: str, newest: list[str], unit: str) -> tuple[str, ...]:
+    """Return the title with the figures of both sides, in its forms from long to short."""
     tokenlab, previous = newest
-    for text in (
+    return (
         f"─ {what}  tokenlab {tokenlab}{unit} · previous {previous}{unit} ",
         f"{what}  tokenlab {tokenlab} · previous {previous} ",
         f"{what} {tokenlab} · prev. {previous} ",
-    ):
-        if len(text) < width:
-            break
-    return text + "─" * max(width - len(text) - 1, 0)
+    )
 
 
 def _newest(monitor: Monitor, metric: str, route: str | None, side: Side, now: float) -> str:
@@ -131,13 +125,13 @@ def _newest(monitor: Monitor, metric: str, route: str | None, side: Side, now: f
 def _show_balance(panel: ChartPanel, balance: BalanceWatch, now: float) -> None:
     latest = balance.latest
     amount = f"{latest[1].balance:,.2f}" if latest else "not known"
-    title = _title("balance $", [amount, "–"], "", panel.size.width)
+    titles = _titles("balance $", [amount, "–"], "")
     values = balance.series(now, 300.0, _POINTS)
     known = [value for value in values if value is not None]
     pad = max(max(known) - min(known), 1.0) / 4 if known else 1.0
     colour = panel.app.theme_variables.get("chart-tokenlab", "")
     panel.show(
-        title,
+        titles,
         [Line("tokenlab", values, colour)],
         y_range=(min(known) - pad, max(known) + pad) if known else (0.0, None),
         stale=latest is None,

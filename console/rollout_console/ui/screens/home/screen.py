@@ -106,7 +106,7 @@ class HomeScreen(Opened, HomeActions):
     def compose(self) -> ComposeResult:
         """Lay the screen out from the top down, fitted to the terminal before it is mounted."""
         self._fitted = width, height = self.app.size
-        self._set_size_classes()
+        self._set_size_classes(restyle=False)
         charts = ChartGrid(id="charts")
         charts.fit_to(width, height)
         yield TextLine(id="status")
@@ -128,11 +128,11 @@ class HomeScreen(Opened, HomeActions):
         self._show_file_warnings()
         self.on_resize()  # before the first layout, which would otherwise be done twice
         self._rebuild()
+        self._tick()  # before the first layout too: the first frame is then complete
         self.query_one(RolloutTable).focus()
         self.call_after_refresh(self._feeds.start)  # the first frame shares the CPU with nothing
         self.set_interval(1.0, self._tick)
         self.set_interval(1.0, self._look_for_alerts)
-        self.call_after_refresh(self._tick)
 
     def on_resize(self) -> None:
         """Adapt the layout to the size of the terminal."""
@@ -146,10 +146,10 @@ class HomeScreen(Opened, HomeActions):
         self.query_one(ChartGrid).fit_to(width, height)
         self._charts_at = 0.0
 
-    def _set_size_classes(self) -> None:
+    def _set_size_classes(self, *, restyle: bool = True) -> None:
         width, height = self._fitted
-        self.set_class(width >= 116, "-broad")
-        self.set_class(height < 18, "-short")
+        self.set_class(width >= 116, "-broad", update=restyle)
+        self.set_class(height < 18, "-short", update=restyle)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """Report and restart a crashed worker: its data would silently become stale."""
@@ -274,7 +274,7 @@ class HomeScreen(Opened, HomeActions):
             self._keys_warn,
             self._guard_acts,
             bool(self._session.file_trouble),
-            self.size.width,
+            self.app.size.width,
             time(),
         )
         self.query_one("#status", TextLine).say(*pieces)
