@@ -47,7 +47,8 @@ async def test_a_rollback_by_mistake_is_taken_back_with_two_keys(file: Path, key
     async with running(app_of(file)) as pilot:
         await pilot.press(key)
         await confirm(pilot)
-        await until(pilot, lambda: file.read_bytes() != before)
+        await until(pilot, lambda: "rolled back: " in notices(pilot))  # after the file, the record
+        assert file.read_bytes() != before
         await pilot.press("u")
         await confirm(pilot)
         await until(pilot, lambda: file.read_bytes() == before)
