@@ -3,7 +3,7 @@
 import random
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from textual.pilot import Pilot
@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from rollout_console.changes.switch import Switch
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
+from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.screens.help import HelpScreen
 from rollout_console.ui.screens.live.screen import LiveScreen
@@ -95,12 +96,18 @@ def _storm(file: Path) -> None:
 
 
 async def _live(pilot: Pilot[None]) -> None:
-    await until(pilot, lambda: pilot.app._monitor.lines == 600)  # type: ignore[attr-defined]
+    app = cast(ConsoleApp, pilot.app)
+    await until(pilot, lambda: app._monitor.lines == 600)
+    # The alert is seen a second after the log; it is the last event, and the rollback before it.
+    await until(pilot, lambda: len(app.session.alerts.open) == 1)
     await pilot.press("5")
     await until(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
-    await until(pilot, lambda: "last: " in line(pilot, "event"))
-    await pilot.press("v", "p")
-    await until(pilot, lambda: "alerts (1)" in line(pilot, "list"))  # seen a second after the log
+    await until(pilot, lambda: "last: 02:20:00" in line(pilot, "event"))
+    await pilot.press("v")
+    await until(pilot, lambda: "alerts (1)" in line(pilot, "list"))
+    await until(pilot, lambda: app._live is not None and bool(app._live.changes))
+    await pilot.press("p", "p")
+    await until(pilot, lambda: "rollback: chat / acme" in line(pilot, "event"))
     await pilot.pause(0.2)
     assert pilot.app._exception is None
 
