@@ -1,6 +1,5 @@
 """What several tests need: a file to work on, a history of its own, the simulator."""
 
-import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -35,15 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(kind_of(item.path))
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-def pytest_collection_finish() -> None:
-    """Take what is imported out of the garbage collector's sight.
-
-    None of it becomes garbage, and a full collection would walk the SDKs' million objects each
-    time.
-    """
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
