@@ -236,10 +236,9 @@ async def test_a_rotation_says_what_it_waits_for(
         await pilot.press("t")
         await fill(pilot, model=" gpt-5.4-mini ", place="encrypted")
         await confirm(pilot)
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
-        assert "waits for profile prod to use the new key: keyring goes before" in dialog_text(
-            pilot
-        )
+        waits = "waits for profile prod to use the new key: keyring goes before"
+        await until(pilot, lambda: waits in dialog_text(pilot))
+        assert isinstance(pilot.app.screen, TextDialog)
         assert find(sim_keys, "demo").status == "active"
 
 
