@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 ErrorClass = Literal["contract", "auth", "balance", "rate_limit", "gateway"]
 
-MOST_CODE = 60
-"""Length in characters to which a code is truncated."""
+MOST_TEXT = 8192
+"""Length in characters to which a code or a finish reason is truncated here. The access log
+truncates it further, once it was searched for credentials: a part of one is one as well."""
 
 NO_CODE = "error"
 """The code of an error that has none."""
@@ -69,4 +70,4 @@ def code_of(error: Any) -> str:
     numbers = [str(code) for code in found if type(code) is int]
     codes = [*texts, *numbers]
     named = (code for code in codes if _named_class(code) is not None)
-    return next(named, codes[0] if codes else NO_CODE)[:MOST_CODE]
+    return next(named, codes[0] if codes else NO_CODE)[:MOST_TEXT]

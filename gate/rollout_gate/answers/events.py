@@ -4,6 +4,7 @@ Source: WHATWG HTML, section 9.2.6, "Interpreting an event stream". Lines may en
 and a chunk may end anywhere, also between CR and LF.
 """
 
+import re
 from collections.abc import Iterator
 
 from rollout_gate.untrusted import BYTE_ORDER_MARK
@@ -14,6 +15,8 @@ MOST_EVENT = 32 * 1024 * 1024
 Event = tuple[bytes, bytes]
 """The type of an event (empty where it names none), and its data."""
 
+_NOTHING = re.compile(rb"(?:\n|:[^\n]*\n)*+")
+"""Blank lines and comments between events, which a decompression bomb may have millions of."""
 _FIELDS = (b"data", b"event", b"id", b"retry", b"")
 
 
@@ -68,10 +71,10 @@ class EventParser:
         buffer = self._buffer
         searched = max(len(buffer) - 1, 0)
         buffer += chunk
-        begin = 0
+        begin = _NOTHING.match(buffer).end()  # type: ignore[union-attr] # it matches anything
         while (end := buffer.find(b"\n\n", max(begin, searched))) >= 0:
             event = self._parsed(bytes(buffer[begin:end]))
-            begin = end + 2
+            begin = _NOTHING.match(buffer, end + 2).end()  # type: ignore[union-attr]
             if event is not None:
                 yield event
         del buffer[:begin]

@@ -117,6 +117,12 @@ class ChatReader:
             reading.is_refused()
 
 
+_RUN_BY_SERVER = frozenset(
+    ("web_search_call", "file_search_call", "code_interpreter_call", "mcp_call", "mcp_list_tools")
+)
+"""Tools that the server runs: their calls are steps to an answer, and nothing to answer."""
+
+
 class _ResponsesMiddle(msgspec.Struct):
     type: Literal[
         "response.output_text.delta",
@@ -193,13 +199,14 @@ class ResponsesReader:
             reason = details.get("reason") if isinstance(details, Mapping) else None
             return (reason if isinstance(reason, str) else word), _RESPONSES
         if word == "completed":
-            called = bool(items) and str(items[-1].get("type")).endswith("_call")
+            last = str(items[-1].get("type")) if items else ""
+            called = last.endswith("_call") and last not in _RUN_BY_SERVER
             return ("tool_call" if called else "stop"), _RESPONSES
         return word, _RESPONSES
 
     def _item(self, item: Json, reading: Reading) -> None:
         kind = item.get("type")
-        if kind == "reasoning":
+        if kind == "reasoning" or kind in _RUN_BY_SERVER:
             reading.has_reasoning()
         elif kind != "message":
             reading.has_content()  # a call of a tool, and what else there will be
@@ -264,6 +271,7 @@ class MessagesReader:
         word = where.get("stop_reason")
         if isinstance(word, str) and word:
             reading.finished(word, _MESSAGES)
+            reading.pending = reading.pending or word == "pause_turn"
             return True
         return False
 
@@ -273,8 +281,10 @@ class MessagesReader:
         if kind in ("text", "text_delta"):
             if part.get("text"):
                 reading.has_content()
-        elif "thinking" in kind or kind in ("signature_delta", "compaction", "compaction_delta"):
+        elif "thinking" in kind or kind in ("signature_delta", "server_tool_use"):
             reading.has_reasoning()
+        elif kind.endswith("_tool_result"):
+            reading.has_reasoning()  # of a tool that the server runs
         elif kind != "citations_delta":
             reading.has_content()
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from msgspec import Struct
 
-from rollout_gate.answers.error_codes import MOST_CODE, code_of
+from rollout_gate.answers.error_codes import MOST_TEXT, code_of
 
 Outcome = Literal["ok", "error", "truncated", "empty", "filtered", "abandoned"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -72,7 +72,7 @@ class Reading(Struct):
 
     def finished(self, word: str, words: Mapping[str, str]) -> None:
         """Note a finish reason, in the provider's word; of several choices the gravest counts."""
-        reason = words.get(word, word[:MOST_CODE])
+        reason = words.get(word, word[:MOST_TEXT])
         if reason == "error":
             self.failed({"code": word})
         if reason == "content_filter":
@@ -92,8 +92,9 @@ class Reading(Struct):
             return self._as("ok")
         if self.refused:
             return self._as("filtered")
-        if reason == "length" and (self.reasoning or self.reasoning_tokens):
-            # The application's own limit ended a model that was still reasoning.
+        if reason == "length" and (self.reasoning or self.output_tokens != 0):
+            # The application's own limit ended a model that was still reasoning; many do not show
+            # that, and without usage nobody can tell.
             return self._as("ok")
         return self._as("empty", "empty")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from rollout_gate.access_log import AccessLine, AccessLog, timestamp
-from rollout_gate.answers.error_codes import MOST_CODE
+from rollout_gate.answers.error_codes import MOST_TEXT
 from rollout_gate.answers.inspect import NoAnswerError, StreamInspector, inspected
 from rollout_gate.answers.reading import Conclusion, Outcome
 from rollout_gate.content_encoding import decompressed
@@ -25,7 +25,9 @@ log = logging.getLogger("rollout_gate")
 MOST_BODY = 32 * 1024 * 1024
 """Limit in bytes of the buffer of a response, which is kept to its end for an error's code and the
 ids in it. The chunks are shared with the application's client, so they take no more memory."""
+MOST_CODE = 60
 _MOST_ID = 200
+"""Lengths in characters to which codes and finish reasons, and ids, are truncated in the log."""
 _EVENTS = "text/event-stream"
 _HOST = os.uname().nodename
 _UNKNOWN = Conclusion("ok")
@@ -250,12 +252,12 @@ class Recorder:
                 outcome=self._outcome,
                 operation=out.operation,
                 ttft_ms=self._ttft_ms if streamed else None,
-                finish_reason=self._without_secret(said.finish_reason),
+                finish_reason=self._without_secret(said.finish_reason, MOST_CODE),
                 input_tokens=said.input_tokens,
                 output_tokens=said.output_tokens,
                 cached_input_tokens=said.cached_input_tokens,
                 reasoning_tokens=said.reasoning_tokens,
-                error=self._without_secret(error),
+                error=self._without_secret(error, MOST_CODE),
                 request_id=self._without_secret(self._header("x-request-id", "request-id")),
                 billing_transaction_id=self._without_secret(
                     self._header("x-billing-transaction-id") or _id(found.billing_transaction_id)
@@ -278,7 +280,8 @@ class Recorder:
     def _task_id(self, found: _Answer) -> str | None:
         if not self._out.creates:
             return None
-        return self._header("x-task-id") or _id(found.task_id) or _id(found.id)
+        task = self._header("x-task-id") or _id(found.task_id) or _id(found.id)
+        return task and task[:_MOST_ID]
 
     def task_in_body(self) -> str | None:
         """Return the id of the task in the response body; None where there is none.
@@ -314,16 +317,19 @@ class Recorder:
 
     def _header(self, *names: str) -> str | None:
         found = (self._headers.get(name) for name in names)
-        return next((value[:_MOST_ID] for value in found if value), None)
+        return next((value[:MOST_TEXT] for value in found if value), None)
 
-    def _without_secret(self, text: str | None) -> str | None:
-        """Drop a text in which a server echoes a credential of the request."""
+    def _without_secret(self, text: str | None, most: int = _MOST_ID) -> str | None:
+        """Drop a text in which a server echoes a credential of the request; cut it to a length.
+
+        It is cut last: the part of a credential before a cut would not be recognized.
+        """
         if not text:
             return text
         secrets = credentials_in(self._out.headers)
         if any(secret in text for secret in secrets if len(secret) >= LEAST_SECRET):
             return "redacted"
-        return redacted(text)
+        return redacted(text)[:most]
 
     def _elapsed_ms(self) -> float:
         return round((time.perf_counter() - self._started) * 1000, 1)
@@ -344,12 +350,12 @@ def _code(found: _Answer) -> str:
     except UndecodableError:
         error = _Error()
     codes = (_id(code) for code in (error.code, error.status, error.type))
-    return next(filter(None, codes), "protocol")[:MOST_CODE]
+    return next(filter(None, codes), "protocol")
 
 
 def _id(value: msgspec.Raw) -> str | None:
     try:
-        return decode_json(value, _text_of)[:_MOST_ID] or None
+        return decode_json(value, _text_of)[:MOST_TEXT] or None
     except UndecodableError:
         return None
 

@@ -52,6 +52,9 @@ MARGIN = 0.01
 COMMON_BY = 3.4
 """How much better (log likelihood ratio, 30 to 1) one rate for all must explain the errors than
 rates of their own for few orgs, for the route to be condemned."""
+MANY = 4
+"""How many times the errors that condemn one org several orgs must have that none is condemned for,
+until they are the route's."""
 MOST = 0.5
 """Share of the orgs with traffic above which, if so many are condemned, the route is."""
 NAMED_FROM = 0.5
@@ -122,7 +125,7 @@ def judge(limits: GuardSettings, traffic: Traffic, now: float) -> Tier:
     common = _route_verdict(limits, traffic, now)
     if common.kind == "rollback" or traffic.seen < 2:
         return Tier(common)
-    sick: dict[str, tuple[float, Verdict]] = {}
+    sick: dict[str, tuple[tuple[int, float], Verdict]] = {}
     by_signal: dict[str, int] = dict.fromkeys(SIGNALS, 0)
     totals = {org: total(bins) for org, bins in traffic.orgs.items()}
     for signal in SIGNALS:
@@ -130,15 +133,17 @@ def judge(limits: GuardSettings, traffic: Traffic, now: float) -> Tier:
             continue  # it condemns nobody
         for org, value, verdict in _sick_orgs(limits, traffic, totals, signal, now):
             by_signal[signal] += 1
-            if org not in sick or value > sick[org][0]:
-                sick[org] = value, verdict
+            # What is only observed must not hide a signal that holds, or that rolls back.
+            rank = GUARD_MODES.index(mode_of(limits, signal)), value
+            if org not in sick or rank > sick[org][0]:
+                sick[org] = rank, verdict
     if not sick:
-        return Tier(common)
+        return Tier(_route_verdict(limits, traffic, now, by_nobody=True))
     mostly = [one for one, count in by_signal.items() if count > MOST * traffic.seen]
     common = _route_verdict(limits, traffic, now, mostly) if mostly else common
     if common.kind == "rollback":
         return Tier(common)
-    rest = _route_verdict(limits, traffic.without(sick), now)
+    rest = _route_verdict(limits, traffic.without(sick), now, by_nobody=True)
     return Tier(rest, {org: verdict for org, (_, verdict) in sorted(sick.items())})
 
 
@@ -156,7 +161,7 @@ def _sick_orgs(
     needed = max(FLOOR_ERRORS, errors_needed(shared, threshold))
     for org, every in totals.items():
         errors, bins = every.errors(signal)[1], traffic.orgs[org]
-        if errors >= needed and every.requests >= FLOOR_REQUESTS:
+        if errors >= needed:
             p0 = max(shared, _fails_itself(traffic.previous_of(org), signal, limit))
             found = evidence([one.errors(signal) for one in bins], p0, threshold)
             if found.tripped and found.errors >= FLOOR_ERRORS:
@@ -171,11 +176,18 @@ def _sick_orgs(
 
 
 def _route_verdict(
-    limits: GuardSettings, traffic: Traffic, now: float, mostly: Collection[str] = ()
+    limits: GuardSettings,
+    traffic: Traffic,
+    now: float,
+    mostly: Collection[str] = (),
+    *,
+    by_nobody: bool = False,
 ) -> Verdict:
     """Return ``rollback`` with the signal that asks most for it, else ``ok``.
 
-    ``mostly`` are the signals that condemn most orgs.
+    ``mostly`` are the signals that condemn most orgs. With ``by_nobody`` none of the orgs is
+    condemned: many errors of several orgs are then the route's, however few the orgs are, as
+    errors that are nobody's would roll back nothing.
     """
     requests = sum(one.requests for one in traffic.bins)
     several = traffic.seen > 1 or traffic.is_rest
@@ -193,7 +205,9 @@ def _route_verdict(
         if several:
             if len(_orgs_with(traffic, signal, since)) < 2:
                 continue
-            if signal not in mostly and not _is_common(traffic, signal, counts, p0):
+            common, unblamed = _is_common(traffic, signal, counts, p0)
+            enough = MANY * errors_needed(p0, THRESHOLD * traffic.seen)
+            if signal not in mostly and not common and not (by_nobody and unblamed >= enough):
                 continue
         figures = _Figures(signal, found.errors, found.requests, p0, p0 > limit)
         named = _group_words(traffic, signal, since, p0)
@@ -215,18 +229,23 @@ def _route_verdict(
     return OK
 
 
-def _is_common(traffic: Traffic, signal: str, counts: Sequence[tuple[int, int]], p0: float) -> bool:
+def _is_common(
+    traffic: Traffic, signal: str, counts: Sequence[tuple[int, int]], p0: float
+) -> tuple[bool, float]:
     """Return whether one error rate for all explains the errors better than few sick orgs do.
 
     Both are likelihood ratios to ``p0`` over the same stretch of time: since the strongest
     alternative of the route's e-process left its floor. Few are MOST of the orgs at most, and each
     of several costs the logarithm of the number of orgs, as it has to be picked among them. That
     common must be better by COMMON_BY is so that a chance error of another org condemns no route.
+
+    The other result is how many errors are of orgs that explain theirs by a rate of their own; 0
+    where that is a single org.
     """
     first = strongest_since(counts, p0)
     slot = traffic.bins[first].at // traffic.width_s * traffic.width_s
     bad_part, good_part = _parts(traffic, counts, first, slot)
-    ratios = []
+    ratios, own = list[float](), list[float]()
     for bins in traffic.orgs.values():
         bad = requests = 0.0
         for one in bins:
@@ -239,12 +258,16 @@ def _is_common(traffic: Traffic, signal: str, counts: Sequence[tuple[int, int]],
                 requests += (count - errors) * good_part + errors * bad_part
                 bad += errors * bad_part
         if bad:
-            ratios.append(log_ratio(bad, requests - bad, p0))
+            ratio = log_ratio(bad, requests - bad, p0)
+            ratios.append(ratio)
+            if ratio > log(traffic.seen):
+                own.append(bad)
     ratios = sorted(ratios, reverse=True)[: max(int(MOST * traffic.seen), 1)]
     few = max([*ratios[:1], sum(max(ratio - log(traffic.seen), 0.0) for ratio in ratios), 0.0])
     every_bad = sum(bad for _, bad in counts[first:])
     every_good = sum(count for count, _ in counts[first:]) - every_bad
-    return log_ratio(every_bad, every_good, p0) >= few + COMMON_BY
+    is_common = log_ratio(every_bad, every_good, p0) >= few + COMMON_BY
+    return is_common, sum(own) if len(own) > 1 else 0.0
 
 
 def _parts(
