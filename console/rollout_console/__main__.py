@@ -1,5 +1,6 @@
 """``python -m rollout_console`` and the ``rollout-console`` command."""
 
+import gc
 import sys
 
 
@@ -8,6 +9,9 @@ def main() -> None:
     from rollout_console.cli.streams import open_closed
 
     open_closed()
+    # Turn the garbage collector off while modules load: what they allocate lives as long as the
+    # process. run() turns it on again for a command, the console at its first frame.
+    gc.disable()
     from rollout_console.cli.main import run
 
     sys.exit(run(sys.argv[1:]))

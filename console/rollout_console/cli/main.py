@@ -4,6 +4,7 @@ Imports are lazy: Textual is loaded only to open the console itself, the vault o
 credential may be needed, so that a rollback from a shell waits for neither.
 """
 
+import gc
 import os
 import sys
 from argparse import Namespace
@@ -68,6 +69,8 @@ def _run(options: Namespace) -> int:
 
 def _dispatch(options: Namespace) -> int:
     options.access = WriteAccess(read_only=options.read_only)
+    if options.command is not None:
+        gc.enable()  # __main__ turned it off, and the guard and the simulator run for long
     if options.command == "demo":
         from rollout_console.cli.commands.demo import run_demo
 
