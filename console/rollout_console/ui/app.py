@@ -138,6 +138,17 @@ class ConsoleApp(App[None]):
             self._ask_for_models,
         )
 
+    def refresh_css(self, animate: bool = True) -> None:
+        """Refresh CSS; before there is a screen, set the theme's variables alone.
+
+        The stylesheet would be parsed twice otherwise: for the theme that __init__ has set, and
+        again with what home's widgets add to it.
+        """
+        if self.screen_stack:
+            super().refresh_css(animate)
+        else:
+            self.stylesheet.set_variables(self.get_css_variables())
+
     def get_default_screen(self) -> Screen[None]:
         """Start on the home screen."""
         return self.home
