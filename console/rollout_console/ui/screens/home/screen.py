@@ -8,7 +8,7 @@ from time import time
 from typing import ClassVar
 
 from rich.cells import cell_len
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
@@ -100,6 +100,7 @@ class HomeScreen(Opened, HomeActions):
         self._cells = RowCells(80)
         self._charts_at = 0.0
         self._fitted = Size(0, 0)
+        self._is_new = True
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -133,6 +134,11 @@ class HomeScreen(Opened, HomeActions):
         self.call_after_refresh(self._feeds.start)  # the first frame shares the CPU with nothing
         self.set_interval(1.0, self._tick)
         self.set_interval(1.0, self._look_for_alerts)
+
+    def on_screen_resume(self, event: events.ScreenResume) -> None:
+        """Skip the first refresh of the styles: every widget was styled when it was mounted."""
+        if self._is_new:
+            self._is_new = event.refresh_styles = False
 
     def on_resize(self) -> None:
         """Adapt the layout to the size of the terminal."""
