@@ -201,3 +201,35 @@ def test_a_sick_route_is_condemned_as_soon_as_before() -> None:
 @pytest.mark.slow
 def test_healthy_orgs_are_not_condemned() -> None:
     assert healthy_streams(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("seen", "sick", "counts"),
+    [
+        (2000, 1000, (9, 9)),
+        (200, 80, (9, 9)),
+        (20, 10, (4, 4)),
+        (20, 10, (3, 3)),
+        (6, 3, (9, 9)),
+        (4, 2, (9, 9)),
+        (12, 5, (20, 6)),
+    ],
+)
+def test_errors_of_several_orgs_are_never_nobodys(
+    seen: int, sick: int, counts: tuple[int, int]
+) -> None:
+    """Orgs of few requests cannot be condemned each: together they are the route's then."""
+    orgs = {str(i): [counts if i < sick else (counts[0], 0)] for i in range(seen)}
+    found = verdicts(traffic_of(orgs))
+    assert found.route.kind == "rollback" or len(found.orgs) >= sick // 2
+    if found.route.kind != "rollback":
+        assert all(verdict.kind == "rollback" for verdict in found.orgs.values())
+
+
+def test_an_observed_signal_hides_no_other_of_the_same_org() -> None:
+    limits = GuardSettings(mode="enforce", max_bad_percent=1.0, modes={"bad": "observe"})
+    sick = [Bin(START + slot * SLOT_S, 10, gateway=8, bad=8) for slot in range(4)]
+    well = [Bin(START + slot * SLOT_S, 100, timed=100) for slot in range(4)]
+    bins = wider(sorted([*sick, *well, *well]), SLOT_S)
+    found = judge(limits, Traffic(bins, {"a": sick}, 3, SLOT_S, START), START + 60)
+    assert found.orgs["a"].signal == "gateway"

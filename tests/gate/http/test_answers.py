@@ -303,3 +303,27 @@ def test_many_streams_at_once_have_outcomes_of_their_own(sides: TwoSides, tmp_pa
     asyncio.run(run())
     found = {int(line["job_id"]): line["outcome"] for line in sides.lines()}
     assert found == {number: list(SHAPES.values())[number].outcome for number in numbers}
+
+
+@pytest.mark.parametrize("before", [0, 20, 55, 150, 195])
+def test_no_part_of_a_credential_is_left_where_a_text_is_cut(sides: TwoSides, before: int) -> None:
+    """A server echoes the key in a code, a finish reason and an id, across the cut."""
+    key = "0123456789abcdef" * 6
+    echo = "x" * before + key
+    choice = {"index": 0, "message": {"content": "hi"}, "finish_reason": echo}
+    good = {"id": "c", "choices": [choice]}
+    told = {"x-request-id": echo, "x-billing-transaction-id": echo}
+    sides.decide(0)
+    with client(sides.gate, "chat", org="acme", tokenlab_key=TOKENLAB) as http:
+        for one in (
+            Reply(401, {"error": {"code": echo}}, told),
+            Reply(200, {"error": {"code": echo}}, told),
+            Reply(200, good, told),
+        ):
+            sides.previous.answer = lambda _, one=one: one  # type: ignore[misc]
+            url = f"{sides.previous.url}/v1/chat/completions"
+            http.post(url, json={"model": "m"}, headers={"Authorization": f"Bearer {key}"})
+    written = sides.log.read_text()
+    assert len(sides.lines()) == 3
+    assert key[:12] not in written
+    assert max(len(line.get("error", "")) for line in sides.lines()) <= 60
