@@ -52,7 +52,6 @@ FUNCTIONAL = frozenset(
         "gate/http/test_credentials.py",
         "gate/http/test_gate_jobs.py",
         "gate/http/test_ledger.py",
-        "gate/http/test_operations.py",
         "gate/http/test_passing_by.py",
         "gate/http/test_redirects.py",
         "gate/http/test_round_the_gate.py",

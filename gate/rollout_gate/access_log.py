@@ -21,11 +21,11 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     ``status`` is the HTTP status, 0 where no complete response came. ``latency_ms`` is the time to
     the last byte, ``ttft_ms`` that to the first content of a stream, both in milliseconds.
-    ``outcome`` is what came, whatever the status; absent where nobody can tell. ``operation`` is
-    what was asked for, absent for the generation itself. ``finish_reason`` and the token counts are
-    as in OpenTelemetry's gen_ai conventions. ``bucket`` (0 to 9,999) and ``revision`` (the first 12
-    digits) are those of the decision, and ``host`` is who wrote the line. There is no field for a
-    prompt, a URL, a credential or a provider's routing metadata, so none of them is ever logged.
+    ``outcome`` is what came, whatever the status; absent where nobody can tell. ``finish_reason``
+    and the token counts are as in OpenTelemetry's gen_ai conventions. ``bucket`` (0 to 9,999) and
+    ``revision`` (the first 12 digits) are those of the decision, and ``host`` is who wrote the
+    line. There is no field for a prompt, a URL, a credential or a provider's routing metadata, so
+    none of them is ever logged.
     """
 
     ts: str
@@ -36,7 +36,6 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     status: int
     latency_ms: float
     outcome: Outcome | None = None
-    operation: str | None = None
     ttft_ms: float | None = None
     finish_reason: str | None = None
     input_tokens: int | None = None

@@ -76,8 +76,6 @@ class Misrouted:
         for record in records:
             if record.bucket is not None and record.revision:
                 astray = not self._fits(record, record.bucket)
-            elif record.operation is not None:
-                continue  # nothing was decided: it belongs to its side whatever the shares are
             else:
                 astray = (record.route, record.org, record.side) in forbidden
                 self._count_unproven(record, now)

@@ -20,7 +20,6 @@ from rollout_gate.context import Subject
 from rollout_gate.decision.decision import Decision
 from rollout_gate.file.model import Side
 from rollout_gate.http.credentials import Headers
-from rollout_gate.http.operations import operation_of
 from rollout_gate.http.redirects import RefusedError, is_redirect, redirected
 from rollout_gate.http.request_shape import same_origin, shape_of, task_of
 from rollout_gate.http.response_recorder import LogOf, Recorder
@@ -250,28 +249,18 @@ class Exchanges:
         """
         subject = self._router.subject_of(by_name)
         decision = self._router.decide(subject)
-        call, operation = self._router.call(decision, method, url), None
+        call = self._router.call(decision, method, url)
         if call is None:
-            operation = operation_of(decision.format, method, url)
-            if operation is None or (makes_jobs(decision.format) and task_of(method, url)):
-                return self._begin_aside(method, url, headers, subject, decision)
-            call = operation.call
-        is_decided = operation is None or operation.decided
-        if is_decided and self._router.lacks_org(subject, decision):
+            return self._begin_aside(method, url, headers, subject, decision)
+        if self._router.lacks_org(subject, decision):
             self._say_org_is_missing(decision.route)
         said = by_name.get(_COUNT_HEADER, b"")
         attempt = self._attempt(_digest(method, url, body, subject), decision, said)
         decision = attempt.decision
         try:
-            out = self._router.outgoing(
-                method, url, headers, body, decision, subject, call, operation
-            )
+            out = self._router.outgoing(method, url, headers, body, decision, subject, call)
         except Exception:
-            side: Side = decision.side if is_decided else "previous"
-            name = None if operation is None else operation.name
-            out = Outgoing(
-                method, url, [], None, decision, subject, side, operation=name, decided=is_decided
-            )
+            out = Outgoing(method, url, [], None, decision, subject, decision.side)
             self._recorder(out, attempt.number).failed("credential")
             raise
         ledger = self._ledger if out.creates and subject.job_id else None

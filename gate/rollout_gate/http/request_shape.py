@@ -15,7 +15,7 @@ from rollout_gate.file.formats import kind_of
 _SLASHES = re.compile(r"/{2,}")
 _GEMINI = re.compile(
     r"(?P<before>.*?)(?:/(?P<version>v1|v1beta|v1alpha))?"
-    r"/models/(?P<model>[^/]+)(?P<call>:generateContent|:streamGenerateContent|:countTokens)"
+    r"/models/(?P<model>[^/]+)(?P<call>:generateContent|:streamGenerateContent)"
 )
 _TASK = re.compile(r"/(?:tasks|images|videos|music|3d)/(?:generations/)?([^/]+)(?:/content)?$")
 _ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
@@ -48,23 +48,17 @@ def call_of(route_format: str, method: str, url: str) -> Call | None:
         return None
     path = path_of(url)
     if route_format == "gemini_generate_content":
-        call = gemini_call(_COLON.sub(":", path))
-        return None if call is None or call.path.endswith(":countTokens") else call
+        found = _GEMINI.fullmatch(_COLON.sub(":", path))
+        if found is None:
+            return None
+        usual = f"/{found['version'] or 'v1beta'}/models/{found['model']}{found['call']}"
+        stream = found["call"] == ":streamGenerateContent"
+        written = found["model"]
+        return Call(usual, bool(found["version"]), unquote(written), stream, written)
     usual = kind_of(route_format).paths[route_format]
     if not path.endswith(usual.removeprefix("/v1")):
         return None
     return Call(usual, path.endswith(usual))
-
-
-def gemini_call(path: str) -> Call | None:
-    """Parse a path as a call of a Gemini model; None for one that is not."""
-    found = _GEMINI.fullmatch(path)
-    if found is None:
-        return None
-    usual = f"/{found['version'] or 'v1beta'}/models/{found['model']}{found['call']}"
-    stream = found["call"] == ":streamGenerateContent"
-    written = found["model"]
-    return Call(usual, bool(found["version"]), unquote(written), stream, written)
 
 
 def task_of(method: str, url: str) -> tuple[str, str] | None:

@@ -137,9 +137,7 @@ class Recorder:
             return
         # Some servers label an event stream as text; whatever is no JSON is read as one.
         is_stream = self._in_events or (self._out.stream and "json" not in kind)
-        if self._out.operation is not None:
-            self._keeps = status >= 400  # of what is no generation, the status says it all
-        elif status < 300 and is_stream:
+        if status < 300 and is_stream:
             self._in_events, self._keeps = True, False
             self._stream = StreamInspector(decision.format, headers.get("content-encoding", ""))
         else:
@@ -197,8 +195,6 @@ class Recorder:
 
         Raises NoAnswerError for a body that is of no API.
         """
-        if self._out.operation is not None:
-            return Conclusion("ok")
         if self._stream is not None:
             return self._stream.concluded()
         if self._in_events or self._size > MOST_BODY:
@@ -215,8 +211,6 @@ class Recorder:
 
         A client may close a response after the last byte, without reading to the end.
         """
-        if self._out.operation is not None:
-            return None
         if self._stream is not None:
             return self._stream.abandoned()
         try:
@@ -250,7 +244,6 @@ class Recorder:
                 status=self._status,
                 latency_ms=self._elapsed_ms(),
                 outcome=self._outcome,
-                operation=out.operation,
                 ttft_ms=self._ttft_ms if streamed else None,
                 finish_reason=self._without_secret(said.finish_reason, MOST_CODE),
                 input_tokens=said.input_tokens,
@@ -267,8 +260,8 @@ class Recorder:
                 attempt=self._attempt,
                 stream=streamed or out.stream,
                 cached=True if self._is_cached() else None,
-                bucket=decision.bucket if out.decided else None,
-                revision=(decision.revision[:REVISION_DIGITS] or None) if out.decided else None,
+                bucket=decision.bucket,
+                revision=decision.revision[:REVISION_DIGITS] or None,
                 host=_HOST,
             )
         )

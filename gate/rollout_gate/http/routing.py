@@ -24,7 +24,6 @@ from rollout_gate.http.credentials import (
     query_for_tokenlab,
     query_without,
 )
-from rollout_gate.http.operations import Operation
 from rollout_gate.http.request_body import RequestBody
 from rollout_gate.http.request_shape import Call, call_of, path_of, same_origin
 
@@ -57,10 +56,6 @@ class Outgoing(msgspec.Struct, frozen=True):
     creates: bool = False
     came_for: str = ""
     """The URL that the client asked for, where ``url`` may differ; empty otherwise."""
-    operation: str | None = None
-    """What it asks for beside the generation, by the access log's name; None for that."""
-    decided: bool = True
-    """Whether the decision chose the side, and not the operation."""
 
 
 class Router:
@@ -135,12 +130,8 @@ class Router:
         decision: Decision,
         subject: Subject,
         call: Call,
-        operation: Operation | None = None,
     ) -> Outgoing:
         """Return a request of the route as it is to be sent to the side that was decided.
-
-        ``operation`` is what it asks for, None for the generation; one that is not decided goes to
-        the previous side with the model that it names.
 
         Raises ValueError, without a credential in it, where the client has none that can be sent.
         """
@@ -156,10 +147,6 @@ class Router:
             kept = fields.changed(None, left) if left else None
             return self._as_it_came(replace(came, body=kept))
         side, model = decision.side, self._model(decision, asked)
-        if operation is not None:
-            came = replace(came, operation=operation.name, decided=operation.decided)
-            if not operation.decided:
-                side, model = "previous", asked
         if side == "tokenlab" and read is None:
             side, model = "previous", asked
             self._say_unreadable(decision.route)
@@ -183,7 +170,7 @@ class Router:
         return self._to_side(
             replace(
                 came, url=address, body=changed, side=side, model=model,
-                creates=operation is None and makes_jobs(decision.format), came_for=url,
+                creates=makes_jobs(decision.format), came_for=url,
             ),
             url, decision.route, decision.format,
         )  # fmt: skip

@@ -48,7 +48,6 @@ class AccessRecord(msgspec.Struct, gc=False):
     error: str | None = None
     request_id: str | None = None
     outcome: str | None = None
-    operation: str | None = None
     ttft_ms: _Milliseconds | None = None
     finish_reason: str | None = None
     output_tokens: int | None = None

@@ -76,10 +76,6 @@ class Batch:
                     self._places[place] = defaultdict(_no_lines)
                 groups = self._places[place]
             group = groups[record.route, record.org, record.side, record.model]
-            if record.operation is not None:
-                # No generation: it is traffic of the side, and no evidence of health.
-                group[0] = max(ts, group[0])
-                continue
             outcome = record.outcome
             # Fast path: nearly always the status alone decides on the code.
             if outcome == "ok":
@@ -141,12 +137,8 @@ class Batch:
         return slot * self._levels[level][0] // self._levels[wider][0]
 
     def _counted(self) -> Iterator[tuple[int, int, dict[Name, Group]]]:
-        """Yield level, slot and groups of every place; times ahead are now, LATE is left out.
-
-        Groups without a count, of operations alone, are left out as well.
-        """
-        for (level, slot), every in self._places.items():
-            groups = {name: group for name, group in every.items() if len(group) > 1}
+        """Yield level, slot and groups of every place; times ahead are now, LATE is left out."""
+        for (level, slot), groups in self._places.items():
             if level in (AHEAD, SKEWED):
                 yield 0, int(self.now // self._levels[0][0]), groups
             elif level != LATE:
