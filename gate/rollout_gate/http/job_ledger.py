@@ -1,7 +1,6 @@
 """Idempotent creation of async media jobs: a ledger in SQLite, so that none is paid for twice."""
 
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec.structs import replace
 
-from rollout_gate.fork_lock import Locked
+from rollout_gate.http.shared_database import SharedDatabase, is_lock, opened, storable, writing
 from rollout_gate.paths import absolute
 
 log = logging.getLogger("rollout_gate")
@@ -85,7 +84,7 @@ class LedgerBusyError(Exception):
     """Another process has kept the database locked beyond the busy timeout; retry later."""
 
 
-class TaskLedger(Locked):
+class TaskLedger(SharedDatabase):
     """Records creates by route, org and job id, in a file that several processes may share.
 
     ``org`` is whom a job is for, so that the same job id of another org is another job.
@@ -97,11 +96,7 @@ class TaskLedger(Locked):
     """
 
     def __init__(self, path: str | Path) -> None:
-        super().__init__()
-        self._path = absolute(path)
-        self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
-        self._pid = os.getpid()
+        super().__init__(path)
         self._begun: dict[_Key, Job] = {}
         self._unwritten: dict[_Key, Job | None] = {}
         self._failed_at = -inf
@@ -138,7 +133,8 @@ class TaskLedger(Locked):
         with self._lock:
             begun = self._begun.pop(key, None) or self._unwritten.get(key)
             job = begun or Job("", time.time(), None, None, None)
-            job = replace(job, task_id=_text(task_id), status=status, body=body)
+            task_id = None if task_id is None else storable(task_id)
+            job = replace(job, task_id=task_id, status=status, body=body)
             self._write(key, job, lambda database: _update(database, key, job))
 
     def forget(self, route: str, job_id: str, *, org: str = "") -> None:
@@ -150,7 +146,7 @@ class TaskLedger(Locked):
 
     def side_of(self, task_id: str) -> str | None:
         """Return the side that a task was created on; None for an unknown task."""
-        wanted = _text(task_id)
+        wanted = storable(task_id)
         with self._lock:
             for job in self._unwritten.values():
                 if job is not None and job.task_id == wanted:
@@ -178,7 +174,7 @@ class TaskLedger(Locked):
             row = self._file().execute(_WANTED, key).fetchone()
         except sqlite3.Error as error:
             self._fail(error)
-            if _is_lock(error):
+            if is_lock(error):
                 raise LedgerBusyError from None
             return None
         return Job(*row) if row else None
@@ -217,7 +213,7 @@ class TaskLedger(Locked):
 
     def _catch_up(self, database: sqlite3.Connection) -> None:
         """Flush the buffered jobs in one transaction."""
-        with _writing(database):
+        with writing(database):
             for key, job in self._unwritten.items():
                 if job is None:
                     database.execute(_FORGET, key)
@@ -242,45 +238,13 @@ class TaskLedger(Locked):
         self._failed_at = time.monotonic()
         self._drop()
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and self._pid != os.getpid():
-            # A SQLite connection must not be used, nor even closed, in a forked child.
-            _of_parents.append(self._connection)
-            self._connection = None
-        if self._connection is not None and self._identity != _identity(self._path):
-            self._drop()  # deleted or replaced: writes to the old inode would be lost
-        if self._connection is None:
-            self._pid = os.getpid()
-            self._connection = _connect(self._path, _WAIT_AGAIN_S if self._failing else _WAIT_S)
-            self._identity = _identity(self._path)
-        return self._connection
-
-    def _drop(self) -> None:
-        if self._connection is not None and self._pid == os.getpid():
-            with suppress(sqlite3.Error):
-                self._connection.close()
-        self._connection = None
-
-
-_of_parents: list[sqlite3.Connection] = []
-
-
-class _writing:
-    """A write transaction: ``begin immediate``, commit at the end, rollback on any error."""
-
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
-
-    def __enter__(self) -> None:
-        self._database.execute("begin immediate")
-
-    def __exit__(self, kind: object, *error: object) -> None:
-        self._database.execute("commit" if kind is None else "rollback")
+    def _connect(self) -> sqlite3.Connection:
+        return _connect(self._path, _WAIT_AGAIN_S if self._failing else _WAIT_S)
 
 
 def _insert(database: sqlite3.Connection, key: _Key, job: Job) -> Job | None:
     """Insert a job that is about to be sent; return the one that another request has sent."""
-    with _writing(database):
+    with writing(database):
         (last,) = database.execute("select max(sent_at) from jobs").fetchone()
         if last is not None and job.sent_at - last < _PLAUSIBLE_S:
             # A clock that jumps ahead for a moment must not expire all jobs.
@@ -307,7 +271,7 @@ def _replace(database: sqlite3.Connection, key: _Key, job: Job) -> None:
 
 
 def _update(database: sqlite3.Connection, key: _Key, job: Job) -> None:
-    with _writing(database):
+    with writing(database):
         done = database.execute(
             "update jobs set task_id = ?, status = ?, body = ?"
             " where route = ? and org in (?, char(0)) and job_id = ?",
@@ -318,7 +282,7 @@ def _update(database: sqlite3.Connection, key: _Key, job: Job) -> None:
 
 
 def _delete(database: sqlite3.Connection, key: _Key) -> None:
-    with _writing(database):
+    with writing(database):
         database.execute(_FORGET, key)
 
 
@@ -339,35 +303,12 @@ _ledgers: WeakValueDictionary[Path, TaskLedger] = WeakValueDictionary()
 
 
 def _key(route: str, org: str, job_id: str) -> _Key:
-    return _text(route) or "", _text(org) or "", _text(job_id) or ""
-
-
-def _text(value: str | None) -> str | None:
-    """Return a text that SQLite accepts: lone surrogates are backslash-escaped."""
-    return None if value is None else value.encode("utf-8", "backslashreplace").decode()
-
-
-def _is_lock(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code of an extended one
-    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+    return storable(route), storable(org), storable(job_id)
 
 
 def _connect(path: Path, wait_s: float) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=wait_s, check_same_thread=False, isolation_level=None
-    )
+    connection = opened(path, wait_s)
     try:
-        # In WAL mode it can be read while it is locked for writing; where WAL is not possible
-        # (some network file systems) SQLite keeps the previous journal mode.
-        connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
         columns = {row[1] for row in connection.execute("pragma table_info(jobs)")}
         old = bool(columns) and "org" not in columns

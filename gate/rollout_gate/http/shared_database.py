@@ -1,0 +1,108 @@
+"""A SQLite file that several processes, threads and forked children of a host share."""
+
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+from rollout_gate.fork_lock import Locked
+from rollout_gate.paths import absolute
+
+
+class SharedDatabase(Locked):
+    """Base class that keeps one connection, opened again after a fork, a deletion or a failure.
+
+    ``_lock`` is to be held around the use of a connection.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self._path = absolute(path)
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._pid = os.getpid()
+
+    def _connect(self) -> sqlite3.Connection:
+        """Return a new connection, with its schema; raises sqlite3.Error."""
+        raise NotImplementedError
+
+    def _open(self) -> sqlite3.Connection:
+        """Return the connection, a new one where that is of another process or another file.
+
+        Raises sqlite3.Error where the file cannot be opened.
+        """
+        if self._connection is not None and self._pid != os.getpid():
+            # A SQLite connection must not be used, nor even closed, in a forked child.
+            _of_parents.append(self._connection)
+            self._connection = None
+        if self._connection is not None and self._identity != _identity(self._path):
+            self._drop()  # deleted or replaced: writes to the old inode would be lost
+        if self._connection is None:
+            self._pid = os.getpid()
+            self._connection = self._connect()
+            self._identity = _identity(self._path)
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._connection is not None and self._pid == os.getpid():
+            with suppress(sqlite3.Error):
+                self._connection.close()
+        self._connection = None
+
+
+_of_parents: list[sqlite3.Connection] = []
+
+
+class writing:
+    """A write transaction: ``begin immediate``, commit at the end, rollback on any error."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.execute("begin immediate")
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        self._database.execute("commit" if kind is None else "rollback")
+
+
+def opened(path: Path, wait_s: float) -> sqlite3.Connection:
+    """Open a file for reading and writing; a lock of it is waited for ``wait_s`` seconds."""
+    connection = sqlite3.connect(
+        path, timeout=wait_s, check_same_thread=False, isolation_level=None
+    )
+    try:
+        # In WAL mode it can be read while it is locked for writing; where WAL is not possible
+        # (some network file systems) SQLite keeps the previous journal mode.
+        connection.execute("pragma journal_mode = wal")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def opened_to_read(path: Path, wait_s: float) -> sqlite3.Connection:
+    """Open an existing file for reading alone; a missing one is sqlite3.OperationalError."""
+    uri = f"{path.as_uri()}?mode=ro"
+    return sqlite3.connect(
+        uri, uri=True, timeout=wait_s, check_same_thread=False, isolation_level=None
+    )
+
+
+def storable(value: str) -> str:
+    """Return a text that SQLite accepts: lone surrogates are backslash-escaped."""
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
+def is_lock(error: sqlite3.Error) -> bool:
+    """Return whether an error is that of a lock which another process or thread holds."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code of an extended one
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
