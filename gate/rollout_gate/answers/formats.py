@@ -37,6 +37,10 @@ _GEMINI = {
 }  # fmt: skip
 
 
+MOST_ID = 200
+"""The length in characters of the longest id of an answer that is kept."""
+
+
 class FormatReader(Protocol):
     """Reads the JSON values of one format's answers.
 
@@ -178,6 +182,10 @@ class ResponsesReader:
 
     def _response(self, response: Json, reading: Reading, ended: str | None = None) -> None:
         """Take a response object; ``ended`` is how its event says that it ended, None of a body."""
+        if reading.answer_id is None:
+            name = response.get("id")
+            if isinstance(name, str) and 0 < len(name) <= MOST_ID:
+                reading.answer_id = name
         status = response.get("status")
         word = ended if ended is not None else (status if isinstance(status, str) else "")
         items = objects(response.get("output"))

@@ -34,6 +34,7 @@ class Conclusion(Struct, frozen=True):
 class Reading(Struct):
     """The facts of one answer so far.
 
+    ``answer_id`` is the id by which a later request may name the answer, where its format has one.
     ``events`` counts JSON values, ``begun`` is set by the first content, tool call, refusal or
     reasoning, ``content`` by the first that an application can use (not by reasoning alone), and
     ``complete`` by the answer's last word.
@@ -52,6 +53,7 @@ class Reading(Struct):
     output_tokens: int | None = None
     cached_input_tokens: int | None = None
     reasoning_tokens: int | None = None
+    answer_id: str | None = None
 
     def has_content(self) -> None:
         """Note that content, or a tool call, came."""
