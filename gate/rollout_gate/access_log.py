@@ -21,11 +21,13 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     ``status`` is the HTTP status, 0 where no complete response came. ``latency_ms`` is the time to
     the last byte, ``ttft_ms`` that to the first content of a stream, both in milliseconds.
-    ``outcome`` is what came, whatever the status; absent where nobody can tell. ``finish_reason``
-    and the token counts are as in OpenTelemetry's gen_ai conventions. ``bucket`` (0 to 9,999) and
-    ``revision`` (the first 12 digits) are those of the decision, and ``host`` is who wrote the
-    line. There is no field for a prompt, a URL, a credential or a provider's routing metadata, so
-    none of them is ever logged.
+    ``outcome`` is what came, whatever the status; absent where nobody can tell. ``operation`` is
+    absent for the generation itself. ``finish_reason`` and the token counts are as in
+    OpenTelemetry's gen_ai conventions. ``bucket`` (0 to 9,999) and ``revision`` (the first 12
+    digits) are those of the decision, absent where nothing was decided; ``bound`` is set where an
+    id that the request names chose the side instead, and ``moved`` where it names an id of a side
+    that is rolled back. ``host`` is who wrote the line. There is no field for a prompt, a URL, a
+    credential or a provider's routing metadata, so none of them is ever logged.
     """
 
     ts: str
@@ -36,6 +38,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     status: int
     latency_ms: float
     outcome: Outcome | None = None
+    operation: str | None = None
     ttft_ms: float | None = None
     finish_reason: str | None = None
     input_tokens: int | None = None
@@ -52,6 +55,8 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     cached: bool | None = None
     bucket: int | None = None
     revision: str | None = None
+    bound: bool | None = None
+    moved: bool | None = None
     host: str | None = None
 
 

@@ -56,10 +56,12 @@ _ANONYMOUS = frozenset((
 _WORD = re.compile(r"[a-z]{0,12}")
 _PATHS = re.compile(r"[a-z_.,]{0,200}")
 _NUMBER = re.compile(r"\d{0,12}")
+_ITEM = re.compile(r"[a-z]{1,12}_[A-Za-z0-9]{1,80}")
+"""The id of an item, after which the next page of a list begins: without it the list has no end."""
 _QUERY = {
     "alt": _WORD, "$alt": _WORD, "beta": _WORD, "prettyPrint": _WORD, "stream": _WORD,
     "variant": _WORD, "include": _PATHS, "include[]": _PATHS, "include_obfuscation": _WORD,
-    "starting_after": _NUMBER,
+    "starting_after": _NUMBER, "limit": _NUMBER, "order": _WORD, "after": _ITEM,
 }  # fmt: skip
 """Allowlist of the query parameters that TokenLab is sent; a value must match the pattern."""
 _QUERY_OF_PREVIOUS = frozenset(("key", "api-version"))

@@ -43,8 +43,7 @@ def redirected(out: Outgoing, status: int, location: str) -> Outgoing:
         raise RefusedError("an address that is not http(s)")
     method = _method(out.method, status)
     is_same = target == origin_of(out.url) or _is_upgrade(origin_of(out.url), target)
-    is_call = out.decision is not None and out.operation is None
-    if not is_same and (is_call or method not in ("GET", "HEAD")):
+    if not is_same and (out.is_call or method not in ("GET", "HEAD")):
         raise RefusedError(host if host.isprintable() and host.isascii() else "another host")
     headers = out.headers if is_same else anonymous(out.headers)
     changed = method != out.method

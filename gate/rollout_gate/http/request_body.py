@@ -99,6 +99,11 @@ class RequestBody:
         value = self._fields.get(name)
         return value is True or (isinstance(value, msgspec.Raw) and bytes(value) == b"true")
 
+    def is_false(self, name: str) -> bool:
+        """Return whether a field is the JSON value false."""
+        value = self._fields.get(name)
+        return value is False or (isinstance(value, msgspec.Raw) and bytes(value) == b"false")
+
     def credentials(self, known: Collection[str]) -> list[str]:
         """Return the names of the fields that are a credential, or hold one.
 
@@ -141,6 +146,33 @@ class RequestBody:
         if self._strict:
             return msgspec.json.encode(kept) if self._fields else None
         return json.dumps(kept, separators=(",", ":")).encode()
+
+    def with_requests(self, model: str, known: Collection[str]) -> tuple[bytes | None, list[str]]:
+        """Serialize a batch of generations with another model, and without credentials.
+
+        Each one's ``params`` are a body of their own. ``model`` is empty where each keeps its
+        own. Returns None for a body that stays as it is, and the names of the fields left out.
+        """
+        left = [name for name in self.credentials(known) if name != "requests"]
+        requests = self._value("requests", _value_of)
+        found: list[Any] = []
+        differs = bool(left)
+        for one in requests if isinstance(requests, list) else []:
+            params = one.get("params") if isinstance(one, dict) else None
+            if isinstance(params, dict):
+                inner = RequestBody(params, strict=False)
+                dropped = inner.credentials(known)
+                kept = {name: value for name, value in params.items() if name not in dropped}
+                if model and kept.get("model") != model:
+                    kept["model"] = model
+                differs = differs or kept != params
+                left += [name for name in dropped if name not in left]
+                one = {**one, "params": kept}
+            found.append(one)
+        if not differs:
+            return None, left
+        fields = {**self._fields, "requests": found} if found else self._fields
+        return RequestBody(fields, strict=self._strict).changed(None, left), left
 
     def _value(self, name: str, decoder: msgspec.json.Decoder[Any]) -> Any:
         value = self._fields.get(name)

@@ -6,20 +6,38 @@ idempotent. The part of the HTTP libraries is in ``rollout_gate.http.transport``
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from rollout_gate.access_log import timestamp
 from rollout_gate.context import Subject
 from rollout_gate.decision.decision import Decision
 from rollout_gate.file.model import Side
+from rollout_gate.http.attempts import (
+    COUNT_HEADER,
+    Attempt,
+    attempt_of,
+    digest_of,
+    last_call,
+    last_operation,
+)
 from rollout_gate.http.credentials import Headers
+from rollout_gate.http.id_store import IDS_NAME, IdStore, ids_at
+from rollout_gate.http.operations import (
+    Bound,
+    Choice,
+    Operation,
+    choice_of,
+    names_in,
+    operation_of,
+    task_operation,
+)
 from rollout_gate.http.redirects import RefusedError, is_redirect, redirected
 from rollout_gate.http.request_shape import same_origin, shape_of, task_of
 from rollout_gate.http.response_recorder import LogOf, Recorder
@@ -28,28 +46,9 @@ from rollout_gate.http.routing import Outgoing, Router, makes_jobs
 if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only routes with media jobs need
     from rollout_gate.http.job_ledger import Job, TaskLedger
 
-RETRY_S = 60.0
-MOST_ATTEMPTS = 5
-"""Retry detection: an equal request of the same thread or task after a failed one is its retry, up
-to MOST_ATTEMPTS attempts and RETRY_S seconds after the first, so that a caller which repeats a
-request for ever still sees a rollback."""
-
-_COUNT_HEADER = b"x-stainless-retry-count"
-"""The retry count that the SDKs of OpenAI and Anthropic send; 0 is not a retry."""
-
 _MAYBE_DONE = frozenset((303, 408, 499))
 """Statuses after which a create may have been executed: the result is at another URL (303), or an
 intermediary timed out (408, 499)."""
-_RETRIED = frozenset((0, 408, 409, 425, 429))
-
-
-class _Attempt(msgspec.Struct):
-    digest: bytes
-    decision: Decision
-    number: int
-    first_at: float
-    failed: bool = False
-    failed_inside: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -60,9 +59,6 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
 
 
-_last: ContextVar[_Attempt | None] = ContextVar("rollout_attempt", default=None)
-
-
 class Exchange:
     """One request in flight; the transport calls it for each event, and it writes the record."""
 
@@ -70,7 +66,7 @@ class Exchange:
         self,
         out: Outgoing,
         recorder: Recorder,
-        attempt: _Attempt | None = None,
+        attempt: Attempt | None = None,
         ledger: "Callable[[], TaskLedger] | None" = None,
         find: Callable[[], Outgoing] | None = None,
         refused: Callable[[Outgoing, str], None] = lambda out, host: None,
@@ -102,14 +98,22 @@ class Exchange:
         return self._ledger is not None
 
     @property
-    def asks_for_task(self) -> bool:
-        """Whether ``find`` reads the ledger."""
+    def looks_up(self) -> bool:
+        """Whether ``find`` reads the ledger, or the ids of other processes (blocking disk I/O)."""
         return self._find is not None
 
     def find(self) -> None:
-        """Route a request about a task to the side that created it; ``out`` is final after this."""
+        """Route a request that names an id to the side that made it; ``out`` is final after this.
+
+        Raises what ``Exchanges.begin`` raises.
+        """
         if self._find is not None:
-            self.out = self._find()
+            try:
+                self.out = self._find()
+            except Exception:
+                self._recorder.failed("credential")
+                raise
+            self._recorder.goes(self.out)
 
     def claim(self) -> Answer | None:
         """Record a job's create before it is sent; return the response to an earlier one if any."""
@@ -211,8 +215,7 @@ class Exchange:
     def _settle(self, status: int) -> None:
         if self._attempt is not None and not self._settled:
             self._settled = True
-            self._attempt.failed = status in _RETRIED or status >= 500
-            self._attempt.failed_inside = self._recorder.has_failed
+            self._attempt.settle(status, failed_inside=self._recorder.has_failed)
 
     def _job_is(self, body: bytes | None, task: str | None = None, status: int = 0) -> None:
         job_id, decision = self.out.subject.job_id, self.out.decision
@@ -232,6 +235,7 @@ class Exchanges:
         self._log = log
         self._given = ledger
         self._ledgers = [] if ledger is None else [ledger]
+        self._id_store: IdStore | None = None
         self._report = router.gate.report
 
     def begin(
@@ -247,57 +251,92 @@ class Exchanges:
         Raises what the function that returns a credential raises, or ValueError for a credential
         that cannot be sent; the request then has its access-log record.
         """
-        subject = self._router.subject_of(by_name)
-        decision = self._router.decide(subject)
-        call = self._router.call(decision, method, url)
+        router = self._router
+        subject = router.subject_of(by_name)
+        decision = router.decide(subject)
+        call, operation = router.call(decision, method, url), None
         if call is None:
-            return self._begin_aside(method, url, headers, subject, decision)
-        if self._router.lacks_org(subject, decision):
+            operation = _operation_of(decision.format, method, url)
+            if operation is None:
+                return self._begin_aside(method, url, headers, subject, decision)
+            call = operation.call
+        is_decided = operation is None or operation.goes == "decided"
+        if is_decided and router.lacks_org(subject, decision):
             self._say_org_is_missing(decision.route)
-        said = by_name.get(_COUNT_HEADER, b"")
-        attempt = self._attempt(_digest(method, url, body, subject), decision, said)
+        attempt = attempt_of(
+            last_call if operation is None else last_operation,
+            digest_of(method, url, body, subject),
+            decision,
+            by_name.get(COUNT_HEADER, b""),
+        )
         decision = attempt.decision
-        try:
-            out = self._router.outgoing(method, url, headers, body, decision, subject, call)
-        except Exception:
-            out = Outgoing(method, url, [], None, decision, subject, decision.side)
-            self._recorder(out, attempt.number).failed("credential")
-            raise
-        ledger = self._ledger if out.creates and subject.job_id else None
-        recorder = self._recorder(out, attempt.number)
+        names = _named(decision.format, operation, body)
+        found = self._ids.recall(names) if names else None
+
+        def goes(choice: Choice, thread: str = "") -> Outgoing:
+            out = router.outgoing(
+                method, url, headers, body, decision, subject, call, operation, choice
+            )
+            return replace(out, thread=thread) if thread and out.makes else out
+
+        def bound(found: Bound | None) -> Outgoing:
+            choice = choice_of(decision, operation, found, named=bool(names))
+            if choice.moved:
+                self._say_moved(decision.route)
+            return goes(choice, found.thread if found is not None and choice.bound else "")
+
+        find: Callable[[], Outgoing] | None = None
+        if operation is not None and operation.goes == "task":
+            find = partial(self._find_task, operation, decision, shape_of(method, url), goes)
+        elif names and found is None:
+
+            def find() -> Outgoing:
+                return bound(self._ids.find(names))
+
+        out = Outgoing(method, url, [], None, decision, subject, decision.side)
+        out = replace(out, operation=operation.name) if operation is not None else out
+        if find is None:
+            try:
+                out = bound(found)
+            except Exception:
+                self._recorder(out, attempt.number).failed("credential")
+                raise
         return Exchange(
             out,
-            recorder,
+            self._recorder(out, attempt.number),
             attempt,
-            ledger,
+            self._ledger if out.creates and subject.job_id else None,
+            find=find,
             refused=self._say_redirect_is_refused,
-            later=self._router.gate.later,
+            later=router.gate.later,
         )
 
     def _begin_aside(
         self, method: str, url: str, headers: Headers, subject: Subject, decision: Decision
     ) -> Exchange:
-        """Prepare a request that is no call of the route: passed through undecided, not logged."""
-        to_side = partial(self._router.aside, method, url, headers, subject)
-        task = task_of(method, url) if makes_jobs(decision.format) else None
-        out, shape, find = to_side(), shape_of(method, url), None
-        if task is None:
-            self._say_passed_by(decision, shape)
-        else:
-
-            def find() -> Outgoing:
-                side = self._side_of(task[0])
-                if side is None:
-                    self._say_passed_by(decision, shape)
-                return to_side(side, task[1])
-
+        """Prepare a request that is none of the route: passed through undecided, not logged."""
+        out = self._router.aside(method, url, headers, subject)
+        self._say_passed_by(decision, shape_of(method, url))
         return Exchange(
             out,
             self._recorder(out, 1),
-            find=find,
             refused=self._say_redirect_is_refused,
             later=self._router.gate.later,
         )
+
+    def _find_task(
+        self,
+        operation: Operation,
+        decision: Decision,
+        shape: str,
+        goes: Callable[[Choice], Outgoing],
+    ) -> Outgoing:
+        """Return a request about a task for the side that created it, rolled back or not."""
+        side = self._side_of(operation.ids[0])
+        if side is None:
+            self._say_task_is_unknown(decision, shape)
+            return goes(Choice(None, proven=False))
+        return goes(Choice(side, bound=True))
 
     @property
     def waits_for_disk(self) -> bool:
@@ -326,6 +365,20 @@ class Exchanges:
             " where the SDK sends them, are not decided, and have no line in the access log",
         )
 
+    def _say_task_is_unknown(self, decision: Decision, shape: str) -> None:
+        self._report(
+            ("task", decision.route, shape),
+            f"{shape} on route {decision.route} asks about a task that the ledger of jobs does not"
+            " know: it goes where the SDK sends it; create tasks with a job id",
+        )
+
+    def _say_moved(self, route: str) -> None:
+        self._report(
+            ("moved", route),
+            f"a conversation, or another id, that TokenLab holds goes to the previous provider on"
+            f" route {route}, as it is rolled back: the previous provider does not know it",
+        )
+
     def _say_redirect_is_refused(self, out: Outgoing, host: str) -> None:
         who = {"tokenlab": "TokenLab", "previous": "the previous provider"}.get(out.side or "")
         route = out.decision.route if out.decision else out.subject.route or ""
@@ -336,28 +389,24 @@ class Exchanges:
             " address has moved, change the base URL",
         )
 
-    def _attempt(self, digest: bytes, decision: Decision, said: bytes) -> _Attempt:
-        """Return the attempt of a request: a detected retry keeps the decision of the first."""
-        last, now = _last.get(), time.monotonic()
-        again = (
-            last is not None
-            and (last.failed or last.failed_inside)
-            and last.digest == digest
-            and last.number < MOST_ATTEMPTS
-            and now - last.first_at < RETRY_S
-            and said != b"0"
-        )
-        if again and last is not None:
-            # No SDK retries a failure inside a 200 by itself: its repetition is decided anew.
-            kept = last.decision if last.failed else decision
-            attempt = _Attempt(digest, kept, last.number + 1, last.first_at)
-        else:
-            attempt = _Attempt(digest, decision, 1, now)
-        _last.set(attempt)
-        return attempt
-
     def _recorder(self, out: Outgoing, attempt: int) -> Recorder:
-        return Recorder(self._log.get(), out, attempt)
+        return Recorder(self._log.get(), out, attempt, self._made)
+
+    def _made(self, out: Outgoing, ids: Sequence[str]) -> None:
+        """Remember the ids that a side has made."""
+        side = out.side
+        if side is None or out.decision is None:
+            return
+        store, now = self._ids, time.time()
+        route, org, kind = out.decision.route, out.subject.org or "", out.makes
+        for one in ids:
+            store.remember(one, Bound(side, route, org, kind, out.thread or one, now))
+
+    @property
+    def _ids(self) -> IdStore:
+        if self._id_store is None:
+            self._id_store = ids_at(Path(self._log.get().path).parent / IDS_NAME)
+        return self._id_store
 
     def _side_of(self, task: str) -> Side | None:
         return cast(Side | None, self._ledger().side_of(task))
@@ -371,11 +420,20 @@ class Exchanges:
         return self._ledgers[0]
 
 
-def _digest(method: str, url: str, body: bytes | None, subject: Subject) -> bytes:
-    import hashlib  # lazy import: httpx and httpx2 have loaded it, with OpenSSL
+def _operation_of(route_format: str, method: str, url: str) -> Operation | None:
+    """Parse a request as an operation of the route; a route with media jobs has tasks as well."""
+    if makes_jobs(route_format) and (task := task_of(method, url)) is not None:
+        return task_operation(*task)
+    return operation_of(route_format, method, url)
 
-    text = repr((method, url, subject)).encode("utf-8", "backslashreplace")
-    return hashlib.blake2b(text + (body or b""), digest_size=16).digest()
+
+def _named(route_format: str, operation: Operation | None, body: bytes | None) -> Sequence[str]:
+    """Return the ids that may bind a request; none where nothing but its kind decides."""
+    if operation is None:
+        return names_in(route_format, body)
+    if operation.goes == "by_id":
+        return operation.ids
+    return names_in(route_format, body) if operation.goes == "decided" else ()
 
 
 def _busy(job_id: str) -> Answer:

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from rollout_gate.answers.reading import Conclusion, Outcome
 from rollout_gate.content_encoding import decompressed
 from rollout_gate.gate import Gate
 from rollout_gate.http.credentials import LEAST_SECRET, credentials_in
+from rollout_gate.http.operations import ids_in
 from rollout_gate.http.routing import Outgoing
 from rollout_gate.paths import absolute
 from rollout_gate.secret import redacted
@@ -88,10 +89,22 @@ class LogOf:
 
 
 class Recorder:
-    """Records one request, from before it is sent until its response ends, breaks or is dropped."""
+    """Records one request, from before it is sent until its response ends, breaks or is dropped.
 
-    def __init__(self, log: AccessLog, out: Outgoing, attempt: int) -> None:
+    ``made`` is called with the ids that a good response makes, as soon as it has named them.
+    """
+
+    def __init__(
+        self,
+        log: AccessLog,
+        out: Outgoing,
+        attempt: int,
+        made: Callable[[Outgoing, Sequence[str]], None] = lambda out, ids: None,
+    ) -> None:
         self._log = log
+        self._made = made
+        self._has_made = True
+        """Whether there is no id to look for, or no more."""
         self._out = out
         self._attempt = attempt
         self._started = time.perf_counter()
@@ -106,6 +119,10 @@ class Recorder:
         self._stream: StreamInspector | None = None
         self._outcome: Outcome | None = None
         self._done = False
+
+    def goes(self, out: Outgoing) -> None:
+        """Take the request as it is really sent, where that was not known at the start."""
+        self._out = out
 
     @property
     def body(self) -> bytes:
@@ -132,8 +149,13 @@ class Recorder:
         self._status, self._headers = status, headers
         decision, kind = self._out.decision, headers.get("content-type", "").lower()
         self._in_events = kind.startswith(_EVENTS)
+        self._has_made = not self._out.makes
         if decision is None:
             self._keeps = False
+            return
+        if self._out.operation is not None:
+            # Of an operation nothing is inspected but an error's code and the ids that it makes.
+            self._keeps = status >= 400 or (bool(self._out.makes) and status < 300)
             return
         # Some servers label an event stream as text; whatever is no JSON is read as one.
         is_stream = self._in_events or (self._out.stream and "json" not in kind)
@@ -155,6 +177,8 @@ class Recorder:
                 return
             if self._ttft_ms is None and stream.begun:
                 self._ttft_ms = self._elapsed_ms()
+            if not self._has_made and stream.reading.answer_id is not None:
+                self._makes([stream.reading.answer_id])
         elif self._keeps:
             self._pieces.append(piece)
             self._size += len(piece)
@@ -165,7 +189,11 @@ class Recorder:
         if self._done or self._out.decision is None:
             return
         conclusion = None
-        if 200 <= self._status < 300:
+        if self._out.operation is not None:
+            conclusion = Conclusion("ok")
+            if self._out.makes and 200 <= self._status < 300:
+                self._makes(ids_in(self.body))
+        elif 200 <= self._status < 300:
             try:
                 conclusion = self._concluded(self._out.decision.format)
             except NoAnswerError:
@@ -179,7 +207,7 @@ class Recorder:
         if self._done or self._out.decision is None:
             return
         conclusion = None
-        if 200 <= self._status < 300:
+        if 200 <= self._status < 300 and self._out.operation is None:
             conclusion = self._left(self._out.decision.format)
         error = None if conclusion is not None else "abandoned"
         self._finish(error, conclusion or Conclusion("abandoned", error))
@@ -224,8 +252,11 @@ class Recorder:
             return
         self._done = True
         out, decision, subject = self._out, self._out.decision, self._out.subject
-        streamed = self._in_events
-        found = self._found() if not streamed or self._status >= 400 else _Answer()
+        is_call, streamed = out.operation is None, self._in_events
+        is_read = not streamed if is_call else False
+        found = self._found() if is_read or self._status >= 400 else _Answer()
+        if out.makes == "response" and is_read and 200 <= self._status < 300:
+            self._makes([made] if (made := _id(found.id)) else [])
         if self._status >= 300:
             if error is None:
                 error = _code(found) if self._status >= 400 else "redirect"
@@ -244,6 +275,7 @@ class Recorder:
                 status=self._status,
                 latency_ms=self._elapsed_ms(),
                 outcome=self._outcome,
+                operation=out.operation,
                 ttft_ms=self._ttft_ms if streamed else None,
                 finish_reason=self._without_secret(said.finish_reason, MOST_CODE),
                 input_tokens=said.input_tokens,
@@ -258,13 +290,20 @@ class Recorder:
                 task_id=self._task_id(found),
                 job_id=subject.job_id,
                 attempt=self._attempt,
-                stream=streamed or out.stream,
+                stream=(streamed or out.stream) if is_call else None,
                 cached=True if self._is_cached() else None,
-                bucket=decision.bucket,
-                revision=decision.revision[:REVISION_DIGITS] or None,
+                bucket=decision.bucket if out.proven else None,
+                revision=(decision.revision[:REVISION_DIGITS] or None) if out.proven else None,
+                bound=True if out.bound else None,
+                moved=True if out.moved else None,
                 host=_HOST,
             )
         )
+
+    def _makes(self, ids: Sequence[str]) -> None:
+        if not self._has_made:
+            self._has_made = True
+            self._made(self._out, ids)
 
     def _is_cached(self) -> bool:
         status = self._headers.get("x-cache-status", "").strip().lower()

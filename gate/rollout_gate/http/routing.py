@@ -24,6 +24,7 @@ from rollout_gate.http.credentials import (
     query_for_tokenlab,
     query_without,
 )
+from rollout_gate.http.operations import Choice, Kind, Operation
 from rollout_gate.http.request_body import RequestBody
 from rollout_gate.http.request_shape import Call, call_of, path_of, same_origin
 
@@ -39,9 +40,10 @@ _NO_BODY = RequestBody({}, strict=True)
 class Outgoing(msgspec.Struct, frozen=True):
     """A request as it is to be sent. ``body`` is None where it is sent unchanged.
 
-    ``decision`` is None for what is no request of the route: it goes to its own URL, or to the
-    side of the task that it asks about. ``side`` is where it really goes, None where it is passed
-    through undecided.
+    ``decision`` is None for what is no request of the route, which is passed through to its own
+    URL. ``side`` is where a request really goes, None where it is passed through undecided.
+    ``operation`` is the name of an operation, None of a generation; ``proven``, ``bound`` and
+    ``moved`` are those of its Choice, and ``makes`` is the kind of the ids that its answer has.
     """
 
     method: str
@@ -56,6 +58,18 @@ class Outgoing(msgspec.Struct, frozen=True):
     creates: bool = False
     came_for: str = ""
     """The URL that the client asked for, where ``url`` may differ; empty otherwise."""
+    operation: str | None = None
+    proven: bool = True
+    bound: bool = False
+    moved: bool = False
+    makes: Kind = ""
+    thread: str = ""
+    """The conversation that the request continues; empty where it continues none."""
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it is a generation of the route, rather than an operation or passed through."""
+        return self.decision is not None and self.operation is None
 
 
 class Router:
@@ -130,8 +144,10 @@ class Router:
         decision: Decision,
         subject: Subject,
         call: Call,
+        operation: Operation | None,
+        choice: Choice,
     ) -> Outgoing:
-        """Return a request of the route as it is to be sent to the side that was decided.
+        """Return a request of the route as it is to be sent to the side that was chosen.
 
         Raises ValueError, without a credential in it, where the client has none that can be sent.
         """
@@ -140,25 +156,51 @@ class Router:
         asked = call.model if call.model is not None else fields.text("model")
         stream = call.stream if call.stream is not None else fields.is_true("stream")
         came = Outgoing(method, url, headers, None, decision, subject, "previous", asked, stream)
-        if not decision.format:
-            self._say_route_is_unknown(decision.route)
-            left = [] if self._is_tokenlab(url) else fields.with_secret(self._known_keys())
-            self._say_own_key(decision.route, left)
-            kept = fields.changed(None, left) if left else None
-            return self._as_it_came(replace(came, body=kept))
-        side, model = decision.side, self._model(decision, asked)
+        if operation is not None:
+            came = replace(came, operation=operation.name, makes=operation.makes, stream=False)
+        if not decision.format or choice.side is None:
+            return self._at_its_own_url(came, fields)
+        side, proven, bound = choice.side, choice.proven, choice.bound
+        is_route_model = operation is None or operation.has_model
+        model = self._model(side, decision, asked) if is_route_model else asked
         if side == "tokenlab" and read is None:
-            side, model = "previous", asked
+            side, model, bound = "previous", asked, False
+            proven = operation is None
             self._say_unreadable(decision.route)
         address = self._address(side, decision.route, call, url, model)
         if side == "previous" and self._is_tokenlab(address, call):
             side = "tokenlab"  # there is no other URL: log the side it really goes to
-            self.gate.report(
-                ("nowhere", decision.route),
-                f"requests on route {decision.route} for the previous provider go to TokenLab,"
-                " which is where the SDK sends them: give the route a previous_base_url, or the"
-                " SDK the previous provider's base URL",
-            )
+            self._say_nowhere(decision.route)
+        changed = self._body(fields, model, asked, call, side, decision, headers, operation)
+        makes = came.makes
+        if operation is None and decision.format == "openai_responses":
+            makes = "" if fields.is_false("store") else "response"
+        return self._to_side(
+            replace(
+                came, url=address, body=changed, side=side, model=model,
+                creates=operation is None and makes_jobs(decision.format), came_for=url,
+                proven=proven, bound=bound, moved=choice.moved, makes=makes,
+            ),
+            url, decision.route, decision.format,
+        )  # fmt: skip
+
+    def _body(
+        self,
+        fields: RequestBody,
+        model: str,
+        asked: str,
+        call: Call,
+        side: Side,
+        decision: Decision,
+        headers: Headers,
+        operation: Operation | None,
+    ) -> bytes | None:
+        """Return the body for a side, None where it is unchanged: its model, and no credential."""
+        if side == "tokenlab" and operation is not None and operation.has_requests:
+            model = self._models.get(side, decision.model)
+            changed, left = fields.with_requests(model, credentials_in(headers))
+            self._say_left(decision.route, "field", left, "it looks like a credential")
+            return changed
         if side == "tokenlab":
             left = fields.credentials(credentials_in(headers))
             self._say_left(decision.route, "field", left, "it looks like a credential")
@@ -166,37 +208,28 @@ class Router:
             left = fields.with_secret(self._known_keys())
             self._say_own_key(decision.route, left)
         other = model if call.model is None and model != asked else None
-        changed = fields.changed(other, left) if left or other is not None else None
-        return self._to_side(
-            replace(
-                came, url=address, body=changed, side=side, model=model,
-                creates=makes_jobs(decision.format), came_for=url,
-            ),
-            url, decision.route, decision.format,
-        )  # fmt: skip
+        return fields.changed(other, left) if left or other is not None else None
 
-    def aside(
-        self,
-        method: str,
-        url: str,
-        headers: Headers,
-        subject: Subject,
-        side: Side | None = None,
-        path: str = "",
-    ) -> Outgoing:
-        """Return a request that is no call of the route: to a task's side, or passed through."""
-        file = self.gate.file
-        route = file.routes.get(subject.route or "") if file else None
-        out = Outgoing(method, url, headers, None, None, subject, side)
-        if side is None or route is None:
-            return self._as_it_came(out)
-        address = self._address(side, route.name, Call(path, as_usual=True), url)
-        return self._to_side(replace(out, url=address, came_for=url), url, route.name, route.format)
+    def aside(self, method: str, url: str, headers: Headers, subject: Subject) -> Outgoing:
+        """Return a request that is no call and no operation of the route, to pass through."""
+        return self._as_it_came(Outgoing(method, url, headers, None, None, subject))
 
-    def _model(self, decision: Decision, asked: str) -> str:
-        if decision.side in self._models:
-            return self._models[decision.side]
-        return (decision.model or asked) if decision.side == "tokenlab" else asked
+    def _at_its_own_url(self, came: Outgoing, fields: RequestBody) -> Outgoing:
+        """Return a request for the URL that the SDK asks for, as nobody knows another."""
+        route = came.subject.route or ""
+        if came.operation is None:
+            self._say_route_is_unknown(route)
+        is_tokenlab = self._is_tokenlab(came.url)
+        left = [] if is_tokenlab else fields.with_secret(self._known_keys())
+        self._say_own_key(route, left)
+        kept = fields.changed(None, left) if left else None
+        side: Side = "tokenlab" if is_tokenlab and came.operation is not None else "previous"
+        return self._as_it_came(replace(came, body=kept, side=side, proven=came.operation is None))
+
+    def _model(self, side: Side, decision: Decision, asked: str) -> str:
+        if side in self._models:
+            return self._models[side]
+        return (decision.model or asked) if side == "tokenlab" else asked
 
     def _address(self, side: Side, route: str, call: Call, url: str, model: str = "") -> str:
         """Return the URL of a call: below the side's base URL, or its own."""
@@ -306,6 +339,14 @@ class Router:
                 f" is not sent ({', '.join(left)}): give the SDK the previous provider's"
                 " key, or client(..., previous_key=...)",
             )
+
+    def _say_nowhere(self, route: str) -> None:
+        self.gate.report(
+            ("nowhere", route),
+            f"requests on route {route} for the previous provider go to TokenLab, which is where"
+            " the SDK sends them: give the route a previous_base_url, or the SDK the previous"
+            " provider's base URL",
+        )
 
     def _say_unreadable(self, route: str) -> None:
         self.gate.report(

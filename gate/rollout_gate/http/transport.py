@@ -125,7 +125,7 @@ class _GateTransport:
         if self._kit.is_json_in_pieces(request):
             request.read()
         begun, body = self._begin(request)
-        begun.find()
+        self._find(begun)
         sent = self._outgoing(request, begun, body)
         if (answer := begun.claim()) is not None:
             return self._kit.known(answer)
@@ -148,7 +148,11 @@ class _GateTransport:
         if self._kit.is_json_in_pieces(request):
             await request.aread()
         begun, body = self._begin(request)
-        await _off_loop(begun.asks_for_task, begun.find)
+        try:
+            await _off_loop(begun.looks_up, begun.find)
+        except BaseException as error:
+            begun.failed(self._kit.name_of(error), sent=False)
+            raise
         sent = self._outgoing(request, begun, body)
         waits = begun.waits_for_disk
         try:
@@ -229,6 +233,13 @@ class _GateTransport:
         body = self._kit.body_of(request)
         url = str(request.url)
         return self._exchanges.begin(request.method, url, headers, by_name, body), body
+
+    def _find(self, begun: Exchange) -> None:
+        try:
+            begun.find()
+        except BaseException as error:
+            begun.failed(self._kit.name_of(error), sent=False)
+            raise
 
     def _outgoing(self, request: Any, begun: Exchange, body: bytes | None) -> Any:
         try:

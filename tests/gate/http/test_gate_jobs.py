@@ -73,9 +73,11 @@ def test_a_job_is_created_once_and_asked_for_where_it_is(
         task = http.get(f"https://before.example/v1/tasks/{first.json()['id']}")
     assert task.status_code == 200
     assert task.json()["status"] in ("pending", "processing", "completed")
-    (line,) = world.lines()
+    line, poll = world.lines()
     assert (line["side"], line["status"], line["job_id"]) == (side, 200, "order-1")
     assert line["stream"] is False
+    assert (poll["side"], poll["operation"], poll["outcome"]) == (side, "task", "ok")
+    assert poll["bound"] is True
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -90,7 +92,8 @@ def test_so_it_is_without_threads(world: World, side: str, library: str) -> None
 
     created, asked = asyncio.run(run())
     assert (created.status_code, asked.status_code) == (200, 200)
-    assert [line["side"] for line in world.lines()] == [side]
+    found = [(line["side"], line.get("operation")) for line in world.lines()]
+    assert found == [(side, None), (side, "task")]
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -61,7 +61,7 @@ def test_what_is_no_call_is_told_once_with_its_shape(sides: TwoSides, told: list
     for _ in range(2):  # a client for each request would say it without end
         with make(sides) as http:
             for _ in range(3):
-                http.post(f"{sides.previous.url}/v1/embeddings", json={"model": "m"})
+                http.post(f"{sides.previous.url}/v1/messages", json={"model": "m"})
                 http.post(f"{sides.previous.url}/v1/responses", json={"model": "m"})
                 http.get(f"{sides.previous.url}/v1/models/m-1")
                 http.get(f"{sides.previous.url}/v1/models/m-2")
@@ -70,7 +70,7 @@ def test_what_is_no_call_is_told_once_with_its_shape(sides: TwoSides, told: list
     assert told == [
         f"{shape} is no call of route chat (openai_chat_completions): such requests go where the"
         " SDK sends them, are not decided, and have no line in the access log"
-        for shape in ("POST /v1/embeddings", "POST /v1/responses", "GET /v1/models/{}")
+        for shape in ("POST /v1/messages", "POST /v1/responses", "GET /v1/models/{}")
     ]
     assert sides.lines() == []
 

@@ -1,0 +1,73 @@
+"""Detect the retries of a request: an equal one of the same thread or task after a failed one."""
+
+import time
+from contextvars import ContextVar
+
+import msgspec
+
+from rollout_gate.context import Subject
+from rollout_gate.decision.decision import Decision
+
+RETRY_S = 60.0
+MOST_ATTEMPTS = 5
+"""An equal request after a failed one is its retry, up to MOST_ATTEMPTS attempts and RETRY_S
+seconds after the first, so that a caller which repeats a request for ever still sees a rollback."""
+
+COUNT_HEADER = b"x-stainless-retry-count"
+"""The retry count that the SDKs of OpenAI and Anthropic send; 0 is not a retry."""
+
+_RETRIED = frozenset((0, 408, 409, 425, 429))
+
+
+class Attempt(msgspec.Struct):
+    """One attempt of a request; ``decision`` is that of the first one."""
+
+    digest: bytes
+    decision: Decision
+    number: int
+    first_at: float
+    failed: bool = False
+    failed_inside: bool = False
+
+    def settle(self, status: int, *, failed_inside: bool) -> None:
+        """Note how it ended: by its status, 0 without a response, and inside a 200."""
+        self.failed = status in _RETRIED or status >= 500
+        self.failed_inside = failed_inside
+
+
+_Last = ContextVar[Attempt | None]
+last_call: _Last = ContextVar("rollout_attempt", default=None)
+last_operation: _Last = ContextVar("rollout_operation", default=None)
+"""Kept apart, so that no poll between a generation and its retry hides that it is one."""
+
+
+def attempt_of(last_of: _Last, digest: bytes, decision: Decision, said: bytes) -> Attempt:
+    """Return the attempt of a request: a detected retry keeps the decision of the first.
+
+    ``said`` is the value of COUNT_HEADER, empty where there is none.
+    """
+    last, now = last_of.get(), time.monotonic()
+    again = (
+        last is not None
+        and (last.failed or last.failed_inside)
+        and last.digest == digest
+        and last.number < MOST_ATTEMPTS
+        and now - last.first_at < RETRY_S
+        and said != b"0"
+    )
+    if again and last is not None:
+        # No SDK retries a failure inside a 200 by itself: its repetition is decided anew.
+        kept = last.decision if last.failed else decision
+        attempt = Attempt(digest, kept, last.number + 1, last.first_at)
+    else:
+        attempt = Attempt(digest, decision, 1, now)
+    last_of.set(attempt)
+    return attempt
+
+
+def digest_of(method: str, url: str, body: bytes | None, subject: Subject) -> bytes:
+    """Return what equal requests have in common, 16 bytes."""
+    import hashlib  # lazy import: httpx and httpx2 have loaded it, with OpenSSL
+
+    text = repr((method, url, subject)).encode("utf-8", "backslashreplace")
+    return hashlib.blake2b(text + (body or b""), digest_size=16).digest()
