@@ -64,6 +64,12 @@ def said(*records: AccessRecord, file: RolloutFile = FILE) -> list[str]:
         (proved("acme", "tokenlab", 4000, OTHER), False),
         (proved("acme", "tokenlab", 100, OTHER), True),
         (proved("acme", "tokenlab", 4000, OTHER, attempt=2), True),
+        (proved("acme", "tokenlab", 9999, bound=True), True),
+        (proved("acme", "previous", 0, bound=True), True),
+        (proved("globex", "previous", 0, moved=True), True),
+        (proved("acme", "tokenlab", 9999, operation="count_tokens"), False),
+        (line("initech", "previous"), False),
+        (line("initech", "previous", operation="embeddings"), True),
     ],
 )
 def test_the_bucket_proves_the_side(record: AccessRecord, fits: bool) -> None:

@@ -48,6 +48,23 @@ def test_a_summary_counts_the_window_alone() -> None:
     assert windows.last_seen("chat", "acme", "tokenlab") == pytest.approx(NOW - 1, abs=0.01)
 
 
+@pytest.mark.parametrize("ago", [1, -1, 100, 100_000])
+def test_an_operation_is_seen_and_judges_nothing(ago: float) -> None:
+    windows, other = Windows(), Windows()
+    asked = record(ago, 503)
+    asked.operation, asked.model = "embeddings", "e"
+    assert dict(windows.add([asked, record(5)], NOW)).keys() == {("chat", "acme", "tokenlab")}
+    other.add([record(5)], NOW)
+    for route, org in ((None, None), ("chat", None), ("chat", "acme")):
+        found, alone = (one.summary(NOW, 86_400, route, org) for one in (windows, other))
+        assert (found.requests, found.by_class, found.p95) == (1, alone.by_class, alone.p95)
+        assert windows.last_seen(route, org, "tokenlab") == pytest.approx(
+            min(max(NOW - ago, NOW - 5), NOW), abs=0.01
+        )
+    assert windows.models(NOW, 3600, "chat").keys() == other.models(NOW, 3600, "chat").keys()
+    assert (windows.late, windows.skewed) == (0, 0)
+
+
 def test_skewed_and_late_lines_are_counted() -> None:
     windows = Windows(horizon_s=60)
     windows.add([record(-100)], NOW)

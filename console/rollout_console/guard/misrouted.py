@@ -76,6 +76,8 @@ class Misrouted:
         for record in records:
             if record.bucket is not None and record.revision:
                 astray = not self._fits(record, record.bucket)
+            elif record.operation is not None:
+                continue  # nothing was decided: it belongs to the previous side
             else:
                 astray = (record.route, record.org, record.side) in forbidden
                 self._count_unproven(record, now)
@@ -133,8 +135,8 @@ class Misrouted:
         The line does not name the request's alias and flags, so any share of the route that could
         have applied will do.
         """
-        if (record.attempt or 1) > 1 or record.route not in self._file.routes:
-            return True  # a retry keeps the side of its first attempt
+        if (record.attempt or 1) > 1 or record.bound or record.route not in self._file.routes:
+            return True  # a retry keeps the side of its first attempt, an id that of its maker
         low, high = self._range(record.route, record.org)
         return bucket < high if record.side == "tokenlab" else bucket >= low
 

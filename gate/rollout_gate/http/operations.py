@@ -74,6 +74,10 @@ class Choice(msgspec.Struct, frozen=True):
     moved: bool = False
 
 
+DECIDED: dict[Side, Choice] = {"tokenlab": Choice("tokenlab"), "previous": Choice("previous")}
+"""The choice of a generation that names no id."""
+
+
 def choice_of(
     decision: Decision, operation: Operation | None, found: Bound | None, *, named: bool
 ) -> Choice:
@@ -84,7 +88,7 @@ def choice_of(
             return Choice("previous", moved=True)
         return Choice(found.side, bound=True)
     if operation is None:
-        return Choice(decision.side)
+        return DECIDED[decision.side]
     if operation.goes == "own_url" or operation.goes == "task":
         return Choice(None, proven=False)
     unknown = operation.needs_its_ids and named

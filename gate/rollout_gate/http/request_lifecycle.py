@@ -7,7 +7,6 @@ idempotent. The part of the HTTP libraries is in ``rollout_gate.http.transport``
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 from msgspec.structs import replace
 
-from rollout_gate.access_log import timestamp
 from rollout_gate.context import Subject
 from rollout_gate.decision.decision import Decision
 from rollout_gate.file.model import Side
@@ -30,6 +28,7 @@ from rollout_gate.http.attempts import (
 from rollout_gate.http.credentials import Headers
 from rollout_gate.http.id_store import IDS_NAME, IdStore, ids_at
 from rollout_gate.http.operations import (
+    DECIDED,
     Bound,
     Choice,
     Operation,
@@ -44,19 +43,12 @@ from rollout_gate.http.response_recorder import LogOf, Recorder
 from rollout_gate.http.routing import Outgoing, Router, makes_jobs
 
 if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only routes with media jobs need
-    from rollout_gate.http.job_ledger import Job, TaskLedger
+    from rollout_gate.http.job_answers import Answer
+    from rollout_gate.http.job_ledger import TaskLedger
 
 _MAYBE_DONE = frozenset((303, 408, 499))
 """Statuses after which a create may have been executed: the result is at another URL (303), or an
 intermediary timed out (408, 499)."""
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A response synthesized by the gate, without a request to a provider."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
 
 
 class Exchange:
@@ -115,20 +107,21 @@ class Exchange:
                 raise
             self._recorder.goes(self.out)
 
-    def claim(self) -> Answer | None:
+    def claim(self) -> "Answer | None":
         """Record a job's create before it is sent; return the response to an earlier one if any."""
         job_id, decision = self.out.subject.job_id, self.out.decision
         if self._ledger is None or job_id is None or decision is None:
             return None
+        from rollout_gate.http.job_answers import busy, known
         from rollout_gate.http.job_ledger import LedgerBusyError
 
         try:
             side = self.out.side or decision.side
             job = self._ledger().begin(decision.route, job_id, side, org=self._org)
         except LedgerBusyError:
-            return _busy(job_id)
+            return busy(job_id)
         if job is not None:
-            return _known(job, self.out.subject)
+            return known(job, self.out.subject)
         with self._turn:
             self._claimed, withdrawn = True, self._withdrawn
         if withdrawn:
@@ -270,37 +263,28 @@ class Exchanges:
             by_name.get(COUNT_HEADER, b""),
         )
         decision = attempt.decision
-        names = _named(decision.format, operation, body)
-        found = self._ids.recall(names) if names else None
-
-        def goes(choice: Choice, thread: str = "") -> Outgoing:
-            out = router.outgoing(
-                method, url, headers, body, decision, subject, call, operation, choice
-            )
-            return replace(out, thread=thread) if thread and out.makes else out
-
-        def bound(found: Bound | None) -> Outgoing:
-            choice = choice_of(decision, operation, found, named=bool(names))
-            if choice.moved:
-                self._say_moved(decision.route)
-            return goes(choice, found.thread if found is not None and choice.bound else "")
-
+        goes = partial(
+            router.outgoing, method, url, headers, body, decision, subject, call, operation
+        )
         find: Callable[[], Outgoing] | None = None
-        if operation is not None and operation.goes == "task":
-            find = partial(self._find_task, operation, decision, shape_of(method, url), goes)
-        elif names and found is None:
-
-            def find() -> Outgoing:
-                return bound(self._ids.find(names))
-
-        out = Outgoing(method, url, [], None, decision, subject, decision.side)
-        out = replace(out, operation=operation.name) if operation is not None else out
-        if find is None:
-            try:
-                out = bound(found)
-            except Exception:
-                self._recorder(out, attempt.number).failed("credential")
-                raise
+        try:
+            if operation is None and not names_in(decision.format, body):
+                out = goes(DECIDED[decision.side])  # fast path: no id is named
+            else:
+                names = _named(decision.format, operation, body)
+                bound = partial(self._bound, decision, operation, names, goes)
+                if operation is not None and operation.goes == "task":
+                    find = partial(self._find_task, operation, decision, method, url, goes)
+                elif names and (found := self._ids.recall(names)) is None:
+                    find = partial(self._find_ids, names, bound)
+                else:
+                    out = bound(found if names else None)
+        except Exception:
+            unsent = _unsent(method, url, decision, subject, operation)
+            self._recorder(unsent, attempt.number).failed("credential")
+            raise
+        if find is not None:
+            out = _unsent(method, url, decision, subject, operation)
         return Exchange(
             out,
             self._recorder(out, attempt.number),
@@ -310,6 +294,28 @@ class Exchanges:
             refused=self._say_redirect_is_refused,
             later=router.gate.later,
         )
+
+    def _bound(
+        self,
+        decision: Decision,
+        operation: Operation | None,
+        names: Sequence[str],
+        goes: Callable[[Choice], Outgoing],
+        found: Bound | None,
+    ) -> Outgoing:
+        """Return a request for the side that made the id which binds it, if one is known."""
+        choice = choice_of(decision, operation, found, named=bool(names))
+        if choice.moved:
+            self._say_moved(decision.route)
+        out = goes(choice)
+        if found is None or not choice.bound or found.kind not in ("response", "conversation"):
+            return out
+        return replace(out, thread=found.thread) if out.makes else out
+
+    def _find_ids(
+        self, names: Sequence[str], bound: Callable[[Bound | None], Outgoing]
+    ) -> Outgoing:
+        return bound(self._ids.find(names))
 
     def _begin_aside(
         self, method: str, url: str, headers: Headers, subject: Subject, decision: Decision
@@ -328,13 +334,14 @@ class Exchanges:
         self,
         operation: Operation,
         decision: Decision,
-        shape: str,
+        method: str,
+        url: str,
         goes: Callable[[Choice], Outgoing],
     ) -> Outgoing:
         """Return a request about a task for the side that created it, rolled back or not."""
         side = self._side_of(operation.ids[0])
         if side is None:
-            self._say_task_is_unknown(decision, shape)
+            self._say_task_is_unknown(decision, shape_of(method, url))
             return goes(Choice(None, proven=False))
         return goes(Choice(side, bound=True))
 
@@ -427,6 +434,16 @@ def _operation_of(route_format: str, method: str, url: str) -> Operation | None:
     return operation_of(route_format, method, url)
 
 
+def _unsent(
+    method: str, url: str, decision: Decision, subject: Subject, operation: Operation | None
+) -> Outgoing:
+    """Return a request that is not prepared: it has nothing but what its line needs."""
+    out = Outgoing(method, url, [], None, decision, subject, decision.side)
+    if operation is None:
+        return replace(out, creates=makes_jobs(decision.format)) if decision.format else out
+    return replace(out, operation=operation.name)
+
+
 def _named(route_format: str, operation: Operation | None, body: bytes | None) -> Sequence[str]:
     """Return the ids that may bind a request; none where nothing but its kind decides."""
     if operation is None:
@@ -434,31 +451,3 @@ def _named(route_format: str, operation: Operation | None, body: bytes | None) -
     if operation.goes == "by_id":
         return operation.ids
     return names_in(route_format, body) if operation.goes == "decided" else ()
-
-
-def _busy(job_id: str) -> Answer:
-    message = (
-        f"the ledger of jobs is locked, so that nobody knows whether job {job_id} was created"
-        " before; nothing was sent, try again"
-    )
-    error = {"message": message, "type": "ledger_busy", "code": "ledger_busy"}
-    headers = [("content-type", "application/json"), ("retry-after", "5")]
-    return Answer(503, headers, msgspec.json.encode({"error": error}))
-
-
-def _known(job: "Job", subject: Subject) -> Answer:
-    headers = [("content-type", "application/json"), ("x-rollout-resumed", "true")]
-    if job.body is not None:
-        if job.task_id:
-            headers.append(("x-task-id", job.task_id))
-        return Answer(job.status or 200, headers, job.body)
-    sent_at = timestamp(datetime.fromtimestamp(job.sent_at, UTC))
-    message = (
-        f"the create for job {subject.job_id} was sent to {job.side} at {sent_at} and its answer is"
-        " not known; look for the task there before it is sent again: TaskLedger(...).forget("
-        f"{subject.route!r}, {subject.job_id!r}, org={subject.org or ''!r})"
-    )
-    error = {"message": message, "type": "duplicate_create", "code": "create_outcome_unknown"}
-    # The SDKs retry a 409 by default.
-    headers.append(("x-should-retry", "false"))
-    return Answer(409, headers, msgspec.json.encode({"error": error}))

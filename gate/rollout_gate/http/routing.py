@@ -155,11 +155,12 @@ class Router:
         fields = read or _NO_BODY
         asked = call.model if call.model is not None else fields.text("model")
         stream = call.stream if call.stream is not None else fields.is_true("stream")
-        came = Outgoing(method, url, headers, None, decision, subject, "previous", asked, stream)
-        if operation is not None:
-            came = replace(came, operation=operation.name, makes=operation.makes, stream=False)
         if not decision.format or choice.side is None:
-            return self._at_its_own_url(came, fields)
+            came = Outgoing(method, url, headers, None, decision, subject, "previous", asked)
+            name = operation.name if operation is not None else None
+            came = replace(came, operation=name, stream=stream and operation is None)
+            makes = operation.makes if operation is not None else ""
+            return self._at_its_own_url(replace(came, makes=makes), fields)
         side, proven, bound = choice.side, choice.proven, choice.bound
         is_route_model = operation is None or operation.has_model
         model = self._model(side, decision, asked) if is_route_model else asked
@@ -172,17 +173,17 @@ class Router:
             side = "tokenlab"  # there is no other URL: log the side it really goes to
             self._say_nowhere(decision.route)
         changed = self._body(fields, model, asked, call, side, decision, headers, operation)
-        makes = came.makes
-        if operation is None and decision.format == "openai_responses":
-            makes = "" if fields.is_false("store") else "response"
-        return self._to_side(
-            replace(
-                came, url=address, body=changed, side=side, model=model,
-                creates=operation is None and makes_jobs(decision.format), came_for=url,
-                proven=proven, bound=bound, moved=choice.moved, makes=makes,
-            ),
-            url, decision.route, decision.format,
+        if operation is not None:
+            name, makes, creates, stream = operation.name, operation.makes, False, False
+        else:
+            is_stored = decision.format == "openai_responses" and not fields.is_false("store")
+            name, makes = None, "response" if is_stored else ""
+            creates = makes_jobs(decision.format)
+        out = Outgoing(
+            method, address, headers, changed, decision, subject, side, model, stream, creates, url,
+            name, proven, bound, choice.moved, makes,
         )  # fmt: skip
+        return self._to_side(out, url, decision.route, decision.format)
 
     def _body(
         self,

@@ -7,9 +7,12 @@ bases.
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache, partial
 from importlib import import_module
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from rollout_gate.http.request_lifecycle import Answer, Exchange, Exchanges
+from rollout_gate.http.request_lifecycle import Exchange, Exchanges
+
+if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only media jobs need
+    from rollout_gate.http.job_answers import Answer
 
 _T = TypeVar("_T")
 _SIZES = frozenset((b"content-length", b"transfer-encoding"))
@@ -334,7 +337,7 @@ class Kit:
             response.status_code, headers=response.headers.raw, content=b"", request=request
         )
 
-    def known(self, answer: Answer) -> Any:
+    def known(self, answer: "Answer") -> Any:
         """Return a synthesized response, for which no request was sent."""
         return self.library.Response(answer.status, headers=answer.headers, content=answer.body)
 

@@ -48,6 +48,7 @@ class AccessRecord(msgspec.Struct, gc=False):
     error: str | None = None
     request_id: str | None = None
     outcome: str | None = None
+    operation: str | None = None
     ttft_ms: _Milliseconds | None = None
     finish_reason: str | None = None
     output_tokens: int | None = None
@@ -56,6 +57,8 @@ class AccessRecord(msgspec.Struct, gc=False):
     cached: bool | None = None
     bucket: int | None = None
     revision: str | None = None
+    bound: bool | None = None
+    moved: bool | None = None
     host: str | None = None
 
     @property

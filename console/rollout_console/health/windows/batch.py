@@ -32,7 +32,7 @@ Place = tuple[int, int]
 Name = tuple[str, str, str, str]
 """Route, org, side and model."""
 Group = list[Any]
-"""The latest time of its lines, followed by the codes of all of them."""
+"""The latest time of its lines, followed by the codes of those that are generations."""
 Named = tuple[str | None, str | None, str]
 """Route, org or model, and side; None for all of them."""
 Counts = Mapping[int, int]
@@ -64,7 +64,10 @@ class Batch:
         self._places: dict[Place, dict[Name, Group]] = {}
 
     def sort(self, records: Sequence[AccessRecord]) -> None:
-        """Sort more records; the slot lookup is cached, as records of one slot mostly adjoin."""
+        """Sort more records; the slot lookup is cached, as records of one slot mostly adjoin.
+
+        Of an operation that is no generation only the time counts: it is seen, and judges nothing.
+        """
         self.lines += len(records)
         low = high = _LAST
         groups: dict[Name, Group] = {}
@@ -76,6 +79,10 @@ class Batch:
                     self._places[place] = defaultdict(_no_lines)
                 groups = self._places[place]
             group = groups[record.route, record.org, record.side, record.model]
+            if record.operation is not None:
+                if ts > group[0]:
+                    group[0] = ts
+                continue
             outcome = record.outcome
             # Fast path: nearly always the status alone decides on the code.
             if outcome == "ok":
@@ -103,7 +110,8 @@ class Batch:
         found: list[_Found] = [defaultdict(dict) for _ in self._levels]
         for level, slot, groups in self._counted():
             for (route, _, side, model), group in groups.items():
-                _file(found[level][route, model, side], slot, _codes(group))
+                if len(group) > 1:
+                    _file(found[level][route, model, side], slot, _codes(group))
         return self._at_each_level(found)
 
     def by_org(self, finest: int) -> Iterator[tuple[int, dict[Named, Slots]]]:
@@ -116,7 +124,8 @@ class Batch:
             wider = max(level, finest)
             wide = self._wider(slot, level, wider)
             for (route, org, side, _), group in groups.items():
-                _file(found[wider][route, org, side], wide, _codes(group))
+                if len(group) > 1:
+                    _file(found[wider][route, org, side], wide, _codes(group))
         for level, named in found.items():
             yield level, {key: _counts(slots) for key, slots in named.items()}
 

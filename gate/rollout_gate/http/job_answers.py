@@ -1,0 +1,47 @@
+"""Responses that the gate synthesizes to the create of an async media job, which is not sent."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from rollout_gate.access_log import timestamp
+from rollout_gate.context import Subject
+from rollout_gate.http.job_ledger import Job
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A response synthesized by the gate, without a request to a provider."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def busy(job_id: str) -> Answer:
+    """Return the response to a create while nobody knows whether its job was created."""
+    message = (
+        f"the ledger of jobs is locked, so that nobody knows whether job {job_id} was created"
+        " before; nothing was sent, try again"
+    )
+    error = {"message": message, "type": "ledger_busy", "code": "ledger_busy"}
+    headers = [("content-type", "application/json"), ("retry-after", "5")]
+    return Answer(503, headers, msgspec.json.encode({"error": error}))
+
+
+def known(job: Job, subject: Subject) -> Answer:
+    """Return the response to a create of a job that was sent before."""
+    headers = [("content-type", "application/json"), ("x-rollout-resumed", "true")]
+    if job.body is not None:
+        if job.task_id:
+            headers.append(("x-task-id", job.task_id))
+        return Answer(job.status or 200, headers, job.body)
+    sent_at = timestamp(datetime.fromtimestamp(job.sent_at, UTC))
+    message = (
+        f"the create for job {subject.job_id} was sent to {job.side} at {sent_at} and its answer is"
+        " not known; look for the task there before it is sent again: TaskLedger(...).forget("
+        f"{subject.route!r}, {subject.job_id!r}, org={subject.org or ''!r})"
+    )
+    error = {"message": message, "type": "duplicate_create", "code": "create_outcome_unknown"}
+    # The SDKs retry a 409 by default.
+    headers.append(("x-should-retry", "false"))
+    return Answer(409, headers, msgspec.json.encode({"error": error}))
