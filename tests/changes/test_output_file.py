@@ -15,7 +15,8 @@ def used(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(file.parent)
     change = ["set", "claude", "acme", "0", "--yes", "--reason", "because of it"]
     assert run(["-f", str(file), *change]) == 0
-    for name in ("rollout.guard.toml", "rollout.plan.toml", "rollout-jobs.sqlite3"):
+    for name in ("rollout.guard.toml", "rollout.plan.toml", "rollout-jobs.sqlite3",
+                 "rollout-ids.sqlite3"):  # fmt: skip
         file.with_name(name).touch()
     file.with_name("access.jsonl").touch()
     file.with_name("access.jsonl.1").write_text('{"route": "chat"}\n')

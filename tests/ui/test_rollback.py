@@ -1,5 +1,6 @@
 """Rolling back from the home screen: one key and a confirm, the way back, and what can fail."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
 from rollout_gate.file.parse import parse
+from rollout_gate.http.id_file import IdWriter
+from rollout_gate.http.id_store import IDS_NAME
+from rollout_gate.http.operations import Bound
 from tests.ui.test_home import (
     Running,
     app_of,
@@ -156,3 +160,16 @@ async def test_a_rollback_by_somebody_else_drains_on_this_screen_too(file: Path)
         assert "draining" in row
         assert "hold" not in row
         assert "sam@gw-02" in notices(pilot)
+
+
+async def test_the_confirm_says_how_many_open_conversations_it_cuts(file: Path) -> None:
+    ids = {
+        f"r{n}": Bound("tokenlab", "chat", "acme", "response", f"t{n % 4}", time.time())
+        for n in range(8)
+    }
+    IdWriter(file.with_name(IDS_NAME)).write(ids)
+    async with running(app_of(file)) as pilot:
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        shown = " ".join(str(one.render()) for one in pilot.app.screen.query(Static))
+        assert "cuts 4 open conversations" in shown

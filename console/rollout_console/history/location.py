@@ -61,6 +61,7 @@ def companions(file: Path) -> Mapping[Path, str]:
             logs = {*path.parent.glob(path.name), *path.parent.glob(f"{glob.escape(path.name)}*")}
             found |= dict.fromkeys(logs, "the access log")
         found[path.with_name("rollout-jobs.sqlite3")] = "the ledger of media jobs"
+        found[path.with_name("rollout-ids.sqlite3")] = "the gate's file of ids"
     return {Path(os.path.realpath(path)): kind for path, kind in found.items()}
 
 

@@ -8,6 +8,7 @@ import msgspec
 from textual.app import App
 
 from rollout_console.changes.errors import Conflict
+from rollout_console.changes.open_conversations import cut_by
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.common.errors import NothingToDo, OperationError, ReadOnly
@@ -173,9 +174,9 @@ class ChangeFlow:
             )
             answer: Answer | None = Answer()
             if asks:
-                answer = await self._app.push_screen_wait(
-                    ConfirmDialog(question(plan, against, self._judge.warning_of(plan)))
-                )
+                cuts = await asyncio.to_thread(cut_by, plan, self._switch.path)
+                asked = question(plan, against, self._judge.warning_of(plan), cuts)
+                answer = await self._app.push_screen_wait(ConfirmDialog(asked))
             if answer is None:
                 # Enter alone cancels: an operator who took it for a yes must see that.
                 self._listener.change_refused("cancelled: nothing was changed")
@@ -194,12 +195,16 @@ class ChangeFlow:
             return error
 
 
-def question(plan: Plan, hold: Hold, warning: str = "") -> "Question":
-    """Return the confirm dialog's question for ``plan``, with the objection ``hold``."""
+def question(plan: Plan, hold: Hold, warning: str = "", cuts: str = "") -> "Question":
+    """Return the confirm dialog's question for ``plan``, with the objection ``hold``.
+
+    ``cuts`` says what the change would cut, empty where nothing.
+    """
     from rollout_console.ui.dialogs.confirm import Question
 
     raises = plan.direction == "up"
     notes = [plan.rescues, *hold.notes] if plan.rescues else [*hold.notes]
+    notes += [cuts] if cuts else []
     moves = plan.moves
     if len(moves) > 1:
         notes += [f"  {move}" for move in moves[:_MOST_MOVES]]

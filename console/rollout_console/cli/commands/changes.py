@@ -7,6 +7,7 @@ from argparse import Namespace
 from typing import Literal
 
 from rollout_console.changes.names import check_org, check_share
+from rollout_console.changes.open_conversations import cut_by
 from rollout_console.changes.plan import ALL_ORGS, Plan
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.confirm import agreed
@@ -42,14 +43,14 @@ def change(options: Namespace, switch: Switch) -> int:
         _check_names(options, monitor)
     plan = _plan(options, switch, monitor)
     if options.dry_run:
-        return _show_plan(options, plan)
+        return _show_plan(options, plan, switch)
     held = _held(plan, monitor, now) if plan.direction == "up" else ""
     override = getattr(options, "override_guard", False)
     if held and not override:
         raise OperationError(
             f"the guard holds this raise: {held}; --override-guard with --reason overrides it"
         )
-    if not options.yes and not plan.changes_nothing and not _agreed(plan):
+    if not options.yes and not plan.changes_nothing and not _agreed(plan, switch):
         return PROBLEMS
     done = switch.apply(
         plan,
@@ -137,19 +138,22 @@ def _reason(options: Namespace, plan: Plan, monitor: Monitor, now: float) -> str
     return monitor.rollback_reason(plan.route, plan.org, now)
 
 
-def _show_plan(options: Namespace, plan: Plan) -> int:
+def _show_plan(options: Namespace, plan: Plan, switch: Switch) -> int:
     if options.json:
         body = {"action": plan.action, "effect": plan.effect, "diff": list(plan.prepared.diff)}
         print(json.dumps(body, indent=2))
     else:
         print(visible(plan.effect))
+        if cuts := cut_by(plan, switch.path):
+            print(cuts)
         for line in plan.prepared.diff:
             print(visible(line.rstrip("\r\n")))
     return DONE
 
 
-def _agreed(plan: Plan) -> bool:
+def _agreed(plan: Plan, switch: Switch) -> bool:
     raises = plan.direction == "up"
-    lines = [*filter(None, (plan.rescues, plan.effect)), *(plan.prepared.diff if raises else ())]
+    said = filter(None, (plan.rescues, plan.effect, cut_by(plan, switch.path)))
+    lines = [*said, *(plan.prepared.diff if raises else ())]
     wanted = (plan.route or "all") if raises and plan.wide and not plan.regrets else "yes"
     return agreed("do it", "nothing was changed", wanted=wanted, lines=lines)

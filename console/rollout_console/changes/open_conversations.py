@@ -1,0 +1,47 @@
+"""How many open conversations a rollback would cut: those that TokenLab holds, and no other side.
+
+The gate keeps in a file beside the access log which side made the id of each answer. It is read by
+a thread of its own, for WAIT_S at most: no locked file and no slow disk holds up a rollback.
+"""
+
+import sqlite3
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from rollout_console.changes.plan import ALL_ORGS, Plan
+
+WAIT_S = 0.3
+OPEN_S = 1800.0
+"""A conversation is open for so many seconds after its last turn."""
+
+
+def cut_by(plan: Plan, path: Path) -> str:
+    """Return what a plan for the rollout file at ``path`` would cut, in a few words.
+
+    It is empty where that is nothing, or cannot be known within WAIT_S. Only a rollback cuts a
+    conversation: at another share each stays on its side. Blocks for WAIT_S at most.
+    """
+    file, org = plan.prepared.before.file, None if plan.org == ALL_ORGS else plan.org
+    if not plan.latches or file.is_latched(plan.route, org):
+        return ""
+    found: list[int] = []
+    log = path.parent / file.access_log
+
+    def count() -> None:
+        # Lazy import: the clients of the gate are of no other use here.
+        from rollout_gate.http.id_file import open_conversations
+        from rollout_gate.http.id_store import IDS_NAME
+
+        with suppress(sqlite3.Error, OSError, ValueError):
+            since = time.time() - OPEN_S
+            found.append(open_conversations(log.with_name(IDS_NAME), plan.route, org, since))
+
+    thread = threading.Thread(target=count, name="open-conversations", daemon=True)
+    thread.start()
+    thread.join(WAIT_S)
+    if not found or not found[0]:
+        return ""
+    some = "1 open conversation" if found[0] == 1 else f"{found[0]:,} open conversations"
+    return f"cuts {some} (of the last {OPEN_S / 60:.0f} m), which TokenLab holds"
