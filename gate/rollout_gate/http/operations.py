@@ -10,6 +10,7 @@ Sources: TokenLab's published contract, and the SDKs of OpenAI, Anthropic and Go
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -99,7 +100,7 @@ def choice_of(
 
 class _Row(msgspec.Struct, frozen=True):
     methods: str
-    tail: "re.Pattern[str]"
+    tail: str
     name: str
     goes: Goes
     makes: Kind = ""
@@ -108,70 +109,75 @@ class _Row(msgspec.Struct, frozen=True):
     formats: tuple[str, ...] = ()
     """Formats whose route the model is of; on a route of another one it is not decided."""
 
+    def find(self, path: str) -> "re.Match[str] | None":
+        return _pattern(self.tail).search(path)
 
-def _row(methods: str, tail: str, name: str, goes: Goes, makes: Kind = "", **more: object) -> _Row:
-    return _Row(methods, re.compile(tail + "$"), name, goes, makes, **more)  # type: ignore[arg-type]
+
+@cache
+def _pattern(tail: str) -> "re.Pattern[str]":
+    """Compile a pattern on its first use, as most applications use few operations or none."""
+    return re.compile(tail + "$")
 
 
 _ID = r"/([^/:]+)"
 _FILES = (
-    _row("POST", "/files", "files", "decided", "file"),
-    _row("GET HEAD", "/files", "files", "previous"),
-    _row("GET HEAD DELETE", rf"/files{_ID}(?:/content)?", "files", "by_id"),
+    _Row("POST", "/files", "files", "decided", "file"),
+    _Row("GET HEAD", "/files", "files", "previous"),
+    _Row("GET HEAD DELETE", rf"/files{_ID}(?:/content)?", "files", "by_id"),
 )
 _OPENAI = (
     # TokenLab's contract has no /responses/input_tokens, /conversations and /uploads.
-    _row("POST", "/responses/input_tokens", "count_tokens", "previous"),
-    _row("POST", "/responses/compact", "compact", "decided", has_model=True,
+    _Row("POST", "/responses/input_tokens", "count_tokens", "previous"),
+    _Row("POST", "/responses/compact", "compact", "decided", has_model=True,
          formats=("openai_responses",)),
-    _row("GET HEAD", f"/responses{_ID}", "retrieve", "by_id"),
-    _row("DELETE", f"/responses{_ID}", "delete", "by_id"),
-    _row("POST", f"/responses{_ID}/cancel", "cancel", "by_id"),
-    _row("GET HEAD", f"/responses{_ID}/input_items", "input_items", "by_id"),
-    _row("POST", "/conversations", "conversations", "previous", "conversation"),
-    _row("GET HEAD POST DELETE", rf"/conversations{_ID}(?:/items(?:/[^/]+)?)?", "conversations",
+    _Row("GET HEAD", f"/responses{_ID}", "retrieve", "by_id"),
+    _Row("DELETE", f"/responses{_ID}", "delete", "by_id"),
+    _Row("POST", f"/responses{_ID}/cancel", "cancel", "by_id"),
+    _Row("GET HEAD", f"/responses{_ID}/input_items", "input_items", "by_id"),
+    _Row("POST", "/conversations", "conversations", "previous", "conversation"),
+    _Row("GET HEAD POST DELETE", rf"/conversations{_ID}(?:/items(?:/[^/]+)?)?", "conversations",
          "by_id"),
-    _row("POST", "/embeddings", "embeddings", "previous"),
-    _row("POST", "/images/edits", "edits", "decided", has_model=True, formats=("image",)),
-    _row("POST", "/images/variations", "variations", "decided", has_model=True,
+    _Row("POST", "/embeddings", "embeddings", "previous"),
+    _Row("POST", "/images/edits", "edits", "decided", has_model=True, formats=("image",)),
+    _Row("POST", "/images/variations", "variations", "decided", has_model=True,
          formats=("image",)),
-    _row("POST", "/audio/speech", "speech", "previous"),
-    _row("POST", "/audio/transcriptions", "transcriptions", "previous"),
-    _row("POST", "/audio/translations", "translations", "previous"),
-    _row("POST", "/moderations", "moderations", "previous"),
-    _row("POST", "/rerank", "rerank", "previous"),
-    _row("POST", "(?<!/chat)/completions", "completions", "previous"),
+    _Row("POST", "/audio/speech", "speech", "previous"),
+    _Row("POST", "/audio/transcriptions", "transcriptions", "previous"),
+    _Row("POST", "/audio/translations", "translations", "previous"),
+    _Row("POST", "/moderations", "moderations", "previous"),
+    _Row("POST", "/rerank", "rerank", "previous"),
+    _Row("POST", "(?<!/chat)/completions", "completions", "previous"),
     *_FILES,
-    _row("POST", rf"/uploads(?:{_ID}/(?:parts|complete|cancel))?", "files", "previous", "file"),
-    _row("POST", "/batches", "batches", "decided", "batch"),
-    _row("GET HEAD", "/batches", "batches", "previous"),
-    _row("GET HEAD", f"/batches{_ID}", "batches", "by_id", "batch"),
-    _row("POST", f"/batches{_ID}/cancel", "batches", "by_id", "batch"),
+    _Row("POST", rf"/uploads(?:{_ID}/(?:parts|complete|cancel))?", "files", "previous", "file"),
+    _Row("POST", "/batches", "batches", "decided", "batch"),
+    _Row("GET HEAD", "/batches", "batches", "previous"),
+    _Row("GET HEAD", f"/batches{_ID}", "batches", "by_id", "batch"),
+    _Row("POST", f"/batches{_ID}/cancel", "batches", "by_id", "batch"),
 )  # fmt: skip
 _ANTHROPIC = (
-    _row("POST", "/messages/count_tokens", "count_tokens", "decided", has_model=True),
-    _row("POST", "/messages/batches", "batches", "decided", "batch", has_requests=True),
-    _row("GET HEAD", "/messages/batches", "batches", "previous"),
-    _row("GET HEAD DELETE", f"/messages/batches{_ID}(?:/results)?", "batches", "by_id"),
-    _row("POST", f"/messages/batches{_ID}/cancel", "batches", "by_id"),
-    _row("POST", "/complete", "completions", "previous"),
+    _Row("POST", "/messages/count_tokens", "count_tokens", "decided", has_model=True),
+    _Row("POST", "/messages/batches", "batches", "decided", "batch", has_requests=True),
+    _Row("GET HEAD", "/messages/batches", "batches", "previous"),
+    _Row("GET HEAD DELETE", f"/messages/batches{_ID}(?:/results)?", "batches", "by_id"),
+    _Row("POST", f"/messages/batches{_ID}/cancel", "batches", "by_id"),
+    _Row("POST", "/complete", "completions", "previous"),
     *_FILES,
 )  # fmt: skip
 _GEMINI = (
-    _row("POST", "/models/([^/]+):countTokens", "count_tokens", "decided", has_model=True),
-    _row("POST", "/models/([^/]+):(?:embedContent|batchEmbedContents)", "embeddings", "previous"),
+    _Row("POST", "/models/([^/]+):countTokens", "count_tokens", "decided", has_model=True),
+    _Row("POST", "/models/([^/]+):(?:embedContent|batchEmbedContents)", "embeddings", "previous"),
     # TokenLab's contract has none of Google's batches, cached contents and files.
-    _row("POST", "/models/([^/]+):(?:batchGenerateContent|asyncBatchEmbedContent)", "batches",
+    _Row("POST", "/models/([^/]+):(?:batchGenerateContent|asyncBatchEmbedContent)", "batches",
          "previous", "batch"),
-    _row("GET HEAD", "/batches", "batches", "previous"),
-    _row("GET HEAD POST DELETE", f"/(batches{_ID})(?::cancel|:delete)?", "batches", "by_id"),
-    _row("POST", "/cachedContents", "cached_contents", "previous", "cached_content"),
-    _row("GET HEAD", "/cachedContents", "cached_contents", "previous"),
-    _row("GET HEAD PATCH DELETE", f"/(cachedContents{_ID})", "cached_contents", "by_id"),
-    _row("POST PUT", "/upload/v1[a-z0-9]*/files", "files", "previous", "file"),
-    _row("POST", "/files(?::register)?", "files", "previous", "file"),
-    _row("GET HEAD", "/files", "files", "previous"),
-    _row("GET HEAD DELETE", f"/(files{_ID})(?::download)?", "files", "by_id"),
+    _Row("GET HEAD", "/batches", "batches", "previous"),
+    _Row("GET HEAD POST DELETE", f"/(batches{_ID})(?::cancel|:delete)?", "batches", "by_id"),
+    _Row("POST", "/cachedContents", "cached_contents", "previous", "cached_content"),
+    _Row("GET HEAD", "/cachedContents", "cached_contents", "previous"),
+    _Row("GET HEAD PATCH DELETE", f"/(cachedContents{_ID})", "cached_contents", "by_id"),
+    _Row("POST PUT", "/upload/v1[a-z0-9]*/files", "files", "previous", "file"),
+    _Row("POST", "/files(?::register)?", "files", "previous", "file"),
+    _Row("GET HEAD", "/files", "files", "previous"),
+    _Row("GET HEAD DELETE", f"/(files{_ID})(?::download)?", "files", "by_id"),
 )  # fmt: skip
 _BY_FORMAT = {
     **dict.fromkeys(("openai_chat_completions", "openai_responses", *MEDIA_FORMATS), _OPENAI),
@@ -198,7 +204,7 @@ def operation_of(route_format: str, method: str, url: str) -> Operation | None:
     for row in _BY_FORMAT.get(route_format, ()):
         if method not in row.methods.split():
             continue
-        found = row.tail.search(path)
+        found = row.find(path)
         if found is None:
             continue
         before = path[: found.start()]

@@ -303,7 +303,10 @@ class Recorder:
     def _makes(self, ids: Sequence[str]) -> None:
         if not self._has_made:
             self._has_made = True
-            self._made(self._out, ids)
+            try:
+                self._made(self._out, ids)
+            except Exception as error:  # noqa: BLE001 - nor must one here
+                log.warning("an id is not remembered: %s", type(error).__name__)
 
     def _is_cached(self) -> bool:
         status = self._headers.get("x-cache-status", "").strip().lower()
