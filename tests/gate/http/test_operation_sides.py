@@ -138,33 +138,33 @@ def write(sides: TwoSides, route: str, percent: int, latch: str = "") -> None:
     sides.gate.refresh()
 
 
-def make(sides: TwoSides, route: str, *, is_async: bool) -> Any:
+def sdk_of(sides: TwoSides, route: str, http: Any, *, is_async: bool = False) -> Any:
     """Return an SDK on the third party's address: neither side's, so that each is rewritten."""
-    made = (async_client if is_async else client)(
-        sides.gate, "r", org="acme", tokenlab_key=TOKENLAB
-    )
     if route == GEMINI:
-        options = types.HttpOptions(
-            base_url=sides.third.url,
-            api_version="v1beta",
-            **{"httpx_async_client" if is_async else "httpx_client": made},
-        )
+        name = "httpx_async_client" if is_async else "httpx_client"
+        options = types.HttpOptions(base_url=sides.third.url, api_version="v1beta", **{name: http})
         sdk = genai.Client(api_key=PREVIOUS, http_options=options)
         return sdk.aio if is_async else sdk
+    given = {"api_key": PREVIOUS, "http_client": http, "max_retries": 0}
+    kind: Any
     if route == CLAUDE:
-        kind: Any = anthropic.AsyncAnthropic if is_async else anthropic.Anthropic
-        return kind(base_url=sides.third.url, api_key=PREVIOUS, http_client=made, max_retries=0)
+        kind = anthropic.AsyncAnthropic if is_async else anthropic.Anthropic
+        return kind(base_url=sides.third.url, **given)
     kind = openai.AsyncOpenAI if is_async else openai.OpenAI
-    return kind(base_url=f"{sides.third.url}/v1", api_key=PREVIOUS, http_client=made, max_retries=0)
+    return kind(base_url=f"{sides.third.url}/v1", **given)
 
 
 def run(sides: TwoSides, route: str, call: Callable[[Any], Any], *, is_async: bool = False) -> Any:
+    options: Any = {"org": "acme", "tokenlab_key": TOKENLAB}
+
     async def on_a_loop() -> Any:
-        return await call(make(sides, route, is_async=True))
+        async with async_client(sides.gate, "r", **options) as http:
+            return await call(sdk_of(sides, route, http, is_async=True))
 
     if is_async:
         return asyncio.run(on_a_loop())
-    return call(make(sides, route, is_async=False))
+    with client(sides.gate, "r", **options) as http:
+        return call(sdk_of(sides, route, http))
 
 
 @pytest.mark.parametrize("case", CASES, ids=repr)
@@ -315,8 +315,7 @@ def test_googles_upload_goes_on_at_the_address_that_it_was_given(
     sides.third.answer = lambda _: Reply(200, made, {"X-Goog-Upload-Status": "final"})
     path = tmp_path / "a.txt"
     path.write_text("hi")
-    sdk = make(sides, GEMINI, is_async=False)
-    assert sdk.files.upload(file=path).name == "files/f1"
+    assert run(sides, GEMINI, lambda sdk: sdk.files.upload(file=path)).name == "files/f1"
     sides.third.received.clear()  # Google's own host, which the SDK gives its key
     found = [(line["operation"], line["side"]) for line in sides.lines()]
     assert found == [("files", "previous")] * 2
