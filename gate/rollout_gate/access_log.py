@@ -15,6 +15,9 @@ from rollout_gate.paths import absolute
 
 log = logging.getLogger("rollout_gate")
 
+REVISION_DIGITS = 12
+"""Length to which the revision of a decision is truncated in a record."""
+
 
 class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     """One access-log record: one request. It is the log's one schema; names are as in the file.

@@ -45,7 +45,7 @@ def said(*records: AccessRecord, file: RolloutFile = FILE) -> list[str]:
     strays = Misrouted(file, NOW - 600)
     seen = {(one.route, one.org, one.side) for one in records}
     strays.add(records, seen, NOW)
-    return [*strays.sentences(NOW), *strays.far_shares(NOW)]
+    return [*strays.sentences(NOW), *strays.far_shares(NOW).values()]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_what_is_older_than_the_file_or_not_recent_proves_nothing() -> None:
 def writers(*records: AccessRecord) -> list[str]:
     found = Writers(FILE, NOW - 600)
     found.add(records, NOW)
-    return found.sentences(NOW)
+    return list(found.sentences(NOW).values())
 
 
 def by(host: str, file: RolloutFile = FILE, **fields: Any) -> AccessRecord:
@@ -167,13 +167,13 @@ def test_how_far_each_writer_has_come_is_told() -> None:
 def test_writers_have_a_grace_and_are_forgotten() -> None:
     found = Writers(FILE, NOW - 600)
     found.add([by("gw-01", OTHER)], NOW)
-    assert found.sentences(NOW + 100) == []
+    assert found.sentences(NOW + 100) == {}
     found.configure(OTHER, NOW)
-    assert found.sentences(NOW) == []
+    assert found.sentences(NOW) == {}
     found.add([by("gw-01", FILE, ago=-4)], NOW + 4)
-    assert found.sentences(NOW + 4) == [], "within the grace after the change"
+    assert found.sentences(NOW + 4) == {}, "within the grace after the change"
     found.add([by("gw-01", FILE, ago=-9, latency_ms=8000.0)], NOW + 9)
-    assert found.sentences(NOW + 9) == [], "a long answer was decided before it"
+    assert found.sentences(NOW + 9) == {}, "a long answer was decided before it"
     found.add([by("gw-01", FILE, ago=-9)], NOW + 9)
     assert len(found.sentences(NOW + 9)) == 1
 

@@ -46,7 +46,7 @@ def play(file: Path) -> Any:
 
 def with_guard(file: Path, guard: str) -> str:
     """Return the sample's text with these lines in [guard], in place of its own."""
-    text = re.sub(r"(?m)^(modes|max_ttft_p95_ms|max_bad_percent) = .*\n", "", file.read_text())
+    text = re.sub(r"(?m)^(mode|modes|max_ttft_p95_ms|max_bad_percent) = .*\n", "", file.read_text())
     return text.replace("[guard]\n", f"[guard]\n{guard}\n", 1)
 
 
@@ -191,3 +191,30 @@ def test_the_signals_are_documented() -> None:
     table = page[page.index("| signal | what counts |") :].split("\n\n")[0]
     rows = [line.split("|")[1] for line in table.splitlines()[2:]]
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(NAMES)
+
+
+def test_a_signal_of_its_own_mode_holds_where_all_others_are_observed(
+    file: Path, play: Any
+) -> None:
+    play(mixed(EMPTY, {}))
+    assert judged(file, "mode = 'observe'\nmodes = { bad = 'hold' }")[1].startswith("bad answers")
+    assert judged(file, "mode = 'observe'")[1] == ""
+    assert judged(file, "mode = 'observe'\nmodes = { gateway = 'hold' }")[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (EMPTY, "the previous provider is failing as well: bad answers 50% of 240"),
+        (LATE, "the previous provider is slow as well: first token p95"),
+    ],
+)
+def test_the_previous_side_is_looked_at_for_the_same(
+    file: Path, play: Any, fields: dict[str, Any], words: str
+) -> None:
+    """Before a rollback, which would go from one failing side to another."""
+    play([], mixed(fields, {}))
+    limits = "max_ttft_p95_ms = 5000"
+    monitor = Monitor(file, parse(with_guard(file, limits).replace("8000", "20000").encode()))
+    monitor.catch_up(NOW)
+    assert monitor.previous_trouble("chat", None, NOW).startswith(words)

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from rollout_console.changes.switch import Switch
-from rollout_console.cli.commands.demo import let_it_be_old
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.guard.leader_lock import LeaderLock
 from rollout_console.guard.monitor import Monitor
@@ -21,7 +20,7 @@ from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
 from rollout_console.ui.app import ConsoleApp
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog, Question
+from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
 from rollout_console.ui.settings import Settings, load_settings
 from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import Line, _difference
@@ -89,33 +88,6 @@ def log_lines(file: Path, count: int, status: int = 200, side: str = "tokenlab")
     log.close()
 
 
-@pytest.mark.parametrize("keys", [("enter",), ("n",), ("escape",), ("r",), ("tab", "enter")])
-async def test_nothing_else_confirms(file: Path, keys: tuple[str, ...]) -> None:
-    before = file.read_bytes()
-    async with running(app_of(file)) as pilot:
-        await pilot.press("r")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
-        await pilot.press(*keys)
-        await pilot.pause(0.2)
-        assert file.read_bytes() == before
-        if keys != ("r",):
-            await until(pilot, lambda: "cancelled: nothing was changed" in notices(pilot))
-
-
-async def test_a_key_typed_ahead_does_not_confirm(file: Path) -> None:
-    before = file.read_bytes()
-    async with running(app_of(file)) as pilot:
-        await pilot.press("r")
-        while not isinstance(pilot.app.screen, ConfirmDialog):
-            await pilot.pause()
-        pilot.app.screen._opened = time.monotonic() + 60  # the grace, held open
-        await pilot.press("y")
-        await pilot.pause(0.1)
-        assert isinstance(pilot.app.screen, ConfirmDialog)
-        assert file.read_bytes() == before
-
-
 async def test_changes_of_a_colleague_show_though_the_text_is_as_before(file: Path) -> None:
     async with running(app_of(file), size=(140, 40)) as pilot:
         changes = pilot.app.screen.query_one("#changes", Static)
@@ -127,55 +99,6 @@ async def test_changes_of_a_colleague_show_though_the_text_is_as_before(file: Pa
         colleague.note("undelivered", "chat", None, "", "the pager is down", "drill")
         await until(pilot, lambda: "the pager is down" in str(changes.content))
         assert str(changes.content).count("kim") == 3
-
-
-async def test_a_held_raise_asks_for_a_typed_reason(file: Path) -> None:
-    async with running(app_of(file)) as pilot:
-        await pilot.press("plus")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
-        await pilot.press("enter")
-        assert isinstance(pilot.app.screen, ConfirmDialog), "an empty reason is none"
-        await pilot.press(*"scheduled", "enter")
-        await until(pilot, lambda: share(file) == (5000, False))
-        row = pilot.app.screen._switch.recent(1)[0][0]  # type: ignore[attr-defined]
-        assert (row.reason, row.after) == ("scheduled", "50")
-
-
-async def test_health_lets_a_raise_go_with_a_key(file: Path) -> None:
-    let_it_be_old(History(file.parent / "h.sqlite3"), file)
-    async with running(app_of(file)) as pilot:
-        log_lines(file, 140)
-        await until(pilot, lambda: " ok" in screen_text(pilot))
-        await pilot.press("plus")
-        await confirm(pilot)
-        await until(pilot, lambda: share(file) == (5000, False))
-
-
-async def test_a_wide_raise_asks_for_the_name(file: Path) -> None:
-    let_it_be_old(History(file.parent / "h.sqlite3"), file)
-    async with running(app_of(file)) as pilot:
-        log_lines(file, 140)
-        await until(pilot, lambda: " ok" in screen_text(pilot))
-        await pilot.press("e")
-        await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
-        await pilot.press(*"100", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
-        await pilot.press(*"chatt", "enter")
-        assert isinstance(pilot.app.screen, ConfirmDialog)
-        await pilot.press("backspace", "enter")
-        await until(pilot, lambda: share(file) == (10_000, False))
-
-
-async def test_a_wrong_percent_is_said_in_the_dialog(file: Path) -> None:
-    async with running(app_of(file)) as pilot:
-        await pilot.press("e")
-        await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
-        await pilot.press(*"12.345", "enter")
-        await pilot.pause()
-        said = str(pilot.app.screen.query_one(".error").render())
-        assert "two decimals" in said
 
 
 async def test_somebody_elses_edit_appears_and_stays(file: Path) -> None:
@@ -222,19 +145,6 @@ async def test_a_broken_file_stays_said_and_no_change_is_offered_on_it(file: Pat
         await until(
             pilot, lambda: "BROKEN" not in pilot.app.screen.query_one("#status", TextLine).text
         )
-
-
-async def test_what_was_typed_too_short_or_wrong_is_said_in_the_dialog(file: Path) -> None:
-    async with running(app_of(file)) as pilot:
-        await pilot.press("plus")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
-        await pilot.press(*"acme ok", "enter")
-        problem = pilot.app.screen.query_one("#problem", Static)
-        await until(pilot, lambda: "at least 8 letters" in str(problem.content))
-        assert problem.display
-        await pilot.press(*"ay", "enter")
-        await until(pilot, lambda: share(file)[0] == 5000)
 
 
 async def test_an_undo_says_what_the_next_one_takes_back(file: Path) -> None:
@@ -474,42 +384,6 @@ async def test_an_alarm_is_a_toast_and_a_bell_once(
         assert [alert.route for alert in app.session.alerts.open] == ["chat"]
 
 
-async def test_two_keys_in_one_breath_ask_once(file: Path) -> None:
-    before = file.read_bytes()
-    async with running(app_of(file)) as pilot:
-        pilot.app.simulate_key("r")
-        pilot.app.simulate_key("exclamation_mark")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(0.3)
-        dialogs = [one for one in pilot.app.screen_stack if isinstance(one, ConfirmDialog)]
-        assert len(dialogs) == 1
-        await pilot.press("escape")
-        await pilot.pause(0.1)
-        assert not isinstance(pilot.app.screen, ConfirmDialog)
-        assert file.read_bytes() == before
-        await pilot.press("r")
-        await confirm(pilot)
-        await until(pilot, lambda: file.read_bytes() != before)
-
-
-async def test_the_grace_counts_from_when_a_confirm_is_in_front_again(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [100.0]  # stands still between the two keys, however busy the machine is
-    monkeypatch.setattr("rollout_console.ui.dialogs.confirm.monotonic", lambda: clock[0])
-    async with running(app_of(file)) as pilot:
-        answers: list[object] = []
-        for what in ("below", "above"):
-            pilot.app.push_screen(ConfirmDialog(Question("Lower", what)), answers.append)
-            await pilot.pause()
-            clock[0] += GRACE_S + 0.1
-        await pilot.press("y", "y")
-        assert len(answers) == 1, "the second y was meant for the first dialog"
-        clock[0] += GRACE_S + 0.1
-        await pilot.press("y")
-        assert len(answers) == 2
-
-
 async def test_no_line_lets_control_characters_through(file: Path) -> None:
     text = file.read_text().replace("acme = 25", r'"a\u001b]52;c;QQ==\u0007\u202e" = 25', 1)
     file.write_text(text)
@@ -520,20 +394,6 @@ async def test_no_line_lets_control_characters_through(file: Path) -> None:
         assert "\u001b" not in notices(pilot)
         assert "\u202e" not in notices(pilot)
         assert "a·]52;c;QQ==··" in notices(pilot)
-
-
-@pytest.mark.parametrize("size", [(20, 5), (30, 8), (40, 10)])
-async def test_a_confirm_says_what_it_does_in_a_small_terminal(
-    file: Path, size: tuple[int, int]
-) -> None:
-    async with running(app_of(file), size) as pilot:
-        await pilot.press("r")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(0.1)
-        dialog = pilot.app.screen
-        for one in (dialog.query_one(".effect"), dialog.query_one(".how")):
-            assert one.region.height > 0
-            assert dialog.region.contains_region(one.region), one
 
 
 async def test_whether_a_guard_runs_is_in_the_header(
@@ -583,22 +443,6 @@ async def test_a_model_that_is_gone_is_an_alert_and_holds_a_raise(
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         held = pilot.app.screen.query(".held").results(Static)
         assert any(said in str(one.render()) for one in held)
-
-
-async def test_a_stray_key_and_enter_are_no_reason(file: Path) -> None:
-    before = file.read_bytes()
-    async with running(app_of(file)) as pilot:
-        await pilot.press("e")
-        await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
-        await pilot.press(*"30", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
-        await pilot.press("j", "enter", "enter")
-        await pilot.pause(0.3)
-        assert isinstance(pilot.app.screen, ConfirmDialog)
-        assert file.read_bytes() == before
-        await pilot.press(*"ust-because", "enter")
-        await until(pilot, lambda: share(file) == (3000, False))
 
 
 async def test_a_proof_ends_when_its_latch_is_taken_out_of_the_file(file: Path) -> None:

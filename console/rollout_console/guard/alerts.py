@@ -21,8 +21,8 @@ OVER_AFTER_S = 60.0
 once."""
 RUNWAY_S = 3600.0
 _REMEMBERED = 500
-_MOST_ORGS = 20
-"""Limit of the condemned orgs of a route that are alerts of their own."""
+_MOST_SHOWN = 20
+"""Limit of the alerts of one kind: condemned orgs of a route, misrouted ones, other versions."""
 
 Level = Literal["warning", "alarm"]
 
@@ -112,15 +112,15 @@ def alerts_now(
     found += _of_routes(monitor, now)
     found += [
         Alert(("stray", *sentence.partition(" sent ")[:1]), "alarm", sentence)
-        for sentence in monitor.strays.sentences(now)[:20]
+        for sentence in monitor.strays.sentences(now)[:_MOST_SHOWN]
     ]
     found += [
-        Alert(("share", *sentence.partition(": ")[:1]), "warning", sentence)
-        for sentence in monitor.strays.far_shares(now)[:20]
+        Alert(("share", *place), "warning", sentence, place[0], org=place[1])
+        for place, sentence in [*monitor.strays.far_shares(now).items()][:_MOST_SHOWN]
     ]
     found += [
-        Alert(("writers", sentence.partition(" by ")[2][:8]), "warning", sentence)
-        for sentence in monitor.writers.sentences(now)[:20]
+        Alert(("writers", revision), "warning", sentence)
+        for revision, sentence in [*monitor.writers.sentences(now).items()][:_MOST_SHOWN]
     ]
     found += _of_data(monitor, now)
     found += _of_balance(monitor, balance, now)
@@ -136,7 +136,7 @@ def _of_routes(monitor: Monitor, now: float) -> Iterable[Alert]:
     for name, verdict in monitor.verdicts(now).items():
         if verdict.kind == "rollback":
             yield _of_verdict(name, None, verdict)
-        for org, of_org in [*condemned[name].items()][:_MOST_ORGS]:
+        for org, of_org in [*condemned[name].items()][:_MOST_SHOWN]:
             yield _of_verdict(name, org, of_org)
         if trouble := monitor.previous_trouble(name, None, now):
             yield Alert(("previous", name), "warning", f"{name}: {trouble}", name)

@@ -11,10 +11,11 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
-from rollout_console.guard.writers import GRACE_S, REVISION_DIGITS, SHOWN_DIGITS
+from rollout_console.guard.writers import GRACE_S, SHOWN_DIGITS
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.windows.batch import SKEW_S
 from rollout_console.health.windows.windows import Seen
+from rollout_gate.access_log import REVISION_DIGITS
 from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.file.percent import FULL, percent_text
 
@@ -94,12 +95,13 @@ class Misrouted:
         fresh.sort(key=lambda pair: -pair[0].count)
         return [self._sentence(place, found, now) for found, place in fresh]
 
-    def far_shares(self, now: float) -> list[str]:
-        """Return a sentence for each org whose lines, without proof, are far from its percent."""
+    def far_shares(self, now: float) -> dict[tuple[str, str], str]:
+        """Return a sentence for each route and org whose share, by lines without bucket and
+        revision, is far from its percent."""
         if now - self._unproven_at > SHOWN_FOR_S:
-            return []
-        each = (self._far(*place, *counts) for place, counts in self._unproven.items())
-        return [sentence for sentence in each if sentence]
+            return {}
+        each = {place: self._far(*place, *counts) for place, counts in self._unproven.items()}
+        return {place: sentence for place, sentence in each.items() if sentence}
 
     def _far(self, name: str, org: str, tokenlab: int, previous: int) -> str:
         total, (low, high) = tokenlab + previous, self._range(name, org)
@@ -186,13 +188,13 @@ class Misrouted:
         words = ("TokenLab", "previous")
         went_to, other = words if side == "tokenlab" else words[::-1]
         forbidden = self._forbidden(route, org)
-        told = f"that this file sends to {other}"
+        wrong = f"that this file sends to {other}"
         if forbidden:
-            told = f"although it is {'rolled back' if forbidden == 'tokenlab' else 'at 100%'}"
+            wrong = f"although it is {'rolled back' if forbidden == 'tokenlab' else 'at 100%'}"
         some = "1 request" if found.count == 1 else f"{found.count} requests"
         ago = max(0, round(now - found.last_at))
         why = self._why(found)
-        return f"{route} / {org} sent {some} to {went_to} {told}, the last {ago} s ago: {why}"
+        return f"{route} / {org} sent {some} to {went_to} {wrong}, the last {ago} s ago: {why}"
 
     def _why(self, found: _Found) -> str:
         """Return who does so and why, as far as their lines say it."""

@@ -246,9 +246,8 @@ class Monitor(Watch):
         if frozen := self.frozen(route, now):
             return frozen
         settings = self._guard_settings(route)
-        if settings.mode == "observe":
-            return ""
-        if short := balance.hold(settings.min_balance_usd, now):
+        is_observed = settings.mode == "observe"
+        if not is_observed and (short := balance.hold(settings.min_balance_usd, now)):
             return short
         tier = self._tier(route, now).without_observed(settings)
         if tier.route.kind != "ok":
@@ -258,6 +257,8 @@ class Monitor(Watch):
         listed = self.file.routes.get(route)
         if org is None and (sick := sick_among(tier.orgs, listed, subject)):
             return sick_words(sick)
+        if is_observed:  # nothing but signals whose own mode holds
+            return ""
         if before == 0:
             first = self.file.routes[route].ramp.steps[0] if route in self.file.routes else 100
             if after <= first:

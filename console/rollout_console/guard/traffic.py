@@ -233,7 +233,8 @@ class Watch:
     def routing_problems(self, now: float) -> list[str]:
         """Return what lines of the log say against their routing, gravest first."""
         strays, writers = self.strays, self.writers
-        return [*strays.sentences(now), *writers.sentences(now), *strays.far_shares(now)]
+        behind, far = writers.sentences(now), strays.far_shares(now)
+        return [*strays.sentences(now), *behind.values(), *far.values()]
 
     def _idle_s(self) -> float:
         """Return the seconds since the log was last written to (mtime); 0 if unreadable."""

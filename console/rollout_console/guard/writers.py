@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from rollout_console.health.log.record import AccessRecord
+from rollout_gate.access_log import REVISION_DIGITS
 from rollout_gate.file.model import RolloutFile
 
-REVISION_DIGITS = 12
-"""Length of a revision in the access log."""
 SHOWN_DIGITS = 8
 
 SHOWN_FOR_S = 60.0
@@ -66,11 +65,11 @@ class Writers:
         """Return the number of hosts with a line in the last SHOWN_FOR_S seconds."""
         return len({host for (host, _), at in self._seen.items() if at >= now - SHOWN_FOR_S})
 
-    def sentences(self, now: float) -> list[str]:
-        """Return a sentence for each other version that lines are still decided by."""
+    def sentences(self, now: float) -> dict[str, str]:
+        """Return a sentence for each other version that lines are still decided by, by revision."""
         total = self.count(now)
         found = sorted(self.behind(now).items(), key=lambda pair: (-len(pair[1]), pair[0]))
-        return [_sentence(revision, hosts, total) for revision, hosts in found]
+        return {revision: _sentence(revision, hosts, total) for revision, hosts in found}
 
 
 def _sentence(revision: str, hosts: Sequence[str], total: int) -> str:

@@ -15,7 +15,7 @@ MOST_EVENT = 32 * 1024 * 1024
 Event = tuple[bytes, bytes]
 """The type of an event (empty where it names none), and its data."""
 
-_NOTHING = re.compile(rb"(?:\n|:[^\n]*\n)*+")
+_SKIPPED = re.compile(rb"(?:\n|:[^\n]*\n)++")
 """Blank lines and comments between events, which a decompression bomb may have millions of."""
 _FIELDS = (b"data", b"event", b"id", b"retry", b"")
 
@@ -71,10 +71,10 @@ class EventParser:
         buffer = self._buffer
         searched = max(len(buffer) - 1, 0)
         buffer += chunk
-        begin = _NOTHING.match(buffer).end()  # type: ignore[union-attr] # it matches anything
+        begin = _skip(buffer, 0) if b"\n" in chunk else 0
         while (end := buffer.find(b"\n\n", max(begin, searched))) >= 0:
             event = self._parsed(bytes(buffer[begin:end]))
-            begin = _NOTHING.match(buffer, end + 2).end()  # type: ignore[union-attr]
+            begin = _skip(buffer, end + 2)
             if event is not None:
                 yield event
         del buffer[:begin]
@@ -96,3 +96,9 @@ class EventParser:
             elif field == b"event" and colon:
                 name = value
         return (name, b"\n".join(data)) if data else None
+
+
+def _skip(buffer: bytearray, at: int) -> int:
+    """Return where the next event begins: after the blank lines and comments at ``at``."""
+    found = _SKIPPED.match(buffer, at)
+    return at if found is None else found.end()

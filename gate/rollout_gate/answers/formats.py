@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from rollout_gate.answers.reading import Reading, error_in, objects, tokens, total
+from rollout_gate.file.model import MEDIA_FORMATS
 
 Json = Mapping[str, Any]
 
@@ -45,13 +46,34 @@ class FormatReader(Protocol):
     """Reads the JSON values of one format's answers.
 
     ``middle`` decodes the usual event in the middle of a stream, which has nothing that matters
-    once there is content; it fails for every other.
+    once there is content; it fails for every other. ``body_is_whole`` is whether a body needs no
+    last word beside the end of its JSON.
     """
 
     middle: msgspec.json.Decoder[Any]
+    body_is_whole: bool
 
     def look(self, value: Json, reading: Reading) -> None:
         """Take what one value, a chunk or a whole answer, says."""
+
+
+class _Choices:
+    """Which of the choices (or candidates) of an answer are still open, by their index."""
+
+    def __init__(self) -> None:
+        self._open: set[str] = set()
+        self._finished: set[str] = set()
+
+    def see(self, choice: Json, word: Any, words: Mapping[str, str], reading: Reading) -> None:
+        """Take a choice, and its finish reason where it has one; complete once none is open."""
+        index = repr(choice.get("index", 0))
+        if isinstance(word, str) and word:
+            reading.finished(word, words)
+            self._open.discard(index)
+            self._finished.add(index)
+        elif index not in self._finished:
+            self._open.add(index)
+        reading.complete = not self._open
 
 
 class _ChatChoice(msgspec.Struct):
@@ -70,17 +92,17 @@ class ChatReader:
     """OpenAI Chat Completions: done when every choice has a finish reason, or with ``[DONE]``."""
 
     middle = msgspec.json.Decoder(_ChatMiddle)
+    body_is_whole = True
 
     def __init__(self) -> None:
-        self._open: set[Any] = set()
-        self._finished: set[Any] = set()
+        self._choices = _Choices()
 
     def look(self, value: Json, reading: Reading) -> None:
         if error := error_in(value):
             reading.failed(error)
         for choice in objects(value.get("choices")):
             self._choice(choice, reading)
-            reading.complete = not self._open
+            self._choices.see(choice, choice.get("finish_reason"), _CHAT, reading)
         usage = value.get("usage")
         if isinstance(usage, Mapping):
             reading.input_tokens = tokens(usage, "prompt_tokens")
@@ -91,9 +113,6 @@ class ChatReader:
             )
 
     def _choice(self, choice: Json, reading: Reading) -> None:
-        index = repr(choice.get("index", 0))
-        if index not in self._finished:
-            self._open.add(index)
         if error := error_in(choice):
             reading.failed(error)
         for name in ("delta", "message"):
@@ -102,11 +121,6 @@ class ChatReader:
                 self._said(said, reading)
         if choice.get("text"):  # the legacy API of completions
             reading.has_content()
-        word = choice.get("finish_reason")
-        if isinstance(word, str) and word:
-            reading.finished(word, _CHAT)
-            self._open.discard(index)
-            self._finished.add(index)
 
     def _said(self, said: Json, reading: Reading) -> None:
         if any(said.get(name) for name in ("content", "tool_calls", "function_call", "audio")):
@@ -141,6 +155,7 @@ class ResponsesReader:
     """OpenAI Responses: done with ``response.completed``, ``.incomplete``, ``.failed``."""
 
     middle = msgspec.json.Decoder(_ResponsesMiddle)
+    body_is_whole = True
 
     def look(self, value: Json, reading: Reading) -> None:
         kind = value.get("type")
@@ -242,6 +257,7 @@ class MessagesReader:
     """Anthropic Messages: a stream is done with ``message_stop``, a body with a stop reason."""
 
     middle = msgspec.json.Decoder(_MessagesMiddle)
+    body_is_whole = False
 
     def __init__(self) -> None:
         self._input: dict[str, int | None] = {}
@@ -324,10 +340,10 @@ class GeminiReader:
     """Gemini generateContent: done when every candidate has a ``finishReason``."""
 
     middle = msgspec.json.Decoder(_GeminiMiddle)
+    body_is_whole = False
 
     def __init__(self) -> None:
-        self._open: set[Any] = set()
-        self._finished: set[Any] = set()
+        self._candidates = _Choices()
 
     def look(self, value: Json, reading: Reading) -> None:
         if error := error_in(value):
@@ -337,8 +353,8 @@ class GeminiReader:
             reading.finished("SAFETY", _GEMINI)
             reading.complete = True
         for candidate in objects(value.get("candidates")):
-            self._candidate(candidate, reading)
-            reading.complete = not self._open
+            self._content(candidate, reading)
+            self._candidates.see(candidate, candidate.get("finishReason"), _GEMINI, reading)
         usage = value.get("usageMetadata")
         if isinstance(usage, Mapping):
             thoughts = tokens(usage, "thoughtsTokenCount")
@@ -347,21 +363,14 @@ class GeminiReader:
             reading.cached_input_tokens = tokens(usage, "cachedContentTokenCount")
             reading.reasoning_tokens = thoughts
 
-    def _candidate(self, candidate: Json, reading: Reading) -> None:
-        index = repr(candidate.get("index", 0))
-        if index not in self._finished:
-            self._open.add(index)
+    @staticmethod
+    def _content(candidate: Json, reading: Reading) -> None:
         content = candidate.get("content")
         for part in objects(content.get("parts")) if isinstance(content, Mapping) else []:
             if part.get("thought") is True:
                 reading.has_reasoning()
             elif part.get("text") or any(name not in _NO_CONTENT for name in part):
                 reading.has_content()
-        word = candidate.get("finishReason")
-        if isinstance(word, str) and word:
-            reading.finished(word, _GEMINI)
-            self._open.discard(index)
-            self._finished.add(index)
 
 
 _NO_CONTENT = frozenset(("text", "thought", "thoughtSignature"))
@@ -375,6 +384,7 @@ class MediaReader:
     """Media: a body with data, or with the id of a task; of a stream an event ``*.completed``."""
 
     middle = msgspec.json.Decoder(_MediaMiddle)
+    body_is_whole = True
 
     def look(self, value: Json, reading: Reading) -> None:
         status = value.get("status")
@@ -398,7 +408,7 @@ _READERS: Mapping[str, Callable[[], FormatReader]] = {
     "openai_responses": ResponsesReader,
     "anthropic_messages": MessagesReader,
     "gemini_generate_content": GeminiReader,
-    **dict.fromkeys(("image", "video", "music", "3d"), MediaReader),
+    **dict.fromkeys(MEDIA_FORMATS, MediaReader),
 }
 
 

@@ -73,7 +73,7 @@ class StreamInspector:
 
         Raises NoAnswerError for a body that is no event stream.
         """
-        if self._format is None or self.is_blind:
+        if self.is_blind:
             return None
         for event in self._events.end():
             self._take(event)
@@ -151,10 +151,9 @@ def inspected(body: bytes, route_format: str) -> Conclusion | None:
         if isinstance(one, dict):
             reading.events += 1
             of_format.look(one, reading)
-    if route_format != "gemini_generate_content" and route_format != "anthropic_messages":
-        reading.complete = True  # the JSON is whole, and it has no other last word
-    elif not (reading.content or reading.refused or reading.finish_reason):
-        reading.complete = True  # whole, and nothing in it: empty rather than cut
+    says_nothing = not (reading.content or reading.refused or reading.finish_reason)
+    if of_format.body_is_whole or says_nothing:  # what says nothing is empty rather than cut
+        reading.complete = True
     return reading.concluded()
 
 

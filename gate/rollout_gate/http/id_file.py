@@ -65,11 +65,6 @@ class IdWriter(SharedDatabase):
                 self._drop()
                 raise
 
-    def close(self) -> None:
-        """Close the file; a later write opens it again."""
-        with self._lock:
-            self._drop()
-
     def _connect(self) -> sqlite3.Connection:
         database = opened(self._path, _WRITE_WAIT_S)
         try:
@@ -96,11 +91,6 @@ class IdReader(SharedDatabase):
             except sqlite3.Error:
                 self._drop()
                 raise
-
-    def close(self) -> None:
-        """Close the file; a later ``find`` opens it again."""
-        with self._lock:
-            self._drop()
 
     def _connect(self) -> sqlite3.Connection:
         return opened_to_read(self._path, _READ_WAIT_S)

@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
 from rollout_gate.fork_lock import Locked
+from rollout_gate.http.by_path import ByPath
 from rollout_gate.http.operations import Bound
 from rollout_gate.paths import absolute
 
@@ -186,19 +185,14 @@ class IdStore(Locked):
 
 def ids_at(path: str | Path) -> IdStore:
     """Return the store of a file that all clients of this process share."""
-    with _opening:
-        known = _stores.get(absolute(path))
-        if known is None:
-            known = _stores[absolute(path)] = IdStore(path)
-        return known
+    return _stores.get(path)
 
 
-_opening = Lock()
-_stores: WeakValueDictionary[Path, IdStore] = WeakValueDictionary()
+_stores = ByPath(IdStore)
 
 
 def _flush_all() -> None:
-    for store in list(_stores.values()):
+    for store in _stores.in_use():
         store.close()
 
 

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from pathlib import Path
-from threading import Lock
-from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec.structs import replace
 
+from rollout_gate.http.by_path import ByPath
 from rollout_gate.http.shared_database import SharedDatabase, is_lock, opened, storable, writing
-from rollout_gate.paths import absolute
 
 log = logging.getLogger("rollout_gate")
 
@@ -291,15 +289,10 @@ def ledger_at(path: str | Path) -> TaskLedger:
 
     They also share its in-memory buffer while the file cannot be used.
     """
-    with _opening:
-        known = _ledgers.get(absolute(path))
-        if known is None:
-            known = _ledgers[absolute(path)] = TaskLedger(path)
-        return known
+    return _ledgers.get(path)
 
 
-_opening = Lock()
-_ledgers: WeakValueDictionary[Path, TaskLedger] = WeakValueDictionary()
+_ledgers = ByPath(TaskLedger)
 
 
 def _key(route: str, org: str, job_id: str) -> _Key:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
+from rollout_gate.answers.formats import MOST_ID
 from rollout_gate.decision.decision import Decision
 from rollout_gate.file.model import MEDIA_FORMATS, Side
 from rollout_gate.http.request_shape import Call, path_of
@@ -259,8 +260,6 @@ _FIRST = (b"previous_response_id", b"conversation", b"cachedContent", b"cached_c
 _GOOGLES = re.compile(r"(?:files|batches|cachedContents)/[^/?#]+")
 MOST_NAMED = 16
 """Limit of the ids of one request that are looked up."""
-MOST_ID = 200
-"""The length in characters of the longest id that is kept."""
 
 
 def names_in(route_format: str, body: bytes | None) -> Sequence[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from rollout_gate.access_log import AccessLine, AccessLog, timestamp
+from rollout_gate.access_log import REVISION_DIGITS, AccessLine, AccessLog, timestamp
 from rollout_gate.answers.error_codes import MOST_TEXT
 from rollout_gate.answers.inspect import NoAnswerError, StreamInspector, inspected
 from rollout_gate.answers.reading import Conclusion, Outcome
@@ -33,9 +33,6 @@ _EVENTS = "text/event-stream"
 _HOST = os.uname().nodename
 _UNKNOWN = Conclusion("ok")
 """In place of a conclusion where there is none: it names no finish reason and no tokens."""
-REVISION_DIGITS = 12
-"""Length to which the revision of a decision is truncated in the log."""
-
 _NULL = msgspec.Raw(b"null")
 
 
@@ -103,8 +100,7 @@ class Recorder:
     ) -> None:
         self._log = log
         self._made = made
-        self._has_made = True
-        """Whether there is no id to look for, or no more."""
+        self._awaits_id = False
         self._out = out
         self._attempt = attempt
         self._started = time.perf_counter()
@@ -149,7 +145,7 @@ class Recorder:
         self._status, self._headers = status, headers
         decision, kind = self._out.decision, headers.get("content-type", "").lower()
         self._in_events = kind.startswith(_EVENTS)
-        self._has_made = not self._out.makes
+        self._awaits_id = bool(self._out.makes)
         if decision is None:
             self._keeps = False
             return
@@ -177,7 +173,7 @@ class Recorder:
                 return
             if self._ttft_ms is None and stream.begun:
                 self._ttft_ms = self._elapsed_ms()
-            if not self._has_made and stream.reading.answer_id is not None:
+            if self._awaits_id and stream.reading.answer_id is not None:
                 self._makes([stream.reading.answer_id])
         elif self._keeps:
             self._pieces.append(piece)
@@ -253,7 +249,7 @@ class Recorder:
         self._done = True
         out, decision, subject = self._out, self._out.decision, self._out.subject
         is_call, streamed = out.operation is None, self._in_events
-        is_read = not streamed if is_call else False
+        is_read = is_call and not streamed
         found = self._found() if is_read or self._status >= 400 else _Answer()
         if out.makes == "response" and is_read and 200 <= self._status < 300:
             self._makes([made] if (made := _id(found.id)) else [])
@@ -301,8 +297,8 @@ class Recorder:
         )
 
     def _makes(self, ids: Sequence[str]) -> None:
-        if not self._has_made:
-            self._has_made = True
+        if self._awaits_id:
+            self._awaits_id = False
             try:
                 self._made(self._out, ids)
             except Exception as error:  # noqa: BLE001 - nor must one here

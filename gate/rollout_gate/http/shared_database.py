@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from rollout_gate.fork_lock import Locked
 from rollout_gate.paths import absolute
 
 
-class SharedDatabase(Locked):
+class SharedDatabase(Locked, ABC):
     """Base class that keeps one connection, opened again after a fork, a deletion or a failure.
 
     ``_lock`` is to be held around the use of a connection.
@@ -22,9 +23,14 @@ class SharedDatabase(Locked):
         self._identity: tuple[int, int] | None = None
         self._pid = os.getpid()
 
+    def close(self) -> None:
+        """Close the file; a later call opens it again."""
+        with self._lock:
+            self._drop()
+
+    @abstractmethod
     def _connect(self) -> sqlite3.Connection:
         """Return a new connection, with its schema; raises sqlite3.Error."""
-        raise NotImplementedError
 
     def _open(self) -> sqlite3.Connection:
         """Return the connection, a new one where that is of another process or another file.

@@ -77,7 +77,7 @@ class Tier(NamedTuple):
         """Return what the tier asks for without the signals that are only observed."""
 
         def counts(verdict: Verdict) -> bool:
-            return limits.mode == "observe" or mode_of(limits, verdict.signal) != "observe"
+            return verdict is OK or mode_of(limits, verdict.signal) != "observe"
 
         orgs = {org: verdict for org, verdict in self.orgs.items() if counts(verdict)}
         return Tier(self.route if counts(self.route) else OK, orgs)
@@ -130,7 +130,7 @@ def judge(limits: GuardSettings, traffic: Traffic, now: float) -> Tier:
     totals = {org: total(bins) for org, bins in traffic.orgs.items()}
     for signal in SIGNALS:
         if mode_of(limits, signal) != "enforce" and signal in HOLDING:
-            continue  # it condemns nobody
+            continue  # a holding signal condemns no org
         for org, value, verdict in _sick_orgs(limits, traffic, totals, signal, now):
             by_signal[signal] += 1
             # What is only observed must not hide a signal that holds, or that rolls back.
@@ -138,12 +138,12 @@ def judge(limits: GuardSettings, traffic: Traffic, now: float) -> Tier:
             if org not in sick or rank > sick[org][0]:
                 sick[org] = rank, verdict
     if not sick:
-        return Tier(_route_verdict(limits, traffic, now, by_nobody=True))
+        return Tier(_route_verdict(limits, traffic, now, unattributed=True))
     mostly = [one for one, count in by_signal.items() if count > MOST * traffic.seen]
     common = _route_verdict(limits, traffic, now, mostly) if mostly else common
     if common.kind == "rollback":
         return Tier(common)
-    rest = _route_verdict(limits, traffic.without(sick), now, by_nobody=True)
+    rest = _route_verdict(limits, traffic.without(sick), now, unattributed=True)
     return Tier(rest, {org: verdict for org, (_, verdict) in sorted(sick.items())})
 
 
@@ -161,7 +161,7 @@ def _sick_orgs(
     needed = max(FLOOR_ERRORS, errors_needed(shared, threshold))
     for org, every in totals.items():
         errors, bins = every.errors(signal)[1], traffic.orgs[org]
-        if errors >= needed:
+        if errors >= needed and every.requests >= FLOOR_REQUESTS:
             p0 = max(shared, _fails_itself(traffic.previous_of(org), signal, limit))
             found = evidence([one.errors(signal) for one in bins], p0, threshold)
             if found.tripped and found.errors >= FLOOR_ERRORS:
@@ -181,13 +181,13 @@ def _route_verdict(
     now: float,
     mostly: Collection[str] = (),
     *,
-    by_nobody: bool = False,
+    unattributed: bool = False,
 ) -> Verdict:
     """Return ``rollback`` with the signal that asks most for it, else ``ok``.
 
-    ``mostly`` are the signals that condemn most orgs. With ``by_nobody`` none of the orgs is
-    condemned: many errors of several orgs are then the route's, however few the orgs are, as
-    errors that are nobody's would roll back nothing.
+    ``mostly`` are the signals that condemn most orgs. ``unattributed`` is set where no org is
+    condemned for these errors: many errors of several orgs are then the route's, however few the
+    orgs are. Without it, errors of orgs below their floor would never trigger a rollback.
     """
     requests = sum(one.requests for one in traffic.bins)
     several = traffic.seen > 1 or traffic.is_rest
@@ -207,7 +207,7 @@ def _route_verdict(
                 continue
             common, unblamed = _is_common(traffic, signal, counts, p0)
             enough = MANY * errors_needed(p0, THRESHOLD * traffic.seen)
-            if signal not in mostly and not common and not (by_nobody and unblamed >= enough):
+            if signal not in mostly and not common and not (unattributed and unblamed >= enough):
                 continue
         figures = _Figures(signal, found.errors, found.requests, p0, p0 > limit)
         named = _group_words(traffic, signal, since, p0)

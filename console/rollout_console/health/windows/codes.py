@@ -12,7 +12,7 @@ BUCKETS = 512
 
 _CLASSES = tuple(StatusClass)
 TRUNCATED, FILTERED, LENGTH, CACHED = range(len(_CLASSES), len(_CLASSES) + 4)
-"""Kinds beside those of a class: parts of ``GATEWAY`` (the first) and of ``OK``."""
+"""Sub-kinds that are counted apart: of the class ``GATEWAY`` (the first), and of ``OK``."""
 KINDS = CACHED + 1
 FIRST_TOKEN, UNSEEN_TOKEN, SPEED, REPEATED = range(KINDS, KINDS + 4)
 """Measurements: time to the first token, that of a stream which was left before one came, output
@@ -70,7 +70,7 @@ def code_of(record: AccessRecord) -> int:
 
 
 def measurements(record: AccessRecord) -> list[int]:
-    """Return the codes of what a stream says beside its latency; none of one from the cache."""
+    """Return the codes of a stream's time to first token and speed; none for a cached answer."""
     if record.cached:
         return []
     first_ms = record.ttft_ms

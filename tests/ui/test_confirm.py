@@ -1,0 +1,176 @@
+"""The confirm dialog: what it asks for, what it says, and that nothing else confirms."""
+
+import time
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, Static
+
+from rollout_console.cli.commands.demo import let_it_be_old
+from rollout_console.history.history import History
+from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog, Question
+from tests.ui.test_home import (
+    app_of,
+    confirm,
+    log_lines,
+    notices,
+    running,
+    screen_text,
+    share,
+    until,
+)
+
+
+@pytest.mark.parametrize("keys", [("enter",), ("n",), ("escape",), ("r",), ("tab", "enter")])
+async def test_nothing_else_confirms(file: Path, keys: tuple[str, ...]) -> None:
+    before = file.read_bytes()
+    async with running(app_of(file)) as pilot:
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press(*keys)
+        await pilot.pause(0.2)
+        assert file.read_bytes() == before
+        if keys != ("r",):
+            await until(pilot, lambda: "cancelled: nothing was changed" in notices(pilot))
+
+
+async def test_a_key_typed_ahead_does_not_confirm(file: Path) -> None:
+    before = file.read_bytes()
+    async with running(app_of(file)) as pilot:
+        await pilot.press("r")
+        while not isinstance(pilot.app.screen, ConfirmDialog):
+            await pilot.pause()
+        pilot.app.screen._opened = time.monotonic() + 60  # the grace, held open
+        await pilot.press("y")
+        await pilot.pause(0.1)
+        assert isinstance(pilot.app.screen, ConfirmDialog)
+        assert file.read_bytes() == before
+
+
+async def test_a_held_raise_asks_for_a_typed_reason(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("plus")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press("enter")
+        assert isinstance(pilot.app.screen, ConfirmDialog), "an empty reason is none"
+        await pilot.press(*"scheduled", "enter")
+        await until(pilot, lambda: share(file) == (5000, False))
+        row = pilot.app.screen._switch.recent(1)[0][0]  # type: ignore[attr-defined]
+        assert (row.reason, row.after) == ("scheduled", "50")
+
+
+async def test_health_lets_a_raise_go_with_a_key(file: Path) -> None:
+    let_it_be_old(History(file.parent / "h.sqlite3"), file)
+    async with running(app_of(file)) as pilot:
+        log_lines(file, 140)
+        await until(pilot, lambda: " ok" in screen_text(pilot))
+        await pilot.press("plus")
+        await confirm(pilot)
+        await until(pilot, lambda: share(file) == (5000, False))
+
+
+async def test_a_wide_raise_asks_for_the_name(file: Path) -> None:
+    let_it_be_old(History(file.parent / "h.sqlite3"), file)
+    async with running(app_of(file)) as pilot:
+        log_lines(file, 140)
+        await until(pilot, lambda: " ok" in screen_text(pilot))
+        await pilot.press("e")
+        await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
+        await pilot.press(*"100", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press(*"chatt", "enter")
+        assert isinstance(pilot.app.screen, ConfirmDialog)
+        await pilot.press("backspace", "enter")
+        await until(pilot, lambda: share(file) == (10_000, False))
+
+
+async def test_a_wrong_percent_is_said_in_the_dialog(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("e")
+        await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
+        await pilot.press(*"12.345", "enter")
+        await pilot.pause()
+        said = str(pilot.app.screen.query_one(".error").render())
+        assert "two decimals" in said
+
+
+async def test_what_was_typed_too_short_or_wrong_is_said_in_the_dialog(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("plus")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press(*"acme ok", "enter")
+        problem = pilot.app.screen.query_one("#problem", Static)
+        await until(pilot, lambda: "at least 8 letters" in str(problem.content))
+        assert problem.display
+        await pilot.press(*"ay", "enter")
+        await until(pilot, lambda: share(file)[0] == 5000)
+
+
+async def test_two_keys_in_one_breath_ask_once(file: Path) -> None:
+    before = file.read_bytes()
+    async with running(app_of(file)) as pilot:
+        pilot.app.simulate_key("r")
+        pilot.app.simulate_key("exclamation_mark")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(0.3)
+        dialogs = [one for one in pilot.app.screen_stack if isinstance(one, ConfirmDialog)]
+        assert len(dialogs) == 1
+        await pilot.press("escape")
+        await pilot.pause(0.1)
+        assert not isinstance(pilot.app.screen, ConfirmDialog)
+        assert file.read_bytes() == before
+        await pilot.press("r")
+        await confirm(pilot)
+        await until(pilot, lambda: file.read_bytes() != before)
+
+
+async def test_the_grace_counts_from_when_a_confirm_is_in_front_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]  # stands still between the two keys, however busy the machine is
+    monkeypatch.setattr("rollout_console.ui.dialogs.confirm.monotonic", lambda: clock[0])
+    async with running(app_of(file)) as pilot:
+        answers: list[object] = []
+        for what in ("below", "above"):
+            pilot.app.push_screen(ConfirmDialog(Question("Lower", what)), answers.append)
+            await pilot.pause()
+            clock[0] += GRACE_S + 0.1
+        await pilot.press("y", "y")
+        assert len(answers) == 1, "the second y was meant for the first dialog"
+        clock[0] += GRACE_S + 0.1
+        await pilot.press("y")
+        assert len(answers) == 2
+
+
+@pytest.mark.parametrize("size", [(20, 5), (30, 8), (40, 10)])
+async def test_a_confirm_says_what_it_does_in_a_small_terminal(
+    file: Path, size: tuple[int, int]
+) -> None:
+    async with running(app_of(file), size) as pilot:
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(0.1)
+        dialog = pilot.app.screen
+        for one in (dialog.query_one(".effect"), dialog.query_one(".how")):
+            assert one.region.height > 0
+            assert dialog.region.contains_region(one.region), one
+
+
+async def test_a_stray_key_and_enter_are_no_reason(file: Path) -> None:
+    before = file.read_bytes()
+    async with running(app_of(file)) as pilot:
+        await pilot.press("e")
+        await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
+        await pilot.press(*"30", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        await pilot.press("j", "enter", "enter")
+        await pilot.pause(0.3)
+        assert isinstance(pilot.app.screen, ConfirmDialog)
+        assert file.read_bytes() == before
+        await pilot.press(*"ust-because", "enter")
+        await until(pilot, lambda: share(file) == (3000, False))
