@@ -13,9 +13,11 @@ from rollout_console.guard.monitor import Monitor
 from rollout_console.health.log.record import StatusClass
 from rollout_console.health.windows.top_errors import ErrorGroup
 from rollout_console.history.rows import Change
+from rollout_console.ui.screens.live.charts import draw_charts
 from rollout_console.ui.screens.live.events import events_of, gravest, placed
 from rollout_console.ui.screens.live.figures import (
     WINDOWS_S,
+    Frame,
     Grid,
     Subject,
     frame_of,
@@ -204,3 +206,15 @@ def test_close_counts_do_not_change_places() -> None:
     assert [one.error for one in close] == ["a", "b"]
     far = settled([group("c", 90), group("b", 20), group("a", 10)], close)
     assert [one.error for one in far] == ["c", "b", "a"]
+
+
+def test_a_chart_of_what_no_request_has_denies_no_request(file: Path, monitor: Monitor) -> None:
+    def words(frame: Frame) -> str:
+        rows = draw_charts(["speed"], frame, {"speed": 10.0}, {}, (80, 12), None, stale=False)
+        return "\n".join("".join(char for char, _ in row) for row in rows)
+
+    assert "no requests in this time" in words(frame_of(monitor, Subject("chat"), 300, 60, NOW))
+    write(file, 5.0)
+    monitor.catch_up(NOW)
+    shown = words(frame_of(monitor, Subject("chat"), 300, 60, NOW))
+    assert "not measured by any request in this time" in shown

@@ -25,7 +25,7 @@ TIMED = frozenset((OK, LENGTH, FILTERED))
 CLASS_OF_KIND = (*_CLASSES, StatusClass.GATEWAY, StatusClass.OK, StatusClass.OK, StatusClass.OK)
 _REQUESTS_END = KINDS * BUCKETS
 
-_LEAST_TOKENS = 16
+_LEAST_TOKENS = 10
 """With fewer output tokens a stream's speed says nothing."""
 _MOST_KNOWN = 100_000
 

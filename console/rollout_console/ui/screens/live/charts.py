@@ -25,6 +25,7 @@ GUTTER = 6
 AXIS_ROWS = 2
 LEAST_ROWS = 6
 
+_NO_REQUESTS = "no requests in this time"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _LINE = "⠒"
 _SIGN_STYLES = {"↩": "warn", "!": "bad", "↻": "good", "↓": "warn", "↑": "good", "~": "dim"}
@@ -173,7 +174,9 @@ def _plot(
         for one in _LINES[name]
     ]
     if not any(value is not None for line in lines for value in line.values):
-        return _nothing("no requests in this time", width, height)
+        seen = any(summary.requests for summary in frame.whole.values())
+        words = "not measured by any request in this time" if seen else _NO_REQUESTS
+        return _nothing(words, width, height)
     drawn = render(
         lines, width=width, height=height, y_max=top, x_labels=None, color=False, gutter=GUTTER
     )
@@ -195,7 +198,7 @@ def _plot_classes(
     counts = [_highest_column(frame, points) for points in columns]
     if not any(sum(one) for one in counts):
         requests = frame.whole["tokenlab"].requests
-        words = "no errors in this time" if requests else "no requests in this time"
+        words = "no errors in this time" if requests else _NO_REQUESTS
         return _nothing(words, width, height)
     fills = "".join(fill for _, _, fill, _ in CLASSES)
     styles = {fill: style for _, _, fill, style in CLASSES}
