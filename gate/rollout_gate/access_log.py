@@ -24,7 +24,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     ``status`` is the HTTP status, 0 where no complete response came. ``latency_ms`` is the time to
     the last byte, ``ttft_ms`` that to the first content of a stream, both in milliseconds.
-    ``outcome`` is what came, whatever the status; absent where nobody can tell. ``operation`` is
+    ``outcome`` is what came, whatever the status; absent where it is unknown. ``operation`` is
     absent for the generation itself. ``finish_reason`` and the token counts are as in
     OpenTelemetry's gen_ai conventions. ``bucket`` (0 to 9,999) and ``revision`` (the first 12
     digits) are those of the decision, absent where nothing was decided; ``bound`` is set where an

@@ -96,7 +96,7 @@ class Reading(Struct):
             return self._as("filtered")
         if reason == "length" and (self.reasoning or self.output_tokens != 0):
             # The application's own limit ended a model that was still reasoning; many do not show
-            # that, and without usage nobody can tell.
+            # that, and without usage it is unknown.
             return self._as("ok")
         return self._as("empty", "empty")
 

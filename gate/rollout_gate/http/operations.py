@@ -46,7 +46,7 @@ class Operation(msgspec.Struct, frozen=True):
 
     @property
     def needs_its_ids(self) -> bool:
-        """Whether it goes to the previous side where nobody knows the ids that it names: nothing
+        """Whether it goes to the previous side where the ids that it names are unknown: nothing
         proves that TokenLab made them."""
         return self.goes == "by_id" or self.makes == "batch"
 

@@ -167,7 +167,7 @@ class Recorder:
         if stream is not None:
             try:
                 stream.feed(piece)
-            except Exception as error:  # noqa: BLE001 - a fault here must not break the answer
+            except Exception as error:  # noqa: BLE001 - inspection must not fail the request
                 self._stream = None
                 _say_unread(error)
                 return
@@ -194,7 +194,7 @@ class Recorder:
                 conclusion = self._concluded(self._out.decision.format)
             except NoAnswerError:
                 self.failed("protocol")
-            except Exception as error:  # noqa: BLE001 - nor must one here
+            except Exception as error:  # noqa: BLE001 - inspection must not fail the request
                 _say_unread(error)
         self._finish(None, conclusion)
 
@@ -239,7 +239,7 @@ class Recorder:
             return self._stream.abandoned()
         try:
             found = self._concluded(route_format)
-        except Exception:  # noqa: BLE001 - what nobody can read was left by the application
+        except Exception:  # noqa: BLE001 - an unreadable body counts as abandoned
             return None
         return None if found is None or found.outcome in ("truncated", "empty") else found
 
@@ -301,7 +301,7 @@ class Recorder:
             self._awaits_id = False
             try:
                 self._made(self._out, ids)
-            except Exception as error:  # noqa: BLE001 - nor must one here
+            except Exception as error:  # noqa: BLE001 - the store must not fail the request
                 log.warning("an id is not remembered: %s", type(error).__name__)
 
     def _is_cached(self) -> bool:

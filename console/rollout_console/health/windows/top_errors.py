@@ -77,7 +77,7 @@ class TopErrors:
         """Count the records that are errors; times are clamped to ``now`` (the clock if None)."""
         now = time.time() if now is None else now
         first = now - HORIZON_S
-        # Fast path: nearly all are good, and are told by status and outcome alone.
+        # Fast path: status and outcome alone rule out nearly all records.
         odd = [
             one
             for one in records
