@@ -198,9 +198,10 @@ async def test_the_async_sdks(world: World) -> None:
     options = types.HttpOptions(
         base_url=world.sim.previous_base_url, api_version="v1beta", httpx_async_client=http
     )
-    gemini = genai.Client(api_key=PREVIOUS_KEY, http_options=options)
-    assert await gemini.aio.models.generate_content(model="gemini-3.5-flash", contents="hi")
-    await gemini.aio.aclose()
+    async with http:  # the SDK leaves a client that it was given open
+        gemini = genai.Client(api_key=PREVIOUS_KEY, http_options=options)
+        assert await gemini.aio.models.generate_content(model="gemini-3.5-flash", contents="hi")
+        await gemini.aio.aclose()
     assert [line["side"] for line in world.lines()] == ["tokenlab"] * 3
 
 
