@@ -86,7 +86,7 @@ def test_a_forked_child_writes_what_it_remembers(path: Path) -> None:
     if not child:
         try:
             store.remember("in the child", bound())
-            until(lambda: not store._unwritten)
+            until(lambda: IdStore(path).find(["in the child"]) is not None)
         finally:
             os._exit(0)
     os.waitpid(child, 0)
