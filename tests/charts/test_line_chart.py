@@ -2,11 +2,9 @@
 
 import re
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout_console.charts.bar import bar
 from rollout_console.charts.line_chart import Line, render
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -46,11 +44,3 @@ def test_a_gap_stays_a_gap() -> None:
     drawn = ANSI.sub("", render([Line("a", values)], width=66, height=8, y_max=2.0))
     row = next(r for r in drawn.split("\n") if any("⠀" < c <= "⣿" for c in r))
     assert re.search(r"[⠁-⣿]\s{10,}[⠁-⣿]", row)
-
-
-@pytest.mark.parametrize(
-    ("points", "text"),
-    [(0, "░░░░░░░░░░"), (1, "▏░░░░░░░░░"), (2500, "██▌░░░░░░░"), (10_000, "██████████")],
-)
-def test_bars(points: int, text: str) -> None:
-    assert bar(points, 10) == text

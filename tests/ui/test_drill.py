@@ -14,13 +14,14 @@ import pytest
 from rollout_gate.file.parse import parse
 from tests.support.terminal import terminal
 
+HOME = "route / org "
 DEMO = f"{sys.executable} -m rollout_console demo"
 
 
 def test_a_new_secret_is_gone_from_the_terminal(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
     with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:
-        shown.until(lambda screen: "▸ acme" in screen)
+        shown.until(lambda screen: HOME in screen)
         shown.press("2")
         shown.until(lambda screen: "demo " in screen and "read " in screen)
         shown.press("n")
@@ -43,7 +44,7 @@ def test_a_new_secret_is_gone_from_the_terminal(tmp_path: Path) -> None:
         shown.until(lambda screen: "drill was made" in screen)
         assert secret not in shown.everything()
         shown.press("1")
-        shown.until(lambda screen: "▸ acme" in screen)
+        shown.until(lambda screen: HOME in screen)
         shown.press("q")
         shown.until(lambda screen: "[ended 0]" in screen)
         assert secret not in shown.everything()
@@ -67,15 +68,20 @@ def test_a_storm_is_seen_and_rolled_back_with_one_key(
 ) -> None:
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
     with terminal(DEMO, size, env, Path(__file__).parents[2]) as shown:
-        shown.until(lambda screen: "▸ acme" in screen and " ok" in screen)
+        shown.until(lambda screen: HOME in screen and " ok" in screen)
         shown.press(":")
         shown.until(lambda screen: "Search" in screen)
         shown.type("storm")
         shown.until(lambda screen: "incident: 5xx storm" in screen)
         shown.press("Enter")
-        shown.until(lambda screen: "rollback: 5xx" in screen)
+        shown.until(lambda screen: "▲ " in screen and "ROLL BACK: 5xx" in screen)
         file = only_file(tmp_path)
         before = file.read_bytes()
+        shown.press("n")
+        if "▸ +chat" in shown.until(lambda screen: "▸ +chat" in screen or "▸ -chat" in screen):
+            shown.press("Enter")
+        shown.press("j")
+        shown.until(lambda screen: "▸   acme" in screen)
         shown.press("r")
         shown.until(lambda screen: "chat / acme 50% to 0% in rollout.toml" in screen)
         shown.press("Enter")
@@ -83,8 +89,8 @@ def test_a_storm_is_seen_and_rolled_back_with_one_key(
         assert file.read_bytes() == before, "enter alone confirmed"
         shown.press("R")
         asked = shown.until(lambda screen: "route chat: all its traffic to 0%" in screen)
-        row = row_of(asked, "▸ acme")
-        shown.until(lambda screen: row_of(screen, "▸ acme") != row)  # it goes on behind a dialog
+        row = row_of(asked, "▸   acme")
+        shown.until(lambda screen: row_of(screen, "▸   acme") != row)  # it goes on behind a dialog
         shown.tmux("run-shell", "sleep 0.4")
         shown.press("y")
         shown.until(lambda screen: "chat rolled back: drained" in screen)
@@ -98,19 +104,19 @@ def test_a_storm_is_seen_and_rolled_back_with_one_key(
 def test_a_kill_ends_in_order(tmp_path: Path, how: str) -> None:
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
     with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:
-        shown.until(lambda screen: "▸ acme" in screen)
+        shown.until(lambda screen: HOME in screen)
         pid = shown.tmux("display", "-p", "-t", "t", "#{pane_pid}").strip()
         subprocess.run(["pkill", f"-{how}", "-P", pid, "-f", "console demo"], check=True)
         expected = 128 + getattr(signal, f"SIG{how}")
         shown.until(lambda screen: f"[ended {expected}]" in screen)
-        assert "▸ acme" not in shown.screen(), "the terminal was left as it was"
+        assert HOME not in shown.screen(), "the terminal was left as it was"
     assert not list(tmp_path.glob("rollout-demo-*"))
 
 
 def test_told_again_while_it_clears_up_it_leaves_nothing_behind(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
     with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:
-        shown.until(lambda screen: "▸ acme" in screen)
+        shown.until(lambda screen: HOME in screen)
         assert only_file(tmp_path).exists()
         # The kernel tells, and so does whoever closed it: again while it is clearing up.
         pid = shown.tmux("display", "-p", "-t", "t", "#{pane_pid}").strip()
@@ -132,7 +138,7 @@ def test_a_terminal_that_is_closed_leaves_nothing_behind(
     """
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
     with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:
-        shown.until(lambda screen: "▸ acme" in screen)
+        shown.until(lambda screen: HOME in screen)
         pane = shown.tmux("display", "-p", "-t", "t", "#{pane_pid}").strip()
         found = subprocess.run(["pgrep", "-P", pane], capture_output=True, text=True, check=True)
         consoles = [int(pid) for pid in found.stdout.split()]
@@ -153,7 +159,7 @@ def test_a_terminal_that_is_closed_leaves_nothing_behind(
 def test_told_to_continue_while_it_ends_it_ends(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
     with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:
-        shown.until(lambda screen: "▸ acme" in screen)
+        shown.until(lambda screen: HOME in screen)
         pane = shown.tmux("display", "-p", "-t", "t", "#{pane_pid}").strip()
         found = subprocess.run(["pgrep", "-P", pane], capture_output=True, text=True, check=True)
         (console,) = [int(pid) for pid in found.stdout.split()]

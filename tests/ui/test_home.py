@@ -172,7 +172,7 @@ async def test_a_raise_of_one_org_resumes_no_whole_route(file: Path) -> None:
         await pilot.press("R")
         await confirm(pilot)
         await until(pilot, lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
-        await until(pilot, lambda: "route rolled back" in screen_text(pilot))
+        await until(pilot, lambda: "↩ rolled back" in screen_text(pilot))
         await pilot.press("plus")
         await until(pilot, lambda: "o resumes route chat" in notices(pilot))
         assert not isinstance(pilot.app.screen, ConfirmDialog)
@@ -248,7 +248,7 @@ async def test_every_size_stands(file: Path, size: tuple[int, int]) -> None:
         await pilot.pause()
         await pilot.resize_terminal(*size)
         await pilot.pause()
-        assert "acme" in screen_text(pilot) or size[1] <= 5
+        assert "chat" in screen_text(pilot) or size[1] <= 5
 
 
 @pytest.mark.parametrize("size", [(20, 5), (40, 10), (60, 20), (80, 24)])
@@ -257,7 +257,9 @@ async def test_what_is_rolled_back_is_said_in_every_size(file: Path, size: tuple
     async with running(app_of(file), size) as pilot:
         status = pilot.app.screen.query_one("#status", TextLine)
         await until(pilot, lambda: "ALL ROLLED" in status.text[: size[0]])
-        rows = [text for text in screen_text(pilot).split("\n") if "acme" in text]
+        await pilot.press("z")
+        rows = screen_text(pilot).split("\n")[1:]
+        rows = [text for text in rows if "claud" in text or "chat" in text or "acme" in text]
         assert rows
         assert all("↩" in row for row in rows)
 
@@ -278,7 +280,7 @@ async def test_hostile_names_are_shown_as_text(file: Path) -> None:
 @pytest.mark.slow
 async def test_random_keys_never_change_the_file_without_a_confirm(file: Path) -> None:
     before = file.read_bytes()
-    keys = [*"reuojkGga1cnR", "exclamation_mark", "plus", "minus", "slash", "enter", "escape"]
+    keys = [*"reuojkGga1cnRNsz ", "exclamation_mark", "plus", "minus", "slash", "enter", "escape"]
     keys += ["tab", "question_mark", "colon"]
     rng = random.Random(12)
     async with running(app_of(file)) as pilot:
@@ -298,16 +300,16 @@ async def test_a_keymap_is_obeyed_and_its_faults_are_said(file: Path) -> None:
     folder = file.parent.parent / "config" / "rollout-console"
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text(
-        'theme = "none"\n[keymap]\nrollback = "b"\nlower = "ctrl+s"\nnope = "x"\nundo = "q"\n'
+        'theme = "none"\n[keymap]\nrollback = "x"\nlower = "ctrl+s"\nnope = "y"\nundo = "q"\n'
     )
     settings = load_settings()
-    assert settings.keymap == {"rollback": "b"}
+    assert settings.keymap == {"rollback": "x"}
     assert len(settings.troubles) == 3
     async with running(app_of(file, settings=settings)) as pilot:
         await pilot.press("r")
         await pilot.pause(0.1)
         assert not isinstance(pilot.app.screen, ConfirmDialog)
-        await pilot.press("b")
+        await pilot.press("x")
         await confirm(pilot, "n")
 
 
@@ -317,7 +319,8 @@ async def test_a_large_file_draws_what_is_seen_alone(file: Path) -> None:
     file.write_text(file.read_text() + route + orgs)
     async with running(app_of(file)) as pilot:
         table = pilot.app.query_one(RolloutTable)
-        await pilot.press("G")
+        assert "big (10000)" in screen_text(pilot), "folded: it would hide the other routes"
+        await pilot.press("z", "z", "G")
         await pilot.pause()
         assert "org-9999" in screen_text(pilot)
         assert len(table._drawn) < 200
@@ -361,7 +364,21 @@ async def test_lines_that_cannot_be_used_are_said_until_they_are_over(
         assert "no data yet" in pilot.app.screen.query_one("#status", TextLine).text
 
 
-async def test_an_alarm_is_a_toast_and_a_bell_once(
+def alarm(pilot: Running) -> str:
+    return pilot.app.home.query_one("#alarm", TextLine).text  # type: ignore[attr-defined,no-any-return]
+
+
+def fail(file: Path, route: str = "chat", orgs: int = 3) -> None:
+    log = AccessLog(file.parent / "access.jsonl")
+    for i in range(40):
+        log.append(
+            AccessLine(ts=timestamp(), route=route, org=f"org-{i % orgs}", side="tokenlab",
+                       model="m", status=503, latency_ms=50.0)
+        )  # fmt: skip
+    log.close()
+
+
+async def test_an_alarm_is_a_line_and_a_bell_once(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rung: list[bool] = []
@@ -370,18 +387,98 @@ async def test_an_alarm_is_a_toast_and_a_bell_once(
     async with running(app) as pilot:
         await pilot.pause(1.2)
         assert not rung
-        log = AccessLog(file.parent / "access.jsonl")
-        for i in range(40):
-            log.append(
-                AccessLine(ts=timestamp(), route="chat", org=f"org-{i % 3}", side="tokenlab",
-                           model="m", status=503, latency_ms=50.0)
-            )  # fmt: skip
+        assert not app.home.has_class("-trouble")
+        fail(file)
+        await until(pilot, lambda: "chat: 5xx 100%, 40 of 40, limit 2%" in alarm(pilot))
+        assert app.home.has_class("-alarm")
+        await pilot.pause(2.2)
+        assert len(rung) == 1
+        assert not app._notifications, "a toast would cover what the line says already"
+        assert [alert.route for alert in app.session.alerts.open] == ["chat"]
+
+
+async def test_an_alarm_is_a_toast_on_a_screen_without_the_line(file: Path) -> None:
+    app = app_of(file)
+    async with running(app) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: not app.home.is_current)
+        fail(file)
         await until(pilot, lambda: bool(app._notifications))
         (toast,) = app._notifications
         assert toast.message.startswith("chat: rollback: 5xx 100%, 40 of 40")
-        await pilot.pause(2.2)
-        assert len(rung) == 1
-        assert [alert.route for alert in app.session.alerts.open] == ["chat"]
+
+
+async def test_the_keys_of_trouble_go_to_it_wherever_it_is(file: Path) -> None:
+    app = app_of(file)
+    async with running(app) as pilot:
+        table = app.home.query_one(RolloutTable)
+        await pilot.press("slash", *"initech", "enter")
+        fail(file)
+        fail(file, "claude")
+        await until(pilot, lambda: "1 of 2" in alarm(pilot))
+        await pilot.press("n")
+        assert table.selected is not None
+        assert (table.selected.route, table.selected.org) == ("chat", None), "through the filter"
+        await pilot.press("n")
+        assert "claude: 5xx 100%" in alarm(pilot)
+        assert "2 of 2" in alarm(pilot)
+        assert table.selected.route == "claude"
+        await pilot.press("N", "a")
+        assert "claude: 5xx" in alarm(pilot), "the one before is acknowledged"
+        assert "acknowledged" in notices(pilot)
+        assert {one.acknowledged_by for one in app.session.alerts.open} == {"", "jo@gw-01"}
+        await pilot.press("a")
+        await until(pilot, lambda: not app.home.has_class("-trouble"))
+        await pilot.press("n", "a")
+        assert "no alarm is shown" in notices(pilot)
+
+
+async def test_a_folded_route_hides_no_sick_org(file: Path) -> None:
+    app = app_of(file)
+    async with running(app) as pilot:
+        for org in ("acme", "globex.eu"):
+            log = AccessLog(file.parent / "access.jsonl")
+            for i in range(150):
+                status = 503 if org == "globex.eu" and i % 2 else 200
+                log.append(
+                    AccessLine(ts=timestamp(), route="chat", org=org, side="tokenlab",
+                               model="m", status=status, latency_ms=50.0)
+                )  # fmt: skip
+            log.close()
+        await until(pilot, lambda: "chat / globex.eu: 5xx" in alarm(pilot))
+        await pilot.press("k", "enter")
+        shown = screen_text(pilot)
+        assert "+chat (4)" in shown
+        rows = app.home.query_one(RolloutTable).rows
+        assert [row.org for row in rows if row.route == "chat"] == [None, "globex.eu"]
+        assert "1 org sick" in shown
+        await pilot.press("slash", *"sick", "enter")
+        assert "filter 'sick': 1 of " in notices(pilot)
+        await pilot.press("escape", "n")
+        assert app.home.query_one(RolloutTable).selected.org == "globex.eu"  # type: ignore[union-attr]
+
+
+async def test_rows_are_sorted_by_what_matters(file: Path) -> None:
+    app = app_of(file)
+    async with running(app) as pilot:
+        log_lines(file, 20)
+        fail(file, "claude", orgs=1)
+        await until(pilot, lambda: "claude: 5xx" in alarm(pilot))
+
+        def names() -> list[str]:
+            return [row.label or row.route for row in app.home.query_one(RolloutTable).rows]
+
+        in_file = names()
+        assert in_file[0] == "chat"
+        await pilot.press("s")
+        assert names()[:2] == ["claude", "org-0"], "the worst first"
+        await pilot.press("s", "s")
+        chat = names()[names().index("chat") + 1 :]
+        assert chat.index("acme") < chat.index("initech"), "the greater percent first"
+        await pilot.press("s")
+        assert names()[1:4] == ["acme", "flag beta-testers", "globex.eu"]
+        await pilot.press("s")
+        assert names() == in_file
 
 
 async def test_no_line_lets_control_characters_through(file: Path) -> None:
@@ -418,14 +515,14 @@ async def test_an_org_goes_back_into_its_ramp(file: Path, monkeypatch: pytest.Mo
     record.take_out("chat", {"acme": Out(datetime.now(UTC), why)})
     async with running(app_of(file)) as pilot:
         await until(pilot, lambda: bool(pilot.app.home._out))  # type: ignore[attr-defined]
-        await pilot.press("a")
+        await pilot.press("b")
         await confirm(pilot)
         await until(pilot, lambda: not record.read()["chat"].out)
         await until(pilot, lambda: bool(History(file.parent / "h.sqlite3").rows(file, 9)))
         (row,) = History(file.parent / "h.sqlite3").rows(file, 9)
         assert (row.action, row.route, row.org) == ("put_back", "chat", "acme")
         assert row.reason == "changed outside the guard from 25% to 10%"
-        await pilot.press("j", "a")
+        await pilot.press("j", "b")
         await until(pilot, lambda: "has not taken it out" in notices(pilot))
 
 
@@ -497,4 +594,4 @@ async def test_shares_by_alias_and_flag_are_rows_and_are_set(
         await pilot.press("R")
         await confirm(pilot)
         await until(pilot, lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
-        await until(pilot, lambda: "route rolled back" in screen_text(pilot))
+        await until(pilot, lambda: "↩ rolled back" in screen_text(pilot))

@@ -13,7 +13,7 @@ def test_a_screen_that_was_left_is_drawn_again(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
     demo = f"{sys.executable} -m rollout_console demo"
     with terminal(demo, (80, 24), env, Path(__file__).parents[2]) as shown:
-        shown.until(lambda screen: "▸ acme" in screen)
+        shown.until(lambda screen: "route / org" in screen)
         for key, title in [*TITLES.items(), *TITLES.items()]:
             shown.press(key)
             shown.until(partial(_starts_with, title), within_s=10)

@@ -61,7 +61,7 @@ async def test_a_rollback_by_mistake_is_taken_back_with_two_keys(file: Path, key
 async def test_a_rollback_that_the_guard_asked_for_is_not_taken_back_like_that(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         log_lines(file, 200, status=500)
-        await until(pilot, lambda: "rollback: 5xx" in screen_text(pilot))
+        await until(pilot, lambda: "ROLL BACK: 5xx" in screen_text(pilot))
         await pilot.press("r")
         await confirm(pilot)
         await until(pilot, lambda: share(file) == (2500, True))
@@ -151,7 +151,7 @@ async def test_route_and_everything(file: Path, key: str, where: str) -> None:
 async def test_a_rollback_by_somebody_else_drains_on_this_screen_too(file: Path) -> None:
     async with running(app_of(file), size=(120, 40)) as pilot:
         log_lines(file, 200, status=500)
-        await until(pilot, lambda: "rollback: 5xx" in screen_text(pilot))
+        await until(pilot, lambda: "ROLL BACK: 5xx" in screen_text(pilot))
         other = Switch(file, History(file.parent / "h.sqlite3"), Actor("sam", "gw-02"))
         other.open()
         other.apply(other.planner.plan_rollback("chat", "acme", "5xx"), reason="5xx")

@@ -124,7 +124,7 @@ async def test_a_probe_is_confirmed_with_its_cost_first(file: Path, own: SimServ
         await pilot.press("escape")
         await until(pilot, lambda: "4 probes, none failed" in notice(pilot))
         assert own.state.credential_leaks == 0
-        # The home screen says so on the route's line.
+        # The home screen says so of the selected row.
         await pilot.press("1")
         await until(
             pilot, lambda: "probe ok" in pilot.app.export_screenshot().replace("&#160;", " ")

@@ -21,19 +21,20 @@ def shown(verdict: Verdict, width: int) -> tuple[str, str]:
     """Return the verdict's words in a table of a width in cells, and their style."""
     row = Row("chat", "acme", 2500)
     health = Health(100, 1.0, 84.0, 0.0, 100.0, True, False, False, verdict)
-    text, style = RowCells(width).org_row(row, health, "")[-1]
+    cells = RowCells(width)
+    text, style = cells.org_row(row, health, [None] * cells.points, "", False)[-1]
     return text.strip(), style
 
 
 @pytest.mark.parametrize(
     ("verdict", "width", "words"),
     [
-        (REFUSED, 180, REFUSED.advised),
-        (REFUSED, 120, REFUSED.words),
-        (REFUSED, 80, "rollback: auth 84%"),
-        (SICK, 160, SICK.words),
-        (SICK, 110, "rollback: 5xx 80%, 40 of 50, limit 2%"),
-        (SICK, 80, "rollback: 5xx 80%"),
+        (REFUSED, 190, f"ROLL BACK: {REFUSED.reason}; {REFUSED.advice}"),
+        (REFUSED, 130, f"ROLL BACK: {REFUSED.reason}"),
+        (REFUSED, 80, "ROLL BACK: auth 84%"),
+        (SICK, 160, f"ROLL BACK: {SICK.reason}"),
+        (SICK, 115, "ROLL BACK: 5xx 80%, 40 of 50, limit 2%"),
+        (SICK, 80, "ROLL BACK: 5xx 80%"),
     ],
 )
 def test_the_words_fit_and_look_like_an_alarm(verdict: Verdict, width: int, words: str) -> None:

@@ -50,7 +50,10 @@ _LOOK_BACK = 100
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Figures of an org or route on TokenLab in the guard's window; ``rate`` is requests/s."""
+    """Figures of an org or route on TokenLab in the guard's window; ``rate`` is requests/s.
+
+    ``limit_percent`` is the highest of the limits of shares of errors.
+    """
 
     requests: int
     rate: float
@@ -61,6 +64,7 @@ class Health(msgspec.Struct, frozen=True):
     over_5xx: bool
     over_p95: bool
     verdict: Verdict
+    limit_percent: float = 0.0
 
     @property
     def verdict_text(self) -> str:
@@ -171,6 +175,9 @@ class Monitor(Watch):
             over_5xx=summary.percent_5xx > limits.max_5xx_percent,
             over_p95=(summary.p95 or 0.0) > limits.max_p95_ms,
             verdict=self._verdict(route, org, summary, now),
+            limit_percent=max(
+                limits.max_4xx_percent, limits.max_5xx_percent, limits.max_bad_percent
+            ),
         )
 
     def verdicts(self, now: float) -> dict[str, Verdict]:
@@ -386,7 +393,7 @@ class Monitor(Watch):
             found = Verdict("hold", f"{found.reason}: {lines:,} lines cannot be used", "data")
         lacks_past = self.reads_older and self.kept_s(org, now) < min(least_s, since_raise)
         if lacks_past and found.kind == "ok":
-            found = Verdict("hold", "reading the log", "data")
+            found = Verdict("hold", "reading the log", "data", waits=True)
         if tier.route.kind == "hold" and found.kind == "ok":
             return tier.route
         return self._compared(route, now) if found.kind == "ok" else found

@@ -420,6 +420,10 @@ class Watch:
         found = self.file.routes.get(route) if route is not None else None
         return self.file.guard if found is None else found.guard
 
+    def window_s(self, route: str | None) -> int:
+        """Return the guard's window of a route in seconds, which its figures are of."""
+        return self._window_s(route)
+
     def _window_s(self, route: str | None) -> int:
         return min(self._guard_settings(route).window_s, 3600)
 

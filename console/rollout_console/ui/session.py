@@ -46,9 +46,8 @@ class Session:
         for notify in self._on_change:
             notify(done)
 
-    def new_alerts(self) -> list[Alert]:
-        """Evaluate all alert conditions; return the alerts that are new."""
-        now = time()
+    def new_alerts(self, now: float) -> list[Alert]:
+        """Evaluate all alert conditions at a time (epoch seconds); return those that are new."""
         found = alerts_now(self.monitor, self.balance, self.models, self.file_trouble, now)
         began, _ = self.alerts.look(found, now)
         return began

@@ -27,3 +27,11 @@ def right(text: str, width: int) -> str:
     """As ``fit``, but padded on the left."""
     size = cell_len(text)
     return " " * (width - size) + text if size <= width else fit(text, width)
+
+
+def first_clauses(text: str, width: int) -> str:
+    """Return as many of the first clauses of a sentence as fit: the first matters most."""
+    for mark in ("; ", ", ", " · "):
+        while cell_len(text) > width and mark in text:
+            text = text.rpartition(mark)[0]
+    return fit(text, width).rstrip() if cell_len(text) > width else text

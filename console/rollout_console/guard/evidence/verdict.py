@@ -53,7 +53,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     ``last_error_at`` is the time of that signal's last error (epoch seconds), None where the
     verdict does not rest on errors. ``brief`` is the reason for a narrow column, ``advice`` what to
-    do about it; both are empty where the reason says it all.
+    do about it; both are empty where the reason says it all. ``waits`` is whether a hold only lacks
+    evidence: no limit is exceeded, and nobody has to act.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Verdict(msgspec.Struct, frozen=True):
     last_error_at: float | None = None
     brief: str = ""
     advice: str = ""
+    waits: bool = False
 
     @property
     def words(self) -> str:
@@ -144,11 +146,12 @@ def hold_tier(
     ``last_error_at`` returns when a signal had its last error in the window (epoch seconds).
     """
     if age_s is None:
-        return Verdict("hold", "no data", "data")
+        return Verdict("hold", "no data", "data", waits=True)
     if age_s > STALE_AFTER_S:
-        return Verdict("hold", f"no data {_time(age_s)}", "data")
+        return Verdict("hold", f"no data {_time(age_s)}", "data", waits=True)
     if seen.requests == 0:
-        return Verdict("hold", "no data since the step" if bake_left_s else "no data", "data")
+        words = "no data since the step" if bake_left_s else "no data"
+        return Verdict("hold", words, "data", waits=True)
 
     if slow := _slow(limits, p95_ms, ttft_p95_ms):
         return slow
@@ -161,16 +164,17 @@ def hold_tier(
         if wilson_upper(errors, seen.requests) > percent / 100:
             needed = clean_requests_needed(percent / 100)
             if errors == 0:
-                return Verdict("hold", f"{seen.requests} of {needed} ok", signal)
+                words, brief = f"{seen.requests} of {needed} ok", f"{seen.requests}/{needed}"
+                return Verdict("hold", words, signal, brief=brief, waits=True)
             rate = 100 * errors / seen.requests
             counts = f"{errors} of {seen.requests}"
             if rate > percent:
                 words = f"{WORDS[signal]} {percent_words(rate)}, {counts}"
             else:
                 words = f"{WORDS[signal]} {counts}, too few to tell"
-            return Verdict("hold", words, signal)
+            return Verdict("hold", words, signal, waits=rate <= percent)
     if bake_left_s > 0:
-        return Verdict("hold", f"bakes for {_time(bake_left_s)}", "bake")
+        return Verdict("hold", f"bakes for {_time(bake_left_s)}", "bake", waits=True)
     return OK
 
 

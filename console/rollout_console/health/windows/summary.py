@@ -64,6 +64,12 @@ class Summary(msgspec.Struct, frozen=True):
     bad: int = 0
 
     @property
+    def percent_errors(self) -> float:
+        """Every request that failed, of any class, and every bad answer, in percent."""
+        answered = self.by_class[StatusClass.OK] + self.by_class[StatusClass.ABANDONED]
+        return 100 * (self.requests - answered) / self.judged if self.judged else 0.0
+
+    @property
     def judged(self) -> int:
         """The requests that were not abandoned by the application."""
         return self.requests - self.by_class[StatusClass.ABANDONED]
@@ -138,6 +144,7 @@ def summarize(counts: Mapping[int, int], window_s: float, last_at: float | None)
 
 METRICS: Mapping[str, Callable[[Summary], float | None]] = {
     "4xx": lambda found: found.percent_4xx,
+    "errors": lambda found: found.percent_errors,
     "5xx": lambda found: found.percent_5xx,
     "429": lambda found: found.percent_429,
     "bad": lambda found: found.percent_bad,

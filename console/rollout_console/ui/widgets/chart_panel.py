@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.text import Text
+from textual.geometry import Region
 from textual.widget import Widget
 
 from rollout_console.charts.line_chart import Line, render
@@ -28,6 +29,13 @@ class ChartPanel(Widget):
         self._since = ""
         self._y_range: tuple[float, float | None] = (0.0, None)
         self._stale = False
+        self._body: tuple[object, Text] | None = None
+
+    def say(self, titles: tuple[str, ...]) -> None:
+        """Show other figures in the title; the chart below it is not drawn anew."""
+        if titles != self._titles:
+            self._titles = titles
+            self.refresh(Region(0, 0, max(self.size.width, 1), 1))
 
     def show(
         self,
@@ -67,19 +75,29 @@ class ChartPanel(Widget):
         title_style = component_style(self, "chart--title")
         text = Text(self.title_text[:width], title_style, no_wrap=True, overflow="crop", end="")
         if height > 1 and width > 0:
-            colour = not self.app.no_color and not self._stale
-            drawn = render(
-                self._lines,
-                width=width,
-                height=height - 1,
-                unit=self._unit,
-                y_min=self._y_range[0],
-                y_max=self._y_range[1],
-                x_labels=(self._since, "now"),
-                color=colour,
+            text = Text("\n", no_wrap=True, overflow="crop", end="").join(
+                [text, self._drawn(width, height - 1)]
             )
-            body = Text.from_ansi(drawn, no_wrap=True, overflow="crop", end="")
-            if self._stale:
-                body.stylize("dim")
-            text = Text("\n", no_wrap=True, overflow="crop", end="").join([text, body])
         return text
+
+    def _drawn(self, width: int, height: int) -> Text:
+        """Return the chart, memoized: a new title leaves it as it was."""
+        colour = not self.app.no_color and not self._stale
+        of = (list(self._lines), width, height, self._unit, self._y_range, self._since, colour)
+        if self._body is not None and self._body[0] == of:
+            return self._body[1]
+        drawn = render(
+            self._lines,
+            width=width,
+            height=height,
+            unit=self._unit,
+            y_min=self._y_range[0],
+            y_max=self._y_range[1],
+            x_labels=(self._since, "now"),
+            color=colour,
+        )
+        body = Text.from_ansi(drawn, no_wrap=True, overflow="crop", end="")
+        if self._stale:
+            body.stylize("dim")
+        self._body = (of, body)
+        return body

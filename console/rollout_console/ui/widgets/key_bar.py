@@ -13,6 +13,7 @@ from rollout_console.ui.widgets.component import component_style
 
 _SPARED = (
     "charts",
+    "sort",
     "screen.live",
     "screen.routes",
     "screen.models",

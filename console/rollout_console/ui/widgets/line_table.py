@@ -45,7 +45,7 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "table--head", "table--route", "table--good", "table--warn", "table--bad",
-        "table--dim", "table--bar", "table--cursor", "table--cursor-plain",
+        "table--dim", "table--mark", "table--cursor", "table--cursor-plain",
     }  # fmt: skip
 
     DEFAULT_CSS = """
@@ -58,7 +58,7 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
     LineTable > .table--warn { color: $warning; }
     LineTable > .table--bad { color: $error; text-style: bold; }
     LineTable > .table--dim { color: $foreground 60%; }
-    LineTable > .table--bar { color: $accent; }
+    LineTable > .table--mark { color: $accent; text-style: bold; }
     LineTable > .table--cursor { background: $primary-muted; text-style: bold; }
     LineTable > .table--cursor-plain { text-style: reverse; }
     """
@@ -220,8 +220,8 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
         segments = []
         for text, name in line.cells:
             style = base + self._style(name) if name else base
-            # Bars are not reversed: a reversed bar would read as its opposite.
-            if extra is not None and not (plain and name == "table--bar"):
+            # Blocks are not reversed: a reversed sparkline would read as its opposite.
+            if extra is not None and not (plain and _is_drawing(text)):
                 style += extra
             segments.append(Segment(text, style))
         return Strip(segments).adjust_cell_length(self.size.width, base)
@@ -252,6 +252,10 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
             self.scroll_to(y=wanted_top, animate=False)
         elif self._cursor >= top + height:
             self.scroll_to(y=self._cursor - height + 1, animate=False)
+
+
+def _is_drawing(text: str) -> bool:
+    return bool(text.strip()) and not text.strip(" ▁▂▃▄▅▆▇█")
 
 
 def _difference(one: Line, other: Line) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from time import time
 
 from textual import work
 from textual.screen import Screen
+from textual.widgets import Input
 
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.plan import ALL_ORGS, Plan
@@ -19,8 +20,11 @@ from rollout_console.guard.ladder import step_down, step_up
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.change_flow import ChangeFlow
 from rollout_console.ui.keymap import HOME_KEYS, Key
+from rollout_console.ui.screens.home.alarm_line import AlarmLine
 from rollout_console.ui.screens.home.charts import ChartGrid
 from rollout_console.ui.screens.home.rows import Row
+from rollout_console.ui.screens.home.status import StatusFacts
+from rollout_console.ui.screens.home.view import TableView
 from rollout_console.ui.session import Session
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 
@@ -32,7 +36,16 @@ class HomeActions(Screen[None]):
     _switch: Switch
     _monitor: Monitor
     _flow: ChangeFlow
+    _facts: StatusFacts
+    _view: TableView
+    _alarms: AlarmLine
     _out: Mapping[str, Mapping[str, str]]
+
+    def _rebuild(self) -> None:
+        raise NotImplementedError
+
+    def _show_alarm(self) -> None:
+        raise NotImplementedError
 
     def change_refused(self, sentence: str) -> None:
         """Report why nothing was done."""
@@ -219,6 +232,66 @@ class HomeActions(Screen[None]):
             text = visible(row.route if row.org in (None, ALL_ORGS) else str(row.org))
             self.app.copy_to_clipboard(text)
             self.tell(f"{text}: sent to the terminal's clipboard")
+
+    def action_trouble(self, by: int) -> None:
+        """Show the next alert on the alarm line, and move the cursor to what it is about."""
+        alert = self._alarms.jump(by)
+        if alert is None:
+            self.tell("nothing is wrong that has not been acknowledged")
+        elif alert.route is not None:
+            self._go_to(alert.route, alert.org)
+        self._show_alarm()
+
+    def _go_to(self, route: str, org: str | None) -> None:
+        """Move the cursor to an org or a route, which a filter or a fold may hide."""
+        table = self.query_one(RolloutTable)
+        if table.move_to_row((route, org, "")):
+            return
+        self.query_one("#filter", Input).value = self._view.filter = ""
+        if org is not None:
+            self._view.unfold(route)
+        self._rebuild()
+        if not table.move_to_row((route, org, "")):
+            table.move_to_row((route, None, ""))
+
+    def action_acknowledge(self) -> None:
+        """Acknowledge the alert that the alarm line shows: the line goes on to the next."""
+        alert = self._alarms.current
+        if alert is None:
+            self.change_refused("no alarm is shown")
+            return
+        who = f"{self._facts.user}@{self._facts.host}"
+        if self._session.alerts.acknowledge(alert.key, who):
+            self.tell("acknowledged; 5 lists it until it is over")
+        self._show_alarm()
+
+    def action_fold(self) -> None:
+        """Fold or unfold the selected row's route."""
+        row = self._row()
+        if row is not None:
+            self._view.fold(row.route)
+            self._rebuild_around(row)
+
+    def action_fold_all(self) -> None:
+        """Fold all routes, or unfold them."""
+        row = self._row()
+        self._view.fold_all()
+        if row is not None:
+            self._rebuild_around(row)
+
+    def _rebuild_around(self, row: Row) -> None:
+        """Rebuild; the cursor stays on its row, or goes to its route where that is folded."""
+        self._rebuild()
+        table = self.query_one(RolloutTable)
+        if not table.move_to_row(row.key):
+            table.move_to_row((row.route, None, ""))
+
+    def action_sort(self) -> None:
+        """Sort by the next of worst, traffic, percent, name and the file's order."""
+        order = self._view.next_order()
+        self._rebuild()
+        self.query_one(RolloutTable).refresh()
+        self.tell("in the file's order" if order == "file" else f"sorted by {order}")
 
     def action_charts(self) -> None:
         """Show the next pair of charts, where only two fit."""

@@ -1,24 +1,29 @@
 """Render the rows of the home table as styled cells, for widths of 60 to 200 columns."""
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from rich.cells import cell_len
 
 from rollout_console.changes.plan import ALL_ORGS
-from rollout_console.charts.bar import bar
+from rollout_console.charts.sparkline import sparkline
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.monitor import Health
-from rollout_console.ui.screens.home.rows import Row
-from rollout_console.ui.text import fit, right
-from rollout_gate.file.model import Route
+from rollout_console.ui.screens.home.rows import Order, Row
+from rollout_console.ui.text import first_clauses, fit, right
 from rollout_gate.file.percent import percent_text
 
 Pieces = list[tuple[str, str]]
 
+ERRORS_TOP = 50.0
+"""Share of errors, in percent, that fills a cell of the sparkline."""
+ERRORS_WINDOW_S = 300.0
+
 _NONE = "–"
-_LATCHED = " ↩ rolled back"
 _NUMBERS = ("req/s", "4xx", "5xx", "p95")
+_FOLDED, _UNFOLDED, _MARKED = "+", "-", "*"
 
 
 class RowCells:
@@ -26,108 +31,143 @@ class RowCells:
 
     def __init__(self, width: int, longest: int = 14) -> None:
         self.width = width
-        self.bar = 10 if width >= 70 else 0
-        self.numbers = (
-            (8, 7, 7, 7) if width >= 90 else (6, 6, 7, 6) if width >= 70 else (6, 6, 6, 6)
-        )
-        fixed = 2 + 6 + (2 + self.bar if self.bar else 0) + sum(self.numbers) + 2
+        self.numbers = (8, 7, 7, 7) if width >= 90 else (6, 5, 5, 6)
+        self.points = 20 if width >= 100 else 10 if width >= 70 else 0
+        spark = self.points + 2 if self.points else 0
+        fixed = 2 + 6 + sum(self.numbers) + spark + 2
         rest = max(width - fixed, 12)
-        self.org = max(8, min(longest, 28, rest // 2))
+        self.org = max(10, min(longest + 2, 28, rest // 2))
         self.verdict = max(width - fixed - self.org, 0)
 
-    def header(self) -> Sequence[tuple[str, str]]:
+    def header(self, order: Order) -> Sequence[tuple[str, str]]:
         """Return the header row as one piece."""
-        line = "  " + fit("org", self.org) + right("%", 6)
-        line += " " * (2 + self.bar) if self.bar else ""
+        names = "route / org" if order == "file" else f"↓ {order}"
+        line = "  " + fit(names, self.org) + right("%", 6)
         line += "".join(right(n, w) for n, w in zip(_NUMBERS, self.numbers, strict=True))
+        line += (
+            "  " + fit("errors, 5 m" if self.points > 10 else "errors 5 m", self.points)
+            if self.points
+            else ""
+        )
         return ((fit(line + "  verdict", self.width), "table--head"),)
 
-    def route(self, row: Row, route: Route | None, probe: str) -> Sequence[tuple[str, str]]:
-        """Return a route's own line; ``probe`` is the last probe's result in words."""
-        if route is None:
-            return ((fit(f" {visible(row.route)}", self.width), "table--route"),)
-        probed = (probe,) if probe else ()
-        about = (route.name, route.format, route.model or "no model", route.phase, *probed)
-        title = "─ " + " ── ".join(visible(text) for text in about) + " "
-        if not row.latched_by:
-            return ((fit(title + "─" * self.width, self.width).replace("…", "─"), "table--route"),)
-        latch = f"─ ↩ {'everything' if row.latched_by == 'file' else 'route'} rolled back "
-        title = fit(title, max(self.width - len(latch), 8)).rstrip()
-        rest = max(self.width - len(title) - len(latch), 0)
-        return ((title + " ", "table--route"), (latch + "─" * rest, "table--warn"))
+    def route(
+        self, row: Row, health: Health, errors: Sequence[float | None], proof: str, sick: int
+    ) -> Sequence[tuple[str, str]]:
+        """Return a route's own line; ``sick`` is how many of its orgs ask for a rollback."""
+        fold = _FOLDED if row.folded else _UNFOLDED if row.lines else " "
+        hidden = f" ({row.lines})" if row.folded else ""
+        name = fit(visible(row.route), self.org - 1 - len(hidden)).rstrip() + hidden
+        latch = right("↩" if row.latched_by else "", 6)
+        cells = [(f" {fold}" + fit(name, self.org - 1), "table--route"), (latch, "table--dim")]
+        cells += self._numbers(row, health, errors)
+        text, style = self._judged(row, health, proof)
+        if sick and health.verdict.kind != "rollback" and not row.latched_by:
+            text, style = f"{sick} {'org' if sick == 1 else 'orgs'} sick", "table--bad"
+        return [*cells, (fit("  " + first_clauses(visible(text), self.verdict), self.rest), style)]
 
-    def org_row(self, row: Row, health: Health, proof: str) -> Sequence[tuple[str, str]]:
+    def org_row(
+        self, row: Row, health: Health, errors: Sequence[float | None], proof: str, marked: bool
+    ) -> Sequence[tuple[str, str]]:
         """Return an org's line; ``proof`` replaces the verdict while it drains."""
-        cells = self._share(row)
+        cells = self._share(row, marked)
         if row.org == ALL_ORGS:
             about = "the route's default; its orgs are below" if health.requests else "default"
             return self._with_words(cells, about)
-        cells += self._numbers(row, health)
-        style = {"ok": "table--good", "hold": "table--warn", "rollback": "table--bad"}
-        text, name = proof, "table--dim"
-        if not proof:
-            text, name = self._verdict_words(health.verdict), style.get(health.verdict.kind, "")
-            if (row.points == 0 or row.latched_by) and not health.requests:
-                text, name = "previous only", "table--dim"
-        cells.append((fit("  " + self._shortened(text), self.verdict + 2), name))
-        return cells
+        cells += self._numbers(row, health, errors)
+        text, style = self._judged(row, health, proof)
+        return [*cells, (fit("  " + first_clauses(visible(text), self.verdict), self.rest), style)]
+
+    @property
+    def rest(self) -> int:
+        """The width of the verdict with the gap before it."""
+        return self.verdict + 2
+
+    def _judged(self, row: Row, health: Health, proof: str) -> tuple[str, str]:
+        """Return the verdict in words and its style: red to act, amber degraded, dim waiting."""
+        if row.latched_by:
+            said = f"↩ rolled back · {proof}" if proof else "↩ rolled back"
+            if proof.startswith(("drain", "quiet")) and cell_len(said) > self.verdict:
+                said = f"↩ {proof}"
+            return said, "table--dim"
+        if proof:
+            return proof, "table--dim"
+        if row.points == 0 and not row.is_route and not health.requests:
+            return "previous only", "table--dim"
+        verdict = health.verdict
+        return self._verdict_words(verdict), style_of(verdict)
 
     def _verdict_words(self, verdict: Verdict) -> str:
         """Return a verdict with its advice, or in its brief form where the column is narrow."""
-        narrow = cell_len(visible(verdict.words)) > self.verdict
-        return f"{verdict.kind}: {verdict.brief}" if verdict.brief and narrow else verdict.advised
+        kind = "ROLL BACK" if verdict.kind == "rollback" else verdict.kind
+        if verdict.kind == "ok":
+            return kind
+        narrow = cell_len(visible(verdict.reason)) + len(kind) + 2 > self.verdict
+        if verdict.brief and narrow:
+            return f"{kind}: {verdict.brief}"
+        advice = f"; {verdict.advice}" if verdict.advice else ""
+        return f"{kind}: {verdict.reason}{advice}"
 
-    def _shortened(self, text: str) -> str:
-        text = visible(text)
-        for mark in ("; ", ", ", " · "):
-            if cell_len(text) > self.verdict:
-                text = text.partition(mark)[0]  # the first clause matters most
-        return text
-
-    def share_row(self, row: Row) -> Sequence[tuple[str, str]]:
+    def share_row(self, row: Row, marked: bool) -> Sequence[tuple[str, str]]:
         """Return the line of an API key's alias or of a flag."""
         wins = "wins over org and flag" if row.table == "keys" else "wins over the org"
-        return self._with_words(self._share(row), wins)
+        return self._with_words(self._share(row, marked), wins)
 
     def _with_words(self, cells: Pieces, words: str) -> Pieces:
-        left = self.width - sum(cell_len(text) for text, _ in cells) - 1
+        left = self.width - sum(cell_len(text) for text, _ in cells)
         return [*cells, (fit(f"  {words}", left), "table--dim")]
 
-    def _share(self, row: Row) -> Pieces:
-        # A table too narrow for the bar shows the latch as a sign next to the percent.
-        sign = "↩" if row.latched_by and not self.bar else ""
-        cells = [
-            (" " + fit(visible(row.label), self.org), "" if row.listed else "table--dim"),
+    def _share(self, row: Row, marked: bool) -> Pieces:
+        sign = "↩" if row.latched_by else ""
+        mark = _MARKED if marked else " "
+        return [
+            (mark + "  " + fit(visible(row.label), self.org - 2), self._name_style(row, marked)),
             (right(sign + percent_text(row.points), 6), "table--dim" if row.latched_by else ""),
         ]
-        if self.bar:
-            cells.append(
-                (_LATCHED, "table--warn")
-                if row.latched_by
-                else ("  " + bar(row.points, self.bar), "table--bar")
-            )
-        return cells
 
-    def _numbers(self, row: Row, health: Health) -> list[tuple[str, str]]:
+    def _name_style(self, row: Row, marked: bool) -> str:
+        return "table--mark" if marked else "" if row.listed else "table--dim"
+
+    def _numbers(
+        self, row: Row, health: Health, errors: Sequence[float | None]
+    ) -> list[tuple[str, str]]:
         rate, four, five, slow = self.numbers
-        if row.latched_by and self.bar:
-            rate -= len(_LATCHED) - 2 - self.bar  # the words are longer than the bar
         rate_text = right(f"{health.rate:.1f}", rate)
         if not health.requests:
             empty = "".join(right(_NONE, width) for width in (four, five, slow))
-            return [(rate_text + empty, "table--dim")]
+            return [(rate_text + empty, "table--dim"), *self._spark(errors, 0.0, "table--dim")]
+        # Over its limit is degraded; red is for what asks to act.
+        over = "table--bad" if health.verdict.kind == "rollback" else "table--warn"
         return [
             (rate_text, ""),
-            (right(_percent(health.percent_4xx), four), _alarm(health.over_4xx)),
-            (right(_percent(health.percent_5xx), five), _alarm(health.over_5xx)),
-            (right(f"{health.p95_ms:.0f}", slow), _alarm(health.over_p95)),
+            (right(_percent(health.percent_4xx), four), over if health.over_4xx else ""),
+            (right(_percent(health.percent_5xx), five), over if health.over_5xx else ""),
+            (right(f"{health.p95_ms:.0f}", slow), over if health.over_p95 else ""),
+            *self._spark(errors, health.limit_percent, over),
         ]
+
+    def _spark(self, errors: Sequence[float | None], limit: float, over: str) -> Pieces:
+        """Return the errors of the last minutes, those above the limit in its colour."""
+        if not self.points:
+            return []
+        styles = [over if (one or 0.0) > limit else "table--dim" for one in errors]
+        drawn = zip(sparkline(errors, ERRORS_TOP), styles, strict=True)
+        found = [
+            ("".join(cell for cell, _ in some), style)
+            for style, some in groupby(drawn, key=itemgetter(1))
+        ]
+        return [("  ", ""), *found]
+
+
+def style_of(verdict: Verdict) -> str:
+    """Return the style of a verdict: red asks to act, amber is degraded, dim waits."""
+    if verdict.kind == "rollback":
+        return "table--bad"
+    if verdict.kind == "hold":
+        return "table--dim" if verdict.waits else "table--warn"
+    return "table--good"
 
 
 def _percent(value: float) -> str:
     """Format a percent in at most five characters, so that a column keeps a gap before it."""
-    return f"{value:.1f}%" if value < 99.95 else "100%"
-
-
-def _alarm(over: bool) -> str:
-    return "table--bad" if over else ""
+    return f"{value:.1f}%" if value < 9.95 else f"{value:.0f}%"

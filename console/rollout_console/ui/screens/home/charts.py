@@ -32,6 +32,7 @@ class ChartGrid(Grid):
         super().__init__(id=id)
         self._pair = 0
         self._six = False
+        self.lines = 7
         self.route: str | None = None
 
     def compose(self) -> ComposeResult:
@@ -48,10 +49,8 @@ class ChartGrid(Grid):
         """Choose six charts or two for a terminal of this size."""
         self._six = width >= 100 and height >= 34
         self.set_class(self._six, "-six", update=self.is_attached)
-        if self._six:
-            self.styles.height = max(14, (height * 2) // 5)
-        else:
-            self.styles.height = 7 if height < 30 else 10
+        self.lines = max(14, (height * 2) // 5) if self._six else 7 if height < 30 else 10
+        self.styles.height = self.lines
         self._choose()
 
     def next_pair(self) -> None:
@@ -68,6 +67,12 @@ class ChartGrid(Grid):
             self.move_child(
                 self.query_one(f"#chart-{order[0]}"), before=self.query_one(f"#chart-{order[1]}")
             )
+
+    def say(self, monitor: Monitor, now: float) -> None:
+        """Bring the figures in the titles up to those of the table; the charts stay."""
+        for panel in self.query("ChartPanel.-on").results(ChartPanel):
+            if panel.name is not None and panel.name != "balance":
+                panel.say(_titles_of(monitor, panel.name, self.route, now))
 
     def show(self, monitor: Monitor, balance: BalanceWatch, route: str | None, now: float) -> None:
         """Draw the visible charts for one route."""
@@ -91,15 +96,22 @@ def _show_metric(
     for side, colour in zip(_SIDES, colours, strict=True):
         values = monitor.series(metric, route, side, now, window, _POINTS)
         lines.append(Line(side, values, colour))
-    unit = "%" if metric in ("4xx", "5xx") else " ms"
-    newest = [_newest(monitor, metric, route, side, now) for side in _SIDES]
     panel.show(
-        _titles(f"{visible(route)} {metric}" if route else metric, newest, unit),
+        _titles_of(monitor, metric, route, now),
         lines,
-        unit=unit.strip(),
+        unit=_unit(metric).strip(),
         y_range=(0.0, _LEAST_AXIS.get(metric)),
         stale=stale,
     )
+
+
+def _unit(metric: str) -> str:
+    return "%" if metric in ("4xx", "5xx") else " ms"
+
+
+def _titles_of(monitor: Monitor, metric: str, route: str | None, now: float) -> tuple[str, ...]:
+    newest = [_newest(monitor, metric, route, side, now) for side in _SIDES]
+    return _titles(f"{visible(route)} {metric}" if route else metric, newest, _unit(metric))
 
 
 def _titles(what: str, newest: list[str], unit: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class _Rollback(msgspec.Struct):
     drained_at: float | None = None
 
 
-_GRAVE = ("file", "history")
+_GRAVE = ("file", "history", "reverted")
 _LIGHT = ("keys", "balance", "lines", "log", "warning")
 
 

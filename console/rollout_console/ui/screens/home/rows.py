@@ -1,12 +1,18 @@
 """The rows of the home table: one for each route, then one for each org on it."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from rollout_console.changes.plan import ALL_ORGS
-from rollout_gate.file.model import RolloutFile
+from rollout_gate.file.model import RolloutFile, Route
+
+Table = Literal["", "keys", "flags"]
+RowKey = tuple[str, str | None, Table]
+"""The identity of a row: route, org (or alias, or flag) and table."""
+Order = Literal["file", "worst", "traffic", "percent", "name"]
+ORDERS: tuple[Order, ...] = ("file", "worst", "traffic", "percent", "name")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -14,7 +20,8 @@ class Row(msgspec.Struct, frozen=True):
 
     ``points`` is the share in the file, in basis points; ``latched_by`` is "", "org", "route" or
     "file". Where ``table`` is set, ``org`` is no org but an API key's alias or a flag, which the
-    log does not distinguish: such a share has no figures of its own.
+    log does not distinguish: such a share has no figures of its own. ``folded`` is the count of a
+    route's lines that are hidden below its own.
     """
 
     route: str
@@ -22,12 +29,19 @@ class Row(msgspec.Struct, frozen=True):
     points: int = 0
     latched_by: str = ""
     listed: bool = True
-    table: Literal["", "keys", "flags"] = ""
+    table: Table = ""
+    lines: int = 0
+    folded: int = 0
 
     @property
     def is_route(self) -> bool:
         """Whether this is a route's own line."""
         return self.org is None
+
+    @property
+    def key(self) -> RowKey:
+        """The identity by which the cursor and marks follow a row."""
+        return self.route, self.org, self.table
 
     @property
     def label(self) -> str:
@@ -36,54 +50,120 @@ class Row(msgspec.Struct, frozen=True):
             return f"{'alias' if self.table == 'keys' else 'flag'} {self.org}"
         return "(others)" if self.org == ALL_ORGS else self.org or ""
 
+    @property
+    def filtered_as(self) -> str:
+        """The name that the filter looks at."""
+        return "others" if self.org == ALL_ORGS else self.org or ""
+
+
+class Shown(NamedTuple):
+    """Which rows are shown, and in which order.
+
+    ``keep`` is the filter, on route and org. A route in ``folded`` shows only the orgs of ``sick``
+    (by route) and the rows of ``marked``. ``weight`` orders routes and, within each, their orgs,
+    the greatest first; without it they have the file's order.
+    """
+
+    keep: Callable[[str, str], bool]
+    folded: Collection[str] = ()
+    sick: Mapping[str, Collection[str]] = {}
+    marked: Collection[RowKey] = ()
+    weight: Callable[[Row], tuple[float, str]] | None = None
+
 
 def build_rows(
-    file: RolloutFile, seen: Mapping[str, Iterable[str]], keep: Callable[[str, str], bool]
-) -> list[Row]:
-    """Return the rows of ``file`` in its order.
+    file: RolloutFile, seen: Mapping[str, Iterable[str]], shown: Shown
+) -> tuple[list[Row], int, int]:
+    """Return the rows of ``file``, how many orgs the filter keeps, and how many there are.
 
     ``seen`` names, by route, the orgs that the log has traffic of; one without a line of its own
-    is shown with the route's default. ``keep`` is the filter, on route and org.
+    is shown with the route's default.
     """
-    rows: list[Row] = []
+    groups: list[tuple[Row, list[Row]]] = []
+    kept = total = 0
     for name, route in file.routes.items():
         outer = "file" if file.rolled_back else "route" if route.rolled_back else ""
-        orgs = []
-        for org, share in route.orgs.items():
-            # Skip an org that is literally named ALL_ORGS: its row would pass for the default's.
-            if org != ALL_ORGS and keep(name, org):
-                latch = outer or ("org" if share.rolled_back else "")
-                orgs.append(Row(name, org, route.org_points(org), latch))
-        if route.default_points and keep(name, "others"):
-            orgs.append(Row(name, ALL_ORGS, route.default_points, outer))
-        tables: tuple[tuple[Literal["keys", "flags"], Mapping[str, int]], ...]
-        tables = ("keys", route.keys), ("flags", route.flags)
-        for table, shares in tables:
-            for alias, points in shares.items():
-                if keep(name, alias):
-                    orgs.append(Row(name, alias, points, outer, table=table))
-        for org in seen.get(name, ()):
-            if org not in route.orgs and org != ALL_ORGS and keep(name, org):
-                orgs.append(Row(name, org, route.default_points, outer, listed=False))
-        if orgs or keep(name, ""):
-            rows.append(Row(name, None, 0, outer))
-            rows += orgs
+        every = _lines_of(route, outer, seen.get(name, ()))
+        total += len(every)
+        found = [row for row in every if shown.keep(name, row.filtered_as)]
+        kept += len(found)
+        if not found and not shown.keep(name, ""):
+            continue
+        if shown.weight is not None:
+            weight = shown.weight
+            found.sort(key=weight)
+        below = found
+        if name in shown.folded:
+            sick = shown.sick.get(name, ())
+            below = [
+                row
+                for row in found
+                if (not row.table and row.org in sick) or row.key in shown.marked
+            ]
+        head = Row(name, None, 0, outer, lines=len(found), folded=len(found) - len(below))
+        groups.append((head, below))
+    if shown.weight is not None:
+        weight = shown.weight
+        groups.sort(key=lambda group: weight(group[0]))
+    return [row for head, below in groups for row in (head, *below)], kept, total
+
+
+def _lines_of(route: Route, outer: str, seen: Iterable[str]) -> list[Row]:
+    """Return a route's orgs, its default, aliases and flags, then orgs without a line."""
+    name = route.name
+    # Skip an org that is literally named ALL_ORGS: its row would pass for the default's.
+    rows = [
+        Row(name, org, route.org_points(org), outer or ("org" if share.rolled_back else ""))
+        for org, share in route.orgs.items()
+        if org != ALL_ORGS
+    ]
+    if route.default_points:
+        rows.append(Row(name, ALL_ORGS, route.default_points, outer))
+    tables: tuple[tuple[Table, Mapping[str, int]], ...]
+    tables = ("keys", route.keys), ("flags", route.flags)
+    for table, shares in tables:
+        rows += [Row(name, alias, points, outer, table=table) for alias, points in shares.items()]
+    rows += [
+        Row(name, org, route.default_points, outer, listed=False)
+        for org in seen
+        if org not in route.orgs and org != ALL_ORGS
+    ]
     return rows
 
 
-def make_filter(text: str) -> Callable[[str, str], bool]:
+def line_counts(file: RolloutFile, seen: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """Return, by route, how many lines it has below its own when it is unfolded."""
+    return {
+        name: len(route.orgs.keys() | {*seen.get(name, ())})
+        + (route.default_points > 0)
+        + len(route.keys)
+        + len(route.flags)
+        for name, route in file.routes.items()
+    }
+
+
+def make_filter(
+    text: str, is_sick: Callable[[str, str], bool], is_latched: Callable[[str, str], bool]
+) -> Callable[[str, str], bool]:
     """Return a predicate on route and org for a typed filter; a leading ``!`` inverts it.
 
-    It matches a substring of either name, ignoring case; an empty filter keeps every row.
+    It matches a substring of either name, ignoring case, and a verdict: ``sick`` finds what asks
+    for a rollback, ``rolled back`` what is rolled back. An empty filter keeps every row.
     """
     wanted = text.strip()
     inverted = wanted.startswith("!")
     needle = wanted.lstrip("!").strip().casefold()
     if not needle:
         return lambda _route, _org: True
+    asks_sick, asks_latched = needle == "sick", needle in ("rolled", "rolled back")
 
     def keep(route: str, org: str) -> bool:
-        found = needle in route.casefold() or needle in org.casefold()
+        found = (
+            needle in route.casefold()
+            or needle in org.casefold()
+            or (asks_sick and is_sick(route, org))
+            or (asks_latched and is_latched(route, org))
+        )
         return found != inverted
 
     return keep

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from time import time
 from typing import ClassVar
@@ -40,12 +40,15 @@ from rollout_console.ui.messages import (
 )
 from rollout_console.ui.mount_guard import Opened
 from rollout_console.ui.screens.base import BesideScreen
+from rollout_console.ui.screens.home.about_row import about_row
 from rollout_console.ui.screens.home.actions import HomeActions
-from rollout_console.ui.screens.home.cells import RowCells
+from rollout_console.ui.screens.home.alarm_line import AlarmLine
+from rollout_console.ui.screens.home.cells import ERRORS_WINDOW_S, RowCells
 from rollout_console.ui.screens.home.charts import ChartGrid
 from rollout_console.ui.screens.home.notices import Notices
-from rollout_console.ui.screens.home.rows import Row, build_rows, make_filter
+from rollout_console.ui.screens.home.rows import Row
 from rollout_console.ui.screens.home.status import StatusFacts, status_pieces
+from rollout_console.ui.screens.home.view import TableView
 from rollout_console.ui.session import Session
 from rollout_console.ui.widgets.changes_panel import ChangesPanel
 from rollout_console.ui.widgets.key_bar import KeyBar
@@ -56,6 +59,10 @@ from rollout_console.ui.workers import Feeds
 from rollout_gate.secret import redacted
 
 CHARTS_EVERY_S = 5.0
+SPARKS_EVERY_S = 5.0
+_MOST_SPARKS = 1000
+_AROUND_THE_TABLE = 6
+"""Lines beside the table's rows and the charts: status, alarm, header, two notices, keys."""
 _MOST_PROOFS = 20
 _MOST_TOASTS = 3
 
@@ -68,6 +75,9 @@ class HomeScreen(Opened, HomeActions):
     DEFAULT_CSS = """
     HomeScreen { layout: vertical; background: $background; }
     HomeScreen #status { background: $panel; }
+    HomeScreen #alarm { display: none; background: $warning-muted; }
+    HomeScreen.-trouble #alarm { display: block; }
+    HomeScreen.-alarm #alarm { background: $error-muted; }
     HomeScreen #body { height: 1fr; }
     HomeScreen #filter { display: none; height: 1; border: none; padding: 0 1; }
     HomeScreen.-filtering #filter { display: block; }
@@ -95,9 +105,12 @@ class HomeScreen(Opened, HomeActions):
         self._notices = Notices()
         self._probes: Mapping[tuple[str, str], ProbeLine] = {}
         self._feeds = Feeds(self, session, sources, warn_of_keys, ask_for_models)
-        self._filter = ""
+        self._view = TableView(session.monitor)
+        self._alarms = AlarmLine(time())
         self._longest = 12
         self._cells = RowCells(80)
+        self._now = time()
+        self._errors: dict[tuple[str, str | None], tuple[int, Sequence[float | None]]] = {}
         self._charts_at = 0.0
         self._fitted = Size(0, 0)
         self._is_new = True
@@ -111,6 +124,7 @@ class HomeScreen(Opened, HomeActions):
         charts = ChartGrid(id="charts")
         charts.fit_to(width, height)
         yield TextLine(id="status")
+        yield TextLine(id="alarm")
         with Horizontal(id="body"):
             yield RolloutTable(self._draw_row, self._draw_header, id="table")
             yield ChangesPanel()
@@ -132,8 +146,7 @@ class HomeScreen(Opened, HomeActions):
         self._tick()  # before the first layout too: the first frame is then complete
         self.query_one(RolloutTable).focus()
         self.call_after_refresh(self._feeds.start)  # the first frame shares the CPU with nothing
-        self.set_interval(1.0, self._tick)
-        self.set_interval(1.0, self._look_for_alerts)
+        self.set_interval(1.0, self._each_second)
 
     def on_screen_resume(self, event: events.ScreenResume) -> None:
         """Skip the first refresh of the styles: every widget was styled when it was mounted."""
@@ -185,7 +198,7 @@ class HomeScreen(Opened, HomeActions):
         if edit.gives_back and not edit.ours:
             # An unconfirmed resume: a git checkout or a sync has restored an old version.
             self.app.bell()
-            self.notify(f"A rollback was reverted: {said}", severity="error", timeout=30)
+            self._notices.trouble("reverted", f"A rollback was reverted: {said}")
 
     @on(FileTrouble)
     def _file_trouble(self, event: FileTrouble) -> None:
@@ -246,16 +259,18 @@ class HomeScreen(Opened, HomeActions):
     def _probes_read(self, event: ProbesRead) -> None:
         self._probes = event.probes
 
-    def _look_for_alerts(self) -> None:
-        """Notify of alerts that are new since the last poll, whichever screen is active."""
-        began = self._session.new_alerts()
+    def _each_second(self) -> None:
+        """Look for alerts, whichever screen is active, then redraw."""
+        self._now = now = time()
+        began = self._session.new_alerts(now)
         alarms = [alert for alert in began if alert.level == "alarm"]
-        # No toasts on the live screen: it lists the alerts, and a toast would cover the list.
-        listed = getattr(self.app.screen, "CONTEXT", "") == "live"
-        for alert in alarms[: 0 if listed else _MOST_TOASTS]:
+        # A toast only where no alarm line and no list of alerts shows it: it covers what is there.
+        seen = self.is_current or getattr(self.app.screen, "CONTEXT", "") == "live"
+        for alert in alarms[: 0 if seen else _MOST_TOASTS]:
             self.app.notify(visible(redacted(alert.sentence)), severity="error", markup=False)
         if alarms:
             self.app.bell()
+        self._tick()
 
     # -- drawing ---------------------------------------------------------------------------------
 
@@ -263,14 +278,19 @@ class HomeScreen(Opened, HomeActions):
         """Redraw what has changed, also behind a dialog, for an operator who is deciding."""
         if not self.is_current:
             return
-        now = time()
-        self.query_one(RolloutTable).refresh_numbers()
+        self._now = now = time()
+        if self._view.note_sick(now) or self._view.is_due(now):
+            self._rebuild()
+        else:
+            self.query_one(RolloutTable).refresh_numbers()
         self._show_status()
-        self._show_strays()
+        self._show_alarm()
         self._show_notices()
         self.query_one(KeyBar).update_keys()
         if now - self._charts_at >= CHARTS_EVERY_S:
             self.draw_charts()
+        else:
+            self.query_one(ChartGrid).say(self._monitor, now)
 
     def _show_status(self) -> None:
         pieces = status_pieces(
@@ -285,19 +305,32 @@ class HomeScreen(Opened, HomeActions):
         )
         self.query_one("#status", TextLine).say(*pieces)
 
-    def _show_strays(self) -> None:
-        found = self._monitor.routing_problems(time())
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        self._notices.trouble("stray", f"{visible(found[0])}{more}" if found else "")
+    def _show_alarm(self) -> None:
+        """Show the gravest alert on a line of its own, which is there only while there is one."""
+        self._alarms.look(self._session.alerts.open)
+        pieces = self._alarms.pieces(self.app.size.width)
+        current = self._alarms.current
+        self.set_class(current is not None, "-trouble")
+        self.set_class(current is not None and current.level == "alarm", "-alarm")
+        self.query_one("#alarm", TextLine).say(*pieces)
 
     def _show_notices(self) -> None:
         first, second = self._notices.lines(self._monitor, time())
         self.query_one("#notice-1", TextLine).say(*first)
-        self.query_one("#notice-2", TextLine).say(*second)
+        self.query_one("#notice-2", TextLine).say(*(second or self._about_the_row()))
+
+    def _about_the_row(self) -> Sequence[tuple[str, str]]:
+        """Return what is known of the selected row beyond its figures."""
+        row = self._row()
+        if row is None:
+            return ()
+        probe = self._probes.get((row.route, "tokenlab"))
+        probed = "" if probe is None else f"probe {probe_text(probe, self._now)}"
+        return about_row(row, self._monitor, probed, self._now)
 
     def draw_charts(self) -> None:
         """Draw the visible charts."""
-        self._charts_at = time()
+        self._charts_at = self._now
         row = self.query_one(RolloutTable).selected
         self.query_one(ChartGrid).show(
             self._monitor, self._session.balance, row.route if row else None, self._charts_at
@@ -325,15 +358,15 @@ class HomeScreen(Opened, HomeActions):
         self._rebuild()
 
     def _rebuild(self) -> None:
-        rows = build_rows(self._monitor.file, self._monitor.seen_orgs(), make_filter(self._filter))
-        longest = max((cell_len(visible(row.label)) for row in rows), default=8)
+        charts = 0 if self.has_class("-short") else self.query_one(ChartGrid).lines
+        self._view.fit_into(self.app.size.height - _AROUND_THE_TABLE - charts)
+        rows = self._view.rows(self._now)
+        longest = max((cell_len(visible(row.label or row.route)) for row in rows), default=8)
         if max(longest, 12) != self._longest:
             self._longest = max(longest, 12)
             self._cells = RowCells(0)
         self.query_one(RolloutTable).set_rows(rows)
-        hidden = bool(self._filter) and not rows
-        said = f"no route or org matches {visible(self._filter)!r}; esc clears the filter"
-        self._notices.trouble("filter", said if hidden else "")
+        self._notices.trouble("filter", self._view.filter_words)
         self._show_notices()
 
     def _cells_for(self, width: int) -> RowCells:
@@ -342,25 +375,45 @@ class HomeScreen(Opened, HomeActions):
         return self._cells
 
     def _draw_header(self, width: int) -> Cells:
-        return self._cells_for(width - 1).header()
+        return self._cells_for(width - 1).header(self._view.order)
 
     def _draw_row(self, row: Row, width: int) -> Cells:
-        cells, now = self._cells_for(width), time()
-        if row.is_route:
-            probe = self._probes.get((row.route, "tokenlab"))
-            words = "" if probe is None else f"probe {probe_text(probe, now)}"
-            return cells.route(row, self._monitor.file.routes.get(row.route), words)
+        cells, now = self._cells_for(width), self._now
+        marked = row.key in self._view.marked
         if row.table:
-            return cells.share_row(row)
+            return cells.share_row(row, marked)
         org = None if row.org == ALL_ORGS else row.org
         health = self._monitor.health(row.route, org, now)
-        proof = ""
-        if row.latched_by:
-            proof = self._notices.proof_of(row.route, row.org, self._monitor, now)
-            last = self._monitor.last_seen(row.route, org, "tokenlab")
-            if not proof and last is not None:  # its figures predate the rollback
-                proof = f"quiet for {seconds_text(round(now - last))}"
-        return cells.org_row(row, health, proof)
+        errors = self._errors_of(row.route, org, cells.points)
+        proof = self._proof(row, org) if row.latched_by else ""
+        if row.is_route:
+            return cells.route(row, health, errors, proof, self._view.sick_on(row.route))
+        return cells.org_row(row, health, errors, proof, marked)
+
+    def _proof(self, row: Row, org: str | None) -> str:
+        now = self._now
+        proof = self._notices.proof_of(row.route, row.org, self._monitor, now)
+        last = self._monitor.last_seen(row.route, org, "tokenlab")
+        if not proof and last is not None:  # its figures predate the rollback
+            proof = f"quiet for {seconds_text(round(now - last))}"
+        return proof
+
+    def _errors_of(self, route: str, org: str | None, points: int) -> Sequence[float | None]:
+        """Return the errors of the last minutes, computed anew every few seconds alone."""
+        turn = int(self._now // SPARKS_EVERY_S)
+        known = self._errors.get((route, org))
+        if known is None or known[0] != turn or len(known[1]) != points:
+            if len(self._errors) > _MOST_SPARKS:
+                self._errors.clear()
+            found = (
+                self._monitor.org_series(
+                    "errors", route, org, "tokenlab", self._now, ERRORS_WINDOW_S, points
+                )
+                if points
+                else ()
+            )
+            known = self._errors[route, org] = turn, found
+        return known[1]
 
     # -- the listener of a change ----------------------------------------------------------------
 
@@ -413,6 +466,7 @@ class HomeScreen(Opened, HomeActions):
     def _cursor_moved(self) -> None:
         """Redraw the charts where another route is selected."""
         self.query_one(KeyBar).update_keys()
+        self._show_notices()
         row = self._row()
         if row is not None and self.query_one(ChartGrid).route != row.route:
             self.draw_charts()
@@ -427,7 +481,7 @@ class HomeScreen(Opened, HomeActions):
 
     @on(Input.Changed, "#filter")
     def _filter_typed(self, event: Input.Changed) -> None:
-        self._filter = event.value
+        self._view.filter = event.value
         self._rebuild()
 
     @on(Input.Submitted, "#filter")
@@ -440,6 +494,9 @@ class HomeScreen(Opened, HomeActions):
             self.query_one("#filter", Input).value = ""
             self.remove_class("-filtering")
             self.query_one(RolloutTable).focus()
+        elif self._view.marked:
+            self._view.marked.clear()
+            self._rebuild()
         else:
             self._notices.dismiss()
             self._show_notices()

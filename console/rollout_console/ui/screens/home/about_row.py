@@ -1,0 +1,39 @@
+"""What is known of the selected row beyond the figures of its line."""
+
+from rollout_console.changes.plan import ALL_ORGS
+from rollout_console.common.durations import seconds_text
+from rollout_console.common.safe_text import visible
+from rollout_console.guard.evidence.verdict import percent_words
+from rollout_console.guard.monitor import Monitor
+from rollout_console.ui.screens.home.rows import Row
+
+Pieces = list[tuple[str, str]]
+
+
+def about_row(row: Row, monitor: Monitor, probe: str, now: float) -> Pieces:
+    """Return a line on a row: the route's format, model and phase, and the previous side.
+
+    ``probe`` is the last probe's result in words, empty without one.
+    """
+    route = monitor.file.routes.get(row.route)
+    if route is None:
+        return []
+    org = None if row.org in (None, ALL_ORGS) or row.table else row.org
+    facts = [route.format, route.model or "no model", route.phase]
+    if probe:
+        facts.append(probe)
+    name = row.route if row.is_route else f"{row.route} / {row.label}"
+    said = f" {name}: {' · '.join(visible(fact) for fact in facts)}"
+    return [(visible(said), "$foreground 60%"), (_previous(monitor, row.route, org, now), "")]
+
+
+def _previous(monitor: Monitor, route: str, org: str | None, now: float) -> str:
+    summary = monitor.summary(route, org, "previous", now)
+    if not summary.requests:
+        return ""
+    window = seconds_text(monitor.window_s(route))
+    p95 = "" if summary.p95 is None else f", p95 {summary.p95:.0f} ms"
+    return (
+        f" · previous: {summary.rate_per_s:.1f} req/s, 5xx {percent_words(summary.percent_5xx)}"
+        f"{p95} ({window})"
+    )

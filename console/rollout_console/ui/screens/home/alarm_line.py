@@ -1,0 +1,77 @@
+"""The alarm line under the status: what is wrong anywhere, until it is over or acknowledged."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rollout_console.common.safe_text import visible
+from rollout_console.guard.alerts import Alert
+from rollout_console.ui.text import first_clauses
+from rollout_gate.secret import redacted
+
+Pieces = list[tuple[str, str]]
+
+_SAID_ELSEWHERE = frozenset((("file",), ("log",), ("lines",)))
+"""Keys of alerts that have a notice of their own, which stays as long as they do."""
+
+_FIRST_LOOK_S = 3.0
+
+
+class AlarmLine:
+    """Chooses the alert that the line shows: the gravest, or the one that was jumped to."""
+
+    def __init__(self, watched_since: float) -> None:
+        self._watched_since = watched_since
+        self._chosen: tuple[str, ...] | None = None
+        self._open: list[Alert] = []
+
+    def look(self, alerts: Sequence[Alert]) -> None:
+        """Take the open alerts, gravest first; those that are acknowledged are left out."""
+        self._open = [
+            one for one in alerts if not one.acknowledged_by and one.key not in _SAID_ELSEWHERE
+        ]
+        if self._chosen not in [one.key for one in self._open]:
+            self._chosen = None
+
+    @property
+    def current(self) -> Alert | None:
+        """The alert that is shown."""
+        chosen = [one for one in self._open if one.key == self._chosen]
+        return next(iter([*chosen, *self._open]), None)
+
+    def jump(self, by: int) -> Alert | None:
+        """Choose the next alert, or the previous where ``by`` is negative, and return it.
+
+        The first jump is to the one that is shown already.
+        """
+        if not self._open:
+            return None
+        keys = [one.key for one in self._open]
+        at = keys.index(self._chosen) + by if self._chosen in keys else min(by, 0)
+        found = self._open[at % len(self._open)]
+        self._chosen = found.key
+        return found
+
+    def pieces(self, width: int) -> Pieces:
+        """Return the line's pieces of text and style; none where nothing is wrong."""
+        alert = self.current
+        if alert is None:
+            return []
+        bad = alert.level == "alarm"
+        style = "$error bold" if bad else "$warning"
+        since, at = self._since(alert), self._open.index(alert) + 1
+        count = f" {at} of {len(self._open)} " if len(self._open) > 1 else " jump "
+        room = width - 3 - len(since) - 3 - len(count)
+        sentence = visible(redacted(alert.sentence)).replace(": rollback: ", ": ", 1)
+        return [
+            (" ▲ " if bad else " △ ", style),
+            (first_clauses(sentence, max(room, 16)), style),
+            (since, ""),
+            ("  n", "$accent bold"),
+            (count, "$foreground 70%"),
+        ]
+
+    def _since(self, alert: Alert) -> str:
+        clock = datetime.fromtimestamp(alert.since, UTC).strftime("%H:%M")
+        # What was wrong at the first look began before it, at a time that is not known.
+        before = alert.since - self._watched_since < _FIRST_LOOK_S
+        return f" · since {'before ' if before else ''}{clock} UTC"

@@ -1,0 +1,156 @@
+"""What the home table shows: its filter, its order, what is folded and what is marked."""
+
+from collections.abc import Collection, Mapping
+from functools import partial
+
+from rollout_console.changes.plan import ALL_ORGS
+from rollout_console.common.safe_text import visible
+from rollout_console.guard.monitor import Monitor
+from rollout_console.ui.screens.home.rows import (
+    ORDERS,
+    Order,
+    Row,
+    RowKey,
+    Shown,
+    build_rows,
+    line_counts,
+    make_filter,
+)
+
+SORT_EVERY_S = 10.0
+"""Seconds between two sorts by a figure: rows that move all the time cannot be read."""
+
+
+class TableView:
+    """Chooses the rows of the home table. Times are epoch seconds.
+
+    A folded route shows only its orgs that ask for a rollback, so the sick are never hidden and
+    10,000 orgs that are well do not hide another route.
+    """
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self.filter = ""
+        self.order: Order = "file"
+        self.marked: set[RowKey] = set()
+        self.kept = self.total = 0
+        self._folded: set[str] = set()
+        self._by_hand = False
+        self._lines = 0
+        self._sick: Mapping[str, Collection[str]] = {}
+        self._weights: dict[RowKey, float] = {}
+        self._sorted_at = 0.0
+
+    def fit_into(self, lines: int) -> None:
+        """Take the height of the table: until somebody folds, what does not fit is folded."""
+        self._lines = lines
+
+    def fold(self, route: str) -> None:
+        """Fold a route, or unfold it."""
+        self._by_hand = True
+        self._folded ^= {route}
+
+    def fold_all(self) -> None:
+        """Fold all routes, or unfold them where all are folded."""
+        self._by_hand = True
+        routes = set(self._monitor.file.routes)
+        self._folded = set() if routes <= self._folded else routes
+
+    def unfold(self, route: str) -> None:
+        """Unfold a route."""
+        self._by_hand = True
+        self._folded.discard(route)
+
+    def _fold_what_does_not_fit(self, lines_of: Mapping[str, int]) -> set[str]:
+        """Return the routes to fold: each, in order, whose orgs have no room beside all routes."""
+        left = self._lines - len(lines_of)
+        folded = set()
+        for route, lines in lines_of.items():
+            if lines > left:
+                folded.add(route)
+            else:
+                left -= lines
+        return folded
+
+    def next_order(self) -> Order:
+        """Choose the next order, and return it."""
+        self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
+        self._sorted_at = 0.0
+        return self.order
+
+    def mark(self, row: Row) -> None:
+        """Mark a row, or unmark it."""
+        self.marked ^= {row.key}
+
+    def note_sick(self, now: float) -> bool:
+        """Look which orgs ask for a rollback; return whether others do than at the last look."""
+        before = self._sick
+        self._sick = {route: set(orgs) for route, orgs in self._monitor.condemned(now).items()}
+        return self._sick != before
+
+    def sick_on(self, route: str) -> int:
+        """Return how many orgs of a route ask for a rollback of their own."""
+        return len(self._sick.get(route, ()))
+
+    @property
+    def filter_words(self) -> str:
+        """What the filter shows, in words; empty without one."""
+        wanted = self.filter.strip()
+        if not wanted:
+            return ""
+        if not self.kept:
+            return f"no route or org matches {visible(wanted)!r}: 0 of {self.total}; esc clears it"
+        return f"filter {visible(wanted)!r}: {self.kept} of {self.total}; esc clears it"
+
+    def is_due(self, now: float) -> bool:
+        """Whether rows in the order of a figure are to be sorted again."""
+        by_figure = self.order in ("worst", "traffic")
+        return by_figure and now - self._sorted_at >= SORT_EVERY_S
+
+    def rows(self, now: float) -> list[Row]:
+        """Return the rows, with what of them the filter keeps counted in ``kept`` and ``total``."""
+        file = self._monitor.file
+        keep = make_filter(self.filter, self._is_sick, self._is_latched)
+        if self.is_due(now):
+            self._weights.clear()
+            self._sorted_at = now
+        seen = self._monitor.seen_orgs()
+        if not self._by_hand:
+            self._folded = self._fold_what_does_not_fit(line_counts(file, seen))
+        shown = Shown(
+            keep,
+            () if self.filter.strip() else self._folded,
+            self._sick,
+            self.marked,
+            None if self.order == "file" else partial(self._weight, now),
+        )
+        rows, self.kept, self.total = build_rows(file, seen, shown)
+        return rows
+
+    def _is_sick(self, route: str, org: str) -> bool:
+        return org in self._sick.get(route, ())
+
+    def _is_latched(self, route: str, org: str) -> bool:
+        return self._monitor.file.is_latched(route, org or None)
+
+    def _weight(self, now: float, row: Row) -> tuple[float, str]:
+        """Return a sort key: the greatest figure first, then by name."""
+        if self.order == "name":
+            return 0.0, row.label or row.route
+        if self.order == "percent":
+            return -float(row.points), row.label or row.route
+        weight = self._weights.get(row.key)
+        if weight is None:
+            weight = self._weights[row.key] = self._figure(row, now)
+        return -weight, ""  # a stable sort keeps the file's order among equals
+
+    def _figure(self, row: Row, now: float) -> float:
+        if row.table:
+            return -1.0
+        org = None if row.org in (None, ALL_ORGS) else row.org
+        summary = self._monitor.summary(row.route, org, "tokenlab", now)
+        if self.order == "traffic":
+            return summary.rate_per_s
+        sick = org is not None and org in self._sick.get(row.route, ())
+        # What asks for a rollback comes before all shares of errors.
+        return summary.percent_errors + (1000.0 if sick else 0.0)
