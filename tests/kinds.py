@@ -94,6 +94,7 @@ FUNCTIONAL = frozenset(
         "ui/test_confirm.py",
         "ui/test_crash.py",
         "ui/test_dim.py",
+        "ui/test_history_screen.py",
         "ui/test_home.py",
         "ui/test_keys_screen.py",
         "ui/test_leaving.py",

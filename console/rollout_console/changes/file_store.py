@@ -1,6 +1,5 @@
 """The rollout file's only writer: minimal edits, verified by parsing, then compare-and-swap."""
 
-import difflib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from rollout_console.changes.edits import (
 from rollout_console.changes.errors import EditNotPossible, NotReadable, StoreError, Written
 from rollout_console.changes.full_disk import fitting
 from rollout_console.changes.snapshot import Prepared, Snapshot
+from rollout_console.changes.text_diff import changed_lines
 from rollout_console.changes.toml_edit.edit import edited, path_of
 from rollout_console.changes.writer_detection import open_for_writing
 from rollout_console.common.files import is_missing
@@ -119,7 +119,7 @@ class RolloutStore:
         after = before
         for edit in edits:
             after = self._edited(after, edit)
-        return Prepared(before, after, _diff(before.data, after.data))
+        return Prepared(before, after, changed_lines(before.data, after.data))
 
     def prepare_text(self, data: bytes) -> Prepared:
         """Prepare to replace the complete text; raises FileError if the new one is not valid.
@@ -130,9 +130,9 @@ class RolloutStore:
         last = self._snapshot
         if self._trouble and last is not None and (broken := self._broken()) is not None:
             before, trouble = broken
-            return Prepared(before, after, _diff(last.data, after.data), trouble)
+            return Prepared(before, after, changed_lines(last.data, after.data), trouble)
         before = last or self.open()
-        return Prepared(before, after, _diff(before.data, after.data))
+        return Prepared(before, after, changed_lines(before.data, after.data))
 
     def prepare_rescue(self, edits: Sequence[Edit]) -> Prepared | None:
         """Apply edits to the last good version, to replace a file that is invalid or deleted.
@@ -148,7 +148,7 @@ class RolloutStore:
         for edit in edits:
             after = self._edited(after, edit)
         broken, trouble = found
-        return Prepared(broken, after, _diff(last.data, after.data), trouble)
+        return Prepared(broken, after, changed_lines(last.data, after.data), trouble)
 
     def _broken(self) -> tuple[Snapshot, str] | None:
         """Return a snapshot of an unusable file, and what is wrong with the file.
@@ -183,7 +183,11 @@ class RolloutStore:
         before = self._snapshot or self.open()
         data = fitting(before.document, edit)
         after = None if data is None else _verified(data, applied(before.file, [edit]))
-        return None if after is None else Prepared(before, after, _diff(before.data, after.data))
+        return (
+            None
+            if after is None
+            else Prepared(before, after, changed_lines(before.data, after.data))
+        )
 
     def write(
         self,
@@ -280,29 +284,3 @@ def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
-
-
-def _diff(before: bytes, after: bytes) -> tuple[str, ...]:
-    """Return the changed lines; common prefix and suffix are stripped before difflib, for speed."""
-    start = before.rfind(b"\n", 0, _shared(before, after)) + 1
-    one, two = before[start:], after[start:]
-    tail = _shared(one[::-1], two[::-1])
-    # Align the suffix to the start of a line: all lines from there on are equal.
-    kept = one.find(b"\n", len(one) - tail)
-    end = len(one) - kept if kept >= 0 else 0
-    old = one[: len(one) - end].decode("utf-8").split("\n")
-    new = two[: len(two) - end].decode("utf-8").split("\n")
-    lines = difflib.unified_diff(old, new, lineterm="", n=0)
-    return tuple(line for line in lines if not line.startswith(("---", "+++", "@@")))
-
-
-def _shared(one: bytes, other: bytes) -> int:
-    """Return the length in bytes of the common prefix of two texts, by binary search."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -28,6 +28,7 @@ from rollout_console.ui.keymap import APP_KEYS
 from rollout_console.ui.messages import (
     CLEARED_AFTER_S,
     CredentialsChanged,
+    HistoryChanged,
     SecretCopied,
     SecretShown,
 )
@@ -292,6 +293,19 @@ class ConsoleApp(App[None]):
                 self.session, view, self.home.selected_route, self.home.roll_back, self._facts
             ),
         )
+
+    def action_show_history(self) -> None:
+        """Open the history screen."""
+        from rollout_console.ui.screens.history.screen import HistoryScreen
+
+        self._show_beside(HistoryScreen, lambda: HistoryScreen(self.session, self._facts))
+
+    @on(HistoryChanged)
+    def _history_changed(self) -> None:
+        """Pass on what home's worker has seen: the message bubbles up from the home screen."""
+        for screen in self.screen_stack:
+            if isinstance(screen, BesideScreen):
+                screen.history_changed()
 
     def _show_beside(self, kind: type[BesideScreen], make: Callable[[], BesideScreen]) -> None:
         """Open a screen from home or in place of another; does nothing while a dialog is open.

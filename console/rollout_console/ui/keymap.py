@@ -64,6 +64,7 @@ APP_KEYS = (
     Key("screen.models", "3", "show_models", "Models: what TokenLab offers", "models", "3"),
     Key("screen.routes", "4", "show_routes", "Routes: checks, probes, phases", "routes", "4"),
     Key("screen.live", "5", "show_live", "Live: charts, events, alerts, errors", "live", "5"),
+    Key("screen.history", "6", "show_history", "History: who changed what, report", "", "6"),
     Key("help", "question_mark,f1", "help", "Help", "help", "?"),
     Key("back", "escape", "back", "Close, clear the filter, dismiss a notice", "", "esc"),
     Key("quit", "q,ctrl+q", "quit", "Quit; traffic stays as it is", "quit", "q"),
@@ -177,16 +178,34 @@ LIVE_KEYS = (
     Key("live.last", "G,end", "end(True)", "Last row", "", "G"),
 )  # fmt: skip
 
+HISTORY_KEYS = (
+    Key("history.open", "enter", "open", "The whole change, with its diff", "whole", "enter"),
+    Key(
+        "history.restore", "o", "restore", "Restore the file as it was after this change",
+        "restore", "o", True,
+    ),
+    Key("history.filter", "slash", "filter", "Filter by words; ! inverts", "filter", "/"),
+    Key("history.copy", "y", "copy", "Copy the revision", "copy", "y"),
+    Key("history.reload", "f5", "reload", "Read all changes again", "", "f5"),
+    Key("history.up", "up,k", "row(-1)", "Up", "", "↑ k"),
+    Key("history.down", "down,j", "row(1)", "Down", "", "↓ j"),
+    Key("history.page.up", "pageup,ctrl+u", "page(-1)", "Half a page up", "", "ctrl+u"),
+    Key("history.page.down", "pagedown,ctrl+d", "page(1)", "Half a page down", "", "ctrl+d"),
+    Key("history.first", "g,home", "end(False)", "Newest change", "", "g"),
+    Key("history.last", "G,end", "end(True)", "Oldest change", "", "G"),
+)  # fmt: skip
+
 CONTEXTS = {
     "home": HOME_KEYS + APP_KEYS,
     "keys": VAULT_KEYS + APP_KEYS,
     "models": MODEL_KEYS + APP_KEYS,
     "routes": ROUTE_KEYS + APP_KEYS,
     "live": LIVE_KEYS + APP_KEYS,
+    "history": HISTORY_KEYS + APP_KEYS,
 }
 """The keys of each screen; the same key may mean another thing on another screen."""
 
-ALL_KEYS = HOME_KEYS + VAULT_KEYS + MODEL_KEYS + ROUTE_KEYS + LIVE_KEYS + APP_KEYS
+ALL_KEYS = HOME_KEYS + VAULT_KEYS + MODEL_KEYS + ROUTE_KEYS + LIVE_KEYS + HISTORY_KEYS + APP_KEYS
 FORBIDDEN = ("ctrl+a", "ctrl+b", "ctrl+h", "ctrl+i", "ctrl+j", "ctrl+m", "ctrl+s")
 """Keys that terminals and multiplexers reserve: prefixes, XOFF, and aliases of tab and enter."""
 

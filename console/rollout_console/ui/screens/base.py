@@ -63,6 +63,9 @@ class BesideScreen(Opened, Screen[None]):
         """Close what is open and dismiss the notice; return whether there was either."""
         raise NotImplementedError
 
+    def history_changed(self) -> None:
+        """Do what is to be done where the history may have new rows: nothing by default."""
+
     def say(self, sentence: str, *, bad: bool = False) -> None:
         """Show a message in the notice line, with secrets redacted; ``bad`` marks a problem."""
         sentence = redacted(visible(sentence))

@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from rollout_console.ui.keymap import (
     APP_KEYS,
+    HISTORY_KEYS,
     HOME_KEYS,
     LIVE_KEYS,
     MODEL_KEYS,
@@ -38,6 +39,7 @@ _SECTIONS = {
     "models": ("Models", MODEL_KEYS),
     "routes": ("Routes", ROUTE_KEYS),
     "live": ("Live", LIVE_KEYS),
+    "history": ("History", HISTORY_KEYS),
 }
 
 

@@ -1,0 +1,102 @@
+"""Describe a recorded change: who, what, its direction, and the diff of the two texts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from rollout_console.changes.external_edits import described
+from rollout_console.changes.plan import ALL_ORGS
+from rollout_console.changes.recorded import moved_by
+from rollout_console.changes.text_diff import changed_lines
+from rollout_console.changes.traffic_diff import Move, moves
+from rollout_console.common.durations import spoken_change
+from rollout_console.history.errors import HistoryError
+from rollout_console.history.history import History
+from rollout_console.history.rows import NOTES, Change
+from rollout_gate.file.errors import FileError
+from rollout_gate.file.parse import parse
+
+ROLLED_BACK = "rolled back"
+NOBODY = "somebody else"
+"""The author of an edit that names none: where it was made is not known either."""
+
+Way = Literal["rollback", "resume", "raise", "lower", "note", "other"]
+
+
+class Details(msgspec.Struct, frozen=True):
+    """The two texts of a change compared.
+
+    ``moves`` are the shares that differ, ``words`` names other differences too, ``diff`` has the
+    changed lines with ``-`` and ``+``. ``trouble`` says why something of it is missing, empty where
+    nothing is.
+    """
+
+    moves: Sequence[Move] = ()
+    words: str = ""
+    diff: Sequence[str] = ()
+    trouble: str = ""
+
+
+def details_of(history: History, file: Path, change: Change) -> Details:
+    """Compare the texts before and after a change; an error is in ``trouble``."""
+    if change.action in NOTES:
+        return Details(trouble="it is an event: the file stayed as it was")
+    try:
+        before = history.text_of(file, change.previous_revision)
+        after = history.text_of(file, change.revision)
+    except HistoryError as error:
+        return Details(trouble=str(error))
+    diff = changed_lines(before, after)
+    try:
+        found = moves(parse(before), parse(after))
+    except FileError as error:
+        return Details(diff=diff, trouble=f"one of the two texts cannot be used: {error}")
+    return Details(found, described(before, after).words, diff)
+
+
+def author_of(change: Change) -> str:
+    """Return the author as ``user@host``; an edit without a user was made nobody knows where."""
+    return f"{change.user}@{change.host}" if change.user else NOBODY
+
+
+def what_of(change: Change) -> str:
+    """Return what a change did, in one line of words, without author and reason."""
+    if change.action == "external":
+        return f"edit: {change.after}"
+    if change.action == "restore":
+        return f"restore {change.after}"
+    org = "orgs without a line" if change.org == ALL_ORGS else change.org
+    action, target = spoken_change(change.action, change.route, org)
+    if change.action == "undelivered":
+        return f"not delivered: {change.after}"
+    if change.action == "put_back":
+        return f"put back into its ramp: {target}"
+    if change.action in ("rollback", "resume"):
+        return f"{action} {target}"
+    unit = "%" if _is_number(change.after) else ""
+    before = f"{change.before}{unit if _is_number(change.before) else ''}" or "no line"
+    return f"{action} {target}: {before} → {change.after}{unit}"
+
+
+def way_of(change: Change) -> Way:
+    """Return in which direction a change moved traffic; a latch counts before single shares."""
+    if change.action in NOTES:
+        return "note"
+    if change.after == ROLLED_BACK:
+        return "rollback"
+    if change.before == ROLLED_BACK:
+        return "resume"
+    found = moved_by(change)
+    if any(move.raised for move in found):
+        return "resume" if any(move.raised and move.latched for move in found) else "raise"
+    if not found:
+        return "other"
+    # The recorded moves say nothing of a latch that was set; an external edit's words do.
+    is_latch = change.action == "external" and f"to {ROLLED_BACK}" in change.after
+    return "rollback" if is_latch else "lower"
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdecimal()

@@ -1,0 +1,74 @@
+"""State of the history screen: the rows read so far, and the filter; Textual is not needed."""
+
+from collections.abc import Iterable
+
+from rollout_console.changes.change_details import author_of, what_of
+from rollout_console.history.rows import Change
+
+PAGE = 1_000
+"""Rows read at once: the first page is on the screen before a long history is read."""
+LOOK_BACK = 100
+"""Rows read again at each refresh: write-ahead rows complete slightly out of order."""
+
+
+class HistoryView:
+    """Holds the changes, newest first, and those of them that pass the filter."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.complete = False
+        self._by_id: dict[int, Change] = {}
+        self._sorted: list[Change] = []
+        self._texts: dict[int, str] = {}
+
+    @property
+    def rows(self) -> list[Change]:
+        """All rows read, newest first."""
+        return self._sorted
+
+    @property
+    def read_from(self) -> int:
+        """The id after which rows are read at a refresh; 0 for all."""
+        return max(self._sorted[0].id - LOOK_BACK, 1) if self._sorted else 0
+
+    def clear(self) -> None:
+        """Forget the rows, and keep the filter."""
+        self.complete = False
+        self._by_id.clear()
+        self._texts.clear()
+        self._sorted = []
+
+    def add(self, rows: Iterable[Change]) -> bool:
+        """Add rows of any order; return whether one is new or has changed."""
+        before = len(self._by_id)
+        changed = False
+        for row in rows:
+            if self._by_id.get(row.id) != row:
+                self._by_id[row.id] = row
+                self._texts.pop(row.id, None)
+                changed = True
+        if changed:
+            self._sorted = sorted(self._by_id.values(), key=lambda row: row.id, reverse=True)
+        return changed or len(self._by_id) != before
+
+    def found(self) -> list[Change]:
+        """Return the rows that have every word of the filter; a leading ``!`` inverts that."""
+        wanted = self.text.strip().casefold()
+        inverted = wanted.startswith("!")
+        words = wanted.removeprefix("!").split()
+        if not words:
+            return list(self._sorted)
+        return [
+            row for row in self._sorted if all(one in self._text(row) for one in words) != inverted
+        ]
+
+    def _text(self, row: Change) -> str:
+        """Return what the filter looks into, case-folded: who, what, where, why, revision."""
+        text = self._texts.get(row.id)
+        if text is None:
+            parts = (
+                author_of(row), row.ssh_origin, what_of(row), row.action, row.route, row.org,
+                row.reason, row.verdict, row.revision,
+            )  # fmt: skip
+            text = self._texts[row.id] = "\n".join(part for part in parts if part).casefold()
+        return text
