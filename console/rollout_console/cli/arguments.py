@@ -12,6 +12,7 @@ from rollout_console.cli.commands.keys_arguments import add_keys
 from rollout_console.cli.commands.models_arguments import add_models
 from rollout_console.cli.commands.phases_arguments import add_phase, add_playbook, add_shadow
 from rollout_console.cli.commands.probe_arguments import add_probe
+from rollout_console.cli.commands.report_arguments import add_report
 from rollout_console.common.safe_text import visible
 from rollout_gate.secret import redacted
 
@@ -179,6 +180,9 @@ def build_parser() -> argparse.ArgumentParser:
     phase = _command(commands, "phase", "how far a route is, and what is missing", changes=True)
     add_phase(phase)
     add_playbook(_command(commands, "playbook", "write the support playbook in Markdown"))
+    report = _command(commands, "report", "an incident as Markdown, with charts and figures")
+    add_report(report)
+    _add_json(report)
     add_guard(_command(commands, "guard", "watch without a screen: raise, hold, roll back, tell"))
     add_export(_command(commands, "export", "print the file in another tool's format"))
     add_completion(_command(commands, "completion", "print a completion script for a shell"))

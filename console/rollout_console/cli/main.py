@@ -28,7 +28,17 @@ from rollout_console.tokenlab.errors import ApiError, Refused, Unsafe
 from rollout_gate.file.errors import RolloutError
 from rollout_gate.secret import redacted
 
-_TELLS = ("show", "history", "decide", "check", "models", "export", "playbook", "completion")
+_TELLS = (
+    "show",
+    "history",
+    "decide",
+    "check",
+    "models",
+    "export",
+    "playbook",
+    "report",
+    "completion",
+)
 """Commands whose only result is their output: if it cannot be written, they have failed."""
 
 
@@ -87,7 +97,7 @@ def _dispatch(options: Namespace) -> int:
     online = ("keys", "probe", "shadow")
     if options.command in online or (options.command == "check" and not options.offline):
         return _with_credentials(options, path)
-    if options.command in ("show", "history", "decide", "check"):
+    if options.command in ("show", "history", "decide", "check", "report"):
         return _look(options, path)
     if options.command == "models":
         from rollout_console.cli.commands.models import models
@@ -118,6 +128,10 @@ def _dispatch(options: Namespace) -> int:
 
 
 def _look(options: Namespace, path: Path) -> int:
+    if options.command == "report":
+        from rollout_console.cli.commands.report import report
+
+        return report(options, make_switch(options, path))
     from rollout_console.cli.commands.reading import COMMANDS, check
 
     if options.command == "check":

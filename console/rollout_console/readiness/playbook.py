@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rollout_console.changes.output_file import write_output
+from rollout_console.common.markdown import code, escaped, ticks
 from rollout_console.common.safe_text import visible
 from rollout_console.readiness.plan_file import PlanState
 from rollout_gate.file.formats import kind_of
@@ -64,11 +65,11 @@ def playbook(
 
 
 def _head(path: Path, file: RolloutFile, plan: PlanState, now: datetime) -> Iterator[str]:
-    yield f"{_TITLE} {_md(path.name)}"
+    yield f"{_TITLE} {escaped(path.name)}"
     yield ""
     yield f"<!-- revision {file.revision} -->"
     yield f"Written {now:%Y-%m-%d %H:%M} UTC from revision `{file.revision[:SHORT]}`."
-    yield f"TokenLab: {_url(file.base_url)}, profile {_code(file.profile)}."
+    yield f"TokenLab: {_url(file.base_url)}, profile {code(file.profile)}."
     yield ""
     if file.rolled_back:
         yield "**Everything is rolled back now.**"
@@ -77,7 +78,7 @@ def _head(path: Path, file: RolloutFile, plan: PlanState, now: datetime) -> Iter
     yield ""
     yield from _block(_command(path, "rollback", *_WHY))
     yield ""
-    place = _code(str(path.resolve()))
+    place = code(str(path.resolve()))
     yield (
         f"Without the console: set `rolled_back = true` at the top of {place}. "
         "Applications read it within a second; nothing else is needed, no network either. "
@@ -97,12 +98,12 @@ def _route(
 ) -> Iterator[str]:
     one = plan.route(route.name)
     latch = " — **rolled back**" if file.is_latched(route.name) else ""
-    yield f"## Route {_md(route.name)}{latch}"
+    yield f"## Route {escaped(route.name)}{latch}"
     yield ""
     yield f"- Owner: {_free(one.owner) or '**nobody is named**'}"
     yield f"- Contacts: {_listed(one.contacts or plan.contacts)}"
     yield f"- Format: {kind_of(route.format).title} (`{route.format}`)"
-    yield f"- Model: {_code(route.model or 'none')}"
+    yield f"- Model: {code(route.model or 'none')}"
     yield f"- Previous side: {_url(route.previous_base_url or 'none')}"
     yield f"- Phase: {route.phase}"
     yield ""
@@ -110,7 +111,7 @@ def _route(
     yield "|---|---:|---|"
     for org, share in list(route.orgs.items())[:_MOST_ORGS]:
         latch = "rolled back" if share.rolled_back else ""
-        yield f"| {_md(org)} | {percent_text(route.org_points(org))} | {latch} |"
+        yield f"| {escaped(org)} | {percent_text(route.org_points(org))} | {latch} |"
     if len(route.orgs) > _MOST_ORGS:
         yield f"| … and {len(route.orgs) - _MOST_ORGS} more | | |"
     yield f"| (others) | {percent_text(route.default_points)} | |"
@@ -182,27 +183,15 @@ def _quoted(word: str) -> str:
 
 def _block(*commands: str) -> Iterator[str]:
     """Yield a fenced code block, its fence longer than any run of backticks in the commands."""
-    fence = "`" * max(3, _ticks("".join(commands)) + 1)
+    fence = "`" * max(3, ticks("".join(commands)) + 1)
     yield f"{fence}sh"
     yield from commands
     yield fence
 
 
-def _ticks(text: str) -> int:
-    return max(map(len, re.findall("`+", text)), default=0)
-
-
-def _code(text: str) -> str:
-    """Format text as an inline code span on one line, escaping backticks by a longer fence."""
-    text = visible(text)
-    fence = "`" * (_ticks(text) + 1)
-    room = " " if text[:1] in ("`", " ") or text[-1:] in ("`", " ") else ""
-    return f"{fence}{room}{text}{room}{fence}"
-
-
 def _url(url: str) -> str:
     """Format a URL as a code span; one with user info or a query may hold a credential."""
-    return "one that holds a credential" if "@" in url or "?" in url else _code(url)
+    return "one that holds a credential" if "@" in url or "?" in url else code(url)
 
 
 def _listed(contacts: Sequence[str]) -> str:
@@ -211,9 +200,4 @@ def _listed(contacts: Sequence[str]) -> str:
 
 def _free(text: str) -> str:
     """Redact and escape free text."""
-    return _md(redacted(text))
-
-
-def _md(text: str) -> str:
-    """Escape untrusted text for Markdown: no markup of its own, on one line."""
-    return re.sub(r"([\\`*_~\[\]<>|&!])", r"\\\1", visible(text))
+    return escaped(redacted(text))

@@ -39,6 +39,18 @@ class Evidence(NamedTuple):
         return self.value >= self.threshold
 
 
+class Episode(NamedTuple):
+    """A stretch of bins whose evidence reached the threshold, by the indices of its bins.
+
+    ``began`` is the change point: where the alternative that was strongest when the threshold was
+    reached, at ``tripped``, had left its floor. ``ended`` is the last bin off the floor.
+    """
+
+    began: int
+    tripped: int
+    ended: int
+
+
 class _Table(NamedTuple):
     """For each alternative, the log likelihood ratios of one error and of one success."""
 
@@ -97,6 +109,40 @@ def strongest_since(bins: Sequence[tuple[int, int]], p0: float) -> int:
             state = min(state + bad * up + (count - bad) * down, ceiling)
         if state > best:
             best, found = state, since
+    return found
+
+
+def episodes(bins: Iterable[tuple[int, int]], p0: float, least_errors: int = 1) -> list[Episode]:
+    """Return every episode of a sequence of bins, oldest first, in one pass over it.
+
+    Before ``least_errors`` errors the threshold does not count as reached. Each alternative is
+    restarted by itself, as in ``evidence``; an episode ends where all of them are at the floor.
+    """
+    floor, steps = _table(p0)
+    ceiling = log(_CEILING * THRESHOLD)
+    state, since = [floor] * len(steps), [-1] * len(steps)
+    errors = 0
+    began = tripped = last = -1
+    found = []
+    for index, (count, bad) in enumerate(bins):
+        if errors == 0 and not bad:
+            continue  # fast path: the usual bin of a healthy route
+        errors += bad
+        for at, (up, down) in enumerate(steps):
+            if state[at] <= floor:
+                since[at] = index
+            raised = min(max(state[at], floor) + bad * up + (count - bad) * down, ceiling)
+            state[at] = max(raised, floor)
+        if max(state, default=floor) <= floor:
+            if tripped >= 0:
+                found.append(Episode(began, tripped, last))
+            errors, tripped = 0, -1
+            continue
+        last = index
+        if tripped < 0 and errors >= least_errors and sum(map(exp, state)) >= THRESHOLD:
+            began, tripped = since[state.index(max(state))], index
+    if tripped >= 0:
+        found.append(Episode(began, tripped, last))
     return found
 
 

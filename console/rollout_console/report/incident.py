@@ -1,0 +1,306 @@
+"""Find an incident in history and log: its onset, its alert, its rollback, and when it drained."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from math import inf, nextafter
+from pathlib import Path
+
+import msgspec
+
+from rollout_console.common.errors import OperationError
+from rollout_console.guard.evidence.blame import FLOOR_ERRORS, LIVE_FROM, MARGIN
+from rollout_console.guard.evidence.e_process import episodes
+from rollout_console.guard.evidence.verdict import (
+    HOLDING,
+    SIGNALS,
+    WORDS,
+    limit_of,
+    mode_of,
+    percent_words,
+)
+from rollout_console.guard.evidence.wilson import wilson_upper
+from rollout_console.guard.traffic import QUIET_S
+from rollout_console.health.windows.bins import Bin, Limits
+from rollout_console.history.history import History
+from rollout_console.history.rows import Change
+from rollout_console.report.counting import Figures, FirstBad, Phase, Seconds
+from rollout_console.report.log_reader import LogReader
+from rollout_console.report.scope import (
+    Scope,
+    latest_rollback,
+    rollback_named,
+    rollback_near,
+    scope_of,
+)
+from rollout_gate.file.model import GuardSettings, RolloutFile
+
+LOOK_BACK_S = 6 * 3600.0
+"""How far before a rollback its first bad request is looked for."""
+DRAINS_WITHIN_S = 3600.0
+"""How long after a rollback the last TokenLab request is looked for."""
+AROUND_S = 3600.0
+MOST_S = 7 * 86_400.0
+_LEAST_BESIDE_S = 300.0
+_MOST_BESIDE_S = 3600.0
+_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200)
+_MOST_STEPS = 150
+_FINE_UP_TO_S = 8 * 3600.0
+_COARSE_S = 10
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Which incident is meant: that of a rollback's revision, around a time, or since a time.
+
+    Without any of them it is that of the latest rollback. Times are in epoch seconds.
+    """
+
+    revision: str = ""
+    around: float | None = None
+    since: float | None = None
+
+
+class Tripped(msgspec.Struct, frozen=True):
+    """When the lines of the log were evidence enough for a rollback, of which route and signal."""
+
+    began_at: float
+    at: float
+    ended_at: float
+    route: str
+    signal: str
+    words: str
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """Everything that a report says; times are in epoch seconds.
+
+    ``first_bad`` is None where no request of it was bad, ``alert`` where the guard's test had too
+    little evidence. ``drained`` is proven where ``drained_at`` was followed by quiet; ``after`` are
+    the requests that TokenLab still had. ``log_words`` say what is wrong with the log.
+    """
+
+    scope: Scope
+    first_bad: FirstBad | None
+    alert: Tripped | None
+    signals: Sequence[str]
+    after: int
+    drained_at: float
+    drained: bool
+    figures: Figures
+    changes: Sequence[Change]
+    limits: GuardSettings
+    file_name: str
+    made_at: float
+    log_words: Sequence[str]
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """Before, during and after."""
+        return self.figures.phases
+
+    @property
+    def during(self) -> Phase:
+        """From the first bad request to the last on TokenLab."""
+        return self.phases[1]
+
+    @property
+    def name(self) -> str:
+        """A name for its files, which is the same each time it is reported."""
+        at = self.during.begin if not self.scope.rollbacks else self.scope.last_at
+        return f"incident-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}"
+
+
+class _Range(msgspec.Struct, frozen=True):
+    """Where to look: from ``since`` to ``until``; ``fixed`` where it begins at ``since`` anyway."""
+
+    since: float
+    until: float
+    fixed: bool = False
+
+
+def find_incident(
+    file: RolloutFile,
+    path: Path,
+    history: History,
+    changes: Sequence[Change],
+    asked: Asked,
+    now: float,
+) -> Incident:
+    """Find the incident that is asked for; raises OperationError where there is none.
+
+    ``changes`` are newest first. The log is read twice, in chunks: for the evidence, second by
+    second, and for the figures of the stretch that it shows.
+    """
+    scope, looked = _where(history, path, changes, asked, now)
+    if looked.until - looked.since > MOST_S:
+        raise OperationError("a report is of at most 7 days: give a later time")
+    log = LogReader((path.parent / file.access_log).absolute())
+    limits = {name: _limits(route.guard) for name, route in file.routes.items()}
+    width = 1 if looked.until - looked.since <= _FINE_UP_TO_S else _COARSE_S
+    seconds = Seconds(scope, limits, width)
+    for records in log.between(looked.since, looked.until):
+        seconds.add(records)
+    tripped = _active(list(_tripped(file, seconds, width)), scope, file.guard.window_s)
+    begin = _begin(seconds, scope, tripped, looked)
+    drained_at, drained = _drained(seconds, scope, log.last_at, looked.until)
+    end = nextafter(max(drained_at, begin), inf)
+    beside = min(max(end - begin, _LEAST_BESIDE_S), _MOST_BESIDE_S)
+    after = max(min(end + beside, scope.given_back_at, now), end)
+    phases = (
+        Phase("before", begin - beside, begin),
+        Phase("during", begin, end),
+        Phase("after", end, after),
+    )
+    signals = tuple(dict.fromkeys(one.signal for one in tripped))
+    slow = limits if {"latency", "first_token"} & {*signals} else None
+    figures = Figures(scope, phases, _step(after - begin + beside), slow)
+    again = LogReader((path.parent / file.access_log).absolute())
+    for records in again.between(begin - beside, after):
+        figures.add(records)
+    return Incident(
+        scope=scope,
+        first_bad=figures.first_bad,
+        alert=min(tripped, key=lambda one: one.at, default=None),
+        signals=signals,
+        after=seconds.after,
+        drained_at=drained_at,
+        drained=drained,
+        figures=figures,
+        changes=_within(changes, begin - beside, after),
+        limits=_limits_of(file, scope),
+        file_name=path.name,
+        made_at=now,
+        log_words=_log_words(log, again, begin - beside),
+    )
+
+
+def _where(
+    history: History, path: Path, changes: Sequence[Change], asked: Asked, now: float
+) -> tuple[Scope, _Range]:
+    """Return the scope, and the stretch of the log in which its incident is."""
+    rollback: Change | None
+    if asked.revision:
+        rollback = rollback_named(changes, asked.revision)
+    elif asked.around is not None:
+        rollback = rollback_near(changes, asked.around, AROUND_S)
+        if rollback is None:
+            half = AROUND_S / 2
+            return Scope(), _Range(asked.around - half, min(asked.around + half, now))
+    else:
+        rollback = latest_rollback(changes)
+        if rollback is not None and asked.since is not None:
+            rollback = rollback if rollback.at.timestamp() >= asked.since else None
+        if rollback is None and asked.since is not None:
+            return Scope(), _Range(asked.since, now, fixed=True)
+    if rollback is None:
+        raise OperationError(
+            f"no rollback is in the history of {path.name}: give --since or --around a time"
+        )
+    scope = scope_of(history, path, changes, rollback)
+    since = scope.began_at - LOOK_BACK_S if asked.since is None else asked.since
+    until = min(scope.last_at + DRAINS_WITHIN_S, scope.given_back_at, now)
+    return scope, _Range(since, max(until, since), fixed=asked.since is not None)
+
+
+def _tripped(file: RolloutFile, seconds: Seconds, width: int) -> Iterator[Tripped]:
+    """Yield each episode in which the guard's test asked for a rollback, by route and signal."""
+    previous = dict(seconds.of("previous"))
+    for route, bins in seconds.of("tokenlab"):
+        limits = _settings(file, route)
+        for signal in SIGNALS:
+            if signal in HOLDING or mode_of(limits, signal) == "observe" != limits.mode:
+                continue
+            counts = [one.errors(signal) for one in bins]
+            p0 = max(limit_of(limits, signal), _allowed(previous.get(route, ()), signal))
+            for one in episodes(counts, p0, FLOOR_ERRORS):
+                some = counts[one.began : one.tripped + 1]
+                requests, errors = (sum(of) for of in zip(*some, strict=True))
+                share = percent_words(100 * errors / max(requests, 1))
+                yield Tripped(
+                    bins[one.began].at,
+                    bins[one.tripped].at + width,
+                    bins[one.ended].at + width,
+                    route,
+                    signal,
+                    f"{WORDS[signal]} {share}, {errors} of {requests}, limit {100 * p0:.2g}%",
+                )
+
+
+def _allowed(previous: Sequence[Bin], signal: str) -> float:
+    """Return the error rate that the previous side's own rate allows, as the guard's test does."""
+    counts = [one.errors(signal) for one in previous]
+    requests, errors = sum(one for one, _ in counts), sum(bad for _, bad in counts)
+    return min(wilson_upper(errors, requests) + MARGIN, 0.99) if requests >= LIVE_FROM else 0.0
+
+
+def _active(found: Sequence[Tripped], scope: Scope, window_s: float) -> list[Tripped]:
+    """Return the episodes that a rollback ended, or that were over a window before at most."""
+    if not scope.rollbacks:
+        return list(found)
+    return [
+        one
+        for one in found
+        if one.began_at <= scope.last_at and one.ended_at >= scope.began_at - window_s
+    ]
+
+
+def _begin(seconds: Seconds, scope: Scope, tripped: Sequence[Tripped], looked: _Range) -> float:
+    """Return the second of the first bad request: the onset, or one shortly before the rollback."""
+    if tripped:
+        return max(min(one.began_at for one in tripped), looked.since)
+    if looked.fixed or not scope.rollbacks:
+        return looked.since
+    first = scope.began_at - _LEAST_BESIDE_S
+    bad = [
+        one.at
+        for _, bins in seconds.of("tokenlab")
+        for one in bins
+        if first <= one.at <= scope.began_at and _errors(one)
+    ]
+    return min(bad, default=scope.began_at)
+
+
+def _errors(one: Bin) -> int:
+    return one.contract + one.auth + one.balance + one.rate_limit + one.gateway + one.bad
+
+
+def _drained(seconds: Seconds, scope: Scope, last_at: float, until: float) -> tuple[float, bool]:
+    """Return when the last TokenLab request came, and whether the log proves it was the last."""
+    if not scope.rollbacks:
+        return until, False
+    at = seconds.last_after if seconds.after else scope.last_at
+    quiet = min(last_at, until) - at
+    return at, quiet >= QUIET_S and seconds.previous_after > scope.began_at
+
+
+def _within(changes: Sequence[Change], begin: float, end: float) -> list[Change]:
+    return [one for one in reversed(changes) if begin <= one.at.timestamp() <= end]
+
+
+def _step(span_s: float) -> int:
+    return next((one for one in _STEPS_S if span_s / one <= _MOST_STEPS), _STEPS_S[-1])
+
+
+def _settings(file: RolloutFile, route: str) -> GuardSettings:
+    found = file.routes.get(route)
+    return file.guard if found is None else found.guard
+
+
+def _limits(settings: GuardSettings) -> Limits:
+    return Limits(settings.max_p95_ms, settings.max_ttft_p95_ms)
+
+
+def _limits_of(file: RolloutFile, scope: Scope) -> GuardSettings:
+    routes = {cut.route for cut in scope.cuts}
+    return _settings(file, str(routes.pop())) if len(routes) == 1 else file.guard
+
+
+def _log_words(log: LogReader, again: LogReader, wanted: float) -> list[str]:
+    """Return what limits the figures: an error, unusable lines, or a log that begins later."""
+    words = list(dict.fromkeys(one.trouble for one in (log, again) if one.trouble))
+    if again.begins_at > wanted + _LEAST_BESIDE_S / 5:
+        at = datetime.fromtimestamp(again.begins_at, UTC)
+        words.append(f"the log has no line from before {at:%Y-%m-%d %H:%M:%S}Z")
+    unusable = again.unusable
+    if unusable.lines:
+        words.append(f"{unusable.lines:,} lines of the log are no records: {unusable.why}")
+    return words

@@ -1,0 +1,103 @@
+"""Read the access log of a stretch of time, in chunks: rotated files too, in bounded memory."""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from math import inf
+from pathlib import Path
+
+from rollout_console.health.log.lines import MAX_LINE, Unusable, decoded
+from rollout_console.health.log.multi_file import is_pattern, open_log
+from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.log.sources import FileSource
+
+_CHUNK_BYTES = 1024 * 1024
+_MOST_BYTES = 64 * 1024**3
+_PIECE_BYTES = MAX_LINE + 4096
+_SLACK_S = 120.0
+"""How far the times of neighbouring lines may be out of order: writers have clocks of their own."""
+_ROTATED_SLACK_S = 60.0
+
+
+class LogReader:
+    """Reads the records of a log between two times (epoch seconds), each line once.
+
+    ``trouble`` is the error in one sentence, empty without one; ``unusable`` counts the lines that
+    are no records. ``begins_at`` is the time of the first record that the log still has, where
+    that is later than what was asked for, else -inf; ``last_at`` that of the last one read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.trouble = ""
+        self.missing = False
+        self.unusable = Unusable()
+        self.begins_at = -inf
+        self.last_at = -inf
+
+    def between(self, since: float, until: float) -> Iterator[list[AccessRecord]]:
+        """Yield the records, chunk by chunk, in the order of the log."""
+        log = open_log(
+            self._path, start="tail", tail_bytes=self._tail_bytes(since),
+            history_s=max(time.time() - since, 0.0) + _ROTATED_SLACK_S,
+        )  # fmt: skip
+        first = inf
+        try:
+            while True:
+                records = log.poll(_CHUNK_BYTES)
+                self.trouble, self.missing = self.trouble or log.trouble, log.missing
+                times = [record.at for record in records]
+                if times:
+                    first = min(first, min(times))
+                    self.last_at = max(self.last_at, max(times))
+                    yield [
+                        record
+                        for record, at in zip(records, times, strict=True)
+                        if since <= at < until
+                    ]
+                    if min(times) > until + _SLACK_S:
+                        break
+                if not log.behind:
+                    break
+        finally:
+            self.unusable = log.unusable
+            log.close()
+        if first < inf and first > since:
+            self.begins_at = first
+
+    def _tail_bytes(self, since: float) -> int:
+        """Return how many bytes of the log's end have all its lines since a time.
+
+        It is found by binary search, as in ``look``: a log of many gigabytes is not read from its
+        start. Where the live file begins later, rotated files are needed, and all is read.
+        """
+        if is_pattern(self._path):
+            return _MOST_BYTES
+        with suppress(OSError):
+            source = FileSource(self._path)
+            try:
+                return self._found(source, since - _SLACK_S)
+            finally:
+                source.close()
+        return _MOST_BYTES
+
+    def _found(self, source: FileSource, since: float) -> int:
+        if not _time_at(source, 0) < since:
+            return _MOST_BYTES
+        low, high = 0, source.size
+        while high - low > _CHUNK_BYTES:
+            middle = (low + high) // 2
+            if _time_at(source, middle) < since:
+                low = middle
+            else:
+                high = middle
+        return source.size - low
+
+
+def _time_at(source: FileSource, offset: int) -> float:
+    """Return the time of the first usable line from an offset on; inf without one nearby."""
+    data = source.take(offset, _PIECE_BYTES)
+    if offset:
+        data = data[data.find(b"\n") + 1 :]
+    records, _ = decoded(data[: data.rfind(b"\n") + 1])
+    return records[0].at if records else inf
