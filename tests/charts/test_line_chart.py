@@ -44,3 +44,16 @@ def test_a_gap_stays_a_gap() -> None:
     drawn = ANSI.sub("", render([Line("a", values)], width=66, height=8, y_max=2.0))
     row = next(r for r in drawn.split("\n") if any("⠀" < c <= "⣿" for c in r))
     assert re.search(r"[⠁-⣿]\s{10,}[⠁-⣿]", row)
+
+
+def test_the_limit_and_the_marks_are_rules_where_the_axis_reaches_them() -> None:
+    values = [1.0] * 30 + [8.0] * 30
+    drawn = ANSI.sub("", render([Line("a", values)], width=66, height=9, limit=5.0, marks=(20,)))
+    rows = drawn.split("\n")
+    (limit,) = [row for row in rows if row.count("┄") > 20]
+    assert 1 < rows.index(limit) < 6
+    columns = {row.index("┊") for row in rows if "┊" in row}
+    assert len(columns) == 1
+    assert sum("┊" in row for row in rows) >= 4
+    beyond = ANSI.sub("", render([Line("a", values)], width=66, height=9, limit=500.0))
+    assert "┄" not in beyond

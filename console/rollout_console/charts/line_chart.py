@@ -6,12 +6,14 @@ a time, on the event loop's thread.
 
 from collections.abc import Sequence
 from math import isfinite, log10
+from typing import NamedTuple
 
 import msgspec
 
 _LEAST_WIDTH, _LEAST_HEIGHT = 14, 4
 _MOST = 1e12
 _MARKERS = ("braille", "dot")
+_LIMIT, _MARK = "┄", "┊"
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -26,6 +28,11 @@ class Line(msgspec.Struct, frozen=True):
     marker: str = ""
 
 
+class _Rules(NamedTuple):
+    limit: float | None
+    marks: Sequence[int]
+
+
 def render(
     lines: Sequence[Line],
     *,
@@ -37,13 +44,17 @@ def render(
     x_labels: tuple[str, str] | None = ("-5m", "now"),
     color: bool = True,
     gutter: int = 0,
+    limit: float | None = None,
+    marks: Sequence[int] = (),
 ) -> str:
     """Return a chart of exactly ``height`` lines, each at most ``width`` cells, as ANSI text.
 
-    ``y_min`` and ``y_max`` are the least extent of the y axis; its top is rounded unless ``y_min``
-    is above 0. Lines differ by marker as well as by colour. ``gutter`` is a fixed width in cells
-    for the y labels, which aligns charts above each other: each value then has a column of its own
-    if there are as many. Without ``x_labels`` there is no line for them. Never raises: a chart that
+    ``y_min`` and ``y_max`` are the least extent of the y axis; its top is rounded unless
+    ``y_min`` is above 0. Lines differ by marker as well as by colour. ``gutter`` is a fixed
+    width in cells for the y labels, which aligns charts above each other: each value then has a
+    column of its own if there are as many. ``limit`` is drawn as a horizontal rule where the
+    axis reaches it, ``marks`` are the positions of values at which something was changed, each
+    a vertical rule. Without ``x_labels`` there is no line for them. Never raises: a chart that
     is too small is blank, and one without values says that there were no requests.
     """
     if width <= 0 or height <= 0:
@@ -58,7 +69,8 @@ def render(
         return "\n".join([message.ljust(width), *[" " * width] * (height - 1)])
     y_min = min([y_min, *known])
     extent = (y_min, max(top, y_min + 1e-6))
-    return _plot(prepared, width, height, extent, x_labels, color, gutter)
+    rules = _Rules(limit if limit is not None and limit <= extent[1] else None, marks)
+    return _plot(prepared, width, height, extent, x_labels, color, gutter, rules)
 
 
 def _columns(values: Sequence[float | None], width: int) -> list[float | None]:
@@ -92,6 +104,7 @@ def _plot(
     x_labels: tuple[str, str] | None,
     color: bool,
     gutter: int,
+    rules: _Rules,
 ) -> str:
     import plotext as plt  # lazy: the import takes 50 ms, which would delay the first screen
 
@@ -110,6 +123,10 @@ def _plot(
     ticks = [y_min, middle, y_max] if height >= 6 else [y_min, y_max]
     plt.yticks(ticks, [tick_text(v, y_max - y_min).rjust(gutter - 1) for v in ticks])
     plt.xticks([0, max(count - 1, 1)] if x_labels else [], list(x_labels or ()))
+    for x in rules.marks:
+        plt.plot([x, x], [y_min, y_max], marker=_MARK)
+    if rules.limit is not None:
+        plt.plot([0, max(count - 1, 1)], [rules.limit, rules.limit], marker=_LIMIT)
     # Draw in reverse order, so that the first line, which matters most, is on top.
     for index in range(len(prepared) - 1, -1, -1):
         line, values = prepared[index]

@@ -424,6 +424,13 @@ class Watch:
         """Return the guard's window of a route in seconds, which its figures are of."""
         return self._window_s(route)
 
+    def limit_of(self, route: str | None, metric: str) -> float | None:
+        """Return the guard's limit of a metric of ``series``, in its unit; None without one."""
+        limits = self._guard_settings(route)
+        return {
+            "4xx": limits.max_4xx_percent, "5xx": limits.max_5xx_percent, "p95": limits.max_p95_ms,
+        }.get(metric)  # fmt: skip
+
     def _window_s(self, route: str | None) -> int:
         return min(self._guard_settings(route).window_s, 3600)
 

@@ -29,6 +29,8 @@ class ChartPanel(Widget):
         self._since = ""
         self._y_range: tuple[float, float | None] = (0.0, None)
         self._stale = False
+        self._limit: float | None = None
+        self._marks: tuple[int, ...] = ()
         self._body: tuple[object, Text] | None = None
 
     def say(self, titles: tuple[str, ...]) -> None:
@@ -46,20 +48,25 @@ class ChartPanel(Widget):
         since: str = "-5m",
         y_range: tuple[float, float | None] = (0.0, None),
         stale: bool = False,
+        limit: float | None = None,
+        marks: tuple[int, ...] = (),
     ) -> None:
         """Show these series, if anything differs; ``y_range`` is the least extent of the y axis.
 
-        ``titles`` are the forms of the title, the longest first: which of them fits is not known
+        ``limit`` and ``marks`` (positions of values) are rules across the chart. ``titles``
+        are the forms of the title, the longest first: which of them fits is not known
         before the panel is laid out.
         """
-        new = (titles, list(lines), unit, since, y_range, stale)
+        new = (titles, list(lines), unit, since, y_range, stale, limit, marks)
         old = (
             self._titles, list(self._lines), self._unit, self._since, self._y_range, self._stale,
+            self._limit, self._marks,
         )  # fmt: skip
         if new == old:
             return
         self._titles, self._lines, self._unit = titles, lines, unit
         self._since, self._y_range, self._stale = since, y_range, stale
+        self._limit, self._marks = limit, marks
         self.refresh()
 
     @property
@@ -83,7 +90,10 @@ class ChartPanel(Widget):
     def _drawn(self, width: int, height: int) -> Text:
         """Return the chart, memoized: a new title leaves it as it was."""
         colour = not self.app.no_color and not self._stale
-        of = (list(self._lines), width, height, self._unit, self._y_range, self._since, colour)
+        of = (
+            list(self._lines), width, height, self._unit, self._y_range, self._since, colour,
+            self._limit, self._marks,
+        )  # fmt: skip
         if self._body is not None and self._body[0] == of:
             return self._body[1]
         drawn = render(
@@ -95,6 +105,8 @@ class ChartPanel(Widget):
             y_max=self._y_range[1],
             x_labels=(self._since, "now"),
             color=colour,
+            limit=self._limit,
+            marks=self._marks,
         )
         body = Text.from_ansi(drawn, no_wrap=True, overflow="crop", end="")
         if self._stale:

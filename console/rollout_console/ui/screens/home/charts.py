@@ -1,5 +1,7 @@
 """The home screen's chart grid: which charts are visible, where, and their data."""
 
+from collections.abc import Sequence
+
 from textual.app import ComposeResult
 from textual.containers import Grid
 
@@ -15,6 +17,7 @@ _ALL = ("5xx", "p95", "4xx", "p99", "balance", "p50")
 _GRID = ("4xx", "5xx", "balance", "p50", "p95", "p99")
 _SIDES: tuple[Side, ...] = ("tokenlab", "previous")
 _POINTS = 60
+_WINDOW_S = 300.0
 _LEAST_AXIS = {"4xx": 2.0, "5xx": 2.0}
 
 
@@ -74,8 +77,15 @@ class ChartGrid(Grid):
             if panel.name is not None and panel.name != "balance":
                 panel.say(_titles_of(monitor, panel.name, self.route, now))
 
-    def show(self, monitor: Monitor, balance: BalanceWatch, route: str | None, now: float) -> None:
-        """Draw the visible charts for one route."""
+    def show(
+        self,
+        monitor: Monitor,
+        balance: BalanceWatch,
+        route: str | None,
+        now: float,
+        changed_at: Sequence[float] = (),
+    ) -> None:
+        """Draw the visible charts for one route; ``changed_at`` are the times of its changes."""
         self.route = route
         age = monitor.age_s(now)
         stale = age is None or age > STALE_S
@@ -83,18 +93,26 @@ class ChartGrid(Grid):
             if panel.name == "balance":
                 _show_balance(panel, balance, now)
             elif panel.name is not None:
-                _show_metric(panel, monitor, panel.name, route, now, stale)
+                marks = tuple(
+                    _position(at, now) for at in changed_at if now - _WINDOW_S < at <= now
+                )
+                _show_metric(panel, monitor, panel.name, route, now, stale, marks)
 
 
 def _show_metric(
-    panel: ChartPanel, monitor: Monitor, metric: str, route: str | None, now: float, stale: bool
+    panel: ChartPanel,
+    monitor: Monitor,
+    metric: str,
+    route: str | None,
+    now: float,
+    stale: bool,
+    marks: tuple[int, ...],
 ) -> None:
     theme = panel.app.theme_variables
     colours = theme.get("chart-tokenlab", ""), theme.get("chart-previous", "")
-    window = 300.0
     lines = []
     for side, colour in zip(_SIDES, colours, strict=True):
-        values = monitor.series(metric, route, side, now, window, _POINTS)
+        values = monitor.series(metric, route, side, now, _WINDOW_S, _POINTS)
         lines.append(Line(side, values, colour))
     panel.show(
         _titles_of(monitor, metric, route, now),
@@ -102,7 +120,14 @@ def _show_metric(
         unit=_unit(metric).strip(),
         y_range=(0.0, _LEAST_AXIS.get(metric)),
         stale=stale,
+        limit=monitor.limit_of(route, metric),
+        marks=marks,
     )
+
+
+def _position(at: float, now: float) -> int:
+    """Return the position of a time among the values of a chart, which end now."""
+    return min(max(round((at - now + _WINDOW_S) * _POINTS / _WINDOW_S) - 1, 0), _POINTS - 1)
 
 
 def _unit(metric: str) -> str:

@@ -61,6 +61,7 @@ from rollout_gate.secret import redacted
 CHARTS_EVERY_S = 5.0
 SPARKS_EVERY_S = 5.0
 _MOST_SPARKS = 1000
+_MOST_MARKS = 20
 _AROUND_THE_TABLE = 6
 """Lines beside the table's rows and the charts: status, alarm, header, two notices, keys."""
 _MOST_PROOFS = 20
@@ -111,6 +112,7 @@ class HomeScreen(Opened, HomeActions):
         self._cells = RowCells(80)
         self._now = time()
         self._errors: dict[tuple[str, str | None], tuple[int, Sequence[float | None]]] = {}
+        self._changed_at: list[tuple[float, str | None]] = []
         self._charts_at = 0.0
         self._fitted = Size(0, 0)
         self._is_new = True
@@ -217,6 +219,8 @@ class HomeScreen(Opened, HomeActions):
     @on(LogRead)
     def _log_read(self, event: LogRead) -> None:
         before = {route: len(list(orgs)) for route, orgs in self._monitor.seen_orgs().items()}
+        if event.records and not self._monitor.lines:
+            self._charts_at = 0.0  # "no requests" is not left there until the next turn
         self._monitor.add(event.records, time())
         self._notices.trouble("log", visible(event.trouble))
         self._notices.trouble("lines", visible(self._monitor.unusable_words(time())))
@@ -333,7 +337,11 @@ class HomeScreen(Opened, HomeActions):
         self._charts_at = self._now
         row = self.query_one(RolloutTable).selected
         self.query_one(ChartGrid).show(
-            self._monitor, self._session.balance, row.route if row else None, self._charts_at
+            self._monitor,
+            self._session.balance,
+            row.route if row else None,
+            self._charts_at,
+            [at for at, route in self._changed_at if row and route in (None, row.route)],
         )
 
     @work(group="changes", exclusive=True, exit_on_error=False)
@@ -341,6 +349,7 @@ class HomeScreen(Opened, HomeActions):
         rows, trouble = await asyncio.to_thread(self._switch.recent, 100)
         recorded = await asyncio.to_thread(self._switch.recorded, self._monitor.known_to)
         self._monitor.remember(recorded, time())
+        self._changed_at = [(one.at.timestamp(), one.route) for one in rows[:_MOST_MARKS]]
         self.query_one(ChangesPanel).show(rows, trouble)
 
     def _show_file_warnings(self) -> None:
