@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from rich.console import RenderableType
 from rich.segment import Segments
 from rich.text import Text
 from textual import events, on, work
@@ -24,6 +25,7 @@ from rollout_console.common.folders import state_folder
 from rollout_console.credentials.vault.vault import Vault, empty_vault
 from rollout_console.guard.balance import BalanceSources
 from rollout_console.guard.monitor import Monitor
+from rollout_console.ui.frame_diff import FrameDiff
 from rollout_console.ui.keymap import APP_KEYS
 from rollout_console.ui.messages import (
     CLEARED_AFTER_S,
@@ -100,6 +102,7 @@ class ConsoleApp(App[None]):
         vault: Vault | None = None,
         incidents: Incidents | None = None,
     ) -> None:
+        self._frames = FrameDiff()
         super().__init__()
         self.animation_level = "none"
         self.incidents = incidents
@@ -164,15 +167,33 @@ class ConsoleApp(App[None]):
     def on_mount(self) -> None:
         """Apply the operator's keymap, and repaint on resume from SIGTSTP (Ctrl+Z, then ``fg``)."""
         self.set_keymap(self._settings.keymap)
-        self.app_resume_signal.subscribe(self, self._draw_anew)
+        self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
         self._ends_on = asyncio.get_running_loop()
         if self._told_by:
             self._end()
 
-    def _draw_anew(self, _: object) -> None:
-        """Repaint every screen: the terminal was used by a shell meanwhile and lost its content."""
-        for screen in self.screen_stack:
-            screen.refresh(layout=True)
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        """Write an update to the terminal, reduced to the cells that differ.
+
+        It overrides a private method of Textual; a test checks that Textual still calls it.
+        """
+        if not self.is_headless:
+            renderable = self._frames.reduced(renderable, self.console, self.cursor_position)
+        super()._display(screen, renderable)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Repaint on each SIGWINCH, also of the same size: a session was reattached (dtach).
+
+        A report in band (mode 2048) has the size in pixels, and also comes once after the start.
+        """
+        if event.pixel_size is None or event.size != self.size:
+            self.action_redraw()
+
+    def action_redraw(self) -> None:
+        """Write every cell again: another program has written to the terminal, or cleared it."""
+        self._frames.forget()
+        for screen in self.screen_stack[-1:]:
+            screen.refresh()
 
     def on_ready(self) -> None:
         """Re-enable garbage collection, which the caller may have disabled for a faster startup.

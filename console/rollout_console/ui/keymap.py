@@ -8,7 +8,7 @@ class Key(msgspec.Struct, frozen=True):
     """One key binding; ``changes`` marks an action that read-only mode disables.
 
     ``keys`` is Textual's comma-separated list, ``shown`` the key as it is displayed, ``footer`` the
-    label in the footer (empty: not listed there).
+    label in the footer (empty: not listed there). One with ``priority`` works in dialogs, too.
     """
 
     id: str
@@ -18,11 +18,18 @@ class Key(msgspec.Struct, frozen=True):
     footer: str = ""
     shown: str = ""
     changes: bool = False
+    priority: bool = False
 
     def binding(self) -> Binding:
         """Return the Textual binding, hidden from Textual's footer: KeyBar replaces that."""
         return Binding(
-            self.keys, self.action, self.help, id=self.id, show=False, key_display=self.shown
+            self.keys,
+            self.action,
+            self.help,
+            id=self.id,
+            show=False,
+            key_display=self.shown,
+            priority=self.priority,
         )
 
 
@@ -67,8 +74,12 @@ APP_KEYS = (
     Key("screen.history", "6", "show_history", "History: who changed what, report", "", "6"),
     Key("help", "question_mark,f1", "help", "Help", "help", "?"),
     Key("back", "escape", "back", "Close, clear the filter, dismiss a notice", "", "esc"),
+    Key(
+        "redraw", "ctrl+l", "redraw", "Redraw: another program has written to the terminal",
+        "", "ctrl+l", priority=True,
+    ),
     Key("quit", "q,ctrl+q", "quit", "Quit; traffic stays as it is", "quit", "q"),
-)
+)  # fmt: skip
 
 VAULT_KEYS = (
     Key("keys.edit", "enter,e", "edit", "Name, limit, models, expiry of a key", "edit", "e", True),
