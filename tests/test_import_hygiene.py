@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("textual", "rich", "plotext", "tomlkit", "starlette", "uvicorn", "keyring", "httpx")
+HEAVY = (
+    "textual",
+    "rich",
+    "plotext",
+    "tomlkit",
+    "starlette",
+    "uvicorn",
+    "keyring",
+    "httpx",
+    "yaml",
+)
 
 
 def loaded(statement: str) -> set[str]:
@@ -32,6 +42,8 @@ def loaded(statement: str) -> set[str]:
         ),
         ("import rollout_console.guard.evidence.verdict", set()),
         ("import rollout_console.charts.line_chart", set()),
+        ("import rollout_console.scaffold.template, rollout_console.scaffold.org_list", set()),
+        ("import rollout_console.scaffold.litellm_config", set()),
         (
             "from rollout_console.ui.screens.live import events, figures",
             set(),
