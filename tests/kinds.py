@@ -11,6 +11,7 @@ _ROOT = Path(__file__).resolve().parent
 E2E = frozenset(
     (
         "cli/test_completion.py",
+        "cli/test_init_questions.py",
         "cli/test_keys.py",
         "credentials/vault/test_keyring.py",
         "credentials/vault/test_vault.py",
@@ -39,6 +40,7 @@ FUNCTIONAL = frozenset(
         "cli/test_closed_folders.py",
         "cli/test_commands.py",
         "cli/test_guard.py",
+        "cli/test_init.py",
         "cli/test_models.py",
         "cli/test_mutated_answers.py",
         "cli/test_probe.py",

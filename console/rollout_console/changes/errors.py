@@ -2,6 +2,7 @@
 
 StoreError
 ├── NotReadable       the file cannot be read
+│   └── NoFile        there is none
 ├── Conflict          another writer changed the file since it was read; nothing was written
 ├── NotWritable       the write failed; the file is unchanged
 │   └── DiskFull      there is no space for it
@@ -18,6 +19,10 @@ class StoreError(RolloutError):
 
 class NotReadable(StoreError):
     """The file cannot be read."""
+
+
+class NoFile(NotReadable):
+    """There is no file at the path."""
 
 
 class Conflict(StoreError):

@@ -16,7 +16,13 @@ from rollout_console.changes.edits import (
     applied,
     same_meaning,
 )
-from rollout_console.changes.errors import EditNotPossible, NotReadable, StoreError, Written
+from rollout_console.changes.errors import (
+    EditNotPossible,
+    NoFile,
+    NotReadable,
+    StoreError,
+    Written,
+)
 from rollout_console.changes.full_disk import fitting
 from rollout_console.changes.snapshot import Prepared, Snapshot
 from rollout_console.changes.text_diff import changed_lines
@@ -26,7 +32,7 @@ from rollout_console.common.files import is_missing
 from rollout_gate.file.errors import FileError
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.parse import parse
-from rollout_gate.file.read import Unreadable, read_file
+from rollout_gate.file.read import Missing, Unreadable, read_file
 from rollout_gate.file.revision import revision_of
 
 SETTLED_S = 0.5
@@ -88,7 +94,8 @@ class RolloutStore:
         except Unreadable as error:
             self._seen = ()
             self._trouble = str(error)
-            raise NotReadable(self._trouble) from None
+            kind = NoFile if isinstance(error, Missing) else NotReadable
+            raise kind(self._trouble) from None
         self._seen = _fingerprint(status)
         self._place = self._seen[:2]
         revision = revision_of(data)

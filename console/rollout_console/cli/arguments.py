@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from rollout_console.cli.commands.completion_arguments import add_completion
 from rollout_console.cli.commands.export_arguments import add_export
 from rollout_console.cli.commands.guard_arguments import add_guard
+from rollout_console.cli.commands.init_arguments import add_init
 from rollout_console.cli.commands.keys_arguments import add_keys
 from rollout_console.cli.commands.models_arguments import add_models
 from rollout_console.cli.commands.phases_arguments import add_phase, add_playbook, add_shadow
@@ -22,7 +23,16 @@ exit codes: 0 done, 1 problems found, 2 usage or bad file, 3 unreachable, 4 conf
 
 
 _FREE_TEXTS = ("reason", "note")
-_PATHS_AND_NAMES = ("file", "out", "output", "prompts", "route", "org")
+_PATHS_AND_NAMES = (
+    "file",
+    "out",
+    "output",
+    "prompts",
+    "route",
+    "org",
+    "from_litellm",
+    "from_openai_log",
+)
 """Arguments that may hold undecodable bytes: paths are bytes, odd names are refused as unknown."""
 
 
@@ -123,6 +133,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_common(parser, top=True)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_demo(commands)
+    init = _command(commands, "init", "write a first rollout file, from answers or what you have")
+    add_init(init)
+    _add_json(init)
     show = _command(commands, "show", "print the rollout file as it is read")
     _add_json(show)
     change = _command(commands, "set", "set an org's percent on a route", changes=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from rollout_console.changes.errors import Conflict
+from rollout_console.changes.errors import Conflict, NoFile
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.arguments import build_parser
 from rollout_console.cli.exit_codes import CONFLICT, DONE, PROBLEMS, UNREACHABLE, USAGE
@@ -26,6 +26,7 @@ from rollout_console.history.errors import HistoryError
 from rollout_console.history.location import history_of
 from rollout_console.tokenlab.errors import ApiError, Refused, Unsafe
 from rollout_gate.file.errors import RolloutError
+from rollout_gate.file.read import Missing
 from rollout_gate.secret import redacted
 
 _TELLS = (
@@ -67,6 +68,8 @@ def _run(options: Namespace) -> int:
         return _fail(error, CONFLICT)
     except OperationError as error:
         return _fail(error, PROBLEMS)
+    except (Missing, NoFile) as error:
+        return _fail(f"{error}, or write a first one with rollout-console init", USAGE)
     except (RolloutError, HistoryError, VaultError) as error:
         return _fail(error, USAGE)
     except ApiError as error:
@@ -81,15 +84,15 @@ def _dispatch(options: Namespace) -> int:
     options.access = WriteAccess(read_only=options.read_only)
     if options.command is not None:
         gc.enable()  # __main__ turned it off, and the guard and the simulator run for long
-    if options.command == "demo":
-        from rollout_console.cli.commands.demo import run_demo
+    if options.command in ("demo", "sim"):
+        from rollout_console.cli.commands.demo import run_demo, run_sim
 
-        return run_demo(options)
-    if options.command == "sim":
-        from rollout_console.cli.commands.demo import run_sim
-
-        return run_sim(options)
+        return (run_demo if options.command == "demo" else run_sim)(options)
     path = file_path(options)
+    if options.command == "init":
+        from rollout_console.cli.commands.init import init
+
+        return init(options, path)
     if options.command == "completion":
         from rollout_console.cli.commands.completion import completion
 

@@ -72,7 +72,8 @@ def name_problem(text: str) -> str:
         return f"has {len(text):,} characters; at most {MOST_NAME} are counted"
     if is_credential(text):
         return "looks like a credential, which never belongs in this file"
-    if any(unicodedata.category(char) in _UNSAFE for char in text):
+    plain = text.isascii() and text.isprintable()
+    if not plain and any(unicodedata.category(char) in _UNSAFE for char in text):
         return "has a control character or a line break"
     if text != text.strip():
         return "begins or ends with a space"

@@ -7,6 +7,7 @@ streamed. Names kept in memory are bounded, so that a column of ids does not fil
 import re
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,12 +146,12 @@ class _Tally:
             self._skipped.add(record.line, found)
             return
         model = model or _PREFIXES.sub("", chosen.text("model", fields))
-        if problem := model_problem(model):
-            self._skipped.add(record.line, f"its model {problem}")
-            return
         key = _Key(found, model)
         group = self.groups.get(key)
         if group is None:
+            if problem := model_problem(model):
+                self._skipped.add(record.line, f"its model {problem}")
+                return
             if len(self.groups) >= _MOST_GROUPS:
                 self._skipped.add(record.line, f"over {_MOST_GROUPS:,} pairs of format and model")
                 return
@@ -168,11 +169,11 @@ class _Tally:
             if not org:
                 self._skipped.add(record.line, "counted, and without an org")
                 return
-            if problem := org_problem(org):
-                self._skipped.add(record.line, f"counted, but its org {problem}")
-                return
             if len(self._orgs) >= MOST_ORGS:
                 self._skipped.add(record.line, f"counted, but over {MOST_ORGS:,} orgs")
+                return
+            if problem := org_problem(org):
+                self._skipped.add(record.line, f"counted, but its org {problem}")
                 return
             self._orgs.add(org)
         group.orgs[org] += count
@@ -215,6 +216,7 @@ class _Tally:
         return "openai_chat_completions"
 
 
+@lru_cache(maxsize=4096)
 def _by_path(url: str) -> tuple[str, str, str] | None:
     try:
         for route_format in FORMATS:

@@ -14,12 +14,17 @@ class Unreadable(RolloutError):
     """The rollout file cannot be read; ``str()`` names the file, the cause and the remedy."""
 
 
+class Missing(Unreadable):
+    """There is no file at the path."""
+
+
 def read_file(path: str | Path) -> tuple[bytes, os.stat_result]:
     """Return the bytes of the file and the fstat of the same open file; raises Unreadable."""
     try:
         return read_regular(path)
     except OSError as error:
-        raise Unreadable(_sentence(path, error)) from None
+        kind = Missing if isinstance(error, FileNotFoundError) else Unreadable
+        raise kind(_sentence(path, error)) from None
 
 
 def read_regular(path: str | Path, most: int = MAX_BYTES) -> tuple[bytes, os.stat_result]:

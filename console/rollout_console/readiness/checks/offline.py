@@ -18,7 +18,7 @@ from rollout_gate.file.formats import base_url_problem, kind_of, same_place, url
 from rollout_gate.file.model import MEDIA_FORMATS, GuardSettings, RolloutFile, Route
 from rollout_gate.file.parse import parse
 from rollout_gate.file.percent import FULL, percent_text
-from rollout_gate.file.read import Unreadable, read_file
+from rollout_gate.file.read import Missing, Unreadable, read_file
 
 _NEWEST_BYTES = 1024 * 1024
 _LEAST_LIMIT, _MOST_LIMIT = 0.1, 50.0
@@ -34,7 +34,9 @@ def check_offline(path: Path) -> list[Result]:
     try:
         data, _ = read_file(path)
     except Unreadable as error:
-        return [Result("file.readable", False, str(path), str(error), "make the file readable")]
+        missing = isinstance(error, Missing)
+        fix = "write a first one with rollout-console init" if missing else "make the file readable"
+        return [Result("file.readable", False, str(path), str(error), fix)]
     readable = Result("file.readable", True, str(path), "it can be read")
     try:
         file = parse(data)
