@@ -74,6 +74,7 @@ FUNCTIONAL = frozenset(
         "history/test_history.py",
         "readiness/test_check.py",
         "readiness/test_shadow.py",
+        "scaffold/test_model_names.py",
         "sim/test_answer_faults.py",
         "sim/test_contract.py",
         "sim/test_fault_scope.py",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from rollout_console.cli.arguments import build_parser
 
 COMMANDS = {
-    "completion",
+    "completion", "init",
     "demo", "sim", "show", "set", "rollback", "resume", "undo", "restore", "history", "decide",
     "check", "models", "probe", "shadow", "phase", "playbook", "guard", "export", "keys",
 }  # fmt: skip

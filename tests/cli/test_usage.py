@@ -12,7 +12,7 @@ from rollout_console.cli.main import run
     ("line", "usage", "said"),
     [
         ("rolback chat", "", "there is no command 'rolback'; did you mean rollback?"),
-        ("frobnicate", "", "there is no command 'frobnicate'; there are demo, sim, show, set,"),
+        ("frobnicate", "", "there is no command 'frobnicate'; there are demo, sim, init, show,"),
         ("keys lst", "keys", "there is no command 'lst'; did you mean list?"),
         ("keys list --sort nam", "keys list", "--sort: there is no choice 'nam'; did you mean"),
         ("set chat acme 5 --reson x", "set", "no option '--reson' here; did you mean --reason?"),

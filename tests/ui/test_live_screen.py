@@ -496,7 +496,9 @@ async def test_what_comes_from_outside_is_shown_as_text(
 async def test_no_data_and_old_data_are_said(file: Path) -> None:
     (file.parent / "access.jsonl").write_text("")
     async with live(file, lines=0) as pilot:
-        assert "no access-log records yet" in line(pilot, "figures")
+        assert "no access-log records yet: they begin with the first request" in line(
+            pilot, "figures"
+        )
         assert "no requests in this time" in "".join(drawn(pilot))
         write(file, *({"at": time.time() - 40 - i} for i in range(30)))
         await until(pilot, lambda: "stale 4" in line(pilot, "status"))

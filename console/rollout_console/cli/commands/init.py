@@ -371,7 +371,7 @@ def _print_results(results: Sequence[Result]) -> None:
 
 
 def _print_sdk(path: Path, draft: Draft) -> None:
-    print("\nin the applications, which need rollout-gate (docs/gate.md has async and more):")
+    print("\nin the applications, with rollout-gate and TOKENLAB_API_KEY (more in docs/gate.md):")
     for route in draft.routes:
         print(f"\n  # {visible(route.name)}: {route.format}")
         for line in sdk_lines(route, str(path)):

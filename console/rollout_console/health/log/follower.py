@@ -23,6 +23,8 @@ from rollout_console.health.log.sources import (
     opened,
 )
 
+NOT_YET = "it begins with the first request through the gate"
+"""What a missing log waits for."""
 LINGER_S = 60.0
 """Seconds that a rotated file is still read: writers that have it open may still append to it."""
 
@@ -98,7 +100,7 @@ class LogFollower:
                     self.begins_at, self._cut = more[0].at, False
         except FileNotFoundError:
             self.missing = True
-            self.trouble = f"no access log yet at {self.path}; waiting for it"
+            self.trouble = f"no access log yet at {self.path}: {NOT_YET}"
         except OSError as error:
             # Records read so far are returned; the next poll resumes the files that are open.
             self.unreadable = True

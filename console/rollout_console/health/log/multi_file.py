@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from rollout_console.health.backfill.segment import LogSegment
-from rollout_console.health.log.follower import LINGER_S, LogFollower
+from rollout_console.health.log.follower import LINGER_S, NOT_YET, LogFollower
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.log.rotation import Rotated, log_of
@@ -102,7 +102,7 @@ class LogSet:
         files = self._find()
         self.trouble, self.missing, self.unreadable = "", not files, False
         if not files:
-            self.trouble = f"no access log yet at {self._pattern}; waiting for it"
+            self.trouble = f"no access log yet at {self._pattern}: {NOT_YET}"
         elif len(files) > MOST_FILES:
             files.sort(key=lambda one: one.modified)
             self.trouble = (

@@ -83,10 +83,13 @@ def _share(route: str | None, org: str | None, monitor: Monitor) -> Pieces:
     return [(f"  {percent_text(found.org_points(org))}%", "")]
 
 
+_NO_RECORDS = "no access-log records yet: they begin with the first request through the gate"
+
+
 def figures_line(frame: Frame, index: int | None, width: int) -> Pieces:
     """Return the figures of both sides at the cursor, or over the window."""
     if frame.age_s is None:
-        words = frame.unusable or "no access-log records yet"
+        words = frame.unusable or _NO_RECORDS
         return [(f" {visible(words)}", "$warning")]
     if index is None:
         window = WINDOW_WORDS[frame.window_s]
