@@ -3,6 +3,7 @@
 import sys
 
 from tests.benchmarks import (
+    at_a_glance,
     cold_read,
     decision,
     durable_change,
@@ -18,6 +19,7 @@ from tests.benchmarks import (
 )
 
 ALL = {
+    "at_a_glance": at_a_glance.main,
     "decision": decision.main,
     "durable_change": durable_change.main,
     "gate_client": gate_client.main,

@@ -65,7 +65,7 @@ HOME_KEYS = (
 )  # fmt: skip
 
 APP_KEYS = (
-    Key("palette", "colon,ctrl+p", "command_palette", "Commands", "", ":"),
+    Key("palette", "colon,ctrl+p", "command_palette", "Commands", "more", ":"),
     Key("screen.home", "1", "show_home", "Home: routes and orgs", "", "1"),
     Key("screen.keys", "2", "show_keys", "Keys: profiles and API keys", "keys", "2"),
     Key("screen.models", "3", "show_models", "Models: what TokenLab offers", "models", "3"),

@@ -14,16 +14,14 @@ from rollout_console.ui.widgets.component import component_style
 _SPARED = (
     "charts",
     "sort",
-    "screen.live",
     "screen.routes",
     "screen.models",
     "screen.keys",
     "quit",
+    "lower",
+    "exact",
     "keys.sort",
     "keys.remove",
-    "lower",
-    "filter",
-    "exact",
     "keys.filter",
     "keys.verify",
     "keys.profile",
@@ -37,8 +35,15 @@ _SPARED = (
     "live.event",
     "live.org",
     "live.chart",
+    "filter",
+    "screen.live",
+    "palette",
 )
 """Ids of the keys that a narrow footer leaves out, in this order; ``?`` lists them."""
+
+
+_ONLY_ENABLED = ("resume", "trouble.next")
+"""Ids of the keys that are left out while they are disabled: mostly there is nothing for them."""
 
 
 class KeyBar(Widget):
@@ -83,11 +88,11 @@ class KeyBar(Widget):
         return line
 
     def _fitting(self, gap: int) -> list[Key]:
-        """Return the keys that fit into the width; resume is left out while it is disabled."""
+        """Return the keys that fit into the width."""
         keys = [
             key
             for key in self._keys
-            if key.footer and not (key.id == "resume" and self._why_not(key))
+            if key.footer and not (key.id in _ONLY_ENABLED and self._why_not(key))
         ]
         for spared in _SPARED:
             shown = (cell_len(self._keymap.get(key.id, key.shown)) for key in keys)

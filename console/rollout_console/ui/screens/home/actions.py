@@ -65,6 +65,8 @@ class HomeActions(Screen[None]):
 
     def why_not(self, key: Key) -> str:
         """Return why a key is disabled now; empty where it is enabled."""
+        if key.id == "trouble.next":
+            return "" if self._alarms.current else "nothing is wrong that was not acknowledged"
         if not key.changes:
             return ""
         if self._switch.access.read_only:
