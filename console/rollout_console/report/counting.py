@@ -8,7 +8,7 @@ import msgspec
 
 from rollout_console.health.log.record import AccessRecord, StatusClass
 from rollout_console.health.windows.bins import Bin, Limits, bin_of, buckets_of
-from rollout_console.health.windows.codes import code_of, measurements, repetition
+from rollout_console.health.windows.codes import BUCKET, CODES, code_of, measurements, repetition
 from rollout_console.health.windows.summary import Summary, summarize
 from rollout_console.health.windows.top_errors import MOST_ERROR, MOST_ID
 from rollout_console.report.scope import Scope
@@ -46,36 +46,46 @@ class Seconds:
         self._bins: dict[tuple[str, str], dict[int, Bin]] = {}
         self.after = 0
         self.last_after = -inf
-        self.last_before = -inf
         self.previous_after = -inf
+        self._cuts: dict[tuple[str, str], float | None] = {}
 
     def add(self, records: Iterable[AccessRecord]) -> None:
         """Count records: by code first, as most of a chunk's have the same few."""
-        found: dict[tuple[str, str, int], Codes] = {}
+        found: dict[tuple[str, str, int], list[int]] = {}
+        cut_at, width = self._cut_at, self._width_s
         for record in records:
-            if not self._scope.covers(record.route, record.org):
+            cut = cut_at(record.route, record.org)
+            if cut is None:
                 continue
-            at = record.at
-            self._follow(record, at)
+            at, side = record.ts.timestamp(), record.side
+            if at > cut:
+                self._follow(side, at)
             if record.operation is None:
-                key = record.route, record.side, int(at // self._width_s) * self._width_s
-                _count(found.setdefault(key, Counter()), record)
+                codes = found.setdefault((record.route, side, int(at // width) * width), [])
+                codes += codes_of(record)
         for (route, side, at_s), codes in found.items():
-            one = bin_of(at_s, codes, buckets_of(self._limits.get(route, _NO_LIMITS)))
+            limits = buckets_of(self._limits.get(route, _NO_LIMITS))
+            one = bin_of(at_s, Counter(codes), limits)
             if one is not None:
                 bins = self._bins.setdefault((route, side), {})
                 bins[at_s] = one if at_s not in bins else _plus(bins[at_s], one)
 
-    def _follow(self, record: AccessRecord, at: float) -> None:
-        cut_at = self._scope.cut_at(record.route, record.org)
-        if record.side == "previous":
-            if at > cut_at:
-                self.previous_after = max(self.previous_after, at)
-        elif at > cut_at:
+    def _follow(self, side: str, at: float) -> None:
+        if side == "previous":
+            self.previous_after = max(self.previous_after, at)
+        else:
             self.after += 1
             self.last_after = max(self.last_after, at)
-        else:
-            self.last_before = max(self.last_before, at)
+
+    def _cut_at(self, route: str, org: str) -> float | None:
+        """Return when an org's requests were cut off, inf where they were not; None: not of it."""
+        key = route, org
+        if key not in self._cuts:
+            if len(self._cuts) >= _MOST_ORGS:
+                self._cuts.clear()
+            scope = self._scope
+            self._cuts[key] = scope.cut_at(route, org) if scope.covers(route, org) else None
+        return self._cuts[key]
 
     def of(self, side: str) -> Iterator[tuple[str, list[Bin]]]:
         """Yield each route with its bins on a side, oldest first."""
@@ -168,10 +178,10 @@ class Figures:
             phase = next((one.name for one in self.phases if one.begin <= at < one.end), None)
             if phase is None:
                 continue
-            minute = int(at // 60) * 60
-            _count(self._by_phase.setdefault((phase, side), Counter()), record)
-            _count(self._by_minute.setdefault((minute, record.route, side), Counter()), record)
-            _count(self._by_step.setdefault((int(at // steps) * steps, side), Counter()), record)
+            minute, step, codes = int(at // 60) * 60, int(at // steps) * steps, codes_of(record)
+            self._by_phase.setdefault((phase, side), Counter()).update(codes)
+            self._by_minute.setdefault((minute, record.route, side), Counter()).update(codes)
+            self._by_step.setdefault((step, side), Counter()).update(codes)
             if during.begin <= at < during.end:
                 self._note(record, at)
 
@@ -248,13 +258,20 @@ class Figures:
 _NO_LIMITS = Limits(inf, inf)
 
 
-def _count(codes: Codes, record: AccessRecord) -> None:
-    """Count a record as the windows do, so that a report has the figures that a screen had."""
-    codes[code_of(record)] += 1
-    if record.ttft_ms is not None or record.outcome == "abandoned":
-        codes.update(measurements(record))
+def codes_of(record: AccessRecord) -> list[int]:
+    """Return a record's codes as the windows count it: a report has the figures of the screens."""
+    outcome = record.outcome
+    # Fast path: nearly always the status alone decides on the code.
+    if outcome == "ok":
+        plain = record.finish_reason != "length" and not record.cached
+    else:
+        plain = outcome is None and record.error is None
+    found = [CODES[record.status][BUCKET[record.latency_ms]] if plain else code_of(record)]
+    if record.ttft_ms is not None or outcome == "abandoned":
+        found += measurements(record)
     if record.attempt not in _FIRST:
-        codes[repetition(record)] += 1
+        found.append(repetition(record))
+    return found
 
 
 def _plus(one: Bin, other: Bin) -> Bin:

@@ -43,7 +43,8 @@ MOST_S = 7 * 86_400.0
 _LEAST_BESIDE_S = 300.0
 _MOST_BESIDE_S = 3600.0
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200)
-_MOST_STEPS = 150
+_MOST_STEPS = 90
+_LEAST_CHARTED_S = 60.0
 _FINE_UP_TO_S = 8 * 3600.0
 _COARSE_S = 10
 
@@ -51,10 +52,12 @@ _COARSE_S = 10
 class Asked(msgspec.Struct, frozen=True):
     """Which incident is meant: that of a rollback's revision, around a time, or since a time.
 
-    Without any of them it is that of the latest rollback. Times are in epoch seconds.
+    Without any of them it is that of the latest rollback. Times are in epoch seconds; ``row`` is
+    the id of a rollback's row.
     """
 
     revision: str = ""
+    row: int = 0
     around: float | None = None
     since: float | None = None
 
@@ -103,10 +106,26 @@ class Incident(msgspec.Struct, frozen=True):
         return self.phases[1]
 
     @property
+    def charted(self) -> Phase:
+        """The stretch that the charts show: the incident, with as much beside it as it needs."""
+        return charted(self.phases)
+
+    @property
     def name(self) -> str:
         """A name for its files, which is the same each time it is reported."""
         at = self.during.begin if not self.scope.rollbacks else self.scope.last_at
         return f"incident-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}"
+
+
+def charted(phases: Sequence[Phase]) -> Phase:
+    """Return the stretch that charts of these phases show, no longer than all of them."""
+    before, during, after = phases
+    beside = max(2 * during.seconds, _LEAST_CHARTED_S)
+    return Phase(
+        "charted",
+        max(before.begin, during.begin - beside),
+        max(min(after.end, during.end + beside), during.begin + 1),
+    )
 
 
 class _Range(msgspec.Struct, frozen=True):
@@ -142,7 +161,8 @@ def find_incident(
     tripped = _active(list(_tripped(file, seconds, width)), scope, file.guard.window_s)
     begin = _begin(seconds, scope, tripped, looked)
     drained_at, drained = _drained(seconds, scope, log.last_at, looked.until)
-    end = nextafter(max(drained_at, begin), inf)
+    # The last request on TokenLab is of the incident, and the end of a phase is exclusive.
+    end = nextafter(max(drained_at, begin), inf) if scope.rollbacks else looked.until
     beside = min(max(end - begin, _LEAST_BESIDE_S), _MOST_BESIDE_S)
     after = max(min(end + beside, scope.given_back_at, now), end)
     phases = (
@@ -152,7 +172,7 @@ def find_incident(
     )
     signals = tuple(dict.fromkeys(one.signal for one in tripped))
     slow = limits if {"latency", "first_token"} & {*signals} else None
-    figures = Figures(scope, phases, _step(after - begin + beside), slow)
+    figures = Figures(scope, phases, _step(charted(phases).seconds), slow)
     again = LogReader((path.parent / file.access_log).absolute())
     for records in again.between(begin - beside, after):
         figures.add(records)
@@ -180,6 +200,8 @@ def _where(
     rollback: Change | None
     if asked.revision:
         rollback = rollback_named(changes, asked.revision)
+    elif asked.row:
+        rollback = next((one for one in changes if one.id == asked.row), None)
     elif asked.around is not None:
         rollback = rollback_near(changes, asked.around, AROUND_S)
         if rollback is None:
@@ -209,20 +231,43 @@ def _tripped(file: RolloutFile, seconds: Seconds, width: int) -> Iterator[Trippe
         for signal in SIGNALS:
             if signal in HOLDING or mode_of(limits, signal) == "observe" != limits.mode:
                 continue
-            counts = [one.errors(signal) for one in bins]
             p0 = max(limit_of(limits, signal), _allowed(previous.get(route, ()), signal))
-            for one in episodes(counts, p0, FLOOR_ERRORS):
-                some = counts[one.began : one.tripped + 1]
-                requests, errors = (sum(of) for of in zip(*some, strict=True))
-                share = percent_words(100 * errors / max(requests, 1))
-                yield Tripped(
-                    bins[one.began].at,
-                    bins[one.tripped].at + width,
-                    bins[one.ended].at + width,
-                    route,
-                    signal,
-                    f"{WORDS[signal]} {share}, {errors} of {requests}, limit {100 * p0:.2g}%",
-                )
+            for some in _stretches(bins, signal, limits.window_s):
+                yield from _episodes(route, signal, some, p0, width)
+
+
+def _stretches(bins: Sequence[Bin], signal: str, quiet_s: float) -> Iterator[list[Bin]]:
+    """Yield stretches from an error to the next quiet time: evidence is of one guard's window."""
+    found: list[Bin] = []
+    last = -inf
+    for one in bins:
+        if found and one.at - last > quiet_s:
+            yield found
+            found = []
+        if one.errors(signal)[1]:
+            last = one.at
+        if found or last == one.at:
+            found.append(one)
+    if found:
+        yield found
+
+
+def _episodes(
+    route: str, signal: str, bins: Sequence[Bin], p0: float, width: int
+) -> Iterator[Tripped]:
+    counts = [one.errors(signal) for one in bins]
+    for one in episodes(counts, p0, FLOOR_ERRORS):
+        some = counts[one.began : one.tripped + 1]
+        requests, errors = sum(count for count, _ in some), sum(bad for _, bad in some)
+        share = percent_words(100 * errors / max(requests, 1))
+        yield Tripped(
+            bins[one.began].at,
+            bins[one.tripped].at + width,
+            bins[one.ended].at + width,
+            route,
+            signal,
+            f"{WORDS[signal]} {share}, {errors} of {requests}, limit {100 * p0:.2g}%",
+        )
 
 
 def _allowed(previous: Sequence[Bin], signal: str) -> float:

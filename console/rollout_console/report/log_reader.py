@@ -46,7 +46,7 @@ class LogReader:
             while True:
                 records = log.poll(_CHUNK_BYTES)
                 self.trouble, self.missing = self.trouble or log.trouble, log.missing
-                times = [record.at for record in records]
+                times = [record.ts.timestamp() for record in records]
                 if times:
                     first = min(first, min(times))
                     self.last_at = max(self.last_at, max(times))

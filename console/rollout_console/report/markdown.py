@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from rollout_console.changes.change_details import author_of, what_of
 from rollout_console.common.durations import seconds_text
-from rollout_console.common.markdown import cell, code
+from rollout_console.common.markdown import cell, code, escaped
 from rollout_console.health.log.record import StatusClass
 from rollout_console.health.windows.summary import Summary
 from rollout_console.report.counting import SIDES, Error
@@ -49,7 +49,7 @@ def _lines(incident: Incident) -> Iterator[str]:
         "count only for draining."
     )
     for words in incident.log_words:
-        yield f"- {_text(words)}"
+        yield f"- {escaped(redacted(words))}"
     yield ""
     yield (
         f"Charts: {code(f'{incident.name}.svg')}, with the letters of the timeline. "

@@ -16,7 +16,7 @@ from rollout_gate.secret import redacted
 MARK = "rollout-console incident report"
 """What every one of these files has in it, to tell an earlier report from another picture."""
 _WIDTH, _LEFT, _RIGHT, _TOP = 960, 70, 20, 84
-_PANEL, _GAP, _BOTTOM = 150, 44, 40
+_PANEL, _GAP, _BOTTOM = 150, 44, 4
 _INK, _DIM, _GRID = "#1f2328", "#59636e", "#d1d9e0"
 _COLORS = {"tokenlab": "#0969da", "previous": "#8250df"}
 _DASHES = {"tokenlab": "", "previous": "6 3"}
@@ -38,10 +38,14 @@ def as_svg(incident: Incident) -> str:
 class _Picture:
     def __init__(self, incident: Incident) -> None:
         self._incident = incident
-        self._begin = incident.phases[0].begin
-        self._end = max(incident.phases[-1].end, self._begin + 1)
-        self._step = incident.figures.step_s
-        self._sides = {side: list(incident.figures.steps(side)) for side in SIDES}
+        figures, shown = incident.figures, incident.charted
+        self._begin, self._end, self._step = shown.begin, shown.end, figures.step_s
+        self._sides = {
+            side: [
+                one for one in figures.steps(side) if self._begin - self._step < one[0] < self._end
+            ]
+            for side in SIDES
+        }
 
     def lines(self) -> Iterator[str]:
         incident = self._incident
@@ -109,7 +113,7 @@ class _Picture:
         if drawn:
             y = top + _PANEL * (1 - limit / top_value)
             yield _line(_LEFT, y, _WIDTH - _RIGHT, y, "#cf222e", 1, "2 3")
-            yield _text(_WIDTH - _RIGHT, y - 4, words, color="#cf222e", anchor="end")
+            yield _text(_LEFT + 4, y - 4, words, color="#cf222e")
         for side in reversed(SIDES):
             yield from self._curve(series[side], side, top, top_value)
         for at in self._ticks():
@@ -140,13 +144,17 @@ class _Picture:
         for one in self._shown():
             x = self._x(one.at)
             color = _MARKS[one.mark]
-            yield _line(x, _TOP - 6, x, height - _BOTTOM - 24, color, 1, "4 2")
+            yield _line(x, _TOP - 6, x, height - _BOTTOM - _GAP, color, 1, "4 2")
             shift = 10 if x - taken < 10 else 0  # neighbours do not cover one another's letter
             yield _text(x, _TOP - 10 - shift, one.mark, color=color, weight="bold", anchor="middle")
             taken = x if not shift else taken
 
     def _shown(self) -> list[Moment]:
-        found = [one for one in timeline(self._incident) if one.mark]
+        found = [
+            one
+            for one in timeline(self._incident)
+            if one.mark and self._begin <= one.at <= self._end
+        ]
         rest = [one for one in found if one.mark == "~"][:_MOST_MARKS]
         return [one for one in found if one.mark != "~" or one in rest]
 

@@ -195,6 +195,7 @@ HISTORY_KEYS = (
         "history.restore", "o", "restore", "Restore the file as it was after this change",
         "restore", "o", True,
     ),
+    Key("history.report", "w", "report", "Write the incident report", "report", "w", True),
     Key("history.filter", "slash", "filter", "Filter by words; ! inverts", "filter", "/"),
     Key("history.copy", "y", "copy", "Copy the revision", "copy", "y"),
     Key("history.reload", "f5", "reload", "Read all changes again", "", "f5"),

@@ -22,7 +22,7 @@ from rollout_console.report.tables import as_json
 def report(options: Namespace, switch: Switch) -> int:
     """Find the incident, and print it or write its files."""
     file = switch.open_or_last_good().file
-    asked = Asked(options.rollback, options.around, options.since)
+    asked = Asked(options.rollback, around=options.around, since=options.since)
     changes = _changes(switch, needed=asked == Asked() or bool(asked.revision))
     prints = options.out == "-"
     if not prints and (options.out or not options.json):

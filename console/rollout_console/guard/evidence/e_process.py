@@ -43,7 +43,8 @@ class Episode(NamedTuple):
     """A stretch of bins whose evidence reached the threshold, by the indices of its bins.
 
     ``began`` is the change point: where the alternative that was strongest when the threshold was
-    reached, at ``tripped``, had left its floor. ``ended`` is the last bin off the floor.
+    reached, at ``tripped``, had left its floor. ``ended`` is the last bin with an error off the
+    floor.
     """
 
     began: int
@@ -138,7 +139,7 @@ def episodes(bins: Iterable[tuple[int, int]], p0: float, least_errors: int = 1) 
                 found.append(Episode(began, tripped, last))
             errors, tripped = 0, -1
             continue
-        last = index
+        last = index if bad else last
         if tripped < 0 and errors >= least_errors and sum(map(exp, state)) >= THRESHOLD:
             began, tripped = since[state.index(max(state))], index
     if tripped >= 0:

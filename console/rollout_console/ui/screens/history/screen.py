@@ -246,7 +246,8 @@ class HistoryScreen(ChangingScreen):
         if key.changes and self._facts.read_only:
             return "read-only: nothing is changed or written; start without --read-only"
         selected = self._table.selected if self.is_mounted else None
-        if key.id in ("history.open", "history.restore", "history.copy") and selected is None:
+        needs_change = ("history.open", "history.restore", "history.report", "history.copy")
+        if key.id in needs_change and selected is None:
             return "no change is selected"
         now = "" if self._session.file_trouble else self._session.monitor.file.revision
         if key.id == "history.restore" and selected is not None and selected.revision == now:
@@ -291,6 +292,16 @@ class HistoryScreen(ChangingScreen):
             plan = partial(self._switch.planner.plan_restore, change.revision)
             why = f"back to how it was after: {what_of(change)}"
             self.start(partial(self._changing.run, plan, why))
+
+    def action_report(self) -> None:
+        """Write the report of the selected rollback's incident, or of the latest one's."""
+        change = self._may("report")
+        if change is None:
+            return
+        from rollout_console.ui.screens.history.report import write_incident_report
+
+        rows = list(self._view.rows)
+        self.start(partial(write_incident_report, self.app, self._session, rows, change, self))
 
     def action_copy(self) -> None:
         """Copy the revision that the change made."""
