@@ -25,6 +25,7 @@ E2E = frozenset(
         "sim/test_answers_in_sdks.py",
         "sim/test_demo.py",
         "sim/test_guard_drill.py",
+        "sim/test_report_drill.py",
         "ui/test_drill.py",
         "ui/test_reopening.py",
     )
@@ -44,6 +45,7 @@ FUNCTIONAL = frozenset(
         "cli/test_models.py",
         "cli/test_mutated_answers.py",
         "cli/test_probe.py",
+        "cli/test_report.py",
         "cli/test_usage.py",
         "credentials/test_keys.py",
         "credentials/test_rotation.py",

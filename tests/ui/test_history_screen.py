@@ -19,6 +19,7 @@ from rollout_console.history.history import History
 from rollout_console.history.rows import NewChange
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.form import FormDialog
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.screens.history.screen import HistoryScreen
 from rollout_console.ui.screens.history.state import PAGE
@@ -27,6 +28,7 @@ from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import LineTable
 from rollout_gate.file.parse import parse
 from rollout_gate.file.revision import revision_of
+from tests.report.storms import storm, switch_at, written
 
 Running = Pilot[None]
 HOSTILE = "\x1b[31mevil\u202e[bold] sk-live-abcdef1234567890"
@@ -339,3 +341,48 @@ async def test_a_rollback_is_marked_and_said(file: Path) -> None:
         assert "↩ " in rows(pilot)[0]
         assert "rollback chat / acme" in rows(pilot)[0]
         assert "rollback: 5xx 40%" in rows(pilot)[0]
+
+
+async def test_the_report_of_a_rollback_is_written_from_the_screen(
+    file: Path, tmp_path: Path
+) -> None:
+    now = time.time()
+    written(file.parent / "access.jsonl", storm(begin=now - 90, rolled_back=now - 40, seconds=80))
+    switch = switch_at(file, now - 40)
+    switch.history = History(history_path(file))
+    switch.apply(switch.planner.plan_rollback("chat"), reason="5xx")
+    folder = tmp_path / "reports"
+    async with shown(file) as pilot:
+        for turn in ("new", "kept", "replaced"):
+            await pilot.press("w")
+            await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+            pilot.app.screen.query_one(Input).value = str(folder)
+            await pilot.press("enter")
+            if turn != "new":
+                await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+                assert "Replace the earlier report?" in dialog(pilot)
+                await pilot.pause(GRACE_S + 0.05)
+                await pilot.press("y" if turn == "replaced" else "n")
+            said = "nothing was written" if turn == "kept" else "written: incident-"
+            await until(pilot, lambda said=said: said in line(pilot, "notice"))  # type: ignore[misc]
+            if turn == "new":
+                (text,) = folder.glob("*.md")
+                assert "rolled back 50 s after the first bad request" in text.read_text()
+                assert len(list(folder.iterdir())) == 3
+                text.write_text(text.read_text() + "\nmine")
+            else:
+                assert ("mine" in text.read_text()) is (turn == "kept")
+
+
+async def test_without_a_rollback_the_report_says_so(file: Path) -> None:
+    change(file, "acme", 1000, "one")
+    async with shown(file) as pilot:
+        await pilot.press("w")
+        await until(pilot, lambda: "no rollback is in the history" in line(pilot, "notice"))
+
+
+async def test_read_only_writes_no_report(file: Path) -> None:
+    change(file, "acme", 1000, "one")
+    async with shown(file, read_only=True) as pilot:
+        await pilot.press("w")
+        await until(pilot, lambda: "read-only" in line(pilot, "notice"))

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from rollout_console.changes.switch import Switch
 from rollout_console.history.actor import Actor
@@ -14,6 +15,7 @@ from rollout_console.history.history import History
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.screens.help import HelpScreen
+from rollout_console.ui.screens.history.screen import HistoryScreen
 from rollout_console.ui.screens.live.screen import LiveScreen
 from rollout_console.ui.settings import Settings
 from tests.ui.test_home import app_of, notices, until
@@ -121,3 +123,47 @@ def test_live(quiet: Path, snap_compare: Any, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(f"{module}.time", NOW.timestamp)
     _storm(quiet.absolute())
     assert snap_compare(app_of(quiet), terminal_size=(120, 40), run_before=_live)
+
+
+async def _history(pilot: Pilot[None]) -> None:
+    await _settle(pilot)
+    await pilot.press("6")
+    await until(pilot, lambda: isinstance(pilot.app.screen, HistoryScreen))
+    details = "#change Static"
+    await until(pilot, lambda: bool(pilot.app.screen.query(details)))
+    shown = pilot.app.screen.query(details).first(Static)
+    await until(pilot, lambda: "rolled_back = true" in str(shown.render()))
+    await pilot.pause(0.2)
+    assert pilot.app._exception is None
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+def test_history(quiet: Path, snap_compare: Any, size: tuple[int, int]) -> None:
+    for second, (user, org, points, why) in enumerate(
+        (
+            ("kim", "acme", 5000, "the bake time is over"),
+            ("jo", "globex.eu", 2500, ""),
+            ("lee", "stark", 100, "a first step"),
+        )
+    ):
+        _change(quiet, user, second, org, points, why)
+    switch = _at(quiet, "jo", 40)
+    switch.apply(
+        switch.planner.plan_rollback("chat", "acme", "5xx 40%"), reason="5xx 40%",
+        verdict="rollback: 5xx 40%, 17 of 42, limit 2%",
+    )  # fmt: skip
+    assert snap_compare(app_of(quiet), terminal_size=size, run_before=_history)
+
+
+def _at(file: Path, user: str, second: int) -> Switch:
+    switch = Switch(
+        file.absolute(), History(file.absolute().parent / "h.sqlite3"), Actor(user, "gw-01"),
+        clock=lambda: NOW.replace(second=second),
+    )  # fmt: skip
+    switch.open()
+    return switch
+
+
+def _change(file: Path, user: str, second: int, org: str, points: int, why: str) -> None:
+    switch = _at(file, user, second)
+    switch.apply(switch.planner.plan_set("chat", org, points), reason=why)

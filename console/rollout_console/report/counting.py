@@ -63,11 +63,11 @@ class Seconds:
             if record.operation is None:
                 codes = found.setdefault((record.route, side, int(at // width) * width), [])
                 codes += codes_of(record)
-        for (route, side, at_s), codes in found.items():
+        for (route, of_side, at_s), codes in found.items():
             limits = buckets_of(self._limits.get(route, _NO_LIMITS))
             one = bin_of(at_s, Counter(codes), limits)
             if one is not None:
-                bins = self._bins.setdefault((route, side), {})
+                bins = self._bins.setdefault((route, of_side), {})
                 bins[at_s] = one if at_s not in bins else _plus(bins[at_s], one)
 
     def _follow(self, side: str, at: float) -> None:

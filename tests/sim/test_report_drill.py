@@ -1,0 +1,70 @@
+"""The report of a storm on the demo's traffic, with the figures of the log's own lines."""
+
+import json
+import os
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollout_console.cli.main import run
+from rollout_console.sim.demo import Demo
+from rollout_console.sim.incidents import start_incident
+
+SECRET = "sk-live-abcdef1234567890"
+
+
+@pytest.mark.slow
+def test_a_storm_is_reported_with_its_true_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Demo() as demo:
+        monkeypatch.setenv("ROLLOUT_STATE_DIR", str(demo.folder / "state"))
+        file = ["-f", str(demo.file)]
+        time.sleep(6)
+        start_incident(demo.base_url, "5xx storm", route="chat")
+        time.sleep(9)
+        rolled_back = time.time()
+        assert run([*file, "rollback", "chat", "--yes", "--reason", f"5xx {SECRET}"]) == 0
+        time.sleep(8)
+        demo.stop_traffic()
+        capsys.readouterr()
+        assert run([*file, "report", "--json", "--out", str(tmp_path)]) == 0
+        body = json.loads(capsys.readouterr().out)
+        log = (demo.folder / "access.jsonl").read_text().splitlines()
+    lines = [json.loads(one) for one in log]
+    of_it = [one for one in lines if one["route"] == "chat" and not one.get("operation")]
+    tokenlab = [one for one in of_it if one["side"] == "tokenlab"]
+    bad = [one for one in tokenlab if one["status"] >= 500]
+    assert len(bad) > 3
+    assert body["drained"] is True
+    assert body["first_bad"]["request_id"] == min(bad, key=at_of)["request_id"]
+    last = max(at_of(one) for one in tokenlab)
+    assert datetime.fromisoformat(body["drained_at"]).timestamp() == pytest.approx(last, abs=1e-3)
+    assert body["after_rollback"] == pytest.approx(
+        sum(at_of(one) > rolled_back for one in tokenlab), abs=2
+    )
+    during = body["phases"]["during"]
+    begin = datetime.fromisoformat(during["from"]).timestamp()
+    counted = [one for one in tokenlab if at_of(one) >= begin]
+    assert during["tokenlab"]["requests"] == len(counted)
+    assert (
+        during["tokenlab"]["5xx"] == len(bad) == sum(x["count"] for x in body["errors"]["tokenlab"])
+    )
+    assert body["phases"]["after"]["tokenlab"]["requests"] == 0
+    assert body["phases"]["after"]["previous"]["requests"] > 0
+    assert body["alert_at"] is not None
+    ids = {name for one in body["errors"]["tokenlab"] for name in one["request_ids"]}
+    assert ids <= {one["request_id"] for one in bad}
+    written = {path.suffix: path.read_text() for path in tmp_path.glob("incident-*")}
+    assert set(written) == {".md", ".svg", ".csv"}
+    for text in (*written.values(), json.dumps(body)):
+        assert "abcdef" not in text
+    assert "sk-…" in written[".md"]
+    assert os.path.basename(str(demo.file)) in written[".md"]
+
+
+def at_of(line: dict[str, Any]) -> float:
+    return datetime.fromisoformat(line["ts"]).timestamp()
