@@ -312,17 +312,16 @@ def many(file: Path, count: int, at: datetime | None = None) -> None:
         )
 
 
-async def test_ten_thousand_rows_stay_quick(file: Path) -> None:
+async def test_ten_thousand_rows_are_drawn_as_they_are_seen(file: Path) -> None:
     many(file, 10_000)
     async with shown(file) as pilot:
         table = pilot.app.screen.query_one(LineTable)
         await until(pilot, lambda: len(table.rows) == 10_000)
         assert PAGE < 10_000
-        start = time.process_time()
         await pilot.press("G", "g")
         await pilot.press(*["j"] * 20)
-        assert time.process_time() - start < 2
         assert table.cursor == 20
+        assert len(table._drawn) < 200, "rows that are not seen are drawn"
         await pilot.press("slash", *"org-9999")
         await until(pilot, lambda: "1 of 10,000" in line(pilot, "status"))
         await until(pilot, lambda: "org-9999" in rows(pilot)[0])
