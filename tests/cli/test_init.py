@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rollout_console.cli.arguments import build_parser
+from rollout_console.cli.commands import init  # here, as nobody may not read where Python is
 from rollout_console.cli.commands.init_arguments import FORMATS as OFFERED
 from rollout_console.cli.main import run
 from rollout_console.readiness.checks.offline import check_offline
@@ -124,7 +125,7 @@ def test_an_existing_file_is_left_as_it_is(call: Call, path: Path) -> None:
 def test_a_file_that_appears_meanwhile_is_not_replaced(
     call: Call, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rollout_console.cli.commands.init._refused", lambda _: 0)
+    monkeypatch.setattr(init, "_refused", lambda _: 0)
     path.write_text("theirs")
     code, _, err = call(*CHAT, "--yes", online=False)
     assert (code, path.read_text()) == (4, "theirs")
@@ -183,6 +184,9 @@ REFUSED = {
     "an empty org": ((*CHAT, "--org", ""), "is empty"),
     "route": (("--route", " chat", "--format", "image"), "begins or ends with a space"),
     "profile": ((*CHAT, "--profile", "a b"), "a profile's name has"),
+    "no log": ((*CHAT, "--access-log", ""), "is no path"),
+    "the file as log": ((*CHAT, "--access-log", "x/../rollout.toml"), "the rollout file itself"),
+    "an empty url": ((*CHAT, "--previous-url", ""), "needs --previous-url"),
     "orgs": ((*CHAT, "--orgs-from", "/nowhere"), "cannot be read"),
     "litellm": (("--from-litellm", "/nowhere"), "cannot be read"),
     "log": (("--from-openai-log", "/nowhere"), "cannot be read"),

@@ -79,6 +79,7 @@ def test_each_wrong_answer_is_one_sentence_and_asked_again(
         "the model at TokenLab": ("gpt-5.44", "did you mean gpt-5.4"),
         "where these requests go today": ("https://a.example", "does not end in /v1"),
         "orgs, separated by commas": ("@nowhere", "cannot be read"),
+        "where the gate logs": ("rollout.toml", "is the rollout file itself"),
         "another route?": ("perhaps", "is neither yes nor no"),
         "a name for the credentials": ("a b", "a profile's name has"),
     }

@@ -27,7 +27,7 @@ def test_whole_lines_once_each(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     follower = LogFollower(path)
     assert follower.poll() == []
-    assert "waiting" in follower.trouble
+    assert "it begins with the first request" in follower.trouble
     path.write_bytes(line(1) + line(2)[:20])
     assert orgs(follower) == ["org-1"]
     assert follower.trouble == ""

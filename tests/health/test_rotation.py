@@ -260,7 +260,7 @@ def test_deleted_and_restored(tmp_path: Path) -> None:
     assert numbers(follower) == [1]
     path.unlink()
     assert numbers(follower) == []
-    assert "waiting" in follower.trouble
+    assert "it begins with the first request" in follower.trouble
     path.write_bytes(lines(2))
     assert numbers(follower) == [2]
     assert follower.trouble == ""
@@ -423,7 +423,7 @@ def test_a_rotated_file_is_known_by_its_name(tmp_path: Path) -> None:
 def test_several_files_are_one_log(tmp_path: Path) -> None:
     log = open_log(tmp_path / "*.jsonl", start="tail", tail_bytes=1 << 20)
     assert log.poll() == []
-    assert "waiting" in log.trouble
+    assert "it begins with the first request" in log.trouble
     one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
     one.write_bytes(lines(1, 4))
     two.write_bytes(lines(2, 3) + b"bad\n")

@@ -163,10 +163,10 @@ BAD: dict[str, tuple[str | bytes, str]] = {
 def test_what_cannot_be_read_is_one_sentence(name: str, path: Path) -> None:
     data, said = BAD[name]
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
-    before = time.monotonic()
+    before = time.process_time()
     with pytest.raises(ScaffoldError, match=said) as error:
         read_config(path)
-    assert time.monotonic() - before < 5
+    assert time.process_time() - before < 5
     assert CANARY not in str(error.value)
     assert "\n" not in str(error.value)
     assert not Path("stolen").exists()

@@ -385,7 +385,7 @@ def test_one_place_alone_is_forgotten(tmp_path: Path) -> None:
 def test_an_empty_vault_looks_nowhere() -> None:
     found = empty_vault().resolve("demo", "api_key")
     assert found.secret is None
-    assert "rollout-console keys add" in found.problem
+    assert "add one with keys add" in found.problem
 
 
 @pytest.mark.usefixtures("quick")

@@ -10,6 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,15 +121,27 @@ def _draft(options: Namespace, path: Path) -> tuple[Draft, Source]:
         raise ScaffoldError(f"--base-url: {shown} {problem}")
     if options.profile and (problem := profile_problem(options.profile)):
         raise ScaffoldError(f"--profile: {options.profile!r} {problem}")
-    draft = Draft((), base_url, options.profile or "default", options.access_log or "access.jsonl")
+    draft = Draft((), base_url, options.profile or "default", options.access_log)
+    if problem := _log_problem(path, options.access_log):
+        raise ScaffoldError(f"--access-log: {options.access_log!r} {problem}")
     models = _models(base_url, offline=options.offline)
     if questions:
         orgs, notes = given_orgs(options)
-        return ask_draft(draft, models, orgs), Source(notes=notes)
+        log_problem = partial(_log_problem, path)
+        return ask_draft(draft, models, orgs, log_problem), Source(notes=notes)
     source = read_source(options, models)
     if asks:
         source.routes = [complete(route, models) for route in source.routes]
     return replace(draft, routes=tuple(source.routes)), source
+
+
+def _log_problem(path: Path, log: str) -> str:
+    """Return why the gate cannot log to ``log``, empty where it can, as far as is known here."""
+    if not log or not log.isprintable():
+        return "is no path"
+    if (path.parent / log).resolve() == path.resolve():
+        return "is the rollout file itself, which the gate would append to"
+    return ""
 
 
 def _base_url_problem(url: str) -> str:

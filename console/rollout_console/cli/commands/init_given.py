@@ -153,7 +153,7 @@ def _route(spec: _Spec, models: ModelNames) -> RouteDraft:
     model = spec.values.get("model", "")
     if problem := models.problem(kind, model):
         raise ScaffoldError(f"route {spec.name!r}: model {visible(model)!r} {problem}")
-    url = spec.values.get("previous-url", "") or USUAL_PREVIOUS.get(kind, "")
+    url = spec.values.get("previous-url", USUAL_PREVIOUS.get(kind, ""))
     if not url:
         raise ScaffoldError(
             f"route {spec.name!r} needs --previous-url: where its requests go today"

@@ -25,8 +25,13 @@ from rollout_gate.file.model import FORMATS, MEDIA_FORMATS
 _MOST_LISTED = 30
 
 
-def ask_draft(draft: Draft, models: ModelNames, orgs: Iterable[str]) -> Draft:
-    """Ask for routes, the access log and the profile; ``orgs`` are those given for every route."""
+def ask_draft(
+    draft: Draft, models: ModelNames, orgs: Iterable[str], log_problem: Callable[[str], str]
+) -> Draft:
+    """Ask for routes, the access log and the profile.
+
+    ``orgs`` are those given for every route.
+    """
     routes: list[RouteDraft] = []
     given = tuple(orgs)
     while True:
@@ -38,7 +43,7 @@ def ask_draft(draft: Draft, models: ModelNames, orgs: Iterable[str]) -> Draft:
     say()
     say("For the whole file")
     log = ask("where the gate logs each request, relative to the file", draft.access_log,
-              problem=_path_problem)  # fmt: skip
+              problem=log_problem)  # fmt: skip
     profile = ask("a name for the credentials of this environment", draft.profile,
                   problem=profile_problem)  # fmt: skip
     return replace(draft, routes=tuple(routes), access_log=log, profile=profile)
@@ -153,7 +158,3 @@ def _orgs_in(text: str) -> tuple[tuple[str, ...], str]:
 def _first(problem: Callable[[str], str], orgs: Iterable[str]) -> str:
     found = ((org, problem(org)) for org in orgs)
     return next((f"cannot be used: {org!r} {said}" for org, said in found if said), "")
-
-
-def _path_problem(text: str) -> str:
-    return "" if text and text.isprintable() else "is no path"

@@ -50,7 +50,7 @@ class Credential(msgspec.Struct, frozen=True):
         if self.secret is not None:
             return ""
         what = f"no {WORDS[self.purpose]} for profile {self.profile!r}"
-        return f"{what}: {self.trouble or f'rollout-console keys add {self.profile} keeps one'}"
+        return f"{what}: {self.trouble or 'add one with keys add, or see keys doctor'}"
 
     @property
     def trouble(self) -> str:
