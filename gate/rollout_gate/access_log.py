@@ -29,7 +29,8 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     OpenTelemetry's gen_ai conventions. ``bucket`` (0 to 9,999) and ``revision`` (the first 12
     digits) are those of the decision, absent where nothing was decided; ``bound`` is set where an
     id that the request names chose the side instead, and ``moved`` where it names an id of a side
-    that is rolled back. ``host`` is who wrote the line. There is no field for a prompt, a URL, a
+    that is rolled back. ``host`` is who wrote the line, ``key_alias`` the name of the API key that
+    the customer used, where the request has one. There is no field for a prompt, a URL, a
     credential or a provider's routing metadata, so none of them is ever logged.
     """
 
@@ -61,6 +62,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     bound: bool | None = None
     moved: bool | None = None
     host: str | None = None
+    key_alias: str | None = None
 
 
 def timestamp(at: datetime | None = None) -> str:

@@ -153,6 +153,7 @@ def test_what_the_gate_writes_is_what_the_console_reads() -> None:
             input_tokens=1, output_tokens=2, cached_input_tokens=3, reasoning_tokens=4,
             error="e", request_id="r", billing_transaction_id="b", task_id="t", job_id="j",
             attempt=2, stream=True, cached=True, bucket=1234, revision="0123456789ab", host="gw-01",
+            key_alias="batch",
         )  # fmt: skip
         (record,), unusable = decoded(msgspec.json.encode(full) + b"\n")
         assert unusable.lines == 0

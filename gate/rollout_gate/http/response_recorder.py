@@ -293,6 +293,7 @@ class Recorder:
                 bound=True if out.bound else None,
                 moved=True if out.moved else None,
                 host=_HOST,
+                key_alias=self._without_secret(subject.key_alias) or None,
             )
         )
 
@@ -351,7 +352,7 @@ class Recorder:
         return next((value[:MOST_TEXT] for value in found if value), None)
 
     def _without_secret(self, text: str | None, most: int = _MOST_ID) -> str | None:
-        """Drop a text in which a server echoes a credential of the request; cut it to a length.
+        """Drop a text that has a credential of the request, as a server echoes one; cut it.
 
         It is cut last: the part of a credential before a cut would not be recognized.
         """

@@ -173,6 +173,38 @@ def test_each_line_proves_its_routing(sides: TwoSides) -> None:
         assert line["host"] == os.uname().nodename
 
 
+@pytest.mark.parametrize(
+    ("alias", "logged"),
+    [
+        ("batch", "batch"),
+        (None, None),
+        ("", None),
+        ("sk-live-0123456789abcdef", "sk-…"),
+        ("a" * 1000, "a" * 200),
+    ],
+)
+@pytest.mark.parametrize("percent", [100, 0], ids=["tokenlab", "previous"])
+def test_a_line_names_the_key_alias_and_never_a_key(
+    sides: TwoSides, percent: int, alias: str | None, logged: str | None
+) -> None:
+    configure(sides, percent)
+    options: Any = {"org": "acme", "tokenlab_key": TOKENLAB}
+    with client(sides.gate, "image", **options) as http, subject(key_alias=alias):
+        http.post(f"{sides.previous.url}/v1/images/generations", json={"model": "m"})
+    (line,) = sides.lines()
+    assert line.get("key_alias", "") == (logged or "")
+    assert ("key_alias" in line) is (logged is not None)
+
+
+def test_the_credential_of_the_request_is_no_key_alias(sides: TwoSides) -> None:
+    configure(sides, 100)
+    options: Any = {"org": "acme", "tokenlab_key": TOKENLAB}
+    with client(sides.gate, "image", **options) as http, subject(key_alias=f"of {TOKENLAB}"):
+        http.post(f"{sides.previous.url}/v1/images/generations", json={"model": "m"})
+    (line,) = sides.lines()
+    assert line["key_alias"] == "redacted"
+
+
 @pytest.mark.parametrize(("status", "cached"), [("HIT", True), ("MISS", None), ("hit-stale", True)])
 def test_an_answer_from_the_cache_is_marked(
     sides: TwoSides, status: str, cached: bool | None

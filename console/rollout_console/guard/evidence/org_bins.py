@@ -10,6 +10,7 @@ from math import ceil, floor, inf
 
 from rollout_console.guard.evidence.verdict import SIGNALS
 from rollout_console.health.windows.bins import Bin, Buckets, Limits, bin_of, buckets_of
+from rollout_console.health.windows.series import Track
 from rollout_console.health.windows.slot_counts import SlotCounts
 from rollout_console.health.windows.windows import Seen, Windows
 
@@ -19,11 +20,13 @@ _Slots = dict[int, Bin]
 class OrgBins:
     """Reads bins of single orgs; each is a slot of ``width_s`` seconds (five, as the windows have).
 
-    What it returns is a function of the windows alone: the cache only saves reads.
+    With ``label`` it reads those of the label's values, in the place of orgs. What it returns is a
+    function of the windows alone: the cache only saves reads.
     """
 
-    def __init__(self, windows: Windows) -> None:
+    def __init__(self, windows: Windows, label: str = "") -> None:
         self._windows = windows
+        self._label = label
         self.width_s = windows.kept.levels[windows.kept.org_level][0]
         self._routes: dict[str, _Cache] = {}
 
@@ -71,16 +74,22 @@ class OrgBins:
 
     def _has_error(self, route: str, org: str, first: int, end: int, limit: Buckets) -> bool:
         """Return whether some slots of an org have an error, by their sum: most have none."""
-        track = self._windows.kept.tracks.get((route, org, "tokenlab"))
+        track = self._track(route, org, "tokenlab")
         if track is None or not track.parts:
             return False
         one = bin_of(first, track.parts[0].counts(first, end), limit)
         return one is not None and _is_bad(one)
 
+    def _track(self, route: str, org: str, side: str) -> Track | None:
+        kept = self._windows.kept
+        if self._label:
+            return kept.labels.track((self._label, route, side), org)
+        return kept.tracks.get((route, org, side))
+
     def _slots(
         self, route: str, org: str, side: str, first: int, end: int, limit: Buckets
     ) -> _Slots:
-        track = self._windows.kept.tracks.get((route, org, side))
+        track = self._track(route, org, side)
         if track is None or not track.parts:
             return {}
         parts, width = track.parts[0], self.width_s

@@ -8,7 +8,7 @@ from math import inf
 import msgspec
 
 from rollout_console.health.log.lines import ALL_USABLE, Unusable
-from rollout_console.health.windows.batch import Named
+from rollout_console.health.windows.batch import Labelled, Named
 from rollout_console.health.windows.series import Track, see
 from rollout_console.health.windows.shared_slot_counts import PartsOfOne
 from rollout_console.health.windows.slot_counts import SlotCounts
@@ -36,6 +36,23 @@ class Tracks(msgspec.Struct, tag=True):
 
     tracks: list[TrackState]
     models: bool = False
+
+
+class LabelState(msgspec.Struct, array_like=True):
+    """A serialized track of a label's value: key, value, last-seen time and entries."""
+
+    key: Labelled
+    value: str
+    last_at: float
+    entries: bytes
+
+
+class LabelTracks(msgspec.Struct, tag=True):
+    """A frame of tracks by label; ``evicted`` is when the newest evicted value was last seen."""
+
+    tracks: list[LabelState]
+    evicted: list[tuple[Labelled, float]] = []
+    all_evicted_to: float | None = None
 
 
 class Day(msgspec.Struct, tag=True):
@@ -74,7 +91,7 @@ class End(msgspec.Struct, tag=True):
     trouble: str
 
 
-Frame = Tracks | Day | Errors | End
+Frame = Tracks | LabelTracks | Day | Errors | End
 
 LENGTH = struct.Struct(">I")
 """The length prefix of a frame: four bytes, big-endian."""
@@ -96,6 +113,17 @@ def frames(windows: Windows, errors: TopErrors) -> Iterator[Frame]:
                 yield Tracks(states, models)
                 states, size = [], 0
         yield Tracks(states, models)
+    labels, size = list[LabelState](), 0
+    for label, value, track in kept.labels.every():
+        (parts,) = track.parts
+        assert isinstance(parts, SlotCounts)
+        labels.append(LabelState(label, value, track.last_at, parts.entries().tobytes()))
+        size += _TRACK_BYTES + len(labels[-1].entries)
+        if size >= _MOST_BYTES:
+            yield LabelTracks(labels)
+            labels, size = [], 0
+    evicted = [*kept.labels.evicted_to.items()]
+    yield LabelTracks(labels, evicted, _known(kept.labels.all_evicted_to))
     for index, days in enumerate(kept.days):
         for slot, entries in days.slots():
             yield Day(index, slot, entries.tobytes())
@@ -145,6 +173,13 @@ class Intake:
         if isinstance(frame, Tracks):
             for state in frame.tracks:
                 self._take_track(state, frame.models)
+        elif isinstance(frame, LabelTracks):
+            for one in frame.tracks:
+                kept.labels.merge(one.key, one.value, one.last_at, _entries(one.entries))
+            for key, to in frame.evicted:
+                kept.labels.evicted(key, to)
+            to = _since(frame.all_evicted_to)
+            kept.labels.all_evicted_to = max(kept.labels.all_evicted_to, to)
         elif isinstance(frame, Day):
             entries = _entries(frame.entries)
             kept.days[frame.index].merge(frame.slot, entries, self._numbers[frame.index])

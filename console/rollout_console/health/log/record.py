@@ -60,6 +60,7 @@ class AccessRecord(msgspec.Struct, gc=False):
     bound: bool | None = None
     moved: bool | None = None
     host: str | None = None
+    key_alias: str | None = None
 
     @property
     def at(self) -> float:

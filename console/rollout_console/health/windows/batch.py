@@ -40,6 +40,13 @@ Counts = Mapping[int, int]
 Slots = Mapping[int, Counts]
 """Counts by slot, at one level."""
 
+LABELS = ("host", "key_alias")
+"""The fields of a line that a request is counted by beside org and model: see ``labels``."""
+Labelled = tuple[str, str, str]
+"""A label, a route and a side."""
+MOST_VALUE = 100
+"""Length in characters to which a label's value is truncated."""
+
 _Found = dict[Named, dict[int, list[int]]]
 
 _FIRST_ATTEMPT = (1, None)
@@ -52,11 +59,14 @@ class Batch:
     """Records bucketed as of ``now`` (epoch seconds) for ``levels``, finest first.
 
     Of a record only its code is kept, so records can be sorted in small chunks as they are read,
-    and counted together in one large batch.
+    and counted together in one large batch. Labels are counted at the level ``label_level``, and
+    only those of lines that it retains.
     """
 
-    def __init__(self, levels: Sequence[Level], now: float) -> None:
+    def __init__(self, levels: Sequence[Level], now: float, label_level: int = 1) -> None:
         self.now = now
+        self._label_level = label_level
+        self._labelled: dict[Place, dict[Any, Group]] = {}
         self.lines = 0
         self._levels = levels
         self._edges = [now - keep for _, keep in levels]
@@ -71,19 +81,20 @@ class Batch:
         self.lines += len(records)
         low = high = _LAST
         groups: dict[Name, Group] = {}
+        labelled: dict[Any, Group] | None = None
         for record in records:
             ts = record.ts
             if not low <= ts < high:
                 place, low, high = self._find(ts.timestamp())
                 if place not in self._places:
                     self._places[place] = defaultdict(_no_lines)
-                groups = self._places[place]
+                groups, labelled = self._places[place], self._labelled_at(place)
             group = groups[record.route, record.org, record.side, record.model]
             if record.operation is not None:
                 if ts > group[0]:
                     group[0] = ts
                 continue
-            outcome = record.outcome
+            outcome, before = record.outcome, len(group)
             # Fast path: nearly always the status alone decides on the code.
             if outcome == "ok":
                 plain = record.finish_reason != "length" and not record.cached
@@ -99,6 +110,11 @@ class Batch:
                 group.append(repetition(record))
             if ts > group[0]:
                 group[0] = ts
+            if labelled is not None and (record.host or record.key_alias):
+                of_labels = labelled[record.route, record.side, record.host, record.key_alias]
+                of_labels += group[before:]
+                if ts > of_labels[0]:
+                    of_labels[0] = ts
 
     def lines_at(self, level: int) -> int:
         """Return the number of lines at a pseudo-level, LATE or SKEWED."""
@@ -108,7 +124,7 @@ class Batch:
     def by_model(self) -> Iterator[tuple[int, dict[Named, Slots]]]:
         """Yield each level, finest first, with its counts by route, model and side."""
         found: list[_Found] = [defaultdict(dict) for _ in self._levels]
-        for level, slot, groups in self._counted():
+        for level, slot, groups in self._counted(self._places):
             for (route, _, side, model), group in groups.items():
                 if len(group) > 1:
                     _file(found[level][route, model, side], slot, _codes(group))
@@ -120,7 +136,7 @@ class Batch:
         It is the finest level that retains the line, of those from ``finest`` on.
         """
         found: dict[int, _Found] = defaultdict(lambda: defaultdict(dict))
-        for level, slot, groups in self._counted():
+        for level, slot, groups in self._counted(self._places):
             wider = max(level, finest)
             wide = self._wider(slot, level, wider)
             for (route, org, side, _), group in groups.items():
@@ -128,6 +144,30 @@ class Batch:
                     _file(found[wider][route, org, side], wide, _codes(group))
         for level, named in found.items():
             yield level, {key: _counts(slots) for key, slots in named.items()}
+
+    def by_label(self) -> Iterator[tuple[Labelled, str, float, Slots]]:
+        """Yield the counts of each value of a label, with its last-seen time clamped to now."""
+        found: dict[tuple[Labelled, str], dict[int, list[int]]] = defaultdict(dict)
+        last_at: dict[tuple[Labelled, str], float] = defaultdict(float)
+        for level, slot, groups in self._counted(self._labelled):
+            wide = self._wider(slot, level, self._label_level)
+            for (route, side, *values), group in groups.items():
+                at = min(group[0].timestamp(), self.now)
+                for label, value in zip(LABELS, values, strict=True):
+                    if value:
+                        key = (label, route, side), value[:MOST_VALUE]
+                        _file(found[key], wide, _codes(group))
+                        last_at[key] = max(last_at[key], at)
+        for (key, value), slots in found.items():
+            yield key, value, last_at[key, value], _counts(slots)
+
+    def _labelled_at(self, place: Place) -> dict[Any, Group] | None:
+        """Return the groups by labels of a place; None where labels are not retained there."""
+        if place[0] == LATE or place[0] > self._label_level:
+            return None
+        if place not in self._labelled:
+            self._labelled[place] = defaultdict(_no_lines)
+        return self._labelled[place]
 
     def _at_each_level(self, found: Sequence[_Found]) -> Iterator[tuple[int, dict[Named, Slots]]]:
         """Count and yield each level; a coarser level includes the counts of the finer ones."""
@@ -145,9 +185,11 @@ class Batch:
     def _wider(self, slot: int, level: int, wider: int) -> int:
         return slot * self._levels[level][0] // self._levels[wider][0]
 
-    def _counted(self) -> Iterator[tuple[int, int, dict[Name, Group]]]:
+    def _counted(
+        self, places: Mapping[Place, dict[Any, Group]]
+    ) -> Iterator[tuple[int, int, dict[Any, Group]]]:
         """Yield level, slot and groups of every place; times ahead are now, LATE is left out."""
-        for (level, slot), groups in self._places.items():
+        for (level, slot), groups in places.items():
             if level in (AHEAD, SKEWED):
                 yield 0, int(self.now // self._levels[0][0]), groups
             elif level != LATE:

@@ -4,6 +4,7 @@ from heapq import nsmallest
 from math import floor, inf
 
 from rollout_console.health.windows.batch import Named
+from rollout_console.health.windows.labels import Labels
 from rollout_console.health.windows.series import (
     LEVELS,
     SomeParts,
@@ -31,7 +32,7 @@ class Kept:
     Memory is bounded for any input. Above MOST_TRACKS routes and orgs the least recently seen are
     evicted (LRU). Above ``most_entries`` counts of eight bytes the oldest are evicted before their
     retention ends: those of single orgs first, then those of all tracks. A sixth of the counts
-    is for single orgs' data older than an hour. Single orgs have the levels from ``org_level`` on,
+    is for single orgs' data older than an hour; ``labels`` are evicted like single orgs. Single orgs have the levels from ``org_level`` on,
     the coarser ones shared in ``days``.
     """
 
@@ -44,6 +45,7 @@ class Kept:
             for width, keep in self.levels[self.org_level + 1 :]
         ]
         self.orgs_since = -inf
+        self.labels = Labels(*self.levels[self.org_level])
         self.tracks: dict[Named, Track] = {}
         self.models: dict[Named, Track] = {}
         self._org_levels = self.levels[self.org_level : self.org_level + 1]
@@ -98,6 +100,7 @@ class Kept:
         some = self._unswept[-_SWEPT_AT_ONCE:]
         del self._unswept[-_SWEPT_AT_ONCE:]
         forget(some, now, self.horizon_s)
+        self.labels.sweep(now)
         for days in self.days:
             days.forget(floor((now - days.keep_s) / days.width_s))
 
@@ -113,8 +116,10 @@ class Kept:
             self._models_of = {}
             for route, _, side in kept:
                 self._models_of[route, side] = self._models_of.get((route, side), 0) + 1
+        labels = [track for _, _, track in self.labels.every()]
         orgs = [track for key, track in self.tracks.items() if key[1] is not None]
-        everything = [*self.tracks.values(), *self.models.values()]
+        orgs += labels
+        everything = [*self.tracks.values(), *self.models.values(), *labels]
         for tracks in (orgs, everything):
             oldest_s = float(self.horizon_s)
             while oldest_s > _LEAST_S and entries(everything) > self._most_entries:

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from math import floor, inf
 
 from rollout_console.health.log.record import AccessRecord, StatusClass
-from rollout_console.health.windows.batch import LATE, SKEWED, Batch, Named, gathered
+from rollout_console.health.windows.batch import LATE, SKEWED, Batch, Labelled, Named, gathered
+from rollout_console.health.windows.labels import seen_by_label
 from rollout_console.health.windows.retention import MOST_ENTRIES, Kept
 from rollout_console.health.windows.series import counts_of, cut, fitting, see, summary_of
 from rollout_console.health.windows.summary import METRICS, Summary, by_class, summarize
@@ -37,6 +38,8 @@ class Windows:
         self.horizon_s = self.kept.horizon_s
         self.skewed = 0
         self.late = 0
+        self.labels_seen: Mapping[str, set[Seen]] = {}
+        """The route, value and side of each label's values in the last batch, by label."""
         self._unseen = 0
         self._swept_at = 0.0
         self._series: dict[object, list[tuple[int, dict[int, int]]]] = {}
@@ -58,12 +61,13 @@ class Windows:
 
     def batch(self, now: float) -> Batch:
         """Return an empty batch, to sort records into before they are counted together."""
-        return Batch(self.kept.levels, now)
+        return Batch(self.kept.levels, now, self.kept.org_level)
 
     def take(self, batch: Batch) -> Mapping[Seen, float]:
         """Count a sorted batch; returns last-seen times as ``add`` does."""
         seen: dict[Seen, float] = {}
         now = batch.now
+        self.labels_seen = {}
         if batch.lines:
             self._take(batch, seen)
             self._clear_series()
@@ -83,6 +87,11 @@ class Windows:
             see(kept.track((None, None, side)), at)
             see(kept.model((route, model, side)), at)
             seen[route, org, side] = max(at, seen.get((route, org, side), 0.0))
+        labelled = list[tuple[Labelled, str]]()
+        for label, value, at, slots in batch.by_label():
+            kept.labels.add(label, value, at, slots)
+            labelled.append((label, value))
+        self.labels_seen = seen_by_label(labelled)
         for level, orgs in batch.by_org(kept.org_level):
             for key, slots in orgs.items():
                 kept.org_parts(kept.track(key))[level - kept.org_level].add_slots(slots)
