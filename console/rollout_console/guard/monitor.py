@@ -15,6 +15,7 @@ from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.condemned import gone_orgs, sick_among, sick_list, sick_words
 from rollout_console.guard.evidence.ages import Ages
 from rollout_console.guard.evidence.blame import Tier, judge
+from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.org_counts import (
     counts_without,
     last_error_at,
@@ -192,6 +193,17 @@ class Monitor(Watch):
         """
         return {name: self._tier(name, now).orgs for name in self.file.routes}
 
+    def culprits(self, now: float) -> dict[str, Sequence[Culprit]]:
+        """Return, by route, the hosts and key aliases that have its errors; no verdict is theirs.
+
+        The route's verdict names those of its own signal.
+        """
+        return {name: self._tier(name, now).culprits for name in self.file.routes}
+
+    def unnamed(self, now: float) -> dict[str, Sequence[str]]:
+        """Return, by route, the labels (hosts, key aliases) with more values than are judged."""
+        return {name: self._tier(name, now).unnamed for name in self.file.routes}
+
     def spoken_verdict(self, route: str | None, org: str | None, now: float) -> str:
         """Return the guard's verdict in words, as the history stores it with a change.
 
@@ -226,6 +238,8 @@ class Monitor(Watch):
             return f"{tier.route.reason}" + (" on the route" if org is not None else "")
         if org is None and tier.orgs:
             return sick_words(tier.orgs)
+        if org is None and tier.culprits:
+            return tier.culprits[0].reason(now)
         words = [f"5xx {summary.percent_5xx:.1f}%", f"4xx {summary.percent_4xx:.1f}%"]
         if summary.bad:
             words.append(f"bad answers {summary.percent_bad:.1f}%")
@@ -326,7 +340,7 @@ class Monitor(Watch):
         traffic = route_traffic(
             self._windows, self._bins, self._org_bins, route, self._seen[route],
             Span(begin, since, now, self._gone_of(route), reset),
-            Limits(limits.max_p95_ms, limits.max_ttft_p95_ms),
+            Limits(limits.max_p95_ms, limits.max_ttft_p95_ms), self._label_bins,
         )  # fmt: skip
         found = Tier() if traffic is None else judge(limits, traffic, now)
         self._tiers[route] = now, found

@@ -16,6 +16,7 @@ from rollout_console.guard.writers import Writers
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.multi_file import Log, open_log
 from rollout_console.health.log.record import AccessRecord, StatusClass
+from rollout_console.health.windows.batch import LABELS
 from rollout_console.health.windows.bins import Bins
 from rollout_console.health.windows.summary import Summary
 from rollout_console.health.windows.top_errors import ErrorGroup, TopErrors
@@ -125,6 +126,7 @@ class Watch:
         self._windows = Windows()
         self._bins = Bins(self._windows)
         self._org_bins = OrgBins(self._windows)
+        self._label_bins = {label: OrgBins(self._windows, label) for label in LABELS}
         self._errors = TopErrors()
         self._seen: dict[str, dict[str, None]] = defaultdict(dict)
         self.last_line_at = 0.0
@@ -218,7 +220,10 @@ class Watch:
         """Ingest access-log records."""
         seen = self._windows.add(records, now)
         if records:
-            self._org_bins.changed(seen, min(min(one.ts for one in records).timestamp(), now))
+            oldest = min(min(one.ts for one in records).timestamp(), now)
+            self._org_bins.changed(seen, oldest)
+            for label, names in self._windows.labels_seen.items():
+                self._label_bins[label].changed(names, oldest)
         self._errors.add(records, now)
         self._lines += len(records)
         # Unusable lines have no timestamp: the log's mtime dates them the same in every process.
@@ -310,7 +315,8 @@ class Watch:
             older.close()
             return
         older.take(part)
-        self._org_bins.reset()
+        for reader in (self._org_bins, *self._label_bins.values()):
+            reader.reset()
         if older.over:
             self._note_arrival(older.lines, self._arrived[-1][0] if self._arrived else 0.0)
             self._older_told = (older.trouble, time.monotonic() + _TOLD_S)

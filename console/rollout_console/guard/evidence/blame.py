@@ -16,6 +16,15 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.common.safe_text import visible
+from rollout_console.guard.evidence.culprits import (
+    NONE,
+    Culprit,
+    Found,
+    Labelled,
+    culprit_words,
+    culprits_of,
+    unnamed_words,
+)
 from rollout_console.guard.evidence.e_process import (
     THRESHOLD,
     errors_needed,
@@ -36,6 +45,7 @@ from rollout_console.guard.evidence.verdict import (
     limit_of,
     mode_of,
     percent_words,
+    plural_of,
     quiet_for,
 )
 from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
@@ -68,10 +78,16 @@ _NO_ORGS: Mapping[str, Verdict] = MappingProxyType({})
 
 
 class Tier(NamedTuple):
-    """The rollback tier: the route's verdict without the orgs that are condemned, and theirs."""
+    """The rollback tier: the route's verdict without the orgs that are condemned, and theirs.
+
+    ``culprits`` are the hosts and key aliases that have its errors; ``unnamed`` are the labels
+    with more values than are judged.
+    """
 
     route: Verdict = OK
     orgs: Mapping[str, Verdict] = _NO_ORGS
+    culprits: Sequence[Culprit] = ()
+    unnamed: Sequence[str] = ()
 
     def without_observed(self, limits: GuardSettings) -> "Tier":
         """Return what the tier asks for without the signals that are only observed."""
@@ -80,7 +96,8 @@ class Tier(NamedTuple):
             return verdict is OK or mode_of(limits, verdict.signal) != "observe"
 
         orgs = {org: verdict for org, verdict in self.orgs.items() if counts(verdict)}
-        return Tier(self.route if counts(self.route) else OK, orgs)
+        route = self.route if counts(self.route) else OK
+        return self._replace(route=route, orgs=orgs)
 
 
 class Traffic(msgspec.Struct, frozen=True):
@@ -90,7 +107,9 @@ class Traffic(msgspec.Struct, frozen=True):
     with an error, ``width_s`` seconds wide, from ``begin`` on (a multiple of that); ``seen`` is
     how many orgs have requests at all. ``previous`` are the counts of the other side,
     ``previous_of`` those of one org there. ``groups`` has further ways to divide the requests, by
-    the word for one: ``model``. ``is_rest`` is set where orgs were left out.
+    the word for one: ``model``. ``labels`` are the requests by host and key alias, and ``whole``
+    the route's bins as wide as those, with all orgs in them. ``is_rest`` is set where orgs were
+    left out.
     """
 
     bins: Sequence[Bin]
@@ -101,6 +120,8 @@ class Traffic(msgspec.Struct, frozen=True):
     previous: Bin | None = None
     previous_of: Callable[[str], Bin | None] = lambda _: None
     groups: Mapping[str, Groups] = msgspec.field(default_factory=dict)
+    labels: Mapping[str, Labelled] = msgspec.field(default_factory=dict)
+    whole: Sequence[Bin] = ()
     is_rest: bool = False
 
     def without(self, names: Collection[str]) -> "Traffic":
@@ -120,9 +141,42 @@ def judge(limits: GuardSettings, traffic: Traffic, now: float) -> Tier:
     The route does where its evidence trips and its errors are common: better explained by one rate
     for all than by rates of their own for few orgs; or most orgs with traffic are condemned. No org
     is blamed then. Otherwise what is left without the condemned orgs is judged once more in the
-    same way. A route with traffic of a single org is judged by it.
+    same way. A route with traffic of a single org is judged by it. Hosts and key aliases that have
+    the errors are named, and change neither verdict.
     """
-    common = _route_verdict(limits, traffic, now)
+    found = _culprits(limits, traffic)
+    tier = _blamed(limits, traffic, now, found)
+    named = [some for by_label in found.values() for some in by_label.values()]
+    condemned = [total(traffic.orgs[org])[1:] for org in tier.orgs]
+    culprits = []
+    for label, labelled in traffic.labels.items():
+        of_label = [some for some in named if some[0].label == label]
+        if of_label:
+            # An alias with the requests of a condemned org, all of them, is that org.
+            strongest = max(of_label, key=lambda some: some[0].value)
+            culprits += [
+                one for one in strongest if total(labelled.bins[one.name])[1:] not in condemned
+            ]
+    unnamed = [label for label, labelled in traffic.labels.items() if labelled.seen < 0]
+    return tier._replace(culprits=culprits, unnamed=unnamed)
+
+
+def _culprits(limits: GuardSettings, traffic: Traffic) -> Found:
+    """Return the hosts and key aliases that have the route's errors, by signal and label."""
+    found = {}
+    for signal in SIGNALS:
+        if not traffic.labels or (mode_of(limits, signal) != "enforce" and signal in HOLDING):
+            continue
+        limit = limit_of(limits, signal)
+        p0 = max(limit, _allowed(traffic.previous, signal))
+        if named := culprits_of(traffic.labels, traffic.whole, signal, p0, limit):
+            found[signal] = named
+    return found or NONE
+
+
+def _blamed(limits: GuardSettings, traffic: Traffic, now: float, found: Found) -> Tier:
+    """Return the tier without its culprits, which a verdict names that rests on their signal."""
+    common = _route_verdict(limits, traffic, now, culprits=found)
     if common.kind == "rollback" or traffic.seen < 2:
         return Tier(common)
     sick: dict[str, tuple[tuple[int, float], Verdict]] = {}
@@ -138,12 +192,14 @@ def judge(limits: GuardSettings, traffic: Traffic, now: float) -> Tier:
             if org not in sick or rank > sick[org][0]:
                 sick[org] = rank, verdict
     if not sick:
-        return Tier(_route_verdict(limits, traffic, now, unattributed=True))
+        return Tier(_route_verdict(limits, traffic, now, unattributed=True, culprits=found))
     mostly = [one for one, count in by_signal.items() if count > MOST * traffic.seen]
-    common = _route_verdict(limits, traffic, now, mostly) if mostly else common
+    if mostly:
+        common = _route_verdict(limits, traffic, now, mostly, culprits=found)
     if common.kind == "rollback":
         return Tier(common)
-    rest = _route_verdict(limits, traffic.without(sick), now, unattributed=True)
+    left = traffic.without(sick)
+    rest = _route_verdict(limits, left, now, unattributed=True, culprits=found)
     return Tier(rest, {org: verdict for org, (_, verdict) in sorted(sick.items())})
 
 
@@ -182,6 +238,7 @@ def _route_verdict(
     mostly: Collection[str] = (),
     *,
     unattributed: bool = False,
+    culprits: Found = NONE,
 ) -> Verdict:
     """Return ``rollback`` with the signal that asks most for it, else ``ok``.
 
@@ -210,7 +267,8 @@ def _route_verdict(
             if signal not in mostly and not common and not (unattributed and unblamed >= enough):
                 continue
         figures = _Figures(signal, found.errors, found.requests, p0, p0 > limit)
-        named = _group_words(traffic, signal, since, p0)
+        named = _group_words(traffic, signal, since, p0) + culprit_words(culprits.get(signal, {}))
+        named += "".join(unnamed_words(one) for one, of in traffic.labels.items() if of.seen < 0)
         last = last_error_at(traffic.bins, signal)
         verdict, mode = figures.verdict(last, now, named), mode_of(limits, signal)
         if signal in HOLDING and mode != "enforce":
@@ -327,11 +385,7 @@ def _row_verdict(row: int, signal: str, last: float, now: float) -> Verdict:
 def _named(signal: str, share: float, name: str) -> str:
     if share < NAMED_FROM:
         return ""
-    return f"; {percent_words(100 * share)} of {_plural(signal)} are {visible(name)}"
-
-
-def _plural(signal: str) -> str:
-    return "slow answers" if signal == "latency" else WORDS[signal]
+    return f"; {percent_words(100 * share)} of {plural_of(signal)} are {visible(name)}"
 
 
 def _share_of(traffic: Traffic, signal: str, since: float, errors: int) -> float:

@@ -14,6 +14,9 @@ from rollout_console.health.windows.series import Track
 from rollout_console.health.windows.slot_counts import SlotCounts
 from rollout_console.health.windows.windows import Seen, Windows
 
+MOST_TOUCHED = 20_000
+"""Names with new requests since the last read, above which the next one reads everything."""
+
 _Slots = dict[int, Bin]
 
 
@@ -37,6 +40,8 @@ class OrgBins:
             if cache is not None and side == "tokenlab":
                 cache.touched.add(org)
                 cache.since = min(cache.since, since)
+                if len(cache.touched) > MOST_TOUCHED:
+                    del self._routes[route]
 
     def reset(self) -> None:
         """Forget the cache: after a merge of older data, or a change of the window."""

@@ -1,11 +1,13 @@
 """What the rollback tier judges of a route, read from the windows."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from math import ceil, inf
+from types import MappingProxyType
 from typing import NamedTuple
 
-from rollout_console.guard.evidence.blame import FLOOR_ERRORS, Traffic, less
+from rollout_console.guard.evidence.blame import FLOOR_ERRORS, Traffic, less, total, wider
+from rollout_console.guard.evidence.culprits import Labelled
 from rollout_console.guard.evidence.org_bins import OrgBins
 from rollout_console.guard.evidence.org_counts import models_since
 from rollout_console.guard.evidence.verdict import SIGNALS
@@ -35,11 +37,13 @@ def route_traffic(
     orgs: Iterable[str],
     span: Span,
     limits: Limits,
+    label_bins: Mapping[str, OrgBins] = MappingProxyType({}),
 ) -> Traffic | None:
     """Return the traffic of a route; None where it has too few errors for any verdict.
 
-    ``orgs`` are all that the route has had. The requests of orgs that are gone, and those from
-    before an org's reset, are subtracted, and so the bins are as wide as those of single orgs.
+    ``orgs`` are all that the route has had, ``label_bins`` read the bins of a label's values. The
+    requests of orgs that are gone, and those from before an org's reset, are subtracted, and so the
+    bins are as wide as those of single orgs.
     """
     begin, since, now, gone, reset = span
     found = bins.between(route, "tokenlab", since, now, limits)
@@ -47,6 +51,7 @@ def route_traffic(
         return None
     width = org_bins.width_s
     first = ceil(since / width) * width
+    whole = wider((one for one in found if one.at >= first), width)
     last_at = _last_at(windows, route, orgs, since)
     counts_from = {org: inf for org in last_at if org in gone}
     counts_from |= {org: at for org, at in reset.items() if org in last_at and org not in gone}
@@ -72,8 +77,45 @@ def route_traffic(
         begin=first,
         previous=_total(windows, route, None, span, limits),
         previous_of=lambda org: _total(windows, route, org, span, limits),
+        labels={
+            label: _labelled(windows, label, reader, route, span, first, limits)
+            for label, reader in label_bins.items()
+        },
+        whole=whole,
         groups={"model": partial(models_since, windows, route, now=now, limits=limits)},
     )
+
+
+def _labelled(
+    windows: Windows,
+    label: str,
+    reader: OrgBins,
+    route: str,
+    span: Span,
+    first: float,
+    limits: Limits,
+) -> Labelled:
+    """Return the requests of a route by the values of a label, from ``first`` on."""
+    begin, now, labels = span.begin, span.now, windows.kept.labels
+    recent = labels.recent((label, route, "tokenlab"), begin)
+    if recent is None:
+        return Labelled({}, -1)
+    found = reader.with_errors(route, recent, begin, now, limits)
+    counting = {
+        value: kept
+        for value, bins in found.items()
+        if (kept := [one for one in bins if one.at >= first])
+    }
+    return Labelled(
+        counting,
+        sum(labels.last_at((label, route, "tokenlab"), value) >= first for value in recent),
+        lambda value: _sum(reader.between(route, value, "previous", begin, now, limits)),
+    )
+
+
+def _sum(bins: Sequence[Bin]) -> Bin | None:
+    """Return the counts of bins as one, None without any."""
+    return total(bins) if bins else None
 
 
 def _last_at(windows: Windows, route: str, orgs: Iterable[str], since: float) -> dict[str, float]:

@@ -111,6 +111,11 @@ def quiet_for(last_error: float | None, now: float) -> str:
     return f", none for {_time(now - last_error)}"
 
 
+def plural_of(signal: str) -> str:
+    """Return the word for the errors of a signal."""
+    return "slow answers" if signal == "latency" else WORDS[signal]
+
+
 def percent_words(share: float) -> str:
     """Format a percent, with a decimal below 10%: from there on a tenth is not significant."""
     return f"{share:.1f}%" if share < 9.95 else f"{share:.0f}%"

@@ -110,11 +110,8 @@ class Batch:
                 group.append(repetition(record))
             if ts > group[0]:
                 group[0] = ts
-            if labelled is not None and (record.host or record.key_alias):
-                of_labels = labelled[record.route, record.side, record.host, record.key_alias]
-                of_labels += group[before:]
-                if ts > of_labels[0]:
-                    of_labels[0] = ts
+            if labelled is not None:
+                _note_labels(labelled, record, group[before:])
 
     def lines_at(self, level: int) -> int:
         """Return the number of lines at a pseudo-level, LATE or SKEWED."""
@@ -158,8 +155,8 @@ class Batch:
                         key = (label, route, side), value[:MOST_VALUE]
                         _file(found[key], wide, _codes(group))
                         last_at[key] = max(last_at[key], at)
-        for (key, value), slots in found.items():
-            yield key, value, last_at[key, value], _counts(slots)
+        for one, slots in found.items():
+            yield *one, last_at[one], _counts(slots)
 
     def _labelled_at(self, place: Place) -> dict[Any, Group] | None:
         """Return the groups by labels of a place; None where labels are not retained there."""
@@ -264,6 +261,14 @@ def _counts(slots: Mapping[int, list[int]]) -> Slots:
     return {
         slot: Counter(codes) if len(codes) > 1 else {codes[0]: 1} for slot, codes in slots.items()
     }
+
+
+def _note_labels(labelled: dict[Any, Group], record: AccessRecord, codes: list[Any]) -> None:
+    if record.host or record.key_alias:
+        group = labelled[record.route, record.side, record.host, record.key_alias]
+        group += codes
+        if record.ts > group[0]:
+            group[0] = record.ts
 
 
 def _no_lines() -> Group:

@@ -31,9 +31,9 @@ class Kept:
 
     Memory is bounded for any input. Above MOST_TRACKS routes and orgs the least recently seen are
     evicted (LRU). Above ``most_entries`` counts of eight bytes the oldest are evicted before their
-    retention ends: those of single orgs first, then those of all tracks. A sixth of the counts
-    is for single orgs' data older than an hour; ``labels`` are evicted like single orgs. Single orgs have the levels from ``org_level`` on,
-    the coarser ones shared in ``days``.
+    retention ends: those of single orgs and labels first, then those of all tracks. A sixth of the
+    counts is for single orgs' data older than an hour. Single orgs have the levels from
+    ``org_level`` on, the coarser ones shared in ``days``.
     """
 
     def __init__(self, horizon_s: int, most_entries: int) -> None:
