@@ -79,9 +79,10 @@ class Route:
         slot = self.now // SLOT_S * SLOT_S
         for _ in range(self._per_s):
             org = self.rng.choice(self.names)
-            error = self.rng.random() < rates.get(org, HEALTHY)
             if org in self._gone:
+                self.rng.random()
                 continue  # it goes to the previous side
+            error = self.is_error(org, rates)
             self.sent[org] += 1
             of_org = self._slots[org].setdefault(slot, [0, 0])
             for counts in (of_route, of_org):
@@ -90,6 +91,14 @@ class Route:
         for slots in (self._seconds, *self._slots.values()):
             while slots and next(iter(slots)) <= self.now - WINDOW_S:
                 del slots[next(iter(slots))]
+
+    def is_error(self, org: str, rates: Mapping[str, float]) -> bool:
+        """Draw whether a request of an org fails."""
+        return self.rng.random() < self.rate((org,), rates)
+
+    def rate(self, names: tuple[str, ...], rates: Mapping[str, float]) -> float:
+        """Return the error rate of a request that is of all these names."""
+        return max((rates[name] for name in names if name in rates), default=HEALTHY)
 
     def roll_back(self, org: str) -> None:
         """Let an org go: what it sent is left out of the route's evidence from now on."""

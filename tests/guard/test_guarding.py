@@ -46,7 +46,8 @@ class Run:
         self.switch = self.new_switch("guard", read_only=read_only)
         if not self.switch.history.is_there:
             let_it_be_old(self.switch.history, file)
-        self.guarding = GuardLoop(self.switch, Monitor(file, self.switch.open().file))
+        self.monitor = Monitor(file, self.switch.open().file)
+        self.guarding = GuardLoop(self.switch, self.monitor)
         self.guarding.start(self.now)
 
     def new_switch(self, user: str, *, read_only: bool = False) -> Switch:

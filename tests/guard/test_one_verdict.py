@@ -52,7 +52,7 @@ ROUTES = ("chat", "claude")
 class Phase:
     """A stretch of traffic on one route's side: how long, how much of it, and how it goes.
 
-    With ``sick``, that org's requests alone are bad.
+    With ``sick``, the requests of that org or host alone are bad.
     """
 
     seconds: int
@@ -77,7 +77,7 @@ PHASES = st.lists(
         st.sampled_from(ROUTES),
         st.sampled_from(["tokenlab", "tokenlab", "previous"]),
         st.integers(1, 3),
-        st.sampled_from(["", "", "acme", "globex"]),
+        st.sampled_from(["", "", "acme", "globex", "gw-1"]),
     ),
     min_size=1,
     max_size=8,
@@ -102,7 +102,8 @@ def lines(phases: list[Phase]) -> list[tuple[float, str]]:
             if at < 0:
                 continue
             org = ("acme", "globex", "stark")[i % phase.orgs]
-            bad = i % 10 < phase.bad_of_10 and phase.sick in ("", org)
+            host = f"gw-{i // 3 % 4}"
+            bad = i % 10 < phase.bad_of_10 and phase.sick in ("", org, host)
             line = {
                 "ts": datetime.fromtimestamp(START + at, UTC).isoformat(),
                 "route": phase.route,
@@ -111,6 +112,8 @@ def lines(phases: list[Phase]) -> list[tuple[float, str]]:
                 "model": "m",
                 "status": phase.status if bad else 200,
                 "latency_ms": phase.ms if bad else 50.0,
+                "host": host,
+                "key_alias": f"of-{org}",
             }
             written = min(at + phase.ms * (i % 3) / 1000, END_S)
             found.append((written, json.dumps(line) + "\n"))
@@ -149,14 +152,19 @@ def judged(monitor: Monitor, now: float) -> object:
     """Return all that is said and decided of the routes and their orgs."""
     names = [(route, org) for route in ROUTES for org in (None, "acme", "globex")]
     nothing = BalanceWatch()
-    return monitor.condemned(now), [
-        (
-            monitor.health(route, org, now).verdict,
-            monitor.held(route, org, 1000, 2500, nothing, now),
-            monitor.rollback_reason(route, org, now),
-        )
-        for route, org in names
-    ]
+    named = monitor.culprits(now), monitor.unnamed(now)
+    return (
+        monitor.condemned(now),
+        named,
+        [
+            (
+                monitor.health(route, org, now).verdict,
+                monitor.held(route, org, 1000, 2500, nothing, now),
+                monitor.rollback_reason(route, org, now),
+            )
+            for route, org in names
+        ],
+    )
 
 
 @pytest.mark.slow
@@ -172,6 +180,15 @@ def judged(monitor: Monitor, now: float) -> object:
     changes=[(1.0, "lower"), (146.0, "raise")],
     looks=[0.0],
     late=0.0,
+)
+@example(  # a host is named, by whoever has read its first lines or not
+    phases=[
+        Phase(60, 6, 200, 0, 50.0, "chat", "tokenlab", 3),
+        Phase(60, 6, 503, 10, 50.0, "chat", "tokenlab", 3, "gw-1"),
+    ],
+    changes=[(40.0, "raise"), (120.0, "roll back acme")],
+    looks=[60.0, 100.0],
+    late=110.0,
 )
 def test_whoever_reads_a_log_has_the_same_verdicts(
     phases: list[Phase], changes: list[tuple[float, str]], looks: list[float], late: float

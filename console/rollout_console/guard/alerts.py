@@ -12,8 +12,10 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.monitor import Monitor
+from rollout_gate.file.model import RolloutFile
 
 NO_DATA_S = 120.0
 OVER_AFTER_S = 60.0
@@ -37,7 +39,8 @@ class ModelTrouble(NamedTuple):
 class Alert(msgspec.Struct, frozen=True):
     """One alert. ``key`` is its deduplication key; times are epoch seconds.
 
-    ``org`` is set where it is of one org on the route.
+    ``org`` is set where it is of one org on the route, ``host`` or ``key_alias`` where one of these
+    has the route's errors.
     """
 
     key: tuple[str, ...]
@@ -49,6 +52,8 @@ class Alert(msgspec.Struct, frozen=True):
     seen_at: float = 0.0
     acknowledged_by: str = ""
     org: str | None = None
+    host: str | None = None
+    key_alias: str | None = None
 
 
 class Alerts:
@@ -132,12 +137,14 @@ def alerts_now(
 
 
 def _of_routes(monitor: Monitor, now: float) -> Iterable[Alert]:
-    condemned = monitor.condemned(now)
+    condemned, culprits = monitor.condemned(now), monitor.culprits(now)
     for name, verdict in monitor.verdicts(now).items():
         if verdict.kind == "rollback":
             yield _of_verdict(name, None, verdict)
         for org, of_org in [*condemned[name].items()][:_MOST_SHOWN]:
             yield _of_verdict(name, org, of_org)
+        for culprit in culprits[name]:
+            yield _of_culprit(monitor.file, name, culprit, now)
         if trouble := monitor.previous_trouble(name, None, now):
             yield Alert(("previous", name), "warning", f"{name}: {trouble}", name)
 
@@ -147,6 +154,30 @@ def _of_verdict(route: str, org: str | None, verdict: Verdict) -> Alert:
     where = route if org is None else f"{route} / {org}"
     sentence = f"{where}: {verdict.advised}"
     return Alert(key, "alarm", sentence, route, verdict.signal, org=org)
+
+
+def _of_culprit(file: RolloutFile, route: str, culprit: Culprit, now: float) -> Alert:
+    key = ("culprit", route, culprit.label, culprit.name)
+    alias = culprit.label == "key_alias"
+    if culprit.fails_on_previous:
+        advice = "it fails on the previous side as well, so mend it: a rollback does not help"
+    elif alias and has_share(file, route, culprit.name):
+        advice = "take it back alone, by its own share"
+    elif alias:
+        advice = "give it a share of its own, or look at what it asks for"
+    else:
+        advice = "mend that host: a rollback takes all hosts back"
+    sentence = f"{route}: {culprit.reason(now)}; {advice}"
+    return Alert(
+        key, "alarm", sentence, route, culprit.signal,
+        host=None if alias else culprit.name, key_alias=culprit.name if alias else None,
+    )  # fmt: skip
+
+
+def has_share(file: RolloutFile, route: str, alias: str) -> bool:
+    """Return whether a key alias has a line of its own on a route, with a share of TokenLab."""
+    found = file.routes.get(route)
+    return found is not None and found.keys.get(alias, 0) > 0
 
 
 def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:

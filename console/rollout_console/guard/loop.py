@@ -1,6 +1,6 @@
 """The guard's control loop, without a screen: each turn observes, acts and reports events."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from shlex import quote
 from time import monotonic
@@ -10,9 +10,10 @@ import msgspec
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.common.errors import OperationError
-from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now
+from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now, has_share
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.condemned import may_have_traffic
+from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict, mode_of
 from rollout_console.guard.leader_lock import LeaderLock
 from rollout_console.guard.monitor import Monitor
@@ -62,7 +63,9 @@ class Turn(msgspec.Struct, frozen=True):
     """The result of one turn. ``acts`` is whether this guard is the leader, which may act.
 
     ``alerts`` are those seen in this turn; ``log`` counts the usable and unusable lines of the
-    access log so far. ``condemned`` has, by route, the orgs that ask for a rollback of their own.
+    access log so far. ``condemned`` has, by route, the orgs that ask for a rollback of their own,
+    ``culprits`` the hosts and key aliases that have its errors, ``unnamed`` the labels with more
+    values than are judged.
     """
 
     acts: bool
@@ -73,13 +76,14 @@ class Turn(msgspec.Struct, frozen=True):
     log: LogRead
     events: list[Event] = msgspec.field(default_factory=list)
     condemned: Mapping[str, Mapping[str, Verdict]] = msgspec.field(default_factory=dict)
+    culprits: Mapping[str, Sequence[Culprit]] = msgspec.field(default_factory=dict)
+    unnamed: Mapping[str, Sequence[str]] = msgspec.field(default_factory=dict)
 
     @property
     def is_sick(self) -> bool:
-        """Whether a route or an org of one ought to be rolled back."""
-        return any(one.kind == "rollback" for one in self.verdicts.values()) or any(
-            self.condemned.values()
-        )
+        """Whether a route or an org ought to be rolled back, or a host or alias has the errors."""
+        asks = any(one.kind == "rollback" for one in self.verdicts.values())
+        return asks or any(self.condemned.values()) or any(self.culprits.values())
 
 
 class GuardLoop:
@@ -167,7 +171,10 @@ class GuardLoop:
         verdicts, condemned = self._monitor.verdicts(now), self._monitor.condemned(now)
         read = self._log_read(now)
         wrong = [alert for alert in self._alerts.open if alert.seen_at == now]
-        return Turn(acts, trouble, verdicts, standings, wrong, read, events, condemned)
+        culprits, unnamed = self._monitor.culprits(now), self._monitor.unnamed(now)
+        return Turn(
+            acts, trouble, verdicts, standings, wrong, read, events, condemned, culprits, unnamed
+        )
 
     def _log_read(self, now: float) -> LogRead:
         monitor = self._monitor
@@ -270,7 +277,12 @@ class GuardLoop:
 
     def _alarm(self, alert: Alert) -> Event:
         command = ""
-        if alert.signal and alert.route:
+        if alert.host is not None or alert.key_alias is not None:
+            # Neither can be rolled back alone; an alias can be taken to 0% where it has a share.
+            alias, route = alert.key_alias, alert.route or ""
+            if alias is not None and has_share(self._monitor.file, route, alias):
+                command = self._command("set", route, "0", f"--alias={alias}")
+        elif alert.signal and alert.route:
             place = (alert.route,) if alert.org is None else (alert.route, alert.org)
             command = self._command("rollback", *place)
         return Event("alert", alert.sentence, alert.route, alert.org, alert.signal, command=command)

@@ -21,6 +21,7 @@ from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.condemned import sick_list
+from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.loop import Event, GuardLoop, Turn
 from rollout_console.guard.monitor import Monitor
@@ -30,6 +31,7 @@ from rollout_console.models.catalogue import Catalogue
 from rollout_gate.file.errors import UnknownRoute
 from rollout_gate.file.formats import root_of
 from rollout_gate.file.percent import percent_text
+from rollout_gate.secret import redacted
 
 
 def guard(options: Namespace, switch: Switch) -> int:
@@ -63,7 +65,7 @@ def guard(options: Namespace, switch: Switch) -> int:
             if options.json:
                 print(json.dumps(_turn_json(turn, monitor, now), indent=2))
             else:
-                print(_turn_text(turn))
+                print(_turn_text(turn, now))
             bad = turn.is_sick
             if not (turn.acts or switch.access.read_only or turn.trouble):
                 print(
@@ -109,6 +111,8 @@ def _status(turn: Turn) -> str:
     bad = [f"{name} {one.words}" for name, one in turn.verdicts.items() if one.kind == "rollback"]
     for name, sick in turn.condemned.items():
         bad += sick_list(name, sick)
+    now = time.time()
+    bad += [f"{name} {one.reason(now)}" for name, some in turn.culprits.items() for one in some]
     return "; ".join(bad) or ("this guard is the leader" if turn.acts else "this guard stands by")
 
 
@@ -171,6 +175,8 @@ def _turn_json(turn: Turn, monitor: Monitor, now: float) -> Mapping[str, Any]:
                     org: _org_json(monitor.health(name, org, now).verdict)
                     for org in {**monitor.file.routes[name].orgs, **turn.condemned.get(name, {})}
                 },
+                "culprits": [_culprit_json(one, now) for one in turn.culprits.get(name, ())],
+                "unnamed": [*turn.unnamed.get(name, ())],
                 "ramp": [
                     {
                         "org": one.org,
@@ -194,11 +200,27 @@ def _org_json(verdict: Verdict) -> Mapping[str, str]:
     return {"verdict": verdict.kind, "reason": verdict.reason}
 
 
+def _culprit_json(one: Culprit, now: float) -> Mapping[str, Any]:
+    """Return a culprit with the names of the access log's fields; a credential is redacted."""
+    return {
+        "label": one.label,
+        "name": redacted(one.name),
+        "signal": one.signal,
+        "errors": one.errors,
+        "requests": one.requests,
+        "percent_of_errors": round(100 * one.share, 1),
+        "of": one.of,
+        "fails_on_previous": one.fails_on_previous,
+        "last_error": _time_json(one.last_error_at),
+        "reason": one.reason(now),
+    }
+
+
 def _time_json(at: float | None) -> str | None:
     return None if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _turn_text(turn: Turn) -> str:
+def _turn_text(turn: Turn, now: float) -> str:
     lines = ["this guard is the leader" if turn.acts else "this guard stands by"]
     if turn.trouble:
         lines.append(f"trouble: {visible(turn.trouble)}")
@@ -207,6 +229,7 @@ def _turn_text(turn: Turn) -> str:
     for name, verdict in turn.verdicts.items():
         lines.append(f"{visible(name)}  {visible(verdict.advised)}")
         lines += [f"  {visible(one)}" for one in sick_list(name, turn.condemned.get(name, {}))]
+        lines += [f"  {one.reason(now)}" for one in turn.culprits.get(name, ())]
         for one in turn.standings.get(name, ()):
             after = "" if one.next is None else f", next {percent_text(one.next)}%"
             said = f", held: {visible(one.waits_for)}" if one.waits_for else ""

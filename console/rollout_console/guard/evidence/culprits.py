@@ -31,12 +31,12 @@ FLOOR_REQUESTS = 10
 """Requests of the others, below which there is nothing to compare with."""
 FLOOR_ERRORS = 3
 NAMED_BY = 6.9
-"""How much better (log likelihood ratio, 1,000 to 1) rates of their own for few values must explain
-the errors than one rate for all."""
+"""How much better (log likelihood ratio, 1,000 to 1) each value with a rate of its own must explain
+the errors: than one rate for all, and than the values named before it."""
 NAMED_FROM = 0.5
 """Share of the errors from which on values are named for them."""
 TIMES = 3.0
-"""How many times the error rate of the others that of named values is at least."""
+"""How many times the error rate of the others that of each named value is at least."""
 MOST_NAMED = 3
 MOST = 0.5
 """Share of a label's values up to which they can be named: of more, the route is what is sick."""
@@ -106,7 +106,9 @@ def culprits_of(
 
     ``p0`` is the error rate that the previous side allows, at least ``limit``.
     """
-    found = {}
+    found: dict[str, list[Culprit]] = {}
+    if sum(one.errors(signal)[1] for one in whole) < FLOOR_ERRORS:
+        return found
     for label, one in labelled.items():
         if one.seen > 0 and (named := _named(label, one, whole, signal, p0, limit)):
             found[label] = named
@@ -127,7 +129,7 @@ def _named(
     ratios = {value: log_ratio(*counts[value], p0) for value in sick}
     order = sorted(sick, key=lambda value: (-ratios[value], value))
     common = max(log_ratio(every_bad, every_good, p0), 0.0)
-    best, named = NAMED_BY, list[str]()
+    before, named = 0.0, list[str]()
     bad = good = 0
     gain = -common
     for count, value in enumerate(order[: min(MOST_NAMED, max(int(MOST * labelled.seen), 1))], 1):
@@ -137,11 +139,13 @@ def _named(
         if left_bad + left_good < FLOOR_REQUESTS or not bad:
             break
         better = gain + max(log_ratio(left_bad, left_good, p0), 0.0)
-        rate, of_left = bad / (bad + good), left_bad / (left_bad + left_good)
-        mostly = bad >= NAMED_FROM * every_bad and rate >= TIMES * of_left
-        if better >= best and mostly:
-            best, named = better, order[:count]
-            others = left_bad, left_bad + left_good
+        of_left = left_bad / (left_bad + left_good)
+        own = counts[value][0] / max(sum(counts[value]), 1)
+        if better < before + NAMED_BY or own < TIMES * of_left:
+            break
+        before = better
+        if bad >= NAMED_FROM * every_bad:
+            named, others = order[:count], (left_bad, left_bad + left_good)
     return [
         Culprit(
             label, value, signal, counts[value][0], sum(counts[value]),
