@@ -187,6 +187,18 @@ def test_an_alias_with_a_share_can_be_taken_back_alone(run: HostRun) -> None:
     assert event.text.endswith("; take it back alone, by its own share")
 
 
+def test_a_key_in_the_place_of_an_alias_is_in_no_command(file: Path) -> None:
+    name = "sk-live-0123456789abcdef"
+    file.write_text(file.read_text().replace("batch = 5", f'"{name}" = 5'))
+    made = HostRun(with_mode(file, "hold"))
+    made.now = ceil(made.now / 60) * 60 - 5.0
+    play(made, 20, {name: 10}, aliases=(name, "web", "app"))
+    turn = made.turn()
+    made.guarding.end()
+    assert names(turn, "key_alias") == [name]
+    assert "0123456789abcdef" not in repr(turn.events)
+
+
 def test_an_alias_of_a_condemned_org_is_that_org(run: HostRun) -> None:
     """An org with one alias is named once."""
     play(run, 20, {"hooli": 10}, aliases=("web",))

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rollout_console.cli.commands.guard import _routing_json
 from rollout_console.guard.misrouted import Misrouted
+from rollout_console.guard.traffic import Routing
 from rollout_console.guard.writers import Writers
 from rollout_console.health.log.record import AccessRecord
 from rollout_gate.decision.decision import Decider
@@ -45,7 +47,7 @@ def said(*records: AccessRecord, file: RolloutFile = FILE) -> list[str]:
     strays = Misrouted(file, NOW - 600)
     seen = {(one.route, one.org, one.side) for one in records}
     strays.add(records, seen, NOW)
-    return [*strays.sentences(NOW), *strays.far_shares(NOW).values()]
+    return [*strays.sentences(NOW), *(one.sentence for one in strays.far_shares(NOW))]
 
 
 @pytest.mark.parametrize(
@@ -183,3 +185,38 @@ def test_hosts_are_untrusted_input_and_bounded() -> None:
     for number in range(30):
         found.add([by(f"h-{number}-{i}") for i in range(1000)], NOW)
     assert found.count(NOW) <= 10_000
+
+
+def test_the_evidence_has_route_org_host_how_many_and_since_when() -> None:
+    records = [
+        proved("globex", "tokenlab", 10, OTHER, ago=40.0, host="gw-02"),
+        proved("globex", "tokenlab", 10, OTHER, ago=30.0, host="sk-live-0123456789abcdef"),
+        proved("globex", "tokenlab", 10, OTHER, ago=50.0, host="gw-02"),
+        *(line("acme", "previous", ago=20.0) for _ in range(300)),
+    ]
+    strays, writers = Misrouted(FILE, NOW - 600), Writers(FILE, NOW - 600)
+    strays.add(records, {(one.route, one.org, one.side) for one in records}, NOW)
+    writers.add([proved("acme", "tokenlab", 10, ago=1.0), *records], NOW)
+    far = strays.far_shares(NOW)
+    found = _routing_json(Routing(strays.found(NOW), writers.found(NOW), far))
+    revision = OTHER.revision[:12]
+    (one,), (late,), (share,) = found["misrouted"], found["behind"], found["far_shares"]
+    assert one | {"reason": ""} == {
+        "route": "chat", "org": "globex", "side": "tokenlab", "requests": 3,
+        "since": "2027-01-15T07:59:10Z", "last": "2027-01-15T07:59:30Z",
+        "decided_by": [
+            {"host": "gw-02", "revision": revision, "requests": 2},
+            {"host": "sk-…", "revision": revision, "requests": 1},
+        ],
+        "reason": "",
+    }  # fmt: skip
+    assert one["reason"].startswith("chat / globex sent 3 requests to TokenLab although it is roll")
+    assert late | {"reason": ""} == {
+        "revision": revision, "hosts": ["gw-02", "sk-…"], "of": 3,
+        "since": "2027-01-15T07:50:00Z", "last": "2027-01-15T07:59:29Z", "reason": "",
+    }  # fmt: skip
+    assert share | {"reason": ""} == {
+        "route": "chat", "org": "acme", "requests": 300, "tokenlab": 0, "percent": 25.0,
+        "last": "2027-01-15T07:59:40Z", "reason": "",
+    }  # fmt: skip
+    assert "0123456789abcdef" not in str(found)

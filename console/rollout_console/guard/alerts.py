@@ -115,18 +115,7 @@ def alerts_now(
     if file_trouble:
         found.append(Alert(("file",), "alarm", file_trouble))
     found += _of_routes(monitor, now)
-    found += [
-        Alert(("stray", *sentence.partition(" sent ")[:1]), "alarm", sentence)
-        for sentence in monitor.strays.sentences(now)[:_MOST_SHOWN]
-    ]
-    found += [
-        Alert(("share", *place), "warning", sentence, place[0], org=place[1])
-        for place, sentence in [*monitor.strays.far_shares(now).items()][:_MOST_SHOWN]
-    ]
-    found += [
-        Alert(("writers", revision), "warning", sentence)
-        for revision, sentence in [*monitor.writers.sentences(now).items()][:_MOST_SHOWN]
-    ]
+    found += _of_routing(monitor, now)
     found += _of_data(monitor, now)
     found += _of_balance(monitor, balance, now)
     found += [
@@ -147,6 +136,17 @@ def _of_routes(monitor: Monitor, now: float) -> Iterable[Alert]:
             yield _of_culprit(monitor.file, name, culprit, now)
         if trouble := monitor.previous_trouble(name, None, now):
             yield Alert(("previous", name), "warning", f"{name}: {trouble}", name)
+
+
+def _of_routing(monitor: Monitor, now: float) -> Iterable[Alert]:
+    misrouted, behind, far_shares = monitor.routing(now)
+    for one in misrouted[:_MOST_SHOWN]:
+        place = ("stray", one.route, one.org, one.side)
+        yield Alert(place, "alarm", one.sentence, one.route, org=one.org)
+    for far in far_shares[:_MOST_SHOWN]:
+        yield Alert(("share", far.route, far.org), "warning", far.sentence, far.route, org=far.org)
+    for late in behind[:_MOST_SHOWN]:
+        yield Alert(("writers", late.revision), "warning", late.sentence)
 
 
 def _of_verdict(route: str, org: str | None, verdict: Verdict) -> Alert:

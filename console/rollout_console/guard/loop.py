@@ -19,10 +19,12 @@ from rollout_console.guard.leader_lock import LeaderLock
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.ramp import MOST_S_A_TURN, Ramps, Standing
 from rollout_console.guard.ramp_record import RampRecord
+from rollout_console.guard.traffic import Routing
 from rollout_console.history.errors import HistoryError
 from rollout_gate.file.errors import RolloutError
 from rollout_gate.file.model import Route
 from rollout_gate.file.percent import percent_text
+from rollout_gate.secret import redacted
 
 PATIENCE_S = 10.0
 """Seconds that a standby guard leaves a rollback to the leader, which has the lock on the file."""
@@ -65,7 +67,7 @@ class Turn(msgspec.Struct, frozen=True):
     ``alerts`` are those seen in this turn; ``log`` counts the usable and unusable lines of the
     access log so far. ``condemned`` has, by route, the orgs that ask for a rollback of their own,
     ``culprits`` the hosts and key aliases that have its errors, ``unnamed`` the labels with more
-    values than are judged.
+    values than are judged. ``routing`` is the evidence of lines against their routing.
     """
 
     acts: bool
@@ -78,6 +80,7 @@ class Turn(msgspec.Struct, frozen=True):
     condemned: Mapping[str, Mapping[str, Verdict]] = msgspec.field(default_factory=dict)
     culprits: Mapping[str, Sequence[Culprit]] = msgspec.field(default_factory=dict)
     unnamed: Mapping[str, Sequence[str]] = msgspec.field(default_factory=dict)
+    routing: Routing = Routing((), (), ())
 
     @property
     def is_sick(self) -> bool:
@@ -173,8 +176,9 @@ class GuardLoop:
         wrong = [alert for alert in self._alerts.open if alert.seen_at == now]
         culprits, unnamed = self._monitor.culprits(now), self._monitor.unnamed(now)
         return Turn(
-            acts, trouble, verdicts, standings, wrong, read, events, condemned, culprits, unnamed
-        )
+            acts, trouble, verdicts, standings, wrong, read, events, condemned, culprits, unnamed,
+            self._monitor.routing(now),
+        )  # fmt: skip
 
     def _log_read(self, now: float) -> LogRead:
         monitor = self._monitor
@@ -280,7 +284,8 @@ class GuardLoop:
         if alert.host is not None or alert.key_alias is not None:
             # Neither can be rolled back alone; an alias can be taken to 0% where it has a share.
             alias, route = alert.key_alias, alert.route or ""
-            if alias is not None and has_share(self._monitor.file, route, alias):
+            shown = alias is not None and redacted(alias) == alias  # a command must not tell a key
+            if alias is not None and shown and has_share(self._monitor.file, route, alias):
                 command = self._command("set", route, "0", f"--alias={alias}")
         elif alert.signal and alert.route:
             place = (alert.route,) if alert.org is None else (alert.route, alert.org)

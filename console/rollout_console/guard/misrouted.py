@@ -6,7 +6,7 @@ TokenLab of what is rolled back, and those to the previous side of an org at 100
 is far from the percent is reported as such. Requests in flight when the file changed do not count.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -18,6 +18,7 @@ from rollout_console.health.windows.windows import Seen
 from rollout_gate.access_log import REVISION_DIGITS
 from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.file.percent import FULL, percent_text
+from rollout_gate.secret import redacted
 
 SHOWN_FOR_S = 60.0
 LEAST_UNPROVEN = 200
@@ -34,6 +35,38 @@ _NAMED = 3
 
 Place = tuple[str, str, str]
 """Route, org and side."""
+
+
+class MisroutedRequests(msgspec.Struct, frozen=True):
+    """The requests of one route and org that went to a side where the file did not send them.
+
+    ``since`` and ``last_at`` are the times of the first and the last of them (epoch seconds),
+    ``decided_by`` the requests by host and revision, as far as their lines name both.
+    """
+
+    route: str
+    org: str
+    side: str
+    requests: int
+    since: float
+    last_at: float
+    decided_by: Mapping[tuple[str, str], int]
+    sentence: str
+
+
+class FarShare(msgspec.Struct, frozen=True):
+    """A route and org whose share, by lines without bucket and revision, is far from its percent.
+
+    ``tokenlab`` of ``requests`` went there, ``basis_points`` is what the file says.
+    """
+
+    route: str
+    org: str
+    requests: int
+    tokenlab: int
+    basis_points: int
+    last_at: float
+    sentence: str
 
 
 class _Found(msgspec.Struct):
@@ -85,39 +118,50 @@ class Misrouted:
             if astray and record.at <= now + SKEW_S:
                 self._note(record)
 
-    def sentences(self, now: float) -> list[str]:
-        """Return a sentence for each org and route misrouted within SHOWN_FOR_S, most first."""
+    def found(self, now: float) -> list[MisroutedRequests]:
+        """Return each route and org misrouted within SHOWN_FOR_S, most requests first."""
         fresh = [
             (found, place)
             for place, found in self._found.items()
             if now - found.last_at <= SHOWN_FOR_S
         ]
         fresh.sort(key=lambda pair: -pair[0].count)
-        return [self._sentence(place, found, now) for found, place in fresh]
+        return [
+            MisroutedRequests(
+                *place, found.count, found.first_at, found.last_at, dict(found.hosts),
+                self._sentence(place, found, now),
+            )
+            for found, place in fresh
+        ]  # fmt: skip
 
-    def far_shares(self, now: float) -> dict[tuple[str, str], str]:
-        """Return a sentence for each route and org whose share, by lines without bucket and
-        revision, is far from its percent."""
+    def sentences(self, now: float) -> list[str]:
+        """Return a sentence for each route and org misrouted within SHOWN_FOR_S, most first."""
+        return [one.sentence for one in self.found(now)]
+
+    def far_shares(self, now: float) -> list[FarShare]:
+        """Return each route and org whose share, by lines without bucket and revision, is far from
+        its percent."""
         if now - self._unproven_at > SHOWN_FOR_S:
-            return {}
-        each = {place: self._far(*place, *counts) for place, counts in self._unproven.items()}
-        return {place: sentence for place, sentence in each.items() if sentence}
+            return []
+        each = (self._far(*place, *counts) for place, counts in self._unproven.items())
+        return [one for one in each if one is not None]
 
-    def _far(self, name: str, org: str, tokenlab: int, previous: int) -> str:
+    def _far(self, name: str, org: str, tokenlab: int, previous: int) -> FarShare | None:
         total, (low, high) = tokenlab + previous, self._range(name, org)
         percent = low / FULL
         latched = self._file.is_latched(name, org)
         if total < LEAST_UNPROVEN or low != high or low in (0, FULL) or latched:
-            return ""
+            return None
         below = wilson_upper(tokenlab, total, _Z) < percent and tokenlab / total < percent - FAR
         above = wilson_lower(tokenlab, total, _Z) > percent and tokenlab / total > percent + FAR
         if not below and not above:
-            return ""
+            return None
         count, side = (previous, "previous") if below else (tokenlab, "TokenLab")
-        return (
+        return FarShare(
+            name, org, total, tokenlab, low, self._unproven_at,
             f"{name} / {org}: {count} of {total} requests at {percent_text(low)}% went to {side};"
-            " unless a few sticky keys send most of them, an application does not obey this file"
-        )
+            " unless a few sticky keys send most of them, an application does not obey this file",
+        )  # fmt: skip
 
     def _count_unproven(self, record: AccessRecord, now: float) -> None:
         if self._begun(record) <= self._since or record.at > now + SKEW_S:
@@ -170,6 +214,7 @@ class Misrouted:
                 return
             found = self._found[place] = _Found(0, record.at, record.at)
         found.count += 1
+        found.first_at = min(found.first_at, record.at)
         found.last_at = max(found.last_at, record.at)
         who = (record.host or "", (record.revision or "")[:REVISION_DIGITS])
         if who[1] and (who in found.hosts or len(found.hosts) < _MOST_HOSTS):
@@ -202,12 +247,12 @@ class Misrouted:
             return "an application does not read this file"
         current = self._file.revision[:REVISION_DIGITS]
         most = sorted(found.hosts.items(), key=lambda pair: (-pair[1], pair[0]))
-        stale = [f"{host} by {revision[:SHOWN_DIGITS]}" for (host, revision), _ in most
+        stale = [f"{redacted(host)} by {revision[:SHOWN_DIGITS]}" for (host, revision), _ in most
                  if revision != current]  # fmt: skip
         if stale:
             more = f" and {len(stale) - _NAMED} more" if len(stale) > _NAMED else ""
             return f"decided by another version of the file on {', '.join(stale[:_NAMED])}{more}"
-        hosts = ", ".join([host for (host, _), _ in most][:_NAMED])
+        hosts = ", ".join([redacted(host) for (host, _), _ in most][:_NAMED])
         return (
             f"{hosts} decided by this version and did otherwise: a client of its own, or requests"
             " whose body the gate cannot read"

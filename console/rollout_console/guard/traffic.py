@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from rollout_console.guard.evidence.org_bins import OrgBins
-from rollout_console.guard.misrouted import Misrouted
-from rollout_console.guard.writers import Writers
+from rollout_console.guard.misrouted import FarShare, Misrouted, MisroutedRequests
+from rollout_console.guard.writers import Writers, WritersBehind
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.multi_file import Log, open_log
 from rollout_console.health.log.record import AccessRecord, StatusClass
@@ -63,6 +63,14 @@ class Proof(msgspec.Struct, frozen=True):
 
     drained: bool
     text: str
+
+
+class Routing(NamedTuple):
+    """What lines of the log say against their routing, by the evidence; gravest first."""
+
+    misrouted: Sequence[MisroutedRequests]
+    behind: Sequence[WritersBehind]
+    far_shares: Sequence[FarShare]
 
 
 class Watch:
@@ -237,9 +245,12 @@ class Watch:
 
     def routing_problems(self, now: float) -> list[str]:
         """Return what lines of the log say against their routing, gravest first."""
-        strays, writers = self.strays, self.writers
-        behind, far = writers.sentences(now), strays.far_shares(now)
-        return [*strays.sentences(now), *behind.values(), *far.values()]
+        return [one.sentence for some in self.routing(now) for one in some]
+
+    def routing(self, now: float) -> Routing:
+        """Return the evidence against the routing: misrouted requests and writers behind."""
+        strays = self.strays
+        return Routing(strays.found(now), self.writers.found(now), strays.far_shares(now))
 
     def _idle_s(self) -> float:
         """Return the seconds since the log was last written to (mtime); 0 if unreadable."""

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from rollout_console.health.log.record import AccessRecord
 from rollout_gate.access_log import REVISION_DIGITS
 from rollout_gate.file.model import RolloutFile
+from rollout_gate.secret import redacted
 
 SHOWN_DIGITS = 8
 
@@ -16,6 +19,21 @@ promises to reload the file within a second, but a slow disk may take longer."""
 
 _MOST = 10_000
 _NAMED = 5
+
+
+class WritersBehind(msgspec.Struct, frozen=True):
+    """The hosts that still decide by another version of the file.
+
+    ``of`` is how many hosts write lines, ``since`` when the file was changed, ``last_at`` when the
+    newest of their requests began (epoch seconds).
+    """
+
+    revision: str
+    hosts: Sequence[str]
+    of: int
+    since: float
+    last_at: float
+    sentence: str
 
 
 class Writers:
@@ -65,15 +83,26 @@ class Writers:
         """Return the number of hosts with a line in the last SHOWN_FOR_S seconds."""
         return len({host for (host, _), at in self._seen.items() if at >= now - SHOWN_FOR_S})
 
+    def found(self, now: float) -> list[WritersBehind]:
+        """Return who still decides by another version, for each; that of most hosts first."""
+        total = self.count(now)
+        each = sorted(self.behind(now).items(), key=lambda pair: (-len(pair[1]), pair[0]))
+        return [
+            WritersBehind(
+                revision, hosts, total, self._since - GRACE_S,
+                max(self._seen[host, revision] for host in hosts),
+                _sentence(revision, hosts, total),
+            )
+            for revision, hosts in each
+        ]  # fmt: skip
+
     def sentences(self, now: float) -> dict[str, str]:
         """Return a sentence for each other version that lines are still decided by, by revision."""
-        total = self.count(now)
-        found = sorted(self.behind(now).items(), key=lambda pair: (-len(pair[1]), pair[0]))
-        return {revision: _sentence(revision, hosts, total) for revision, hosts in found}
+        return {one.revision: one.sentence for one in self.found(now)}
 
 
 def _sentence(revision: str, hosts: Sequence[str], total: int) -> str:
-    named = ", ".join(hosts[:_NAMED])
+    named = ", ".join(redacted(host) for host in hosts[:_NAMED])
     more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
     who = "1 of 1 writer" if total == 1 else f"{len(hosts)} of {total} writers"
     verb = "decides" if len(hosts) == 1 else "decide"

@@ -26,7 +26,7 @@ from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.loop import Event, GuardLoop, Turn
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.put_back import put_back
-from rollout_console.guard.traffic import OLDER_BYTES
+from rollout_console.guard.traffic import OLDER_BYTES, Routing
 from rollout_console.models.catalogue import Catalogue
 from rollout_gate.file.errors import UnknownRoute
 from rollout_gate.file.formats import root_of
@@ -190,6 +190,7 @@ def _turn_json(turn: Turn, monitor: Monitor, now: float) -> Mapping[str, Any]:
             }
             for name, verdict in turn.verdicts.items()
         },
+        "routing": _routing_json(turn.routing),
         "log": {"lines": turn.log.lines, "unusable": turn.log.unusable, "why": turn.log.why},
         "alerts": [alert.sentence for alert in turn.alerts],
         "events": [asdict(event) for event in turn.events],
@@ -213,6 +214,51 @@ def _culprit_json(one: Culprit, now: float) -> Mapping[str, Any]:
         "fails_on_previous": one.fails_on_previous,
         "last_error": _time_json(one.last_error_at),
         "reason": one.reason(now),
+    }
+
+
+def _routing_json(routing: Routing) -> Mapping[str, Any]:
+    """Return the evidence against the routing, with the names of the access log's fields."""
+    return {
+        "misrouted": [
+            {
+                "route": one.route,
+                "org": one.org,
+                "side": one.side,
+                "requests": one.requests,
+                "since": _time_json(one.since),
+                "last": _time_json(one.last_at),
+                "decided_by": [
+                    {"host": redacted(host), "revision": revision, "requests": count}
+                    for (host, revision), count in sorted(one.decided_by.items())
+                ],
+                "reason": one.sentence,
+            }
+            for one in routing.misrouted
+        ],
+        "behind": [
+            {
+                "revision": one.revision,
+                "hosts": [redacted(host) for host in one.hosts],
+                "of": one.of,
+                "since": _time_json(one.since),
+                "last": _time_json(one.last_at),
+                "reason": one.sentence,
+            }
+            for one in routing.behind
+        ],
+        "far_shares": [
+            {
+                "route": one.route,
+                "org": one.org,
+                "requests": one.requests,
+                "tokenlab": one.tokenlab,
+                "percent": one.basis_points / 100,
+                "last": _time_json(one.last_at),
+                "reason": one.sentence,
+            }
+            for one in routing.far_shares
+        ],
     }
 
 
