@@ -435,3 +435,95 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(HistoryError, match="the disk is full"):
         fill()
+
+
+def group(before: bytes, after: bytes, rows: int = 3) -> list[NewChange]:
+    one = change(before, after, action="rollback")
+    return [replace(one, org=f"org-{number}") for number in range(rows)]
+
+
+def orgs_of(history: History) -> list[str | None]:
+    return [row.org for row in history.rows(FILE)]
+
+
+def test_a_group_is_committed_and_abandoned_as_one(history: History) -> None:
+    history.commit(history.begin(change(b"a", b"b")))
+    history.abandon(history.begin(*group(b"b", b"c")))
+    assert orgs_of(history) == ["acme"]
+    row = history.begin(*group(b"b", b"c"))
+    assert orgs_of(history) == ["acme"]
+    history.commit(row)
+    assert orgs_of(history) == ["org-2", "org-1", "org-0", "acme"]
+    rows = history.rows(FILE)
+    assert [one.group_id for one in rows] == [row, row, row, None]
+    for newer, older in itertools.pairwise(rows):
+        assert newer.previous_revision == older.revision, "rows join"
+    leader = history.last_undoable(FILE)
+    assert leader is not None
+    assert leader.id == row
+    assert [one.org for one in history.group_of(leader)] == ["org-0", "org-1", "org-2"]
+    assert history.group_of(rows[-1]) == [rows[-1]]
+
+
+@pytest.mark.parametrize(("text", "made"), [(b"b", False), (b"c", True)])
+def test_a_crash_settles_a_group_by_the_file(history: History, text: bytes, made: bool) -> None:
+    """A row whose two revisions are equal is no evidence that the file was changed."""
+    history.commit(history.begin(change(b"a", b"b")))
+    history.begin(*group(b"b", b"c"))
+    FILE.write_bytes(text)
+    history.reconcile(FILE)
+    assert orgs_of(history) == (["org-2", "org-1", "org-0", "acme"] if made else ["acme"])
+    history.commit(history.begin(change(text, b"d")))
+    rows = history.rows(FILE)
+    for newer, older in itertools.pairwise(rows):
+        assert newer.previous_revision == older.revision, "rows join"
+
+
+@pytest.mark.parametrize(("follows", "made"), [(b"b", False), (b"c", True)])
+def test_a_crash_settles_a_group_by_the_next_change(
+    history: History, follows: bytes, made: bool
+) -> None:
+    history.begin(*group(b"b", b"c"))
+    history.commit(history.begin(change(follows, b"d")))
+    FILE.write_bytes(b"d")
+    history.reconcile(FILE)
+    assert orgs_of(history) == (["acme", "org-2", "org-1", "org-0"] if made else ["acme"])
+
+
+def test_a_crash_before_a_group_is_settled_by_the_group(history: History) -> None:
+    history.begin(change(b"a", b"b"))
+    history.begin(*group(b"b", b"c"))
+    FILE.write_bytes(b"c")
+    history.reconcile(FILE)
+    assert orgs_of(history) == ["org-2", "org-1", "org-0", "acme"]
+
+
+def test_groups_do_not_outrun_the_retention(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rollout_console.history.history.KEPT", 5)
+    for number in range(60):
+        history.commit(history.begin(*group(b"%d" % number, b"%d" % (number + 1))))
+    assert len(history.rows(FILE)) <= 5 + 50
+
+
+def test_a_history_before_groups_is_read_as_it_is(history: History) -> None:
+    history.commit(history.begin(change(b"a", b"b")))
+    with closing(sqlite3.connect(history.path)) as db:
+        db.execute("ALTER TABLE changes DROP COLUMN group_id")
+        db.execute("PRAGMA user_version = 3")
+    found = history.last_undoable(FILE)
+    assert found is not None
+    assert (found.revision, found.group_id) == (revision_of(b"b"), None)
+    history.commit(history.begin(*group(b"b", b"c")))
+    assert orgs_of(history) == ["org-2", "org-1", "org-0", "acme"]
+
+
+def test_a_group_that_is_taken_over_stays_one(history: History, tmp_path: Path) -> None:
+    history.commit(history.begin(*group(b"a", b"b")))
+    beside = History(tmp_path / "rollout.history.sqlite3", like=FILE, older=[history.path])
+    FILE.write_bytes(b"b")
+    beside.take_over(FILE)
+    leader = beside.last_undoable(FILE)
+    assert leader is not None
+    assert [one.org for one in beside.group_of(leader)] == ["org-0", "org-1", "org-2"]

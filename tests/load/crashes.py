@@ -77,6 +77,7 @@ class Scenario:
     shown: tuple[tuple[int, bool], ...]
     prepare: Callable[[Path], None]
     rescues: bool = False
+    rows: int = 1
 
 
 @dataclass
@@ -132,7 +133,13 @@ def _rollback(switch: Switch) -> Done:
     return switch.apply(switch.planner.plan_rollback("chat", "acme", "smells"), reason="smells")
 
 
+def _rollback_of_two(switch: Switch) -> Done:
+    plan = switch.planner.plan_rollbacks([("chat", "acme"), ("chat", "globex")], "smells")
+    return switch.apply(plan, reason="smells")
+
+
 SCENARIOS = (
+    Scenario("rollback of two", _rollback_of_two, ((2500, True),), _seen, rows=2),
     Scenario("rollback", _rollback, ((2500, True),), _seen),
     Scenario("first change", _rollback, ((2500, True),), _untouched),
     Scenario(
@@ -245,6 +252,9 @@ def _look(
     except (OperationError, RolloutError) as error:
         wrong(f"the next change failed: {error}")
         return
+    if scenario.rows > 1:
+        for what in _broken_group(parse(now).routes["chat"], rows, scenario.rows):
+            wrong(what)
     left = [one.name for one in path.parent.iterdir() if not _LEFT.fullmatch(one.name)]
     if left:
         wrong(f"left behind: {left}")
@@ -263,6 +273,17 @@ def _look(
         wrong("what an editor had saved is lost")
 
 
+def _broken_group(route: Route, rows: Sequence[Change], wanted: int) -> Iterator[str]:
+    """Look at a rollback of two orgs: both or neither are in the file, and in the history."""
+    if route.org_rolled_back("acme") != route.org_rolled_back("globex"):
+        yield "one of two is rolled back without the other"
+    if len([row for row in rows if row.action == "rollback"]) not in (0, wanted):
+        yield "the history has a part of a group"
+    for newer, older in itertools.pairwise(rows):
+        if newer.previous_revision != older.revision:
+            yield f"row {newer.id} ({newer.action}) does not follow from row {older.id}"
+
+
 def _acme(data: bytes) -> tuple[int, bool] | None:
     try:
         route: Route = parse(data).routes["chat"]
@@ -276,7 +297,7 @@ def race(tally: Tally, seconds: float) -> None:
     rng = random.Random(5)
     folder = Path(tempfile.mkdtemp())
     path = folder / "rollout.toml"
-    orgs = "".join(f"org-{number} = 0\n" for number in range(_WRITERS))
+    orgs = "".join(f"org-{number} = 0\npair-{number} = 0\n" for number in range(_WRITERS))
     path.write_bytes(TEXT + orgs.encode())
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
@@ -377,6 +398,9 @@ def _plans(switch: Switch, org: str, rng: random.Random) -> Iterator[Callable[[]
     yield lambda: switch.planner.plan_set("chat", org, rng.randrange(10_001))
     yield lambda: switch.planner.plan_rollback("chat", org, "smells")
     yield lambda: switch.planner.plan_resume("chat", org)
+    pair = org.replace("org", "pair")
+    yield lambda: switch.planner.plan_rollbacks([("chat", org), ("chat", pair)], "smell")
+    yield lambda: switch.planner.plan_resume("chat", pair)
 
 
 def _decide(path: Path, result: int) -> None:

@@ -23,25 +23,29 @@ def cut_by(plan: Plan, path: Path) -> str:
     It is empty where that is nothing, or cannot be known within WAIT_S. Only a rollback cuts a
     conversation: at another share each stays on its side. Blocks for WAIT_S at most.
     """
-    file, org = plan.prepared.before.file, None if plan.org == ALL_ORGS else plan.org
-    if not plan.latches or file.is_latched(plan.route, org):
+    file = plan.prepared.before.file
+    targets = [(route, None if org == ALL_ORGS else org) for route, org in plan.targets]
+    targets = [one for one in targets if not file.is_latched(*one)]
+    if not plan.latches or not targets:
         return ""
     found: list[int] = []
     log = path.parent / file.access_log
 
-    def count() -> None:
+    def look() -> None:
         # Lazy import: the clients of the gate are of no other use here.
         from rollout_gate.http.id_file import open_conversations
         from rollout_gate.http.id_store import IDS_NAME
 
         with suppress(sqlite3.Error, OSError, ValueError):
             since = time.time() - OPEN_S
-            found.append(open_conversations(log.with_name(IDS_NAME), plan.route, org, since))
+            ids = log.with_name(IDS_NAME)
+            found.extend([open_conversations(ids, *one, since) for one in targets])
 
-    thread = threading.Thread(target=count, name="open-conversations", daemon=True)
+    thread = threading.Thread(target=look, name="open-conversations", daemon=True)
     thread.start()
     thread.join(WAIT_S)
-    if not found or not found[0]:
+    count = sum(found)
+    if not count:
         return ""
-    some = "1 open conversation" if found[0] == 1 else f"{found[0]:,} open conversations"
+    some = "1 open conversation" if count == 1 else f"{count:,} open conversations"
     return f"cuts {some} (of the last {OPEN_S / 60:.0f} m), which TokenLab holds"

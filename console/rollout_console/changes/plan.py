@@ -1,6 +1,9 @@
 """A planned change, which is not made yet."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from rollout_console.changes.edits import Edit, SetRolledBack
 from rollout_console.changes.snapshot import Prepared
@@ -9,6 +12,31 @@ from rollout_gate.file.revision import SHORT
 
 ALL_ORGS = "*"
 """In place of an org: the route's default, for orgs without a line of their own."""
+
+Target = tuple[str | None, str | None]
+"""A route and an org: an org on a route, a route (no org), or everything (neither)."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One of several targets that a plan changes in one write: a history row of its own.
+
+    ``reason`` is the row's, where that is another than the reason of the whole change.
+    """
+
+    route: str | None
+    org: str | None
+    before: str
+    after: str
+    reason: str = ""
+
+    @property
+    def target(self) -> Target:
+        """What it changes."""
+        return self.route, self.org
+
+    def covers(self, move: Move) -> bool:
+        """Return whether a share that moves is one of its target's."""
+        return self.route in (None, move.route) and self.org in (None, move.org)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +47,8 @@ class Plan:
     values that the history records. ``edits`` is empty where a complete text is restored; such a
     plan is never rebased on another writer's edit. ``regrets`` is whether it undoes the operator's
     own rollback within two minutes, with nothing else changed since: the shares that it raises
-    were in force a moment ago.
+    were in force a moment ago. ``parts`` is empty but for a change of several targets, which has no
+    ``route`` and no ``org`` of its own: ask for its ``targets``.
     """
 
     action: str
@@ -32,7 +61,24 @@ class Plan:
     edits: tuple[Edit, ...] = ()
     undoes_id: int | None = None
     regrets: bool = False
+    parts: tuple[Part, ...] = ()
     _moves: list[list[Move]] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What it changes: one target, or each of several; ALL_ORGS in place of an org is one."""
+        return tuple(part.target for part in self.parts) or ((self.route, self.org),)
+
+    @property
+    def asked_name(self) -> str:
+        """What an operator types to confirm a wide raise: the route, or "all" for several."""
+        routes = {route for route, _ in self.targets}
+        return (routes.pop() if len(routes) == 1 else None) or "all"
+
+    def rebased(self, prepared: Prepared, edits: Sequence[Edit] | None = None) -> "Plan":
+        """Return the same plan on another version of the file."""
+        kept = self.edits if edits is None else tuple(edits)
+        return replace(self, prepared=prepared, edits=kept, regrets=False, _moves=[])
 
     @property
     def moves(self) -> list[Move]:

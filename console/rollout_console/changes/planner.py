@@ -1,6 +1,7 @@
 """Plan changes: the text to be written, its effect on traffic, and a description in one line."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Literal
@@ -16,7 +17,7 @@ from rollout_console.changes.edits import (
 from rollout_console.changes.errors import NotReadable
 from rollout_console.changes.external_edits import described
 from rollout_console.changes.file_store import RolloutStore
-from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.plan import ALL_ORGS, Part, Plan, Target
 from rollout_console.changes.snapshot import Snapshot
 from rollout_console.common.durations import target_text
 from rollout_console.common.errors import NothingToDo
@@ -36,6 +37,7 @@ _TABLE: dict[str, Literal["keys", "flags"]] = {"set_alias": "keys", "set_flag": 
 _REGRET = timedelta(minutes=2)
 """How long an operator's own rollback can be undone without evidence for the guard."""
 _SLIP = 2
+_MOST_NAMED = 5
 _MOST_COMPARED = 1_000
 
 
@@ -109,6 +111,56 @@ class Planner:
         # Redacted: the reason is written to the file, which is kept in git; a pasted key must not.
         return self._plan_latch(True, route, org, redacted(reason.strip()))
 
+    def plan_rollbacks(
+        self,
+        targets: Sequence[tuple[str, str | None]],
+        reason: str | Mapping[tuple[str, str | None], str] = "",
+    ) -> Plan:
+        """Plan to latch several orgs and routes to the previous side, in one write.
+
+        A target is left out, and named in the effect, if it is in the list already, is rolled back
+        itself, or is an org of a route that is in the list. ``reason`` may be one for each target.
+        Raises NothingToDo where none is left. Otherwise as ``plan_rollback``.
+        """
+        kept, left_out = self._without_needless(targets)
+        if not kept:
+            raise NothingToDo(f"nothing to do: {_left_out_words(left_out) or 'nothing is named'}")
+        reasons = {
+            one: redacted((reason if isinstance(reason, str) else reason.get(one, "")).strip())
+            for one in kept
+        }
+        if len(kept) == 1:
+            plan = self._plan_latch(True, *kept[0], reasons[kept[0]])
+            return replace(plan, effect=plan.effect + _suffix(left_out))
+        for route, org in kept:
+            self._checked_target(route, org)
+        edits = [self._latch_edit(True, route, org, reasons[route, org]) for route, org in kept]
+        own = {} if isinstance(reason, str) else reasons
+        parts = tuple(Part(*one, *_STATES, own.get(one, "")) for one in kept)
+        plan = self._plan(
+            "rollback", None, None, _STATES, self._effect_of(parts), *edits, rescue=True
+        )
+        return replace(plan, parts=parts, effect=plan.effect + _suffix(left_out))
+
+    def rebase_rollback(self, plan: Plan) -> Plan:
+        """Plan a rollback again on the version of the file that was read last, stamps unchanged.
+
+        Of several targets, those are left out that the other writer has rolled back, or whose route
+        they have taken out; all stay in where that leaves none.
+        """
+        if not plan.parts:
+            return plan.rebased(self._store.prepare(plan.edits))
+        file = self._snapshot().file
+        pairs = [
+            (part, edit)
+            for part, edit in zip(plan.parts, plan.edits, strict=True)
+            if part.route in file.routes and not _is_latched_itself(file, *part.target)
+        ] or list(zip(plan.parts, plan.edits, strict=True))
+        edits = [edit for _, edit in pairs]
+        parts = tuple(part for part, _ in pairs)
+        effect = plan.effect if len(parts) == len(plan.parts) else self._effect_of(parts)
+        return replace(plan.rebased(self._store.prepare(edits), edits), parts=parts, effect=effect)
+
     def plan_resume(self, route: str | None = None, org: str | None = None) -> Plan:
         """Plan the release of a latch; the percents stay as they are."""
         return self._plan_latch(False, route, org, "")
@@ -141,6 +193,9 @@ class Planner:
         if change is None:
             raise NothingToDo(f"there is no change of {self._name} to undo")
         snapshot = self._snapshot()
+        group = self._history.group_of(change)
+        if len(group) > 1:
+            return self._plan_group_undo(group)
         what = f"undo of {change.action} {_target(change.route, change.org)}"
         if change.revision == snapshot.revision and not self._was_rescue(change):
             prepared = self._store.prepare_text(
@@ -167,6 +222,47 @@ class Planner:
             prepared, (edit,), change.id,
         )  # fmt: skip
 
+    def _plan_group_undo(self, group: Sequence[Change]) -> Plan:
+        """Plan the undo of all rows of one write, as one change.
+
+        With later edits in the file, the values that these have set since stay as they are.
+        """
+        first, snapshot = group[0], self._snapshot()
+        what = f"undo of {first.action} of {len(group)} lines: back in force in {self._name}"
+        is_newest = first.revision == snapshot.revision and not self._was_rescue(first)
+        edits: list[Edit] = []
+        undone = list(group)
+        if is_newest:
+            prepared = self._store.prepare_text(
+                self._history.text_of(self._store.path, first.previous_revision)
+            )
+        else:
+            pairs = [
+                (row, edit)
+                for row in group
+                if self._says_now(row) == row.after and (edit := self._inverse(row)) is not None
+            ]
+            if not pairs:
+                raise NothingToDo(
+                    f"what that {first.action} of {len(group)} lines set was changed since; set it"
+                    " by hand, or put the whole text back with restore "
+                    f"{first.previous_revision[:SHORT]}"
+                )
+            undone, edits = [row for row, _ in pairs], [edit for _, edit in pairs]
+            prepared = self._store.prepare(edits)
+            what += "; later edits stay"
+            if changed := [row for row in group if row not in undone]:
+                what += f"; changed since: {_some([(row.route, row.org) for row in changed])}"
+        for row in undone:
+            if still := _still_latched(row, prepared.after.file):
+                what += still  # named once: it is mostly the same latch
+                break
+        parts = tuple(Part(row.route, row.org, row.after, row.before) for row in undone)
+        return Plan(
+            "undo", None, None, first.after, first.before, what, prepared, tuple(edits), first.id,
+            regrets=is_newest and self._regrets(first), parts=parts,
+        )  # fmt: skip
+
     def plan_restore(self, revision: str) -> Plan:
         """Plan the restore of a complete earlier text, by its revision or a prefix of it."""
         prepared = self._store.prepare_text(self._history.text_of(self._store.path, revision))
@@ -188,30 +284,75 @@ class Planner:
             raise UnknownRoute(name, list(routes))
         return routes[name]
 
-    def _plan_latch(self, latch: bool, route: str | None, org: str | None, reason: str) -> Plan:
-        file = self._snapshot().file
+    def _without_needless(
+        self, targets: Sequence[tuple[str, str | None]]
+    ) -> tuple[list[tuple[str, str | None]], dict[Target, str]]:
+        """Return the targets that a rollback of all has to latch, and the others with the reason.
+
+        A route and an org that are unknown are kept: they are refused by name.
+        """
+        file, routes = self._snapshot().file, {route for route, org in targets if org is None}
+        kept: dict[tuple[str, str | None], None] = {}
+        left_out: dict[Target, str] = {}
+        for route, org in targets:
+            if (route, org) in kept:
+                left_out[route, org] = "named twice"
+            elif _is_latched_itself(file, route, org):
+                left_out[route, org] = "rolled back already"
+            elif org is not None and route in routes:
+                left_out[route, org] = "its route is in the list"
+            else:
+                kept[route, org] = None
+        return list(kept), left_out
+
+    def _effect_of(self, parts: Sequence[Part]) -> str:
+        """Return the effect of a rollback of several targets, in one line."""
+        targets = [part.target for part in parts]
+        effect = f"{len(parts)} lines to 0% in {self._name}, rolled back until resumed: "
+        effect += _some(targets)
+        routes = self._snapshot().file.routes
+        new = sum(org is not None and org not in routes[str(route)].orgs for route, org in targets)
+        if new:
+            effect += f" ({new} new {'line' if new == 1 else 'lines'})"
+        held = sum(bool(self._outer_latch(str(route), org)) for route, org in targets)
+        if held:
+            effect += f" ({held} rolled back already, by the route or the file)"
+        return effect
+
+    def _checked_target(self, route: str, org: str | None) -> Route:
+        """Return the route of what is to be latched; raises where that cannot have traffic."""
         if org == ALL_ORGS:
             raise NothingToDo(
                 "orgs without a line cannot be rolled back by themselves: roll back route "
                 f"{route}, or set {ALL_ORGS!r} to 0"
             )
+        found = self._route(route)
+        if org is not None and org not in found.orgs:
+            _checked_name(org)
+        if org is not None and not _can_have_traffic(found, org):
+            raise UnknownOrg(route, org, list(found.orgs))
+        return found
+
+    def _latch_edit(
+        self, latch: bool, route: str | None, org: str | None, reason: str
+    ) -> SetRolledBack:
+        stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self._who.name}: "
+        return SetRolledBack(
+            latch, route, org, stamp + (reason or "by the operator") if latch else ""
+        )
+
+    def _plan_latch(self, latch: bool, route: str | None, org: str | None, reason: str) -> Plan:
+        file = self._snapshot().file
         target = _target(route, org)
         if route is None:
             was, share = file.rolled_back, "all traffic"
             named = f"{target}: "
         else:
-            found = self._route(route)
-            if org is not None and org not in found.orgs:
-                _checked_name(org)
-            if org is not None and not _can_have_traffic(found, org):
-                raise UnknownOrg(route, org, list(found.orgs))
+            found = self._checked_target(route, org)
             was = found.rolled_back if org is None else found.org_rolled_back(org)
             share = "all its traffic" if org is None else f"{percent_text(found.org_points(org))}%"
             named = f"{target}: " if org is None else f"{target} "
-        stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self._who.name}: "
-        edit = SetRolledBack(
-            latch, route, org, stamp + (reason or "by the operator") if latch else ""
-        )
+        edit = self._latch_edit(latch, route, org, reason)
         if latch:
             effect = f"{named}{share} to 0% in {self._name}: rolled back until resumed"
             if org is not None and org not in found.orgs:
@@ -295,8 +436,7 @@ class Planner:
         org: str | None,
         states: tuple[str, str],
         effect: str,
-        edit: Edit,
-        *,
+        *edits: Edit,
         rescue: bool = False,
     ) -> Plan:
         if self._store.trouble and not rescue:
@@ -304,7 +444,6 @@ class Planner:
                 f"nothing was changed: {self._store.trouble}; correct it first (a rollback and a"
                 " restore work as it is)"
             )
-        edits = (edit,)
         prepared = self._store.prepare_rescue(edits) if rescue and self._store.trouble else None
         if prepared is None:
             prepared = self._store.prepare(edits)
@@ -330,6 +469,33 @@ def _latches_inside(file: RolloutFile, route: str | None) -> Iterator[str]:
         for org, share in one.orgs.items():
             if share.rolled_back:
                 yield target_text(one.name, org)
+
+
+def _is_latched_itself(file: RolloutFile, route: str | None, org: str | None) -> bool:
+    """Whether a route or org has a latch of its own; False for one that is not in the file."""
+    found = file.routes.get(route or "")
+    if found is None:
+        return False
+    return found.rolled_back if org is None else found.org_rolled_back(org)
+
+
+def _some(targets: Sequence[Target]) -> str:
+    """Name the first of several targets, and say how many more there are."""
+    named = ", ".join(_target(*one) for one in targets[:_MOST_NAMED])
+    more = len(targets) - _MOST_NAMED
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def _left_out_words(left_out: Mapping[Target, str]) -> str:
+    """Name the targets that were left out, by the reason why."""
+    by_reason: dict[str, list[Target]] = {}
+    for target, reason in left_out.items():
+        by_reason.setdefault(reason, []).append(target)
+    return ", ".join(f"{_some(some)} ({reason})" for reason, some in by_reason.items())
+
+
+def _suffix(left_out: Mapping[Target, str]) -> str:
+    return f"; left out: {_left_out_words(left_out)}" if left_out else ""
 
 
 def _way_back(change: Change) -> str:

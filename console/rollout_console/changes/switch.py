@@ -1,12 +1,13 @@
 """Change the rollout file (the switch): the only code path, for screen, commands and guard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from rollout_console.changes.atomic_swap import set_aside
 from rollout_console.changes.edits import SetRolledBack
@@ -271,11 +272,7 @@ class Switch:
         by now. A file that they left invalid is not replaced without a confirmation.
         """
         self._took(self.store.refresh_settled())
-        prepared = self.store.prepare(plan.edits)
-        again = Plan(
-            plan.action, plan.route, plan.org, plan.before, plan.after, plan.effect,
-            prepared, plan.edits, plan.undoes_id,
-        )  # fmt: skip
+        again = self.planner.rebase_rollback(plan)
         if again.changes_nothing:
             raise NothingToDo(f"already done by another process: {plan.effect}")
         return again
@@ -285,12 +282,7 @@ class Switch:
         if not plan.latches or plan.rescues or len(plan.edits) != 1:
             return None
         prepared = self.store.prepare_fitting(plan.edits[0])
-        if prepared is None:
-            return None
-        return Plan(
-            plan.action, plan.route, plan.org, plan.before, plan.after, plan.effect,
-            prepared, plan.edits, plan.undoes_id,
-        )  # fmt: skip
+        return None if prepared is None else plan.rebased(prepared)
 
     def _make(
         self, plan: Plan, reason: str, verdict: str, lowers: bool, *, in_place: bool = False
@@ -299,15 +291,17 @@ class Switch:
         warnings: list[str] = []
         rows: list[int] = []
         kept_as = self._set_aside(plan, at, warnings)
+        on_good = ""
         if plan.rescues:
             broken = f"the broken text is kept as {kept_as}" if kept_as else "the file was unusable"
-            reason = "; ".join(filter(None, (reason, f"on the last good version: {broken}")))
+            on_good = f"on the last good version: {broken}"
         if self._known is not None and not plan.rescues:
             self._see(self._known)  # a row's previous revision is that of the row before
 
         def write_ahead() -> None:
             try:
-                rows.append(self.history.begin(self._new_change(plan, at, reason, verdict)))
+                changes = self._new_changes(plan, at, (reason, on_good), verdict)
+                rows.append(self.history.begin(*changes))
             except HistoryError as error:
                 if not lowers:
                     why = f"not changed, because it cannot be recorded: {error}"
@@ -347,6 +341,30 @@ class Switch:
         except HistoryError as error:
             warnings.append(f"done; its history row will be settled at the next start: {error}")
 
+    def _new_changes(
+        self, plan: Plan, at: datetime, reasons: tuple[str, str], verdict: str
+    ) -> Sequence[NewChange]:
+        """Return the row of a change, or one for each target of several, with its own moves.
+
+        ``reasons`` are two parts of one sentence; a target's own reason replaces the first.
+        """
+        change = self._new_change(plan, at, _joined(*reasons), verdict)
+        if not plan.parts:
+            return (change,)
+        file = plan.prepared.before.file
+        return [
+            replace(
+                change,
+                route=part.route,
+                org=part.org,
+                before=part.before,
+                after=part.after,
+                reason=redacted(_joined(part.reason or reasons[0], reasons[1])),
+                moves=to_json(filter(part.covers, plan.moves), file),
+            )
+            for part in plan.parts
+        ]
+
     def _new_change(self, plan: Plan, at: datetime, reason: str, verdict: str) -> NewChange:
         return NewChange(
             file=self.path,
@@ -366,6 +384,10 @@ class Switch:
             undoes_id=plan.undoes_id,
             moves=to_json(plan.moves, plan.prepared.before.file),
         )
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
 
 
 def _with_remedy(error: DiskFull, plan: Plan, store: RolloutStore) -> DiskFull:

@@ -21,6 +21,7 @@ from rollout_console.history.rows import (
     NewChange,
     change_of,
     insert_row,
+    insert_rows,
     insert_values,
 )
 from rollout_console.history.schema import BUSY_S, FAULTS, fault, open_to_read, open_to_write
@@ -86,26 +87,29 @@ class History:
                     return None
         return tuple(found)
 
-    def begin(self, change: NewChange) -> int:
-        """Record the intent durably (write-ahead), with both texts; return its id.
+    def begin(self, *changes: NewChange) -> int:
+        """Record the intent of one write durably (write-ahead), with both texts; return its id.
+
+        Several changes of one write are a group: one transaction inserts, commits or abandons all
+        of its rows, by the id of the first. The revisions are those of the first change.
 
         Crash recovery relies on the order of the ids: call this under the lock of the folder, and
         after the file was compared with the previous revision.
         """
-        return self._insert(change, "pending")
+        return self._insert(changes, "pending")
 
     def commit(self, row: int) -> None:
         """Mark an intent as applied, and periodically prune all but the newest KEPT changes."""
         with self._writing() as db:
-            db.execute("UPDATE changes SET state = 'applied' WHERE id = ?", (row,))
+            rows = _settle(db, row, "applied")
             found = db.execute("SELECT file FROM changes WHERE id = ?", (row,)).fetchone()
-            if found is not None and row % _PRUNED_EVERY == 0:
+            if found is not None and -row % _PRUNED_EVERY < rows:  # one of them is a multiple
                 _prune(db, found["file"])
 
     def abandon(self, row: int) -> None:
         """Mark an intent as abandoned: the file was not changed."""
         with self._writing() as db:
-            db.execute("UPDATE changes SET state = 'abandoned' WHERE id = ?", (row,))
+            _settle(db, row, "abandoned")
 
     def see(
         self, file: Path, who: Actor, at: datetime, now: tuple[str, bytes], describe: Describe
@@ -175,7 +179,7 @@ class History:
 
     def record(self, change: NewChange) -> None:
         """Record an action of NOTES: the file is unchanged, so no pending row comes first."""
-        self._insert(change, "applied")
+        self._insert((change,), "applied")
 
     def take_over(self, file: Path) -> None:
         """Import the file's rows of older histories, once; their ids come before those of ours."""
@@ -199,7 +203,8 @@ class History:
         """Crash recovery: commit or abort the pending rows of processes that died.
 
         The row is committed where the next change has its revision as the previous one, or where
-        there is none and the file has that revision; else the writer died before its swap.
+        there is none and the file has that revision; else the writer died before its swap. A group
+        is settled as one, by the revisions of its first row.
         """
         name = self._identity(file)
         with self._reading() as known:
@@ -244,18 +249,34 @@ class History:
             return _newest_revision(db, name) or "", since
 
     def last_undoable(self, file: Path) -> Change | None:
-        """Return the newest change by the console that is no undo and has not been undone."""
+        """Return the newest change by the console that is no undo and has not been undone.
+
+        Of a group, whose rows are undone as one, it is the first row.
+        """
         with self._reading() as db:
             if db is None:
                 return None
+            no_member = "(group_id IS NULL OR group_id = id)" if _has_groups(db) else "TRUE"
             found = db.execute(
-                "SELECT * FROM changes WHERE file = :file AND state = 'applied'"
-                " AND action NOT IN ('undo', 'external', 'undelivered', 'put_back') AND id NOT IN"
+                "SELECT * FROM changes WHERE file = :file AND state = 'applied'"  # noqa: S608
+                " AND action NOT IN ('undo', 'external', 'undelivered', 'put_back')"
+                f" AND {no_member} AND id NOT IN"
                 " (SELECT undoes_id FROM changes WHERE file = :file AND state = 'applied'"
                 "  AND undoes_id IS NOT NULL) ORDER BY id DESC LIMIT 1",
                 {"file": self._identity(file)},
             ).fetchone()
             return None if found is None else change_of(found)
+
+    def group_of(self, change: Change) -> list[Change]:
+        """Return all rows of the write that a change is of, oldest first; most are alone."""
+        if change.group_id is None:
+            return [change]
+        with self._reading() as db:
+            found = [] if db is None else db.execute(
+                "SELECT * FROM changes WHERE group_id = ? AND state = 'applied' ORDER BY id",
+                (change.group_id,),
+            ).fetchall()  # fmt: skip
+            return [change_of(row) for row in found] or [change]
 
     def text_of(self, file: Path, revision: str) -> bytes:
         """Return the text of a revision, given in full or by a prefix (7 characters or more)."""
@@ -278,8 +299,9 @@ class History:
         except zlib.error:
             raise HistoryError(f"the kept text of revision {wanted} is corrupt") from None
 
-    def _insert(self, change: NewChange, state: str) -> int:
-        """Insert a row and its texts; return its id."""
+    def _insert(self, changes: Sequence[NewChange], state: str) -> int:
+        """Insert the rows of one write and its texts; return the id of the first."""
+        change = changes[0]
         file = self._identity(change.file)
         texts = (
             (change.previous_revision, change.before_text),
@@ -300,7 +322,7 @@ class History:
             ]
             with _transaction(db):
                 db.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", packed)
-                return insert_row(db, change, file, state)
+                return insert_rows(db, changes, file, state)
 
     def _identity(self, file: Path) -> str:
         """Return the key of a file: its path; in its own history, its name, wherever mounted."""
@@ -359,6 +381,18 @@ def _newest_revision(db: sqlite3.Connection, name: str) -> str | None:
     return None if row is None else str(row["revision"])
 
 
+def _has_groups(db: sqlite3.Connection) -> bool:
+    """Whether rows have a ``group_id``: a database opened to read may have an older schema."""
+    wanted = "SELECT 1 FROM pragma_table_info('changes') WHERE name = 'group_id'"
+    return db.execute(wanted).fetchone() is not None
+
+
+def _settle(db: sqlite3.Connection, row: int, state: str) -> int:
+    """Set the state of a row, and of the group that it is the first of; return how many it were."""
+    settled = "UPDATE changes SET state = ? WHERE id = ? OR group_id = ?"
+    return db.execute(settled, (state, row, row)).rowcount
+
+
 def _has_seen(db: sqlite3.Connection, column: str = "revision") -> bool:
     """Whether the column exists in ``seen``: a database opened to read may have an older schema."""
     wanted = "SELECT 1 FROM pragma_table_info('seen') WHERE name = ?"
@@ -385,7 +419,8 @@ def _take_over(
         for row in rows:
             values = {key: row[key] for key in row.keys()}  # noqa: SIM118 - not a mapping
             values |= {"id": new_ids[row["id"]], "file": name}
-            values["undoes_id"] = new_ids.get(row["undoes_id"])
+            for other in {"undoes_id", "group_id"} & values.keys():
+                values[other] = new_ids.get(row[other])
             insert_values(db, values)
         db.executemany(
             "INSERT OR IGNORE INTO texts VALUES (?, ?, ?)",
@@ -423,22 +458,22 @@ def _recover(
     """Commit or abort the pending rows of dead processes; a live process settles its own.
 
     An aborted row is no evidence: its writer may have compared the file without the lock, as the
-    wait for the lock is bounded.
+    wait for the lock is bounded. Only the first row of a group is settled, and the others with it:
+    their two revisions are equal, and so they prove nothing.
     """
-    dead = [row for row in _pending(db, name) if is_dead(row)]
+    pending = [row for row in _pending(db, name) if row["group_id"] in (None, row["id"])]
+    dead = [row for row in pending if is_dead(row)]
     # Read the file after the dead processes are known: from then on none of them changes it.
     now = _revision_at(file) if dead else ""
     for row in reversed(dead):
         after = db.execute(
             "SELECT previous_revision FROM changes WHERE file = ? AND id > ?"  # noqa: S608
-            f" AND state <> 'abandoned' AND action NOT IN {NOTES} ORDER BY id LIMIT 1",
-            (name, row["id"]),
+            f" AND state <> 'abandoned' AND action NOT IN {NOTES} AND group_id IS NOT ?"
+            " ORDER BY id LIMIT 1",
+            (name, row["id"], row["id"]),
         ).fetchone()
         made = now if after is None else after["previous_revision"]
-        db.execute(
-            "UPDATE changes SET state = ? WHERE id = ?",
-            ("applied" if made == row["revision"] else "abandoned", row["id"]),
-        )
+        _settle(db, row["id"], "applied" if made == row["revision"] else "abandoned")
 
 
 def _pending(db: sqlite3.Connection, name: str) -> list[sqlite3.Row]:

@@ -2,12 +2,13 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from rollout_console.common.process_id import process_id
 from rollout_console.history.actor import Actor
@@ -54,6 +55,8 @@ class Change(msgspec.Struct, frozen=True):
     revision: str
     undoes_id: int | None
     moves: str = ""
+    group_id: int | None = None
+    """Of one write with several rows: the id of its first row, also in that row; else None."""
 
     def as_json(self) -> dict[str, str | None]:
         """Return the JSON object that ``history --json`` prints."""
@@ -90,7 +93,24 @@ class Edited(msgspec.Struct, frozen=True):
     org: str | None = None
 
 
-def insert_row(db: sqlite3.Connection, change: NewChange, file: str, state: str) -> int:
+def insert_rows(db: sqlite3.Connection, changes: Sequence[NewChange], file: str, state: str) -> int:
+    """Insert the changes of one write, which form a group if they are several; return the first id.
+
+    The first row has the file's transition. The others have the revision after it as both of
+    theirs, so that each row's previous revision is the revision of the row before.
+    """
+    first, *others = changes
+    row = insert_row(db, first, file, state)
+    if others:
+        db.execute("UPDATE changes SET group_id = id WHERE id = ?", (row,))
+    for other in others:
+        insert_row(db, replace(other, previous_revision=first.revision), file, state, row)
+    return row
+
+
+def insert_row(
+    db: sqlite3.Connection, change: NewChange, file: str, state: str, group_id: int | None = None
+) -> int:
     """Insert a change by this process, pending or applied; return its id."""
     values: dict[str, Any] = {
         "file": file,
@@ -112,6 +132,7 @@ def insert_row(db: sqlite3.Connection, change: NewChange, file: str, state: str)
         "undoes_id": change.undoes_id,
         "process": process_id(),
         "moves": change.moves,
+        "group_id": group_id,
     }
     return insert_values(db, values)
 
@@ -131,12 +152,15 @@ def _as_utf8(value: Any) -> Any:
 
 
 def change_of(row: sqlite3.Row) -> Change:
-    """Return a row as a Change; a row of schema 1 has no moves."""
+    """Return a row as a Change; a row of schema 1 has no moves, one before schema 4 no group."""
     names = (
         "id", "user", "host", "ssh_origin", "action", "route", "org", "before", "after",
         "reason", "verdict", "previous_revision", "revision", "undoes_id",
     )  # fmt: skip
-    moves = row["moves"] if "moves" in row.keys() else ""  # noqa: SIM118 - not a mapping
+    columns = row.keys()
     return Change(
-        at=datetime.fromisoformat(row["at"]), moves=moves, **{name: row[name] for name in names}
+        at=datetime.fromisoformat(row["at"]),
+        moves=row["moves"] if "moves" in columns else "",
+        group_id=row["group_id"] if "group_id" in columns else None,
+        **{name: row[name] for name in names},
     )

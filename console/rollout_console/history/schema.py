@@ -60,7 +60,12 @@ ALTER TABLE seen ADD COLUMN since TEXT NOT NULL DEFAULT '';
     -- RFC 3339, UTC: from when on every change of the file is in here
 PRAGMA user_version = 3;
 """
-_UPGRADES = (_CHANGES, _SINCE_2, _SINCE_3)
+_SINCE_4 = """
+ALTER TABLE changes ADD COLUMN group_id INTEGER;
+    -- of one write with several rows: the id of its first row, also in that row; else NULL
+PRAGMA user_version = 4;
+"""
+_UPGRADES = (_CHANGES, _SINCE_2, _SINCE_3, _SINCE_4)
 _VERSION = len(_UPGRADES)
 
 
