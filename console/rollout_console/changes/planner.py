@@ -37,7 +37,8 @@ _TABLE: dict[str, Literal["keys", "flags"]] = {"set_alias": "keys", "set_flag": 
 _REGRET = timedelta(minutes=2)
 """How long an operator's own rollback can be undone without evidence for the guard."""
 _SLIP = 2
-_MOST_NAMED = 5
+MOST_NAMED = 5
+"""Limit of the targets that are named; the rest is counted."""
 _MOST_COMPARED = 1_000
 
 
@@ -252,7 +253,9 @@ class Planner:
             prepared = self._store.prepare(edits)
             what += "; later edits stay"
             if changed := [row for row in group if row not in undone]:
-                what += f"; changed since: {_some([(row.route, row.org) for row in changed])}"
+                what += (
+                    f"; changed since: {named_targets([(row.route, row.org) for row in changed])}"
+                )
         for row in undone:
             if still := _still_latched(row, prepared.after.file):
                 what += still  # named once: it is mostly the same latch
@@ -309,7 +312,7 @@ class Planner:
         """Return the effect of a rollback of several targets, in one line."""
         targets = [part.target for part in parts]
         effect = f"{len(parts)} lines to 0% in {self._name}, rolled back until resumed: "
-        effect += _some(targets)
+        effect += named_targets(targets)
         routes = self._snapshot().file.routes
         new = sum(org is not None and org not in routes[str(route)].orgs for route, org in targets)
         if new:
@@ -479,10 +482,10 @@ def _is_latched_itself(file: RolloutFile, route: str | None, org: str | None) ->
     return found.rolled_back if org is None else found.org_rolled_back(org)
 
 
-def _some(targets: Sequence[Target]) -> str:
+def named_targets(targets: Sequence[Target], most: int = MOST_NAMED) -> str:
     """Name the first of several targets, and say how many more there are."""
-    named = ", ".join(_target(*one) for one in targets[:_MOST_NAMED])
-    more = len(targets) - _MOST_NAMED
+    named = ", ".join(_target(*one) for one in targets[:most])
+    more = len(targets) - most
     return f"{named} and {more} more" if more > 0 else named
 
 
@@ -491,7 +494,7 @@ def _left_out_words(left_out: Mapping[Target, str]) -> str:
     by_reason: dict[str, list[Target]] = {}
     for target, reason in left_out.items():
         by_reason.setdefault(reason, []).append(target)
-    return ", ".join(f"{_some(some)} ({reason})" for reason, some in by_reason.items())
+    return ", ".join(f"{named_targets(some)} ({reason})" for reason, some in by_reason.items())
 
 
 def _suffix(left_out: Mapping[Target, str]) -> str:

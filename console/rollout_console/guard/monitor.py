@@ -11,6 +11,8 @@ import msgspec
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.recorded import Recorded, moved_by, was_latched
 from rollout_console.changes.traffic_diff import Subject, moves
+from rollout_console.common.durations import target_text
+from rollout_console.common.safe_text import visible
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.condemned import gone_orgs, sick_among, sick_list, sick_words
 from rollout_console.guard.evidence.ages import Ages
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 _SPANS_S = (3600.0, 6 * 3600.0, 24 * 3600.0)
 _SIDES = ("tokenlab", "previous")
+_MOST_SPOKEN = 4
 _LOOK_BACK = 100
 """History rows read again at each refresh: write-ahead rows complete slightly out of order."""
 
@@ -221,6 +224,18 @@ class Monitor(Watch):
                     said.append(verdict.words if route else f"{name} {verdict.words}")
                 said += sick_list(name, self._tier(name, now).orgs)
         return "; ".join(said) or "ok"
+
+    def spoken_verdict_of(
+        self, targets: Sequence[tuple[str | None, str | None]], now: float
+    ) -> str:
+        """Return the guard's verdict of the targets of one change, those to roll back first."""
+        if len(targets) == 1:
+            return self.spoken_verdict(*targets[0], now)
+        each = [(one, self.spoken_verdict(*one, now)) for one in targets]
+        said = [f"{visible(target_text(*one))} {words}" for one, words in each if words != "ok"]
+        said.sort(key=lambda words: "rollback" not in words)
+        more = len(said) - _MOST_SPOKEN
+        return "; ".join(said[:_MOST_SPOKEN] + ([f"and {more} more"] if more > 0 else [])) or "ok"
 
     def rollback_reason(self, route: str | None, org: str | None, now: float) -> str:
         """Return the figures in a few words, the default reason that a rollback records.

@@ -1,7 +1,7 @@
 """The workflow of a change, from key press to result: plan, confirm, apply, report."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -9,7 +9,8 @@ from textual.app import App
 
 from rollout_console.changes.errors import Conflict
 from rollout_console.changes.open_conversations import cut_by
-from rollout_console.changes.plan import Plan
+from rollout_console.changes.plan import Plan, Target
+from rollout_console.changes.planner import named_targets
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.common.errors import NothingToDo, OperationError, ReadOnly
 from rollout_console.history.errors import HistoryError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rollout_console.ui.dialogs.confirm import Question
 
 _MOST_MOVES = 4
+_MOST_TARGETS = 3
 _TITLES = {
     "rollback": "Roll back", "undo": "Undo", "restore": "Restore", "resume": "Resume",
     "phase": "Change the phase", "model": "Change the model",
@@ -108,6 +110,19 @@ class ChangeFlow:
         the rollback is made.
         """
         await self._in_turn(self._roll_back(target, make_plan, reason, failed))
+
+    async def roll_back_several(
+        self,
+        targets: Sequence[Target],
+        make_plan: Callable[[], Plan],
+        failed: Callable[[str], None],
+    ) -> None:
+        """As ``roll_back``, for several targets: one confirm, one change, a history row for each.
+
+        ``make_plan`` is ``Planner.plan_rollbacks`` of them, with a reason for each.
+        """
+        target = named_targets(targets, _MOST_TARGETS)
+        await self._in_turn(self._roll_back(target, make_plan, "by the operator", failed))
 
     async def _in_turn(self, change: Coroutine[Any, Any, None]) -> None:
         if self._turn.taken:
@@ -220,7 +235,7 @@ def question(plan: Plan, hold: Hold, warning: str = "", cuts: str = "") -> "Ques
         # A rollback shows no diff: its effect must be readable at a glance.
         diff=plan.prepared.diff if raises or plan.action != "rollback" else (),
         notes=tuple(notes),
-        type_name=(plan.route or "all") if asks_name else "",
+        type_name=plan.asked_name if asks_name else "",
         held=hold.reason,
         held_by=hold.by,
         why=hold.asks,

@@ -42,6 +42,8 @@ HOME_KEYS = (
     Key(
         "rollback.all", "exclamation_mark", "rollback_all", "Roll back everything", "all", "!", True
     ),
+    Key("mark", "space", "mark", "Mark for a rollback of several", "", "space"),
+    Key("mark.shown", "M", "mark_shown", "Mark all that the filter shows", "", "M"),
     Key("undo", "u", "undo", "Undo the last change", "undo", "u", True),
     Key("resume", "o", "resume", "Resume what is rolled back here", "resume", "o", True),
     Key("ramp.back", "b", "put_back", "Put back into the guard's ramp", "", "b", True),
@@ -71,9 +73,9 @@ APP_KEYS = (
     Key("screen.models", "3", "show_models", "Models: what TokenLab offers", "models", "3"),
     Key("screen.routes", "4", "show_routes", "Routes: checks, probes, phases", "routes", "4"),
     Key("screen.live", "5", "show_live", "Live: charts, events, alerts, errors", "live", "5"),
-    Key("screen.history", "6", "show_history", "History: who changed what, report", "", "6"),
+    Key("screen.history", "6", "show_history", "History: who changed what, report", "history", "6"),
     Key("help", "question_mark,f1", "help", "Help", "help", "?"),
-    Key("back", "escape", "back", "Close, clear the filter, dismiss a notice", "", "esc"),
+    Key("back", "escape", "back", "Close, clear filter or marks, dismiss a notice", "", "esc"),
     Key(
         "redraw", "ctrl+l", "redraw", "Redraw: another program has written to the terminal",
         "", "ctrl+l", priority=True,

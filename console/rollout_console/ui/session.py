@@ -8,6 +8,7 @@ from textual.app import App
 
 from rollout_console.changes.plan import ALL_ORGS, Plan
 from rollout_console.changes.switch import Done, Switch
+from rollout_console.common.durations import target_text
 from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
@@ -64,10 +65,21 @@ class Session:
         """Return how the side that a rollback leads to is failing; it is not held for that."""
         if plan.direction != "down":
             return ""
-        org = None if plan.org == ALL_ORGS else plan.org
-        return self.monitor.previous_trouble(plan.route, org, time())
+        now = time()
+        if not plan.parts:
+            return self.monitor.previous_trouble(plan.route, _one_org(plan.org), now)
+        each = ((one, self.monitor.previous_trouble(*one, now)) for one in plan.targets)
+        found = [f"{target_text(*one)}: {trouble}" for one, trouble in each if trouble]
+        more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
+        return f"{found[0]}{more}" if found else ""
 
     def verdict_now(self, plan: Plan) -> str:
         """Return the guard's verdict of what the plan names, for the history."""
-        org = None if plan.org == ALL_ORGS else plan.org
-        return self.monitor.spoken_verdict(plan.route, org, time())
+        return self.monitor.spoken_verdict_of(
+            [(route, _one_org(org)) for route, org in plan.targets], time()
+        )
+
+
+def _one_org(org: str | None) -> str | None:
+    """Return the org of a target; None for the route's default, which is of several."""
+    return None if org == ALL_ORGS else org

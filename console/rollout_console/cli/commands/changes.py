@@ -155,5 +155,5 @@ def _agreed(plan: Plan, switch: Switch) -> bool:
     raises = plan.direction == "up"
     said = filter(None, (plan.rescues, plan.effect, cut_by(plan, switch.path)))
     lines = [*said, *(plan.prepared.diff if raises else ())]
-    wanted = (plan.route or "all") if raises and plan.wide and not plan.regrets else "yes"
+    wanted = plan.asked_name if raises and plan.wide and not plan.regrets else "yes"
     return agreed("do it", "nothing was changed", wanted=wanted, lines=lines)

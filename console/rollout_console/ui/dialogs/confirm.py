@@ -77,7 +77,8 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     ConfirmDialog Horizontal { height: 1; margin: 1 0 0 0; }
     ConfirmDialog Button { height: 1; min-width: 12; border: none; }
     ConfirmDialog .how { margin: 0 0 0 3; width: 1fr; }
-    ConfirmDialog.-short > Vertical { border: none; padding: 0; }
+    ConfirmDialog.-short > Vertical { border: none; padding: 0; height: 100%; }
+    ConfirmDialog.-short Horizontal { dock: bottom; }
     ConfirmDialog.-short .title { display: none; }
     ConfirmDialog.-short .effect, ConfirmDialog.-short Horizontal { margin: 0; }
     ConfirmDialog.-short Button { min-width: 8; }

@@ -1,7 +1,7 @@
 """Actions of the home screen's key bindings; the state that they use belongs to HomeScreen."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import time
 
@@ -10,7 +10,7 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from rollout_console.changes.errors import StoreError
-from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.plan import ALL_ORGS, Plan, Target
 from rollout_console.changes.planner import not_latched
 from rollout_console.changes.switch import Switch
 from rollout_console.common.durations import target_text
@@ -26,6 +26,7 @@ from rollout_console.ui.screens.home.rows import Row
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.screens.home.view import TableView
 from rollout_console.ui.session import Session
+from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 
 
@@ -51,7 +52,7 @@ class HomeActions(Screen[None]):
         """Report why nothing was done."""
         raise NotImplementedError
 
-    def rollback_failed(self, route: str | None, org: str | None, sentence: str) -> None:
+    def rollback_failed(self, targets: Sequence[Target], sentence: str) -> None:
         """Report that a rollback failed; an empty sentence reports that it was made."""
         raise NotImplementedError
 
@@ -72,6 +73,8 @@ class HomeActions(Screen[None]):
         if self._switch.access.read_only:
             return "read-only: nothing is changed; start without --read-only to change"
         row = self._row()
+        if key.id == "rollback" and self._view.marked:
+            return ""
         if key.id in ("rollback.all", "undo"):
             return (
                 "already rolled back" if key.id != "undo" and self._monitor.file.rolled_back else ""
@@ -110,8 +113,21 @@ class HomeActions(Screen[None]):
     async def _roll_back(self, route: str | None, org: str | None) -> None:
         reason = self._monitor.rollback_reason(route, org, time())
         make_plan = partial(self._switch.planner.plan_rollback, route, org, reason)
-        failed = partial(self.rollback_failed, route, org)
+        failed = partial(self.rollback_failed, [(route, org)])
         await self._flow.roll_back(target_text(route, org), make_plan, reason, failed)
+
+    @work(group="change", exit_on_error=False)
+    async def _roll_back_several(self, targets: Sequence[tuple[str, str | None]]) -> None:
+        now = time()
+        reasons = {one: self._monitor.rollback_reason(*one, now) for one in targets}
+        make_plan = partial(self._switch.planner.plan_rollbacks, targets, reasons)
+
+        def failed(sentence: str) -> None:
+            self.rollback_failed(targets, sentence)
+            if not sentence:
+                self._view.marked.clear()
+
+        await self._flow.roll_back_several(targets, make_plan, failed)
 
     @property
     def selected_route(self) -> str | None:
@@ -176,7 +192,11 @@ class HomeActions(Screen[None]):
         self._roll_back(route, org)
 
     def action_rollback(self) -> None:
-        """Roll back the selected org; on a route's own line or its default's, the route."""
+        """Roll back what is marked; else the selected org, or on a route's line the route."""
+        if self._view.marked:
+            if self._may("rollback"):
+                self._roll_back_several(self._view.targets())
+            return
         row = self._row()
         if self._may("rollback") and row is not None:
             self._roll_back(row.route, None if row.org == ALL_ORGS else row.org)
@@ -191,6 +211,30 @@ class HomeActions(Screen[None]):
         """Roll back everything."""
         if self._may("rollback.all"):
             self._roll_back(None, None)
+
+    def action_mark(self) -> None:
+        """Mark the selected org or route for a rollback of several, or unmark it."""
+        row = self._row()
+        if row is None:
+            return
+        if reason := self._view.why_no_mark(row):
+            self.change_refused(reason)
+            return
+        self._view.mark(row)
+        self._marks_changed()
+
+    def action_mark_shown(self) -> None:
+        """Mark all orgs that the filter shows, those of folded routes as well."""
+        if not self._view.filter.strip():
+            self.change_refused("set a filter first, such as / sick: M marks what it shows")
+        elif self._view.mark_all(self.query_one(RolloutTable).rows):
+            self._marks_changed()
+        else:
+            self.change_refused("the filter shows no org that can be rolled back")
+
+    def _marks_changed(self) -> None:
+        self._rebuild()
+        self.query_one(KeyBar).update_keys()
 
     def action_resume(self) -> None:
         """Resume what latches the selected row: the file, its route, or the org."""

@@ -52,14 +52,21 @@ class RowCells:
         return ((fit(line + "  verdict", self.width), "table--head"),)
 
     def route(
-        self, row: Row, health: Health, errors: Sequence[float | None], proof: str, sick: int
+        self,
+        row: Row,
+        health: Health,
+        errors: Sequence[float | None],
+        proof: str,
+        sick: int,
+        marked: bool = False,
     ) -> Sequence[tuple[str, str]]:
         """Return a route's own line; ``sick`` is how many of its orgs ask for a rollback."""
         fold = _FOLDED if row.folded else _UNFOLDED if row.lines else " "
         hidden = f" ({row.lines})" if row.folded else ""
         name = fit(visible(row.route), self.org - 1 - len(hidden)).rstrip() + hidden
         latch = right("↩" if row.latched_by else "", 6)
-        cells = [(f" {fold}" + fit(name, self.org - 1), "table--route"), (latch, "table--dim")]
+        mark, style = (_MARKED, "table--mark") if marked else (" ", "table--route")
+        cells = [(f"{mark}{fold}" + fit(name, self.org - 1), style), (latch, "table--dim")]
         cells += self._numbers(row, health, errors)
         text, style = self._judged(row, health, proof)
         if sick and health.verdict.kind != "rollback" and not row.latched_by:

@@ -4,10 +4,15 @@ A failed rollback comes first, then the last message, then problems of the file 
 proofs of rollbacks, then other problems.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
+from rollout_console.changes.plan import Target
+from rollout_console.changes.planner import named_targets
 from rollout_console.common.durations import target_text
 from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.traffic import Proof
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.secret import redacted
 
@@ -15,6 +20,7 @@ Pieces = tuple[tuple[str, str], ...]
 
 TOLD_FOR_S = 15.0
 PROVEN_FOR_S = 30.0
+_MOST_PROOFS = 50
 
 
 class _Rollback(msgspec.Struct):
@@ -30,7 +36,11 @@ _LIGHT = ("keys", "balance", "lines", "log", "warning")
 
 def _weight(trouble: tuple[str, str]) -> int:
     source = trouble[0]
-    return 0 if source in _GRAVE else 2 + _LIGHT[::-1].index(source) if source in _LIGHT else 1
+    if source in _GRAVE:
+        return 0
+    if source == "marks":  # what the next r rolls back
+        return 1
+    return 3 + _LIGHT[::-1].index(source) if source in _LIGHT else 2
 
 
 class Notices:
@@ -43,7 +53,7 @@ class Notices:
         self._troubles: dict[str, str] = {}
         self._hidden: set[str] = set()
         self._rollbacks: list[_Rollback] = []
-        self._failed: dict[tuple[str | None, str | None], str] = {}
+        self._failed: dict[tuple[Target, ...], str] = {}
         self._told: tuple[float, str, str] | None = None
 
     def trouble(self, source: str, sentence: str) -> None:
@@ -70,24 +80,24 @@ class Notices:
         self.forget(route, org)
         self._told = None
         self._rollbacks.insert(0, _Rollback(route, org, since))
-        del self._rollbacks[50:]
+        del self._rollbacks[_MOST_PROOFS:]
 
     def forget(self, route: str | None, org: str | None) -> None:
         """End the proof of a rollback that is no longer in force."""
         self._rollbacks = [r for r in self._rollbacks if (r.route, r.org) != (route, org)]
 
-    def rollback_failed(self, route: str | None, org: str | None, sentence: str) -> None:
+    def rollback_failed(self, targets: Sequence[Target], sentence: str) -> None:
         """Show that a rollback failed, until it is made (an empty sentence) or dismissed."""
-        self._failed.pop((route, org), None)
+        self._failed.pop(tuple(targets), None)
         if sentence:
-            self._failed[route, org] = redacted(sentence)
+            self._failed[tuple(targets)] = redacted(sentence)
 
     def keep_latched(self, file: RolloutFile) -> None:
         """Reconcile the notices with a new version of the file.
 
         Proofs end for what it does not roll back, failures are cleared for what it does.
         """
-        for made in [key for key in self._failed if file.is_latched(*key)]:
+        for made in [key for key in self._failed if all(file.is_latched(*one) for one in key)]:
             del self._failed[made]
         self._rollbacks = [r for r in self._rollbacks if file.is_latched(r.route, r.org)]
 
@@ -95,7 +105,8 @@ class Notices:
         """Hide the current notices; a problem is shown again when it has ended and recurs."""
         self._told = None
         self._failed.clear()
-        self._hidden |= set(self._troubles) - {"file"}  # it blocks all changes but rollbacks
+        # An unusable file blocks all changes but rollbacks; esc clears marks before notices.
+        self._hidden |= set(self._troubles) - {"file", "marks"}
         self._rollbacks = [r for r in self._rollbacks if r.drained_at is None]
 
     def proof_of(self, route: str, org: str | None, monitor: Monitor, now: float) -> str:
@@ -105,19 +116,37 @@ class Notices:
                 return monitor.proof(route, org, made.since, now).text
         return ""
 
+    def _newest_proof(self, monitor: Monitor, now: float) -> tuple[_Rollback, Proof, int] | None:
+        """Return the newest rollback with its proof, and how many others were made with it.
+
+        Of several made at once, it is the first that has not drained. None where all have, and the
+        proof has expired.
+        """
+        at_once = [made for made in self._rollbacks if made.since == self._rollbacks[0].since]
+        proofs = [(m, monitor.proof(m.route, m.org, m.since, now)) for m in at_once]
+        for made, proof in proofs:
+            if proof.drained and made.drained_at is None:
+                made.drained_at = now
+        shown = [
+            (made, proof)
+            for made, proof in proofs
+            if made.drained_at is None or now - made.drained_at <= PROVEN_FOR_S
+        ]
+        if not shown:
+            return None
+        made, proof = next((one for one in shown if not one[1].drained), shown[0])
+        return made, proof, len(at_once) - 1
+
     def lines(self, monitor: Monitor, now: float) -> tuple[Pieces, Pieces]:
         """Return the two notices of the highest priority, each as pieces of text and style."""
         told: list[Pieces] = []
         grave: list[Pieces] = []
         proofs: list[Pieces] = []
         light: list[Pieces] = []
-        for made in self._rollbacks[:1]:
-            proof = monitor.proof(made.route, made.org, made.since, now)
-            if proof.drained and made.drained_at is None:
-                made.drained_at = now
-            if made.drained_at is not None and now - made.drained_at > PROVEN_FOR_S:
-                continue
+        if newest := self._newest_proof(monitor, now):
+            made, proof, others = newest
             what = target_text(made.route, made.org)
+            what += f" and {others} more" if others else ""
             style = "$success" if proof.drained else "$warning"
             proofs.append(((" ↩ ", "$warning bold"), (f"{what} rolled back: {proof.text}", style)))
         for source, sentence in sorted(self._troubles.items(), key=_weight):
@@ -129,8 +158,9 @@ class Notices:
             at, sentence, style = self._told
             if now - at <= TOLD_FOR_S:
                 told = [((" ", ""), (sentence, style))]
-        for (route, org), sentence in list(self._failed.items())[-1:]:
-            said = f"NOT ROLLED BACK: {target_text(route, org)}: {sentence}"
+        for targets, sentence in list(self._failed.items())[-1:]:
+            what = target_text(*targets[0]) if len(targets) == 1 else named_targets(targets, 3)
+            said = f"NOT ROLLED BACK: {what}: {sentence}"
             told.insert(0, ((" ! ", "$error bold"), (said, "$error bold")))
         found = [*told, *grave, *proofs, *light, (), ()]
         return found[0], found[1]

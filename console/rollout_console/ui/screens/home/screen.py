@@ -17,7 +17,7 @@ from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from rollout_console.changes.external_edits import rolled_back
-from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.plan import ALL_ORGS, Plan, Target
 from rollout_console.changes.snapshot import Snapshot
 from rollout_console.changes.switch import Done, Edit
 from rollout_console.common.durations import seconds_text
@@ -376,6 +376,7 @@ class HomeScreen(Opened, HomeActions):
             self._cells = RowCells(0)
         self.query_one(RolloutTable).set_rows(rows)
         self._notices.trouble("filter", self._view.filter_words)
+        self._notices.trouble("marks", self._view.marked_words)
         self._show_notices()
 
     def _cells_for(self, width: int) -> RowCells:
@@ -396,7 +397,7 @@ class HomeScreen(Opened, HomeActions):
         errors = self._errors_of(row.route, org, cells.points)
         proof = self._proof(row, org) if row.latched_by else ""
         if row.is_route:
-            return cells.route(row, health, errors, proof, self._view.sick_on(row.route))
+            return cells.route(row, health, errors, proof, self._view.sick_on(row.route), marked)
         return cells.org_row(row, health, errors, proof, marked)
 
     def _proof(self, row: Row, org: str | None) -> str:
@@ -426,9 +427,9 @@ class HomeScreen(Opened, HomeActions):
 
     # -- the listener of a change ----------------------------------------------------------------
 
-    def rollback_failed(self, route: str | None, org: str | None, sentence: str) -> None:
+    def rollback_failed(self, targets: Sequence[Target], sentence: str) -> None:
         """Show that a rollback failed, until it is made; an empty sentence clears that."""
-        self._notices.rollback_failed(route, org, visible(sentence))
+        self._notices.rollback_failed(targets, visible(sentence))
         self._show_notices()
 
     def change_made(self, done: Done) -> None:
@@ -439,9 +440,11 @@ class HomeScreen(Opened, HomeActions):
         """Apply the new version of the file, start the proof of a rollback, report the change."""
         self._take_over(done.snapshot, done.plan)
         if done.plan.action == "rollback":
-            self._notices.rolled_back(done.plan.route, done.plan.org, done.at.timestamp())
+            for target in reversed(done.plan.targets):  # the newest notice comes first
+                self._notices.rolled_back(*target, done.at.timestamp())
         else:
-            self._notices.forget(done.plan.route, done.plan.org)
+            for target in done.plan.targets:
+                self._notices.forget(*target)
             again = (
                 "u takes back the change before" if done.plan.action == "undo" else "u undoes it"
             )

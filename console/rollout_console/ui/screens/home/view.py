@@ -1,7 +1,8 @@
 """What the home table shows: its filter, its order, what is folded and what is marked."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
+from math import inf
 
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.common.safe_text import visible
@@ -82,6 +83,61 @@ class TableView:
         """Mark a row, or unmark it."""
         self.marked ^= {row.key}
 
+    def why_no_mark(self, row: Row) -> str:
+        """Return why a row cannot be rolled back with others; empty where it can."""
+        if row.table:
+            return (
+                f"{row.label} cannot be rolled back, and so not marked: e 0 sets it to 0, "
+                f"a mark on {row.route} takes it along"
+            )
+        if row.org == ALL_ORGS:
+            return (
+                "orgs without a line cannot be rolled back by themselves: mark their route "
+                f"{row.route}, or e 0 sets them to 0"
+            )
+        return ""
+
+    def mark_all(self, rows: Iterable[Row]) -> int:
+        """Mark the orgs among rows that are not rolled back by themselves; return how many."""
+        found = {
+            row.key
+            for row in rows
+            if not row.is_route and row.latched_by != "org" and not self.why_no_mark(row)
+        }
+        self.marked |= found
+        return len(found)
+
+    def targets(self) -> list[tuple[str, str | None]]:
+        """Return what is marked, in the order of the file: first a route, then its orgs."""
+        routes = self._monitor.file.routes
+        places = {name: at for at, name in enumerate(routes)}
+        orgs = {route: list(routes[route].orgs) for route, org, _ in self.marked if org is not None}
+        in_file = {(name, org): at for name, some in orgs.items() for at, org in enumerate(some)}
+
+        def place(target: tuple[str, str | None]) -> tuple[int, bool, float, str]:
+            route, org = target
+            return places[route], org is not None, in_file.get((route, org or ""), inf), org or ""
+
+        found = ((route, org) for route, org, _ in self.marked)
+        return sorted(found, key=place)
+
+    @property
+    def marked_words(self) -> str:
+        """What is marked, in words; empty where nothing is."""
+        count = len(self.marked)
+        what = "it" if count == 1 else "them"
+        return f"{count} marked: r rolls {what} back, esc unmarks" if count else ""
+
+    def _forget_gone_marks(self, seen: Mapping[str, Iterable[str]]) -> None:
+        """Unmark what is no longer in the table, so that no rollback is of what nobody sees."""
+        routes = self._monitor.file.routes
+        self.marked = {
+            (route, org, table)
+            for route, org, table in self.marked
+            if route in routes
+            and (org is None or org in routes[route].orgs or org in seen.get(route, ()))
+        }
+
     def note_sick(self, now: float) -> bool:
         """Look which orgs ask for a rollback; return whether others do than at the last look."""
         before = self._sick
@@ -115,6 +171,7 @@ class TableView:
             self._weights.clear()
             self._sorted_at = now
         seen = self._monitor.seen_orgs()
+        self._forget_gone_marks(seen)
         if not self._by_hand:
             self._folded = self._fold_what_does_not_fit(line_counts(file, seen))
         shown = Shown(

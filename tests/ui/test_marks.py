@@ -1,0 +1,177 @@
+"""Rolling back what is marked on the home screen, with one confirm."""
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import Static
+
+from rollout_console.changes.switch import Switch
+from rollout_console.history.actor import Actor
+from rollout_console.history.history import History
+from rollout_console.ui.app import ConsoleApp
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
+from rollout_console.ui.widgets.rollout_table import RolloutTable
+from rollout_gate import AccessLine, AccessLog, timestamp
+from rollout_gate.file.parse import parse
+from tests.ui.test_home import (
+    Running,
+    alarm,
+    app_of,
+    confirm,
+    notices,
+    running,
+    screen_text,
+    share,
+    until,
+)
+from tests.ui.test_rollback import answer_and_be_asked_again, unwritable
+
+
+def marked_lines(pilot: Running) -> list[str]:
+    lines = [line[1:] for line in screen_text(pilot).splitlines()]
+    return [line.split()[0].strip("*+-") or line.split()[1] for line in lines if line[:1] == "*"]
+
+
+async def asked(pilot: Running) -> str:
+    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    return "\n".join(str(one.content) for one in pilot.app.screen.query(Static))
+
+
+async def test_what_is_marked_is_rolled_back_in_one_change(file: Path) -> None:
+    app = app_of(file)
+    before = file.read_bytes()
+    async with running(app) as pilot:
+        await pilot.press("l", "space")  # claude, the route
+        await pilot.press("h", "j", "space")
+        assert "2 marked: r rolls them back, esc unmarks" in notices(pilot)
+        await pilot.press("j", "space")
+        assert "3 marked" in notices(pilot)
+        assert marked_lines(pilot) == ["acme", "globex.eu", "claude"]
+        await pilot.press("j", "r")
+        said = await asked(pilot)
+        assert "3 lines to 0%" in said
+        assert "chat / acme, chat / globex.eu, route claude" in said, "in the file's order"
+        await confirm(pilot)
+        await until(pilot, lambda: "rolled back: " in notices(pilot))
+        assert "chat / acme and 2 more rolled back" in notices(pilot)
+        assert "marked:" not in notices(pilot)
+        assert marked_lines(pilot) == []
+        assert share(file) == (2500, True)
+        assert share(file, "globex.eu") == (1250, True)
+        assert parse(file.read_bytes()).routes["claude"].rolled_back
+        rows = History(file.parent / "h.sqlite3").rows(file)
+        assert [(row.action, row.route, row.org) for row in rows[::-1]] == [
+            ("rollback", "chat", "acme"), ("rollback", "chat", "globex.eu"),
+            ("rollback", "claude", None),
+        ]  # fmt: skip
+        await pilot.press("u")
+        assert "undo of rollback of 3 lines" in await asked(pilot)
+        await confirm(pilot)
+        await until(pilot, lambda: file.read_bytes() == before)
+
+
+async def test_esc_and_space_unmark_and_r_is_then_of_the_row(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("space", "j", "space", "space")
+        assert marked_lines(pilot) == ["acme"]
+        assert "1 marked: r rolls it back" in notices(pilot)
+        await pilot.press("escape")
+        assert marked_lines(pilot) == []
+        assert "marked:" not in notices(pilot)
+        await pilot.press("r")
+        assert "chat / globex.eu 12.5% to 0%" in await asked(pilot)
+
+
+async def test_a_cancelled_or_failed_rollback_keeps_the_marks(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("space", "j", "space", "r")
+        await confirm(pilot, "n")
+        assert marked_lines(pilot) == ["acme", "globex.eu"]
+        with unwritable():
+            await pilot.press("r")
+            shown = await answer_and_be_asked_again(pilot)
+            assert "NOT ROLLED BACK: chat / acme, chat / globex.eu" in shown
+            await confirm(pilot, "escape")
+        assert "NOT ROLLED BACK: chat / acme, chat / globex.eu" in notices(pilot)
+        assert marked_lines(pilot) == ["acme", "globex.eu"]
+        other = Switch(file, History(file.parent / "h.sqlite3"), Actor("kim", "gw-02"))
+        other.open()
+        for org in ("acme", "globex.eu"):
+            other.apply(other.planner.plan_rollback("chat", org))
+        await until(pilot, lambda: "NOT ROLLED BACK" not in notices(pilot))
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"), [("jjj", "mark their route chat"), ("jjjj", "flag beta-testers cannot")]
+)
+async def test_what_cannot_be_rolled_back_alone_is_not_marked(
+    file: Path, keys: str, why: str
+) -> None:
+    text = file.read_text().replace("default_percent = 0 ", "default_percent = 5 ")
+    file.write_text(text)
+    async with running(app_of(file)) as pilot:
+        await pilot.press(*keys, "space")
+        assert why in notices(pilot)
+        assert marked_lines(pilot) == []
+
+
+async def test_an_org_that_leaves_the_file_is_unmarked(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("space", "j", "space")
+        file.write_text(file.read_text().replace('"globex.eu" = 12.5\n', ""))
+        await until(pilot, lambda: "globex.eu" not in screen_text(pilot))
+        await pilot.press("r")
+        assert "chat / acme 25% to 0%" in await asked(pilot)
+
+
+async def test_all_that_a_filter_shows_is_marked(file: Path) -> None:
+    app: ConsoleApp = app_of(file)
+    async with running(app) as pilot:
+        await pilot.press("M")
+        assert "set a filter first" in notices(pilot)
+        log = AccessLog(file.parent / "access.jsonl")
+        for org in ("acme", "globex.eu"):
+            for number in range(150):
+                status = 503 if org == "globex.eu" and number % 2 else 200
+                log.append(
+                    AccessLine(ts=timestamp(), route="chat", org=org, side="tokenlab",
+                               model="m", status=status, latency_ms=50.0)
+                )  # fmt: skip
+        log.close()
+        await until(pilot, lambda: "chat / globex.eu: 5xx" in alarm(pilot))
+        await until(pilot, lambda: "1 org sick" in screen_text(pilot))
+        await pilot.press("slash", *"sick", "enter", "M")
+        await until(pilot, lambda: "1 marked" in notices(pilot))
+        assert [key[:2] for key in app.home._view.marked] == [("chat", "globex.eu")]
+        await pilot.press("slash", *"!zzz", "enter")
+        app.home._view.marked.clear()
+        app.home._view.filter = "!zzz"
+        app.home._rebuild()
+        await pilot.press("M")
+        assert {key[:2] for key in app.home._view.marked} == {
+            ("chat", "acme"), ("chat", "globex.eu"), ("claude", "acme"),
+        }, "no route, no flag, nothing that is rolled back already"  # fmt: skip
+        assert len(app.home.query_one(RolloutTable).rows) > 4
+
+
+async def test_read_only_rolls_nothing_marked_back(file: Path) -> None:
+    async with running(app_of(file, read_only=True)) as pilot:
+        await pilot.press("space", "r")
+        assert "read-only" in notices(pilot)
+        assert not isinstance(pilot.app.screen, ConfirmDialog)
+
+
+@pytest.mark.parametrize("size", [(40, 10), (20, 5)])
+async def test_the_confirm_of_several_says_what_it_does_in_a_small_terminal(
+    file: Path, size: tuple[int, int]
+) -> None:
+    async with running(app_of(file), size) as pilot:
+        await pilot.press("space", "j", "space", "r")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(0.1)
+        dialog = pilot.app.screen
+        how, effect = dialog.query_one(".how"), dialog.query_one(".effect")
+        assert how.region.height > 0
+        assert dialog.region.contains_region(how.region)
+        assert effect.region.y == 0, "its beginning can be read"
+        assert "y: do it" in str(pilot.app.screen.query_one(".how", Static).content)
