@@ -14,6 +14,7 @@ from rollout_console.ui.widgets.component import component_style
 _SPARED = (
     "charts",
     "sort",
+    "screen.history",
     "screen.routes",
     "screen.models",
     "screen.keys",
