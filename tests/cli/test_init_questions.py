@@ -181,3 +181,16 @@ def test_a_closed_terminal_writes_nothing(
     with dialogue(commands, ["init", "--offline"], env, tmp_path) as asked:
         asked.answer("TokenLab's base URL", "")
     assert not (tmp_path / "rollout.toml").exists()
+
+
+def test_leaving_where_a_key_is_to_be_kept_leaves_the_file(
+    asked: Dialogue, sim: SimServer, tmp_path: Path
+) -> None:
+    for question, answer in steps(sim)[:10]:
+        asked.answer(question, answer)
+    asked.answer("API key of TokenLab", DEMO_KEY)
+    asked.answer("keep it in the encrypted store instead?", CTRL_D)
+    assert asked.end() == 0, asked.said
+    assert "rollout-console keys add prod" in asked.said
+    assert DEMO_KEY not in asked.said
+    assert (tmp_path / "rollout.toml").is_file()

@@ -21,6 +21,7 @@ WRITES = [
     ("export", "flagd", "--out", "flags.json"),
     ("export", "schema", "--out", "schema.json"),
     ("models", "--mark-seen", "--offline"),
+    ("init", "--route", "chat", "--format", "openai_responses", "--yes", "--offline"),
 ]
 LOOKS = [("show",), ("history",), ("check", "--offline"), ("export", "flagd")]
 

@@ -160,3 +160,9 @@ def test_tokenlab_urls() -> None:
 def test_a_name_that_is_taken_gets_a_number() -> None:
     assert unique_name("chat", ()) == "chat"
     assert unique_name("chat", ("chat", "chat-2")) == "chat-3"
+
+
+def test_a_text_that_says_something_else_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rollout_console.scaffold.template.key_text", lambda name: f'"{name}x"')
+    with pytest.raises(ScaffoldError, match="would not say what was meant"):
+        rollout_text(Draft((CHAT,)))

@@ -287,7 +287,6 @@ def _checked(options: Namespace, path: Path, draft: Draft) -> tuple[bool, str, l
     try:
         options.profile = draft.profile
         room = make_key_room(options, make_vault(given_on(options), asks=True), path)
-        room.vault.ask = None  # the checks do not ask for what was just declined
         problem = _keep_given(options, room)
         if not options.yes and not options.json and can_ask():
             with suppress(InputEnded):  # the file is written: what follows is for later
