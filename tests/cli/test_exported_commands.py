@@ -8,7 +8,7 @@ from rollout_console.cli.arguments import build_parser
 COMMANDS = {
     "completion", "init",
     "demo", "sim", "show", "set", "rollback", "resume", "undo", "restore", "history", "decide",
-    "check", "models", "probe", "shadow", "phase", "playbook", "guard", "export", "keys",
+    "check", "models", "probe", "shadow", "phase", "playbook", "report", "guard", "export", "keys",
 }  # fmt: skip
 OF_KEYS = {
     "doctor", "profiles", "add", "remove", "verify", "list", "create", "rename", "limit", "models",
