@@ -117,6 +117,16 @@ def test_a_few_errors_of_an_hour_before_are_not_its_beginning(file: Path) -> Non
     assert found(file).during.begin == NOON
 
 
+def test_a_first_error_that_good_answers_follow_is_the_first(file: Path) -> None:
+    early = line(NOON - 2, status=502, error="upstream", request_id="the-first")
+    written(log_of(file), sorted([*storm(), early], key=at_of))
+    roll_back(file, NOON + 40)
+    one = found(file)
+    assert one.first_bad is not None
+    assert one.first_bad.request_id == "the-first"
+    assert one.during.begin == NOON - 2
+
+
 def test_of_two_incidents_each_is_reported(file: Path) -> None:
     written(log_of(file), storm())
     first = roll_back(file, NOON + 40)

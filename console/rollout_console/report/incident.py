@@ -45,6 +45,8 @@ _MOST_BESIDE_S = 3600.0
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200)
 _MOST_STEPS = 90
 _LEAST_CHARTED_S = 60.0
+_BELONGS_S = 5.0
+_BELONGS_SHARE = 2.0
 _FINE_UP_TO_S = 8 * 3600.0
 _COARSE_S = 10
 
@@ -261,13 +263,28 @@ def _episodes(
         requests, errors = sum(count for count, _ in some), sum(bad for _, bad in some)
         share = percent_words(100 * errors / max(requests, 1))
         yield Tripped(
-            bins[one.began].at,
+            bins[_first_of(bins, counts, one.began, p0)].at,
             bins[one.tripped].at + width,
             bins[one.ended].at + width,
             route,
             signal,
             f"{WORDS[signal]} {share}, {errors} of {requests}, limit {100 * p0:.2g}%",
         )
+
+
+def _first_of(bins: Sequence[Bin], counts: Sequence[tuple[int, int]], began: int, p0: float) -> int:
+    """Return the bin of the first error of an episode: a few good answers may follow it.
+
+    They reset the test's strongest alternative. An error shortly before belongs to the episode if
+    the share of errors since is well over the limit; the usual errors of a busy route are not.
+    """
+    first, at, requests, errors = began, began - 1, 0, 0
+    while at >= 0 and bins[first].at - bins[at].at <= _BELONGS_S:
+        requests, errors = requests + counts[at][0], errors + counts[at][1]
+        if counts[at][1] and errors >= _BELONGS_SHARE * p0 * requests:
+            first = at
+        at -= 1
+    return first
 
 
 def _allowed(previous: Sequence[Bin], signal: str) -> float:
