@@ -51,8 +51,10 @@ def test_once(cli: Any, file: Path) -> None:
     assert (code, found["acts"], found["trouble"]) == (0, True, "")
     assert found["routes"]["claude"] == {
         "verdict": "hold", "reason": "no data", "signal": "data", "last_error": None,
-        "ramp": [], "orgs": {"acme": {"verdict": "hold", "reason": "no data"}},
+        "culprits": [], "unnamed": [], "ramp": [],
+        "orgs": {"acme": {"verdict": "hold", "reason": "no data"}},
     }  # fmt: skip
+    assert found["routing"] == {"misrouted": [], "behind": [], "far_shares": []}
     assert found["routes"]["chat"]["ramp"][0] == {
         "org": "acme", "percent": 25.0, "next": 50.0, "waits_for": "no data", "out": "",
     }  # fmt: skip

@@ -20,6 +20,7 @@ from rollout_console.common.write_access import WriteAccess
 from rollout_console.guard.alerts import Alert
 from rollout_console.guard.monitor import Monitor
 from rollout_console.health.backfill.reader import Backfill, Part
+from rollout_console.health.windows.top_errors import ErrorGroup
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.ui.app import ConsoleApp
@@ -466,7 +467,7 @@ async def test_rows_that_are_close_do_not_change_places(file: Path) -> None:
         assert rows(pilot).index("502") < rows(pilot).index("503")
         selected = screen._table.selected
         assert selected is not None
-        assert not isinstance(selected, Alert)
+        assert isinstance(selected, ErrorGroup)
         assert selected.status == 502, "the cursor did not stay on its row"
 
 
@@ -491,6 +492,44 @@ async def test_what_comes_from_outside_is_shown_as_text(
         assert "[bold]" in shown
         assert "\x1b" not in shown
         assert "\u202e" not in shown
+
+
+async def test_what_is_against_the_routing_is_a_list(file: Path) -> None:
+    os.utime(file, (time.time() - 600,) * 2)
+    proof: dict[str, Any] = {
+        "org": "initech",
+        "bucket": 10,
+        "revision": "0123456789ab",
+        "attempt": 1,
+    }
+    traffic(file, count=3, host="gw-02\x1b[31m\u202e", **proof)
+    traffic(file, count=2, host="sk-live-0123456789abcdef", **proof)
+    async with live(file, (100, 40), lines=5) as pilot:
+        await until(pilot, lambda: "initech sent 5 requests" in rows(pilot))
+        await pilot.press("v")
+        assert "v: against the routing (2)" in line(pilot, "list")
+        await pilot.press("v")
+        assert line(pilot, "list").startswith(" against the routing   v: alerts (")
+        shown = rows(pilot)
+        header, first, second = shown.splitlines()[:3]
+        assert header.split() == ["since", "what", "count", "route", "org", "host", "last"]
+        assert " misrouted      5  chat " in first
+        assert first.split()[-5:-1] == ["chat", "initech", "gw-02·[31m·", "+1"]
+        assert second.split()[1:5] == ["behind", "2", "–", "–"]
+        await pilot.press("a")
+        assert "no alert is selected" in line(pilot, "notice")
+        await pilot.press("y")
+        assert "no error is selected" in line(pilot, "notice")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        text = str(pilot.app.screen.query_one(Static).render())
+        assert "chat / initech sent 5 requests to TokenLab although it is rolled back" in text
+        assert "count    5 requests" in text
+        for one in (shown, text):
+            assert "0123456789abcdef" not in one
+            assert "\u202e" not in one
+        await pilot.press("escape", "v")
+        assert "top errors" in line(pilot, "list")
 
 
 async def test_no_data_and_old_data_are_said(file: Path) -> None:

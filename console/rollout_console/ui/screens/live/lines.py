@@ -15,6 +15,7 @@ from rollout_console.ui.screens.home.status import StatusFacts, data_age
 from rollout_console.ui.screens.live.charts import value_text
 from rollout_console.ui.screens.live.events import SIGNS
 from rollout_console.ui.screens.live.figures import SIDES, Frame
+from rollout_console.ui.screens.live.routing import RoutingRow, hosts_text
 from rollout_console.ui.screens.live.state import LiveView, Row
 from rollout_console.ui.text import fit, fit_middle, right
 from rollout_console.ui.widgets.line_table import Cells
@@ -151,6 +152,12 @@ def list_title(view: LiveView, keymap: dict[str, str]) -> Pieces:
     errors = len(view.errors)
     if view.listed == "errors":
         words = f"top errors of the last {shown}" if errors else f"no errors in the last {shown}"
+        after = f"alerts ({len(view.alerts)})"
+        if view.list_after() == "routing":
+            after = f"against the routing ({len(view.routing)})"
+        return [(f" {words}", "bold"), (f"   {other}: {after}", "$foreground 60%")]
+    if view.listed == "routing":
+        words = "against the routing" if view.routing else "all lines went where the file says"
         return [
             (f" {words}", "bold"),
             (f"   {other}: alerts ({len(view.alerts)})", "$foreground 60%"),
@@ -169,6 +176,10 @@ def row_header(listed: str, width: int) -> Cells:
     """Return the header of the list."""
     if listed == "alerts":
         return [(fit(f"  {'since':<9}{'level':<9}what", width), "table--head")]
+    if listed == "routing":
+        name, org, host = _routing_widths(width)
+        line = f"  {'since':<9}{'what':<10}{'count':>6}  {fit('route', name)}{fit('org', org)}"
+        return [(fit(f"{line}{fit('host', host)}last", width), "table--head")]
     name, text, orgs = _error_widths(width)
     line = f" {'count':>6}  {'status':<8}{'side':<10}{fit('route', name)}{fit('error', text)}"
     return [(fit(f"{line}{fit('orgs', orgs)}last", width), "table--head")]
@@ -176,7 +187,31 @@ def row_header(listed: str, width: int) -> Cells:
 
 def row_cells(row: Row, width: int) -> Cells:
     """Return one row of the list."""
+    if isinstance(row, RoutingRow):
+        return _routing_cells(row, width)
     return _alert_cells(row, width) if isinstance(row, Alert) else _error_cells(row, width)
+
+
+def _routing_widths(width: int) -> tuple[int, int, int]:
+    """Return the cells for route, org and host; in a narrow terminal the host has more."""
+    left = max(width - 11 - 10 - 8 - 9, 0)
+    name = min(20, left // 3)
+    org = min(24, (left - name) // 2)
+    return name, org, left - name - org
+
+
+def _routing_cells(row: RoutingRow, width: int) -> Cells:
+    name, org, host = _routing_widths(width)
+    since = "–" if row.since is None else clock(row.since)
+    return [
+        (f" {since:<8}  ", ""),
+        (fit(row.what, 10), "table--bad" if row.is_alarm else "table--warn"),
+        (f"{right(f'{row.count}', 6)}  ", ""),
+        (_cell(visible(row.route) or "–", name), "table--route"),
+        (_cell(redacted(visible(row.org)) or "–", org), ""),
+        (_cell(hosts_text(row), host), ""),
+        (clock(row.last_at), "table--dim"),
+    ]
 
 
 def _alert_cells(alert: Alert, width: int) -> Cells:
@@ -232,6 +267,8 @@ def whole_row(row: Row) -> tuple[str, list[str]]:
         if row.acknowledged_by:
             lines.append(f"acknowledged by {row.acknowledged_by}")
         return "Alert", [redacted(line) for line in lines]
+    if isinstance(row, RoutingRow):
+        return "Routing", [redacted(line) for line in _routing_facts(row)]
     facts = (
         ("route", row.route or "several"),
         ("side", row.side),
@@ -245,3 +282,16 @@ def whole_row(row: Row) -> tuple[str, list[str]]:
     lines = [f"{name:<9}{text}" for name, text in facts]
     lines += ["", "request ids, the newest first:", *(f"  {one}" for one in ids)]
     return "Error", [redacted(line) for line in lines]
+
+
+def _routing_facts(row: RoutingRow) -> list[str]:
+    facts = (
+        ("route", row.route or "all"),
+        ("org", row.org or "all"),
+        ("count", f"{row.count} {'hosts' if row.what == 'behind' else 'requests'}"),
+        ("since", "not known" if row.since is None else f"{clock(row.since)} UTC"),
+        ("last", f"{clock(row.last_at)} UTC"),
+    )
+    hosts = row.hosts or ("none in the log",)
+    lines = [row.sentence, "", *(f"{name:<9}{text}" for name, text in facts)]
+    return [*lines, "", "hosts:", *(f"  {one}" for one in hosts)]

@@ -13,6 +13,7 @@ from textual.containers import Horizontal
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import Alert
 from rollout_console.guard.traffic import STALE_S
+from rollout_console.health.windows.top_errors import ErrorGroup
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.keymap import CONTEXTS, LIVE_KEYS, Key
 from rollout_console.ui.screens.base import BesideScreen
@@ -156,7 +157,7 @@ class LiveScreen(BesideScreen):
             if not 0 <= now - self._looked_at < every:
                 self._look()
             else:
-                self._view.look_at_alerts()
+                self._view.look_at_alerts(now)
                 if self._view.window_s == 60:
                     self._view.look_at_figures(now)
                     self._draw_figures()
@@ -267,7 +268,7 @@ class LiveScreen(BesideScreen):
         if name == "acknowledge" and not isinstance(row, Alert):
             return f"no alert is selected; {other} lists them"
         if name in ("copy", "copy.all"):
-            if row is None or isinstance(row, Alert):
+            if not isinstance(row, ErrorGroup):
                 return f"no error is selected; {other} lists them"
             if not row.request_ids:
                 return "the log has no request id of this error"
@@ -337,7 +338,7 @@ class LiveScreen(BesideScreen):
         self._draw_event()
 
     def action_list(self) -> None:
-        """List the alerts, or the top errors."""
+        """List the alerts, the top errors, or what is against the routing."""
         self._view.next_list()
         self._draw_list()
         self._table.move_end(last=False)
@@ -373,7 +374,7 @@ class LiveScreen(BesideScreen):
 
     def _copy(self, key_id: str, most: int | None) -> None:
         row = self._table.selected
-        if self.may(key_id) and row is not None and not isinstance(row, Alert):
+        if self.may(key_id) and isinstance(row, ErrorGroup):
             ids = [visible(one) for one in row.request_ids[:most]]
             self.app.copy_to_clipboard("\n".join(ids))
             what = ids[0] if most == 1 else f"{len(ids)} request ids"
@@ -401,4 +402,6 @@ class LiveScreen(BesideScreen):
 
 
 def _identity(row: Row) -> tuple[object, ...]:
-    return ("alert", *row.key) if isinstance(row, Alert) else ("error", *error_key(row))
+    if isinstance(row, ErrorGroup):
+        return "error", *error_key(row)
+    return "alert" if isinstance(row, Alert) else "routing", *row.key

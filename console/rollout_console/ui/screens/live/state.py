@@ -21,9 +21,10 @@ from rollout_console.ui.screens.live.figures import (
     settled,
     whole_window,
 )
+from rollout_console.ui.screens.live.routing import RoutingRow, routing_rows
 
-Row = Alert | ErrorGroup
-ListOf = Literal["alerts", "errors"]
+Row = Alert | ErrorGroup | RoutingRow
+ListOf = Literal["alerts", "errors", "routing"]
 
 _SHRINKS_BELOW = 0.3
 """Hysteresis: the top of an axis falls once its values use less than this share of it."""
@@ -51,6 +52,7 @@ class LiveView:
         self.events: dict[int, list[Event]] = {}
         self.alerts: Sequence[Alert] = ()
         self.errors: Sequence[ErrorGroup] = ()
+        self.routing: Sequence[RoutingRow] = ()
         self.first_chart = 0
         self._followed: str | None = None
         self._orgs: list[str] = []
@@ -65,7 +67,7 @@ class LiveView:
         self.frame = frame
         self.errors = settled(frame.errors, self.errors)
         if self.paused_at is None or not self.alerts:
-            self.alerts = self._alerts.open
+            self.look_at_alerts(at)
         if self.cursor_at is not None and frame.grid.index(self.cursor_at) is None:
             self.cursor_at = None
         self.place_events()
@@ -79,9 +81,10 @@ class LiveView:
             whole = whole_window(self._monitor, self.subject, self.window_s, now)
             self.frame = replace(self.frame, whole=whole)
 
-    def look_at_alerts(self) -> None:
-        """Update the list of open alerts."""
+    def look_at_alerts(self, now: float) -> None:
+        """Update the open alerts, and the evidence against the routing."""
         self.alerts = self._alerts.open
+        self.routing = routing_rows(self._monitor.routing(now))
 
     def place_events(self) -> None:
         """Place changes and alerts up to the frame's time on the time axis."""
@@ -108,6 +111,8 @@ class LiveView:
     @property
     def rows(self) -> list[Row]:
         """The rows of the list."""
+        if self.listed == "routing":
+            return [*self.routing]
         return [*self.alerts] if self.listed == "alerts" else [*self.errors]
 
     @property
@@ -193,8 +198,14 @@ class LiveView:
         self.cursor_at = grid.at(index) + grid.step / 2 if index < grid.points else None
 
     def next_list(self) -> None:
-        """Show the other list."""
-        self.listed = "errors" if self.listed == "alerts" else "alerts"
+        """Show the next list; that of the routing only where something is against it."""
+        self.listed = self.list_after()
+
+    def list_after(self) -> ListOf:
+        """Return the list that comes after the one shown."""
+        if self.listed == "alerts":
+            return "errors"
+        return "routing" if self.listed == "errors" and self.routing else "alerts"
 
     def acknowledge(self, alert: Alert, by: str) -> bool:
         """Acknowledge an alert; return whether it is still open."""
