@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from textual.color import Color
 from textual.widgets import Static
 
 from rollout_console.changes.errors import StoreError
@@ -64,7 +65,8 @@ async def test_a_rollback_that_the_guard_asked_for_is_not_taken_back_like_that(f
         await until(pilot, lambda: "ROLL BACK: 5xx" in screen_text(pilot))
         await pilot.press("r")
         await confirm(pilot)
-        await until(pilot, lambda: share(file) == (2500, True))
+        await until(pilot, lambda: "rolled back: " in notices(pilot))  # after the file, the record
+        assert share(file) == (2500, True)
         await pilot.press("u")
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
@@ -173,3 +175,68 @@ async def test_the_confirm_says_how_many_open_conversations_it_cuts(file: Path) 
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         shown = " ".join(str(one.render()) for one in pilot.app.screen.query(Static))
         assert "cuts 4 open conversations" in shown
+
+
+ACME = ("chat", "acme")
+
+
+def asked(pilot: Running) -> str:
+    return "\n".join(str(one.content) for one in pilot.app.screen.query(Static))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 10)])
+async def test_a_rollback_looks_like_one_and_shows_both_sides(
+    file: Path, size: tuple[int, int]
+) -> None:
+    """Without colours as well: by its title, its border and the words beside its key."""
+    app = app_of(file)
+    async with running(app, size) as pilot:
+        log_lines(file, 40, status=500)
+        log_lines(file, 60)
+        log_lines(file, 20, side="previous")
+        monitor = app.home._monitor
+        await until(
+            pilot, lambda: monitor.figures(*ACME, "tokenlab", time.time(), 60).requests > 99
+        )
+        await until(
+            pilot, lambda: monitor.figures(*ACME, "previous", time.time(), 60).requests > 19
+        )
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.pause(0.1)
+        dialog = pilot.app.screen
+        lines = [str(one.content) for one in dialog.query(Static)]
+        assert lines[0] == "ROLL BACK"
+        assert lines[2].startswith("now on TokenLab: ")
+        assert "5xx 40% (40 of 100 in 5 m), p95 12" in lines[2]
+        assert lines[3].startswith("previous side: ")
+        assert " req/s, 5xx 0.0%, p95 12" in lines[3]
+        assert "y: roll back" in lines[-1]
+        for one in (*list(dialog.query(Static))[:4], dialog.query_one(".how")):
+            assert one.region.height > 0, one
+            assert dialog.region.contains_region(one.region), one
+        assert min(one.region.bottom for one in dialog.query(".how")) > max(
+            one.region.bottom for one in list(dialog.query(Static))[:4]
+        )
+        if size == (80, 24):
+            edge, colour = dialog.query_one("Vertical").styles.border_top
+            assert edge == "heavy"
+            assert colour.rgb == Color.parse(pilot.app.theme_variables["error"]).rgb
+        await pilot.press("escape")
+
+
+async def test_a_raise_does_not_look_like_a_rollback(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("plus")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        said = asked(pilot)
+        assert "ROLL BACK" not in said
+        assert "now on TokenLab" not in said
+        assert pilot.app.screen.query_one("Vertical").styles.border_top[0] == "round"
+
+
+async def test_a_rollback_without_figures_says_so(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        assert "previous side: no requests seen in 5 m: nothing is known of it" in asked(pilot)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MOST_MOVES = 4
 _MOST_TARGETS = 3
 _TITLES = {
-    "rollback": "Roll back", "undo": "Undo", "restore": "Restore", "resume": "Resume",
+    "rollback": "ROLL BACK", "undo": "Undo", "restore": "Restore", "resume": "Resume",
     "phase": "Change the phase", "model": "Change the model",
 }  # fmt: skip
 
@@ -35,6 +35,9 @@ class Judge(Protocol):
 
     def warning_of(self, plan: Plan) -> str:
         """Return a warning for the confirm dialog, or an empty text."""
+
+    def figures_of(self, plan: Plan) -> tuple[str, ...]:
+        """Return the figures of both sides for a rollback, a line each, from memory."""
 
     def verdict_now(self, plan: Plan) -> str:
         """Return the guard's verdict at this moment, for the history."""
@@ -149,6 +152,7 @@ class ChangeFlow:
                     f"NOT ROLLED BACK: {target}",
                     str(done),
                     notes=("its traffic has not moved; y tries again at once",),
+                    rolls_back=True,
                 )
                 if await self._app.push_screen_wait(ConfirmDialog(again)) is None:
                     return
@@ -190,7 +194,8 @@ class ChangeFlow:
             answer: Answer | None = Answer()
             if asks:
                 cuts = await asyncio.to_thread(cut_by, plan, self._switch.path)
-                asked = question(plan, against, self._judge.warning_of(plan), cuts)
+                warning, figures = self._judge.warning_of(plan), self._judge.figures_of(plan)
+                asked = question(plan, against, warning, cuts, figures)
                 answer = await self._app.push_screen_wait(ConfirmDialog(asked))
             if answer is None:
                 # Enter alone cancels: an operator who took it for a yes must see that.
@@ -210,15 +215,22 @@ class ChangeFlow:
             return error
 
 
-def question(plan: Plan, hold: Hold, warning: str = "", cuts: str = "") -> "Question":
+def question(
+    plan: Plan,
+    hold: Hold,
+    warning: str = "",
+    cuts: str = "",
+    figures: Sequence[str] = (),
+) -> "Question":
     """Return the confirm dialog's question for ``plan``, with the objection ``hold``.
 
-    ``cuts`` says what the change would cut, empty where nothing.
+    ``cuts`` says what the change would cut, empty where nothing. ``figures`` are the lines that a
+    rollback is decided by, and come first.
     """
     from rollout_console.ui.dialogs.confirm import Question
 
     raises = plan.direction == "up"
-    notes = [plan.rescues, *hold.notes] if plan.rescues else [*hold.notes]
+    notes = [*figures, *([plan.rescues] if plan.rescues else []), *hold.notes]
     notes += [cuts] if cuts else []
     moves = plan.moves
     if len(moves) > 1:
@@ -229,6 +241,8 @@ def question(plan: Plan, hold: Hold, warning: str = "", cuts: str = "") -> "Ques
     asks_name = raises and plan.wide and not (plan.regrets and not hold.reason)
     titles = {"up": "Raise", "down": "Lower", "none": "Change"}
     title = _TITLES.get(plan.action, titles[plan.direction])
+    if plan.parts and plan.action == "rollback":
+        title += f": {len(plan.parts)} lines"
     return Question(
         title=f"{title}, on the last good version" if plan.rescues else title,
         effect=plan.effect,
@@ -240,4 +254,5 @@ def question(plan: Plan, hold: Hold, warning: str = "", cuts: str = "") -> "Ques
         held_by=hold.by,
         why=hold.asks,
         warning=warning,
+        rolls_back=plan.action == "rollback",
     )

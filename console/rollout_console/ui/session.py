@@ -12,6 +12,7 @@ from rollout_console.common.durations import target_text
 from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.rollback_figures import rollback_figures
 from rollout_console.ui.change_flow import ChangeFlow, Listener, OneAtATime
 
 
@@ -72,6 +73,10 @@ class Session:
         found = [f"{target_text(*one)}: {trouble}" for one, trouble in each if trouble]
         more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
         return f"{found[0]}{more}" if found else ""
+
+    def figures_of(self, plan: Plan) -> tuple[str, ...]:
+        """Return what TokenLab and the previous side of a rollback do now, a line each."""
+        return rollback_figures(self.monitor, plan.targets, time()) if plan.latches else ()
 
     def verdict_now(self, plan: Plan) -> str:
         """Return the guard's verdict of what the plan names, for the history."""

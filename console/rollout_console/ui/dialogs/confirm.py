@@ -23,13 +23,15 @@ LEAST_REASON = 8
 _MOST_DIFF = 40
 _SHORT = 14
 """The terminal height in lines below which title, border and margins are left out."""
+_TITLED = 9
+"""The height from which a rollback keeps its title: it is told by it from a raise."""
 
 
 class Question(msgspec.Struct, frozen=True):
     """What is asked. ``type_name`` must be typed to confirm; ``held`` requires a typed reason.
 
     ``held_by`` says who holds it, ``why`` what the reason is for. ``warning`` is shown and holds
-    nothing.
+    nothing. ``rolls_back`` makes it look like a rollback, with colours or without.
     """
 
     title: str
@@ -41,6 +43,7 @@ class Question(msgspec.Struct, frozen=True):
     held_by: str = "the guard holds"
     why: str = "type a reason to override the guard"
     warning: str = ""
+    rolls_back: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -68,6 +71,8 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
         border: round $accent; background: $panel; padding: 0 1;
     }
     ConfirmDialog .title { text-style: bold; }
+    ConfirmDialog.-back > Vertical { border: heavy $error; }
+    ConfirmDialog.-back .title { color: $error; }
     ConfirmDialog .effect { margin: 1 0 0 0; text-style: bold; }
     ConfirmDialog .diff { height: auto; max-height: 8; margin: 1 0 0 0; }
     ConfirmDialog .diff Static { width: auto; }
@@ -80,6 +85,7 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     ConfirmDialog.-short > Vertical { border: none; padding: 0; height: 100%; }
     ConfirmDialog.-short Horizontal { dock: bottom; }
     ConfirmDialog.-short .title { display: none; }
+    ConfirmDialog.-short.-back.-titled .title { display: block; }
     ConfirmDialog.-short .effect, ConfirmDialog.-short Horizontal { margin: 0; }
     ConfirmDialog.-short Button { min-width: 8; }
     ConfirmDialog.-short .how { margin: 0 0 0 1; height: 1; }
@@ -89,6 +95,7 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
         super().__init__()
         self._question = question
         self._opened = monotonic()
+        self.set_class(question.rolls_back, "-back")
 
     def compose(self) -> ComposeResult:
         """Yield the effect first, then warning, notes, diff and inputs, and Cancel last."""
@@ -112,7 +119,8 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
             yield Static("", id="problem", classes="held", markup=False)
             with Horizontal():
                 yield Button("Cancel", id="cancel", compact=True)
-                how = "type, then enter: do it" if self._typed else "y: do it"
+                what = "roll back" if q.rolls_back else "do it"
+                how = f"type, then enter: {what}" if self._typed else f"y: {what}"
                 yield Static(f"{how}   n, esc: cancel", classes="how")
 
     def on_screen_resume(self) -> None:
@@ -122,7 +130,9 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     def opened(self) -> None:
         """Focus Cancel, or the first input where something must be typed."""
         self._opened = monotonic()
-        self.set_class(self.app.size.height < _SHORT, "-short")
+        height = self.app.size.height
+        self.set_class(height < _SHORT, "-short")
+        self.set_class(height >= _TITLED, "-titled")
         self.query_one("#cancel", Button).focus()
         if self._typed:
             # Typing is itself the protection: one stray key cannot type a name.
