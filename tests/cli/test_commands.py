@@ -238,3 +238,83 @@ def test_shares_by_alias_and_flag_are_set_shown_and_undone(cli: Any, file: Path,
     assert cli("undo", *over)[0] == 0
     assert cli("undo", *over)[0] == 0
     assert file.read_bytes() == before
+
+
+def storm(file: Path, *sick: str) -> None:
+    """Log an incident: half of what the sick orgs ask fails, and nothing of the others."""
+    log = AccessLog(file.parent / "access.jsonl")
+    for number in range(150):
+        for org in ("acme", "globex.eu", "hooli"):
+            status = 503 if org in sick and number % 2 else 200
+            log.append(
+                AccessLine(ts=timestamp(), route="chat", org=org, side="tokenlab", model="m",
+                           status=status, latency_ms=50.0)
+            )  # fmt: skip
+    log.close()
+
+
+def test_several_orgs_are_rolled_back_in_one_change(cli: Any, file: Path) -> None:
+    before = file.read_bytes()
+    code, out, _ = cli("rollback", "chat", "acme", "globex.eu", "--dry-run")
+    assert code == 0
+    assert "2 lines to 0% in rollout.toml" in out
+    assert "  chat / acme: by the operator\n" in out
+    assert file.read_bytes() == before
+    code, _, err = cli("rollback", "chat", "acme", "globex.eux", "--yes")
+    assert code == 2
+    assert "did you mean 'globex.eu'?" in err
+    assert file.read_bytes() == before
+    code, out, _ = cli("rollback", "chat", "--yes", "acme", "globex.eu", "--reason", "x", "--json")
+    assert json.loads(out)["targets"] == [["chat", "acme"], ["chat", "globex.eu"]]
+    rows = json.loads(cli("history", "--json")[1])
+    assert [(row["action"], row["org"], row["reason"]) for row in rows] == [
+        ("rollback", "globex.eu", "x"), ("rollback", "acme", "x"),
+    ]  # fmt: skip
+    assert rows[0]["previous_revision"] == rows[1]["revision"]
+    again = ("--yes", "--override-guard", "--reason", "drill over")
+    code, out, _ = cli("undo", *again)
+    assert "undo of rollback of 2 lines" in out
+    assert file.read_bytes() == before
+
+
+def test_what_is_sick_is_rolled_back(cli: Any, file: Path) -> None:
+    before = file.read_bytes()
+    storm(file, "globex.eu")
+    code, out, _ = cli("rollback", "--sick", "--dry-run")
+    assert code == 0
+    assert out.startswith("chat / globex.eu 12.5% to 0%")
+    assert file.read_bytes() == before
+    code, out, _ = cli("rollback", "claude", "--sick", "--yes")
+    assert code == 0
+    assert out.startswith("nothing on claude asks for a rollback now; the log is ")
+    assert file.read_bytes() == before
+    assert cli("rollback", "chat", "--sick", "--yes")[0] == 0
+    route = parse(file.read_bytes()).routes["chat"]
+    assert (route.rolled_back, route.org_rolled_back("acme")) == (False, False)
+    assert route.org_rolled_back("globex.eu")
+    assert b"5xx" in next(one for one in file.read_bytes().split(b"\n") if b"globex.eu" in one)
+    latched = file.read_bytes()
+    code, out, _ = cli("rollback", "--sick", "--yes")
+    assert (code, file.read_bytes()) == (0, latched)
+    assert "nothing asks for a rollback now; the log is " in out
+
+
+def test_a_sick_route_takes_its_orgs_along(cli: Any, file: Path) -> None:
+    storm(file, "acme", "globex.eu", "hooli")
+    code, out, _ = cli("rollback", "--sick", "--yes", "--json")
+    assert (code, json.loads(out)["targets"]) == (0, [["chat", None]])
+    assert parse(file.read_bytes()).routes["chat"].rolled_back
+
+
+def test_nothing_sick_is_no_error(cli: Any, file: Path) -> None:
+    before = file.read_bytes()
+    code, out, _ = cli("rollback", "--sick", "--yes")
+    assert (code, out) == (0, "nothing asks for a rollback now; there is no data in the log\n")
+    body = json.loads(cli("rollback", "--sick", "--json", "--yes")[1])
+    assert (body["action"], body["targets"]) == ("rollback", [])
+    storm(file)
+    assert cli("rollback", "--sick", "--yes")[0] == 0
+    assert file.read_bytes() == before
+    code, _, err = cli("rollback", "chat", "acme", "--sick", "--yes")
+    assert code == 1
+    assert "--sick finds the orgs itself" in err

@@ -154,7 +154,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_override(change)
     back = _command(commands, "rollback", "latch to the previous side", changes=True)
     back.add_argument("route", nargs="?")
-    back.add_argument("org", nargs="?")
+    back.add_argument("org", nargs="*", help="one or more; the route without")
+    back.add_argument(
+        "--sick", action="store_true", help="every route and org that asks for a rollback now"
+    )
     _add_new(back)
     resume = _command(commands, "resume", "end a latch; percents are what they were", changes=True)
     resume.add_argument("route", nargs="?")

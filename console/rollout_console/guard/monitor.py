@@ -14,7 +14,13 @@ from rollout_console.changes.traffic_diff import Subject, moves
 from rollout_console.common.durations import target_text
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.balance import BalanceWatch
-from rollout_console.guard.condemned import gone_orgs, sick_among, sick_list, sick_words
+from rollout_console.guard.condemned import (
+    gone_orgs,
+    may_have_traffic,
+    sick_among,
+    sick_list,
+    sick_words,
+)
 from rollout_console.guard.evidence.ages import Ages
 from rollout_console.guard.evidence.blame import Tier, judge
 from rollout_console.guard.evidence.culprits import Culprit
@@ -206,6 +212,28 @@ class Monitor(Watch):
     def unnamed(self, now: float) -> dict[str, Sequence[str]]:
         """Return, by route, the labels (hosts, key aliases) with more values than are judged."""
         return {name: self._tier(name, now).unnamed for name in self.file.routes}
+
+    def sick_targets(self, now: float, route: str | None = None) -> list[tuple[str, str | None]]:
+        """Return every route, or one, and its orgs that ask for a rollback now, to roll back.
+
+        A route takes its orgs along; what has no traffic on TokenLab, as it is rolled back or has
+        no share, is left out.
+        """
+        found: list[tuple[str, str | None]] = []
+        condemned = self.condemned(now)
+        for name, verdict in self.verdicts(now).items():
+            if route not in (None, name) or self.file.is_latched(name):
+                continue
+            if verdict.kind == "rollback":
+                found.append((name, None))
+                continue
+            one = self.file.routes[name]
+            found += [
+                (name, org)
+                for org in condemned[name]
+                if may_have_traffic(one, org) and not one.org_rolled_back(org)
+            ]
+        return found
 
     def spoken_verdict(self, route: str | None, org: str | None, now: float) -> str:
         """Return the guard's verdict in words, as the history stores it with a change.

@@ -4,14 +4,16 @@ import json
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Literal
 
 from rollout_console.changes.names import check_org, check_share
 from rollout_console.changes.open_conversations import cut_by
-from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.plan import ALL_ORGS, Plan, Target
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
+from rollout_console.common.durations import seconds_text, target_text
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.balance import BalanceSources, BalanceWatch, ask_balance
@@ -30,18 +32,29 @@ def change(options: Namespace, switch: Switch) -> int:
     Raises OperationError where the guard holds a raise that is not overridden.
     """
     back = options.command == "rollback"
+    sick = back and options.sick
+    if sick and options.org:
+        raise OperationError("--sick finds the orgs itself: give a route at most")
     mends = back or options.command == "restore"
     snapshot = switch.open_or_last_good() if mends else switch.open()
     # A rollback reads the log only for its reason: 1 MiB of the tail, so that it is not delayed.
     monitor = Monitor(
-        switch.path, snapshot.file, cold_bytes=_ROLLBACK_BYTES if back else COLD_BYTES
+        switch.path,
+        snapshot.file,
+        cold_bytes=_ROLLBACK_BYTES if back and not sick else COLD_BYTES,
     )
     now = time.time()
     monitor.remember(switch.recorded(), now)
     monitor.catch_up(now)
     if not getattr(options, "new", False):
         _check_names(options, monitor)
-    plan = _plan(options, switch, monitor)
+    if back:
+        targets = monitor.sick_targets(now, options.route) if sick else _named(options)
+        if not targets:
+            return _nothing_sick(options, monitor, now)
+        plan = _plan_rollback(options, switch, monitor, targets)
+    else:
+        plan = _plan(options, switch)
     if options.dry_run:
         return _show_plan(options, plan, switch)
     held = _held(plan, monitor, now) if plan.direction == "up" else ""
@@ -55,7 +68,9 @@ def change(options: Namespace, switch: Switch) -> int:
     done = switch.apply(
         plan,
         reason=_reason(options, plan, monitor, now),
-        verdict=monitor.spoken_verdict(plan.route, None if plan.org == ALL_ORGS else plan.org, now),
+        verdict=monitor.spoken_verdict_of(
+            [(route, None if org == ALL_ORGS else org) for route, org in plan.targets], now
+        ),
         held=held,
         override=override,
     )
@@ -63,6 +78,7 @@ def change(options: Namespace, switch: Switch) -> int:
         body = {
             "action": plan.action,
             "effect": plan.effect,
+            "targets": plan.targets,
             "revision": done.snapshot.revision,
             "warnings": list(done.warnings),
             "kept_as": done.kept_as,
@@ -86,10 +102,42 @@ def _check_names(options: Namespace, monitor: Monitor) -> None:
             check_share(monitor.file, options.route, kind, name)
             return
     seen = monitor.seen_orgs().get(options.route or "", ())
-    check_org(monitor.file, seen, options.route, options.org)
+    named = [org for _, org in _named(options)] if options.command == "rollback" else [options.org]
+    for org in named:
+        check_org(monitor.file, seen, options.route, org)
 
 
-def _plan(options: Namespace, switch: Switch, monitor: Monitor) -> Plan:
+def _named(options: Namespace) -> list[Target]:
+    """Return what a rollback names: the orgs of a route, a route, or everything."""
+    return [(options.route, org) for org in options.org or (None,)]
+
+
+def _plan_rollback(
+    options: Namespace, switch: Switch, monitor: Monitor, targets: Sequence[Target]
+) -> Plan:
+    now = time.time()
+    reasons = {one: options.reason or monitor.rollback_reason(*one, now) for one in targets}
+    if len(targets) == 1:
+        return switch.planner.plan_rollback(*targets[0], reasons[targets[0]])
+    several = {(route, org): why for (route, org), why in reasons.items() if route is not None}
+    named = [(route, org) for route, org in targets if route is not None]
+    return switch.planner.plan_rollbacks(named, options.reason or several)
+
+
+def _nothing_sick(options: Namespace, monitor: Monitor, now: float) -> int:
+    """Say that ``--sick`` finds nothing, and from how old a log."""
+    age = monitor.age_s(now)
+    words = "there is no data in the log" if age is None else f"the log is {seconds_text(age)} old"
+    where = "nothing" if options.route is None else f"nothing on {options.route}"
+    effect = f"{where} asks for a rollback now; {words}"
+    if options.json:
+        print(json.dumps({"action": "rollback", "effect": effect, "targets": []}, indent=2))
+    else:
+        print(visible(effect))
+    return DONE
+
+
+def _plan(options: Namespace, switch: Switch) -> Plan:
     if options.command == "set":
         try:
             points = parse_percent(options.percent)
@@ -106,9 +154,6 @@ def _plan(options: Namespace, switch: Switch, monitor: Monitor) -> Plan:
         if options.org is None:
             raise OperationError('give an org ("*" for those without a line), --alias or --flag')
         return switch.planner.plan_set(options.route, options.org, points)
-    if options.command == "rollback":
-        reason = options.reason or monitor.rollback_reason(options.route, options.org, time.time())
-        return switch.planner.plan_rollback(options.route, options.org, reason)
     if options.command == "resume":
         return switch.planner.plan_resume(options.route, options.org)
     return (
@@ -135,15 +180,24 @@ def _held(plan: Plan, monitor: Monitor, now: float) -> str:
 def _reason(options: Namespace, plan: Plan, monitor: Monitor, now: float) -> str:
     if options.reason or plan.action != "rollback":
         return str(options.reason)
+    if plan.parts:
+        return "by the operator"  # each has its own
     return monitor.rollback_reason(plan.route, plan.org, now)
 
 
 def _show_plan(options: Namespace, plan: Plan, switch: Switch) -> int:
     if options.json:
-        body = {"action": plan.action, "effect": plan.effect, "diff": list(plan.prepared.diff)}
+        body = {
+            "action": plan.action,
+            "effect": plan.effect,
+            "targets": plan.targets,
+            "diff": list(plan.prepared.diff),
+        }
         print(json.dumps(body, indent=2))
     else:
         print(visible(plan.effect))
+        for line in _listed(plan):
+            print(line)
         if cuts := cut_by(plan, switch.path):
             print(cuts)
         for line in plan.prepared.diff:
@@ -151,9 +205,17 @@ def _show_plan(options: Namespace, plan: Plan, switch: Switch) -> int:
     return DONE
 
 
+def _listed(plan: Plan) -> list[str]:
+    """Return a line for each target of several, with its reason."""
+    return [
+        visible(f"  {target_text(*part.target)}: {part.reason or part.after}")
+        for part in plan.parts
+    ]
+
+
 def _agreed(plan: Plan, switch: Switch) -> bool:
     raises = plan.direction == "up"
     said = filter(None, (plan.rescues, plan.effect, cut_by(plan, switch.path)))
-    lines = [*said, *(plan.prepared.diff if raises else ())]
+    lines = [*said, *_listed(plan), *(plan.prepared.diff if raises else ())]
     wanted = plan.asked_name if raises and plan.wide and not plan.regrets else "yes"
     return agreed("do it", "nothing was changed", wanted=wanted, lines=lines)

@@ -6,6 +6,7 @@ from math import inf
 
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.common.safe_text import visible
+from rollout_console.guard.condemned import may_have_traffic
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.screens.home.rows import (
     ORDERS,
@@ -95,6 +96,9 @@ class TableView:
                 "orgs without a line cannot be rolled back by themselves: mark their route "
                 f"{row.route}, or e 0 sets them to 0"
             )
+        route = self._monitor.file.routes[row.route]
+        if row.org is not None and not row.listed and not may_have_traffic(route, row.org):
+            return f"nothing of {row.label} goes to TokenLab: there is nothing to roll back"
         return ""
 
     def mark_all(self, rows: Iterable[Row]) -> int:
