@@ -202,6 +202,17 @@ def test_a_group_is_made_on_top_of_what_another_wrote(switch: Switch) -> None:
         switch.apply(late)
 
 
+def test_another_console_is_told_of_all(switch: Switch) -> None:
+    other = Switch(switch.path, switch.history, Actor("sam", "gw-02"))
+    other.open()
+    switch.apply(three(switch))
+    assert other.refresh() is not None
+    assert other.edit.words == (
+        "jo@gw-01: rollback chat / acme and 2 more: in force to rolled back"
+    )
+    assert other.edit.ours
+
+
 def test_a_broken_file_is_rescued_with_all_latches(switch: Switch) -> None:
     good = switch.path.read_bytes()
     switch.path.write_bytes(b"[routes.chat\n" + good)

@@ -68,9 +68,12 @@ def _latches(one: RolloutFile, two: RolloutFile) -> Iterator[tuple[str | None, s
                 yield name, org
 
 
-def words_of(change: Change) -> str:
-    """Return the author and the effect of a change, in one line."""
+def words_of(change: Change, *others: Change) -> str:
+    """Return the author and the effect of a change, in one line; ``others`` are of its group."""
     what = change.after if change.action == "external" else _what(change)
+    if others:
+        action, target = spoken_change(change.action, change.route, change.org)
+        what = f"{action} {target} and {len(others)} more: {change.before} to {change.after}"
     by = f"{change.user}@{change.host}" if change.user else "somebody else"
     return f"{by}: {what}"
 

@@ -162,7 +162,10 @@ class Switch:
         if edited is None:
             rows, _ = self.recent(1)
             if rows and rows[0].revision == after.revision:
-                return Edit(words_of(rows[0]), latch_gone, ours=rows[0].action != "external")
+                group = [rows[0]]
+                with suppress(HistoryError):
+                    group = self.history.group_of(rows[0])
+                return Edit(words_of(*group), latch_gone, ours=rows[0].action != "external")
             edited = described(before.data, after.data) if before is not None else None
         who = edited.who.name if edited is not None and edited.who is not None else "somebody else"
         words = edited.words if edited is not None else ""
