@@ -188,9 +188,9 @@ class HomeScreen(Opened, HomeActions):
         self._take_over(event.snapshot)
         if event.foreign and before.revision != event.snapshot.revision:
             # Rollbacks by other processes are tracked until drained as well.
-            found = islice(rolled_back(before, event.snapshot.file), _MOST_PROOFS)
+            found, now = islice(rolled_back(before, event.snapshot.file), _MOST_PROOFS), time()
             for route, org in found:
-                self._notices.rolled_back(route, org, time())
+                self._notices.rolled_back(route, org, now)
             self._tell_of_edit(self._switch.edit)
         self._tick()
 
