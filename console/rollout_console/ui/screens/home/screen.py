@@ -147,7 +147,8 @@ class HomeScreen(Opened, HomeActions):
         self._rebuild()
         self._tick()  # before the first layout too: the first frame is then complete
         self.query_one(RolloutTable).focus()
-        self.call_after_refresh(self._feeds.start)  # the first frame shares the CPU with nothing
+        self._feeds.start("history")  # the last changes are then part of the first frame
+        self.call_after_refresh(self._feeds.start_rest)  # the first frame comes before the rest
         self.set_interval(1.0, self._each_second)
 
     def on_screen_resume(self, event: events.ScreenResume) -> None:
