@@ -28,6 +28,8 @@ E2E = frozenset(
         "sim/test_report_drill.py",
         "ui/test_drill.py",
         "ui/test_reopening.py",
+        "ui/test_slow_link.py",
+        "ui/test_written_bytes.py",
     )
 )
 """A real terminal, real shells, the SDKs, the whole demo."""
@@ -100,6 +102,7 @@ FUNCTIONAL = frozenset(
         "ui/test_crash.py",
         "ui/test_dim.py",
         "ui/test_history_screen.py",
+        "ui/test_frames.py",
         "ui/test_home.py",
         "ui/test_keys_screen.py",
         "ui/test_leaving.py",

@@ -15,6 +15,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 
 from rollout_console.ui.frame_diff import FrameDiff
+from tests.support.pty_console import looks, new_screen
 
 WIDTH, HEIGHT = 12, 4
 CONSOLE = Console(force_terminal=True, color_system="truecolor", no_color=False, _environ={})
@@ -77,29 +78,14 @@ def plain(*lines: str, style: Style | None = None) -> LayoutUpdate:
 
 
 class Terminal:
-    """A terminal that never wraps, as Textual sets it."""
+    """A terminal of the frames' size."""
 
-    def __init__(self, width: int = WIDTH, height: int = HEIGHT) -> None:
-        self.screen = pyte.Screen(width, height)
-        self.screen.reset_mode(7, private=True)
+    def __init__(self) -> None:
+        self.screen = new_screen(WIDTH, HEIGHT)
         self._stream = pyte.Stream(self.screen)
 
     def feed(self, text: str) -> None:
         self._stream.feed(text)
-
-    def looks(self) -> list[list[tuple[Any, ...]]]:
-        """What is seen: on a space neither its colour nor its weight is."""
-        return [
-            [_look(self.screen.buffer[y][x]) for x in range(self.screen.columns)]
-            for y in range(self.screen.lines)
-        ]
-
-
-def _look(cell: Any) -> tuple[Any, ...]:
-    seen = (cell.data, cell.bg, cell.underscore, cell.strikethrough, cell.reverse)
-    if cell.data == " " and not (cell.underscore or cell.strikethrough or cell.reverse):
-        return seen
-    return (*seen, cell.fg, cell.bold, cell.italics, cell.blink)
 
 
 def written(frames_seen: FrameDiff, update: Any, cursor: object = CURSOR) -> str:
@@ -118,7 +104,7 @@ def test_any_updates_show_what_textual_would_show(first: list[Strip], more: list
             continue
         expected.feed(update.render_segments(CONSOLE))
         shown.feed(written(seen, update))
-        assert shown.looks() == expected.looks()
+        assert looks(shown.screen) == looks(expected.screen)
         assert shown.screen.cursor.attrs == pyte.Screen(1, 1).cursor.attrs, "a pen was left set"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -54,6 +55,10 @@ if TYPE_CHECKING:
     from rollout_console.ui.screens.live.state import LiveView
 
 
+_RESIZED_AFTER_S = 0.1
+"""Seconds in which Textual has drawn another size: what it has drawn is not written again."""
+
+
 class Incidents(Protocol):
     """The practice incidents that the demo's simulator can inject."""
 
@@ -84,6 +89,8 @@ class ConsoleApp(App[None]):
     """The console on one rollout file."""
 
     TITLE = "rollout-console"
+    CSS = ".-remote ModalScreen { background: transparent; }"
+    """Over SSH a dialog does not dim what is behind it, which would write every cell twice."""
     _secret_in_clipboard = False
     _leaving = False
     _theme_in_use: Theme | None = None
@@ -105,6 +112,7 @@ class ConsoleApp(App[None]):
         self._frames = FrameDiff()
         super().__init__()
         self.animation_level = "none"
+        self.set_class("SSH_CONNECTION" in os.environ, "-remote")
         self.incidents = incidents
         self._settings = settings
         themes, troubles = load_themes()
@@ -185,13 +193,18 @@ class ConsoleApp(App[None]):
         """Repaint on each SIGWINCH, also of the same size: a session was reattached (dtach).
 
         A report in band (mode 2048) has the size in pixels, and also comes once after the start.
+        Textual repaints only where the size is another one when its own delay has passed.
         """
-        if event.pixel_size is None or event.size != self.size:
-            self.action_redraw()
+        changed = event.pixel_size is None or event.size != self.size
+        if changed and self._frames.forget():
+            self.set_timer(_RESIZED_AFTER_S, self._repaint)
 
     def action_redraw(self) -> None:
         """Write every cell again: another program has written to the terminal, or cleared it."""
         self._frames.forget()
+        self._repaint()
+
+    def _repaint(self) -> None:
         for screen in self.screen_stack[-1:]:
             screen.refresh()
 

@@ -41,9 +41,10 @@ class FrameDiff:
         self._whole: list[bool] = []
         self._cursor: object = None
 
-    def forget(self) -> None:
-        """Discard the model: the terminal may show anything, so each cell is written again."""
-        self._size = (0, 0)
+    def forget(self) -> bool:
+        """Discard the model, as the terminal may show anything; return whether there was one."""
+        known, self._size = self._size != (0, 0), (0, 0)
+        return known
 
     def reduced(self, update: Any, console: Console, cursor: object) -> Any:
         """Return ``update`` writing only what differs; None where nothing does.

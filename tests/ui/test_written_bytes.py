@@ -1,0 +1,131 @@
+"""What the console writes to a real pty: bytes of dialogs and screens, and a terminal put right."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.pty_console import CONSOLE, PtyConsole, looks, on_pty
+
+pytestmark = pytest.mark.slow
+
+SIZES = [(80, 24), (120, 40)]
+DIALOGS = {"r": "Roll back", "e": "new percent"}
+SCREENS = {"2": " keys ▸", "3": " models ▸", "4": " routes ▸", "5": " live ▸"}
+
+
+@contextmanager
+def demo(folder: Path, size: tuple[int, int], **env: str) -> Iterator[PtyConsole]:
+    places = {"TMPDIR": str(folder), "ROLLOUT_STATE_DIR": str(folder / "state"), **env}
+    with on_pty((*CONSOLE, "demo"), size, places) as found:
+        found.until(lambda screen: "▸ acme" in screen)
+        found.bytes_until_quiet(within_s=6)
+        yield found
+
+
+@contextmanager
+def still(file: Path, size: tuple[int, int] = (80, 24)) -> Iterator[PtyConsole]:
+    """The console on a file without traffic."""
+    with on_pty((*CONSOLE, "-f", str(file), "--read-only"), size, {}) as found:
+        found.until(lambda screen: "balance:" in screen)  # the last to come of what is known
+        found.bytes_until_quiet()
+        yield found
+
+
+def open_dialog(console: PtyConsole, key: str, title: str) -> int:
+    """Press a key and return the bytes until its dialog is open and nothing more comes."""
+    console.bytes_until_quiet(within_s=0.5)
+    console.press(key)
+    console.until(lambda screen: title in screen and "esc: cancel" in screen)
+    return console.bytes_until_quiet(quiet_s=0.25, within_s=0.5)
+
+
+def close_dialog(console: PtyConsole) -> int:
+    """Press escape and return the bytes until the dialog is gone and nothing more comes."""
+    console.press("\x1b")
+    console.until(lambda screen: "esc: cancel" not in screen)
+    return console.bytes_until_quiet(quiet_s=0.25, within_s=0.5)
+
+
+def show(console: PtyConsole, key: str, title: str) -> int:
+    """Go to a screen and return the bytes until nothing more comes."""
+    console.press(key)
+    console.until(lambda screen: screen.startswith(title))
+    return console.bytes_until_quiet(quiet_s=0.25, within_s=0.5)
+
+
+def full_frame(console: PtyConsole) -> int:
+    """Return the bytes of a whole frame."""
+    console.press("\x0c")
+    return console.bytes_until_quiet()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_dialogs_and_screens(tmp_path: Path, size: tuple[int, int]) -> None:
+    most = 2.6 * size[0] * size[1]  # Textual's own frames are of three to four bytes a cell, each
+    with demo(tmp_path, size) as console:
+        frame = full_frame(console)
+        assert frame < most
+        for key, title in DIALOGS.items():
+            assert open_dialog(console, key, title) < most
+            assert close_dialog(console) < most
+        for key, title in SCREENS.items():
+            there, back = show(console, key, title), show(console, "1", " rollout ▸")
+            assert max(there, back) < 2 * frame, f"{key} wrote {there} and {back} of {frame}"
+
+
+def test_over_ssh_a_dialog_costs_little(tmp_path: Path) -> None:
+    with demo(tmp_path, (80, 24), SSH_CONNECTION="192.0.2.1 1 192.0.2.2 22") as console:
+        for key, title in DIALOGS.items():
+            assert open_dialog(console, key, title) < 4000
+            assert close_dialog(console) < 4000
+
+
+def test_nothing_happens_and_nothing_is_written(file: Path) -> None:
+    with still(file) as console:
+        assert console.bytes_until_quiet(quiet_s=2, within_s=2) == 0
+
+
+def disturb(console: PtyConsole) -> list[list[tuple[object, ...]]]:
+    """Let another program clear and overwrite the screen; return what it showed before."""
+    before = looks(console.screen)
+    console.screen.erase_in_display(2)
+    console.screen.cursor_position(5, 5)
+    console.screen.draw("wall: going down for maintenance")
+    return before
+
+
+@pytest.mark.parametrize("how", ["ctrl+l", "ctrl+l in a dialog", "reattached", "continued"])
+def test_the_screen_is_redrawn(file: Path, how: str) -> None:
+    with still(file) as console:
+        if how == "ctrl+l in a dialog":
+            console.press("?")
+            console.until(lambda screen: "Raise the org" in screen)
+            console.bytes_until_quiet()
+        before = disturb(console)
+        if how == "reattached":  # dtach and abduco send SIGWINCH, of the same size
+            os.kill(console.pid, signal.SIGWINCH)
+        elif how == "continued":
+            os.kill(console.pid, signal.SIGTSTP)
+            os.waitpid(console.pid, os.WUNTRACED)
+            os.kill(console.pid, signal.SIGCONT)
+        else:
+            console.press("\x0c")
+        console.until(lambda screen: "maintenance" not in screen)
+        console.bytes_until_quiet()
+        assert looks(console.screen) == before
+
+
+def test_another_size_is_drawn_whole(file: Path) -> None:
+    with still(file) as console:
+        for width, height in ((120, 40), (70, 20), (71, 20), (80, 24)):
+            disturb(console)
+            console.resize(width, height)
+            console.until(lambda screen: "maintenance" not in screen)
+            assert console.bytes_until_quiet(quiet_s=1) < 6 * width * height
+            resized = looks(console.screen)
+            full_frame(console)
+            assert looks(console.screen) == resized
