@@ -17,6 +17,7 @@ from tests.benchmarks import (
     live_screen,
     model_filter,
     windows_memory,
+    written_bytes,
 )
 
 ALL = {
@@ -35,6 +36,7 @@ ALL = {
     "live_screen": live_screen.main,
     "model_filter": model_filter.main,
     "windows_memory": windows_memory.main,
+    "written_bytes": written_bytes.main,
 }
 
 for name in sys.argv[1:] or ALL:
