@@ -22,10 +22,10 @@ def test_keys_dialogs_and_screens(tmp_path: Path) -> None:
         f"exec {sys.executable} -m rollout_console demo"
     )
     with slow_ssh(tmp_path) as ssh, on_pty((*ssh, demo), (80, 24), {}) as console:
-        console.until(lambda screen: "▸ acme" in screen)
+        console.until(lambda screen: "route / org" in screen)
         console.bytes_until_quiet(within_s=6)
         console.press("j")
-        console.until(lambda screen: "▸ acme" not in screen, ROUND_TRIP_S + BUSY_MACHINE_S)
+        console.until(lambda screen: "▸ +chat" not in screen, ROUND_TRIP_S + BUSY_MACHINE_S)
         console.bytes_until_quiet(within_s=1)
         for _ in range(2):  # the first opening loads the dialog's module
             console.press("r")

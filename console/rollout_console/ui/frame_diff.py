@@ -35,7 +35,7 @@ class FrameDiff:
     """
 
     def __init__(self) -> None:
-        self._size = (0, 0)
+        self._frame_size = (0, 0)
         self._chars: list[list[str | None]] = []
         self._styles: list[list[str | None]] = []
         self._whole: list[bool] = []
@@ -43,7 +43,7 @@ class FrameDiff:
 
     def forget(self) -> bool:
         """Discard the model, as the terminal may show anything; return whether there was one."""
-        known, self._size = self._size != (0, 0), (0, 0)
+        known, self._frame_size = self._frame_size != (0, 0), (0, 0)
         return known
 
     def reduced(self, update: Any, console: Console, cursor: object) -> Any:
@@ -78,8 +78,8 @@ class FrameDiff:
     def _fit(self, region: Any) -> None:
         """Discard the model where a whole frame has another size than the frame before."""
         size = (region.right, region.bottom)
-        if self._size != size:
-            width, height = self._size = size
+        if self._frame_size != size:
+            width, height = self._frame_size = size
             self._chars = [[None] * width for _ in range(height)]
             self._styles = [[None] * width for _ in range(height)]
             self._whole = [False] * height
@@ -95,7 +95,7 @@ class FrameDiff:
         output: "_Output",
     ) -> None:
         chars, styles, whole = _cells(strips, system)
-        width, height = self._size
+        width, height = self._frame_size
         end = x + len(chars)
         if not (0 <= y < height and x >= 0 and end <= width):
             raise ValueError("an update outside of the frame")

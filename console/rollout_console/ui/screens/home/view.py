@@ -53,10 +53,10 @@ class TableView:
         self._folded ^= {route}
 
     def fold_all(self) -> None:
-        """Fold all routes, or unfold them where all are folded."""
+        """Unfold all routes, or fold them where none is folded."""
         self._by_hand = True
         routes = set(self._monitor.file.routes)
-        self._folded = set() if routes <= self._folded else routes
+        self._folded = set() if self._folded & routes else routes
 
     def unfold(self, route: str) -> None:
         """Unfold a route."""
