@@ -414,7 +414,8 @@ def test_every_command_does_what_it_says_when_it_is_pasted(
         options = build_parser().parse_args(words)
         assert Path(options.file) == path
         if options.command in ("rollback", "resume"):
-            found.append((options.command, options.route, options.org))
+            (org,) = options.org or (None,) if options.command == "rollback" else (options.org,)
+            found.append((options.command, options.route, org))
         elif options.command == "probe":
             assert options.route == [found[-1][1]]
     assert found == wanted

@@ -1,6 +1,7 @@
-"""Make the README's picture: the console on the demo, drawn by the app itself.
+"""Make the README's pictures: the console on the demo, drawn by the app itself.
 
-``python -m tests.support.screenshot docs/console.svg [WIDTHxHEIGHT]``
+``python -m tests.support.screenshot docs [WIDTHxHEIGHT]`` writes ``calm.svg``, ``storm.svg`` and
+``rollback.svg`` into the folder.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from rollout_console.sim.state import DEMO_TOKEN
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.settings import Settings
 
+CALM_S, STORM_S, DRAIN_S = 75.0, 25.0, 10.0
+
 
 async def _draw(demo: Demo, target: Path, size: tuple[int, int]) -> None:
     who = Actor("jo", "gw-01")
@@ -26,20 +29,27 @@ async def _draw(demo: Demo, target: Path, size: tuple[int, int]) -> None:
     monitor = Monitor(demo.file, switch.open().file)
     vault = fixed_vault({"management_token": DEMO_TOKEN}, {})
     app = ConsoleApp(switch, monitor, Settings(), user=who.user, host=who.host, vault=vault)
+
+    def save(name: str) -> None:
+        svg = app.export_screenshot(title=f"rollout-console demo: {name}")
+        svg = svg.replace(demo.base_url, "http://127.0.0.1:8000")
+        (target / f"{name}.svg").write_text(svg, encoding="utf-8")
+
     async with app.run_test(size=size) as pilot:
-        await asyncio.sleep(60)
+        await asyncio.sleep(CALM_S)
+        save("calm")
         await asyncio.to_thread(start_incident, demo.base_url, "5xx storm", route="chat")
-        await asyncio.sleep(12)
-        await pilot.press("r")
+        await asyncio.sleep(STORM_S)
+        save("storm")
+        await pilot.press("n", "r")
         await asyncio.sleep(0.6)
         await pilot.press("y")
-        await asyncio.sleep(9)
-        svg = app.export_screenshot(title="rollout-console demo")
-    target.write_text(svg.replace(demo.base_url, "http://127.0.0.1:8000"), encoding="utf-8")
+        await asyncio.sleep(DRAIN_S)
+        save("rollback")
 
 
 def main() -> None:
-    """Run the demo for a minute and a half and save the picture."""
+    """Run the demo for two minutes and save the pictures."""
     width, _, height = (sys.argv[2] if len(sys.argv) > 2 else "120x40").partition("x")
     with Demo() as demo:
         os.environ["ROLLOUT_STATE_DIR"] = str(demo.folder / "state")

@@ -89,8 +89,8 @@ def test_a_storm_is_seen_and_rolled_back_with_one_key(
         assert file.read_bytes() == before, "enter alone confirmed"
         shown.press("R")
         asked = shown.until(lambda screen: "route chat: all its traffic to 0%" in screen)
-        row = row_of(asked, "▸   acme")
-        shown.until(lambda screen: row_of(screen, "▸   acme") != row)  # it goes on behind a dialog
+        row = row_of(asked, "-chat ")
+        shown.until(lambda screen: row_of(screen, "-chat ") != row)  # it goes on behind a dialog
         shown.tmux("run-shell", "sleep 0.4")
         shown.press("y")
         shown.until(lambda screen: "chat rolled back: drained" in screen)

@@ -48,8 +48,10 @@ class ComparedApp(ConsoleApp):
             self._streams[0].feed(whole)
             self._streams[1].feed(written)
             self.saved += len(whole) - len(written)
-            if looks(self.expected) != looks(self.shown):
-                raise AssertionError(f"{self.expected.display} is shown as {self.shown.display}")
+            pairs = zip(looks(self.expected), looks(self.shown), strict=True)
+            for y, (expected, shown) in enumerate(pairs):
+                if expected != shown:
+                    raise AssertionError(f"line {y}: {expected} is shown as {shown}")
         super()._display(screen, renderable)
 
 

@@ -27,6 +27,7 @@ def demo(folder: Path, size: tuple[int, int], **env: str) -> Iterator[PtyConsole
             found.press("z")
             found.press("j")
             found.until(lambda screen: "▸   acme" in screen)
+            found.bytes_until_quiet(within_s=2)
         yield found
 
 
