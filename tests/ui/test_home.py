@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from textual.command import CommandList
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -21,6 +22,7 @@ from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.palette import Palette
 from rollout_console.ui.settings import Settings, load_settings
 from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import Line, _difference
@@ -396,6 +398,9 @@ async def test_an_alarm_is_a_line_and_a_bell_once(
         assert len(rung) == 1
         assert not app._notifications, "a toast would cover what the line says already"
         assert [alert.route for alert in app.session.alerts.open] == ["chat"]
+        await pilot.press("R")
+        await confirm(pilot)
+        await until(pilot, lambda: not app.home.has_class("-trouble"))
 
 
 async def test_an_alarm_is_a_toast_on_a_screen_without_the_line(file: Path) -> None:
@@ -596,3 +601,16 @@ async def test_shares_by_alias_and_flag_are_rows_and_are_set(
         await confirm(pilot)
         await until(pilot, lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
         await until(pilot, lambda: "↩ rolled back" in screen_text(pilot))
+
+
+async def test_a_palette_that_is_left_while_it_searches_ends_nothing(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("colon")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Palette))
+        palette = pilot.app.screen
+        await palette.query_one(CommandList).remove()
+        palette._list_visible = not palette._list_visible  # type: ignore[attr-defined]
+        await pilot.pause(0.1)
+        assert pilot.app._exception is None
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is pilot.app.home)  # type: ignore[attr-defined]

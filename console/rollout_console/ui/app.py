@@ -284,6 +284,13 @@ class ConsoleApp(App[None]):
         """
         return super()._background_screens if self.screen.is_modal else []
 
+    def action_command_palette(self) -> None:
+        """Open the command palette."""
+        from rollout_console.ui.palette import Palette
+
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
+
     def action_show_home(self) -> None:
         """Go back to the home screen; does nothing while a dialog is open."""
         if self._beside_home is not None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
 from rollout_console.ui.keymap import HOME_KEYS
 
@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from rollout_console.ui.app import ConsoleApp
 
 Command = tuple[str, str, Callable[[], object]]
+
+
+class Palette(CommandPalette):
+    """Textual's command palette, which may be left while its search still runs.
+
+    Its watcher queries a list that is gone by then, which would end the console.
+    """
+
+    def _watch__list_visible(self) -> None:
+        if self.query(CommandList):
+            super()._watch__list_visible()
 
 
 class ConsoleCommands(Provider):

@@ -312,7 +312,15 @@ class HomeScreen(Opened, HomeActions):
 
     def _show_alarm(self) -> None:
         """Show the gravest alert on a line of its own, which is there only while there is one."""
-        self._alarms.look(self._session.alerts.open)
+        file = self._monitor.file
+        # A verdict on what is rolled back asks for nothing: its proof has a notice of its own.
+        self._alarms.look(
+            [
+                one
+                for one in self._session.alerts.open
+                if not (one.signal and file.is_latched(one.route, one.org))
+            ]
+        )
         pieces = self._alarms.pieces(self.app.size.width)
         current = self._alarms.current
         self.set_class(current is not None, "-trouble")
