@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.color import ColorSystem
 from rich.console import COLOR_SYSTEMS, Console
+from rich.style import Style
 from textual.strip import Strip
 
 _BRIDGED = 4
@@ -155,7 +156,7 @@ def _cells(
             raise ValueError("a control code in a strip")
         if not text:
             continue
-        ansi = "" if style is None else Strip.render_ansi(style, system)
+        ansi = "" if style is None else _codes(style, system)
         if text.isascii() or segment.cell_length == len(text):
             count = len(text)
             chars.extend(text)
@@ -169,6 +170,12 @@ def _cells(
             ansi = f"{ansi} {style.link}"
         styles.extend([ansi] * count)
     return chars, styles, whole
+
+
+def _codes(style: Style, system: ColorSystem) -> str:
+    """Return the SGR codes that Textual writes: those memoized in the style, if there are any."""
+    known = style._ansi
+    return Strip.render_ansi(style, system) if known is None else known
 
 
 def _changes(
