@@ -1,6 +1,5 @@
 """Incidents as an operator meets them at 80x24: seconds until home says so, keys until drained."""
 
-import os
 import sys
 import tempfile
 import time
@@ -60,7 +59,7 @@ def _in_a_demo(play: Callable[[Terminal, Path], str]) -> None:
         with terminal(command, SIZE, env, Path(__file__).parents[2]) as shown:
             shown.until(lambda screen: "route / org" in screen)
             (file,) = Path(folder).glob("rollout-demo-*/rollout.toml")
-            time.sleep(float(os.environ.get("WARM_S", WARM_S)))
+            time.sleep(WARM_S)
             print(f"  {play(shown, file)}", flush=True)
             shown.press("q")
             shown.until(lambda screen: "[ended" in screen)

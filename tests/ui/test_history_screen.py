@@ -313,19 +313,19 @@ def many(file: Path, count: int, at: datetime | None = None) -> None:
         )
 
 
-async def test_thousands_of_rows_are_drawn_as_they_are_seen(file: Path) -> None:
-    many(file, 3_000)
+async def test_ten_thousand_rows_are_drawn_as_they_are_seen(file: Path) -> None:
+    many(file, 10_000)
     async with shown(file) as pilot:
         table = pilot.app.screen.query_one(LineTable)
-        await until(pilot, lambda: len(table.rows) == 3_000)
-        assert PAGE < 3_000
+        await until(pilot, lambda: len(table.rows) == 10_000)
+        assert PAGE < 10_000
         await pilot.press("G", "g")
         await pilot.press(*["j"] * 20)
         assert table.cursor == 20
         assert len(table._drawn) < 200, "rows that are not seen are drawn"
-        await pilot.press("slash", *"org-2999")
-        await until(pilot, lambda: "1 of 3,000" in line(pilot, "status"))
-        await until(pilot, lambda: "org-2999" in rows(pilot)[0])
+        await pilot.press("slash", *"org-9999")
+        await until(pilot, lambda: "1 of 10,000" in line(pilot, "status"))
+        await until(pilot, lambda: "org-9999" in rows(pilot)[0])
 
 
 async def test_a_rollback_is_marked_and_said(file: Path) -> None:

@@ -168,7 +168,7 @@ async def test_every_size_stands(file: Path, size: tuple[int, int], charts: int)
         assert len(shown) == charts
         assert all(len(row) < size[0] for row in shown)
         assert all(view.size.height == len(view.lines) for view in screen.query(CellView) if shown)
-        assert line(pilot, "status").startswith(" live ▸ chat")
+        assert line(pilot, "status").startswith(" live ▸ chat / ")
         for widget in screen.children:
             assert widget.region.bottom <= size[1]
         assert screen.query_one(LineTable).size.height >= 1

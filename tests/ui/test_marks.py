@@ -11,13 +11,13 @@ from rollout_console.history.history import History
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.widgets.rollout_table import RolloutTable
-from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.file.parse import parse
 from tests.ui.test_home import (
     Running,
     alarm,
     app_of,
     confirm,
+    log_lines,
     notices,
     running,
     screen_text,
@@ -129,15 +129,7 @@ async def test_all_that_a_filter_shows_is_marked(file: Path) -> None:
     async with running(app) as pilot:
         await pilot.press("M")
         assert "set a filter first" in notices(pilot)
-        log = AccessLog(file.parent / "access.jsonl")
-        for org in ("acme", "globex.eu"):
-            for number in range(150):
-                status = 503 if org == "globex.eu" and number % 2 else 200
-                log.append(
-                    AccessLine(ts=timestamp(), route="chat", org=org, side="tokenlab",
-                               model="m", status=status, latency_ms=50.0)
-                )  # fmt: skip
-        log.close()
+        log_lines(file, 300, orgs=("acme", "globex.eu"), failing="globex.eu")
         await until(pilot, lambda: "chat / globex.eu: 5xx" in alarm(pilot))
         await until(pilot, lambda: "1 org sick" in screen_text(pilot))
         await pilot.press("slash", *"sick", "enter", "M")

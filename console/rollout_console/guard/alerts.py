@@ -40,7 +40,7 @@ class Alert(msgspec.Struct, frozen=True):
     """One alert. ``key`` is its deduplication key; times are epoch seconds.
 
     ``org`` is set where it is of one org on the route, ``host`` or ``key_alias`` where one of these
-    has the route's errors.
+    has the route's errors. ``fact`` is the sentence of a verdict without the verdict's kind.
     """
 
     key: tuple[str, ...]
@@ -54,6 +54,7 @@ class Alert(msgspec.Struct, frozen=True):
     org: str | None = None
     host: str | None = None
     key_alias: str | None = None
+    fact: str = ""
 
 
 class Alerts:
@@ -152,8 +153,8 @@ def _of_routing(monitor: Monitor, now: float) -> Iterable[Alert]:
 def _of_verdict(route: str, org: str | None, verdict: Verdict) -> Alert:
     key = ("verdict", route, verdict.signal, *((org,) if org is not None else ()))
     where = route if org is None else f"{route} / {org}"
-    sentence = f"{where}: {verdict.advised}"
-    return Alert(key, "alarm", sentence, route, verdict.signal, org=org)
+    sentence, fact = f"{where}: {verdict.advised}", f"{where}: {verdict.fact}"
+    return Alert(key, "alarm", sentence, route, verdict.signal, org=org, fact=fact)
 
 
 def _of_culprit(file: RolloutFile, route: str, culprit: Culprit, now: float) -> Alert:

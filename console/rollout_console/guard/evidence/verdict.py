@@ -73,7 +73,12 @@ class Verdict(msgspec.Struct, frozen=True):
     @property
     def advised(self) -> str:
         """The verdict in words, and what to do about it."""
-        return f"{self.words}; {self.advice}" if self.advice else self.words
+        return "ok" if self.kind == "ok" else f"{self.kind}: {self.fact}"
+
+    @property
+    def fact(self) -> str:
+        """The reason, and what to do about it, without the kind."""
+        return f"{self.reason}; {self.advice}" if self.advice else self.reason
 
 
 OK = Verdict("ok")

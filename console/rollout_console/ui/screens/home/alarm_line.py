@@ -6,28 +6,44 @@ from datetime import UTC, datetime
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import Alert
 from rollout_console.ui.text import first_clauses
+from rollout_gate.file.model import RolloutFile
 from rollout_gate.secret import redacted
 
 Pieces = list[tuple[str, str]]
 
-_SAID_ELSEWHERE = frozenset((("file",), ("log",), ("lines",)))
-"""Keys of alerts that have a notice of their own, which stays as long as they do."""
-
+_SAID_ELSEWHERE = ("file",)
+"""The key of the alert that has a notice of its own, which nothing hides or displaces."""
 _FIRST_LOOK_S = 3.0
 
 
 class AlarmLine:
-    """Chooses the alert that the line shows: the gravest, or the one that was jumped to."""
+    """Chooses the alert that the line shows: the gravest, or the one that was jumped to.
 
-    def __init__(self, watched_since: float) -> None:
-        self._watched_since = watched_since
+    Times are epoch seconds.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._watched_since = now
         self._chosen: tuple[str, ...] | None = None
         self._open: list[Alert] = []
 
-    def look(self, alerts: Sequence[Alert]) -> None:
-        """Take the open alerts, gravest first; those that are acknowledged are left out."""
+    def look(
+        self, alerts: Sequence[Alert], file: RolloutFile, now: float, is_reading: bool
+    ) -> None:
+        """Take the open alerts, gravest first.
+
+        Those that are acknowledged are left out, and verdicts on what ``file`` rolls back: they
+        ask for nothing, the proof of the rollback has a notice. While the log ``is_reading``, what
+        begins is of the past.
+        """
+        if is_reading:
+            self._watched_since = now
         self._open = [
-            one for one in alerts if not one.acknowledged_by and one.key not in _SAID_ELSEWHERE
+            one
+            for one in alerts
+            if not one.acknowledged_by
+            and one.key != _SAID_ELSEWHERE
+            and not (one.signal and file.is_latched(one.route, one.org))
         ]
         if self._chosen not in [one.key for one in self._open]:
             self._chosen = None
@@ -61,7 +77,7 @@ class AlarmLine:
         since, at = self._since(alert), self._open.index(alert) + 1
         count = f" {at} of {len(self._open)} " if len(self._open) > 1 else " jump "
         room = width - 3 - len(since) - 3 - len(count)
-        sentence = visible(redacted(alert.sentence)).replace(": rollback: ", ": ", 1)
+        sentence = visible(redacted(alert.fact or alert.sentence))
         return [
             (" ▲ " if bad else " △ ", style),
             (first_clauses(sentence, max(room, 16)), style),

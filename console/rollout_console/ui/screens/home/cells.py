@@ -31,6 +31,7 @@ class RowCells:
 
     def __init__(self, width: int, longest: int = 14) -> None:
         self.width = width
+        self.longest = longest
         self.numbers = (8, 7, 7, 7) if width >= 90 else (6, 5, 5, 6)
         self.points = 20 if width >= 100 else 10 if width >= 70 else 0
         spark = self.points + 2 if self.points else 0
@@ -44,11 +45,8 @@ class RowCells:
         names = "route / org" if order == "file" else f"↓ {order}"
         line = "  " + fit(names, self.org) + right("%", 6)
         line += "".join(right(n, w) for n, w in zip(_NUMBERS, self.numbers, strict=True))
-        line += (
-            "  " + fit("errors, 5 m" if self.points > 10 else "errors 5 m", self.points)
-            if self.points
-            else ""
-        )
+        if self.points:
+            line += "  " + fit("errors 5 m", self.points)
         return ((fit(line + "  verdict", self.width), "table--head"),)
 
     def route(
@@ -58,7 +56,7 @@ class RowCells:
         errors: Sequence[float | None],
         proof: str,
         sick: int,
-        marked: bool = False,
+        marked: bool,
     ) -> Sequence[tuple[str, str]]:
         """Return a route's own line; ``sick`` is how many of its orgs ask for a rollback."""
         fold = _FOLDED if row.folded else _UNFOLDED if row.lines else " "
@@ -71,7 +69,7 @@ class RowCells:
         text, style = self._judged(row, health, proof)
         if sick and health.verdict.kind != "rollback" and not row.latched_by:
             text, style = f"{sick} {'org' if sick == 1 else 'orgs'} sick", "table--bad"
-        return [*cells, (fit("  " + first_clauses(visible(text), self.verdict), self.rest), style)]
+        return [*cells, self._last(text, style)]
 
     def org_row(
         self, row: Row, health: Health, errors: Sequence[float | None], proof: str, marked: bool
@@ -82,13 +80,11 @@ class RowCells:
             about = "the route's default; its orgs are below" if health.requests else "default"
             return self._with_words(cells, about)
         cells += self._numbers(row, health, errors)
-        text, style = self._judged(row, health, proof)
-        return [*cells, (fit("  " + first_clauses(visible(text), self.verdict), self.rest), style)]
+        return [*cells, self._last(*self._judged(row, health, proof))]
 
-    @property
-    def rest(self) -> int:
-        """The width of the verdict with the gap before it."""
-        return self.verdict + 2
+    def _last(self, text: str, style: str) -> tuple[str, str]:
+        """Return the last column, the verdict, with the gap before it."""
+        return fit("  " + first_clauses(visible(text), self.verdict), self.verdict + 2), style
 
     def _judged(self, row: Row, health: Health, proof: str) -> tuple[str, str]:
         """Return the verdict in words and its style: red to act, amber degraded, dim waiting."""
@@ -112,8 +108,7 @@ class RowCells:
         narrow = cell_len(visible(verdict.reason)) + len(kind) + 2 > self.verdict
         if verdict.brief and narrow:
             return f"{kind}: {verdict.brief}"
-        advice = f"; {verdict.advice}" if verdict.advice else ""
-        return f"{kind}: {verdict.reason}{advice}"
+        return f"{kind}: {verdict.fact}"
 
     def share_row(self, row: Row, marked: bool) -> Sequence[tuple[str, str]]:
         """Return the line of an API key's alias or of a flag."""

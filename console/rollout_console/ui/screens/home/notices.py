@@ -105,6 +105,7 @@ class Notices:
         """Hide the current notices; a problem is shown again when it has ended and recurs."""
         self._told = None
         self._failed.clear()
+        self._troubles.pop("reverted", None)  # an event, which does not end: the next is told anew
         # An unusable file blocks all changes but rollbacks; esc clears marks before notices.
         self._hidden |= set(self._troubles) - {"file", "marks"}
         self._rollbacks = [r for r in self._rollbacks if r.drained_at is None]

@@ -7,7 +7,6 @@ from itertools import islice
 from time import time
 from typing import ClassVar
 
-from rich.cells import cell_len
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -17,10 +16,9 @@ from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from rollout_console.changes.external_edits import rolled_back
-from rollout_console.changes.plan import ALL_ORGS, Plan, Target
+from rollout_console.changes.plan import Plan, Target
 from rollout_console.changes.snapshot import Snapshot
 from rollout_console.changes.switch import Done, Edit
-from rollout_console.common.durations import seconds_text
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.guard.balance import BalanceSources
@@ -43,24 +41,20 @@ from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.about_row import about_row
 from rollout_console.ui.screens.home.actions import HomeActions
 from rollout_console.ui.screens.home.alarm_line import AlarmLine
-from rollout_console.ui.screens.home.cells import ERRORS_WINDOW_S, RowCells
 from rollout_console.ui.screens.home.charts import ChartGrid
 from rollout_console.ui.screens.home.notices import Notices
-from rollout_console.ui.screens.home.rows import Row
+from rollout_console.ui.screens.home.row_painter import RowPainter
 from rollout_console.ui.screens.home.status import StatusFacts, status_pieces
 from rollout_console.ui.screens.home.view import TableView
 from rollout_console.ui.session import Session
 from rollout_console.ui.widgets.changes_panel import ChangesPanel
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line import TextLine
-from rollout_console.ui.widgets.line_table import Cells
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_console.ui.workers import Feeds
 from rollout_gate.secret import redacted
 
 CHARTS_EVERY_S = 5.0
-SPARKS_EVERY_S = 5.0
-_MOST_SPARKS = 1000
 _MOST_MARKS = 20
 _AROUND_THE_TABLE = 6
 """Lines beside the table's rows and the charts: status, alarm, header, two notices, keys."""
@@ -108,10 +102,7 @@ class HomeScreen(Opened, HomeActions):
         self._feeds = Feeds(self, session, sources, warn_of_keys, ask_for_models)
         self._view = TableView(session.monitor)
         self._alarms = AlarmLine(time())
-        self._longest = 12
-        self._cells = RowCells(80)
-        self._now = time()
-        self._errors: dict[tuple[str, str | None], tuple[int, Sequence[float | None]]] = {}
+        self._painter = RowPainter(session.monitor, self._view, self._notices, time())
         self._changed_at: list[tuple[float, str | None]] = []
         self._charts_at = 0.0
         self._fitted = Size(0, 0)
@@ -128,12 +119,14 @@ class HomeScreen(Opened, HomeActions):
         yield TextLine(id="status")
         yield TextLine(id="alarm")
         with Horizontal(id="body"):
-            yield RolloutTable(self._draw_row, self._draw_header, id="table")
+            yield RolloutTable(self._painter.row, self._painter.header, id="table")
             yield ChangesPanel()
         yield TextLine(id="notice-1")
         yield TextLine(id="notice-2")
         yield charts
-        yield Input(placeholder="filter: part of a route or org, ! inverts", id="filter")
+        yield Input(
+            placeholder="filter: part of a route or org, sick, rolled back; ! inverts", id="filter"
+        )
         yield KeyBar(CONTEXTS["home"], self.why_not, self._facts.keymap)
 
     def opened(self) -> None:
@@ -266,7 +259,7 @@ class HomeScreen(Opened, HomeActions):
 
     def _each_second(self) -> None:
         """Look for alerts, whichever screen is active, then redraw."""
-        self._now = now = time()
+        self._painter.now = now = time()
         began = self._session.new_alerts(now)
         alarms = [alert for alert in began if alert.level == "alarm"]
         # A toast only where no alarm line and no list of alerts shows it: it covers what is there.
@@ -275,15 +268,20 @@ class HomeScreen(Opened, HomeActions):
             self.app.notify(visible(redacted(alert.sentence)), severity="error", markup=False)
         if alarms:
             self.app.bell()
-        self._tick()
+        self._redraw()
 
     # -- drawing ---------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        """Redraw with the figures of now."""
+        self._painter.now = time()
+        self._redraw()
+
+    def _redraw(self) -> None:
         """Redraw what has changed, also behind a dialog, for an operator who is deciding."""
         if not self.is_current:
             return
-        self._now = now = time()
+        now = self._painter.now
         if self._view.note_sick(now) or self._view.is_due(now):
             self._rebuild()
         else:
@@ -312,20 +310,19 @@ class HomeScreen(Opened, HomeActions):
 
     def _show_alarm(self) -> None:
         """Show the gravest alert on a line of its own, which is there only while there is one."""
-        file = self._monitor.file
-        # A verdict on what is rolled back asks for nothing: its proof has a notice of its own.
         self._alarms.look(
-            [
-                one
-                for one in self._session.alerts.open
-                if not (one.signal and file.is_latched(one.route, one.org))
-            ]
+            self._session.alerts.open, self._monitor.file, self._painter.now, self._is_reading
         )
         pieces = self._alarms.pieces(self.app.size.width)
         current = self._alarms.current
         self.set_class(current is not None, "-trouble")
         self.set_class(current is not None and current.level == "alarm", "-alarm")
         self.query_one("#alarm", TextLine).say(*pieces)
+
+    @property
+    def _is_reading(self) -> bool:
+        """Whether lines that are there already are still to be read."""
+        return self._monitor.behind or self._monitor.reads_older
 
     def _show_notices(self) -> None:
         first, second = self._notices.lines(self._monitor, time())
@@ -338,12 +335,12 @@ class HomeScreen(Opened, HomeActions):
         if row is None:
             return ()
         probe = self._probes.get((row.route, "tokenlab"))
-        probed = "" if probe is None else f"probe {probe_text(probe, self._now)}"
-        return about_row(row, self._monitor, probed, self._now)
+        probed = "" if probe is None else f"probe {probe_text(probe, self._painter.now)}"
+        return about_row(row, self._monitor, probed, self._painter.now)
 
     def draw_charts(self) -> None:
         """Draw the visible charts."""
-        self._charts_at = self._now
+        self._charts_at = self._painter.now
         row = self.query_one(RolloutTable).selected
         self.query_one(ChartGrid).show(
             self._monitor,
@@ -378,61 +375,12 @@ class HomeScreen(Opened, HomeActions):
     def _rebuild(self) -> None:
         charts = 0 if self.has_class("-short") else self.query_one(ChartGrid).lines
         self._view.fit_into(self.app.size.height - _AROUND_THE_TABLE - charts)
-        rows = self._view.rows(self._now)
-        longest = max((cell_len(visible(row.label or row.route)) for row in rows), default=8)
-        if max(longest, 12) != self._longest:
-            self._longest = max(longest, 12)
-            self._cells = RowCells(0)
+        rows = self._view.rows(self._painter.now)
+        self._painter.fit_labels(rows)
         self.query_one(RolloutTable).set_rows(rows)
         self._notices.trouble("filter", self._view.filter_words)
         self._notices.trouble("marks", self._view.marked_words)
         self._show_notices()
-
-    def _cells_for(self, width: int) -> RowCells:
-        if self._cells.width != width:
-            self._cells = RowCells(width, self._longest)
-        return self._cells
-
-    def _draw_header(self, width: int) -> Cells:
-        return self._cells_for(width - 1).header(self._view.order)
-
-    def _draw_row(self, row: Row, width: int) -> Cells:
-        cells, now = self._cells_for(width), self._now
-        marked = row.key in self._view.marked
-        if row.table:
-            return cells.share_row(row, marked)
-        org = None if row.org == ALL_ORGS else row.org
-        health = self._monitor.health(row.route, org, now)
-        errors = self._errors_of(row.route, org, cells.points)
-        proof = self._proof(row, org) if row.latched_by else ""
-        if row.is_route:
-            return cells.route(row, health, errors, proof, self._view.sick_on(row.route), marked)
-        return cells.org_row(row, health, errors, proof, marked)
-
-    def _proof(self, row: Row, org: str | None) -> str:
-        now = self._now
-        proof = self._notices.proof_of(row.route, row.org, self._monitor, now)
-        last = self._monitor.last_seen(row.route, org, "tokenlab")
-        if not proof and last is not None:  # its figures predate the rollback
-            proof = f"quiet for {seconds_text(round(now - last))}"
-        return proof
-
-    def _errors_of(self, route: str, org: str | None, points: int) -> Sequence[float | None]:
-        """Return the errors of the last minutes, computed anew every few seconds alone."""
-        turn = int(self._now // SPARKS_EVERY_S)
-        known = self._errors.get((route, org))
-        if known is None or known[0] != turn or len(known[1]) != points:
-            if len(self._errors) > _MOST_SPARKS:
-                self._errors.clear()
-            found = (
-                self._monitor.org_series(
-                    "errors", route, org, "tokenlab", self._now, ERRORS_WINDOW_S, points
-                )
-                if points
-                else ()
-            )
-            known = self._errors[route, org] = turn, found
-        return known[1]
 
     # -- the listener of a change ----------------------------------------------------------------
 
