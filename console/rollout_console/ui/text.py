@@ -1,5 +1,7 @@
 """Pad and truncate text to a width in terminal cells."""
 
+from collections.abc import Sequence
+
 from rich.cells import cell_len, set_cell_size
 
 
@@ -29,9 +31,12 @@ def right(text: str, width: int) -> str:
     return " " * (width - size) + text if size <= width else fit(text, width)
 
 
-def first_clauses(text: str, width: int) -> str:
-    """Return as many of the first clauses of a sentence as fit: the first matters most."""
-    for mark in ("; ", ", ", " · "):
+def first_clauses(text: str, width: int, marks: Sequence[str] = ("; ", ", ", " · ")) -> str:
+    """Return as many of the first clauses of a sentence as fit: the first matters most.
+
+    Clauses end at ``marks``: those at the first mark are left out before those at the next.
+    """
+    for mark in marks:
         while cell_len(text) > width and mark in text:
             text = text.rpartition(mark)[0]
     return fit(text, width).rstrip() if cell_len(text) > width else text

@@ -161,7 +161,7 @@ def hold_tier(
         return Verdict("hold", f"no data {_time(age_s)}", "data", waits=True)
     if seen.requests == 0:
         words = "no data since the step" if bake_left_s else "no data"
-        return Verdict("hold", words, "data", brief="no data", waits=True)
+        return Verdict("hold", words, "data", brief="just stepped", waits=True)
 
     if slow := _slow(limits, p95_ms, ttft_p95_ms):
         return slow

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from rich.cells import cell_len
+
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import Alert
 from rollout_console.ui.text import first_clauses
@@ -74,17 +76,22 @@ class AlarmLine:
             return []
         bad = alert.level == "alarm"
         style = "$error bold" if bad else "$warning"
-        since, at = self._since(alert), self._open.index(alert) + 1
-        count = f" {at} of {len(self._open)} " if len(self._open) > 1 else " jump "
-        room = width - 3 - len(since) - 3 - len(count)
+        at = self._open.index(alert) + 1
+        since = self._since(alert)
+        count = f"{at} of {len(self._open)}" if len(self._open) > 1 else "jump"
         sentence = visible(redacted(alert.fact or alert.sentence))
-        return [
-            (" ▲ " if bad else " △ ", style),
-            (first_clauses(sentence, max(room, 16)), style),
-            (since, ""),
-            ("  n", "$accent bold"),
-            (count, "$foreground 70%"),
+        # What is wrong comes first: a narrow line has no room for the rest.
+        tails: list[Pieces] = [
+            [(since, ""), ("  n", "$accent bold"), (f" {count} ", "$foreground 70%")],
+            [("  n", "$accent bold"), (f" {count} ", "$foreground 70%")],
+            [],
         ]
+        for tail in tails:
+            room = width - 3 - sum(cell_len(text) for text, _ in tail)
+            said = first_clauses(sentence, room)
+            if not said.endswith("…"):
+                break
+        return [(" ▲ " if bad else " △ ", style), (said, style), *tail]
 
     def _since(self, alert: Alert) -> str:
         clock = datetime.fromtimestamp(alert.since, UTC).strftime("%H:%M")

@@ -84,7 +84,8 @@ class RowCells:
 
     def _last(self, text: str, style: str) -> tuple[str, str]:
         """Return the last column, the verdict, with the gap before it."""
-        return fit("  " + first_clauses(visible(text), self.verdict), self.verdict + 2), style
+        short = first_clauses(visible(text), self.verdict, ("; ", ", ", " · ", ": "))
+        return fit(f"  {short}", self.verdict + 2), style
 
     def _judged(self, row: Row, health: Health, proof: str) -> tuple[str, str]:
         """Return the verdict in words and its style: red to act, amber degraded, dim waiting."""

@@ -89,9 +89,6 @@ def build_rows(
         kept += len(found)
         if not found and not shown.keep(name, ""):
             continue
-        if shown.weight is not None:
-            weight = shown.weight
-            found.sort(key=weight)
         below = found
         if name in shown.folded:
             sick = shown.sick.get(name, ())
@@ -100,10 +97,11 @@ def build_rows(
                 for row in found
                 if (not row.table and row.org in sick) or row.key in shown.marked
             ]
+        if shown.weight is not None:  # only what is shown: a figure of each of 10,000 orgs is slow
+            below.sort(key=shown.weight)
         head = Row(name, None, 0, outer, lines=len(found), folded=len(found) - len(below))
         groups.append((head, below))
-    if shown.weight is not None:
-        weight = shown.weight
+    if (weight := shown.weight) is not None:
         groups.sort(key=lambda group: weight(group[0]))
     return [row for head, below in groups for row in (head, *below)], kept, total
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from math import inf
+from time import monotonic
 
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.common.safe_text import visible
@@ -21,6 +22,8 @@ from rollout_console.ui.screens.home.rows import (
 
 SORT_EVERY_S = 10.0
 """Seconds between two sorts by a figure: rows that move all the time cannot be read."""
+_PAUSE_PER_SORT = 50
+"""Seconds until the next sort for each second that one took: keys wait while thousands sort."""
 
 
 class TableView:
@@ -41,7 +44,7 @@ class TableView:
         self._lines = 0
         self._sick: Mapping[str, Collection[str]] = {}
         self._weights: dict[RowKey, float] = {}
-        self._sorted_at = 0.0
+        self._sorted_at = self._pause_s = 0.0
 
     def fit_into(self, lines: int) -> None:
         """Take the height of the table: until somebody folds, what does not fit is folded."""
@@ -165,7 +168,7 @@ class TableView:
     def is_due(self, now: float) -> bool:
         """Whether rows in the order of a figure are to be sorted again."""
         by_figure = self.order in ("worst", "traffic")
-        return by_figure and now - self._sorted_at >= SORT_EVERY_S
+        return by_figure and now - self._sorted_at >= max(SORT_EVERY_S, self._pause_s)
 
     def rows(self, now: float) -> list[Row]:
         """Return the rows, with what of them the filter keeps counted in ``kept`` and ``total``."""
@@ -185,7 +188,10 @@ class TableView:
             self.marked,
             None if self.order == "file" else partial(self._weight, now),
         )
+        started = monotonic()
         rows, self.kept, self.total = build_rows(file, seen, shown)
+        if self._sorted_at == now:
+            self._pause_s = _PAUSE_PER_SORT * (monotonic() - started)
         return rows
 
     def _is_sick(self, route: str, org: str) -> bool:
