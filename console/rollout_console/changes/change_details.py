@@ -19,8 +19,6 @@ from rollout_gate.file.errors import FileError
 from rollout_gate.file.parse import parse
 
 ROLLED_BACK = "rolled back"
-NOBODY = "somebody else"
-"""The author of an edit that names none: where it was made is not known either."""
 
 Way = Literal["rollback", "resume", "raise", "lower", "note", "other"]
 
@@ -54,11 +52,6 @@ def details_of(history: History, file: Path, change: Change) -> Details:
     except FileError as error:
         return Details(diff=diff, trouble=f"one of the two texts cannot be used: {error}")
     return Details(found, described(before, after).words, diff)
-
-
-def author_of(change: Change) -> str:
-    """Return the author as ``user@host``; an edit without a user was made nobody knows where."""
-    return f"{change.user}@{change.host}" if change.user else NOBODY
 
 
 def what_of(change: Change) -> str:

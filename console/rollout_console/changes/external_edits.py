@@ -74,8 +74,7 @@ def words_of(change: Change, *others: Change) -> str:
     if others:
         action, target = spoken_change(change.action, change.route, change.org)
         what = f"{action} {target} and {len(others)} more: {change.before} to {change.after}"
-    by = f"{change.user}@{change.host}" if change.user else "somebody else"
-    return f"{by}: {what}"
+    return f"{change.author}: {what}"
 
 
 def _what(change: Change) -> str:

@@ -1,9 +1,8 @@
 """Plan changes: the text to be written, its effect on traffic, and a description in one line."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from typing import Literal
 
 from rollout_console.changes.edits import (
@@ -14,12 +13,22 @@ from rollout_console.changes.edits import (
     SetShare,
     SetText,
 )
+from rollout_console.changes.effect_words import (
+    STATES,
+    alike,
+    left_out_suffix,
+    left_out_words,
+    named_targets,
+    not_latched,
+    spoken_target,
+    still_latched,
+    way_back,
+)
 from rollout_console.changes.errors import NotReadable
 from rollout_console.changes.external_edits import described
 from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.plan import ALL_ORGS, Part, Plan, Target
 from rollout_console.changes.snapshot import Snapshot
-from rollout_console.common.durations import target_text
 from rollout_console.common.errors import NothingToDo
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
@@ -32,14 +41,9 @@ from rollout_gate.file.percent import parse_percent, percent_text
 from rollout_gate.file.revision import SHORT
 from rollout_gate.secret import is_credential, redacted
 
-_STATES = ("in force", "rolled back")
 _TABLE: dict[str, Literal["keys", "flags"]] = {"set_alias": "keys", "set_flag": "flags"}
 _REGRET = timedelta(minutes=2)
 """How long an operator's own rollback can be undone without evidence for the guard."""
-_SLIP = 2
-MOST_NAMED = 5
-"""Limit of the targets that are named; the rest is counted."""
-_MOST_COMPARED = 1_000
 
 
 class Planner:
@@ -73,7 +77,7 @@ class Planner:
             f"{route} / {name} {percent_text(before)}% to {percent_text(points)}% in {self._name}"
         )
         if org != ALL_ORGS and org not in found.orgs:
-            effect += f" (a new line{_alike(org, list(found.orgs))})"
+            effect += f" (a new line{alike(org, list(found.orgs))})"
         if self._snapshot().file.is_latched(route, org):
             effect += " (stays rolled back until resumed)"
         return self._plan(
@@ -94,7 +98,7 @@ class Planner:
         was = "no line" if before is None else f"{percent_text(before)}%"
         effect = f"{route} / {kind} {name} {was} to {percent_text(points)}% in {self._name}"
         if before is None:
-            effect += f" (a new line{_alike(name, list(shares))})"
+            effect += f" (a new line{alike(name, list(shares))})"
         if self._snapshot().file.is_latched(route):
             effect += " (stays rolled back until resumed)"
         states = ("" if before is None else percent_text(before), percent_text(points))
@@ -125,23 +129,23 @@ class Planner:
         """
         kept, left_out = self._without_needless(targets)
         if not kept:
-            raise NothingToDo(f"nothing to do: {_left_out_words(left_out) or 'nothing is named'}")
+            raise NothingToDo(f"nothing to do: {left_out_words(left_out) or 'nothing is named'}")
         reasons = {
             one: redacted((reason if isinstance(reason, str) else reason.get(one, "")).strip())
             for one in kept
         }
         if len(kept) == 1:
             plan = self._plan_latch(True, *kept[0], reasons[kept[0]])
-            return replace(plan, effect=plan.effect + _suffix(left_out))
+            return replace(plan, effect=plan.effect + left_out_suffix(left_out))
         for route, org in kept:
             self._checked_target(route, org)
         edits = [self._latch_edit(True, route, org, reasons[route, org]) for route, org in kept]
         own = {} if isinstance(reason, str) else reasons
-        parts = tuple(Part(*one, *_STATES, own.get(one, "")) for one in kept)
+        parts = tuple(Part(*one, *STATES, own.get(one, "")) for one in kept)
         plan = self._plan(
-            "rollback", None, None, _STATES, self._effect_of(parts), *edits, rescue=True
+            "rollback", None, None, STATES, self._effect_of(parts), *edits, rescue=True
         )
-        return replace(plan, parts=parts, effect=plan.effect + _suffix(left_out))
+        return replace(plan, parts=parts, effect=plan.effect + left_out_suffix(left_out))
 
     def rebase_rollback(self, plan: Plan) -> Plan:
         """Plan a rollback again on the version of the file that was read last, stamps unchanged.
@@ -197,13 +201,13 @@ class Planner:
         group = self._history.group_of(change)
         if len(group) > 1:
             return self._plan_group_undo(group)
-        what = f"undo of {change.action} {_target(change.route, change.org)}"
+        what = f"undo of {change.action} {spoken_target(change.route, change.org)}"
         if change.revision == snapshot.revision and not self._was_rescue(change):
             prepared = self._store.prepare_text(
                 self._history.text_of(self._store.path, change.previous_revision)
             )
-            effect = f"{what}: {_way_back(change)} in {self._name}"
-            effect += _still_latched(change, prepared.after.file)
+            effect = f"{what}: {way_back(change)} in {self._name}"
+            effect += still_latched(change, prepared.after.file)
             return Plan(
                 "undo", change.route, change.org, change.after, change.before, effect,
                 prepared, undoes_id=change.id, regrets=self._regrets(change),
@@ -211,13 +215,13 @@ class Planner:
         edit = self._inverse(change)
         if edit is None or self._says_now(change) != change.after:
             raise NothingToDo(
-                f"what that {change.action} of {_target(change.route, change.org)} set was changed "
-                f"since; set it by hand, or put the whole text back with restore "
-                f"{change.previous_revision[:SHORT]}"
+                f"what that {change.action} of {spoken_target(change.route, change.org)} set was"
+                " changed since; set it by hand, or put the whole text back with restore"
+                f" {change.previous_revision[:SHORT]}"
             )
-        effect = f"{what}: {_way_back(change)} in {self._name}; later edits stay"
+        effect = f"{what}: {way_back(change)} in {self._name}; later edits stay"
         prepared = self._store.prepare([edit])
-        effect += _still_latched(change, prepared.after.file)
+        effect += still_latched(change, prepared.after.file)
         return Plan(
             "undo", change.route, change.org, change.after, change.before, effect,
             prepared, (edit,), change.id,
@@ -257,7 +261,7 @@ class Planner:
                     f"; changed since: {named_targets([(row.route, row.org) for row in changed])}"
                 )
         for row in undone:
-            if still := _still_latched(row, prepared.after.file):
+            if still := still_latched(row, prepared.after.file):
                 what += still  # named once: it is mostly the same latch
                 break
         parts = tuple(Part(row.route, row.org, row.after, row.before) for row in undone)
@@ -346,7 +350,7 @@ class Planner:
 
     def _plan_latch(self, latch: bool, route: str | None, org: str | None, reason: str) -> Plan:
         file = self._snapshot().file
-        target = _target(route, org)
+        target = spoken_target(route, org)
         if route is None:
             was, share = file.rolled_back, "all traffic"
             named = f"{target}: "
@@ -359,7 +363,7 @@ class Planner:
         if latch:
             effect = f"{named}{share} to 0% in {self._name}: rolled back until resumed"
             if org is not None and org not in found.orgs:
-                effect += f" (a new line{_alike(org, list(found.orgs))})"
+                effect += f" (a new line{alike(org, list(found.orgs))})"
             if route is not None and (held_by := self._outer_latch(route, org)):
                 effect += f" (rolled back already, by {held_by})"
         else:
@@ -373,7 +377,7 @@ class Planner:
             "rollback" if latch else "resume",
             route,
             org,
-            (_STATES[was], _STATES[latch]),
+            (STATES[was], STATES[latch]),
             effect,
             edit,
             rescue=latch,
@@ -389,7 +393,7 @@ class Planner:
             latched = file.rolled_back if route is None else route.rolled_back
             if route is not None and change.org is not None:
                 latched = route.org_rolled_back(change.org)
-            return _STATES[latched]
+            return STATES[latched]
         if route is None:
             return ""
         if change.action in ("model", "phase"):
@@ -456,72 +460,12 @@ class Planner:
         return Plan(action, route, org, *states, effect, prepared, edits)
 
 
-def not_latched(file: RolloutFile, route: str | None, org: str | None = None) -> str:
-    """Return why there is nothing to resume: a latch is released only at the level that set it."""
-    inside = [] if org is not None else list(_latches_inside(file, route))
-    named = ", ".join(inside[:3]) + (f" and {len(inside) - 3} more" if len(inside) > 3 else "")
-    more = f"; rolled back within it: {named}, each to be resumed by itself" if inside else ""
-    return f"nothing to do: {_target(route, org)} is not rolled back{more}"
-
-
-def _latches_inside(file: RolloutFile, route: str | None) -> Iterator[str]:
-    routes = file.routes.values() if route is None else [file.routes[route]]
-    for one in routes:
-        if route is None and one.rolled_back:
-            yield _target(one.name, None)
-        for org, share in one.orgs.items():
-            if share.rolled_back:
-                yield target_text(one.name, org)
-
-
 def _is_latched_itself(file: RolloutFile, route: str | None, org: str | None) -> bool:
     """Whether a route or org has a latch of its own; False for one that is not in the file."""
     found = file.routes.get(route or "")
     if found is None:
         return False
     return found.rolled_back if org is None else found.org_rolled_back(org)
-
-
-def named_targets(targets: Sequence[Target], most: int = MOST_NAMED) -> str:
-    """Name the first of several targets, and say how many more there are."""
-    named = ", ".join(_target(*one) for one in targets[:most])
-    more = len(targets) - most
-    return f"{named} and {more} more" if more > 0 else named
-
-
-def _left_out_words(left_out: Mapping[Target, str]) -> str:
-    """Name the targets that were left out, by the reason why."""
-    by_reason: dict[str, list[Target]] = {}
-    for target, reason in left_out.items():
-        by_reason.setdefault(reason, []).append(target)
-    return ", ".join(f"{named_targets(some)} ({reason})" for reason, some in by_reason.items())
-
-
-def _suffix(left_out: Mapping[Target, str]) -> str:
-    return f"; left out: {_left_out_words(left_out)}" if left_out else ""
-
-
-def _way_back(change: Change) -> str:
-    """Describe the effect of an undo in words."""
-    if (change.before, change.after) == _STATES:
-        return "back in force"
-    if (change.after, change.before) == _STATES:
-        return "rolled back again"
-    return f"{change.after} to {change.before}"
-
-
-def _still_latched(change: Change, after: RolloutFile) -> str:
-    """Name the latches that still hold what the undo of a rollback puts back in force."""
-    if (change.before, change.after) != _STATES:
-        return ""
-    if after.rolled_back:
-        return " (still rolled back by the file)"
-    if change.org is not None and after.is_latched(change.route):
-        return f" (still rolled back by route {change.route})"
-    known = change.org is None and change.route in (None, *after.routes)
-    inside = list(_latches_inside(after, change.route)) if known else []
-    more = f" and {len(inside) - 3} more" if len(inside) > 3 else ""
-    return f" (still rolled back: {', '.join(inside[:3])}{more})" if inside else ""
 
 
 def _can_have_traffic(route: Route, org: str) -> bool:
@@ -535,20 +479,6 @@ def _checked_name(org: str) -> None:
         raise NothingToDo("that org's name is no text that a file can hold; nothing was written")
     if is_credential(org):
         raise NothingToDo("that is a credential and no org; nothing was written: revoke it")
-
-
-def _alike(org: str, known: Sequence[str]) -> str:
-    """Return a hint at a similar known name: a typing error would add a line without requests."""
-    # Prefilter 10,000 ids by length and first letter: the fuzzy comparison is slow.
-    near = [one for one in known if abs(len(one) - len(org)) <= _SLIP and one[:1] == org[:1]]
-    close = get_close_matches(org, near[:_MOST_COMPARED], 1, 0.75)
-    return f"; there is {close[0]!r} already" if close else ""
-
-
-def _target(route: str | None, org: str | None) -> str:
-    if route is None:
-        return "everything"
-    return f"route {route}" if org is None else f"{route} / {org}"
 
 
 def _inverse(change: Change) -> Edit | None:

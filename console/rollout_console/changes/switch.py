@@ -24,7 +24,7 @@ from rollout_console.common.write_access import WriteAccess
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import KEPT, History
-from rollout_console.history.rows import Change, Edited, NewChange
+from rollout_console.history.rows import UNKNOWN_AUTHOR, Change, Edited, NewChange
 from rollout_gate.file.errors import RolloutError
 from rollout_gate.file.revision import SHORT
 from rollout_gate.secret import redacted
@@ -167,7 +167,7 @@ class Switch:
                     group = self.history.group_of(rows[0])
                 return Edit(words_of(*group), latch_gone, ours=rows[0].action != "external")
             edited = described(before.data, after.data) if before is not None else None
-        who = edited.who.name if edited is not None and edited.who is not None else "somebody else"
+        who = edited.who.name if edited is not None and edited.who is not None else UNKNOWN_AUTHOR
         words = edited.words if edited is not None else ""
         return Edit(f"{who}: {words or after.revision[:SHORT]}", latch_gone, ours=False)
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from rollout_console.common.listing import first_of
 from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
 from rollout_console.guard.writers import GRACE_S, SHOWN_DIGITS
 from rollout_console.health.log.record import AccessRecord
@@ -250,8 +251,7 @@ class Misrouted:
         stale = [f"{redacted(host)} by {revision[:SHOWN_DIGITS]}" for (host, revision), _ in most
                  if revision != current]  # fmt: skip
         if stale:
-            more = f" and {len(stale) - _NAMED} more" if len(stale) > _NAMED else ""
-            return f"decided by another version of the file on {', '.join(stale[:_NAMED])}{more}"
+            return f"decided by another version of the file on {first_of(stale, _NAMED)}"
         hosts = ", ".join([redacted(host) for (host, _), _ in most][:_NAMED])
         return (
             f"{hosts} decided by this version and did otherwise: a client of its own, or requests"

@@ -13,6 +13,7 @@ from time import monotonic
 import msgspec
 
 from rollout_console.changes.switch import Done, Switch
+from rollout_console.common.listing import first_of
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.ramp_record import Out, Place, RampRecord, RouteRamp
 from rollout_gate.file.model import RolloutFile, Route
@@ -190,9 +191,7 @@ def _out_words(route: str, out: Mapping[str, Out]) -> Iterator[str]:
     for org, one in out.items():
         by_reason.setdefault(one.why, []).append(org)
     for why, orgs in by_reason.items():
-        more = f" and {len(orgs) - _MOST_NAMED} more" if len(orgs) > _MOST_NAMED else ""
-        named = ", ".join(orgs[:_MOST_NAMED])
-        yield f"out of the ramp of {route}: {named}{more}: {why}"
+        yield f"out of the ramp of {route}: {first_of(orgs, _MOST_NAMED)}: {why}"
 
 
 def _standings(

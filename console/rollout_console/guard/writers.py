@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from rollout_console.common.listing import first_of
 from rollout_console.health.log.record import AccessRecord
 from rollout_gate.access_log import REVISION_DIGITS
 from rollout_gate.file.model import RolloutFile
@@ -102,8 +103,7 @@ class Writers:
 
 
 def _sentence(revision: str, hosts: Sequence[str], total: int) -> str:
-    named = ", ".join(redacted(host) for host in hosts[:_NAMED])
-    more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
+    named = first_of([redacted(host) for host in hosts], _NAMED)
     who = "1 of 1 writer" if total == 1 else f"{len(hosts)} of {total} writers"
     verb = "decides" if len(hosts) == 1 else "decide"
-    return f"{who} still {verb} by {revision[:SHOWN_DIGITS]}, not by this file: {named}{more}"
+    return f"{who} still {verb} by {revision[:SHOWN_DIGITS]}, not by this file: {named}"

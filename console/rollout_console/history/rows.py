@@ -36,6 +36,10 @@ class NewChange(msgspec.Struct, frozen=True):
     """The shares that differ, as JSON, from which the last change of each share is determined."""
 
 
+UNKNOWN_AUTHOR = "somebody else"
+"""In place of the author of an external edit that does not name one."""
+
+
 class Change(msgspec.Struct, frozen=True):
     """A change that was made."""
 
@@ -57,6 +61,16 @@ class Change(msgspec.Struct, frozen=True):
     moves: str = ""
     group_id: int | None = None
     """Of one write with several rows: the id of its first row, also in that row; else None."""
+
+    @property
+    def author(self) -> str:
+        """The author as ``user@host``; the host of an external edit only detected it."""
+        return f"{self.user}@{self.host}" if self.user else UNKNOWN_AUTHOR
+
+    @property
+    def user_name(self) -> str:
+        """The user alone, for a narrow column."""
+        return self.user or UNKNOWN_AUTHOR
 
     def as_json(self) -> dict[str, str | None]:
         """Return the JSON object that ``history --json`` prints."""

@@ -40,8 +40,8 @@ DRAINS_WITHIN_S = 3600.0
 """How long after a rollback the last TokenLab request is looked for."""
 AROUND_S = 3600.0
 MOST_S = 7 * 86_400.0
-_LEAST_BESIDE_S = 300.0
-_MOST_BESIDE_S = 3600.0
+_LEAST_MARGIN_S = 300.0
+_MOST_MARGIN_S = 3600.0
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200)
 _MOST_STEPS = 90
 _LEAST_CHARTED_S = 60.0
@@ -109,7 +109,7 @@ class Incident(msgspec.Struct, frozen=True):
 
     @property
     def charted(self) -> Phase:
-        """The stretch that the charts show: the incident, with as much beside it as it needs."""
+        """The stretch that the charts show: the incident, with a margin before and after it."""
         return charted(self.phases)
 
     @property
@@ -122,11 +122,11 @@ class Incident(msgspec.Struct, frozen=True):
 def charted(phases: Sequence[Phase]) -> Phase:
     """Return the stretch that charts of these phases show, no longer than all of them."""
     before, during, after = phases
-    beside = max(2 * during.seconds, _LEAST_CHARTED_S)
+    margin = max(2 * during.seconds, _LEAST_CHARTED_S)
     return Phase(
         "charted",
-        max(before.begin, during.begin - beside),
-        max(min(after.end, during.end + beside), during.begin + 1),
+        max(before.begin, during.begin - margin),
+        max(min(after.end, during.end + margin), during.begin + 1),
     )
 
 
@@ -165,10 +165,10 @@ def find_incident(
     drained_at, drained = _drained(seconds, scope, log.last_at, looked.until)
     # The last request on TokenLab is of the incident, and the end of a phase is exclusive.
     end = nextafter(max(drained_at, begin), inf) if scope.rollbacks else looked.until
-    beside = min(max(end - begin, _LEAST_BESIDE_S), _MOST_BESIDE_S)
-    after = max(min(end + beside, scope.given_back_at, now), end)
+    margin = min(max(end - begin, _LEAST_MARGIN_S), _MOST_MARGIN_S)
+    after = max(min(end + margin, scope.given_back_at, now), end)
     phases = (
-        Phase("before", begin - beside, begin),
+        Phase("before", begin - margin, begin),
         Phase("during", begin, end),
         Phase("after", end, after),
     )
@@ -176,7 +176,7 @@ def find_incident(
     slow = limits if {"latency", "first_token"} & {*signals} else None
     figures = Figures(scope, phases, _step(charted(phases).seconds), slow)
     again = LogReader((path.parent / file.access_log).absolute())
-    for records in again.between(begin - beside, after):
+    for records in again.between(begin - margin, after):
         figures.add(records)
     return Incident(
         scope=scope,
@@ -187,11 +187,11 @@ def find_incident(
         drained_at=drained_at,
         drained=drained,
         figures=figures,
-        changes=_within(changes, begin - beside, after),
+        changes=_within(changes, begin - margin, after),
         limits=_limits_of(file, scope),
         file_name=path.name,
         made_at=now,
-        log_words=_log_words(log, again, begin - beside),
+        log_words=_log_words(log, again, begin - margin),
     )
 
 
@@ -311,7 +311,7 @@ def _begin(seconds: Seconds, scope: Scope, tripped: Sequence[Tripped], looked: _
         return max(min(one.began_at for one in tripped), looked.since)
     if looked.fixed or not scope.rollbacks:
         return looked.since
-    first = scope.began_at - _LEAST_BESIDE_S
+    first = scope.began_at - _LEAST_MARGIN_S
     bad = [
         one.at
         for _, bins in seconds.of("tokenlab")
@@ -359,7 +359,7 @@ def _limits_of(file: RolloutFile, scope: Scope) -> GuardSettings:
 def _log_words(log: LogReader, again: LogReader, wanted: float) -> list[str]:
     """Return what limits the figures: an error, unusable lines, or a log that begins later."""
     words = list(dict.fromkeys(one.trouble for one in (log, again) if one.trouble))
-    if again.begins_at > wanted + _LEAST_BESIDE_S / 5:
+    if again.begins_at > wanted + _LEAST_MARGIN_S / 5:
         at = datetime.fromtimestamp(again.begins_at, UTC)
         words.append(f"the log has no line from before {at:%Y-%m-%d %H:%M:%S}Z")
     unusable = again.unusable

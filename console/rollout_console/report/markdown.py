@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from rollout_console.changes.change_details import author_of, what_of
+from rollout_console.changes.change_details import what_of
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.markdown import cell, code, escaped
 from rollout_console.health.log.record import StatusClass
@@ -101,7 +101,7 @@ def _rollback_words(incident: Incident) -> Iterator[str]:
     why = f" ({_text(last.reason)})" if last.reason else ""
     after = seconds_text(max(last.at.timestamp() - incident.during.begin, 0.0))
     more = f", the last of {several} rollbacks," if several > 1 else ""
-    yield f"{_text(author_of(last))} rolled back{more} {after} after the first bad request{why}."
+    yield f"{_text(last.author)} rolled back{more} {after} after the first bad request{why}."
     took = seconds_text(max(incident.drained_at - scope.last_at, 0.0))
     if not incident.after:
         yield "No request of it came to TokenLab after that."
@@ -202,7 +202,7 @@ def _changes(incident: Incident) -> Iterator[str]:
     yield "| time (UTC) | who | what | why | guard said | revision |"
     yield "|---|---|---|---|---|---|"
     for one in incident.changes[:_MOST_CHANGES]:
-        cells = (author_of(one), what_of(one), one.reason, one.verdict, one.revision[:12])
+        cells = (one.author, what_of(one), one.reason, one.verdict, one.revision[:12])
         yield f"| {clock(one.at.timestamp(), day=True)} | {' | '.join(map(_cell, cells))} |"
     if len(incident.changes) > _MOST_CHANGES:
         yield f"| and {len(incident.changes) - _MOST_CHANGES:,} more | | | | | |"

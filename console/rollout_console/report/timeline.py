@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from rollout_console.changes.change_details import author_of, way_of, what_of
+from rollout_console.changes.change_details import way_of, what_of
 from rollout_console.common.durations import seconds_text
 from rollout_console.history.rows import Change
 from rollout_console.report.incident import Incident
@@ -62,7 +62,7 @@ def said(moment: Moment, quote: Callable[[str], str]) -> str:
 
 
 def _of_change(change: Change, *, is_rollback: bool) -> Moment:
-    words, quoted = "{} by {}", [what_of(change), author_of(change)]
+    words, quoted = "{} by {}", [what_of(change), change.author]
     if change.reason:
         words += ": {}"
         quoted.append(change.reason)

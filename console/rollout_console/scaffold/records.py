@@ -1,6 +1,6 @@
 """Stream the records of a file of requests: JSON Lines, CSV with a header, or a server's log.
 
-What a log holds beside the fields that are looked up (prompts, keys) is decoded and dropped, record
+Other fields of a log than those that are looked up (prompts, keys) are decoded and dropped, record
 by record. Memory is bounded by one line, whatever the size of the file.
 """
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from textual.app import App
 
+from rollout_console.changes.effect_words import named_targets
 from rollout_console.changes.errors import Conflict
 from rollout_console.changes.open_conversations import cut_by
 from rollout_console.changes.plan import Plan, Target
-from rollout_console.changes.planner import named_targets
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.common.errors import NothingToDo, OperationError, ReadOnly
 from rollout_console.history.errors import HistoryError

@@ -61,7 +61,7 @@ def code_of(error: Any) -> str:
     """Return the code of a decoded error object; NO_CODE where it has none, or is a text.
 
     It is the first of its code, status and type that names a class, texts before numbers: a
-    provider's own new code says less than the type beside it.
+    provider's own new code says less than the error's type.
     """
     if not isinstance(error, Mapping):
         return NO_CODE

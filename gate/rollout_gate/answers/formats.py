@@ -46,8 +46,8 @@ class FormatReader(Protocol):
     """Reads the JSON values of one format's answers.
 
     ``middle`` decodes the usual event in the middle of a stream, which has nothing that matters
-    once there is content; it fails for every other. ``body_is_whole`` is whether a body needs no
-    last word beside the end of its JSON.
+    once there is content; it fails for every other. ``body_is_whole`` is whether a body whose JSON
+    is complete is whole, though it has no final status.
     """
 
     middle: msgspec.json.Decoder[Any]

@@ -1,4 +1,4 @@
-"""The file of ids that the sides have made (SQLite), beside the access log."""
+"""The file of ids that the sides have made (SQLite), in the folder of the access log."""
 
 import sqlite3
 import time

@@ -1,4 +1,4 @@
-"""The operations of an API beside its generation, by method and path: a table, pure functions.
+"""The operations of an API other than generation, by method and path: a table, pure functions.
 
 Each row says where an operation belongs. One with the route's own model goes where the decision
 says; one that names another model, or none, belongs to the previous side, as the rollout file names

@@ -23,6 +23,7 @@ from rollout_console.cli.commands.init_questions import ask_draft, complete, pro
 from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import CONFLICT, DONE, PROBLEMS, USAGE
 from rollout_console.cli.prompts import InputEnded, ask, ask_yes, can_ask, say
+from rollout_console.common.listing import first_of
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.vault.credential import PURPOSES, WORDS, Purpose
 from rollout_console.credentials.vault.errors import VaultError
@@ -198,9 +199,7 @@ def _say_source(source: Source) -> None:
 
 
 def _orgs(route: RouteDraft) -> str:
-    shown = ", ".join(route.orgs[:_MOST_SHOWN_ORGS])
-    more = len(route.orgs) - _MOST_SHOWN_ORGS
-    return f"{shown} and {more:,} more" if more > 0 else shown or "no orgs yet"
+    return first_of(route.orgs, _MOST_SHOWN_ORGS) or "no orgs yet"
 
 
 def _requests(route: RouteDraft, source: Source) -> str:

@@ -53,7 +53,7 @@ def add_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="", metavar="NAME",
                         help="names the credentials (default: default)")  # fmt: skip
     parser.add_argument("--access-log", default="access.jsonl", metavar="PATH",
-                        help="where the gate logs (default: access.jsonl beside it)")  # fmt: skip
+                        help="the gate's log (default: access.jsonl, same folder)")  # fmt: skip
     parser.add_argument("--base-url", default="", metavar="URL", help="TokenLab's base URL")
     parser.add_argument("--offline", action="store_true",
                         help="ask no network: models are not checked")  # fmt: skip

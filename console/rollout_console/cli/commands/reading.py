@@ -75,9 +75,7 @@ def history(options: Namespace, switch: Switch) -> int:
         what = f"{action} {target}: {before} → {visible(row.after)}{reason}"
         if row.action == "external":
             what = f"edit: {visible(row.after)}"
-        # An external edit has no known user; its host is only where the edit was detected.
-        who = f"{visible(row.user)}@{visible(row.host)}" if row.user else "somebody else"
-        print(f"{row.revision[:SHORT]}  {row.at:%Y-%m-%d %H:%M:%S}Z  {who}  {what}")
+        print(f"{row.revision[:SHORT]}  {row.at:%Y-%m-%d %H:%M:%S}Z  {visible(row.author)}  {what}")
     return DONE
 
 

@@ -1,4 +1,4 @@
-"""Who has a route's errors beside its orgs: one host that writes the lines, one API key alias.
+"""Root-cause attribution of a route's errors to one host (the log's writer) or one API key alias.
 
 The e-process that judges a route judges each value of a label, with a threshold that grows with
 their number (a union bound over the streams). That alone names nobody: where TokenLab fails for

@@ -54,7 +54,7 @@ class Verdict(msgspec.Struct, frozen=True):
     ``last_error_at`` is the time of that signal's last error (epoch seconds), None where the
     verdict does not rest on errors. ``brief`` is the reason for a narrow column, ``advice`` what to
     do about it; both are empty where the reason says it all. ``waits`` is whether a hold only lacks
-    evidence: no limit is exceeded, and nobody has to act.
+    evidence: no limit is exceeded, and no action is due.
     """
 
     kind: Kind

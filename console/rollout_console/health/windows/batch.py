@@ -41,7 +41,7 @@ Slots = Mapping[int, Counts]
 """Counts by slot, at one level."""
 
 LABELS = ("host", "key_alias")
-"""The fields of a line that a request is counted by beside org and model: see ``labels``."""
+"""The fields of a line that requests are grouped by, other than org and model: see ``labels``."""
 Labelled = tuple[str, str, str]
 """A label, a route and a side."""
 MOST_VALUE = 100

@@ -30,7 +30,7 @@ class ChangesPanel(Static):
             pieces.append(("none yet", "$foreground 60%"))
         for change in changes:
             action, target = spoken_change(change.action, change.route, change.org)
-            who = visible(change.user) or "somebody else"
+            who = visible(change.user_name)
             pieces.append((f"{change.at:%H:%M:%S} {who}\n", "$foreground 60%"))
             if change.action == "external":
                 pieces.append(("  edit\n", "bold"))

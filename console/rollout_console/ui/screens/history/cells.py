@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC
 
-from rollout_console.changes.change_details import Details, author_of, way_of, what_of
+from rollout_console.changes.change_details import Details, way_of, what_of
 from rollout_console.common.safe_text import visible
 from rollout_console.history.rows import Change
 from rollout_console.ui.text import fit, fit_middle
@@ -47,7 +47,7 @@ class HistoryCells:
         """Return a change's cells; ``in_force`` marks the revision that the file has now."""
         when, who, what, why, revision, verdict = self._widths
         sign, style = _SIGNS[way_of(change)]
-        author = author_of(change) if self._long else change.user or "somebody else"
+        author = change.author if self._long else change.user_name
         cells = [
             ("●" if in_force else " ", "table--route"),
             (f"{sign} ", style),
@@ -81,7 +81,7 @@ def detail_lines(change: Change, details: Details | None) -> Iterator[tuple[str,
     """Yield the lines about a change, each with its style; ``details`` is None while it is read."""
     came = f" from {change.ssh_origin}" if change.ssh_origin else ""
     yield f"{shown(what_of(change))}", "bold"
-    yield f"{at_text(change)}Z by {visible(author_of(change) + came)}", "$foreground 70%"
+    yield f"{at_text(change)}Z by {visible(change.author + came)}", "$foreground 70%"
     for name, text in (("why", change.reason), ("guard said", change.verdict)):
         if text:
             yield f"{name}: {shown(text)}", ""

@@ -30,8 +30,8 @@ from rollout_gate.file.revision import SHORT
 _SETTLED_S = 0.1
 """Debounce: the texts of a row are compared once the cursor has rested on it for so long."""
 _MOST_KNOWN = 64
-_BESIDE_FROM = 150
-"""The width in cells from which on the details are beside the table, not below it."""
+_SPLIT_FROM = 150
+"""The width in cells from which on the details are to the right of the table, not below it."""
 _MOST_WIDE = 120
 
 
@@ -49,9 +49,9 @@ class HistoryScreen(ChangingScreen):
     HistoryScreen #history-body { height: 1fr; layout: vertical; }
     HistoryScreen LineTable { height: 3fr; width: 1fr; }
     HistoryScreen #change { height: 2fr; border-top: solid $panel; padding: 0 1; }
-    HistoryScreen.-beside #history-body { layout: horizontal; }
-    HistoryScreen.-beside LineTable { height: 1fr; width: 2fr; }
-    HistoryScreen.-beside #change {
+    HistoryScreen.-split #history-body { layout: horizontal; }
+    HistoryScreen.-split LineTable { height: 1fr; width: 2fr; }
+    HistoryScreen.-split #change {
         height: 1fr; width: 1fr; border-top: none; border-left: solid $panel;
     }
     HistoryScreen #history-filter { display: none; height: 1; border: none; padding: 0 1; }
@@ -103,7 +103,7 @@ class HistoryScreen(ChangingScreen):
         self._fit()
 
     def _fit(self) -> None:
-        self.set_class(self.app.size.width >= _BESIDE_FROM, "-beside")
+        self.set_class(self.app.size.width >= _SPLIT_FROM, "-split")
 
     @property
     def _table(self) -> LineTable[Change]:
@@ -166,7 +166,7 @@ class HistoryScreen(ChangingScreen):
         self._draw_change()
 
     def _draw_header(self, width: int) -> Cells:
-        return self._cells_for(width - 1).header()  # beside the cursor's sign
+        return self._cells_for(width - 1).header()  # without the cursor's column
 
     def _draw_row(self, change: Change, width: int) -> Cells:
         in_force = change.revision == self._session.monitor.file.revision

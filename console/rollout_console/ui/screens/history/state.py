@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from rollout_console.changes.change_details import author_of, what_of
+from rollout_console.changes.change_details import what_of
 from rollout_console.history.rows import Change
 
 PAGE = 1_000
@@ -67,7 +67,7 @@ class HistoryView:
         text = self._texts.get(row.id)
         if text is None:
             parts = (
-                author_of(row), row.ssh_origin, what_of(row), row.action, row.route, row.org,
+                row.author, row.ssh_origin, what_of(row), row.action, row.route, row.org,
                 row.reason, row.verdict, row.revision,
             )  # fmt: skip
             text = self._texts[row.id] = "\n".join(part for part in parts if part).casefold()

@@ -9,9 +9,9 @@ from textual import work
 from textual.screen import Screen
 from textual.widgets import Input
 
+from rollout_console.changes.effect_words import not_latched
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.plan import ALL_ORGS, Plan, Target
-from rollout_console.changes.planner import not_latched
 from rollout_console.changes.switch import Switch
 from rollout_console.common.durations import target_text
 from rollout_console.common.errors import OperationError

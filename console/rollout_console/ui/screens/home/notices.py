@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from rollout_console.changes.effect_words import named_targets
 from rollout_console.changes.plan import Target
-from rollout_console.changes.planner import named_targets
 from rollout_console.common.durations import target_text
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.traffic import Proof

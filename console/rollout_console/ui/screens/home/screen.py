@@ -57,7 +57,7 @@ from rollout_gate.secret import redacted
 CHARTS_EVERY_S = 5.0
 _MOST_MARKS = 20
 _AROUND_THE_TABLE = 6
-"""Lines beside the table's rows and the charts: status, alarm, header, two notices, keys."""
+"""Lines that are neither rows of the table nor charts: status, alarm, header, two notices, keys."""
 _MOST_PROOFS = 20
 _MOST_TOASTS = 3
 

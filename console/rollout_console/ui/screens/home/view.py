@@ -67,7 +67,7 @@ class TableView:
         self._folded.discard(route)
 
     def _fold_what_does_not_fit(self, lines_of: Mapping[str, int]) -> set[str]:
-        """Return the routes to fold: each, in order, whose orgs have no room beside all routes."""
+        """Return the routes to fold: each, in order, whose orgs do not fit with all the routes."""
         left = self._lines - len(lines_of)
         folded = set()
         for route, lines in lines_of.items():
@@ -136,7 +136,7 @@ class TableView:
         return f"{count} marked: r rolls {what} back, esc unmarks" if count else ""
 
     def _forget_gone_marks(self, seen: Mapping[str, Iterable[str]]) -> None:
-        """Unmark what is no longer in the table, so that no rollback is of what nobody sees."""
+        """Unmark what is no longer in the table, so that a rollback is never of hidden rows."""
         routes = self._monitor.file.routes
         self.marked = {
             (route, org, table)
