@@ -91,3 +91,20 @@ async def test_screens_dialogs_themes_and_sizes(compared: ComparedApp, seed: int
 def test_textual_still_calls_what_is_overridden() -> None:
     assert "_display" in vars(ConsoleApp.__mro__[1])
     assert "_display" in Screen._compositor_refresh.__code__.co_names
+
+
+async def test_an_update_that_textual_drops_is_not_taken_for_shown(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = app_of(file)
+    async with app.run_test(size=SIZES[0]):
+        reduced: list[object] = []
+        monkeypatch.setattr(ConsoleApp, "is_headless", False)
+        monkeypatch.setattr(app._frames, "reduced", lambda update, *_: reduced.append(update))
+        update = app.screen._compositor.render_update(full=True)
+        with app.batch_update():
+            app._display(app.screen, update)
+        assert not reduced
+        app._display(app.screen, update)
+        assert reduced == [update]
+        monkeypatch.undo()

@@ -183,9 +183,11 @@ class ConsoleApp(App[None]):
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         """Write an update to the terminal, reduced to the cells that differ.
 
-        It overrides a private method of Textual; a test checks that Textual still calls it.
+        It overrides a private method of Textual; a test checks that Textual still calls it. What
+        Textual drops, as during a batch of updates, is not shown and must not be noted as shown.
         """
-        if not self.is_headless:
+        is_written = self._running and not self._closed and not self._batch_count
+        if is_written and not self.is_headless:
             renderable = self._frames.reduced(renderable, self.console, self.cursor_position)
         super()._display(screen, renderable)
 
