@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from configparser import ConfigParser
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from rollout_console.guard.ramp_record import RampRecord
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.file.parse import parse
 from tests.support.parts import need
+from tests.support.waiting import until
 
 UNIT = Path(__file__).parents[2] / "sample_configs" / "rollout-guard.service"
 
@@ -260,10 +260,3 @@ def test_the_units_command_line_is_ready_alive_and_rolls_back(file: Path, tmp_pa
             while (said := told.recv(4096)) != b"STOPPING=1":
                 assert b"WATCHDOG=1" in said
             assert child.wait(15) == 0
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end, "did not happen"
-        time.sleep(0.05)

@@ -4,9 +4,11 @@ import json
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from rollout_console.cli.commands import probe
 from rollout_console.cli.main import run
 from rollout_console.credentials.vault.environment import take_from_environment
 from rollout_console.credentials.vault.previous import previous_key, route_variable
@@ -141,7 +143,7 @@ def test_a_schedule_goes_on_through_trouble(
         else:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("rollout_console.cli.commands.probe.time.sleep", next_round)
+    monkeypatch.setattr(probe, "time", SimpleNamespace(sleep=next_round))  # not for all threads
     code, out, err = cli("chat", "--every", "1m", "--yes", "--json", "--no-stream")
     assert code == 130
     assert "not valid TOML" in err
@@ -163,7 +165,7 @@ def test_a_schedule_survives_what_nobody_thought_of(
     async def broken(*_: object, **__: object) -> None:
         raise TypeError("canary")
 
-    monkeypatch.setattr("rollout_console.cli.commands.probe.time.sleep", next_round)
+    monkeypatch.setattr(probe, "time", SimpleNamespace(sleep=next_round))  # not for all threads
     monkeypatch.setattr("rollout_console.readiness.probes.probe", broken)
     code, _, err = cli("chat", "--every", "1m", "--yes")
     assert (code, len(rounds)) == (130, 2)
@@ -180,7 +182,7 @@ def test_a_schedule_never_makes_media(
         if len(rounds) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("rollout_console.cli.commands.probe.time.sleep", next_round)
+    monkeypatch.setattr(probe, "time", SimpleNamespace(sleep=next_round))  # not for all threads
     code, _, err = cli("clips", "chat", "--every", "1m", "--yes", "--side", "tokenlab")
     assert (code, len(rounds)) == (130, 3)
     assert err.count("media is made once, never by a schedule") == 3

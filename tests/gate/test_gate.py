@@ -12,6 +12,7 @@ import pytest
 
 from rollout_gate import Gate
 from rollout_gate.file.model import RolloutFile
+from tests.support.waiting import until
 
 SLOW_S = 10.0
 
@@ -21,13 +22,6 @@ def text(percent: int) -> str:
         'schema = 1\nalgorithm = "fractional-v3"\n[routes.chat]\n'
         f'format = "openai_chat_completions"\n[routes.chat.orgs]\nacme = {percent}\n'
     )
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + SLOW_S
-    while not true():
-        assert time.monotonic() < end, "did not happen"
-        time.sleep(0.01)
 
 
 @pytest.fixture

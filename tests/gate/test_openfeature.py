@@ -21,6 +21,7 @@ from openfeature.provider import ProviderStatus
 
 from rollout_gate import Gate
 from rollout_gate.openfeature import RolloutProvider
+from tests.support.waiting import until
 
 SLOW_S = 10.0
 FILE = """schema = 1
@@ -45,13 +46,6 @@ format = "anthropic_messages"
 model = "claude-sonnet-4-6"
 default_percent = 50
 """
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + SLOW_S
-    while not true():
-        assert time.monotonic() < end, "did not happen"
-        time.sleep(0.01)
 
 
 def put(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ import time
 import zlib
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -247,7 +248,7 @@ def test_a_writer_that_has_the_rotated_file_open_still_is_heard(
     assert numbers(follower) == [3]
     append(tmp_path / "a.jsonl.1", lines(2))
     assert numbers(follower) == [2]
-    monkeypatch.setattr(time, "monotonic", lambda: 1e12)
+    monkeypatch.setattr(follow, "time", SimpleNamespace(monotonic=lambda: 1e12, time=time.time))
     numbers(follower)
     append(tmp_path / "a.jsonl.1", lines(4))
     assert numbers(follower) == []
@@ -480,7 +481,7 @@ def test_files_that_are_gone_are_forgotten(tmp_path: Path, monkeypatch: pytest.M
     log.poll()
     assert len(log._followers) == 3
     later = time.monotonic() + follow.LINGER_S + 1
-    monkeypatch.setattr(time, "monotonic", lambda: later)
+    monkeypatch.setattr(log_set, "time", SimpleNamespace(monotonic=lambda: later))
     log.poll()
     assert len(log._followers) == 2
     assert log.unusable.lines == 3

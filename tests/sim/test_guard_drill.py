@@ -7,6 +7,14 @@ import pytest
 from rollout_console.sim.incidents import SICK_ORG
 from tests.benchmarks.guard_drill import DRILLED, drill, guarded_demo, healthy
 
+MOST_REQUESTS = 160
+"""Requests on TokenLab until a route is rolled back.
+
+The e-process needs 156 of them at most in 99.9% of streams of which 17% fail, the least of a signal
+in these incidents (35% cut, half of them counted as 5xx and half as bad answers); 45 in half of
+them.
+"""
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("incident", DRILLED)
@@ -15,7 +23,7 @@ def test_an_incident_is_rolled_back_and_drains(incident: str) -> None:
         done = drill(demo, switch, incident)
     # The gate knows of the switch within a second, and nothing begins on TokenLab after that.
     assert done.drained_s <= done.verdict_s + 1.5, done
-    assert done.requests < 400, done
+    assert done.requests < MOST_REQUESTS, done
     assert re.search(DRILLED[incident], done.reason), done
 
 

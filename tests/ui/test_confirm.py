@@ -9,6 +9,7 @@ from textual.widgets import Input, Static
 from rollout_console.cli.commands.demo import let_it_be_old
 from rollout_console.history.history import History
 from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog, Question
+from tests.support.waiting import until_shown
 from tests.ui.test_home import (
     app_of,
     confirm,
@@ -17,7 +18,6 @@ from tests.ui.test_home import (
     running,
     screen_text,
     share,
-    until,
 )
 
 
@@ -26,13 +26,13 @@ async def test_nothing_else_confirms(file: Path, keys: tuple[str, ...]) -> None:
     before = file.read_bytes()
     async with running(app_of(file)) as pilot:
         await pilot.press("r")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press(*keys)
         await pilot.pause(0.2)
         assert file.read_bytes() == before
         if keys != ("r",):
-            await until(pilot, lambda: "cancelled: nothing was changed" in notices(pilot))
+            await until_shown(pilot, lambda: "cancelled: nothing was changed" in notices(pilot))
 
 
 async def test_a_key_typed_ahead_does_not_confirm(file: Path) -> None:
@@ -51,12 +51,12 @@ async def test_a_key_typed_ahead_does_not_confirm(file: Path) -> None:
 async def test_a_held_raise_asks_for_a_typed_reason(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("plus")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press("enter")
         assert isinstance(pilot.app.screen, ConfirmDialog), "an empty reason is none"
         await pilot.press(*"scheduled", "enter")
-        await until(pilot, lambda: share(file) == (5000, False))
+        await until_shown(pilot, lambda: share(file) == (5000, False))
         row = pilot.app.screen._switch.recent(1)[0][0]  # type: ignore[attr-defined]
         assert (row.reason, row.after) == ("scheduled", "50")
 
@@ -65,32 +65,32 @@ async def test_health_lets_a_raise_go_with_a_key(file: Path) -> None:
     let_it_be_old(History(file.parent / "h.sqlite3"), file)
     async with running(app_of(file)) as pilot:
         log_lines(file, 140)
-        await until(pilot, lambda: " ok" in screen_text(pilot))
+        await until_shown(pilot, lambda: " ok" in screen_text(pilot))
         await pilot.press("plus")
         await confirm(pilot)
-        await until(pilot, lambda: share(file) == (5000, False))
+        await until_shown(pilot, lambda: share(file) == (5000, False))
 
 
 async def test_a_wide_raise_asks_for_the_name(file: Path) -> None:
     let_it_be_old(History(file.parent / "h.sqlite3"), file)
     async with running(app_of(file)) as pilot:
         log_lines(file, 140)
-        await until(pilot, lambda: " ok" in screen_text(pilot))
+        await until_shown(pilot, lambda: " ok" in screen_text(pilot))
         await pilot.press("e")
-        await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
+        await until_shown(pilot, lambda: bool(pilot.app.screen.query(Input)))
         await pilot.press(*"100", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press(*"chatt", "enter")
         assert isinstance(pilot.app.screen, ConfirmDialog)
         await pilot.press("backspace", "enter")
-        await until(pilot, lambda: share(file) == (10_000, False))
+        await until_shown(pilot, lambda: share(file) == (10_000, False))
 
 
 async def test_a_wrong_percent_is_said_in_the_dialog(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("e")
-        await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
+        await until_shown(pilot, lambda: bool(pilot.app.screen.query(Input)))
         await pilot.press(*"12.345", "enter")
         await pilot.pause()
         said = str(pilot.app.screen.query_one(".error").render())
@@ -100,14 +100,14 @@ async def test_a_wrong_percent_is_said_in_the_dialog(file: Path) -> None:
 async def test_what_was_typed_too_short_or_wrong_is_said_in_the_dialog(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("plus")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press(*"acme ok", "enter")
         problem = pilot.app.screen.query_one("#problem", Static)
-        await until(pilot, lambda: "at least 8 letters" in str(problem.content))
+        await until_shown(pilot, lambda: "at least 8 letters" in str(problem.content))
         assert problem.display
         await pilot.press(*"ay", "enter")
-        await until(pilot, lambda: share(file)[0] == 5000)
+        await until_shown(pilot, lambda: share(file)[0] == 5000)
 
 
 async def test_two_keys_in_one_breath_ask_once(file: Path) -> None:
@@ -115,7 +115,7 @@ async def test_two_keys_in_one_breath_ask_once(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         pilot.app.simulate_key("r")
         pilot.app.simulate_key("exclamation_mark")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(0.3)
         dialogs = [one for one in pilot.app.screen_stack if isinstance(one, ConfirmDialog)]
         assert len(dialogs) == 1
@@ -125,7 +125,7 @@ async def test_two_keys_in_one_breath_ask_once(file: Path) -> None:
         assert file.read_bytes() == before
         await pilot.press("r")
         await confirm(pilot)
-        await until(pilot, lambda: file.read_bytes() != before)
+        await until_shown(pilot, lambda: file.read_bytes() != before)
 
 
 async def test_the_grace_counts_from_when_a_confirm_is_in_front_again(
@@ -152,7 +152,7 @@ async def test_a_confirm_says_what_it_does_in_a_small_terminal(
 ) -> None:
     async with running(app_of(file), size) as pilot:
         await pilot.press("r")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(0.1)
         dialog = pilot.app.screen
         for one in (dialog.query_one(".effect"), dialog.query_one(".how")):
@@ -164,13 +164,13 @@ async def test_a_stray_key_and_enter_are_no_reason(file: Path) -> None:
     before = file.read_bytes()
     async with running(app_of(file)) as pilot:
         await pilot.press("e")
-        await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
+        await until_shown(pilot, lambda: bool(pilot.app.screen.query(Input)))
         await pilot.press(*"30", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press("j", "enter", "enter")
         await pilot.pause(0.3)
         assert isinstance(pilot.app.screen, ConfirmDialog)
         assert file.read_bytes() == before
         await pilot.press(*"ust-because", "enter")
-        await until(pilot, lambda: share(file) == (3000, False))
+        await until_shown(pilot, lambda: share(file) == (3000, False))

@@ -10,7 +10,8 @@ from rollout_console.sim.server import SimServer
 from rollout_console.ui.widgets.component import component_style
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line_table import LineTable
-from tests.ui.test_models_screen import app_of, until
+from tests.support.waiting import until_shown
+from tests.ui.test_models_screen import app_of
 from tests.ui.test_routes_screen import routes
 
 
@@ -45,7 +46,7 @@ async def test_keys_come_alive_when_there_is_something_to_do(file: Path) -> None
     with SimServer(seed=6) as server:
         async with routes(file, server) as pilot:
             bar = pilot.app.screen.query_one(KeyBar)
-            await until(pilot, lambda: drawn(bar, "p") == drawn(bar, "c"))
+            await until_shown(pilot, lambda: drawn(bar, "p") == drawn(bar, "c"))
     app = app_of(file, "http://127.0.0.1:9", read_only=True)
     async with app.run_test(size=(100, 30)) as pilot:
         bar = app.screen.query_one(KeyBar)

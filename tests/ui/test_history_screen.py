@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -29,6 +29,7 @@ from rollout_console.ui.widgets.line_table import LineTable
 from rollout_gate.file.parse import parse
 from rollout_gate.file.revision import revision_of
 from tests.report.storms import storm, switch_at, written
+from tests.support.waiting import until_shown
 
 Running = Pilot[None]
 HOSTILE = "\x1b[31mevil\u202e[bold] sk-live-abcdef1234567890"
@@ -61,17 +62,10 @@ async def shown(
     app = ConsoleApp(switch, Monitor(file, switch.open().file), Settings(), user="jo", host="gw-01")
     async with app.run_test(size=size) as pilot:
         await pilot.press("6")
-        await until(pilot, lambda: isinstance(app.screen, HistoryScreen))
-        await until(pilot, lambda: "…" not in line(pilot, "status"))
+        await until_shown(pilot, lambda: isinstance(app.screen, HistoryScreen))
+        await until_shown(pilot, lambda: "…" not in line(pilot, "status"))
         yield pilot
         assert app._exception is None
-
-
-async def until(pilot: Running, true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 15
-    while not true():
-        assert time.monotonic() < end, "did not happen"
-        await pilot.pause(0.05)
 
 
 def line(pilot: Running, name: str) -> str:
@@ -98,7 +92,7 @@ def dialog(pilot: Running) -> str:
 async def test_who_what_why_and_both_diffs(file: Path, size: tuple[int, int]) -> None:
     change(file, "acme", 1000, "5xx on their side")
     async with shown(file, size) as pilot:
-        await until(pilot, lambda: "-acme = 25" in details(pilot))
+        await until_shown(pilot, lambda: "-acme = 25" in details(pilot))
         assert "↓ chat / acme  25% → 10%" in details(pilot)
         assert "by kim@gw-01 from 10.0.0.7" in details(pilot)
         assert "why: 5xx on their side" in details(pilot)
@@ -116,24 +110,24 @@ async def test_new_rows_appear_and_the_cursor_stays_on_its_own(file: Path) -> No
     change(file, "acme", 500, "second")
     async with shown(file) as pilot:
         await pilot.press("j")
-        await until(pilot, lambda: "why: first" in details(pilot))
+        await until_shown(pilot, lambda: "why: first" in details(pilot))
         change(file, "acme", 100, "third")
-        await until(pilot, lambda: len(rows(pilot)) == 3)
+        await until_shown(pilot, lambda: len(rows(pilot)) == 3)
         assert "why: first" in details(pilot)
         await pilot.press("g")
-        await until(pilot, lambda: "why: third" in details(pilot))
+        await until_shown(pilot, lambda: "why: third" in details(pilot))
         change(file, "acme", 0, "fourth")  # the cursor was on the newest: it follows
-        await until(pilot, lambda: "why: fourth" in details(pilot))
+        await until_shown(pilot, lambda: "why: fourth" in details(pilot))
 
 
 async def test_an_edit_by_hand_is_a_row_with_its_diff(file: Path) -> None:
     async with shown(file) as pilot:
         assert "no change of this file is recorded yet" in line(pilot, "notice")
         file.write_text(file.read_text().replace("acme = 25", "acme = 40"))
-        await until(pilot, lambda: "↑ chat / acme  25% → 40%" in details(pilot))
+        await until_shown(pilot, lambda: "↑ chat / acme  25% → 40%" in details(pilot))
         assert "edit: chat / acme 25% to 40%" in rows(pilot)[0]
         assert "somebody else" in rows(pilot)[0]
-        await until(pilot, lambda: rows(pilot)[0].startswith("●"))
+        await until_shown(pilot, lambda: rows(pilot)[0].startswith("●"))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +158,7 @@ async def test_the_filter(file: Path, typed: str, reasons: set[str]) -> None:
         await pilot.press("enter", "escape")
         assert len(rows(pilot)) == 3
         await pilot.press("escape")
-        await until(pilot, lambda: not isinstance(pilot.app.screen, HistoryScreen))
+        await until_shown(pilot, lambda: not isinstance(pilot.app.screen, HistoryScreen))
 
 
 async def test_a_revision_is_restored_with_a_diff_and_a_confirm(file: Path) -> None:
@@ -176,9 +170,9 @@ async def test_a_revision_is_restored_with_a_diff_and_a_confirm(file: Path) -> N
         await pilot.press("o")
         assert "already" in line(pilot, "notice")
         await pilot.press("j", "j")
-        await until(pilot, lambda: "why: lower" in details(pilot))
+        await until_shown(pilot, lambda: "why: lower" in details(pilot))
         await pilot.press("o")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         asked = dialog(pilot)
         assert f"the whole of rollout.toml back to revision {lower[:12]}" in asked
         assert "-acme = 50" in asked
@@ -191,12 +185,12 @@ async def test_a_revision_is_restored_with_a_diff_and_a_confirm(file: Path) -> N
         for sign in "agreed with all":
             await pilot.press("space" if sign == " " else sign)
         await pilot.press("enter")
-        await until(pilot, lambda: revision_of(file.read_bytes()) == lower)
-        await until(pilot, lambda: "restore" in rows(pilot)[0])
+        await until_shown(pilot, lambda: revision_of(file.read_bytes()) == lower)
+        await until_shown(pilot, lambda: "restore" in rows(pilot)[0])
         assert "done: " in line(pilot, "notice")
         await pilot.press("g")
-        await until(pilot, lambda: "why: agreed with all" in details(pilot))
-        await until(pilot, lambda: [row[0] for row in rows(pilot)] == ["●", " ", " ", "●"])
+        await until_shown(pilot, lambda: "why: agreed with all" in details(pilot))
+        await until_shown(pilot, lambda: [row[0] for row in rows(pilot)] == ["●", " ", " ", "●"])
 
 
 async def test_a_restore_never_overwrites_somebody_who_edits_meanwhile(file: Path) -> None:
@@ -204,15 +198,15 @@ async def test_a_restore_never_overwrites_somebody_who_edits_meanwhile(file: Pat
     change(file, "acme", 9000, "higher")
     async with shown(file) as pilot:
         await pilot.press("j")
-        await until(pilot, lambda: "why: raise" in details(pilot))
+        await until_shown(pilot, lambda: "why: raise" in details(pilot))
         await pilot.press("o")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         theirs = file.read_text().replace('"globex.eu" = 12.5', '"globex.eu" = 77')
         file.write_text(theirs)
         await pilot.press("y")
-        await until(pilot, lambda: isinstance(pilot.app.screen, HistoryScreen))
-        await until(pilot, lambda: "check the new version" in line(pilot, "notice"))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, HistoryScreen))
+        await until_shown(pilot, lambda: "check the new version" in line(pilot, "notice"))
         assert file.read_text() == theirs
 
 
@@ -222,12 +216,12 @@ async def test_a_broken_file_is_restored(file: Path) -> None:
         app = pilot.app
         assert isinstance(app, ConsoleApp)
         file.write_text("this is no TOML")
-        await until(pilot, lambda: bool(app.session.file_trouble))
+        await until_shown(pilot, lambda: bool(app.session.file_trouble))
         await pilot.press("G", "o")
-        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press("y")
-        await until(pilot, lambda: revision_of(file.read_bytes()) == good)
+        await until_shown(pilot, lambda: revision_of(file.read_bytes()) == good)
 
 
 async def test_read_only_restores_nothing_and_says_why(file: Path) -> None:
@@ -249,17 +243,17 @@ async def test_the_whole_change_and_its_revision(file: Path) -> None:
         await pilot.press("y")
         assert pilot.app.clipboard == revision
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         assert "a reason a reason" in dialog(pilot)
         assert "+acme = 10" in dialog(pilot)
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(pilot.app.screen, HistoryScreen))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, HistoryScreen))
 
 
 async def test_text_from_outside_is_only_text(file: Path) -> None:
     change(file, "acme", 1000, HOSTILE, user="evil\x1b]0;x\x07")
     async with shown(file, (120, 40)) as pilot:
-        await until(pilot, lambda: "+acme = 10" in details(pilot))
+        await until_shown(pilot, lambda: "+acme = 10" in details(pilot))
         everything = details(pilot) + "".join(rows(pilot))
         assert "\x1b" not in everything
         assert "\u202e" not in everything
@@ -275,11 +269,11 @@ async def test_a_broken_history_says_so_and_comes_back(file: Path) -> None:
             beside.unlink()
         history_path(file).write_bytes(b"no database at all, for sure" * 100)
         await pilot.press("f5")
-        await until(pilot, lambda: " ! " in line(pilot, "notice"))
+        await until_shown(pilot, lambda: " ! " in line(pilot, "notice"))
         assert "h.sqlite3" in line(pilot, "notice")
         history_path(file).write_bytes(kept)
         await pilot.press("f5")
-        await until(pilot, lambda: "kim" in "".join(rows(pilot)))
+        await until_shown(pilot, lambda: "kim" in "".join(rows(pilot)))
 
 
 async def test_times_are_in_utc_whatever_zone_a_row_has(file: Path) -> None:
@@ -316,15 +310,15 @@ async def test_ten_thousand_rows_are_drawn_as_they_are_seen(file: Path) -> None:
     many(file, 10_000)
     async with shown(file) as pilot:
         table = pilot.app.screen.query_one(LineTable)
-        await until(pilot, lambda: len(table.rows) == 10_000)
+        await until_shown(pilot, lambda: len(table.rows) == 10_000)
         assert PAGE < 10_000
         await pilot.press("G", "g")
         await pilot.press(*["j"] * 20)
         assert table.cursor == 20
         assert len(table._drawn) < 200, "rows that are not seen are drawn"
         await pilot.press("slash", *"org-9999")
-        await until(pilot, lambda: "1 of 10,000" in line(pilot, "status"))
-        await until(pilot, lambda: "org-9999" in rows(pilot)[0])
+        await until_shown(pilot, lambda: "1 of 10,000" in line(pilot, "status"))
+        await until_shown(pilot, lambda: "org-9999" in rows(pilot)[0])
 
 
 async def test_a_rollback_is_marked_and_said(file: Path) -> None:
@@ -354,16 +348,16 @@ async def test_the_report_of_a_rollback_is_written_from_the_screen(
     async with shown(file) as pilot:
         for turn in ("new", "kept", "replaced"):
             await pilot.press("w")
-            await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+            await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
             pilot.app.screen.query_one(Input).value = str(folder)
             await pilot.press("enter")
             if turn != "new":
-                await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+                await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
                 assert "Replace the earlier report?" in dialog(pilot)
                 await pilot.pause(GRACE_S + 0.05)
                 await pilot.press("y" if turn == "replaced" else "n")
             said = "nothing was written" if turn == "kept" else "written: incident-"
-            await until(pilot, lambda said=said: said in line(pilot, "notice"))  # type: ignore[misc]
+            await until_shown(pilot, lambda said=said: said in line(pilot, "notice"))  # type: ignore[misc]
             if turn == "new":
                 (text,) = folder.glob("*.md")
                 wrote = text.read_text()
@@ -378,11 +372,11 @@ async def test_without_a_rollback_the_report_says_so(file: Path) -> None:
     change(file, "acme", 1000, "one")
     async with shown(file) as pilot:
         await pilot.press("w")
-        await until(pilot, lambda: "no rollback is in the history" in line(pilot, "notice"))
+        await until_shown(pilot, lambda: "no rollback is in the history" in line(pilot, "notice"))
 
 
 async def test_read_only_writes_no_report(file: Path) -> None:
     change(file, "acme", 1000, "one")
     async with shown(file, read_only=True) as pilot:
         await pilot.press("w")
-        await until(pilot, lambda: "read-only" in line(pilot, "notice"))
+        await until_shown(pilot, lambda: "read-only" in line(pilot, "notice"))

@@ -1,8 +1,7 @@
 """The home screen, driven by keys, on a real file and a real log."""
 
 import random
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +29,7 @@ from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.file.model import DEFAULT_BASE_URL
 from rollout_gate.file.parse import parse
+from tests.support.waiting import until_shown
 
 Running = Pilot[None]
 
@@ -50,18 +50,11 @@ async def running(app: ConsoleApp, size: tuple[int, int] = (80, 24)) -> AsyncIte
         yield pilot
 
 
-async def until(pilot: Running, true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < end, "did not happen"
-        await pilot.pause(0.05)
-
-
 async def confirm(pilot: Running, key: str = "y") -> None:
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
     await pilot.pause(GRACE_S + 0.05)
     await pilot.press(key)
-    await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
+    await until_shown(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
 
 
 def share(file: Path, org: str = "acme") -> tuple[int, bool]:
@@ -109,13 +102,13 @@ def alarm(pilot: Running) -> str:
 async def test_changes_of_a_colleague_show_though_the_text_is_as_before(file: Path) -> None:
     async with running(app_of(file), size=(140, 40)) as pilot:
         changes = pilot.app.screen.query_one("#changes", Static)
-        await until(pilot, lambda: "none yet" in str(changes.content))
+        await until_shown(pilot, lambda: "none yet" in str(changes.content))
         colleague = Switch(file, History(file.parent / "h.sqlite3"), Actor("kim", "gw-02"))
         colleague.open()
         colleague.apply(colleague.planner.plan_set("chat", "acme", 1000), reason="lower")
         colleague.apply(colleague.planner.plan_set("chat", "acme", 2500), reason="and back")
         colleague.note("undelivered", "chat", None, "", "the pager is down", "drill")
-        await until(pilot, lambda: "the pager is down" in str(changes.content))
+        await until_shown(pilot, lambda: "the pager is down" in str(changes.content))
         assert str(changes.content).count("kim") == 3
 
 
@@ -123,8 +116,8 @@ async def test_somebody_elses_edit_appears_and_stays(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         text = file.read_text().replace('"globex.eu" = 12.5', '"globex.eu" = 77')
         file.write_text(text)
-        await until(pilot, lambda: " 77 " in screen_text(pilot))
-        await until(pilot, lambda: "changed by somebody else" in notices(pilot))
+        await until_shown(pilot, lambda: " 77 " in screen_text(pilot))
+        await until_shown(pilot, lambda: "changed by somebody else" in notices(pilot))
         assert file.read_text() == text
 
 
@@ -132,14 +125,14 @@ async def test_a_broken_file_is_said_and_the_console_stays(file: Path) -> None:
     good = file.read_bytes()
     async with running(app_of(file)) as pilot:
         file.write_bytes(b"[routes.chat\n")
-        await until(pilot, lambda: "line 1" in notices(pilot))
+        await until_shown(pilot, lambda: "line 1" in notices(pilot))
         assert "acme" in screen_text(pilot)
         file.write_bytes(good)
-        await until(pilot, lambda: "line 1" not in notices(pilot))
+        await until_shown(pilot, lambda: "line 1" not in notices(pilot))
         file.unlink()
-        await until(pilot, lambda: "does not exist" in notices(pilot))
+        await until_shown(pilot, lambda: "does not exist" in notices(pilot))
         file.write_bytes(good)
-        await until(pilot, lambda: "does not exist" not in notices(pilot))
+        await until_shown(pilot, lambda: "does not exist" not in notices(pilot))
 
 
 async def test_a_broken_file_stays_said_and_no_change_is_offered_on_it(file: Path) -> None:
@@ -147,20 +140,20 @@ async def test_a_broken_file_stays_said_and_no_change_is_offered_on_it(file: Pat
     async with running(app_of(file), size=(120, 40)) as pilot:
         await pilot.press("r")
         await confirm(pilot)
-        await until(pilot, lambda: "rolled back: " in notices(pilot))
+        await until_shown(pilot, lambda: "rolled back: " in notices(pilot))
         good = file.read_bytes()
         file.write_bytes(good.replace(b'globex.eu" = 12.5', b'globex.eu" = 130'))
-        await until(pilot, lambda: "130" in notices(pilot))
+        await until_shown(pilot, lambda: "130" in notices(pilot))
         assert str(file.parent) not in notices(pilot), "the line and column are what is read"
         await pilot.press("escape", "escape")
         await pilot.pause(0.3)
         assert "130" in notices(pilot), "no change can be made while that lasts"
         assert "FILE BROKEN" in pilot.app.screen.query_one("#status", TextLine).text
         await pilot.press("j", "plus")
-        await until(pilot, lambda: "correct it first" in notices(pilot))
+        await until_shown(pilot, lambda: "correct it first" in notices(pilot))
         assert not isinstance(pilot.app.screen, ConfirmDialog)
         file.write_bytes(good)
-        await until(
+        await until_shown(
             pilot, lambda: "BROKEN" not in pilot.app.screen.query_one("#status", TextLine).text
         )
 
@@ -170,18 +163,18 @@ async def test_an_undo_says_what_the_next_one_takes_back(file: Path) -> None:
         for _ in range(2):
             await pilot.press("r")
             await confirm(pilot)
-            await until(pilot, lambda: share(file)[1])
+            await until_shown(pilot, lambda: share(file)[1])
             await pilot.press("u")
             await confirm(pilot)
-            await until(pilot, lambda: not share(file)[1])
-            await until(pilot, lambda: "back in force" in notices(pilot))
+            await until_shown(pilot, lambda: not share(file)[1])
+            await until_shown(pilot, lambda: "back in force" in notices(pilot))
             assert "u takes back the change before" in notices(pilot)
 
 
 async def test_nothing_to_resume_on_a_route_names_its_orgs_that_are(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("k", "o")  # initech is rolled back in the sample
-        await until(pilot, lambda: "route chat is not rolled back" in notices(pilot))
+        await until_shown(pilot, lambda: "route chat is not rolled back" in notices(pilot))
         assert "rolled back within it: chat / initech" in notices(pilot)
 
 
@@ -189,22 +182,22 @@ async def test_a_raise_of_one_org_resumes_no_whole_route(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("R")
         await confirm(pilot)
-        await until(pilot, lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
+        await until_shown(pilot, lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
         table = pilot.app.query_one(RolloutTable)
-        await until(pilot, lambda: getattr(table.selected, "latched_by", "") == "route")
+        await until_shown(pilot, lambda: getattr(table.selected, "latched_by", "") == "route")
         await pilot.press("plus")
-        await until(pilot, lambda: "o resumes route chat" in notices(pilot))
+        await until_shown(pilot, lambda: "o resumes route chat" in notices(pilot))
         assert not isinstance(pilot.app.screen, ConfirmDialog)
         await pilot.press("o")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
 
 
 async def test_a_filter_that_nothing_matches_says_so(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("slash", *"zzz", "enter")
-        await until(pilot, lambda: "no route or org matches 'zzz'" in notices(pilot))
+        await until_shown(pilot, lambda: "no route or org matches 'zzz'" in notices(pilot))
         await pilot.press("escape")
-        await until(pilot, lambda: "no route or org" not in notices(pilot))
+        await until_shown(pilot, lambda: "no route or org" not in notices(pilot))
         assert "acme" in screen_text(pilot)
 
 
@@ -214,20 +207,20 @@ async def test_a_row_that_is_rolled_back_has_no_verdict_of_before(file: Path) ->
         file.read_text().replace("acme = 25", "acme = { percent = 25, rolled_back = true }", 1)
     )
     async with running(app_of(file), size=(120, 40)) as pilot:
-        await until(pilot, lambda: "quiet for" in screen_text(pilot))
+        await until_shown(pilot, lambda: "quiet for" in screen_text(pilot))
 
 
 async def test_a_broken_file_is_rolled_back_on_its_last_good_version(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         file.write_bytes(b"[routes.chat\n")
-        await until(pilot, lambda: "line 1" in notices(pilot))
+        await until_shown(pilot, lambda: "line 1" in notices(pilot))
         await pilot.press("R")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         shown = " ".join(str(s.render()) for s in pilot.app.screen.query(Static))
         assert "last good version" in shown
         assert "line 1" in shown
         await confirm(pilot)
-        await until(pilot, lambda: "kept as rollout.toml.broken-" in notices(pilot))
+        await until_shown(pilot, lambda: "kept as rollout.toml.broken-" in notices(pilot))
         assert parse(file.read_bytes()).routes["chat"].rolled_back
         assert "line 1" not in notices(pilot)
 
@@ -278,7 +271,7 @@ async def test_what_is_rolled_back_is_said_in_every_size(file: Path, size: tuple
     file.write_text(file.read_text().replace("rolled_back = false", "rolled_back = true", 1))
     async with running(app_of(file), size) as pilot:
         status = pilot.app.screen.query_one("#status", TextLine)
-        await until(pilot, lambda: "ALL ROLLED" in status.text[: size[0]])
+        await until_shown(pilot, lambda: "ALL ROLLED" in status.text[: size[0]])
         await pilot.press("z")
         rows = screen_text(pilot).split("\n")[1:]
         rows = [text for text in rows if "claud" in text or "chat" in text or "acme" in text]
@@ -295,7 +288,7 @@ async def test_hostile_names_are_shown_as_text(file: Path) -> None:
         assert "\x1b" not in shown
         assert "\u202e" not in shown
         await pilot.press("r")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         assert "\x1b" not in pilot.app.export_screenshot()
 
 
@@ -371,18 +364,20 @@ async def test_lines_that_cannot_be_used_are_said_until_they_are_over(
     log.write_text('{"ts":1764076800000,"route":"chat","org":"acme","status":503}\n' * 200)
     app = app_of(file)
     async with running(app, size) as pilot:
-        await until(pilot, lambda: "200 lines of the access log cannot be used" in notices(pilot))
+        await until_shown(
+            pilot, lambda: "200 lines of the access log cannot be used" in notices(pilot)
+        )
         assert "the first: ts is no RFC 3339 time" in notices(pilot)
         assert "200 lines unusable" in pilot.app.screen.query_one("#status", TextLine).text
         await pilot.press("5")
-        await until(pilot, lambda: bool(pilot.app.screen.query("#live-figures")))
+        await until_shown(pilot, lambda: bool(pilot.app.screen.query("#live-figures")))
         for name in ("figures", "event"):
             line = pilot.app.screen.query_one(f"#live-{name}", TextLine)
             await pilot.pause(0.2)
             assert "cannot be used; the first: ts" in line.text
         monkeypatch.setattr("rollout_console.guard.traffic.UNUSABLE_S", 0.0)
         await pilot.press("1")
-        await until(pilot, lambda: "cannot be used" not in notices(pilot))
+        await until_shown(pilot, lambda: "cannot be used" not in notices(pilot))
         assert "no data yet" in pilot.app.screen.query_one("#status", TextLine).text
 
 
@@ -392,7 +387,7 @@ async def test_no_line_lets_control_characters_through(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("r")
         await confirm(pilot)
-        await until(pilot, lambda: "rolled back" in notices(pilot))
+        await until_shown(pilot, lambda: "rolled back" in notices(pilot))
         assert "\u001b" not in notices(pilot)
         assert "\u202e" not in notices(pilot)
         assert "a·]52;c;QQ==··" in notices(pilot)
@@ -405,12 +400,12 @@ async def test_whether_a_guard_runs_is_in_the_header(
     file.write_text(file.read_text().replace('mode = "hold"', 'mode = "enforce"'))
     async with running(app_of(file), (100, 30)) as pilot:
         status = pilot.app.screen.query_one("#status", TextLine)
-        await until(pilot, lambda: "guard: enforce, no guard running" in status.text)
+        await until_shown(pilot, lambda: "guard: enforce, no guard running" in status.text)
         lock = LeaderLock(file)
         assert lock.hold()
-        await until(pilot, lambda: "guard: enforce ●" in status.text)
+        await until_shown(pilot, lambda: "guard: enforce ●" in status.text)
         lock.release()
-        await until(pilot, lambda: "no guard running" in status.text)
+        await until_shown(pilot, lambda: "no guard running" in status.text)
 
 
 async def test_an_org_goes_back_into_its_ramp(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,16 +414,16 @@ async def test_an_org_goes_back_into_its_ramp(file: Path, monkeypatch: pytest.Mo
     why = "changed outside the guard from 25% to 10%"
     record.take_out("chat", {"acme": Out(datetime.now(UTC), why)})
     async with running(app_of(file)) as pilot:
-        await until(pilot, lambda: bool(pilot.app.home._out))  # type: ignore[attr-defined]
+        await until_shown(pilot, lambda: bool(pilot.app.home._out))  # type: ignore[attr-defined]
         await pilot.press("b")
         await confirm(pilot)
-        await until(pilot, lambda: not record.read()["chat"].out)
-        await until(pilot, lambda: bool(History(file.parent / "h.sqlite3").rows(file, 9)))
+        await until_shown(pilot, lambda: not record.read()["chat"].out)
+        await until_shown(pilot, lambda: bool(History(file.parent / "h.sqlite3").rows(file, 9)))
         (row,) = History(file.parent / "h.sqlite3").rows(file, 9)
         assert (row.action, row.route, row.org) == ("put_back", "chat", "acme")
         assert row.reason == "changed outside the guard from 25% to 10%"
         await pilot.press("j", "b")
-        await until(pilot, lambda: "has not taken it out" in notices(pilot))
+        await until_shown(pilot, lambda: "has not taken it out" in notices(pilot))
 
 
 async def test_a_model_that_is_gone_is_an_alert_and_holds_a_raise(
@@ -440,9 +435,11 @@ async def test_a_model_that_is_gone_is_an_alert_and_holds_a_raise(
     app = app_of(file)
     async with running(app) as pilot:
         said = "TokenLab has no model gpt-gone any more"
-        await until(pilot, lambda: any(said in alert.sentence for alert in app.session.alerts.open))
+        await until_shown(
+            pilot, lambda: any(said in alert.sentence for alert in app.session.alerts.open)
+        )
         await pilot.press("plus")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         held = pilot.app.screen.query(".held").results(Static)
         assert any(said in str(one.render()) for one in held)
 
@@ -452,9 +449,9 @@ async def test_a_proof_ends_when_its_latch_is_taken_out_of_the_file(file: Path) 
     async with running(app_of(file)) as pilot:
         await pilot.press("R")
         await confirm(pilot)
-        await until(pilot, lambda: "rolled back: " in notices(pilot))
+        await until_shown(pilot, lambda: "rolled back: " in notices(pilot))
         file.write_bytes(before)
-        await until(pilot, lambda: "was changed by somebody else" in notices(pilot))
+        await until_shown(pilot, lambda: "was changed by somebody else" in notices(pilot))
         assert "chat rolled back: " not in notices(pilot)
         assert "chat resumed" in notices(pilot)
 
@@ -478,19 +475,19 @@ async def test_shares_by_alias_and_flag_are_rows_and_are_set(
         found.move_to(next(i for i, row in enumerate(found.rows) if row.label == label))
         before = file.read_bytes()
         await pilot.press("r")
-        await until(pilot, lambda: f"{label} cannot be rolled back alone" in notices(pilot))
+        await until_shown(pilot, lambda: f"{label} cannot be rolled back alone" in notices(pilot))
         assert file.read_bytes() == before
         await pilot.press("e", *"12.5", "enter")
         await confirm(pilot)
-        await until(pilot, lambda: points() == 1250)
-        await until(pilot, lambda: "12.5" in screen_text(pilot))
+        await until_shown(pilot, lambda: points() == 1250)
+        await until_shown(pilot, lambda: "12.5" in screen_text(pilot))
         await pilot.press("minus")
         await confirm(pilot)
-        await until(pilot, lambda: points() < 1250)
+        await until_shown(pilot, lambda: points() < 1250)
         lowered = points()
-        await until(pilot, lambda: getattr(found.selected, "points", 0) == lowered)
+        await until_shown(pilot, lambda: getattr(found.selected, "points", 0) == lowered)
         await pilot.press("plus")  # a raise by alias or flag reaches more than one org
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press("y")
         await pilot.pause(0.2)
@@ -498,18 +495,18 @@ async def test_shares_by_alias_and_flag_are_rows_and_are_set(
         await pilot.press("escape")
         await pilot.press("R")
         await confirm(pilot)
-        await until(pilot, lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
-        await until(pilot, lambda: "↩ rolled back" in screen_text(pilot))
+        await until_shown(pilot, lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
+        await until_shown(pilot, lambda: "↩ rolled back" in screen_text(pilot))
 
 
 async def test_a_palette_that_is_left_while_it_searches_ends_nothing(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("colon")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Palette))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, Palette))
         palette = pilot.app.screen
         await palette.query_one(CommandList).remove()
         palette._list_visible = not palette._list_visible  # type: ignore[attr-defined]
         await pilot.pause(0.1)
         assert pilot.app._exception is None
         await pilot.press("escape")
-        await until(pilot, lambda: pilot.app.screen is pilot.app.home)  # type: ignore[attr-defined]
+        await until_shown(pilot, lambda: pilot.app.screen is pilot.app.home)  # type: ignore[attr-defined]

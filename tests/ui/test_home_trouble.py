@@ -9,6 +9,7 @@ from rollout_console.ui.screens.home.alarm_line import AlarmLine
 from rollout_console.ui.screens.home.notices import Notices
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate.file.parse import parse
+from tests.support.waiting import until_shown
 from tests.ui.test_home import (
     alarm,
     app_of,
@@ -17,7 +18,6 @@ from tests.ui.test_home import (
     notices,
     running,
     screen_text,
-    until,
 )
 
 ORGS = ("org-0", "org-1", "org-2")
@@ -34,7 +34,7 @@ async def test_an_alarm_is_a_line_and_a_bell_once(
         assert not rung
         assert not app.home.has_class("-trouble")
         log_lines(file, 40, 503, orgs=ORGS)
-        await until(pilot, lambda: "chat: 5xx 100%, 40 of 40, limit 2%" in alarm(pilot))
+        await until_shown(pilot, lambda: "chat: 5xx 100%, 40 of 40, limit 2%" in alarm(pilot))
         assert app.home.has_class("-alarm")
         await pilot.pause(2.2)
         assert len(rung) == 1
@@ -42,16 +42,16 @@ async def test_an_alarm_is_a_line_and_a_bell_once(
         assert [alert.route for alert in app.session.alerts.open] == ["chat"]
         await pilot.press("R")
         await confirm(pilot)
-        await until(pilot, lambda: not app.home.has_class("-trouble"))
+        await until_shown(pilot, lambda: not app.home.has_class("-trouble"))
 
 
 async def test_an_alarm_is_a_toast_on_a_screen_without_the_line(file: Path) -> None:
     app = app_of(file)
     async with running(app) as pilot:
         await pilot.press("3")
-        await until(pilot, lambda: not app.home.is_current)
+        await until_shown(pilot, lambda: not app.home.is_current)
         log_lines(file, 40, 503, orgs=ORGS)
-        await until(pilot, lambda: bool(app._notifications))
+        await until_shown(pilot, lambda: bool(app._notifications))
         (toast,) = app._notifications
         assert toast.message.startswith("chat: rollback: 5xx 100%, 40 of 40")
 
@@ -63,7 +63,7 @@ async def test_the_keys_of_trouble_go_to_it_wherever_it_is(file: Path) -> None:
         await pilot.press("slash", *"initech", "enter")
         log_lines(file, 40, 503, orgs=ORGS)
         log_lines(file, 40, 503, route="claude", orgs=ORGS)
-        await until(pilot, lambda: "1 of 2" in alarm(pilot))
+        await until_shown(pilot, lambda: "1 of 2" in alarm(pilot))
         await pilot.press("n")
         assert table.selected is not None
         assert (table.selected.route, table.selected.org) == ("chat", None), "through the filter"
@@ -76,7 +76,7 @@ async def test_the_keys_of_trouble_go_to_it_wherever_it_is(file: Path) -> None:
         assert "acknowledged" in notices(pilot)
         assert {one.acknowledged_by for one in app.session.alerts.open} == {"", "jo@gw-01"}
         await pilot.press("a")
-        await until(pilot, lambda: not app.home.has_class("-trouble"))
+        await until_shown(pilot, lambda: not app.home.has_class("-trouble"))
         await pilot.press("n", "a")
         assert "no alarm is shown" in notices(pilot)
 
@@ -85,7 +85,7 @@ async def test_a_folded_route_hides_no_sick_org(file: Path) -> None:
     app = app_of(file)
     async with running(app) as pilot:
         log_lines(file, 300, orgs=("acme", "globex.eu"), failing="globex.eu")
-        await until(pilot, lambda: "chat / globex.eu: 5xx" in alarm(pilot))
+        await until_shown(pilot, lambda: "chat / globex.eu: 5xx" in alarm(pilot))
         await pilot.press("k", "enter")
         shown = screen_text(pilot)
         assert "+chat (4)" in shown
@@ -103,7 +103,7 @@ async def test_rows_are_sorted_by_what_matters(file: Path) -> None:
     async with running(app) as pilot:
         log_lines(file, 20)
         log_lines(file, 40, 503, route="claude", orgs=ORGS[:1])
-        await until(pilot, lambda: "claude: 5xx" in alarm(pilot))
+        await until_shown(pilot, lambda: "claude: 5xx" in alarm(pilot))
 
         def names() -> list[str]:
             return [row.label or row.route for row in app.home.query_one(RolloutTable).rows]

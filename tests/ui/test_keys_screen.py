@@ -1,8 +1,7 @@
 """The keys screen, driven by keys, against the simulator; canary secrets never show."""
 
 import base64
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -36,6 +35,7 @@ from rollout_console.ui.widgets.line import TextLine
 from rollout_gate.secret import Secret
 from tests.cli.test_keys import CANARY_KEY, CANARY_TOKEN, forms
 from tests.credentials.vault.test_vault import Drawer, vault_of
+from tests.support.waiting import until_shown
 
 Running = Pilot[None]
 
@@ -67,16 +67,9 @@ def app_of(file: Path, sim: SimServer, vault: Vault, *, read_only: bool = False)
 async def keys_screen(app: ConsoleApp, size: tuple[int, int] = (100, 30)) -> AsyncIterator[Running]:
     async with app.run_test(size=size) as pilot:
         await pilot.press("2")
-        await until(pilot, lambda: isinstance(app.screen, KeysScreen))
-        await until(pilot, lambda: bool(rows(pilot)) or "!" in line(pilot, "keys-notice"))
+        await until_shown(pilot, lambda: isinstance(app.screen, KeysScreen))
+        await until_shown(pilot, lambda: bool(rows(pilot)) or "!" in line(pilot, "keys-notice"))
         yield pilot
-
-
-async def until(pilot: Running, true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 15
-    while not true():
-        assert time.monotonic() < end, "did not happen: " + dialog_text(pilot)
-        await pilot.pause(0.05)
 
 
 def rows(pilot: Running) -> list[str]:
@@ -101,7 +94,7 @@ def dialog_text(pilot: Running) -> str:
 
 
 async def fill(pilot: Running, **values: str) -> None:
-    await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+    await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
     for name, value in values.items():
         pilot.app.screen.query_one(f"#field-{name}", Input).value = value
     last = list(pilot.app.screen.query(Input))[-1]
@@ -110,13 +103,13 @@ async def fill(pilot: Running, **values: str) -> None:
 
 
 async def confirm(pilot: Running, typed: str = "") -> None:
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
     await pilot.pause(GRACE_S + 0.05)
     if typed:
         await pilot.press(*typed, "enter")
     else:
         await pilot.press("y")
-    await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
+    await until_shown(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
 
 
 def find(sim: SimServer, name: str) -> Any:
@@ -132,17 +125,17 @@ async def test_a_key_is_made_shown_once_and_gone(
         assert "from $TOKENLAB_MANAGEMENT_TOKEN" in line(pilot, "from-management_token")
         await pilot.press("n")
         await fill(pilot, name="ci", limit="5", models="gpt-5.4", place="once")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         assert find(sim_keys, "ci") is None
         await confirm(pilot)
-        await until(pilot, lambda: isinstance(pilot.app.screen, SecretOnce))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, SecretOnce))
         secret = find(sim_keys, "ci").secret
         assert secret in dialog_text(pilot)
         assert secret not in app.export_screenshot(), "a picture was made of it"
         await pilot.press("y")
-        await until(pilot, lambda: app.clipboard == secret)
+        await until_shown(pilot, lambda: app.clipboard == secret)
         await pilot.press("escape")
-        await until(pilot, lambda: any("ci" in row for row in rows(pilot)))
+        await until_shown(pilot, lambda: any("ci" in row for row in rows(pilot)))
         assert secret not in everything(pilot)
         app._clear_clipboard()
         assert app.clipboard == ""
@@ -159,14 +152,14 @@ async def test_a_secret_goes_straight_into_the_vault(
         await pilot.press("n")
         await fill(pilot, name="stored", place="keyring", profile="prod")
         await confirm(pilot)
-        await until(pilot, lambda: "its secret is in" in line(pilot, "keys-notice"))
+        await until_shown(pilot, lambda: "its secret is in" in line(pilot, "keys-notice"))
         secret = find(sim_keys, "stored").secret
         assert isinstance(vault.keyring, Drawer)
         assert vault.keyring.kept[("prod", "api_key")] == secret
         assert secret not in everything(pilot)
         await pilot.press("v")
         await confirm(pilot)
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         assert "it works: gpt-5.4 answered" in dialog_text(pilot)
 
 
@@ -176,30 +169,30 @@ async def test_the_life_of_a_key(file: Path, sim_keys: SimServer, vault: Vault) 
         await pilot.press("e")
         await fill(pilot, name="renamed", limit="9.50", expires="2030-01-31")
         await confirm(pilot)
-        await until(pilot, lambda: "renamed" in " ".join(rows(pilot)))
+        await until_shown(pilot, lambda: "renamed" in " ".join(rows(pilot)))
         key = find(sim_keys, "renamed")
         assert key.limit == Decimal("9.5")
         await pilot.press("x")
         await confirm(pilot, "renamed")
-        await until(pilot, lambda: "inactive" in " ".join(rows(pilot)))
+        await until_shown(pilot, lambda: "inactive" in " ".join(rows(pilot)))
         await pilot.press("x")
         await confirm(pilot)
-        await until(pilot, lambda: "renamed is active" in line(pilot, "keys-notice"))
+        await until_shown(pilot, lambda: "renamed is active" in line(pilot, "keys-notice"))
         await pilot.press("d")
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         assert "by model" in dialog_text(pilot)
         await pilot.press("escape")
         await pilot.press("X")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press("y", "escape")
         assert key.status == "active", "revoked without its name being typed"
-        await until(pilot, lambda: isinstance(pilot.app.screen, KeysScreen))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, KeysScreen))
         await pilot.press("X")
         await confirm(pilot, "renamed")
-        await until(pilot, lambda: "revoked" in " ".join(rows(pilot)))
+        await until_shown(pilot, lambda: "revoked" in " ".join(rows(pilot)))
         await pilot.press("x")
-        await until(pilot, lambda: "which is final" in line(pilot, "keys-notice"))
+        await until_shown(pilot, lambda: "which is final" in line(pilot, "keys-notice"))
         assert key.status == "revoked"
 
 
@@ -210,17 +203,17 @@ async def test_a_rotation_from_the_screen(file: Path, sim_keys: SimServer, vault
         await pilot.press("t")
         await fill(pilot, model="gpt-5.4-mini", place="keyring")
         await confirm(pilot)
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         assert "waits for demo to fall silent" in dialog_text(pilot)
         await pilot.press("escape")
-        await until(pilot, lambda: any("demo (since" in row for row in rows(pilot)))
+        await until_shown(pilot, lambda: any("demo (since" in row for row in rows(pilot)))
         assert find(sim_keys, "demo").status == "active"
         assert any(row.startswith("demo ") and "rotating" in row for row in rows(pilot))
         await pilot.press("t")
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         await pilot.press("escape", "T")
         await confirm(pilot, "demo")
-        await until(pilot, lambda: "demo stays" in line(pilot, "keys-notice"))
+        await until_shown(pilot, lambda: "demo stays" in line(pilot, "keys-notice"))
         assert vault.keyring.get("prod", "api_key") == "sk-sim-demo"
 
 
@@ -237,7 +230,7 @@ async def test_a_rotation_says_what_it_waits_for(
         await fill(pilot, model=" gpt-5.4-mini ", place="encrypted")
         await confirm(pilot)
         waits = "waits for profile prod to use the new key: keyring goes before"
-        await until(pilot, lambda: waits in dialog_text(pilot))
+        await until_shown(pilot, lambda: waits in dialog_text(pilot))
         assert isinstance(pilot.app.screen, TextDialog)
         assert find(sim_keys, "demo").status == "active"
 
@@ -251,7 +244,7 @@ async def test_a_key_of_another_profile_is_not_rotated(
         await pilot.press("t")
         await fill(pilot, model="gpt-5.4-mini", place="keyring")
         await confirm(pilot)
-        await until(
+        await until_shown(
             pilot, lambda: "is not the one that profile prod has" in line(pilot, "keys-notice")
         )
         assert len(sim_keys.state.keys) == 1
@@ -275,7 +268,7 @@ async def test_pasted_credentials_are_never_shown(
             if isinstance(pilot.app.screen, FormDialog):
                 assert "starts with sk-" in dialog_text(pilot)
                 await pilot.press("escape")
-            await until(pilot, lambda: isinstance(pilot.app.screen, KeysScreen))
+            await until_shown(pilot, lambda: isinstance(pilot.app.screen, KeysScreen))
             await pilot.pause(0.3)
             shown.append(everything(pilot))
         assert isinstance(vault.keyring, Drawer)
@@ -286,7 +279,7 @@ async def test_pasted_credentials_are_never_shown(
         vault.given = Given()
         vault._known.clear()
         await pilot.press("f5")
-        await until(pilot, lambda: "401" in line(pilot, "keys-notice"))
+        await until_shown(pilot, lambda: "401" in line(pilot, "keys-notice"))
         shown.append(everything(pilot))
         for key in ("v", "p", "minus", "U", "s", "question_mark"):
             await pilot.press(key)
@@ -311,7 +304,7 @@ async def test_home_lets_no_planted_secret_out(
     app = app_of(file, sim_keys, vault_of(tmp_path, given))
     shown = []
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "401" in line(pilot, "notice-1") + line(pilot, "notice-2"))
+        await until_shown(pilot, lambda: "401" in line(pilot, "notice-1") + line(pilot, "notice-2"))
         for key in ("r", "escape", "e", "escape", "colon", "escape", "question_mark", "escape",
                     "y", "slash", "escape", "plus", "escape", "u", "escape", "c"):  # fmt: skip
             await pilot.press(key)
@@ -341,7 +334,7 @@ async def test_an_api_that_is_away_is_said(file: Path, sim_keys: SimServer, vaul
         assert "503" in line(pilot, "keys-notice")
         sim_keys.state.faults.clear()
         await pilot.press("f5")
-        await until(pilot, lambda: len(rows(pilot)) == 1)
+        await until_shown(pilot, lambda: len(rows(pilot)) == 1)
         assert "503" not in line(pilot, "keys-notice")
 
 
@@ -351,11 +344,11 @@ async def test_filter_and_sort(file: Path, sim_keys: SimServer, vault: Vault) ->
             await client.create_key(f"team-{i:02}", limit=Decimal(i))
     app = app_of(file, sim_keys, vault)
     async with keys_screen(app) as pilot:
-        await until(pilot, lambda: len(rows(pilot)) == 31)
+        await until_shown(pilot, lambda: len(rows(pilot)) == 31)
         await pilot.press("slash", *"team-1")
-        await until(pilot, lambda: len(rows(pilot)) == 10)
+        await until_shown(pilot, lambda: len(rows(pilot)) == 10)
         await pilot.press("escape")
-        await until(pilot, lambda: len(rows(pilot)) == 31)
+        await until_shown(pilot, lambda: len(rows(pilot)) == 31)
         await pilot.press("s")
         assert "by used" in line(pilot, "keys-status")
         await pilot.press("j", "j", "k")
@@ -382,7 +375,7 @@ async def test_home_warns_of_a_key_that_ends_soon(
     key.expires_at = datetime.now(UTC) + timedelta(days=6, hours=12)
     app = app_of(file, sim_keys, vault)
     async with app.run_test(size=(100, 30)) as pilot:
-        await until(
+        await until_shown(
             pilot,
             lambda: (
                 "key demo expires in 6 days" in line(pilot, "notice-1") + line(pilot, "notice-2")
@@ -413,11 +406,11 @@ async def test_a_new_encrypted_store_asks_for_its_passphrase(
     async with keys_screen(app) as pilot:
         await pilot.press("a")
         await fill(pilot, profile="prod", secret=CANARY_KEY, place="encrypted")
-        await until(pilot, lambda: "new encrypted store" in dialog_text(pilot))
+        await until_shown(pilot, lambda: "new encrypted store" in dialog_text(pilot))
         await fill(pilot, passphrase="correct horse", again="correct hose")
         assert "the passphrases do not match" in dialog_text(pilot)
         await fill(pilot, passphrase="correct horse", again="correct horse")
-        await until(pilot, lambda: "in encrypted store" in line(pilot, "keys-notice"))
+        await until_shown(pilot, lambda: "in encrypted store" in line(pilot, "keys-notice"))
         assert vault.encrypted.get("prod", "api_key") == CANARY_KEY
         assert "correct" not in everything(pilot)
 
@@ -430,9 +423,9 @@ async def test_a_copied_secret_leaves_the_clipboard_by_itself(
     async with app.run_test() as pilot:
         await app.push_screen(SecretOnce("ci", Secret("sk-canary-clip-01")))
         await pilot.press("y")
-        await until(pilot, lambda: app.clipboard == "sk-canary-clip-01")
+        await until_shown(pilot, lambda: app.clipboard == "sk-canary-clip-01")
         await pilot.press("escape")
-        await until(pilot, lambda: app.clipboard == "")
+        await until_shown(pilot, lambda: app.clipboard == "")
 
 
 async def test_home_asks_at_once_for_what_waited_for_a_credential(
@@ -442,9 +435,9 @@ async def test_home_asks_at_once_for_what_waited_for_a_credential(
     async with keys_screen(app) as pilot:
         await pilot.press("a")
         await fill(pilot, profile="prod", secret="mt-sim-demo", place="keyring")
-        await until(pilot, lambda: "kept for profile prod" in line(pilot, "keys-notice"))
+        await until_shown(pilot, lambda: "kept for profile prod" in line(pilot, "keys-notice"))
         await pilot.press("1")
-        await until(pilot, lambda: "$1,28" in line(pilot, "status"))
+        await until_shown(pilot, lambda: "$1,28" in line(pilot, "status"))
 
 
 async def test_another_profile_shows_no_keys_of_the_one_before(
@@ -457,8 +450,8 @@ async def test_another_profile_shows_no_keys_of_the_one_before(
     async with keys_screen(app) as pilot:
         assert len(rows(pilot)) == 1
         await pilot.press("p")
-        await until(pilot, lambda: "staging" in line(pilot, "keys-status"))
-        await until(pilot, lambda: rows(pilot) == [])
+        await until_shown(pilot, lambda: "staging" in line(pilot, "keys-status"))
+        await until_shown(pilot, lambda: rows(pilot) == [])
         assert "none" in line(pilot, "from-management_token")
         await pilot.press("p")
-        await until(pilot, lambda: len(rows(pilot)) == 1)
+        await until_shown(pilot, lambda: len(rows(pilot)) == 1)

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import LineTable
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate.file.parse import parse
+from tests.support.waiting import until_shown
 
 Running = Pilot[None]
 HOSTILE = "\x1b[31mevil\u202eorg[bold]"
@@ -72,18 +73,11 @@ async def live(
 ) -> AsyncIterator[Running]:
     app = app_of(file, read_only=read_only)
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app._monitor.lines >= lines)
+        await until_shown(pilot, lambda: app._monitor.lines >= lines)
         await pilot.press("5")
-        await until(pilot, lambda: isinstance(app.screen, LiveScreen))
+        await until_shown(pilot, lambda: isinstance(app.screen, LiveScreen))
         await pilot.pause(0.2)
         yield pilot
-
-
-async def until(pilot: Running, true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 15
-    while not true():
-        assert time.monotonic() < end, "did not happen"
-        await pilot.pause(0.05)
 
 
 def line(pilot: Running, name: str) -> str:
@@ -133,12 +127,12 @@ async def test_a_long_log_is_shown_at_once_and_its_past_when_it_is_read(
     monkeypatch.setattr(Backfill, "next", held_up)
     app = app_of(file, monitor=long_log(file))
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app._monitor.reads_older)
+        await until_shown(pilot, lambda: app._monitor.reads_older)
         await pilot.press("5", "w", "w")
-        await until(pilot, lambda: " 24 h (so far: " in line(pilot, "figures"))
+        await until_shown(pilot, lambda: " 24 h (so far: " in line(pilot, "figures"))
         may_go_on.set()
-        await until(pilot, lambda: not app._monitor.reads_older)
-        await until(pilot, lambda: "(" not in line(pilot, "figures"))
+        await until_shown(pilot, lambda: not app._monitor.reads_older)
+        await until_shown(pilot, lambda: "(" not in line(pilot, "figures"))
         figures = app._monitor.figures("chat", "acme", "tokenlab", time.time(), 86_400)
         assert figures.requests == 4000
 
@@ -146,7 +140,7 @@ async def test_a_long_log_is_shown_at_once_and_its_past_when_it_is_read(
 async def test_quitting_ends_what_reads_the_past(file: Path) -> None:
     app = app_of(file, monitor=long_log(file))
     async with app.run_test() as pilot:
-        await until(pilot, lambda: app._monitor.reads_older)
+        await until_shown(pilot, lambda: app._monitor.reads_older)
         older = app._monitor._older
         assert older is not None
         for process in older.processes:
@@ -201,7 +195,7 @@ async def test_the_time_cursor_says_time_values_and_what_happened(file: Path) ->
     switch.open()
     switch.apply(switch.planner.plan_rollback("chat", "acme", "5xx 4.2%"), reason="5xx 4.2%")
     async with live(file) as pilot:
-        await until(pilot, lambda: "last: " in line(pilot, "event"))
+        await until_shown(pilot, lambda: "last: " in line(pilot, "event"))
         assert "↩" in axis(pilot)
         await pilot.press("p")
         assert "↩ rollback: chat / acme by jo: 5xx 4.2%" in line(pilot, "event")
@@ -267,7 +261,7 @@ async def test_paused_nothing_at_all_is_drawn(file: Path, monkeypatch: pytest.Mo
         assert not drawings, "bytes for a screen that is to stay as it is"
         assert (drawn(pilot), line(pilot, "figures"), rows(pilot)) == before
         await pilot.press("1", "5")
-        await until(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
         await pilot.pause(0.2)
         assert drawn(pilot) == before[0], "going home let it go"
         await pilot.resize_terminal(90, 30)
@@ -278,7 +272,7 @@ async def test_paused_nothing_at_all_is_drawn(file: Path, monkeypatch: pytest.Mo
         assert drawn(pilot) == before[0]
         await pilot.press("space")
         assert "paused" not in line(pilot, "status")
-        await until(pilot, lambda: "tokenlab 5xx 0.0%" not in line(pilot, "figures"))
+        await until_shown(pilot, lambda: "tokenlab 5xx 0.0%" not in line(pilot, "figures"))
 
 
 async def test_another_window_of_a_pause_ends_at_the_pause(file: Path) -> None:
@@ -290,7 +284,7 @@ async def test_another_window_of_a_pause_ends_at_the_pause(file: Path) -> None:
         assert screen._view.paused_at is not None
         await pilot.pause(max(0.0, screen._view.paused_at + 2.1 - time.time()))
         traffic(file, count=1, status=503)
-        await until(pilot, lambda: screen._monitor.lines >= 61)
+        await until_shown(pilot, lambda: screen._monitor.lines >= 61)
         for key in ("w", "w", "w"):
             await pilot.press(key)
         assert line(pilot, "figures").startswith(" last 1 m  tokenlab 5xx 0.0%")
@@ -326,7 +320,7 @@ async def test_home_fits_the_size_that_it_did_not_see(file: Path) -> None:
         await pilot.resize_terminal(80, 24)
         await pilot.pause(0.2)
         await pilot.press("1")
-        await until(pilot, lambda: pilot.app.screen.query_one(RolloutTable).size.width == 80)
+        await until_shown(pilot, lambda: pilot.app.screen.query_one(RolloutTable).size.width == 80)
         assert not pilot.app.screen.has_class("-broad")
 
 
@@ -338,14 +332,14 @@ async def test_figures_go_on_behind_a_dialog_and_under_no_screen(
         screen = pilot.app.screen
         assert isinstance(screen, LiveScreen)
         await pilot.press("question_mark")
-        await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
         screen._looked_at = 0.0
-        await until(pilot, lambda: screen._looked_at > 0.0)
+        await until_shown(pilot, lambda: screen._looked_at > 0.0)
         text = str(pilot.app.screen.query_one(Static).render())
         for key in LIVE_KEYS:
             assert key.help in text
         await pilot.press("escape")
-        await until(pilot, lambda: pilot.app.screen is screen)
+        await until_shown(pilot, lambda: pilot.app.screen is screen)
         drawn: list[float] = []
         assert isinstance(pilot.app, ConsoleApp)
         monkeypatch.setattr(pilot.app.home, "draw_charts", lambda: drawn.append(time.time()))
@@ -389,10 +383,10 @@ async def test_it_follows_the_route_selected_at_home(file: Path) -> None:
     traffic(file)
     async with live(file) as pilot:
         await pilot.press("w", "1", "l", "5")
-        await until(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
         assert "claude / all orgs  1 h" in line(pilot, "status")
         await pilot.press("left_square_bracket", "1", "5")
-        await until(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
         assert "chat / all orgs" in line(pilot, "status"), "home has not moved, and this did"
 
 
@@ -405,7 +399,7 @@ async def test_an_alert_is_acknowledged(file: Path, read_only: bool) -> None:
         assert "no alert is selected" in line(pilot, "notice")
         await pilot.press("escape")
         alarm(pilot)
-        await until(pilot, lambda: "one is wrong" in rows(pilot))
+        await until_shown(pilot, lambda: "one is wrong" in rows(pilot))
         assert "1 alert" in line(pilot, "list")
         screen = pilot.app.screen
         assert isinstance(screen, LiveScreen)
@@ -444,7 +438,7 @@ async def test_request_ids_for_support(file: Path, monkeypatch: pytest.MonkeyPat
         assert copied[1:] == ["req-2\nreq-1\nreq-0"]
         assert "3 request ids" in line(pilot, "notice")
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         text = "\n".join(str(one.render()) for one in pilot.app.screen.query(Static))
         for word in ("upstream", "503", "req-0", "acme", "tokenlab"):
             assert word in text
@@ -458,11 +452,11 @@ async def test_rows_that_are_close_do_not_change_places(file: Path) -> None:
         screen = pilot.app.screen
         assert isinstance(screen, LiveScreen)
         traffic(file, count=2, status=502)
-        await until(pilot, lambda: screen._monitor.lines >= 21)
+        await until_shown(pilot, lambda: screen._monitor.lines >= 21)
         screen._look()
         assert rows(pilot).index("503") < rows(pilot).index("502")
         traffic(file, count=20, status=502)
-        await until(pilot, lambda: screen._monitor.lines >= 41)
+        await until_shown(pilot, lambda: screen._monitor.lines >= 41)
         screen._look()
         assert rows(pilot).index("502") < rows(pilot).index("503")
         selected = screen._table.selected
@@ -487,7 +481,7 @@ async def test_what_comes_from_outside_is_shown_as_text(
         assert "evil" in copied[0]
         shown = rows(pilot) + line(pilot, "status") + line(pilot, "notice") + copied[0]
         await pilot.press("v")
-        await until(pilot, lambda: "evil" in rows(pilot))
+        await until_shown(pilot, lambda: "evil" in rows(pilot))
         shown += rows(pilot) + line(pilot, "event") + pilot.app.export_screenshot()
         assert "[bold]" in shown
         assert "\x1b" not in shown
@@ -505,7 +499,7 @@ async def test_what_is_against_the_routing_is_a_list(file: Path) -> None:
     traffic(file, count=3, host="gw-02\x1b[31m\u202e", **proof)
     traffic(file, count=2, host="sk-live-0123456789abcdef", **proof)
     async with live(file, (100, 40), lines=5) as pilot:
-        await until(pilot, lambda: "initech sent 5 requests" in rows(pilot))
+        await until_shown(pilot, lambda: "initech sent 5 requests" in rows(pilot))
         await pilot.press("v")
         assert "v: against the routing (2)" in line(pilot, "list")
         await pilot.press("v")
@@ -521,7 +515,7 @@ async def test_what_is_against_the_routing_is_a_list(file: Path) -> None:
         await pilot.press("y")
         assert "no error is selected" in line(pilot, "notice")
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         text = str(pilot.app.screen.query_one(Static).render())
         assert "chat / initech sent 5 requests to TokenLab although it is rolled back" in text
         assert "count    5 requests" in text
@@ -540,7 +534,7 @@ async def test_no_data_and_old_data_are_said(file: Path) -> None:
         )
         assert "no requests in this time" in "".join(drawn(pilot))
         write(file, *({"at": time.time() - 40 - i} for i in range(30)))
-        await until(pilot, lambda: "stale 4" in line(pilot, "status"))
+        await until_shown(pilot, lambda: "stale 4" in line(pilot, "status"))
         screen = pilot.app.screen
         assert isinstance(screen, LiveScreen)
         screen._look()
@@ -562,32 +556,32 @@ async def test_a_rollback_is_of_what_is_shown_here(file: Path, key: str, latched
         while "claude" not in line(pilot, "status"):
             await pilot.press("right_square_bracket")
         await pilot.press("exclamation_mark" if key == "!" else key)
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         before = file.read_bytes()
         await pilot.press("enter")
-        await until(pilot, lambda: "nothing was changed" in line(pilot, "notice"))
+        await until_shown(pilot, lambda: "nothing was changed" in line(pilot, "notice"))
         await pilot.press("exclamation_mark" if key == "!" else key)
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press("y")
-        await until(pilot, lambda: file.read_bytes() != before)
-        await until(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
+        await until_shown(pilot, lambda: file.read_bytes() != before)
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
         found = parse(file.read_bytes())
         assert (found.rolled_back, found.routes["claude"].rolled_back) == (
             latched == "all", latched == "claude",
         )  # fmt: skip
         assert not found.routes["chat"].rolled_back
-        await until(pilot, lambda: pilot.app._monitor.file.revision == found.revision)  # type: ignore[attr-defined]
+        await until_shown(pilot, lambda: pilot.app._monitor.file.revision == found.revision)  # type: ignore[attr-defined]
         await pilot.press("exclamation_mark" if key == "!" else key)
-        await until(pilot, lambda: "rolled back already" in line(pilot, "notice"))
+        await until_shown(pilot, lambda: "rolled back already" in line(pilot, "notice"))
 
 
 async def test_the_palette_here_changes_nothing_that_is_selected_elsewhere(file: Path) -> None:
     write(file, {"at": time.time()})
     async with live(file) as pilot:
         await pilot.press("colon")
-        await until(pilot, lambda: "Palette" in type(pilot.app.screen).__name__)
+        await until_shown(pilot, lambda: "Palette" in type(pilot.app.screen).__name__)
         provider = ConsoleCommands(pilot.app.screen_stack[-2])
         names = [hit.text async for hit in provider.discover()]
         assert names

@@ -12,6 +12,7 @@ from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate.file.parse import parse
+from tests.support.waiting import until_shown
 from tests.ui.test_home import (
     Running,
     alarm,
@@ -22,7 +23,6 @@ from tests.ui.test_home import (
     running,
     screen_text,
     share,
-    until,
 )
 from tests.ui.test_rollback import answer_and_be_asked_again, unwritable
 
@@ -33,7 +33,7 @@ def marked_lines(pilot: Running) -> list[str]:
 
 
 async def asked(pilot: Running) -> str:
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
     return "\n".join(str(one.content) for one in pilot.app.screen.query(Static))
 
 
@@ -52,7 +52,7 @@ async def test_what_is_marked_is_rolled_back_in_one_change(file: Path) -> None:
         assert "3 lines to 0%" in said
         assert "chat / acme, chat / globex.eu, route claude" in said, "in the file's order"
         await confirm(pilot)
-        await until(pilot, lambda: "rolled back: " in notices(pilot))
+        await until_shown(pilot, lambda: "rolled back: " in notices(pilot))
         assert "chat / acme and 2 more rolled back" in notices(pilot)
         assert "marked:" not in notices(pilot)
         assert marked_lines(pilot) == []
@@ -67,7 +67,7 @@ async def test_what_is_marked_is_rolled_back_in_one_change(file: Path) -> None:
         await pilot.press("u")
         assert "undo of rollback of 3 lines" in await asked(pilot)
         await confirm(pilot)
-        await until(pilot, lambda: file.read_bytes() == before)
+        await until_shown(pilot, lambda: file.read_bytes() == before)
 
 
 async def test_esc_and_space_unmark_and_r_is_then_of_the_row(file: Path) -> None:
@@ -98,7 +98,7 @@ async def test_a_cancelled_or_failed_rollback_keeps_the_marks(file: Path) -> Non
         other.open()
         for org in ("acme", "globex.eu"):
             other.apply(other.planner.plan_rollback("chat", org))
-        await until(pilot, lambda: "NOT ROLLED BACK" not in notices(pilot))
+        await until_shown(pilot, lambda: "NOT ROLLED BACK" not in notices(pilot))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ async def test_an_org_that_leaves_the_file_is_unmarked(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("space", "j", "space")
         file.write_text(file.read_text().replace('"globex.eu" = 12.5\n', ""))
-        await until(pilot, lambda: "globex.eu" not in screen_text(pilot))
+        await until_shown(pilot, lambda: "globex.eu" not in screen_text(pilot))
         await pilot.press("r")
         assert "chat / acme 25% to 0%" in await asked(pilot)
 
@@ -130,10 +130,10 @@ async def test_all_that_a_filter_shows_is_marked(file: Path) -> None:
         await pilot.press("M")
         assert "set a filter first" in notices(pilot)
         log_lines(file, 300, orgs=("acme", "globex.eu"), failing="globex.eu")
-        await until(pilot, lambda: "chat / globex.eu: 5xx" in alarm(pilot))
-        await until(pilot, lambda: "1 org sick" in screen_text(pilot))
+        await until_shown(pilot, lambda: "chat / globex.eu: 5xx" in alarm(pilot))
+        await until_shown(pilot, lambda: "1 org sick" in screen_text(pilot))
         await pilot.press("slash", *"sick", "enter", "M")
-        await until(pilot, lambda: "1 marked" in notices(pilot))
+        await until_shown(pilot, lambda: "1 marked" in notices(pilot))
         assert [key[:2] for key in app.home._view.marked] == [("chat", "globex.eu")]
         await pilot.press("slash", *"!zzz", "enter")
         app.home._view.marked.clear()
@@ -159,7 +159,7 @@ async def test_the_confirm_of_several_says_what_it_does_in_a_small_terminal(
 ) -> None:
     async with running(app_of(file), size) as pilot:
         await pilot.press("space", "j", "space", "r")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(0.1)
         dialog = pilot.app.screen
         how, effect = dialog.query_one(".how"), dialog.query_one(".effect")

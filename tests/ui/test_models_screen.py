@@ -1,8 +1,7 @@
 """The models screen, driven by keys, against the simulator."""
 
 import re
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from functools import partial
@@ -36,6 +35,7 @@ from rollout_console.ui.settings import Settings
 from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import Cells, LineTable
 from rollout_gate.file.parse import parse
+from tests.support.waiting import until_shown
 
 Running = Pilot[None]
 
@@ -62,16 +62,9 @@ def app_of(file: Path, url: str, *, read_only: bool = False) -> ConsoleApp:
 async def models(app: ConsoleApp, size: tuple[int, int] = (100, 30)) -> AsyncIterator[Running]:
     async with app.run_test(size=size) as pilot:
         await pilot.press("3")
-        await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
-        await until(pilot, lambda: bool(ids(pilot)) or "!" in line(pilot, "models-notice"))
+        await until_shown(pilot, lambda: isinstance(app.screen, ModelsScreen))
+        await until_shown(pilot, lambda: bool(ids(pilot)) or "!" in line(pilot, "models-notice"))
         yield pilot
-
-
-async def until(pilot: Running, true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 15
-    while not true():
-        assert time.monotonic() < end, "did not happen: " + "\n".join(shown(pilot))
-        await pilot.pause(0.05)
 
 
 def table(pilot: Running) -> LineTable[Any]:
@@ -109,7 +102,7 @@ async def test_it_lists_and_a_chip_ranks(file: Path, own: SimServer) -> None:
         assert "of 1" in line(pilot, "models-status")
         for key, scene in SCENE_KEYS:
             await pilot.press(key)
-            await until(pilot, partial(scored_for, pilot, scene))
+            await until_shown(pilot, partial(scored_for, pilot, scene))
             ranks = [m.evidence[scene].rank for m in table(pilot).rows]
             scored = [rank for rank in ranks if rank is not None]
             assert ranks[: len(scored)] == sorted(scored)
@@ -126,9 +119,9 @@ async def test_search_filters_and_orders(file: Path, own: SimServer) -> None:
         await pilot.press("escape")
         assert len(ids(pilot)) >= 150
         await pilot.press("c")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
         await pilot.press("j", "enter")
-        await until(pilot, lambda: bool(ids(pilot)))
+        await until_shown(pilot, lambda: bool(ids(pilot)))
         assert {model.category for model in table(pilot).rows} == {"3d"}
         await pilot.press("escape", "f", "f")
         assert {model.stage for model in table(pilot).rows} == {"preview"}
@@ -136,26 +129,26 @@ async def test_search_filters_and_orders(file: Path, own: SimServer) -> None:
         prices = [model.price.sort_key for model in table(pilot).rows]
         assert prices == sorted(prices)
         await pilot.press("dollar_sign")
-        await until(pilot, lambda: bool(pilot.app.screen.query("#field-price")))
+        await until_shown(pilot, lambda: bool(pilot.app.screen.query("#field-price")))
         await pilot.press(*"free", "enter")
         assert "not an amount" in dialog(pilot)
         pilot.app.screen.query_one("#field-price", Input).value = "0.05"
         await pilot.press("enter")
-        await until(pilot, lambda: 0 < len(ids(pilot)) < 50)
+        await until_shown(pilot, lambda: 0 < len(ids(pilot)) < 50)
         assert "at most $0.05" in line(pilot, "models-notice")
 
 
 async def test_the_whole_contract_and_two_side_by_side(file: Path, own: SimServer) -> None:
     async with models(app_of(file, own.base_url)) as pilot:
         await pilot.press("slash", *"claude-sonnet", "enter", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         text = dialog(pilot)
         for word in ("anthropic_messages", "200,000 tokens", "$3 in, $15 out", "active", "alias"):
             assert word in text
         await pilot.press("escape", "equals_sign")
         assert "= on another shows both" in line(pilot, "models-notice")
         await pilot.press("escape", "slash", *"gpt-5.4-mini", "enter", "equals_sign")
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         text = dialog(pilot)
         assert "claude-sonnet-4-6 and gpt-5.4-mini" in text
         assert "≠ price" in text
@@ -166,52 +159,52 @@ async def test_the_pane_at_120_follows_the_cursor(file: Path, own: SimServer) ->
     async with models(app_of(file, own.base_url), (120, 40)) as pilot:
         await pilot.press("slash", *"5.4", "enter")
         pane = pilot.app.screen.query_one("#contract Static", Static)
-        await until(pilot, lambda: "openai_responses" in str(pane.render()))
+        await until_shown(pilot, lambda: "openai_responses" in str(pane.render()))
         await pilot.press("j")
-        await until(pilot, lambda: "$0.25 in" in str(pane.render()))
+        await until_shown(pilot, lambda: "$0.25 in" in str(pane.render()))
 
 
 async def test_a_model_goes_on_a_route_after_a_confirm(file: Path, own: SimServer) -> None:
     async with models(app_of(file, own.base_url)) as pilot:
         await pilot.press("slash", *"5.4-mini", "enter", "u")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         assert "chat: model gpt-5.4 to gpt-5.4-mini" in dialog(pilot)
         assert '+model = "gpt-5.4-mini"' in dialog(pilot)
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ModelsScreen))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ModelsScreen))
         assert parse(file.read_bytes()).routes["chat"].model == "gpt-5.4", "enter confirmed"
         await pilot.press("u")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press("y")
-        await until(pilot, lambda: "done: chat" in line(pilot, "models-notice"))
+        await until_shown(pilot, lambda: "done: chat" in line(pilot, "models-notice"))
         assert parse(file.read_bytes()).routes["chat"].model == "gpt-5.4-mini"
         # Another screen's undo takes it back.
         await pilot.press("1", "u")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press("y")
-        await until(pilot, lambda: parse(file.read_bytes()).routes["chat"].model == "gpt-5.4")
+        await until_shown(pilot, lambda: parse(file.read_bytes()).routes["chat"].model == "gpt-5.4")
 
 
 async def test_a_model_that_does_not_take_the_format_is_refused(file: Path, own: SimServer) -> None:
     before = file.read_bytes().replace(b"https://api.tokenlab.sh", own.base_url.encode())
     async with models(app_of(file, own.base_url)) as pilot:
         await pilot.press("slash", *"5.4-mini", "enter", "u")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
         await pilot.press("j", "enter")
-        await until(pilot, lambda: "does not accept" in line(pilot, "models-notice"))
+        await until_shown(pilot, lambda: "does not accept" in line(pilot, "models-notice"))
     assert file.read_bytes() == before
 
 
 async def test_read_only_changes_nothing(file: Path, own: SimServer) -> None:
     async with models(app_of(file, own.base_url, read_only=True)) as pilot:
         await pilot.press("u")
-        await until(pilot, lambda: "read-only" in line(pilot, "models-notice"))
+        await until_shown(pilot, lambda: "read-only" in line(pilot, "models-notice"))
         assert isinstance(pilot.app.screen, ModelsScreen)
 
 
@@ -221,13 +214,13 @@ async def test_read_only_leaves_the_last_look_where_it_is(file: Path, own: SimSe
     own.state.catalogue.pop("gpt-5.4-mini")
     async with models(app_of(file, own.base_url, read_only=True)) as pilot:
         await pilot.press("f5")
-        await until(pilot, lambda: "1 changed since" in line(pilot, "models-notice"))
+        await until_shown(pilot, lambda: "1 changed since" in line(pilot, "models-notice"))
         seen = next(key for key in MODEL_KEYS if key.id == "models.seen")
         screen = pilot.app.screen
         assert isinstance(screen, ModelsScreen)
         assert "read-only" in screen.why_not(seen), "the key is dimmed"
         await pilot.press("S")
-        await until(pilot, lambda: "read-only" in line(pilot, "models-notice"))
+        await until_shown(pilot, lambda: "read-only" in line(pilot, "models-notice"))
     assert Catalogue(own.base_url, state_folder()).changes == {"gpt-5.4-mini": "gone"}
 
 
@@ -250,11 +243,11 @@ async def test_changes_since_the_last_look(file: Path, own: SimServer) -> None:
     )
     async with models(app_of(file, own.base_url)) as pilot:
         await pilot.press("f5")
-        await until(pilot, lambda: "2 changed since" in line(pilot, "models-notice"))
+        await until_shown(pilot, lambda: "2 changed since" in line(pilot, "models-notice"))
         await pilot.press("asterisk")
-        await until(pilot, lambda: sorted(ids(pilot)) == ["brand-new", "gpt-5.4-mini"])
+        await until_shown(pilot, lambda: sorted(ids(pilot)) == ["brand-new", "gpt-5.4-mini"])
         await pilot.press("S")
-        await until(pilot, lambda: "seen" in line(pilot, "models-notice"))
+        await until_shown(pilot, lambda: "seen" in line(pilot, "models-notice"))
         assert len(ids(pilot)) >= 150
         assert room.gone == []
 
@@ -268,13 +261,18 @@ async def test_what_another_screen_learns_does_not_bring_old_news_back(
     app = app_of(file, own.base_url)
     async with models(app) as pilot:
         await pilot.press("4", "3", "f5")
-        await until(pilot, lambda: "1 changed since" in line(pilot, "models-notice"))
+        await until_shown(pilot, lambda: "1 changed since" in line(pilot, "models-notice"))
         await pilot.press("S")
-        await until(pilot, lambda: "seen" in line(pilot, "models-notice"))
+        await until_shown(pilot, lambda: "seen" in line(pilot, "models-notice"))
         # A check on the routes screen reads details, and keeps them in the same catalogue.
         await pilot.press("4", "c")
-        await until(pilot, lambda: bool(re.search("[0-9] failed", line(pilot, "routes-notice"))
-                                        or isinstance(app.screen, TextDialog)))  # fmt: skip
+        failed = re.compile("[0-9] failed")
+        await until_shown(
+            pilot,
+            lambda: (
+                failed.search(line(pilot, "routes-notice")) or isinstance(app.screen, TextDialog)
+            ),
+        )
     assert Catalogue(own.base_url, state_folder()).changes == {}
 
 
@@ -290,11 +288,11 @@ async def test_from_the_cache_when_the_api_is_away(
     kept["at"] = "2026-01-01T00:00:00Z"
     cached.write_bytes(msgspec.json.encode(kept))
     async with models(app_of(file, url), size) as pilot:
-        await until(pilot, lambda: "cannot be reached" in line(pilot, "models-notice"))
+        await until_shown(pilot, lambda: "cannot be reached" in line(pilot, "models-notice"))
         assert len(ids(pilot)) >= 150
         assert re.search(r"read \d+d .* ago", line(pilot, "models-status"))
         await pilot.press("slash", *"5.4", "enter", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
 
 
 async def test_no_cache_and_no_api_is_one_sentence(file: Path) -> None:
@@ -302,7 +300,7 @@ async def test_no_cache_and_no_api_is_one_sentence(file: Path) -> None:
         assert "cannot be reached" in line(pilot, "models-notice")
         assert "no catalogue yet" in line(pilot, "models-status")
         await pilot.press("u")
-        await until(pilot, lambda: "no model is selected" in line(pilot, "models-notice"))
+        await until_shown(pilot, lambda: "no model is selected" in line(pilot, "models-notice"))
 
 
 async def test_routing_metadata_never_shows(file: Path, own: SimServer) -> None:
@@ -311,7 +309,7 @@ async def test_routing_metadata_never_shows(file: Path, own: SimServer) -> None:
         await pilot.press("v")
         await pilot.pause(1)
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         assert MARK not in pilot.app.export_screenshot()
     for kept in state_folder().rglob("*"):
         assert not kept.is_file() or MARK.encode() not in kept.read_bytes()
@@ -351,7 +349,7 @@ async def test_filtering_ten_thousand_never_touches_them_all_again(
 async def test_escape_closes_an_empty_search_and_stays(file: Path, own: SimServer) -> None:
     async with models(app_of(file, own.base_url)) as pilot:
         await pilot.press("slash")
-        await until(pilot, lambda: pilot.app.screen.has_class("-searching"))
+        await until_shown(pilot, lambda: pilot.app.screen.has_class("-searching"))
         await pilot.press("escape")
-        await until(pilot, lambda: not pilot.app.screen.has_class("-searching"))
+        await until_shown(pilot, lambda: not pilot.app.screen.has_class("-searching"))
         assert isinstance(pilot.app.screen, ModelsScreen)

@@ -20,6 +20,7 @@ from rollout_gate.file.parse import parse
 from rollout_gate.http.id_file import IdWriter
 from rollout_gate.http.id_store import IDS_NAME
 from rollout_gate.http.operations import Bound
+from tests.support.waiting import until_shown
 from tests.ui.test_home import (
     Running,
     app_of,
@@ -29,7 +30,6 @@ from tests.ui.test_home import (
     running,
     screen_text,
     share,
-    until,
 )
 
 
@@ -37,13 +37,13 @@ async def test_one_key_and_one_confirm_roll_an_org_back(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("r")
         await confirm(pilot)
-        await until(pilot, lambda: share(file) == (2500, True))
-        await until(pilot, lambda: "rolled back: " in notices(pilot))
+        await until_shown(pilot, lambda: share(file) == (2500, True))
+        await until_shown(pilot, lambda: "rolled back: " in notices(pilot))
         log_lines(file, 3, side="previous")
-        await until(pilot, lambda: "drained" in notices(pilot) or "yet" in notices(pilot))
+        await until_shown(pilot, lambda: "drained" in notices(pilot) or "yet" in notices(pilot))
         await pilot.press("u")
         await confirm(pilot)
-        await until(pilot, lambda: share(file) == (2500, False))
+        await until_shown(pilot, lambda: share(file) == (2500, False))
 
 
 @pytest.mark.parametrize("key", ["r", "R", "exclamation_mark"])
@@ -52,23 +52,27 @@ async def test_a_rollback_by_mistake_is_taken_back_with_two_keys(file: Path, key
     async with running(app_of(file)) as pilot:
         await pilot.press(key)
         await confirm(pilot)
-        await until(pilot, lambda: "rolled back: " in notices(pilot))  # after the file, the record
+        await until_shown(
+            pilot, lambda: "rolled back: " in notices(pilot)
+        )  # after the file, the record
         assert file.read_bytes() != before
         await pilot.press("u")
         await confirm(pilot)
-        await until(pilot, lambda: file.read_bytes() == before)
+        await until_shown(pilot, lambda: file.read_bytes() == before)
 
 
 async def test_a_rollback_that_the_guard_asked_for_is_not_taken_back_like_that(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         log_lines(file, 200, status=500)
-        await until(pilot, lambda: "ROLL BACK: 5xx" in screen_text(pilot))
+        await until_shown(pilot, lambda: "ROLL BACK: 5xx" in screen_text(pilot))
         await pilot.press("r")
         await confirm(pilot)
-        await until(pilot, lambda: "rolled back: " in notices(pilot))  # after the file, the record
+        await until_shown(
+            pilot, lambda: "rolled back: " in notices(pilot)
+        )  # after the file, the record
         assert share(file) == (2500, True)
         await pilot.press("u")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press("y", "enter")
         assert isinstance(pilot.app.screen, ConfirmDialog), "it asks for a typed reason"
@@ -77,11 +81,11 @@ async def test_a_rollback_that_the_guard_asked_for_is_not_taken_back_like_that(f
 
 async def answer_and_be_asked_again(pilot: Running) -> str:
     """Confirm; return what the dialog after it says."""
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
     before = pilot.app.screen
     await pilot.pause(GRACE_S + 0.05)
     await pilot.press("y")
-    await until(pilot, lambda: pilot.app.screen not in (before, pilot.app.screen_stack[0]))
+    await until_shown(pilot, lambda: pilot.app.screen not in (before, pilot.app.screen_stack[0]))
     return " ".join(str(one.render()) for one in pilot.app.screen.query(Static))
 
 
@@ -108,14 +112,14 @@ async def test_a_rollback_that_failed_is_said_until_it_is_made(file: Path) -> No
             await confirm(pilot, "escape")
             assert "NOT ROLLED BACK: chat / acme: rollout.toml cannot" in notices(pilot)
             await pilot.press("u")  # the refusal of another key does not replace it
-            await until(pilot, lambda: "no change" in notices(pilot))
+            await until_shown(pilot, lambda: "no change" in notices(pilot))
             assert "NOT ROLLED BACK" in notices(pilot)
             assert share(file) == (2500, False)
             await pilot.press("r")
             await answer_and_be_asked_again(pilot)
         await confirm(pilot)
-        await until(pilot, lambda: share(file) == (2500, True))
-        await until(pilot, lambda: "acme rolled back: " in notices(pilot))
+        await until_shown(pilot, lambda: share(file) == (2500, True))
+        await until_shown(pilot, lambda: "acme rolled back: " in notices(pilot))
         assert "NOT ROLLED BACK" not in notices(pilot)
 
 
@@ -128,11 +132,11 @@ async def test_a_failed_rollback_is_over_when_it_is_dismissed_or_a_wider_one_is_
             await pilot.press("r")
             await answer_and_be_asked_again(pilot)
             await confirm(pilot, "escape")
-            await until(pilot, lambda: "NOT ROLLED BACK" in notices(pilot))
+            await until_shown(pilot, lambda: "NOT ROLLED BACK" in notices(pilot))
         await pilot.press(key)
         if key == "R":
             await confirm(pilot)
-        await until(pilot, lambda: "NOT ROLLED BACK" not in notices(pilot))
+        await until_shown(pilot, lambda: "NOT ROLLED BACK" not in notices(pilot))
 
 
 @pytest.mark.parametrize(("key", "where"), [("R", "route"), ("exclamation_mark", "file")])
@@ -140,7 +144,7 @@ async def test_route_and_everything(file: Path, key: str, where: str) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press(key)
         await confirm(pilot)
-        await until(
+        await until_shown(
             pilot,
             lambda: (
                 parse(file.read_bytes()).rolled_back
@@ -153,11 +157,11 @@ async def test_route_and_everything(file: Path, key: str, where: str) -> None:
 async def test_a_rollback_by_somebody_else_drains_on_this_screen_too(file: Path) -> None:
     async with running(app_of(file), size=(120, 40)) as pilot:
         log_lines(file, 200, status=500)
-        await until(pilot, lambda: "ROLL BACK: 5xx" in screen_text(pilot))
+        await until_shown(pilot, lambda: "ROLL BACK: 5xx" in screen_text(pilot))
         other = Switch(file, History(file.parent / "h.sqlite3"), Actor("sam", "gw-02"))
         other.open()
         other.apply(other.planner.plan_rollback("chat", "acme", "5xx"), reason="5xx")
-        await until(pilot, lambda: "draining" in screen_text(pilot))
+        await until_shown(pilot, lambda: "draining" in screen_text(pilot))
         row = next(line for line in screen_text(pilot).splitlines() if "acme  " in line)
         assert "draining" in row
         assert "hold" not in row
@@ -172,7 +176,7 @@ async def test_the_confirm_says_how_many_open_conversations_it_cuts(file: Path) 
     IdWriter(file.with_name(IDS_NAME)).write(ids)
     async with running(app_of(file)) as pilot:
         await pilot.press("r")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         shown = " ".join(str(one.render()) for one in pilot.app.screen.query(Static))
         assert "cuts 4 open conversations" in shown
 
@@ -195,14 +199,14 @@ async def test_a_rollback_looks_like_one_and_shows_both_sides(
         log_lines(file, 60)
         log_lines(file, 20, side="previous")
         monitor = app.home._monitor
-        await until(
+        await until_shown(
             pilot, lambda: monitor.figures(*ACME, "tokenlab", time.time(), 60).requests > 99
         )
-        await until(
+        await until_shown(
             pilot, lambda: monitor.figures(*ACME, "previous", time.time(), 60).requests > 19
         )
         await pilot.press("r")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(0.1)
         dialog = pilot.app.screen
         lines = [str(one.content) for one in dialog.query(Static)]
@@ -228,7 +232,7 @@ async def test_a_rollback_looks_like_one_and_shows_both_sides(
 async def test_a_raise_does_not_look_like_a_rollback(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("plus")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         said = asked(pilot)
         assert "ROLL BACK" not in said
         assert "now on TokenLab" not in said
@@ -238,5 +242,5 @@ async def test_a_raise_does_not_look_like_a_rollback(file: Path) -> None:
 async def test_a_rollback_without_figures_says_so(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("r")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         assert "previous side: no requests seen in 5 m: nothing is known of it" in asked(pilot)

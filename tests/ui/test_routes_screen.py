@@ -29,7 +29,8 @@ from rollout_console.ui.screens.routes.screen import RoutesScreen
 from rollout_console.ui.settings import Settings
 from rollout_gate.file.model import DEFAULT_BASE_URL
 from rollout_gate.file.parse import parse
-from tests.ui.test_models_screen import Running, dialog, line, table, until
+from tests.support.waiting import until_shown
+from tests.ui.test_models_screen import Running, dialog, line, table
 
 
 @pytest.fixture
@@ -58,14 +59,14 @@ async def routes(
     app = ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01", vault=empty_vault(given))
     async with app.run_test(size=size) as pilot:
         await pilot.press("4")
-        await until(pilot, lambda: isinstance(app.screen, RoutesScreen))
-        await until(pilot, lambda: len(table(pilot).rows) == 2)
+        await until_shown(pilot, lambda: isinstance(app.screen, RoutesScreen))
+        await until_shown(pilot, lambda: len(table(pilot).rows) == 2)
         yield pilot
         assert "canary" not in app.export_screenshot()
 
 
 async def confirm(pilot: Running) -> None:
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
     await pilot.pause(GRACE_S + 0.05)
     await pilot.press("y")
 
@@ -82,38 +83,38 @@ def phase(pilot: Running) -> str:
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
 async def test_what_a_phase_waits_for(file: Path, own: SimServer, size: tuple[int, int]) -> None:
     async with routes(file, own, size) as pilot:
-        await until(pilot, lambda: "before rollout ends" in phase(pilot))
+        await until_shown(pilot, lambda: "before rollout ends" in phase(pilot))
         assert "[ ] every org is at 100%" in phase(pilot)
         await pilot.press("j")
-        await until(pilot, lambda: "claude: before pilot ends" in phase(pilot))
+        await until_shown(pilot, lambda: "claude: before pilot ends" in phase(pilot))
         assert "[x] every offline check holds" in phase(pilot)
 
 
 async def test_checks_say_what_fails(file: Path, own: SimServer) -> None:
     async with routes(file, own) as pilot:
         await pilot.press("c")
-        await until(pilot, lambda: "none failed" in notice(pilot))
+        await until_shown(pilot, lambda: "none failed" in notice(pilot))
         own.state.faults.add({"status": 503, "side": "previous"})
         await pilot.press("c")
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         assert "previous.answers" in dialog(pilot)
         assert "do: a rollback must lead somewhere" in dialog(pilot)
         await pilot.press("escape")
-        await until(pilot, lambda: "2 failed" in notice(pilot))
+        await until_shown(pilot, lambda: "2 failed" in notice(pilot))
 
 
 async def test_a_probe_is_confirmed_with_its_cost_first(file: Path, own: SimServer) -> None:
     own.state.faults.add({"kind": "metadata"})
     async with routes(file, own) as pilot:
         await pilot.press("p")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         assert "2 requests on TokenLab, at most $0.000" in dialog(pilot)
         await pilot.press("enter")
         assert not [r for r in own.state.requests if r.path.startswith("/v1/chat")]
-        await until(pilot, lambda: isinstance(pilot.app.screen, RoutesScreen))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, RoutesScreen))
         await pilot.press("p")
         await confirm(pilot)
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         rows = [row for row in dialog(pilot).splitlines() if row.startswith(("ok", "FAIL"))]
         assert [row.split()[2:4] for row in rows] == [
             ["tokenlab", "whole"], ["previous", "whole"],
@@ -122,11 +123,11 @@ async def test_a_probe_is_confirmed_with_its_cost_first(file: Path, own: SimServ
         assert all(row.startswith("ok") for row in rows)
         assert MARK not in pilot.app.export_screenshot()
         await pilot.press("escape")
-        await until(pilot, lambda: "4 probes, none failed" in notice(pilot))
+        await until_shown(pilot, lambda: "4 probes, none failed" in notice(pilot))
         assert own.state.credential_leaks == 0
         # The home screen says so of the selected row.
         await pilot.press("1")
-        await until(
+        await until_shown(
             pilot, lambda: "probe ok" in pilot.app.export_screenshot().replace("&#160;", " ")
         )
 
@@ -137,13 +138,13 @@ async def test_a_second_press_while_the_first_asks_pays_once(file: Path, own: Si
         await pilot.press("p", "p", "p")
         assert "still running" in notice(pilot)
         await confirm(pilot)
-        await until(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         await pilot.press("escape")
         await pilot.pause(0.5)
         assert isinstance(pilot.app.screen, RoutesScreen), "a second confirm stood below"
         assert len(own.state.usage) == 2
         await pilot.press("p")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
 
 
 async def test_leaving_the_screen_stops_what_still_costs(
@@ -154,12 +155,12 @@ async def test_leaving_the_screen_stops_what_still_costs(
     own.state.faults.add({"kind": "slow", "latency_ms": 200, "path": "/v1/chat"})
     async with routes(file, own) as pilot:
         await pilot.press("s")
-        await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
         pilot.app.screen.query_one("#field-prompts", Input).value = str(path)
         list(pilot.app.screen.query(Input))[-1].focus()
         await pilot.press("enter")
         await confirm(pilot)
-        await until(pilot, lambda: len(own.state.usage) >= 2)
+        await until_shown(pilot, lambda: len(own.state.usage) >= 2)
         await pilot.press("1")
         await pilot.pause(0.6)
         spent = len(own.state.usage)
@@ -174,22 +175,24 @@ async def test_a_sample_from_prompts_to_tally(file: Path, own: SimServer, tmp_pa
     path.write_text("".join(json.dumps({"prompt": f"say {i}"}) + "\n" for i in range(3)))
     async with routes(file, own) as pilot:
         await pilot.press("s")
-        await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
         pilot.app.screen.query_one("#field-sample", Input).value = "500"
         pilot.app.screen.query_one("#field-prompts", Input).value = str(path)
         list(pilot.app.screen.query(Input))[-1].focus()
         await pilot.press("enter")
-        await until(pilot, lambda: "from 1 to 200" in dialog(pilot))
+        await until_shown(pilot, lambda: "from 1 to 200" in dialog(pilot))
         pilot.app.screen.query_one("#field-sample", Input).value = "3"
         await pilot.press("enter")
         await confirm(pilot)
         for key in ("b", "s", "w"):
-            await until(pilot, lambda: isinstance(pilot.app.screen, PairDialog))
+            await until_shown(pilot, lambda: isinstance(pilot.app.screen, PairDialog))
             assert "TokenLab: " in dialog(pilot)
             assert "previous: " in dialog(pilot)
             await pilot.press(key)
             await pilot.pause(0.1)
-        await until(pilot, lambda: "1 better, 1 same, 1 worse, 0 failed: kept" in notice(pilot))
+        await until_shown(
+            pilot, lambda: "1 better, 1 same, 1 worse, 0 failed: kept" in notice(pilot)
+        )
         sample = PlanFile(file, WriteAccess()).read().route("chat").sample
         assert sample is not None
         assert (sample.better, sample.same, sample.worse) == (1, 1, 1)
@@ -199,37 +202,39 @@ async def test_a_sample_from_prompts_to_tally(file: Path, own: SimServer, tmp_pa
 async def test_a_bad_prompt_file_is_one_sentence(file: Path, own: SimServer) -> None:
     async with routes(file, own) as pilot:
         await pilot.press("s")
-        await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
         pilot.app.screen.query_one("#field-prompts", Input).value = "/no/such/file"
         list(pilot.app.screen.query(Input))[-1].focus()
         await pilot.press("enter")
-        await until(pilot, lambda: "cannot be read" in notice(pilot))
+        await until_shown(pilot, lambda: "cannot be read" in notice(pilot))
 
 
 async def test_ticks_owner_and_playbook(file: Path, own: SimServer) -> None:
     async with routes(file, own) as pilot:
         await pilot.press("j", "x")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
         await pilot.press(*"fine", "enter")
-        await until(pilot, lambda: "jo@gw-01" in phase(pilot))
+        await until_shown(pilot, lambda: "jo@gw-01" in phase(pilot))
         assert (
             PlanFile(file, WriteAccess()).read().route("claude").ticks["pilot.cost"].note == "fine"
         )
         await pilot.press("x")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
         await pilot.press("enter")
-        await until(pilot, lambda: not PlanFile(file, WriteAccess()).read().route("claude").ticks)
+        await until_shown(
+            pilot, lambda: not PlanFile(file, WriteAccess()).read().route("claude").ticks
+        )
         await pilot.press("o")
-        await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
         pilot.app.screen.query_one("#field-owner", Input).value = "ann"
         pilot.app.screen.query_one("#field-contacts", Input).value = "#gw, ann@x"
         list(pilot.app.screen.query(Input))[-1].focus()
         await pilot.press("enter")
-        await until(pilot, lambda: "owner: ann" in phase(pilot))
+        await until_shown(pilot, lambda: "owner: ann" in phase(pilot))
         await pilot.press("w")
-        await until(pilot, lambda: "playbook was written" in notice(pilot))
+        await until_shown(pilot, lambda: "playbook was written" in notice(pilot))
         assert "- Contacts: #gw, ann@x" in playbook_path(file).read_text()
 
 
@@ -238,7 +243,7 @@ async def test_moving_on_asks_for_a_reason_where_something_is_missing(
 ) -> None:
     async with routes(file, own) as pilot:
         await pilot.press("j", "n")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         assert "claude: phase pilot to shadow" in dialog(pilot)
         assert "not ready: 3 of what ends pilot is missing" in dialog(pilot)
         assert "[ ] usage records show the cost" in dialog(pilot)
@@ -246,11 +251,11 @@ async def test_moving_on_asks_for_a_reason_where_something_is_missing(
         await pilot.press("enter")
         assert isinstance(pilot.app.screen, ConfirmDialog), "an empty reason is none"
         await pilot.press(*"accepted", "enter")
-        await until(pilot, lambda: "done: claude" in notice(pilot))
+        await until_shown(pilot, lambda: "done: claude" in notice(pilot))
         assert parse(file.read_bytes()).routes["claude"].phase == "shadow"
         await pilot.press("N")
         await confirm(pilot)
-        await until(pilot, lambda: parse(file.read_bytes()).routes["claude"].phase == "pilot")
+        await until_shown(pilot, lambda: parse(file.read_bytes()).routes["claude"].phase == "pilot")
         await pilot.pause(1.0)
         rows = History(file.parent / "h.sqlite3").rows(file, 9)
         assert [row.action for row in rows] == ["phase", "phase"], "ours was taken for a stranger's"
@@ -261,11 +266,11 @@ async def test_moving_on_asks_for_a_reason_where_something_is_missing(
 async def test_somebody_elses_edit_meanwhile_is_not_overwritten(file: Path, own: SimServer) -> None:
     async with routes(file, own) as pilot:
         await pilot.press("j", "N")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         theirs = file.read_bytes().replace(b"acme = 1\n", b"acme = 2\n")
         file.write_bytes(theirs)
         await confirm(pilot)
-        await until(pilot, lambda: "another writer" in notice(pilot))
+        await until_shown(pilot, lambda: "another writer" in notice(pilot))
         assert file.read_bytes() == theirs
 
 
@@ -274,7 +279,7 @@ async def test_read_only_changes_and_sends_nothing(file: Path, own: SimServer) -
         before = file.read_bytes()
         for key in ("p", "s", "x", "n", "N", "o", "w"):
             await pilot.press(key)
-            await until(pilot, lambda: "read-only" in notice(pilot))
+            await until_shown(pilot, lambda: "read-only" in notice(pilot))
             await pilot.press("escape")
         assert file.read_bytes() == before
         assert not PlanFile(file, WriteAccess()).path.exists()
@@ -285,7 +290,7 @@ async def test_a_broken_plan_is_said_and_the_screen_stays(file: Path, own: SimSe
     async with routes(file, own) as pilot:
         PlanFile(file, WriteAccess()).path.write_text("[broken")
         await pilot.press("f5")
-        await until(pilot, lambda: "rollout.plan.toml cannot be used" in notice(pilot))
+        await until_shown(pilot, lambda: "rollout.plan.toml cannot be used" in notice(pilot))
         PlanFile(file, WriteAccess()).path.unlink()
         await pilot.press("escape", "f5")
-        await until(pilot, lambda: "before rollout ends" in phase(pilot))
+        await until_shown(pilot, lambda: "before rollout ends" in phase(pilot))

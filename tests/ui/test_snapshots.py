@@ -18,7 +18,8 @@ from rollout_console.ui.screens.help import HelpScreen
 from rollout_console.ui.screens.history.screen import HistoryScreen
 from rollout_console.ui.screens.live.screen import LiveScreen
 from rollout_console.ui.settings import Settings
-from tests.ui.test_home import app_of, notices, until
+from tests.support.waiting import until_shown
+from tests.ui.test_home import app_of, notices
 from tests.ui.test_live_screen import line, write
 
 NOW = datetime.fromisoformat("2026-10-01T02:20:00+00:00")
@@ -33,7 +34,7 @@ def quiet(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def _settle(pilot: Pilot[None]) -> None:
-    await until(pilot, lambda: "management token" in notices(pilot))
+    await until_shown(pilot, lambda: "management token" in notices(pilot))
     await pilot.pause(0.2)
     # A picture of a crash would be compared with itself for ever.
     assert pilot.app.is_running
@@ -43,13 +44,13 @@ async def _settle(pilot: Pilot[None]) -> None:
 async def _ask(pilot: Pilot[None]) -> None:
     await _settle(pilot)
     await pilot.press("r")
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
 
 
 async def _help(pilot: Pilot[None]) -> None:
     await _settle(pilot)
     await pilot.press("question_mark")
-    await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
+    await until_shown(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (20, 5)])
@@ -99,17 +100,17 @@ def _storm(file: Path) -> None:
 
 async def _live(pilot: Pilot[None]) -> None:
     app = cast(ConsoleApp, pilot.app)
-    await until(pilot, lambda: app._monitor.lines == 600)
+    await until_shown(pilot, lambda: app._monitor.lines == 600)
     # The alert is seen a second after the log; it is the last event, and the rollback before it.
-    await until(pilot, lambda: len(app.session.alerts.open) == 1)
+    await until_shown(pilot, lambda: len(app.session.alerts.open) == 1)
     await pilot.press("5")
-    await until(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
-    await until(pilot, lambda: "last: 02:20:00" in line(pilot, "event"))
+    await until_shown(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
+    await until_shown(pilot, lambda: "last: 02:20:00" in line(pilot, "event"))
     await pilot.press("v")
-    await until(pilot, lambda: "alerts (1)" in line(pilot, "list"))
-    await until(pilot, lambda: app._live is not None and bool(app._live.changes))
+    await until_shown(pilot, lambda: "alerts (1)" in line(pilot, "list"))
+    await until_shown(pilot, lambda: app._live is not None and bool(app._live.changes))
     await pilot.press("p", "p")
-    await until(pilot, lambda: "rollback: chat / acme" in line(pilot, "event"))
+    await until_shown(pilot, lambda: "rollback: chat / acme" in line(pilot, "event"))
     await pilot.pause(0.2)
     assert pilot.app._exception is None
 
@@ -128,11 +129,11 @@ def test_live(quiet: Path, snap_compare: Any, monkeypatch: pytest.MonkeyPatch) -
 async def _history(pilot: Pilot[None]) -> None:
     await _settle(pilot)
     await pilot.press("6")
-    await until(pilot, lambda: isinstance(pilot.app.screen, HistoryScreen))
+    await until_shown(pilot, lambda: isinstance(pilot.app.screen, HistoryScreen))
     details = "#change Static"
-    await until(pilot, lambda: bool(pilot.app.screen.query(details)))
+    await until_shown(pilot, lambda: bool(pilot.app.screen.query(details)))
     shown = pilot.app.screen.query(details).first(Static)
-    await until(pilot, lambda: "rolled_back = true" in str(shown.render()))
+    await until_shown(pilot, lambda: "rolled_back = true" in str(shown.render()))
     await pilot.pause(0.2)
     assert pilot.app._exception is None
 

@@ -16,6 +16,8 @@ REFUSED = Verdict(
 )
 SICK = Verdict("rollback", "5xx 80%, 40 of 50, limit 2%; 92% of 5xx are globex.eu", "gateway")
 
+DEAD = Verdict("rollback", "5xx 100%, 200 of 200, limit 2%", "gateway")
+
 
 def shown(verdict: Verdict, width: int) -> tuple[str, str]:
     """Return the verdict's words in a table of a width in cells, and their style."""
@@ -29,6 +31,9 @@ def shown(verdict: Verdict, width: int) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("verdict", "width", "words"),
     [
+        (DEAD, 80, "ROLL BACK: 5xx 100%"),
+        (DEAD, 78, "ROLL BACK: 5xx"),
+        (DEAD, 70, "ROLL BACK"),
         (REFUSED, 190, f"ROLL BACK: {REFUSED.reason}; {REFUSED.advice}"),
         (REFUSED, 130, f"ROLL BACK: {REFUSED.reason}"),
         (REFUSED, 80, "ROLL BACK: auth 84%"),

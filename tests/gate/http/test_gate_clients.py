@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from rollout_gate import Gate, subject
 from rollout_gate.file.formats import sdk_base_url
 from rollout_gate.file.model import TEXT_FORMATS
 from rollout_gate.http import async_client, client
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -84,13 +84,6 @@ def world(tmp_path: Path, sim: SimServer) -> Iterator[World]:
     made = World(tmp_path, sim)
     yield made
     made.gate.close()
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < end, "did not happen"
-        time.sleep(0.02)
 
 
 def by_openai(world: World, http: Any, kind: str, stream: bool, **more: Any) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from rollout_gate.http.id_file import IdWriter, open_conversations
 from rollout_gate.http.id_store import MOST_IN_MEMORY, IdStore, ids_at
 from rollout_gate.http.operations import Bound
 from tests.support.unprivileged import as_nobody, folder_of_nobody
+from tests.support.waiting import until
 
 SLOW_S = 0.2
 """What no request may wait for, with room for a busy machine."""
@@ -30,13 +30,6 @@ def bound(side: str = "tokenlab", thread: str = "t", at: float | None = None) ->
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "rollout-ids.sqlite3"
-
-
-def until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < end, "did not happen"
-        time.sleep(0.02)
 
 
 def test_what_one_store_remembers_another_finds_within_a_second(path: Path) -> None:

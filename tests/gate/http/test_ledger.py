@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -604,11 +605,12 @@ def test_a_clock_that_is_set_ahead_for_a_moment_makes_no_job_old(
 ) -> None:
     ledger, now = TaskLedger(tmp_path / "jobs.sqlite3"), time.time()
     ledger.begin("video", "job-1", "tokenlab")
-    monkeypatch.setattr("rollout_gate.http.job_ledger.time.time", lambda: now + 20 * 86_400)
+    clock = SimpleNamespace(time=lambda: now + 20 * 86_400, monotonic=time.monotonic)
+    monkeypatch.setattr("rollout_gate.http.job_ledger.time", clock)
     ledger.begin("video", "job-2", "tokenlab")
-    monkeypatch.undo()
+    clock.time = time.time
     assert ledger.begin("video", "job-1", "tokenlab") is not None
-    monkeypatch.setattr("rollout_gate.http.job_ledger.time.time", lambda: now + 20 * 86_400 + 60)
+    clock.time = lambda: now + 20 * 86_400 + 60
     ledger.begin("video", "job-3", "tokenlab")
     assert ledger.begin("video", "job-1", "tokenlab") is None, "when it really is, they are"
     ledger.close()

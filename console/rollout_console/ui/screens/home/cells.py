@@ -109,7 +109,11 @@ class RowCells:
         narrow = cell_len(visible(verdict.reason)) + len(kind) + 2 > self.verdict
         if verdict.brief and narrow:
             return f"{kind}: {verdict.brief}"
-        return f"{kind}: {verdict.fact}"
+        words = f"{kind}: {verdict.fact}"
+        if verdict.kind == "rollback" and first_clauses(visible(words), self.verdict)[-1:] == "…":
+            signal = verdict.fact.split(maxsplit=1)[0].rstrip(":")
+            return f"{kind}: {signal}"  # what is wrong is worth more than how much of it
+        return words
 
     def share_row(self, row: Row, marked: bool) -> Sequence[tuple[str, str]]:
         """Return the line of an API key's alias or of a flag."""
