@@ -213,7 +213,6 @@ class Feeds:
         self._sources = sources
         switch, monitor = session.switch, session.monitor
         self._monitor = monitor
-        self._started: set[str] = set()
         post = screen.post_message
         self._followers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "file": lambda: follow_file(switch, session.lock, post),
@@ -232,13 +231,8 @@ class Feeds:
     def start(self, *names: str) -> None:
         """Start the named workers, or all; one that is running is restarted."""
         for name in names or self._followers:
-            self._started.add(name)
             follower = self._followers[name]()
             self._screen.run_worker(follower, group=name, exclusive=True, exit_on_error=False)
-
-    def start_rest(self) -> None:
-        """Start the workers that were not started yet."""
-        self.start(*(name for name in self._followers if name not in self._started))
 
     def start_again(self, name: str) -> None:
         """Restart a crashed worker after AGAIN_S seconds; other workers' names are ignored."""

@@ -42,6 +42,7 @@ from rollout_console.ui.screens.home.about_row import about_row
 from rollout_console.ui.screens.home.actions import HomeActions
 from rollout_console.ui.screens.home.alarm_line import AlarmLine
 from rollout_console.ui.screens.home.charts import ChartGrid
+from rollout_console.ui.screens.home.last_changes import LastChanges, ReadChanges
 from rollout_console.ui.screens.home.notices import Notices
 from rollout_console.ui.screens.home.row_painter import RowPainter
 from rollout_console.ui.screens.home.status import StatusFacts, status_pieces
@@ -107,6 +108,7 @@ class HomeScreen(Opened, HomeActions):
         self._charts_at = 0.0
         self._fitted = Size(0, 0)
         self._is_new = True
+        self._last_changes = LastChanges(session.switch, session.monitor)
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -139,9 +141,10 @@ class HomeScreen(Opened, HomeActions):
         self.on_resize()  # before the first layout, which would otherwise be done twice
         self._rebuild()
         self._tick()  # before the first layout too: the first frame is then complete
+        if (first := self._last_changes.first()) is not None:
+            self._show_read(first)
         self.query_one(RolloutTable).focus()
-        self._feeds.start("history")  # the last changes are then part of the first frame
-        self.call_after_refresh(self._feeds.start_rest)  # the first frame comes before the rest
+        self.call_after_refresh(self._feeds.start)  # the first frame comes before the rest
         self.set_interval(1.0, self._each_second)
 
     def on_screen_resume(self, event: events.ScreenResume) -> None:
@@ -352,11 +355,12 @@ class HomeScreen(Opened, HomeActions):
 
     @work(group="changes", exclusive=True, exit_on_error=False)
     async def _show_changes(self) -> None:
-        rows, trouble = await asyncio.to_thread(self._switch.recent, 100)
-        recorded = await asyncio.to_thread(self._switch.recorded, self._monitor.known_to)
-        self._monitor.remember(recorded, time())
-        self._changed_at = [(one.at.timestamp(), one.route) for one in rows[:_MOST_MARKS]]
-        self.query_one(ChangesPanel).show(rows, trouble)
+        self._show_read(await asyncio.to_thread(self._last_changes.read))
+
+    def _show_read(self, found: ReadChanges) -> None:
+        self._monitor.remember(found.recorded, time())
+        self._changed_at = [(one.at.timestamp(), one.route) for one in found.rows[:_MOST_MARKS]]
+        self.query_one(ChangesPanel).show(found.rows, found.trouble)
 
     def _show_file_warnings(self) -> None:
         warnings = self._monitor.file.warnings
