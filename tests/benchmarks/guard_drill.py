@@ -51,7 +51,7 @@ DRILLED = {
     "slow first token": "late first tokens",
 }
 """The incidents that roll the whole route back, and a pattern of the reason's words."""
-WARM_S = 12.0
+WARM_S = 6.0
 PATIENCE_S = 120.0
 MAX_P95_MS = 4_000
 """The demo's limit."""

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rollout_console.sim import inference, management, media, models_api
 from rollout_console.sim.control import control_routes
 from rollout_console.sim.errors import ApiFault, error_response
-from rollout_console.sim.faults import PACES, Fault
+from rollout_console.sim.faults import DRIP_MS, PACES, Fault
 from rollout_console.sim.provider_metadata import HEADERS, with_metadata
 from rollout_console.sim.state import Served, SimState
 
@@ -127,7 +127,7 @@ class _Served:
 
         sender = _Sender(send, side, request_id, hits, self._sim.clock, record)
         try:
-            late = (fault.latency_ms for fault in hits if fault.kind not in PACES)
+            late = (fault.latency_ms for fault in hits if fault.kind not in (*PACES, "drip"))
             await asyncio.sleep(sum(late) / 1000)
             failing = next((fault for fault in hits if fault.kind == "error"), None)
             if failing is not None:
@@ -170,6 +170,8 @@ class _Sender:
         self._side = side
         self._request_id = request_id
         self._kinds = {fault.kind for fault in hits}
+        pauses = [fault.latency_ms or DRIP_MS for fault in hits if fault.kind == "drip"]
+        self._drip_s = max(pauses, default=0.0) / 1000
         self.status = 0
         self.broken = False
 
@@ -213,7 +215,7 @@ class _Sender:
         if "drip" in self._kinds:
             for byte in body:
                 await self._send({**message, "body": bytes((byte,)), "more_body": True})
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(self._drip_s)
             if not message.get("more_body"):
                 await self._pass_on({"type": "http.response.body", "body": b""})
             return

@@ -22,6 +22,9 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
 PACES = ("stall", "trickle")
 """The kinds that delay the content of a stream, but neither its headers nor its pings."""
 
+DRIP_MS = 50.0
+"""Milliseconds between two bytes of a ``drip`` whose ``latency_ms`` is 0."""
+
 KINDS = ("error", "slow", "truncate", "garbage", "drop", "drip", "metadata", *VARIANTS, *PACES)
 SIDES = ("tokenlab", "previous")
 CODES: Mapping[str, int] = {

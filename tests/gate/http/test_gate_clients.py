@@ -566,7 +566,8 @@ def test_a_side_that_drips_or_sends_garbage_reaches_the_sdk_as_it_is(
     url, body = "https://x/v1/responses", {"model": "gpt-5.4", "input": "hi"}
     with client(world.gate, "openai_responses", **world.options()) as http:
         for kind in ("drip", "garbage"):
-            api.post("/_sim/faults", json={"side": "tokenlab", "kind": kind}).raise_for_status()
+            fault = {"side": "tokenlab", "kind": kind, "latency_ms": 2}
+            api.post("/_sim/faults", json=fault).raise_for_status()
             answer = http.post(url, json=body)
             api.delete("/_sim/faults")
             assert answer.status_code == 200
