@@ -292,8 +292,11 @@ def _acme(data: bytes) -> tuple[int, bool] | None:
     return route.org_points("acme"), route.org_rolled_back("acme")
 
 
-def race(tally: Tally, seconds: float) -> None:
-    """Kill racing writers at random; compare what they acknowledged with history and file."""
+def race(tally: Tally, seconds: float, least_kills: int = 0) -> None:
+    """Kill racing writers at random; compare what they acknowledged with history and file.
+
+    It ends after ``seconds``, where there were as many as ``least_kills`` by then.
+    """
     rng = random.Random(5)
     folder = Path(tempfile.mkdtemp())
     path = folder / "rollout.toml"
@@ -314,7 +317,7 @@ def race(tally: Tally, seconds: float) -> None:
     rest = b""
     until = time.monotonic() + seconds
     next_look = 0.0
-    while time.monotonic() < until:
+    while time.monotonic() < until or tally.kills < least_kills:
         time.sleep(rng.uniform(0.0, 0.06))
         number = rng.randrange(_WRITERS)
         os.kill(pids[number], signal.SIGKILL)

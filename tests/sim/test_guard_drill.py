@@ -16,6 +16,9 @@ them.
 """
 
 
+pytestmark = pytest.mark.timeout(600)  # they wait for one another
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("incident", DRILLED)
 def test_an_incident_is_rolled_back_and_drains(incident: str) -> None:

@@ -5,13 +5,14 @@ import os
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from rollout_console.cli.main import run
 from rollout_console.sim.demo import Demo
 from rollout_console.sim.incidents import start_incident
+from tests.support.waiting import until
 
 SECRET = "sk-live-abcdef1234567890"
 
@@ -28,11 +29,9 @@ def test_a_storm_is_reported_with_its_true_figures(
         time.sleep(9)
         rolled_back = time.time()
         assert run([*file, "rollback", "chat", "--yes", "--reason", f"5xx {SECRET}"]) == 0
-        time.sleep(8)
+        until(lambda: reported(file, capsys)["drained"])
         demo.stop_traffic()
-        capsys.readouterr()
-        assert run([*file, "report", "--json", "--out", str(tmp_path)]) == 0
-        body = json.loads(capsys.readouterr().out)
+        body = reported(file, capsys, "--out", str(tmp_path))
         log = (demo.folder / "access.jsonl").read_text().splitlines()
     lines = [json.loads(one) for one in log]
     of_it = [one for one in lines if one["route"] == "chat" and not one.get("operation")]
@@ -65,6 +64,12 @@ def test_a_storm_is_reported_with_its_true_figures(
         assert "abcdef" not in text
     assert "sk-…" in written[".md"]
     assert os.path.basename(str(demo.file)) in written[".md"]
+
+
+def reported(file: list[str], capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert run([*file, "report", "--json", *more]) == 0
+    return cast("dict[str, Any]", json.loads(capsys.readouterr().out))
 
 
 def at_of(line: dict[str, Any]) -> float:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.parts import need
+from tests.support.waiting import PATIENCE_S
 
 
 class Terminal:
@@ -40,7 +41,7 @@ class Terminal:
         """Return the screen and all that scrolled off it."""
         return self.tmux("capture-pane", "-p", "-S", "-", "-t", "t")
 
-    def until(self, true: Callable[[str], bool], within_s: float = 40) -> str:
+    def until(self, true: Callable[[str], bool], within_s: float = PATIENCE_S) -> str:
         """Wait until the screen shows it; return the screen."""
         end = time.monotonic() + within_s
         while not true(shown := self.screen()):
