@@ -39,6 +39,7 @@ class HomeActions(Screen[None]):
     _flow: ChangeFlow
     _facts: StatusFacts
     _view: TableView
+    _table: RolloutTable
     _alarms: AlarmLine
     _out: Mapping[str, Mapping[str, str]]
 
@@ -102,8 +103,7 @@ class HomeActions(Screen[None]):
         return not reason
 
     def _row(self) -> Row | None:
-        found = self.query(RolloutTable)
-        return found.first().selected if found else None
+        return self._table.selected
 
     @work(group="change", exit_on_error=False)
     async def _change(self, make_plan: Callable[[], Plan], reason: str = "") -> None:

@@ -10,6 +10,7 @@ from rollout_console.common.safe_text import visible
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.traffic import STALE_S
+from rollout_console.health.windows.summary import Summary
 from rollout_console.ui.widgets.chart_panel import ChartPanel
 from rollout_gate.file.model import Side
 
@@ -73,9 +74,10 @@ class ChartGrid(Grid):
 
     def say(self, monitor: Monitor, now: float) -> None:
         """Bring the figures in the titles up to those of the table; the charts stay."""
+        sides = _sides_of(monitor, self.route, now)
         for panel in self.query("ChartPanel.-on").results(ChartPanel):
             if panel.name is not None and panel.name != "balance":
-                panel.say(_titles_of(monitor, panel.name, self.route, now))
+                panel.say(_titles_of(sides, panel.name, self.route))
 
     def show(
         self,
@@ -89,6 +91,7 @@ class ChartGrid(Grid):
         self.route = route
         age = monitor.age_s(now)
         stale = age is None or age > STALE_S
+        sides = _sides_of(monitor, route, now)
         for panel in self.query("ChartPanel.-on").results(ChartPanel):
             if panel.name == "balance":
                 _show_balance(panel, balance, now)
@@ -96,7 +99,8 @@ class ChartGrid(Grid):
                 marks = tuple(
                     _position(at, now) for at in changed_at if now - _WINDOW_S < at <= now
                 )
-                _show_metric(panel, monitor, panel.name, route, now, stale, marks)
+                titles = _titles_of(sides, panel.name, route)
+                _show_metric(panel, monitor, panel.name, route, now, stale, marks, titles)
 
 
 def _show_metric(
@@ -107,6 +111,7 @@ def _show_metric(
     now: float,
     stale: bool,
     marks: tuple[int, ...],
+    titles: tuple[str, ...],
 ) -> None:
     theme = panel.app.theme_variables
     colours = theme.get("chart-tokenlab", ""), theme.get("chart-previous", "")
@@ -115,7 +120,7 @@ def _show_metric(
         values = monitor.series(metric, route, side, now, _WINDOW_S, _POINTS)
         lines.append(Line(side, values, colour))
     panel.show(
-        _titles_of(monitor, metric, route, now),
+        titles,
         lines,
         unit=_unit(metric).strip(),
         y_range=(0.0, _LEAST_AXIS.get(metric)),
@@ -134,8 +139,12 @@ def _unit(metric: str) -> str:
     return "%" if metric in ("4xx", "5xx") else " ms"
 
 
-def _titles_of(monitor: Monitor, metric: str, route: str | None, now: float) -> tuple[str, ...]:
-    newest = [_newest(monitor, metric, route, side, now) for side in _SIDES]
+def _sides_of(monitor: Monitor, route: str | None, now: float) -> list[Summary]:
+    return [monitor.summary(route, None, side, now) for side in _SIDES]
+
+
+def _titles_of(sides: Sequence[Summary], metric: str, route: str | None) -> tuple[str, ...]:
+    newest = [_newest(summary, metric) for summary in sides]
     return _titles(f"{visible(route)} {metric}" if route else metric, newest, _unit(metric))
 
 
@@ -149,8 +158,7 @@ def _titles(what: str, newest: list[str], unit: str) -> tuple[str, ...]:
     )
 
 
-def _newest(monitor: Monitor, metric: str, route: str | None, side: Side, now: float) -> str:
-    summary = monitor.summary(route, None, side, now)
+def _newest(summary: Summary, metric: str) -> str:
     if not summary.requests:
         return "–"
     if metric in ("4xx", "5xx"):

@@ -104,6 +104,7 @@ class HomeScreen(Opened, HomeActions):
         self._view = TableView(session.monitor)
         self._alarms = AlarmLine(time())
         self._painter = RowPainter(session.monitor, self._view, self._notices, time())
+        self._table = RolloutTable(self._painter.row, self._painter.header, id="table")
         self._changed_at: list[tuple[float, str | None]] = []
         self._charts_at = 0.0
         self._fitted = Size(0, 0)
@@ -121,7 +122,7 @@ class HomeScreen(Opened, HomeActions):
         yield TextLine(id="status")
         yield TextLine(id="alarm")
         with Horizontal(id="body"):
-            yield RolloutTable(self._painter.row, self._painter.header, id="table")
+            yield self._table
             yield ChangesPanel()
         yield TextLine(id="notice-1")
         yield TextLine(id="notice-2")
@@ -143,7 +144,7 @@ class HomeScreen(Opened, HomeActions):
         self._tick()  # before the first layout too: the first frame is then complete
         if (first := self._last_changes.first()) is not None:
             self._show_read(first)
-        self.query_one(RolloutTable).focus()
+        self._table.focus()
         self.call_after_refresh(self._feeds.start)  # the first frame comes before the rest
         self.set_interval(1.0, self._each_second)
 
@@ -288,7 +289,7 @@ class HomeScreen(Opened, HomeActions):
         if self._view.note_sick(now) or self._view.is_due(now):
             self._rebuild()
         else:
-            self.query_one(RolloutTable).refresh_numbers()
+            self._table.refresh_numbers()
         self._show_status()
         self._show_alarm()
         self._show_notices()
@@ -344,7 +345,7 @@ class HomeScreen(Opened, HomeActions):
     def draw_charts(self) -> None:
         """Draw the visible charts."""
         self._charts_at = self._painter.now
-        row = self.query_one(RolloutTable).selected
+        row = self._table.selected
         self.query_one(ChartGrid).show(
             self._monitor,
             self._session.balance,
@@ -381,7 +382,7 @@ class HomeScreen(Opened, HomeActions):
         self._view.fit_into(self.app.size.height - _AROUND_THE_TABLE - charts)
         rows = self._view.rows(self._painter.now)
         self._painter.fit_labels(rows)
-        self.query_one(RolloutTable).set_rows(rows)
+        self._table.set_rows(rows)
         self._notices.trouble("filter", self._view.filter_words)
         self._notices.trouble("marks", self._view.marked_words)
         self._show_notices()
@@ -459,14 +460,14 @@ class HomeScreen(Opened, HomeActions):
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
-        self.query_one(RolloutTable).focus()
+        self._table.focus()
 
     def go_back(self) -> None:
         """Close the filter, or dismiss the notices."""
         if self.has_class("-filtering"):
             self.query_one("#filter", Input).value = ""
             self.remove_class("-filtering")
-            self.query_one(RolloutTable).focus()
+            self._table.focus()
         elif self._view.marked:
             self._view.marked.clear()
             self._rebuild()
