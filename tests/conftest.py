@@ -26,6 +26,13 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no module of another kind where units are asked for: the SDKs take seconds."""
+    units = str(config.getoption("markexpr")).startswith("unit")
+    is_module = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if units and is_module and kind_of(collection_path) != "unit" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test's kind, and begin with the slow ones.
 
