@@ -45,6 +45,7 @@ FUNCTIONAL = frozenset(
         "cli/test_guard.py",
         "cli/test_init.py",
         "cli/test_models.py",
+        "cli/test_plain.py",
         "cli/test_mutated_answers.py",
         "cli/test_probe.py",
         "cli/test_report.py",

@@ -54,8 +54,11 @@ def details_of(history: History, file: Path, change: Change) -> Details:
     return Details(found, described(before, after).words, diff)
 
 
-def what_of(change: Change) -> str:
-    """Return what a change did, in one line of words, without author and reason."""
+def what_of(change: Change, to: str = "→") -> str:
+    """Return what a change did, in one line of words, without author and reason.
+
+    ``to`` stands between the value before and the one after.
+    """
     if change.action == "external":
         return f"edit: {change.after}"
     if change.action == "restore":
@@ -70,7 +73,7 @@ def what_of(change: Change) -> str:
         return f"{action} {target}"
     unit = "%" if _is_number(change.after) else ""
     before = f"{change.before}{unit if _is_number(change.before) else ''}" or "no line"
-    return f"{action} {target}: {before} → {change.after}{unit}"
+    return f"{action} {target}: {before} {to} {change.after}{unit}"
 
 
 def way_of(change: Change) -> Way:

@@ -12,6 +12,7 @@ from rollout_console.cli.commands.init_arguments import add_init
 from rollout_console.cli.commands.keys_arguments import add_keys
 from rollout_console.cli.commands.models_arguments import add_models
 from rollout_console.cli.commands.phases_arguments import add_phase, add_playbook, add_shadow
+from rollout_console.cli.commands.plain_arguments import add_plain
 from rollout_console.cli.commands.probe_arguments import add_probe
 from rollout_console.cli.commands.report_arguments import add_report
 from rollout_console.common.safe_text import visible
@@ -131,6 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--version", action=_Version, nargs=0, help="show program's version number and exit"
     )
     _add_common(parser, top=True)
+    add_plain(parser, top=True)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_demo(commands)
     init = _command(commands, "init", "write a first rollout file, from answers or what you have")
@@ -215,6 +217,7 @@ def _add_new(parser: argparse.ArgumentParser) -> None:
 
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     demo = _command(commands, "demo", "the console on a simulator, to try and to practise")
+    add_plain(demo, top=False)
     demo.add_argument(
         "--headless-seconds", type=_seconds, metavar="N",
         help="run N seconds (5 to 3600) without a terminal and print a JSON summary",

@@ -49,7 +49,10 @@ def run(arguments: list[str]) -> int:
     out, err = Output(sys.stdout), Output(sys.stderr)
     sys.stdout, sys.stderr = out, err
     try:
-        options = build_parser().parse_args(arguments)
+        parser = build_parser()
+        options = parser.parse_args(arguments)
+        if why_not := _why_not_plain(options):
+            parser.error(why_not)
         code = _run(options)
         out.flush()
         if out.lost is not None and not out.was_left:
@@ -120,14 +123,34 @@ def _dispatch(options: Namespace) -> int:
 
         return guard(options, make_switch(options, path, user="guard"))
     if options.command is None:
-        from rollout_console.cli.commands.console import run_console
-        from rollout_console.cli.credentials import given_on, make_vault
-
-        vault = make_vault(given_on(options), asks=False)
-        return run_console(make_switch(options, path), vault)
+        return _console(options, path)
     from rollout_console.cli.commands.changes import change
 
     return change(options, make_switch(options, path))
+
+
+def _why_not_plain(options: Namespace) -> str:
+    """Return why --plain or its --json cannot be combined so; empty where they can."""
+    if options.plain and options.command not in (None, "demo"):
+        return f"--plain is the console as lines: without {options.command}"
+    if options.plain_json and not options.plain:
+        return "--json goes with --plain, or after a command that prints data"
+    return ""
+
+
+def _console(options: Namespace, path: Path) -> int:
+    from rollout_console.cli.credentials import given_on, make_vault
+
+    vault = make_vault(given_on(options), asks=False)
+    if options.plain:
+        from rollout_console.cli.commands.plain import plain
+
+        gc.enable()
+        options.access = WriteAccess(read_only=True)
+        return plain(options, make_switch(options, path), vault)
+    from rollout_console.cli.commands.console import run_console
+
+    return run_console(make_switch(options, path), vault)
 
 
 def _look(options: Namespace, path: Path) -> int:

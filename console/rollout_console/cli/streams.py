@@ -9,6 +9,9 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
+CLOSED_AT_START: set[int] = set()
+"""The standard streams that were closed when the process began, and so are written to nowhere."""
+
 
 def open_closed() -> None:
     """Open /dev/null on each of the file descriptors 0 to 2 that is closed.
@@ -19,6 +22,7 @@ def open_closed() -> None:
         try:
             os.fstat(number)
         except OSError:
+            CLOSED_AT_START.add(number)
             os.open(os.devnull, os.O_RDWR)  # POSIX: open() takes the lowest free descriptor
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         if getattr(sys, name) is None:
@@ -58,7 +62,11 @@ class Output:
         """Whether the reader closed the pipe (EPIPE), as ``head`` does."""
         return isinstance(self.lost, BrokenPipeError)
 
-    def _give_up(self, error: OSError) -> None:
-        self.lost = self.lost or error
+    def abandon(self) -> None:
+        """Discard the buffer and all further output, as where a write was interrupted."""
         with suppress(OSError, ValueError):  # to /dev/null, where flushing the buffer cannot fail
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def _give_up(self, error: OSError) -> None:
+        self.lost = self.lost or error
+        self.abandon()

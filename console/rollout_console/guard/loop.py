@@ -15,6 +15,7 @@ from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.condemned import may_have_traffic
 from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict, mode_of
+from rollout_console.guard.following import follow_file
 from rollout_console.guard.leader_lock import LeaderLock
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.ramp import MOST_S_A_TURN, Ramps, Standing
@@ -190,13 +191,9 @@ class GuardLoop:
 
     def _follow(self, now: float, events: list[Event]) -> str:
         try:
-            found = self._switch.refresh(settled=True)
+            found, _ = follow_file(self._switch, self._monitor, now)
         except RolloutError as error:
             return str(error)
-        if found is not None:
-            self._monitor.configure(found[0].file, now)
-        if self._switch.history_changed() or found is not None:
-            self._monitor.remember(self._switch.recorded(self._monitor.known_to), now)
         if found is not None:
             edit = self._switch.edit
             if found[1] and not edit.ours:

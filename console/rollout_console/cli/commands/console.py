@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 def run_console(switch: Switch, vault: Vault) -> int:
     """Open the console on the switch's file, which must exist; without a terminal, exit code 2."""
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
-        print("rollout-console: no terminal; use a command, see --help", file=sys.stderr)
+        print(
+            "rollout-console: no terminal; --plain prints the state and its changes as lines; for"
+            " commands see --help",
+            file=sys.stderr,
+        )
         return USAGE
     return open_screen(switch, vault)
 

@@ -14,6 +14,7 @@ import httpx
 from rollout_console.changes.external_edits import described
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.commands.console import open_screen
+from rollout_console.cli.commands.plain import plain
 from rollout_console.cli.credentials import fixed_vault
 from rollout_console.cli.exit_codes import DONE, PROBLEMS, UNREACHABLE, USAGE
 from rollout_console.common.errors import OperationError
@@ -36,8 +37,10 @@ def run_demo(options: Namespace) -> int:
             summary = run_headless(options.headless_seconds, rollback=_roll_back)
             print(json.dumps(summary, indent=2))
             return DONE if summary["ok"] else PROBLEMS
-        if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
-            print("rollout-console: no terminal; use --headless-seconds N", file=sys.stderr)
+        is_screen = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+        if not (is_screen or options.plain):
+            said = "no terminal; use --plain or --headless-seconds N"
+            print(f"rollout-console: {said}", file=sys.stderr)
             return USAGE
         with Demo() as demo:
             os.environ["ROLLOUT_STATE_DIR"] = str(demo.folder / "state")
@@ -71,6 +74,8 @@ def _open(demo: Demo, options: Namespace) -> int:
         {"api_key": DEMO_KEY, "management_token": DEMO_TOKEN},
         dict.fromkeys(PROVIDER_VARIABLES, "prev-demo"),
     )
+    if options.plain:
+        return plain(options, switch, vault)
     return open_screen(switch, vault, _DemoIncidents(demo.base_url))
 
 
