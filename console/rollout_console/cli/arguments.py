@@ -258,6 +258,10 @@ def _add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
         "--read-only", action="store_true", default=False if top else argparse.SUPPRESS,
         help="change nothing, whatever is asked",
     )  # fmt: skip
+    parser.add_argument(
+        "--ascii", action="store_true", default=False if top else argparse.SUPPRESS,
+        help="draw and print ASCII alone, as by itself in a C locale and on TERM=linux",
+    )  # fmt: skip
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

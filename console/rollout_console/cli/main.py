@@ -53,6 +53,8 @@ def run(arguments: list[str]) -> int:
         options = parser.parse_args(arguments)
         if why_not := _why_not_plain(options):
             parser.error(why_not)
+        for output in (out, err):
+            output.fit_to_terminal(in_ascii=options.ascii)
         code = _run(options)
         out.flush()
         if out.lost is not None and not out.was_left:
@@ -150,7 +152,7 @@ def _console(options: Namespace, path: Path) -> int:
         return plain(options, make_switch(options, path), vault)
     from rollout_console.cli.commands.console import run_console
 
-    return run_console(make_switch(options, path), vault)
+    return run_console(make_switch(options, path), vault, in_ascii=options.ascii)
 
 
 def _look(options: Namespace, path: Path) -> int:

@@ -9,6 +9,8 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
+from rollout_console.common.glyphs import BACKSLASHES, register_handler, wants_ascii
+
 CLOSED_AT_START: set[int] = set()
 """The standard streams that were closed when the process began, and so are written to nowhere."""
 
@@ -33,11 +35,21 @@ class Output:
     """A text stream wrapper that swallows write errors; ``lost`` is the first of them."""
 
     def __init__(self, stream: TextIO) -> None:
+        register_handler()
         if isinstance(stream, io.TextIOWrapper):
-            # Escape characters that the encoding lacks, instead of raising UnicodeEncodeError.
-            stream.reconfigure(errors="backslashreplace")
+            # ASCII signs and escapes for what the encoding lacks, instead of UnicodeEncodeError.
+            stream.reconfigure(errors=BACKSLASHES)
         self._stream = stream
         self.lost: OSError | None = None
+
+    def fit_to_terminal(self, *, in_ascii: bool) -> None:
+        """Write ASCII alone, where it was asked for, or to a terminal that has no other signs.
+
+        What is piped to a file or a program keeps its encoding: it is data.
+        """
+        asks = in_ascii or (self._stream.isatty() and wants_ascii(os.environ))
+        if asks and isinstance(self._stream, io.TextIOWrapper):
+            self._stream.reconfigure(encoding="ascii", errors=BACKSLASHES)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -6,8 +6,8 @@ from typing import Any
 
 from rollout_console.common.folders import config_folder
 
-KEYS = ("theme", "keymap", "profiles", "credential_command")
-"""Every key there is: the first two are the screen's, the others the vault's."""
+KEYS = ("theme", "keymap", "ascii", "profiles", "credential_command")
+"""Every key there is: the first three are the screen's, the others the vault's."""
 
 
 class ConfigError(Exception):

@@ -26,6 +26,7 @@ from rollout_console.common.folders import state_folder
 from rollout_console.credentials.vault.vault import Vault, empty_vault
 from rollout_console.guard.balance import BalanceSources
 from rollout_console.guard.monitor import Monitor
+from rollout_console.ui.ascii_filter import AsciiFilter, terminal_encoding, written_encoding
 from rollout_console.ui.frame_diff import FrameDiff
 from rollout_console.ui.keymap import APP_KEYS
 from rollout_console.ui.messages import (
@@ -115,6 +116,8 @@ class ConsoleApp(App[None]):
         self.set_class("SSH_CONNECTION" in os.environ, "-remote")
         self.incidents = incidents
         self._settings = settings
+        if settings.ascii:
+            self._filters.append(AsciiFilter(terminal_encoding(os.environ, written_encoding())))
         themes, troubles = load_themes()
         self.own_themes = {theme.name for theme in themes}
         for theme in themes:

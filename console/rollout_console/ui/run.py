@@ -3,10 +3,14 @@
 import os
 import signal
 
+from msgspec.structs import replace
+
 from rollout_console.changes.switch import Switch
 from rollout_console.credentials.vault.vault import Vault
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.app import ConsoleApp, Incidents
+from rollout_console.ui.ascii_filter import is_ascii, written_encoding
+from rollout_console.ui.lenient_input import accept_any_byte
 from rollout_console.ui.settings import load_settings
 from rollout_console.ui.terminal_exit import start_no_more
 
@@ -19,17 +23,24 @@ def open_console(
     user: str,
     host: str,
     incidents: Incidents | None = None,
+    in_ascii: bool = False,
 ) -> int:
-    """Run the console until it is quit; return the process's exit code."""
+    """Run the console until it is quit; return the process's exit code.
+
+    ``in_ascii`` is whether ASCII was asked for; settings, locale and terminal may ask as well.
+    """
+    settings = load_settings()
+    drawn = is_ascii(os.environ, written_encoding(), told=in_ascii, setting=settings.ascii)
     app = ConsoleApp(
         switch,
         monitor,
-        load_settings(),
+        replace(settings, ascii=drawn),
         user=user,
         host=host,
         vault=vault,
         incidents=incidents,
     )
+    accept_any_byte()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, app.end_when_told)
     # No mouse tracking over SSH: reports load the link and, after a reattach, break the session.

@@ -12,6 +12,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     theme: str = DEFAULT_THEME
     keymap: dict[str, str] = msgspec.field(default_factory=dict)
+    ascii: bool | None = None
+    """Whether to draw in ASCII alone; None where locale and terminal decide."""
     troubles: tuple[str, ...] = ()
 
 
@@ -33,5 +35,9 @@ def load_settings() -> Settings:
     if not isinstance(wanted, dict):
         troubles.append(f"{path.name}: keymap must be a table")
         wanted = {}
+    in_ascii = table.get("ascii")
+    if not (in_ascii is None or isinstance(in_ascii, bool)):
+        troubles.append(f"{path.name}: ascii must be true or false")
+        in_ascii = None
     keymap, more = checked_keymap(wanted)
-    return Settings(theme, keymap, (*troubles, *more))
+    return Settings(theme, keymap, in_ascii, (*troubles, *more))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rollout_console.ui.app import Incidents
 
 
-def run_console(switch: Switch, vault: Vault) -> int:
+def run_console(switch: Switch, vault: Vault, *, in_ascii: bool = False) -> int:
     """Open the console on the switch's file, which must exist; without a terminal, exit code 2."""
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         print(
@@ -23,10 +23,12 @@ def run_console(switch: Switch, vault: Vault) -> int:
             file=sys.stderr,
         )
         return USAGE
-    return open_screen(switch, vault)
+    return open_screen(switch, vault, in_ascii=in_ascii)
 
 
-def open_screen(switch: Switch, vault: Vault, incidents: "Incidents | None" = None) -> int:
+def open_screen(
+    switch: Switch, vault: Vault, incidents: "Incidents | None" = None, *, in_ascii: bool = False
+) -> int:
     """Run the console until it is quit; return the process's exit code."""
     # Turn the garbage collector off during start-up: what is allocated until the first frame is
     # long-lived, and traversing it repeatedly takes a sixth of the time to that frame. The app
@@ -38,5 +40,11 @@ def open_screen(switch: Switch, vault: Vault, incidents: "Incidents | None" = No
     from rollout_console.ui.run import open_console
 
     return open_console(
-        switch, monitor, vault, user=switch.who.user, host=switch.who.host, incidents=incidents
+        switch,
+        monitor,
+        vault,
+        user=switch.who.user,
+        host=switch.who.host,
+        incidents=incidents,
+        in_ascii=in_ascii,
     )

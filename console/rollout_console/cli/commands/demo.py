@@ -76,7 +76,7 @@ def _open(demo: Demo, options: Namespace) -> int:
     )
     if options.plain:
         return plain(options, switch, vault)
-    return open_screen(switch, vault, _DemoIncidents(demo.base_url))
+    return open_screen(switch, vault, _DemoIncidents(demo.base_url), in_ascii=options.ascii)
 
 
 def let_it_be_old(history: History, file: Path) -> None:
