@@ -120,6 +120,7 @@ FUNCTIONAL = frozenset(
         "ui/test_rollback.py",
         "ui/test_routes_screen.py",
         "ui/test_snapshots.py",
+        "ui/test_theme_change.py",
     )
 )
 """HTTP over loopback, Textual's Pilot, other processes."""

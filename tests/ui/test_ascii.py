@@ -72,10 +72,16 @@ def app_of(file: Path, sim: SimServer) -> ConsoleApp:
     return ConsoleApp(switch, monitor, settings, user="jo", host="gw-01", vault=vault)
 
 
-def drawn(pilot: Pilot[None]) -> list[str]:
-    """Return the lines that are written to the terminal, as Textual composes them."""
+def composed(pilot: Pilot[None]) -> LayoutUpdate:
+    """Return what is written to the terminal, as Textual composes it."""
     update = pilot.app.screen._compositor.render_update(full=True)
     assert isinstance(update, LayoutUpdate)
+    return update
+
+
+def drawn(pilot: Pilot[None]) -> list[str]:
+    """Return the lines that are written."""
+    update = composed(pilot)
     return ["".join(one.text for strip in strips for one in strip) for strips in update.strips]
 
 

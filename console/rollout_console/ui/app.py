@@ -35,6 +35,7 @@ from rollout_console.ui.messages import (
     HistoryChanged,
     SecretCopied,
     SecretShown,
+    SettingsChanged,
 )
 from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.screen import HomeScreen
@@ -118,15 +119,8 @@ class ConsoleApp(App[None]):
         self._settings = settings
         if settings.ascii:
             self._filters.append(AsciiFilter(terminal_encoding(os.environ, written_encoding())))
-        themes, troubles = load_themes()
-        self.own_themes = {theme.name for theme in themes}
-        for theme in themes:
-            self.register_theme(theme)
-        wanted = settings.theme if settings.theme in self.own_themes else DEFAULT_THEME
-        if wanted != settings.theme:
-            known = ", ".join(sorted(self.own_themes))
-            troubles.append(f"no theme {settings.theme!r}; known: {known}")
-        self.theme = wanted
+        self.own_themes: set[str] = set()
+        troubles = self._use_theme_of(settings)
         self._facts = StatusFacts(
             user=user,
             host=host,
@@ -152,6 +146,31 @@ class ConsoleApp(App[None]):
             self._warn_of_keys,
             self._ask_for_models,
         )
+
+    def _use_theme_of(self, settings: Settings) -> list[str]:
+        """Load the themes and use the one that the settings name; return what is wrong with it."""
+        themes, troubles = load_themes()
+        self.own_themes = {theme.name for theme in themes}
+        for theme in themes:
+            self.register_theme(theme)
+        wanted = settings.theme if settings.theme in self.own_themes else DEFAULT_THEME
+        if wanted != settings.theme:
+            known = ", ".join(sorted(self.own_themes))
+            troubles.append(f"no theme {settings.theme!r}; known: {known}")
+        self._theme_in_use = None  # the theme of that name may have other colours now
+        self.theme = wanted
+        return troubles
+
+    @on(SettingsChanged)
+    def _settings_changed(self, event: SettingsChanged) -> None:
+        """Use another theme at once; a keymap is that of the next start."""
+        before, self._settings = self._settings, event.settings
+        troubles = list(event.settings.troubles)
+        said = "config.toml was edited: what is no theme is used from the next start on"
+        if event.settings.theme != before.theme:
+            troubles += self._use_theme_of(event.settings)
+            said = f"theme {self.theme}"
+        self.home.tell("; ".join(troubles) or said)
 
     def refresh_css(self, animate: bool = True) -> None:
         """Refresh CSS; before there is a screen, set the theme's variables alone.

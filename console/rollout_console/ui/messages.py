@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rollout_console.health.log.probe_log import ProbeLine
     from rollout_console.health.log.record import AccessRecord
     from rollout_console.tokenlab.types import Balance
+    from rollout_console.ui.settings import Settings
     from rollout_gate.secret import Secret
 
 
@@ -91,6 +92,13 @@ class GuardSeen(Message):
 
     acts: bool
     out: Mapping[str, Mapping[str, str]]
+
+
+@dataclass
+class SettingsChanged(Message):
+    """The operator's settings file was edited while the console runs."""
+
+    settings: "Settings"
 
 
 @dataclass

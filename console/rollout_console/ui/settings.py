@@ -17,6 +17,15 @@ class Settings(msgspec.Struct, frozen=True):
     troubles: tuple[str, ...] = ()
 
 
+def settings_stamp() -> tuple[int, ...]:
+    """Return what differs once the settings file was edited (inode, size, mtime); empty without."""
+    try:
+        status = config_path().stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def load_settings() -> Settings:
     """Parse the settings file; where it is missing, return the defaults and create nothing.
 

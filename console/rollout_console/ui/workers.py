@@ -33,7 +33,9 @@ from rollout_console.ui.messages import (
     ModelsSeen,
     OlderRead,
     ProbesRead,
+    SettingsChanged,
 )
+from rollout_console.ui.settings import load_settings, settings_stamp
 from rollout_gate.file.errors import RolloutError
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ PROBES_EVERY_S = 5.0
 GUARD_EVERY_S = 3.0
 MODELS_FIRST_S = 60.0
 MODELS_EVERY_S = 600.0
+SETTINGS_EVERY_S = 1.0
 KEYS_FIRST_S = 3.0
 KEYS_EVERY_S = 600.0
 BALANCE_FIRST_S = 0.5
@@ -158,6 +161,17 @@ def _guard_seen(path: Path) -> tuple[bool, dict[str, dict[str, str]]]:
     return somebody_acts(path), out
 
 
+async def follow_settings(post: Post) -> None:
+    """Poll the operator's settings file, and post them anew where its stat differs."""
+    known = await asyncio.to_thread(settings_stamp)
+    while True:
+        await asyncio.sleep(SETTINGS_EVERY_S)
+        now = await asyncio.to_thread(settings_stamp)
+        if now != known:
+            known = now
+            post(SettingsChanged(await asyncio.to_thread(load_settings)))
+
+
 async def follow_keys(warn: Callable[[], str], post: Post) -> None:
     """Poll for keys that soon expire or reach their limit, and post a warning; ignore errors."""
     await asyncio.sleep(KEYS_FIRST_S)
@@ -222,6 +236,7 @@ class Feeds:
             "balance": self._follow_balance,
             "models": lambda: follow_models(ask_for_models, post),
             "guard": lambda: follow_guard(switch.path, post),
+            "settings": lambda: follow_settings(post),
             "keys": lambda: follow_keys(warn_of_keys, post),
             "probes": lambda: follow_probes(
                 lambda: probe_log_path(switch.path, monitor.file), post

@@ -146,6 +146,8 @@ class HomeScreen(Opened, HomeActions):
             self._show_read(first)
         self._table.focus()
         self.call_after_refresh(self._feeds.start)  # the first frame comes before the rest
+        # Charts hold the colours of the theme that they were drawn in.
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.draw_charts())
         self.set_interval(1.0, self._each_second)
 
     def on_screen_resume(self, event: events.ScreenResume) -> None:
