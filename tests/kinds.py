@@ -117,6 +117,7 @@ FUNCTIONAL = frozenset(
         "ui/test_models_screen.py",
         "ui/test_mutated_answers.py",
         "ui/test_names.py",
+        "ui/test_no_colour.py",
         "ui/test_rollback.py",
         "ui/test_routes_screen.py",
         "ui/test_snapshots.py",

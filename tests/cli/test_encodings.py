@@ -46,6 +46,7 @@ def test_what_is_printed_is_ascii(odd: Path, words: list[str], env: dict[str, st
     assert b"Traceback" not in done.stderr
     assert b"Error" not in done.stderr
     assert (done.stdout + done.stderr).isascii()
+    assert b"\x1b" not in done.stdout + done.stderr, "no command writes colours"
     assert done.returncode == run(odd, words, {"PYTHONIOENCODING": "utf-8"}).returncode
 
 

@@ -45,6 +45,7 @@ class PtyConsole:
     def __init__(self, pid: int, master: int, size: tuple[int, int]) -> None:
         self.pid = pid
         self.written = 0
+        self._recorded: list[bytes] = []
         self.screen = new_screen(*size)
         self._stream = pyte.ByteStream(self.screen)
         self._master = master
@@ -73,6 +74,10 @@ class PtyConsole:
             self._read(min(left, 0.5))
         return time.monotonic() - start
 
+    def recorded(self) -> list[bytes]:
+        """Return a list that all that is written from now on is added to."""
+        return self._recorded
+
     def bytes_until_quiet(self, quiet_s: float = QUIET_S, within_s: float = 3) -> int:
         """Read until nothing comes for a moment; return the bytes since the last call."""
         end = time.monotonic() + within_s
@@ -89,6 +94,7 @@ class PtyConsole:
         except OSError:  # Linux's end of file: the process has closed its side
             return False
         self.written += len(data)
+        self._recorded.append(data)
         self._stream.feed(data)
         return bool(data)
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from textual import events, on, work
 from textual.app import App
 from textual.binding import BindingType
+from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.widgets import Input
@@ -37,6 +38,7 @@ from rollout_console.ui.messages import (
     SecretShown,
     SettingsChanged,
 )
+from rollout_console.ui.no_color_filter import NoColourFilter, coloured
 from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.screen import HomeScreen
 from rollout_console.ui.screens.home.status import StatusFacts
@@ -117,6 +119,10 @@ class ConsoleApp(App[None]):
         self.set_class("SSH_CONNECTION" in os.environ, "-remote")
         self.incidents = incidents
         self._settings = settings
+        self.no_color = bool(os.environ.get("NO_COLOR"))
+        # Textual's own filters write shades of grey, and mix dim text into one of them.
+        no_colours: list[LineFilter] = [NoColourFilter()]
+        self._filters = no_colours if self.no_color else coloured(self._filters)
         if settings.ascii:
             self._filters.append(AsciiFilter(terminal_encoding(os.environ, written_encoding())))
         self.own_themes: set[str] = set()
