@@ -26,7 +26,7 @@ from rollout_console.changes.errors import (
 from rollout_console.changes.full_disk import fitting
 from rollout_console.changes.snapshot import Prepared, Snapshot
 from rollout_console.changes.text_diff import changed_lines
-from rollout_console.changes.toml_edit.edit import edited, path_of
+from rollout_console.changes.toml_edit.edit import Edited, edited, edited_at_once, path_of
 from rollout_console.changes.writer_detection import open_for_writing
 from rollout_console.common.files import is_missing
 from rollout_gate.file.errors import FileError
@@ -123,9 +123,7 @@ class RolloutStore:
     def prepare(self, edits: Sequence[Edit]) -> Prepared:
         """Apply edits to the last good version in memory; raises EditNotPossible, UnknownRoute."""
         before = self._snapshot or self.open()
-        after = before
-        for edit in edits:
-            after = self._edited(after, edit)
+        after = self._edited_by(before, edits)
         return Prepared(before, after, changed_lines(before.data, after.data))
 
     def prepare_text(self, data: bytes) -> Prepared:
@@ -151,9 +149,7 @@ class RolloutStore:
         last = self._snapshot
         if found is None or last is None:
             return None
-        after = last
-        for edit in edits:
-            after = self._edited(after, edit)
+        after = self._edited_by(last, edits)
         broken, trouble = found
         return Prepared(broken, after, changed_lines(last.data, after.data), trouble)
 
@@ -224,17 +220,23 @@ class RolloutStore:
             raise written
         return prepared.after
 
+    def _edited_by(self, before: Snapshot, edits: Sequence[Edit]) -> Snapshot:
+        """Make edits in memory: in one pass where that is possible, else one after the other."""
+        if len(edits) > 1 and len({path_of(edit) for edit in edits}) == len(edits):
+            meant = applied(before.file, edits)
+            left = [edit for edit in edits if not _says_already(before.file, meant, edit)]
+            done = edited_at_once(before.document, left, meant)
+            if done is not None and (found := _snapshot_of(done, meant)) is not None:
+                return found if left else before
+        for edit in edits:
+            before = self._edited(before, edit)
+        return before
+
     def _edited(self, before: Snapshot, edit: Edit) -> Snapshot:
         meant = applied(before.file, [edit])
         if _says_already(before.file, meant, edit):
             return before
-        done = edited(before.document, edit, meant)
-        if done.document is not None:
-            data = done.document.encode()
-            revision = revision_of(data)
-            return Snapshot(data, replace(meant, revision=revision), revision, [done.document])
-        data = "\n".join(done.lines).encode("utf-8")
-        if (found := _verified(data, meant)) is not None:
+        if (found := _snapshot_of(edited(before.document, edit, meant), meant)) is not None:
             return found
         raise EditNotPossible(
             f"{self.path.name} is written in a way that this edit could not be made safely "
@@ -265,14 +267,24 @@ def _says_already(before: RolloutFile, meant: RolloutFile, edit: Edit) -> bool:
         return before.rolled_back == meant.rolled_back
     one, other = before.routes[edit.route], meant.routes[edit.route]
     if isinstance(edit, SetText):
-        return (one.model, one.phase) == (other.model, other.phase)
+        return bool(getattr(one, edit.field) == getattr(other, edit.field))
     if isinstance(edit, SetDefaultPercent):
         return one.default_points == other.default_points
     if isinstance(edit, SetShare):
-        return (one.keys, one.flags) == (other.keys, other.flags)
+        was, now = getattr(one, edit.table), getattr(other, edit.table)
+        return bool(was.get(edit.name) == now.get(edit.name))
     if edit.org is None:
         return one.rolled_back == other.rolled_back
     return one.orgs.get(edit.org) == other.orgs.get(edit.org)
+
+
+def _snapshot_of(done: Edited, meant: RolloutFile) -> Snapshot | None:
+    """Return the version that an edit makes; None where its text does not say what was meant."""
+    if done.document is None:
+        return _verified("\n".join(done.lines).encode("utf-8"), meant)
+    data = done.document.encode()
+    revision = revision_of(data)
+    return Snapshot(data, replace(meant, revision=revision), revision, [done.document])
 
 
 def _verified(data: bytes, meant: RolloutFile) -> Snapshot | None:

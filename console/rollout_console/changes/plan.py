@@ -34,10 +34,6 @@ class Part(msgspec.Struct, frozen=True):
         """What it changes."""
         return self.route, self.org
 
-    def covers(self, move: Move) -> bool:
-        """Return whether a share that moves is one of its target's."""
-        return self.route in (None, move.route) and self.org in (None, move.org)
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -86,6 +82,17 @@ class Plan:
         if not self._moves:
             self._moves.append(moves(self.prepared.before.file, self.prepared.after.file))
         return self._moves[0]
+
+    def moves_of_parts(self) -> list[list[Move]]:
+        """Return the shares that each part moves, in one pass: each is of its nearest target."""
+        by_target: dict[Target, list[Move]] = {part.target: [] for part in self.parts}
+        for move in self.moves:
+            route, org = move.route, move.org
+            for target in ((route, org), (route, ALL_ORGS), (route, None), (None, None)):
+                if target in by_target:
+                    by_target[target].append(move)
+                    break
+        return [by_target[part.target] for part in self.parts]
 
     @property
     def direction(self) -> Direction:

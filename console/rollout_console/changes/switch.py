@@ -363,9 +363,9 @@ class Switch:
                 before=part.before,
                 after=part.after,
                 reason=redacted(_joined(part.reason or reasons[0], reasons[1])),
-                moves=to_json(filter(part.covers, plan.moves), file),
+                moves=to_json(moves, file),
             )
-            for part in plan.parts
+            for part, moves in zip(plan.parts, plan.moves_of_parts(), strict=True)
         ]
 
     def _new_change(self, plan: Plan, at: datetime, reason: str, verdict: str) -> NewChange:

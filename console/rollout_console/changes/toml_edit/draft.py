@@ -98,6 +98,14 @@ class Draft:
             last = self._into_inline_table(found, path, spelled)
         return self._statement(found.path, found.first, last).end
 
+    def append(self, table: Path, new: list[str]) -> None:
+        """Insert lines at the end of a table with a header of its own.
+
+        The line numbers of what is below are no longer valid after that.
+        """
+        last = self._layout.tables[table].last_line
+        self._insert(last, [_indent(self.lines[last]) + line for line in new])
+
     def remove(self, path: Path) -> None:
         """Delete the value at ``path`` with its key; a statement is deleted with its lines."""
         found = self.statement(path)

@@ -1,5 +1,6 @@
 """Apply an edit to a TOML text: on the line of its value where there is one, else on a new line."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +20,7 @@ from rollout_console.changes.toml_edit.draft import Draft
 from rollout_console.changes.toml_edit.line import (
     clean_stamp,
     comment_of,
+    key_text,
     loaded,
     quoted,
     with_stamp,
@@ -28,13 +30,16 @@ from rollout_gate.file.model import OrgShare, RolloutFile
 from rollout_gate.file.percent import percent_text
 from rollout_gate.file.positions import Path
 
+_ORG_DEPTH = 4
+"""The length of an org's path: ``routes``, the route, ``orgs``, the org."""
+
 
 class Edited(msgspec.Struct, frozen=True):
     """A text with an edit made in it."""
 
     lines: list[str]
     document: Document | None = None
-    """The document, where exactly one line has changed and was verified by parsing; else None."""
+    """The document, where only single lines changed, each verified by parsing it; else None."""
 
 
 def edited(document: Document, edit: Edit, meant: RolloutFile) -> Edited:
@@ -50,10 +55,63 @@ def edited(document: Document, edit: Edit, meant: RolloutFile) -> Edited:
     if entry is None or len(draft.lines) != len(document.lines) or not _is_alone(document, path):
         return Edited(draft.lines)
     line = draft.lines[entry.line]
+    _check(line, path, edit, meant)
+    return Edited(draft.lines, document.with_line(entry.line, line))
+
+
+def edited_at_once(document: Document, edits: Sequence[Edit], meant: RolloutFile) -> Edited | None:
+    """Return the text with several edits made in it in one pass, the same as one after another.
+
+    No two of them may be of one value; ``meant`` is the file after all. Return None where one of
+    them needs more than its own line, or a new line at the end of its table.
+    """
+    draft, lines = Draft(document), len(document.lines)
+    new: dict[Path, list[str]] = {}
+    places = (*document.layout.entries, *document.layout.tables)
+    tables = {path[:_ORG_DEPTH] for path in places if len(path) > _ORG_DEPTH}
+    for edit in edits:
+        path = path_of(edit)
+        entry = document.entry(path)
+        if entry is None and path not in tables and _is_new_org(document, path, edit):
+            new.setdefault(path[:-1], []).append(_new_line(path, edit))
+            continue
+        if entry is None or not _is_alone(document, path):
+            return None
+        _make(draft, path, edit)
+        if len(draft.lines) != lines:
+            return None
+        _check(draft.lines[entry.line], path, edit, meant)
+    if not new:
+        return Edited(draft.lines, Document(draft.lines, document.layout))
+    last_line = document.layout.tables
+    for table in sorted(new, key=lambda one: last_line[one].last_line, reverse=True):
+        draft.append(table, new[table])
+    return Edited(draft.lines)
+
+
+def _is_new_org(document: Document, path: Path, edit: Edit) -> bool:
+    """Whether an edit makes a line for an org, in a table with a header of its own."""
+    adds = isinstance(edit, SetPercent) or (
+        isinstance(edit, SetRolledBack) and edit.rolled_back and edit.org is not None
+    )
+    table = document.layout.tables.get(path[:-1])
+    known = path in document.layout.entries or path in document.layout.tables
+    return adds and not known and table is not None and table.header_line >= 0
+
+
+def _new_line(path: Path, edit: Edit) -> str:
+    """Return the line that an edit makes in a table that has none for its path."""
+    header = "[" + ".".join(key_text(part) for part in path[:-1]) + "]\n"
+    draft = Draft(Document.of(header.encode()))
+    _make(draft, path, edit)
+    return draft.lines[1]
+
+
+def _check(line: str, path: Path, edit: Edit, meant: RolloutFile) -> None:
+    """Parse the edited line by itself, and compare; raises EditNotPossible."""
     key, value = loaded(line)
     if key != path[-len(key) :] or _meaning(value, edit) != _meant_value(edit, meant):
         raise EditNotPossible("the edited line would not say what was meant; nothing was written")
-    return Edited(draft.lines, document.with_line(entry.line, line))
 
 
 def _is_alone(document: Document, path: Path) -> bool:
