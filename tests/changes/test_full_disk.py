@@ -9,6 +9,8 @@ import pytest
 
 from rollout_console.changes.errors import DiskFull, NotWritable
 from rollout_console.changes.switch import Switch
+from rollout_console.common.errors import NotRecorded
+from rollout_console.guard.ladder import next_up
 from rollout_console.history.actor import Actor
 from rollout_console.history.location import history_of
 from rollout_gate.file.parse import parse
@@ -51,6 +53,16 @@ def test_everything_is_rolled_back_without_a_free_byte(full: Path) -> None:
     assert after == before.replace(b"rolled_back = false", b"rolled_back = true ", 1)
     assert done.snapshot.data == after
     assert any("the disk is full" in warning for warning in done.warnings)
+
+
+def test_a_raise_of_several_leaves_all_as_it_was(full: Path) -> None:
+    before = full.read_bytes()
+    switch = _switch(full)
+    two: list[tuple[str, str | None]] = [("chat", "acme"), ("chat", "globex.eu")]
+    with pytest.raises((DiskFull, NotRecorded)):
+        switch.apply(switch.planner.plan_sets(two, next_up))
+    assert full.read_bytes() == before
+    assert switch.recent(9)[0] == []
 
 
 def test_what_needs_space_names_the_rollback_that_needs_none(full: Path) -> None:

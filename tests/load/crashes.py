@@ -138,7 +138,13 @@ def _rollback_of_two(switch: Switch) -> Done:
     return switch.apply(plan, reason="smells")
 
 
+def _raise_of_two(switch: Switch) -> Done:
+    two: list[tuple[str, str | None]] = [("chat", "acme"), ("chat", "globex")]
+    return switch.apply(switch.planner.plan_sets(two, lambda _route, _org: 7500), reason="step")
+
+
 SCENARIOS = (
+    Scenario("raise of two", _raise_of_two, ((7500, False),), _seen, rows=2),
     Scenario("rollback of two", _rollback_of_two, ((2500, True),), _seen, rows=2),
     Scenario("rollback", _rollback, ((2500, True),), _seen),
     Scenario("first change", _rollback, ((2500, True),), _untouched),
@@ -404,6 +410,10 @@ def _plans(switch: Switch, org: str, rng: random.Random) -> Iterator[Callable[[]
     pair = org.replace("org", "pair")
     yield lambda: switch.planner.plan_rollbacks([("chat", org), ("chat", pair)], "smell")
     yield lambda: switch.planner.plan_resume("chat", pair)
+    points = rng.randrange(10_001)
+    yield lambda: switch.planner.plan_sets(
+        [("chat", org), ("chat", pair)], lambda _route, _org: points
+    )
 
 
 def _decide(path: Path, result: int) -> None:

@@ -20,7 +20,7 @@ OPENED: dict[str, Callable[[], ModalScreen[Any]]] = {
     "typed confirm": lambda: ConfirmDialog(Question("Raise", "all", type_name="chat")),
     "form": lambda: FormDialog("A form", (Field("one", "one"),)),
     "choice": lambda: ChoiceDialog("One of", ["a", "b"]),
-    "percent": lambda: PercentDialog("chat / acme", 2500),
+    "percent": lambda: PercentDialog("chat / acme", "25%"),
     "text": lambda: TextDialog("Text", ["a line"]),
 }
 

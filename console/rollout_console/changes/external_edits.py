@@ -73,7 +73,11 @@ def words_of(change: Change, *others: Change) -> str:
     what = change.after if change.action == "external" else _what(change)
     if others:
         action, target = spoken_change(change.action, change.route, change.org)
-        what = f"{action} {target} and {len(others)} more: {change.before} to {change.after}"
+        values = f"{change.before} to {change.after}"
+        if all((one.before, one.after) == (change.before, change.after) for one in others):
+            what = f"{action} {target} and {len(others)} more: {values}"
+        else:
+            what = f"{action} {target} {values} and {len(others)} more"
     return f"{change.author}: {what}"
 
 

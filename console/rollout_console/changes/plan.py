@@ -8,6 +8,7 @@ import msgspec
 from rollout_console.changes.edits import Edit, SetRolledBack
 from rollout_console.changes.snapshot import Prepared
 from rollout_console.changes.traffic_diff import Direction, Move, direction, is_wide, moves
+from rollout_console.common.durations import target_text
 from rollout_gate.file.revision import SHORT
 
 ALL_ORGS = "*"
@@ -35,6 +36,21 @@ class Part(msgspec.Struct, frozen=True):
         return self.route, self.org
 
 
+class LeftOut(msgspec.Struct, frozen=True):
+    """A target that a change of several leaves as it is, and why.
+
+    ``missed`` is whether what was asked for it is not so; False where the file says so already.
+    """
+
+    route: str
+    org: str | None
+    reason: str
+    missed: bool = True
+
+    def __str__(self) -> str:
+        return f"{target_text(self.route, self.org)}: {self.reason}"
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A planned change and its effect.
@@ -44,7 +60,8 @@ class Plan:
     plan is never rebased on another writer's edit. ``regrets`` is whether it undoes the operator's
     own rollback within two minutes, with nothing else changed since: the shares that it raises
     were in force a moment ago. ``parts`` is empty but for a change of several targets, which has no
-    ``route`` and no ``org`` of its own: ask for its ``targets``.
+    ``route`` and no ``org`` of its own: ask for its ``targets``. ``left_out`` is what was asked of
+    a set of several and is not part of it.
     """
 
     action: str
@@ -58,6 +75,7 @@ class Plan:
     undoes_id: int | None = None
     regrets: bool = False
     parts: tuple[Part, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     _moves: list[list[Move]] = field(default_factory=list, repr=False, compare=False)
 
     @property

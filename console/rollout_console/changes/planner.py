@@ -1,6 +1,6 @@
 """Plan changes: the text to be written, its effect on traffic, and a description in one line."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -28,8 +28,10 @@ from rollout_console.changes.errors import NotReadable
 from rollout_console.changes.external_edits import described
 from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.plan import ALL_ORGS, Part, Plan, Target
+from rollout_console.changes.share_group import MOST_NAMED, To, group_words, share_group
 from rollout_console.changes.snapshot import Snapshot
 from rollout_console.common.errors import NothingToDo
+from rollout_console.common.listing import first_of
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import History
@@ -84,6 +86,40 @@ class Planner:
             "set", route, org, (percent_text(before), percent_text(points)), effect, edit
         )
 
+    def plan_sets(
+        self,
+        targets: Sequence[tuple[str, str | None]],
+        to: To,
+        *,
+        new: Collection[Target] = (),
+        held: Mapping[Target, str] | None = None,
+    ) -> Plan:
+        """Plan the shares of several orgs, in one write, as ``share_group`` chooses them.
+
+        Raises NothingToDo where none is left.
+        """
+        file = self._snapshot().file
+        group = share_group(file, targets, to, new=new, held=held)
+        if not group.parts:
+            some = first_of([str(one) for one in group.left_out], MOST_NAMED)
+            raise NothingToDo(f"nothing to do: {some or 'nothing is named'}")
+        for part in group.parts:
+            if part.target in new:
+                _checked_name(str(part.org))
+        suffix = (
+            f"; left out: {first_of([str(one) for one in group.left_out], 1)}"
+            if group.left_out
+            else ""
+        )
+        if len(group.parts) == 1:
+            route, org = (str(name) for name in group.parts[0].target)
+            plan = self.plan_set(route, org, to(file.routes[route], org))
+        else:
+            effect = group_words(group, file, self._name)
+            plan = self._plan("set", None, None, ("", ""), effect, *group.edits)
+            plan = replace(plan, parts=group.parts)
+        return replace(plan, effect=plan.effect + suffix, left_out=group.left_out)
+
     def plan_share(
         self, route: str, table: Literal["keys", "flags"], name: str, points: int
     ) -> Plan:
@@ -120,14 +156,17 @@ class Planner:
         self,
         targets: Sequence[tuple[str, str | None]],
         reason: str | Mapping[tuple[str, str | None], str] = "",
+        *,
+        seen: Collection[Target] = (),
     ) -> Plan:
         """Plan to latch several orgs and routes to the previous side, in one write.
 
         A target is left out, and named in the effect, if it is in the list already, is rolled back
-        itself, or is an org of a route that is in the list. ``reason`` may be one for each target.
-        Raises NothingToDo where none is left. Otherwise as ``plan_rollback``.
+        itself, is an org of a route that is in the list, or is in ``seen``, the orgs that the log
+        has, and has no share. ``reason`` may be one for each target. Raises NothingToDo where none
+        is left. Otherwise as ``plan_rollback``.
         """
-        kept, left_out = self._without_needless(targets)
+        kept, left_out = self._without_needless(targets, seen)
         if not kept:
             raise NothingToDo(f"nothing to do: {left_out_words(left_out) or 'nothing is named'}")
         reasons = {
@@ -233,7 +272,8 @@ class Planner:
         With later edits in the file, the values that these have set since stay as they are.
         """
         first, snapshot = group[0], self._snapshot()
-        what = f"undo of {first.action} of {len(group)} lines: back in force in {self._name}"
+        back = "back in force" if first.action == "rollback" else "their percents before"
+        what = f"undo of {first.action} of {len(group)} lines: {back} in {self._name}"
         is_newest = first.revision == snapshot.revision and not self._was_rescue(first)
         edits: list[Edit] = []
         undone = list(group)
@@ -292,7 +332,7 @@ class Planner:
         return routes[name]
 
     def _without_needless(
-        self, targets: Sequence[tuple[str, str | None]]
+        self, targets: Sequence[tuple[str, str | None]], seen: Collection[Target]
     ) -> tuple[list[tuple[str, str | None]], dict[Target, str]]:
         """Return the targets that a rollback of all has to latch, and the others with the reason.
 
@@ -308,6 +348,8 @@ class Planner:
                 left_out[route, org] = "rolled back already"
             elif org is not None and route in routes:
                 left_out[route, org] = "its route is in the list"
+            elif (route, org) in seen and not _may_have_traffic(file, route, str(org)):
+                left_out[route, org] = "nothing of it goes to TokenLab"
             else:
                 kept[route, org] = None
         return list(kept), left_out
@@ -466,6 +508,11 @@ def _is_latched_itself(file: RolloutFile, route: str | None, org: str | None) ->
     if found is None:
         return False
     return found.rolled_back if org is None else found.org_rolled_back(org)
+
+
+def _may_have_traffic(file: RolloutFile, route: str, org: str) -> bool:
+    """Whether an org of a known route can have traffic; an unknown route is refused by name."""
+    return route not in file.routes or _can_have_traffic(file.routes[route], org)
 
 
 def _can_have_traffic(route: Route, org: str) -> bool:

@@ -31,6 +31,11 @@ class Move(msgspec.Struct, frozen=True):
         return self.name if self.subject == "org" else None
 
     @property
+    def raises(self) -> bool:
+        """Whether more goes to TokenLab."""
+        return self.after > self.before
+
+    @property
     def who(self) -> str:
         """The subject of the share, as people read it."""
         if self.subject == "others":
@@ -53,14 +58,14 @@ def moves(before: RolloutFile, after: RolloutFile) -> list[Move]:
 
 def direction(found: list[Move]) -> Direction:
     """Return "up" if any share rises, else "down" if any falls, else "none"."""
-    if any(move.after > move.before for move in found):
+    if any(move.raises for move in found):
         return "up"
     return "down" if found else "none"
 
 
 def is_wide(found: list[Move]) -> bool:
     """Return whether a raise reaches more than one org, or takes one to 100%."""
-    raised = [move for move in found if move.after > move.before]
+    raised = [move for move in found if move.raises]
     return (
         len(raised) > 1
         or any(move.after == FULL for move in raised)

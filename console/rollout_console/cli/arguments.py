@@ -140,12 +140,15 @@ def build_parser() -> argparse.ArgumentParser:
     _add_json(init)
     show = _command(commands, "show", "print the rollout file as it is read")
     _add_json(show)
-    change = _command(commands, "set", "set an org's percent on a route", changes=True)
+    change = _command(commands, "set", "set the percent of orgs on a route", changes=True)
     change.add_argument("route")
     change.add_argument(
-        "org", nargs="?", help='the org, or "*" for orgs without a line of their own'
+        "org", nargs="*", help='one or more, or "*" for orgs without a line of their own'
     )
-    change.add_argument("percent", help="0 to 100, at most two decimals")
+    change.add_argument(
+        "percent", help="0 to 100, at most two decimals; or each org with its own: ORG=PERCENT ..."
+    )
+    change.add_argument("--all", action="store_true", help="every org that has a line on the route")
     change.add_argument(
         "--alias", metavar="NAME", default="", help="the share by an API key's alias, not an org's"
     )

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from rollout_console.changes.share_group import points_of
+from rollout_gate.file.model import Route
 from rollout_gate.file.percent import FULL
 
 
@@ -13,3 +15,13 @@ def step_up(steps: Sequence[int], points: int) -> int:
 def step_down(steps: Sequence[int], points: int) -> int:
     """Return the last step below ``points``, else 0%; all in basis points."""
     return next((step for step in reversed(steps) if step < points), 0)
+
+
+def next_up(route: Route, org: str) -> int:
+    """Return the share of an org one step up its route's ramp, in basis points."""
+    return step_up(route.ramp.steps, points_of(route, org))
+
+
+def next_down(route: Route, org: str) -> int:
+    """Return the share of an org one step down its route's ramp, in basis points."""
+    return step_down(route.ramp.steps, points_of(route, org))

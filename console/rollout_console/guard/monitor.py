@@ -10,7 +10,7 @@ import msgspec
 
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.recorded import Recorded, moved_by, was_latched
-from rollout_console.changes.traffic_diff import Subject, moves
+from rollout_console.changes.traffic_diff import Move, Subject, moves
 from rollout_console.common.durations import target_text
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.balance import BalanceWatch
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 _SPANS_S = (3600.0, 6 * 3600.0, 24 * 3600.0)
 _SIDES = ("tokenlab", "previous")
 _MOST_SPOKEN = 4
+_MOST_JUDGED = 500
 _LOOK_BACK = 100
 """History rows read again at each refresh: write-ahead rows complete slightly out of order."""
 
@@ -259,6 +260,8 @@ class Monitor(Watch):
         """Return the guard's verdict of the targets of one change, those to roll back first."""
         if len(targets) == 1:
             return self.spoken_verdict(*targets[0], now)
+        if len(targets) > _MOST_JUDGED:  # a verdict of each of 10,000 orgs takes seconds
+            targets = list(dict.fromkeys((route, None) for route, _ in targets))
         each = [(one, self.spoken_verdict(*one, now)) for one in targets]
         said = [f"{visible(target_text(*one))} {words}" for one, words in each if words != "ok"]
         said.sort(key=lambda words: "rollback" not in words)
@@ -348,17 +351,21 @@ class Monitor(Watch):
         An operator who takes back their own recent rollback (``regrets``) needs no evidence, unless
         the guard would roll back one of the routes.
         """
-        raised = [move for move in plan.moves if move.after > move.before]
+        raised = [move for move in plan.moves if move.raises]
         if plan.regrets:
             routes = {move.route for move in raised}
             if all(self._tier(route, now).route.kind != "rollback" for route in routes):
                 return ""
         for move in raised:
-            if held := self.held(
-                move.route, move.org, move.before, move.after, balance, now, subject=move.subject
-            ):
+            if held := self.held_move(move, balance, now):
                 return f"{move.route} / {move.who}: {held}"
         return ""
+
+    def held_move(self, move: Move, balance: BalanceWatch, now: float) -> str:
+        """Return why the guard holds the raise of one share, empty where it does not."""
+        return self.held(
+            move.route, move.org, move.before, move.after, balance, now, subject=move.subject
+        )
 
     def previous_trouble(self, route: str | None, org: str | None, now: float) -> str:
         """Return how the previous provider is failing as well, empty where it is not."""

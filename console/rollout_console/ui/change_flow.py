@@ -1,8 +1,10 @@
 """The workflow of a change, from key press to result: plan, confirm, apply, report."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from time import time
+from typing import Any, Protocol
 
 import msgspec
 from textual.app import App
@@ -12,19 +14,16 @@ from rollout_console.changes.errors import Conflict
 from rollout_console.changes.open_conversations import cut_by
 from rollout_console.changes.plan import Plan, Target
 from rollout_console.changes.switch import Done, Switch
+from rollout_console.changes.traffic_diff import Move
 from rollout_console.common.errors import NothingToDo, OperationError, ReadOnly
+from rollout_console.guard.held_shares import held_shares, held_words
 from rollout_console.history.errors import HistoryError
+from rollout_console.ui.change_question import Hold, question
 from rollout_gate.file.errors import RolloutError
 
-if TYPE_CHECKING:
-    from rollout_console.ui.dialogs.confirm import Question
-
-_MOST_MOVES = 4
 _MOST_TARGETS = 3
-_TITLES = {
-    "rollback": "ROLL BACK", "undo": "Undo", "restore": "Restore", "resume": "Resume",
-    "phase": "Change the phase", "model": "Change the model",
-}  # fmt: skip
+_JUDGED_AT_ONCE = 50
+"""How many of a group's shares are judged before keys and figures have their turn."""
 
 
 class Judge(Protocol):
@@ -32,6 +31,9 @@ class Judge(Protocol):
 
     def held_by_guard(self, plan: Plan) -> str:
         """Return the guard's reason against this raise, or an empty text."""
+
+    def held_move(self, move: Move, now: float) -> str:
+        """Return the first reason against the raise of one share, or an empty text."""
 
     def warning_of(self, plan: Plan) -> str:
         """Return a warning for the confirm dialog, or an empty text."""
@@ -53,13 +55,8 @@ class Listener(Protocol):
         """Show why nothing was done."""
 
 
-class Hold(msgspec.Struct, frozen=True):
-    """An objection to a change: reason, who holds it, notes to read, prompt for the override."""
-
-    reason: str
-    by: str = "the guard holds"
-    notes: tuple[str, ...] = ()
-    asks: str = "type a reason to override the guard"
+class _Wider(msgspec.Struct, frozen=True):
+    """The answer to be asked for all of what was asked for, also for what the guard holds."""
 
 
 class OneAtATime:
@@ -127,6 +124,17 @@ class ChangeFlow:
         target = named_targets(targets, _MOST_TARGETS)
         await self._in_turn(self._roll_back(target, make_plan, "by the operator", failed))
 
+    async def set_several(
+        self, make_plan: Callable[[Mapping[Target, str]], Plan], made: Callable[[], None]
+    ) -> None:
+        """As ``run``, for the shares of several targets: one confirm, one change, a row for each.
+
+        ``make_plan`` is ``Planner.plan_sets`` without those that it is given, by the reason why.
+        What the guard holds is left out and named; the operator may ask for all, with a typed
+        reason. ``made`` is called once it is made.
+        """
+        await self._in_turn(self._set_several(make_plan, made))
+
     async def _in_turn(self, change: Coroutine[Any, Any, None]) -> None:
         if self._turn.taken:
             # Two key events were queued: the second confirm would open on top of the first.
@@ -161,46 +169,101 @@ class ChangeFlow:
             # The exception ends the worker. If the write was made, follow_file clears the notice.
             failed("internal error")
             raise
-        if done is not None:
+        if isinstance(done, Done):
             failed("")
             self._listener.change_made(done)
 
+    async def _set_several(
+        self, make_plan: Callable[[Mapping[Target, str]], Plan], made: Callable[[], None]
+    ) -> None:
+        make_all = partial(make_plan, {})
+        try:
+            plan = await self._planned(make_all)
+        except (OperationError, RolloutError, HistoryError) as error:
+            self._listener.change_refused(str(error))
+            return
+        held = await self._held(plan)
+        done: Done | Exception | _Wider | None = _Wider()
+        if 0 < len(held) < len(plan.parts):
+            wider = f"all {len(plan.parts)}, also what the guard holds, with a typed reason"
+            done = await self._make(partial(make_plan, held), "", None, wider=wider)
+        if isinstance(done, _Wider):
+            done = await self._make(make_all, "", None)
+        if isinstance(done, Done):
+            made()
+        self._report(done)
+
     async def _run(self, make_plan: Callable[[], Plan], reason: str, hold: Hold | None) -> None:
-        done = await self._make(make_plan, reason, hold)
+        self._report(await self._make(make_plan, reason, hold))
+
+    def _report(self, done: Done | Exception | _Wider | None) -> None:
         if isinstance(done, Conflict):
             self._listener.change_refused(
                 f"{done}; check the new version, then press the key again"
             )
         elif isinstance(done, Exception):
             self._listener.change_refused(str(done))
-        elif done is not None:
+        elif isinstance(done, Done):
             self._listener.change_made(done)
 
+    async def _planned(self, make_plan: Callable[[], Plan]) -> Plan:
+        async with self._lock:
+            plan = await asyncio.to_thread(make_plan)
+            await asyncio.to_thread(lambda: plan.moves)  # memoized: slow with 10,000 orgs
+        return plan
+
+    async def _held(self, plan: Plan) -> dict[Target, str]:
+        """Return what the guard holds of a set of several, by the reason why."""
+        found: dict[Target, str] = {}
+        now = time()
+        judged = held_shares(plan, lambda move: self._judge.held_move(move, now))
+        for number, (target, why) in enumerate(judged, 1):
+            if why:
+                found[target] = why
+            if number % _JUDGED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return found
+
+    async def _objection(self, plan: Plan) -> str:
+        """Return why the guard holds a plan, empty where it does not."""
+        if plan.direction != "up":
+            return ""
+        if plan.action == "set" and plan.parts:
+            return held_words(plan, await self._held(plan))
+        return self._judge.held_by_guard(plan)
+
     async def _make(
-        self, make_plan: Callable[[], Plan], reason: str, hold: Hold | None, *, asks: bool = True
-    ) -> Done | Exception | None:
-        """Plan, confirm and apply; return what was done, the error, or None if cancelled."""
+        self,
+        make_plan: Callable[[], Plan],
+        reason: str,
+        hold: Hold | None,
+        *,
+        asks: bool = True,
+        wider: str = "",
+    ) -> Done | Exception | _Wider | None:
+        """Plan, confirm and apply; return what was done, the error, or None if cancelled.
+
+        With ``wider``, the answer may be to ask for more than this plan, which is then returned.
+        """
         from rollout_console.ui.dialogs.confirm import Answer, ConfirmDialog
 
         try:
-            async with self._lock:
-                plan = await asyncio.to_thread(make_plan)
-                await asyncio.to_thread(lambda: plan.moves)  # memoized: slow with 10,000 orgs
+            plan = await self._planned(make_plan)
             if plan.changes_nothing:
                 raise NothingToDo(f"nothing to do: {plan.effect}")
-            against = hold or Hold(
-                self._judge.held_by_guard(plan) if plan.direction == "up" else ""
-            )
+            against = hold or Hold(await self._objection(plan))
             answer: Answer | None = Answer()
             if asks:
                 cuts = await asyncio.to_thread(cut_by, plan, self._switch.path)
                 warning, figures = self._judge.warning_of(plan), self._judge.figures_of(plan)
-                asked = question(plan, against, warning, cuts, figures)
+                asked = question(plan, against, warning, cuts, figures, wider)
                 answer = await self._app.push_screen_wait(ConfirmDialog(asked))
             if answer is None:
                 # Enter alone cancels: an operator who took it for a yes must see that.
                 self._listener.change_refused("cancelled: nothing was changed")
                 return None
+            if answer.widens:
+                return _Wider()
             verdict = hold.reason if hold else self._judge.verdict_now(plan)
             async with self._lock:
                 return await asyncio.to_thread(
@@ -213,46 +276,3 @@ class ChangeFlow:
                 )
         except (OperationError, RolloutError, HistoryError) as error:
             return error
-
-
-def question(
-    plan: Plan,
-    hold: Hold,
-    warning: str = "",
-    cuts: str = "",
-    figures: Sequence[str] = (),
-) -> "Question":
-    """Return the confirm dialog's question for ``plan``, with the objection ``hold``.
-
-    ``cuts`` says what the change would cut, empty where nothing. ``figures`` are the lines that a
-    rollback is decided by, and come first.
-    """
-    from rollout_console.ui.dialogs.confirm import Question
-
-    raises = plan.direction == "up"
-    notes = [*figures, *([plan.rescues] if plan.rescues else []), *hold.notes]
-    notes += [cuts] if cuts else []
-    moves = plan.moves
-    if len(moves) > 1:
-        notes += [f"  {move}" for move in moves[:_MOST_MOVES]]
-        if len(moves) > _MOST_MOVES:
-            notes.append(f"  … and {len(moves) - _MOST_MOVES} more")
-    # No typed name to undo one's own recent rollback: it is undone as fast as it was made.
-    asks_name = raises and plan.wide and not (plan.regrets and not hold.reason)
-    titles = {"up": "Raise", "down": "Lower", "none": "Change"}
-    title = _TITLES.get(plan.action, titles[plan.direction])
-    if plan.parts and plan.action == "rollback":
-        title += f": {len(plan.parts)} lines"
-    return Question(
-        title=f"{title}, on the last good version" if plan.rescues else title,
-        effect=plan.effect,
-        # A rollback shows no diff: its effect must be readable at a glance.
-        diff=plan.prepared.diff if raises or plan.action != "rollback" else (),
-        notes=tuple(notes),
-        type_name=plan.asked_name if asks_name else "",
-        held=hold.reason,
-        held_by=hold.by,
-        why=hold.asks,
-        warning=warning,
-        rolls_back=plan.action == "rollback",
-    )

@@ -8,11 +8,12 @@ from textual.app import App
 
 from rollout_console.changes.plan import ALL_ORGS, Plan
 from rollout_console.changes.switch import Done, Switch
+from rollout_console.changes.traffic_diff import Move
 from rollout_console.common.durations import target_text
 from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
-from rollout_console.guard.rollback_figures import rollback_figures
+from rollout_console.guard.rollback_figures import MOST_COMPARED, rollback_figures
 from rollout_console.ui.change_flow import ChangeFlow, Listener, OneAtATime
 
 
@@ -58,9 +59,16 @@ class Session:
         """Return the guard's first reason against what this plan raises, empty without one."""
         for move in plan.moves:
             trouble = None if plan.regrets else self.models.get(move.route)
-            if trouble is not None and trouble.holds and move.after > move.before:
+            if trouble is not None and trouble.holds and move.raises:
                 return f"{move.route}: {trouble.sentence}"
         return self.monitor.held_plan(plan, self.balance, time())
+
+    def held_move(self, move: Move, now: float) -> str:
+        """Return the first reason against the raise of one share, empty without one."""
+        trouble = self.models.get(move.route)
+        if trouble is not None and trouble.holds:
+            return trouble.sentence
+        return self.monitor.held_move(move, self.balance, now)
 
     def warning_of(self, plan: Plan) -> str:
         """Return how the side that a rollback leads to is failing; it is not held for that."""
@@ -69,7 +77,9 @@ class Session:
         now = time()
         if not plan.parts:
             return self.monitor.previous_trouble(plan.route, _one_org(plan.org), now)
-        each = ((one, self.monitor.previous_trouble(*one, now)) for one in plan.targets)
+        # No more than are compared in the figures: a confirm must not wait for 10,000 orgs.
+        some = [(route, _one_org(org)) for route, org in plan.targets[:MOST_COMPARED]]
+        each = ((one, self.monitor.previous_trouble(*one, now)) for one in some)
         found = [f"{target_text(*one)}: {trouble}" for one, trouble in each if trouble]
         more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
         return f"{found[0]}{more}" if found else ""

@@ -4,23 +4,24 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from rollout_console.changes.names import check_org, check_share
 from rollout_console.changes.open_conversations import cut_by
 from rollout_console.changes.plan import ALL_ORGS, Plan, Target
-from rollout_console.changes.switch import Switch
+from rollout_console.changes.share_group import share_words
+from rollout_console.changes.switch import Done, Switch
+from rollout_console.cli.commands.held import Objections
+from rollout_console.cli.commands.shares import named_shares, percent_of, plan_shares
 from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.common.durations import seconds_text, target_text
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
-from rollout_console.guard.balance import BalanceSources, BalanceWatch, ask_balance
 from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.rollback_figures import rollback_figures
 from rollout_console.guard.traffic import COLD_BYTES
-from rollout_gate.file.errors import PercentError
-from rollout_gate.file.percent import parse_percent
 from rollout_gate.file.revision import SHORT
 
 _ROLLBACK_BYTES = 1024 * 1024
@@ -37,33 +38,35 @@ def change(options: Namespace, switch: Switch) -> int:
         raise OperationError("--sick finds the orgs itself: give a route at most")
     mends = back or options.command == "restore"
     snapshot = switch.open_or_last_good() if mends else switch.open()
-    # A rollback reads the log only for its reason: 1 MiB of the tail, so that it is not delayed.
+    # With --yes, a rollback reads the log only for its reason: 1 MiB of the tail, without delay.
+    # One that is asked about shows the figures of the screen's confirm, which need the window.
+    hurries = back and not sick and options.yes and not options.dry_run
     monitor = Monitor(
-        switch.path,
-        snapshot.file,
-        cold_bytes=_ROLLBACK_BYTES if back and not sick else COLD_BYTES,
+        switch.path, snapshot.file, cold_bytes=_ROLLBACK_BYTES if hurries else COLD_BYTES
     )
     now = time.time()
     monitor.remember(switch.recorded(), now)
     monitor.catch_up(now)
+    objections, override = Objections(monitor, now), getattr(options, "override_guard", False)
+    shares = named_shares(options) if options.command == "set" else {}
     if not getattr(options, "new", False):
-        _check_names(options, monitor)
+        _check_names(options, monitor, shares)
     if back:
         targets = monitor.sick_targets(now, options.route) if sick else _named(options)
         if not targets:
             return _nothing_sick(options, monitor, now)
         plan = _plan_rollback(options, switch, monitor, targets)
     else:
-        plan = _plan(options, switch)
+        plan = _plan(options, switch, shares, None if override else objections)
+    figures = rollback_figures(monitor, plan.targets, now) if plan.latches else ()
     if options.dry_run:
-        return _show_plan(options, plan, switch)
-    held = _held(plan, monitor, now) if plan.direction == "up" else ""
-    override = getattr(options, "override_guard", False)
+        return _show_plan(options, plan, switch, figures)
+    held = objections.held(plan)
     if held and not override:
         raise OperationError(
             f"the guard holds this raise: {held}; --override-guard with --reason overrides it"
         )
-    if not options.yes and not plan.changes_nothing and not _agreed(plan, switch):
+    if not options.yes and not plan.changes_nothing and not _agreed(plan, switch, figures):
         return PROBLEMS
     done = switch.apply(
         plan,
@@ -74,11 +77,18 @@ def change(options: Namespace, switch: Switch) -> int:
         held=held,
         override=override,
     )
+    _tell(options, done)
+    return PROBLEMS if any(one.missed for one in plan.left_out) else DONE
+
+
+def _tell(options: Namespace, done: Done) -> None:
+    plan = done.plan
     if options.json:
         body = {
             "action": plan.action,
             "effect": plan.effect,
             "targets": plan.targets,
+            "left_out": _left_out(plan),
             "revision": done.snapshot.revision,
             "warnings": list(done.warnings),
             "kept_as": done.kept_as,
@@ -88,12 +98,13 @@ def change(options: Namespace, switch: Switch) -> int:
         print(f"done: {visible(plan.effect)}  (revision {done.snapshot.revision[:SHORT]})")
         if done.kept_as:
             print(f"the broken text was kept as {visible(done.kept_as)}")
+    for one in plan.left_out:
+        print(f"left out: {visible(str(one))}", file=sys.stderr)
     for warning in done.warnings:
         print(f"warning: {visible(warning)}", file=sys.stderr)
-    return DONE
 
 
-def _check_names(options: Namespace, monitor: Monitor) -> None:
+def _check_names(options: Namespace, monitor: Monitor, shares: Mapping[str | None, int]) -> None:
     """Refuse a name found in neither file nor log: a typo would move no traffic."""
     if options.command not in ("set", "rollback", "resume"):
         return
@@ -102,8 +113,8 @@ def _check_names(options: Namespace, monitor: Monitor) -> None:
             check_share(monitor.file, options.route, kind, name)
             return
     seen = monitor.seen_orgs().get(options.route or "", ())
-    named = [org for _, org in _named(options)] if options.command == "rollback" else [options.org]
-    for org in named:
+    named = {"rollback": options.org, "resume": [options.org], "set": list(shares)}
+    for org in named[options.command] or [None]:
         check_org(monitor.file, seen, options.route, org)
 
 
@@ -137,23 +148,29 @@ def _nothing_sick(options: Namespace, monitor: Monitor, now: float) -> int:
     return DONE
 
 
-def _plan(options: Namespace, switch: Switch) -> Plan:
+def _plan(
+    options: Namespace,
+    switch: Switch,
+    shares: Mapping[str | None, int],
+    objections: Objections | None,
+) -> Plan:
     if options.command == "set":
-        try:
-            points = parse_percent(options.percent)
-        except PercentError as error:
-            text = str(error)
-            raise PercentError(text if text[0] == "'" else f"the percent {text}") from None
         if options.alias or options.flag:
-            if options.org is not None or (options.alias and options.flag):
+            if options.org or (options.alias and options.flag):
                 raise OperationError("give one of an org, --alias and --flag")
             table: Literal["keys", "flags"] = "keys" if options.alias else "flags"
+            points = percent_of(options.percent)
             return switch.planner.plan_share(
                 options.route, table, options.alias or options.flag, points
             )
-        if options.org is None:
-            raise OperationError('give an org ("*" for those without a line), --alias or --flag')
-        return switch.planner.plan_set(options.route, options.org, points)
+        if not shares:
+            raise OperationError(
+                'give an org ("*" for those without a line), --all, --alias or --flag'
+            )
+        (org, points), *others = shares.items()
+        if others or org is None:
+            return plan_shares(options, switch, shares, objections)
+        return switch.planner.plan_set(options.route, org, points)
     if options.command == "resume":
         return switch.planner.plan_resume(options.route, options.org)
     return (
@@ -161,20 +178,6 @@ def _plan(options: Namespace, switch: Switch) -> Plan:
         if options.command == "undo"
         else switch.planner.plan_restore(options.revision)
     )
-
-
-def _held(plan: Plan, monitor: Monitor, now: float) -> str:
-    """Return why the guard holds a raise; the balance is requested only if nothing else does."""
-    held = monitor.held_plan(plan, BalanceWatch(), now)
-    if held:
-        return held
-    import asyncio
-
-    from rollout_console.cli.credentials import given_on, make_vault
-
-    balance, vault = BalanceWatch(), make_vault(given_on(Namespace()), asks=False)
-    asyncio.run(ask_balance(BalanceSources(vault), monitor.file, balance, now))
-    return monitor.held_plan(plan, balance, now)
 
 
 def _reason(options: Namespace, plan: Plan, monitor: Monitor, now: float) -> str:
@@ -185,18 +188,20 @@ def _reason(options: Namespace, plan: Plan, monitor: Monitor, now: float) -> str
     return monitor.rollback_reason(plan.route, plan.org, now)
 
 
-def _show_plan(options: Namespace, plan: Plan, switch: Switch) -> int:
+def _show_plan(options: Namespace, plan: Plan, switch: Switch, figures: Sequence[str]) -> int:
     if options.json:
         body = {
             "action": plan.action,
             "effect": plan.effect,
             "targets": plan.targets,
+            "left_out": _left_out(plan),
+            "figures": list(figures),
             "diff": list(plan.prepared.diff),
         }
         print(json.dumps(body, indent=2))
     else:
         print(visible(plan.effect))
-        for line in _listed(plan):
+        for line in (*figures, *_listed(plan)):
             print(line)
         if cuts := cut_by(plan, switch.path):
             print(cuts)
@@ -206,16 +211,22 @@ def _show_plan(options: Namespace, plan: Plan, switch: Switch) -> int:
 
 
 def _listed(plan: Plan) -> list[str]:
-    """Return a line for each target of several, with its reason."""
-    return [
-        visible(f"  {target_text(*part.target)}: {part.reason or part.after}")
-        for part in plan.parts
-    ]
+    """Return a line for each target of several, and for each that is left out of a set."""
+    if plan.action == "set":
+        lines = [share_words(part) for part in plan.parts]
+    else:
+        lines = [f"{target_text(*part.target)}: {part.reason or part.after}" for part in plan.parts]
+    lines += [f"left out: {one}" for one in plan.left_out]
+    return [visible(f"  {line}") for line in lines]
 
 
-def _agreed(plan: Plan, switch: Switch) -> bool:
+def _left_out(plan: Plan) -> list[dict[str, str | None]]:
+    return [{"route": one.route, "org": one.org, "reason": one.reason} for one in plan.left_out]
+
+
+def _agreed(plan: Plan, switch: Switch, figures: Sequence[str]) -> bool:
     raises = plan.direction == "up"
-    said = filter(None, (plan.rescues, plan.effect, cut_by(plan, switch.path)))
+    said = filter(None, (plan.rescues, plan.effect, *figures, cut_by(plan, switch.path)))
     lines = [*said, *_listed(plan), *(plan.prepared.diff if raises else ())]
     wanted = plan.asked_name if raises and plan.wide and not plan.regrets else "yes"
     return agreed("do it", "nothing was changed", wanted=wanted, lines=lines)

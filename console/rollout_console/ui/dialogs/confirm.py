@@ -21,6 +21,7 @@ LEAST_REASON = 8
 """The minimum length of a typed reason in characters: a stray key and enter are no reason."""
 
 _MOST_DIFF = 40
+_MOST_LISTED = 1000
 _SHORT = 14
 """The terminal height in lines below which title, border and margins are left out."""
 _TITLED = 9
@@ -31,7 +32,9 @@ class Question(msgspec.Struct, frozen=True):
     """What is asked. ``type_name`` must be typed to confirm; ``held`` requires a typed reason.
 
     ``held_by`` says who holds it, ``why`` what the reason is for. ``warning`` is shown and holds
-    nothing. ``rolls_back`` makes it look like a rollback, with colours or without.
+    nothing. ``rolls_back`` makes it look like a rollback, with colours or without. ``listed`` is
+    what a change of several does, a line each, above the diff. ``wider`` names what ctrl+o asks for
+    instead, where the guard holds a part of what was asked for.
     """
 
     title: str
@@ -44,12 +47,18 @@ class Question(msgspec.Struct, frozen=True):
     why: str = "type a reason to override the guard"
     warning: str = ""
     rolls_back: bool = False
+    listed: tuple[str, ...] = ()
+    wider: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A confirmation, with the typed reason if one was required."""
+    """A confirmation, with the typed reason if one was required.
+
+    With ``widens`` it confirms nothing: the operator wants to be asked for all instead.
+    """
 
     reason: str = ""
+    widens: bool = False
 
 
 class ConfirmDialog(Opened, ModalScreen[Answer | None]):
@@ -62,6 +71,9 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "confirm", "Do it", show=False),
         Binding("n,escape,q", "cancel", "Cancel", show=False),
+        Binding("ctrl+o", "widen", "All, with a reason", show=False, priority=True),
+        Binding("pageup", "page(-1)", "Page up in the list", show=False, priority=True),
+        Binding("pagedown", "page(1)", "Page down in the list", show=False, priority=True),
     ]
 
     DEFAULT_CSS = """
@@ -76,6 +88,7 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     ConfirmDialog .effect { margin: 1 0 0 0; text-style: bold; }
     ConfirmDialog .diff { height: auto; max-height: 8; margin: 1 0 0 0; }
     ConfirmDialog .diff Static { width: auto; }
+    ConfirmDialog .more { color: $foreground 60%; }
     ConfirmDialog .held { color: $warning; }
     ConfirmDialog Input { margin: 0; }
     ConfirmDialog #problem { display: none; }
@@ -87,6 +100,8 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     ConfirmDialog.-short .title { display: none; }
     ConfirmDialog.-short.-back.-titled .title { display: block; }
     ConfirmDialog.-short .effect, ConfirmDialog.-short Horizontal { margin: 0; }
+    ConfirmDialog.-short .diff { max-height: 2; margin: 0; }
+    ConfirmDialog.-short .more { display: none; }
     ConfirmDialog.-short Button { min-width: 8; }
     ConfirmDialog.-short .how { margin: 0 0 0 1; height: 1; }
     """
@@ -107,9 +122,14 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
                 yield Static(Content(f"! {visible(q.warning)}"), classes="held")
             for note in q.notes:
                 yield Static(Content(visible(note)))
-            if q.diff:
+            if q.listed or q.diff:
                 with VerticalScroll(classes="diff", can_focus=False):
                     yield Static(self._diff_content())
+            if q.listed:
+                lines = f"{len(q.listed):,} lines and their diff: pgup, pgdn"
+                yield Static(lines, classes="more", markup=False)
+            if q.wider:
+                yield Static(Content(f"ctrl+o: {visible(q.wider)}"), classes="held wider")
             if q.held:
                 yield Static(Content(f"{q.held_by}: {visible(q.held)}"), classes="held")
                 hint = f"{q.why} ({LEAST_REASON} letters or more)"
@@ -143,19 +163,32 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
         return bool(self._question.type_name or self._question.held)
 
     def _diff_content(self) -> Content:
-        lines = []
-        for line in self._question.diff[:_MOST_DIFF]:
+        listed, diff = self._question.listed, self._question.diff
+        lines = [Content(visible(line)) for line in listed[:_MOST_LISTED]]
+        if len(listed) > _MOST_LISTED:
+            lines.append(Content(f"… and {len(listed) - _MOST_LISTED:,} more"))
+        most = _MOST_LISTED if listed else _MOST_DIFF
+        for line in diff[:most]:
             style = {"+": "$success", "-": "$error"}.get(line[:1], "")
             lines.append(Content.styled(visible(line.rstrip("\r\n")), style))
-        more = len(self._question.diff) - _MOST_DIFF
-        if more > 0:
-            lines.append(Content(f"… and {more} more lines"))
+        if len(diff) > most:
+            lines.append(Content(f"… and {len(diff) - most} more lines"))
         return Content("\n").join(lines)
 
     def action_confirm(self) -> None:
         """Confirm, unless the grace period lasts or something must be typed."""
         if not self._typed and monotonic() - self._opened >= GRACE_S:
             self.dismiss(Answer())
+
+    def action_widen(self) -> None:
+        """Ask to be asked for all, where the guard holds a part; it confirms nothing."""
+        if self._question.wider and monotonic() - self._opened >= GRACE_S:
+            self.dismiss(Answer(widens=True))
+
+    def action_page(self, by: int) -> None:
+        """Scroll the list and the diff by a page, also while an input has the focus."""
+        for box in self.query(".diff").results(VerticalScroll):
+            box.scroll_relative(y=by * box.size.height, animate=False)
 
     def action_cancel(self) -> None:
         """Dismiss with None: nothing is confirmed."""

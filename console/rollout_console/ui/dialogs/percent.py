@@ -11,7 +11,7 @@ from textual.widgets import Input, Static
 
 from rollout_console.common.safe_text import visible
 from rollout_gate.file.errors import PercentError
-from rollout_gate.file.percent import parse_percent, percent_text
+from rollout_gate.file.percent import parse_percent
 
 
 class PercentDialog(ModalScreen[int | None]):
@@ -30,16 +30,16 @@ class PercentDialog(ModalScreen[int | None]):
     PercentDialog .error { color: $error; height: auto; }
     """
 
-    def __init__(self, target: str, points: int) -> None:
+    def __init__(self, target: str, now: str) -> None:
+        """``now`` is the percent that the target has, or the range of several."""
         super().__init__()
         self._target = target
-        self._points = points
+        self._now = now
 
     def compose(self) -> ComposeResult:
         """Yield the input, the key hints and the error line."""
         with Vertical():
-            now = percent_text(self._points)
-            yield Static(Content(f"{visible(self._target)}: now {now}%, new percent:"))
+            yield Static(Content(f"{visible(self._target)}: now {self._now}, new percent:"))
             yield Input(placeholder="0 to 100, at most two decimals", max_length=12)
             yield Static("enter: continue to the confirm   esc: cancel", classes="how")
             yield Static("", classes="error")

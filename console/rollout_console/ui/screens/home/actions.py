@@ -1,7 +1,7 @@
 """Actions of the home screen's key bindings; the state that they use belongs to HomeScreen."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from time import time
 
@@ -12,11 +12,12 @@ from textual.widgets import Input
 from rollout_console.changes.effect_words import not_latched
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.plan import ALL_ORGS, Plan, Target
+from rollout_console.changes.share_group import To
 from rollout_console.changes.switch import Switch
 from rollout_console.common.durations import target_text
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
-from rollout_console.guard.ladder import step_down, step_up
+from rollout_console.guard.ladder import next_down, next_up, step_down, step_up
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.change_flow import ChangeFlow
 from rollout_console.ui.keymap import HOME_KEYS, Key
@@ -28,6 +29,7 @@ from rollout_console.ui.screens.home.view import TableView
 from rollout_console.ui.session import Session
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.rollout_table import RolloutTable
+from rollout_gate.file.percent import percent_text
 
 
 class HomeActions(Screen[None]):
@@ -74,8 +76,10 @@ class HomeActions(Screen[None]):
         if self._switch.access.read_only:
             return "read-only: nothing is changed; start without --read-only to change"
         row = self._row()
-        if key.id == "rollback" and self._view.marked:
+        if self._view.marked and key.id == "rollback":
             return ""
+        if self._view.marked and key.id in ("raise", "lower", "exact"):
+            return self._view.why_no_step(key.id)
         if key.id in ("rollback.all", "undo"):
             return (
                 "already rolled back" if key.id != "undo" and self._monitor.file.rolled_back else ""
@@ -120,7 +124,8 @@ class HomeActions(Screen[None]):
     async def _roll_back_several(self, targets: Sequence[tuple[str, str | None]]) -> None:
         now = time()
         reasons = {one: self._monitor.rollback_reason(*one, now) for one in targets}
-        make_plan = partial(self._switch.planner.plan_rollbacks, targets, reasons)
+        _, seen = self._view.marked_targets()
+        make_plan = partial(self._switch.planner.plan_rollbacks, targets, reasons, seen=seen)
 
         def failed(sentence: str) -> None:
             self.rollback_failed(targets, sentence)
@@ -128,6 +133,17 @@ class HomeActions(Screen[None]):
                 self._view.marked.clear()
 
         await self._flow.roll_back_several(targets, make_plan, failed)
+
+    @work(group="change", exit_on_error=False)
+    async def _set_several(
+        self, to: To, targets: Sequence[tuple[str, str | None]], new: Collection[Target]
+    ) -> None:
+        """Set the shares of several, each to what ``to`` returns of it when it is planned."""
+
+        def make_plan(held: Mapping[Target, str]) -> Plan:
+            return self._switch.planner.plan_sets(targets, to, new=new, held=held)
+
+        await self._flow.set_several(make_plan, self._view.marked.clear)
 
     @property
     def selected_route(self) -> str | None:
@@ -144,9 +160,17 @@ class HomeActions(Screen[None]):
             self._change(partial(self._switch.planner.plan_set, row.route, row.org, points))
 
     def action_raise(self) -> None:
-        """Plan the next step up the ramp; an org that is latched itself is resumed instead."""
+        """Plan the next step up the ramp, of what is marked, each from its share, or of the row.
+
+        A selected org that is latched itself is resumed instead; a marked one is left out.
+        """
         row = self._row()
-        if not self._may("raise") or row is None:
+        if not self._may("raise"):
+            return
+        if self._view.marked:
+            self._set_several(next_up, *self._view.marked_targets())
+            return
+        if row is None:
             return
         if row.latched_by in ("route", "file"):  # a resume would raise other orgs as well
             whole = f"route {row.route}" if row.latched_by == "route" else "everything"
@@ -162,9 +186,14 @@ class HomeActions(Screen[None]):
             self._set(row, after)
 
     def action_lower(self) -> None:
-        """Plan the next step down the ramp."""
+        """Plan the next step down the ramp, of what is marked, each from its share, or the row."""
         row = self._row()
-        if not self._may("lower") or row is None:
+        if not self._may("lower"):
+            return
+        if self._view.marked:
+            self._set_several(next_down, *self._view.marked_targets())
+            return
+        if row is None:
             return
         after = step_down(self._monitor.file.routes[row.route].ramp.steps, row.points)
         if after == row.points:
@@ -173,19 +202,30 @@ class HomeActions(Screen[None]):
             self._set(row, after)
 
     def action_exact(self) -> None:
-        """Ask for a percent, then confirm it."""
+        """Ask for a percent, of what is marked or of the row, then confirm it."""
         from rollout_console.ui.dialogs.percent import PercentDialog
 
-        row = self._row()
-        if not self._may("exact") or row is None or row.org is None:
+        row, marked = self._row(), None
+        if not self._may("exact"):
+            return
+        if self._view.marked:
+            shares = self._view.marked_points()
+            now = " to ".join(f"{percent_text(one)}%" for one in sorted({min(shares), max(shares)}))
+            count = "1 org" if len(shares) == 1 else f"{len(shares)} orgs"
+            asked, marked = PercentDialog(f"{count} marked", now), self._view.marked_targets()
+        elif row is not None and row.org is not None:
+            asked = PercentDialog(f"{row.route} / {row.label}", f"{percent_text(row.points)}%")
+        else:
             return
 
         def chosen(points: int | None) -> None:
-            if points is not None:
+            if points is not None and marked is not None:
+                self._set_several(lambda _route, _org: points, *marked)
+            elif points is not None and row is not None:
                 self._set(row, points)
 
         # Push synchronously: digits already queued would otherwise be keys of this screen.
-        self.app.push_screen(PercentDialog(f"{row.route} / {row.label}", row.points), chosen)
+        self.app.push_screen(asked, chosen)
 
     def roll_back(self, route: str | None, org: str | None) -> None:
         """Start a rollback for another screen: of an org, a route (no org) or all (neither)."""
@@ -213,7 +253,7 @@ class HomeActions(Screen[None]):
             self._roll_back(None, None)
 
     def action_mark(self) -> None:
-        """Mark the selected org or route for a rollback of several, or unmark it."""
+        """Mark the selected org or route for a change of several, or unmark it."""
         row = self._row()
         if row is None:
             return
@@ -230,7 +270,7 @@ class HomeActions(Screen[None]):
         elif self._view.mark_all(self.query_one(RolloutTable).rows):
             self._marks_changed()
         else:
-            self.change_refused("the filter shows no org that can be rolled back")
+            self.change_refused("the filter shows no org that can be marked")
 
     def _marks_changed(self) -> None:
         self._rebuild()

@@ -5,9 +5,8 @@ from functools import partial
 from math import inf
 from time import monotonic
 
-from rollout_console.changes.plan import ALL_ORGS
+from rollout_console.changes.plan import ALL_ORGS, Target
 from rollout_console.common.safe_text import visible
-from rollout_console.guard.condemned import may_have_traffic
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.screens.home.rows import (
     ORDERS,
@@ -19,6 +18,7 @@ from rollout_console.ui.screens.home.rows import (
     line_counts,
     make_filter,
 )
+from rollout_gate.file.percent import FULL
 
 SORT_EVERY_S = 10.0
 """Seconds between two sorts by a figure: rows that move all the time cannot be read."""
@@ -38,6 +38,8 @@ class TableView:
         self.filter = ""
         self.order: Order = "file"
         self.marked: set[RowKey] = set()
+        self._had_line: set[RowKey] = set()
+        """What of it had a line in the file when it was marked."""
         self.kept = self.total = 0
         self._folded: set[str] = set()
         self._by_hand = False
@@ -86,6 +88,7 @@ class TableView:
     def mark(self, row: Row) -> None:
         """Mark a row, or unmark it."""
         self.marked ^= {row.key}
+        self._note_lines([row])
 
     def why_no_mark(self, row: Row) -> str:
         """Return why a row cannot be rolled back with others; empty where it can."""
@@ -99,20 +102,22 @@ class TableView:
                 "orgs without a line cannot be rolled back by themselves: mark their route "
                 f"{row.route}, or e 0 sets them to 0"
             )
-        route = self._monitor.file.routes[row.route]
-        if row.org is not None and not row.listed and not may_have_traffic(route, row.org):
-            return f"nothing of {row.label} goes to TokenLab: there is nothing to roll back"
         return ""
 
     def mark_all(self, rows: Iterable[Row]) -> int:
         """Mark the orgs among rows that are not rolled back by themselves; return how many."""
-        found = {
-            row.key
+        found = [
+            row
             for row in rows
             if not row.is_route and row.latched_by != "org" and not self.why_no_mark(row)
-        }
-        self.marked |= found
+        ]
+        self.marked.update(row.key for row in found)
+        self._note_lines(found)
         return len(found)
+
+    def _note_lines(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            (self._had_line.add if row.listed else self._had_line.discard)(row.key)
 
     def targets(self) -> list[tuple[str, str | None]]:
         """Return what is marked, in the order of the file: first a route, then its orgs."""
@@ -128,22 +133,60 @@ class TableView:
         found = ((route, org) for route, org, _ in self.marked)
         return sorted(found, key=place)
 
+    def marked_targets(self) -> tuple[list[tuple[str, str | None]], set[Target]]:
+        """Return what is marked, and the orgs of it that have no line in the file as of now."""
+        routes, targets = self._monitor.file.routes, self.targets()
+        return targets, {
+            (route, org) for route, org in targets if org and org not in routes[route].orgs
+        }
+
+    def marked_points(self) -> list[int]:
+        """Return the shares, in basis points, that a change of what is marked would set."""
+        routes = self._monitor.file.routes
+        return [
+            routes[route].org_points(one)
+            for route, org, _ in self.marked
+            for one in ([org] if org is not None else routes[route].orgs)
+        ]
+
+    def why_no_step(self, key: str) -> str:
+        """Return why what is marked cannot be raised, lowered or set; empty where some can."""
+        file, latched = self._monitor.file, False
+        for route, org, _ in self.marked:
+            found = file.routes[route]
+            for one in [org] if org is not None else found.orgs:
+                points = found.org_points(one)
+                if key == "exact" or (points > 0 if key == "lower" else points < FULL):
+                    if key != "raise" or not file.is_latched(route, one):
+                        return ""
+                    latched = True
+        if latched:
+            return "what is marked is rolled back, or at 100%: o resumes one"
+        at = {"raise": "at 100%", "lower": "at 0%"}.get(key)
+        return f"what is marked is {at} already" if at else "no org is marked"
+
     @property
     def marked_words(self) -> str:
         """What is marked, in words; empty where nothing is."""
         count = len(self.marked)
         what = "it" if count == 1 else "them"
-        return f"{count} marked: r rolls {what} back, esc unmarks" if count else ""
+        words = f"{count} marked: r rolls {what} back, esc unmarks; + - e set {what}"
+        return words if count else ""
 
     def _forget_gone_marks(self, seen: Mapping[str, Iterable[str]]) -> None:
-        """Unmark what is no longer in the table, so that a rollback is never of hidden rows."""
+        """Unmark what is no longer in the table, so that a change is never of hidden rows.
+
+        An org whose line was taken out of the file is unmarked as well: a raise would put it back.
+        """
         routes = self._monitor.file.routes
-        self.marked = {
-            (route, org, table)
-            for route, org, table in self.marked
-            if route in routes
-            and (org is None or org in routes[route].orgs or org in seen.get(route, ()))
-        }
+
+        def stays(key: RowKey) -> bool:
+            route, org, _ = key
+            if route not in routes or org is None or org in routes[route].orgs:
+                return route in routes
+            return key not in self._had_line and org in seen.get(route, ())
+
+        self.marked = {key for key in self.marked if stays(key)}
 
     def note_sick(self, now: float) -> bool:
         """Look which orgs ask for a rollback; return whether others do than at the last look."""

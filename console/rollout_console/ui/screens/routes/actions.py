@@ -38,7 +38,8 @@ from rollout_console.readiness.shadow import (
     run_shadow,
 )
 from rollout_console.tokenlab.probe import Probe
-from rollout_console.ui.change_flow import ChangeFlow, Hold
+from rollout_console.ui.change_flow import ChangeFlow
+from rollout_console.ui.change_question import Hold
 from rollout_console.ui.dialogs.choice import ChoiceDialog
 from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
 from rollout_console.ui.dialogs.form import Field, FormDialog, Values
