@@ -27,6 +27,7 @@ E2E = frozenset(
         "sim/test_guard_drill.py",
         "sim/test_report_drill.py",
         "ui/test_drill.py",
+        "ui/test_pictures.py",
         "ui/test_reopening.py",
         "ui/test_slow_link.py",
         "ui/test_written_bytes.py",

@@ -29,9 +29,9 @@ def test_a_storm_is_reported_with_its_true_figures(
         time.sleep(9)
         rolled_back = time.time()
         assert run([*file, "rollback", "chat", "--yes", "--reason", f"5xx {SECRET}"]) == 0
-        until(lambda: reported(file, capsys)["drained"])
+        until(lambda: reported(file, capsys, tmp_path / "before")["drained"])
         demo.stop_traffic()
-        body = reported(file, capsys, "--out", str(tmp_path))
+        body = reported(file, capsys, tmp_path)
         log = (demo.folder / "access.jsonl").read_text().splitlines()
     lines = [json.loads(one) for one in log]
     of_it = [one for one in lines if one["route"] == "chat" and not one.get("operation")]
@@ -66,9 +66,10 @@ def test_a_storm_is_reported_with_its_true_figures(
     assert os.path.basename(str(demo.file)) in written[".md"]
 
 
-def reported(file: list[str], capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+def reported(file: list[str], capsys: pytest.CaptureFixture[str], to: Path) -> dict[str, Any]:
     capsys.readouterr()
-    assert run([*file, "report", "--json", *more]) == 0
+    to.mkdir(exist_ok=True)
+    assert run([*file, "report", "--json", "--out", str(to)]) == 0
     return cast("dict[str, Any]", json.loads(capsys.readouterr().out))
 
 

@@ -34,6 +34,7 @@ def shown(verdict: Verdict, width: int) -> tuple[str, str]:
         (DEAD, 80, "ROLL BACK: 5xx 100%"),
         (DEAD, 78, "ROLL BACK: 5xx"),
         (DEAD, 70, "ROLL BACK"),
+        (DEAD, 40, "ROLL BACK"),
         (REFUSED, 190, f"ROLL BACK: {REFUSED.reason}; {REFUSED.advice}"),
         (REFUSED, 130, f"ROLL BACK: {REFUSED.reason}"),
         (REFUSED, 80, "ROLL BACK: auth 84%"),
@@ -44,3 +45,12 @@ def shown(verdict: Verdict, width: int) -> tuple[str, str]:
 )
 def test_the_words_fit_and_look_like_an_alarm(verdict: Verdict, width: int, words: str) -> None:
     assert shown(verdict, width) == (words, "table--bad")
+
+
+def test_no_number_is_cut_off_in_a_narrow_terminal() -> None:
+    health = Health(100, 1.0, 84.0, 100.0, 861.0, True, False, False, DEAD)
+    for width in range(20, 200):
+        cells = RowCells(width)
+        pieces = cells.org_row(Row("chat", "acme", 2500), health, [None] * cells.points, "", False)
+        numbers = "".join(text for text, _ in pieces[1:-1])[:width].split()
+        assert set(numbers) <= {"25", "1.0", "84%", "100%", "861"}, width

@@ -184,7 +184,8 @@ def hold_tier(
                 words = f"{WORDS[signal]} {counts}, too few to tell"
             return Verdict("hold", words, signal, waits=rate <= percent)
     if bake_left_s > 0:
-        return Verdict("hold", f"bakes for {_time(bake_left_s)}", "bake", waits=True)
+        left = _time(bake_left_s)
+        return Verdict("hold", f"bakes for {left}", "bake", brief=f"bakes {left}", waits=True)
     return OK
 
 

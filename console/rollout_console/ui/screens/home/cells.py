@@ -23,6 +23,8 @@ ERRORS_WINDOW_S = 300.0
 
 _NONE = "–"
 _NUMBERS = ("req/s", "4xx", "5xx", "p95")
+_FULL = 60
+"""The least width with all numbers: half a number is another number."""
 _FOLDED, _UNFOLDED, _MARKED = "+", "-", "*"
 
 
@@ -32,10 +34,12 @@ class RowCells:
     def __init__(self, width: int, longest: int = 14) -> None:
         self.width = width
         self.longest = longest
-        self.numbers = (8, 7, 7, 7) if width >= 90 else (6, 5, 5, 6)
+        wide = (8, 7, 7, 7) if width >= 90 else (6, 5, 5, 6)
+        shown = range(4) if width >= _FULL else (2,)  # the rate of 5xx and the verdict come first
+        self.numbers = {index: wide[index] for index in shown}
         self.points = 20 if width >= 100 else 10 if width >= 70 else 0
         spark = self.points + 2 if self.points else 0
-        fixed = 2 + 6 + sum(self.numbers) + spark + 2
+        fixed = 2 + 6 + sum(self.numbers.values()) + spark + 2
         rest = max(width - fixed, 12)
         self.org = max(10, min(longest + 2, 28, rest // 2))
         self.verdict = max(width - fixed - self.org, 0)
@@ -44,7 +48,7 @@ class RowCells:
         """Return the header row as one piece."""
         names = "route / org" if order == "file" else f"↓ {order}"
         line = "  " + fit(names, self.org) + right("%", 6)
-        line += "".join(right(n, w) for n, w in zip(_NUMBERS, self.numbers, strict=True))
+        line += "".join(right(_NUMBERS[index], width) for index, width in self.numbers.items())
         if self.points:
             line += "  " + fit("errors 5 m", self.points)
         return ((fit(line + "  verdict", self.width), "table--head"),)
@@ -84,7 +88,7 @@ class RowCells:
 
     def _last(self, text: str, style: str) -> tuple[str, str]:
         """Return the last column, the verdict, with the gap before it."""
-        short = first_clauses(visible(text), self.verdict, ("; ", ", ", " · ", ": "))
+        short = first_clauses(visible(text), self.verdict)
         return fit(f"  {short}", self.verdict + 2), style
 
     def _judged(self, row: Row, health: Health, proof: str) -> tuple[str, str]:
@@ -111,8 +115,9 @@ class RowCells:
             return f"{kind}: {verdict.brief}"
         words = f"{kind}: {verdict.fact}"
         if verdict.kind == "rollback" and first_clauses(visible(words), self.verdict)[-1:] == "…":
-            signal = verdict.fact.split(maxsplit=1)[0].rstrip(":")
-            return f"{kind}: {signal}"  # what is wrong is worth more than how much of it
+            # What is wrong is worth more than how much of it.
+            words = f"{kind}: {verdict.fact.split(maxsplit=1)[0].rstrip(':')}"
+            return words if cell_len(visible(words)) <= self.verdict else kind
         return words
 
     def share_row(self, row: Row, marked: bool) -> Sequence[tuple[str, str]]:
@@ -138,20 +143,21 @@ class RowCells:
     def _numbers(
         self, row: Row, health: Health, errors: Sequence[float | None]
     ) -> list[tuple[str, str]]:
-        rate, four, five, slow = self.numbers
-        rate_text = right(f"{health.rate:.1f}", rate)
         if not health.requests:
-            empty = "".join(right(_NONE, width) for width in (four, five, slow))
-            return [(rate_text + empty, "table--dim"), *self._spark(errors, 0.0, "table--dim")]
-        # Over its limit is degraded; red is for what asks to act.
-        over = "table--bad" if health.verdict.kind == "rollback" else "table--warn"
-        return [
-            (rate_text, ""),
-            (right(_percent(health.percent_4xx), four), over if health.over_4xx else ""),
-            (right(_percent(health.percent_5xx), five), over if health.over_5xx else ""),
-            (right(f"{health.p95_ms:.0f}", slow), over if health.over_p95 else ""),
-            *self._spark(errors, health.limit_percent, over),
-        ]
+            texts, limit, over = [f"{health.rate:.1f}", _NONE, _NONE, _NONE], 0.0, "table--dim"
+            styles = [over] * 4
+        else:
+            # Over its limit is degraded; red is for what asks to act.
+            over = "table--bad" if health.verdict.kind == "rollback" else "table--warn"
+            limit = health.limit_percent
+            texts = [
+                f"{health.rate:.1f}", _percent(health.percent_4xx),
+                _percent(health.percent_5xx), f"{health.p95_ms:.0f}",
+            ]  # fmt: skip
+            is_over = (False, health.over_4xx, health.over_5xx, health.over_p95)
+            styles = [over if one else "" for one in is_over]
+        numbers = [(right(texts[i], width), styles[i]) for i, width in self.numbers.items()]
+        return [*numbers, *self._spark(errors, limit, over)]
 
     def _spark(self, errors: Sequence[float | None], limit: float, over: str) -> Pieces:
         """Return the errors of the last minutes, those above the limit in its colour."""

@@ -14,6 +14,8 @@ from rollout_console.ui.screens.home.rows import Row
 from rollout_console.ui.screens.home.view import TableView
 from rollout_console.ui.widgets.line_table import Cells
 
+Errors = Sequence[float | None]
+
 SPARKS_EVERY_S = 5.0
 _MOST_SPARKS = 1000
 _LEAST_LABEL = 12
@@ -32,7 +34,7 @@ class RowPainter:
         self._notices = notices
         self._longest = _LEAST_LABEL
         self._cells = RowCells(80)
-        self._errors: dict[tuple[str, str | None], tuple[int, Sequence[float | None]]] = {}
+        self._errors: dict[tuple[str, str | None], tuple[tuple[int, bool], Errors]] = {}
 
     def fit_labels(self, rows: Sequence[Row]) -> None:
         """Make the first column as wide as the longest label of rows needs."""
@@ -69,11 +71,12 @@ class RowPainter:
             proof = f"quiet for {seconds_text(round(self.now - last))}"
         return proof
 
-    def _errors_of(self, route: str, org: str | None, points: int) -> Sequence[float | None]:
+    def _errors_of(self, route: str, org: str | None, points: int) -> Errors:
         """Return the errors of the last minutes, computed anew every few seconds alone."""
         if not points:
             return ()
-        turn = int(self.now // SPARKS_EVERY_S)
+        # What was drawn while the log was still being read is not kept.
+        turn = int(self.now // SPARKS_EVERY_S), self._monitor.reads_older
         known = self._errors.get((route, org))
         if known is not None and known[0] == turn and len(known[1]) == points:
             return known[1]
@@ -82,5 +85,6 @@ class RowPainter:
         found = self._monitor.org_series(
             "errors", route, org, "tokenlab", self.now, ERRORS_WINDOW_S, points
         )
-        self._errors[route, org] = turn, found
+        if any(one is not None for one in found):
+            self._errors[route, org] = turn, found
         return found

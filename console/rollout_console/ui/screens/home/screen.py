@@ -159,6 +159,7 @@ class HomeScreen(Opened, HomeActions):
         """Adapt the layout to the size of the terminal."""
         if self.app.size != self._fitted:
             self._fit()
+            self.call_after_refresh(self._tick)  # what is fitted to the width is not left as it was
 
     def _fit(self) -> None:
         """Choose the widgets that fit; a small terminal keeps the table and the keys."""
