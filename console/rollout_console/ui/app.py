@@ -29,6 +29,7 @@ from rollout_console.guard.balance import BalanceSources
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.ascii_filter import AsciiFilter, terminal_encoding, written_encoding
 from rollout_console.ui.frame_diff import FrameDiff
+from rollout_console.ui.jump_list import Position
 from rollout_console.ui.keymap import APP_KEYS
 from rollout_console.ui.messages import (
     CLEARED_AFTER_S,
@@ -97,6 +98,7 @@ class ConsoleApp(App[None]):
     """Over SSH a dialog does not dim what is behind it, which would write every cell twice."""
     _secret_in_clipboard = False
     _leaving = False
+    _is_jumping = False
     _theme_in_use: Theme | None = None
     COMMANDS = {_commands}  # noqa: RUF012  Textual's own form
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in APP_KEYS]
@@ -324,7 +326,35 @@ class ConsoleApp(App[None]):
     def action_show_home(self) -> None:
         """Go back to the home screen; does nothing while a dialog is open."""
         if self._beside_home is not None:
+            self._leave()
             self.pop_screen()
+
+    @property
+    def _position(self) -> Position:
+        beside = self._beside_home
+        return self.home.position if beside is None else Position(beside.CONTEXT)
+
+    def _leave(self) -> None:
+        """Keep the position in the jump list, unless the list itself goes elsewhere."""
+        if not self._is_jumping:
+            self.session.jumps.leave(self._position)
+
+    def action_jump(self, by: int) -> None:
+        """Go back or forward in the jump list; does nothing while a dialog is open."""
+        if self.screen is not self.home and self._beside_home is None:
+            return
+        found = self.session.jumps.go(by, self._position)
+        if found is None:
+            self.home.tell(f"no jump {'before' if by < 0 else 'after'} this one")
+            return
+        self._is_jumping = True
+        try:
+            if found.screen != self._position.screen:
+                getattr(self, f"action_show_{found.screen}")()
+        finally:
+            self._is_jumping = False
+        if found.row is not None:
+            self.home.go_to_row(found.row)
 
     def action_show_keys(self) -> None:
         """Open the keys screen."""
@@ -384,7 +414,10 @@ class ConsoleApp(App[None]):
         A new instance is made each time: Textual does not draw a removed screen again.
         """
         if self._beside_home is not None and not isinstance(self.screen, kind):
+            self._leave()
             self.pop_screen()
+        elif self.screen is self.home:
+            self._leave()
         if self.screen is self.home:
             self.push_screen(make())
 

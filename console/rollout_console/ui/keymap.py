@@ -74,6 +74,8 @@ APP_KEYS = (
     Key("screen.routes", "4", "show_routes", "Routes: checks, probes, phases", "routes", "4"),
     Key("screen.live", "5", "show_live", "Live: charts, events, alerts, errors", "live", "5"),
     Key("screen.history", "6", "show_history", "History: who changed what, report", "history", "6"),
+    Key("jump.back", "ctrl+o", "jump(-1)", "Back to before the last jump: n g / 1-6", "", "ctrl+o"),
+    Key("jump.forward", "ctrl+n", "jump(1)", "Forward again", "", "ctrl+n"),
     Key("help", "question_mark,f1", "help", "Help", "help", "?"),
     Key("back", "escape", "back", "Close, clear filter or marks, dismiss a notice", "", "esc"),
     Key(

@@ -15,6 +15,7 @@ from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.rollback_figures import MOST_COMPARED, rollback_figures
 from rollout_console.ui.change_flow import ChangeFlow, Listener, OneAtATime
+from rollout_console.ui.jump_list import JumpList
 
 
 class Session:
@@ -33,6 +34,7 @@ class Session:
         self.models: Mapping[str, ModelTrouble] = {}
         self.file_trouble = ""
         self.lock = asyncio.Lock()
+        self.jumps = JumpList()
         self._turn = OneAtATime()
         self._on_change: list[Callable[[Done], None]] = []
 

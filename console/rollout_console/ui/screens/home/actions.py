@@ -20,10 +20,11 @@ from rollout_console.common.safe_text import visible
 from rollout_console.guard.ladder import next_down, next_up, step_down, step_up
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.change_flow import ChangeFlow
+from rollout_console.ui.jump_list import Position
 from rollout_console.ui.keymap import HOME_KEYS, Key
 from rollout_console.ui.screens.home.alarm_line import AlarmLine
 from rollout_console.ui.screens.home.charts import ChartGrid
-from rollout_console.ui.screens.home.rows import Row
+from rollout_console.ui.screens.home.rows import Row, RowKey
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.screens.home.view import TableView
 from rollout_console.ui.session import Session
@@ -325,8 +326,24 @@ class HomeActions(Screen[None]):
         if alert is None:
             self.tell("nothing is wrong that has not been acknowledged")
         elif alert.route is not None:
+            self.leave()
             self._go_to(alert.route, alert.org)
         self._show_alarm()
+
+    @property
+    def position(self) -> Position:
+        """Where the cursor is."""
+        row = self._row()
+        return Position("home", None if row is None else row.key)
+
+    def leave(self) -> None:
+        """Keep the position in the jump list, before a jump."""
+        self._session.jumps.leave(self.position)
+
+    def go_to_row(self, key: RowKey) -> None:
+        """Move the cursor to a row by its key; to its route's where it is gone or folded."""
+        if not self.query_one(RolloutTable).move_to_row(key):
+            self._go_to(key[0], key[1])
 
     def _go_to(self, route: str, org: str | None) -> None:
         """Move the cursor to an org or a route, which a filter or a fold may hide."""
@@ -398,8 +415,10 @@ class HomeActions(Screen[None]):
 
     def action_first(self) -> None:
         """Move the cursor to the first row."""
+        self.leave()
         self.query_one(RolloutTable).move_end(last=False)
 
     def action_last(self) -> None:
         """Move the cursor to the last row."""
+        self.leave()
         self.query_one(RolloutTable).move_end(last=True)

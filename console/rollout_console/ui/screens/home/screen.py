@@ -23,6 +23,7 @@ from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.guard.balance import BalanceSources
 from rollout_console.health.log.probe_log import ProbeLine, probe_text
+from rollout_console.ui.jump_list import Position
 from rollout_console.ui.keymap import CONTEXTS, HOME_KEYS
 from rollout_console.ui.messages import (
     BalanceRead,
@@ -110,6 +111,7 @@ class HomeScreen(Opened, HomeActions):
         self._fitted = Size(0, 0)
         self._is_new = True
         self._last_changes = LastChanges(session.switch, session.monitor)
+        self._before_filter = Position("home")
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -452,6 +454,7 @@ class HomeScreen(Opened, HomeActions):
 
     def action_filter(self) -> None:
         """Open the filter line."""
+        self._before_filter = self.position
         self.add_class("-filtering")
         # Synchronously: focus() would take effect after the key events already queued.
         self.set_focus(self.query_one("#filter", Input))
@@ -463,6 +466,7 @@ class HomeScreen(Opened, HomeActions):
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
+        self._session.jumps.leave(self._before_filter)
         self._table.focus()
 
     def go_back(self) -> None:
