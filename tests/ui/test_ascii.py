@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 import rollout_console
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.credentials import fixed_vault
-from rollout_console.common.glyphs import TABLE, is_locale_without_utf8, wants_ascii
+from rollout_console.common.glyphs import is_locale_without_utf8, table, wants_ascii
 from rollout_console.guard.monitor import Monitor
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
@@ -122,7 +122,7 @@ async def test_outside_text_stays_where_the_terminal_has_it(
 
 
 def test_signs_are_as_wide_in_ascii() -> None:
-    for sign, plain in TABLE.items():
+    for sign, plain in table().items():
         assert plain.isascii(), chr(sign)
         assert cell_len(chr(sign)) == len(plain), chr(sign)
 
@@ -152,12 +152,12 @@ def test_every_sign_of_the_source_has_a_substitute() -> None:
         for sign in literals(path)
     }
     assert len(found) > 20
-    assert {sign: path for sign, path in found.items() if ord(sign) not in TABLE} == {}
+    assert {sign: path for sign, path in found.items() if ord(sign) not in table()} == {}
 
 
 @pytest.mark.parametrize("signs", ["▁▂▃▄▅▆▇█", "█▓▚▒░▞", "⠒•·┄┊", "↑↓↩↻!~", "▲△"])
 def test_signs_that_are_told_apart_stay_apart(signs: str) -> None:
-    assert len(set(signs.translate(TABLE))) == len(signs)
+    assert len(set(signs.translate(table()))) == len(signs)
 
 
 def test_text_keeps_its_width_whatever_the_encoding_lacks() -> None:

@@ -7,7 +7,7 @@ them would show question marks, escapes, or columns that are shifted.
 import codecs
 import unicodedata
 from collections.abc import Mapping
-from itertools import chain
+from functools import cache
 
 UNICODE, BACKSLASHES = "utf-8", "glyphs"
 """The name of the encoding that has all signs, and of the error handler for those that lack some:
@@ -49,10 +49,14 @@ def _braille() -> Mapping[str, str]:
     return {sign: " " if sign == "⠀" else "*" for sign in map(chr, range(0x2800, 0x2900))}
 
 
-TABLE: Mapping[int, str] = str.maketrans(
-    dict(chain.from_iterable(one.items() for one in (_blocks(), _boxes(), _braille(), _SIGNS)))
-)
-"""For ``str.translate``: each sign, with a text of ASCII as wide."""
+@cache
+def table() -> Mapping[int, str]:
+    """Return for ``str.translate`` each sign, with a text of ASCII as wide.
+
+    It is made when it is needed first: most commands start without it.
+    """
+    parts = (_blocks(), _boxes(), _braille(), _SIGNS)
+    return str.maketrans({sign: plain for part in parts for sign, plain in part.items()})
 
 
 def is_locale_without_utf8(environ: Mapping[str, str]) -> bool:
@@ -87,7 +91,7 @@ def _encoded(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
-    signs = (TABLE.get(ord(sign)) or _escape(sign) for sign in lacking)
+    signs = (table().get(ord(sign)) or _escape(sign) for sign in lacking)
     return "".join(signs), error.end
 
 

@@ -10,10 +10,10 @@ from textual.color import Color
 from textual.filter import LineFilter
 
 from rollout_console.common.glyphs import (
-    TABLE,
     UNICODE,
     is_locale_without_utf8,
     is_utf8,
+    table,
     wants_ascii,
 )
 
@@ -66,7 +66,7 @@ class AsciiFilter(LineFilter):
 @lru_cache(maxsize=4096)
 def ascii_text(text: str, encoding: str) -> str:
     """Return a text with the signs of the table in ASCII, as wide as it was."""
-    found = text.translate(TABLE)
+    found = text.translate(table())
     if not _has(encoding, found):
         found = "".join(sign if _has(encoding, sign) else "?" * cell_len(sign) for sign in found)
         found = set_cell_size(found, cell_len(text))
