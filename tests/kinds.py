@@ -115,6 +115,7 @@ FUNCTIONAL = frozenset(
         "ui/test_leaving.py",
         "ui/test_live.py",
         "ui/test_live_screen.py",
+        "ui/test_marked_shares.py",
         "ui/test_marks.py",
         "ui/test_models_screen.py",
         "ui/test_mutated_answers.py",

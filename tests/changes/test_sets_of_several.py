@@ -121,7 +121,7 @@ def test_what_has_that_share_or_is_held_is_left_out(switch: Switch) -> None:
     plan = switch.planner.plan_sets(TWO, next_up, held=held)
     assert (plan.route, plan.org, plan.parts) == ("chat", "acme", ())
     assert plan.effect == (
-        "chat / acme 25% to 50% in rollout.toml; left out: chat / globex.eu: bakes for 30 s"
+        "chat / acme 25% to 50% in rollout.toml; left out: chat / globex.eu: held: bakes for 30 s"
     )
     assert [one.missed for one in plan.left_out] == [True]
     plan = switch.planner.plan_sets(TWO, exactly(2500))

@@ -64,7 +64,7 @@ def share_group(
             elif after > before and file.is_latched(route, None if org == ALL_ORGS else org):
                 left_out[route, org] = LeftOut(route, org, "rolled back, to be resumed first")
             elif held and (route, org) in held:
-                left_out[route, org] = LeftOut(route, org, held[route, org])
+                left_out[route, org] = LeftOut(route, org, f"held: {held[route, org]}")
             else:
                 chosen[route, org] = part, _edit(route, org, after)
     parts = tuple(part for part, _ in chosen.values())

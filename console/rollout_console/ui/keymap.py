@@ -34,15 +34,18 @@ class Key(msgspec.Struct, frozen=True):
 
 
 HOME_KEYS = (
-    Key("raise", "plus,equals_sign", "raise", "Raise the org by one step", "raise", "+", True),
-    Key("lower", "minus", "lower", "Lower the org by one step", "lower", "-", True),
-    Key("exact", "e", "exact", "Set an exact percent", "exact %", "e", True),
+    Key(
+        "raise", "plus,equals_sign", "raise", "Raise the org, or all marked, a step", "raise", "+",
+        True,
+    ),
+    Key("lower", "minus", "lower", "Lower the org, or all marked, a step", "lower", "-", True),
+    Key("exact", "e", "exact", "Set an exact percent, of all marked too", "exact %", "e", True),
     Key("rollback", "r", "rollback", "Roll back what is selected", "roll back", "r", True),
     Key("rollback.route", "R", "rollback_route", "Roll back the whole route", "route", "R", True),
     Key(
         "rollback.all", "exclamation_mark", "rollback_all", "Roll back everything", "all", "!", True
     ),
-    Key("mark", "space", "mark", "Mark for a rollback of several", "", "space"),
+    Key("mark", "space", "mark", "Mark for a change of several", "", "space"),
     Key("mark.shown", "M", "mark_shown", "Mark all that the filter shows", "", "M"),
     Key("undo", "u", "undo", "Undo the last change", "undo", "u", True),
     Key("resume", "o", "resume", "Resume what is rolled back here", "resume", "o", True),
@@ -53,7 +56,7 @@ HOME_KEYS = (
     Key("fold", "enter", "fold", "Fold or unfold the route", "", "enter"),
     Key("fold.all", "z", "fold_all", "Fold or unfold all routes", "", "z"),
     Key("sort", "s", "sort", "Sort: file, worst, traffic, percent, name", "sort", "s"),
-    Key("filter", "slash", "filter", "Filter names, sick, rolled back; ! inverts", "filter", "/"),
+    Key("filter", "slash", "filter", "Filter names, ok, hold, sick, …; ! inverts", "filter", "/"),
     Key("charts", "c", "charts", "Next pair of charts", "charts", "c"),
     Key("copy", "y", "copy", "Copy the id (sent to the terminal's clipboard)", "", "y"),
     Key("up", "up,k", "move(-1)", "Up", "", "↑ k"),

@@ -24,6 +24,10 @@ _MOST_DIFF = 40
 _MOST_LISTED = 1000
 _SHORT = 14
 """The terminal height in lines below which title, border and margins are left out."""
+_TALL = 30
+"""The height from which a list, a typed reason and a typed name all fit below each other."""
+_LISTED = 20
+"""The height from which a list is shown above inputs."""
 _TITLED = 9
 """The height from which a rollback keeps its title: it is told by it from a raise."""
 
@@ -95,6 +99,11 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     ConfirmDialog Horizontal { height: 1; margin: 1 0 0 0; }
     ConfirmDialog Button { height: 1; min-width: 12; border: none; }
     ConfirmDialog .how { margin: 0 0 0 3; width: 1fr; }
+    ConfirmDialog.-tight .diff { max-height: 4; margin: 0; }
+    ConfirmDialog.-tight > Vertical { overflow-y: auto; }
+    ConfirmDialog.-tight Input { height: 1; border: none; padding: 0; }
+    ConfirmDialog.-tight Horizontal { dock: bottom; margin: 0; }
+    ConfirmDialog.-tight.-bare .diff, ConfirmDialog.-tight.-bare .more { display: none; }
     ConfirmDialog.-short > Vertical { border: none; padding: 0; height: 100%; }
     ConfirmDialog.-short Horizontal { dock: bottom; }
     ConfirmDialog.-short .title { display: none; }
@@ -151,6 +160,8 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
         """Focus Cancel, or the first input where something must be typed."""
         self._opened = monotonic()
         height = self.app.size.height
+        self.set_class(height < _TALL and bool(self._question.listed and self._typed), "-tight")
+        self.set_class(height < _LISTED, "-bare")
         self.set_class(height < _SHORT, "-short")
         self.set_class(height >= _TITLED, "-titled")
         self.query_one("#cancel", Button).focus()

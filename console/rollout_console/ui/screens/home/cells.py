@@ -11,6 +11,7 @@ from rollout_console.charts.sparkline import sparkline
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.monitor import Health
+from rollout_console.ui.screens.home.row_filter import judged
 from rollout_console.ui.screens.home.rows import Order, Row
 from rollout_console.ui.text import first_clauses, fit, right
 from rollout_gate.file.percent import percent_text
@@ -100,7 +101,7 @@ class RowCells:
             return said, "table--dim"
         if proof:
             return proof, "table--dim"
-        if row.points == 0 and not row.is_route and not health.requests:
+        if judged(row, health).state == "previous only":
             return "previous only", "table--dim"
         verdict = health.verdict
         return self._verdict_words(verdict), style_of(verdict)

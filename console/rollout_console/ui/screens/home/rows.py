@@ -59,12 +59,12 @@ class Row(msgspec.Struct, frozen=True):
 class Shown(NamedTuple):
     """Which rows are shown, and in which order.
 
-    ``keep`` is the filter, on route and org. A route in ``folded`` shows only the orgs of ``sick``
+    ``keep`` is the filter. A route in ``folded`` shows only the orgs of ``sick``
     (by route) and the rows of ``marked``. ``weight`` orders routes and, within each, their orgs,
     the greatest first; without it they have the file's order.
     """
 
-    keep: Callable[[str, str], bool]
+    keep: Callable[[Row], bool]
     folded: Collection[str] = ()
     sick: Mapping[str, Collection[str]] = {}
     marked: Collection[RowKey] = ()
@@ -85,9 +85,9 @@ def build_rows(
         outer = "file" if file.rolled_back else "route" if route.rolled_back else ""
         every = _lines_of(route, outer, seen.get(name, ()))
         total += len(every)
-        found = [row for row in every if shown.keep(name, row.filtered_as)]
+        found = [row for row in every if shown.keep(row)]
         kept += len(found)
-        if not found and not shown.keep(name, ""):
+        if not found and not shown.keep(Row(name, None, 0, outer)):
             continue
         below = found
         if name in shown.folded:
@@ -138,30 +138,3 @@ def line_counts(file: RolloutFile, seen: Mapping[str, Iterable[str]]) -> dict[st
         + len(route.flags)
         for name, route in file.routes.items()
     }
-
-
-def make_filter(
-    text: str, is_sick: Callable[[str, str], bool], is_latched: Callable[[str, str], bool]
-) -> Callable[[str, str], bool]:
-    """Return a predicate on route and org for a typed filter; a leading ``!`` inverts it.
-
-    It matches a substring of either name, ignoring case, and a verdict: ``sick`` finds what asks
-    for a rollback, ``rolled back`` what is rolled back. An empty filter keeps every row.
-    """
-    wanted = text.strip()
-    inverted = wanted.startswith("!")
-    needle = wanted.lstrip("!").strip().casefold()
-    if not needle:
-        return lambda _route, _org: True
-    asks_sick, asks_latched = needle == "sick", needle in ("rolled", "rolled back")
-
-    def keep(route: str, org: str) -> bool:
-        found = (
-            needle in route.casefold()
-            or needle in org.casefold()
-            or (asks_sick and is_sick(route, org))
-            or (asks_latched and is_latched(route, org))
-        )
-        return found != inverted
-
-    return keep

@@ -45,6 +45,7 @@ from rollout_console.ui.screens.home.alarm_line import AlarmLine
 from rollout_console.ui.screens.home.charts import ChartGrid
 from rollout_console.ui.screens.home.last_changes import LastChanges, ReadChanges
 from rollout_console.ui.screens.home.notices import Notices
+from rollout_console.ui.screens.home.row_filter import HELP
 from rollout_console.ui.screens.home.row_painter import RowPainter
 from rollout_console.ui.screens.home.status import StatusFacts, status_pieces
 from rollout_console.ui.screens.home.view import TableView
@@ -129,9 +130,7 @@ class HomeScreen(Opened, HomeActions):
         yield TextLine(id="notice-1")
         yield TextLine(id="notice-2")
         yield charts
-        yield Input(
-            placeholder="filter: part of a route or org, sick, rolled back; ! inverts", id="filter"
-        )
+        yield Input(placeholder=HELP, id="filter")
         yield KeyBar(CONTEXTS["home"], self.why_not, self._facts.keymap)
 
     def opened(self) -> None:

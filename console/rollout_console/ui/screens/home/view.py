@@ -8,6 +8,7 @@ from time import monotonic
 from rollout_console.changes.plan import ALL_ORGS, Target
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.monitor import Monitor
+from rollout_console.ui.screens.home.row_filter import Judged, RowFilter, judged
 from rollout_console.ui.screens.home.rows import (
     ORDERS,
     Order,
@@ -16,12 +17,13 @@ from rollout_console.ui.screens.home.rows import (
     Shown,
     build_rows,
     line_counts,
-    make_filter,
 )
 from rollout_gate.file.percent import FULL
 
 SORT_EVERY_S = 10.0
 """Seconds between two sorts by a figure: rows that move all the time cannot be read."""
+LOOK_EVERY_S = 2.0
+"""Seconds between two looks at the verdicts that a filter asks for."""
 _PAUSE_PER_SORT = 50
 """Seconds until the next sort for each second that one took: keys wait while thousands sort."""
 
@@ -47,6 +49,10 @@ class TableView:
         self._sick: Mapping[str, Collection[str]] = {}
         self._weights: dict[RowKey, float] = {}
         self._sorted_at = self._pause_s = 0.0
+        self._looks: dict[Row, Judged] = {}
+        self._looked_at = self._look_pause_s = 0.0
+        self._asks_verdicts = False
+        self._lines_shown = 0
 
     def fit_into(self, lines: int) -> None:
         """Take the height of the table: until somebody folds, what does not fit is folded."""
@@ -204,22 +210,32 @@ class TableView:
         wanted = self.filter.strip()
         if not wanted:
             return ""
-        if not self.kept:
+        if not self._lines_shown:
             return f"no route or org matches {visible(wanted)!r}: 0 of {self.total}; esc clears it"
         return f"filter {visible(wanted)!r}: {self.kept} of {self.total}; esc clears it"
 
     def is_due(self, now: float) -> bool:
-        """Whether rows in the order of a figure are to be sorted again."""
+        """Whether rows in the order of a figure, or with a verdict, are to be chosen again."""
+        return self._is_sort_due(now) or (self._asks_verdicts and self._is_look_due(now))
+
+    def _is_look_due(self, now: float) -> bool:
+        return now - self._looked_at >= max(LOOK_EVERY_S, self._look_pause_s)
+
+    def _is_sort_due(self, now: float) -> bool:
         by_figure = self.order in ("worst", "traffic")
         return by_figure and now - self._sorted_at >= max(SORT_EVERY_S, self._pause_s)
 
     def rows(self, now: float) -> list[Row]:
         """Return the rows, with what of them the filter keeps counted in ``kept`` and ``total``."""
         file = self._monitor.file
-        keep = make_filter(self.filter, self._is_sick, self._is_latched)
-        if self.is_due(now):
+        if self._is_sort_due(now):
             self._weights.clear()
             self._sorted_at = now
+        if self._is_look_due(now):
+            self._looks.clear()
+            self._looked_at, self._look_pause_s = now, 0.0
+        keep = RowFilter(self.filter, self._is_sick, partial(self._look, now))
+        self._asks_verdicts = keep.asks_verdicts
         seen = self._monitor.seen_orgs()
         self._forget_gone_marks(seen)
         if not self._by_hand:
@@ -233,15 +249,27 @@ class TableView:
         )
         started = monotonic()
         rows, self.kept, self.total = build_rows(file, seen, shown)
+        self._lines_shown = len(rows)
         if self._sorted_at == now:
             self._pause_s = _PAUSE_PER_SORT * (monotonic() - started)
         return rows
 
-    def _is_sick(self, route: str, org: str) -> bool:
-        return org in self._sick.get(route, ())
+    def _is_sick(self, row: Row) -> bool:
+        """Whether an org asks for a rollback of its own, or a route for one of all of it."""
+        if row.is_route:
+            return self._look(self._looked_at, row).state == "rollback"
+        return not row.table and row.org in self._sick.get(row.route, ())
 
-    def _is_latched(self, route: str, org: str) -> bool:
-        return self._monitor.file.is_latched(route, org or None)
+    def _look(self, now: float, row: Row) -> Judged:
+        """Return what the verdict column shows, as of the last look: 10,000 orgs take a second."""
+        found = self._looks.get(row)
+        if found is None:
+            started = monotonic()
+            org = None if row.org == ALL_ORGS else row.org
+            found = judged(row, self._monitor.health(row.route, org, now))
+            self._looks[row] = found
+            self._look_pause_s += _PAUSE_PER_SORT * (monotonic() - started)
+        return found
 
     def _weight(self, now: float, row: Row) -> tuple[float, str]:
         """Return a sort key: the greatest figure first, then by name."""
