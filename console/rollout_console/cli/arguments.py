@@ -15,6 +15,7 @@ from rollout_console.cli.commands.phases_arguments import add_phase, add_playboo
 from rollout_console.cli.commands.plain_arguments import add_plain
 from rollout_console.cli.commands.probe_arguments import add_probe
 from rollout_console.cli.commands.report_arguments import add_report
+from rollout_console.cli.values import days, duration, whole
 from rollout_console.common.safe_text import visible
 from rollout_gate.secret import redacted
 
@@ -173,7 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
     restore.add_argument("revision", help="from history; its first 7 digits or more")
     _add_override(restore)
     history = _command(commands, "history", "list the changes, newest first")
-    history.add_argument("--limit", type=_count, default=20, help="how many (default 20)")
+    history.add_argument("--limit", type=whole(1, 1000), default=20, help="how many (default 20)")
     _add_json(history)
     decide = _command(commands, "decide", "say where one request would go, and why")
     decide.add_argument("route")
@@ -185,8 +186,8 @@ def build_parser() -> argparse.ArgumentParser:
     check = _command(commands, "check", "check the file before traffic depends on it")
     check.add_argument("--offline", action="store_true", help="only what needs no network")
     check.add_argument(
-        "--plan-days", type=_days, default=90, metavar="N",
-        help="how long the rollout will take: no model may end before that (default 90)",
+        "--plan-days", type=days(0, 3650), default=90, metavar="DAYS",
+        help="how long the rollout will take, 90 or 12w: no model may end before that (default 90)",
     )  # fmt: skip
     _add_json(check)
     models = _command(commands, "models", "browse the models that TokenLab offers")
@@ -222,11 +223,11 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     demo = _command(commands, "demo", "the console on a simulator, to try and to practise")
     add_plain(demo, top=False)
     demo.add_argument(
-        "--headless-seconds", type=_seconds, metavar="N",
-        help="run N seconds (5 to 3600) without a terminal and print a JSON summary",
+        "--headless-seconds", type=duration(5, 3600, bare="s"), metavar="TIME",
+        help="run so many seconds, or 10m, without a terminal, and print a JSON summary",
     )  # fmt: skip
     sim = _command(commands, "sim", "the simulator alone; its base URL is the first line printed")
-    sim.add_argument("--port", type=_port, default=0, help="default: a free one")
+    sim.add_argument("--port", type=whole(0, 65_535), default=0, help="default: a free one")
     sim.add_argument("--realistic", action="store_true", help="latencies as in production")
 
 
@@ -301,31 +302,3 @@ def _path(text: str) -> str:
     if not text:  # such as an unset shell variable: do not fall back to ./rollout.toml
         raise argparse.ArgumentTypeError("it is empty; give the path of a rollout file")
     return text
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 5 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not from 5 to 3600")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1000")
-    return value
-
-
-def _days(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 3650:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 3650")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65_535:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 65535")
-    return value

@@ -1,4 +1,23 @@
-"""Format targets, durations and ages for people, the same on the screen and in a shell."""
+"""Format and parse durations as people write them, the same on the screen and in a shell."""
+
+import re
+
+LIKE = "30d, 12h, 2w or 90 minutes"
+"""Examples of what parse_duration takes, for hints and errors."""
+
+_UNITS = {
+    name: seconds
+    for names, seconds in (
+        (("s", "sec", "secs", "second", "seconds"), 1),
+        (("m", "min", "mins", "minute", "minutes"), 60),
+        (("h", "hr", "hrs", "hour", "hours"), 3600),
+        (("d", "day", "days"), 86_400),
+        (("w", "wk", "wks", "week", "weeks"), 7 * 86_400),
+    )
+    for name in names
+}
+_PART = re.compile(r"\s*([0-9]{1,7}(?:\.[0-9]{1,3})?)\s*([a-z]+)", re.ASCII | re.IGNORECASE)
+_MOST_TEXT = 40
 
 
 def target_text(route: str | None, org: str | None) -> str:
@@ -12,6 +31,28 @@ def spoken_change(action: str, route: str | None, org: str | None) -> tuple[str,
     if kind in ("alias", "flag"):
         return "set", target_text(route, f"{kind} {org}")
     return action, target_text(route, org)
+
+
+def parse_duration(text: str, *, bare: str = "") -> float | None:
+    """Parse a duration such as ``30d``, ``1h 30m`` or ``90 minutes`` into seconds.
+
+    Return None for what is none: no sign is taken, and no month or year, which have no fixed
+    length. A number alone is in the unit ``bare``, where one is given.
+    """
+    text = text.strip()
+    if bare and re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,3})?", text, re.ASCII):
+        text += bare
+    if not text or len(text) > _MOST_TEXT:
+        return None
+    seconds, at = 0.0, 0
+    while at < len(text):
+        found = _PART.match(text, at)
+        unit = _UNITS.get(found.group(2).lower()) if found else None
+        if found is None or unit is None:
+            return None
+        seconds += float(found.group(1)) * unit
+        at = found.end()
+    return seconds
 
 
 def seconds_text(seconds: float) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from rollout_console.common.durations import parse_duration
 from rollout_console.common.errors import OperationError
 from rollout_console.credentials.vault.credential import kind_of
 from rollout_console.tokenlab.types import ApiKey
@@ -60,27 +61,36 @@ def parse_limit(text: str) -> Decimal | None:
     return amount
 
 
-def parse_expiry(text: str) -> datetime | None:
-    """Parse an ISO 8601 time into UTC; None for ``never``. Raises OperationError.
+def parse_expiry(text: str, now: datetime | None = None) -> datetime | None:
+    """Parse when a key expires into UTC; None for ``never``.
 
-    A date without a time means the last second of that day, in UTC.
+    A duration such as ``30d`` counts from ``now``, and a date without a time means the last second
+    of that day, in UTC. Raises OperationError, also for a time that is past.
     """
-    if text.strip().lower() == "never":
+    text, now = text.strip(), now or datetime.now(UTC)
+    if text.lower() == "never":
         return None
     try:
-        at = datetime.fromisoformat(text.strip())
+        left_s = parse_duration(text)
+        if left_s is not None:
+            at = (now + timedelta(seconds=left_s)).replace(microsecond=0)
+        elif len(text) == len("2027-01-31"):
+            at = datetime.fromisoformat(text).replace(hour=23, minute=59, second=59, tzinfo=UTC)
+        else:
+            at = datetime.fromisoformat(text)
+            if at.tzinfo is None:
+                raise OperationError("a time needs its zone, such as 2027-01-31T18:00:00Z")
+            at = at.astimezone(UTC)
     except ValueError:
         raise OperationError(
-            f"{text[:40]!r} is no time: give 2027-01-31, 2027-01-31T18:00:00Z or never"
+            f"{text[:40]!r} is no time: give 30d, 12h, 2w, 2027-01-31, 2027-01-31T18:00:00Z "
+            "or never"
         ) from None
-    if len(text.strip()) == 10:
-        return at.replace(hour=23, minute=59, second=59, tzinfo=UTC)
-    if at.tzinfo is None:
-        raise OperationError("a time needs its zone, such as 2027-01-31T18:00:00Z")
-    try:
-        return at.astimezone(UTC)
     except OverflowError:
         raise OperationError(f"{text[:40]!r} is too far away; never is without an end") from None
+    if at <= now:
+        raise OperationError(f"{text[:40]!r} is past: give a time to come, such as 30d, or never")
+    return at
 
 
 def sort_keys(keys: Iterable[ApiKey], by: str) -> list[ApiKey]:

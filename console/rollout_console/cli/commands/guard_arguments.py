@@ -2,12 +2,14 @@
 
 import argparse
 
+from rollout_console.cli.values import duration
+
 
 def add_guard(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``guard``."""
     parser.add_argument("--once", action="store_true", help="look once, act, and end")
     parser.add_argument(
-        "--every", type=_seconds, default=2.0, metavar="SECONDS",
+        "--every", type=duration(1, 60, bare="s"), default=2.0, metavar="SECONDS",
         help="how often to look, 1 to 60 (default 2)",
     )  # fmt: skip
     parser.add_argument(
@@ -19,10 +21,3 @@ def add_guard(parser: argparse.ArgumentParser) -> None:
         help="put an org, or all of a route, back into its ramp, and end",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON, an object for each event")
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 1 <= value <= 60:
-        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 60")
-    return value

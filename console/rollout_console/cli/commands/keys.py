@@ -223,7 +223,7 @@ def _rotate(options: Namespace, room: ApiKeys) -> int:
             return PROBLEMS
         start = rotations.start(
             key, options.to, options.model,
-            quiet_s=options.quiet_minutes * 60.0, safe_s=options.safe_hours * 3600.0,
+            quiet_s=options.quiet_s, safe_s=options.safe_s,
             force=options.force,
         )  # fmt: skip
         progress = asyncio.run(start)

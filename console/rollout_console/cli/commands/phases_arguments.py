@@ -3,6 +3,7 @@
 import argparse
 
 from rollout_console.cli.commands.models_arguments import usd
+from rollout_console.cli.values import whole
 from rollout_gate.file.model import PHASES
 
 
@@ -29,24 +30,10 @@ def add_shadow(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``shadow``."""
     parser.add_argument("route")
     parser.add_argument("prompts", help='a JSONL file of {"prompt": "..."}')
-    parser.add_argument("--sample", type=_sample, default=20, metavar="N", help="default 20")
-    parser.add_argument("--max-tokens", type=_tokens, default=256, metavar="N", help="default 256")
+    parser.add_argument("--sample", type=whole(1, 200), default=20, metavar="N", help="default 20")
+    parser.add_argument("--max-tokens", type=whole(16, 4096), default=256, metavar="N",
+                        help="default 256")  # fmt: skip
     parser.add_argument("--ceiling", type=usd, default=None, metavar="USD",
                         help="send nothing if it may cost more (default 1.00)")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="say what it would send and cost")
     parser.add_argument("--yes", action="store_true", help="do not ask before it costs")
-
-
-def _sample(text: str) -> int:
-    return _between(text, 1, 200)
-
-
-def _tokens(text: str) -> int:
-    return _between(text, 16, 4096)
-
-
-def _between(text: str, least: int, most: int) -> int:
-    value = int(text)
-    if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text} is not from {least} to {most}")
-    return value

@@ -1,11 +1,9 @@
 """The options of ``probe``."""
 
 import argparse
-import re
 
 from rollout_console.cli.commands.models_arguments import usd
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+from rollout_console.cli.values import duration
 
 
 def add_probe(parser: argparse.ArgumentParser) -> None:
@@ -18,13 +16,5 @@ def add_probe(parser: argparse.ArgumentParser) -> None:
                         help="send nothing if it may cost more (default 0.10)")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="say what it would send and cost")
     parser.add_argument("--yes", action="store_true", help="do not ask before it costs")
-    parser.add_argument("--every", type=_interval, metavar="TIME",
+    parser.add_argument("--every", type=duration(60, 86_400), metavar="TIME",
                         help="repeat until interrupted, 1m to 1d apart; never media")  # fmt: skip
-
-
-def _interval(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    seconds = int(found.group(1)) * _UNITS[found.group(2)] if found else 0
-    if not 60 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time from 1m to 1d, such as 10m")
-    return seconds

@@ -3,6 +3,8 @@
 import argparse
 from datetime import UTC, datetime, timedelta
 
+from rollout_console.common.durations import parse_duration
+
 
 def add_report(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``report``."""
@@ -27,16 +29,14 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="replace an earlier report, do not ask")
 
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
 def _time(text: str, now: datetime | None = None) -> float:
     """Return a time in epoch seconds: how long ago, a time of day, or a date and a time."""
     here = datetime.now().astimezone() if now is None else now
     text = text.strip()
     try:
-        if text[-1:] in _UNITS and text[:-1].isdecimal():
-            return (here - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})).timestamp()
+        ago_s = parse_duration(text)
+        if ago_s is not None:
+            return (here - timedelta(seconds=ago_s)).timestamp()
         if "-" not in text[:8]:
             of_day = datetime.fromisoformat(f"{here:%Y-%m-%d}T{text}")
             at = of_day if of_day.tzinfo is not None else of_day.replace(tzinfo=here.tzinfo)
