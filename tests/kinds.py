@@ -107,6 +107,7 @@ FUNCTIONAL = frozenset(
         "ui/test_dim.py",
         "ui/test_history_screen.py",
         "ui/test_foreign_terminal.py",
+        "ui/test_forms.py",
         "ui/test_frames.py",
         "ui/test_home.py",
         "ui/test_home_trouble.py",

@@ -95,6 +95,7 @@ def dialog_text(pilot: Running) -> str:
 
 async def fill(pilot: Running, **values: str) -> None:
     await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+    await until_shown(pilot, lambda: pilot.app.screen.focused is not None)
     for name, value in values.items():
         pilot.app.screen.query_one(f"#field-{name}", Input).value = value
     last = list(pilot.app.screen.query(Input))[-1]

@@ -65,7 +65,7 @@ async def test_what_the_guard_holds_of_the_marked_is_left_out_and_named(file: Pa
         assert "Raise: 2 lines" in said
         assert "chat / hooli 0% to 1%, chat / acme 0% to 1%" in said
         assert "left out: chat / globex.eu: held: no data" in said
-        assert "ctrl+o: all 3" in said
+        assert "ctrl+r: all 3" in said
         await pilot.press("enter", "y")
         assert isinstance(pilot.app.screen, ConfirmDialog), "a raise of several asks for the name"
         await typed(pilot, name="chat")
@@ -87,14 +87,14 @@ async def test_all_are_raised_with_a_typed_reason(file: Path) -> None:
         await pilot.press("space", "j", "space", "j", "space", "plus")
         await asked(pilot)
         await pilot.pause(GRACE_S + 0.05)
-        await pilot.press("ctrl+o")
+        await pilot.press("ctrl+r")
         await until(pilot, lambda: bool(pilot.app.screen.query("#reason")))
         said = await asked(pilot)
         assert "Raise: 3 lines" in said
         assert "1 of 3: chat / globex.eu: no data" in said
-        assert "ctrl+o" not in said
+        assert "ctrl+r" not in said
         await pilot.pause(GRACE_S + 0.05)
-        await pilot.press("ctrl+o")
+        await pilot.press("ctrl+r")
         pilot.app.screen.query_one("#name", Input).value = "chat"
         await pilot.press("enter")
         assert isinstance(pilot.app.screen, ConfirmDialog), "nothing without a reason"

@@ -360,7 +360,9 @@ class ConsoleApp(App[None]):
         """Open the keys screen."""
         from rollout_console.ui.screens.keys.screen import KeysScreen
 
-        self._show_beside(KeysScreen, lambda: KeysScreen(*self._key_room(), self._facts))
+        routes = self._monitor.file.routes.values()
+        models = sorted({route.model for route in routes if route.model})
+        self._show_beside(KeysScreen, lambda: KeysScreen(*self._key_room(), self._facts, models))
 
     def action_show_models(self) -> None:
         """Open the models screen."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rollout_console.common.files import descriptor_of, is_missing, write_private
 from rollout_console.credentials.vault.credential import Purpose
-from rollout_console.credentials.vault.errors import NotKept, StoreClosed
+from rollout_console.credentials.vault.errors import NotKept, StoreClosed, WrongPassphrase
 from rollout_gate.secret import Secret
 
 LEAST_PASSPHRASE = 8
@@ -120,7 +120,7 @@ class EncryptedStore:
                 text = pyrage.passphrase.decrypt(data, passphrase.reveal()).decode()
                 pyrage.x25519.Identity.from_str(text.strip())
             except (pyrage.DecryptError, pyrage.IdentityError, UnicodeDecodeError):
-                raise StoreClosed(
+                raise WrongPassphrase(
                     f"{self.identity_path} does not open: wrong passphrase, or corrupt"
                 ) from None
             self._identity = Secret(text.strip())

@@ -4,7 +4,8 @@ VaultError
 ├── BadCredential    a text that is not a valid credential of its kind
 ├── StoreClosed      a credential store that is unavailable: locked, hanging, damaged
 │   ├── NoKeyring    there is no keyring on this machine
-│   └── UnfitKeyring its backend is never used: it discards secrets, or stores plain text
+│   ├── UnfitKeyring its backend is never used: it discards secrets, or stores plain text
+│   └── WrongPassphrase  the encrypted store does not open with it
 └── NotKept          a credential that was written and did not read back the same
 """
 
@@ -27,6 +28,10 @@ class NoKeyring(StoreClosed):
 
 class UnfitKeyring(StoreClosed):
     """The keyring backend discards secrets, or stores them in plain text: it is never used."""
+
+
+class WrongPassphrase(StoreClosed):
+    """The encrypted store does not open with the passphrase that was typed, or it is corrupt."""
 
 
 class NotKept(VaultError):

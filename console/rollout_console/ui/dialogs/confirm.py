@@ -37,7 +37,7 @@ class Question(msgspec.Struct, frozen=True):
 
     ``held_by`` says who holds it, ``why`` what the reason is for. ``warning`` is shown and holds
     nothing. ``rolls_back`` makes it look like a rollback, with colours or without. ``listed`` is
-    what a change of several does, a line each, above the diff. ``wider`` names what ctrl+o asks for
+    what a change of several does, a line each, above the diff. ``wider`` names what ctrl+r asks for
     instead, where the guard holds a part of what was asked for.
     """
 
@@ -75,7 +75,7 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "confirm", "Do it", show=False),
         Binding("n,escape,q", "cancel", "Cancel", show=False),
-        Binding("ctrl+o", "widen", "All, with a reason", show=False, priority=True),
+        Binding("ctrl+r", "widen", "All, with a reason", show=False, priority=True),
         Binding("pageup", "page(-1)", "Page up in the list", show=False, priority=True),
         Binding("pagedown", "page(1)", "Page down in the list", show=False, priority=True),
     ]
@@ -104,7 +104,10 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     ConfirmDialog.-tight Input { height: 1; border: none; padding: 0; }
     ConfirmDialog.-tight Horizontal { dock: bottom; margin: 0; }
     ConfirmDialog.-tight.-bare .diff, ConfirmDialog.-tight.-bare .more { display: none; }
-    ConfirmDialog.-short > Vertical { border: none; padding: 0; height: 100%; }
+    ConfirmDialog.-short > Vertical {
+        border: none; padding: 0; height: 100%; overflow-y: auto; scrollbar-size: 0 0;
+    }
+    ConfirmDialog.-short Input { height: 1; border: none; padding: 0; }
     ConfirmDialog.-short Horizontal { dock: bottom; }
     ConfirmDialog.-short .title { display: none; }
     ConfirmDialog.-short.-back.-titled .title { display: block; }
@@ -138,7 +141,7 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
                 lines = f"{len(q.listed):,} lines and their diff: pgup, pgdn"
                 yield Static(lines, classes="more", markup=False)
             if q.wider:
-                yield Static(Content(f"ctrl+o: {visible(q.wider)}"), classes="held wider")
+                yield Static(Content(f"ctrl+r: {visible(q.wider)}"), classes="held wider")
             if q.held:
                 yield Static(Content(f"{q.held_by}: {visible(q.held)}"), classes="held")
                 hint = f"{q.why} ({LEAST_REASON} letters or more)"
@@ -159,15 +162,19 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
     def opened(self) -> None:
         """Focus Cancel, or the first input where something must be typed."""
         self._opened = monotonic()
+        self.on_resize()
+        self.query_one("#cancel", Button).focus()
+        if self._typed:
+            # Typing is itself the protection: one stray key cannot type a name.
+            self.query(Input).first().focus(scroll_visible=False)  # the effect is read first
+
+    def on_resize(self) -> None:
+        """Leave out what does not fit a small terminal, also where it shrinks meanwhile."""
         height = self.app.size.height
         self.set_class(height < _TALL and bool(self._question.listed and self._typed), "-tight")
         self.set_class(height < _LISTED, "-bare")
         self.set_class(height < _SHORT, "-short")
         self.set_class(height >= _TITLED, "-titled")
-        self.query_one("#cancel", Button).focus()
-        if self._typed:
-            # Typing is itself the protection: one stray key cannot type a name.
-            self.query(Input).first().focus()
 
     @property
     def _typed(self) -> bool:
@@ -209,19 +216,26 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
         """Dismiss with None: the only button is Cancel."""
         self.dismiss(None)
 
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Show what is typed, where a small terminal shows the effect alone."""
+        event.stop()
+        if event.input.value:
+            event.input.scroll_visible(animate=False)
+
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Confirm if all inputs are valid; else focus the first invalid one and show why."""
         event.stop()
         reason, name = self._value("reason"), self._value("name")
         if self._question.held and len(reason) < LEAST_REASON:
             self.query_one("#reason", Input).focus()
-            if reason:
-                self._say(f"not done: the reason must have at least {LEAST_REASON} letters")
+            has = f"{len(reason)} letters" if reason else "empty"
+            self._say(f"not done: the reason is {has}; type why, at least {LEAST_REASON} letters")
         elif self._question.type_name and name != self._question.type_name:
             field = self.query_one("#name", Input)
             field.focus()
-            if name:
-                self._say(f"not done: {visible(name)} is not {visible(self._question.type_name)}")
+            wanted = visible(self._question.type_name)
+            has = f"{visible(name)} is not {wanted}" if name else "the name is empty"
+            self._say(f"not done: {has}; type {wanted}")
         elif monotonic() - self._opened >= GRACE_S:
             self.dismiss(Answer(reason))
 
@@ -230,6 +244,8 @@ class ConfirmDialog(Opened, ModalScreen[Answer | None]):
         shown = self.query_one("#problem", Static)
         shown.update(problem)
         shown.display = True
+        if self.has_class("-short") and isinstance(self.focused, Input):
+            self.call_after_refresh(self.focused.scroll_visible, animate=False, top=True)
 
     def _value(self, name: str) -> str:
         found = self.query(f"#{name}")

@@ -60,15 +60,23 @@ async def write_incident_report(
 
 async def _folder(app: App[Any], incident: Incident) -> Path | None:
     """Ask for the folder of the files; None where that is cancelled."""
-    fields = (Field("folder", "folder", _here()),)
+    field = Field("folder", "folder", _here(), "where the three files go; ~ is your home",
+                  check=_check_folder)  # fmt: skip
     dialog = FormDialog(
         f"Write the report {incident.name}",
-        fields,
-        lambda values: "" if values["folder"].strip() else "name a folder",
+        (field,),
         note=f"{incident.scope.words}: Markdown, charts (SVG) and figures (CSV)",
     )
     values = await app.push_screen_wait(dialog)
     return None if values is None else _expanded(values["folder"].strip())
+
+
+def _check_folder(value: str) -> str:
+    try:
+        folder = _expanded(value.strip())
+    except OperationError as error:
+        return str(error)
+    return "" if value.strip() and "\0" not in str(folder) else "empty; name a folder"
 
 
 def _expanded(folder: str) -> Path:

@@ -215,7 +215,9 @@ class HomeActions(Screen[None]):
             count = "1 org" if len(shares) == 1 else f"{len(shares)} orgs"
             asked, marked = PercentDialog(f"{count} marked", now), self._view.marked_targets()
         elif row is not None and row.org is not None:
-            asked = PercentDialog(f"{row.route} / {row.label}", f"{percent_text(row.points)}%")
+            now = f"{percent_text(row.points)}%"
+            steps = self._monitor.file.routes[row.route].ramp.steps
+            asked = PercentDialog(f"{row.route} / {row.label}", now, steps)
         else:
             return
 

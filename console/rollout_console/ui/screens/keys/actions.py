@@ -1,7 +1,7 @@
 """Flows of the keys screen's actions: ask, confirm, run the use case, report the result."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -11,7 +11,7 @@ from rollout_console.common.errors import OperationError
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.rotation import Rotations
 from rollout_console.credentials.vault.credential import PURPOSES, WORDS, Credential
-from rollout_console.credentials.vault.errors import VaultError
+from rollout_console.credentials.vault.errors import VaultError, WrongPassphrase
 from rollout_console.credentials.vault.vault import Place
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.types import ApiKey
@@ -56,12 +56,14 @@ class KeyFlows:
         room: ApiKeys,
         rotations: Rotations,
         proving_model: str,
+        models: Sequence[str],
         listener: Listener,
     ) -> None:
         self._app = app
         self._room = room
         self._rotations = rotations
         self._proving_model = proving_model
+        self._models = models
         self._listener = listener
 
     def resolve_all(self) -> list[Credential]:
@@ -70,7 +72,7 @@ class KeyFlows:
 
     async def new(self) -> None:
         """Create an API key; its secret is stored in the vault, or shown once."""
-        values = await self._app.push_screen_wait(key_form(None, self._room.profile))
+        values = await self._app.push_screen_wait(key_form(None, self._room.profile, self._models))
         if values is None:
             return
         wish = read_key(values)
@@ -97,10 +99,10 @@ class KeyFlows:
 
     async def edit(self, key: ApiKey) -> None:
         """Change name, limit, models and expiry."""
-        values = await self._app.push_screen_wait(key_form(key, self._room.profile))
+        values = await self._app.push_screen_wait(key_form(key, self._room.profile, self._models))
         if values is None:
             return
-        wish = read_key(values)
+        wish = read_key(values, key)
         now = {
             "name": key.name, "limit": key.limit, "models": key.models,
             "expires_at": key.expires_at,
@@ -156,7 +158,7 @@ class KeyFlows:
             self._listener.say(str(error), bad=True)
             return
         if found is None:
-            values = await self._app.push_screen_wait(rotation_form(key))
+            values = await self._app.push_screen_wait(rotation_form(key, self._models))
             place = place_of(values["place"]) if values else None
             if values is None or place is None:
                 return
@@ -282,15 +284,22 @@ class KeyFlows:
         exists = self._has_store()
         if exists is None:
             return False
-        values = await self._app.push_screen_wait(passphrase_form(new=not exists))
-        if values is None:
-            return False
-        try:
-            await asyncio.to_thread(store.unlock, values["passphrase"])
-        except VaultError as error:
-            self._listener.say(str(error), bad=True)
-            return False
-        return True
+        wrong = ""
+        while True:
+            form = passphrase_form(new=not exists, wrong=wrong)
+            values = await self._app.push_screen_wait(form)
+            if values is None:
+                return False
+            self._listener.say("opening the encrypted store…")
+            try:
+                await asyncio.to_thread(store.unlock, values["passphrase"])
+            except WrongPassphrase as error:
+                wrong = f"{error}; type it again"
+            except VaultError as error:
+                self._listener.say(str(error), bad=True)
+                return False
+            else:
+                return True
 
     def _has_store(self) -> bool | None:
         """Return whether there is an encrypted store; on an error report it and return None."""

@@ -1,7 +1,7 @@
 """The keys screen: where each credential comes from, and the organisation's API keys."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar, TypeVar
@@ -50,8 +50,11 @@ class KeysScreen(BesideScreen):
     KeysScreen.-filtering #keys-filter { display: block; }
     """
 
-    def __init__(self, room: ApiKeys, rotations: Rotations, facts: StatusFacts) -> None:
+    def __init__(
+        self, room: ApiKeys, rotations: Rotations, facts: StatusFacts, models: Sequence[str]
+    ) -> None:
         super().__init__()
+        self._models = models
         self._room = room
         self._rotations = rotations
         self._facts = facts
@@ -80,7 +83,7 @@ class KeysScreen(BesideScreen):
     def opened(self) -> None:
         """Show what is known, and start loading the rest."""
         self._flows = KeyFlows(
-            self.app, self._room, self._rotations, self._facts.proving_model, self
+            self.app, self._room, self._rotations, self._facts.proving_model, self._models, self
         )
         self.query_one(DataTable).focus()
         self._draw()

@@ -1,19 +1,18 @@
 """Dialog flows of the models screen: choose a filter, show a contract, set a route's model."""
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
 from msgspec.structs import replace
 from textual.app import App
 
-from rollout_console.common.safe_text import visible
 from rollout_console.models.catalogue import Catalogue
 from rollout_console.models.queries import ModelFilter, contract_lines, unfit
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.models import ModelInfo
 from rollout_console.ui.dialogs.choice import ChoiceDialog
-from rollout_console.ui.dialogs.form import Field, FormDialog, Values
+from rollout_console.ui.dialogs.form import Field, FormDialog
+from rollout_console.ui.dialogs.money import parse_usd, usd_problem
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.screens.keys.actions import off_loop
 from rollout_console.ui.screens.models.cells import side_by_side
@@ -50,13 +49,14 @@ class ModelFlows:
     async def price(self, wanted: ModelFilter) -> ModelFilter:
         """Ask for a maximum price in US dollars; return the filter, as it was if cancelled."""
         now = "" if wanted.most_usd is None else f"{wanted.most_usd:f}"
-        field = Field("price", "at most $", now, "per 1M input tokens, or per request; empty: any")
-        form = FormDialog("Price", (field,), _check_price)
+        hint = "per 1M input tokens, or per request; empty for any"
+        field = Field("price", "at most $", now, hint,
+                      check=lambda text: usd_problem(text) if text.strip() else "")  # fmt: skip
+        form = FormDialog("Price", (field,))
         values = await self._app.push_screen_wait(form)
         if values is None:
             return wanted
-        text = values["price"].strip()
-        return replace(wanted, most_usd=Decimal(text) if text else None)
+        return replace(wanted, most_usd=parse_usd(values["price"]))
 
     async def known(self, model: ModelInfo) -> ModelInfo:
         """Return a model with its full contract from the API, or as it is if that fails."""
@@ -112,14 +112,3 @@ def _why_not_on(model: ModelInfo, route: Route) -> str:
 
 def _choice(route: Route, reason: str) -> str:
     return f"{route.name}: {route.model or 'no model'} now" + (f" ({reason})" if reason else "")
-
-
-def _check_price(values: Values) -> str:
-    text = values["price"].strip()
-    try:
-        amount = Decimal(text) if text else Decimal(0)
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if not amount.is_finite() or amount < 0:
-        return f"{visible(text)} is not an amount of US dollars"
-    return ""

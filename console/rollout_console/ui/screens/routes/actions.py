@@ -1,9 +1,9 @@
 """Flows of the routes screen's actions: checks, probes, shadow samples, phases, the playbook."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -42,7 +42,8 @@ from rollout_console.ui.change_flow import ChangeFlow
 from rollout_console.ui.change_question import Hold
 from rollout_console.ui.dialogs.choice import ChoiceDialog
 from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
-from rollout_console.ui.dialogs.form import Field, FormDialog, Values
+from rollout_console.ui.dialogs.form import Field, FormDialog
+from rollout_console.ui.dialogs.money import parse_usd, usd_problem
 from rollout_console.ui.dialogs.pair import PairDialog
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.screens.keys.actions import off_loop
@@ -169,7 +170,7 @@ class RouteFlows:
         question = Question("Shadow sample", plan.words())
         if await self._app.push_screen_wait(ConfirmDialog(question)) is None:
             return
-        ceiling = Decimal(values["ceiling"])
+        ceiling = parse_usd(values["ceiling"]) or Decimal(0)
 
         async def send() -> list[Pair]:
             found: list[Pair] = []
@@ -281,26 +282,25 @@ def _stopped_when_left() -> Iterator[Event]:
 
 def _shadow_form(route: str) -> FormDialog:
     fields = (
-        Field("prompts", "prompts", "", 'a JSONL file of {"prompt": "..."}'),
-        Field("sample", "sample", "20", "how many, 1 to 200"),
-        Field("tokens", "max tokens", "256", "16 to 4096 for each answer"),
-        Field("ceiling", "at most $", "1.00", "nothing is sent if it may cost more"),
-    )
+        Field("prompts", "prompts", "", 'a JSONL file of {"prompt": "..."}', check=_check_path),
+        Field("sample", "sample", "20", "how many, 1 to 200", check=_whole(1, 200)),
+        Field("tokens", "max tokens", "256", "16 to 4096 for each answer", check=_whole(16, 4096)),
+        Field("ceiling", "at most $", "1.00", "US dollars; nothing is sent if it may cost more",
+              check=usd_problem),
+    )  # fmt: skip
     note = "Each prompt goes once to each side. Neither prompts nor answers are kept."
-    return FormDialog(f"Shadow sample of {route}", fields, _check_shadow, note)
+    return FormDialog(f"Shadow sample of {route}", fields, note=note)
 
 
-def _check_shadow(values: Values) -> str:
-    if not values["prompts"].strip():
-        return "name the file with the prompts"
-    for name, least, most in (("sample", 1, 200), ("tokens", 16, 4096)):
-        text = values[name].strip()
-        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            return f"{name} is a whole number from {least} to {most}"
-    try:
-        amount = Decimal(values["ceiling"].strip())
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if not amount.is_finite() or amount < 0:
-        return "the ceiling is an amount of US dollars"
-    return ""
+def _check_path(value: str) -> str:
+    return "" if value.strip() else "empty; name the file with the prompts"
+
+
+def _whole(least: int, most: int) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        text = value.strip()
+        if text.isascii() and text.isdigit() and len(text) < 9 and least <= int(text) <= most:
+            return ""
+        return f"type a whole number from {least} to {most}"
+
+    return check
