@@ -110,7 +110,7 @@ async def test_values_that_arrive_together_go_into_their_fields(file: Path) -> N
     app = app_of(file)
     async with app.run_test(size=(80, 24)) as pilot:
         await open_form(pilot, key_form(None, "prod"))
-        for key in (*"ci", "enter", "backspace", *"12", "enter", *"gpt", "enter", *"30d"):
+        for key in (*"ci", "enter", *"12", "enter", *"gpt", "enter", *"30d"):
             app.simulate_key(key)  # queued at once, as after a slow link's next packet
         await until_shown(pilot, lambda: field(pilot, "expires").value == "30d")
         found = {name: field(pilot, name).value for name in ("name", "limit", "models")}

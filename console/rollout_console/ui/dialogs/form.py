@@ -125,6 +125,7 @@ class FormDialog(Opened, ModalScreen[Values | None]):
         self._note = note
         self._wrong = wrong
         self._was_refused = False
+        self._refused = ""
 
     def compose(self) -> ComposeResult:
         """Yield the title, each field with what may be typed, the error line and the key hints."""
@@ -180,7 +181,8 @@ class FormDialog(Opened, ModalScreen[Values | None]):
             return
         field = self._field_of(event.input)
         row = event.input.query_ancestor(".field")
-        if row.has_class("-wrong"):
+        # Not for the change that was typed before enter: its message comes after the refusal.
+        if row.has_class("-wrong") and event.value != self._refused:
             row.remove_class("-wrong")
             self._say("")
         if field.choices:
@@ -211,6 +213,7 @@ class FormDialog(Opened, ModalScreen[Values | None]):
         for row in self.query(".field.-wrong"):
             row.remove_class("-wrong")
         line.query_ancestor(".field").add_class("-wrong")
+        self._refused = line.value
         line.select_on_focus = False  # typing corrects the value, and does not replace it
         line.cursor_position = len(line.value)
         self.set_focus(line)
