@@ -51,6 +51,7 @@ FUNCTIONAL = frozenset(
         "cli/test_mutated_answers.py",
         "cli/test_probe.py",
         "cli/test_report.py",
+        "cli/test_set_of_several.py",
         "cli/test_usage.py",
         "credentials/test_keys.py",
         "credentials/test_rotation.py",

@@ -16,6 +16,7 @@ from tests.benchmarks import (
     guard_turn,
     live_screen,
     model_filter,
+    several_at_once,
     windows_memory,
     written_bytes,
 )
@@ -35,6 +36,7 @@ ALL = {
     "healthy_hour": guard_drill.healthy_hour,
     "live_screen": live_screen.main,
     "model_filter": model_filter.main,
+    "several_at_once": several_at_once.main,
     "windows_memory": windows_memory.main,
     "written_bytes": written_bytes.main,
 }

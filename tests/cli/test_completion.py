@@ -38,6 +38,9 @@ LINES = {
     "export ": {"flagd", "schema"},
     "rollback chat acme --dry": {"--dry-run"},
     "rollback nowhere ": set(),
+    "set chat g": {"globex.eu"},
+    "set chat acme g": {"globex.eu"},
+    "set chat --al": {"--alias", "--all"},
 }
 
 
