@@ -270,6 +270,8 @@ class HomeActions(Screen[None]):
         """Mark all orgs that the filter shows, those of folded routes as well."""
         if not self._view.filter.strip():
             self.change_refused("set a filter first, such as / sick: M marks what it shows")
+        elif unseen := self._view.unseen:
+            self.change_refused(f"{unseen:,} orgs are still looked at: M marks when all are")
         elif self._view.mark_all(self.query_one(RolloutTable).rows):
             self._marks_changed()
         else:

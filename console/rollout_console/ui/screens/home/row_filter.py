@@ -32,6 +32,10 @@ class Judged(NamedTuple):
     signal: str = ""
 
 
+UNSEEN = Judged("", "unseen")
+"""In place of a verdict that was not looked up yet: the row is not shown, inverted or not."""
+
+
 def judged(row: Row, health: Health) -> Judged:
     """Return what the verdict column shows of a row; nothing for a default, an alias or a flag."""
     if row.table or row.org == ALL_ORGS:
@@ -70,10 +74,13 @@ class RowFilter:
         """Return whether the row is shown."""
         if not self._needle:
             return True
-        found = self._needle in row.route.casefold() or self._needle in row.filtered_as.casefold()
-        return (found or self._has_word(row)) != self._inverted
+        if self._needle in row.route.casefold() or self._needle in row.filtered_as.casefold():
+            return not self._inverted
+        found = self._has_word(row)
+        return found is not None and found != self._inverted
 
-    def _has_word(self, row: Row) -> bool:
+    def _has_word(self, row: Row) -> bool | None:
+        """Return whether the verdict column shows the word; None where that is not known yet."""
         if self._needle == "new":
             return not row.listed
         state = STATES.get(self._needle)
@@ -81,7 +88,8 @@ class RowFilter:
             return bool(row.latched_by)
         if self._needle == "sick":
             return self._is_sick(row)
-        if state is not None:
-            return self._look(row).state == state
         signal = SIGNALS.get(self._needle)
-        return signal is not None and self._look(row).signal == signal
+        if state is None and signal is None:
+            return False
+        seen = self._look(row)
+        return None if seen is UNSEEN else state == seen.state or signal == seen.signal

@@ -18,12 +18,11 @@ from rollout_console.ui.screens.home.rows import (
     build_rows,
     line_counts,
 )
+from rollout_console.ui.screens.home.verdict_looks import VerdictLooks
 from rollout_gate.file.percent import FULL
 
 SORT_EVERY_S = 10.0
 """Seconds between two sorts by a figure: rows that move all the time cannot be read."""
-LOOK_EVERY_S = 2.0
-"""Seconds between two looks at the verdicts that a filter asks for."""
 _PAUSE_PER_SORT = 50
 """Seconds until the next sort for each second that one took: keys wait while thousands sort."""
 
@@ -49,8 +48,8 @@ class TableView:
         self._sick: Mapping[str, Collection[str]] = {}
         self._weights: dict[RowKey, float] = {}
         self._sorted_at = self._pause_s = 0.0
-        self._looks: dict[Row, Judged] = {}
-        self._looked_at = self._look_pause_s = 0.0
+        self._looks = VerdictLooks()
+        self._now = 0.0
         self._asks_verdicts = False
         self._lines_shown = 0
 
@@ -210,16 +209,20 @@ class TableView:
         wanted = self.filter.strip()
         if not wanted:
             return ""
-        if not self._lines_shown:
+        if not self._lines_shown and not self._looks.unseen:
             return f"no route or org matches {visible(wanted)!r}: 0 of {self.total}; esc clears it"
-        return f"filter {visible(wanted)!r}: {self.kept} of {self.total}; esc clears it"
+        unseen = self._looks.unseen
+        more = f", {unseen:,} still looked at" if unseen else ""
+        return f"filter {visible(wanted)!r}: {self.kept} of {self.total}{more}; esc clears it"
+
+    @property
+    def unseen(self) -> int:
+        """How many rows have no verdict yet for a filter that asks for it."""
+        return self._looks.unseen
 
     def is_due(self, now: float) -> bool:
         """Whether rows in the order of a figure, or with a verdict, are to be chosen again."""
-        return self._is_sort_due(now) or (self._asks_verdicts and self._is_look_due(now))
-
-    def _is_look_due(self, now: float) -> bool:
-        return now - self._looked_at >= max(LOOK_EVERY_S, self._look_pause_s)
+        return self._is_sort_due(now) or (self._asks_verdicts and self._looks.is_due(now))
 
     def _is_sort_due(self, now: float) -> bool:
         by_figure = self.order in ("worst", "traffic")
@@ -231,10 +234,9 @@ class TableView:
         if self._is_sort_due(now):
             self._weights.clear()
             self._sorted_at = now
-        if self._is_look_due(now):
-            self._looks.clear()
-            self._looked_at, self._look_pause_s = now, 0.0
-        keep = RowFilter(self.filter, self._is_sick, partial(self._look, now))
+        self._now = now
+        self._looks.begin(now, self.total + len(file.routes))
+        keep = RowFilter(self.filter, self._is_sick, self._look)
         self._asks_verdicts = keep.asks_verdicts
         seen = self._monitor.seen_orgs()
         self._forget_gone_marks(seen)
@@ -257,19 +259,15 @@ class TableView:
     def _is_sick(self, row: Row) -> bool:
         """Whether an org asks for a rollback of its own, or a route for one of all of it."""
         if row.is_route:
-            return self._look(self._looked_at, row).state == "rollback"
+            return self._look(row).state == "rollback"
         return not row.table and row.org in self._sick.get(row.route, ())
 
-    def _look(self, now: float, row: Row) -> Judged:
-        """Return what the verdict column shows, as of the last look: 10,000 orgs take a second."""
-        found = self._looks.get(row)
-        if found is None:
-            started = monotonic()
-            org = None if row.org == ALL_ORGS else row.org
-            found = judged(row, self._monitor.health(row.route, org, now))
-            self._looks[row] = found
-            self._look_pause_s += _PAUSE_PER_SORT * (monotonic() - started)
-        return found
+    def _look(self, row: Row) -> Judged:
+        return self._looks.look(row, self._judge)
+
+    def _judge(self, row: Row) -> Judged:
+        org = None if row.org == ALL_ORGS else row.org
+        return judged(row, self._monitor.health(row.route, org, self._now))
 
     def _weight(self, now: float, row: Row) -> tuple[float, str]:
         """Return a sort key: the greatest figure first, then by name."""
