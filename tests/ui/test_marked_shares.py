@@ -10,6 +10,7 @@ from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
 from rollout_console.ui.dialogs.percent import PercentDialog
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate.file.parse import parse
+from tests.support.waiting import until_shown
 from tests.ui.test_home import (
     Running,
     app_of,
@@ -19,7 +20,6 @@ from tests.ui.test_home import (
     running,
     screen_text,
     share,
-    until,
 )
 from tests.ui.test_marks import asked, marked_lines
 
@@ -42,13 +42,13 @@ async def typed(pilot: Running, **values: str) -> None:
     for name, value in values.items():
         pilot.app.screen.query_one(f"#{name}", Input).value = value
     await pilot.press("enter")
-    await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
+    await until_shown(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
 
 
 async def settled(pilot: Running) -> None:
     """Wait until the balance was asked for: until then it holds every raise."""
     home = pilot.app.home  # type: ignore[attr-defined]
-    await until(pilot, lambda: not home._session.balance.pending)
+    await until_shown(pilot, lambda: not home._session.balance.pending)
 
 
 def rows(file: Path) -> list[tuple[str, str | None, str, str, str]]:
@@ -69,7 +69,7 @@ async def test_what_the_guard_holds_of_the_marked_is_left_out_and_named(file: Pa
         await pilot.press("enter", "y")
         assert isinstance(pilot.app.screen, ConfirmDialog), "a raise of several asks for the name"
         await typed(pilot, name="chat")
-        await until(pilot, lambda: "done: 2 lines" in notices(pilot))
+        await until_shown(pilot, lambda: "done: 2 lines" in notices(pilot))
         assert share(file) == (100, False)
         assert share(file, "globex.eu") == (1250, False)
         assert marked_lines(pilot) == []
@@ -77,7 +77,7 @@ async def test_what_the_guard_holds_of_the_marked_is_left_out_and_named(file: Pa
         await pilot.press("u")
         assert "undo of set of 2 lines: their percents before" in await asked(pilot)
         await confirm(pilot)
-        await until(pilot, lambda: file.read_bytes() == before)
+        await until_shown(pilot, lambda: file.read_bytes() == before)
 
 
 async def test_all_are_raised_with_a_typed_reason(file: Path) -> None:
@@ -88,7 +88,7 @@ async def test_all_are_raised_with_a_typed_reason(file: Path) -> None:
         await asked(pilot)
         await pilot.pause(GRACE_S + 0.05)
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: bool(pilot.app.screen.query("#reason")))
+        await until_shown(pilot, lambda: bool(pilot.app.screen.query("#reason")))
         said = await asked(pilot)
         assert "Raise: 3 lines" in said
         assert "1 of 3: chat / globex.eu: no data" in said
@@ -99,7 +99,7 @@ async def test_all_are_raised_with_a_typed_reason(file: Path) -> None:
         await pilot.press("enter")
         assert isinstance(pilot.app.screen, ConfirmDialog), "nothing without a reason"
         await typed(pilot, reason="the drill of May", name="chat")
-        await until(pilot, lambda: share(file, "globex.eu") == (2500, False))
+        await until_shown(pilot, lambda: share(file, "globex.eu") == (2500, False))
         assert [row[1:] for row in rows(file)] == [
             ("hooli", "0", "1", "the drill of May"), ("acme", "0", "1", "the drill of May"),
             ("globex.eu", "12.5", "25", "the drill of May"),
@@ -114,7 +114,7 @@ async def test_lowering_asks_for_no_typing_and_is_never_held(file: Path) -> None
         assert "(1 stays rolled back until resumed)" in said
         assert not pilot.app.screen.query(Input)
         await confirm(pilot)
-        await until(pilot, lambda: share(file) == (1000, False))
+        await until_shown(pilot, lambda: share(file) == (1000, False))
         assert share(file, "globex.eu") == (1000, False)
         assert share(file, "initech") == (500, True)
 
@@ -122,7 +122,7 @@ async def test_lowering_asks_for_no_typing_and_is_never_held(file: Path) -> None
 async def test_one_percent_is_set_for_all_marked(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("space", "j", "space", "e")
-        await until(pilot, lambda: isinstance(pilot.app.screen, PercentDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, PercentDialog))
         said = "\n".join(str(one.content) for one in pilot.app.screen.query(Static))
         assert "2 orgs marked: now 12.5% to 25%, new percent:" in said
         await pilot.press(*"12.5", "enter")
@@ -130,7 +130,7 @@ async def test_one_percent_is_set_for_all_marked(file: Path) -> None:
         assert "chat / acme 25% to 12.5% in rollout.toml" in said
         assert "left out: chat / globex.eu: at 12.5% already" in said
         await confirm(pilot)
-        await until(pilot, lambda: share(file) == (1250, False))
+        await until_shown(pilot, lambda: share(file) == (1250, False))
 
 
 async def test_a_marked_route_is_its_orgs_and_an_org_of_it_is_not_twice(file: Path) -> None:
@@ -146,12 +146,12 @@ async def test_a_marked_route_is_its_orgs_and_an_org_of_it_is_not_twice(file: Pa
 async def test_an_org_that_another_editor_takes_out_is_not_put_back(file: Path) -> None:
     log_lines(file, 20, orgs=("acme", "globex.eu"))
     async with running(app_of(file)) as pilot:
-        await until(pilot, lambda: "0.0%" in screen_text(pilot))
+        await until_shown(pilot, lambda: "0.0%" in screen_text(pilot))
         await pilot.press("space", "j", "space", "minus")
         await asked(pilot)
         edited = prepared(file, (b'"globex.eu" = 12.5\n', b""))
         await confirm(pilot)
-        await until(pilot, lambda: marked_lines(pilot) == ["acme"])
+        await until_shown(pilot, lambda: marked_lines(pilot) == ["acme"])
         assert file.read_bytes() == edited
         await pilot.press("minus")
         assert "chat / acme 25% to 10%" in await asked(pilot)
@@ -160,11 +160,11 @@ async def test_an_org_that_another_editor_takes_out_is_not_put_back(file: Path) 
 async def test_an_edit_between_the_percent_and_the_confirm(file: Path) -> None:
     log_lines(file, 20, orgs=("acme", "globex.eu"))
     async with running(app_of(file)) as pilot:
-        await until(pilot, lambda: "0.0%" in screen_text(pilot))
+        await until_shown(pilot, lambda: "0.0%" in screen_text(pilot))
         await pilot.press("space", "j", "space", "e")
-        await until(pilot, lambda: isinstance(pilot.app.screen, PercentDialog))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, PercentDialog))
         prepared(file, (b'"globex.eu" = 12.5\n', b""))
-        await until(pilot, lambda: marked_lines(pilot) == ["acme"])
+        await until_shown(pilot, lambda: marked_lines(pilot) == ["acme"])
         await pilot.press("9", "enter")
         said = await asked(pilot)
         assert "chat / acme 25% to 9%" in said
@@ -201,16 +201,16 @@ async def test_orgs_without_a_line_get_one_and_r_leaves_them_out(file: Path) -> 
     prepared(file, (b"beta-testers = 100\n", b""))
     log_lines(file, 20, orgs=("new-1", "new-2"))
     async with running(app_of(file)) as pilot:
-        await until(pilot, lambda: "new-2" in screen_text(pilot))
+        await until_shown(pilot, lambda: "new-2" in screen_text(pilot))
         await settled(pilot)
         await pilot.press("slash", *"new", "enter", "M")
         assert "2 marked" in notices(pilot)
         await pilot.press("r")
-        await until(pilot, lambda: "nothing of it goes to TokenLab" in notices(pilot))
+        await until_shown(pilot, lambda: "nothing of it goes to TokenLab" in notices(pilot))
         await pilot.press("plus")
         assert "(2 new lines)" in await asked(pilot)
         await typed(pilot, name="chat")
-        await until(pilot, lambda: share(file, "new-2") == (100, False))
+        await until_shown(pilot, lambda: share(file, "new-2") == (100, False))
 
 
 async def test_a_verdict_is_found_by_its_word(file: Path) -> None:
@@ -222,7 +222,7 @@ async def test_a_verdict_is_found_by_its_word(file: Path) -> None:
         return {row.org for row in app.home.query_one(RolloutTable).rows if row.org is not None}
 
     async with running(app) as pilot:
-        await until(pilot, lambda: "1 org sick" in screen_text(pilot))
+        await until_shown(pilot, lambda: "1 org sick" in screen_text(pilot))
         wanted: dict[str, set[str | None]] = {
             "sick": {"globex.eu"}, "roll back": {"globex.eu"}, "rolled back": {"initech"},
             "previous only": {"hooli"}, "hold": {"acme"}, "ok": set(),
@@ -255,8 +255,8 @@ async def test_the_confirm_of_a_raise_says_how_in_a_small_terminal(
         for part in (".how", "#reason", "#name"):
             if part == "#name":
                 await pilot.press("tab")
-            await until(pilot, lambda: dialog.query_one(part).region.height > 0)  # noqa: B023
-            await until(
+            await until_shown(pilot, lambda: dialog.query_one(part).region.height > 0)  # noqa: B023
+            await until_shown(
                 pilot,
                 lambda: dialog.region.contains_region(dialog.query_one(part).region),  # noqa: B023
             )

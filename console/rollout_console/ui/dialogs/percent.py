@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 
 from rollout_console.common.safe_text import visible
 from rollout_gate.file.errors import PercentError
-from rollout_gate.file.percent import parse_percent
+from rollout_gate.file.percent import parse_percent, percent_text
 
 _SHORT = 10
 """The terminal height in lines below which borders are left out."""
