@@ -89,13 +89,17 @@ class KeyBar(Widget):
         return line
 
     def _fitting(self, gap: int) -> list[Key]:
-        """Return the keys that fit into the width."""
+        """Return the keys that fit into the width: the help, which lists all, to the last."""
+        here = f"screen.{getattr(self.screen, 'CONTEXT', 'home')}"
         keys = [
             key
             for key in self._keys
-            if key.footer and not (key.id in _ONLY_ENABLED and self._why_not(key))
+            if key.footer
+            and key.id != here
+            and not (key.id in _ONLY_ENABLED and self._why_not(key))
         ]
-        for spared in _SPARED:
+        from_the_end = [key.id for key in reversed(keys) if key.id != "help"]
+        for spared in (*_SPARED, *from_the_end):
             shown = (cell_len(self._keymap.get(key.id, key.shown)) for key in keys)
             words = sum(cell_len(key.footer) + 1 + gap for key in keys)
             if 1 + sum(shown) + words - gap <= self.size.width:
