@@ -339,6 +339,27 @@ async def test_an_api_that_is_away_is_said(file: Path, sim_keys: SimServer, vaul
         assert "503" not in line(pilot, "keys-notice")
 
 
+async def test_loading_is_said_at_once_and_replaced_by_when_the_next_try_is(
+    file: Path, sim_keys: SimServer, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rollout_console.ui.reading.FIRST_WAIT_S", 1.0)
+    sim_keys.state.faults.add(
+        {"kind": "slow", "latency_ms": 800, "path": "/v1/management/api-keys"}
+    )
+    sim_keys.state.faults.add({"status": 503, "path": "/v1/management/api-keys"})
+    app = app_of(file, sim_keys, vault)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2")
+        await until_shown(pilot, lambda: "reading the API keys…" in line(pilot, "keys-status"))
+        assert "0 keys" not in line(pilot, "keys-status"), "nothing is known of them yet"
+        await until_shown(pilot, lambda: "next try in" in line(pilot, "keys-status"))
+        assert "503" in line(pilot, "keys-notice")
+        sim_keys.state.faults.clear()
+        await until_shown(pilot, lambda: "1 key" in line(pilot, "keys-status"))
+        assert "503" not in line(pilot, "keys-notice")
+        assert "next try" not in line(pilot, "keys-status")
+
+
 async def test_filter_and_sort(file: Path, sim_keys: SimServer, vault: Vault) -> None:
     async with ManagementClient(sim_keys.base_url, Secret("mt-sim-demo")) as client:
         for i in range(30):

@@ -2,6 +2,8 @@
 
 import asyncio
 from functools import partial
+from math import inf
+from time import time
 from typing import ClassVar, cast
 
 from textual import on, work
@@ -17,6 +19,7 @@ from rollout_console.history.errors import HistoryError
 from rollout_console.history.rows import Change
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.keymap import CONTEXTS, HISTORY_KEYS, Key
+from rollout_console.ui.reading import Reading
 from rollout_console.ui.screens.base import ChangingScreen
 from rollout_console.ui.screens.history.cells import HistoryCells, at_text, detail_lines
 from rollout_console.ui.screens.history.state import PAGE, HistoryView
@@ -67,6 +70,7 @@ class HistoryScreen(ChangingScreen):
         self._cells = HistoryCells(80)
         self._cells_of = 80
         self._unreadable = ""
+        self._reading = Reading("the history", inf)
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -89,12 +93,16 @@ class HistoryScreen(ChangingScreen):
         self._changing = self._session.flow(self.app, self)
         self._fit()
         self._table.focus()
+        self._read_again()
         self.draw_lines()
-        self._read()
         self.set_interval(1.0, self._refresh)
 
     def _refresh(self) -> None:
-        """Redraw what depends on the file as it is now: the mark, and what can be restored."""
+        """Redraw what depends on time and on the file as it is now; retry a read that failed."""
+        if self._reading.failed and self._reading.is_due(time()):
+            self._read_again()
+        if self._reading.words(time()):
+            self.draw_lines()
         self._table.refresh_numbers()
         self.query_one(KeyBar).update_keys()
 
@@ -114,12 +122,16 @@ class HistoryScreen(ChangingScreen):
     def history_changed(self) -> None:
         """Read the rows that are new."""
         if self.is_mounted:
-            self._read()
+            self._read_again()
 
     def action_reload(self) -> None:
         """Read every row again."""
         self._view.clear()
         self._known.clear()
+        self._read_again()
+
+    def _read_again(self) -> None:
+        self._reading.begin(time())
         self._read()
 
     @work(group="history-read", exclusive=True, exit_on_error=False)
@@ -131,6 +143,8 @@ class HistoryScreen(ChangingScreen):
                 rows = await asyncio.to_thread(
                     switch.history.rows, switch.path, PAGE, after=view.read_from
                 )
+                if len(rows) < PAGE:
+                    self._reading.end(time())
                 self._took(view.add(rows))
                 if len(rows) < PAGE:
                     return
@@ -138,12 +152,15 @@ class HistoryScreen(ChangingScreen):
             while True:
                 rows = await asyncio.to_thread(switch.history.rows, switch.path, PAGE, offset)
                 view.complete = len(rows) < PAGE
+                if view.complete:
+                    self._reading.end(time())
                 self._took(view.add(rows))
                 if view.complete:
                     return
                 offset += len(rows)
         except HistoryError as error:
             self._unreadable = str(error)
+            self._reading.end(time(), error)
             self.draw_lines()
 
     def _took(self, changed: bool) -> None:
@@ -182,9 +199,11 @@ class HistoryScreen(ChangingScreen):
         view, facts, history = self._view, self._facts, self._switch.history
         found = len(self._table.rows)
         count = f"{found:,} of {len(view.rows):,}" if view.text.strip() else f"{found:,}"
+        words = self._reading.words(time())
         more = "" if view.complete or self._unreadable else "…"
         self.query_one("#history-status", TextLine).say(
             (" history", "bold"), (" ▸ ", "$accent"), (f"{count}{more} changes", "bold"),
+            (f"  {words}" if words else "", "$warning"),
             ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
             ("", "") if history.is_shared else ("  this user's alone", "$warning"),
             (f"  {visible(str(history.path))}", "$foreground 70%"),

@@ -75,7 +75,8 @@ def data_age(monitor: Monitor, now: float) -> tuple[str, str]:
         return f"  {monitor.unusable.lines:,} lines unusable", "$error bold"
     age = monitor.age_s(now)
     if age is None:
-        return "  no data yet", "$warning"
+        reads = monitor.behind or monitor.reads_older
+        return ("  reading the log…" if reads else "  no data yet"), "$warning"
     if age > STALE_S:
         return f"  stale {seconds_text(age)}", "$warning bold"
     # Whole seconds: tenths would differ, and be repainted, at every tick.

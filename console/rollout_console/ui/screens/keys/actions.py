@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from textual.app import App
@@ -82,14 +83,15 @@ class KeyFlows:
         if not await self._sure("New API key", effect) or not await self._ready(place):
             return
         if place is None:
-            created = await self._do(lambda: self._room.create(**wish))
+            created = await self._do("making it", lambda: self._room.create(**wish))
             if created is not None:
                 await self._app.push_screen_wait(SecretOnce(created.key.name, created.secret))
                 self._listener.say(f"{created.key.name} was made")
         else:
             profile = values["profile"]
             kept = await self._do(
-                lambda: self._room.create_kept(profile=profile, place=place, **wish)
+                "making it",
+                lambda: self._room.create_kept(profile=profile, place=place, **wish),
             )
             if kept is not None:
                 self._listener.say(
@@ -115,7 +117,7 @@ class KeyFlows:
             f"{name} {_words(now[name])} to {_words(v)}" for name, v in changes.items()
         )
         if await self._sure("Change API key", f"{key.name}: {words}"):
-            changed = await self._do(lambda: self._room.change(key, **changes))
+            changed = await self._do("changing it", lambda: self._room.change(key, **changes))
             if changed is not None:
                 self._listener.say(f"done: {changed.name}: {words}")
             self._listener.reload()
@@ -127,7 +129,10 @@ class KeyFlows:
         effect = f"{key.name}: requests with it {'fail from now on' if stops else 'work again'}"
         if await self._sure(f"{verb} API key", effect, key.name if stops else ""):
             status = "inactive" if stops else "active"
-            if await self._do(lambda: self._room.change(key, status=status)) is not None:
+            if (
+                await self._do("changing it", lambda: self._room.change(key, status=status))
+                is not None
+            ):
                 self._listener.say(f"done: {key.name} is {status}")
             self._listener.reload()
 
@@ -135,13 +140,16 @@ class KeyFlows:
         """Revoke a key, which is final."""
         effect = f"{key.name} ({key.id}) never works again; this is final"
         if await self._sure("Revoke API key", effect, key.name):
-            if await self._do(lambda: self._room.change(key, status="revoked")) is not None:
+            if (
+                await self._do("revoking it", lambda: self._room.change(key, status="revoked"))
+                is not None
+            ):
                 self._listener.say(f"done: {key.name} is revoked")
             self._listener.reload()
 
     async def usage(self, key: ApiKey) -> None:
         """Show a key's requests and cost, by model and by day."""
-        found = await self._do(lambda: self._room.billing(key))
+        found = await self._do(f"reading what {key.name} has cost", lambda: self._room.billing(key))
         if found is None:
             return
         lines = [f"{found.requests} requests, ${found.cost:f}", "", "by model"]
@@ -169,10 +177,14 @@ class KeyFlows:
             if not await self._sure("Rotate API key", effect) or not await self._ready(place):
                 return
             model = values["model"].strip()
-            progress = await self._do(lambda: self._rotations.start(key, place, model))
+            progress = await self._do(
+                "beginning the rotation", lambda: self._rotations.start(key, place, model)
+            )
         else:
             rotation = found
-            progress = await self._do(lambda: self._rotations.advance(rotation))
+            progress = await self._do(
+                "going on with the rotation", lambda: self._rotations.advance(rotation)
+            )
         if progress is not None:
             waits = f"waits for {progress.waits_for}" if progress.waits_for else "it is done"
             lines = [*progress.did, "", waits, "", "t goes on, T goes back to the old key"]
@@ -192,7 +204,9 @@ class KeyFlows:
         effect = f"stay with {found.old_name}, revoke {found.new_name} for ever"
         if await self._sure("Abandon rotation", effect, found.old_name):
             rotation = found
-            said = await self._do(lambda: self._rotations.abandon(rotation))
+            said = await self._do(
+                "going back to the old key", lambda: self._rotations.abandon(rotation)
+            )
             if said is not None:
                 self._listener.say(said)
             self._listener.reload()
@@ -261,7 +275,9 @@ class KeyFlows:
                 "Verify API key", f"one request of a few tokens to {model}, which is billed"
             ):
                 continue
-            said = await self._do(lambda p=purpose, m=model: self._room.verify(p, m))  # type: ignore[misc]
+            said = await self._do(
+                f"verifying the {words}", partial(self._room.verify, purpose, model)
+            )
             lines.append(
                 f"{words} from {credential.source}: {said or 'it failed; the reason is below'}"
             )
@@ -309,13 +325,16 @@ class KeyFlows:
             self._listener.say(str(error), bad=True)
             return None
 
-    async def _do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """Run a use case; report an expected error in one sentence, and return None."""
+    async def _do(self, words: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
+        """Run a use case, which ``words`` names at once; report an expected error, return None."""
+        self._listener.say(f"{words}…")
         try:
-            return await off_loop(make)
+            done = await off_loop(make)
         except (ApiError, OperationError, VaultError) as error:
             self._listener.say(str(error), bad=True)
             return None
+        self._listener.say("")
+        return done
 
     async def _sure(self, title: str, effect: str, type_name: str = "") -> bool:
         question = Question(title, effect, type_name=type_name)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from time import time
 from typing import Any, ClassVar, TypeVar
 
 from textual import on, work
@@ -22,6 +23,7 @@ from rollout_console.credentials.vault.errors import VaultError
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.types import ApiKey
 from rollout_console.ui.keymap import CONTEXTS, VAULT_KEYS, Key
+from rollout_console.ui.reading import DEADLINE_S, NO_ANSWER, Reading
 from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.screens.keys.actions import KeyFlows, off_loop
@@ -66,7 +68,9 @@ class KeysScreen(BesideScreen):
         self._sort = 0
         self._filter = ""
         self._read_at: datetime | None = None
+        self._shown_words = ""
         self._unread = ""
+        self._reading = Reading("the API keys", EVERY_S)
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -86,9 +90,16 @@ class KeysScreen(BesideScreen):
             self.app, self._room, self._rotations, self._facts.proving_model, self._models, self
         )
         self.query_one(DataTable).focus()
-        self._draw()
         self.action_reload()
-        self.set_interval(EVERY_S, self.action_reload)
+        self._draw()
+        self.set_interval(1.0, self._each_second)
+
+    def _each_second(self) -> None:
+        """Read again when it is time to, and say for how long a read is under way or due."""
+        if self._reading.is_due(time()):
+            self.action_reload()
+        if self._reading.words(time()) or self._shown_words:
+            self.draw_lines()
 
     def on_resize(self) -> None:
         """Redraw the table: the columns depend on the width."""
@@ -96,20 +107,27 @@ class KeysScreen(BesideScreen):
 
     # -- asking ----------------------------------------------------------------------------------
 
-    @work(group="keys-read", exclusive=True, exit_on_error=False)
-    async def action_reload(self) -> None:
+    def action_reload(self) -> None:
         """Reload credentials from the vault and keys from the API."""
+        self._reading.begin(time())
+        self._read()
+
+    @work(group="keys-read", exclusive=True, exit_on_error=False)
+    async def _read(self) -> None:
         if self._keys_of != self._room.profile:
             # Clear the list: another organisation's keys must not be revoked by mistake.
             self._keys, self._read_at, self._keys_of = [], None, self._room.profile
         self._credentials = await asyncio.to_thread(self._flows.resolve_all)
         self.draw_lines()
         try:
-            self._keys = await off_loop(self._room.keys)
-            rotating = await asyncio.to_thread(self._rotations.under_way)
-        except (ApiError, OperationError, VaultError) as error:
-            self._trouble = self._unread = str(error)
+            async with asyncio.timeout(DEADLINE_S):
+                self._keys = await off_loop(self._room.keys)
+                rotating = await asyncio.to_thread(self._rotations.under_way)
+        except (ApiError, OperationError, VaultError, TimeoutError) as error:
+            self._trouble = self._unread = str(error) or NO_ANSWER
+            self._reading.end(time(), error)
         else:
+            self._reading.end(time())
             self._rotating = {one.old_id for one in rotating}
             if self._trouble == self._unread:  # else keep it: an action's error
                 self._trouble = ""
@@ -144,12 +162,14 @@ class KeysScreen(BesideScreen):
     def draw_lines(self) -> None:
         """Redraw status, sources of credentials and notice."""
         facts, room = self._facts, self._room
-        count = "1 key" if len(self._keys) == 1 else f"{len(self._keys)} keys"
         age = "" if self._read_at is None else f"  read {self._read_at:%H:%M:%S} UTC"
+        self._shown_words = words = self._reading.words(time())
+        count = "1 key" if len(self._keys) == 1 else f"{len(self._keys)} keys"
+        listed = f"  {count} by {SORTS[self._sort]}{age}" if self._reading.done else ""
         self.query_one("#keys-status", TextLine).say(
             (" keys", "bold"), (" ▸ ", "$accent"), (visible(room.profile), "bold"),
             ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
-            (f"  {count} by {SORTS[self._sort]}{age}", ""),
+            (listed, ""), (f"  {words}" if words else "", "$warning"),
             (f"  {visible(room.base_url)}", "$foreground 70%"),
         )  # fmt: skip
         for credential in self._credentials:
@@ -166,7 +186,12 @@ class KeysScreen(BesideScreen):
             words = f"{visible(warnings[0].sentence)}{more}"
             self.show_notice((" ! ", "$error bold"), (words, "$warning"))
         else:
-            self.show_notice()
+            self.show_notice((self._default_notice(), "$foreground 70%"))
+
+    def _default_notice(self) -> str:
+        if not self._reading.done or self._keys:
+            return ""
+        return " this organisation has no API key yet: n makes one"
 
     def reload(self) -> None:
         """Reload credentials from the vault and keys from the API."""

@@ -25,7 +25,7 @@ GUTTER = 6
 AXIS_ROWS = 2
 LEAST_ROWS = 6
 
-_NO_REQUESTS = "no requests in this time"
+
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _LINE = "⠒"
 _SIGN_STYLES = {"↩": "warn", "!": "bad", "↻": "good", "↓": "warn", "↑": "good", "~": "dim"}
@@ -175,7 +175,7 @@ def _plot(
     ]
     if not any(value is not None for line in lines for value in line.values):
         seen = any(summary.requests for summary in frame.whole.values())
-        words = "not measured by any request in this time" if seen else _NO_REQUESTS
+        words = "not measured by any request in this time" if seen else _no_requests(frame)
         return _nothing(words, width, height)
     drawn = render(
         lines, width=width, height=height, y_max=top, x_labels=None, color=False, gutter=GUTTER
@@ -191,6 +191,10 @@ def _plot(
     return rows
 
 
+def _no_requests(frame: Frame) -> str:
+    return "reading the log…" if frame.reads_older else "no requests in this time"
+
+
 def _plot_classes(
     frame: Frame, top: float, columns: Sequence[range], height: int
 ) -> list[list[Cell]]:
@@ -198,7 +202,7 @@ def _plot_classes(
     counts = [_highest_column(frame, points) for points in columns]
     if not any(sum(one) for one in counts):
         requests = frame.whole["tokenlab"].requests
-        words = "no errors in this time" if requests else _NO_REQUESTS
+        words = "no errors in this time" if requests else _no_requests(frame)
         return _nothing(words, width, height)
     fills = "".join(fill for _, _, fill, _ in CLASSES)
     styles = {fill: style for _, _, fill, style in CLASSES}

@@ -90,7 +90,7 @@ _NO_RECORDS = "no access-log records yet: they begin with the first request thro
 def figures_line(frame: Frame, index: int | None, width: int) -> Pieces:
     """Return the figures of both sides at the cursor, or over the window."""
     if frame.age_s is None:
-        words = frame.unusable or _NO_RECORDS
+        words = "reading the log…" if frame.reads_older else frame.unusable or _NO_RECORDS
         return [(f" {visible(words)}", "$warning")]
     if index is None:
         window = WINDOW_WORDS[frame.window_s]

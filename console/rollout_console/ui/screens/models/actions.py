@@ -62,11 +62,13 @@ class ModelFlows:
         """Return a model with its full contract from the API, or as it is if that fails."""
         if model.formats is not None:
             return model
+        self._listener.say(f"reading the contract of {model.id}…")
         try:
             found = await off_loop(lambda: self._room.detail(model.id))
         except ApiError as error:
             self._listener.say(f"its contract is not known: {error}", bad=True)
             return model
+        self._listener.say("")
         self._listener.show()
         return found or model
 

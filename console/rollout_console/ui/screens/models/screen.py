@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from time import time
 from typing import ClassVar, cast
 
 from textual import on, work
@@ -13,11 +14,12 @@ from textual.widgets import Input, Static
 
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.safe_text import visible
-from rollout_console.models.catalogue import Catalogue, read_models
+from rollout_console.models.catalogue import Catalogue
 from rollout_console.models.queries import contract_lines
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.models import SCENES, ModelInfo
 from rollout_console.ui.keymap import CONTEXTS, MODEL_KEYS, SCENE_KEYS, Key
+from rollout_console.ui.reading import DEADLINE_S, NO_ANSWER, Reading
 from rollout_console.ui.screens.base import ChangingScreen
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.screens.keys.actions import off_loop
@@ -65,6 +67,8 @@ class ModelsScreen(ChangingScreen):
         self._compared: ModelInfo | None = None
         self._cells = ModelCells(80, "")
         self._cells_of = (0, "")
+        self._reading = Reading("the catalogue", EVERY_S)
+        self._detail_of = ""
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -88,10 +92,16 @@ class ModelsScreen(ChangingScreen):
         self._table.focus()
         self.show()
         age = self._room.age_s()
-        if age is None or age > _FRESH_S:
+        if age is not None and age <= _FRESH_S:
+            self._reading.end(time())
+        self._each_second()
+        self.set_interval(1.0, self._each_second)
+
+    def _each_second(self) -> None:
+        """Read again when it is time to, and say how old the catalogue is."""
+        if self._reading.is_due(time()):
             self.action_reload()
-        self.set_interval(EVERY_S, self.action_reload)
-        self.set_interval(1.0, self.draw_lines)
+        self.draw_lines()
 
     def on_resize(self) -> None:
         """Adapt the layout: the columns depend on the width."""
@@ -107,14 +117,29 @@ class ModelsScreen(ChangingScreen):
 
     # -- asking ----------------------------------------------------------------------------------
 
-    @work(group="models-read", exclusive=True, exit_on_error=False)
-    async def action_reload(self) -> None:
+    def action_reload(self) -> None:
         """Reload from the API the catalogue, and the evidence of the selected scene."""
+        self._reading.begin(time())
+        self._read()
+
+    @work(group="models-read", exclusive=True, exit_on_error=False)
+    async def _read(self) -> None:
         scene = self._view.wanted.scene
+
+        async def read() -> None:
+            await self._room.refresh()
+            if scene:
+                await self._room.recommend(scene)
+
         try:
-            self._trouble = await off_loop(lambda: read_models(self._room, scene))
-        except ApiError as error:
-            self._trouble = str(error)
+            async with asyncio.timeout(DEADLINE_S):
+                await off_loop(read)
+        except (ApiError, TimeoutError) as error:
+            self._trouble = str(error) or NO_ANSWER
+            self._reading.end(time(), error)
+        else:
+            self._trouble = ""
+            self._reading.end(time())
         self.show()
 
     @work(group="models-scene", exclusive=True, exit_on_error=False)
@@ -132,10 +157,13 @@ class ModelsScreen(ChangingScreen):
     async def _read_detail(self, model: ModelInfo) -> None:
         """Debounce the request of a detail: send it once the cursor has rested for _SETTLED_S."""
         await asyncio.sleep(_SETTLED_S)
+        self._detail_of = model.id
+        self._draw_contract()
         try:
             await off_loop(lambda: self._room.detail(model.id))
         except ApiError as error:
             self._trouble = str(error)
+        self._detail_of = ""
         self.show()
 
     # -- drawing ---------------------------------------------------------------------------------
@@ -164,13 +192,16 @@ class ModelsScreen(ChangingScreen):
         """Redraw status, scene chips and notice."""
         room, facts = self._room, self._facts
         age = room.age_s()
-        said = "no catalogue yet" if age is None else f"read {seconds_text(round(age))} ago"
+        none = "no catalogue yet  " if self._reading.failed else ""
+        said = none if age is None else f"read {seconds_text(round(age))} ago  "
+        words = self._reading.words(time())
         old = age is None or age > _OLD_S or bool(self._trouble)
         self.query_one("#models-status", TextLine).say(
             (" models", "bold"), (" ▸ ", "$accent"),
             (f"{len(self._table.rows)} of {len(room.shelf.models)}", "bold"),
             ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
-            (f"  by {self._view.sort}", ""), (f"  {said}", "$warning bold" if old else "$success"),
+            (f"  by {self._view.sort}", ""),
+            (f"  {said}", "$warning bold" if old else "$success"), (words, "$warning"),
             (f"  {visible(room.base_url)}", "$foreground 70%"),
         )  # fmt: skip
         chips: list[tuple[str, str]] = []
@@ -196,6 +227,8 @@ class ModelsScreen(ChangingScreen):
                     (f"{visible(name):<12} ", "$foreground 60%"),
                     (f"{visible(words)}\n", ""),
                 ]
+            if self._detail_of == model.id:
+                pieces.append(("\nreading its whole contract…", "$foreground 60%"))
         self.query_one("#contract Static", Static).update(Content.assemble(*pieces))
 
     @on(LineTable.Moved)

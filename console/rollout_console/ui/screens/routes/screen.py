@@ -20,6 +20,7 @@ from rollout_console.models.catalogue import Catalogue
 from rollout_console.readiness.checks.result import Result
 from rollout_console.readiness.phases import Phases, PhaseState
 from rollout_console.ui.keymap import CONTEXTS, ROUTE_KEYS, Key
+from rollout_console.ui.reading import DEADLINE_S, NO_ANSWER, Reading
 from rollout_console.ui.screens.base import FAULTS, ChangingScreen
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.screens.routes.actions import RouteFlows
@@ -60,6 +61,8 @@ class RoutesScreen(ChangingScreen):
         self._phases = Phases(switch)
         self._probes: Mapping[tuple[str, str], ProbeLine] = {}
         self._results: Sequence[Result] = ()
+        self._reading = Reading("phases, log and probes", EVERY_S)
+        self._unread = ""
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -79,9 +82,15 @@ class RoutesScreen(ChangingScreen):
             self._session.flow(self.app, self), self,
         )  # fmt: skip
         self._table.focus()
-        self.draw_lines()
         self.reload()
-        self.set_interval(EVERY_S, self.reload)
+        self.draw_lines()
+        self.set_interval(1.0, self._each_second)
+
+    def _each_second(self) -> None:
+        """Read again when it is time to, and say for how long a read is under way or due."""
+        if self._reading.is_due(time()):
+            self.reload()
+        self.draw_lines()
 
     @property
     def _table(self) -> LineTable[PhaseState]:
@@ -89,23 +98,30 @@ class RoutesScreen(ChangingScreen):
 
     def reload(self) -> None:
         """Re-evaluate the routes: phases, exit checks and probes."""
+        self._reading.begin(time())
         self._read()
 
     def action_reload(self) -> None:
         """Re-evaluate the routes before the timer does."""
-        self._read()
+        self.reload()
 
     @work(group="routes-read", exclusive=True, exit_on_error=False)
     async def _read(self) -> None:
         file, verdicts = self._monitor.file, self._monitor.verdicts(time())
+        log = probe_log_path(self._switch.path, file)
         try:
-            states = await asyncio.to_thread(self._phases.states, file, verdicts)
-        except FAULTS as error:
-            self._trouble = str(error)
+            async with asyncio.timeout(DEADLINE_S):
+                states = await asyncio.to_thread(self._phases.states, file, verdicts)
+                self._probes = await asyncio.to_thread(last_probes, log)
+        except (*FAULTS, TimeoutError) as error:
+            self._trouble = self._unread = str(error) or NO_ANSWER
+            self._reading.end(time(), error)
             self.draw_lines()
             return
-        log = probe_log_path(self._switch.path, file)
-        self._probes = await asyncio.to_thread(last_probes, log)
+        if self._trouble == self._unread:  # else keep it: an action's error
+            self._trouble = ""
+        self._unread = ""
+        self._reading.end(time())
         self._table.set_rows(states)
         self._table.refresh_numbers()
         self.draw_lines()
@@ -143,11 +159,13 @@ class RoutesScreen(ChangingScreen):
     def draw_lines(self) -> None:
         """Redraw status, notice and key hints."""
         facts, file = self._facts, self._monitor.file
+        words = self._reading.words(time())
         count = "1 route" if len(file.routes) == 1 else f"{len(file.routes)} routes"
         self.query_one("#routes-status", TextLine).say(
             (" routes", "bold"), (" ▸ ", "$accent"), (count, "bold"),
             ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
-            (f"  plan in {self._phases.plan_path.name}", ""),
+            (f"  {words}" if words else f"  plan in {self._phases.plan_path.name}",
+             "$warning" if words else ""),
             (f"  {visible(file.base_url)}", "$foreground 70%"),
         )  # fmt: skip
         self.show_notice()
