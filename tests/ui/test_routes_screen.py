@@ -90,6 +90,40 @@ async def test_what_a_phase_waits_for(file: Path, own: SimServer, size: tuple[in
         assert "[x] every offline check holds" in phase(pilot)
 
 
+def row(pilot: Running, at: int) -> str:
+    return "".join(text for text, _ in table(pilot)._line(at).cells)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_what_blocks_the_next_step_is_beside_the_route(
+    file: Path, own: SimServer, size: tuple[int, int]
+) -> None:
+    async with routes(file, own, size) as pilot:
+        await until_shown(
+            pilot, lambda: "waits" not in row(pilot, 0) and "no data" in row(pilot, 0)
+        )
+        assert "missing: " in row(pilot, 1)
+        await until_shown(pilot, lambda: "next step waits for: no data" in phase(pilot))
+        wide = size[0] >= 200
+        assert ("never" in row(pilot, 0)) is wide
+        assert ("probe of tokenlab: never" in phase(pilot)) is not wide
+        text = file.read_text()
+        file.write_text(text.replace("rolled_back = false", "rolled_back = true", 1))
+        await until_shown(pilot, lambda: pilot.app.session.monitor.file.rolled_back)  # type: ignore[attr-defined]
+        await pilot.press("f5")
+        await until_shown(pilot, lambda: "rolled back: o at home resumes" in row(pilot, 0))
+
+
+@pytest.mark.parametrize("size", [(40, 12), (20, 5), (1, 1)])
+async def test_a_small_terminal_stands(file: Path, own: SimServer, size: tuple[int, int]) -> None:
+    async with routes(file, own, (120, 40)) as pilot:
+        await pilot.resize_terminal(*size)
+        await pilot.press("j", "k", "f5")
+        await until_shown(pilot, lambda: pilot.app.size == size)
+        await pilot.resize_terminal(80, 24)
+        await until_shown(pilot, lambda: "missing: " in row(pilot, 1))
+
+
 async def test_checks_say_what_fails(file: Path, own: SimServer) -> None:
     async with routes(file, own) as pilot:
         await pilot.press("c")

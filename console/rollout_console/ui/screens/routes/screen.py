@@ -24,8 +24,9 @@ from rollout_console.ui.reading import DEADLINE_S, NO_ANSWER, Reading
 from rollout_console.ui.screens.base import FAULTS, ChangingScreen
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.screens.routes.actions import RouteFlows
+from rollout_console.ui.screens.routes.waits import Waits, waits_for
 from rollout_console.ui.session import Session
-from rollout_console.ui.text import fit, fit_middle
+from rollout_console.ui.text import first_clauses, fit, fit_middle
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import Cells, LineTable
@@ -63,6 +64,7 @@ class RoutesScreen(ChangingScreen):
         self._results: Sequence[Result] = ()
         self._reading = Reading("phases, log and probes", EVERY_S)
         self._unread = ""
+        self._waits: dict[str, Waits] = {}
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -91,6 +93,18 @@ class RoutesScreen(ChangingScreen):
         if self._reading.is_due(time()):
             self.reload()
         self.draw_lines()
+        selected = self._table.selected
+        if selected is not None:  # the others with the next read: a judgement takes time
+            before = self._waits.get(selected.route)
+            self._judge([selected])
+            if self._waits.get(selected.route) != before:
+                self._table.refresh_numbers()
+                self._draw_phase()
+
+    def _judge(self, states: Sequence[PhaseState]) -> None:
+        now, balance = time(), self._session.balance
+        for state in states:
+            self._waits[state.route] = waits_for(state, self._monitor, balance, now)
 
     @property
     def _table(self) -> LineTable[PhaseState]:
@@ -122,6 +136,8 @@ class RoutesScreen(ChangingScreen):
             self._trouble = ""
         self._unread = ""
         self._reading.end(time())
+        self._waits.clear()
+        self._judge(states)
         self._table.set_rows(states)
         self._table.refresh_numbers()
         self.draw_lines()
@@ -130,20 +146,25 @@ class RoutesScreen(ChangingScreen):
     # -- drawing ---------------------------------------------------------------------------------
 
     def _draw_header(self, width: int) -> Cells:
-        name, each = _widths(width - 1)
-        text = fit("route", name - 1) + fit("phase", 11) + fit("left", 6) + fit("check", 9)
-        return [(f"  {text}{fit('probe: TokenLab', each)}{fit('previous', each)}", "table--head")]
+        name, waits, each = _widths(width - 1)
+        text = fit("route", name - 1) + fit("phase", 10) + fit("left", 6) + fit("check", 7)
+        text += fit("waits for", waits)
+        if each:
+            text += fit("probe: TokenLab", each) + fit("previous", each)
+        return [(f"  {text}", "table--head")]
 
     def _draw_row(self, state: PhaseState, width: int) -> Cells:
-        name, each = _widths(width)
+        name, waits, each = _widths(width)
+        words, style = self._waits.get(state.route, ("", ""))
         left = len(state.missing)
         cells: list[tuple[str, str]] = [
             (" " + fit_middle(visible(state.route), name - 2) + " ", ""),
-            (fit(state.phase, 11), "table--route"),
+            (fit(state.phase, 10), "table--route"),
             (fit(str(left) if left else "ready", 6), "table--dim" if left else "table--good"),
             self._check_cell(state.route),
+            (fit(visible(first_clauses(words, waits - 1, (" · ", " (and "))), waits), style),
         ]
-        for side in ("tokenlab", "previous"):
+        for side in ("tokenlab", "previous") if each else ():
             one = self._probes.get((state.route, side))
             words = "never" if one is None else probe_text(one, time())
             style = "table--dim" if one is None else "table--bad" if one.problems else "table--good"
@@ -152,9 +173,9 @@ class RoutesScreen(ChangingScreen):
 
     def _check_cell(self, route: str) -> tuple[str, str]:
         if not self._results:
-            return fit("–", 9), "table--dim"
+            return fit("–", 7), "table--dim"
         bad = sum(not one.ok and one.concerns(route) for one in self._results)
-        return (fit(f"{bad} fail", 9), "table--bad") if bad else (fit("ok", 9), "table--good")
+        return (fit(f"{bad} fail", 7), "table--bad") if bad else (fit("ok", 7), "table--good")
 
     def draw_lines(self) -> None:
         """Redraw status, notice and key hints."""
@@ -178,12 +199,24 @@ class RoutesScreen(ChangingScreen):
             owner = visible(state.owner) or "nobody"
             pieces.append((f"{visible(state.route)}: before {state.phase} ends", "bold"))
             pieces.append((f"   owner: {owner}\n", "" if state.owner else "$warning"))
+            words, style = self._waits.get(state.route, ("", ""))
+            pieces.append((f"next step waits for: {visible(words)}\n", _STYLES.get(style, "")))
+            _, _, each = _widths(self._table.size.width - 1)
+            for side in ("tokenlab", "previous") if not each else ():
+                last = self._probes.get((state.route, side))
+                probed = "never" if last is None else probe_text(last, time())
+                pieces.append((f"probe of {side}: {visible(probed)}\n", "$foreground 60%"))
             for one in state.states:
                 mark, style = ("[x]", "$success") if one.done else ("[ ]", "$warning")
                 pieces.append((f"{mark} ", style))
                 pieces.append((f"{one.check.words}\n", ""))
                 pieces.append((f"    {visible(one.why)}\n", "$foreground 60%"))
         self.query_one("#phase Static", Static).update(Content.assemble(*pieces))
+
+    def on_resize(self) -> None:
+        """Redraw the details: they have what the table has no room for."""
+        if self._reading.done:
+            self._draw_phase()
 
     def checked(self, results: Sequence[Result]) -> None:
         """Keep and show the results of the checks."""
@@ -278,8 +311,21 @@ class RoutesScreen(ChangingScreen):
         return something
 
 
-def _widths(width: int) -> tuple[int, int]:
-    """Return the width of the route's name and of each probe's words."""
-    left = width - 11 - 6 - 9
-    name = min(24, max(10, left // 3))
-    return name, max(8, (left - name) // 2)
+_STYLES = {"table--bad": "$error", "table--good": "$success", "table--dim": "$warning"}
+"""The styles of what a route waits for, below the table."""
+
+
+def _widths(width: int) -> tuple[int, int, int]:
+    """Return the widths of the route's name, of what it waits for, and of each probe's words.
+
+    A table that is too narrow for the probes has none: they are below it.
+    """
+    left = width - 10 - 6 - 7
+    name = min(24, max(10, left // 4))
+    left -= name
+    each = min(34, left // 4) if left >= _PROBES_FROM else 0
+    return name, max(left - 2 * each, 8), each
+
+
+_PROBES_FROM = 80
+"""The width in cells, of what a route waits for and the probes, from which both fit."""
