@@ -138,7 +138,8 @@ def test_a_route_is_all_its_orgs_with_a_line_once_each(switch: Switch) -> None:
     assert plan.targets == (*TWO, ("claude", "acme"))
     assert plan.asked_name == "all"
     assert [str(one) for one in plan.left_out] == [
-        "chat / initech: rolled back, to be resumed first"
+        "chat / initech: rolled back, to be resumed first",
+        "chat: its default, aliases and flags are set by themselves",
     ]
     assert plan.prepared.after.file.routes["chat"].default_points == 500, "no flag, no default"
 

@@ -138,7 +138,8 @@ async def test_a_marked_route_is_its_orgs_and_an_org_of_it_is_not_twice(file: Pa
         await pilot.press("k", "space", "j", "space", "minus")
         said = await asked(pilot)
         assert "Lower: 3 lines" in said
-        assert "flag" not in said
+        assert "left out: chat: its default, aliases and flags are set by themselves" in said
+        assert "beta-testers" not in said
         await confirm(pilot, "n")
         assert marked_lines(pilot) == ["chat", "acme"]
 

@@ -12,6 +12,7 @@ from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.file.percent import percent_text
 
 _GONE = "no longer in the file"
+_BY_THEMSELVES = "its default, aliases and flags are set by themselves"
 MOST_NAMED = 3
 """Limit of the shares that an effect names; the list of a confirm has them all."""
 
@@ -39,37 +40,56 @@ def share_group(
 
     An org without a line gets one only if it is in ``new``: another may have been taken out of the
     file since it was chosen. Left out is what is rolled back and would be raised, what has that
-    share already, and what is in ``held``, with the reason there. Raises UnknownRoute, UnknownOrg.
+    share already, what is in ``held``, with the reason there, and of a route all but its orgs.
+    Raises UnknownRoute and UnknownOrg.
     """
     chosen: dict[Target, tuple[Part, Edit]] = {}
     left_out: dict[Target, LeftOut] = {}
+    rest: list[LeftOut] = []
     for route, named in targets:
         found = file.routes.get(route)
-        if found is None and (route, named) in new:
-            raise UnknownRoute(route, list(file.routes))
         if found is None:
+            if (route, named) in new:
+                raise UnknownRoute(route, list(file.routes))
             left_out[route, named] = LeftOut(route, named, _GONE)
             continue
+        if named is None and (found.default_points or found.keys or found.flags):
+            rest.append(LeftOut(route, None, _BY_THEMSELVES, missed=False))
         for org in _orgs_of(found, named):
             if (route, org) in chosen or (route, org) in left_out:
                 continue
             if not org:
                 raise UnknownOrg(route, org, list(found.orgs))
-            before, after = points_of(found, org), to(found, org)
+            points = points_of(found, org), to(found, org)
+            reason, missed = _why_not(file, found, org, points, new, held or {})
+            if reason:
+                left_out[route, org] = LeftOut(route, org, reason, missed)
+                continue
+            before, after = points
             part = Part(route, org, percent_text(before), percent_text(after))
-            if org != ALL_ORGS and org not in found.orgs and (route, org) not in new:
-                left_out[route, org] = LeftOut(route, org, _GONE)
-            elif after == before:
-                left_out[route, org] = LeftOut(route, org, f"at {part.after}% already", False)
-            elif after > before and file.is_latched(route, None if org == ALL_ORGS else org):
-                left_out[route, org] = LeftOut(route, org, "rolled back, to be resumed first")
-            elif held and (route, org) in held:
-                left_out[route, org] = LeftOut(route, org, f"held: {held[route, org]}")
-            else:
-                chosen[route, org] = part, _edit(route, org, after)
+            chosen[route, org] = part, _edit(route, org, after)
     parts = tuple(part for part, _ in chosen.values())
     edits = tuple(edit for _, edit in chosen.values())
-    return ShareGroup(parts, edits, tuple(left_out.values()))
+    return ShareGroup(parts, edits, (*left_out.values(), *rest))
+
+
+def _why_not(
+    file: RolloutFile,
+    route: Route,
+    org: str,
+    points: tuple[int, int],
+    new: Collection[Target],
+    held: Mapping[Target, str],
+) -> tuple[str, bool]:
+    """Return why a share is left out, empty where it is not, and whether that is missed."""
+    (before, after), target = points, (route.name, org)
+    if org != ALL_ORGS and org not in route.orgs and target not in new:
+        return _GONE, True
+    if after == before:
+        return f"at {percent_text(after)}% already", False
+    if after > before and file.is_latched(route.name, None if org == ALL_ORGS else org):
+        return "rolled back, to be resumed first", True
+    return (f"held: {held[target]}", True) if target in held else ("", False)
 
 
 def group_words(group: ShareGroup, file: RolloutFile, name: str) -> str:
