@@ -68,8 +68,10 @@ async def test_what_the_guard_holds_of_the_marked_is_left_out_and_named(file: Pa
         assert "ctrl+r: all 3" in said
         await pilot.press("enter", "y")
         assert isinstance(pilot.app.screen, ConfirmDialog), "a raise of several asks for the name"
+        pilot.app.home._rebuild()  # type: ignore[attr-defined]
         await typed(pilot, name="chat")
-        await until_shown(pilot, lambda: "done: 2 lines" in notices(pilot))
+        undoes = "done: 2 lines in rollout.toml · u undoes it"
+        await until_shown(pilot, lambda: undoes in notices(pilot))
         assert share(file) == (100, False)
         assert share(file, "globex.eu") == (1250, False)
         assert marked_lines(pilot) == []

@@ -131,7 +131,7 @@ class HomeActions(Screen[None]):
         def failed(sentence: str) -> None:
             self.rollback_failed(targets, sentence)
             if not sentence:
-                self._view.marked.clear()
+                self._view.unmark_all()
 
         await self._flow.roll_back_several(targets, make_plan, failed)
 
@@ -144,7 +144,7 @@ class HomeActions(Screen[None]):
         def make_plan(held: Mapping[Target, str]) -> Plan:
             return self._switch.planner.plan_sets(targets, to, new=new, held=held)
 
-        await self._flow.set_several(make_plan, self._view.marked.clear)
+        await self._flow.set_several(make_plan, self._view.unmark_all)
 
     @property
     def selected_route(self) -> str | None:

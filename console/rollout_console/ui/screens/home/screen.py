@@ -414,7 +414,10 @@ class HomeScreen(Opened, HomeActions):
             again = (
                 "u takes back the change before" if done.plan.action == "undo" else "u undoes it"
             )
-            self._notices.tell(f"done: {visible(done.plan.effect)} · {again}", time())
+            effect = done.plan.effect
+            if done.plan.action == "set" and (lines := len(done.plan.parts)):
+                effect = f"{lines} lines in {self._switch.path.name}"  # leaves room for the key
+            self._notices.tell(f"done: {visible(effect)} · {again}", time())
         if done.kept_as:
             self._notices.trouble("file", "")
             self._notices.tell(f"the broken text was kept as {visible(done.kept_as)}", time())
@@ -475,7 +478,7 @@ class HomeScreen(Opened, HomeActions):
             self.remove_class("-filtering")
             self._table.focus()
         elif self._view.marked:
-            self._view.marked.clear()
+            self._view.unmark_all()
             self._rebuild()
         else:
             self._notices.dismiss()

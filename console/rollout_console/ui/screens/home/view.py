@@ -95,6 +95,11 @@ class TableView:
         self.marked ^= {row.key}
         self._note_lines([row])
 
+    def unmark_all(self) -> None:
+        """Unmark everything."""
+        self.marked.clear()
+        self._had_line.clear()
+
     def why_no_mark(self, row: Row) -> str:
         """Return why a row cannot be rolled back with others; empty where it can."""
         if row.table:
