@@ -192,16 +192,17 @@ class ModelsScreen(ChangingScreen):
         """Redraw status, scene chips and notice."""
         room, facts = self._room, self._facts
         age = room.age_s()
-        none = "no catalogue yet  " if self._reading.failed else ""
-        said = none if age is None else f"read {seconds_text(round(age))} ago  "
+        none = "no catalogue yet" if self._reading.failed else ""
+        said = none if age is None else f"read {seconds_text(round(age))} ago"
         words = self._reading.words(time())
         old = age is None or age > _OLD_S or bool(self._trouble)
+        read = said, "$warning bold" if old else "$success"
         self.query_one("#models-status", TextLine).say(
             (" models", "bold"), (" ▸ ", "$accent"),
             (f"{len(self._table.rows)} of {len(room.shelf.models)}", "bold"),
             ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
             (f"  by {self._view.sort}", ""),
-            (f"  {said}", "$warning bold" if old else "$success"), (words, "$warning"),
+            *((f"  {one}", style) for one, style in (read, (words, "$warning")) if one),
             (f"  {visible(room.base_url)}", "$foreground 70%"),
         )  # fmt: skip
         chips: list[tuple[str, str]] = []
