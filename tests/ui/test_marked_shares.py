@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, Static
 
+from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.history.history import History
 from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
 from rollout_console.ui.dialogs.percent import PercentDialog
@@ -243,7 +244,9 @@ async def test_a_verdict_is_found_by_its_word(file: Path) -> None:
         assert "initech" not in found()
         assert "acme" in found()
         await pilot.press("slash")
-        assert "ok hold sick" in app.home.query_one("#filter", Input).placeholder
+        hint = app.home.query_one("#filter", Input).placeholder
+        assert "ok, hold, sick, rolled back" in hint
+        assert len(hint) <= 78, "it fits into 80 columns"
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 16), (40, 10)])
@@ -263,3 +266,15 @@ async def test_the_confirm_of_a_raise_says_how_in_a_small_terminal(
                 pilot,
                 lambda: dialog.region.contains_region(dialog.query_one(part).region),  # noqa: B023
             )
+
+
+async def test_a_route_whose_model_is_missing_is_left_out_with_that_reason(file: Path) -> None:
+    prepared(file, AT_ZERO, (b"acme = 1\n", b"acme = 0\n"))
+    app = app_of(file)
+    async with running(app) as pilot:
+        await settled(pilot)
+        app.session.models = {"claude": ModelTrouble("the model is not offered", holds=True)}
+        await pilot.press("space", "j", "space", "l", "j", "space", "plus")
+        said = await asked(pilot)
+        assert "Raise: 2 lines" in said
+        assert "left out: claude / acme: held: the model is not offered" in said

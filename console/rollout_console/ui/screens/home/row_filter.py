@@ -21,7 +21,7 @@ STATES: Mapping[str, State] = {
     "ok": "ok", "hold": "hold", "roll back": "rollback", "rollback": "rollback",
     "rolled back": "rolled back", "rolled": "rolled back", "previous only": "previous only",
 }  # fmt: skip
-HELP = "a name, or: ok hold sick roll back rolled back previous only new no data bakes 5xx"
+HELP = "name, ok, hold, sick, rolled back, previous only, new, no data, 5xx; ! inverts"
 """The words in one line of 80 columns; the other signals are as the verdicts show them."""
 
 
