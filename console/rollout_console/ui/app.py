@@ -1,24 +1,14 @@
-"""The Textual app: themes, key bindings and the screen stack; each screen handles its own keys."""
+"""The console's app: key bindings and the screen stack; each screen handles its own keys."""
 
 import asyncio
-import gc
 import io
-import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from rich.console import RenderableType
-from rich.segment import Segments
-from rich.text import Text
 from textual import events, on, work
-from textual.app import App
 from textual.binding import BindingType
-from textual.filter import LineFilter
 from textual.screen import Screen
-from textual.theme import Theme
 from textual.widgets import Input
 
 from rollout_console.changes.switch import Switch
@@ -27,8 +17,6 @@ from rollout_console.common.folders import state_folder
 from rollout_console.credentials.vault.vault import Vault, empty_vault
 from rollout_console.guard.balance import BalanceSources
 from rollout_console.guard.monitor import Monitor
-from rollout_console.ui.ascii_filter import AsciiFilter, terminal_encoding, written_encoding
-from rollout_console.ui.frame_diff import FrameDiff
 from rollout_console.ui.jump_list import Position
 from rollout_console.ui.keymap import APP_KEYS
 from rollout_console.ui.messages import (
@@ -39,14 +27,12 @@ from rollout_console.ui.messages import (
     SecretShown,
     SettingsChanged,
 )
-from rollout_console.ui.no_color_filter import NoColourFilter, coloured
 from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.screen import HomeScreen
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.session import Session
 from rollout_console.ui.settings import Settings
-from rollout_console.ui.terminal_exit import start_no_more
-from rollout_console.ui.themes import DEFAULT_THEME, load_themes
+from rollout_console.ui.terminal_app import TerminalApp
 from rollout_gate.file.model import RolloutFile
 
 if TYPE_CHECKING:
@@ -58,10 +44,6 @@ if TYPE_CHECKING:
     from rollout_console.guard.alerts import ModelTrouble
     from rollout_console.models.catalogue import Catalogue
     from rollout_console.ui.screens.live.state import LiveView
-
-
-_RESIZED_AFTER_S = 0.1
-"""Seconds in which Textual has drawn another size: what it has drawn is not written again."""
 
 
 class Incidents(Protocol):
@@ -90,16 +72,12 @@ def _proving_model(file: RolloutFile) -> str:
     return next((route.model for route in chats), "")
 
 
-class ConsoleApp(App[None]):
+class ConsoleApp(TerminalApp):
     """The console on one rollout file."""
 
     TITLE = "rollout-console"
-    CSS = ".-remote ModalScreen { background: transparent; }"
-    """Over SSH a dialog does not dim what is behind it, which would write every cell twice."""
     _secret_in_clipboard = False
-    _leaving = False
     _is_jumping = False
-    _theme_in_use: Theme | None = None
     COMMANDS = {_commands}  # noqa: RUF012  Textual's own form
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in APP_KEYS]
     ENABLE_COMMAND_PALETTE = True
@@ -115,27 +93,16 @@ class ConsoleApp(App[None]):
         vault: Vault | None = None,
         incidents: Incidents | None = None,
     ) -> None:
-        self._frames = FrameDiff()
-        super().__init__()
-        self.animation_level = "none"
-        self.set_class("SSH_CONNECTION" in os.environ, "-remote")
+        super().__init__(settings)
         self.incidents = incidents
         self._settings = settings
-        self.no_color = bool(os.environ.get("NO_COLOR"))
-        # Textual's own filters write shades of grey, and mix dim text into one of them.
-        no_colours: list[LineFilter] = [NoColourFilter()]
-        self._filters = no_colours if self.no_color else coloured(self._filters)
-        if settings.ascii:
-            self._filters.append(AsciiFilter(terminal_encoding(os.environ, written_encoding())))
-        self.own_themes: set[str] = set()
-        troubles = self._use_theme_of(settings)
         self._facts = StatusFacts(
             user=user,
             host=host,
             read_only=switch.access.read_only,
             demo=incidents is not None,
             keymap=settings.keymap,
-            troubles=(*settings.troubles, *troubles),
+            troubles=(*settings.troubles, *self.theme_troubles),
             proving_model=_proving_model(monitor.file),
         )
         self._vault = vault or empty_vault()
@@ -143,8 +110,6 @@ class ConsoleApp(App[None]):
         self._switch = switch
         self._models: Catalogue | None = None
         self._live: LiveView | None = None
-        self._ends_on: asyncio.AbstractEventLoop | None = None
-        self._told_by = 0
         self._key_burn: KeyBurn | None = None
         self.session = Session(switch, monitor)
         self.home = HomeScreen(
@@ -154,20 +119,6 @@ class ConsoleApp(App[None]):
             self._warn_of_keys,
             self._ask_for_models,
         )
-
-    def _use_theme_of(self, settings: Settings) -> list[str]:
-        """Load the themes and use the one that the settings name; return what is wrong with it."""
-        themes, troubles = load_themes()
-        self.own_themes = {theme.name for theme in themes}
-        for theme in themes:
-            self.register_theme(theme)
-        wanted = settings.theme if settings.theme in self.own_themes else DEFAULT_THEME
-        if wanted != settings.theme:
-            known = ", ".join(sorted(self.own_themes))
-            troubles.append(f"no theme {settings.theme!r}; known: {known}")
-        self._theme_in_use = None  # the theme of that name may have other colours now
-        self.theme = wanted
-        return troubles
 
     @on(SettingsChanged)
     def _settings_changed(self, event: SettingsChanged) -> None:
@@ -180,73 +131,13 @@ class ConsoleApp(App[None]):
             said = f"theme {self.theme}"
         self.home.tell("; ".join(troubles) or said)
 
-    def refresh_css(self, animate: bool = True) -> None:
-        """Refresh CSS; before there is a screen, set the theme's variables alone.
-
-        The stylesheet would be parsed twice otherwise: for the theme that __init__ has set, and
-        again with what home's widgets add to it.
-        """
-        if self.screen_stack:
-            super().refresh_css(animate)
-        else:
-            self.stylesheet.set_variables(self.get_css_variables())
-
     def get_default_screen(self) -> Screen[None]:
         """Start on the home screen."""
         return self.home
 
-    @property
-    def current_theme(self) -> Theme:
-        """The theme in use, memoized: Textual asks for it hundreds of times a frame."""
-        if self._theme_in_use is None or self._theme_in_use.name != self.theme:
-            self._theme_in_use = super().current_theme
-        return self._theme_in_use
-
     def on_mount(self) -> None:
-        """Apply the operator's keymap, and repaint on resume from SIGTSTP (Ctrl+Z, then ``fg``)."""
+        """Apply the operator's keymap."""
         self.set_keymap(self._settings.keymap)
-        self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
-        self._ends_on = asyncio.get_running_loop()
-        if self._told_by:
-            self._end()
-
-    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
-        """Write an update to the terminal, reduced to the cells that differ.
-
-        It overrides a private method of Textual; a test checks that Textual still calls it. What
-        Textual drops, as during a batch of updates, is not shown and must not be noted as shown.
-        """
-        is_written = self._running and not self._closed and not self._batch_count
-        if is_written and not self.is_headless:
-            renderable = self._frames.reduced(renderable, self.console, self.cursor_position)
-        super()._display(screen, renderable)
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Repaint on each SIGWINCH, also of the same size: a session was reattached (dtach).
-
-        A report in band (mode 2048) has the size in pixels, and also comes once after the start.
-        Textual repaints only where the size is another one when its own delay has passed.
-        """
-        changed = event.pixel_size is None or event.size != self.size
-        if changed and self._frames.forget():
-            self.set_timer(_RESIZED_AFTER_S, self._repaint)
-
-    def action_redraw(self) -> None:
-        """Write every cell again: another program has written to the terminal, or cleared it."""
-        self._frames.forget()
-        self._repaint()
-
-    def _repaint(self) -> None:
-        for screen in self.screen_stack[-1:]:
-            screen.refresh()
-
-    def on_ready(self) -> None:
-        """Re-enable garbage collection, which the caller may have disabled for a faster startup.
-
-        The objects made during startup are frozen first, so that the collector skips them.
-        """
-        gc.freeze()
-        gc.enable()
 
     def on_key(self, event: events.Key) -> None:
         """Forward a printable key to the focused input, also if it was queued before the focus.
@@ -271,21 +162,6 @@ class ConsoleApp(App[None]):
             event.prevent_default()
             line.post_message(typed)
 
-    def end_when_told(self, number: int, _frame: object = None) -> None:
-        """Shut down gracefully on a signal: finish a change under way, restore the terminal.
-
-        This is a handler of ``signal.signal``, not of the event loop: the loop's handlers end with
-        the loop, and a closing terminal may signal twice, which would kill the cleanup.
-        """
-        start_no_more()
-        self._told_by = self._told_by or number
-        if self._ends_on is not None:
-            with suppress(RuntimeError):  # the event loop is closed already
-                self._ends_on.call_soon_threadsafe(self._end)
-
-    def _end(self) -> None:
-        self.exit(return_code=128 + self._told_by)
-
     def action_help(self) -> None:
         """Open the help of the active screen, which lists its key bindings."""
         from rollout_console.ui.screens.help import HelpScreen
@@ -306,15 +182,6 @@ class ConsoleApp(App[None]):
     def _beside_home(self) -> BesideScreen | None:
         """The active screen, if it is neither home nor a dialog."""
         return self.screen if isinstance(self.screen, BesideScreen) else None
-
-    @property
-    def _background_screens(self) -> list[Screen[Any]]:
-        """Return the screens visible behind the active one: only a modal dialog has any.
-
-        Textual counts the screen below any active one, and would repaint the entire terminal at
-        every change of that hidden screen.
-        """
-        return super()._background_screens if self.screen.is_modal else []
 
     def action_command_palette(self) -> None:
         """Open the command palette."""
@@ -482,15 +349,8 @@ class ConsoleApp(App[None]):
 
     def exit(self, *arguments: Any, **more: Any) -> None:
         """Exit the app; a copied secret is cleared from the clipboard first."""
-        self._leaving = True
-        start_no_more()
         self._clear_clipboard()
         super().exit(*arguments, **more)
-
-    async def on_event(self, event: events.Event) -> None:
-        """Dispatch events; drop key events during shutdown, when no screen is left for them."""
-        if not (self._leaving and isinstance(event, events.Key)):
-            await super().on_event(event)
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """Return a screenshot as SVG, or a placeholder while a screen shows a secret."""
@@ -517,28 +377,3 @@ class ConsoleApp(App[None]):
             self.call_from_thread(self.home.change_refused, str(error))
         else:
             self.call_from_thread(self.home.tell, f"incident: {name}")
-
-    def _fatal_error(self) -> None:
-        """Exit after an unhandled exception, with a traceback without locals, which hold secrets.
-
-        It overrides a private method of Textual that prints them; a test checks that Textual still
-        calls it.
-        """
-        from rich.traceback import Traceback
-
-        self.bell()
-        kind = sys.exc_info()[0]
-        traceback = Traceback(show_locals=False, width=100)
-        said = Text(
-            f"rollout-console stopped by an internal error ({kind.__name__ if kind else '?'}). "
-            "No partial write: the rollout file is one complete version.\n"
-        )
-        self._exit_renderables.append(
-            Segments(
-                [
-                    *self.console.render(traceback, self.console.options),
-                    *self.console.render(said, self.console.options),
-                ]
-            )
-        )
-        self._close_messages_no_wait()

@@ -1,0 +1,190 @@
+"""The Textual app as a terminal program: what is written, its colours, signals and the end."""
+
+import asyncio
+import gc
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+from rich.console import RenderableType
+from rich.segment import Segments
+from rich.text import Text
+from textual import events
+from textual.app import App
+from textual.filter import LineFilter
+from textual.screen import Screen
+from textual.theme import Theme
+
+from rollout_console.ui.ascii_filter import AsciiFilter, terminal_encoding, written_encoding
+from rollout_console.ui.frame_diff import FrameDiff
+from rollout_console.ui.no_color_filter import NoColourFilter, coloured
+from rollout_console.ui.settings import Settings
+from rollout_console.ui.terminal_exit import start_no_more
+from rollout_console.ui.themes import DEFAULT_THEME, load_themes
+
+_RESIZED_AFTER_S = 0.1
+"""Seconds in which Textual has drawn another size: what it has drawn is not written again."""
+
+
+class TerminalApp(App[None]):
+    """An app that writes only what differs, in the colours and signs that its terminal has."""
+
+    CSS = ".-remote ModalScreen { background: transparent; }"
+    """Over SSH a dialog does not dim what is behind it, which would write every cell twice."""
+    _leaving = False
+    _theme_in_use: Theme | None = None
+
+    def __init__(self, settings: Settings) -> None:
+        """Raise nothing: what is wrong with the theme is in ``theme_troubles``."""
+        self._frames = FrameDiff()
+        super().__init__()
+        self.animation_level = "none"
+        self.set_class("SSH_CONNECTION" in os.environ, "-remote")
+        self.no_color = bool(os.environ.get("NO_COLOR"))
+        # Textual's own filters write shades of grey, and mix dim text into one of them.
+        no_colours: list[LineFilter] = [NoColourFilter()]
+        self._filters = no_colours if self.no_color else coloured(self._filters)
+        if settings.ascii:
+            self._filters.append(AsciiFilter(terminal_encoding(os.environ, written_encoding())))
+        self.own_themes: set[str] = set()
+        self.theme_troubles = self._use_theme_of(settings)
+        self._ends_on: asyncio.AbstractEventLoop | None = None
+        self._told_by = 0
+
+    def _use_theme_of(self, settings: Settings) -> list[str]:
+        """Load the themes and use the one that the settings name; return what is wrong with it."""
+        themes, troubles = load_themes()
+        self.own_themes = {theme.name for theme in themes}
+        for theme in themes:
+            self.register_theme(theme)
+        wanted = settings.theme if settings.theme in self.own_themes else DEFAULT_THEME
+        if wanted != settings.theme:
+            known = ", ".join(sorted(self.own_themes))
+            troubles.append(f"no theme {settings.theme!r}; known: {known}")
+        self._theme_in_use = None  # the theme of that name may have other colours now
+        self.theme = wanted
+        return troubles
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Refresh CSS; before there is a screen, set the theme's variables alone.
+
+        The stylesheet would be parsed twice otherwise: for the theme that __init__ has set, and
+        again with what home's widgets add to it.
+        """
+        if self.screen_stack:
+            super().refresh_css(animate)
+        else:
+            self.stylesheet.set_variables(self.get_css_variables())
+
+    @property
+    def current_theme(self) -> Theme:
+        """The theme in use, memoized: Textual asks for it hundreds of times a frame."""
+        if self._theme_in_use is None or self._theme_in_use.name != self.theme:
+            self._theme_in_use = super().current_theme
+        return self._theme_in_use
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        """Write an update to the terminal, reduced to the cells that differ.
+
+        It overrides a private method of Textual; a test checks that Textual still calls it. What
+        Textual drops, as during a batch of updates, is not shown and must not be noted as shown.
+        """
+        is_written = self._running and not self._closed and not self._batch_count
+        if is_written and not self.is_headless:
+            renderable = self._frames.reduced(renderable, self.console, self.cursor_position)
+        super()._display(screen, renderable)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Repaint on each SIGWINCH, also of the same size: a session was reattached (dtach).
+
+        A report in band (mode 2048) has the size in pixels, and also comes once after the start.
+        Textual repaints only where the size is another one when its own delay has passed.
+        """
+        changed = event.pixel_size is None or event.size != self.size
+        if changed and self._frames.forget():
+            self.set_timer(_RESIZED_AFTER_S, self._repaint)
+
+    def action_redraw(self) -> None:
+        """Write every cell again: another program has written to the terminal, or cleared it."""
+        self._frames.forget()
+        self._repaint()
+
+    def _repaint(self) -> None:
+        for screen in self.screen_stack[-1:]:
+            screen.refresh()
+
+    def on_ready(self) -> None:
+        """Re-enable garbage collection, which the caller may have disabled for a faster startup.
+
+        The objects made during startup are frozen first, so that the collector skips them.
+        """
+        gc.freeze()
+        gc.enable()
+
+    def on_mount(self) -> None:
+        """Repaint on resume from SIGTSTP (Ctrl+Z, then ``fg``), and end if told so meanwhile."""
+        self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
+        self._ends_on = asyncio.get_running_loop()
+        if self._told_by:
+            self._end()
+
+    def exit(self, *arguments: Any, **more: Any) -> None:
+        """Exit the app; keys that come after it are dropped."""
+        self._leaving = True
+        start_no_more()
+        super().exit(*arguments, **more)
+
+    def end_when_told(self, number: int, _frame: object = None) -> None:
+        """Shut down gracefully on a signal: finish a change under way, restore the terminal.
+
+        This is a handler of ``signal.signal``, not of the event loop: the loop's handlers end with
+        the loop, and a closing terminal may signal twice, which would kill the cleanup.
+        """
+        start_no_more()
+        self._told_by = self._told_by or number
+        if self._ends_on is not None:
+            with suppress(RuntimeError):  # the event loop is closed already
+                self._ends_on.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self.exit(return_code=128 + self._told_by)
+
+    @property
+    def _background_screens(self) -> list[Screen[Any]]:
+        """Return the screens visible behind the active one: only a modal dialog has any.
+
+        Textual counts the screen below any active one, and would repaint the entire terminal at
+        every change of that hidden screen.
+        """
+        return super()._background_screens if self.screen.is_modal else []
+
+    async def on_event(self, event: events.Event) -> None:
+        """Dispatch events; drop key events during shutdown, when no screen is left for them."""
+        if not (self._leaving and isinstance(event, events.Key)):
+            await super().on_event(event)
+
+    def _fatal_error(self) -> None:
+        """Exit after an unhandled exception, with a traceback without locals, which hold secrets.
+
+        It overrides a private method of Textual that prints them; a test checks that Textual still
+        calls it.
+        """
+        from rich.traceback import Traceback
+
+        self.bell()
+        kind = sys.exc_info()[0]
+        traceback = Traceback(show_locals=False, width=100)
+        said = Text(
+            f"rollout-console stopped by an internal error ({kind.__name__ if kind else '?'}). "
+            "No partial write: the rollout file is one complete version.\n"
+        )
+        self._exit_renderables.append(
+            Segments(
+                [
+                    *self.console.render(traceback, self.console.options),
+                    *self.console.render(said, self.console.options),
+                ]
+            )
+        )
+        self._close_messages_no_wait()
