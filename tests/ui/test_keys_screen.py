@@ -360,6 +360,46 @@ async def test_loading_is_said_at_once_and_replaced_by_when_the_next_try_is(
         assert "next try" not in line(pilot, "keys-status")
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_what_a_key_costs_is_beside_it(
+    file: Path, sim_keys: SimServer, vault: Vault, size: tuple[int, int]
+) -> None:
+    async with ManagementClient(sim_keys.base_url, Secret("mt-sim-demo")) as client:
+        await client.create_key("idle", limit=Decimal(5))
+    headers = {"Authorization": "Bearer sk-sim-demo"}
+    asked = {"model": "gpt-5.4", "messages": [{"role": "user", "content": "hello"}]}
+    async with httpx.AsyncClient(base_url=sim_keys.base_url, headers=headers) as http:
+        (await http.post("/v1/chat/completions", json=asked, timeout=20)).raise_for_status()
+    app = app_of(file, sim_keys, vault)
+    async with keys_screen(app, size) as pilot:
+        await until_shown(pilot, lambda: "▁▁▁▁▁▁▁▁▁▁▁▁▁█" in rows(pilot)[0])
+        await until_shown(pilot, lambda: "▁▁▁▁▁▁▁▁▁▁▁▁▁▁" in rows(pilot)[1])
+        details = app.screen.query_one("#key", Static)
+        await until_shown(pilot, lambda: "models   gpt-5.4 $0.00 (1)" in str(details.content))
+        await pilot.press("j")
+        await until_shown(pilot, lambda: "$0.00 of $5.00 (0%)" in str(details.content))
+        assert "no cost was settled" in str(details.content)
+        assert details.region.height > 0
+        assert ("last used" in table_head(pilot)) is (size[0] > 80)
+
+
+async def test_a_cost_that_cannot_be_read_is_said(
+    file: Path, sim_keys: SimServer, vault: Vault
+) -> None:
+    app = app_of(file, sim_keys, vault)
+    sim_keys.state.faults.add({"status": 503, "path": "/v1/management/api-keys/"})
+    async with keys_screen(app, (80, 24)) as pilot:
+        await until_shown(pilot, lambda: "not known" in rows(pilot)[0])
+        assert "not known: the API answered 503" in str(
+            app.screen.query_one("#key", Static).content
+        )
+
+
+def table_head(pilot: Running) -> str:
+    columns = pilot.app.screen.query_one(DataTable).columns.values()
+    return " ".join(str(column.label) for column in columns)
+
+
 async def test_filter_and_sort(file: Path, sim_keys: SimServer, vault: Vault) -> None:
     async with ManagementClient(sim_keys.base_url, Secret("mt-sim-demo")) as client:
         for i in range(30):

@@ -99,9 +99,7 @@ async def test_what_blocks_the_next_step_is_beside_the_route(
     file: Path, own: SimServer, size: tuple[int, int]
 ) -> None:
     async with routes(file, own, size) as pilot:
-        await until_shown(
-            pilot, lambda: "waits" not in row(pilot, 0) and "no data" in row(pilot, 0)
-        )
+        await until_shown(pilot, lambda: "no data" in row(pilot, 0))
         assert "missing: " in row(pilot, 1)
         await until_shown(pilot, lambda: "next step waits for: no data" in phase(pilot))
         wide = size[0] >= 200

@@ -9,34 +9,43 @@ from rollout_console.common.durations import seconds_text
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.key_values import LIMIT_SHARES
 from rollout_console.tokenlab.types import ApiKey
+from rollout_console.ui.screens.keys.spending import DAYS, Spending, spark
 from rollout_console.ui.text import fit
 
+COST = f"{DAYS} days"
+"""The column with the sparkline of what a key has cost a day."""
 NARROW = (
-    ("name", 20),
+    ("name", 18),
     ("status", 8),
-    ("used", 11),
+    ("used", 12),
     ("limit", 11),
-    ("expires", 9),
-    ("last used", 9),
+    ("expires", 8),
+    (COST, DAYS),
 )
-WIDE = (*NARROW, ("prefix", 14), ("models", 24))
+MIDDLE = (*NARROW, ("last used", 9))
+WIDE = (*MIDDLE, ("prefix", 14), ("models", 24))
 
 
 def columns(width: int) -> Sequence[tuple[str, int]]:
     """Return the columns that fit, with their widths; the name's gets the remaining cells."""
-    chosen = WIDE if width >= 130 else NARROW
+    chosen = WIDE if width >= 130 else MIDDLE if width >= 95 else NARROW
     left = width - sum(cells for _, cells in chosen) - len(chosen) - 2
     name, cells = chosen[0]
     return ((name, cells + max(0, min(left, 30))), *chosen[1:])
 
 
 def cells(
-    key: ApiKey, now: datetime, wanted: Sequence[tuple[str, int]], *, rotating: bool = False
+    key: ApiKey,
+    now: datetime,
+    wanted: Sequence[tuple[str, int]],
+    spending: Spending | None = None,
+    *,
+    rotating: bool = False,
 ) -> list[Text]:
     """Return a row; colour and text mark a limit or expiry that is reached or near."""
     share = key.used_share
     over = share is not None and share >= LIMIT_SHARES[0]
-    used = f"${key.used:,.2f}" + (f" {100 * share:.0f}%" if over and share is not None else "")
+    used = f"${key.used:,.2f}" + (f" {100 * share:.0f}%" if share is not None else "")
     said = {
         "name": (key.name, ""),
         "status": ("rotating", "cyan")
@@ -45,6 +54,7 @@ def cells(
         "used": (used, "bold red" if over else ""),
         "limit": ("none" if key.limit is None else f"${key.limit:,.2f}", ""),
         "expires": _expiry(key, now),
+        COST: spark(spending, now),
         "last used": (_since(key.last_used_at, now), ""),
         "prefix": (key.prefix, "dim"),
         "models": (", ".join(key.models) or "any", ""),

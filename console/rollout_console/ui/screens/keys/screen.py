@@ -7,11 +7,13 @@ from functools import partial
 from time import time
 from typing import Any, ClassVar, TypeVar
 
+from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.content import Content
 from textual.coordinate import Coordinate
-from textual.widgets import DataTable, Input
+from textual.widgets import DataTable, Input, Static
 
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
@@ -27,13 +29,20 @@ from rollout_console.ui.reading import DEADLINE_S, NO_ANSWER, Reading
 from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.screens.keys.actions import KeyFlows, off_loop
-from rollout_console.ui.screens.keys.cells import cells, columns
+from rollout_console.ui.screens.keys.cells import COST, cells, columns
+from rollout_console.ui.screens.keys.costs import Costs
+from rollout_console.ui.screens.keys.spending import DAYS, about_key, spark
+from rollout_console.ui.text import fit
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line import TextLine
 
 T = TypeVar("T")
 
 EVERY_S = 60.0
+_SETTLED_S = 0.3
+"""Debounce: the billing of a key is asked for once the cursor has rested on it for so long."""
+_SHORT = 18
+"""The terminal height in lines below which the details of the selected key are left out."""
 
 
 class KeysScreen(BesideScreen):
@@ -48,6 +57,8 @@ class KeysScreen(BesideScreen):
     KeysScreen { layout: vertical; background: $background; }
     KeysScreen #keys-status { background: $panel; }
     KeysScreen DataTable { height: 1fr; background: $background; }
+    KeysScreen #key { height: auto; max-height: 50%; border-top: solid $panel; padding: 0 1; }
+    KeysScreen.-short #key { display: none; }
     KeysScreen #keys-filter { display: none; height: 1; border: none; padding: 0 1; }
     KeysScreen.-filtering #keys-filter { display: block; }
     """
@@ -69,6 +80,7 @@ class KeysScreen(BesideScreen):
         self._filter = ""
         self._read_at: datetime | None = None
         self._shown_words = ""
+        self._costs = Costs(room)
         self._unread = ""
         self._reading = Reading("the API keys", EVERY_S)
 
@@ -80,6 +92,7 @@ class KeysScreen(BesideScreen):
         for purpose in PURPOSES:
             yield TextLine(id=f"from-{purpose}")
         yield DataTable(cursor_type="row", zebra_stripes=False, cell_padding=0)
+        yield Static("", id="key", markup=False)
         yield TextLine(id="keys-notice")
         yield Input(placeholder="filter: part of a name, id or model", id="keys-filter")
         yield KeyBar(CONTEXTS[self.CONTEXT], self.why_not, self._facts.keymap)
@@ -102,7 +115,8 @@ class KeysScreen(BesideScreen):
             self.draw_lines()
 
     def on_resize(self) -> None:
-        """Redraw the table: the columns depend on the width."""
+        """Redraw the table: the columns depend on the width, and the details on the height."""
+        self.set_class(self.app.size.height < _SHORT, "-short")
         self._draw()
 
     # -- asking ----------------------------------------------------------------------------------
@@ -117,6 +131,7 @@ class KeysScreen(BesideScreen):
         if self._keys_of != self._room.profile:
             # Clear the list: another organisation's keys must not be revoked by mistake.
             self._keys, self._read_at, self._keys_of = [], None, self._room.profile
+            self._costs.clear()
         self._credentials = await asyncio.to_thread(self._flows.resolve_all)
         self.draw_lines()
         try:
@@ -133,6 +148,37 @@ class KeysScreen(BesideScreen):
                 self._trouble = ""
             self._unread, self._read_at = "", datetime.now(UTC)
         self._draw()
+        self._read_spending()
+
+    @work(group="keys-spending", exclusive=True, exit_on_error=False)
+    async def _read_spending(self) -> None:
+        """Read the billing of the selected key first, then of those in view."""
+        await asyncio.sleep(_SETTLED_S)
+        table = self.query_one(DataTable)
+        top = int(table.scroll_offset.y)
+        wanted = {key.id: key for key in (self._selected,) if key is not None}
+        wanted |= {key.id: key for key in self._shown[top : top + max(table.size.height, 1)]}
+        async for key in self._costs.read(list(wanted.values())):
+            self._show_spending(key)
+
+    def _show_spending(self, key: ApiKey) -> None:
+        ids = [one.id for one in self._shown]
+        names = [name for name, _ in columns(self.app.size.width)]
+        if key.id in ids:
+            text, style = spark(self._costs.of(key), datetime.now(UTC))
+            place = Coordinate(ids.index(key.id), names.index(COST))
+            self.query_one(DataTable).update_cell_at(place, Text(fit(text, DAYS), style))
+        self._draw_key()
+
+    def _draw_key(self) -> None:
+        """Redraw the details of the selected key."""
+        key = self._selected
+        pieces: list[tuple[str, str]] = []
+        if key is not None:
+            for line in about_key(key, self._costs.of(key), datetime.now(UTC)):
+                pieces += [(visible(text), style) for text, style in line]
+                pieces.append(("\n", ""))
+        self.query_one("#key", Static).update(Content.assemble(*pieces[:-1]))
 
     # -- drawing ---------------------------------------------------------------------------------
 
@@ -150,7 +196,8 @@ class KeysScreen(BesideScreen):
         now = datetime.now(UTC)
         for key in self._shown:
             rotating = key.id in self._rotating
-            table.add_row(*cells(key, now, wanted, rotating=rotating), key=key.id)
+            cost = self._costs.of(key)
+            table.add_row(*cells(key, now, wanted, cost, rotating=rotating), key=key.id)
         if self._shown:
             # The cursor follows its key by id: the operator's next action is meant for it.
             ids = [key.id for key in self._shown]
@@ -158,6 +205,7 @@ class KeysScreen(BesideScreen):
                 row = ids.index(before.id)
             table.cursor_coordinate = Coordinate(min(row, len(ids) - 1), 0)
         self.query_one(KeyBar).update_keys()
+        self._draw_key()
 
     def draw_lines(self) -> None:
         """Redraw status, sources of credentials and notice."""
@@ -262,6 +310,10 @@ class KeysScreen(BesideScreen):
     @on(DataTable.RowHighlighted)
     def _row_changed(self) -> None:
         self.query_one(KeyBar).update_keys()
+        self._draw_key()
+        key = self._selected
+        if key is not None and self._costs.of(key) is None:
+            self._read_spending()
 
     def action_copy(self) -> None:
         """Copy the selected key's id."""
