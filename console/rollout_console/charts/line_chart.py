@@ -46,6 +46,7 @@ def render(
     gutter: int = 0,
     limit: float | None = None,
     marks: Sequence[int] = (),
+    empty: str = "no requests in this time",
 ) -> str:
     """Return a chart of exactly ``height`` lines, each at most ``width`` cells, as ANSI text.
 
@@ -55,7 +56,7 @@ def render(
     column of its own if there are as many. ``limit`` is drawn as a horizontal rule where the
     axis reaches it, ``marks`` are the positions of values at which something was changed, each
     a vertical rule. Without ``x_labels`` there is no line for them. Never raises: a chart that
-    is too small is blank, and one without values says that there were no requests.
+    is too small is blank, and one without values says ``empty``.
     """
     if width <= 0 or height <= 0:
         return ""
@@ -65,7 +66,7 @@ def render(
     known = [v for _, values in prepared for v in values if v is not None]
     top = nice_top(max([y_min, *known]), y_max) if y_min <= 0 else max([*known, y_max or y_min])
     if not known:
-        message = "no requests in this time"[:width]
+        message = empty[:width]
         return "\n".join([message.ljust(width), *[" " * width] * (height - 1)])
     y_min = min([y_min, *known])
     extent = (y_min, max(top, y_min + 1e-6))

@@ -109,6 +109,11 @@ class BalanceWatch:
         return f"balance ${amount:,.2f} is under ${least:,.2f}" if amount < least else ""
 
     @property
+    def lacks_credential(self) -> bool:
+        """Whether there never was a credential to ask with."""
+        return bool(self.trouble) and not self._was_asked
+
+    @property
     def latest(self) -> tuple[float, Balance] | None:
         """The newest sample with its time, None before the first."""
         return self._samples[-1] if self._samples else None

@@ -41,6 +41,10 @@ class Reading:
         self._next_at = now + min(max(self._wait_s, asked or 0.0), MOST_WAIT_S)
         self._wait_s = min(2 * self._wait_s, MOST_WAIT_S)
 
+    def wait_for_operator(self, now: float) -> None:
+        """Note that a read cannot be made before an operator does something, and is no failure."""
+        self._began_at, self.failed, self._next_at = None, False, now + self._every_s
+
     def is_due(self, now: float) -> bool:
         """Return whether the next read is to begin: none is under way, and its time has come."""
         # A clock that was set back must not stop the reads.

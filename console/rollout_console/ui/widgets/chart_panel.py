@@ -31,6 +31,7 @@ class ChartPanel(Widget):
         self._stale = False
         self._limit: float | None = None
         self._marks: tuple[int, ...] = ()
+        self._empty = ""
         self._body: tuple[object, Text] | None = None
 
     def say(self, titles: tuple[str, ...]) -> None:
@@ -50,23 +51,25 @@ class ChartPanel(Widget):
         stale: bool = False,
         limit: float | None = None,
         marks: tuple[int, ...] = (),
+        empty: str = "no requests in this time",
     ) -> None:
         """Show these series, if anything differs; ``y_range`` is the least extent of the y axis.
 
-        ``limit`` and ``marks`` (positions of values) are rules across the chart. ``titles``
+        ``limit`` and ``marks`` (positions of values) are rules across the chart, and ``empty`` is
+        said where there is no value. ``titles``
         are the forms of the title, the longest first: which of them fits is not known
         before the panel is laid out.
         """
-        new = (titles, list(lines), unit, since, y_range, stale, limit, marks)
+        new = (titles, list(lines), unit, since, y_range, stale, limit, marks, empty)
         old = (
             self._titles, list(self._lines), self._unit, self._since, self._y_range, self._stale,
-            self._limit, self._marks,
+            self._limit, self._marks, self._empty,
         )  # fmt: skip
         if new == old:
             return
         self._titles, self._lines, self._unit = titles, lines, unit
         self._since, self._y_range, self._stale = since, y_range, stale
-        self._limit, self._marks = limit, marks
+        self._limit, self._marks, self._empty = limit, marks, empty
         self.refresh()
 
     @property
@@ -92,7 +95,7 @@ class ChartPanel(Widget):
         colour = not self.app.no_color and not self._stale
         of = (
             list(self._lines), width, height, self._unit, self._y_range, self._since, colour,
-            self._limit, self._marks,
+            self._limit, self._marks, self._empty,
         )  # fmt: skip
         if self._body is not None and self._body[0] == of:
             return self._body[1]
@@ -107,6 +110,7 @@ class ChartPanel(Widget):
             color=colour,
             limit=self._limit,
             marks=self._marks,
+            empty=self._empty,
         )
         body = Text.from_ansi(drawn, no_wrap=True, overflow="crop", end="")
         if self._stale:

@@ -127,6 +127,7 @@ def _show_metric(
         stale=stale,
         limit=monitor.limit_of(route, metric),
         marks=marks,
+        empty="reading the log…" if _is_reading(monitor) else "no requests in this time",
     )
 
 
@@ -167,6 +168,16 @@ def _newest(summary: Summary, metric: str) -> str:
     return "–" if value is None else f"{value:.0f}"
 
 
+def _is_reading(monitor: Monitor) -> bool:
+    return monitor.behind or monitor.reads_older
+
+
+def _no_balance(balance: BalanceWatch) -> str:
+    if balance.lacks_credential:
+        return "needs a management token: 2, then a"
+    return "not known" if balance.trouble else "asking for the balance…"
+
+
 def _show_balance(panel: ChartPanel, balance: BalanceWatch, now: float) -> None:
     latest = balance.latest
     amount = f"{latest[1].balance:,.2f}" if latest else "not known"
@@ -180,4 +191,5 @@ def _show_balance(panel: ChartPanel, balance: BalanceWatch, now: float) -> None:
         [Line("tokenlab", values, colour)],
         y_range=(min(known) - pad, max(known) + pad) if known else (0.0, None),
         stale=latest is None,
+        empty=_no_balance(balance),
     )

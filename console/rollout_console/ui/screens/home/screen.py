@@ -19,6 +19,7 @@ from rollout_console.changes.external_edits import rolled_back
 from rollout_console.changes.plan import Plan, Target
 from rollout_console.changes.snapshot import Snapshot
 from rollout_console.changes.switch import Done, Edit
+from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.guard.balance import BalanceSources
@@ -38,6 +39,7 @@ from rollout_console.ui.messages import (
     ProbesRead,
 )
 from rollout_console.ui.mount_guard import Opened
+from rollout_console.ui.put_away import PutAway
 from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.about_row import about_row
 from rollout_console.ui.screens.home.actions import HomeActions
@@ -101,6 +103,7 @@ class HomeScreen(Opened, HomeActions):
         self._guard_acts = False
         self._out: Mapping[str, Mapping[str, str]] = {}
         self._notices = Notices()
+        self._put_away = PutAway(state_folder() / "put-away.json")
         self._probes: Mapping[tuple[str, str], ProbeLine] = {}
         self._feeds = Feeds(self, session, sources, warn_of_keys, ask_for_models)
         self._view = TableView(session.monitor)
@@ -242,6 +245,12 @@ class HomeScreen(Opened, HomeActions):
             self._session.balance.add(time(), event.balance)
         else:
             self._session.balance.failed(event.trouble, asked=event.asked)
+        profile = self._monitor.file.profile
+        if event.asked:
+            self._put_away.discard(profile)
+        elif self._put_away.has(profile, event.trouble):
+            self._notices.trouble("balance", "")  # the status line still says it
+            return
         # A failed request is retried; a missing credential needs an operator.
         again = f", next try in {event.next_in_s:.0f} s" if event.asked else ""
         self._notices.trouble(
@@ -481,5 +490,8 @@ class HomeScreen(Opened, HomeActions):
             self._view.unmark_all()
             self._rebuild()
         else:
+            if self._session.balance.lacks_credential:
+                told = self._session.balance.trouble
+                self._put_away.add(self._monitor.file.profile, told)
             self._notices.dismiss()
             self._show_notices()

@@ -85,6 +85,8 @@ def data_age(monitor: Monitor, now: float) -> tuple[str, str]:
 
 def _balance(balance: BalanceWatch, now: float) -> list[tuple[str, str]]:
     latest, trouble = balance.latest, balance.trouble
+    if balance.lacks_credential:
+        return [("  no token: 2", "$foreground 70%")]
     if latest is None:
         return [("  balance –", "$warning" if trouble else "$foreground 60%")]
     at, answer = latest

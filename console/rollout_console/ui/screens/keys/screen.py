@@ -45,6 +45,12 @@ _SHORT = 18
 """The terminal height in lines below which the details of the selected key are left out."""
 
 
+_NO_LIST = (
+    "The organisation's API keys and what they cost are listed with a management token (mt-...): "
+    "a pastes one, v says where it was looked for. Everything else works without one."
+)
+
+
 class KeysScreen(BesideScreen):
     """Lists and changes keys. Calls of the vault and the API run in worker threads."""
 
@@ -58,6 +64,7 @@ class KeysScreen(BesideScreen):
     KeysScreen #keys-status { background: $panel; }
     KeysScreen DataTable { height: 1fr; background: $background; }
     KeysScreen #key { height: auto; max-height: 50%; border-top: solid $panel; padding: 0 1; }
+    KeysScreen #key.-empty { border-top: none; }
     KeysScreen.-short #key { display: none; }
     KeysScreen #keys-filter { display: none; height: 1; border: none; padding: 0 1; }
     KeysScreen.-filtering #keys-filter { display: block; }
@@ -138,7 +145,10 @@ class KeysScreen(BesideScreen):
             async with asyncio.timeout(DEADLINE_S):
                 self._keys = await off_loop(self._room.keys)
                 rotating = await asyncio.to_thread(self._rotations.under_way)
-        except (ApiError, OperationError, VaultError, TimeoutError) as error:
+        except (OperationError, VaultError) as error:
+            self._trouble = self._unread = str(error)
+            self._reading.wait_for_operator(time())
+        except (ApiError, TimeoutError) as error:
             self._trouble = self._unread = str(error) or NO_ANSWER
             self._reading.end(time(), error)
         else:
@@ -174,11 +184,17 @@ class KeysScreen(BesideScreen):
         """Redraw the details of the selected key."""
         key = self._selected
         pieces: list[tuple[str, str]] = []
+        if key is None and any(
+            one.secret is None and one.purpose == "management_token" for one in self._credentials
+        ):
+            pieces += [(_NO_LIST, "$foreground 70%"), ("", "")]
         if key is not None:
             for line in about_key(key, self._costs.of(key), datetime.now(UTC)):
                 pieces += [(visible(text), style) for text, style in line]
                 pieces.append(("\n", ""))
-        self.query_one("#key", Static).update(Content.assemble(*pieces[:-1]))
+        details = self.query_one("#key", Static)
+        details.update(Content.assemble(*pieces[:-1]))
+        details.set_class(not pieces, "-empty")
 
     # -- drawing ---------------------------------------------------------------------------------
 
