@@ -1,5 +1,6 @@
 """What several tests need: a file to work on, a history of its own, the simulator."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -51,6 +52,13 @@ def _units_stay_in_their_process(request: pytest.FixtureRequest) -> Iterator[Non
     effects.end()
     if request.node.get_closest_marker("unit") is not None and seen:
         pytest.fail(f"this is no unit test, it used {', '.join(seen)}: see tests/kinds.py")
+
+
+@pytest.fixture(autouse=True)
+def _no_app_is_kept() -> Iterator[None]:
+    """Let the collector see again what the app froze when it was ready: hundreds are made here."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +30,8 @@ def test_a_storm_is_reported_with_its_true_figures(
         time.sleep(9)
         rolled_back = time.time()
         assert run([*file, "rollback", "chat", "--yes", "--reason", f"5xx {SECRET}"]) == 0
-        until(lambda: reported(file, capsys, tmp_path / "before")["drained"])
+        polls = (tmp_path / f"before-{number}" for number in count())
+        until(lambda: reported(file, capsys, next(polls))["drained"])
         demo.stop_traffic()
         body = reported(file, capsys, tmp_path)
         log = (demo.folder / "access.jsonl").read_text().splitlines()
@@ -68,7 +70,6 @@ def test_a_storm_is_reported_with_its_true_figures(
 
 def reported(file: list[str], capsys: pytest.CaptureFixture[str], to: Path) -> dict[str, Any]:
     capsys.readouterr()
-    to.mkdir(exist_ok=True)
     assert run([*file, "report", "--json", "--out", str(to)]) == 0
     return cast("dict[str, Any]", json.loads(capsys.readouterr().out))
 

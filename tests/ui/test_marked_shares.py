@@ -259,8 +259,9 @@ async def test_the_confirm_of_a_raise_says_how_in_a_small_terminal(
         await pilot.pause(0.1)
         dialog = pilot.app.screen
         for part in (".how", "#reason", "#name"):
-            if part == "#name":
-                await pilot.press("tab")
+            # The effect is read first: where there is no room for both, typing shows the input.
+            if part != ".how":
+                await pilot.press("x" if part == "#reason" else "tab")
             await until_shown(pilot, lambda: dialog.query_one(part).region.height > 0)  # noqa: B023
             await until_shown(
                 pilot,
