@@ -360,6 +360,46 @@ async def test_loading_is_said_at_once_and_replaced_by_when_the_next_try_is(
         assert "next try" not in line(pilot, "keys-status")
 
 
+async def test_a_dialog_that_waits_for_the_network_says_so(
+    file: Path, sim_keys: SimServer, vault: Vault
+) -> None:
+    app = app_of(file, sim_keys, vault)
+    async with keys_screen(app) as pilot:
+        await until_shown(pilot, lambda: "…" not in rows(pilot)[0])
+        sim_keys.state.faults.add(
+            {"kind": "slow", "latency_ms": 700, "path": "/v1/management/api-keys/"}
+        )
+        await pilot.press("d")
+        await until_shown(
+            pilot, lambda: "reading what demo has cost…" in line(pilot, "keys-notice")
+        )
+        await until_shown(pilot, lambda: isinstance(app.screen, TextDialog))
+        await pilot.press("escape")
+        await until_shown(pilot, lambda: isinstance(app.screen, KeysScreen))
+        assert "reading" not in line(pilot, "keys-notice")
+        sim_keys.state.faults.add({"status": 503, "path": "/v1/management/api-keys/"})
+        await pilot.press("d")
+        await until_shown(pilot, lambda: "503" in line(pilot, "keys-notice"))
+
+
+async def test_keys_with_odd_names_and_costs_stand(
+    file: Path, sim_keys: SimServer, vault: Vault
+) -> None:
+    async with ManagementClient(sim_keys.base_url, Secret("mt-sim-demo")) as client:
+        for i, name in enumerate(("[bold]x[/]", "\u05e9\u05dc\u05d5\u05dd", "a\u202eb", "漢" * 50)):
+            await client.create_key(name, limit=Decimal(i))
+    app = app_of(file, sim_keys, vault)
+    async with keys_screen(app, (80, 24)) as pilot:
+        await until_shown(pilot, lambda: len(rows(pilot)) == 5 and "…" not in rows(pilot)[0])
+        for size in ((40, 12), (20, 5), (1, 1), (200, 60), (80, 24)):
+            await pilot.resize_terminal(*size)
+            await pilot.press("j", "f5")
+        await until_shown(pilot, lambda: len(rows(pilot)) == 5)
+        text = " ".join(rows(pilot)) + str(app.screen.query_one("#key", Static).content)
+        assert "\u202e" not in text
+        assert "[bold]x[/]" in text
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
 async def test_what_a_key_costs_is_beside_it(
     file: Path, sim_keys: SimServer, vault: Vault, size: tuple[int, int]

@@ -112,6 +112,17 @@ async def test_it_lists_and_a_chip_ranks(file: Path, own: SimServer) -> None:
         assert {scene for _, scene in SCENE_KEYS} == set(SCENES)
 
 
+async def test_the_first_catalogue_is_said_to_be_read(file: Path, own: SimServer) -> None:
+    own.state.faults.add({"kind": "slow", "latency_ms": 900, "path": "/v1/models"})
+    app = app_of(file, own.base_url)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("3")
+        await until_shown(pilot, lambda: "reading the catalogue…" in line(pilot, "models-status"))
+        assert "no catalogue" not in line(pilot, "models-status"), "that is not known yet"
+        await until_shown(pilot, lambda: len(ids(pilot)) >= 150)
+        assert "reading" not in line(pilot, "models-status")
+
+
 async def test_search_filters_and_orders(file: Path, own: SimServer) -> None:
     async with models(app_of(file, own.base_url)) as pilot:
         await pilot.press("slash", *"5.4", "enter")

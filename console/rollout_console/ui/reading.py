@@ -46,10 +46,14 @@ class Reading:
         self._began_at, self.failed, self._next_at = None, False, now + self._every_s
 
     def is_due(self, now: float) -> bool:
-        """Return whether the next read is to begin: none is under way, and its time has come."""
+        """Return whether the next read is to begin: none is under way, and its time has come.
+
+        One that has not ended long after DEADLINE_S never will: its worker crashed, which is shown.
+        """
+        if self._began_at is not None:
+            return now - self._began_at > 2 * DEADLINE_S
         # A clock that was set back must not stop the reads.
-        late = now >= self._next_at or self._next_at - now > max(self._every_s, MOST_WAIT_S)
-        return self._began_at is None and late
+        return now >= self._next_at or self._next_at - now > max(self._every_s, MOST_WAIT_S)
 
     def words(self, now: float) -> str:
         """Return what to say: of the first read that it is under way, of a failure when it ends.
