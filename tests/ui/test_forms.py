@@ -117,6 +117,19 @@ async def test_values_that_arrive_together_go_into_their_fields(file: Path) -> N
         assert found == {"name": "ci", "limit": "12", "models": "gpt"}
 
 
+async def test_an_error_stays_though_its_value_arrived_with_enter(file: Path) -> None:
+    app = app_of(file)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_form(pilot, key_form(None, "prod"))
+        app.screen.set_focus(field(pilot, "limit"))
+        for key in (*"90minutes", "enter"):
+            app.simulate_key(key)
+        await until_shown(pilot, lambda: "! limit: '90minutes' is no amount" in error(pilot))
+        await pilot.pause(0.2)
+        assert "is no amount" in error(pilot)
+        assert app.focused is field(pilot, "limit")
+
+
 async def test_a_choice_is_shown_as_it_is_typed(file: Path) -> None:
     app = app_of(file)
     async with app.run_test(size=(80, 24)) as pilot:

@@ -181,8 +181,8 @@ class FormDialog(Opened, ModalScreen[Values | None]):
             return
         field = self._field_of(event.input)
         row = event.input.query_ancestor(".field")
-        # Not for the change that was typed before enter: its message comes after the refusal.
-        if row.has_class("-wrong") and event.value != self._refused:
+        # Messages of changes typed before enter come after the refusal: the value of now counts.
+        if row.has_class("-wrong") and event.input.value != self._refused:
             row.remove_class("-wrong")
             self._say("")
         if field.choices:
