@@ -83,7 +83,7 @@ def _play(case: Case, shown: Terminal, file: Path) -> str:
     route, org = case.latched
     for key in ("n", "r"):
         shown.press(key)
-    shown.until(lambda screen: "y: do it" in screen)
+    shown.until(lambda screen: "y: roll back" in screen)
     time.sleep(GRACE_S)
     pressed = time.monotonic()
     shown.press("y")
@@ -102,7 +102,7 @@ def _play(case: Case, shown: Terminal, file: Path) -> str:
 def _wrong_press(shown: Terminal, file: Path) -> str:
     before = file.read_bytes()
     shown.press("R")
-    shown.until(lambda screen: "y: do it" in screen)
+    shown.until(lambda screen: "y: roll back" in screen)
     time.sleep(GRACE_S)
     shown.press("y")
     shown.until(lambda screen: "rolled back: " in screen)
