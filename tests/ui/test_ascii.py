@@ -181,6 +181,7 @@ def test_text_keeps_its_width_whatever_the_encoding_lacks() -> None:
         ({"LANG": "C.UTF-8", "TERM": "linux"}, True),
         ({"LANG": "C.UTF-8", "TERM": "dumb"}, True),
         ({"LANG": "C.UTF-8", "TERM": "vt220"}, True),
+        ({"LANG": "C.UTF-8", "TERM": "vte-256color"}, False),
         ({"LANG": "C.UTF-8", "TERM": "xterm-256color"}, False),
     ],
 )

@@ -13,7 +13,7 @@ UNICODE, BACKSLASHES = "utf-8", "glyphs"
 """The name of the encoding that has all signs, and of the error handler for those that lack some:
 signs of the table become ASCII, other characters a backslash escape."""
 
-_WITHOUT_SIGNS = ("linux", "dumb", "ansi", "cons25", "vt")
+_WITHOUT_SIGNS = ("linux", "dumb", "ansi", "cons25", "vt1", "vt2", "vt3", "vt4", "vt5")
 """TERM, or how it begins, of terminals whose fonts have no braille and few blocks."""
 
 _SIGNS = {
