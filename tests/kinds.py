@@ -106,6 +106,7 @@ FUNCTIONAL = frozenset(
         "ui/test_confirm.py",
         "ui/test_crash.py",
         "ui/test_dim.py",
+        "ui/test_dismissed_once.py",
         "ui/test_empty_states.py",
         "ui/test_history_screen.py",
         "ui/test_foreign_terminal.py",

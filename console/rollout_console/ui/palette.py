@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
 from rollout_console.ui.keymap import HOME_KEYS
@@ -17,8 +18,13 @@ Command = tuple[str, str, Callable[[], object]]
 class Palette(CommandPalette):
     """Textual's command palette, which may be left while its search still runs.
 
-    Its watcher queries a list that is gone by then, which would end the console.
+    Its watcher queries a list that is gone by then, which would end the console. Like a Dialog it
+    is dismissed once; it cannot inherit from that, as Textual takes CSS from the first base alone.
     """
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        """Close the palette, unless it is closed: a second enter may be queued."""
+        return super().dismiss(result) if self.is_active else AwaitComplete()
 
     def _watch__list_visible(self) -> None:
         if self.query(CommandList):

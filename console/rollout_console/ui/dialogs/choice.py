@@ -8,15 +8,15 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from rollout_console.common.safe_text import visible
+from rollout_console.ui.dialogs.base import Dialog
 from rollout_console.ui.mount_guard import Opened
 
 
-class ChoiceDialog(Opened, ModalScreen[int | None]):
+class ChoiceDialog(Opened, Dialog[int | None]):
     """Dismisses with the index of the chosen option, or None; the cursor starts at ``now``."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

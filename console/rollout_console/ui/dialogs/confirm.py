@@ -8,10 +8,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from rollout_console.common.safe_text import visible
+from rollout_console.ui.dialogs.base import Dialog
 from rollout_console.ui.mount_guard import Opened
 
 GRACE_S = 0.2
@@ -65,7 +65,7 @@ class Answer(msgspec.Struct, frozen=True):
     widens: bool = False
 
 
-class ConfirmDialog(Opened, ModalScreen[Answer | None]):
+class ConfirmDialog(Opened, Dialog[Answer | None]):
     """A modal dialog: focus starts on Cancel, enter never confirms, ``y`` does after GRACE_S.
 
     Where something must be typed, focus starts on the first input, and enter confirms once the

@@ -9,10 +9,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from rollout_console.common.safe_text import visible
+from rollout_console.ui.dialogs.base import Dialog
 from rollout_console.ui.mount_guard import Opened
 from rollout_console.ui.widgets.form_input import FormInput
 
@@ -68,7 +68,7 @@ class Problem(msgspec.Struct, frozen=True):
 Values = Mapping[str, str]
 
 
-class FormDialog(Opened, ModalScreen[Values | None]):
+class FormDialog(Opened, Dialog[Values | None]):
     """Dismisses with the typed values by field name, or None.
 
     Enter moves the focus to the next input and, on the last, submits the form; up and down move it
@@ -189,6 +189,8 @@ class FormDialog(Opened, ModalScreen[Values | None]):
             row.query_one(".about", Static).update(_about(field, event.value))
 
     def _entered(self, entered: Input) -> None:
+        if not self.is_active:  # submitted already: some inputs may be unmounted
+            return
         inputs = list(self.query(Input))
         at = inputs.index(entered)
         typed = {field.name: line.value for field, line in zip(self._fields, inputs, strict=True)}

@@ -6,17 +6,17 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from rollout_console.common.safe_text import visible
 from rollout_console.readiness.shadow import Mark, Pair, facts_of
 from rollout_console.tokenlab.probe import Probe
+from rollout_console.ui.dialogs.base import Dialog
 
 _MOST_PROMPT = 600
 
 
-class PairDialog(ModalScreen[Mark | None]):
+class PairDialog(Dialog[Mark | None]):
     """Dismisses with the judgement of TokenLab's answer, or None to stop judging."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

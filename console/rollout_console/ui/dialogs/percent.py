@@ -7,10 +7,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from rollout_console.common.safe_text import visible
+from rollout_console.ui.dialogs.base import Dialog
 from rollout_gate.file.errors import PercentError
 from rollout_gate.file.percent import parse_percent, percent_text
 
@@ -18,7 +18,7 @@ _SHORT = 10
 """The terminal height in lines below which borders are left out."""
 
 
-class PercentDialog(ModalScreen[int | None]):
+class PercentDialog(Dialog[int | None]):
     """Dismisses with basis points (0 to 10,000), or None; the change is still confirmed later.
 
     ``points`` is the share now, and ``steps`` those of the ramp, all in basis points.

@@ -6,15 +6,15 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from rollout_console.common.safe_text import cleaned, visible
+from rollout_console.ui.dialogs.base import Dialog
 from rollout_console.ui.messages import SecretCopied, SecretShown
 from rollout_gate.secret import Secret
 
 
-class SecretOnce(ModalScreen[None], SecretShown):
+class SecretOnce(Dialog[None], SecretShown):
     """Shows a secret until the dialog is closed; screenshots are refused meanwhile."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -6,14 +6,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from rollout_console.common.safe_text import visible
+from rollout_console.ui.dialogs.base import Dialog
 from rollout_console.ui.mount_guard import Opened
 
 
-class TextDialog(Opened, ModalScreen[None]):
+class TextDialog(Opened, Dialog[None]):
     """Shows lines below a title until it is closed; ``width`` is in cells."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -6,9 +6,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from rollout_console.ui.dialogs.base import Dialog
 from rollout_console.ui.keymap import (
     APP_KEYS,
     HISTORY_KEYS,
@@ -43,7 +43,7 @@ _SECTIONS = {
 }
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     """Lists the keys of one screen and of all screens, and explains the terms used there."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
