@@ -108,6 +108,7 @@ FUNCTIONAL = frozenset(
         "ui/test_dim.py",
         "ui/test_dismissed_once.py",
         "ui/test_empty_states.py",
+        "ui/test_held_meanwhile.py",
         "ui/test_history_screen.py",
         "ui/test_foreign_terminal.py",
         "ui/test_forms.py",

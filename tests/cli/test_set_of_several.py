@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from rollout_console.cli.main import run
+from rollout_console.sim.server import SimServer
 from rollout_gate import AccessLine, AccessLog, timestamp
+from rollout_gate.file.model import DEFAULT_BASE_URL
 from rollout_gate.file.parse import parse
 
 
@@ -184,3 +186,48 @@ def test_a_rollback_shows_the_figures_of_both_sides_before_it_asks(
     assert "now on TokenLab, worst of 2: chat / acme: " in err
     assert "previous side, worst of 2: chat / acme: " in err
     assert not parse(file.read_bytes()).routes["chat"].org_rolled_back("acme")
+
+
+def test_a_raise_is_judged_again_when_the_question_was_answered(
+    cli: Any, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_zero(file)
+    before = file.read_bytes()
+
+    def answered_late(*_ignored: object) -> bool:
+        log = AccessLog(file.parent / "access.jsonl")
+        for number in range(200):
+            log.append(
+                AccessLine(
+                    ts=timestamp(), route="chat", org="acme", side="tokenlab", model="m",
+                    request_id=f"req-{number}", status=503, latency_ms=100.0,
+                )
+            )  # fmt: skip
+        log.close()
+        return True
+
+    monkeypatch.setattr("rollout_console.cli.commands.changes._agreed", answered_late)
+    code, _, err = cli("set", "chat", "acme", "1")
+    assert code == 1
+    assert "the guard holds this raise by now: " in err
+    assert "5xx 100%" in err
+    assert file.read_bytes() == before
+    assert (
+        cli("set", "chat", "acme", "1", "--override-guard", "--reason", "agreed with ops")[0] == 0
+    )
+
+
+def test_a_model_that_is_gone_holds_a_raise_as_on_the_screen(
+    cli: Any, file: Path, sim: SimServer
+) -> None:
+    at_zero(file)
+    text = file.read_text().replace(DEFAULT_BASE_URL, sim.base_url)
+    file.write_text(text.replace('model = "gpt-5.4"', 'model = "gpt-gone"'))
+    assert cli("set", "chat", "acme", "1", "--dry-run")[0] == 0
+    assert cli("models", "--json")[0] == 0, "the catalogue is kept"
+    code, _, err = cli("set", "chat", "acme", "1", "--yes")
+    assert (code, "TokenLab has no model gpt-gone any more" in err) == (1, True)
+    assert orgs(file)["acme"] == 0
+    code, _, err = cli("set", "chat", "acme", 'we"ird.org', "1", "--yes")
+    assert (code, "TokenLab has no model gpt-gone any more" in err) == (1, True)
+    assert cli("set", "chat", "globex.eu", "1", "--yes")[0] == 0, "a lower share is never held"

@@ -12,6 +12,7 @@ from rollout_console.changes.switch import Switch
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.vault import empty_vault
+from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.guard.monitor import Monitor
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
@@ -110,6 +111,28 @@ async def test_what_blocks_the_next_step_is_beside_the_route(
         await until_shown(pilot, lambda: pilot.app.session.monitor.file.rolled_back)  # type: ignore[attr-defined]
         await pilot.press("f5")
         await until_shown(pilot, lambda: "rolled back: o at home resumes" in row(pilot, 0))
+
+
+async def test_it_is_never_ready_for_a_raise_that_is_refused(file: Path, own: SimServer) -> None:
+    async with routes(file, own) as pilot:
+        await until_shown(pilot, lambda: "no data" in row(pilot, 0))
+        session = pilot.app.session  # type: ignore[attr-defined]
+        session.models = {"chat": ModelTrouble("TokenLab has no such model", holds=True)}
+        await pilot.press("f5")
+        await until_shown(pilot, lambda: "TokenLab has no such model" in row(pilot, 0))
+        good = file.read_bytes()
+        file.write_text("[broken")
+        await until_shown(pilot, lambda: bool(session.file_trouble))
+        await pilot.press("f5")
+        await until_shown(pilot, lambda: "the rollout file cannot be used" in row(pilot, 0))
+        file.write_bytes(good)
+
+
+async def test_of_many_orgs_it_says_how_many_were_judged(file: Path, own: SimServer) -> None:
+    more = "".join(f"org-{number} = 0\n" for number in range(200))
+    file.write_text(file.read_text().replace("acme = 25\n", f"acme = 25\n{more}", 1))
+    async with routes(file, own, (200, 60)) as pilot:
+        await until_shown(pilot, lambda: "of the first 50 of 202 orgs: " in row(pilot, 0))
 
 
 @pytest.mark.parametrize("size", [(40, 12), (20, 5), (1, 1)])

@@ -18,6 +18,7 @@ from rollout_console.guard.evidence.verdict import Verdict, mode_of
 from rollout_console.guard.following import follow_file
 from rollout_console.guard.leader_lock import LeaderLock
 from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.objections import held_by_model
 from rollout_console.guard.ramp import MOST_S_A_TURN, Ramps, Standing
 from rollout_console.guard.ramp_record import RampRecord
 from rollout_console.guard.traffic import Routing
@@ -156,7 +157,7 @@ class GuardLoop:
                 events += [Event("ramp", said) for said in self._ramps.look(now)]
             standings = self._ramps.standings(
                 lambda route, org, before, after: (
-                    _held_by_model(models.get(route.name))
+                    held_by_model(models, route.name)
                     or self._held(route, org, before, after, balance, now)
                 )
             )
@@ -292,7 +293,3 @@ class GuardLoop:
     def _command(self, verb: str, *names: str) -> str:
         words = ["rollout-console", "-f", str(self._switch.path.absolute()), verb, *names]
         return " ".join(quote(word) for word in words)
-
-
-def _held_by_model(trouble: ModelTrouble | None) -> str:
-    return trouble.sentence if trouble is not None and trouble.holds else ""

@@ -15,7 +15,7 @@ from rollout_console.changes.open_conversations import cut_by
 from rollout_console.changes.plan import Plan, Target
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.changes.traffic_diff import Move
-from rollout_console.common.errors import NothingToDo, OperationError, ReadOnly
+from rollout_console.common.errors import Held, NothingToDo, OperationError, ReadOnly
 from rollout_console.guard.held_shares import held_shares, held_words
 from rollout_console.history.errors import HistoryError
 from rollout_console.ui.change_question import Hold, question
@@ -232,6 +232,13 @@ class ChangeFlow:
             return held_words(plan, await self._held(plan))
         return self._judge.held_by_guard(plan)
 
+    async def _check_again(self, plan: Plan, make_plan: Callable[[], Plan]) -> None:
+        """Ask the guard once more: a confirm may have been open for long; raises Held."""
+        if plan.regrets and not (await self._planned(make_plan)).regrets:
+            raise Held("your rollback is not a recent one any more: press the key again")
+        if held := await self._objection(plan):
+            raise Held(f"the guard holds this raise by now: {held}; press the key again")
+
     async def _make(
         self,
         make_plan: Callable[[], Plan],
@@ -264,6 +271,8 @@ class ChangeFlow:
                 return None
             if answer.widens:
                 return _Wider()
+            if asks and hold is None and not against.reason:
+                await self._check_again(plan, make_plan)
             verdict = hold.reason if hold else self._judge.verdict_now(plan)
             async with self._lock:
                 return await asyncio.to_thread(

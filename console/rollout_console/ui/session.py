@@ -13,6 +13,7 @@ from rollout_console.common.durations import target_text
 from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.objections import held_move, held_plan
 from rollout_console.guard.rollback_figures import MOST_COMPARED, rollback_figures
 from rollout_console.ui.change_flow import ChangeFlow, Listener, OneAtATime
 from rollout_console.ui.jump_list import JumpList
@@ -59,18 +60,11 @@ class Session:
 
     def held_by_guard(self, plan: Plan) -> str:
         """Return the guard's first reason against what this plan raises, empty without one."""
-        for move in plan.moves:
-            trouble = None if plan.regrets else self.models.get(move.route)
-            if trouble is not None and trouble.holds and move.raises:
-                return f"{move.route}: {trouble.sentence}"
-        return self.monitor.held_plan(plan, self.balance, time())
+        return held_plan(self.monitor, self.models, plan, self.balance, time())
 
     def held_move(self, move: Move, now: float) -> str:
         """Return the first reason against the raise of one share, empty without one."""
-        trouble = self.models.get(move.route)
-        if trouble is not None and trouble.holds:
-            return trouble.sentence
-        return self.monitor.held_move(move, self.balance, now)
+        return held_move(self.monitor, self.models, move, self.balance, now)
 
     def warning_of(self, plan: Plan) -> str:
         """Return how the side that a rollback leads to is failing; it is not held for that."""

@@ -66,8 +66,11 @@ def change(options: Namespace, switch: Switch) -> int:
         raise OperationError(
             f"the guard holds this raise: {held}; --override-guard with --reason overrides it"
         )
-    if not options.yes and not plan.changes_nothing and not _agreed(plan, switch, figures):
-        return PROBLEMS
+    if not options.yes and not plan.changes_nothing:
+        if not _agreed(plan, switch, figures):
+            return PROBLEMS
+        if not override:
+            _check_again(plan, monitor)
     done = switch.apply(
         plan,
         reason=_reason(options, plan, monitor, now),
@@ -79,6 +82,14 @@ def change(options: Namespace, switch: Switch) -> int:
     )
     _tell(options, done)
     return PROBLEMS if any(one.missed for one in plan.left_out) else DONE
+
+
+def _check_again(plan: Plan, monitor: Monitor) -> None:
+    """Ask the guard once more after a question that may have waited long; raises OperationError."""
+    now = time.time()
+    monitor.catch_up(now)
+    if held := Objections(monitor, now).held(plan):
+        raise OperationError(f"the guard holds this raise by now: {held}")
 
 
 def _tell(options: Namespace, done: Done) -> None:

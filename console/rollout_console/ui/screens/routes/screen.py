@@ -102,9 +102,13 @@ class RoutesScreen(ChangingScreen):
                 self._draw_phase()
 
     def _judge(self, states: Sequence[PhaseState]) -> None:
-        now, balance = time(), self._session.balance
+        now, session = time(), self._session
         for state in states:
-            self._waits[state.route] = waits_for(state, self._monitor, balance, now)
+            self._waits[state.route] = (
+                ("the rollout file cannot be used: see home", "table--bad")
+                if session.file_trouble
+                else waits_for(state, self._monitor, session.models, session.balance, now)
+            )
 
     @property
     def _table(self) -> LineTable[PhaseState]:

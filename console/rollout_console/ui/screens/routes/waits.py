@@ -1,11 +1,12 @@
 """What the next step of a route waits for: the guard, the bake time, exit checks, or nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rollout_console.common.listing import first_of
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.ladder import step_up
 from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.objections import Models, held_by_model
 from rollout_console.guard.ramp import PHASE
 from rollout_console.readiness.phases import PhaseState
 from rollout_gate.file.model import Route
@@ -20,13 +21,17 @@ _MOST_JUDGED = 50
 _MOST_NAMED = 2
 
 
-def waits_for(state: PhaseState, monitor: Monitor, balance: BalanceWatch, now: float) -> Waits:
+def waits_for(
+    state: PhaseState, monitor: Monitor, models: Models, balance: BalanceWatch, now: float
+) -> Waits:
     """Return what the next step of a route waits for, the gravest first, and its style."""
     route = monitor.file.routes.get(state.route)
     if route is None:
         return "", ""
     if monitor.file.rolled_back or route.rolled_back:
         return "rolled back: o at home resumes", "table--bad"
+    if held := held_by_model(models, route.name):
+        return held, "table--bad"
     if state.phase == PHASE and (found := _of_ramp(route, monitor, balance, now)) is not None:
         return found
     missing = state.missing
@@ -45,7 +50,9 @@ def _of_ramp(route: Route, monitor: Monitor, balance: BalanceWatch, now: float) 
         return f"ROLL BACK: {verdict.fact}", "table--bad"
     held: list[tuple[str, str]] = []
     ready: list[str] = []
-    for org, reason, before, after in _steps(route, monitor, balance, now):
+    shares = {org: route.org_points(org) for org, one in route.orgs.items() if not one.rolled_back}
+    below = [(org, points) for org, points in shares.items() if points < FULL]
+    for org, reason, before, after in _steps(route, below, monitor, balance, now):
         if reason:
             held.append((f"{org} {percent_text(before)} to {percent_text(after)}%", reason))
         else:
@@ -62,16 +69,20 @@ def _of_ramp(route: Route, monitor: Monitor, balance: BalanceWatch, now: float) 
         words.append(f"rolled back: {first_of(latched, _MOST_NAMED)}")
     if not words:
         return None
+    if len(below) > _MOST_JUDGED:
+        words[0] = f"of the first {_MOST_JUDGED} of {len(below)} orgs: {words[0]}"
     return " · ".join(words), "table--dim" if held else "table--good" if ready else "table--bad"
 
 
 def _steps(
-    route: Route, monitor: Monitor, balance: BalanceWatch, now: float
+    route: Route,
+    below: Sequence[tuple[str, int]],
+    monitor: Monitor,
+    balance: BalanceWatch,
+    now: float,
 ) -> Iterator[tuple[str, str, int, int]]:
-    """Yield each org with a next step, what holds that, and its shares (basis points)."""
-    orgs = (org for org, share in route.orgs.items() if not share.rolled_back)
-    below = ((org, points) for org in orgs if (points := route.org_points(org)) < FULL)
-    for (org, points), _ in zip(below, range(_MOST_JUDGED), strict=False):
+    """Yield the first orgs with a next step, what holds that, and its shares (basis points)."""
+    for org, points in below[:_MOST_JUDGED]:
         after = step_up(route.ramp.steps, points)
         yield org, monitor.held(route.name, org, points, after, balance, now), points, after
 

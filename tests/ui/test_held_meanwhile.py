@@ -1,0 +1,56 @@
+"""What the guard comes to hold while a confirm is open is not made by its ``y``."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from rollout_console.guard.alerts import ModelTrouble
+from rollout_console.ui.app import ConsoleApp
+from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from tests.support.waiting import until_shown
+from tests.ui.test_home import Running, app_of, confirm, notices, running, share
+from tests.ui.test_marked_shares import AT_ZERO, prepared, settled
+
+
+async def opened(pilot: Running) -> None:
+    await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await pilot.pause(GRACE_S + 0.05)
+
+
+@pytest.mark.parametrize("is_several", [False, True])
+async def test_a_raise_is_judged_again_when_it_is_confirmed(file: Path, is_several: bool) -> None:
+    prepared(file, AT_ZERO)
+    app = app_of(file)
+    before = file.read_bytes()
+    async with running(app) as pilot:
+        await settled(pilot)
+        await pilot.press(*(["j", "space"] if is_several else ["j"]), "plus")
+        await opened(pilot)
+        assert not pilot.app.screen.query("#reason"), "nothing holds it yet"
+        app.session.models = {"chat": ModelTrouble("TokenLab has no such model", holds=True)}
+        await pilot.press("y")
+        await until_shown(pilot, lambda: "holds this raise by now: " in notices(pilot))
+        assert "TokenLab has no such model" in notices(pilot)
+        assert file.read_bytes() == before
+        await pilot.press("plus")
+        await opened(pilot)
+        assert pilot.app.screen.query("#reason"), "it is held, and a reason overrides it"
+
+
+async def test_an_own_rollback_is_not_recent_for_ever(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app: ConsoleApp = app_of(file)
+    async with running(app) as pilot:
+        await pilot.press("j", "r")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: "rolled back: " in notices(pilot))
+        rolled_back = share(file)
+        await pilot.press("u")
+        await opened(pilot)
+        assert not pilot.app.screen.query("Input"), "y alone"
+        monkeypatch.setattr("rollout_console.changes.planner._REGRET", timedelta(0))
+        await pilot.press("y")
+        await until_shown(pilot, lambda: "not a recent one any more" in notices(pilot))
+        assert share(file) == rolled_back
