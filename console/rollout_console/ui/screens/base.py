@@ -1,7 +1,8 @@
 """Base classes of all screens but home: notices, disabled keys, one action at a time."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from time import monotonic
+from math import inf
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, work
@@ -17,6 +18,7 @@ from rollout_console.history.errors import HistoryError
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.ui.keymap import Key
 from rollout_console.ui.mount_guard import Opened
+from rollout_console.ui.reading import Reading
 from rollout_console.ui.widgets.line import TextLine
 from rollout_gate.file.errors import RolloutError
 from rollout_gate.secret import redacted
@@ -47,6 +49,7 @@ class BesideScreen(Opened, Screen[None]):
         super().__init__()
         self._told = ""
         self._trouble = ""
+        self._reading = Reading("", inf)  # a screen that reads has one of its own
         self._busy = False
         self._started_at = 0.0
         self._typed_ahead: list[events.Key] = []
@@ -76,6 +79,8 @@ class BesideScreen(Opened, Screen[None]):
         """Report a crashed worker: no failure is silent."""
         if event.state is WorkerState.ERROR:
             self.say(f"internal error: {type(event.worker.error).__name__}", bad=True)
+            if event.worker.group.endswith("-read"):
+                self._reading.end(time(), event.worker.error)  # and is tried again
 
     def show_notice(self, *otherwise: tuple[str, str]) -> None:
         """Show the last message or the current problem, else the pieces given."""

@@ -20,6 +20,7 @@ from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
 from rollout_console.ui.dialogs.secret_once import SecretOnce
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.messages import CredentialsChanged
+from rollout_console.ui.off_loop import off_loop
 from rollout_console.ui.screens.keys.forms import (
     credential_form,
     key_form,
@@ -31,11 +32,6 @@ from rollout_console.ui.screens.keys.forms import (
 from rollout_gate.file.model import DEFAULT_BASE_URL
 
 T = TypeVar("T")
-
-
-async def off_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine in a worker thread with its own event loop: the vault may block it."""
-    return await asyncio.to_thread(lambda: asyncio.run(make()))
 
 
 class Listener(Protocol):

@@ -9,7 +9,7 @@ from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.vault.errors import VaultError
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.types import ApiKey
-from rollout_console.ui.screens.keys.actions import off_loop
+from rollout_console.ui.off_loop import off_loop
 from rollout_console.ui.screens.keys.spending import Spending, start_of
 
 
@@ -43,7 +43,9 @@ class Costs:
             try:
                 if not trouble:
                     start = start_of(datetime.now(UTC))
-                    billing = await off_loop(partial(self._room.billing, key, start=start))
+                    billing = await off_loop(
+                        partial(self._room.billing, key, start=start), is_read=True
+                    )
             except (ApiError, OperationError, VaultError) as error:
                 trouble = str(error)
             self._known[key.id] = Spending(key.used, billing, trouble)

@@ -25,10 +25,11 @@ from rollout_console.credentials.vault.errors import VaultError
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.types import ApiKey
 from rollout_console.ui.keymap import CONTEXTS, VAULT_KEYS, Key
-from rollout_console.ui.reading import DEADLINE_S, NO_ANSWER, Reading
+from rollout_console.ui.off_loop import off_loop
+from rollout_console.ui.reading import Reading
 from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.status import StatusFacts
-from rollout_console.ui.screens.keys.actions import KeyFlows, off_loop
+from rollout_console.ui.screens.keys.actions import KeyFlows
 from rollout_console.ui.screens.keys.cells import COST, cells, columns
 from rollout_console.ui.screens.keys.costs import Costs
 from rollout_console.ui.screens.keys.spending import DAYS, about_key, spark
@@ -142,14 +143,13 @@ class KeysScreen(BesideScreen):
         self._credentials = await asyncio.to_thread(self._flows.resolve_all)
         self.draw_lines()
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                self._keys = await off_loop(self._room.keys)
-                rotating = await asyncio.to_thread(self._rotations.under_way)
+            self._keys = await off_loop(self._room.keys, is_read=True)
+            rotating = await asyncio.to_thread(self._rotations.under_way)
         except (OperationError, VaultError) as error:
             self._trouble = self._unread = str(error)
             self._reading.wait_for_operator(time())
-        except (ApiError, TimeoutError) as error:
-            self._trouble = self._unread = str(error) or NO_ANSWER
+        except ApiError as error:
+            self._trouble = self._unread = str(error)
             self._reading.end(time(), error)
         else:
             self._reading.end(time())

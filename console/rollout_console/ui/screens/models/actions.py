@@ -14,7 +14,7 @@ from rollout_console.ui.dialogs.choice import ChoiceDialog
 from rollout_console.ui.dialogs.form import Field, FormDialog
 from rollout_console.ui.dialogs.money import parse_usd, usd_problem
 from rollout_console.ui.dialogs.text import TextDialog
-from rollout_console.ui.screens.keys.actions import off_loop
+from rollout_console.ui.off_loop import off_loop
 from rollout_console.ui.screens.models.cells import side_by_side
 from rollout_gate.file.model import RolloutFile, Route
 

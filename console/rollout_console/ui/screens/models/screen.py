@@ -19,10 +19,10 @@ from rollout_console.models.queries import contract_lines
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.models import SCENES, ModelInfo
 from rollout_console.ui.keymap import CONTEXTS, MODEL_KEYS, SCENE_KEYS, Key
-from rollout_console.ui.reading import DEADLINE_S, NO_ANSWER, Reading
+from rollout_console.ui.off_loop import off_loop
+from rollout_console.ui.reading import Reading
 from rollout_console.ui.screens.base import ChangingScreen
 from rollout_console.ui.screens.home.status import StatusFacts
-from rollout_console.ui.screens.keys.actions import off_loop
 from rollout_console.ui.screens.models.actions import ModelFlows
 from rollout_console.ui.screens.models.cells import ModelCells
 from rollout_console.ui.screens.models.state import ModelView
@@ -132,10 +132,9 @@ class ModelsScreen(ChangingScreen):
                 await self._room.recommend(scene)
 
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                await off_loop(read)
-        except (ApiError, TimeoutError) as error:
-            self._trouble = str(error) or NO_ANSWER
+            await off_loop(read, is_read=True)
+        except ApiError as error:
+            self._trouble = str(error)
             self._reading.end(time(), error)
         else:
             self._trouble = ""
@@ -145,7 +144,7 @@ class ModelsScreen(ChangingScreen):
     @work(group="models-scene", exclusive=True, exit_on_error=False)
     async def _read_scene(self, scene: str) -> None:
         try:
-            await off_loop(lambda: self._room.recommend(scene))
+            await off_loop(lambda: self._room.recommend(scene), is_read=True)
         except ApiError as error:
             self._trouble = str(error)
         untouched = self._table.cursor == 0

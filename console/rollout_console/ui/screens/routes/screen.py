@@ -20,7 +20,7 @@ from rollout_console.models.catalogue import Catalogue
 from rollout_console.readiness.checks.result import Result
 from rollout_console.readiness.phases import Phases, PhaseState
 from rollout_console.ui.keymap import CONTEXTS, ROUTE_KEYS, Key
-from rollout_console.ui.reading import DEADLINE_S, NO_ANSWER, Reading
+from rollout_console.ui.reading import Reading
 from rollout_console.ui.screens.base import FAULTS, ChangingScreen
 from rollout_console.ui.screens.home.status import StatusFacts
 from rollout_console.ui.screens.routes.actions import RouteFlows
@@ -128,11 +128,10 @@ class RoutesScreen(ChangingScreen):
         file, verdicts = self._monitor.file, self._monitor.verdicts(time())
         log = probe_log_path(self._switch.path, file)
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                states = await asyncio.to_thread(self._phases.states, file, verdicts)
-                self._probes = await asyncio.to_thread(last_probes, log)
-        except (*FAULTS, TimeoutError) as error:
-            self._trouble = self._unread = str(error) or NO_ANSWER
+            states = await asyncio.to_thread(self._phases.states, file, verdicts)
+            self._probes = await asyncio.to_thread(last_probes, log)
+        except FAULTS as error:
+            self._trouble = self._unread = str(error)
             self._reading.end(time(), error)
             self.draw_lines()
             return
