@@ -13,6 +13,7 @@ E2E = frozenset(
         "cli/test_completion.py",
         "cli/test_init_questions.py",
         "cli/test_keys.py",
+        "cli/test_line_input.py",
         "credentials/vault/test_keyring.py",
         "credentials/vault/test_vault.py",
         "export/test_flagd.py",

@@ -94,7 +94,7 @@ def test_a_storm_its_rollback_and_the_proof(commands: Commands, file: Path) -> N
     traffic(file, 200)
     before = sorted(file.parent.iterdir())
     with plain(commands, file) as lines:
-        lines.until("nothing is wrong")
+        lines.until("start: no alarm")
         assert lines.read()[:4] == [
             lines.until(f"start: {file}, revision "),
             "guard: mode hold, no guard is running",
@@ -136,7 +136,7 @@ def test_text_of_others_cannot_steer_the_terminal(commands: Commands, file: Path
     wild = "wi\x1b[2Jld\n\u202eé€"
     traffic(file, 150)
     with plain(commands, file) as lines:
-        lines.until("nothing is wrong")
+        lines.until("start: no alarm")
         traffic(file, 40, 503, wild)
         assert "alarm: chat / wi·[2Jld··é€: " in lines.until("alarm: chat / wi")
         assert end(lines) == 0

@@ -97,7 +97,7 @@ def test_it_begins_with_a_short_summary(watched: Watched) -> None:
         "route: chat: hold: no data; default 0%, 3 orgs 10% to 25%, 1 rolled back",
         "route: claude: hold: no data; default 0%, 1 org 1%",
         f"log: no line yet in {log}",
-        "start: nothing is wrong",
+        "start: no alarm",
     ]
     assert watched.said(100) == []
 
@@ -248,6 +248,31 @@ def test_ten_thousand_orgs_that_get_worse_are_few_lines(file: Path) -> None:
     found = watched.turns(5)
     assert len(found) < 40, [one.text for one in found[:60]]
     assert max(len(one.text) for one in found) < 400
+
+
+def test_an_org_that_loses_its_place_among_the_alerts_is_not_over(file: Path) -> None:
+    watched, orgs = Watched(file), tuple(f"org-{i:02}" for i in range(30))
+    well = tuple(f"well-{i}" for i in range(300))
+    found = watched.under((2, 200, well), (4, 503, orgs[10:]))
+    found += watched.under((2, 200, well), (4, 503, orgs))
+    for _ in range(8):
+        found += watched.under((2, 200, well), (4, 503, orgs))
+    began = {one.org for one in found if one.kind == "alarm" and one.org}
+    ended = {one.org for one in found if one.kind == "over"}
+    assert len(began & set(orgs)) >= 20
+    assert not ended & set(orgs), "each of them is still condemned"
+
+
+def test_a_clock_that_is_set_back_makes_no_wait_longer(watched: Watched) -> None:
+    watched.under((12, 503, ("acme", "globex.eu")))
+    watched.now -= 3_600
+    over = watched.said(150, "over")
+    assert [one.split(": rollback")[0] for one in over] == ["over: chat"]
+    text = watched.file.read_text()
+    assert 'mode = "hold"' in text
+    watched.file.write_text(text.replace('mode = "hold"', 'mode = "observe"', 1))
+    told = watched.said(20, "guard", "file")
+    assert any(one.startswith("guard: mode observe") for one in told), told
 
 
 def test_many_orgs_with_the_same_change_share_a_line(watched: Watched) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from rollout_console.ui.jump_list import JumpList, Position
+from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.settings import Settings
+from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from tests.support.waiting import until_shown
 from tests.ui.test_home import app_of, running
@@ -44,6 +46,12 @@ def place(pilot: Pilot[None]) -> tuple[str, str, str | None]:
     return name, row.route, row.org
 
 
+def said(pilot: Pilot[None]) -> str:
+    screen = pilot.app.screen
+    assert isinstance(screen, BesideScreen)
+    return screen.query_one(screen.NOTICE, TextLine).text
+
+
 async def test_rows_filters_and_screens(file: Path) -> None:
     app = app_of(file)
     async with running(app) as pilot:
@@ -67,6 +75,12 @@ async def test_rows_filters_and_screens(file: Path) -> None:
         await pilot.press("ctrl+o")
         assert place(pilot) == begun
         await pilot.press("ctrl+n")
+        await until_shown(pilot, lambda: place(pilot)[0] == "live")
+        await pilot.press("6")
+        await until_shown(pilot, lambda: place(pilot)[0] == "history")
+        await pilot.press("ctrl+n")
+        assert said(pilot) == " no jump after this one", "on the screen that is shown"
+        await pilot.press("5")
         await until_shown(pilot, lambda: place(pilot)[0] == "live")
         await pilot.press("r")
         await pilot.press("ctrl+o")

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 
+from rollout_console.cli.line_input import read_line
 from rollout_console.common.safe_text import visible
 
 
@@ -17,7 +18,7 @@ def agreed(verb: str, refused: str, *, wanted: str = "yes", lines: Iterable[str]
     for line in lines:
         print(visible(line.rstrip("\r\n")), file=sys.stderr)
     print(f"type {visible(wanted)} to {verb}: ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip() == wanted:
+    if read_line().strip() == wanted:
         return True
     print(refused, file=sys.stderr)
     return False

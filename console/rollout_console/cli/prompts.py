@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 
+from rollout_console.cli.line_input import read_line
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
 from rollout_gate.secret import redacted
@@ -38,7 +39,7 @@ def ask(question: str, default: str = "", *, problem: Callable[[str], str] = lam
     while True:
         print(f"{visible(question)}{shown}: ", end="", file=sys.stderr, flush=True)
         try:
-            line = sys.stdin.readline()
+            line = read_line()
         except UnicodeDecodeError:
             say("  that is not UTF-8; type it again")
             continue

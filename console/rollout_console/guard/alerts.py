@@ -87,7 +87,7 @@ class Alerts:
             if known is None:
                 began.append(kept)
         for key, known in list(self._known.items()):
-            if now - known.seen_at > OVER_AFTER_S:
+            if abs(now - known.seen_at) > OVER_AFTER_S:
                 ended.append(self._known.pop(key))
         self._begun += began
         return began, ended

@@ -102,8 +102,9 @@ class BalanceWatch:
         if not (self._was_asked or self.pending):
             return ""
         latest = self.latest
-        if latest is None or now - latest[0] > OLD_AFTER_S:
-            age = "" if latest is None else f" for {now - latest[0]:.0f} s"
+        old_s = 0.0 if latest is None else abs(now - latest[0])  # also by a clock set back
+        if latest is None or old_s > OLD_AFTER_S:
+            age = "" if latest is None else f" for {old_s:.0f} s"
             return f"balance not known{age}: {self.trouble or 'no answer yet'}"
         amount = latest[1].balance
         return f"balance ${amount:,.2f} is under ${least:,.2f}" if amount < least else ""

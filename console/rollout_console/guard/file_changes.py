@@ -64,7 +64,7 @@ class FileChanges:
             (self._rows_first, ROW_WITHIN_S),
             (self._words_first, _LATE_ROW_S),
         ):
-            for revision in [one for one, at in kept.items() if now - at >= most_s]:
+            for revision in [one for one, at in kept.items() if abs(now - at) >= most_s]:
                 del kept[revision]
 
     def _usable(self) -> Iterator[StateChange]:
@@ -76,7 +76,7 @@ class FileChanges:
         """Yield the versions of which the history says nothing, in the file's own words."""
         is_there = self._switch.history.is_there
         for revision, (words, since) in list(self._waiting.items()):
-            if not is_there or now - since >= ROW_WITHIN_S:
+            if not is_there or abs(now - since) >= ROW_WITHIN_S:
                 del self._waiting[revision]
                 self._words_first[revision] = now
                 yield StateChange("file", words, revision=revision)

@@ -222,7 +222,7 @@ class GuardLoop:
         self._left_alone = {place: self._left_alone.get(place, now) for place in asked}
         end, failed = monotonic() + MOST_S_A_TURN, None
         for (name, org), verdict in asked.items():
-            if not acts and now - self._left_alone[name, org] < PATIENCE_S:
+            if not acts and abs(now - self._left_alone[name, org]) < PATIENCE_S:
                 continue
             if org is not None and monotonic() >= end:
                 break  # verdicts are computed anew before the others: the route may be sick itself

@@ -92,7 +92,7 @@ class Hysteresis:
             self._left.pop(place, None)
             return False
         left = self._left.setdefault(place, now)
-        if grade.rank <= known.rank and now - left < self._after_s:
+        if grade.rank <= known.rank and abs(now - left) < self._after_s:
             return False
         self.note(place, grade)
         return True

@@ -52,7 +52,7 @@ _LOG: Place = ("log", None)
 class StateFeed:
     """Follows one rollout file, its history and its log, a turn at a time; it changes nothing.
 
-    Times are epoch seconds, and do not run backwards.
+    Times are epoch seconds. A clock that is set back ends a wait, and makes none longer.
     """
 
     def __init__(self, switch: Switch, monitor: Monitor) -> None:
@@ -121,7 +121,7 @@ class StateFeed:
         return self._files.look(found, rows, now)
 
     def _of_guard(self, now: float) -> Iterator[StateChange]:
-        if now - self._guard_at < GUARD_EVERY_S:
+        if abs(now - self._guard_at) < GUARD_EVERY_S:
             return
         before, self._guard_at = self._guard, now
         self._guard = guard_state(self._monitor.file, acts=somebody_acts(self._switch.path))
@@ -160,6 +160,8 @@ class StateFeed:
             latched = self._monitor.file.is_latched(route, org)
             grade = CALM if latched else grade_of(found)
             self._verdicts.note((route, org), grade)
+            if grade.rank == ROLLBACK:  # it fell out of the most that have an alert
+                return _of_verdict(route, org, found)
             text += f"; now {'rolled back' if latched else found.advised}"
             verdict = found.kind
         return StateChange("over", text, route, org, alert.signal, verdict, alert.level)

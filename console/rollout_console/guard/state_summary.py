@@ -1,4 +1,4 @@
-"""Summarize the state of a rollout in a few lines: file, guard, routes, what is wrong."""
+"""Summarize the state of a rollout in a few lines: file, guard, routes, alarms."""
 
 from collections.abc import Iterator, Sequence
 
@@ -40,7 +40,7 @@ def summary_of(
     if len(alerts) > MOST_ALERTS:
         yield StateChange("alarm", f"and {len(alerts) - MOST_ALERTS:,} more", level="warning")
     if not alerts:
-        yield StateChange("start", "nothing is wrong")
+        yield StateChange("start", "no alarm")
 
 
 def _shares(route: Route) -> str:

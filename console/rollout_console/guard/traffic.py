@@ -179,14 +179,14 @@ class Watch:
         They are not counted as requests, so without this warning they would look like no traffic.
         """
         lines, why = self.unusable
-        if not lines or now - self._unusable_at > UNUSABLE_S:
+        if not lines or abs(now - self._unusable_at) > UNUSABLE_S:
             return ""
         word = "line" if lines == 1 else "lines"
         return f"{lines:,} {word} of the access log cannot be used; the first: {why}"
 
     def skew_words(self, now: float) -> str:
         """Return the count of lines dated ahead of this host's clock; empty a while after them."""
-        if now - self._skewed_at > UNUSABLE_S:
+        if abs(now - self._skewed_at) > UNUSABLE_S:
             return ""
         lines = self._skewed_known
         word = "line is" if lines == 1 else "lines are"

@@ -212,7 +212,8 @@ class ConsoleApp(TerminalApp):
             return
         found = self.session.jumps.go(by, self._position)
         if found is None:
-            self.home.tell(f"no jump {'before' if by < 0 else 'after'} this one")
+            tell = self.home.tell if self._beside_home is None else self._beside_home.say
+            tell(f"no jump {'before' if by < 0 else 'after'} this one")
             return
         self._is_jumping = True
         try:

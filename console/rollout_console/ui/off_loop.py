@@ -28,22 +28,22 @@ async def off_loop(make: Callable[[], Coroutine[Any, Any, T]], *, is_read: bool 
 
 class _Inner(Generic[T]):
     def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        self._make = make
-        self._is_cancelled = False
-        self._task: asyncio.Task[Any] | None = None
+        self._factory = make
+        self._is_ended = False
+        self._current: asyncio.Task[Any] | None = None
 
     def run(self) -> T:
         return asyncio.run(self._main())
 
     async def _main(self) -> T:
-        self._task = asyncio.current_task()
-        if self._is_cancelled:  # before there was a task to cancel
+        self._current = asyncio.current_task()
+        if self._is_ended:  # before there was a task to cancel
             raise asyncio.CancelledError
-        return await self._make()
+        return await self._factory()
 
     def cancel(self) -> None:
         """Cancel the coroutine, from any other thread."""
-        self._is_cancelled = True
-        if self._task is not None:
+        self._is_ended = True
+        if self._current is not None:
             with suppress(RuntimeError):  # its loop is closed: it has ended
-                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+                self._current.get_loop().call_soon_threadsafe(self._current.cancel)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from msgspec.structs import asdict
 
+from rollout_console.cli.confirm import agreed
 from rollout_console.cli.credentials import ask_hidden
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.cli.streams import Output
@@ -296,18 +297,7 @@ def _billing_json(key: ApiKey, found: Billing) -> dict[str, object]:
 
 def _sure(options: Namespace, what: str, wanted: str = "yes") -> bool:
     """Confirm on the terminal; a change to a key is confirmed by typing the key's name."""
-    if options.yes:
-        return True
-    if not sys.stdin.isatty():
-        print("rollout-console: no terminal to ask on; add --yes to do it", file=sys.stderr)
-        return False
-    print(
-        f"{visible(what)}\ntype {visible(wanted)} to do it: ", end="", file=sys.stderr, flush=True
-    )
-    if sys.stdin.readline().strip() == wanted:
-        return True
-    print("nothing was changed", file=sys.stderr)
-    return False
+    return options.yes or agreed("do it", "nothing was changed", wanted=wanted, lines=[what])
 
 
 def _day(at: datetime | None, never: str) -> str:

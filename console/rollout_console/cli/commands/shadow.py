@@ -12,6 +12,7 @@ from typing import Any
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
+from rollout_console.cli.line_input import read_line
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
@@ -95,7 +96,7 @@ def _judge(pairs: list[Pair]) -> Tally:
 def _ask() -> Mark | None:
     while True:
         print("TokenLab's is (b)etter, the (s)ame, (w)orse; (q) stops: ", end="", flush=True)
-        line = sys.stdin.readline()
+        line = read_line()
         answer = line.strip().lower()[:1]
         if answer in _MARKS:
             return _MARKS[answer]

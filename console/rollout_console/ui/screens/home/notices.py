@@ -131,7 +131,7 @@ class Notices:
         shown = [
             (made, proof)
             for made, proof in proofs
-            if made.drained_at is None or now - made.drained_at <= PROVEN_FOR_S
+            if made.drained_at is None or abs(now - made.drained_at) <= PROVEN_FOR_S
         ]
         if not shown:
             return None
@@ -157,7 +157,7 @@ class Notices:
                 place.append(((" ! ", "$error bold"), (sentence, style)))
         if self._told is not None:
             at, sentence, style = self._told
-            if now - at <= TOLD_FOR_S:
+            if abs(now - at) <= TOLD_FOR_S:
                 told = [((" ", ""), (sentence, style))]
         for targets, sentence in list(self._failed.items())[-1:]:
             what = target_text(*targets[0]) if len(targets) == 1 else named_targets(targets, 3)

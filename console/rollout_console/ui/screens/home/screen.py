@@ -307,7 +307,7 @@ class HomeScreen(Opened, HomeActions):
         self._show_alarm()
         self._show_notices()
         self.query_one(KeyBar).update_keys()
-        if now - self._charts_at >= CHARTS_EVERY_S:
+        if abs(now - self._charts_at) >= CHARTS_EVERY_S:
             self.draw_charts()
         else:
             self.query_one(ChartGrid).say(self._monitor, now)

@@ -29,7 +29,7 @@ class VerdictLooks:
 
     def is_due(self, now: float) -> bool:
         """Whether another pass may find other verdicts; ``now`` is in epoch seconds."""
-        return bool(self.unseen) or now - self._began_at >= EVERY_S
+        return bool(self.unseen) or abs(now - self._began_at) >= EVERY_S
 
     def begin(self, now: float, rows: int) -> None:
         """Begin a pass over so many rows."""

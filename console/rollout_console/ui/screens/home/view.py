@@ -231,7 +231,7 @@ class TableView:
 
     def _is_sort_due(self, now: float) -> bool:
         by_figure = self.order in ("worst", "traffic")
-        return by_figure and now - self._sorted_at >= max(SORT_EVERY_S, self._pause_s)
+        return by_figure and abs(now - self._sorted_at) >= max(SORT_EVERY_S, self._pause_s)
 
     def rows(self, now: float) -> list[Row]:
         """Return the rows, with what of them the filter keeps counted in ``kept`` and ``total``."""
