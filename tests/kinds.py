@@ -62,6 +62,7 @@ FUNCTIONAL = frozenset(
         "gate/http/test_answers.py",
         "gate/http/test_bytes_of_others.py",
         "gate/http/test_client_network.py",
+        "gate/http/test_creates.py",
         "gate/http/test_credentials.py",
         "gate/http/test_gate_jobs.py",
         "gate/http/test_id_store.py",

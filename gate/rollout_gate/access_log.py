@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +20,10 @@ REVISION_DIGITS = 12
 """Length to which the revision of a decision is truncated in a record."""
 
 
+TaskState = Literal["open", "completed", "failed", "cancelled"]
+"""An async task that runs or waits, and the three ends of one."""
+
+
 class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     """One access-log record: one request. It is the log's one schema; names are as in the file.
 
@@ -30,8 +35,9 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     digits) are those of the decision, absent where nothing was decided; ``bound`` is set where an
     id that the request names chose the side instead, and ``moved`` where it names an id of a side
     that is rolled back. ``host`` is who wrote the line, ``key_alias`` the name of the API key that
-    the customer used, where the request has one. There is no field for a prompt, a URL, a
-    credential or a provider's routing metadata, so none of them is ever logged.
+    the customer used, where the request has one. ``task_status`` is how the async task stands that
+    the response is about: of a create, or of a request about the task. There is no field for a
+    prompt, a URL, a credential or a provider's routing metadata, so none of them is ever logged.
     """
 
     ts: str
@@ -53,6 +59,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
     request_id: str | None = None
     billing_transaction_id: str | None = None
     task_id: str | None = None
+    task_status: TaskState | None = None
     job_id: str | None = None
     attempt: int | None = None
     stream: bool | None = None

@@ -117,3 +117,30 @@ def test_what_makes_no_sense_for_media_changes_nothing(
     set_fault(api, kind=fault)
     assert create(api, side, "images").json()["data"]
     assert sim.state.requests[-1].fault == ""
+
+
+def test_an_image_is_a_task_where_the_request_asks_for_one(api: httpx.Client) -> None:
+    body = {"model": "openai-image-1", "prompt": "a cube", "async": True}
+    task = api.post("/v1/images/generations", json=body, headers=KEY)
+    made = task.json()
+    assert (made["status"], made["id"]) == ("pending", task.headers["x-task-id"])
+    for path in (made["poll_url"], f"/v1/images/{made['id']}"):
+        assert api.get(path, headers=KEY).json()["status"] in ("pending", "processing")
+
+
+@BOTH
+@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.usefixtures("quick")
+def test_a_task_fails_or_never_ends_after_its_200(
+    api: httpx.Client, sim: SimServer, side: str, kind: str
+) -> None:
+    base, used = "" if side == "tokenlab" else PREVIOUS, sim.state.used
+    for fate, status in (("task_failed", "failed"), ("task_stuck", "processing")):
+        set_fault(api, kind=fate)
+        made = create(api, side, kind).json()
+        api.delete("/_sim/faults")
+        found = api.get(f"{base}/v1/tasks/{made['id']}", headers=headers_of(side)).json()
+        assert found["status"] == status
+        assert ("error" in found) == (status == "failed")
+        assert "billing_transaction_id" not in found
+    assert sim.state.used == used, "a failure is not charged"

@@ -25,7 +25,12 @@ PACES = ("stall", "trickle")
 DRIP_MS = 50.0
 """Milliseconds between two bytes of a ``drip`` whose ``latency_ms`` is 0."""
 
-KINDS = ("error", "slow", "truncate", "garbage", "drop", "drip", "metadata", *VARIANTS, *PACES)
+FATES = ("task_failed", "task_stuck")
+"""The kinds whose create is answered well, and whose async task then fails, or never ends."""
+
+KINDS = (
+    "error", "slow", "truncate", "garbage", "drop", "drip", "metadata", *VARIANTS, *PACES, *FATES,
+)  # fmt: skip
 SIDES = ("tokenlab", "previous")
 CODES: Mapping[str, int] = {
     "gateway": 500,

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from rollout_console.sim.answer_faults import media_body, serves_nothing, starts_no_task
 from rollout_console.sim.catalogue import Model
 from rollout_console.sim.errors import ApiFault
+from rollout_console.sim.faults import FATES
 from rollout_console.sim.inference import (
     authorised,
     credential,
@@ -50,6 +51,7 @@ class Task:
     poll_url: str
     created: float
     billing_id: str = ""
+    fate: str = ""
     cancelled_at: float | None = None
 
     def status(self, now: float) -> str:
@@ -57,7 +59,11 @@ class Task:
         if self.cancelled_at is not None:
             return "failed"
         age = now - self.created
-        return "pending" if age < QUEUED_S else "processing" if age < WORKING_S else "completed"
+        if age < QUEUED_S:
+            return "pending"
+        if age < WORKING_S or self.fate == "task_stuck":
+            return "processing"
+        return "failed" if self.fate == "task_failed" else "completed"
 
     def as_json(self, now: float) -> dict[str, Any]:
         """Serialize the task as its routes answer it."""
@@ -66,8 +72,10 @@ class Task:
             "id": self.id, "task_id": self.id, "status": status, "model": self.model,
             "created": int(self.created), "poll_url": self.poll_url,
         }  # fmt: skip
-        if status == "processing":
+        if status == "processing" and self.fate != "task_stuck":
             body["progress"] = int(100 * (now - self.created) / WORKING_S)
+        if status == "failed":
+            body["error"] = {"code": "generation_failed", "message": "The generation failed."}
         if status == "completed":
             body |= {"progress": 100} | self.billing() | _RESULT[self.kind]
         if self.cancelled_at is not None:
@@ -81,8 +89,11 @@ class Task:
 
 
 async def create_image(request: Request) -> Response:
-    """POST /v1/images/generations: a synchronous answer."""
-    task = await _create(request, "image")
+    """POST /v1/images/generations: a task with ``async: true``, else the images themselves."""
+    body = await json_body(request)
+    if isinstance(body, dict) and body.get("async") is True and request.state.side == "tokenlab":
+        return await _create_task(request, "image")
+    task = await _create(request, "image", is_task=False)
     headers = {"X-Billing-Transaction-ID": task.billing_id} if task.billing_id else {}
     body = {"created": int(task.created), **_RESULT["image"], **task.billing()}
     return _answered(request, body, ("data",), headers)
@@ -138,7 +149,7 @@ def _answered(
     return Response(said, headers=headers, media_type="application/json")
 
 
-async def _create(request: Request, kind: str) -> Task:
+async def _create(request: Request, kind: str, *, is_task: bool = True) -> Task:
     sim, key = state_of(request), authorised(request)
     body = await json_body(request)
     if key is not None:
@@ -152,18 +163,19 @@ async def _create(request: Request, kind: str) -> Task:
     request.state.model = name = body["model"]
     billing_id = ""
     fault = spoiled_by(request, media=True)
+    fate = next((one.kind for one in request.state.hits if one.kind in FATES and is_task), "")
     if key is not None:
         model = _model_for(request, key, kind, name)
         name = model.id
-        if not serves_nothing(fault):
+        if not serves_nothing(fault) and not fate:  # what was reserved for a failure is released
             record = sim.settle(key, model, request.state.request_id, 0, 0)
             billing_id = record.billing_id
     side = request.state.side
     task_id = sim.new_task_id() if side == "tokenlab" else sim.new_id("gen_")
     poll_url = f"{request.scope['root_path']}/v1/tasks/{task_id}"
     owner = _owner(request, key)
-    task = Task(task_id, kind, name, side, owner, poll_url, sim.clock(), billing_id)
-    if kind != "image" and not starts_no_task(fault):
+    task = Task(task_id, kind, name, side, owner, poll_url, sim.clock(), billing_id, fate)
+    if is_task and not starts_no_task(fault):
         sim.tasks[task.id] = task
     return task
 

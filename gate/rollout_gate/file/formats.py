@@ -43,6 +43,9 @@ class RouteKind(msgspec.Struct, frozen=True):
     framing: Framing = ""
     envelope: Envelope = "openai"
     asynchronous: tuple[str, ...] = ()
+    """The formats whose generations are always async tasks."""
+    perhaps_asynchronous: tuple[str, ...] = ()
+    """Those that are tasks where the request asks for one (``async``), or the provider chooses."""
 
 
 OPENAI_CHAT = RouteKind(
@@ -86,6 +89,7 @@ MEDIA = RouteKind(
     "Authorization",
     request=("model", "prompt"),
     asynchronous=("video", "music", "3d"),
+    perhaps_asynchronous=("image",),
 )  # fmt: skip
 MANAGEMENT = RouteKind(
     "Management and billing", (), "/v1",

@@ -88,6 +88,8 @@ class Route(msgspec.Struct, frozen=True):
     guard: GuardSettings = GuardSettings()
     ramp: RampSettings = RampSettings()
     hash_prefix: bytes = b""
+    dedupe_s: int = 0
+    """For how long the same create of an async job is the same job, in seconds; 0 is never."""
 
     @property
     def most_points(self) -> int:

@@ -15,6 +15,7 @@ from rollout_gate.file.model import (
     FORMATS,
     GUARD_MODES,
     MAX_BYTES,
+    MEDIA_FORMATS,
     PHASES,
     SIGNALS,
     GuardMode,
@@ -145,7 +146,10 @@ def _route(name: str, fields: Fields, guard: GuardSettings, ramp: RampSettings) 
         guard=_guard(fields.table("guard"), guard),
         ramp=_ramp(fields.table("ramp"), ramp),
         hash_prefix=bucket_prefix(name),
+        dedupe_s=fields.duration("dedupe", 0, least=10, most=86_400),
     )
+    if route.dedupe_s and route.format not in MEDIA_FORMATS:
+        fields.warn(("dedupe",), "has an effect on routes with async jobs alone")
     fields.warn_unknown()
     return route
 

@@ -1,12 +1,13 @@
 """Responses that the gate synthesizes to the create of an async media job, which is not sent."""
 
+import shlex
 from datetime import UTC, datetime
 
 import msgspec
 
 from rollout_gate.access_log import timestamp
 from rollout_gate.context import Subject
-from rollout_gate.http.job_ledger import Job
+from rollout_gate.http.job_records import Job
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -31,17 +32,31 @@ def busy(job_id: str) -> Answer:
 def known(job: Job, subject: Subject) -> Answer:
     """Return the response to a create of a job that was sent before."""
     headers = [("content-type", "application/json"), ("x-rollout-resumed", "true")]
-    if job.body is not None:
+    body = job.body
+    if body is None and job.task_id:
+        body = msgspec.json.encode({"id": job.task_id, "task_id": job.task_id, "status": "pending"})
+    if body is not None:
         if job.task_id:
             headers.append(("x-task-id", job.task_id))
-        return Answer(job.status or 200, headers, job.body)
+        return Answer(job.status or 200, headers, body)
     sent_at = timestamp(datetime.fromtimestamp(job.sent_at, UTC))
-    message = (
-        f"the create for job {subject.job_id} was sent to {job.side} at {sent_at} and its answer is"
-        " not known; look for the task there before it is sent again: TaskLedger(...).forget("
-        f"{subject.route!r}, {subject.job_id!r}, org={subject.org or ''!r})"
-    )
-    error = {"message": message, "type": "duplicate_create", "code": "create_outcome_unknown"}
+    again = f"rollout-console jobs forget {shlex.quote(subject.route or '')}"
+    again += f" {shlex.quote(subject.job_id or '')}"
+    again += f" --org {shlex.quote(subject.org)}" if subject.org else ""
+    if job.status is not None and job.status < 300:
+        code = "job_already_done"
+        message = (
+            f"job {subject.job_id} was sent to {job.side} at {sent_at} and answered in full, and"
+            f" its answer, which has the media themselves, is not kept; to make it again: {again}"
+        )
+    else:
+        code = "create_outcome_unknown"
+        message = (
+            f"the create for job {subject.job_id} was sent to {job.side} at {sent_at} and its"
+            " answer is not known; look for the task there before it is sent again; if there is"
+            f" none: {again}"
+        )
+    error = {"message": message, "type": "duplicate_create", "code": code}
     # The SDKs retry a 409 by default.
     headers.append(("x-should-retry", "false"))
     return Answer(409, headers, msgspec.json.encode({"error": error}))

@@ -1,5 +1,7 @@
 """Idempotent creation of async media jobs: a ledger in SQLite, so that none is paid for twice."""
 
+import hashlib
+import hmac
 import logging
 import sqlite3
 import time
@@ -7,20 +9,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from pathlib import Path
+from typing import TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
+from rollout_gate.http import create_records, job_records
 from rollout_gate.http.by_path import ByPath
-from rollout_gate.http.shared_database import SharedDatabase, is_lock, opened, storable, writing
+from rollout_gate.http.create_records import Create
+from rollout_gate.http.job_records import Job, Key, Known, key_for, key_of
+from rollout_gate.http.shared_database import SharedDatabase, is_lock, storable, writing
+from rollout_gate.http.task_answers import TaskAnswer
 
 log = logging.getLogger("rollout_gate")
 
-_Key = tuple[str, str, str]
-"""Route, org and job id."""
-
-KEPT_S = 14 * 86_400
-"""Retention of a job, in seconds."""
+_T = TypeVar("_T")
+_ENDS = ("completed", "failed", "cancelled")
 
 MOST_KEPT = 100_000
 """Limit of the in-memory buffer of jobs while the file cannot be written; evicts the oldest."""
@@ -31,51 +34,8 @@ _PAUSE_S = 1.0
 """In seconds: the busy timeout for a lock of the file, the busy timeout after a failure, and how
 long writes are suspended after a failure (back-off), as all requests share the file."""
 
-_PLAUSIBLE_S = 86_400
-"""Expired jobs are deleted only if the clock is less than this many seconds after the last job."""
-
 MOST_BEGUN = 10_000
 """Limit of the creates in flight that are kept in memory, to store their side with the response."""
-
-_ANY_ORG = "\x00"
-"""Wildcard org of jobs from before the schema had orgs, which matches any org."""
-_SCHEMA = """
-create table if not exists jobs (
-  job_id text not null, route text not null, side text not null, sent_at real not null,
-  task_id text, status integer, body blob, org text not null, primary key (route, org, job_id)
-) without rowid;
-create index if not exists jobs_by_task on jobs (task_id);
-create index if not exists jobs_by_time on jobs (sent_at);
-"""
-_ADD_ORG = """
-begin immediate;
-alter table jobs rename to jobs_without_org;
-"""
-_MOVE_ALL = """
-insert into jobs select job_id, route, side, sent_at, task_id, status, body, char(0)
-  from jobs_without_org;
-drop table jobs_without_org;
-commit;
-"""
-_WANTED = (
-    "select side, sent_at, task_id, status, body from jobs"
-    " where route = ? and org in (?, char(0)) and job_id = ?"
-)
-_SIDE_OF = "select side from jobs where task_id = ?"
-_FORGET = "delete from jobs where route = ? and org in (?, char(0)) and job_id = ?"
-
-
-class Job(msgspec.Struct, frozen=True):
-    """A create that was sent; ``body`` is the response to it, None while that is not known.
-
-    ``sent_at`` is in epoch seconds.
-    """
-
-    side: str
-    sent_at: float
-    task_id: str | None
-    status: int | None
-    body: bytes | None
 
 
 class LedgerBusyError(Exception):
@@ -95,26 +55,110 @@ class TaskLedger(SharedDatabase):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
-        self._begun: dict[_Key, Job] = {}
-        self._unwritten: dict[_Key, Job | None] = {}
+        self._begun: dict[Key, Job] = {}
+        self._unwritten: dict[Key, Job | None] = {}
+        self._creates: dict[str, Create | None] = {}
+        self._hash_key: tuple[tuple[int, int] | None, bytes] | None = None
         self._failed_at = -inf
         self._failing = False
 
-    def begin(self, route: str, job_id: str, side: str, *, org: str = "") -> Job | None:
+    def begin(
+        self, route: str, job_id: str, side: str, *, org: str = "", create: Create | None = None
+    ) -> Job | None:
         """Record that a create is about to be sent; returns the job if there is one already.
 
         Raises LedgerBusyError where the file exists and a lock prevents reading it.
         """
-        key, job = _key(route, org, job_id), Job(side, time.time(), None, None, None)
+        key, job = key_for(route, org, job_id), Job(side, time.time(), None, None, None)
         with self._lock:
             known = self._unwritten[key] if key in self._unwritten else self._look(key)
             if known is None:
-                known = self._write(key, job, lambda database: _insert(database, key, job))
+                known = self._write(
+                    {key: job},
+                    create,
+                    lambda database: job_records.insert(database, key, job, create),
+                )
             if known is None:
-                self._begun[key] = job
-                if len(self._begun) > MOST_BEGUN:
-                    del self._begun[next(iter(self._begun))]
+                self._remember(key, job)
             return known
+
+    def begin_unlike(self, create: Create, within_s: float) -> Known | None:
+        """Record a create, unless the same request was sent within so many seconds.
+
+        ``create`` has a fingerprint, and the job id that it is to have; returns the job of the
+        earlier one. A job whose task has failed does not count. Raises LedgerBusyError.
+        """
+        key = key_for(create.route, create.org, create.job_id)
+        job, since = Job(create.side, create.sent_at, None, None, None), create.sent_at - within_s
+        with self._lock:
+            known = self._like(create, since)
+            if known is None:
+                known = self._look_for_like(create, since)
+            if known is None:
+                known = self._write(
+                    {key: job},
+                    create,
+                    lambda database: job_records.insert_unlike(database, key, job, create, since),
+                )
+            if known is None:
+                self._remember(key, job)
+            return known
+
+    def record(self, create: Create) -> None:
+        """Insert or update a create, which may have no job id; never raises."""
+        with self._lock:
+            self._write({}, create, lambda database: job_records.record(database, create))
+
+    def dropped(self, create_id: str) -> None:
+        """Delete a create that has certainly made nothing; never raises."""
+
+        def action(database: sqlite3.Connection) -> None:
+            with writing(database):
+                create_records.remove(database, create_id)
+
+        with self._lock:
+            self._write({}, create_id, action)
+
+    def seen(self, task_id: str, side: str | None, answer: TaskAnswer) -> None:
+        """Update a task by an answer about it; a task that has ended stays as it ended.
+
+        ``side`` is where the answer is from, None where that is not known. What cannot be written
+        is lost: the next answer has it again, and so has the access log.
+        """
+        wanted, at = storable(task_id), time.time()
+
+        def action(database: sqlite3.Connection) -> None:
+            with writing(database):
+                create_records.see(database, wanted, side, _storable_answer(answer), at)
+
+        with self._lock:
+            for create_id, create in self._creates.items():
+                if create is not None and create.task_id == wanted:
+                    self._creates[create_id] = _seen(create, answer, at)
+            if time.monotonic() - self._failed_at >= _PAUSE_S:
+                try:
+                    action(self._file())
+                except sqlite3.Error as error:
+                    self._fail(error)
+
+    def fingerprint(self, *parts: bytes) -> bytes:
+        """Return a keyed hash of a request; empty where the file with its key cannot be used.
+
+        The key is the file's own, so that nobody can test a guess of a prompt against a hash.
+        """
+        with self._lock:
+            try:
+                database = self._file()
+                if self._hash_key is None or self._hash_key[0] != self._identity:
+                    self._hash_key = (self._identity, job_records.hash_key(database))
+            except sqlite3.Error as error:
+                self._fail(error)
+                return b""
+        whole = hmac.new(self._hash_key[1], digestmod=hashlib.sha256)
+        for part in parts:
+            whole.update(b"%d:" % len(part))
+            whole.update(part)
+        return whole.digest()[:16]
 
     def created(
         self,
@@ -122,54 +166,99 @@ class TaskLedger(SharedDatabase):
         job_id: str,
         task_id: str | None,
         status: int,
-        body: bytes,
+        body: bytes | None,
         *,
         org: str = "",
+        create: Create | None = None,
     ) -> None:
-        """Record the response to a create, even if the file has lost the record of its begin."""
-        key = _key(route, org, job_id)
+        """Record the response to a create, even if the file has lost the record of its begin.
+
+        ``body`` is None for a complete answer that is not kept, as it has the media themselves.
+        """
+        key = key_for(route, org, job_id)
         with self._lock:
             begun = self._begun.pop(key, None) or self._unwritten.get(key)
             job = begun or Job("", time.time(), None, None, None)
             task_id = None if task_id is None else storable(task_id)
             job = replace(job, task_id=task_id, status=status, body=body)
-            self._write(key, job, lambda database: _update(database, key, job))
+            self._write(
+                {key: job}, create, lambda database: job_records.update(database, key, job, create)
+            )
 
     def forget(self, route: str, job_id: str, *, org: str = "") -> None:
-        """Delete a job: nothing was created for certain, or an operator found that out."""
-        key = _key(route, org, job_id)
+        """Delete a job: nothing was created for certain, or an operator found that out.
+
+        Its creates that made no known task are deleted with it.
+        """
+        key = key_for(route, org, job_id)
         with self._lock:
             self._begun.pop(key, None)
-            self._write(key, None, lambda database: _delete(database, key))
+            for create_id, create in self._creates.items():
+                if create is not None and create.task_id is None and key_of(create) == key:
+                    self._creates[create_id] = None
+            self._write({key: None}, None, lambda database: job_records.delete(database, key))
 
     def side_of(self, task_id: str) -> str | None:
         """Return the side that a task was created on; None for an unknown task."""
         wanted = storable(task_id)
         with self._lock:
-            for job in self._unwritten.values():
-                if job is not None and job.task_id == wanted:
-                    return job.side or None
+            for one in (*self._unwritten.values(), *self._creates.values()):
+                if one is not None and one.task_id == wanted:
+                    return one.side or None
             try:
-                found = self._file().execute(_SIDE_OF, (wanted,)).fetchone()
+                database = self._file()
+                found = database.execute(job_records.SIDE_OF, (wanted,)).fetchone()
+                if found:
+                    return str(found[0])
+                create = create_records.of_task(database, wanted)
             except sqlite3.Error as error:
                 self._fail(error)
                 return None
-            return str(found[0]) if found else None
+            return create.side or None if create else None
 
     def close(self) -> None:
         """Flush the buffered jobs, and close the file; a later call reopens it."""
         with self._lock:
-            if self._unwritten:
+            if self._buffered:
                 self._failed_at = -inf
                 with suppress(sqlite3.Error):
                     self._file()
-            if self._unwritten:
-                log.error("%d jobs could not be written to %s", len(self._unwritten), self._path)
+            if self._buffered:
+                log.error("%d jobs could not be written to %s", self._buffered, self._path)
             self._drop()
 
-    def _look(self, key: _Key) -> Job | None:
+    @property
+    def _buffered(self) -> int:
+        """How many changes wait for the file."""
+        return max(len(self._unwritten), len(self._creates))
+
+    def _remember(self, key: Key, job: Job) -> None:
+        self._begun[key] = job
+        if len(self._begun) > MOST_BEGUN:
+            del self._begun[next(iter(self._begun))]
+
+    def _like(self, create: Create, since: float) -> Known | None:
+        """Return the job of the same request among those that are not written yet."""
+        for one in reversed(self._creates.values()):
+            if one is None or one.fingerprint != create.fingerprint or one.sent_at < since:
+                continue
+            if (one.route, one.org) == (create.route, create.org) and one.answers_again:
+                job = self._unwritten.get(key_of(one)) or job_records.job_of(one)
+                return Known(one.job_id, job)
+        return None
+
+    def _look_for_like(self, create: Create, since: float) -> Known | None:
         try:
-            row = self._file().execute(_WANTED, key).fetchone()
+            return job_records.known_like(self._file(), create, since)
+        except sqlite3.Error as error:
+            self._fail(error)
+            if is_lock(error):
+                raise LedgerBusyError from None
+            return None
+
+    def _look(self, key: Key) -> Job | None:
+        try:
+            row = self._file().execute(job_records.WANTED, key).fetchone()
         except sqlite3.Error as error:
             self._fail(error)
             if is_lock(error):
@@ -178,17 +267,28 @@ class TaskLedger(SharedDatabase):
         return Job(*row) if row else None
 
     def _write(
-        self, key: _Key, job: Job | None, action: Callable[[sqlite3.Connection], Job | None]
-    ) -> Job | None:
-        """Change the file, or buffer the change until it can be; return a conflicting job."""
+        self,
+        jobs: dict[Key, Job | None],
+        create: Create | str | None,
+        action: Callable[[sqlite3.Connection], _T],
+    ) -> _T | None:
+        """Change the file, or buffer the change until it can be; return what the action returns.
+
+        ``create`` is one to insert or update, or the id of one to delete.
+        """
         if time.monotonic() - self._failed_at >= _PAUSE_S:
             try:
                 return action(self._file())
             except sqlite3.Error as error:
                 self._fail(error)
-        self._unwritten[key] = job
-        if len(self._unwritten) > MOST_KEPT:
-            del self._unwritten[next(iter(self._unwritten))]
+        self._unwritten.update(jobs)
+        if isinstance(create, Create):
+            self._creates[create.create_id] = create
+        elif create is not None:
+            self._creates[create] = None
+        for buffer in (self._unwritten, self._creates):
+            if len(buffer) > MOST_KEPT:
+                del buffer[next(iter(buffer))]  # type: ignore[arg-type]
         return None
 
     def _file(self) -> sqlite3.Connection:
@@ -197,11 +297,11 @@ class TaskLedger(SharedDatabase):
         Raises sqlite3.Error where it cannot be opened.
         """
         database = self._open()
-        if not self._unwritten and self._failing:
+        if not self._buffered and self._failing:
             log.info("%s is usable again; all buffered jobs were written", self._path)
             self._failing = False
             database.execute(f"pragma busy_timeout = {int(_WAIT_S * 1000)}")
-        elif self._unwritten and time.monotonic() - self._failed_at >= _PAUSE_S:
+        elif self._buffered and time.monotonic() - self._failed_at >= _PAUSE_S:
             try:
                 self._catch_up(database)
             except sqlite3.Error as error:  # reads may work all the same
@@ -214,15 +314,21 @@ class TaskLedger(SharedDatabase):
         with writing(database):
             for key, job in self._unwritten.items():
                 if job is None:
-                    database.execute(_FORGET, key)
-                elif (other := _put(database, key, job)) is not None:
+                    database.execute(job_records.FORGET, key)
+                elif (other := job_records.put(database, key, job)) is not None:
                     log.error(
                         "job %s of route %s was created twice while %s could not be used:"
                         " on %s as task %s, and on %s as task %s",
                         *(key[2], key[0], self._path),
                         *(other.side, other.task_id, job.side, job.task_id),
                     )
+            for create_id, create in self._creates.items():
+                if create is None:
+                    create_records.remove(database, create_id)
+                else:
+                    create_records.put(database, create)
         self._unwritten.clear()
+        self._creates.clear()
 
     def _fail(self, error: Exception) -> None:
         """Record that the file cannot be used, and drop the connection to reopen it next time."""
@@ -237,51 +343,7 @@ class TaskLedger(SharedDatabase):
         self._drop()
 
     def _connect(self) -> sqlite3.Connection:
-        return _connect(self._path, _WAIT_AGAIN_S if self._failing else _WAIT_S)
-
-
-def _insert(database: sqlite3.Connection, key: _Key, job: Job) -> Job | None:
-    """Insert a job that is about to be sent; return the one that another request has sent."""
-    with writing(database):
-        (last,) = database.execute("select max(sent_at) from jobs").fetchone()
-        if last is not None and job.sent_at - last < _PLAUSIBLE_S:
-            # A clock that jumps ahead for a moment must not expire all jobs.
-            database.execute("delete from jobs where sent_at < ?", (job.sent_at - KEPT_S,))
-        return _put(database, key, job)
-
-
-def _put(database: sqlite3.Connection, key: _Key, job: Job) -> Job | None:
-    """Insert or replace a job; return the conflicting one of another request, if any."""
-    row = database.execute(_WANTED, key).fetchone()
-    if row is not None and row[1] != job.sent_at:
-        return Job(*row)
-    _replace(database, key, job)
-    return None
-
-
-def _replace(database: sqlite3.Connection, key: _Key, job: Job) -> None:
-    database.execute(
-        "insert or replace into jobs"
-        " (route, org, job_id, side, sent_at, task_id, status, body)"
-        " values (?, ?, ?, ?, ?, ?, ?, ?)",
-        (*key, job.side, job.sent_at, job.task_id, job.status, job.body),
-    )
-
-
-def _update(database: sqlite3.Connection, key: _Key, job: Job) -> None:
-    with writing(database):
-        done = database.execute(
-            "update jobs set task_id = ?, status = ?, body = ?"
-            " where route = ? and org in (?, char(0)) and job_id = ?",
-            (job.task_id, job.status, job.body, *key),
-        )
-        if not done.rowcount:  # the file was deleted, or replaced, since the create was sent
-            _replace(database, key, job)
-
-
-def _delete(database: sqlite3.Connection, key: _Key) -> None:
-    with writing(database):
-        database.execute(_FORGET, key)
+        return job_records.connected(self._path, _WAIT_AGAIN_S if self._failing else _WAIT_S)
 
 
 def ledger_at(path: str | Path) -> TaskLedger:
@@ -295,18 +357,22 @@ def ledger_at(path: str | Path) -> TaskLedger:
 _ledgers = ByPath(TaskLedger)
 
 
-def _key(route: str, org: str, job_id: str) -> _Key:
-    return storable(route), storable(org), storable(job_id)
+def _seen(create: Create, answer: TaskAnswer, at: float) -> Create:
+    """Return a create that waits to be written, as an answer about its task leaves it."""
+    if create.is_over:
+        return create
+    ended = at if answer.state in _ENDS else None
+    return replace(
+        create, state=answer.state or create.state, progress=answer.progress or create.progress,
+        error=answer.error or create.error, seen_at=at, ended_at=ended,
+        billing_transaction_id=answer.billing_transaction_id or create.billing_transaction_id,
+    )  # fmt: skip
 
 
-def _connect(path: Path, wait_s: float) -> sqlite3.Connection:
-    connection = opened(path, wait_s)
-    try:
-        connection.execute("pragma synchronous = full")
-        columns = {row[1] for row in connection.execute("pragma table_info(jobs)")}
-        old = bool(columns) and "org" not in columns
-        connection.executescript(f"{_ADD_ORG}{_SCHEMA}{_MOVE_ALL}" if old else _SCHEMA)
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
+def _storable_answer(answer: TaskAnswer) -> TaskAnswer:
+    texts = {
+        name: storable(value)
+        for name in ("poll_url", "error", "billing_transaction_id")
+        if (value := getattr(answer, name)) is not None
+    }
+    return replace(answer, **texts)

@@ -4,14 +4,12 @@ Two invariants: a retry stays on the side first chosen, and the create of an asy
 idempotent. The part of the HTTP libraries is in ``rollout_gate.http.transport``.
 """
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import msgspec
 from msgspec.structs import replace
 
 from rollout_gate.context import Subject
@@ -40,15 +38,12 @@ from rollout_gate.http.operations import (
 from rollout_gate.http.redirects import RefusedError, is_redirect, redirected
 from rollout_gate.http.request_shape import same_origin, shape_of, task_of
 from rollout_gate.http.response_recorder import LogOf, Recorder
-from rollout_gate.http.routing import Outgoing, Router, makes_jobs
+from rollout_gate.http.routing import Outgoing, Router, creates_of
 
 if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only routes with media jobs need
+    from rollout_gate.http.job_accounts import CreateAccount, TaskAccount
     from rollout_gate.http.job_answers import Answer
     from rollout_gate.http.job_ledger import TaskLedger
-
-_MAYBE_DONE = frozenset((303, 408, 499))
-"""Statuses after which a create may have been executed: the result is at another URL (303), or an
-intermediary timed out (408, 499)."""
 
 
 class Exchange:
@@ -59,7 +54,8 @@ class Exchange:
         out: Outgoing,
         recorder: Recorder,
         attempt: Attempt | None = None,
-        ledger: "Callable[[], TaskLedger] | None" = None,
+        create: "CreateAccount | None" = None,
+        task: "TaskAccount | None" = None,
         find: Callable[[], Outgoing] | None = None,
         refused: Callable[[Outgoing, str], None] = lambda out, host: None,
         later: Callable[[Callable[[], None]], None] = lambda call: call(),
@@ -77,17 +73,16 @@ class Exchange:
         self.passed = recorder.passed
         """Callback for each chunk of the response as it passes."""
         self._attempt = attempt
-        self._ledger = ledger
+        self._create = create
+        self._about = task
         self._find = find
         self._settled = False
-        self._turn = threading.Lock()
-        self._claimed = self._withdrawn = False
 
     @property
     def waits_for_disk(self) -> bool:
         """Whether ``claim``, ``answered``, ``ended``, and ``failed`` of a request not sent, write
         to the ledger (blocking disk I/O)."""
-        return self._ledger is not None
+        return self._create is not None or self._about is not None
 
     @property
     def looks_up(self) -> bool:
@@ -108,35 +103,19 @@ class Exchange:
             self._recorder.goes(self.out)
 
     def claim(self) -> "Answer | None":
-        """Record a job's create before it is sent; return the response to an earlier one if any."""
-        job_id, decision = self.out.subject.job_id, self.out.decision
-        if self._ledger is None or job_id is None or decision is None:
+        """Record a create before it is sent; return the response to an earlier one if any."""
+        if self._create is None:
             return None
-        from rollout_gate.http.job_answers import busy, known
-        from rollout_gate.http.job_ledger import LedgerBusyError
-
-        try:
-            side = self.out.side or decision.side
-            job = self._ledger().begin(decision.route, job_id, side, org=self._org)
-        except LedgerBusyError:
-            return busy(job_id)
-        if job is not None:
-            return known(job, self.out.subject)
-        with self._turn:
-            self._claimed, withdrawn = True, self._withdrawn
-        if withdrawn:
-            self._job_is(None)
-        return None
+        answer, job_id = self._create.claim(self.out)
+        if job_id != self.out.subject.job_id:
+            self.out = replace(self.out, subject=replace(self.out.subject, job_id=job_id))
+            self._recorder.goes(self.out)
+        return answer
 
     def withdraw(self) -> None:
-        """Cancel ``claim``, which may still be running in a thread: nothing will be sent.
-
-        A job that it has recorded, or will record, is deleted again; this does not wait for that.
-        """
-        with self._turn:
-            self._withdrawn, claimed = True, self._claimed
-        if claimed:
-            threading.Thread(target=self._job_is, args=(None,), name="rollout-withdraw").start()
+        """Cancel ``claim``, which may still be running in a thread: nothing will be sent."""
+        if self._create is not None:
+            self._create.withdraw()
 
     def sent_on(self, status: int, location: str | None) -> bool:
         """Whether a response redirects to a URL to which this request may go."""
@@ -161,28 +140,28 @@ class Exchange:
 
     def failed(self, error: str, *, sent: bool) -> None:
         """Record that no response came, or it broke; ``sent`` is false if certainly not sent."""
-        if not sent and not self._was_taken:
-            self._job_is(None)
+        if self._create is not None:
+            self._create.failed(sent=sent or self._was_taken)
         self._recorder.failed(error)
         self._settle(0)
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """Record the start of a response, and its effect on the job."""
         self._recorder.answered(status, headers)
-        if 300 <= status < 500 and status not in _MAYBE_DONE and not self._was_taken:
-            self._job_is(None)  # rejected, or redirected: nothing was created
-        elif status < 300 and headers.get("x-task-id"):
-            # Record it now: whatever becomes of the body, the task exists and costs money.
-            task = headers["x-task-id"]
-            body = {"id": task, "task_id": task, "status": "pending", "model": self.out.model}
-            self._job_is(msgspec.json.encode(body), task, status)
+        if self._create is not None:
+            self._create.answered(status, headers, self.out.model, taken=self._was_taken)
 
     def ended(self) -> None:
         """Record the end of a complete response."""
-        status = self._recorder.status
-        if self._ledger is not None and status < 300 and (task := self._recorder.task_in_body()):
-            self._job_is(self._recorder.body, task, status)
-        self._recorder.ended()
+        recorder, status = self._recorder, self._recorder.status
+        if self._create is not None:
+            is_perhaps = self.out.creates != "task"
+            self._create.ended(
+                status, recorder.headers, recorder.body, recorder.task, is_perhaps=is_perhaps
+            )
+        elif self._about is not None:
+            self._about.ended(status, self.out.side, recorder.task)
+        recorder.ended()
         self._settle(status)
 
     def dropped(self) -> None:
@@ -201,23 +180,10 @@ class Exchange:
         self._recorder.closed()
         self._settle(self._recorder.status)
 
-    @property
-    def _org(self) -> str:
-        return self.out.subject.org or ""
-
     def _settle(self, status: int) -> None:
         if self._attempt is not None and not self._settled:
             self._settled = True
             self._attempt.settle(status, failed_inside=self._recorder.has_failed)
-
-    def _job_is(self, body: bytes | None, task: str | None = None, status: int = 0) -> None:
-        job_id, decision = self.out.subject.job_id, self.out.decision
-        if self._ledger is None or job_id is None or decision is None:
-            return
-        if body is None:
-            self._ledger().forget(decision.route, job_id, org=self._org)
-        else:
-            self._ledger().created(decision.route, job_id, task, status, body, org=self._org)
 
 
 class Exchanges:
@@ -289,11 +255,27 @@ class Exchanges:
             out,
             self._recorder(out, attempt.number),
             attempt,
-            self._ledger if out.creates and subject.job_id else None,
+            create=self._create_account(out, method, url, body) if out.creates else None,
+            task=self._task_account(operation),
             find=find,
             refused=self._say_redirect_is_refused,
             later=router.gate.later,
         )
+
+    def _create_account(
+        self, out: Outgoing, method: str, url: str, body: bytes | None
+    ) -> "CreateAccount":
+        from rollout_gate.http.job_accounts import CreateAccount, request_parts
+
+        parts = request_parts(method, url, body)
+        return CreateAccount(self._ledger, parts, self._router.dedupe_s(out.decision))
+
+    def _task_account(self, operation: Operation | None) -> "TaskAccount | None":
+        if operation is None or operation.goes != "task":
+            return None
+        from rollout_gate.http.job_accounts import TaskAccount
+
+        return TaskAccount(self._ledger, operation.ids[0])
 
     def _bound(
         self,
@@ -376,7 +358,7 @@ class Exchanges:
         self._report(
             ("task", decision.route, shape),
             f"{shape} on route {decision.route} asks about a task that the ledger of jobs does not"
-            " know: it goes where the SDK sends it; create tasks with a job id",
+            " know: it goes where the SDK sends it; create tasks through the gate",
         )
 
     def _say_moved(self, route: str) -> None:
@@ -429,7 +411,7 @@ class Exchanges:
 
 def _operation_of(route_format: str, method: str, url: str) -> Operation | None:
     """Parse a request as an operation of the route; a route with media jobs has tasks as well."""
-    if makes_jobs(route_format) and (task := task_of(method, url)) is not None:
+    if creates_of(route_format) and (task := task_of(method, url)) is not None:
         return task_operation(*task)
     return operation_of(route_format, method, url)
 
@@ -440,8 +422,12 @@ def _unsent(
     """Return a request that is not prepared: it has nothing but what its line needs."""
     out = Outgoing(method, url, [], None, decision, subject, decision.side)
     if operation is None:
-        return replace(out, creates=makes_jobs(decision.format)) if decision.format else out
-    return replace(out, operation=operation.name)
+        return replace(out, creates=creates_of(decision.format)) if decision.format else out
+    return replace(out, operation=operation.name, task_id=_task_of(operation))
+
+
+def _task_of(operation: Operation | None) -> str:
+    return operation.ids[0] if operation is not None and operation.goes == "task" else ""
 
 
 def _named(route_format: str, operation: Operation | None, body: bytes | None) -> Sequence[str]:

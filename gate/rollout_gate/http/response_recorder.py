@@ -17,6 +17,7 @@ from rollout_gate.gate import Gate
 from rollout_gate.http.credentials import LEAST_SECRET, credentials_in
 from rollout_gate.http.operations import ids_in
 from rollout_gate.http.routing import Outgoing
+from rollout_gate.http.task_answers import NO_TASK, TaskAnswer, task_answer
 from rollout_gate.paths import absolute
 from rollout_gate.secret import redacted
 from rollout_gate.untrusted import BYTE_ORDER_MARK, UndecodableError, as_utf8, decode_json
@@ -41,7 +42,6 @@ class _Answer(msgspec.Struct):
 
     error: msgspec.Raw = _NULL
     id: msgspec.Raw = _NULL
-    task_id: msgspec.Raw = _NULL
     billing_transaction_id: msgspec.Raw = _NULL
 
 
@@ -114,6 +114,7 @@ class Recorder:
         self._opened: tuple[int, bytes | None] = (-1, None)
         self._stream: StreamInspector | None = None
         self._outcome: Outcome | None = None
+        self._task: TaskAnswer | None = None
         self._done = False
 
     def goes(self, out: Outgoing) -> None:
@@ -150,8 +151,10 @@ class Recorder:
             self._keeps = False
             return
         if self._out.operation is not None:
-            # Of an operation nothing is inspected but an error's code and the ids that it makes.
-            self._keeps = status >= 400 or (bool(self._out.makes) and status < 300)
+            # Of an operation nothing is inspected but an error's code, the ids that it makes, and
+            # how a task stands.
+            named = bool(self._out.makes) or self._tells_of_task
+            self._keeps = status >= 400 or (named and status < 300)
             return
         # Some servers label an event stream as text; whatever is no JSON is read as one.
         is_stream = self._in_events or (self._out.stream and "json" not in kind)
@@ -281,9 +284,12 @@ class Recorder:
                 error=self._without_secret(error, MOST_CODE),
                 request_id=self._without_secret(self._header("x-request-id", "request-id")),
                 billing_transaction_id=self._without_secret(
-                    self._header("x-billing-transaction-id") or _id(found.billing_transaction_id)
+                    self._header("x-billing-transaction-id")
+                    or _id(found.billing_transaction_id)
+                    or self.task.billing_transaction_id
                 ),
-                task_id=self._task_id(found),
+                task_id=self._task_id(),
+                task_status=self.task.state if 200 <= self._status < 300 else None,
                 job_id=subject.job_id,
                 attempt=self._attempt,
                 stream=(streamed or out.stream) if is_call else None,
@@ -309,19 +315,33 @@ class Recorder:
         status = self._headers.get("x-cache-status", "").strip().lower()
         return self._status != 0 and status.startswith("hit")
 
-    def _task_id(self, found: _Answer) -> str | None:
-        if not self._out.creates:
-            return None
-        task = self._header("x-task-id") or _id(found.task_id) or _id(found.id)
-        return task and task[:_MOST_ID]
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The response's headers by their lower-case names."""
+        return self._headers
 
-    def task_in_body(self) -> str | None:
-        """Return the id of the task in the response body; None where there is none.
+    @property
+    def task(self) -> TaskAnswer:
+        """What the response body says of an async task; an empty one before it is complete.
 
         So an intermediary's web page is not taken for the response to a create.
         """
-        found = self._found()
-        return _id(found.task_id) or _id(found.id)
+        if self._task is None:
+            tells = self._tells_of_task and 200 <= self._status < 300 and self._size <= MOST_BODY
+            self._task = task_answer(self._plain()) if tells else NO_TASK
+        return self._task
+
+    @property
+    def _tells_of_task(self) -> bool:
+        """Whether an answer may be about a task."""
+        return bool(self._out.creates or self._out.task_id)
+
+    def _task_id(self) -> str | None:
+        out, named = self._out, self._header("x-task-id")
+        if out.creates and named is None:
+            named = self.task.id if out.creates == "task" or self.task.is_task else None
+        task = out.task_id or named
+        return task and task[:_MOST_ID]
 
     def _found(self) -> _Answer:
         """Return the code and the ids of a response, even where other parts of it are invalid."""

@@ -37,6 +37,11 @@ _MOST_KEYS = 4
 _NO_BODY = RequestBody({}, strict=True)
 
 
+Creates = Literal["", "task", "asked", "perhaps"]
+"""Whether a request creates an async task: never, always, if the model can do what the request
+asks for, or where the provider chooses to."""
+
+
 class Outgoing(msgspec.Struct, frozen=True):
     """A request as it is to be sent. ``body`` is None where it is sent unchanged.
 
@@ -55,7 +60,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     side: Side | None = None
     model: str = ""
     stream: bool = False
-    creates: bool = False
+    creates: Creates = ""
     came_for: str = ""
     """The URL that the client asked for, where ``url`` may differ; empty otherwise."""
     operation: str | None = None
@@ -65,6 +70,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     makes: Kind = ""
     thread: str = ""
     """The conversation that the request continues; empty where it continues none."""
+    task_id: str = ""
+    """The async task that the request asks about; empty for none."""
 
     @property
     def is_call(self) -> bool:
@@ -123,6 +130,12 @@ class Router:
             return Call("", as_usual=True)
         return call_of(decision.format, method, url)
 
+    def dedupe_s(self, decision: Decision | None) -> int:
+        """Return for how long the same request of a route is the same job, in seconds; 0: never."""
+        file = self.gate.file
+        route = file.routes.get(decision.route) if file is not None and decision else None
+        return route.dedupe_s if route is not None else 0
+
     def lacks_org(self, subject: Subject, decision: Decision) -> bool:
         """Return whether a request of the route was given no org, and ought to have one.
 
@@ -159,8 +172,10 @@ class Router:
             came = Outgoing(method, url, headers, None, decision, subject, "previous", asked)
             name = operation.name if operation is not None else None
             came = replace(came, operation=name, stream=stream and operation is None)
-            makes = operation.makes if operation is not None else ""
-            return self._at_its_own_url(replace(came, makes=makes), fields)
+            if operation is not None:
+                task = operation.ids[0] if operation.goes == "task" else ""
+                came = replace(came, makes=operation.makes, task_id=task)
+            return self._at_its_own_url(came, fields)
         side, proven, bound = choice.side, choice.proven, choice.bound
         is_route_model = operation is None or operation.has_model
         model = self._model(side, decision, asked) if is_route_model else asked
@@ -173,15 +188,17 @@ class Router:
             side = "tokenlab"  # there is no other URL: log the side it really goes to
             self._say_nowhere(decision.route)
         changed = self._body(fields, model, asked, call, side, decision, headers, operation)
+        task = operation.ids[0] if operation is not None and operation.goes == "task" else ""
         if operation is not None:
-            name, makes, creates, stream = operation.name, operation.makes, False, False
+            name, makes, stream = operation.name, operation.makes, False
+            creates = creates_of(decision.format, fields) if operation.has_model else ""
         else:
             is_stored = decision.format == "openai_responses" and not fields.is_false("store")
             name, makes = None, "response" if is_stored else ""
-            creates = makes_jobs(decision.format)
+            creates = creates_of(decision.format, fields)
         out = Outgoing(
             method, address, headers, changed, decision, subject, side, model, stream, creates, url,
-            name, proven, bound, choice.moved, makes,
+            name, proven, bound, choice.moved, makes, task_id=task,
         )  # fmt: skip
         return self._to_side(out, url, decision.route, decision.format)
 
@@ -378,9 +395,14 @@ class Router:
             )
 
 
-def makes_jobs(kind: str) -> bool:
-    """Return whether requests of a format create asynchronous tasks, polled until they are done."""
-    return kind in kind_of(kind).asynchronous
+def creates_of(route_format: str, fields: RequestBody = _NO_BODY) -> Creates:
+    """Return whether a generation of a format creates an async task, to be polled until it ends."""
+    kind = kind_of(route_format)
+    if route_format in kind.asynchronous:
+        return "task"
+    if route_format not in kind.perhaps_asynchronous:
+        return ""
+    return "asked" if fields.is_true("async") else "perhaps"
 
 
 def _given(credential: Credential, name: str) -> str:

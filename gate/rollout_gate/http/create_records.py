@@ -1,0 +1,193 @@
+"""Every create of an async media task, one row each: what was sent where, and what became of it.
+
+The table is beside that of the job ids in the ledger's file: a job id makes a create idempotent, a
+row here accounts for it, with or without a job id. A row has neither prompt nor media nor a URL of
+an asset; of a request's body it has a keyed hash.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import msgspec
+
+from rollout_gate.access_log import TaskState
+from rollout_gate.http.shared_database import storable
+from rollout_gate.http.task_answers import TaskAnswer
+
+KEPT_CREATES_S = 90 * 86_400
+"""Retention of a create, in seconds."""
+
+CreateState = Literal["unknown"] | TaskState
+"""``unknown``: it was sent, and no answer has told whether a task was made."""
+
+
+class Create(msgspec.Struct, frozen=True, kw_only=True):
+    """One create that was sent. Times are epoch seconds, ``cost`` is decimal US dollars as text.
+
+    ``job_id`` is empty where there is none; ``has_own_id`` is whether the application gave it.
+    ``endpoint`` is the path of the request, ``operation`` that of the access log (None for the
+    generation itself). ``status`` is the HTTP status of the answer to the create, 0 without one.
+    ``fingerprint`` is a keyed hash of the request, empty where it could not be read.
+    ``seen_at`` is when an answer last told the state of the task, the create's own included.
+    """
+
+    create_id: str
+    route: str
+    org: str
+    side: str
+    sent_at: float
+    job_id: str = ""
+    has_own_id: bool = False
+    model: str = ""
+    endpoint: str = ""
+    operation: str | None = None
+    fingerprint: bytes = b""
+    host: str = ""
+    status: int | None = None
+    task_id: str | None = None
+    poll_url: str | None = None
+    state: CreateState = "unknown"
+    progress: int | None = None
+    error: str | None = None
+    request_id: str | None = None
+    billing_transaction_id: str | None = None
+    cost: str | None = None
+    seen_at: float | None = None
+    ended_at: float | None = None
+
+    @property
+    def answers_again(self) -> bool:
+        """Whether it is the answer to the same request, too: not a failure, nor done at once."""
+        is_done_at_once = self.state == "completed" and self.task_id is None
+        return self.state not in ("failed", "cancelled") and not is_done_at_once
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its task has ended."""
+        return self.state not in ("unknown", "open")
+
+
+_COLUMNS = Create.__struct_fields__
+SCHEMA = """
+create table if not exists creates (
+  create_id text primary key, route text not null, org text not null, side text not null,
+  sent_at real not null, job_id text not null, has_own_id integer not null, model text not null,
+  endpoint text not null, operation text, fingerprint blob not null, host text not null,
+  status integer, task_id text, poll_url text, state text not null, progress integer, error text,
+  request_id text, billing_transaction_id text, cost text, seen_at real, ended_at real
+) without rowid;
+create index if not exists creates_by_time on creates (sent_at);
+create index if not exists creates_by_task on creates (task_id) where task_id is not null;
+create index if not exists creates_by_job on creates (route, org, job_id) where job_id != '';
+create index if not exists creates_by_request on creates (route, org, fingerprint, sent_at);
+create index if not exists creates_open on creates (sent_at)
+  where state in ('unknown', 'open');
+create table if not exists ledger_keys (name text primary key, value blob not null) without rowid;
+"""
+_NAMES = ", ".join(_COLUMNS)
+_SLOTS = ", ".join("?" * len(_COLUMNS))
+_RENEWED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
+_PUT = f"""
+insert into creates ({_NAMES}) values ({_SLOTS})
+  on conflict (create_id) do update set {_RENEWED}
+"""  # noqa: S608 - names of ours alone
+_SELECT = f"select {_NAMES} from creates"  # noqa: S608 - names of ours alone
+_SEEN = """
+update creates set
+  state = coalesce(:state, state), progress = coalesce(:progress, progress),
+  error = coalesce(:error, error), poll_url = coalesce(poll_url, :poll_url),
+  billing_transaction_id = coalesce(:billing_transaction_id, billing_transaction_id),
+  seen_at = :at,
+  ended_at = case when :state in ('completed', 'failed', 'cancelled') then :at end
+where task_id = :task_id and (side = :side or :side is null)
+  and state in ('unknown', 'open')
+"""
+
+
+def put(database: sqlite3.Connection, create: Create) -> None:
+    """Insert or replace a create; raises sqlite3.Error."""
+    values = (getattr(create, name) for name in _COLUMNS)
+    database.execute(_PUT, [storable(one) if isinstance(one, str) else one for one in values])
+
+
+def remove(database: sqlite3.Connection, create_id: str) -> None:
+    """Delete a create that has certainly made nothing; raises sqlite3.Error."""
+    database.execute("delete from creates where create_id = ?", (create_id,))
+
+
+def remove_job(database: sqlite3.Connection, route: str, org: str, job_id: str) -> None:
+    """Delete the creates of a job of which nobody knows whether they made a task."""
+    database.execute(
+        "delete from creates where route = ? and org = ? and job_id = ? and task_id is null",
+        (route, org, job_id),
+    )
+
+
+def newest(database: sqlite3.Connection) -> float | None:
+    """Return when the newest create was sent."""
+    found: float | None = database.execute("select max(sent_at) from creates").fetchone()[0]
+    return found
+
+
+def expire(database: sqlite3.Connection, now: float) -> None:
+    """Delete the creates that are older than their retention."""
+    database.execute("delete from creates where sent_at < ?", (now - KEPT_CREATES_S,))
+
+
+def see(
+    database: sqlite3.Connection, task_id: str, side: str | None, answer: TaskAnswer, at: float
+) -> bool:
+    """Update a task by an answer about it; return whether there was one that had not ended.
+
+    A task that has ended stays as it ended.
+    """
+    given = {
+        "state": answer.state, "progress": answer.progress, "error": answer.error,
+        "poll_url": answer.poll_url, "billing_transaction_id": answer.billing_transaction_id,
+        "at": at, "task_id": task_id, "side": side,
+    }  # fmt: skip
+    return database.execute(_SEEN, given).rowcount > 0
+
+
+def of_task(database: sqlite3.Connection, task_id: str) -> Create | None:
+    """Return the create that made a task; None for an unknown task."""
+    return next(_found(database, "where task_id = ? limit 1", (task_id,)), None)
+
+
+def newest_like(
+    database: sqlite3.Connection, route: str, org: str, fingerprint: bytes, since: float
+) -> Create | None:
+    """Return the newest create of the same request since a time, if it may still be the wanted one.
+
+    It is not where its task has failed, nor where it was answered in full without a task.
+    """
+    found = _found(
+        database,
+        "where route = ? and org = ? and fingerprint = ? and sent_at >= ?"
+        " and state not in ('failed', 'cancelled')"
+        " and not (state = 'completed' and task_id is null) order by sent_at desc limit 1",
+        (route, org, fingerprint, since),
+    )
+    return next(found, None)
+
+
+def select(
+    database: sqlite3.Connection, where: str = "", given: Iterable[object] = ()
+) -> Iterator[Create]:
+    """Yield creates; ``where`` is the SQL after the table's name, with ``?`` for each value."""
+    return _found(database, where, tuple(given))
+
+
+def key_named(database: sqlite3.Connection, name: str, fresh: bytes) -> bytes:
+    """Return a secret key of this file; ``fresh`` becomes it where there is none."""
+    database.execute("insert or ignore into ledger_keys values (?, ?)", (name, fresh))
+    found = database.execute("select value from ledger_keys where name = ?", (name,)).fetchone()
+    return bytes(found[0])
+
+
+def _found(database: sqlite3.Connection, where: str, given: tuple[object, ...]) -> Iterator[Create]:
+    for row in database.execute(f"{_SELECT} {where}", given):
+        values = dict(zip(_COLUMNS, row, strict=True))
+        values["has_own_id"] = bool(values["has_own_id"])
+        yield Create(**values)

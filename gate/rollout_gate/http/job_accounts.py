@@ -1,0 +1,209 @@
+"""Account for the async media jobs of one client: the create of one, and what is asked about it.
+
+Each request has an account of its own while it is in flight, which writes to the ledger what
+becomes of it. A create is recorded before it is sent (write-ahead), so that one whose answer is
+lost is known as such. An image is made at once or as a task, which often only the answer tells: it
+is recorded when it is a task, or before it is sent where the request asks for one or has a job id.
+"""
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+from rollout_gate.http.request_shape import path_of
+from rollout_gate.http.routing import Outgoing
+from rollout_gate.http.task_answers import TaskAnswer
+
+if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only media jobs need
+    from rollout_gate.http.create_records import Create
+    from rollout_gate.http.job_answers import Answer
+    from rollout_gate.http.job_ledger import TaskLedger
+
+_MAYBE_DONE = frozenset((303, 408, 499))
+"""Statuses after which a create may have been executed: the result is at another URL (303), or an
+intermediary timed out (408, 499)."""
+_HOST = os.uname().nodename
+
+
+def request_parts(method: str, url: str, body: bytes | None) -> tuple[bytes, ...]:
+    """Return what makes two requests the same one; empty where the body cannot be read.
+
+    A form (multipart) is none such: it is passed on in pieces, as its files may be large.
+    """
+    if body is None:
+        return ()
+    return method.upper().encode(), path_of(url).encode("utf-8", "backslashreplace"), body
+
+
+class CreateAccount:
+    """One create, from before it is sent until its answer is over. Each call may write to disk.
+
+    ``parts`` are those of ``request_parts``. Where ``dedupe_s`` is not 0, the same request within
+    so many seconds is the same job.
+    """
+
+    def __init__(
+        self,
+        ledger: "Callable[[], TaskLedger]",
+        parts: tuple[bytes, ...],
+        dedupe_s: int = 0,
+    ) -> None:
+        self._ledger = ledger
+        self._parts = parts
+        self._dedupe_s = dedupe_s
+        self._create: Create | None = None
+        self._is_recorded = False
+        self._task_in_headers = False
+        self._turn = threading.Lock()
+        self._claimed = self._withdrawn = False
+
+    def claim(self, out: Outgoing) -> "tuple[Answer | None, str | None]":
+        """Record a create before it is sent; return the answer to an earlier one, and the job id.
+
+        The job id is that of the request, or one that was made of the request itself.
+        """
+        from rollout_gate.http.create_records import Create
+        from rollout_gate.http.job_answers import busy, known
+        from rollout_gate.http.job_ledger import LedgerBusyError
+
+        decision, job_id = out.decision, out.subject.job_id or None
+        if decision is None:
+            return None, job_id
+        ledger, route, org = self._ledger(), decision.route, out.subject.org or ""
+        hashed = ledger.fingerprint(route.encode(), org.encode("utf-8", "backslashreplace"),
+                                    *self._parts) if self._parts else b""  # fmt: skip
+        create = Create(
+            create_id=secrets.token_hex(16), route=route, org=org, side=out.side or decision.side,
+            sent_at=time.time(), job_id=job_id or "", has_own_id=job_id is not None,
+            model=out.model, endpoint=path_of(out.url), operation=out.operation,
+            fingerprint=hashed, host=_HOST,
+        )  # fmt: skip
+        is_deduped = job_id is None and self._dedupe_s > 0 and bool(hashed)
+        if is_deduped:
+            job_id = f"auto-{hashed.hex()[:12]}-{create.create_id[:6]}"
+            create = replace(create, job_id=job_id)
+        self._create = create
+        if job_id is None and out.creates != "task":
+            return None, None  # an image without a job id: recorded if its answer is a task
+        try:
+            if is_deduped:
+                found = ledger.begin_unlike(create, self._dedupe_s)
+                job_id, job = (job_id, None) if found is None else (found.job_id, found.job)
+            elif job_id is not None:
+                job = ledger.begin(route, job_id, create.side, org=org, create=create)
+            else:
+                ledger.record(create)
+                job = None
+        except LedgerBusyError:
+            return busy(job_id or ""), job_id
+        if job is not None:
+            self._create = None
+            return known(job, replace(out.subject, job_id=job_id)), job_id
+        with self._turn:
+            self._claimed, withdrawn = True, self._withdrawn
+        self._is_recorded = True
+        if withdrawn:
+            self._nothing_made()
+        return None, job_id
+
+    def withdraw(self) -> None:
+        """Cancel ``claim``, which may still be running in a thread: nothing will be sent.
+
+        A create that it has recorded, or will record, is deleted again; this does not wait for it.
+        """
+        with self._turn:
+            self._withdrawn, claimed = True, self._claimed
+        if claimed:
+            threading.Thread(target=self._nothing_made, name="rollout-withdraw").start()
+
+    def failed(self, *, sent: bool) -> None:
+        """Record that no answer came, or that it broke; ``sent`` is false if certainly not sent."""
+        if not sent:
+            self._nothing_made()
+
+    def answered(self, status: int, headers: Mapping[str, str], model: str, *, taken: bool) -> None:
+        """Record the start of the answer; ``taken`` is whether the create was surely accepted."""
+        if 300 <= status < 500 and status not in _MAYBE_DONE and not taken:
+            self._nothing_made()  # rejected, or redirected
+        elif status < 300 and (task := headers.get("x-task-id")):
+            # Record it now: whatever becomes of the body, the task exists and costs money.
+            body = {"id": task, "task_id": task, "status": "pending", "model": model}
+            self._task_in_headers = True
+            self._made(status, msgspec.json.encode(body), TaskAnswer(task, "open"), headers)
+        elif status >= 300 and self._create is not None and self._is_recorded:
+            self._create = replace(self._create, status=status)
+            self._ledger().record(self._create)
+
+    def ended(
+        self, status: int, headers: Mapping[str, str], body: bytes, answer: TaskAnswer,
+        *, is_perhaps: bool,
+    ) -> None:  # fmt: skip
+        """Record the end of a complete answer with its body.
+
+        ``is_perhaps`` is whether the request may make what it asks for at once, as an image is.
+        """
+        if status >= 300:
+            return
+        named = answer.is_task or (not is_perhaps and answer.id is not None)
+        if named or (self._task_in_headers and answer.state is not None):
+            if answer.id is None and self._create is not None:
+                answer = replace(answer, id=self._create.task_id)
+            self._made(status, body, answer, headers)
+        elif is_perhaps and self._is_recorded and not self._task_in_headers and _is_object(body):
+            # It was made at once. The answer has the media themselves, so it is not kept.
+            self._made(status, None, replace(answer, id=None, state="completed"), headers)
+
+    def _made(
+        self, status: int, body: bytes | None, answer: TaskAnswer, headers: Mapping[str, str]
+    ) -> None:
+        create = self._create
+        if create is None:
+            return
+        now, state = time.time(), answer.state or "open"
+        billing = headers.get("x-billing-transaction-id") or answer.billing_transaction_id
+        self._create = create = replace(
+            create, status=status, task_id=answer.id, poll_url=answer.poll_url, state=state,
+            progress=answer.progress, error=answer.error, billing_transaction_id=billing,
+            request_id=headers.get("x-request-id") or headers.get("request-id"), seen_at=now,
+            ended_at=None if state == "open" else now,
+        )  # fmt: skip
+        self._is_recorded = True
+        if not create.job_id:
+            self._ledger().record(create)
+            return
+        self._ledger().created(
+            create.route, create.job_id, answer.id, status, body, org=create.org, create=create
+        )
+
+    def _nothing_made(self) -> None:
+        create, self._create = self._create, None
+        if create is None or not self._is_recorded:
+            return
+        self._is_recorded = False
+        if create.job_id:
+            self._ledger().forget(create.route, create.job_id, org=create.org)
+        else:
+            self._ledger().dropped(create.create_id)
+
+
+class TaskAccount:
+    """One request about a task: its answer tells how the job stands."""
+
+    def __init__(self, ledger: "Callable[[], TaskLedger]", task_id: str) -> None:
+        self._ledger = ledger
+        self.task_id = task_id
+
+    def ended(self, status: int, side: str | None, answer: TaskAnswer) -> None:
+        """Record a complete answer; one that has no state tells nothing."""
+        if status < 300 and answer.state is not None:
+            self._ledger().seen(self.task_id, side, answer)
+
+
+def _is_object(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"{"

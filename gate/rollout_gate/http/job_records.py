@@ -1,0 +1,184 @@
+"""The jobs of the ledger, by route, org and job id: the transactions on its SQLite file."""
+
+import secrets
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from rollout_gate.http import create_records
+from rollout_gate.http.create_records import Create
+from rollout_gate.http.shared_database import opened, storable, writing
+
+Key = tuple[str, str, str]
+"""Route, org and job id."""
+
+KEPT_S = 14 * 86_400
+"""Retention of a job, in seconds."""
+
+_PLAUSIBLE_S = 86_400
+"""Expired jobs are deleted only if the clock is less than this many seconds after the last job."""
+
+_ANY_ORG = "\x00"
+"""Wildcard org of jobs from before the schema had orgs, which matches any org."""
+_SCHEMA = """
+create table if not exists jobs (
+  job_id text not null, route text not null, side text not null, sent_at real not null,
+  task_id text, status integer, body blob, org text not null, primary key (route, org, job_id)
+) without rowid;
+create index if not exists jobs_by_task on jobs (task_id);
+create index if not exists jobs_by_time on jobs (sent_at);
+"""
+_ADD_ORG = """
+begin immediate;
+alter table jobs rename to jobs_without_org;
+"""
+_MOVE_ALL = """
+insert into jobs select job_id, route, side, sent_at, task_id, status, body, char(0)
+  from jobs_without_org;
+drop table jobs_without_org;
+commit;
+"""
+WANTED = (
+    "select side, sent_at, task_id, status, body from jobs"
+    " where route = ? and org in (?, char(0)) and job_id = ?"
+)
+SIDE_OF = "select side from jobs where task_id = ?"
+FORGET = "delete from jobs where route = ? and org in (?, char(0)) and job_id = ?"
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A create that was sent; ``body`` is the response to it, None while that is not known.
+
+    ``sent_at`` is in epoch seconds.
+    """
+
+    side: str
+    sent_at: float
+    task_id: str | None
+    status: int | None
+    body: bytes | None
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A job that was sent before, and its id."""
+
+    job_id: str
+    job: Job
+
+
+def insert(database: sqlite3.Connection, key: Key, job: Job, create: Create | None) -> Job | None:
+    """Insert a job that is about to be sent; return the one that another request has sent."""
+    with writing(database):
+        _expire(database, job.sent_at)
+        known = put(database, key, job)
+        if known is None and create is not None:
+            create_records.put(database, create)
+        return known
+
+
+def insert_unlike(
+    database: sqlite3.Connection, key: Key, job: Job, create: Create, since: float
+) -> Known | None:
+    with writing(database):
+        _expire(database, job.sent_at)
+        known = known_like(database, create, since)
+        if known is None:
+            _replace(database, key, job)
+            create_records.put(database, create)
+        return known
+
+
+def known_like(database: sqlite3.Connection, create: Create, since: float) -> Known | None:
+    found = create_records.newest_like(
+        database, create.route, create.org, create.fingerprint, since
+    )
+    if found is None or not found.job_id:
+        return None if found is None else Known("", job_of(found))
+    row = database.execute(WANTED, key_of(found)).fetchone()
+    return Known(found.job_id, Job(*row) if row else job_of(found))
+
+
+def record(database: sqlite3.Connection, create: Create) -> None:
+    with writing(database):
+        _expire(database, create.sent_at)
+        create_records.put(database, create)
+
+
+def _expire(database: sqlite3.Connection, now: float) -> None:
+    """Delete what is older than its retention, unless the clock has jumped ahead for a moment."""
+    (last,) = database.execute("select max(sent_at) from jobs").fetchone()
+    if last is not None and now - last < _PLAUSIBLE_S:
+        database.execute("delete from jobs where sent_at < ?", (now - KEPT_S,))
+    last = create_records.newest(database)
+    if last is not None and now - last < _PLAUSIBLE_S:
+        create_records.expire(database, now)
+
+
+def put(database: sqlite3.Connection, key: Key, job: Job) -> Job | None:
+    """Insert or replace a job; return the conflicting one of another request, if any."""
+    row = database.execute(WANTED, key).fetchone()
+    if row is not None and row[1] != job.sent_at:
+        return Job(*row)
+    _replace(database, key, job)
+    return None
+
+
+def _replace(database: sqlite3.Connection, key: Key, job: Job) -> None:
+    database.execute(
+        "insert or replace into jobs"
+        " (route, org, job_id, side, sent_at, task_id, status, body)"
+        " values (?, ?, ?, ?, ?, ?, ?, ?)",
+        (*key, job.side, job.sent_at, job.task_id, job.status, job.body),
+    )
+
+
+def update(database: sqlite3.Connection, key: Key, job: Job, create: Create | None) -> None:
+    with writing(database):
+        if create is not None:
+            create_records.put(database, create)
+        done = database.execute(
+            "update jobs set task_id = ?, status = ?, body = ?"
+            " where route = ? and org in (?, char(0)) and job_id = ?",
+            (job.task_id, job.status, job.body, *key),
+        )
+        if not done.rowcount:  # the file was deleted, or replaced, since the create was sent
+            _replace(database, key, job)
+
+
+def delete(database: sqlite3.Connection, key: Key) -> None:
+    with writing(database):
+        database.execute(FORGET, key)
+        create_records.remove_job(database, *key)
+
+
+def key_for(route: str, org: str, job_id: str) -> Key:
+    return storable(route), storable(org), storable(job_id)
+
+
+def key_of(create: Create) -> Key:
+    return create.route, create.org, create.job_id
+
+
+def job_of(create: Create) -> Job:
+    """Return what a create without a record of its job id is as a job."""
+    return Job(create.side, create.sent_at, create.task_id, create.status, None)
+
+
+def hash_key(database: sqlite3.Connection) -> bytes:
+    with writing(database):
+        return create_records.key_named(database, "fingerprint", secrets.token_bytes(32))
+
+
+def connected(path: Path, wait_s: float) -> sqlite3.Connection:
+    connection = opened(path, wait_s)
+    try:
+        connection.execute("pragma synchronous = full")
+        columns = {row[1] for row in connection.execute("pragma table_info(jobs)")}
+        old = bool(columns) and "org" not in columns
+        schema = _SCHEMA + create_records.SCHEMA
+        connection.executescript(f"{_ADD_ORG}{schema}{_MOVE_ALL}" if old else schema)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
