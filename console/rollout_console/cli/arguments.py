@@ -9,6 +9,7 @@ from rollout_console.cli.commands.completion_arguments import add_completion
 from rollout_console.cli.commands.export_arguments import add_export
 from rollout_console.cli.commands.guard_arguments import add_guard
 from rollout_console.cli.commands.init_arguments import add_init
+from rollout_console.cli.commands.jobs_arguments import add_jobs
 from rollout_console.cli.commands.keys_arguments import add_keys
 from rollout_console.cli.commands.models_arguments import add_models
 from rollout_console.cli.commands.phases_arguments import add_phase, add_playbook, add_shadow
@@ -208,6 +209,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_guard(_command(commands, "guard", "watch without a screen: raise, hold, roll back, tell"))
     add_export(_command(commands, "export", "print the file in another tool's format"))
     add_completion(_command(commands, "completion", "print a completion script for a shell"))
+    about = "async media jobs: how each stands, duplicates, polling, cancelling"
+    add_jobs(commands.add_parser("jobs", help=about, description=about), _add_common)
     about = "profiles and their credentials, and the organisation's API keys"
     add_keys(commands.add_parser("keys", help=about, description=about), _add_common)
     return parser

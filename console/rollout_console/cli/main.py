@@ -103,9 +103,10 @@ def _dispatch(options: Namespace) -> int:
 
         return completion(options, build_parser(), path)
     online = ("keys", "probe", "shadow")
-    if options.command in online or (options.command == "check" and not options.offline):
+    polls = options.command == "jobs" and options.jobs_command in ("poll", "cancel")
+    if options.command in online or polls or (options.command == "check" and not options.offline):
         return _with_credentials(options, path)
-    if options.command in ("show", "history", "decide", "check", "report"):
+    if options.command in ("show", "history", "decide", "check", "report", "jobs"):
         return _look(options, path)
     if options.command == "models":
         from rollout_console.cli.commands.models import models
@@ -160,6 +161,10 @@ def _look(options: Namespace, path: Path) -> int:
         from rollout_console.cli.commands.report import report
 
         return report(options, make_switch(options, path))
+    if options.command == "jobs":
+        from rollout_console.cli.commands.jobs import jobs
+
+        return jobs(options, make_switch(options, path))
     from rollout_console.cli.commands.reading import COMMANDS, check
 
     if options.command == "check":
@@ -184,6 +189,10 @@ def _with_credentials(options: Namespace, path: Path) -> int:
         from rollout_console.cli.commands.shadow import run as run_shadow
 
         return run_shadow(options, make_switch(options, path), room)
+    if options.command == "jobs":
+        from rollout_console.cli.commands.jobs import jobs
+
+        return jobs(options, make_switch(options, path), room)
     if options.command == "keys":
         from rollout_console.cli.commands.keys import keys
 

@@ -33,6 +33,7 @@ from rollout_gate.secret import Secret
 if TYPE_CHECKING:
     from rollout_console.tokenlab.client import ManagementClient
     from rollout_console.tokenlab.inference import InferenceClient
+    from rollout_console.tokenlab.tasks import TasksClient
 
 
 class ApiKeys:
@@ -160,6 +161,12 @@ class ApiKeys:
         """Verify an API key with one inference request of a few tokens to ``model``."""
         async with self._inference(key) as client:
             return await client.prove(model)
+
+    def tasks(self) -> "TasksClient":
+        """Return a client that asks about tasks with the profile's API key."""
+        from rollout_console.tokenlab.tasks import TasksClient
+
+        return TasksClient(self._address(), self._secret("api_key"))
 
     # -- the organisation's API keys -------------------------------------------------------------
 

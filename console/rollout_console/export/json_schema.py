@@ -67,6 +67,7 @@ _ABOUT = {
     "routes.*.default_percent": "The share of orgs without a line of their own.",
     "routes.*.previous_base_url": "The previous provider's base URL.",
     "routes.*.dedupe": "For how long the same create of an async job is the same job.",
+    "routes.*.max_open": "How long an async job may be open before it is late.",
     "routes.*.orgs": "An org's share in percent, or { percent = 10, rolled_back = true }.",
     "routes.*.orgs.*.percent": "The org's share in percent; the default where it is missing.",
     "routes.*.orgs.*.rolled_back": "true: the org goes to the previous provider.",

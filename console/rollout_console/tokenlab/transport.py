@@ -26,7 +26,7 @@ from rollout_gate.untrusted import ANYTHING, UndecodableError, as_utf8, decode_j
 _MOST_MESSAGE = 200
 _MOST_WAIT_S = 86_400.0
 
-Method = Literal["GET", "POST", "PATCH"]
+Method = Literal["GET", "POST", "PATCH", "DELETE"]
 
 
 class Transport:

@@ -20,6 +20,8 @@ TEXT_FORMATS = (
 )
 MEDIA_FORMATS = ("image", "video", "music", "3d")
 FORMATS = TEXT_FORMATS + MEDIA_FORMATS
+OPEN_LIMITS_S = {"image": 300, "music": 900, "video": 1800, "3d": 1800}
+"""How long an async job of a format may be open before it is late, in seconds."""
 PHASES = ("inventory", "pilot", "shadow", "rollout", "cleanup")
 GUARD_MODES = ("observe", "hold", "enforce")
 SIGNALS = (
@@ -90,6 +92,13 @@ class Route(msgspec.Struct, frozen=True):
     hash_prefix: bytes = b""
     dedupe_s: int = 0
     """For how long the same create of an async job is the same job, in seconds; 0 is never."""
+    max_open_s: int = 0
+    """How long an async job may be open before it is late, in seconds; 0: as its format has it."""
+
+    @property
+    def open_limit_s(self) -> int:
+        """How long an async job of this route may be open before it is late, in seconds."""
+        return self.max_open_s or OPEN_LIMITS_S.get(self.format, max(OPEN_LIMITS_S.values()))
 
     @property
     def most_points(self) -> int:

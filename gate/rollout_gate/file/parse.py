@@ -147,9 +147,11 @@ def _route(name: str, fields: Fields, guard: GuardSettings, ramp: RampSettings) 
         ramp=_ramp(fields.table("ramp"), ramp),
         hash_prefix=bucket_prefix(name),
         dedupe_s=fields.duration("dedupe", 0, least=10, most=86_400),
+        max_open_s=fields.duration("max_open", 0, least=10, most=7 * 86_400),
     )
-    if route.dedupe_s and route.format not in MEDIA_FORMATS:
-        fields.warn(("dedupe",), "has an effect on routes with async jobs alone")
+    for name, given in (("dedupe", route.dedupe_s), ("max_open", route.max_open_s)):
+        if given and route.format not in MEDIA_FORMATS:
+            fields.warn((name,), "has an effect on routes with async jobs alone")
     fields.warn_unknown()
     return route
 

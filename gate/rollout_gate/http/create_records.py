@@ -29,7 +29,8 @@ class Create(msgspec.Struct, frozen=True, kw_only=True):
     ``endpoint`` is the path of the request, ``operation`` that of the access log (None for the
     generation itself). ``status`` is the HTTP status of the answer to the create, 0 without one.
     ``fingerprint`` is a keyed hash of the request, empty where it could not be read.
-    ``seen_at`` is when an answer last told the state of the task, the create's own included.
+    ``seen_at`` is when an answer last told the state of the task, the create's own included, and
+    ``polls`` how often the application has asked about it.
     """
 
     create_id: str
@@ -55,6 +56,7 @@ class Create(msgspec.Struct, frozen=True, kw_only=True):
     cost: str | None = None
     seen_at: float | None = None
     ended_at: float | None = None
+    polls: int = 0
 
     @property
     def answers_again(self) -> bool:
@@ -75,7 +77,8 @@ create table if not exists creates (
   sent_at real not null, job_id text not null, has_own_id integer not null, model text not null,
   endpoint text not null, operation text, fingerprint blob not null, host text not null,
   status integer, task_id text, poll_url text, state text not null, progress integer, error text,
-  request_id text, billing_transaction_id text, cost text, seen_at real, ended_at real
+  request_id text, billing_transaction_id text, cost text, seen_at real, ended_at real,
+  polls integer not null
 ) without rowid;
 create index if not exists creates_by_time on creates (sent_at);
 create index if not exists creates_by_task on creates (task_id) where task_id is not null;
@@ -103,12 +106,26 @@ update creates set
 where task_id = :task_id and (side = :side or :side is null)
   and state in ('unknown', 'open')
 """
+_ASKED = """
+update creates set polls = polls + 1
+where task_id = :task_id and (side = :side or :side is null)
+"""
 
 
 def put(database: sqlite3.Connection, create: Create) -> None:
     """Insert or replace a create; raises sqlite3.Error."""
     values = (getattr(create, name) for name in _COLUMNS)
     database.execute(_PUT, [storable(one) if isinstance(one, str) else one for one in values])
+
+
+def put_missing(database: sqlite3.Connection, create: Create) -> None:
+    """Insert a create whose task no other row has; raises sqlite3.Error."""
+    known = database.execute(
+        "select 1 from creates where task_id = ? and side = ?",
+        (storable(create.task_id or ""), create.side),
+    ).fetchone()
+    if known is None:
+        put(database, create)
 
 
 def remove(database: sqlite3.Connection, create_id: str) -> None:
@@ -136,17 +153,21 @@ def expire(database: sqlite3.Connection, now: float) -> None:
 
 
 def see(
-    database: sqlite3.Connection, task_id: str, side: str | None, answer: TaskAnswer, at: float
-) -> bool:
+    database: sqlite3.Connection, task_id: str, side: str | None, answer: TaskAnswer, at: float,
+    *, by_application: bool,
+) -> bool:  # fmt: skip
     """Update a task by an answer about it; return whether there was one that had not ended.
 
-    A task that has ended stays as it ended.
+    A task that has ended stays as it ended. ``by_application`` is whether the application asked,
+    rather than an operator's tool.
     """
     given = {
         "state": answer.state, "progress": answer.progress, "error": answer.error,
         "poll_url": answer.poll_url, "billing_transaction_id": answer.billing_transaction_id,
         "at": at, "task_id": task_id, "side": side,
     }  # fmt: skip
+    if by_application:
+        database.execute(_ASKED, given)
     return database.execute(_SEEN, given).rowcount > 0
 
 
@@ -184,6 +205,17 @@ def key_named(database: sqlite3.Connection, name: str, fresh: bytes) -> bytes:
     database.execute("insert or ignore into ledger_keys values (?, ?)", (name, fresh))
     found = database.execute("select value from ledger_keys where name = ?", (name,)).fetchone()
     return bytes(found[0])
+
+
+def note_of(database: sqlite3.Connection, name: str) -> bytes | None:
+    """Return a value that ``write_note`` has kept; None without one."""
+    found = database.execute("select value from ledger_keys where name = ?", (name,)).fetchone()
+    return None if found is None else bytes(found[0])
+
+
+def write_note(database: sqlite3.Connection, name: str, value: bytes) -> None:
+    """Keep a value under a name, such as how far a log was read."""
+    database.execute("insert or replace into ledger_keys values (?, ?)", (name, value))
 
 
 def _found(database: sqlite3.Connection, where: str, given: tuple[object, ...]) -> Iterator[Create]:

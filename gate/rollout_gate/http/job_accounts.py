@@ -11,19 +11,16 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
+from rollout_gate.http.create_records import Create
+from rollout_gate.http.job_answers import Answer, busy, known
+from rollout_gate.http.job_ledger import LedgerBusyError, TaskLedger
 from rollout_gate.http.request_shape import path_of
 from rollout_gate.http.routing import Outgoing
 from rollout_gate.http.task_answers import TaskAnswer
-
-if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only media jobs need
-    from rollout_gate.http.create_records import Create
-    from rollout_gate.http.job_answers import Answer
-    from rollout_gate.http.job_ledger import TaskLedger
 
 _MAYBE_DONE = frozenset((303, 408, 499))
 """Statuses after which a create may have been executed: the result is at another URL (303), or an
@@ -50,7 +47,7 @@ class CreateAccount:
 
     def __init__(
         self,
-        ledger: "Callable[[], TaskLedger]",
+        ledger: Callable[[], TaskLedger],
         parts: tuple[bytes, ...],
         dedupe_s: int = 0,
     ) -> None:
@@ -63,15 +60,11 @@ class CreateAccount:
         self._turn = threading.Lock()
         self._claimed = self._withdrawn = False
 
-    def claim(self, out: Outgoing) -> "tuple[Answer | None, str | None]":
+    def claim(self, out: Outgoing) -> tuple[Answer | None, str | None]:
         """Record a create before it is sent; return the answer to an earlier one, and the job id.
 
         The job id is that of the request, or one that was made of the request itself.
         """
-        from rollout_gate.http.create_records import Create
-        from rollout_gate.http.job_answers import busy, known
-        from rollout_gate.http.job_ledger import LedgerBusyError
-
         decision, job_id = out.decision, out.subject.job_id or None
         if decision is None:
             return None, job_id
@@ -122,10 +115,16 @@ class CreateAccount:
         if claimed:
             threading.Thread(target=self._nothing_made, name="rollout-withdraw").start()
 
-    def failed(self, *, sent: bool) -> None:
-        """Record that no answer came, or that it broke; ``sent`` is false if certainly not sent."""
-        if not sent:
-            self._nothing_made()
+    def not_sent(self) -> None:
+        """Record that the create was certainly not sent."""
+        self._nothing_made()
+
+    def lost(self) -> None:
+        """Record that no answer came, or that it broke: nobody knows what became of the create."""
+        create = self._create
+        if create is not None and self._is_recorded and create.task_id is None:
+            self._create = create = replace(create, status=0)
+            self._ledger().record(create)
 
     def answered(self, status: int, headers: Mapping[str, str], model: str, *, taken: bool) -> None:
         """Record the start of the answer; ``taken`` is whether the create was surely accepted."""
@@ -195,7 +194,7 @@ class CreateAccount:
 class TaskAccount:
     """One request about a task: its answer tells how the job stands."""
 
-    def __init__(self, ledger: "Callable[[], TaskLedger]", task_id: str) -> None:
+    def __init__(self, ledger: Callable[[], TaskLedger], task_id: str) -> None:
         self._ledger = ledger
         self.task_id = task_id
 

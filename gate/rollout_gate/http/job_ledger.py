@@ -5,7 +5,7 @@ import hmac
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -23,6 +23,7 @@ from rollout_gate.http.task_answers import TaskAnswer
 log = logging.getLogger("rollout_gate")
 
 _T = TypeVar("_T")
+_READ_TO = "log_read_to"
 _ENDS = ("completed", "failed", "cancelled")
 
 MOST_KEPT = 100_000
@@ -119,7 +120,9 @@ class TaskLedger(SharedDatabase):
         with self._lock:
             self._write({}, create_id, action)
 
-    def seen(self, task_id: str, side: str | None, answer: TaskAnswer) -> None:
+    def seen(
+        self, task_id: str, side: str | None, answer: TaskAnswer, *, by_application: bool = True
+    ) -> None:
         """Update a task by an answer about it; a task that has ended stays as it ended.
 
         ``side`` is where the answer is from, None where that is not known. What cannot be written
@@ -129,17 +132,49 @@ class TaskLedger(SharedDatabase):
 
         def action(database: sqlite3.Connection) -> None:
             with writing(database):
-                create_records.see(database, wanted, side, _storable_answer(answer), at)
+                said = _storable_answer(answer)
+                create_records.see(database, wanted, side, said, at, by_application=by_application)
 
         with self._lock:
             for create_id, create in self._creates.items():
                 if create is not None and create.task_id == wanted:
-                    self._creates[create_id] = _seen(create, answer, at)
+                    asked = replace(create, polls=create.polls + by_application)
+                    self._creates[create_id] = _seen(asked, answer, at)
             if time.monotonic() - self._failed_at >= _PAUSE_S:
                 try:
                     action(self._file())
                 except sqlite3.Error as error:
                     self._fail(error)
+
+    def take_in(
+        self, creates: Iterable[Create], answers: Iterable[tuple[str, str, TaskAnswer]],
+        read_to: float,
+    ) -> None:  # fmt: skip
+        """Add what an access log has of other hosts' tasks, in one transaction.
+
+        ``answers`` are task id, side and answer; ``read_to`` is how far the log was read, in epoch
+        seconds. Raises sqlite3.Error: the log still has it all.
+        """
+        with self._lock:
+            database = self._file()
+            with writing(database):
+                for create in creates:
+                    create_records.put_missing(database, create)
+                for task_id, side, answer in answers:
+                    create_records.see(
+                        database, storable(task_id), side, _storable_answer(answer), read_to,
+                        by_application=True,
+                    )  # fmt: skip
+                create_records.write_note(database, _READ_TO, repr(read_to).encode())
+
+    def log_read_to(self) -> float:
+        """Return how far the access log was read, in epoch seconds; 0 where it never was."""
+        with self._lock:
+            found = create_records.note_of(self._file(), _READ_TO)
+        try:
+            return float(found or 0)
+        except ValueError:
+            return 0.0
 
     def fingerprint(self, *parts: bytes) -> bytes:
         """Return a keyed hash of a request; empty where the file with its key cannot be used.

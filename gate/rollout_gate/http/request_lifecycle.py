@@ -141,7 +141,10 @@ class Exchange:
     def failed(self, error: str, *, sent: bool) -> None:
         """Record that no response came, or it broke; ``sent`` is false if certainly not sent."""
         if self._create is not None:
-            self._create.failed(sent=sent or self._was_taken)
+            if sent or self._was_taken:
+                self._later(self._create.lost)  # the caller may be the event loop
+            else:
+                self._create.not_sent()
         self._recorder.failed(error)
         self._settle(0)
 

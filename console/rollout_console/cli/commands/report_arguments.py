@@ -14,11 +14,11 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         help="the incident that this revision ended, from history (default: the latest rollback)",
     )  # fmt: skip
     which.add_argument(
-        "--around", type=_time, metavar="TIME",
+        "--around", type=time_ago, metavar="TIME",
         help="the incident of the rollback nearest to a time, or of the hour around it",
     )  # fmt: skip
     which.add_argument(
-        "--since", type=_time, metavar="TIME",
+        "--since", type=time_ago, metavar="TIME",
         help="what happened since a time: 14:05, 2026-11-28T14:05:00Z, 30m, 2h or 1d ago; a time "
         "without a zone is this machine's",
     )  # fmt: skip
@@ -29,7 +29,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="replace an earlier report, do not ask")
 
 
-def _time(text: str, now: datetime | None = None) -> float:
+def time_ago(text: str, now: datetime | None = None) -> float:
     """Return a time in epoch seconds: how long ago, a time of day, or a date and a time."""
     here = datetime.now().astimezone() if now is None else now
     text = text.strip()

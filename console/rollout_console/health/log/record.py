@@ -61,6 +61,10 @@ class AccessRecord(msgspec.Struct, gc=False):
     moved: bool | None = None
     host: str | None = None
     key_alias: str | None = None
+    job_id: str | None = None
+    task_id: str | None = None
+    task_status: str | None = None
+    billing_transaction_id: str | None = None
 
     @property
     def at(self) -> float:

@@ -1,0 +1,315 @@
+"""``jobs``: the async media jobs of a rollout, polled, cancelled and forgotten."""
+
+import asyncio
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rollout_console.changes.switch import Switch
+from rollout_console.cli.confirm import agreed
+from rollout_console.cli.exit_codes import DONE, PROBLEMS
+from rollout_console.common.durations import seconds_text, target_text
+from rollout_console.common.errors import OperationError
+from rollout_console.common.safe_text import visible
+from rollout_console.credentials.api_keys import ApiKeys
+from rollout_console.jobs.job_book import (
+    STANDINGS,
+    TROUBLE,
+    JobBook,
+    JobRow,
+    Repeated,
+    Standing,
+    job_book,
+)
+from rollout_console.jobs.log_feed import take_in_log
+from rollout_console.jobs.poller import Polled, TaskPoller
+from rollout_console.report.log_reader import LogReader
+from rollout_gate.access_log import timestamp
+from rollout_gate.file.model import RolloutFile
+from rollout_gate.http.create_records import Create
+from rollout_gate.http.job_ledger import TaskLedger
+
+_DAY_S = 86_400.0
+_REPEATED_WORDS = {
+    "job_id": "one job id has two tasks",
+    "after_unknown": "repeated after a create whose answer was lost",
+    "request": "the same request again",
+}
+
+
+def jobs(options: Namespace, switch: Switch, room: ApiKeys | None = None) -> int:
+    """Run one of the ``jobs`` commands; ``room`` is None for those that need no credential."""
+    file = switch.open_or_last_good().file
+    book = job_book(switch.path, file)
+    try:
+        if options.jobs_command in ("poll", "cancel"):
+            assert room is not None
+            options.access.require()
+            command = _poll if options.jobs_command == "poll" else _cancel
+            return asyncio.run(command(options, book, room))
+        if not options.read_only and options.jobs_command != "forget":
+            _take_in(book, switch, file)
+        return _COMMANDS[options.jobs_command](options, book)
+    finally:
+        book.close()
+
+
+def _take_in(book: JobBook, switch: Switch, file: RolloutFile) -> None:
+    """Add other hosts' jobs from the access log; what prevents it is told, and no more."""
+    reader = LogReader((switch.path.parent / file.access_log).absolute())
+    if not book.exists and not reader.exists:
+        return
+    ledger = TaskLedger(book.path)
+    try:
+        take_in_log(ledger, reader.between, time.time())
+    except OperationError as error:
+        print(f"warning: without other hosts' jobs: {visible(str(error))}", file=sys.stderr)
+    finally:
+        ledger.close()
+
+
+def _list(options: Namespace, book: JobBook) -> int:
+    now = time.time()
+    since = options.since if options.since is not None else now - _DAY_S
+    wanted = _standings(options.state)
+    rows = book.rows(
+        now, since=since, standings=wanted, route=options.route, org=options.org,
+        most=options.limit,
+    )  # fmt: skip
+    counts = book.counts(now, since=since)
+    if options.json:
+        told = {
+            "ledger": str(book.path),
+            "counts": _counts_json(counts),
+            "jobs": [job_json(row, now) for row in rows],
+        }
+        print(json.dumps(told, indent=2))
+        return DONE
+    if not book.exists:
+        print(
+            f"no jobs: {visible(str(book.path))} is not there; the gate's client makes it with the"
+            " first async create",
+            file=sys.stderr,
+        )
+        return DONE
+    for row in rows:
+        print(visible(_line(row, now)))
+    print(visible(_summary(counts)), file=sys.stderr)
+    return DONE
+
+
+def _standings(asked: Sequence[str]) -> list[Standing]:
+    return [one for one in STANDINGS if one in asked or ("trouble" in asked and one in TROUBLE)]
+
+
+def _counts_json(counts: dict[tuple[str, Standing], int]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for (route, standing), count in sorted(counts.items()):
+        found.setdefault(route, {})[standing] = count
+    return found
+
+
+def _summary(counts: dict[tuple[str, Standing], int]) -> str:
+    if not counts:
+        return "no jobs"
+    totals = [(one, sum(n for (_, s), n in counts.items() if s == one)) for one in STANDINGS]
+    return ", ".join(f"{count:,} {one}" for one, count in totals if count)
+
+
+def _line(row: JobRow, now: float) -> str:
+    create = row.create
+    ran = (create.ended_at or now) - create.sent_at
+    name = create.task_id or "-"
+    job = f"  job {create.job_id}" if create.job_id else ""
+    error = f"  {create.error}" if create.error else ""
+    progress = (
+        f" {create.progress}%" if create.progress and row.standing in ("open", "late") else ""
+    )
+    return (
+        f"{timestamp(datetime.fromtimestamp(create.sent_at, UTC))}  {row.standing}{progress}"
+        f"  {target_text(create.route, create.org)}  {create.side}  {seconds_text(ran)}"
+        f"  {name}{job}{error}"
+    )
+
+
+def _show(options: Namespace, book: JobBook) -> int:
+    now = time.time()
+    rows = _found(options.job, book, now)
+    if options.json:
+        print(json.dumps([job_json(row, now) for row in rows], indent=2))
+        return DONE
+    for row in rows:
+        for name, value in job_json(row, now).items():
+            if value not in (None, ""):
+                print(visible(f"{name}: {value}"))
+        if advice := _advice(row):
+            print(visible(f"what to do: {advice}"))
+    return DONE
+
+
+def _found(text: str, book: JobBook, now: float) -> list[JobRow]:
+    rows = book.find(text, now)
+    if not rows:
+        raise OperationError(f"no job has the task id or job id {text!r} in {book.path}")
+    return rows
+
+
+def _advice(row: JobRow) -> str:
+    create = row.create
+    if row.standing == "unknown" and create.job_id:
+        org = f" --org {create.org}" if create.org else ""
+        return (
+            f"look for the task at {create.side}; if there is none: rollout-console jobs forget"
+            f" {create.route} {create.job_id}{org}"
+        )
+    if row.standing == "unknown":
+        return f"look for the task at {create.side}; it may have been billed"
+    if row.standing == "lost":
+        return "the application has not asked for it: fetch the asset, it is paid for"
+    if row.standing == "late":
+        return "poll it (jobs poll), and cancel it where that is possible (jobs cancel)"
+    return ""
+
+
+def _duplicates(options: Namespace, book: JobBook) -> int:
+    now = time.time()
+    since = options.since if options.since is not None else now - _DAY_S
+    pairs = book.repeated(since=since, window_s=options.window)
+    if options.json:
+        print(json.dumps([_pair_json(pair) for pair in pairs], indent=2))
+        return PROBLEMS if pairs else DONE
+    for pair in pairs:
+        first, second = pair.first, pair.second
+        gap = seconds_text(second.sent_at - first.sent_at)
+        print(
+            visible(
+                f"{target_text(second.route, second.org)}: {_REPEATED_WORDS[pair.kind]} after"
+                f" {gap}: {_named(first)}, then {_named(second)}"
+            )
+        )
+    print(f"{len(pairs):,} duplicates" if pairs else "no duplicates", file=sys.stderr)
+    return PROBLEMS if pairs else DONE
+
+
+def _named(create: Create) -> str:
+    cost = f" (${create.cost})" if create.cost else ""
+    return f"{create.task_id or 'no task known'}{cost} on {create.side}"
+
+
+def _pair_json(pair: Repeated) -> dict[str, object]:
+    def told(one: Create) -> dict[str, object]:
+        return {
+            "task_id": one.task_id, "job_id": one.job_id or None, "side": one.side,
+            "sent_at": timestamp(datetime.fromtimestamp(one.sent_at, UTC)), "cost_usd": one.cost,
+            "billing_transaction_id": one.billing_transaction_id,
+        }  # fmt: skip
+
+    second = pair.second
+    return {
+        "route": second.route, "org": second.org, "kind": pair.kind,
+        "first": told(pair.first), "second": told(second),
+    }  # fmt: skip
+
+
+async def _poll(options: Namespace, book: JobBook, room: ApiKeys) -> int:
+    worst = DONE
+    async with room.tasks() as client:
+        poller = TaskPoller(book, client, clock=time.time)
+        while True:
+            for polled in await poller.turn():
+                worst = PROBLEMS if polled.answer is None else worst
+                _tell(options, polled)
+            if options.once or not book.to_poll(1):
+                return worst
+            await asyncio.sleep(max(poller.next_in_s(), 0.2))
+
+
+def _tell(options: Namespace, polled: Polled) -> None:
+    create, answer = polled.create, polled.answer
+    state = "?" if answer is None else answer.state
+    if options.json:
+        told = {
+            "route": create.route, "org": create.org, "task_id": create.task_id, "state": state,
+            "progress": None if answer is None else answer.progress, "problem": polled.problem,
+        }  # fmt: skip
+        print(json.dumps(told), flush=True)
+        return
+    progress = f" {answer.progress}%" if answer is not None and answer.progress else ""
+    problem = f": {polled.problem}" if polled.problem else ""
+    where = target_text(create.route, create.org)
+    print(visible(f"{where}  {create.task_id}  {state}{progress}{problem}"), flush=True)
+
+
+async def _cancel(options: Namespace, book: JobBook, room: ApiKeys) -> int:
+    (row, *others) = _found(options.job, book, time.time())
+    create = row.create
+    if others:
+        raise OperationError(f"{options.job!r} is of several jobs: give the task id of one")
+    if create.task_id is None or create.side != "tokenlab" or create.is_over:
+        why = "it has no known task" if create.task_id is None else f"it is {row.standing}"
+        where = "" if create.side == "tokenlab" else ", on the previous side"
+        raise OperationError(f"{options.job} cannot be cancelled: {why}{where}")
+    asks = f"cancel {create.task_id} of {target_text(create.route, create.org)}"
+    if not options.yes and not agreed("cancel it", "nothing was cancelled", lines=[asks]):
+        return PROBLEMS
+    async with room.tasks() as client:
+        answer = await client.cancel(create.task_id)
+    await asyncio.to_thread(book.seen, create.task_id, answer)
+    if options.json:
+        print(json.dumps({"task_id": create.task_id, "state": answer.state}))
+    else:
+        print(visible(f"{create.task_id}: {answer.state}"))
+    return DONE if answer.state == "cancelled" else PROBLEMS
+
+
+def _forget(options: Namespace, book: JobBook) -> int:
+    options.access.require()
+    rows = [
+        row.create
+        for row in book.find(options.job, time.time())
+        if (row.create.route, row.create.org, row.create.job_id)
+        == (options.route, options.org, options.job)
+    ]
+    if not rows:
+        raise OperationError(
+            f"route {options.route} has no job {options.job}"
+            f"{f' of org {options.org}' if options.org else ' without an org; give --org'}"
+        )
+    lines = [f"job {options.job} of {target_text(options.route, options.org)} may be created again"]
+    lines += [f"{one.task_id} on {one.side} is {one.state}" for one in rows if one.task_id]
+    if not options.yes and not agreed("forget it", "nothing was changed", lines=lines):
+        return PROBLEMS
+    book.forget(options.route, options.job, options.org)
+    if options.json:
+        print(json.dumps({"route": options.route, "org": options.org, "job_id": options.job}))
+    else:
+        print(visible(f"{options.job} is forgotten: it may be created again"))
+    return DONE
+
+
+def job_json(row: JobRow, now: float) -> dict[str, object]:
+    """Return a job as its JSON object."""
+    create = row.create
+
+    def at(when: float | None) -> str | None:
+        return None if when is None else timestamp(datetime.fromtimestamp(when, UTC))
+
+    return {
+        "standing": row.standing, "state": create.state, "route": create.route, "org": create.org,
+        "side": create.side, "model": create.model or None, "task_id": create.task_id,
+        "job_id": create.job_id or None, "poll_url": create.poll_url,
+        "endpoint": create.endpoint or None, "operation": create.operation,
+        "sent_at": at(create.sent_at), "seen_at": at(create.seen_at),
+        "ended_at": at(create.ended_at),
+        "seconds": round((create.ended_at or now) - create.sent_at, 1),
+        "progress": create.progress, "status": create.status, "error": create.error,
+        "polls": create.polls, "request_id": create.request_id,
+        "billing_transaction_id": create.billing_transaction_id, "cost_usd": create.cost,
+        "host": create.host or None,
+    }  # fmt: skip
+
+
+_COMMANDS = {"list": _list, "show": _show, "forget": _forget, "duplicates": _duplicates}

@@ -1,0 +1,1 @@
+"""Async media jobs: how each stands, and what is wrong with it."""

@@ -1,0 +1,223 @@
+"""The async media jobs of a rollout, read from the ledger of the gate's clients beside the log."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from rollout_console.common.errors import OperationError
+from rollout_gate.file.model import OPEN_LIMITS_S, RolloutFile
+from rollout_gate.http.create_records import Create
+from rollout_gate.http.job_ledger import TaskLedger
+from rollout_gate.http.shared_database import opened_to_read
+from rollout_gate.http.task_answers import TaskAnswer
+
+LEDGER_NAME = "rollout-jobs.sqlite3"
+SENDING_S = 900
+"""A create without an answer for so many seconds is in flight; after that its answer is lost."""
+LOST_AFTER_S = 600
+"""A task that the application has not asked about for so many seconds after its create is lost."""
+MOST_ROWS = 1_000
+_WAIT_S = 2.0
+_NAMES = Create.__struct_fields__
+
+Standing = Literal["unknown", "lost", "late", "open", "sending", "failed", "cancelled", "completed"]
+"""How a job stands, the most urgent first. ``sending``: no answer yet. ``unknown``: the answer to
+the create is lost, and nobody knows whether there is a task. ``open``, ``late``: it runs, and for
+longer than its limit. ``lost``: nobody has asked for it since it was created."""
+STANDINGS: Sequence[Standing] = get_args(Standing)
+TROUBLE: frozenset[Standing] = frozenset(("unknown", "lost", "late"))
+"""The standings that need somebody to look."""
+
+_STANDING = """
+case
+  when state = 'unknown' and status is null and sent_at > :now - {sending} then 'sending'
+  when state = 'unknown' then 'unknown'
+  when state in ('failed', 'cancelled') then state
+  when polls = 0 and task_id is not null and sent_at < :now - {lost} then 'lost'
+  when state = 'completed' then 'completed'
+  when sent_at < :now - (case route {limits} else {most} end) then 'late'
+  else 'open'
+end
+"""
+
+
+class JobRow(msgspec.Struct, frozen=True):
+    """One job and how it stands."""
+
+    create: Create
+    standing: Standing
+
+
+class Repeated(msgspec.Struct, frozen=True):
+    """Two creates that may have made the same asset twice, the earlier first, and why."""
+
+    first: Create
+    second: Create
+    kind: Literal["job_id", "after_unknown", "request"]
+    """The same job id with two tasks; the same request after one whose answer was lost; the same
+    request again within the window."""
+
+
+class JobBook:
+    """Reads and corrects the ledger of one rollout file.
+
+    Raises OperationError where the ledger cannot be used; one that is not there has no jobs.
+    """
+
+    def __init__(self, path: Path, limits: Mapping[str, int] | None = None) -> None:
+        self.path = path
+        self._limits = dict(limits or {})
+        self._writer: TaskLedger | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a ledger yet."""
+        return self.path.exists()
+
+    def rows(
+        self, now: float, *, since: float = 0.0, standings: Sequence[Standing] = (),
+        route: str = "", org: str | None = None, most: int = MOST_ROWS,
+    ) -> list[JobRow]:  # fmt: skip
+        """Return jobs, the most urgent first, then the newest: those that are not over, of any
+        age, and those sent since a time (epoch seconds)."""
+        wanted = ["(sent_at >= :since or state in ('unknown', 'open'))"]
+        given: dict[str, object] = {"since": since, "most": most}
+        if route:
+            wanted.append("route = :route")
+            given["route"] = route
+        if org is not None:
+            wanted.append("org = :org")
+            given["org"] = org
+        if standings:
+            slots = [f":s{i}" for i, _ in enumerate(standings)]
+            wanted.append(f"standing in ({', '.join(slots)})")
+            given |= {f"s{i}": one for i, one in enumerate(standings)}
+        order = " ".join(f"when '{one}' then {i}" for i, one in enumerate(STANDINGS))
+        rest = (
+            f"where {' and '.join(wanted)} order by case standing {order} end, sent_at desc"
+            " limit :most"
+        )
+        return [*self._read(now, rest, given)]
+
+    def counts(self, now: float, *, since: float = 0.0) -> dict[tuple[str, Standing], int]:
+        """Return how many jobs of each route stand how; the same jobs as in ``rows``."""
+        query = (
+            f"select route, standing, count(*) from ({self._all()})"  # noqa: S608 - ours alone
+            " where sent_at >= :since or state in ('unknown', 'open') group by route, standing"
+        )
+        given = {"now": now, "since": since}
+        return {(route, standing): n for route, standing, n in self._query(query, given)}
+
+    def find(self, text: str, now: float) -> list[JobRow]:
+        """Return the jobs with this task id, job id or id of the ledger, the newest first."""
+        rest = "where task_id = :text or job_id = :text or create_id = :text order by sent_at desc"
+        return [*self._read(now, rest, {"text": text})]
+
+    def to_poll(self, most: int = MOST_ROWS) -> list[Create]:
+        """Return TokenLab's tasks that have not ended, the oldest first."""
+        rest = (
+            "where state = 'open' and side = 'tokenlab' and task_id is not null"
+            " order by sent_at limit :most"
+        )
+        return [row.create for row in self._read(0.0, rest, {"most": most})]
+
+    def repeated(self, *, since: float, window_s: float) -> list[Repeated]:
+        """Return the pairs of creates since a time that may be one job made twice.
+
+        ``window_s`` is how long after a request the same one counts as its repetition, in seconds.
+        """
+        columns = ", ".join(f"{{0}}.{name}" for name in _NAMES)
+        pair = f"{columns.format('a')}, {columns.format('b')}"
+        by_job = (
+            f"select {pair} from creates a join creates b using (route, org, job_id)"  # noqa: S608
+            " where a.sent_at >= :since and a.job_id != '' and a.create_id < b.create_id"
+            " and a.task_id != b.task_id order by a.sent_at"
+        )
+        by_request = (
+            f"select {pair} from creates a join creates b"  # noqa: S608 - names of ours alone
+            " on b.route = a.route and b.org = a.org and b.fingerprint = a.fingerprint"
+            " and b.sent_at > a.sent_at and b.sent_at <= a.sent_at + :window"
+            " where a.sent_at >= :since and a.fingerprint != x''"
+            " and (a.state = 'unknown' or a.task_id is not null) and b.task_id is not null"
+            " and a.state not in ('failed', 'cancelled')"
+            " and not exists (select 1 from creates c where c.route = a.route and c.org = a.org"
+            " and c.fingerprint = a.fingerprint and c.sent_at > a.sent_at"
+            " and c.sent_at < b.sent_at) order by a.sent_at"
+        )
+        given = {"since": since, "window": window_s}
+        found: dict[tuple[str, str], Repeated] = {}
+        for row in self._query(by_job, given):
+            first, second = sorted(_pair(row), key=lambda one: one.sent_at)
+            found[first.create_id, second.create_id] = Repeated(first, second, "job_id")
+        for row in self._query(by_request, given):
+            first, second = _pair(row)
+            kind: Literal["after_unknown", "request"] = (
+                "after_unknown" if first.task_id is None else "request"
+            )
+            found.setdefault((first.create_id, second.create_id), Repeated(first, second, kind))
+        return [*found.values()]
+
+    def seen(self, task_id: str, answer: TaskAnswer) -> None:
+        """Record what TokenLab answers about a task of its side."""
+        self._ledger().seen(task_id, "tokenlab", answer, by_application=False)
+
+    def forget(self, route: str, job_id: str, org: str) -> None:
+        """Delete a job, so that it may be created again."""
+        self._ledger().forget(route, job_id, org=org)
+
+    def close(self) -> None:
+        """Close the ledger's file, if it was written to."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _ledger(self) -> TaskLedger:
+        if self._writer is None:
+            self._writer = TaskLedger(self.path)
+        return self._writer
+
+    def _read(self, now: float, rest: str, given: Mapping[str, object]) -> Iterator[JobRow]:
+        query = f"select * from ({self._all()}) {rest}"  # noqa: S608 - names of ours alone
+        for *values, standing in self._query(query, {**given, "now": now}):
+            yield JobRow(_create(values), standing)
+
+    def _all(self) -> str:
+        limits = " ".join(
+            f"when '{route.replace(chr(39), chr(39) * 2)}' then {int(limit)}"
+            for route, limit in self._limits.items()
+        )
+        standing = _STANDING.format(
+            sending=SENDING_S, lost=LOST_AFTER_S, most=max(OPEN_LIMITS_S.values()),
+            limits=limits or "when '' then 0",
+        )  # fmt: skip
+        return f"select {', '.join(_NAMES)}, {standing} as standing from creates"  # noqa: S608
+
+    def _query(self, query: str, given: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        if not self.exists:
+            return []
+        try:
+            with closing(opened_to_read(self.path, _WAIT_S)) as database:
+                return database.execute(query, given).fetchall()
+        except sqlite3.Error as error:
+            if "no such table" in str(error):
+                return []  # a ledger of an older gate: it has no creates yet
+            raise OperationError(f"{self.path} cannot be read: {error}") from None
+
+
+def job_book(path: Path, file: RolloutFile) -> JobBook:
+    """Return the jobs of a rollout file at a path: the ledger is beside its access log."""
+    folder = (path.parent / file.access_log).absolute().parent
+    limits = {name: route.open_limit_s for name, route in file.routes.items()}
+    return JobBook(folder / LEDGER_NAME, limits)
+
+
+def _create(values: Sequence[object]) -> Create:
+    named = dict(zip(_NAMES, values, strict=True))
+    return msgspec.convert({**named, "has_own_id": bool(named["has_own_id"])}, Create)
+
+
+def _pair(row: Sequence[object]) -> tuple[Create, Create]:
+    return _create(row[: len(_NAMES)]), _create(row[len(_NAMES) :])

@@ -1,0 +1,92 @@
+"""Jobs of other hosts come from the access log, once, however often it is read."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rollout_console.jobs.job_book import JobBook
+from rollout_console.jobs.log_feed import take_in_log
+from rollout_console.report.log_reader import LogReader
+from rollout_gate.access_log import AccessLine, AccessLog, timestamp
+from rollout_gate.http.job_ledger import TaskLedger
+from rollout_gate.http.task_answers import TaskAnswer
+from tests.jobs.ledgers import NOW, create, write
+
+
+def line(task: str, ago: float, **more: object) -> AccessLine:
+    given = {
+        "ts": timestamp(datetime.fromtimestamp(NOW - ago, UTC)), "route": "video", "org": "acme",
+        "side": "tokenlab", "model": "m", "status": 200, "latency_ms": 500.0, "task_id": task,
+        "task_status": "open", "host": "gw-02",
+    }  # fmt: skip
+    return AccessLine(**{**given, **more})  # type: ignore[arg-type]
+
+
+def write_log(folder: Path, *lines: AccessLine) -> LogReader:
+    log = AccessLog(folder / "access.jsonl")
+    for one in lines:
+        log.append(one)
+    log.close()
+    return LogReader(folder / "access.jsonl")
+
+
+def feed(folder: Path, reader: LogReader, now: float = NOW) -> int:
+    ledger = TaskLedger(folder / "rollout-jobs.sqlite3")
+    try:
+        return take_in_log(ledger, reader.between, now, host="gw-01")
+    finally:
+        ledger.close()
+
+
+def test_creates_and_polls_of_another_host(tmp_path: Path) -> None:
+    reader = write_log(
+        tmp_path,
+        line("t-1", 900, job_id="job-1"),
+        line("t-2", 800, org="globex"),
+        line("t-1", 500, operation="task", task_status="completed", billing_transaction_id="b-1"),
+        line("t-3", 100, host="gw-01"),  # this host's client has written it to the ledger
+        line("t-4", 100, task_id=None),
+        line("t-2", 50, operation="task", status=500, task_status=None),
+    )
+    assert feed(tmp_path, reader) == 2
+    rows = {row.create.task_id: row for row in JobBook(tmp_path / "rollout-jobs.sqlite3").rows(NOW)}
+    assert set(rows) == {"t-1", "t-2"}
+    first = rows["t-1"].create
+    assert (first.state, first.billing_transaction_id, first.job_id, first.host) == (
+        "completed", "b-1", "job-1", "gw-02",
+    )  # fmt: skip
+    assert first.sent_at == NOW - 900.5
+    assert rows["t-2"].standing == "lost"
+
+
+def test_a_log_that_is_read_again_changes_nothing(tmp_path: Path) -> None:
+    reader = write_log(tmp_path, line("t-1", 90), line("t-1", 80, operation="task"))
+    feed(tmp_path, reader)
+    book = JobBook(tmp_path / "rollout-jobs.sqlite3")
+    book.seen("t-1", TaskAnswer("t-1", "completed"))
+    book.close()
+    feed(tmp_path, reader, NOW + 10)
+    (row,) = book.rows(NOW)
+    assert row.create.state == "completed"
+
+
+def test_what_the_ledger_has_is_not_added_again(tmp_path: Path) -> None:
+    write(tmp_path, create("own", ago=90, task_id="t-1", endpoint="/v1/videos/generations"))
+    feed(tmp_path, write_log(tmp_path, line("t-1", 90)))
+    (row,) = JobBook(tmp_path / "rollout-jobs.sqlite3").rows(NOW)
+    assert row.create.endpoint == "/v1/videos/generations"
+
+
+def test_it_reads_on_from_where_it_was(tmp_path: Path) -> None:
+    reader = write_log(tmp_path, line("t-1", 7_200), line("t-2", 10))
+    feed(tmp_path, reader)
+    asked: list[float] = []
+
+    def between(since: float, until: float) -> Iterator[list[object]]:
+        asked.append(since)
+        yield from reader.between(since, until)  # type: ignore[misc]
+
+    ledger = TaskLedger(tmp_path / "rollout-jobs.sqlite3")
+    take_in_log(ledger, between, NOW + 5, host="gw-01")  # type: ignore[arg-type]
+    ledger.close()
+    assert NOW - 400 < asked[0] < NOW
