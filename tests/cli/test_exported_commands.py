@@ -9,11 +9,14 @@ COMMANDS = {
     "completion", "init",
     "demo", "sim", "show", "set", "rollback", "resume", "undo", "restore", "history", "decide",
     "check", "models", "probe", "shadow", "phase", "playbook", "report", "guard", "export", "keys",
+    "jobs",
 }  # fmt: skip
 OF_KEYS = {
     "doctor", "profiles", "add", "remove", "verify", "list", "create", "rename", "limit", "models",
     "expire", "deactivate", "reactivate", "revoke", "rotate", "rotations", "usage",
 }  # fmt: skip
+
+OF_JOBS = {"list", "show", "poll", "cancel", "forget", "duplicates"}
 
 
 def commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
@@ -27,5 +30,8 @@ def test_exported_commands() -> None:
     found = commands_of(build_parser())
     assert found.keys() == COMMANDS
     assert commands_of(found["keys"]).keys() == OF_KEYS
-    for name, parser in {**found, **commands_of(found["keys"])}.items():
+    assert commands_of(found["jobs"]).keys() == OF_JOBS
+    for name, parser in {
+        **found, **commands_of(found["keys"]), **commands_of(found["jobs"]),
+    }.items():  # fmt: skip
         assert parser.description, f"{name} does not say what it does"

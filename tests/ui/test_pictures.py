@@ -141,12 +141,13 @@ SCREENS = {
 
 
 async def _settled(pilot: Pilot[None]) -> str:
-    """Return the picture once it stays the same."""
+    """Return the picture once it stays the same, and nothing is being read."""
     before, steady = "", 0
     while steady < 2:
         await pilot.pause(0.1)
         now = picture(pilot)
-        before, steady = now, steady + 1 if now == before else 0
+        reads = re.search(r"\breading\b.*…", now) is not None
+        before, steady = now, steady + 1 if now == before and not reads else 0
     assert pilot.app._exception is None
     return before
 
