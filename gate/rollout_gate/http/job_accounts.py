@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import msgspec
 from msgspec.structs import replace
@@ -68,22 +69,28 @@ class CreateAccount:
         decision, job_id = out.decision, out.subject.job_id or None
         if decision is None:
             return None, job_id
-        ledger, route, org = self._ledger(), decision.route, out.subject.org or ""
-        hashed = ledger.fingerprint(route.encode(), org.encode("utf-8", "backslashreplace"),
-                                    *self._parts) if self._parts else b""  # fmt: skip
+        route, org = decision.route, out.subject.org or ""
         create = Create(
             create_id=secrets.token_hex(16), route=route, org=org, side=out.side or decision.side,
             sent_at=time.time(), job_id=job_id or "", has_own_id=job_id is not None,
-            model=out.model, endpoint=path_of(out.url), operation=out.operation,
-            fingerprint=hashed, host=_HOST,
+            model=out.model, endpoint=path_of(out.url), operation=out.operation, host=_HOST,
         )  # fmt: skip
-        is_deduped = job_id is None and self._dedupe_s > 0 and bool(hashed)
+        self._create = create
+        asks_ledger = job_id is not None or self._dedupe_s > 0 or out.creates != "perhaps"
+        if not asks_ledger:
+            return None, None  # an image without a job id: recorded if its answer is a task
+        ledger, dedupes = self._ledger(), job_id is None and self._dedupe_s > 0
+        try:
+            hashed = self._hashed(create)
+        except LedgerBusyError:
+            if dedupes:
+                return busy("of this request"), None
+            hashed = b""
+        self._create = create = replace(create, fingerprint=hashed)
+        is_deduped = dedupes and bool(hashed)
         if is_deduped:
             job_id = f"auto-{hashed.hex()[:12]}-{create.create_id[:6]}"
-            create = replace(create, job_id=job_id)
-        self._create = create
-        if job_id is None and out.creates != "task":
-            return None, None  # an image without a job id: recorded if its answer is a task
+            self._create = create = replace(create, job_id=job_id)
         try:
             if is_deduped:
                 found = ledger.begin_unlike(create, self._dedupe_s)
@@ -99,8 +106,8 @@ class CreateAccount:
             self._create = None
             return known(job, replace(out.subject, job_id=job_id)), job_id
         with self._turn:
+            self._is_recorded = True
             self._claimed, withdrawn = True, self._withdrawn
-        self._is_recorded = True
         if withdrawn:
             self._nothing_made()
         return None, job_id
@@ -172,6 +179,9 @@ class CreateAccount:
             request_id=headers.get("x-request-id") or headers.get("request-id"), seen_at=now,
             ended_at=None if state == "open" else now,
         )  # fmt: skip
+        if not create.fingerprint:
+            with suppress(LedgerBusyError):
+                self._create = create = replace(create, fingerprint=self._hashed(create))
         self._is_recorded = True
         if not create.job_id:
             self._ledger().record(create)
@@ -179,6 +189,17 @@ class CreateAccount:
         self._ledger().created(
             create.route, create.job_id, answer.id, status, body, org=create.org, create=create
         )
+
+    def _hashed(self, create: Create) -> bytes:
+        """Return a keyed hash of the request; empty where its body cannot be read.
+
+        Raises LedgerBusyError where a lock prevents reading the key.
+        """
+        if not self._parts:
+            return b""
+        whose = (create.route, create.org)
+        named = (text.encode("utf-8", "backslashreplace") for text in whose)
+        return self._ledger().fingerprint(*named, *self._parts)
 
     def _nothing_made(self) -> None:
         create, self._create = self._create, None

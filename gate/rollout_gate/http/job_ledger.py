@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import logging
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
@@ -60,6 +61,7 @@ class TaskLedger(SharedDatabase):
         self._unwritten: dict[Key, Job | None] = {}
         self._creates: dict[str, Create | None] = {}
         self._hash_key: tuple[tuple[int, int] | None, bytes] | None = None
+        self._spare_key = secrets.token_bytes(32)
         self._failed_at = -inf
         self._failing = False
 
@@ -177,19 +179,23 @@ class TaskLedger(SharedDatabase):
             return 0.0
 
     def fingerprint(self, *parts: bytes) -> bytes:
-        """Return a keyed hash of a request; empty where the file with its key cannot be used.
+        """Return a keyed hash of a request, 16 bytes.
 
-        The key is the file's own, so that nobody can test a guess of a prompt against a hash.
+        The key is the file's own, so that nobody can test a guess of a prompt against a hash; where
+        the file cannot be used it is one of this process. Raises LedgerBusyError where a lock prevents reading it.
         """
         with self._lock:
             try:
                 database = self._file()
                 if self._hash_key is None or self._hash_key[0] != self._identity:
                     self._hash_key = (self._identity, job_records.hash_key(database))
+                key = self._hash_key[1]
             except sqlite3.Error as error:
                 self._fail(error)
-                return b""
-        whole = hmac.new(self._hash_key[1], digestmod=hashlib.sha256)
+                if is_lock(error):
+                    raise LedgerBusyError from None
+                key = self._spare_key
+        whole = hmac.new(key, digestmod=hashlib.sha256)
         for part in parts:
             whole.update(b"%d:" % len(part))
             whole.update(part)

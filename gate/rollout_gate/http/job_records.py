@@ -13,6 +13,7 @@ from rollout_gate.http.shared_database import opened, storable, writing
 Key = tuple[str, str, str]
 """Route, org and job id."""
 
+_HASH_KEY = "fingerprint"
 KEPT_S = 14 * 86_400
 """Retention of a job, in seconds."""
 
@@ -166,8 +167,12 @@ def job_of(create: Create) -> Job:
 
 
 def hash_key(database: sqlite3.Connection) -> bytes:
-    with writing(database):
-        return create_records.key_named(database, "fingerprint", secrets.token_bytes(32))
+    """Return the key of this file's hashes, a new one where it has none."""
+    found = create_records.note_of(database, _HASH_KEY)
+    if found is None:
+        with writing(database):
+            found = create_records.key_named(database, _HASH_KEY, secrets.token_bytes(32))
+    return found
 
 
 def connected(path: Path, wait_s: float) -> sqlite3.Connection:

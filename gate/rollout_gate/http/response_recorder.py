@@ -27,6 +27,8 @@ log = logging.getLogger("rollout_gate")
 MOST_BODY = 32 * 1024 * 1024
 """Limit in bytes of the buffer of a response, which is kept to its end for an error's code and the
 ids in it. The chunks are shared with the application's client, so they take no more memory."""
+MOST_TASK = 1024 * 1024
+"""Limit in bytes of an answer that may be a task or the media themselves: larger ones are media."""
 MOST_CODE = 60
 _MOST_ID = 200
 """Lengths in characters to which codes and finish reasons, and ids, are truncated in the log."""
@@ -327,7 +329,8 @@ class Recorder:
         So an intermediary's web page is not taken for the response to a create.
         """
         if self._task is None:
-            tells = self._tells_of_task and 200 <= self._status < 300 and self._size <= MOST_BODY
+            small = self._size <= (MOST_BODY if self._out.creates == "task" else MOST_TASK)
+            tells = self._tells_of_task and 200 <= self._status < 300 and small
             self._task = task_answer(self._plain()) if tells else NO_TASK
         return self._task
 

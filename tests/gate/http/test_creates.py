@@ -270,6 +270,60 @@ def test_a_retry_after_a_lost_answer_is_refused_until_it_is_forgotten(deduping: 
         assert http.post(VIDEO, json=BODY).json() == TASK
 
 
+def test_a_promise_that_cannot_be_kept_is_not_given(
+    deduping: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_WAIT_S", "_WAIT_AGAIN_S", "_PAUSE_S"):
+        monkeypatch.setattr(f"rollout_gate.http.job_ledger.{name}", 0.05)
+    ledger = TaskLedger(ledger_path(deduping))
+    ledger.fingerprint(b"x")
+    ledger.close()
+    lock = sqlite3.connect(ledger_path(deduping), isolation_level=None)
+    lock.execute("pragma journal_mode = delete")
+    lock.execute("begin exclusive")
+    provider = Provider()
+    with open_client(deduping, provider) as http:
+        answer = http.post(VIDEO, json=BODY)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert provider.seen == []
+        lock.execute("commit")
+        lock.close()
+        assert http.post(VIDEO, json=BODY).json() == TASK
+
+
+def test_a_create_without_a_promise_does_not_wait_for_a_ledger_that_is_locked(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_WAIT_S", "_WAIT_AGAIN_S", "_PAUSE_S"):
+        monkeypatch.setattr(f"rollout_gate.http.job_ledger.{name}", 0.05)
+    ledger = TaskLedger(ledger_path(gate))
+    ledger.fingerprint(b"x")
+    ledger.close()
+    lock = sqlite3.connect(ledger_path(gate), isolation_level=None)
+    lock.execute("pragma journal_mode = delete")
+    lock.execute("begin exclusive")
+    with open_client(gate, Provider()) as http:
+        assert http.post(VIDEO, json=BODY).json() == TASK
+        lock.execute("commit")
+        lock.close()
+    assert [one.task_id for one in creates(gate)] == ["task_1"]
+
+
+def test_without_a_usable_ledger_a_retry_is_known_all_the_same(deduping: Gate) -> None:
+    ledger_path(deduping).write_bytes(b"garbage " * 1_000)
+    provider = Provider()
+    with open_client(deduping, provider) as http:
+        for _ in range(3):
+            assert http.post(VIDEO, json=BODY).json() == TASK
+    assert len(provider.seen) == 1
+
+
+def test_an_image_made_at_once_touches_no_ledger(gate: Gate) -> None:
+    with open_client(gate, Provider(post=MEDIA), "image") as http:
+        http.post(IMAGE, json=BODY)
+    assert not ledger_path(gate).exists()
+
+
 def test_another_org_and_a_failed_task_are_another_job(deduping: Gate) -> None:
     failed = {**TASK, "status": "failed", "error": {"code": "server_error"}}
     provider = Provider(get=[failed])
