@@ -22,6 +22,8 @@ LOST_AFTER_S = 600
 """A task that the application has not asked about for so many seconds after its create is lost."""
 MOST_ROWS = 1_000
 _WAIT_S = 2.0
+_NOT_OVER = "state in ('unknown', 'open')"
+"""The condition of the ledger's partial index."""
 _NAMES = Create.__struct_fields__
 
 Standing = Literal["unknown", "lost", "late", "open", "sending", "failed", "cancelled", "completed"]
@@ -84,7 +86,7 @@ class JobBook:
     ) -> list[JobRow]:  # fmt: skip
         """Return jobs, the most urgent first, then the newest: those that are not over, of any
         age, and those sent since a time (epoch seconds)."""
-        wanted = ["(sent_at >= :since or state in ('unknown', 'open'))"]
+        wanted = []
         given: dict[str, object] = {"since": since, "most": most}
         if route:
             wanted.append("route = :route")
@@ -98,29 +100,34 @@ class JobBook:
             given |= {f"s{i}": one for i, one in enumerate(standings)}
         order = " ".join(f"when '{one}' then {i}" for i, one in enumerate(STANDINGS))
         rest = (
-            f"where {' and '.join(wanted)} order by case standing {order} end, sent_at desc"
-            " limit :most"
+            f"where {' and '.join(wanted) or 'true'}"
+            f" order by case standing {order} end, sent_at desc limit :most"
         )
-        return [*self._read(now, rest, given)]
+        return [*self._read(now, rest, given, self._current())]
 
     def counts(self, now: float, *, since: float = 0.0) -> dict[tuple[str, Standing], int]:
         """Return how many jobs of each route stand how; the same jobs as in ``rows``."""
         query = (
-            f"select route, standing, count(*) from ({self._all()})"  # noqa: S608 - ours alone
-            " where sent_at >= :since or state in ('unknown', 'open') group by route, standing"
+            f"select route, standing, count(*) from ({self._current()})"  # noqa: S608 - ours alone
+            " group by route, standing"
         )
         given = {"now": now, "since": since}
         return {(route, standing): n for route, standing, n in self._query(query, given)}
 
     def find(self, text: str, now: float) -> list[JobRow]:
         """Return the jobs with this task id, job id or id of the ledger, the newest first."""
-        rest = "where task_id = :text or job_id = :text or create_id = :text order by sent_at desc"
-        return [*self._read(now, rest, {"text": text})]
+        each = " union ".join(
+            f"{self._all()} where {condition}"
+            for condition in (
+                "task_id = :text", "job_id = :text and job_id != ''", "create_id = :text",
+            )
+        )  # fmt: skip
+        return [*self._read(now, "order by sent_at desc", {"text": text}, each)]
 
     def to_poll(self, most: int = MOST_ROWS) -> list[Create]:
         """Return TokenLab's tasks that have not ended, the oldest first."""
         rest = (
-            "where state = 'open' and side = 'tokenlab' and task_id is not null"
+            f"where {_NOT_OVER} and state = 'open' and side = 'tokenlab' and task_id is not null"
             " order by sent_at limit :most"
         )
         return [row.create for row in self._read(0.0, rest, {"most": most})]
@@ -133,12 +140,13 @@ class JobBook:
         columns = ", ".join(f"{{0}}.{name}" for name in _NAMES)
         pair = f"{columns.format('a')}, {columns.format('b')}"
         by_job = (
-            f"select {pair} from creates a join creates b using (route, org, job_id)"  # noqa: S608
+            f"select {pair} from creates a cross join creates b"  # noqa: S608 - names of ours alone
+            " on b.job_id = a.job_id and b.route = a.route and b.org = a.org and b.job_id != ''"
             " where a.sent_at >= :since and a.job_id != '' and a.create_id < b.create_id"
             " and a.task_id != b.task_id order by a.sent_at"
         )
         by_request = (
-            f"select {pair} from creates a join creates b"  # noqa: S608 - names of ours alone
+            f"select {pair} from creates a cross join creates b"  # noqa: S608 - names of ours alone
             " on b.route = a.route and b.org = a.org and b.fingerprint = a.fingerprint"
             " and b.sent_at > a.sent_at and b.sent_at <= a.sent_at + :window"
             " where a.sent_at >= :since and a.fingerprint != x''"
@@ -179,10 +187,20 @@ class JobBook:
             self._writer = TaskLedger(self.path)
         return self._writer
 
-    def _read(self, now: float, rest: str, given: Mapping[str, object]) -> Iterator[JobRow]:
-        query = f"select * from ({self._all()}) {rest}"  # noqa: S608 - names of ours alone
+    def _read(
+        self, now: float, rest: str, given: Mapping[str, object], source: str = ""
+    ) -> Iterator[JobRow]:
+        query = f"select * from ({source or self._all()}) {rest}"  # noqa: S608 - ours alone
         for *values, standing in self._query(query, {**given, "now": now}):
             yield JobRow(_create(values), standing)
+
+    def _current(self) -> str:
+        """Return the query of the jobs that are not over, and of those sent since ``:since``."""
+        every = self._all()
+        return (
+            f"{every} where sent_at >= :since"
+            f" union all {every} where {_NOT_OVER} and sent_at < :since"
+        )
 
     def _all(self) -> str:
         limits = " ".join(

@@ -82,7 +82,7 @@ create table if not exists creates (
 ) without rowid;
 create index if not exists creates_by_time on creates (sent_at);
 create index if not exists creates_by_task on creates (task_id) where task_id is not null;
-create index if not exists creates_by_job on creates (route, org, job_id) where job_id != '';
+create index if not exists creates_by_job on creates (job_id, route, org) where job_id != '';
 create index if not exists creates_by_request on creates (route, org, fingerprint, sent_at);
 create index if not exists creates_open on creates (sent_at)
   where state in ('unknown', 'open');
@@ -136,7 +136,8 @@ def remove(database: sqlite3.Connection, create_id: str) -> None:
 def remove_job(database: sqlite3.Connection, route: str, org: str, job_id: str) -> None:
     """Delete the creates of a job of which nobody knows whether they made a task."""
     database.execute(
-        "delete from creates where route = ? and org = ? and job_id = ? and task_id is null",
+        "delete from creates where route = ? and org = ? and job_id = ? and job_id != ''"
+        " and task_id is null",
         (route, org, job_id),
     )
 

@@ -182,7 +182,8 @@ class TaskLedger(SharedDatabase):
         """Return a keyed hash of a request, 16 bytes.
 
         The key is the file's own, so that nobody can test a guess of a prompt against a hash; where
-        the file cannot be used it is one of this process. Raises LedgerBusyError where a lock prevents reading it.
+        the file cannot be used it is one of this process. Raises LedgerBusyError where a lock
+        prevents reading it.
         """
         with self._lock:
             try:
