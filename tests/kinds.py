@@ -18,6 +18,7 @@ E2E = frozenset(
         "credentials/vault/test_vault.py",
         "export/test_flagd.py",
         "gate/http/test_gate_clients.py",
+        "gate/http/test_jobs_in_sdks.py",
         "gate/http/test_sdks.py",
         "gate/http/test_soak.py",
         "gate/test_docs.py",
