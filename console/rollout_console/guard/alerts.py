@@ -119,6 +119,7 @@ def alerts_now(
     found += _of_routing(monitor, now)
     found += _of_data(monitor, now)
     found += _of_balance(monitor, balance, now)
+    found += _of_jobs(monitor)
     found += [
         Alert(("model", route), "warning", f"{route}: {trouble.sentence}", route)
         for route, trouble in models.items()
@@ -192,6 +193,18 @@ def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:
     age = monitor.age_s(now)
     if age is not None and age > NO_DATA_S:
         yield Alert(("data",), "alarm", f"no line of the access log for {age / 60:.0f} m")
+
+
+def _of_jobs(monitor: Monitor) -> Iterable[Alert]:
+    for route, trouble in monitor.jobs.troubles.items():
+        if route not in monitor.file.routes:
+            continue
+        if words := trouble.holds:
+            yield Alert(("duplicates", route), "warning", f"{route}: {words}", route)
+        if words := trouble.open_words:
+            yield Alert(("jobs", route), "warning", f"{route}: {words}", route)
+    if monitor.jobs.trouble:
+        yield Alert(("ledger",), "warning", monitor.jobs.trouble)
 
 
 def _of_balance(monitor: Monitor, balance: BalanceWatch, now: float) -> Iterable[Alert]:

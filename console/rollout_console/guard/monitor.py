@@ -43,6 +43,7 @@ from rollout_console.guard.evidence.verdict import (
     percent_words,
 )
 from rollout_console.guard.evidence.wilson import clean_requests_needed
+from rollout_console.guard.job_watch import JobWatch
 from rollout_console.guard.traffic import COLD_BYTES, Watch
 from rollout_console.health.log.record import AccessRecord, StatusClass
 from rollout_console.health.windows.bins import Limits
@@ -106,7 +107,13 @@ class Monitor(Watch):
         self._comparisons: dict[str, tuple[float, Verdict]] = {}
         self._tiers: dict[str, tuple[float, Tier]] = {}
         self._gone: dict[str, frozenset[str]] = {}
+        self.jobs = JobWatch(path)
         super().__init__(path, file, cold_bytes=cold_bytes, older_bytes=older_bytes)
+
+    def read(self) -> tuple[Sequence[AccessRecord], str]:
+        """Return new records of the log, and its error; the ledger of jobs is read as well."""
+        self.jobs.refresh(self.file, time.time())
+        return super().read()
 
     def configure(self, file: RolloutFile, now: float, plan: Plan | None = None) -> None:
         """Switch to a new version of the file; changes not in the history are dated ``now``.
@@ -326,6 +333,8 @@ class Monitor(Watch):
             return sick_words(sick)
         if is_observed:  # nothing but signals whose own mode holds
             return ""
+        if jobs := self.jobs.held(route):
+            return jobs
         if before == 0:
             first = self.file.routes[route].ramp.steps[0] if route in self.file.routes else 100
             if after <= first:

@@ -20,6 +20,8 @@ SENDING_S = 900
 """A create without an answer for so many seconds is in flight; after that its answer is lost."""
 LOST_AFTER_S = 600
 """A task that the application has not asked about for so many seconds after its create is lost."""
+REPEATED_WITHIN_S = 600.0
+"""The same request within so many seconds is a repetition."""
 MOST_ROWS = 1_000
 _WAIT_S = 2.0
 _NOT_OVER = "state in ('unknown', 'open')"
@@ -70,8 +72,11 @@ class JobBook:
     Raises OperationError where the ledger cannot be used; one that is not there has no jobs.
     """
 
-    def __init__(self, path: Path, limits: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, path: Path, limits: Mapping[str, int] | None = None, *, wait_s: float = _WAIT_S
+    ) -> None:
         self.path = path
+        self._wait_s = wait_s
         self._limits = dict(limits or {})
         self._writer: TaskLedger | None = None
 
@@ -217,7 +222,7 @@ class JobBook:
         if not self.exists:
             return []
         try:
-            with closing(opened_to_read(self.path, _WAIT_S)) as database:
+            with closing(opened_to_read(self.path, self._wait_s)) as database:
                 return database.execute(query, given).fetchall()
         except sqlite3.Error as error:
             if "no such table" in str(error):
@@ -225,11 +230,14 @@ class JobBook:
             raise OperationError(f"{self.path} cannot be read: {error}") from None
 
 
-def job_book(path: Path, file: RolloutFile) -> JobBook:
-    """Return the jobs of a rollout file at a path: the ledger is beside its access log."""
+def job_book(path: Path, file: RolloutFile, *, wait_s: float = _WAIT_S) -> JobBook:
+    """Return the jobs of a rollout file at a path: the ledger is beside its access log.
+
+    A lock of the ledger is waited for ``wait_s`` seconds.
+    """
     folder = (path.parent / file.access_log).absolute().parent
     limits = {name: route.open_limit_s for name, route in file.routes.items()}
-    return JobBook(folder / LEDGER_NAME, limits)
+    return JobBook(folder / LEDGER_NAME, limits, wait_s=wait_s)
 
 
 def _create(values: Sequence[object]) -> Create:

@@ -12,6 +12,7 @@ from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.health.log.multi_file import MOST_FILES, matching
 from rollout_console.health.log.probe_log import ProbeLine, last_probes, probe_log_path, probe_text
 from rollout_console.history.rows import NOTES, Change
+from rollout_console.jobs.job_book import REPEATED_WITHIN_S, Repeated, job_book
 from rollout_console.readiness.checks.offline import check_offline
 from rollout_console.readiness.checks.result import Result
 from rollout_console.readiness.plan_file import PlanState, Sample
@@ -76,6 +77,12 @@ class ExitFacts:
     @cached_property
     def _log(self) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
         return _tail(self._switch.path.parent / self._file.access_log)
+
+    @cached_property
+    def _repeated(self) -> list[Repeated]:
+        since = (self._now - timedelta(days=STABLE_DAYS)).timestamp()
+        book = job_book(self._switch.path, self._file)
+        return book.repeated(since=since, window_s=REPEATED_WITHIN_S)
 
     @cached_property
     def _broken_rules(self) -> list[Result]:
@@ -168,7 +175,13 @@ class ExitFacts:
         return verdict.kind == "ok", verdict.words
 
     def duplicates(self, route: Route) -> tuple[bool, str]:
-        """Check that no job in the access log's tail has two tasks; without requests it fails."""
+        """Check that no job was made twice, by the ledger of jobs and the access log's tail.
+
+        Without requests it fails.
+        """
+        if pairs := [one for one in self._repeated if one.second.route == route.name]:
+            first, second = pairs[-1].first.task_id or "no task known", pairs[-1].second.task_id
+            return False, f"{len(pairs)} perhaps made twice, the last as {first} and {second}"
         twice = self._log[1].get(route.name, "")
         if twice:
             return False, f"job {twice} has two tasks"

@@ -55,7 +55,7 @@ EXIT_CHECKS: dict[str, tuple[ExitCheck, ...]] = {
         ExitCheck("rollout.healthy", "the guard has nothing against the route", "console",
                   "see the verdict on the home screen"),
         ExitCheck("rollout.duplicates", "no job was made twice", "console",
-                  "look at job_id in the access log: creates must not be retried", "only"),
+                  "see jobs duplicates; give the route dedupe, or creates a job id", "only"),
         ExitCheck("rollout.balance", "balance and spending limits are monitored by a named person",
                   "person", "see that guard.min_balance_usd is right; tick it, noting who is told"),
     ),

@@ -1,0 +1,115 @@
+"""What is wrong with the async jobs of each route, from the gate's ledger beside the access log."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rollout_console.common.errors import OperationError
+from rollout_gate.file.model import RolloutFile
+
+if TYPE_CHECKING:  # not at run time: it loads sqlite3, which a rollout without jobs need not
+    from rollout_console.jobs.job_book import Repeated, Standing
+
+EVERY_S = 5.0
+"""How often the ledger is read, in seconds."""
+LOOK_BACK_S = 86_400.0
+"""How far back jobs that have ended are looked at, in seconds."""
+_WAIT_S = 0.2
+
+
+class JobTrouble(msgspec.Struct, frozen=True):
+    """The jobs of one route that need somebody to look, on TokenLab's side and the previous one.
+
+    ``twice`` counts the jobs of the last day that TokenLab has perhaps made twice, and
+    ``last_twice`` names the latest of them.
+    """
+
+    unknown: int = 0
+    lost: int = 0
+    late: int = 0
+    twice: int = 0
+    last_twice: str = ""
+
+    @property
+    def holds(self) -> str:
+        """Why this holds a raise of the route, empty where it does not."""
+        if not self.twice:
+            return ""
+        jobs = "a job was" if self.twice == 1 else f"{self.twice:,} jobs were"
+        return f"{jobs} perhaps made twice within a day ({self.last_twice}): see jobs duplicates"
+
+    @property
+    def open_words(self) -> str:
+        """What is to be looked at, empty where there is nothing."""
+        words = (
+            (self.unknown, "creates whose answer is lost", "a create whose answer is lost"),
+            (self.lost, "tasks that nobody asked for", "a task that nobody asked for"),
+            (self.late, "tasks that are late", "a task that is late"),
+        )
+        told = [one if n == 1 else f"{n:,} {many}" for n, many, one in words if n]
+        return f"{', '.join(told)}: see jobs list" if told else ""
+
+
+class JobWatch:
+    """Reads the ledger now and then; ``troubles`` is the last result, which threads may read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_at = -EVERY_S
+        self.troubles: Mapping[str, JobTrouble] = {}
+        self.trouble = ""
+        """Why the ledger cannot be read, empty where it can."""
+
+    def refresh(self, file: RolloutFile, now: float) -> None:
+        """Read the ledger if it is time to; blocks for the disk. ``now`` is in epoch seconds."""
+        if time.monotonic() - self._read_at < EVERY_S:
+            return
+        self._read_at = time.monotonic()
+        ledger = (self._path.parent / file.access_log).parent / "rollout-jobs.sqlite3"
+        if not ledger.exists():
+            self.troubles, self.trouble = {}, ""
+            return
+        from rollout_console.jobs.job_book import REPEATED_WITHIN_S, job_book
+
+        book, since = job_book(self._path, file, wait_s=_WAIT_S), now - LOOK_BACK_S
+        try:
+            counts = book.counts(now, since=since)
+            pairs = book.repeated(since=since, window_s=REPEATED_WITHIN_S)
+            self.troubles, self.trouble = _troubles(counts, pairs), ""
+        except OperationError as error:
+            self.trouble = str(error)
+
+    def held(self, route: str) -> str:
+        """Return why jobs hold a raise of a route, empty where they do not."""
+        found = self.troubles.get(route)
+        return "" if found is None else found.holds
+
+
+def _troubles(
+    counts: "Mapping[tuple[str, Standing], int]", repeated: "Sequence[Repeated]"
+) -> dict[str, JobTrouble]:
+    twice: dict[str, list[Repeated]] = {}
+    for pair in repeated:
+        if pair.second.side == "tokenlab":
+            twice.setdefault(pair.second.route, []).append(pair)
+    found = {}
+    for route in {name for name, _ in counts} | set(twice):
+        pairs = twice.get(route, [])
+        one = JobTrouble(
+            counts.get((route, "unknown"), 0), counts.get((route, "lost"), 0),
+            counts.get((route, "late"), 0), len(pairs), _named(pairs),
+        )  # fmt: skip
+        if one != JobTrouble():
+            found[route] = one
+    return found
+
+
+def _named(pairs: "list[Repeated]") -> str:
+    if not pairs:
+        return ""
+    last = max(pairs, key=lambda pair: pair.second.sent_at)
+    first, second = last.first.task_id or "no task known", last.second.task_id
+    return f"{first}, then {second}"

@@ -1,0 +1,121 @@
+"""Jobs that were made twice hold the next step; those that need somebody to look are told."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from rollout_console.guard.alerts import alerts_now
+from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.job_watch import JobWatch
+from rollout_console.guard.monitor import Monitor
+from rollout_gate.file.parse import parse
+from tests.jobs.ledgers import FILE, create, write
+
+
+@pytest.fixture
+def rollout(tmp_path: Path) -> Path:
+    path = tmp_path / "rollout.toml"
+    path.write_text(FILE.format(url="http://127.0.0.1:9"))
+    return path
+
+
+def watched(rollout: Path) -> Monitor:
+    monitor = Monitor(rollout, parse(rollout.read_bytes()))
+    monitor.go_on(time.time())
+    return monitor
+
+
+def told(monitor: Monitor) -> dict[tuple[str, ...], str]:
+    found = alerts_now(monitor, BalanceWatch(), {}, "", time.time())
+    return {
+        one.key: one.sentence for one in found if one.key[0] in ("jobs", "duplicates", "ledger")
+    }
+
+
+def test_a_job_made_twice_holds_its_route_alone(rollout: Path) -> None:
+    now = time.time()
+    write(
+        rollout.parent,
+        create("a", now=now, ago=60, job_id="j"), create("b", now=now, ago=30, job_id="j"),
+    )  # fmt: skip
+    monitor = watched(rollout)
+    held = monitor.held("video", "acme", 0, 100, BalanceWatch(), now)
+    assert held == (
+        "a job was perhaps made twice within a day (ldtask_a, then ldtask_b): see jobs duplicates"
+    )
+    assert "made twice" not in monitor.held("image", "acme", 0, 100, BalanceWatch(), now)
+    assert told(monitor) == {("duplicates", "video"): f"video: {held}"}
+
+
+def test_it_is_over_after_a_day_and_holds_nothing_where_the_guard_observes(rollout: Path) -> None:
+    now = time.time()
+    same = {"job_id": "j", "polls": 1, "state": "completed"}
+    write(
+        rollout.parent,
+        create("a", now=now, ago=90_000, **same), create("b", now=now, ago=89_000, **same),
+    )  # fmt: skip
+    assert told(watched(rollout)) == {}
+    write(rollout.parent, create("c", now=now, ago=5, **same), create("d", now=now, ago=4, **same))
+    text = rollout.read_text().replace("[health]", '[guard]\nmode = "observe"\n[health]')
+    rollout.write_text(text)
+    monitor = watched(rollout)
+    assert monitor.held("video", "acme", 0, 100, BalanceWatch(), now) == ""
+    assert ("duplicates", "video") in told(monitor), "it is told all the same"
+
+
+def test_duplicates_of_the_previous_side_hold_nothing(rollout: Path) -> None:
+    now = time.time()
+    write(
+        rollout.parent,
+        create("a", now=now, ago=60, job_id="j", side="previous"),
+        create("b", now=now, ago=30, job_id="j", side="previous"),
+    )
+    assert told(watched(rollout)) == {}
+
+
+def test_what_is_lost_unknown_or_late_is_one_alert_a_route(rollout: Path) -> None:
+    now = time.time()
+    write(
+        rollout.parent,
+        create("a", now=now, ago=5_000, polls=0), create("b", now=now, ago=5_000, polls=0),
+        create("c", now=now, ago=10, state="unknown", task_id=None, status=0),
+        create("d", now=now, ago=400, route="image"),
+    )  # fmt: skip
+    assert told(watched(rollout)) == {
+        ("jobs", "video"): "video: a create whose answer is lost, 2 tasks that nobody asked for:"
+        " see jobs list",
+        ("jobs", "image"): "image: a task that is late: see jobs list",
+    }
+
+
+def test_a_ledger_that_cannot_be_read_is_told_and_ends_nothing(rollout: Path) -> None:
+    (rollout.parent / "rollout-jobs.sqlite3").write_bytes(b"garbage " * 1_000)
+    monitor = watched(rollout)
+    assert "cannot be read" in told(monitor)["ledger",]
+    assert "made twice" not in monitor.held("video", "acme", 0, 100, BalanceWatch(), time.time())
+
+
+def test_it_is_read_now_and_then_and_a_lock_is_not_waited_for(rollout: Path) -> None:
+    now, file = time.time(), parse(rollout.read_bytes())
+    watch = JobWatch(rollout)
+    watch.refresh(file, now)
+    assert watch.troubles == {}
+    path = write(rollout.parent, create("a", now=now, ago=5_000, polls=0))
+    watch.refresh(file, now)
+    assert watch.troubles == {}, "not again within five seconds"
+    watch._read_at -= 10
+    watch.refresh(file, now)
+    assert watch.troubles["video"].lost == 1
+    lock = sqlite3.connect(path, isolation_level=None)
+    lock.execute("pragma journal_mode = delete")
+    lock.execute("begin exclusive")
+    watch._read_at -= 10
+    begun = time.monotonic()
+    watch.refresh(file, now)
+    assert time.monotonic() - begun < 2
+    assert "locked" in watch.trouble
+    assert watch.troubles["video"].lost == 1, "what was known stays"
+    lock.execute("commit")
+    lock.close()
