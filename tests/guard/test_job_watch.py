@@ -8,10 +8,56 @@ import pytest
 
 from rollout_console.guard.alerts import alerts_now
 from rollout_console.guard.balance import BalanceWatch
-from rollout_console.guard.job_watch import JobWatch
+from rollout_console.guard.job_watch import JobWatch, failing_jobs
 from rollout_console.guard.monitor import Monitor
+from rollout_console.jobs.job_book import Ended
 from rollout_gate.file.parse import parse
+from rollout_gate.http.create_records import Create
 from tests.jobs.ledgers import FILE, create, write
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "limit", "words"),
+    [
+        (Ended(16, 2), None, 5.0, ""),
+        (Ended(10, 8), None, 5.0, "failed jobs 44%, 8 of 18 in an hour, limit 5%"),
+        (Ended(97, 3), None, 5.0, ""),
+        (Ended(10, 8), Ended(12, 8), 5.0, ""),
+        (Ended(2, 18), Ended(18, 2), 5.0,
+         "failed jobs 90%, 18 of 20 in an hour, limit 5%, previous 10%"),
+        (Ended(0, 3), Ended(1, 0), 5.0,
+         "failed jobs 100%, 3 of 3 in an hour, limit 5%, previous 0%"),
+        (Ended(10, 8), None, 60.0, ""),
+        (None, Ended(0, 9), 5.0, ""),
+    ],
+)  # fmt: skip
+def test_how_many_failures_are_too_many(
+    ours: Ended | None, theirs: Ended | None, limit: float, words: str
+) -> None:
+    assert failing_jobs(ours, theirs, limit) == words
+
+
+def test_jobs_that_fail_hold_and_are_an_alarm(rollout: Path) -> None:
+    now = time.time()
+
+    def ended(name: str, state: str, side: str = "tokenlab") -> Create:
+        return create(name, now=now, ago=300, side=side, state=state, ended_at=now - 60)
+
+    write(
+        rollout.parent,
+        *(ended(f"f{i}", "failed") for i in range(8)),
+        *(ended(f"c{i}", "completed") for i in range(10)),
+        *(ended(f"p{i}", "completed", "previous") for i in range(12)),
+        create("old", now=now, ago=20_000, state="failed", ended_at=now - 19_000),
+        create("gone", now=now, ago=100, state="cancelled", ended_at=now - 5),
+    )
+    monitor = watched(rollout)
+    words = "failed jobs 44%, 8 of 18 in an hour, limit 5%, previous 0%"
+    assert monitor.held("video", "acme", 0, 100, BalanceWatch(), now) == words
+    assert told(monitor) == {
+        ("failed_jobs", "video"): f"video: {words}; roll back, unless the previous side fails as"
+        " well"
+    }
 
 
 @pytest.fixture
@@ -27,11 +73,12 @@ def watched(rollout: Path) -> Monitor:
     return monitor
 
 
+KINDS = ("jobs", "duplicates", "failed_jobs", "ledger")
+
+
 def told(monitor: Monitor) -> dict[tuple[str, ...], str]:
     found = alerts_now(monitor, BalanceWatch(), {}, "", time.time())
-    return {
-        one.key: one.sentence for one in found if one.key[0] in ("jobs", "duplicates", "ledger")
-    }
+    return {one.key: one.sentence for one in found if one.key[0] in KINDS}
 
 
 def test_a_job_made_twice_holds_its_route_alone(rollout: Path) -> None:

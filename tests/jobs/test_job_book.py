@@ -8,8 +8,9 @@ import pytest
 
 from rollout_console.cli.commands.jobs_arguments import STATES
 from rollout_console.common.errors import OperationError
-from rollout_console.jobs.job_book import STANDINGS, JobBook, Standing, job_book
+from rollout_console.jobs.job_book import STANDINGS, Ended, JobBook, Standing, job_book
 from rollout_gate.file.parse import parse
+from rollout_gate.http.create_records import Create
 from rollout_gate.http.job_ledger import TaskLedger
 from rollout_gate.http.task_answers import TaskAnswer
 from tests.jobs.ledgers import FILE, NOW, create, write
@@ -104,6 +105,26 @@ def test_duplicates_are_told_with_the_reason(tmp_path: Path) -> None:
         ("j1", "j2", "job_id"), ("l1", "l2", "after_unknown"), ("r1", "r2", "request"),
     }  # fmt: skip
     assert JobBook(path).repeated(since=NOW - 50, window_s=120) == []
+
+
+def test_how_jobs_have_ended_on_each_side(tmp_path: Path) -> None:
+    def ended(name: str, took: float, **more: Any) -> Create:
+        return create(name, ago=took + 10, **{"ended_at": NOW - 10, "state": "completed", **more})
+
+    path = write(
+        tmp_path,
+        *(ended(f"c{i}", 10.0 * (i + 1)) for i in range(20)),
+        ended("f", 5, state="failed"),
+        ended("x", 5, state="cancelled"),
+        ended("p", 7, side="previous"),
+        ended("i", 1, task_id=None),
+        create("o", ago=5),
+    )
+    found = JobBook(path).ended(since=NOW - 3_600)
+    assert found == {
+        ("video", "tokenlab"): Ended(20, 1, 110.0, 200.0), ("video", "previous"): Ended(1, 0, 7, 7),
+    }  # fmt: skip
+    assert JobBook(path).ended(since=NOW - 5) == {}
 
 
 def test_a_ledger_that_is_not_there_or_older_has_no_jobs(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ _ABOUT = {
     "guard.max_4xx_percent": "More 4xx than this (429 apart), in percent, is too much.",
     "guard.max_429_percent": "More 429 than this, in percent of requests, is too much.",
     "guard.max_bad_percent": "More cut or empty answers than this, in percent, is too much.",
+    "guard.max_failed_jobs_percent": "More async jobs that fail than this, in percent, hold.",
     "guard.max_ttft_p95_ms": "The limit of a stream's p95 time to first token, in milliseconds.",
     "guard.modes": "Signals with a mode of their own.",
     "guard.modes.gateway": "5xx, no response, and failures inside a 200.",

@@ -199,7 +199,10 @@ def _of_jobs(monitor: Monitor) -> Iterable[Alert]:
     for route, trouble in monitor.jobs.troubles.items():
         if route not in monitor.file.routes:
             continue
-        if words := trouble.holds:
+        if words := trouble.failing:
+            advice = "roll back, unless the previous side fails as well"
+            yield Alert(("failed_jobs", route), "alarm", f"{route}: {words}; {advice}", route)
+        if words := trouble.twice_words:
             yield Alert(("duplicates", route), "warning", f"{route}: {words}", route)
         if words := trouble.open_words:
             yield Alert(("jobs", route), "warning", f"{route}: {words}", route)

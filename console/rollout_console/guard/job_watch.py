@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rollout_console.common.errors import OperationError
+from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
 from rollout_gate.file.model import RolloutFile
 
 if TYPE_CHECKING:  # not at run time: it loads sqlite3, which a rollout without jobs need not
-    from rollout_console.jobs.job_book import Repeated, Standing
+    from rollout_console.jobs.job_book import Ended, Repeated, Standing
 
 EVERY_S = 5.0
 """How often the ledger is read, in seconds."""
 LOOK_BACK_S = 86_400.0
 """How far back jobs that have ended are looked at, in seconds."""
+ENDED_S = 3_600.0
+"""How far back the ends of jobs are judged, in seconds: most take minutes."""
+LEAST_FAILED = 3
+LEAST_ENDED = 10
 _WAIT_S = 0.2
 
 
@@ -32,10 +37,17 @@ class JobTrouble(msgspec.Struct, frozen=True):
     late: int = 0
     twice: int = 0
     last_twice: str = ""
+    failing: str = ""
+    """How many of TokenLab's jobs fail, in words, where they are too many; empty otherwise."""
 
     @property
     def holds(self) -> str:
         """Why this holds a raise of the route, empty where it does not."""
+        return self.failing or self.twice_words
+
+    @property
+    def twice_words(self) -> str:
+        """Which jobs were perhaps made twice, empty where none was."""
         if not self.twice:
             return ""
         jobs = "a job was" if self.twice == 1 else f"{self.twice:,} jobs were"
@@ -78,7 +90,8 @@ class JobWatch:
         try:
             counts = book.counts(now, since=since)
             pairs = book.repeated(since=since, window_s=REPEATED_WITHIN_S)
-            self.troubles, self.trouble = _troubles(counts, pairs), ""
+            ended = book.ended(since=now - ENDED_S)
+            self.troubles, self.trouble = _troubles(file, counts, pairs, ended), ""
         except OperationError as error:
             self.trouble = str(error)
 
@@ -89,22 +102,48 @@ class JobWatch:
 
 
 def _troubles(
-    counts: "Mapping[tuple[str, Standing], int]", repeated: "Sequence[Repeated]"
+    file: RolloutFile,
+    counts: "Mapping[tuple[str, Standing], int]",
+    repeated: "Sequence[Repeated]",
+    ended: "Mapping[tuple[str, str], Ended]",
 ) -> dict[str, JobTrouble]:
     twice: dict[str, list[Repeated]] = {}
     for pair in repeated:
         if pair.second.side == "tokenlab":
             twice.setdefault(pair.second.route, []).append(pair)
     found = {}
-    for route in {name for name, _ in counts} | set(twice):
-        pairs = twice.get(route, [])
+    for route in file.routes.values():
+        name, pairs = route.name, twice.get(route.name, [])
+        ours, theirs = ended.get((name, "tokenlab")), ended.get((name, "previous"))
         one = JobTrouble(
-            counts.get((route, "unknown"), 0), counts.get((route, "lost"), 0),
-            counts.get((route, "late"), 0), len(pairs), _named(pairs),
+            counts.get((name, "unknown"), 0), counts.get((name, "lost"), 0),
+            counts.get((name, "late"), 0), len(pairs), _named(pairs),
+            failing_jobs(ours, theirs, route.guard.max_failed_jobs_percent),
         )  # fmt: skip
         if one != JobTrouble():
-            found[route] = one
+            found[name] = one
     return found
+
+
+def failing_jobs(ours: "Ended | None", theirs: "Ended | None", limit_percent: float) -> str:
+    """Return in words that too many of TokenLab's jobs fail; empty where they do not.
+
+    Too many are LEAST_FAILED with a lower bound (one-sided 95%, Wilson) of their share over the
+    limit. Where the previous side has ended as many, its own upper bound plus a point is the limit
+    if that is larger: what fails on both sides is not TokenLab's fault.
+    """
+    if ours is None or ours.failed < LEAST_FAILED:
+        return ""
+    limit = limit_percent / 100
+    if theirs is not None and theirs.count >= LEAST_ENDED:
+        limit = max(limit, wilson_upper(theirs.failed, theirs.count) + 0.01)
+    if wilson_lower(ours.failed, ours.count) <= limit:
+        return ""
+    before = f", previous {theirs.failed_percent:.0f}%" if theirs is not None else ""
+    return (
+        f"failed jobs {ours.failed_percent:.0f}%, {ours.failed:,} of {ours.count:,} in an hour,"
+        f" limit {limit_percent:g}%{before}"
+    )
 
 
 def _named(pairs: "list[Repeated]") -> str:

@@ -1,6 +1,7 @@
 """The async media jobs of a rollout, read from the ledger of the gate's clients beside the log."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +25,7 @@ REPEATED_WITHIN_S = 600.0
 """The same request within so many seconds is a repetition."""
 MOST_ROWS = 1_000
 _WAIT_S = 2.0
+_ENDED_AFTER_S = 86_400.0
 _NOT_OVER = "state in ('unknown', 'open')"
 """The condition of the ledger's partial index."""
 _NAMES = Create.__struct_fields__
@@ -64,6 +66,29 @@ class Repeated(msgspec.Struct, frozen=True):
     kind: Literal["job_id", "after_unknown", "request"]
     """The same job id with two tasks; the same request after one whose answer was lost; the same
     request again within the window."""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How the jobs of one route and side have ended: those that were not cancelled.
+
+    ``p50_s`` and ``p95_s`` are of the seconds from the create until an answer told that the asset
+    is there (so they end with a poll); 0 without a completed one.
+    """
+
+    completed: int = 0
+    failed: int = 0
+    p50_s: float = 0.0
+    p95_s: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many have ended."""
+        return self.completed + self.failed
+
+    @property
+    def failed_percent(self) -> float:
+        """The share of them that failed, in percent."""
+        return 100 * self.failed / self.count if self.count else 0.0
 
 
 class JobBook:
@@ -174,6 +199,33 @@ class JobBook:
             found.setdefault((first.create_id, second.create_id), Repeated(first, second, kind))
         return [*found.values()]
 
+    def ended(self, *, since: float) -> dict[tuple[str, str], Ended]:
+        """Return how jobs have ended since a time (epoch seconds), by route and side.
+
+        Those that were created more than a day before are left out.
+        """
+        query = (
+            "select route, side, state, ended_at - sent_at from creates"
+            " where sent_at >= :sent and ended_at >= :since and state in ('completed', 'failed')"
+            " and task_id is not null"
+        )
+        failed: Counter[tuple[str, str]] = Counter()
+        took: dict[tuple[str, str], list[float]] = {}
+        for route, side, state, seconds in self._query(
+            query, {"since": since, "sent": since - _ENDED_AFTER_S}
+        ):
+            if state == "failed":
+                failed[route, side] += 1
+            else:
+                took.setdefault((route, side), []).append(max(seconds, 0.0))
+        found = {}
+        for place in {*failed, *took}:
+            times = sorted(took.get(place, ()))
+            found[place] = Ended(
+                len(times), failed[place], _quantile(times, 0.5), _quantile(times, 0.95)
+            )
+        return found
+
     def seen(self, task_id: str, answer: TaskAnswer) -> None:
         """Record what TokenLab answers about a task of its side."""
         self._ledger().seen(task_id, "tokenlab", answer, by_application=False)
@@ -238,6 +290,11 @@ def job_book(path: Path, file: RolloutFile, *, wait_s: float = _WAIT_S) -> JobBo
     folder = (path.parent / file.access_log).absolute().parent
     limits = {name: route.open_limit_s for name, route in file.routes.items()}
     return JobBook(folder / LEDGER_NAME, limits, wait_s=wait_s)
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """Return a quantile (nearest rank) of ordered values; 0 without any."""
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
 
 
 def _create(values: Sequence[object]) -> Create:

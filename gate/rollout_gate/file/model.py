@@ -59,6 +59,7 @@ class GuardSettings(msgspec.Struct, frozen=True):
     min_balance_usd: Decimal = Decimal(50)
     mode: GuardMode = "hold"
     modes: Mapping[str, GuardMode] = {}
+    max_failed_jobs_percent: float = 5.0
 
     def mode_of(self, signal: str) -> GuardMode:
         """Return the mode of a signal: its own, or that of all."""

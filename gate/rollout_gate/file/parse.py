@@ -184,6 +184,9 @@ def _guard(fields: Fields, base: GuardSettings) -> GuardSettings:
         max_4xx_percent=fields.limit("max_4xx_percent", base.max_4xx_percent),
         max_429_percent=fields.limit("max_429_percent", base.max_429_percent),
         max_bad_percent=fields.limit("max_bad_percent", base.max_bad_percent),
+        max_failed_jobs_percent=fields.limit(
+            "max_failed_jobs_percent", base.max_failed_jobs_percent
+        ),
         max_p95_ms=fields.whole("max_p95_ms", base.max_p95_ms, least=1),
         max_ttft_p95_ms=fields.whole("max_ttft_p95_ms", base.max_ttft_p95_ms, least=1),
         min_balance_usd=fields.money("min_balance_usd", base.min_balance_usd),

@@ -18,6 +18,7 @@ from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.jobs.job_book import (
     STANDINGS,
     TROUBLE,
+    Ended,
     JobBook,
     JobRow,
     Repeated,
@@ -79,11 +80,12 @@ def _list(options: Namespace, book: JobBook) -> int:
         now, since=since, standings=wanted, route=options.route, org=options.org,
         most=options.limit,
     )  # fmt: skip
-    counts = book.counts(now, since=since)
+    counts, ended = book.counts(now, since=since), book.ended(since=since)
     if options.json:
         told = {
             "ledger": str(book.path),
             "counts": _counts_json(counts),
+            "ended": [_ended_json(*place, one) for place, one in sorted(ended.items())],
             "jobs": [job_json(row, now) for row in rows],
         }
         print(json.dumps(told, indent=2))
@@ -98,7 +100,24 @@ def _list(options: Namespace, book: JobBook) -> int:
     for row in rows:
         print(visible(_line(row, now)))
     print(visible(_summary(counts)), file=sys.stderr)
+    for (route, side), one in sorted(ended.items()):
+        print(visible(f"{route}, {side}: {ended_words(one)}"), file=sys.stderr)
     return DONE
+
+
+def ended_words(ended: Ended) -> str:
+    """Return how jobs have ended, in words."""
+    said = f"{ended.count:,} ended, {ended.failed_percent:.0f}% failed"
+    if not ended.completed:
+        return said
+    return f"{said}, to the asset p50 {seconds_text(ended.p50_s)}, p95 {seconds_text(ended.p95_s)}"
+
+
+def _ended_json(route: str, side: str, ended: Ended) -> dict[str, object]:
+    return {
+        "route": route, "side": side, "completed": ended.completed, "failed": ended.failed,
+        "p50_s": round(ended.p50_s, 1), "p95_s": round(ended.p95_s, 1),
+    }  # fmt: skip
 
 
 def _standings(asked: Sequence[str]) -> list[Standing]:
