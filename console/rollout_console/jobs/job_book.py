@@ -13,7 +13,7 @@ from rollout_console.common.errors import OperationError
 from rollout_gate.file.model import OPEN_LIMITS_S, RolloutFile
 from rollout_gate.http.create_records import Create
 from rollout_gate.http.job_ledger import TaskLedger
-from rollout_gate.http.shared_database import opened_to_read
+from rollout_gate.http.shared_database import opened_to_read_once
 from rollout_gate.http.task_answers import TaskAnswer
 
 LEDGER_NAME = "rollout-jobs.sqlite3"
@@ -274,7 +274,7 @@ class JobBook:
         if not self.exists:
             return []
         try:
-            with closing(opened_to_read(self.path, self._wait_s)) as database:
+            with closing(opened_to_read_once(self.path, self._wait_s)) as database:
                 return database.execute(query, given).fetchall()
         except sqlite3.Error as error:
             if "no such table" in str(error):

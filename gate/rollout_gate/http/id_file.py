@@ -12,6 +12,7 @@ from rollout_gate.http.shared_database import (
     SharedDatabase,
     opened,
     opened_to_read,
+    opened_to_read_once,
     storable,
     writing,
 )
@@ -102,7 +103,7 @@ def open_conversations(path: Path, route: str | None, org: str | None, since: fl
     It counts those of more than one turn, of one route and org, or of all for None; ``since`` is
     in epoch seconds. Raises sqlite3.Error for a file that is missing, locked or no database.
     """
-    database = opened_to_read(path, _READ_WAIT_S)
+    database = opened_to_read_once(path, _READ_WAIT_S)
     try:
         (count,) = database.execute(_OPEN, (route, org, since)).fetchone()
         return int(count)

@@ -89,10 +89,34 @@ def opened(path: Path, wait_s: float) -> sqlite3.Connection:
 
 def opened_to_read(path: Path, wait_s: float) -> sqlite3.Connection:
     """Open an existing file for reading alone; a missing one is sqlite3.OperationalError."""
-    uri = f"{path.as_uri()}?mode=ro"
+    return _connected(path, "mode=ro", wait_s)
+
+
+def opened_to_read_once(path: Path, wait_s: float) -> sqlite3.Connection:
+    """Open an existing file for one query, also where the reader may not write to its folder.
+
+    A file in WAL mode needs its index (``-shm``), which such a reader cannot make. Where no writer
+    has it open there is no log that would be indexed: then the file itself is all there is, and is
+    read as immutable. A connection that is kept would miss, or misread, what is written later.
+    """
+    database = opened_to_read(path, wait_s)
+    try:
+        database.execute("select 1 from sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        database.close()
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        cannot = code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        if not cannot or path.with_name(f"{path.name}-wal").exists() or not path.exists():
+            raise
+        return _connected(path, "mode=ro&immutable=1", wait_s)
+    return database
+
+
+def _connected(path: Path, query: str, wait_s: float) -> sqlite3.Connection:
     return sqlite3.connect(
-        uri, uri=True, timeout=wait_s, check_same_thread=False, isolation_level=None
-    )
+        f"{path.as_uri()}?{query}", uri=True, timeout=wait_s, check_same_thread=False,
+        isolation_level=None,
+    )  # fmt: skip
 
 
 def storable(value: str) -> str:
