@@ -20,6 +20,8 @@ from rollout_console.ui.dialogs.form import FormDialog
 from rollout_console.ui.dialogs.percent import PercentDialog
 from rollout_console.ui.screens.routes.actions import RouteFlows
 from rollout_console.ui.settings import Settings
+from rollout_console.ui.widgets.rollout_table import RolloutTable
+from tests.support.waiting import until_shown
 
 NAMES = {"/": "slash", "-": "minus", "!": "exclamation_mark", "+": "plus", "\r": "enter"}
 
@@ -28,6 +30,11 @@ def app_of(file: Path) -> ConsoleApp:
     switch = Switch(file, History(file.parent / "h.sqlite3"), Actor("jo", "gw-01"))
     monitor = Monitor(file, switch.open().file)
     return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01")
+
+
+def _is_org_selected(app: ConsoleApp) -> bool:
+    row = app.home.query_one(RolloutTable).selected
+    return row is not None and row.org is not None
 
 
 async def breathe(pilot: Pilot[None], keys: str) -> None:
@@ -69,12 +76,13 @@ async def test_so_it_is_on_the_other_screens(file: Path, screen: str, line: str)
 async def test_a_percent_typed_at_once_opens_no_other_screen(file: Path) -> None:
     app = app_of(file)
     async with app.run_test(size=(120, 40)) as pilot:
+        await until_shown(pilot, lambda: bool(app.screen.query(RolloutTable)))
         await pilot.press("j")
-        await pilot.pause(0.2)
+        await until_shown(pilot, lambda: _is_org_selected(app))
         await breathe(pilot, "e25")
-        assert isinstance(app.screen, PercentDialog), app.screen_stack
+        await until_shown(pilot, lambda: isinstance(app.screen, PercentDialog))
         assert app.screen_stack[-2] is app.home
-        assert app.screen.query_one(Input).value == "25"
+        await until_shown(pilot, lambda: app.screen.query_one(Input).value == "25")
         before = file.read_bytes()
         await breathe(pilot, "\ryy")
         assert file.read_bytes() == before, "a y in the same breath confirms nothing"
