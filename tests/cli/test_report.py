@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from rollout_console.cli.commands.report_arguments import time_ago
+from rollout_console.cli.values import past_time
 from tests.report.storms import NOON, line, roll_back, storm, written
 from tests.support.commands import Commands
 
@@ -128,4 +128,4 @@ def test_times() -> None:
         ("30m", now - timedelta(minutes=30)),
         ("2d", now - timedelta(days=2)),
     ):
-        assert time_ago(text, now) == expected.timestamp(), text
+        assert past_time(text, now) == expected.timestamp(), text

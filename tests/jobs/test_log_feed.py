@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rollout_console.health.log.record import JobRecord
+from rollout_console.health.log.time_range import LogReader
 from rollout_console.jobs.job_book import JobBook
 from rollout_console.jobs.log_feed import take_in_log
-from rollout_console.report.log_reader import LogReader
 from rollout_gate.access_log import AccessLine, AccessLog, timestamp
 from rollout_gate.http.job_ledger import TaskLedger
 from rollout_gate.http.task_answers import TaskAnswer
@@ -22,15 +23,15 @@ def line(task: str, ago: float, **more: object) -> AccessLine:
     return AccessLine(**{**given, **more})  # type: ignore[arg-type]
 
 
-def write_log(folder: Path, *lines: AccessLine) -> LogReader:
+def write_log(folder: Path, *lines: AccessLine) -> LogReader[JobRecord]:
     log = AccessLog(folder / "access.jsonl")
     for one in lines:
         log.append(one)
     log.close()
-    return LogReader(folder / "access.jsonl")
+    return LogReader(folder / "access.jsonl", JobRecord)
 
 
-def feed(folder: Path, reader: LogReader, now: float = NOW) -> int:
+def feed(folder: Path, reader: LogReader[JobRecord], now: float = NOW) -> int:
     ledger = TaskLedger(folder / "rollout-jobs.sqlite3")
     try:
         return take_in_log(ledger, reader.between, now, host="gw-01")
@@ -82,11 +83,11 @@ def test_it_reads_on_from_where_it_was(tmp_path: Path) -> None:
     feed(tmp_path, reader)
     asked: list[float] = []
 
-    def between(since: float, until: float) -> Iterator[list[object]]:
+    def between(since: float, until: float) -> Iterator[list[JobRecord]]:
         asked.append(since)
-        yield from reader.between(since, until)  # type: ignore[misc]
+        yield from reader.between(since, until)
 
     ledger = TaskLedger(tmp_path / "rollout-jobs.sqlite3")
-    take_in_log(ledger, between, NOW + 5, host="gw-01")  # type: ignore[arg-type]
+    take_in_log(ledger, between, NOW + 5, host="gw-01")
     ledger.close()
     assert NOW - 400 < asked[0] < NOW

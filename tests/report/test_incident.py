@@ -14,9 +14,10 @@ import pytest
 
 from rollout_console.common.errors import OperationError
 from rollout_console.guard.evidence.e_process import Episode, episodes, evidence
+from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.log.time_range import LogReader
 from rollout_console.report.files import ReportExists, write_report
 from rollout_console.report.incident import Asked, Incident, find_incident
-from rollout_console.report.log_reader import LogReader
 from rollout_console.report.markdown import as_markdown
 from rollout_console.report.svg import as_svg
 from rollout_console.report.tables import as_csv, as_json
@@ -324,7 +325,7 @@ def test_the_reader_enters_a_long_log_where_the_time_is(tmp_path: Path) -> None:
     log = tmp_path / "access.jsonl"
     padding = "x" * 200
     written(log, (line(NOON + i, request_id=padding) for i in range(20_000)))
-    reader = LogReader(log)
+    reader = LogReader(log, AccessRecord)
     since = NOON + 15_000
     assert reader._tail_bytes(since) < log.stat().st_size / 2
     chunks = list(reader.between(since, since + 100))
@@ -334,7 +335,10 @@ def test_the_reader_enters_a_long_log_where_the_time_is(tmp_path: Path) -> None:
 
 def test_a_chunk_is_small_however_long_the_log(tmp_path: Path) -> None:
     written(tmp_path / "access.jsonl", (line(NOON + i / 100) for i in range(40_000)))
-    sizes = [len(chunk) for chunk in LogReader(tmp_path / "access.jsonl").between(NOON, NOW)]
+    sizes = [
+        len(chunk)
+        for chunk in LogReader(tmp_path / "access.jsonl", AccessRecord).between(NOON, NOW)
+    ]
     assert sum(sizes) == 40_000
     assert max(sizes) < 10_000
 

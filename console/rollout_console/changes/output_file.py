@@ -5,31 +5,46 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from rollout_console.common.errors import OperationError
 from rollout_console.common.files import sync_folder
 from rollout_console.history.location import companions
 
 _MODE = 0o644  # of a new file: applications of other users read it, and it has no secrets
+PRIVATE = 0o600
+"""The mode of a new file that is for its owner alone."""
 _HEAD_BYTES = 64 * 1024
 
 
 def write_output(
     path: Path, data: bytes, *, rollout_file: Path, what: str, is_what: Callable[[bytes], bool]
 ) -> None:
-    """Write ``data`` to ``path`` atomically: readers see the old content or the new.
+    """Write ``data`` to ``path`` as ``stream_output`` does; a new file is for all to read."""
+    stream_output(
+        path, lambda stream: stream.write(data), rollout_file=rollout_file, what=what,
+        is_what=is_what, mode=_MODE,
+    )  # fmt: skip
+
+
+def stream_output(
+    path: Path, write: Callable[[BinaryIO], object], *, rollout_file: Path, what: str,
+    is_what: Callable[[bytes], bool], mode: int = PRIVATE,
+) -> None:  # fmt: skip
+    """Write what ``write`` writes to ``path`` atomically: readers see the old content or the new.
 
     It goes to a temporary file, fsync, rename, fsync of the folder. A symlink is followed and
-    kept; the mode is kept, and the owner as far as permissions allow. An existing file is replaced
-    only if it is empty or ``is_what`` says of its first 64 KiB that it is an earlier output
-    (``what``, in words), and never if it is the rollout file or one that belongs to it: history,
-    access log, the guard's record. Raises OperationError on failure, with ``path`` untouched.
+    kept; an existing file keeps its mode, a new one has ``mode``, and the owner is kept as far as
+    permissions allow. An existing file is replaced only if it is empty or ``is_what`` says of its
+    first 64 KiB that it is an earlier output (``what``, in words), and never if it is the rollout
+    file or one that belongs to it: history, access log, the guard's record. Raises OperationError
+    on failure, with ``path`` untouched.
     """
     try:
         target = path.resolve()
         if refusal := _refusal(target, rollout_file, what, is_what):
             raise OperationError(f"{path} {refusal}")
-        _replace(target, data, target.stat() if target.exists() else None)
+        _replace(target, write, target.stat() if target.exists() else None, mode)
     except (OSError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or "its symlinks form a loop"
         raise OperationError(f"{path} cannot be written: {why}; give another path") from None
@@ -52,11 +67,16 @@ def _refusal(target: Path, rollout_file: Path, what: str, is_what: Callable[[byt
     return ""
 
 
-def _replace(target: Path, data: bytes, before: os.stat_result | None) -> None:
+def _replace(
+    target: Path,
+    write: Callable[[BinaryIO], object],
+    before: os.stat_result | None,
+    mode: int,
+) -> None:
     descriptor, temp = tempfile.mkstemp(dir=target.parent, prefix=".rollout-output.")
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
+            write(stream)
             stream.flush()
             if before is not None and (before.st_uid, before.st_gid) != (
                 os.geteuid(),
@@ -64,7 +84,7 @@ def _replace(target: Path, data: bytes, before: os.stat_result | None) -> None:
             ):
                 with suppress(OSError):  # only root may change the owner
                     os.fchown(descriptor, before.st_uid, before.st_gid)
-            os.fchmod(descriptor, _MODE if before is None else before.st_mode & 0o777)
+            os.fchmod(descriptor, mode if before is None else before.st_mode & 0o777)
             os.fsync(descriptor)
         Path(temp).replace(target)
     except BaseException:

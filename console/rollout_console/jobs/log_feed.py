@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 
 from rollout_console.common.errors import OperationError
-from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.log.record import JobRecord
 from rollout_gate.http.create_records import Create, CreateState
 from rollout_gate.http.job_ledger import TaskLedger
 from rollout_gate.http.task_answers import TaskAnswer
@@ -23,7 +23,7 @@ _STATES: dict[str, CreateState] = {
     "open": "open", "completed": "completed", "failed": "failed", "cancelled": "cancelled",
 }  # fmt: skip
 
-Reader = Callable[[float, float], Iterable[list[AccessRecord]]]
+Reader = Callable[[float, float], Iterable[list[JobRecord]]]
 """Yields the records of a log between two times, in epoch seconds."""
 
 
@@ -51,7 +51,7 @@ def take_in_log(ledger: TaskLedger, read: Reader, now: float, *, host: str = "")
         raise OperationError(f"the ledger of jobs cannot be used: {error}") from None
 
 
-def _create(record: AccessRecord) -> Create:
+def _create(record: JobRecord) -> Create:
     state = _STATES.get(record.task_status or "open", "open")
     sent_at = record.at - record.latency_ms / 1000
     digest = hashlib.sha256(f"{record.side}\0{record.task_id}".encode("utf-8", "backslashreplace"))
@@ -65,7 +65,7 @@ def _create(record: AccessRecord) -> Create:
     )  # fmt: skip
 
 
-def _answer(record: AccessRecord) -> TaskAnswer:
+def _answer(record: JobRecord) -> TaskAnswer:
     found = _STATES.get(record.task_status or "")
     state = None if found == "unknown" else found
     return TaskAnswer(

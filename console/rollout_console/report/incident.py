@@ -20,11 +20,12 @@ from rollout_console.guard.evidence.verdict import (
 )
 from rollout_console.guard.evidence.wilson import wilson_upper
 from rollout_console.guard.traffic import QUIET_S
+from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.log.time_range import LogReader
 from rollout_console.health.windows.bins import Bin, Limits
 from rollout_console.history.history import History
 from rollout_console.history.rows import Change
 from rollout_console.report.counting import Figures, FirstBad, Phase, Seconds
-from rollout_console.report.log_reader import LogReader
 from rollout_console.report.scope import (
     Scope,
     latest_rollback,
@@ -154,7 +155,7 @@ def find_incident(
     scope, looked = _where(history, path, changes, asked, now)
     if looked.until - looked.since > MOST_S:
         raise OperationError("a report is of at most 7 days: give a later time")
-    log = LogReader((path.parent / file.access_log).absolute())
+    log = LogReader((path.parent / file.access_log).absolute(), AccessRecord)
     limits = {name: _limits(route.guard) for name, route in file.routes.items()}
     width = 1 if looked.until - looked.since <= _FINE_UP_TO_S else _COARSE_S
     seconds = Seconds(scope, limits, width)
@@ -175,7 +176,7 @@ def find_incident(
     signals = tuple(dict.fromkeys(one.signal for one in tripped))
     slow = limits if {"latency", "first_token"} & {*signals} else None
     figures = Figures(scope, phases, _step(charted(phases).seconds), slow)
-    again = LogReader((path.parent / file.access_log).absolute())
+    again = LogReader((path.parent / file.access_log).absolute(), AccessRecord)
     for records in again.between(begin - margin, after):
         figures.add(records)
     return Incident(
@@ -356,7 +357,9 @@ def _limits_of(file: RolloutFile, scope: Scope) -> GuardSettings:
     return _settings(file, str(routes.pop())) if len(routes) == 1 else file.guard
 
 
-def _log_words(log: LogReader, again: LogReader, wanted: float) -> list[str]:
+def _log_words(
+    log: LogReader[AccessRecord], again: LogReader[AccessRecord], wanted: float
+) -> list[str]:
     """Return what limits the figures: an error, unusable lines, or a log that begins later."""
     words = list(dict.fromkeys(one.trouble for one in (log, again) if one.trouble))
     if again.begins_at > wanted + _LEAST_MARGIN_S / 5:

@@ -5,7 +5,7 @@ import io
 from datetime import UTC, datetime
 from typing import Any
 
-from rollout_console.common.safe_text import visible
+from rollout_console.common.csv_cells import plain_cell
 from rollout_console.health.windows.summary import Summary
 from rollout_console.report.counting import SIDES
 from rollout_console.report.incident import Incident
@@ -17,7 +17,6 @@ COLUMNS = (
     "minute", "route", "side", "requests", "4xx", "429", "5xx", "cut_or_empty", "bad",
     "p50_ms", "p95_ms", "ttft_p95_ms",
 )  # fmt: skip
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def as_csv(incident: Incident) -> str:
@@ -28,7 +27,7 @@ def as_csv(incident: Incident) -> str:
     for at, route, side, one in incident.figures.minutes():
         times = (_rounded(one.p50), _rounded(one.p95), _rounded(one.ttft_p95))
         writer.writerow(
-            (iso(at), _plain(route), side, one.requests, *counts_of(one), bad_in(one), *times)
+            (iso(at), plain_cell(route), side, one.requests, *counts_of(one), bad_in(one), *times)
         )
     return out.getvalue()
 
@@ -108,9 +107,3 @@ def _redacted(row: dict[str, str | None]) -> dict[str, str | None]:
 
 def _safe(text: str | None) -> str | None:
     return None if text is None else redacted(text)
-
-
-def _plain(text: str) -> str:
-    """Return a name that no spreadsheet takes for a formula (CSV injection)."""
-    text = redacted(visible(text))
-    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -15,6 +15,8 @@ from rollout_console.common.durations import seconds_text, target_text
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
+from rollout_console.health.log.record import JobRecord
+from rollout_console.health.log.time_range import LogReader
 from rollout_console.jobs.job_book import (
     STANDINGS,
     TROUBLE,
@@ -27,7 +29,6 @@ from rollout_console.jobs.job_book import (
 )
 from rollout_console.jobs.log_feed import take_in_log
 from rollout_console.jobs.poller import Polled, TaskPoller
-from rollout_console.report.log_reader import LogReader
 from rollout_gate.access_log import timestamp
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.http.create_records import Create
@@ -60,7 +61,7 @@ def jobs(options: Namespace, switch: Switch, room: ApiKeys | None = None) -> int
 
 def _take_in(book: JobBook, switch: Switch, file: RolloutFile) -> None:
     """Add other hosts' jobs from the access log; what prevents it is told, and no more."""
-    reader = LogReader((switch.path.parent / file.access_log).absolute())
+    reader = LogReader((switch.path.parent / file.access_log).absolute(), JobRecord)
     if not book.exists and not reader.exists:
         return
     ledger = TaskLedger(book.path)

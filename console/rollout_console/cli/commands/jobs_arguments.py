@@ -3,8 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from rollout_console.cli.commands.report_arguments import time_ago
-from rollout_console.cli.values import duration, whole
+from rollout_console.cli.values import duration, past_time, whole
 
 STATES = (
     "trouble", "unknown", "lost", "late", "open", "sending", "failed", "cancelled", "completed",
@@ -61,5 +60,5 @@ def add_jobs(parent: argparse.ArgumentParser, add_common: Callable[..., None]) -
 
 def _add_since(parser: argparse.ArgumentParser, about: str) -> None:
     parser.add_argument(
-        "--since", type=time_ago, metavar="TIME", help=f"{about}; 14:05, 2026-11-28, 2h or 7d ago"
+        "--since", type=past_time, metavar="TIME", help=f"{about}; 14:05, 2026-11-28, 2h or 7d ago"
     )

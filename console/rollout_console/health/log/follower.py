@@ -12,7 +12,7 @@ from typing import Literal
 
 from rollout_console.health.backfill.planning import MOST_FILES, Past
 from rollout_console.health.backfill.segment import LogSegment
-from rollout_console.health.log.lines import Unusable, decoded
+from rollout_console.health.log.lines import Unusable, decoded, decoder_of
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.log.rotation import HEAD, Identity, Rotated, rotated
 from rollout_console.health.log.sources import (
@@ -48,6 +48,7 @@ class LogFollower:
     sentence, and each poll tries again. Lines that are not access-log records are counted in
     ``unusable``. ``begins_at`` is the time (epoch seconds) since which every line is read here:
     that of the first record where there are older ones, or of the first after a corrupt file.
+    The records are of ``shape``, a subclass that decodes more fields.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class LogFollower:
         tail_bytes: int = 32 * 1024 * 1024,
         history_s: float = 0.0,
         older_bytes: int = 0,
+        shape: type[AccessRecord] = AccessRecord,
     ) -> None:
         self.path = path
+        self._decoder = decoder_of(shape)
         self.trouble, self.missing, self.unreadable = "", False, False
         self.behind = False
         self.begins_at = -inf
@@ -93,7 +96,7 @@ class LogFollower:
         self.behind = self.missing = self.unreadable = False
         try:
             for whole in self._wholes(max_bytes):
-                more, unusable = decoded(whole)
+                more, unusable = decoded(whole, self._decoder)
                 self._unusable = self._unusable.plus(unusable)
                 records += more
                 if self._cut and more:

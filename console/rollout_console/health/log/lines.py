@@ -2,7 +2,8 @@
 
 import re
 from contextlib import suppress
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -70,8 +71,18 @@ class LineCutter:
         return rest + b"\n" if rest else b""
 
 
-def decoded(whole: bytes) -> tuple[list[AccessRecord], Unusable]:
+@cache
+def decoder_of(shape: type[AccessRecord]) -> msgspec.json.Decoder[Any]:
+    """Return the decoder of a line's fields that a subclass of AccessRecord names."""
+    return msgspec.json.Decoder(shape)
+
+
+def decoded(
+    whole: bytes, decoder: msgspec.json.Decoder[Any] = _decoder
+) -> tuple[list[AccessRecord], Unusable]:
     """Decode complete lines; return the records and the unusable lines, which blank ones are not.
+
+    ``decoder`` is of AccessRecord, or of a subclass with more fields of the line (`decoder_of`).
 
     A batch that does not decode as JSON Lines is bisected down to the bad lines.
     """
@@ -79,19 +90,21 @@ def decoded(whole: bytes) -> tuple[list[AccessRecord], Unusable]:
         # One batch decode is several times as fast as one a line. It would accept a value that
         # spans two lines, so the number of records is compared with that of newlines.
         with suppress(ValueError, RecursionError):
-            records = _decoder.decode_lines(whole)
+            records: list[AccessRecord] = decoder.decode_lines(whole)
             if len(records) == whole.count(b"\n"):
                 return records, ALL_USABLE
     middle = whole.find(b"\n", len(whole) // 2) + 1
     if len(whole) <= _SMALL or not 0 < middle < len(whole):
-        return _one_by_one(whole)
+        return _one_by_one(whole, decoder)
     # Bisect: a few bad lines must not cost the batch decode of all others.
-    first, unusable = decoded(whole[:middle])
-    second, more = decoded(whole[middle:])
+    first, unusable = decoded(whole[:middle], decoder)
+    second, more = decoded(whole[middle:], decoder)
     return first + second, unusable.plus(more)
 
 
-def _one_by_one(whole: bytes) -> tuple[list[AccessRecord], Unusable]:
+def _one_by_one(
+    whole: bytes, decoder: msgspec.json.Decoder[Any]
+) -> tuple[list[AccessRecord], Unusable]:
     records, unusable = [], ALL_USABLE
     for line in whole.split(b"\n"):
         if not line or line.isspace():
@@ -100,7 +113,7 @@ def _one_by_one(whole: bytes) -> tuple[list[AccessRecord], Unusable]:
             unusable = unusable.plus(_TOO_LONG)
             continue
         try:
-            records.append(decode_json(line, _decoder))
+            records.append(decode_json(line, decoder))
         except UndecodableError as error:
             unusable = unusable.plus(Unusable(1, _why(str(error))))
     return records, unusable

@@ -77,7 +77,9 @@ class LogSet:
         tail_bytes: int = 32 * 1024 * 1024,
         history_s: float = 0.0,
         older_bytes: int = 0,
+        shape: type[AccessRecord] = AccessRecord,
     ) -> None:
+        self._shape = shape
         self.trouble, self.missing, self.unreadable = "", False, False
         self.behind = False
         self._pattern = pattern
@@ -164,6 +166,7 @@ class LogSet:
                     tail_bytes=max(self._tail_bytes // len(new), _LEAST_BYTES),
                     history_s=self._history_s,
                     older_bytes=self._older_bytes // len(new),
+                    shape=self._shape,
                 )
             elif owner not in here:
                 self._followers[one.path] = moved = self._followers.pop(owner)
@@ -197,17 +200,19 @@ def open_log(
     tail_bytes: int,
     history_s: float = 0.0,
     older_bytes: int = 0,
+    shape: type[AccessRecord] = AccessRecord,
 ) -> Log:
     """Follow a log; the last part of ``path`` may be a glob with ``*``, ``?`` or ``[``.
 
     With ``start="tail"``, ``tail_bytes`` of existing data are read. Where the log itself is
     shorter than that, rotated files modified within ``history_s`` seconds are read as well. Up to
-    ``older_bytes`` of older data is left for the backfill workers.
+    ``older_bytes`` of older data is left for the backfill workers. The records are of ``shape``.
     """
     log = LogSet if is_pattern(path) else LogFollower
     return log(
-        path, start=start, tail_bytes=tail_bytes, history_s=history_s, older_bytes=older_bytes
-    )
+        path, start=start, tail_bytes=tail_bytes, history_s=history_s, older_bytes=older_bytes,
+        shape=shape,
+    )  # fmt: skip
 
 
 def is_pattern(path: Path) -> bool:

@@ -61,10 +61,6 @@ class AccessRecord(msgspec.Struct, gc=False):
     moved: bool | None = None
     host: str | None = None
     key_alias: str | None = None
-    job_id: str | None = None
-    task_id: str | None = None
-    task_status: str | None = None
-    billing_transaction_id: str | None = None
 
     @property
     def at(self) -> float:
@@ -83,6 +79,23 @@ class AccessRecord(msgspec.Struct, gc=False):
         if outcome == "error":
             return StatusClass(class_of(self.error or ""))
         return _BY_OUTCOME.get(outcome or "ok", StatusClass.OK)
+
+
+class BillingRecord(AccessRecord, gc=False):
+    """An access record with the fields that reconciliation needs as well."""
+
+    billing_transaction_id: str | None = None
+    task_id: str | None = None
+    input_tokens: int | None = None
+
+
+class JobRecord(AccessRecord, gc=False):
+    """An access record with the fields of async jobs as well."""
+
+    job_id: str | None = None
+    task_id: str | None = None
+    task_status: str | None = None
+    billing_transaction_id: str | None = None
 
 
 _LEFT = ("abandoned", "cancelled")

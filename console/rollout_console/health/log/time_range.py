@@ -1,10 +1,11 @@
-"""Read the access log of a stretch of time, in chunks: rotated files too, in bounded memory."""
+"""Read the access log of a range of time, in chunks: rotated files too, in bounded memory."""
 
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from math import inf
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from rollout_console.health.log.lines import MAX_LINE, Unusable, decoded
 from rollout_console.health.log.multi_file import is_pattern, open_log
@@ -19,16 +20,21 @@ _SLACK_S = 120.0
 _ROTATED_SLACK_S = 60.0
 
 
-class LogReader:
+R = TypeVar("R", bound=AccessRecord)
+
+
+class LogReader(Generic[R]):
     """Reads the records of a log between two times (epoch seconds), each line once.
 
     ``trouble`` is the error in one sentence, empty without one; ``unusable`` counts the lines that
     are no records. ``begins_at`` is the time of the first record that the log still has, where
     that is later than what was asked for, else -inf; ``last_at`` that of the last one read.
+    ``shape`` is the record's type: AccessRecord, or a subclass that decodes more fields.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shape: type[R]) -> None:
         self._path = path
+        self._shape = shape
         self.trouble = ""
         self.missing = False
         self.unusable = Unusable()
@@ -41,11 +47,12 @@ class LogReader:
         path = self._path.parent if is_pattern(self._path) else self._path
         return path.exists()
 
-    def between(self, since: float, until: float) -> Iterator[list[AccessRecord]]:
+    def between(self, since: float, until: float) -> Iterator[list[R]]:
         """Yield the records, chunk by chunk, in the order of the log."""
         log = open_log(
             self._path, start="tail", tail_bytes=self._tail_bytes(since),
             history_s=max(time.time() - since, 0.0) + _ROTATED_SLACK_S,
+            shape=self._shape,
         )  # fmt: skip
         first = inf
         try:
@@ -59,7 +66,7 @@ class LogReader:
                     yield [
                         record
                         for record, at in zip(records, times, strict=True)
-                        if since <= at < until
+                        if since <= at < until and isinstance(record, self._shape)
                     ]
                     if min(times) > until + _SLACK_S:
                         break
