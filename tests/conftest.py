@@ -13,7 +13,7 @@ from rollout_console.changes.switch import Switch
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
-from rollout_console.sim.state import DEMO_KEY, ApiKey
+from rollout_console.sim.state import DEMO_KEY, ApiKey, Settlement
 from tests.kinds import Effects, kind_of
 from tests.support.commands import Commands
 from tests.support.passphrases import quick_passphrases
@@ -123,5 +123,6 @@ def _nothing_left_in_the_simulator(request: pytest.FixtureRequest) -> Iterator[N
     if "sim" in request.fixturenames:
         state = request.getfixturevalue("sim").state
         state.faults.clear()
+        state.settlement = Settlement()
         state.keys.clear()
         state.add_key(ApiKey("key_demo", "demo", DEMO_KEY))

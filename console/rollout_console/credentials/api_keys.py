@@ -154,7 +154,7 @@ class ApiKeys:
 
     async def balance(self) -> Balance:
         """Return the organisation's balance."""
-        async with self._management() as client:
+        async with self.management() as client:
             return await client.balance()
 
     async def prove(self, key: Secret, model: str) -> Proof:
@@ -172,7 +172,7 @@ class ApiKeys:
 
     async def keys(self) -> list[ApiKey]:
         """Return all API keys of the organisation."""
-        async with self._management() as client:
+        async with self.management() as client:
             return await client.keys()
 
     async def create(
@@ -191,7 +191,7 @@ class ApiKeys:
         """
         self.access.require()
         checked = checked_key_name(name)
-        async with self._management() as client:
+        async with self.management() as client:
             # Compare ids, not creation times: clock skew between both sides is unbounded.
             before = {key.id for key in await client.keys()}
             try:
@@ -250,14 +250,14 @@ class ApiKeys:
             raise OperationError(f"{key.name} is revoked, which is final: make a new key")
         if "name" in changes:
             changes["name"] = checked_key_name(changes["name"])
-        async with self._management() as client:
+        async with self.management() as client:
             return await client.change_key(key.id, changes)
 
     async def billing(
         self, key: ApiKey, start: str = "", end: str = "", model: str = ""
     ) -> Billing:
         """Return what a key has cost, by model and by day."""
-        async with self._management() as client:
+        async with self.management() as client:
             return await client.billing(key.id, start=start, end=end, model=model)
 
     async def soon(self, burn: KeyBurn | None = None) -> list[KeyWarning]:
@@ -289,7 +289,8 @@ class ApiKeys:
             )
         return self.base_url
 
-    def _management(self) -> "ManagementClient":
+    def management(self) -> "ManagementClient":
+        """Return a client of the management API, for many calls in a row; the caller closes it."""
         from rollout_console.tokenlab.client import ManagementClient
 
         return ManagementClient(self._address(), self._secret("management_token"))

@@ -13,6 +13,7 @@ from rollout_console.sim.errors import ApiFault
 from rollout_console.sim.inference import credential, json_body, state_of
 from rollout_console.sim.state import DEMO_TOKEN, ORGANISATION, ApiKey, SimState, Usage
 
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _STATUSES = ("active", "inactive", "revoked")
 
 
@@ -209,19 +210,24 @@ def _pagination(page: int, limit: int, total: int) -> dict[str, int]:
 
 
 def _filtered(sim: SimState, key: ApiKey, request: Request) -> list[Usage]:
-    query = request.query_params
-    start = _date(query.get("startDate"), "startDate", end=False)
-    end = _date(query.get("endDate"), "endDate", end=True)
-    return [
+    """Return the key's settled records that the query asks for, newest first."""
+    query, now = request.query_params, sim.clock()
+    start = _date(query.get("startDate"), "startDate", end=False) or _FIRST
+    end = _date(query.get("endDate"), "endDate", end=True) or _LAST
+    model = query.get("model", query.get("logicalModel"))
+    vendor, scene = query.get("modelVendor"), query.get("scene")
+    found = [
         use
         for use in reversed(sim.usage)
-        if use.key_id == key.id
-        and query.get("model", query.get("logicalModel")) in (None, use.model.id)
-        and query.get("modelVendor") in (None, use.model.provider)
-        and query.get("scene") in (None, use.model.category)
-        and (start is None or use.at >= start)
-        and (end is None or use.at <= end)
+        if start <= use.at <= end
+        and use.key_id == key.id
+        and model in (None, use.model.id)
+        and vendor in (None, use.model.provider)
+        and scene in (None, use.model.category)
+        and use.listed_from <= now
     ]
+    found.sort(key=lambda use: use.at, reverse=True)
+    return found
 
 
 def _date(text: str | None, name: str, *, end: bool) -> datetime | None:
@@ -250,8 +256,8 @@ def _usage_json(use: Usage) -> dict[str, Any]:
     text = use.model.category == "chat"
     quantity = Decimal(use.tokens_in + use.tokens_out) if text else Decimal(1)
     return {
-        "request_id": use.request_id,
-        "billing_transaction_id": use.billing_id,
+        "request_id": use.request_id or None,
+        "billing_transaction_id": use.billing_id or None,
         "model": use.model.id,
         "logical_model": use.model.id,
         "model_vendor": use.model.provider,

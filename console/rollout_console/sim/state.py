@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -38,7 +38,11 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The billing record of a request; ``cost`` in US dollars."""
+    """The billing record of a request, or of a refund; ``cost`` in US dollars.
+
+    An empty id is null in the API. ``listed_from`` is when the record begins to be listed, in epoch
+    seconds: settlement may be later than the request.
+    """
 
     key_id: str
     request_id: str
@@ -48,6 +52,7 @@ class Usage:
     tokens_out: int
     cost: Decimal
     at: datetime
+    listed_from: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,23 @@ class Served:
     fault: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How requests are settled, in shares from 0 to 1; by default at once, and every one.
+
+    ``lost_share`` of the served requests are never charged (a failed settlement); ``late_share``
+    are listed ``late_s`` seconds later, with the time of the request; ``no_billing_id_share`` and
+    ``no_request_id_share`` are listed with a null id; ``refund_share`` are paid back.
+    """
+
+    lost_share: float = 0.0
+    late_share: float = 0.0
+    late_s: float = 60.0
+    no_billing_id_share: float = 0.0
+    no_request_id_share: float = 0.0
+    refund_share: float = 0.0
+
+
 class SimState:
     """The state behind the simulated API; event loop only, except for what ``lock`` guards."""
 
@@ -85,6 +107,7 @@ class SimState:
         self.used = Decimal(0)
         self.keys: dict[str, ApiKey] = {}
         self.usage: deque[Usage] = deque(maxlen=200_000)
+        self.settlement = Settlement()
         self.tasks: dict[str, Any] = {}
         self.responses: deque[tuple[str, str]] = deque(maxlen=REQUESTS_KEPT)
         self.faults = Faults(self.random)
@@ -147,11 +170,35 @@ class SimState:
         record = Usage(
             key.id, request_id, self.new_id("btx_"), model, tokens_in, tokens_out, cost, now
         )
-        self.usage.append(record)
+        key.last_used_at = now
+        if self._happens(self.settlement.lost_share):
+            return record
         self.used += cost
         key.used += cost
-        key.last_used_at = now
+        listed = record
+        if self._happens(self.settlement.late_share):
+            listed = replace(listed, listed_from=self.clock() + self.settlement.late_s)
+        if self._happens(self.settlement.no_billing_id_share):
+            listed = replace(listed, billing_id="")
+        if self._happens(self.settlement.no_request_id_share):
+            listed = replace(listed, request_id="")
+        self.usage.append(listed)
+        if self._happens(self.settlement.refund_share):
+            self.refund(listed)
         return record
+
+    def refund(self, record: Usage, share: Decimal = Decimal(1)) -> Usage:
+        """Pay a share of a record back: a negative record of the same ids; return it."""
+        cost = record.cost * share
+        back = replace(record, tokens_in=0, tokens_out=0, cost=-cost, at=datetime.now(UTC))
+        self.usage.append(back)
+        self.used -= cost
+        if record.key_id in self.keys:
+            self.keys[record.key_id].used -= cost
+        return back
+
+    def _happens(self, share: float) -> bool:
+        return share > 0 and self.random.random() < share
 
     def served(self, request: Served) -> None:
         """Record an answered request."""

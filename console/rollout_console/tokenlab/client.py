@@ -1,4 +1,4 @@
-"""Client of the management API: balance, API keys, billing."""
+"""Client of the management API: balance, API keys, billing, usage records."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -10,7 +10,15 @@ import msgspec
 
 from rollout_console.tokenlab.errors import Garbage, Uncertain
 from rollout_console.tokenlab.transport import Client, Method, Transport, printable
-from rollout_console.tokenlab.types import ApiKey, Balance, Billing, CreatedKey, Spent
+from rollout_console.tokenlab.types import (
+    ApiKey,
+    Balance,
+    Billing,
+    CreatedKey,
+    Spent,
+    UsagePage,
+    UsageRecord,
+)
 from rollout_gate.secret import Secret
 from rollout_gate.untrusted import UndecodableError, decode_json
 
@@ -18,6 +26,11 @@ _MOST_PAGES = 200
 _MOST_AMOUNT = Decimal(10) ** 15
 _MOST_EXPONENT = 18
 _MOST_DIGITS = 64
+_MOST_PLACES = 40
+"""Decimal places of one record's cost: prices are per million tokens, and discounts divide."""
+_MOST_TOKENS = 10**15
+PAGE = 100
+"""The most usage records of a page that the API takes."""
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _KEYS = "/v1/management/api-keys"
 
@@ -74,6 +87,37 @@ class _Summary(msgspec.Struct):
 class _BillingAnswer(msgspec.Struct):
     summary: _Summary
     breakdowns: _Breakdowns
+
+
+class _UsageItem(msgspec.Struct):
+    """An item of the usage list. Only what reconciliation cannot do without is required."""
+
+    cost_decimal: str
+    created_at: datetime
+    request_id: str | None = None
+    billing_transaction_id: str | None = None
+    model: str | None = None
+    logical_model: str | None = None
+    scene: str | None = None
+    usage_unit: str | None = None
+    usage_quantity_decimal: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _UsagePagination(msgspec.Struct):
+    total: int
+    totalPages: int
+
+
+class _UsageSummary(msgspec.Struct):
+    total_cost_decimal: str | None = None
+
+
+class _UsageAnswer(msgspec.Struct):
+    items: list[_UsageItem]
+    pagination: _UsagePagination
+    summary: _UsageSummary = msgspec.field(default_factory=_UsageSummary)
 
 
 class ManagementClient(Client):
@@ -166,6 +210,30 @@ class ManagementClient(Client):
             tuple(_spent(row.date, row) for row in sorted(rows.daily_cost, key=lambda r: r.date)),
         )
 
+    async def usage(
+        self, key_id: str, *, page: int, start: datetime, end: datetime, limit: int = PAGE
+    ) -> UsagePage:
+        """Fetch one page of a key's usage records of a range of time, both ends inclusive.
+
+        Costs come from the decimal strings alone, never from the JSON numbers.
+        """
+        query = {
+            "page": str(page), "limit": str(limit),
+            "startDate": _rfc3339(start) or "", "endDate": _rfc3339(end) or "",
+        }  # fmt: skip
+        path = f"{_KEYS}/{quote(key_id, safe='')}/usage"
+        answer = await self._ask("GET", path, _UsageAnswer, query=query)
+        pages, total = answer.pagination.totalPages, answer.pagination.total
+        if not (0 <= total <= _MOST_TOKENS and 0 <= pages <= _MOST_TOKENS):
+            raise Garbage("the answer counts its records implausibly")
+        said = answer.summary.total_cost_decimal
+        return UsagePage(
+            [_usage(item) for item in answer.items],
+            pages,
+            total,
+            None if said is None else _amount(said, _MOST_PLACES),
+        )
+
     async def _ask(
         self,
         method: Method,
@@ -218,7 +286,24 @@ def _utc(at: datetime | None) -> datetime | None:
         return _LAST if at.year > 1 else _FIRST
 
 
-def _amount(text: str) -> Decimal:
+def _usage(item: _UsageItem) -> UsageRecord:
+    at = _utc(item.created_at)
+    assert at is not None
+    return UsageRecord(
+        item.request_id or None,
+        item.billing_transaction_id or None,
+        printable(item.model or item.logical_model or ""),
+        printable(item.scene or ""),
+        printable(item.usage_unit or ""),
+        printable(item.usage_quantity_decimal or "")[:_MOST_DIGITS],
+        min(max(item.prompt_tokens or 0, 0), _MOST_TOKENS),
+        min(max(item.completion_tokens or 0, 0), _MOST_TOKENS),
+        _amount(item.cost_decimal, _MOST_PLACES),
+        at,
+    )
+
+
+def _amount(text: str, most_places: int = _MOST_EXPONENT) -> Decimal:
     """Parse a decimal amount; raises Garbage for an implausible one, which is never printed."""
     try:
         amount = Decimal(text[: _MOST_DIGITS + 1])
@@ -227,7 +312,7 @@ def _amount(text: str) -> Decimal:
     exponent = amount.as_tuple().exponent
     if not isinstance(exponent, int) or len(text) > _MOST_DIGITS:
         raise Garbage("the answer holds an amount that is not a number")
-    if abs(exponent) > _MOST_EXPONENT or abs(amount) > _MOST_AMOUNT:
+    if not -most_places <= exponent <= _MOST_EXPONENT or abs(amount) > _MOST_AMOUNT:
         raise Garbage("the answer holds an implausible amount")
     return amount
 

@@ -20,6 +20,7 @@ from rollout_console.tokenlab.errors import (
 )
 from rollout_console.tokenlab.shapes import dig
 from rollout_console.tokenlab.tls import tls_context
+from rollout_console.tokenlab.types import RateLimit
 from rollout_gate.secret import Secret, redacted
 from rollout_gate.untrusted import ANYTHING, UndecodableError, as_utf8, decode_json
 
@@ -35,6 +36,8 @@ class Transport:
     ``base_url`` is TokenLab's without ``/v1`` (a trailing one is removed). ``timeout_s`` seconds
     limit the connect and each read; a call takes at most twice that in all. Redirects are not
     followed: they could carry the credential to another host.
+
+    ``rate_limit`` is what the last answer said of it, None where it said nothing.
 
     Raises Unsafe for a credential of another kind than ``prefix``, or plain HTTP to anything but
     loopback; nothing is sent then.
@@ -58,6 +61,7 @@ class Transport:
             raise Unsafe(f"{root[:80]!r} is no URL; nothing was sent") from None
         if scheme != "https" and not (scheme == "http" and local):
             raise Unsafe(f"{printable(root)} is not https; the credential was not sent")
+        self.rate_limit: RateLimit | None = None
         self._secret = secret
         self._most_bytes = most_bytes
         self._host = place_of(root)
@@ -110,6 +114,7 @@ class Transport:
             raise lost(f"{self._host} did not answer in time") from None
         except httpx.HTTPError as error:
             raise lost(f"{self._host} cannot be reached: {type(error).__name__}") from None
+        self.rate_limit = _rate_limit(response.headers)
         status = response.status_code
         if status == expect:
             return data
@@ -159,6 +164,11 @@ class Client:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """What the last answer said of the rate limit, None where it said nothing."""
+        return self._transport.rate_limit
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -217,6 +227,15 @@ def _seconds(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value <= _MOST_WAIT_S else None
+
+
+def _rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
+    """Parse X-RateLimit-Remaining and -Reset, a Unix time; None without them, or where invalid."""
+    names = ("X-RateLimit-Remaining", "X-RateLimit-Reset")
+    found = [headers.get(name, "").strip() for name in names]
+    if not all(text.isascii() and text.isdigit() and len(text) < 12 for text in found):
+        return None
+    return RateLimit(int(found[0]), float(found[1]))
 
 
 def is_loopback(url: str) -> bool:

@@ -3,6 +3,7 @@
 Amounts are exact US dollars; times are in UTC.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -74,3 +75,41 @@ class Billing(msgspec.Struct, frozen=True):
     cost: Decimal
     by_model: tuple[Spent, ...]
     by_day: tuple[Spent, ...]
+
+
+class UsageRecord(msgspec.Struct, frozen=True, gc=False):
+    """One usage record: what a settled request, or a refund (a negative ``cost``), has cost.
+
+    Ids are as the API has them, None where it has none; ``quantity`` is a decimal string in
+    ``unit``.
+    """
+
+    request_id: str | None
+    billing_id: str | None
+    model: str
+    scene: str
+    unit: str
+    quantity: str
+    tokens_in: int
+    tokens_out: int
+    cost: Decimal
+    at: datetime
+
+
+class UsagePage(msgspec.Struct, frozen=True):
+    """One page of a key's usage records; ``total`` and ``cost`` are those of all pages.
+
+    ``cost`` is None where the answer has no total of its own.
+    """
+
+    records: Sequence[UsageRecord]
+    pages: int
+    total: int
+    cost: Decimal | None
+
+
+class RateLimit(msgspec.Struct, frozen=True):
+    """What an answer says of the rate limit: requests left, and when it resets (epoch seconds)."""
+
+    remaining: int
+    resets_at: float
