@@ -15,6 +15,7 @@ from rollout_console.cli.commands.models_arguments import add_models
 from rollout_console.cli.commands.phases_arguments import add_phase, add_playbook, add_shadow
 from rollout_console.cli.commands.plain_arguments import add_plain
 from rollout_console.cli.commands.probe_arguments import add_probe
+from rollout_console.cli.commands.reconcile_arguments import add_reconcile
 from rollout_console.cli.commands.report_arguments import add_report
 from rollout_console.cli.values import days, duration, whole
 from rollout_console.common.safe_text import visible
@@ -35,6 +36,8 @@ _PATHS_AND_NAMES = (
     "org",
     "from_litellm",
     "from_openai_log",
+    "csv",
+    "jsonl",
 )
 """Arguments that may hold undecodable bytes: paths are bytes, odd names are refused as unknown."""
 
@@ -206,6 +209,10 @@ def build_parser() -> argparse.ArgumentParser:
     report = _command(commands, "report", "an incident as Markdown, with charts and figures")
     add_report(report)
     _add_json(report)
+    about = "what TokenLab billed against what the access log has, to the last digit"
+    reconcile = _command(commands, "reconcile", about)
+    add_reconcile(reconcile)
+    _add_json(reconcile)
     add_guard(_command(commands, "guard", "watch without a screen: raise, hold, roll back, tell"))
     add_export(_command(commands, "export", "print the file in another tool's format"))
     add_completion(_command(commands, "completion", "print a completion script for a shell"))

@@ -38,6 +38,7 @@ _TELLS = (
     "export",
     "playbook",
     "report",
+    "reconcile",
     "completion",
 )
 """Commands whose only result is their output: if it cannot be written, they have failed."""
@@ -102,7 +103,7 @@ def _dispatch(options: Namespace) -> int:
         from rollout_console.cli.commands.completion import completion
 
         return completion(options, build_parser(), path)
-    online = ("keys", "probe", "shadow")
+    online = ("keys", "probe", "shadow", "reconcile")
     polls = options.command == "jobs" and options.jobs_command in ("poll", "cancel")
     if options.command in online or polls or (options.command == "check" and not options.offline):
         return _with_credentials(options, path)
@@ -193,6 +194,10 @@ def _with_credentials(options: Namespace, path: Path) -> int:
         from rollout_console.cli.commands.jobs import jobs
 
         return jobs(options, make_switch(options, path), room)
+    if options.command == "reconcile":
+        from rollout_console.cli.commands.reconcile import run as run_reconcile
+
+        return run_reconcile(options, make_switch(options, path), room)
     if options.command == "keys":
         from rollout_console.cli.commands.keys import keys
 

@@ -1,0 +1,176 @@
+"""Read TokenLab's lines of the access log into a temporary SQLite table, in bounded memory."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from math import inf
+from pathlib import Path
+
+import msgspec
+
+from rollout_console.health.log.record import BillingRecord
+from rollout_console.health.log.time_range import LogReader
+from rollout_console.reconcile.store import micros
+
+CHARGED = frozenset(
+    (
+        "compact", "completions", "edits", "embeddings", "moderations", "rerank", "speech",
+        "transcriptions", "translations", "variations",
+    )
+)  # fmt: skip
+"""Operations that are charged as a generation is; others, such as a poll, cost nothing."""
+
+EXPECTED, POSSIBLE = 0, 1
+"""Kinds of lines: an answer that is charged, and one that may be: a failed or a cached one, an
+operation that costs nothing by itself. The latter are matched, but never missed."""
+
+_MEDIA = frozenset(("image", "video", "music", "3d"))
+_MOST_ID = 200
+"""Characters of an id in the log, see ``rollout_gate.http.response_recorder``."""
+_MOST_TOKENS = 10**15
+_NO_ID = ("", "redacted")
+_SCHEMA = """
+CREATE TABLE log.lines (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,            -- epoch microseconds
+    inside INTEGER NOT NULL,        -- 1: of the period, 0: of its margins
+    kind INTEGER NOT NULL,          -- EXPECTED or POSSIBLE
+    is_async INTEGER NOT NULL,
+    route TEXT NOT NULL,
+    org TEXT NOT NULL,
+    model TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    outcome TEXT,
+    billing_id TEXT,
+    request_id TEXT,
+    task_id TEXT,
+    tokens_in INTEGER NOT NULL,
+    tokens_out INTEGER NOT NULL
+)
+"""
+
+
+class Period(msgspec.Struct, frozen=True):
+    """The period that is reconciled, in epoch seconds, the end exclusive; and its margins.
+
+    Lines up to ``before_s`` and ``after_s`` seconds outside of it are read as well, for records
+    whose request began before the period, or by a clock that differs.
+    """
+
+    since: float
+    until: float
+    before_s: float = 0.0
+    after_s: float = 0.0
+
+    @property
+    def micros(self) -> tuple[int, int]:
+        """Begin and end, in epoch microseconds."""
+        return round(self.since * 1e6), round(self.until * 1e6)
+
+
+class LogRead(msgspec.Struct, frozen=True):
+    """What was read of the log; times are epoch seconds, ``begins_at`` -inf where it is whole.
+
+    ``lines`` are TokenLab's of the period; ``uncharged`` of them are not expected to be charged.
+    """
+
+    lines: int
+    uncharged: int
+    begins_at: float
+    words: tuple[str, ...]
+
+
+def read_lines(
+    db: sqlite3.Connection, path: Path, period: Period, formats: dict[str, str], *,
+    route: str = "", org: str = "",
+) -> LogRead:  # fmt: skip
+    """Read the lines of TokenLab's side into the table ``log.lines`` of a snapshot of the store.
+
+    ``formats`` are those of the routes by name; with ``route`` or ``org`` other lines are left out.
+    """
+    db.execute(_SCHEMA)
+    reader = LogReader(path, BillingRecord)
+    media = {name for name, kind in formats.items() if kind in _MEDIA}
+    lines = uncharged = 0
+    since, until = period.since - period.before_s, period.until + period.after_s
+    for records in reader.between(since, until):
+        chosen = [
+            one
+            for one in records
+            if one.side == "tokenlab" and route in ("", one.route) and org in ("", one.org)
+        ]
+        rows = list(_rows(chosen, period, media))
+        inside = [row for row in rows if row[1]]
+        lines += len(inside)
+        uncharged += sum(row[2] == POSSIBLE for row in inside)
+        db.executemany(
+            "INSERT INTO log.lines (at, inside, kind, is_async, route, org, model, status, outcome,"
+            " billing_id, request_id, task_id, tokens_in, tokens_out)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (row for row in rows if row[2] == EXPECTED or row[9] or row[10]),
+        )
+    _index(db)
+    begins_at = reader.begins_at if reader.begins_at > period.since else -inf
+    return LogRead(lines, uncharged, begins_at, tuple(_words(reader, begins_at)))
+
+
+def _rows(
+    records: Iterable[BillingRecord], period: Period, media: set[str]
+) -> Iterator[tuple[object, ...]]:
+    since, until = period.micros
+    for one in records:
+        at = micros(one.ts)
+        billing_id = _id(one.billing_transaction_id)
+        is_charged = (
+            200 <= one.status < 300
+            and one.outcome in (None, "ok", "filtered")
+            and not one.cached
+            and (one.operation is None or one.operation in CHARGED)
+        )
+        is_poll = one.operation is not None and one.operation not in CHARGED
+        yield (
+            at,
+            int(since <= at < until),
+            EXPECTED if is_charged or (billing_id and not is_poll) else POSSIBLE,
+            int(bool(one.task_id) or one.route in media),
+            one.route,
+            one.org,
+            one.model,
+            one.status,
+            one.outcome,
+            billing_id,
+            _id(one.request_id),
+            _id(one.task_id),
+            min(max(one.input_tokens or 0, 0), _MOST_TOKENS),
+            min(max(one.output_tokens or 0, 0), _MOST_TOKENS),
+        )
+
+
+def _id(text: str | None) -> str | None:
+    return None if text is None or text in _NO_ID else text[:_MOST_ID]
+
+
+def _index(db: sqlite3.Connection) -> None:
+    """Index the lines; a task's billing id, which its polls are told, is that of its create too."""
+    db.execute("CREATE INDEX log.by_task ON lines (task_id) WHERE task_id IS NOT NULL")
+    db.execute(
+        "UPDATE log.lines SET billing_id = (SELECT other.billing_id FROM log.lines other"
+        " WHERE other.task_id = lines.task_id AND other.billing_id IS NOT NULL LIMIT 1)"
+        " WHERE task_id IS NOT NULL AND billing_id IS NULL"
+    )
+    for name in ("billing_id", "request_id"):
+        db.execute(
+            f"CREATE INDEX log.by_{name} ON lines ({name}, kind, id) WHERE {name} IS NOT NULL"
+        )
+
+
+def _words(reader: LogReader[BillingRecord], begins_at: float) -> Iterator[str]:
+    """Yield what limits the comparison: an error, unusable lines, a log that begins later."""
+    if reader.trouble:
+        yield reader.trouble
+    if begins_at > -inf:
+        at = datetime.fromtimestamp(begins_at, UTC)
+        yield f"the log has no line from before {at:%Y-%m-%d %H:%M:%S}Z"
+    if reader.unusable.lines:
+        unusable = reader.unusable
+        yield f"{unusable.lines:,} lines of the log are no records: {unusable.why}"
