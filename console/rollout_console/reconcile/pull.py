@@ -276,7 +276,7 @@ class Puller:
         except Refused as error:
             raise NoSuchKey if error.status == 404 else error from None
         name, key, keys, since, until = self._shown
-        part = (begins - since + (ends - begins) * (number - 1) / max(page.pages, 1)) / max(
+        part = (begins - since + (ends - begins) * number / max(page.pages, number)) / max(
             until - since, 1
         )
         self._progress(
