@@ -59,6 +59,7 @@ def entry(row: dict[str, Any]) -> tuple[Any, ...]:
     return ("record", row["key"], row["model"], at, cost)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=100,
     deadline=None,

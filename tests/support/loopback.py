@@ -77,6 +77,7 @@ class Origin:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = -1  # head and body in one packet, or each answer waits for an ACK
+            disable_nagle_algorithm = True  # the same of an answer of several packets
 
             def handle_one_request(self) -> None:
                 try:

@@ -9,6 +9,7 @@ from rollout_console.tokenlab.errors import Refused, Uncertain, Unreachable
 from rollout_console.tokenlab.types import RateLimit
 
 TRIES = 5
+FIRST_TRIES = 2
 MOST_WAIT_S = 120.0
 """The longest single wait that a server may ask for; a longer one ends the pull."""
 WHOLE_WAIT_S = 600.0
@@ -36,6 +37,7 @@ class Pacer:
         self._clock = clock
         self._waits = waits
         self.requests = 0
+        self._answered = False
 
     async def call(
         self, ask: Callable[[], Awaitable[T]], limit: Callable[[], RateLimit | None]
@@ -51,7 +53,7 @@ class Pacer:
             self.requests += 1
             attempts += 1
             try:
-                return await ask()
+                found = await ask()
             except Uncertain:
                 raise
             except Refused as error:
@@ -63,9 +65,14 @@ class Pacer:
                     wait = self._until_reset(limit()) or None
             except Unreachable as error:
                 tries, wait, why = tries + 1, None, str(error)
+            else:
+                self._answered = True
+                return found
             pause = _FIRST_WAIT_S * 2 ** min(attempts - 1, 6) if wait is None else wait
             pause = max(pause, _FIRST_WAIT_S)
-            if tries >= TRIES or pause > MOST_WAIT_S or waited + pause > WHOLE_WAIT_S:
+            # A host that never answered is likely the wrong one, or gone: say so at once.
+            most = TRIES if self._answered else FIRST_TRIES
+            if tries >= most or pause > MOST_WAIT_S or waited + pause > WHOLE_WAIT_S:
                 raise Unreachable(f"{why}; given up after {self.requests} requests")
             waited += await self._wait(pause, why)
 
