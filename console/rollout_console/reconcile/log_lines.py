@@ -28,6 +28,7 @@ _MEDIA = frozenset(("image", "video", "music", "3d"))
 _MOST_ID = 200
 """Characters of an id in the log, see ``rollout_gate.http.response_recorder``."""
 _MOST_TOKENS = 10**15
+_QUIET_S = 60.0
 _NO_ID = ("", "redacted")
 _SCHEMA = """
 CREATE TABLE log.lines (
@@ -111,7 +112,7 @@ def read_lines(
         )
     _index(db)
     begins_at = reader.begins_at if reader.begins_at > period.since else -inf
-    return LogRead(lines, uncharged, begins_at, tuple(_words(reader, begins_at)))
+    return LogRead(lines, uncharged, begins_at, tuple(_words(reader, period.since)))
 
 
 def _rows(
@@ -164,12 +165,12 @@ def _index(db: sqlite3.Connection) -> None:
         )
 
 
-def _words(reader: LogReader[BillingRecord], begins_at: float) -> Iterator[str]:
+def _words(reader: LogReader[BillingRecord], since: float) -> Iterator[str]:
     """Yield what limits the comparison: an error, unusable lines, a log that begins later."""
     if reader.trouble:
         yield reader.trouble
-    if begins_at > -inf:
-        at = datetime.fromtimestamp(begins_at, UTC)
+    if reader.begins_at > since + _QUIET_S:
+        at = datetime.fromtimestamp(reader.begins_at, UTC)
         yield f"the log has no line from before {at:%Y-%m-%d %H:%M:%S}Z"
     if reader.unusable.lines:
         unusable = reader.unusable

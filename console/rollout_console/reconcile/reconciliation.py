@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -190,9 +191,11 @@ def _covered(
     for key in keys:
         if key.listed and key_id in ("", key.id):
             reached = min(reached, _read_until(store.windows(key.id), max(begins, key.created_at)))
-    if reached < min(asked.until, until):
+    if reached < min(asked.until, until) - 60:
+        at = datetime.fromtimestamp(reached, UTC)
         words.append(
-            "not all of the period was pulled before: without --offline the rest is pulled"
+            f"usage records are read up to {at:%Y-%m-%d %H:%M:%S}Z alone: without --offline the"
+            " rest is pulled"
         )
     return reached
 

@@ -216,18 +216,14 @@ def _filtered(sim: SimState, key: ApiKey, request: Request) -> list[Usage]:
     end = _date(query.get("endDate"), "endDate", end=True) or _LAST
     model = query.get("model", query.get("logicalModel"))
     vendor, scene = query.get("modelVendor"), query.get("scene")
-    found = [
+    return [
         use
-        for use in reversed(sim.usage)
-        if start <= use.at <= end
-        and use.key_id == key.id
+        for use in sim.usage_between(key.id, start, end)
+        if use.listed_from <= now
         and model in (None, use.model.id)
         and vendor in (None, use.model.provider)
         and scene in (None, use.model.category)
-        and use.listed_from <= now
     ]
-    found.sort(key=lambda use: use.at, reverse=True)
-    return found
 
 
 def _date(text: str | None, name: str, *, end: bool) -> datetime | None:

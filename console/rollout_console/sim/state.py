@@ -4,7 +4,9 @@ import itertools
 import random
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -107,6 +109,7 @@ class SimState:
         self.used = Decimal(0)
         self.keys: dict[str, ApiKey] = {}
         self.usage: deque[Usage] = deque(maxlen=200_000)
+        self._by_key: tuple[tuple[object, ...], dict[str, list[Usage]]] | None = None
         self.settlement = Settlement()
         self.tasks: dict[str, Any] = {}
         self.responses: deque[tuple[str, str]] = deque(maxlen=REQUESTS_KEPT)
@@ -196,6 +199,22 @@ class SimState:
         if record.key_id in self.keys:
             self.keys[record.key_id].used -= cost
         return back
+
+    def usage_between(self, key_id: str, start: datetime, end: datetime) -> Sequence[Usage]:
+        """Return a key's records between two times, both inclusive, the newest first."""
+        state = (len(self.usage), *((self.usage[0], self.usage[-1]) if self.usage else ()))
+        if self._by_key is None or self._by_key[0] != state:
+            # Indexed once for many pages of a list that stays as it is.
+            found: dict[str, list[Usage]] = {}
+            for use in self.usage:
+                found.setdefault(use.key_id, []).append(use)
+            for uses in found.values():
+                uses.sort(key=lambda use: use.at)
+            self._by_key = state, found
+        uses = self._by_key[1].get(key_id, [])
+        begins = bisect_left(uses, start, key=lambda use: use.at)
+        ends = bisect_right(uses, end, key=lambda use: use.at)
+        return uses[begins:ends][::-1]
 
     def _happens(self, share: float) -> bool:
         return share > 0 and self.random.random() < share
