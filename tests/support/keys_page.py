@@ -11,8 +11,8 @@ _HEAD = """\
 # Keys
 Made from the bindings by `python -m tests.support.keys_page`; a test holds them equal. Any of them
 can be another key: `[keymap]` in `config.toml` maps an id to keys, as in `"rollback" = "f9"`. A
-row with ● changes something: it asks before it does, and does nothing with
-`--read-only`.
+row with ● changes something: it asks before it does (`S` alone does not), and does nothing with
+`--read-only`. A browser's tab (`rollout-console web`) has those off, and the rows with ○ as well.
 """
 
 
@@ -30,7 +30,7 @@ def _section(title: str, keys: tuple[Key, ...] | list[Key]) -> Iterator[str]:
     yield "| key | what it does | | id |"
     yield "|---|---|---|---|"
     for key in keys:
-        mark = "●" if key.changes else ""
+        mark = "●" if key.changes else "○" if key.at_terminal else ""
         shown = (key.shown or key.keys).replace("|", "\\|")
         yield f"| `{shown}` | {key.help} | {mark} | `{key.id}` |"
     yield ""

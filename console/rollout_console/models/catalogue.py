@@ -17,7 +17,8 @@ from rollout_gate.secret import Secret
 class Catalogue:
     """Reads the models of one base URL, caches the last good catalogue, and tracks changes.
 
-    Methods that ask the API raise ApiError and leave the catalogue as it was.
+    Methods that ask the API raise ApiError and leave the catalogue as it was. Without ``keeps`` the
+    cache is read, and never written.
     """
 
     def __init__(
@@ -25,10 +26,12 @@ class Catalogue:
         base_url: str,
         folder: Path,
         *,
+        keeps: bool = True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.base_url = base_url
         self._cache = CatalogueCache(folder, base_url)
+        self._keeps = keeps
         self._clock = clock
         self._lock = threading.Lock()
         self._kept = self._cache.load()
@@ -128,7 +131,7 @@ class Catalogue:
             if kept is None:
                 return
             self._kept = kept
-            self.trouble = self._cache.save(kept)
+            self.trouble = self._cache.save(kept) if self._keeps else ""
             self._shelve()
 
     def _shelve(self) -> None:

@@ -37,6 +37,7 @@ from rollout_gate.file.model import RolloutFile
 
 if TYPE_CHECKING:
     from textual.command import Provider
+    from textual.driver import Driver
 
     from rollout_console.credentials.api_keys import ApiKeys
     from rollout_console.credentials.key_values import KeyBurn
@@ -92,8 +93,10 @@ class ConsoleApp(TerminalApp):
         host: str,
         vault: Vault | None = None,
         incidents: Incidents | None = None,
+        tab_driver: "type[Driver] | None" = None,
     ) -> None:
-        super().__init__(settings)
+        """``tab_driver`` draws in a browser's tab, where nothing is changed or kept."""
+        super().__init__(settings, tab_driver)
         self.incidents = incidents
         self._settings = settings
         self._facts = StatusFacts(
@@ -104,6 +107,7 @@ class ConsoleApp(TerminalApp):
             keymap=settings.keymap,
             troubles=(*settings.troubles, *self.theme_troubles),
             proving_model=_proving_model(monitor.file),
+            in_browser=tab_driver is not None,
         )
         self._vault = vault or empty_vault()
         self._monitor = monitor
@@ -169,7 +173,7 @@ class ConsoleApp(TerminalApp):
         if not isinstance(self.screen, HelpScreen):
             beside = self._beside_home
             context = "home" if beside is None else beside.CONTEXT
-            self.push_screen(HelpScreen(context, self._facts.keymap, self._facts.read_only))
+            self.push_screen(HelpScreen(context, self._facts))
 
     async def action_back(self) -> None:
         """Clear the filter, dismiss the notice, or go home; dialogs close themselves."""
@@ -297,7 +301,11 @@ class ConsoleApp(TerminalApp):
             from rollout_console.models.catalogue import Catalogue
             from rollout_gate.file.formats import root_of
 
-            self._models = Catalogue(root_of(self._monitor.file.base_url), state_folder())
+            self._models = Catalogue(
+                root_of(self._monitor.file.base_url),
+                state_folder(),
+                keeps=not self._facts.in_browser,
+            )
         return self._models
 
     def _key_room(self) -> "tuple[ApiKeys, Rotations]":

@@ -7,6 +7,9 @@ from textual.binding import Binding
 class Key(msgspec.Struct, frozen=True):
     """One key binding; ``changes`` marks an action that read-only mode disables.
 
+    ``at_terminal`` marks one that a browser's tab disables, too: it costs money, asks for a
+    passphrase, or shows another organisation's keys.
+
     ``keys`` is Textual's comma-separated list, ``shown`` the key as it is displayed, ``footer`` the
     label in the footer (empty: not listed there). One with ``priority`` works in dialogs, too.
     """
@@ -19,6 +22,7 @@ class Key(msgspec.Struct, frozen=True):
     shown: str = ""
     changes: bool = False
     priority: bool = False
+    at_terminal: bool = False
 
     def binding(self) -> Binding:
         """Return the Textual binding, hidden from Textual's footer: KeyBar replaces that."""
@@ -98,9 +102,18 @@ VAULT_KEYS = (
     Key("keys.revoke", "X", "revoke", "Revoke a key for ever", "revoke", "X", True),
     Key("keys.add", "a", "add", "Paste a credential for a profile", "add", "a", True),
     Key("keys.remove", "minus", "remove", "Delete a profile's credentials", "forget", "-", True),
-    Key("keys.profile", "p", "profile", "Use the next profile for this run", "profile", "p"),
-    Key("keys.verify", "v", "verify", "Prove the credentials with a real call", "verify", "v"),
-    Key("keys.unlock", "U", "unlock", "Unlock the encrypted store; ask the keyring again", "", "U"),
+    Key(
+        "keys.profile", "p", "profile", "Use the next profile for this run", "profile", "p",
+        at_terminal=True,
+    ),
+    Key(
+        "keys.verify", "v", "verify", "Prove the credentials with a real call", "verify", "v",
+        at_terminal=True,
+    ),
+    Key(
+        "keys.unlock", "U", "unlock", "Unlock the encrypted store; ask the keyring again", "", "U",
+        at_terminal=True,
+    ),
     Key("keys.sort", "s", "sort", "Sort by the next column", "sort", "s"),
     Key("keys.filter", "slash", "filter", "Filter keys by name, id or model", "filter", "/"),
     Key("keys.reload", "f5", "reload", "Ask the API again", "", "f5"),
@@ -127,7 +140,7 @@ MODEL_KEYS = (
     Key("models.stage", "f", "stage", "One stage of the lifecycle", "lifecycle", "f"),
     Key("models.price", "dollar_sign", "price", "At most a price", "price", "$"),
     Key("models.changed", "asterisk", "changed", "Changed since the last look", "changed", "*"),
-    Key("models.seen", "S", "seen", "Mark the changes as seen", "", "S"),
+    Key("models.seen", "S", "seen", "Mark the changes as seen", "", "S", True),
     *(
         Key(f"models.scene.{scene}", key, f"scene('{scene}')", f"Recommended for {scene}", "", key)
         for key, scene in SCENE_KEYS

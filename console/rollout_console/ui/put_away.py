@@ -14,11 +14,12 @@ class PutAway:
 
     Another reason for the same lack is told. A file that cannot be read remembers nothing, and one
     that cannot be written lasts for this run: neither is worth a notice of its own. The methods
-    block for a small file, which is read once.
+    block for a small file, which is read once. Without ``keeps`` it is never written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keeps: bool = True) -> None:
         self._path = path
+        self._keeps = keeps
         self._kept: dict[str, str] | None = None
 
     def has(self, profile: str, sentence: str) -> bool:
@@ -47,6 +48,8 @@ class PutAway:
 
     def _write(self, kept: dict[str, str]) -> None:
         self._kept = kept
+        if not self._keeps:
+            return
         body = json.dumps({"version": 1, "no_credential": kept}, indent=2, sort_keys=True)
         with suppress(OSError):
             write_private(self._path, (body + "\n").encode())

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -14,6 +15,9 @@ from rollout_console.ui.lenient_input import accept_any_byte
 from rollout_console.ui.settings import load_settings
 from rollout_console.ui.terminal_exit import start_no_more
 
+if TYPE_CHECKING:
+    from textual.driver import Driver
+
 
 def open_console(
     switch: Switch,
@@ -24,10 +28,12 @@ def open_console(
     host: str,
     incidents: Incidents | None = None,
     in_ascii: bool = False,
+    in_browser: bool = False,
 ) -> int:
     """Run the console until it is quit; return the process's exit code.
 
     ``in_ascii`` is whether ASCII was asked for; settings, locale and terminal may ask as well.
+    ``in_browser`` draws for a tab that ``rollout-console web`` serves, over stdin and stdout.
     """
     settings = load_settings()
     drawn = is_ascii(os.environ, written_encoding(), told=in_ascii, setting=settings.ascii)
@@ -39,6 +45,7 @@ def open_console(
         host=host,
         vault=vault,
         incidents=incidents,
+        tab_driver=_tab_driver() if in_browser else None,
     )
     accept_any_byte()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -49,3 +56,9 @@ def open_console(
     finally:
         start_no_more()
     return app.return_code or 0
+
+
+def _tab_driver() -> "type[Driver]":
+    from rollout_console.ui.tab_driver import TabDriver
+
+    return TabDriver

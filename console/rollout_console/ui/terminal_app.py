@@ -12,6 +12,7 @@ from rich.segment import Segments
 from rich.text import Text
 from textual import events
 from textual.app import App
+from textual.driver import Driver
 from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import Theme
@@ -35,10 +36,13 @@ class TerminalApp(App[None]):
     _leaving = False
     _theme_in_use: Theme | None = None
 
-    def __init__(self, settings: Settings) -> None:
-        """Raise nothing: what is wrong with the theme is in ``theme_troubles``."""
+    def __init__(self, settings: Settings, driver: type[Driver] | None = None) -> None:
+        """Raise nothing: what is wrong with the theme is in ``theme_troubles``.
+
+        ``driver`` is Textual's own for the terminal where it is None.
+        """
         self._frames = FrameDiff()
-        super().__init__()
+        super().__init__(driver)
         self.animation_level = "none"
         self.set_class("SSH_CONNECTION" in os.environ, "-remote")
         self.no_color = bool(os.environ.get("NO_COLOR"))

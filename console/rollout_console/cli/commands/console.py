@@ -27,7 +27,12 @@ def run_console(switch: Switch, vault: Vault, *, in_ascii: bool = False) -> int:
 
 
 def open_screen(
-    switch: Switch, vault: Vault, incidents: "Incidents | None" = None, *, in_ascii: bool = False
+    switch: Switch,
+    vault: Vault,
+    incidents: "Incidents | None" = None,
+    *,
+    in_ascii: bool = False,
+    in_browser: bool = False,
 ) -> int:
     """Run the console until it is quit; return the process's exit code."""
     # Turn the garbage collector off during start-up: what is allocated until the first frame is
@@ -47,4 +52,5 @@ def open_screen(
         host=switch.who.host,
         incidents=incidents,
         in_ascii=in_ascii,
+        in_browser=in_browser,
     )

@@ -18,6 +18,7 @@ from rollout_console.ui.keymap import (
     ROUTE_KEYS,
     VAULT_KEYS,
 )
+from rollout_console.ui.screens.home.status import CHANGES_NOTHING, StatusFacts
 
 _WORDS = """\
 The rollout file is the switch: applications read it and send each request to TokenLab or to the
@@ -58,11 +59,10 @@ class HelpScreen(Dialog[None]):
     }
     """
 
-    def __init__(self, context: str, keymap: dict[str, str], read_only: bool) -> None:
+    def __init__(self, context: str, facts: StatusFacts) -> None:
         super().__init__()
         self._of_screen = context
-        self._keymap = keymap
-        self._read_only = read_only
+        self._facts = facts
 
     def compose(self) -> ComposeResult:
         """Yield one line for each key, and the explanation below."""
@@ -70,8 +70,8 @@ class HelpScreen(Dialog[None]):
         for title, keys in (_SECTIONS[self._of_screen], ("Everywhere", APP_KEYS)):
             pieces.append((f"{title}\n", "bold"))
             for key in keys:
-                off = self._read_only and key.changes
-                shown = self._keymap.get(key.id, key.shown)
+                off = bool(self._facts.why_read_only(key, CHANGES_NOTHING))
+                shown = self._facts.keymap.get(key.id, key.shown)
                 pieces.append((f"  {shown:<8}", "$foreground 50%" if off else "$accent bold"))
                 pieces.append((f"{key.help}{'  (disabled: read-only)' if off else ''}\n", ""))
         # Unwrap each paragraph, so that it is wrapped again to the dialog's width.

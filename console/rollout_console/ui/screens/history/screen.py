@@ -262,8 +262,9 @@ class HistoryScreen(ChangingScreen):
 
     def why_not(self, key: Key) -> str:
         """Return why a key is disabled now; empty where it is enabled."""
-        if key.changes and self._facts.read_only:
-            return "read-only: nothing is changed or written; start without --read-only"
+        nothing = "nothing is changed or written; start without --read-only"
+        if reason := self._facts.why_read_only(key, nothing):
+            return reason
         selected = self._table.selected if self.is_mounted else None
         needs_change = ("history.open", "history.restore", "history.report", "history.copy")
         if key.id in needs_change and selected is None:

@@ -25,7 +25,7 @@ from rollout_console.ui.keymap import HOME_KEYS, Key
 from rollout_console.ui.screens.home.alarm_line import AlarmLine
 from rollout_console.ui.screens.home.charts import ChartGrid
 from rollout_console.ui.screens.home.rows import Row, RowKey
-from rollout_console.ui.screens.home.status import StatusFacts
+from rollout_console.ui.screens.home.status import CHANGES_NOTHING, StatusFacts
 from rollout_console.ui.screens.home.view import TableView
 from rollout_console.ui.session import Session
 from rollout_console.ui.widgets.key_bar import KeyBar
@@ -74,8 +74,8 @@ class HomeActions(Screen[None]):
             return "" if self._alarms.current else "nothing is wrong that was not acknowledged"
         if not key.changes:
             return ""
-        if self._switch.access.read_only:
-            return "read-only: nothing is changed; start without --read-only to change"
+        if reason := self._facts.why_read_only(key, CHANGES_NOTHING):
+            return reason
         row = self._row()
         if self._view.marked and key.id == "rollback":
             return ""

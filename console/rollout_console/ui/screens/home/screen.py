@@ -103,7 +103,7 @@ class HomeScreen(Opened, HomeActions):
         self._guard_acts = False
         self._out: Mapping[str, Mapping[str, str]] = {}
         self._notices = Notices()
-        self._put_away = PutAway(state_folder() / "put-away.json")
+        self._put_away = PutAway(state_folder() / "put-away.json", keeps=not facts.in_browser)
         self._probes: Mapping[tuple[str, str], ProbeLine] = {}
         self._feeds = Feeds(self, session, sources, warn_of_keys, ask_for_models)
         self._view = TableView(session.monitor)

@@ -7,7 +7,13 @@ from rollout_console.common.safe_text import visible
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.traffic import STALE_S
+from rollout_console.ui.keymap import Key
 from rollout_gate.file.model import RolloutFile
+
+CHANGES_NOTHING = "nothing is changed; start without --read-only to change"
+_IN_BROWSER = (
+    "read-only in a browser: nothing is changed, written or paid for from here, only in a terminal"
+)
 
 
 class StatusFacts(msgspec.Struct, frozen=True):
@@ -21,6 +27,16 @@ class StatusFacts(msgspec.Struct, frozen=True):
     troubles: tuple[str, ...] = ()
     proving_model: str = ""
     """The model that an API key is verified with: one that the rollout file sends traffic to."""
+    in_browser: bool = False
+
+    def why_read_only(self, key: Key, otherwise: str) -> str:
+        """Return why a key is disabled by read-only mode or in a browser; empty where it is not.
+
+        ``otherwise`` follows "read-only: " in a terminal.
+        """
+        if self.in_browser and (key.changes or key.at_terminal):
+            return _IN_BROWSER
+        return f"read-only: {otherwise}" if self.read_only and key.changes else ""
 
 
 def status_pieces(

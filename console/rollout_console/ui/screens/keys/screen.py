@@ -28,7 +28,7 @@ from rollout_console.ui.keymap import CONTEXTS, VAULT_KEYS, Key
 from rollout_console.ui.off_loop import off_loop
 from rollout_console.ui.reading import Reading
 from rollout_console.ui.screens.base import BesideScreen
-from rollout_console.ui.screens.home.status import StatusFacts
+from rollout_console.ui.screens.home.status import CHANGES_NOTHING, StatusFacts
 from rollout_console.ui.screens.keys.actions import KeyFlows
 from rollout_console.ui.screens.keys.cells import COST, cells, columns
 from rollout_console.ui.screens.keys.costs import Costs
@@ -270,8 +270,8 @@ class KeysScreen(BesideScreen):
 
     def why_not(self, key: Key) -> str:
         """Return why a key is disabled now; empty where it is enabled."""
-        if key.changes and self._facts.read_only:
-            return "read-only: nothing is changed; start without --read-only to change"
+        if reason := self._facts.why_read_only(key, CHANGES_NOTHING):
+            return reason
         needs_key = ("edit", "usage", "rotate", "abandon", "stop", "revoke", "copy")
         if key.id.removeprefix("keys.") in needs_key:
             selected = self._selected

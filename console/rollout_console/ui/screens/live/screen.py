@@ -17,7 +17,7 @@ from rollout_console.health.windows.top_errors import ErrorGroup
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.keymap import CONTEXTS, LIVE_KEYS, Key
 from rollout_console.ui.screens.base import BesideScreen
-from rollout_console.ui.screens.home.status import StatusFacts
+from rollout_console.ui.screens.home.status import CHANGES_NOTHING, StatusFacts
 from rollout_console.ui.screens.live.charts import (
     AXIS_ROWS,
     CHARTS,
@@ -253,8 +253,8 @@ class LiveScreen(BesideScreen):
     def why_not(self, key: Key) -> str:
         """Return why a key is disabled now; empty where it is enabled."""
         name = key.id.removeprefix("live.")
-        if key.changes and self._switch.access.read_only:
-            return "read-only: nothing is changed; start without --read-only to change"
+        if reason := self._facts.why_read_only(key, CHANGES_NOTHING):
+            return reason
         if name == "rollback.route" and self._view.subject.route is None:
             return f"all routes are shown: {self._shown('live.route')} chooses one first"
         if key.changes and self._monitor.file.is_latched(*self._subject_of(name)):

@@ -22,7 +22,7 @@ from rollout_console.ui.keymap import CONTEXTS, MODEL_KEYS, SCENE_KEYS, Key
 from rollout_console.ui.off_loop import off_loop
 from rollout_console.ui.reading import Reading
 from rollout_console.ui.screens.base import ChangingScreen
-from rollout_console.ui.screens.home.status import StatusFacts
+from rollout_console.ui.screens.home.status import CHANGES_NOTHING, StatusFacts
 from rollout_console.ui.screens.models.actions import ModelFlows
 from rollout_console.ui.screens.models.cells import ModelCells
 from rollout_console.ui.screens.models.state import ModelView
@@ -243,8 +243,8 @@ class ModelsScreen(ChangingScreen):
 
     def why_not(self, key: Key) -> str:
         """Return why a key is disabled now; empty where it is enabled."""
-        if (key.changes or key.id == "models.seen") and self._facts.read_only:
-            return "read-only: nothing is changed; start without --read-only to change"
+        if reason := self._facts.why_read_only(key, CHANGES_NOTHING):
+            return reason
         selected = self._table.selected if self.is_mounted else None
         if key.id in ("models.contract", "models.use", "models.compare", "models.copy"):
             if selected is None:

@@ -235,8 +235,9 @@ class RoutesScreen(ChangingScreen):
 
     def why_not(self, key: Key) -> str:
         """Return why a key is disabled now; empty where it is enabled."""
-        if key.changes and self._facts.read_only:
-            return "read-only: nothing is changed or sent; start without --read-only"
+        nothing = "nothing is changed or sent; start without --read-only"
+        if reason := self._facts.why_read_only(key, nothing):
+            return reason
         needs_route = key.id.removeprefix("routes.") in (
             "probe", "shadow", "tick", "owner", "next", "back", "copy",
         )  # fmt: skip
