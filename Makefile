@@ -45,12 +45,13 @@ COMPILE = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 
 lock: $(TOOLS)/.ready
 	$(COMPILE) pyproject.toml --output-file requirements/console.txt
 	$(COMPILE) --group build --output-file requirements/build.txt
-	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra web --output-file requirements/web.txt
+	$(COMPILE) pyproject.toml --extra web --group dev --output-file requirements/dev.txt
 	$(COMPILE) --group release --output-file requirements/release.txt
 
 # Known vulnerabilities in what is locked, where the package index answers for them.
 audit: $(TOOLS)/.ready
-	for file in console build dev release; do $(TOOLS)/bin/pip-audit --disable-pip --require-hashes --requirement requirements/$$file.txt || exit 1; done
+	for file in console web build dev release; do $(TOOLS)/bin/pip-audit --disable-pip --require-hashes --requirement requirements/$$file.txt || exit 1; done
 
 # Both wheels and source archives, byte for byte the same wherever they are built, with an SBOM.
 release: $(VENV)/.ready-dev $(TOOLS)/.ready

@@ -14,6 +14,7 @@ E2E = frozenset(
         "cli/test_init_questions.py",
         "cli/test_keys.py",
         "cli/test_line_input.py",
+        "cli/test_web.py",
         "credentials/vault/test_keyring.py",
         "credentials/vault/test_vault.py",
         "export/test_flagd.py",
@@ -141,6 +142,7 @@ FUNCTIONAL = frozenset(
         "ui/test_routes_screen.py",
         "ui/test_snapshots.py",
         "ui/test_theme_change.py",
+        "web/test_sockets.py",
     )
 )
 """HTTP over loopback, Textual's Pilot, other processes."""

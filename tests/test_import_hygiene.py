@@ -18,6 +18,9 @@ HEAVY = (
     "keyring",
     "httpx",
     "yaml",
+    "aiohttp",
+    "textual_serve",
+    "jinja2",
 )
 
 
@@ -102,3 +105,19 @@ def test_the_domain_loads_only_the_hash_and_the_structs() -> None:
         "mmh3",
         "msgspec",
     }  # which msgspec tries
+
+
+def test_the_console_s_first_screen_loads_nothing_of_the_view_in_a_browser() -> None:
+    script = "import rollout_console.ui.run, rollout_console.cli.commands.console"
+    assert not loaded(script) & {"aiohttp", "textual_serve", "jinja2"}
+    driver = "print('textual.drivers.web_driver' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}\nimport sys\n{driver}"], capture_output=True, check=True
+    )
+    assert done.stdout == b"False\n"
+
+
+def test_the_web_command_loads_the_server_late() -> None:
+    found = loaded("import rollout_console.cli.commands.web")
+    assert not found & {"aiohttp", "textual_serve", "jinja2", "textual"}
+    assert {"aiohttp", "textual_serve"} <= loaded("import rollout_console.web.server")

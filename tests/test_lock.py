@@ -32,24 +32,32 @@ def _group(name: str) -> Iterator[str]:
         yield from [one] if isinstance(one, str) else _group(one["include-group"])
 
 
+def _extra(name: str) -> list[str]:
+    return list(CONSOLE["project"]["optional-dependencies"][name])
+
+
 def _declared(name: str) -> list[str]:
     project = [*CONSOLE["project"]["dependencies"], *GATE["project"]["dependencies"]]
     return {
         "console": project,
         "build": list(_group("build")),
-        "dev": [*project, *_group("dev")],
+        "web": [*project, *_extra("web")],
+        "dev": [*project, *_extra("web"), *_group("dev")],
         "release": list(_group("release")),
     }[name]
 
 
 def _all_declared() -> list[str]:
-    extras = [*GATE["project"]["optional-dependencies"].values()]
+    extras = [
+        *GATE["project"]["optional-dependencies"].values(),
+        *CONSOLE["project"]["optional-dependencies"].values(),
+    ]
     groups = [list(_group(name)) for name in CONSOLE["dependency-groups"]]
     built = [CONSOLE["build-system"]["requires"], GATE["build-system"]["requires"]]
     return [one for part in [_declared("console"), *extras, *groups, *built] for one in part]
 
 
-@pytest.mark.parametrize("name", ["build", "console", "dev", "release"])
+@pytest.mark.parametrize("name", ["build", "console", "web", "dev", "release"])
 def test_every_entry_is_one_version_with_its_hashes(name: str) -> None:
     locked = _locked(name)
     assert locked
@@ -61,7 +69,7 @@ def test_every_entry_is_one_version_with_its_hashes(name: str) -> None:
     assert "://" not in LOCKS[name].read_text()
 
 
-@pytest.mark.parametrize("name", ["build", "console", "dev", "release"])
+@pytest.mark.parametrize("name", ["build", "console", "web", "dev", "release"])
 def test_what_is_declared_is_locked_within_its_range(name: str) -> None:
     """A dependency that was added or bounded anew asks for ``make lock``."""
     locked = _locked(name)
@@ -76,7 +84,7 @@ def test_what_is_declared_is_locked_within_its_range(name: str) -> None:
 
 def test_demo_and_tests_run_on_the_same_versions() -> None:
     dev = _locked("dev")
-    for name, (pin, hashes) in (_locked("console") | _locked("build")).items():
+    for name, (pin, hashes) in (_locked("web") | _locked("console") | _locked("build")).items():
         assert (dev[name][0].specifier, dev[name][1]) == (pin.specifier, hashes), name
 
 

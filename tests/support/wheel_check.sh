@@ -11,6 +11,11 @@ trap 'rm -rf "$folder"' EXIT
 "$folder/venv/bin/python" -m pip install --quiet --no-index "$folder"/rollout_gate-*.whl "$folder"/rollout_console-*.whl
 test -s "$folder/venv/share/man/man1/rollout-console.1"
 cd "$folder"
+# Without the extra, the view in a browser names what it needs.
+code=0
+"$folder/venv/bin/rollout-console" web 2> refused.txt || code=$?
+test "$code" = 2
+grep -q 'pip install "textual-serve' refused.txt
 "$folder/venv/bin/rollout-console" demo --headless-seconds 5 > summary.json
 "$folder/venv/bin/python" - <<'PYTHON'
 import json

@@ -17,6 +17,7 @@ from rollout_console.cli.commands.plain_arguments import add_plain
 from rollout_console.cli.commands.probe_arguments import add_probe
 from rollout_console.cli.commands.reconcile_arguments import add_reconcile
 from rollout_console.cli.commands.report_arguments import add_report
+from rollout_console.cli.commands.web_arguments import add_web
 from rollout_console.cli.values import days, duration, whole
 from rollout_console.common.safe_text import visible
 from rollout_gate.secret import redacted
@@ -215,6 +216,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_json(reconcile)
     add_guard(_command(commands, "guard", "watch without a screen: raise, hold, roll back, tell"))
     add_export(_command(commands, "export", "print the file in another tool's format"))
+    add_web(_command(commands, "web", "the console in a browser, to look at: always read-only"))
     add_completion(_command(commands, "completion", "print a completion script for a shell"))
     about = "async media jobs: how each stands, duplicates, polling, cancelling"
     add_jobs(commands.add_parser("jobs", help=about, description=about), _add_common)

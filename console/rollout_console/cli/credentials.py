@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from rollout_console.changes.errors import StoreError
 from rollout_console.common.config_file import config_path
 from rollout_console.common.files import is_missing
@@ -17,10 +19,12 @@ from rollout_console.credentials.vault.config import load_vault_config
 from rollout_console.credentials.vault.credential import WORDS, Purpose
 from rollout_console.credentials.vault.encrypted import EncryptedStore
 from rollout_console.credentials.vault.environment import (
+    VARIABLE,
     Given,
     passphrase_from,
     take_from_environment,
 )
+from rollout_console.credentials.vault.errors import BadCredential
 from rollout_console.credentials.vault.hardening import keep_memory_private
 from rollout_console.credentials.vault.keyring_store import KeyringStore
 from rollout_console.credentials.vault.profiles import ProfileList
@@ -29,9 +33,13 @@ from rollout_gate.file.errors import FileError
 from rollout_gate.file.model import DEFAULT_BASE_URL, RolloutFile
 from rollout_gate.file.parse import parse
 from rollout_gate.file.read import read_file
+from rollout_gate.untrusted import UndecodableError, decode_json
 
 if TYPE_CHECKING:
     from rollout_console.credentials.api_keys import ApiKeys
+
+_MOST_HANDED = 256 * 1024
+_handed_of = msgspec.json.Decoder(dict[str, str])
 
 
 def make_vault(given: Given, *, asks: bool) -> Vault:
@@ -96,6 +104,30 @@ def given_on(options: Namespace) -> Given:
     if getattr(options, "token_stdin", False):
         text = sys.stdin.readline(20_000)
     return take_from_environment(stdin=text)
+
+
+def handed_to_child(given: Given) -> dict[str, str]:
+    """Return TokenLab's credentials that were given in variables, by the variables' names."""
+    return {VARIABLE[purpose]: text for purpose, text in given.variables.items()}
+
+
+def take_from_parent() -> None:
+    """Read what ``handed_to_child`` returned, a line of JSON, from standard input.
+
+    It is read unbuffered: what follows the line is for Textual's driver, which reads the file
+    descriptor. Raises BadCredential where there is no such line.
+    """
+    line = b""
+    while not line.endswith(b"\n") and len(line) < _MOST_HANDED:
+        byte = os.read(0, 1)
+        if not byte:
+            break
+        line += byte
+    try:
+        handed = decode_json(line, _handed_of)
+    except UndecodableError:
+        raise BadCredential("standard input does not begin with the server's line") from None
+    os.environ.update((name, text) for name, text in handed.items() if name in VARIABLE.values())
 
 
 def ask_hidden(prompt: str) -> str | None:

@@ -126,7 +126,7 @@ def _dispatch(options: Namespace) -> int:
         from rollout_console.cli.commands.guard import guard
 
         return guard(options, make_switch(options, path, user="guard"))
-    if options.command is None:
+    if options.command in (None, "web"):
         return _console(options, path)
     from rollout_console.cli.commands.changes import change
 
@@ -143,6 +143,11 @@ def _why_not_plain(options: Namespace) -> str:
 
 
 def _console(options: Namespace, path: Path) -> int:
+    if options.command == "web":
+        from rollout_console.cli.commands.web import web
+
+        options.access = WriteAccess(read_only=True)
+        return web(options, make_switch(options, path))
     from rollout_console.cli.credentials import given_on, make_vault
 
     vault = make_vault(given_on(options), asks=False)
