@@ -291,6 +291,20 @@ def test_nothing_but_the_page_is_served(view: View, file: Path) -> None:
     assert ask(view, "/?fontsize=<script>")[1] == ask(view)[1]
 
 
+@pytest.mark.parametrize("path", ["/", "/static/js/textual.js", "/none"])
+def test_every_answer_says_what_a_page_may_load(view: View, path: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", view.port, timeout=60)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    policy = answer.getheader("Content-Security-Policy", "")
+    assert "default-src 'none'; script-src 'self';" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "http" not in policy
+    assert answer.getheader("X-Content-Type-Options") == "nosniff"
+    assert answer.getheader("Server") == "rollout-console"
+    connection.close()
+
+
 def test_a_proxy_in_front_is_known_by_its_url(tmp_path: Path) -> None:
     file = rollout_file(tmp_path / "etc")
     with web_view(file, tmp_path / "server", "--public-url", "https://view.example/x/") as view:
@@ -350,6 +364,23 @@ def test_the_end_of_the_server_ends_every_console(browser: Chromium, tmp_path: P
 def test_other_signals_end_it_as_well(tmp_path: Path, number: int) -> None:
     with web_view(rollout_file(tmp_path / "etc"), tmp_path / "server") as view:
         assert view.stop(number) == 0
+
+
+@pytest.mark.parametrize("hangs", ["browser", "console"])
+def test_ctrl_c_waits_for_nobody_who_hangs(tmp_path: Path, hangs: str) -> None:
+    """A browser that is gone without a word, and reads nothing; a console that does not answer."""
+    with web_view(rollout_file(tmp_path / "etc"), tmp_path / "server") as view:
+        with socket.create_connection(("127.0.0.1", view.port)) as silent:
+            own = f"127.0.0.1:{view.port}"
+            asked = {**UPGRADE, "Host": own, "Origin": f"http://{own}"}
+            lines = ["GET /ws HTTP/1.1", *(f"{name}: {value}" for name, value in asked.items())]
+            silent.sendall("\r\n".join((*lines, "", "")).encode())
+            until(lambda: view.consoles())
+            consoles = view.consoles()
+            if hangs == "console":
+                os.kill(consoles[0], signal.SIGSTOP)
+            assert view.stop(signal.SIGINT) == 0
+        assert all(map(is_gone, consoles))
 
 
 def test_the_consoles_of_a_server_that_was_killed_end(browser: Chromium, tmp_path: Path) -> None:
