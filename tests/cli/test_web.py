@@ -370,12 +370,16 @@ def test_other_signals_end_it_as_well(tmp_path: Path, number: int) -> None:
 def test_ctrl_c_waits_for_nobody_who_hangs(tmp_path: Path, hangs: str) -> None:
     """A browser that is gone without a word, and reads nothing; a console that does not answer."""
     with web_view(rollout_file(tmp_path / "etc"), tmp_path / "server") as view:
-        with socket.create_connection(("127.0.0.1", view.port)) as silent:
+        with socket.create_connection(("127.0.0.1", view.port), timeout=60) as silent:
             own = f"127.0.0.1:{view.port}"
             asked = {**UPGRADE, "Host": own, "Origin": f"http://{own}"}
             lines = ["GET /ws HTTP/1.1", *(f"{name}: {value}" for name, value in asked.items())]
             silent.sendall("\r\n".join((*lines, "", "")).encode())
-            until(lambda: view.consoles())
+            drawn = b""
+            while b"\x1b[?1049h" not in drawn:  # stopped before exec, it would hold its parent up
+                data = silent.recv(4096)
+                assert data
+                drawn += data
             consoles = view.consoles()
             if hangs == "console":
                 os.kill(consoles[0], signal.SIGSTOP)

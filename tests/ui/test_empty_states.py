@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from textual.driver import Driver
 from textual.widgets import Static
 
 from rollout_console.changes.switch import Switch
@@ -17,6 +18,7 @@ from rollout_console.sim.server import SimServer
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.put_away import PutAway
 from rollout_console.ui.settings import Settings
+from rollout_console.ui.tab_driver import TabDriver
 from rollout_gate.file.model import DEFAULT_BASE_URL
 from tests.support.waiting import until_shown
 from tests.ui.test_home import Running, notices
@@ -30,10 +32,14 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rollout_console.ui.workers.BALANCE_FIRST_S", 0.01)
 
 
-def app_of(file: Path, vault: Vault | None = None) -> ConsoleApp:
+def app_of(
+    file: Path, vault: Vault | None = None, tab_driver: type[Driver] | None = None
+) -> ConsoleApp:
     switch = Switch(file, History(file.parent / "h.sqlite3"), Actor("jo", "gw-01"))
     monitor = Monitor(file, switch.open().file)
-    return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01", vault=vault)
+    return ConsoleApp(
+        switch, monitor, Settings(), user="jo", host="gw-01", vault=vault, tab_driver=tab_driver
+    )
 
 
 def kept() -> Path:
@@ -64,6 +70,14 @@ async def test_the_notice_of_a_missing_token_is_put_away_for_good(
         await until_shown(pilot, lambda: "$" in line(pilot, "status"))
     async with app_of(file).run_test(size=(100, 30)) as pilot:
         await until_shown(pilot, lambda: NONE in notices(pilot))
+
+
+async def test_in_a_browser_the_notice_is_put_away_for_this_tab_alone(file: Path) -> None:
+    async with app_of(file, tab_driver=TabDriver).run_test(size=(100, 30)) as pilot:
+        await until_shown(pilot, lambda: NONE in notices(pilot))
+        await pilot.press("escape")
+        await until_shown(pilot, lambda: NONE not in notices(pilot))
+    assert not kept().exists()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"no_credential": [1]}', "[" * 70_000])
