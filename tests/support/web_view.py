@@ -69,9 +69,10 @@ def web_view(file: Path, folder: Path, *words: str, **environ: str) -> Iterator[
         assert process.poll() is None, view.err
         yield view
     finally:
-        with suppress(ProcessLookupError):
-            if process.poll() is None:
-                process.kill()
+        if process.poll() is None:  # its consoles too: one that a test has stopped would stay
+            for pid in (*view.consoles(), process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         process.wait()
 
 
