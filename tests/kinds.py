@@ -90,6 +90,7 @@ FUNCTIONAL = frozenset(
         "history/test_history.py",
         "readiness/test_check.py",
         "readiness/test_shadow.py",
+        "reconcile/test_played_traffic.py",
         "reconcile/test_crashes.py",
         "reconcile/test_invariants.py",
         "reconcile/test_piles.py",

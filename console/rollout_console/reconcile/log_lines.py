@@ -29,6 +29,13 @@ _MOST_ID = 200
 """Characters of an id in the log, see ``rollout_gate.http.response_recorder``."""
 _MOST_TOKENS = 10**15
 _QUIET_S = 60.0
+_RELEASED = (
+    "kind = :expected AND billing_id IS NULL AND task_id IN"
+    " (SELECT task_id FROM log.lines WHERE task_failed AND task_id IS NOT NULL)"
+)
+"""The condition of the creates whose task has failed, so that what was reserved is released."""
+_COUNT_RELEASED = f"SELECT count(*) FROM log.lines WHERE inside AND {_RELEASED}"  # noqa: S608
+_RELEASE = f"UPDATE log.lines SET kind = :possible WHERE {_RELEASED}"  # noqa: S608
 _NO_ID = ("", "redacted")
 _SCHEMA = """
 CREATE TABLE log.lines (
@@ -46,7 +53,8 @@ CREATE TABLE log.lines (
     request_id TEXT,
     task_id TEXT,
     tokens_in INTEGER NOT NULL,
-    tokens_out INTEGER NOT NULL
+    tokens_out INTEGER NOT NULL,
+    task_failed INTEGER NOT NULL    -- 1: it tells that its task has failed, or was cancelled
 )
 """
 
@@ -106,11 +114,11 @@ def read_lines(
         uncharged += sum(row[2] == POSSIBLE for row in inside)
         db.executemany(
             "INSERT INTO log.lines (at, inside, kind, is_async, route, org, model, status, outcome,"
-            " billing_id, request_id, task_id, tokens_in, tokens_out)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " billing_id, request_id, task_id, tokens_in, tokens_out, task_failed)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (row for row in rows if row[2] == EXPECTED or row[9] or row[10]),
         )
-    _index(db)
+    uncharged += _index(db)
     begins_at = reader.begins_at if reader.begins_at > period.since else -inf
     return LogRead(lines, uncharged, begins_at, tuple(_words(reader, period.since)))
 
@@ -144,6 +152,7 @@ def _rows(
             _id(one.task_id),
             min(max(one.input_tokens or 0, 0), _MOST_TOKENS),
             min(max(one.output_tokens or 0, 0), _MOST_TOKENS),
+            int(one.task_status in ("failed", "cancelled")),
         )
 
 
@@ -151,18 +160,26 @@ def _id(text: str | None) -> str | None:
     return None if text is None or text in _NO_ID else text[:_MOST_ID]
 
 
-def _index(db: sqlite3.Connection) -> None:
-    """Index the lines; a task's billing id, which its polls are told, is that of its create too."""
+def _index(db: sqlite3.Connection) -> int:
+    """Index the lines; return how many of the period turn out not to be charged.
+
+    A task's billing id, which its polls are told, is that of its create too. The create of a task
+    that has failed or was cancelled is not charged, unless it has a billing id.
+    """
     db.execute("CREATE INDEX log.by_task ON lines (task_id) WHERE task_id IS NOT NULL")
     db.execute(
         "UPDATE log.lines SET billing_id = (SELECT other.billing_id FROM log.lines other"
         " WHERE other.task_id = lines.task_id AND other.billing_id IS NOT NULL LIMIT 1)"
         " WHERE task_id IS NOT NULL AND billing_id IS NULL"
     )
+    kinds = {"expected": EXPECTED, "possible": POSSIBLE}
+    found = db.execute(_COUNT_RELEASED, kinds).fetchone()
+    db.execute(_RELEASE, kinds)
     for name in ("billing_id", "request_id"):
         db.execute(
             f"CREATE INDEX log.by_{name} ON lines ({name}, kind, id) WHERE {name} IS NOT NULL"
         )
+    return int(found[0])
 
 
 def _words(reader: LogReader[BillingRecord], since: float) -> Iterator[str]:

@@ -178,6 +178,9 @@ class _Sender:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if "lost" in self._kinds:  # what was asked for is done and charged
+                self.broken = True
+                raise _Broken
             message = {**message, "headers": self._headers(message)}
         elif message["type"] == "http.response.body" and "metadata" in self._kinds:
             message = {**message, "body": with_metadata(message.get("body", b""))}

@@ -29,7 +29,8 @@ FATES = ("task_failed", "task_stuck")
 """The kinds whose create is answered well, and whose async task then fails, or never ends."""
 
 KINDS = (
-    "error", "slow", "truncate", "garbage", "drop", "drip", "metadata", *VARIANTS, *PACES, *FATES,
+    "error", "slow", "truncate", "garbage", "drop", "lost", "drip", "metadata",
+    *VARIANTS, *PACES, *FATES,
 )  # fmt: skip
 SIDES = ("tokenlab", "previous")
 CODES: Mapping[str, int] = {

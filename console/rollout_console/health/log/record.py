@@ -86,6 +86,7 @@ class BillingRecord(AccessRecord, gc=False):
 
     billing_transaction_id: str | None = None
     task_id: str | None = None
+    task_status: str | None = None
     input_tokens: int | None = None
 
 
