@@ -104,6 +104,7 @@ FUNCTIONAL = frozenset(
         "sim/test_media_faults.py",
         "sim/test_previous_media.py",
         "sim/test_requests.py",
+        "sim/test_settlement.py",
         "sim/test_simulator.py",
         "sim/test_traffic.py",
         "test_commands.py",

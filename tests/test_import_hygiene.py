@@ -45,6 +45,8 @@ def loaded(statement: str) -> set[str]:
         ),
         ("import rollout_console.guard.evidence.verdict", set()),
         ("import rollout_console.charts.line_chart", set()),
+        ("import rollout_console.reconcile.reconciliation", set()),
+        ("import rollout_console.reconcile.text, rollout_console.reconcile.tables", set()),
         ("import rollout_console.scaffold.template, rollout_console.scaffold.org_list", set()),
         ("import rollout_console.scaffold.litellm_config", set()),
         (

@@ -131,9 +131,10 @@ def reconcile(
         with store.snapshot() as db:
             log_path = (path.parent / file.access_log).absolute()
             log = read_lines(db, log_path, period, formats, route=asked.route, org=asked.org)
-            match(db, since * 1_000_000, math.ceil(asked.until + asked.edge_s) * 1_000_000)
+            margins = since * 1_000_000, math.ceil(asked.until + asked.edge_s) * 1_000_000
+            match(db, *margins)
             piles = Reconciled(
-                db, period, log, cutoffs, key_id=key_id,
+                db, period, log, cutoffs, margins=margins, key_id=key_id,
                 of_some_lines=bool(asked.route or asked.org),
             )  # fmt: skip
             yield Outcome(

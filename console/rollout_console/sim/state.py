@@ -109,7 +109,7 @@ class SimState:
         self.used = Decimal(0)
         self.keys: dict[str, ApiKey] = {}
         self.usage: deque[Usage] = deque(maxlen=200_000)
-        self._by_key: tuple[tuple[object, ...], dict[str, list[Usage]]] | None = None
+        self._by_key: tuple[int, tuple[Usage, ...], dict[str, list[Usage]]] = (0, (), {})
         self.settlement = Settlement()
         self.tasks: dict[str, Any] = {}
         self.responses: deque[tuple[str, str]] = deque(maxlen=REQUESTS_KEPT)
@@ -202,16 +202,18 @@ class SimState:
 
     def usage_between(self, key_id: str, start: datetime, end: datetime) -> Sequence[Usage]:
         """Return a key's records between two times, both inclusive, the newest first."""
-        state = (len(self.usage), *((self.usage[0], self.usage[-1]) if self.usage else ()))
-        if self._by_key is None or self._by_key[0] != state:
+        ends_of = (self.usage[0], self.usage[-1]) if self.usage else ()
+        count, known, found = self._by_key
+        same = all(a is b for a, b in zip(known, ends_of, strict=False))
+        if count != len(self.usage) or not same:
             # Indexed once for many pages of a list that stays as it is.
-            found: dict[str, list[Usage]] = {}
+            found = {}
             for use in self.usage:
                 found.setdefault(use.key_id, []).append(use)
             for uses in found.values():
                 uses.sort(key=lambda use: use.at)
-            self._by_key = state, found
-        uses = self._by_key[1].get(key_id, [])
+            self._by_key = len(self.usage), ends_of, found
+        uses = found.get(key_id, [])
         begins = bisect_left(uses, start, key=lambda use: use.at)
         ends = bisect_right(uses, end, key=lambda use: use.at)
         return uses[begins:ends][::-1]
