@@ -110,6 +110,16 @@ def test_a_second_transaction_of_a_request_is_a_gap(world: World) -> None:
     ]
 
 
+def test_no_line_of_a_matched_transaction_is_left_for_another(world: World) -> None:
+    world.bill(AT, "0.5", billing="b1", request="r1")
+    world.bill(AT + 1, "0.5", billing="b2", request="r9")
+    world.write(line(AT, billing="b1", request="r1"), line(AT + 1, billing="b1", request="r9"))
+    found = piles(world)
+    assert [(row.billing_id, row.reason) for row in found["billed-only"]] == [
+        ("b2", "charged again")
+    ]
+
+
 def test_each_attempt_takes_a_record_of_its_own(world: World) -> None:
     for number in range(3):
         world.bill(AT + number, "0.1", billing=f"b{number}", request="same")

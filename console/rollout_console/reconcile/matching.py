@@ -31,8 +31,9 @@ _STEPS = (
     ) WHERE line IS NOT NULL
     """,
     "CREATE INDEX log.by_line ON matches (line)",
-    # By request id: the n-th charge that is left with the n-th line that is left. The entries of
-    # one transaction count as one charge: the others follow below.
+    # By request id: the n-th charge that is left with the n-th line that is left, which
+    # no line of a matched transaction is. The entries of one transaction count as one charge: the
+    # others follow below.
     """
     CREATE TABLE log.charges AS
     SELECT record, request_id,
@@ -52,11 +53,10 @@ _STEPS = (
                row_number() OVER (PARTITION BY l.request_id ORDER BY l.kind, l.id) AS n
         FROM (SELECT DISTINCT request_id FROM log.charges) w
         JOIN log.lines l ON l.request_id = w.request_id
-        WHERE NOT EXISTS (SELECT 1 FROM log.matches m WHERE m.line = l.id)
-          AND NOT EXISTS (
+        WHERE NOT EXISTS (
             SELECT 1 FROM log.lines k JOIN log.matches m ON m.line = k.id
             WHERE k.billing_id = l.billing_id
-          )
+        )
     ) f ON f.request_id = c.request_id AND f.n = c.n
     """,
     # Other entries of a transaction that is matched already.
