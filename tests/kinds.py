@@ -92,6 +92,7 @@ FUNCTIONAL = frozenset(
         "readiness/test_shadow.py",
         "reconcile/test_played_traffic.py",
         "reconcile/test_crashes.py",
+        "reconcile/test_drill.py",
         "reconcile/test_invariants.py",
         "reconcile/test_piles.py",
         "reconcile/test_pull.py",

@@ -192,6 +192,24 @@ def test_a_task_is_matched_by_what_its_polls_are_told(world: World) -> None:
     assert [len(found[name]) for name in PILES] == [1, 0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_task_that_failed_is_not_missed_but_told_where_it_was_charged(
+    world: World, status: str
+) -> None:
+    for number in (1, 2):
+        poll = {"route": "clips", "task": f"t{number}", "operation": "task"}
+        world.write(
+            line(AT, route="clips", request=f"r{number}", task=f"t{number}", task_status="open"),
+            line(AT + 60, **poll, request=f"p{number}", task_status=status),
+        )
+    with world.reconciled() as outcome:
+        assert (outcome.piles.has_gap, outcome.piles.log.uncharged) == (False, 4)
+    world.bill(AT + 30, "2", billing="b1", request="r1")
+    found = piles(world)
+    assert [(row.request_id, row.reason) for row in found["matched"]] == [("r1", "failed")]
+    assert [len(found[name]) for name in PILES] == [1, 0, 0, 0, 0]
+
+
 def test_what_may_still_settle_is_no_gap(world: World) -> None:
     now = NOON + 3600
     world.write(line(now - 600, request="text"), line(now - 3000, route="clips", request="clip"))

@@ -20,29 +20,23 @@ CHARGED = frozenset(
 )  # fmt: skip
 """Operations that are charged as a generation is; others, such as a poll, cost nothing."""
 
-EXPECTED, POSSIBLE = 0, 1
+EXPECTED, POSSIBLE, RELEASED = 0, 1, 2
 """Kinds of lines: an answer that is charged, and one that may be: a failed or a cached one, an
-operation that costs nothing by itself. The latter are matched, but never missed."""
+operation that costs nothing by itself, and the create of a task that failed. All but the first
+are matched, but never missed."""
 
 _MEDIA = frozenset(("image", "video", "music", "3d"))
 _MOST_ID = 200
 """Characters of an id in the log, see ``rollout_gate.http.response_recorder``."""
 _MOST_TOKENS = 10**15
 _QUIET_S = 60.0
-_RELEASED = (
-    "kind = :expected AND billing_id IS NULL AND task_id IN"
-    " (SELECT task_id FROM log.lines WHERE task_failed AND task_id IS NOT NULL)"
-)
-"""The condition of the creates whose task has failed, so that what was reserved is released."""
-_COUNT_RELEASED = f"SELECT count(*) FROM log.lines WHERE inside AND {_RELEASED}"  # noqa: S608
-_RELEASE = f"UPDATE log.lines SET kind = :possible WHERE {_RELEASED}"  # noqa: S608
 _NO_ID = ("", "redacted")
 _SCHEMA = """
 CREATE TABLE log.lines (
     id INTEGER PRIMARY KEY,
     at INTEGER NOT NULL,            -- epoch microseconds
     inside INTEGER NOT NULL,        -- 1: of the period, 0: of its margins
-    kind INTEGER NOT NULL,          -- EXPECTED or POSSIBLE
+    kind INTEGER NOT NULL,          -- EXPECTED, POSSIBLE or RELEASED
     is_async INTEGER NOT NULL,
     route TEXT NOT NULL,
     org TEXT NOT NULL,
@@ -52,9 +46,9 @@ CREATE TABLE log.lines (
     billing_id TEXT,
     request_id TEXT,
     task_id TEXT,
+    task_status TEXT,
     tokens_in INTEGER NOT NULL,
-    tokens_out INTEGER NOT NULL,
-    task_failed INTEGER NOT NULL    -- 1: it tells that its task has failed, or was cancelled
+    tokens_out INTEGER NOT NULL
 )
 """
 
@@ -114,11 +108,14 @@ def read_lines(
         uncharged += sum(row[2] == POSSIBLE for row in inside)
         db.executemany(
             "INSERT INTO log.lines (at, inside, kind, is_async, route, org, model, status, outcome,"
-            " billing_id, request_id, task_id, tokens_in, tokens_out, task_failed)"
+            " billing_id, request_id, task_id, task_status, tokens_in, tokens_out)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (row for row in rows if row[2] == EXPECTED or row[9] or row[10]),
+            (row for row in rows if row[2] == EXPECTED or row[9] or row[10] or row[11]),
         )
-    uncharged += _index(db)
+    _index(db)
+    uncharged += db.execute(
+        "SELECT count(*) FROM log.lines WHERE inside = 1 AND kind = ?", (RELEASED,)
+    ).fetchone()[0]
     begins_at = reader.begins_at if reader.begins_at > period.since else -inf
     return LogRead(lines, uncharged, begins_at, tuple(_words(reader, period.since)))
 
@@ -150,9 +147,9 @@ def _rows(
             billing_id,
             _id(one.request_id),
             _id(one.task_id),
+            one.task_status,
             min(max(one.input_tokens or 0, 0), _MOST_TOKENS),
             min(max(one.output_tokens or 0, 0), _MOST_TOKENS),
-            int(one.task_status in ("failed", "cancelled")),
         )
 
 
@@ -160,11 +157,11 @@ def _id(text: str | None) -> str | None:
     return None if text is None or text in _NO_ID else text[:_MOST_ID]
 
 
-def _index(db: sqlite3.Connection) -> int:
-    """Index the lines; return how many of the period turn out not to be charged.
+def _index(db: sqlite3.Connection) -> None:
+    """Index the lines, and tell a task's create what its polls were told.
 
-    A task's billing id, which its polls are told, is that of its create too. The create of a task
-    that has failed or was cancelled is not charged, unless it has a billing id.
+    The billing id is that of the create too, and the create of a task that failed or was cancelled
+    is not charged: what was reserved for it is released.
     """
     db.execute("CREATE INDEX log.by_task ON lines (task_id) WHERE task_id IS NOT NULL")
     db.execute(
@@ -172,14 +169,16 @@ def _index(db: sqlite3.Connection) -> int:
         " WHERE other.task_id = lines.task_id AND other.billing_id IS NOT NULL LIMIT 1)"
         " WHERE task_id IS NOT NULL AND billing_id IS NULL"
     )
-    kinds = {"expected": EXPECTED, "possible": POSSIBLE}
-    found = db.execute(_COUNT_RELEASED, kinds).fetchone()
-    db.execute(_RELEASE, kinds)
+    db.execute(
+        "UPDATE log.lines SET kind = ? WHERE kind = ? AND task_id IS NOT NULL"
+        " AND EXISTS (SELECT 1 FROM log.lines other WHERE other.task_id = lines.task_id"
+        " AND other.task_status IN ('failed', 'cancelled'))",
+        (RELEASED, EXPECTED),
+    )
     for name in ("billing_id", "request_id"):
         db.execute(
             f"CREATE INDEX log.by_{name} ON lines ({name}, kind, id) WHERE {name} IS NOT NULL"
         )
-    return int(found[0])
 
 
 def _words(reader: LogReader[BillingRecord], since: float) -> Iterator[str]:

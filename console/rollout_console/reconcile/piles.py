@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from rollout_console.reconcile.errors import CorruptStore
-from rollout_console.reconcile.log_lines import EXPECTED, LogRead, Period
+from rollout_console.reconcile.log_lines import POSSIBLE, RELEASED, LogRead, Period
 from rollout_console.reconcile.matching import BY_BILLING, BY_TRANSACTION
 from rollout_console.reconcile.money import EXACT, ZERO
 
@@ -205,7 +205,9 @@ class Reconciled:
             reason = ""
             if is_refund:
                 reason = "refund"
-            elif kind != EXPECTED and (not 200 <= status < 300 or outcome not in (None, "ok")):
+            elif kind == RELEASED or (
+                kind == POSSIBLE and (not 200 <= status < 300 or outcome not in (None, "ok"))
+            ):
                 reason = "failed"
             yield _row(
                 "matched", record, reason, line_at, route, org, status, task_id,
