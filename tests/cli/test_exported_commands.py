@@ -35,3 +35,11 @@ def test_exported_commands() -> None:
         **found, **commands_of(found["keys"]), **commands_of(found["jobs"]),
     }.items():  # fmt: skip
         assert parser.description, f"{name} does not say what it does"
+
+
+def test_only_the_command_that_is_used_is_set_up() -> None:
+    parser = build_parser()
+    parser.parse_args(["show", "--json"])
+    commands = commands_of(parser)
+    assert [name for name, one in commands.items() if "_actions" in vars(one)] == ["show"]
+    assert "--reason" in commands["rollback"].format_help()  # set up by the first use of any kind

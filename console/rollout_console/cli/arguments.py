@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NoReturn
 
 from rollout_console.cli.commands.completion_arguments import add_completion
@@ -126,6 +127,34 @@ def _nearest(wrong: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
+Add = Callable[[argparse.ArgumentParser], None]
+"""Adds the options of a command to its parser."""
+
+
+class _CommandParser(_Parser):
+    """A subparser that is set up lazily, when it is first used, with what ``add`` adds to it.
+
+    One command of forty is used; to set up the parsers of all took longer than a command itself.
+    """
+
+    _late: tuple[Add, dict[str, Any]] | None = None
+
+    def __init__(self, *, add: Add | None = None, **given: Any) -> None:
+        if add is None:
+            super().__init__(**given)
+        else:
+            self._late = add, given
+
+    def __getattr__(self, name: str) -> Any:
+        """Set the parser up: an attribute is missing, as it has none before."""
+        if self._late is None:
+            raise AttributeError(name)
+        (add, given), self._late = self._late, None
+        super().__init__(**given)
+        add(self)
+        return getattr(self, name)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``rollout-console``."""
     parser: argparse.ArgumentParser = _Parser(
@@ -139,90 +168,120 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_common(parser, top=True)
     add_plain(parser, top=True)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    _add_demo(commands)
-    init = _command(commands, "init", "write a first rollout file, from answers or what you have")
-    add_init(init)
-    _add_json(init)
-    show = _command(commands, "show", "print the rollout file as it is read")
-    _add_json(show)
-    change = _command(commands, "set", "set the percent of orgs on a route", changes=True)
-    change.add_argument("route")
-    change.add_argument(
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", parser_class=_CommandParser
+    )
+
+    def command(name: str, about: str, *adds: Add, changes: bool = False) -> None:
+        def add(to: argparse.ArgumentParser) -> None:
+            _add_common(to, top=False)
+            for one in (_add_change, *adds) if changes else adds:
+                one(to)
+
+        commands.add_parser(name, help=about, description=about, add=add)
+
+    command("demo", "the console on a simulator, to try and to practise", _add_demo)
+    command("sim", "the simulator alone; its base URL is the first line printed", _add_sim)
+    command(
+        "init", "write a first rollout file, from answers or what you have", add_init, _add_json
+    )
+    command("show", "print the rollout file as it is read", _add_json)
+    command("set", "set the percent of orgs on a route", _add_set, changes=True)
+    command("rollback", "latch to the previous side", _add_rollback, changes=True)
+    command("resume", "end a latch; percents are what they were", _add_resume, changes=True)
+    command("undo", "take the last change back", _add_override, changes=True)
+    command("restore", "restore an earlier version of the file", _add_restore, changes=True)
+    command("history", "list the changes, newest first", _add_history, _add_json)
+    command("decide", "say where one request would go, and why", _add_decide, _add_json)
+    command("check", "check the file before traffic depends on it", _add_check, _add_json)
+    command("models", "browse the models that TokenLab offers", add_models, _add_json)
+    about = "send one minimal real request per route, on both sides"
+    command("probe", about, add_probe, _add_json)
+    about = "a sample of prompts through both sides, to be judged"
+    command("shadow", about, add_shadow, _add_json)
+    command("phase", "how far a route is, and what is missing", add_phase, changes=True)
+    command("playbook", "write the support playbook in Markdown", add_playbook)
+    about = "an incident as Markdown, with charts and figures"
+    command("report", about, add_report, _add_json)
+    about = "what TokenLab billed against what the access log has, to the last digit"
+    command("reconcile", about, add_reconcile, _add_json)
+    command("guard", "watch without a screen: raise, hold, roll back, tell", add_guard)
+    command("export", "print the file in another tool's format", add_export)
+    command("web", "the console in a browser, to look at: always read-only", add_web)
+    command("completion", "print a completion script for a shell", add_completion)
+    about = "async media jobs: how each stands, duplicates, polling, cancelling"
+    add = partial(add_jobs, add_common=_add_common)
+    commands.add_parser("jobs", help=about, description=about, add=add)
+    about = "profiles and their credentials, and the organisation's API keys"
+    add = partial(add_keys, add_common=_add_common)
+    commands.add_parser("keys", help=about, description=about, add=add)
+    return parser
+
+
+def _add_change(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", default="", metavar="TEXT", help="kept in the history")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--dry-run", action="store_true", help="print the diff, change nothing")
+    _add_json(parser)
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("route")
+    parser.add_argument(
         "org", nargs="*", help='one or more, or "*" for orgs without a line of their own'
     )
-    change.add_argument(
+    parser.add_argument(
         "percent", help="0 to 100, at most two decimals; or each org with its own: ORG=PERCENT ..."
     )
-    change.add_argument("--all", action="store_true", help="every org that has a line on the route")
-    change.add_argument(
+    parser.add_argument("--all", action="store_true", help="every org that has a line on the route")
+    parser.add_argument(
         "--alias", metavar="NAME", default="", help="the share by an API key's alias, not an org's"
     )
-    change.add_argument(
+    parser.add_argument(
         "--flag", metavar="NAME", default="", help="the share by a feature flag, not an org's"
     )
-    _add_new(change)
-    _add_override(change)
-    back = _command(commands, "rollback", "latch to the previous side", changes=True)
-    back.add_argument("route", nargs="?")
-    back.add_argument("org", nargs="*", help="one or more; the route without")
-    back.add_argument(
+    _add_new(parser)
+    _add_override(parser)
+
+
+def _add_rollback(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("route", nargs="?")
+    parser.add_argument("org", nargs="*", help="one or more; the route without")
+    parser.add_argument(
         "--sick", action="store_true", help="every route and org that asks for a rollback now"
     )
-    _add_new(back)
-    resume = _command(commands, "resume", "end a latch; percents are what they were", changes=True)
-    resume.add_argument("route", nargs="?")
-    resume.add_argument("org", nargs="?")
-    _add_override(resume)
-    _add_override(_command(commands, "undo", "take the last change back", changes=True))
-    restore = _command(commands, "restore", "restore an earlier version of the file", changes=True)
-    restore.add_argument("revision", help="from history; its first 7 digits or more")
-    _add_override(restore)
-    history = _command(commands, "history", "list the changes, newest first")
-    history.add_argument("--limit", type=whole(1, 1000), default=20, help="how many (default 20)")
-    _add_json(history)
-    decide = _command(commands, "decide", "say where one request would go, and why")
-    decide.add_argument("route")
-    decide.add_argument("--org", required=True)
-    decide.add_argument("--key", help="the sticky id of the subject (default: the org)")
-    decide.add_argument("--key-alias", help="the API key's alias, for [routes.X.keys]")
-    decide.add_argument("--flag", action="append", default=[], help="may be repeated")
-    _add_json(decide)
-    check = _command(commands, "check", "check the file before traffic depends on it")
-    check.add_argument("--offline", action="store_true", help="only what needs no network")
-    check.add_argument(
+    _add_new(parser)
+
+
+def _add_resume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("route", nargs="?")
+    parser.add_argument("org", nargs="?")
+    _add_override(parser)
+
+
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("revision", help="from history; its first 7 digits or more")
+    _add_override(parser)
+
+
+def _add_history(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=whole(1, 1000), default=20, help="how many (default 20)")
+
+
+def _add_decide(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("route")
+    parser.add_argument("--org", required=True)
+    parser.add_argument("--key", help="the sticky id of the subject (default: the org)")
+    parser.add_argument("--key-alias", help="the API key's alias, for [routes.X.keys]")
+    parser.add_argument("--flag", action="append", default=[], help="may be repeated")
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--offline", action="store_true", help="only what needs no network")
+    parser.add_argument(
         "--plan-days", type=days(0, 3650), default=90, metavar="DAYS",
         help="how long the rollout will take, 90 or 12w: no model may end before that (default 90)",
     )  # fmt: skip
-    _add_json(check)
-    models = _command(commands, "models", "browse the models that TokenLab offers")
-    add_models(models)
-    _add_json(models)
-    probe = _command(commands, "probe", "send one minimal real request per route, on both sides")
-    add_probe(probe)
-    _add_json(probe)
-    shadow = _command(commands, "shadow", "a sample of prompts through both sides, to be judged")
-    add_shadow(shadow)
-    _add_json(shadow)
-    phase = _command(commands, "phase", "how far a route is, and what is missing", changes=True)
-    add_phase(phase)
-    add_playbook(_command(commands, "playbook", "write the support playbook in Markdown"))
-    report = _command(commands, "report", "an incident as Markdown, with charts and figures")
-    add_report(report)
-    _add_json(report)
-    about = "what TokenLab billed against what the access log has, to the last digit"
-    reconcile = _command(commands, "reconcile", about)
-    add_reconcile(reconcile)
-    _add_json(reconcile)
-    add_guard(_command(commands, "guard", "watch without a screen: raise, hold, roll back, tell"))
-    add_export(_command(commands, "export", "print the file in another tool's format"))
-    add_web(_command(commands, "web", "the console in a browser, to look at: always read-only"))
-    add_completion(_command(commands, "completion", "print a completion script for a shell"))
-    about = "async media jobs: how each stands, duplicates, polling, cancelling"
-    add_jobs(commands.add_parser("jobs", help=about, description=about), _add_common)
-    about = "profiles and their credentials, and the organisation's API keys"
-    add_keys(commands.add_parser("keys", help=about, description=about), _add_common)
-    return parser
 
 
 def _add_new(parser: argparse.ArgumentParser) -> None:
@@ -231,33 +290,17 @@ def _add_new(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    demo = _command(commands, "demo", "the console on a simulator, to try and to practise")
-    add_plain(demo, top=False)
-    demo.add_argument(
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    add_plain(parser, top=False)
+    parser.add_argument(
         "--headless-seconds", type=duration(5, 3600, bare="s"), metavar="TIME",
         help="run so many seconds, or 10m, without a terminal, and print a JSON summary",
     )  # fmt: skip
-    sim = _command(commands, "sim", "the simulator alone; its base URL is the first line printed")
-    sim.add_argument("--port", type=whole(0, 65_535), default=0, help="default: a free one")
-    sim.add_argument("--realistic", action="store_true", help="latencies as in production")
 
 
-def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    about: str,
-    *,
-    changes: bool = False,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=about, description=about)
-    _add_common(parser, top=False)
-    if changes:
-        parser.add_argument("--reason", default="", metavar="TEXT", help="kept in the history")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
-        parser.add_argument("--dry-run", action="store_true", help="print the diff, change nothing")
-        _add_json(parser)
-    return parser
+def _add_sim(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=whole(0, 65_535), default=0, help="default: a free one")
+    parser.add_argument("--realistic", action="store_true", help="latencies as in production")
 
 
 def _add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
