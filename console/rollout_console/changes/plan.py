@@ -1,9 +1,9 @@
 """A planned change, which is not made yet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 import msgspec
+from msgspec.structs import replace
 
 from rollout_console.changes.edits import Edit, SetRolledBack
 from rollout_console.changes.snapshot import Prepared
@@ -51,8 +51,7 @@ class LeftOut(msgspec.Struct, frozen=True):
         return f"{target_text(self.route, self.org)}: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, eq=False):
     """A planned change and its effect.
 
     ``effect`` describes it in one line, for the confirm dialog. ``before`` and ``after`` are the
@@ -76,7 +75,7 @@ class Plan:
     regrets: bool = False
     parts: tuple[Part, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
-    _moves: list[list[Move]] = field(default_factory=list, repr=False, compare=False)
+    _moves: list[list[Move]] = msgspec.field(default_factory=list)
 
     @property
     def targets(self) -> tuple[Target, ...]:

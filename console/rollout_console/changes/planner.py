@@ -1,9 +1,10 @@
 """Plan changes: the text to be written, its effect on traffic, and a description in one line."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
+
+from msgspec.structs import replace
 
 from rollout_console.changes.edits import (
     Edit,

@@ -1,21 +1,18 @@
 """One version of the rollout file, and an edit that was made to it in memory."""
 
-from dataclasses import dataclass, field
-
 import msgspec
 
 from rollout_console.changes.toml_edit.document import Document
 from rollout_gate.file.model import RolloutFile
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True, eq=False):
     """One version of the file: its bytes, the parsed file, and the revision."""
 
     data: bytes
     file: RolloutFile
     revision: str
-    _document: list[Document] = field(default_factory=list, repr=False, compare=False)
+    _document: list[Document] = msgspec.field(default_factory=list)
 
     @property
     def document(self) -> Document:

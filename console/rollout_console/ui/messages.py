@@ -1,7 +1,6 @@
 """Messages from the workers to the screen. Workers post these and touch no widget."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual.message import Message
@@ -17,91 +16,106 @@ if TYPE_CHECKING:
     from rollout_gate.secret import Secret
 
 
-@dataclass
 class FileChanged(Message):
     """The rollout file has a new version; ``foreign`` where it was written outside this console."""
 
-    snapshot: "Snapshot"
-    foreign: bool
+    def __init__(self, snapshot: "Snapshot", foreign: bool) -> None:
+        super().__init__()
+        self.snapshot = snapshot
+        self.foreign = foreign
 
 
-@dataclass
 class FileTrouble(Message):
     """The rollout file is unusable; ``sentence`` says why, and is empty once it is valid again."""
 
-    sentence: str
+    def __init__(self, sentence: str) -> None:
+        super().__init__()
+        self.sentence = sentence
 
 
 class HistoryChanged(Message):
     """The history may have new rows."""
 
 
-@dataclass
 class LogRead(Message):
     """New records of the access log, possibly none, and the problem with the log, if any."""
 
-    records: "Sequence[AccessRecord]"
-    trouble: str
+    def __init__(self, records: "Sequence[AccessRecord]", trouble: str) -> None:
+        super().__init__()
+        self.records = records
+        self.trouble = trouble
 
 
-@dataclass
 class OlderRead(Message):
     """A part of the access log's backfill; ``part`` is None at the end."""
 
-    older: "Backfill"
-    part: "Part | None"
+    def __init__(self, older: "Backfill", part: "Part | None") -> None:
+        super().__init__()
+        self.older = older
+        self.part = part
 
 
-@dataclass
 class BalanceRead(Message):
     """The balance, or why there is none and the seconds until the next attempt.
 
     ``asked`` is False where there was no credential to ask with.
     """
 
-    balance: "Balance | None"
-    trouble: str = ""
-    next_in_s: float = 0.0
-    asked: bool = True
+    def __init__(
+        self,
+        balance: "Balance | None",
+        trouble: str = "",
+        next_in_s: float = 0.0,
+        asked: bool = True,
+    ) -> None:
+        super().__init__()
+        self.balance = balance
+        self.trouble = trouble
+        self.next_in_s = next_in_s
+        self.asked = asked
 
 
-@dataclass
 class KeysRead(Message):
     """The most severe warning about a key that will soon stop working; empty where none will."""
 
-    sentence: str
+    def __init__(self, sentence: str) -> None:
+        super().__init__()
+        self.sentence = sentence
 
 
-@dataclass
 class ProbesRead(Message):
     """The newest probe result of each route and side."""
 
-    probes: "Mapping[tuple[str, str], ProbeLine]"
+    def __init__(self, probes: "Mapping[tuple[str, str], ProbeLine]") -> None:
+        super().__init__()
+        self.probes = probes
 
 
-@dataclass
 class ModelsSeen(Message):
     """Problems of the models in use, by route, according to the current catalogue."""
 
-    troubles: "Mapping[str, ModelTrouble]"
+    def __init__(self, troubles: "Mapping[str, ModelTrouble]") -> None:
+        super().__init__()
+        self.troubles = troubles
 
 
-@dataclass
 class GuardSeen(Message):
     """Whether a guard acts on the file, and by route the orgs out of their ramp, with reasons."""
 
-    acts: bool
-    out: Mapping[str, Mapping[str, str]]
+    def __init__(self, acts: bool, out: Mapping[str, Mapping[str, str]]) -> None:
+        super().__init__()
+        self.acts = acts
+        self.out = out
 
 
-@dataclass
 class SettingsChanged(Message):
     """The operator's settings file was edited while the console runs."""
 
-    settings: "Settings"
+    def __init__(self, settings: "Settings") -> None:
+        super().__init__()
+        self.settings = settings
 
 
-@dataclass
 class CredentialsChanged(Message):
     """A credential that was missing may be available now."""
 
@@ -110,11 +124,12 @@ CLEARED_AFTER_S = 30.0
 """Seconds that a secret may stay in the terminal's clipboard."""
 
 
-@dataclass
 class SecretCopied(Message):
     """A request to copy a secret to the clipboard for CLEARED_AFTER_S."""
 
-    secret: "Secret"
+    def __init__(self, secret: "Secret") -> None:
+        super().__init__()
+        self.secret = secret
 
 
 class SecretShown:

@@ -6,19 +6,19 @@ the danger; a key that is missing is, where its absence alone sends more to Toke
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.file.positions import Layout, scan
 
 
-@dataclass(slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True, eq=False):
     """A parsed text, with the positions of its keys, which are computed lazily."""
 
     file: RolloutFile
     text: str
-    _layout: list[Layout] = field(default_factory=list, repr=False)
+    _layout: list[Layout] = msgspec.field(default_factory=list)
 
     def has(self, path: tuple[str, ...]) -> bool:
         """Whether the text has a key at this path."""

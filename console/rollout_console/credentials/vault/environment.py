@@ -8,7 +8,6 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rollout_console.common.files import is_missing
@@ -31,15 +30,26 @@ PROVIDER_VARIABLES = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "
 _MOST_BYTES = 4 * MOST_CHARACTERS
 
 
-@dataclass(frozen=True, slots=True)
 class Given:
-    """Explicitly given credentials, as texts by purpose, and the environment without them."""
+    """Explicitly given credentials, as texts by purpose, and the environment without them.
 
-    stdin: Mapping[Purpose, str] = field(default_factory=dict, repr=False)
-    variables: Mapping[Purpose, str] = field(default_factory=dict, repr=False)
-    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
-    previous: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Keys of previous providers, by variable name (see credentials.vault.previous)."""
+    ``previous`` are keys of previous providers, by variable name (see credentials.vault.previous).
+    Its repr has none of them.
+    """
+
+    __slots__ = ("environ", "previous", "stdin", "variables")
+
+    def __init__(
+        self,
+        stdin: Mapping[Purpose, str] | None = None,
+        variables: Mapping[Purpose, str] | None = None,
+        environ: Mapping[str, str] | None = None,
+        previous: Mapping[str, str] | None = None,
+    ) -> None:
+        self.stdin = stdin or {}
+        self.variables = variables or {}
+        self.environ = environ or {}
+        self.previous = previous or {}
 
     def look(self, purpose: Purpose) -> tuple[Secret | None, list[Step]]:
         """Return the credential and the steps of its resolution.
