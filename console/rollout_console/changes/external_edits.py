@@ -17,7 +17,7 @@ from rollout_gate.file.percent import percent_text
 MOST_SAID = 5
 """Limit of the differences that are named; the rest is counted."""
 
-_STAMP = re.compile(r"# \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ([^\s@]{1,64})@([^\s:]{1,64}): ")
+_STAMP = r"# \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ([^\s@]{1,64})@([^\s:]{1,64}): "
 _ROLLED_BACK = "rolled back"
 _NO_LINE = OrgShare(None)
 
@@ -143,6 +143,6 @@ def _who(before: bytes, after: bytes) -> Actor | None:
     old, new = (text.decode("utf-8", "replace").split("\n") for text in (before, after))
     known = set(old)
     for line in new:
-        if line not in known and (found := _STAMP.search(line)) is not None:
+        if line not in known and (found := re.search(_STAMP, line)) is not None:
             return Actor(found[1], found[2])
     return None

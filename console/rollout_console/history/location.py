@@ -1,6 +1,5 @@
 """Locate the history of a rollout file: next to it, shared by all operators of the file."""
 
-import glob
 import os
 import re
 import tomllib
@@ -12,9 +11,7 @@ from rollout_console.common.folders import state_folder
 from rollout_console.history.history import History
 from rollout_gate.file.read import read_regular
 
-_NAMED = re.compile(
-    r"""^\s*\[history\][^\[]*?^\s*path\s*=\s*(?:"([^"\n]*)"|'([^'\n]*)')""", re.M | re.S
-)
+_NAMED = r"""(?ms)^\s*\[history\][^\[]*?^\s*path\s*=\s*(?:"([^"\n]*)"|'([^'\n]*)')"""
 
 
 def history_of(file: Path) -> History:
@@ -56,9 +53,11 @@ def companions(file: Path) -> Mapping[Path, str]:
     for suffix in ("", "-wal", "-shm", "-journal"):
         found[history.with_name(history.name + suffix)] = "the history"
     if log:
+        from glob import escape  # lazy: no start of the console needs it
+
         path = _beside(target, log)
         with suppress(OSError, ValueError):
-            logs = {*path.parent.glob(path.name), *path.parent.glob(f"{glob.escape(path.name)}*")}
+            logs = {*path.parent.glob(path.name), *path.parent.glob(f"{escape(path.name)}*")}
             found |= dict.fromkeys(logs, "the access log")
         found[path.with_name("rollout-jobs.sqlite3")] = "the ledger of media jobs"
         found[path.with_name("rollout-ids.sqlite3")] = "the gate's file of ids"
@@ -91,7 +90,7 @@ def _named(file: Path) -> tuple[str, str]:
         found = table.get("history", {}).get("path", "")
         log = table.get("health", {}).get("access_log", "access.jsonl")
     except (ValueError, AttributeError, RecursionError):
-        match, log = _NAMED.search(text), ""
+        match, log = re.search(_NAMED, text), ""
         found = (match[1] or match[2] or "") if match is not None else ""
     return _path_text(found), _path_text(log)
 

@@ -12,9 +12,9 @@ import msgspec
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WEEK, _DAY = timedelta(days=7), timedelta(days=1)
 _CLOCK = r"([01]\d|2[0-3]):([0-5]\d)"
-_WEEKLY = re.compile(rf"({'|'.join(_DAYS)}) {_CLOCK} - ({'|'.join(_DAYS)}) {_CLOCK}", re.IGNORECASE)
-_DAILY = re.compile(rf"{_CLOCK} - {_CLOCK}")
-_DATES = re.compile(r"(\d{4}-\d\d-\d\d) - (\d{4}-\d\d-\d\d)")
+_WEEKLY = rf"(?i:({'|'.join(_DAYS)}) {_CLOCK} - ({'|'.join(_DAYS)}) {_CLOCK})"
+_DAILY = rf"{_CLOCK} - {_CLOCK}"
+_DATES = r"(\d{4}-\d\d-\d\d) - (\d{4}-\d\d-\d\d)"
 
 FORMS = '"fri 16:00 - mon 08:00", "22:00 - 06:00" or "2026-12-24 - 2027-01-02", in UTC'
 
@@ -48,17 +48,17 @@ class Freeze(msgspec.Struct, frozen=True):
 def parse_freeze(text: str) -> Freeze:
     """Parse a freeze window; raises ValueError with what is wrong."""
     clean = " ".join(text.split())
-    if found := _WEEKLY.fullmatch(clean):
+    if found := re.fullmatch(_WEEKLY, clean):
         start, end = _in_week(*found.groups()[:3]), _in_week(*found.groups()[3:])
         return _repeating(text, start, end, _WEEK)
-    if found := _DAILY.fullmatch(clean):
+    if found := re.fullmatch(_DAILY, clean):
         hours = [int(group) for group in found.groups()]
         start, end = (
             timedelta(hours=hours[0], minutes=hours[1]),
             timedelta(hours=hours[2], minutes=hours[3]),
         )
         return _repeating(text, start, end, _DAY)
-    if found := _DATES.fullmatch(clean):
+    if found := re.fullmatch(_DATES, clean):
         first, last = (_date(part) for part in found.groups())
         if last < first:
             raise ValueError(f"{text[:60]!r} ends before it begins")

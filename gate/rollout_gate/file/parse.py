@@ -32,7 +32,7 @@ from rollout_gate.file.validation import Fields, Problems
 _NOTHING = OrgShare(None)
 """An org's line with neither share nor latch: the org is treated like one without a line."""
 
-_AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_AT = r" \(at (?:line (\d+), column (\d+)|end of document)\)$"
 
 
 def parse(data: bytes) -> RolloutFile:
@@ -77,12 +77,12 @@ def _load(text: str) -> dict[str, Any]:
         return tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         message = str(error)
-        place = _AT.search(message)
+        place = re.search(_AT, message)
         lines = text.split("\n")
         line, column = len(lines), len(lines[-1]) + 1
         if place is not None and place.group(1):
             line, column = int(place.group(1)), int(place.group(2))
-        what = _AT.sub("", message)
+        what = re.sub(_AT, "", message)
         raise FileError([Problem(f"not valid TOML: {what}", line, column)]) from None
     except RecursionError:
         raise FileError([Problem("not valid: arrays or tables nested too deeply", 1, 1)]) from None

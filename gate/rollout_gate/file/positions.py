@@ -8,28 +8,40 @@ positions are meaningless. Grammar: TOML 1.0.0.
 
 import re
 import tomllib
+from functools import cache
 
 import msgspec
 
 Path = tuple[str, ...]
 
 _KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
-DOTTED_KEY = re.compile(rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*")
-KEY_PART = re.compile(_KEY)
-_SPACES = re.compile(r"[ \t]*")
-_EQUALS = re.compile(r"[ \t]*=[ \t]*")
-_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-_INLINE_BLANK = re.compile(r"(?:[ \t\r\n,]|#[^\n]*)*")
-_STRING = re.compile(
-    r'"""(?:\\[\s\S]|(?!""")[^\\])*"{3,5}'
-    r"|'''(?:(?!''')[\s\S])*'{3,5}"
-    r'|"(?:[^"\\\n]|\\.)*"'
-    r"|'[^'\n]*'"
-)
-_SCALAR = re.compile(r"[^,\]}#\r\n]*")
-_SIMPLE = re.compile(
-    r"""([A-Za-z0-9_-]+|"[^"\\\n]*")[ \t]*=[ \t]*([A-Za-z0-9._+-]+)[ \t]*(?:#[^\n]*)?\r?(?:\n|\Z)"""
-)
+
+
+class _Grammar:
+    def __init__(self) -> None:
+        self.key = re.compile(_KEY)
+        self.dotted_key = re.compile(rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*")
+        self.spaces = re.compile(r"[ \t]*")
+        self.equals = re.compile(r"[ \t]*=[ \t]*")
+        self.blank = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+        self.inline_blank = re.compile(r"(?:[ \t\r\n,]|#[^\n]*)*")
+        self.string = re.compile(
+            r'"""(?:\\[\s\S]|(?!""")[^\\])*"{3,5}'
+            r"|'''(?:(?!''')[\s\S])*'{3,5}"
+            r'|"(?:[^"\\\n]|\\.)*"'
+            r"|'[^'\n]*'"
+        )
+        self.scalar = re.compile(r"[^,\]}#\r\n]*")
+        self.simple = re.compile(
+            r"""([A-Za-z0-9_-]+|"[^"\\\n]*")[ \t]*=[ \t]*([A-Za-z0-9._+-]+)"""
+            r"[ \t]*(?:#[^\n]*)?\r?(?:\n|\Z)"
+        )
+
+
+@cache
+def _grammar() -> _Grammar:
+    """Compile the patterns lazily: most files that are read need no positions."""
+    return _Grammar()
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -84,6 +96,7 @@ def unquote(part: str) -> str:
 class _Scan:
     def __init__(self, text: str) -> None:
         self.text = text
+        self.grammar = _grammar()
         self.layout = Layout(tables={(): Table(-1, -1)})
         self.table: Path = ()
         self.array_sizes: dict[Path, int] = {}
@@ -106,12 +119,14 @@ class _Scan:
         return self.line, pos - self.line_start
 
     def _blank(self, pos: int) -> int:
-        return _match_end(_BLANK, self.text, pos)
+        return _match_end(self.grammar.blank, self.text, pos)
 
     def _header(self, pos: int) -> int:
         line, _ = self._goto(pos)
         is_array = self.text.startswith("[[", pos)
-        found = DOTTED_KEY.match(self.text, _match_end(_SPACES, self.text, pos + 1 + is_array))
+        found = self.grammar.dotted_key.match(
+            self.text, _match_end(self.grammar.spaces, self.text, pos + 1 + is_array)
+        )
         end = self.text.find("\n", pos)
         end = len(self.text) if end < 0 else end
         if found is None:
@@ -135,7 +150,7 @@ class _Scan:
         return (*path, parts[-1])
 
     def _statement(self, pos: int) -> int:
-        simple = _SIMPLE.match(self.text, pos)
+        simple = self.grammar.simple.match(self.text, pos)
         if simple is not None:
             line, column = self._goto(pos)
             start, end = simple.span(2)
@@ -153,12 +168,12 @@ class _Scan:
 
     def _pair(self, pos: int, table: Path, depth: int) -> int:
         """Record ``key = value`` at ``pos``; return where the value ends."""
-        found = DOTTED_KEY.match(self.text, pos)
+        found = self.grammar.dotted_key.match(self.text, pos)
         if found is None:
             return len(self.text)
         line, column = self._goto(pos)
         path = (*table, *_parts(found.group()))
-        start = _match_end(_EQUALS, self.text, found.end())
+        start = _match_end(self.grammar.equals, self.text, found.end())
         value_line, value_column = self._goto(start)
         end = self._value(start, path, depth)
         end_line, end_column = self._goto(end)
@@ -168,7 +183,7 @@ class _Scan:
         return end
 
     def _value(self, pos: int, path: Path, depth: int) -> int:
-        string = _STRING.match(self.text, pos)
+        string = self.grammar.string.match(self.text, pos)
         if string is not None:
             return string.end()
         opening = self.text[pos : pos + 1]
@@ -176,19 +191,19 @@ class _Scan:
             return self._inline_table(pos, path, depth + 1)
         if opening in ("{", "["):
             return self._skip_brackets(pos)
-        end = _match_end(_SCALAR, self.text, pos)
+        end = _match_end(self.grammar.scalar, self.text, pos)
         return pos + len(self.text[pos:end].rstrip())
 
     def _inline_table(self, pos: int, path: Path, depth: int) -> int:
-        pos = _match_end(_INLINE_BLANK, self.text, pos + 1)
+        pos = _match_end(self.grammar.inline_blank, self.text, pos + 1)
         while pos < len(self.text) and self.text[pos] != "}":
-            pos = _match_end(_INLINE_BLANK, self.text, self._pair(pos, path, depth))
+            pos = _match_end(self.grammar.inline_blank, self.text, self._pair(pos, path, depth))
         return min(pos + 1, len(self.text))
 
     def _skip_brackets(self, pos: int) -> int:
         depth = 0
         while pos < len(self.text):
-            string = _STRING.match(self.text, pos)
+            string = self.grammar.string.match(self.text, pos)
             if string is not None:
                 pos = string.end()
                 continue
@@ -204,8 +219,15 @@ class _Scan:
         return pos
 
 
+def parts_at(line: str, column: int) -> list[str]:
+    """Return the parts of the dotted key at a column as they are written, or none."""
+    grammar = _grammar()
+    found = grammar.dotted_key.match(line, column)
+    return [] if found is None else grammar.key.findall(found.group())
+
+
 def _parts(dotted: str) -> Path:
-    return tuple(unquote(part) for part in KEY_PART.findall(dotted))
+    return tuple(unquote(part) for part in _grammar().key.findall(dotted))
 
 
 def _match_end(pattern: re.Pattern[str], text: str, pos: int) -> int:

@@ -13,7 +13,7 @@ import msgspec
 from rollout_console.changes.errors import EditNotPossible
 from rollout_console.changes.toml_edit.document import Document
 from rollout_console.changes.toml_edit.line import key_text
-from rollout_gate.file.positions import DOTTED_KEY, KEY_PART, Entry, Layout, Path, scan
+from rollout_gate.file.positions import Entry, Layout, Path, parts_at, scan
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -241,8 +241,7 @@ class Draft:
         if size < 1:
             return ""
         line = self.lines[found.first]
-        key = DOTTED_KEY.match(line, found.whole.key_column)
-        parts = KEY_PART.findall(key.group()) if key is not None else []
+        parts = parts_at(line, found.whole.key_column)
         return _indent(line) + ".".join(parts[:size])
 
 

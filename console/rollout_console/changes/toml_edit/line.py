@@ -11,8 +11,8 @@ from rollout_gate.file.positions import scan
 MOST_STAMP = 200
 
 _HEAD = r" {0,2}# \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [^\s@]+@[^\s:]+: "
-_STAMP = re.compile(rf"{_HEAD}([^\n]*?)(?={_HEAD}|$)")
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_STAMP = rf"{_HEAD}([^\n]*?)(?={_HEAD}|$)"
+_BARE = r"[A-Za-z0-9_-]+"
 
 
 def clean_stamp(stamp: str) -> str:
@@ -23,7 +23,7 @@ def clean_stamp(stamp: str) -> str:
 
 def key_text(key: str) -> str:
     """Serialize a key as TOML: bare where it can be, else quoted and escaped."""
-    return key if _BARE.fullmatch(key) else quoted(key)
+    return key if re.fullmatch(_BARE, key) else quoted(key)
 
 
 def quoted(text: str) -> str:
@@ -49,7 +49,8 @@ def with_stamp(line: str, said: int, stamp: str, about: str = "") -> str:
 def without_stamp(line: str, said: int, about: str = "") -> str:
     """Return the line without the stamp that a rollback wrote; people's own comments stay."""
     end = "\r" if line.endswith("\r") else ""
-    kept = _STAMP.sub(
+    kept = re.sub(
+        _STAMP,
         lambda found: found[0] if about and not found[1].startswith(f"{about}: ") else "",
         line[said:].removesuffix(end),  # a key may look like a stamp, too
     )

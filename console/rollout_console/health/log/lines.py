@@ -14,7 +14,7 @@ MAX_LINE = 64 * 1024
 
 _SMALL = 4096
 _decoder = msgspec.json.Decoder(AccessRecord)
-_FIELD = re.compile(r" - at `\$\.(\w+)`$")
+_FIELD = r" - at `\$\.(\w+)`$"
 _TIME = "is no RFC 3339 time with a zone, such as 2026-11-25T10:00:00.000Z"
 
 
@@ -121,7 +121,7 @@ def _one_by_one(
 
 def _why(message: str) -> str:
     """Translate a msgspec error into the log format's terms: the field and what is wrong."""
-    found = _FIELD.search(message)
+    found = re.search(_FIELD, message)
     name = found[1] if found else ""
     if name == "ts":
         return f"ts {_TIME}"

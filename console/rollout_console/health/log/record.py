@@ -103,6 +103,12 @@ _LEFT = ("abandoned", "cancelled")
 """Errors of the application's own, in lines without an outcome."""
 _BY_OUTCOME = {"truncated": StatusClass.GATEWAY, "empty": StatusClass.BAD}
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_NAMED = {
+    401: StatusClass.AUTH,
+    403: StatusClass.AUTH,
+    402: StatusClass.BALANCE,
+    429: StatusClass.RATE_LIMIT,
+}
 
 
 def classify(status: int) -> StatusClass:
@@ -112,12 +118,6 @@ def classify(status: int) -> StatusClass:
     """
     if 200 <= status < 400 and status not in _REDIRECTS:
         return StatusClass.OK
-    named = {
-        401: StatusClass.AUTH,
-        403: StatusClass.AUTH,
-        402: StatusClass.BALANCE,
-        429: StatusClass.RATE_LIMIT,
-    }
-    if status in named:
-        return named[status]
+    if status in _NAMED:
+        return _NAMED[status]
     return StatusClass.CONTRACT if 400 <= status < 500 else StatusClass.GATEWAY

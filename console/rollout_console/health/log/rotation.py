@@ -14,7 +14,7 @@ HEAD = 256
 Identity = tuple[int, int]
 """Device and inode number."""
 
-_SUFFIX = re.compile(r"(?P<dot>\.)?(?(dot)|-)(?P<mark>\d[\d_.T:-]*?)(?P<gz>\.gz)?|\.gz")
+_SUFFIX = r"(?P<dot>\.)?(?(dot)|-)(?P<mark>\d[\d_.T:-]*?)(?P<gz>\.gz)?|\.gz"
 
 
 class Rotated(msgspec.Struct, frozen=True):
@@ -62,14 +62,14 @@ def rotated(log: Path) -> list[Rotated]:
 def log_of(name: str) -> str:
     """Strip the rotation suffix from a file name; a name without one is returned as it is."""
     for start in range(1, len(name)):
-        if name[start] in ".-" and _SUFFIX.fullmatch(name, start):
+        if name[start] in ".-" and re.fullmatch(_SUFFIX, name[start:]):
             return name[:start]
     return name
 
 
 def _order(suffix: str) -> tuple[int, str, int] | None:
     """Return a sort key, oldest first: dates ascend, logrotate's numbers descend with age."""
-    match = _SUFFIX.fullmatch(suffix)
+    match = re.fullmatch(_SUFFIX, suffix)
     if match is None:
         return None
     mark = match["mark"] or ""
