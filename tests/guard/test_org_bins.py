@@ -1,4 +1,4 @@
-"""Bins of single orgs: what is cached says what a fresh read of the windows says."""
+"""Bins of single orgs and of routes: what is cached is what a fresh read of the windows says."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from rollout_console.guard.evidence.org_counts import (
     models_since,
 )
 from rollout_console.health.log.record import AccessRecord
-from rollout_console.health.windows.bins import Limits
+from rollout_console.health.windows.bins import Bins, Limits
 from rollout_console.health.windows.windows import Windows
 
 NOW = 1_800_000_000.0
@@ -55,6 +55,43 @@ def test_a_cached_read_is_that_of_a_fresh_reader(steps: list[tuple[list[Any], in
             every = OrgBins(windows).between("chat", org, "tokenlab", now - 300, now, SLOW_MS)
             has_error = any(one.timed < one.requests or one.slow for one in every)
             assert fresh.get(org) == (every if has_error else None)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.tuples(LINES, st.integers(0, 1500)), max_size=12),
+            st.sampled_from([0, 1, 4, 90]),
+            st.sampled_from([60, 300, 1200]),
+        ),
+        max_size=8,
+    )
+)
+def test_a_cached_read_of_a_route_is_that_of_a_fresh_reader(
+    steps: list[tuple[list[Any], int, int]],
+) -> None:
+    windows, other, now = Windows(), Windows(), NOW
+    cached = Bins(windows)
+    for lines, further_s, window_s in steps:
+        records = [record(*line, now=now - earlier_s) for line, earlier_s in lines]
+        for one in (windows, other):
+            one.add(records, now)
+        now += further_s
+        for side in ("tokenlab", "previous"):
+            found, fresh = (
+                reader.between("chat", side, now - window_s, now, SLOW_MS)
+                for reader in (cached, Bins(other))
+            )
+            assert list(found) == list(fresh)
+
+
+def test_a_new_line_has_the_slots_since_its_own_read_again() -> None:
+    windows, key = Windows(), ("chat", None, "tokenlab")
+    windows.add([record("a", 200, 50.0, 3.5, "tokenlab")], NOW)
+    assert windows.changed_from(key, 1) == NOW - 4
+    assert windows.changed_from(key, 5) == NOW - 5
+    assert windows.changed_from(key, 1) == float("inf")
 
 
 @settings(deadline=None)

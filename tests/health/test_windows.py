@@ -48,6 +48,20 @@ def test_a_summary_counts_the_window_alone() -> None:
     assert windows.last_seen("chat", "acme", "tokenlab") == pytest.approx(NOW - 1, abs=0.01)
 
 
+def test_a_summary_of_the_same_time_counts_what_was_added_since() -> None:
+    windows = Windows()
+    for count in (1, 2, 3):
+        windows.add([record(1, 503 if count == 3 else 200)], NOW)
+        for _ in range(2):  # the second is memoized
+            assert windows.summary(NOW, 60, "chat").requests == count
+            assert windows.summary(NOW, 60).requests == count
+    assert windows.summary(NOW, 60, "chat").by_class[StatusClass.GATEWAY] == 1
+    assert windows.summary(NOW, 60, "chat", side="previous").requests == 0
+    assert windows.summary(NOW, 0.5, "chat").requests == 0
+    assert windows.summary(NOW + 120, 60, "chat").requests == 0
+    assert windows.summary(NOW, 60, "chat").requests == 3
+
+
 @pytest.mark.parametrize("ago", [1, -1, 100, 100_000])
 def test_an_operation_is_seen_and_judges_nothing(ago: float) -> None:
     windows, other = Windows(), Windows()

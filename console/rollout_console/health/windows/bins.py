@@ -96,7 +96,7 @@ class Bins:
             return ()
         limit = buckets_of(limits)
         width = parts.width_s
-        changed_from = windows.changed_from(key)
+        changed_from = windows.changed_from(key, width)
         made_for, known = self._known.get(key, ((0, (0, 0)), {}))
         first, end = ceil(begin / width), floor(now / width) + 1
         if made_for != (width, limit):

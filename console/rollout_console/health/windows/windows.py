@@ -16,8 +16,9 @@ Seen = tuple[str, str, str]
 """A route, an org and a side."""
 
 _MANY = 2_000
-_SWEPT_AFTER = 20_000
-"""Old slots are evicted after so many lines, or a second, since the last sweep."""
+_SWEPT_AFTER, _SWEPT_EVERY_S = 20_000, 5
+"""Old slots are evicted after so many lines, or seconds, since the last sweep. No figure waits for
+it: a window is read by its slots."""
 _MOST_SERIES = 64
 
 
@@ -45,9 +46,12 @@ class Windows:
         self._series: dict[object, list[tuple[int, dict[int, int]]]] = {}
         self._summaries: dict[int, list[Summary | None]] = {}
         """Memoized summaries of the points in ``_series``, by the identity of their list."""
-        self._changed_from: dict[Named, int] = {}
+        self._asked: dict[tuple[str | None, str, float], Summary] = {}
+        """Memoized summaries of routes, by route, side and window: all as of ``_asked_at``."""
+        self._asked_at = 0.0
+        self._changed_from: dict[tuple[Named, int], int] = {}
         self._merged = 0
-        self._merged_for: dict[Named, int] = {}
+        self._merged_for: dict[tuple[Named, int], int] = {}
 
     def add(self, records: Sequence[AccessRecord], now: float) -> Mapping[Seen, float]:
         """Count requests as one batch: a cold start has millions of them.
@@ -72,7 +76,7 @@ class Windows:
             self._take(batch, seen)
             self._clear_series()
         self._unseen += batch.lines
-        if self._unseen >= _SWEPT_AFTER or not 0 <= now - self._swept_at < 1:
+        if self._unseen >= _SWEPT_AFTER or not 0 <= now - self._swept_at < _SWEPT_EVERY_S:
             self._unseen, self._swept_at = 0, now
             self.kept.sweep(now)
         return seen
@@ -104,7 +108,8 @@ class Windows:
                 kept.parts(kept.track(key))[level].add_slots(slots)
                 width = kept.levels[level][0]
                 first = min(slots) * width
-                self._changed_from[key] = min(first, self._changed_from.get(key, first))
+                before = self._changed_from.get((key, width), first)
+                self._changed_from[key, width] = min(first, before)
 
     def changed(self) -> None:
         """Invalidate the caches after counts were merged into ``kept`` directly."""
@@ -114,14 +119,17 @@ class Windows:
     def _clear_series(self) -> None:
         self._series.clear()
         self._summaries.clear()
+        self._asked.clear()
 
-    def changed_from(self, key: Named) -> float:
-        """Return the first epoch second at which a track changed since the last call for it.
+    def changed_from(self, key: Named, width_s: int) -> float:
+        """Return where the first slot begins that changed since the last call for track and width.
 
-        It is inf where nothing changed, and 0 after a merge: everything may have changed.
+        It is in epoch seconds, inf where nothing changed, and 0 after a merge: everything may have
+        changed.
         """
-        merged, self._merged_for[key] = self._merged_for.get(key, 0), self._merged
-        changed_from = self._changed_from.pop(key, inf)
+        of = key, width_s
+        merged, self._merged_for[of] = self._merged_for.get(of, 0), self._merged
+        changed_from = self._changed_from.pop(of, inf)
         return changed_from if merged == self._merged else 0
 
     def summary(
@@ -132,7 +140,25 @@ class Windows:
         org: str | None = None,
         side: str = "tokenlab",
     ) -> Summary:
-        """Return the summary of the last ``window_s`` seconds, or of the retention if shorter."""
+        """Return the summary of the last ``window_s`` seconds, or of the retention if shorter.
+
+        That of a route is memoized for one value of ``now``, until counts are added: rows, alerts
+        and charts ask for it.
+        """
+        if org is not None:
+            return self._summary(now, window_s, route, org, side)
+        if now != self._asked_at:
+            self._asked.clear()
+            self._asked_at = now
+        found = self._asked.get((route, side, window_s))
+        if found is None:
+            found = self._summary(now, window_s, route, None, side)
+            self._asked[route, side, window_s] = found
+        return found
+
+    def _summary(
+        self, now: float, window_s: float, route: str | None, org: str | None, side: str
+    ) -> Summary:
         track = self.kept.tracks.get((route, org, side))
         return summary_of(track, now, window_s, self.kept.reaches_s(org, now))
 
