@@ -84,6 +84,30 @@ def test_a_storm_is_a_rollback_verdict_with_its_reason(file: Path, monitor: Moni
     assert monitor.health("chat", "org-1", NOW).verdict.kind == "hold", "a change starts anew"
 
 
+def test_what_is_memoized_of_one_time_follows_log_file_and_history(
+    file: Path, monitor: Monitor
+) -> None:
+    def verdict() -> tuple[int, str]:
+        found = monitor.health("chat", None, NOW)
+        assert found == monitor.health("chat", None, NOW)
+        return found.requests, found.verdict.kind
+
+    assert verdict() == (0, "hold")
+    for i in range(140):
+        write(file, 1 + i / 10)
+    monitor.catch_up(NOW)
+    assert verdict() == (140, "ok")
+    monitor.note_raise("chat", None, NOW)
+    assert verdict() == (140, "hold")  # it bakes
+    for i in range(60):
+        write(file, 1 + i / 10, 503, org=f"org-{i % 3}")
+    monitor.catch_up(NOW)
+    assert verdict() == (200, "rollback")
+    calm = file.read_bytes().replace(b"max_5xx_percent = 2.0", b"max_5xx_percent = 60.0")
+    monitor.configure(parse(calm), NOW)
+    assert verdict() == (200, "hold")
+
+
 def test_a_step_bakes_and_needs_evidence_of_its_own(file: Path, monitor: Monitor) -> None:
     for i in range(140):
         write(file, 100 + i / 10)

@@ -106,6 +106,7 @@ class Monitor(Watch):
         self._dated_ahead: dict[int, float] = {}
         self._comparisons: dict[str, tuple[float, Verdict]] = {}
         self._tiers: dict[str, tuple[float, Tier]] = {}
+        self._of_routes: dict[str, tuple[float, Health]] = {}
         self._gone: dict[str, frozenset[str]] = {}
         self.jobs = JobWatch(path)
         super().__init__(path, file, cold_bytes=cold_bytes, older_bytes=older_bytes)
@@ -125,7 +126,7 @@ class Monitor(Watch):
         """
         before = self.file
         super().configure(file, now)
-        self._tiers.clear()
+        self._forget_verdicts()
         self._gone.clear()
         for name in {**before.routes, **file.routes}:
             if before.is_latched(name) != file.is_latched(name):
@@ -140,12 +141,12 @@ class Monitor(Watch):
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Ingest access-log records, and invalidate the cached verdicts."""
         super().add(records, now)
-        self._tiers.clear()
+        self._forget_verdicts()
 
     def add_older(self, older: "Backfill", part: "Part | None") -> None:
         """Ingest one part of the backfill, and invalidate the cached verdicts."""
         super().add_older(older, part)
-        self._tiers.clear()
+        self._forget_verdicts()
 
     @property
     def known_to(self) -> int:
@@ -158,7 +159,7 @@ class Monitor(Watch):
         A change with a timestamp in the future (clock skew) is dated to when it is first seen here:
         otherwise nothing before that time would be evidence against a route.
         """
-        self._tiers.clear()
+        self._forget_verdicts()
         for change in recorded.changes:
             self._known_to = max(self._known_to, change.id)
             at = change.at.timestamp()
@@ -178,9 +179,27 @@ class Monitor(Watch):
     def note_raise(self, route: str, org: str | None, at: float) -> None:
         """Start the bake time of a share that was raised at a time (epoch seconds)."""
         self._ages.note_raise(route, org, at)
+        self._forget_verdicts()
+
+    def _forget_verdicts(self) -> None:
+        """Invalidate what is memoized of one time: lines, file or history have changed since."""
+        self._tiers.clear()
+        self._comparisons.clear()
+        self._of_routes.clear()
 
     def health(self, route: str, org: str | None, now: float) -> Health:
-        """Return the figures and verdict of one org on a route, or of the route (org None)."""
+        """Return the figures and verdict of one org on a route, or of the route (org None).
+
+        Those of a route are memoized for one value of ``now``: alerts and rows ask for them.
+        """
+        if org is not None:
+            return self._health(route, org, now)
+        known = self._of_routes.get(route)
+        if known is None or known[0] != now:
+            known = self._of_routes[route] = now, self._health(route, None, now)
+        return known[1]
+
+    def _health(self, route: str, org: str | None, now: float) -> Health:
         summary = self.summary(route, org, "tokenlab", now)
         limits = self._guard_settings(route)
         return Health(

@@ -24,6 +24,9 @@ class StatusClass(Enum):
     BAD = "bad"
     ABANDONED = "abandoned"
 
+    __hash__ = object.__hash__
+    """By identity: Enum's own is Python code, and a second of figures hashes hundreds."""
+
 
 _Name = Annotated[str, msgspec.Meta(max_length=256)]
 """Names are kept in memory as long as there is traffic, so their length (characters) is bounded."""

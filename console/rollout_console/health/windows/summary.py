@@ -29,7 +29,8 @@ from rollout_console.health.windows.codes import (
 )
 from rollout_console.health.windows.quantiles import quantile
 
-_INDEX = {cls: i for i, cls in enumerate(StatusClass)}
+_CLASSES = tuple(StatusClass)
+_INDEX = {cls: i for i, cls in enumerate(_CLASSES)}
 _CLASS_INDEX = [_INDEX[cls] for cls in CLASS_OF_KIND]
 _UNTIMED = frozenset((CACHED, LEFT))
 _REFUSED = (CONTRACT, AUTH, BALANCE)
@@ -88,7 +89,7 @@ def classes_of(kinds: Sequence[int]) -> dict[StatusClass, int]:
     classes = [0] * len(_INDEX)
     for kind, index in enumerate(_CLASS_INDEX):
         classes[index] += kinds[kind]
-    return dict(zip(StatusClass, classes, strict=True))
+    return dict(zip(_CLASSES, classes, strict=True))
 
 
 def by_class(counts: Mapping[int, int]) -> dict[StatusClass, int]:
