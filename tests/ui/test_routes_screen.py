@@ -92,7 +92,7 @@ async def test_what_a_phase_waits_for(file: Path, own: SimServer, size: tuple[in
 
 
 def row(pilot: Running, at: int) -> str:
-    return "".join(text for text, _ in table(pilot)._line(at).cells)
+    return "".join(text for text, _ in table(pilot)._line(at, table(pilot)._line_width).cells)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])

@@ -138,7 +138,6 @@ def _plot(
             else:
                 plt.plot(xs, ys, **options)
     drawn = str(plt.build()).split("\n")
-    plt.clf()
     drawn = drawn[:height] + [""] * (height - len(drawn))
     return "\n".join(drawn)
 

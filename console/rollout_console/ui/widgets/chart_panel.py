@@ -3,17 +3,26 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 from textual.geometry import Region
+from textual.strip import Strip
 from textual.widget import Widget
 
 from rollout_console.charts.line_chart import Line, render
 from rollout_console.ui.widgets.component import component_style
 
+_DIM = Style(dim=True)
+
 
 class ChartPanel(Widget):
-    """A title line with the newest figures, and the chart below it."""
+    """A title line with the newest figures, and the chart below it.
 
+    It renders line by line: a new title does not lay out and style the chart again.
+    """
+
+    ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {"chart--title"}
 
     DEFAULT_CSS = """
@@ -32,7 +41,8 @@ class ChartPanel(Widget):
         self._limit: float | None = None
         self._marks: tuple[int, ...] = ()
         self._empty = ""
-        self._body: tuple[object, Text] | None = None
+        self._styles_of: tuple[Style, Style] | None = None
+        self._body: tuple[object, list[list[tuple[str, Style]]]] | None = None
 
     def say(self, titles: tuple[str, ...]) -> None:
         """Show other figures in the title; the chart below it is not drawn anew."""
@@ -79,23 +89,32 @@ class ChartPanel(Widget):
         text = next((text for text in self._titles if len(text) < width), self._titles[-1])
         return text + "─" * max(width - len(text) - 1, 0)
 
-    def render(self) -> Text:
-        """Return the title and the chart, sized to the widget."""
+    def render_line(self, y: int) -> Strip:
+        """Return line ``y`` of the content: the title, or a line of the chart."""
         width, height = self.content_size.width, self.content_size.height
-        title_style = component_style(self, "chart--title")
-        text = Text(self.title_text[:width], title_style, no_wrap=True, overflow="crop", end="")
-        if height > 1 and width > 0:
-            text = Text("\n", no_wrap=True, overflow="crop", end="").join(
-                [text, self._drawn(width, height - 1)]
-            )
-        return text
+        if self._styles_of is None:
+            base = self.rich_style
+            self._styles_of = base, base + component_style(self, "chart--title")
+        base, title = self._styles_of
+        if y == 0:
+            segments = [Segment(self.title_text[:width], title)]
+        else:
+            drawn = self._drawn(width, height - 1) if height > 1 and width > 0 else []
+            pieces = drawn[y - 1] if y <= len(drawn) else []
+            segments = [Segment(text, base + style) for text, style in pieces]
+        return Strip(segments).adjust_cell_length(width, Style(bgcolor=base.bgcolor))
 
-    def _drawn(self, width: int, height: int) -> Text:
-        """Return the chart, memoized: a new title leaves it as it was."""
+    def notify_style_update(self) -> None:
+        """Invalidate the style cache: the theme may have changed."""
+        self._styles_of = None
+        super().notify_style_update()
+
+    def _drawn(self, width: int, height: int) -> list[list[tuple[str, Style]]]:
+        """Return the lines of the chart, memoized: a new title leaves them as they were."""
         colour = not self.app.no_color and not self._stale
         of = (
             list(self._lines), width, height, self._unit, self._y_range, self._since, colour,
-            self._limit, self._marks, self._empty,
+            self._stale, self._limit, self._marks, self._empty,
         )  # fmt: skip
         if self._body is not None and self._body[0] == of:
             return self._body[1]
@@ -112,8 +131,21 @@ class ChartPanel(Widget):
             marks=self._marks,
             empty=self._empty,
         )
-        body = Text.from_ansi(drawn, no_wrap=True, overflow="crop", end="")
-        if self._stale:
-            body.stylize("dim")
+        dim = _DIM if self._stale else Style.null()
+        body = [_pieces(line, dim) for line in drawn.split("\n")]
         self._body = (of, body)
         return body
+
+
+def _pieces(line: str, dim: Style) -> list[tuple[str, Style]]:
+    """Split a line of a chart at its SGR sequences, into texts and their styles."""
+    if "\x1b" not in line:
+        return [(line, dim)]
+    text = Text.from_ansi(line)
+    found, at = [], 0
+    for start, end, style in text.spans:
+        assert isinstance(style, Style)
+        found += [(text.plain[at:start], dim), (text.plain[start:end], style + dim)]
+        at = end
+    found.append((text.plain[at:], dim))
+    return [piece for piece in found if piece[0]]

@@ -161,13 +161,13 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
 
     def refresh_numbers(self) -> None:
         """Repaint only what has changed in the visible rows."""
-        top = self.scroll_offset.y
+        top, width = self.scroll_offset.y, self._line_width
         for y in range(1, self.size.height):
             row = top + y - 1
             before = self._drawn.get(row)
             if row >= len(self._rows) or before is None:
                 continue
-            after = self._line(row)
+            after = self._line(row, width)
             if after != before:
                 self._drawn[row] = after
                 start, end = _difference(before, after)
@@ -188,7 +188,7 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
             return Strip.blank(width, self.rich_style)
         line = self._drawn.get(row)
         if line is None:
-            line = self._drawn[row] = self._line(row)
+            line = self._drawn[row] = self._line(row, width)
         if len(self._drawn) > 4 * max(self.size.height, 25):
             self._forget_hidden()
         return self._strip(line, row == self._cursor)
@@ -207,13 +207,13 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
         super().watch_scroll_y(old, new)
         self.refresh()
 
-    def _line(self, row: int) -> Line:
+    def _line(self, row: int, width: int) -> Line:
         mark = "▸" if row == self._cursor else " "
-        cells = list(self._draw_row(self._rows[row], self._line_width - 1))
+        cells = list(self._draw_row(self._rows[row], width - 1))
         return Line(((mark, ""), *cells))
 
     def _strip(self, line: Line, cursor: bool) -> Strip:
-        base = self.rich_style
+        base = self._style("")
         # A tinted cursor row needs true colours to blend; with 16 colours or none it is reversed.
         plain = self.app.no_color or self.app.current_theme.ansi
         extra = self._style("table--cursor-plain" if plain else "table--cursor") if cursor else None
@@ -228,7 +228,7 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
 
     def _style(self, name: str) -> Style:
         if name not in self._styles:
-            self._styles[name] = component_style(self, name)
+            self._styles[name] = component_style(self, name) if name else self.rich_style
         return self._styles[name]
 
     def _forget_hidden(self) -> None:

@@ -1,6 +1,6 @@
 """The home screen's chart grid: which charts are visible, where, and their data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Grid
@@ -72,10 +72,15 @@ class ChartGrid(Grid):
                 self.query_one(f"#chart-{order[0]}"), before=self.query_one(f"#chart-{order[1]}")
             )
 
+    def _shown(self) -> Iterator[ChartPanel]:
+        for panel in self.children:
+            if isinstance(panel, ChartPanel) and panel.has_class("-on"):
+                yield panel
+
     def say(self, monitor: Monitor, now: float) -> None:
         """Bring the figures in the titles up to those of the table; the charts stay."""
         sides = _sides_of(monitor, self.route, now)
-        for panel in self.query("ChartPanel.-on").results(ChartPanel):
+        for panel in self._shown():
             if panel.name is not None and panel.name != "balance":
                 panel.say(_titles_of(sides, panel.name, self.route))
 
@@ -92,7 +97,7 @@ class ChartGrid(Grid):
         age = monitor.age_s(now)
         stale = age is None or age > STALE_S
         sides = _sides_of(monitor, route, now)
-        for panel in self.query("ChartPanel.-on").results(ChartPanel):
+        for panel in self._shown():
             if panel.name == "balance":
                 _show_balance(panel, balance, now)
             elif panel.name is not None:
