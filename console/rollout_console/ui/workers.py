@@ -47,7 +47,6 @@ AGAIN_S = 5.0
 FILE_EVERY_S = 0.25
 HISTORY_EVERY_S = 0.5
 LOG_EVERY_S = 1.0
-OLDER_AFTER_S = 0.1
 PROBES_EVERY_S = 5.0
 GUARD_EVERY_S = 3.0
 MODELS_FIRST_S = 60.0
@@ -91,21 +90,29 @@ async def follow_history(switch: Switch, post: Post) -> None:
         await asyncio.sleep(HISTORY_EVERY_S)
 
 
-async def follow_log(monitor: Monitor, post: Post) -> None:
-    """Read new records of the access log and post them; a long log is read in bounded chunks."""
+async def follow_log(monitor: Monitor, post: Post, has_read: asyncio.Event) -> None:
+    """Read new records of the access log and post them; a long log is read in bounded chunks.
+
+    ``has_read`` is set after each read.
+    """
     while True:
         records, trouble = await asyncio.to_thread(monitor.read)
         post(LogRead(records, trouble))
+        has_read.set()
         # Backpressure: each chunk is handled before the next is read, so a burst does not queue up.
         await asyncio.sleep(0.02 if monitor.behind else LOG_EVERY_S)
 
 
-async def follow_older(monitor: Monitor, post: Post) -> None:
-    """Backfill: post, part by part, the log's data that is older than the first record read."""
+async def follow_older(monitor: Monitor, post: Post, has_read: asyncio.Event) -> None:
+    """Backfill: post, part by part, the log's data that is older than the first record read.
+
+    A read finds out whether there is any, so each that ``has_read`` tells is waited for.
+    """
     while True:
+        await has_read.wait()
+        has_read.clear()
         older = monitor.older(time.time())
         if older is None:
-            await asyncio.sleep(OLDER_AFTER_S)
             continue
         try:
             while part := await asyncio.to_thread(older.next):
@@ -227,12 +234,12 @@ class Feeds:
         self._sources = sources
         switch, monitor = session.switch, session.monitor
         self._monitor = monitor
-        post = screen.post_message
+        post, has_read = screen.post_message, asyncio.Event()
         self._followers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "file": lambda: follow_file(switch, session.lock, post),
             "history": lambda: follow_history(switch, post),
-            "log": lambda: follow_log(monitor, post),
-            "older": lambda: follow_older(monitor, post),
+            "log": lambda: follow_log(monitor, post, has_read),
+            "older": lambda: follow_older(monitor, post, has_read),
             "balance": self._follow_balance,
             "models": lambda: follow_models(ask_for_models, post),
             "guard": lambda: follow_guard(switch.path, post),
