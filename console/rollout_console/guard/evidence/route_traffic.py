@@ -47,7 +47,10 @@ def route_traffic(
     """
     begin, since, now, gone, reset = span
     found = bins.between(route, "tokenlab", since, now, limits)
-    if all(sum(one.errors(signal)[1] for one in found) < FLOOR_ERRORS for signal in SIGNALS):
+    if not found:
+        return None
+    every = total(found)
+    if all(every.errors(signal)[1] < FLOOR_ERRORS for signal in SIGNALS):
         return None
     width = org_bins.width_s
     first = ceil(since / width) * width
