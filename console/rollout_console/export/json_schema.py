@@ -202,9 +202,9 @@ class _Recorder(Fields):
         return default
 
     def duration(self, name: str, default: int, *, least: int, most: int) -> int:
-        """Record a duration; a pattern cannot say its range."""
+        """Record a duration; a pattern cannot say its range. 0 is none, which has no text."""
         text = f"{default // 60}m" if default % 60 == 0 else f"{default}s"
-        self._keep(name, {**_DURATION, "default": text})
+        self._keep(name, {**_DURATION, **({"default": text} if default else {})})
         return default
 
     def steps(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
