@@ -144,6 +144,37 @@ def test_a_ledger_that_cannot_be_read_is_told_and_ends_nothing(rollout: Path) ->
     assert "made twice" not in monitor.held("video", "acme", 0, 100, BalanceWatch(), time.time())
 
 
+@pytest.mark.parametrize("column", ["sent_at", "state", "task_id", "fingerprint", "ended_at"])
+def test_garbage_in_a_row_stops_nothing(rollout: Path, column: str) -> None:
+    now = time.time()
+    path = write(
+        rollout.parent,
+        create("a", now=now, ago=60, job_id="j"),
+        create("b", now=now, ago=30, job_id="j"),
+        create("c", now=now, ago=30, state="completed", ended_at=now),
+    )
+    with sqlite3.connect(path) as database:
+        database.execute(f"update creates set {column} = x'ff00ff'")
+    database.close()
+    monitor = watched(rollout)
+    monitor.held("video", "acme", 0, 100, BalanceWatch(), now)
+    told(monitor)
+
+
+def test_a_folder_that_may_not_be_looked_into_stops_nothing(
+    rollout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.exists", refuse)
+    monkeypatch.setattr("rollout_console.jobs.job_book.JobBook.counts", refuse)
+    write(rollout.parent, create("a", ago=1))
+    watch = JobWatch(rollout)
+    watch.refresh(parse(rollout.read_bytes()), time.time())
+    assert watch.trouble.endswith("cannot be read: PermissionError")
+
+
 def test_it_is_read_now_and_then_and_a_lock_is_not_waited_for(rollout: Path) -> None:
     now, file = time.time(), parse(rollout.read_bytes())
     watch = JobWatch(rollout)

@@ -125,7 +125,7 @@ class Player:
                         f"{self._previous}/v1{path}", json=body,
                         headers={"X-Sim-Org": mark or org, "Authorization": "Bearer prev"},
                     )  # fmt: skip
-                except httpx.RemoteProtocolError:
+                except httpx.TransportError:
                     return None
                 return answer
 

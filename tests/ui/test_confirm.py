@@ -57,7 +57,9 @@ async def test_a_held_raise_asks_for_a_typed_reason(file: Path) -> None:
         assert isinstance(pilot.app.screen, ConfirmDialog), "an empty reason is none"
         await pilot.press(*"scheduled", "enter")
         await until_shown(pilot, lambda: share(file) == (5000, False))
-        row = pilot.app.screen._switch.recent(1)[0][0]  # type: ignore[attr-defined]
+        switch = pilot.app.screen._switch  # type: ignore[attr-defined]
+        await until_shown(pilot, lambda: bool(switch.recent(1)[0]))  # its row comes after the file
+        row = switch.recent(1)[0][0]
         assert (row.reason, row.after) == ("scheduled", "50")
 
 

@@ -76,24 +76,32 @@ class JobWatch:
         """Why the ledger cannot be read, empty where it can."""
 
     def refresh(self, file: RolloutFile, now: float) -> None:
-        """Read the ledger if it is time to; blocks for the disk. ``now`` is in epoch seconds."""
+        """Read the ledger if it is time to; blocks for the disk. ``now`` is in epoch seconds.
+
+        It never raises: whatever is wrong with the ledger, a rollback goes on.
+        """
         if time.monotonic() - self._read_at < EVERY_S:
             return
         self._read_at = time.monotonic()
         ledger = (self._path.parent / file.access_log).parent / "rollout-jobs.sqlite3"
-        if not ledger.exists():
-            self.troubles, self.trouble = {}, ""
-            return
+        try:
+            self.troubles = self._read(file, now) if ledger.exists() else {}
+            self.trouble = ""
+        except OperationError as error:
+            self.trouble = str(error)
+        except Exception as error:  # noqa: BLE001 - bytes of others must not stop a rollback
+            self.trouble = f"{ledger} cannot be read: {type(error).__name__}"
+
+    def _read(self, file: RolloutFile, now: float) -> dict[str, JobTrouble]:
         from rollout_console.jobs.job_book import REPEATED_WITHIN_S, job_book
 
         book, since = job_book(self._path, file, wait_s=_WAIT_S), now - LOOK_BACK_S
-        try:
-            counts = book.counts(now, since=since)
-            pairs = book.repeated(since=since, window_s=REPEATED_WITHIN_S)
-            ended = book.ended(since=now - ENDED_S)
-            self.troubles, self.trouble = _troubles(file, counts, pairs, ended), ""
-        except OperationError as error:
-            self.trouble = str(error)
+        return _troubles(
+            file,
+            book.counts(now, since=since),
+            book.repeated(since=since, window_s=REPEATED_WITHIN_S),
+            book.ended(since=now - ENDED_S),
+        )
 
     def held(self, route: str) -> str:
         """Return why jobs hold a raise of a route, empty where they do not."""

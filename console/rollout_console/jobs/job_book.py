@@ -108,7 +108,10 @@ class JobBook:
     @property
     def exists(self) -> bool:
         """Whether there is a ledger yet."""
-        return self.path.exists()
+        try:
+            return self.path.exists()
+        except OSError:  # a folder that may not be looked into
+            return False
 
     def rows(
         self, now: float, *, since: float = 0.0, standings: Sequence[Standing] = (),
@@ -299,7 +302,10 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 
 def _create(values: Sequence[object]) -> Create:
     named = dict(zip(_NAMES, values, strict=True))
-    return msgspec.convert({**named, "has_own_id": bool(named["has_own_id"])}, Create)
+    try:
+        return msgspec.convert({**named, "has_own_id": bool(named["has_own_id"])}, Create)
+    except ValueError as error:
+        raise OperationError(f"the ledger of jobs has a row that is none: {error}") from None
 
 
 def _pair(row: Sequence[object]) -> tuple[Create, Create]:
