@@ -48,7 +48,8 @@ CREATE TABLE log.lines (
     task_id TEXT,
     task_status TEXT,
     tokens_in INTEGER NOT NULL,
-    tokens_out INTEGER NOT NULL
+    tokens_out INTEGER NOT NULL,
+    attempt INTEGER NOT NULL        -- 2 and more: a retry
 )
 """
 
@@ -108,8 +109,8 @@ def read_lines(
         uncharged += sum(row[2] == POSSIBLE for row in inside)
         db.executemany(
             "INSERT INTO log.lines (at, inside, kind, is_async, route, org, model, status, outcome,"
-            " billing_id, request_id, task_id, task_status, tokens_in, tokens_out)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " billing_id, request_id, task_id, task_status, tokens_in, tokens_out, attempt)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (row for row in rows if row[2] == EXPECTED or row[9] or row[10] or row[11]),
         )
     _index(db)
@@ -150,6 +151,7 @@ def _rows(
             one.task_status,
             min(max(one.input_tokens or 0, 0), _MOST_TOKENS),
             min(max(one.output_tokens or 0, 0), _MOST_TOKENS),
+            min(max(one.attempt or 1, 1), _MOST_TOKENS),
         )
 
 

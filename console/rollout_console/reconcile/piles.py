@@ -27,7 +27,7 @@ class Row(msgspec.Struct, frozen=True):
     """A record, a line, or a record with its line; times are epoch microseconds.
 
     ``cost`` is None for a line alone: the log has no cost. ``reason`` says why there is no partner
-    or, of a matched one, what is special.
+    or, of a matched one, what is special. ``attempt`` is 2 or more where the line is of a retry.
     """
 
     pile: Name
@@ -49,6 +49,7 @@ class Row(msgspec.Struct, frozen=True):
     status: int | None = None
     matched_by: str = ""
     reason: str = ""
+    attempt: int = 1
 
 
 class Figures(msgspec.Struct):
@@ -194,14 +195,17 @@ class Reconciled:
 
     def _matched(self) -> Iterator[Row]:
         found = self._db.execute(
-            f"SELECT {_RECORD}, l.at, l.route, l.org, l.status, l.task_id, l.kind, l.outcome, m.how"  # noqa: S608
+            f"SELECT {_RECORD}, l.at, l.route, l.org, l.status, l.task_id, l.kind, l.outcome,"  # noqa: S608
+            " m.how, l.attempt"
             # CROSS JOIN keeps this order: by time from an index, without sorting all rows.
             " FROM main.records r CROSS JOIN log.matches m ON m.record = r.id"
             " CROSS JOIN log.lines l ON l.id = m.line"
             f" WHERE r.at >= :since AND r.at < :until {self._key} ORDER BY r.at, r.id",
             self._given,
         )
-        for *record, is_refund, line_at, route, org, status, task_id, kind, outcome, how in found:
+        for (
+            *record, is_refund, line_at, route, org, status, task_id, kind, outcome, how, attempt,
+        ) in found:  # fmt: skip
             reason = ""
             if is_refund:
                 reason = "refund"
@@ -211,7 +215,7 @@ class Reconciled:
                 reason = "failed"
             yield _row(
                 "matched", record, reason, line_at, route, org, status, task_id,
-                _HOW.get(how, "request_id"),
+                _HOW.get(how, "request_id"), attempt,
             )  # fmt: skip
 
     def _unmatched_records(self) -> Iterator[Row]:
@@ -280,7 +284,7 @@ class Reconciled:
 def _row(
     pile: Name, record: Sequence[Any], reason: str = "", line_at: int | None = None,
     route: str = "", org: str = "", status: int | None = None, task_id: str | None = None,
-    matched_by: str = "",
+    matched_by: str = "", attempt: int = 1,
 ) -> Row:  # fmt: skip
     (
         at, key_id, model, scene, request_id, billing_id, unit, quantity, tokens_in, tokens_out,
@@ -295,4 +299,5 @@ def _row(
         scene=scene, cost=amount, unit=unit, quantity=quantity, tokens_in=tokens_in,
         tokens_out=tokens_out, request_id=request_id or "", billing_id=billing_id or "",
         task_id=task_id or "", status=status, matched_by=matched_by, reason=reason,
+        attempt=attempt,
     )  # fmt: skip

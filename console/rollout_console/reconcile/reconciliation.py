@@ -38,7 +38,10 @@ MOST_S = 366 * 86_400.0
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What is reconciled; times are in epoch seconds, ``key`` is an API key's id or name."""
+    """What is reconciled; times are in epoch seconds, ``key`` is an API key's id or name.
+
+    From ``pull_since`` on, where that is earlier, records are pulled without being reconciled.
+    """
 
     since: float
     until: float
@@ -49,6 +52,7 @@ class Asked(msgspec.Struct, frozen=True):
     settle_async_s: float = SETTLE_ASYNC_S
     again: bool = False
     offline: bool = False
+    pull_since: float = math.inf
 
     @property
     def record_range(self) -> tuple[int, int]:
@@ -117,7 +121,8 @@ def reconcile(
         until = min(until, math.floor(clock()))
         horizon = float(until)
         if not asked.offline:
-            found = _pull(store, room, asked, (since, until), words, watcher or Watcher(), clock)
+            times = math.floor(min(since, asked.pull_since)), until
+            found = _pull(store, room, asked, times, words, watcher or Watcher(), clock)
             requests, pulled, horizon = found
         keys = store.known_keys()
         key_id = find_key(keys, asked.key) if asked.key else ""

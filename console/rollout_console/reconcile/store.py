@@ -19,7 +19,7 @@ from typing import Self
 import msgspec
 
 from rollout_console.reconcile.errors import CorruptStore, UsageStoreError
-from rollout_console.reconcile.money import canonical, plain
+from rollout_console.reconcile.money import EXACT, ZERO, canonical, plain
 from rollout_console.tokenlab.types import ApiKey, UsageRecord
 
 _BUSY_S = 20.0
@@ -298,6 +298,26 @@ class UsageStore:
                 (until, since),
             )
             return [str(note) for (note,) in found]
+
+    def costs(self, since: int, until: int) -> dict[str, Decimal]:
+        """Return the exact cost by key of the records between two epoch microseconds."""
+        found: dict[str, Decimal] = {}
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT key_id, cost, count(*) FROM records WHERE at >= ? AND at < ?"
+                " GROUP BY key_id, cost",
+                (since, until),
+            )
+            for key_id, cost, count in rows:
+                amount = EXACT.multiply(Decimal(cost), Decimal(count))
+                found[key_id] = EXACT.add(found.get(key_id, ZERO), amount)
+        return found
+
+    def first_at(self) -> int | None:
+        """Return the time of the first record that was pulled, in epoch microseconds."""
+        with self._reading() as db:
+            found = db.execute("SELECT min(at) FROM records").fetchone()[0]
+            return None if found is None else int(found)
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:

@@ -9,28 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from rollout_console.changes.switch import Switch
+from rollout_console.cli.commands.pull_progress import PullProgress
 from rollout_console.cli.exit_codes import DONE, PROBLEMS, USAGE
-from rollout_console.common.durations import seconds_text
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.reconcile.piles import PILES, Name
-from rollout_console.reconcile.pull import Progress
 from rollout_console.reconcile.reconciliation import (
     SETTLE_ASYNC_S,
     SETTLE_S,
     Asked,
     Outcome,
-    Watcher,
     reconcile,
 )
 from rollout_console.reconcile.tables import as_json, row_json, write_csv, write_jsonl
 from rollout_console.reconcile.text import as_text, row_text
-from rollout_console.tokenlab.errors import ApiError
 
 _DAY_S = 86_400.0
 _ROWS = 100
-_BAR = 24
 
 
 def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
@@ -54,20 +50,12 @@ def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
         options.reread,
         options.offline,
     )
-    told = _Told()
-    try:
-        with reconcile(asked, room, file, switch.path, state_folder(), told) as outcome:
-            told.clear()
-            return _show(options, switch.path, outcome)
-    except (ApiError, KeyboardInterrupt):
-        told.clear()
-        print(
-            "what was pulled is kept: the same command goes on where this one stopped",
-            file=sys.stderr,
-        )
-        raise
-    finally:
-        told.clear()
+    with (
+        PullProgress() as progress,
+        reconcile(asked, room, file, switch.path, state_folder(), progress) as outcome,
+    ):
+        progress.clear()
+        return _show(options, switch.path, outcome)
 
 
 def _show(options: Namespace, path: Path, outcome: Outcome) -> int:
@@ -109,42 +97,3 @@ def _print_array(values: "itertools.chain[Any] | Any") -> None:
         print(f"{start}\n{json.dumps(value)}", end="")
         start = ","
     print("\n]" if start == "," else "[]")
-
-
-class _Told(Watcher):
-    """Draws a progress bar on a terminal, in one line that is wiped at the end."""
-
-    def __init__(self) -> None:
-        self._draws = sys.stderr.isatty()
-        self._width = 0
-        self._next = 0.0
-
-    def progress(self, progress: Progress) -> None:
-        """Draw how far it is, at most ten times a second."""
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + 0.1
-        whole = (progress.key - 1 + progress.part) / progress.keys
-        bar = f"[{'#' * int(whole * _BAR):<{_BAR}}] {100 * whole:3.0f}%"
-        key = f"key {progress.key} of {progress.keys} {visible(progress.name)[:20]}"
-        self._draw(f"{bar}  {key}  {progress.records:,} records, {progress.requests:,} requests")
-
-    def waits(self, seconds: float, why: str) -> None:
-        """Say that the pull waits, and what for."""
-        self._draw(f"waiting {seconds_text(seconds)}: {visible(why)[:60]}")
-
-    def locked(self) -> None:
-        """Say that another process is waited for."""
-        self._draw("waiting for another pull of the same records")
-
-    def clear(self) -> None:
-        """Wipe the line."""
-        if self._width:
-            self._draw("")
-            print("\r", end="", file=sys.stderr, flush=True)
-            self._width = 0
-
-    def _draw(self, text: str) -> None:
-        if self._draws:
-            print(f"\r{text:<{self._width}}", end="", file=sys.stderr, flush=True)
-            self._width = len(text)
