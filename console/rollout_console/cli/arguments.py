@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from rollout_console.cli.commands.completion_arguments import add_completion
+from rollout_console.cli.commands.cost_arguments import add_cost
 from rollout_console.cli.commands.export_arguments import add_export
 from rollout_console.cli.commands.guard_arguments import add_guard
 from rollout_console.cli.commands.init_arguments import add_init
@@ -205,6 +206,8 @@ def build_parser() -> argparse.ArgumentParser:
     command("report", about, add_report, _add_json)
     about = "what TokenLab billed against what the access log has, to the last digit"
     command("reconcile", about, add_reconcile, _add_json)
+    about = "the bill by route, org, model, key and day; burn, runway, why it differs"
+    command("cost", about, add_cost, _add_json)
     command("guard", "watch without a screen: raise, hold, roll back, tell", add_guard)
     command("export", "print the file in another tool's format", add_export)
     command("web", "the console in a browser, to look at: always read-only", add_web)

@@ -39,6 +39,7 @@ _TELLS = (
     "playbook",
     "report",
     "reconcile",
+    "cost",
     "completion",
 )
 """Commands whose only result is their output: if it cannot be written, they have failed."""
@@ -103,7 +104,7 @@ def _dispatch(options: Namespace) -> int:
         from rollout_console.cli.commands.completion import completion
 
         return completion(options, build_parser(), path)
-    online = ("keys", "probe", "shadow", "reconcile")
+    online = ("keys", "probe", "shadow", "reconcile", "cost")
     polls = options.command == "jobs" and options.jobs_command in ("poll", "cancel")
     if options.command in online or polls or (options.command == "check" and not options.offline):
         return _with_credentials(options, path)
@@ -203,6 +204,10 @@ def _with_credentials(options: Namespace, path: Path) -> int:
         from rollout_console.cli.commands.reconcile import run as run_reconcile
 
         return run_reconcile(options, make_switch(options, path), room)
+    if options.command == "cost":
+        from rollout_console.cli.commands.cost import run as run_cost
+
+        return run_cost(options, make_switch(options, path), room)
     if options.command == "keys":
         from rollout_console.cli.commands.keys import keys
 

@@ -1,0 +1,186 @@
+"""The use case of ``cost``: pull, match, attribute; burn, runway and the difference of periods."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rollout_console.common.durations import seconds_text
+from rollout_console.common.errors import OperationError
+from rollout_console.cost.bill import Bill
+from rollout_console.cost.burn import BURN_S, Burn, Runway, burn_of, runways
+from rollout_console.cost.difference import Difference, Sample, explain
+from rollout_console.reconcile.reconciliation import (
+    SETTLE_ASYNC_S,
+    Asked,
+    Outcome,
+    Watcher,
+    find_key,
+    reconcile,
+)
+from rollout_console.reconcile.store import KnownKey, UsageStore, store_path
+from rollout_console.tokenlab.errors import ApiError
+from rollout_gate.file.formats import root_of
+from rollout_gate.file.model import RolloutFile
+
+if TYPE_CHECKING:
+    from rollout_console.credentials.api_keys import ApiKeys
+    from rollout_console.tokenlab.types import ApiKey, Balance
+
+_RECENT_S = 3600.0
+
+
+class CostAsked(msgspec.Struct, frozen=True):
+    """What costs are asked for; times are in epoch seconds, ``key`` is an API key's id or name.
+
+    With ``against_s`` the period is compared with the one that was so many seconds before it.
+    """
+
+    since: float
+    until: float
+    route: str = ""
+    org: str = ""
+    key: str = ""
+    offline: bool = False
+    against_s: float | None = None
+
+
+class Costs(msgspec.Struct, frozen=True):
+    """The costs of a period, and what is to be known of their sources.
+
+    ``horizon`` is the epoch second up to which usage records were read, and ``now`` when that was
+    told. ``balance`` and ``limits`` are the runways, where the API was asked for them. ``words``
+    say what limits the result.
+    """
+
+    asked: CostAsked
+    bill: Bill
+    burn: Burn
+    profile: str
+    base_url: str
+    keys: Sequence[KnownKey]
+    horizon: float
+    now: float
+    words: Sequence[str]
+    balance: Runway | None = None
+    limits: Sequence[Runway] = ()
+    difference: Difference | None = None
+    is_by_place: bool = True
+
+    def key_name(self, key_id: str) -> str:
+        """Return the name of a key; its id where it has none."""
+        return next((key.name for key in self.keys if key.id == key_id and key.name), key_id)
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether records of the period may still be to come."""
+        return self.asked.until > self.horizon - SETTLE_ASYNC_S
+
+    @property
+    def age_s(self) -> float:
+        """How old what was pulled is, in seconds."""
+        return max(self.now - self.horizon, 0.0)
+
+
+def costs(
+    asked: CostAsked, room: "ApiKeys", file: RolloutFile, path: Path, folder: Path,
+    watcher: Watcher | None = None, clock: Callable[[], float] = time.time,
+) -> Costs:  # fmt: skip
+    """Return the costs of a period of the rollout file at ``path``; ``folder`` is the state's.
+
+    Raises OperationError, and ApiError unless ``offline``; what was pulled before an error is kept.
+    """
+    shift = asked.against_s
+    if shift is not None and shift < asked.until - asked.since:
+        raise OperationError(
+            "the two periods overlap: give --against at least"
+            f" {seconds_text(asked.until - asked.since)}, the length of the period"
+        )
+    first = asked.until - BURN_S
+    first = min(first, asked.since - shift) if shift is not None else first
+    whole = Asked(asked.since, asked.until, key=asked.key, offline=asked.offline, pull_since=first)
+    bill = Bill(route=asked.route, org=asked.org)
+    difference: Difference | None = None
+    is_by_place, extra = True, list[str]()
+    with reconcile(whole, room, file, path, folder, watcher, clock) as outcome:
+        now = clock()
+        by_place = Sample()
+        in_all = Sample(places=False)
+        for row in outcome.piles.rows():
+            bill.add(row)
+            if shift is not None and row.cost is not None and bill.has_row(row):
+                by_place.add(row)
+                in_all.add(row)
+        if shift is not None:
+            begins_later = outcome.piles.log.begins_at > asked.since
+            difference, is_by_place, extra = _compared(
+                asked, room, file, path, folder, clock, (by_place, in_all), begins_later
+            )
+        burn, known = _burn(asked, room, folder, outcome)
+    balance: Runway | None = None
+    limits: Sequence[Runway] = ()
+    problem = ""
+    if not asked.offline and asked.until > now - _RECENT_S:
+        balance, limits, problem = _money(room, burn, known)
+    words = dict.fromkeys([*outcome.words, *extra, *filter(None, (problem,))])
+    return Costs(
+        asked, bill, burn, outcome.profile, outcome.base_url, outcome.keys, outcome.horizon, now,
+        list(words), balance, limits, difference, is_by_place,
+    )  # fmt: skip
+
+
+def _compared(
+    asked: CostAsked, room: "ApiKeys", file: RolloutFile, path: Path, folder: Path,
+    clock: Callable[[], float], now: tuple[Sample, Sample], begins_later: bool,
+) -> tuple[Difference, bool, list[str]]:  # fmt: skip
+    """Return what explains the difference to the earlier period; its records are pulled already.
+
+    Where the log does not have a whole period, a route or an org would seem to be new that is not:
+    then all is compared as one.
+    """
+    shift = asked.against_s or 0.0
+    earlier = Asked(asked.since - shift, asked.until - shift, key=asked.key, offline=True)
+    kept = Bill(route=asked.route, org=asked.org)
+    by_place, in_all = Sample(), Sample(places=False)
+    with reconcile(earlier, room, file, path, folder, clock=clock) as outcome:
+        for row in outcome.piles.rows():
+            if row.cost is not None and kept.has_row(row):
+                by_place.add(row)
+                in_all.add(row)
+        begins_later = begins_later or outcome.piles.log.begins_at > earlier.since
+        words = [f"earlier period: {one}" for one in outcome.words]
+    if not begins_later or not (by_place.cost or now[0].cost):
+        return explain(by_place, now[0]), True, words
+    if kept.is_filtered:
+        raise OperationError(
+            "the log does not go back through both periods: without --route and --org they can be"
+            " compared"
+        )
+    words.append(
+        "the log does not go back through both periods: what explains the difference is not told"
+        " by route and org"
+    )
+    return explain(in_all, now[1]), False, words
+
+
+def _burn(asked: CostAsked, room: "ApiKeys", folder: Path, outcome: Outcome) -> tuple[Burn, str]:
+    key = find_key(outcome.keys, asked.key) if asked.key else ""
+    with UsageStore(store_path(folder, room.profile, root_of(room.base_url))) as store:
+        return burn_of(store, min(asked.until, outcome.horizon), key), key
+
+
+def _money(room: "ApiKeys", burn: Burn, key: str) -> tuple[Runway | None, Sequence[Runway], str]:
+    """Ask for the balance and the limits of the keys; an error is a sentence, not the end."""
+
+    async def ask() -> "tuple[Balance, list[ApiKey]]":
+        async with room.management() as client:
+            return await client.balance(), await client.keys()
+
+    try:
+        balance, keys = asyncio.run(ask())
+    except ApiError as error:
+        return None, (), f"balance and limits are not known: {error}"
+    return (*runways(balance.balance, keys, burn, key), "")
