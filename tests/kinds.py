@@ -119,6 +119,7 @@ FUNCTIONAL = frozenset(
         "tokenlab/test_mutations.py",
         "tokenlab/test_probe.py",
         "tokenlab/test_reach.py",
+        "ui/test_added_cost.py",
         "ui/test_ascii.py",
         "ui/test_breath.py",
         "ui/test_confirm.py",

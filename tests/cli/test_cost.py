@@ -165,6 +165,28 @@ def test_read_only_shows_and_exports_nothing(run: Run, cost: Decimal, tmp_path: 
     assert not (tmp_path / "here" / "out.csv").exists()
 
 
+def test_a_raise_says_what_it_adds_a_day(
+    commands: Commands, run: Run, cost: Decimal, world: World, tmp_path: Path
+) -> None:
+    def plan(*words: str) -> str:
+        asked = ["-f", str(world.path), "set", "chat", "acme", *words, "--dry-run"]
+        return commands.run(asked, env={**os.environ}, cwd=tmp_path).stdout
+
+    Traffic(world).send(time() - 7200, tokens=(2_000_000, 300_000))
+    os.utime(world.path, (time() - 3 * DAY, time() - 3 * DAY))
+    assert "a day" not in plan("75")
+    run("--no-pull")
+    assert "a day" not in plan("75")
+    run()
+    world.path.write_bytes(world.path.read_bytes())
+    asked = len(world.sim.state.requests)
+    # $9.50 in 23 of the 24 hours, of half of the traffic; the other half is as much again.
+    assert "about +$4.96 a day on TokenLab, from its cost in 23 h, 60 m ago" in plan("75")
+    assert "about +$9.92 a day" in json.loads(plan("100", "--json"))["adds"]
+    assert "a day" not in plan("25")
+    assert len(world.sim.state.requests) == asked
+
+
 def test_exit_codes(run: Run, cost: Decimal, world: World) -> None:
     assert run(token="mt-wrong").returncode == 1
     assert run("--since", "1h", "--until", "2h").returncode == 1

@@ -3,16 +3,19 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from rollout_console.changes.recorded import Recorded
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.errors import OperationError
 from rollout_console.cost.bill import Bill
 from rollout_console.cost.burn import BURN_S, Burn, Runway, burn_of, runways
 from rollout_console.cost.difference import Difference, Sample, explain
+from rollout_console.cost.share_costs import INCOMPLETE_S, ShareTally, keep, kept_path
 from rollout_console.reconcile.reconciliation import (
     SETTLE_ASYNC_S,
     Asked,
@@ -88,10 +91,13 @@ class Costs(msgspec.Struct, frozen=True):
 def costs(
     asked: CostAsked, room: "ApiKeys", file: RolloutFile, path: Path, folder: Path,
     watcher: Watcher | None = None, clock: Callable[[], float] = time.time,
+    recorded: Recorded | None = None,
 ) -> Costs:  # fmt: skip
     """Return the costs of a period of the rollout file at ``path``; ``folder`` is the state's.
 
-    Raises OperationError, and ApiError unless ``offline``; what was pulled before an error is kept.
+    What each share costs is kept there for the confirms of raises; ``recorded`` tells since when
+    the shares are what they are. Raises OperationError, and ApiError unless ``offline``; what was
+    pulled before an error is kept.
     """
     shift = asked.against_s
     if shift is not None and shift < asked.until - asked.since:
@@ -109,8 +115,11 @@ def costs(
         now = clock()
         by_place = Sample()
         in_all = Sample(places=False)
+        shares = _share_tally(asked, file, path, recorded or Recorded(), outcome, now)
         for row in outcome.piles.rows():
             bill.add(row)
+            if shares is not None:
+                shares.add(row)
             if shift is not None and row.cost is not None and bill.has_row(row):
                 by_place.add(row)
                 in_all.add(row)
@@ -120,6 +129,8 @@ def costs(
                 asked, room, file, path, folder, clock, (by_place, in_all), begins_later
             )
         burn, known = _burn(asked, room, folder, outcome)
+    if shares is not None:
+        keep(shares.found(), kept_path(folder, path, file.base_url))
     balance: Runway | None = None
     limits: Sequence[Runway] = ()
     problem = ""
@@ -130,6 +141,21 @@ def costs(
         asked, bill, burn, outcome.profile, outcome.base_url, outcome.keys, outcome.horizon, now,
         list(words), balance, limits, difference, is_by_place,
     )  # fmt: skip
+
+
+def _share_tally(
+    asked: CostAsked, file: RolloutFile, path: Path, recorded: Recorded, outcome: Outcome,
+    now: float,
+) -> ShareTally | None:  # fmt: skip
+    """Return what sums the cost of shares, where the period has the newest records of all keys."""
+    until = min(outcome.horizon, asked.until) - INCOMPLETE_S
+    since = max(asked.since, outcome.piles.log.begins_at)
+    if asked.key or until < now - INCOMPLETE_S - _RECENT_S or since >= until:
+        return None
+    changed_at = now
+    with suppress(OSError):
+        changed_at = path.stat().st_mtime
+    return ShareTally(file, recorded, changed_at, since, until)
 
 
 def _compared(

@@ -16,6 +16,7 @@ from rollout_console.changes.plan import Plan, Target
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.changes.traffic_diff import Move
 from rollout_console.common.errors import Held, NothingToDo, OperationError, ReadOnly
+from rollout_console.common.folders import state_folder
 from rollout_console.guard.held_shares import held_shares, held_words
 from rollout_console.history.errors import HistoryError
 from rollout_console.ui.change_question import Hold, question
@@ -252,6 +253,7 @@ class ChangeFlow:
 
         With ``wider``, the answer may be to ask for more than this plan, which is then returned.
         """
+        from rollout_console.cost.share_costs import added_by
         from rollout_console.ui.dialogs.confirm import Answer, ConfirmDialog
 
         try:
@@ -261,9 +263,12 @@ class ChangeFlow:
             against = hold or Hold(await self._objection(plan))
             answer: Answer | None = Answer()
             if asks:
-                cuts = await asyncio.to_thread(cut_by, plan, self._switch.path)
+                cuts, adds = await asyncio.gather(
+                    asyncio.to_thread(cut_by, plan, self._switch.path),
+                    asyncio.to_thread(added_by, plan, self._switch.path, state_folder()),
+                )
                 warning, figures = self._judge.warning_of(plan), self._judge.figures_of(plan)
-                asked = question(plan, against, warning, cuts, figures, wider)
+                asked = question(plan, against, warning, cuts or adds, figures, wider)
                 answer = await self._app.push_screen_wait(ConfirmDialog(asked))
             if answer is None:
                 # Enter alone cancels: an operator who took it for a yes must see that.

@@ -37,8 +37,8 @@ def question(
 ) -> "Question":
     """Return the confirm dialog's question for ``plan``, with the objection ``hold``.
 
-    ``cuts`` says what the change would cut, empty where nothing. ``figures`` are the lines that a
-    rollback is decided by, and come first. ``wider`` names what else may be asked for.
+    ``cuts`` says what the change would cut or cost, empty where nothing. ``figures`` are the lines
+    that a rollback is decided by, and come first. ``wider`` names what else may be asked for.
     """
     from rollout_console.ui.dialogs.confirm import Question
 

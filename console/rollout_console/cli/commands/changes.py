@@ -18,6 +18,7 @@ from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.common.durations import seconds_text, target_text
 from rollout_console.common.errors import OperationError
+from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.rollback_figures import rollback_figures
@@ -207,6 +208,7 @@ def _show_plan(options: Namespace, plan: Plan, switch: Switch, figures: Sequence
             "targets": plan.targets,
             "left_out": _left_out(plan),
             "figures": list(figures),
+            "adds": _added(plan, switch),
             "diff": list(plan.prepared.diff),
         }
         print(json.dumps(body, indent=2))
@@ -214,8 +216,8 @@ def _show_plan(options: Namespace, plan: Plan, switch: Switch, figures: Sequence
         print(visible(plan.effect))
         for line in (*figures, *_listed(plan)):
             print(line)
-        if cuts := cut_by(plan, switch.path):
-            print(cuts)
+        for line in _effects(plan, switch):
+            print(line)
         for line in plan.prepared.diff:
             print(visible(line.rstrip("\r\n")))
     return DONE
@@ -235,9 +237,22 @@ def _left_out(plan: Plan) -> list[dict[str, str | None]]:
     return [{"route": one.route, "org": one.org, "reason": one.reason} for one in plan.left_out]
 
 
+def _effects(plan: Plan, switch: Switch) -> list[str]:
+    """Return what a plan would cut, and what it would add to the bill of a day, where known."""
+    return [words for words in (cut_by(plan, switch.path), _added(plan, switch)) if words]
+
+
+def _added(plan: Plan, switch: Switch) -> str:
+    if plan.direction != "up":
+        return ""
+    from rollout_console.cost.share_costs import added_by  # lazy import: no rollback needs it
+
+    return added_by(plan, switch.path, state_folder())
+
+
 def _agreed(plan: Plan, switch: Switch, figures: Sequence[str]) -> bool:
     raises = plan.direction == "up"
-    said = filter(None, (plan.rescues, plan.effect, *figures, cut_by(plan, switch.path)))
+    said = filter(None, (plan.rescues, plan.effect, *figures, *_effects(plan, switch)))
     lines = [*said, *_listed(plan), *(plan.prepared.diff if raises else ())]
     wanted = plan.asked_name if raises and plan.wide and not plan.regrets else "yes"
     return agreed("do it", "nothing was changed", wanted=wanted, lines=lines)

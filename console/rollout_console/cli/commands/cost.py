@@ -36,7 +36,9 @@ def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
         options.against,
     )
     with PullProgress() as progress:
-        found = costs(asked, room, file, switch.path, state_folder(), progress)
+        found = costs(
+            asked, room, file, switch.path, state_folder(), progress, recorded=switch.recorded()
+        )
     return _show(options, switch.path, found)
 
 

@@ -1,0 +1,215 @@
+"""What a raise would add a day: linear in the share, from what was pulled, else nothing is said."""
+
+import os
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.recorded import Recorded
+from rollout_console.changes.switch import Switch
+from rollout_console.cost import share_costs
+from rollout_console.cost.share_costs import (
+    KEPT_S,
+    ShareCost,
+    ShareCosts,
+    ShareTally,
+    added_by,
+    keep,
+    kept,
+    kept_path,
+)
+from rollout_console.history.actor import Actor
+from rollout_console.history.history import History
+from rollout_console.reconcile.piles import Row
+from rollout_gate.file.model import RolloutFile
+from rollout_gate.file.parse import parse
+
+NOW = 1_790_000_000.0
+HOUR = 3600.0
+FILE = """
+schema = 1
+algorithm = "fractional-v3"
+[routes.chat]
+format = "openai_chat_completions"
+default_percent = 5
+[routes.chat.orgs]
+acme = 10
+globex = 20
+initech = { percent = 40, rolled_back = true }
+[routes.flagged]
+format = "openai_chat_completions"
+[routes.flagged.orgs]
+acme = 10
+[routes.flagged.flags]
+beta = 100
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "costs"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "rollout.toml"
+    path.write_text(FILE)
+    os.utime(path, (NOW - 90 * HOUR, NOW - 90 * HOUR))
+    return path
+
+
+@pytest.fixture
+def switch(path: Path) -> Switch:
+    made = Switch(path, History(path.with_name("h.sqlite3")), Actor("jo", "gw", ""))
+    made.open()
+    return made
+
+
+def share(points: int, a_day: str, seconds: float = 23 * HOUR) -> ShareCost:
+    return ShareCost(points, Decimal(a_day), seconds)
+
+
+def keep_costs(path: Path, folder: Path, until: float = NOW - HOUR, **routes: object) -> None:
+    costs = ShareCosts(until, routes)  # type: ignore[arg-type]
+    keep(costs, kept_path(folder, path, parse(path.read_bytes()).base_url))
+
+
+def added(plan: Plan, path: Path, folder: Path, now: float = NOW) -> str:
+    return added_by(plan, path, folder, now)
+
+
+def test_a_step_adds_in_proportion(path: Path, folder: Path, switch: Switch) -> None:
+    keep_costs(path, folder, chat={"acme": share(1000, "4.96"), "globex": share(2000, "2")})
+    plan = switch.planner.plan_set("chat", "acme", 3500)
+    said = "about +$12.40 a day on TokenLab, from its cost in 23 h, 60 m ago"
+    assert added(plan, path, folder) == said
+    both = switch.planner.plan_sets([("chat", "acme"), ("chat", "globex")], lambda *_: 4000)
+    assert "about +$16.88 a day" in added(both, path, folder)
+    tiny = switch.planner.plan_set("chat", "globex", 2001)
+    assert "about less than +$0.01 a day" in added(tiny, path, folder)
+
+
+def test_a_share_that_was_changed_since_is_still_linear(
+    path: Path, folder: Path, switch: Switch
+) -> None:
+    keep_costs(path, folder, chat={"acme": share(500, "1")})
+    assert "+$2.00 a day" in added(switch.planner.plan_set("chat", "acme", 2000), path, folder)
+
+
+def test_resuming_adds_what_was_there(path: Path, folder: Path, switch: Switch) -> None:
+    keep_costs(path, folder, chat={"initech": share(4000, "7.5")})
+    assert "+$7.50 a day" in added(switch.planner.plan_resume("chat", "initech"), path, folder)
+
+
+def test_the_default_share_is_of_orgs_without_a_line(
+    path: Path, folder: Path, switch: Switch
+) -> None:
+    keep_costs(
+        path, folder, chat={"acme": share(1000, "9"), "x": share(500, "1"), "y": share(500, "2")}
+    )
+    plan = switch.planner.plan_set("chat", ALL_ORGS, 1000)
+    assert "+$3.00 a day" in added(plan, path, folder)
+
+
+def test_what_is_not_known_of_some_is_said(path: Path, folder: Path, switch: Switch) -> None:
+    keep_costs(path, folder, chat={"acme": share(1000, "1")})
+    both = switch.planner.plan_sets([("chat", "acme"), ("chat", "globex")], lambda *_: 4000)
+    assert added(both, path, folder).endswith("nothing is known of 1 of 2 shares")
+
+
+def test_nothing_is_said_otherwise(path: Path, folder: Path, switch: Switch) -> None:
+    plan = switch.planner.plan_set("chat", "acme", 3500)
+    assert added(plan, path, folder) == "", "nothing was pulled"
+    keep_costs(path, folder, chat={"globex": share(2000, "1")}, flagged={"acme": share(1000, "1")})
+    assert added(plan, path, folder) == "", "nothing of this org"
+    flagged = switch.planner.plan_set("flagged", "acme", 3500)
+    assert added(flagged, path, folder) == "", "flags move this traffic too"
+    alias = switch.planner.plan_share("chat", "keys", "batch", 3500)
+    assert added(alias, path, folder) == "", "nobody knows whose traffic"
+    keep_costs(path, folder, chat={"acme": share(1000, "1")})
+    assert added(plan, path, folder) != ""
+    assert added(switch.planner.plan_set("chat", "acme", 500), path, folder) == "", "it is lowered"
+    assert added(plan, path, folder, NOW - HOUR + KEPT_S + 1) == "", "too old"
+    assert added(plan, path, folder, NOW - HOUR - KEPT_S - 1) == "", "of a clock set back"
+    assert added(plan, path.with_name("other.toml"), folder) == "", "of another file"
+    kept_path(folder, path, parse(path.read_bytes()).base_url).write_text('{"until": "soon"}')
+    assert added(plan, path, folder) == "", "damaged"
+
+
+def test_a_slow_disk_does_not_delay_a_confirm(
+    path: Path, folder: Path, switch: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fifo = kept_path(folder, path, parse(path.read_bytes()).base_url)
+    folder.mkdir()
+    os.mkfifo(fifo)  # a read of it blocks for as long as nobody writes
+    monkeypatch.setattr(share_costs, "WAIT_S", 0.05)
+    started = time.monotonic()
+    assert added(switch.planner.plan_set("chat", "acme", 3500), path, folder) == ""
+    assert time.monotonic() - started < 5
+    os.close(os.open(fifo, os.O_WRONLY))
+
+
+def row(at: float, cost: str, org: str = "acme", route: str = "chat", pile: str = "matched") -> Row:
+    return Row(pile, at=0, line_at=round(at * 1e6), route=route, org=org, cost=Decimal(cost))  # type: ignore[arg-type]
+
+
+def tally(file: RolloutFile, recorded: Recorded, changed_at: float, *rows: Row) -> ShareCosts:
+    until = NOW - HOUR
+    made = ShareTally(file, recorded, changed_at, NOW - 24 * HOUR, until)
+    for one in rows:
+        made.add(one)
+    return made.found()
+
+
+def test_a_tally_is_of_the_share_that_is_there(path: Path, switch: Switch) -> None:
+    file = parse(path.read_bytes())
+    found = tally(
+        file, Recorded(), NOW - 90 * HOUR,
+        row(NOW - 24 * HOUR, "1.15"), row(NOW - 24 * HOUR - 1, "100"), row(NOW - HOUR, "100"),
+        row(NOW - 2 * HOUR, "0.23", org="x"), row(NOW - 2 * HOUR, "5", org="initech"),
+        row(NOW - 2 * HOUR, "5", route="flagged"), row(NOW - 2 * HOUR, "5", pile="billed-only"),
+        row(NOW - 2 * HOUR, "5", route="gone"), row(NOW - 2 * HOUR, "-5", org="globex"),
+    )  # fmt: skip
+    assert found.routes == {"chat": {"acme": share(1000, "1.2"), "x": share(500, "0.24")}}
+    assert found.until == NOW - HOUR
+
+
+def test_a_tally_begins_at_the_last_change_of_the_share(path: Path) -> None:
+    clock = [NOW - 50 * HOUR]
+    history = History(path.with_name("h.sqlite3"))
+    switch = Switch(
+        path, history, Actor("jo", "gw", ""), clock=lambda: datetime.fromtimestamp(clock[0], UTC)
+    )
+    switch.open()
+    for ago, org, points in ((50, "globex", 1500), (5, "acme", 2000), (1.5, "globex", 2500)):
+        clock[0] = NOW - ago * HOUR
+        switch.apply(switch.planner.plan_set("chat", org, points), reason="")
+    file = switch.open().file
+    rows = (
+        row(NOW - 6 * HOUR, "70"), row(NOW - 4 * HOUR, "3"), row(NOW - 1.2 * HOUR, "1"),
+        row(NOW - 1.2 * HOUR, "9", org="globex"), row(NOW - 8 * HOUR, "23", org="x"),
+    )  # fmt: skip
+    found = tally(file, switch.recorded(), NOW, *rows).routes["chat"]
+    assert found["acme"] == ShareCost(2000, Decimal(24), 4 * HOUR)
+    assert found["x"] == ShareCost(500, Decimal(24), 23 * HOUR)
+    assert "globex" not in found, "its share is half an hour old"
+    edited = tally(file, Recorded(), NOW - 3 * HOUR, *rows).routes["chat"]
+    assert edited["acme"] == ShareCost(2000, Decimal(12), 2 * HOUR), "of an edit by hand"
+    assert "x" not in edited
+
+
+def test_what_is_kept_is_private_and_read_again(path: Path, folder: Path) -> None:
+    costs = ShareCosts(NOW, {"chat": {"acme": share(1000, "0.000000000000000000000000000001")}})
+    where = kept_path(folder, path, "https://api.tokenlab.sh/v1")
+    assert where == kept_path(folder, path, "https://api.tokenlab.sh")
+    keep(costs, where)
+    assert where.stat().st_mode & 0o777 == 0o600
+    assert kept(where, NOW) == costs
+    folder.chmod(0o500)
+    keep(ShareCosts(NOW, {}), where / "none")
+    folder.chmod(0o700)
+    assert kept(where, NOW) == costs
