@@ -61,6 +61,7 @@ FUNCTIONAL = frozenset(
         "cli/test_usage.py",
         "cost/test_costs.py",
         "cost/test_drill.py",
+        "cost/test_side_by_side.py",
         "credentials/test_keys.py",
         "credentials/test_rotation.py",
         "credentials/test_rotation_crashes.py",

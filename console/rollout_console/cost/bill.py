@@ -118,7 +118,11 @@ class Bill:
 
     def has_row(self, row: Row) -> bool:
         """Whether a row is of a route and an org that are asked for."""
-        return not self._rest_of(*_place(row))
+        return self.has(*_place(row))
+
+    def has(self, route: str | None, org: str | None) -> bool:
+        """Whether a route and an org are among those that are asked for."""
+        return not self._rest_of(route, org)
 
     @property
     def is_filtered(self) -> bool:
@@ -130,7 +134,7 @@ class Bill:
         """The figures of what is asked for: all, or those of the route and org."""
         found = Figures()
         for group, figures in self.groups.items():
-            if not self._rest_of(group.route, group.org):
+            if self.has(group.route, group.org):
                 found.merge(figures)
         return found
 

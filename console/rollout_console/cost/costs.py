@@ -16,6 +16,7 @@ from rollout_console.cost.bill import Bill
 from rollout_console.cost.burn import BURN_S, Burn, Runway, burn_of, runways
 from rollout_console.cost.difference import Difference, Sample, explain
 from rollout_console.cost.share_costs import INCOMPLETE_S, ShareTally, keep, kept_path
+from rollout_console.cost.side_by_side import SideBySide, side_by_side
 from rollout_console.reconcile.reconciliation import (
     SETTLE_ASYNC_S,
     Asked,
@@ -72,6 +73,7 @@ class Costs(msgspec.Struct, frozen=True):
     limits: Sequence[Runway] = ()
     difference: Difference | None = None
     is_by_place: bool = True
+    sides: Sequence[SideBySide] = ()
 
     def key_name(self, key_id: str) -> str:
         """Return the name of a key; its id where it has none."""
@@ -107,7 +109,14 @@ def costs(
         )
     first = asked.until - BURN_S
     first = min(first, asked.since - shift) if shift is not None else first
-    whole = Asked(asked.since, asked.until, key=asked.key, offline=asked.offline, pull_since=first)
+    # The log does not say which API key a line used: one key has no previous side.
+    priced = frozenset(
+        name for name, route in file.routes.items() if route.previous_price and not asked.key
+    )
+    whole = Asked(
+        asked.since, asked.until, key=asked.key, offline=asked.offline, pull_since=first,
+        previous_of=priced,
+    )  # fmt: skip
     bill = Bill(route=asked.route, org=asked.org)
     difference: Difference | None = None
     is_by_place, extra = True, list[str]()
@@ -129,6 +138,7 @@ def costs(
                 asked, room, file, path, folder, clock, (by_place, in_all), begins_later
             )
         burn, known = _burn(asked, room, folder, outcome)
+        sides = side_by_side(file, bill, outcome.piles.log.previous) if priced else ()
     if shares is not None:
         keep(shares.found(), kept_path(folder, path, file.base_url))
     balance: Runway | None = None
@@ -139,7 +149,7 @@ def costs(
     words = dict.fromkeys([*outcome.words, *extra, *filter(None, (problem,))])
     return Costs(
         asked, bill, burn, outcome.profile, outcome.base_url, outcome.keys, outcome.horizon, now,
-        list(words), balance, limits, difference, is_by_place,
+        list(words), balance, limits, difference, is_by_place, sides,
     )  # fmt: skip
 
 

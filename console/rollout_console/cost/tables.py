@@ -14,6 +14,7 @@ from rollout_console.cost.bill import VIEWS, Figures, View, ViewRow
 from rollout_console.cost.burn import Runway
 from rollout_console.cost.costs import Costs
 from rollout_console.cost.difference import Difference
+from rollout_console.cost.side_by_side import SideBySide
 from rollout_console.reconcile.money import plain
 from rollout_gate.secret import redacted
 
@@ -50,6 +51,7 @@ def as_json(costs: Costs, views: Sequence[View] = VIEWS) -> dict[str, Any]:
         },
         "balance": None if costs.balance is None else _runway(costs, costs.balance),
         "keys_with_a_limit": [_runway(costs, one) for one in costs.limits],
+        "side_by_side": [_sides(one) for one in costs.sides],
         "difference": None if costs.difference is None else _difference(costs, costs.difference),
         "warnings": [redacted(one) for one in costs.words],
     }
@@ -103,6 +105,23 @@ def _runway(costs: Costs, one: Runway) -> dict[str, Any]:
         "limit_usd": None if one.limit is None else plain(one.limit),
         "usd_a_day": plain(one.a_day),
         "lasts_s": None if one.seconds is None else round(one.seconds),
+    }
+
+
+def _sides(one: SideBySide) -> dict[str, Any]:
+    return {
+        "route": redacted(one.route),
+        "tokenlab": _figures(one.tokenlab),
+        "previous": {
+            "cost_usd": plain(one.cost),
+            "requests": one.previous.requests,
+            "without_tokens": one.previous.requests - one.priced,
+            "tokens_in": one.previous.tokens_in,
+            "tokens_out": one.previous.tokens_out,
+            "usd_per_1000_requests": _rate(one.per_thousand),
+            "usd_per_1m_tokens": _rate(one.per_million),
+        },
+        "change_percent": _rate(one.change),
     }
 
 

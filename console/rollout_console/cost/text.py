@@ -32,6 +32,7 @@ def as_text(costs: Costs, view: View | None, limit: int = 0) -> Iterator[str]:
     yield ""
     yield from _bill(costs)
     yield from _burn(costs)
+    yield from _sides(costs)
     for shown in (view,) if view else VIEWS:
         yield ""
         yield from view_text(costs, shown, limit if view else _OVERVIEW_ROWS)
@@ -135,6 +136,26 @@ def _burn(costs: Costs) -> Iterator[str]:
         name = _said(costs.key_name(one.key))
         limit = plain(one.limit) if one.limit is not None else "-"
         yield f"{'key':<{_LABEL}}{name}: ${plain(one.left)} left of ${limit}: {_lasts(one)}"
+
+
+def _sides(costs: Costs) -> Iterator[str]:
+    if not costs.sides:
+        return
+    yield ""
+    width = max([_NAME, *(len(_said(one.route)) for one in costs.sides)])
+    yield (
+        f"{'side by side':<{width}}  {'per 1,000':>10}  {'previous':>10}  {'':>8}"
+        f"  {'per 1M tokens':>13}  {'previous':>10}"
+    )
+    for one in costs.sides:
+        change = "" if one.change is None else f"{one.change:+.1f}%"
+        left = one.previous.requests - one.priced
+        words = f"  {_many(left, 'request')} without tokens left out" if left else ""
+        yield (
+            f"{_said(one.route):<{width}}  {rate(one.tokenlab.per_thousand):>10}"
+            f"  {rate(one.per_thousand):>10}  {change:>8}"
+            f"  {rate(one.tokenlab.per_million):>13}  {rate(one.per_million):>10}{words}"
+        )
 
 
 def _lasts(one: Runway) -> str:

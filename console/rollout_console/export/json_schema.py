@@ -67,6 +67,10 @@ _ABOUT = {
     "routes.*.rolled_back": "true: the whole route goes to the previous provider.",
     "routes.*.default_percent": "The share of orgs without a line of their own.",
     "routes.*.previous_base_url": "The previous provider's base URL.",
+    "routes.*.previous_price": "What the previous provider charges, in US dollars; cost compares.",
+    "routes.*.previous_price.input_per_1m": 'A million input tokens; 2.5 or "2.50".',
+    "routes.*.previous_price.output_per_1m": "A million output tokens.",
+    "routes.*.previous_price.per_request": "Each request, beside its tokens.",
     "routes.*.dedupe": "For how long the same create of an async job is the same job.",
     "routes.*.max_open": "How long an async job may be open before it is late.",
     "routes.*.orgs": "An org's share in percent, or { percent = 10, rolled_back = true }.",
@@ -200,6 +204,13 @@ class _Recorder(Fields):
         bounds = {"minimum": 0, "maximum": 10**9}
         self._keep(name, {"type": "number", **bounds, "default": _json(str(default))})
         return default
+
+    def price(self, name: str) -> Decimal | None:
+        """Record a price, a number or a decimal string."""
+        number = {"type": "number", "minimum": 0, "exclusiveMaximum": 10**6}
+        text = {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,18})?$"}
+        self._keep(name, {"anyOf": [number, text]})
+        return None
 
     def duration(self, name: str, default: int, *, least: int, most: int) -> int:
         """Record a duration; a pattern cannot say its range. 0 is none, which has no text."""

@@ -1,7 +1,7 @@
 """Read TokenLab's lines of the access log into a temporary SQLite table, in bounded memory."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -72,29 +72,49 @@ class Period(msgspec.Struct, frozen=True):
         return round(self.since * 1e6), round(self.until * 1e6)
 
 
+class PreviousLines(msgspec.Struct):
+    """Answered requests of the previous side; tokens are those of the lines that have them."""
+
+    requests: int = 0
+    with_tokens: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    def merge(self, other: "PreviousLines") -> None:
+        """Add others."""
+        self.requests += other.requests
+        self.with_tokens += other.with_tokens
+        self.tokens_in += other.tokens_in
+        self.tokens_out += other.tokens_out
+
+
 class LogRead(msgspec.Struct, frozen=True):
     """What was read of the log; times are epoch seconds, ``begins_at`` -inf where it is whole.
 
     ``lines`` are TokenLab's of the period; ``uncharged`` of them are not expected to be charged.
+    ``previous`` are those of the other side that would be, by route and org, where asked for.
     """
 
     lines: int
     uncharged: int
     begins_at: float
     words: tuple[str, ...]
+    previous: Mapping[tuple[str, str], PreviousLines] = {}
 
 
 def read_lines(
     db: sqlite3.Connection, path: Path, period: Period, formats: dict[str, str], *,
-    route: str = "", org: str = "",
+    route: str = "", org: str = "", previous_of: Collection[str] = (),
 ) -> LogRead:  # fmt: skip
     """Read the lines of TokenLab's side into the table ``log.lines`` of a snapshot of the store.
 
     ``formats`` are those of the routes by name; with ``route`` or ``org`` other lines are left out.
+    ``previous_of`` names the routes whose previous side is counted as well.
     """
     db.execute(_SCHEMA)
     reader = LogReader(path, BillingRecord)
     media = {name for name, kind in formats.items() if kind in _MEDIA}
+    previous: dict[tuple[str, str], PreviousLines] = {}
     lines = uncharged = 0
     since, until = period.since - period.before_s, period.until + period.after_s
     for records in reader.between(since, until):
@@ -104,6 +124,9 @@ def read_lines(
             if one.side == "tokenlab" and route in ("", one.route) and org in ("", one.org)
         ]
         rows = list(_rows(chosen, period, media))
+        if previous_of:
+            others = (one for one in records if one.side == "previous" and one.route in previous_of)
+            _count(others, period, previous)
         inside = [row for row in rows if row[1]]
         lines += len(inside)
         uncharged += sum(row[2] == POSSIBLE for row in inside)
@@ -118,7 +141,8 @@ def read_lines(
         "SELECT count(*) FROM log.lines WHERE inside = 1 AND kind = ?", (RELEASED,)
     ).fetchone()[0]
     begins_at = reader.begins_at if reader.begins_at > period.since else -inf
-    return LogRead(lines, uncharged, begins_at, tuple(_words(reader, period.since)))
+    words = tuple(_words(reader, period.since))
+    return LogRead(lines, uncharged, begins_at, words, previous)
 
 
 def _rows(
@@ -128,12 +152,7 @@ def _rows(
     for one in records:
         at = micros(one.ts)
         billing_id = _id(one.billing_transaction_id)
-        is_charged = (
-            200 <= one.status < 300
-            and one.outcome in (None, "ok", "filtered")
-            and not one.cached
-            and (one.operation is None or one.operation in CHARGED)
-        )
+        is_charged = _is_charged(one)
         is_poll = one.operation is not None and one.operation not in CHARGED
         yield (
             at,
@@ -153,6 +172,29 @@ def _rows(
             min(max(one.output_tokens or 0, 0), _MOST_TOKENS),
             min(max(one.attempt or 1, 1), _MOST_TOKENS),
         )
+
+
+def _is_charged(one: BillingRecord) -> bool:
+    return (
+        200 <= one.status < 300
+        and one.outcome in (None, "ok", "filtered")
+        and not one.cached
+        and (one.operation is None or one.operation in CHARGED)
+    )
+
+
+def _count(
+    records: Iterable[BillingRecord], period: Period, found: dict[tuple[str, str], PreviousLines]
+) -> None:
+    since, until = period.micros
+    for one in records:
+        if _is_charged(one) and since <= micros(one.ts) < until:
+            lines = found.setdefault((one.route, one.org), PreviousLines())
+            lines.requests += 1
+            if one.input_tokens is not None or one.output_tokens is not None:
+                lines.with_tokens += 1
+                lines.tokens_in += min(max(one.input_tokens or 0, 0), _MOST_TOKENS)
+                lines.tokens_out += min(max(one.output_tokens or 0, 0), _MOST_TOKENS)
 
 
 def _id(text: str | None) -> str | None:

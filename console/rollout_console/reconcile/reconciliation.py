@@ -41,6 +41,7 @@ class Asked(msgspec.Struct, frozen=True):
     """What is reconciled; times are in epoch seconds, ``key`` is an API key's id or name.
 
     From ``pull_since`` on, where that is earlier, records are pulled without being reconciled.
+    ``previous_of`` names routes whose previous side's lines are counted as well.
     """
 
     since: float
@@ -53,6 +54,7 @@ class Asked(msgspec.Struct, frozen=True):
     again: bool = False
     offline: bool = False
     pull_since: float = math.inf
+    previous_of: frozenset[str] = frozenset()
 
     @property
     def record_range(self) -> tuple[int, int]:
@@ -135,7 +137,10 @@ def reconcile(
         cutoffs = Cutoffs(horizon - asked.settle_s, horizon - asked.settle_async_s)
         with store.snapshot() as db:
             log_path = (path.parent / file.access_log).absolute()
-            log = read_lines(db, log_path, period, formats, route=asked.route, org=asked.org)
+            log = read_lines(
+                db, log_path, period, formats, route=asked.route, org=asked.org,
+                previous_of=asked.previous_of,
+            )  # fmt: skip
             margins = since * 1_000_000, math.ceil(asked.until + asked.edge_s) * 1_000_000
             match(db, *margins)
             piles = Reconciled(

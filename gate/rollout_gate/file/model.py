@@ -75,6 +75,14 @@ class RampSettings(msgspec.Struct, frozen=True):
     freeze: tuple[Freeze, ...] = ()
 
 
+class PreviousPrice(msgspec.Struct, frozen=True):
+    """What a route's previous provider charges, in US dollars: per million tokens, per request."""
+
+    input_per_1m: Decimal = Decimal(0)
+    output_per_1m: Decimal = Decimal(0)
+    per_request: Decimal = Decimal(0)
+
+
 class Route(msgspec.Struct, frozen=True):
     """One workload: a request format, a model, and the shares of it that go to TokenLab."""
 
@@ -95,6 +103,7 @@ class Route(msgspec.Struct, frozen=True):
     """For how long the same create of an async job is the same job, in seconds; 0 is never."""
     max_open_s: int = 0
     """How long an async job may be open before it is late, in seconds; 0: as its format has it."""
+    previous_price: PreviousPrice | None = None
 
     @property
     def open_limit_s(self) -> int:

@@ -21,6 +21,7 @@ from rollout_gate.file.model import (
     GuardMode,
     GuardSettings,
     OrgShare,
+    PreviousPrice,
     RampSettings,
     RolloutFile,
     Route,
@@ -148,12 +149,27 @@ def _route(name: str, fields: Fields, guard: GuardSettings, ramp: RampSettings) 
         hash_prefix=bucket_prefix(name),
         dedupe_s=fields.duration("dedupe", 0, least=10, most=86_400),
         max_open_s=fields.duration("max_open", 0, least=10, most=7 * 86_400),
+        previous_price=_previous_price(fields.table("previous_price")),
     )
     for name, given in (("dedupe", route.dedupe_s), ("max_open", route.max_open_s)):
         if given and route.format not in MEDIA_FORMATS:
             fields.warn((name,), "has an effect on routes with async jobs alone")
     fields.warn_unknown()
     return route
+
+
+def _previous_price(fields: Fields) -> PreviousPrice | None:
+    """Return the prices of the previous side; None where there are none."""
+    names = ("input_per_1m", "output_per_1m", "per_request")
+    first, second, each = (fields.price(name) for name in names)
+    fields.warn_unknown()
+    if first is None and second is None and each is None:
+        return None
+    for name, one, other in ((names[0], first, second), (names[1], second, first)):
+        if one is None and other is not None:
+            fields.warn((), f"has no {name}: those tokens count as free")
+    free = Decimal(0)
+    return PreviousPrice(first or free, second or free, each or free)
 
 
 def _orgs(fields: Fields) -> dict[str, OrgShare]:

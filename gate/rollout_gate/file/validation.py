@@ -14,6 +14,8 @@ from rollout_gate.file.percent import basis_points
 from rollout_gate.file.positions import Layout, Path
 
 _DURATION = re.compile(r"([1-9][0-9]{0,6})(s|m|h|d)")
+_PRICE = re.compile(r"[0-9]{1,6}(\.[0-9]{1,18})?", re.ASCII)
+_MOST_PRICE = 10**6
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MOST_SHOWN = 60
 
@@ -185,6 +187,24 @@ class Fields:
         if not 0 <= number <= 10**9:
             self.error((name,), f"must be an amount from 0, not {show(number)}")
             return default
+        return number
+
+    def price(self, name: str) -> Decimal | None:
+        """Return a price in US dollars, a number or a decimal string; None where it is missing."""
+        value = self._table.get(name)
+        if isinstance(value, str):
+            self._known.add(name)
+            if _PRICE.fullmatch(value) is None:
+                self.error((name,), f'must be a price such as "2.50", not {show(value)}')
+                return None
+            return Decimal(value)
+        number = self._number(name)
+        if number is None:
+            return None
+        # A number of any exponent is TOML: exact sums must not grow with it.
+        if not 0 <= number < _MOST_PRICE or _PRICE.fullmatch(f"{number:f}") is None:
+            self.error((name,), f"must be a price under {_MOST_PRICE}, not {show(number)}")
+            return None
         return number
 
     def duration(self, name: str, default: int, *, least: int, most: int) -> int:

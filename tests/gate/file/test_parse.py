@@ -1,13 +1,14 @@
 """Parsing: good files, and every kind of bad one, each with its place."""
 
 import random
+from decimal import Decimal
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rollout_gate.file.errors import FileError
-from rollout_gate.file.model import OrgShare
+from rollout_gate.file.model import OrgShare, PreviousPrice
 from rollout_gate.file.parse import parse
 from tests.conftest import SAMPLE
 
@@ -187,3 +188,42 @@ def test_a_base_url_has_a_scheme_and_a_host(url: str) -> None:
 def test_an_empty_address_of_tokenlab_is_a_mistake_and_an_empty_previous_one_is_none() -> None:
     assert "it is empty" in problem_of(f'{ROUTE}[tokenlab]\nbase_url = ""\n')[2]
     assert parse(f'{ROUTE}previous_base_url = ""\n'.encode()).routes["chat"].previous_base_url == ""
+
+
+PRICES = f"{ROUTE}[routes.chat.previous_price]\n"
+
+
+def test_prices_of_the_previous_side_are_exact() -> None:
+    text = PRICES + 'input_per_1m = 2.50\noutput_per_1m = "15.000000000000000001"\n'
+    file = parse(text.encode())
+    price = file.routes["chat"].previous_price
+    assert price == PreviousPrice(Decimal("2.5"), Decimal("15.000000000000000001"), Decimal(0))
+    assert file.warnings == ()
+    each = parse(f"{PRICES}per_request = 1\n".encode()).routes["chat"].previous_price
+    assert each == PreviousPrice(per_request=Decimal(1))
+    assert parse(PRICES.encode()).routes["chat"].previous_price is None
+    assert parse(ROUTE.encode()).routes["chat"].previous_price is None
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("true", "not a bool"), ("nan", "NaN"), ("-1", "must be a price"),
+        ("1000000", "must be a price"), ("1e-30", "must be a price"), ("1e400", "must be a price"),
+        ('"-1"', "must be a price"), ('"$2"', "must be a price"), ('"1e3"', "must be a price"),
+        ('"2,5"', "must be a price"), ('""', "must be a price"), ('"٣"', "must be a price"),
+        ("[2]", "not an array"),
+    ],
+)  # fmt: skip
+def test_a_bad_price_names_its_place(value: str, says: str) -> None:
+    line, column, message = problem_of(f"{PRICES}output_per_1m = {value}\n")
+    assert (line, column) == (6, 17)
+    assert "routes.chat.previous_price.output_per_1m" in message
+    assert says in message
+
+
+def test_what_is_odd_about_prices_is_a_warning() -> None:
+    found = parse(f"{PRICES}input_per_1m = 2\noutput_per_1k = 3\n".encode()).warnings
+    assert [one.line for one in found] == [5, 7]
+    assert "has no output_per_1m: those tokens count as free" in str(found[0])
+    assert "did you mean 'output_per_1m'" in str(found[1])
