@@ -21,9 +21,12 @@ WRITES = [
     ("export", "flagd", "--out", "flags.json"),
     ("export", "schema", "--out", "schema.json"),
     ("models", "--mark-seen", "--offline"),
+    ("jobs", "poll", "--once"),
+    ("jobs", "cancel", "ldtask_1", "--yes"),
+    ("jobs", "forget", "chat", "order-1", "--org", "acme", "--yes"),
     ("init", "--route", "chat", "--format", "openai_responses", "--yes", "--offline"),
 ]
-LOOKS = [("show",), ("history",), ("check", "--offline"), ("export", "flagd")]
+LOOKS = [("show",), ("history",), ("check", "--offline"), ("export", "flagd"), ("jobs", "list")]
 
 
 def _tree(folder: Path) -> dict[str, bytes]:

@@ -1,6 +1,9 @@
 """How a job stands, what is read first, and what was perhaps made twice."""
 
 import sqlite3
+import threading
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,15 @@ import pytest
 
 from rollout_console.cli.commands.jobs_arguments import STATES
 from rollout_console.common.errors import OperationError
-from rollout_console.jobs.job_book import STANDINGS, Ended, JobBook, Standing, job_book
+from rollout_console.jobs.job_book import (
+    STANDINGS,
+    Ended,
+    JobBook,
+    Order,
+    Standing,
+    Wanted,
+    job_book,
+)
 from rollout_gate.file.parse import parse
 from rollout_gate.http.create_records import Create
 from rollout_gate.http.job_ledger import TaskLedger
@@ -164,3 +175,98 @@ def test_names_of_routes_are_text(tmp_path: Path) -> None:
 
 def test_the_commands_know_every_standing() -> None:
     assert ("trouble", *STANDINGS) == STATES
+
+
+def looked(book: JobBook, text: str, order: Order = "trouble") -> list[str]:
+    return [row.create.create_id for row in book.look(NOW, 0.0, Wanted.of(text, order)).rows]
+
+
+def test_a_look_filters_by_words_and_standings_and_counts_all(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        create("new", ago=5, org="Größe & Co", model="openai-video"),
+        create("dead", ago=50, state="failed", error="moderation_failed", polls=2),
+        create("lost", ago=9_000, polls=0, job_id="order-7"),
+        create("gone", ago=60, state="unknown", task_id=None, status=504, route="image", org=""),
+    )
+    book = JobBook(path)
+    look = book.look(NOW, 0.0, Wanted())
+    assert [row.standing for row in look.rows] == ["unknown", "lost", "open", "failed"]
+    assert look.counts == {"unknown": 1, "lost": 1, "open": 1, "failed": 1}
+    assert (look.matched, look.is_cut) == (4, False)
+    for text, found in {
+        "trouble": ["gone", "lost"], "!trouble": ["new", "dead"], "TROUBLE video": ["lost"],
+        "open": ["new"], "openai": ["new"], "ope": ["new"], "größe": ["new"], "Größe": ["new"],
+        "gro": [], "co": ["new"], "ORDER-7 acme": ["lost"], "!acme": ["gone", "new"],
+        "!acme video": ["gone", "new"], "_failed": ["dead"], "ldtask_dead": ["dead"], "'": [],
+        "%": [], "!": ["gone", "lost", "new", "dead"], "  ": ["gone", "lost", "new", "dead"],
+        "\udc80": [],
+    }.items():  # fmt: skip
+        assert looked(book, text) == found, text
+    assert looked(book, "", "newest") == ["new", "dead", "gone", "lost"]
+    assert looked(book, "", "oldest") == ["lost", "gone", "dead", "new"]
+    assert looked(book, "", "route") == ["gone", "new", "lost", "dead"]
+    look = book.look(NOW, 0.0, Wanted.of("!image"), most=1)
+    assert (len(look.rows), look.matched) == (1, 3)
+    book.close()
+
+
+def test_a_look_reads_so_many_that_have_ended_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rollout_console.jobs.job_book.MOST_ENDED", 3)
+    ended = [create(f"e{i}", ago=10 + i, state="completed") for i in range(5)]
+    path = write(tmp_path, create("old", ago=90_000), *ended)
+    book = JobBook(path)
+    look = book.look(NOW, NOW - 86_400, Wanted())
+    assert [row.create.create_id for row in look.rows] == ["old", "e0", "e1", "e2"]
+    assert look.is_cut
+    assert not book.look(NOW, NOW - 11.5, Wanted()).is_cut
+    book.close()
+
+
+def test_a_look_ends_when_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rollout_console.jobs.job_book._STEPS", 1)
+    book, stop = JobBook(write(tmp_path, create("a"))), threading.Event()
+    assert book.look(NOW, 0.0, Wanted(), stop=stop).matched == 1
+    stop.set()
+    with pytest.raises(OperationError, match="interrupted"):
+        book.look(NOW, 0.0, Wanted(), stop=stop)
+
+
+def test_the_tasks_to_poll_are_found_by_their_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it each turn of the poller reads the whole ledger."""
+    path = write(tmp_path, create("a"))
+    plans: list[object] = []
+    book = JobBook(path)
+
+    def plan(query: str, given: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(path)) as database:
+            plans.extend(database.execute(f"explain query plan {query}", given))
+        return []
+
+    monkeypatch.setattr(book, "_query", plan)
+    assert book.to_poll() == []
+    assert "USING INDEX creates_open" in str(plans)
+
+
+def test_what_is_forgotten_is_read_back(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"state": "unknown", "task_id": None, "status": 504, "ago": 60}
+    path = write(
+        tmp_path, create("a", **given), create("b", job_id="order-1", **given), create("c")
+    )
+    book = JobBook(path)
+    rows = {row.create.create_id: row.create for row in book.rows(NOW)}
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("begin immediate")
+        with pytest.raises(OperationError, match="nothing was forgotten"):
+            book.forget_create(rows["a"])
+        other.execute("rollback")
+    assert {row.create.create_id for row in book.rows(NOW)} == {"a", "b", "c"}
+    book.forget_create(rows["b"])
+    assert {row.create.create_id for row in book.rows(NOW)} == {"a", "c"}, "nothing was left over"
+    book.forget_create(rows["a"])
+    assert [row.create.create_id for row in book.rows(NOW)] == ["c"]
+    book.close()

@@ -5,6 +5,7 @@ import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -24,6 +25,7 @@ from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.ascii_filter import ascii_text, is_ascii, terminal_encoding
 from rollout_console.ui.settings import Settings, load_settings
 from rollout_gate import AccessLine, AccessLog, timestamp
+from tests.jobs.ledgers import create, write
 from tests.support.waiting import until_shown
 
 ROOT = Path(rollout_console.__file__).parent
@@ -36,6 +38,8 @@ WALK = (
     "4", "j", "enter", "escape", "c",
     "5", "w", "right_square_bracket", "v", "v", "v", "p", "h", "space", "space", "r", "escape",
     "6", "j", "enter", "escape", "slash", "escape", "o", "escape",
+    "7", "j", "enter", "y", "escape", "slash", "escape", "x", "escape", "f", "escape", "d",
+    "escape",
     "1",
 )  # fmt: skip
 
@@ -91,6 +95,9 @@ async def test_every_cell_of_every_screen_is_ascii(
     file: Path, sim: SimServer, size: tuple[int, int]
 ) -> None:
     storm(file, "acme", "globex.eu", "hooli")
+    lost: dict[str, Any] = {"state": "unknown", "task_id": None, "status": 504, "job_id": "▸1"}
+    again: dict[str, Any] = {"fingerprint": b"f" * 16, "route": "chat", "now": time.time()}
+    write(file.parent, create("a", **again, ago=90, **lost), create("b", **again, progress=7))
     app = app_of(file, sim)
     screens = set()
     async with app.run_test(size=size) as pilot:
@@ -107,7 +114,8 @@ async def test_every_cell_of_every_screen_is_ascii(
             assert all(cell_len(one) == size[0] for one in lines), (key, lines)
     assert screens >= {
         "HomeScreen", "KeysScreen", "ModelsScreen", "RoutesScreen", "LiveScreen", "HistoryScreen",
-        "HelpScreen", "Palette", "ConfirmDialog",
+        "JobsScreen",
+        "HelpScreen", "Palette", "ConfirmDialog", "JobDialog",
     }, screens  # fmt: skip
 
 

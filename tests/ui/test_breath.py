@@ -61,7 +61,10 @@ async def test_what_follows_the_slash_is_the_filter(file: Path, typed: str) -> N
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize(("screen", "line"), [("2", "#keys-filter"), ("3", "#models-search")])
+@pytest.mark.parametrize(
+    ("screen", "line"),
+    [("2", "#keys-filter"), ("3", "#models-search"), ("7", "#jobs-filter")],
+)
 async def test_so_it_is_on_the_other_screens(file: Path, screen: str, line: str) -> None:
     app = app_of(file)
     async with app.run_test(size=(120, 40)) as pilot:

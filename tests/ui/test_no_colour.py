@@ -1,11 +1,13 @@
 """NO_COLOR: not one colour code, on any screen; and what is highlighted still stands out."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from rollout_console.sim.server import SimServer
+from tests.jobs.ledgers import create, write
 from tests.support.pty_console import CONSOLE, PtyConsole, on_pty
 from tests.support.waiting import until_shown
 from tests.ui.test_ascii import app_of, composed, storm
@@ -13,7 +15,7 @@ from tests.ui.test_ascii import app_of, composed, storm
 SGR = re.compile(rb"\x1b\[([0-9;]*)m")
 PLAIN = {"", "0", "1", "2", "3", "4", "7", "9"}
 """Reset, bold, dim, italic, underline, reverse and strike: what is no colour."""
-KEYS = ("r", "\x1b", ":", "\x1b", "5", "v", "6", "2", "3", "4", "?", "\x1b", "1", "!")
+KEYS = ("r", "\x1b", ":", "\x1b", "5", "v", "6", "7", "2", "3", "4", "?", "\x1b", "1", "!")
 
 
 def codes_of(console: PtyConsole, data: list[bytes]) -> set[str]:
@@ -25,6 +27,7 @@ def codes_of(console: PtyConsole, data: list[bytes]) -> set[str]:
 @pytest.mark.parametrize("theme", ["night-ops", "sixteen", "day-ops"])
 def test_no_screen_writes_a_colour_code(file: Path, tmp_path: Path, theme: str) -> None:
     storm(file, "acme", "globex.eu")
+    write(file.parent, create("a", now=time.time(), ago=9_000, polls=0, side="previous"))
     settings = tmp_path / "config" / "rollout-console"
     settings.mkdir(parents=True)
     (settings / "config.toml").write_text(f'theme = "{theme}"\n')

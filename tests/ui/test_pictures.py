@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import time_machine
@@ -29,6 +29,7 @@ from rollout_console.ui.widgets.line_table import LineTable
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate import AccessLine, AccessLog, timestamp
 from tests.credentials.vault.test_vault import vault_of
+from tests.jobs.ledgers import create, write
 from tests.support.waiting import until_shown
 
 NOW = datetime.fromisoformat("2026-10-01T02:20:00+00:00")
@@ -130,6 +131,28 @@ async def _history(pilot: Pilot[None]) -> None:
     await until_shown(pilot, lambda: "rolled_back = true" in str(shown.render()))
 
 
+async def _jobs(pilot: Pilot[None]) -> None:
+    """Write the ledger only now: the jobs in it are an alarm on the other screens."""
+    now = NOW.timestamp()
+    lost: dict[str, Any] = {"state": "unknown", "task_id": None, "status": 504}
+    write(
+        Path(),
+        create("u", now=now, ago=700, job_id="order-1", model="m", host="gw-01", **lost),
+        create("l", now=now, ago=800, polls=0, progress=40, model="m", host="gw-02"),
+        create("t", now=now, ago=2_000, side="previous", progress=80, org="globex.eu"),
+        create("o", now=now, ago=30, route="image", progress=7, job_id="order-2"),
+        create("s", now=now, ago=5, state="unknown", task_id=None, status=None),
+        create("f", now=now, ago=90, state="failed", error="moderation", ended_at=now - 60),
+        create("x", now=now, ago=95, state="cancelled", ended_at=now - 80),
+        create("c", now=now, ago=99, state="completed", ended_at=now - 57, job_id="order-9"),
+    )
+    await until_shown(pilot, lambda: bool(pilot.app.screen.query("#jobs-notice")))
+    await pilot.press("f5")  # the clock stands still, so that no read is ever due
+    await _listed(pilot)
+    notice = pilot.app.screen.query_one("#jobs-notice", TextLine)
+    await until_shown(pilot, lambda: "a key: no API key" in notice.text)
+
+
 SCREENS = {
     "home": ("1", _home),
     "keys": ("2", _listed),
@@ -137,6 +160,7 @@ SCREENS = {
     "routes": ("4", _listed),
     "live": ("5", _live),
     "history": ("6", _history),
+    "jobs": ("7", _jobs),
 }
 
 

@@ -1,6 +1,7 @@
 """A theme that is chosen shows at once, on every screen and in charts that are drawn already."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,15 @@ from textual.pilot import Pilot
 from rollout_console.sim.server import SimServer
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.palette import Palette
+from tests.jobs.ledgers import create, write
 from tests.support.waiting import until_shown
 from tests.ui.test_ascii import app_of, composed, storm
 
 NAMES = ("success", "warning", "error", "accent", "chart-tokenlab", "chart-previous")
-SCREENS = {"home": "1", "keys": "2", "models": "3", "routes": "4", "live": "5", "history": "6"}
+SCREENS = {
+    "home": "1", "keys": "2", "models": "3", "routes": "4", "live": "5", "history": "6",
+    "jobs": "7",
+}  # fmt: skip
 
 
 def colours(pilot: Pilot[None]) -> set[str]:
@@ -38,6 +43,7 @@ async def test_a_screen_has_no_colour_of_the_theme_before(
     file: Path, sim: SimServer, screen: str
 ) -> None:
     storm(file, "acme", "globex.eu", "hooli")
+    write(file.parent, create("a", now=time.time(), ago=9_000, polls=0))
     app = app_of(file, sim)
     async with app.run_test(size=(120, 40)) as pilot:
         await opened(pilot, app, SCREENS[screen])

@@ -23,6 +23,10 @@ ENDED_S = 3_600.0
 LEAST_FAILED = 3
 LEAST_ENDED = 10
 _WAIT_S = 0.2
+_MOST_S = 1.0
+"""How long one read may take in seconds: a rollback may be waiting for it."""
+_REST = 30.0
+"""How many times as long as a read took there is none."""
 
 
 class JobTrouble(msgspec.Struct, frozen=True):
@@ -70,7 +74,7 @@ class JobWatch:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._read_at = -EVERY_S
+        self._next_at = 0.0
         self.troubles: Mapping[str, JobTrouble] = {}
         self.trouble = ""
         """Why the ledger cannot be read, empty where it can."""
@@ -80,9 +84,9 @@ class JobWatch:
 
         It never raises: whatever is wrong with the ledger, a rollback goes on.
         """
-        if time.monotonic() - self._read_at < EVERY_S:
+        began = time.monotonic()
+        if began < self._next_at:
             return
-        self._read_at = time.monotonic()
         ledger = (self._path.parent / file.access_log).parent / "rollout-jobs.sqlite3"
         try:
             self.troubles = self._read(file, now) if ledger.exists() else {}
@@ -91,11 +95,13 @@ class JobWatch:
             self.trouble = str(error)
         except Exception as error:  # noqa: BLE001 - bytes of others must not stop a rollback
             self.trouble = f"{ledger} cannot be read: {type(error).__name__}"
+        took = time.monotonic() - began
+        self._next_at = began + max(EVERY_S, _REST * took)
 
     def _read(self, file: RolloutFile, now: float) -> dict[str, JobTrouble]:
         from rollout_console.jobs.job_book import REPEATED_WITHIN_S, job_book
 
-        book, since = job_book(self._path, file, wait_s=_WAIT_S), now - LOOK_BACK_S
+        book, since = job_book(self._path, file, wait_s=_WAIT_S, most_s=_MOST_S), now - LOOK_BACK_S
         return _troubles(
             file,
             book.counts(now, since=since),

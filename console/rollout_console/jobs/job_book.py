@@ -1,9 +1,12 @@
 """The async media jobs of a rollout, read from the ledger of the gate's clients beside the log."""
 
 import sqlite3
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,7 +16,7 @@ from rollout_console.common.errors import OperationError
 from rollout_gate.file.model import OPEN_LIMITS_S, RolloutFile
 from rollout_gate.http.create_records import Create
 from rollout_gate.http.job_ledger import TaskLedger
-from rollout_gate.http.shared_database import opened_to_read_once
+from rollout_gate.http.shared_database import opened_to_read_once, storable
 from rollout_gate.http.task_answers import TaskAnswer
 
 LEDGER_NAME = "rollout-jobs.sqlite3"
@@ -24,10 +27,14 @@ LOST_AFTER_S = 600
 REPEATED_WITHIN_S = 600.0
 """The same request within so many seconds is a repetition."""
 MOST_ROWS = 1_000
+MOST_ENDED = 50_000
+"""Limit of the ended jobs that ``look`` reads, the newest: it bounds the time of one read."""
 _WAIT_S = 2.0
 _ENDED_AFTER_S = 86_400.0
 _NOT_OVER = "state in ('unknown', 'open')"
 """The condition of the ledger's partial index."""
+_STEPS = 50_000
+"""How many steps of SQLite's virtual machine are between two looks at whether to stop."""
 _NAMES = Create.__struct_fields__
 
 Standing = Literal["unknown", "lost", "late", "open", "sending", "failed", "cancelled", "completed"]
@@ -56,6 +63,43 @@ class JobRow(msgspec.Struct, frozen=True):
 
     create: Create
     standing: Standing
+
+
+Order = Literal["trouble", "newest", "oldest", "route"]
+ORDERS: Sequence[Order] = get_args(Order)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which jobs ``look`` returns, and in which order.
+
+    A job is wanted that has every word, or with ``inverted`` one that has not. The word of a
+    standing, and ``trouble``, are those of the standing alone; any other is a part of a route, org,
+    side, id, model, host or error code, ignoring the case of ASCII letters.
+    """
+
+    words: tuple[str, ...] = ()
+    inverted: bool = False
+    order: Order = "trouble"
+
+    @classmethod
+    def of(cls, text: str, order: Order = "trouble") -> "Wanted":
+        """Return what a typed filter asks for; a leading ``!`` inverts it."""
+        text = text.strip()
+        words = text.removeprefix("!").split()
+        return cls(tuple(words), text.startswith("!") and bool(words), order)
+
+
+class Look(msgspec.Struct, frozen=True):
+    """One read of the ledger.
+
+    ``counts`` are of all jobs read, by standing; ``matched`` is how many of them are wanted, of
+    which ``rows`` are the first. ``is_cut`` where older ones have ended than were read.
+    """
+
+    rows: list[JobRow]
+    counts: Mapping[Standing, int]
+    matched: int
+    is_cut: bool
 
 
 class Repeated(msgspec.Struct, frozen=True):
@@ -98,12 +142,14 @@ class JobBook:
     """
 
     def __init__(
-        self, path: Path, limits: Mapping[str, int] | None = None, *, wait_s: float = _WAIT_S
-    ) -> None:
+        self, path: Path, limits: Mapping[str, int] | None = None, *, wait_s: float = _WAIT_S,
+        most_s: float = inf,
+    ) -> None:  # fmt: skip
         self.path = path
         self._wait_s = wait_s
-        self._limits = dict(limits or {})
-        self._writer: TaskLedger | None = None
+        self._ends_at = time.monotonic() + most_s
+        self.limits = dict(limits or {})
+        self._writer = TaskLedger(path)
 
     @property
     def exists(self) -> bool:
@@ -131,11 +177,7 @@ class JobBook:
             slots = [f":s{i}" for i, _ in enumerate(standings)]
             wanted.append(f"standing in ({', '.join(slots)})")
             given |= {f"s{i}": one for i, one in enumerate(standings)}
-        order = " ".join(f"when '{one}' then {i}" for i, one in enumerate(STANDINGS))
-        rest = (
-            f"where {' and '.join(wanted) or 'true'}"
-            f" order by case standing {order} end, sent_at desc limit :most"
-        )
+        rest = f"where {' and '.join(wanted) or 'true'} order by {_ORDER_BY['trouble']} limit :most"
         return [*self._read(now, rest, given, self._current())]
 
     def counts(self, now: float, *, since: float = 0.0) -> dict[tuple[str, Standing], int]:
@@ -146,6 +188,38 @@ class JobBook:
         )
         given = {"now": now, "since": since}
         return {(route, standing): n for route, standing, n in self._query(query, given)}
+
+    def look(
+        self, now: float, since: float, wanted: Wanted, *, most: int = MOST_ROWS,
+        stop: threading.Event | None = None,
+    ) -> Look:  # fmt: skip
+        """Return the jobs that are not over, of any age, and the newest that ended since a time.
+
+        Unlike ``rows`` it reads at most MOST_ENDED of those that have ended, so that the time it
+        takes does not grow with the ledger. It ends early once ``stop`` is set: OperationError.
+        """
+        match, given = _match(wanted)
+        given |= {"now": now, "since": since, "ended": MOST_ENDED, "most": most}
+        order = _ORDER_BY[wanted.order]
+        # In a temporary table, as each row of the ledger is then looked up once.
+        read = (
+            f"create temp table seen as select *, {match} as matched"  # noqa: S608 - ours alone
+            f" from ({self._bounded()})"
+        )
+        counted = "select standing, count(*), sum(matched), sum(not is_open) from seen group by 1"
+        listed = (
+            f"select {', '.join(f'creates.{name}' for name in _NAMES)}, standing"  # noqa: S608
+            " from (select create_id, standing, row_number() over (order by"
+            f" {order}) as place from seen where matched order by place limit :most)"
+            " join creates using (create_id) order by place"
+        )
+        _, found, rows = self._query_all((read, counted, listed), given, stop) or ([], [], [])
+        return Look(
+            [JobRow(_create(values), standing) for *values, standing in rows],
+            {standing: count for standing, count, _, _ in found},
+            sum(matched for _, _, matched, _ in found),
+            sum(ended for _, _, _, ended in found) >= MOST_ENDED,
+        )
 
     def find(self, text: str, now: float) -> list[JobRow]:
         """Return the jobs with this task id, job id or id of the ledger, the newest first."""
@@ -165,7 +239,9 @@ class JobBook:
         )
         return [row.create for row in self._read(0.0, rest, {"most": most})]
 
-    def repeated(self, *, since: float, window_s: float) -> list[Repeated]:
+    def repeated(
+        self, *, since: float, window_s: float, stop: threading.Event | None = None
+    ) -> list[Repeated]:
         """Return the pairs of creates since a time that may be one job made twice.
 
         ``window_s`` is how long after a request the same one counts as its repetition, in seconds.
@@ -191,10 +267,11 @@ class JobBook:
         )
         given = {"since": since, "window": window_s}
         found: dict[tuple[str, str], Repeated] = {}
-        for row in self._query(by_job, given):
+        pairs, again = self._query_all((by_job, by_request), given, stop) or ([], [])
+        for row in pairs:
             first, second = sorted(_pair(row), key=lambda one: one.sent_at)
             found[first.create_id, second.create_id] = Repeated(first, second, "job_id")
-        for row in self._query(by_request, given):
+        for row in again:
             first, second = _pair(row)
             kind: Literal["after_unknown", "request"] = (
                 "after_unknown" if first.task_id is None else "request"
@@ -231,21 +308,34 @@ class JobBook:
 
     def seen(self, task_id: str, answer: TaskAnswer) -> None:
         """Record what TokenLab answers about a task of its side."""
-        self._ledger().seen(task_id, "tokenlab", answer, by_application=False)
+        self._writer.seen(task_id, "tokenlab", answer, by_application=False)
 
     def forget(self, route: str, job_id: str, org: str) -> None:
-        """Delete a job, so that it may be created again."""
-        self._ledger().forget(route, job_id, org=org)
+        """Delete a job, so that it may be created again; its known tasks stay listed."""
+        self._writer.forget(route, job_id, org=org)
+        left = "where route = :route and org = :org and job_id = :job_id and task_id is null"
+        self._check_forgotten(left, {"route": route, "org": org, "job_id": job_id})
+
+    def forget_create(self, create: Create) -> None:
+        """Delete a create whose outcome is unknown, and with it its job, if it has an id."""
+        if create.job_id:
+            self.forget(create.route, create.job_id, create.org)
+        else:
+            self._writer.dropped(create.create_id)
+            self._check_forgotten("where create_id = :one", {"one": create.create_id})
 
     def close(self) -> None:
         """Close the ledger's file, if it was written to."""
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
 
-    def _ledger(self) -> TaskLedger:
-        if self._writer is None:
+    def _check_forgotten(self, rest: str, given: Mapping[str, object]) -> None:
+        """Read back: the ledger buffers in memory what it cannot write.
+
+        The buffer is dropped: flushed later, it would delete what was created again meanwhile.
+        """
+        if self._query(f"select 1 from creates {rest} limit 1", given):  # noqa: S608 - ours alone
             self._writer = TaskLedger(self.path)
-        return self._writer
+            raise OperationError(f"{self.path} cannot be written: nothing was forgotten")
 
     def _read(
         self, now: float, rest: str, given: Mapping[str, object], source: str = ""
@@ -265,7 +355,7 @@ class JobBook:
     def _all(self) -> str:
         limits = " ".join(
             f"when '{route.replace(chr(39), chr(39) * 2)}' then {int(limit)}"
-            for route, limit in self._limits.items()
+            for route, limit in self.limits.items()
         )
         standing = _STANDING.format(
             sending=SENDING_S, lost=LOST_AFTER_S, most=max(OPEN_LIMITS_S.values()),
@@ -273,26 +363,90 @@ class JobBook:
         )  # fmt: skip
         return f"select {', '.join(_NAMES)}, {standing} as standing from creates"  # noqa: S608
 
+    def _bounded(self) -> str:
+        """Return the query for what is not over, and for the newest that has ended.
+
+        Each part has the condition of its index. An ended job is found by its time, and each such
+        lookup reads another page: hence the limit.
+        """
+        every = f"{self._all()} where state"
+        return (
+            f"select *, 1 as is_open from ({every} in ('unknown', 'open'))"  # noqa: S608
+            f" union all select *, 0 as is_open from ({every} not in ('unknown', 'open')"
+            " and sent_at >= :since order by sent_at desc limit :ended)"
+        )
+
+    def _is_over(self, stop: threading.Event | None) -> bool:
+        return time.monotonic() > self._ends_at or (stop is not None and stop.is_set())
+
     def _query(self, query: str, given: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        return next(iter(self._query_all((query,), given)), [])
+
+    def _query_all(
+        self, queries: Sequence[str], given: Mapping[str, object],
+        stop: threading.Event | None = None,
+    ) -> list[list[tuple[Any, ...]]]:  # fmt: skip
+        """Return the rows of each query, all of one moment; nothing where there is no ledger."""
         if not self.exists:
             return []
         try:
             with closing(opened_to_read_once(self.path, self._wait_s)) as database:
-                return database.execute(query, given).fetchall()
+                if stop is not None or self._ends_at < inf:
+                    database.set_progress_handler(lambda: self._is_over(stop), _STEPS)
+                database.execute("pragma temp_store = memory")
+                database.execute("begin")
+                return [database.execute(query, given).fetchall() for query in queries]
         except sqlite3.Error as error:
             if "no such table" in str(error):
                 return []  # a ledger of an older gate: it has no creates yet
+            if time.monotonic() > self._ends_at:
+                raise OperationError(f"{self.path} takes too long to be read") from None
             raise OperationError(f"{self.path} cannot be read: {error}") from None
 
 
-def job_book(path: Path, file: RolloutFile, *, wait_s: float = _WAIT_S) -> JobBook:
+_TEXTS = ("route", "org", "side", "task_id", "job_id", "error", "model", "host", "request_id",
+          "billing_transaction_id")  # fmt: skip
+"""The columns that a word of a filter is looked for in: what a row or its details show."""
+_URGENCY = " ".join(f"when '{one}' then {i}" for i, one in enumerate(STANDINGS))
+_ORDER_BY: Mapping[Order, str] = {
+    "trouble": f"case standing {_URGENCY} end, sent_at desc",
+    "newest": "sent_at desc",
+    "oldest": "sent_at",
+    "route": f"route, org, case standing {_URGENCY} end, sent_at desc",
+}
+
+
+def _match(wanted: Wanted) -> tuple[str, dict[str, object]]:
+    """Return the condition that a job is wanted, in SQL, and its parameters."""
+    parts, given = [], dict[str, object]()
+    for i, word in enumerate(wanted.words):
+        plain = word.lower()
+        if plain == "trouble":
+            found = ", ".join(f"'{one}'" for one in STANDINGS if one in TROUBLE)
+            parts.append(f"standing in ({found})")
+        elif plain in STANDINGS:
+            parts.append(f"standing = :w{i}")
+        else:
+            text = " || char(10) || ".join(f"coalesce({name}, '')" for name in _TEXTS)
+            parts.append(f"(instr({text}, :o{i}) or instr(lower({text}), :w{i}))")
+            given[f"o{i}"] = storable(word)
+        given[f"w{i}"] = storable(plain)
+    if not parts:
+        return "1", given
+    return f"{'not ' if wanted.inverted else ''}({' and '.join(parts)})", given
+
+
+def job_book(
+    path: Path, file: RolloutFile, *, wait_s: float = _WAIT_S, most_s: float = inf
+) -> JobBook:
     """Return the jobs of a rollout file at a path: the ledger is beside its access log.
 
-    A lock of the ledger is waited for ``wait_s`` seconds.
+    A lock of the ledger is waited for ``wait_s`` seconds, and all reads of this book together take
+    at most ``most_s``: then they are OperationError.
     """
     folder = (path.parent / file.access_log).absolute().parent
     limits = {name: route.open_limit_s for name, route in file.routes.items()}
-    return JobBook(folder / LEDGER_NAME, limits, wait_s=wait_s)
+    return JobBook(folder / LEDGER_NAME, limits, wait_s=wait_s, most_s=most_s)
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

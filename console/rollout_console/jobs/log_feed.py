@@ -8,6 +8,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from rollout_console.common.errors import OperationError
 from rollout_console.health.log.record import JobRecord
@@ -49,6 +50,15 @@ def take_in_log(ledger: TaskLedger, read: Reader, now: float, *, host: str = "")
         return found
     except sqlite3.Error as error:
         raise OperationError(f"the ledger of jobs cannot be used: {error}") from None
+
+
+def take_in_file(path: Path, read: Reader, now: float) -> int:
+    """As ``take_in_log``, with the ledger at a path, which is made where it is not there yet."""
+    ledger = TaskLedger(path)
+    try:
+        return take_in_log(ledger, read, now)
+    finally:
+        ledger.close()
 
 
 def _create(record: JobRecord) -> Create:

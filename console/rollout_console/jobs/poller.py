@@ -4,7 +4,7 @@ What is known is in the ledger, so polling goes on after a restart where it was.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 from typing import Protocol
 
@@ -47,11 +47,15 @@ class Polled(msgspec.Struct, frozen=True):
 
 
 class TaskPoller:
-    """Polls the open tasks of a book, each at its own interval; ``clock`` is the wall clock."""
+    """Polls the open tasks of a book, each at its own interval; ``clock`` is the wall clock.
+
+    The book is read and written in threads. A turn may be cancelled at any time. ``client`` may be
+    replaced between two turns: the intervals and the back-off go on as they were.
+    """
 
     def __init__(self, book: JobBook, client: Client, *, clock: Callable[[], float]) -> None:
         self._book = book
-        self._client = client
+        self.client = client
         self._clock = clock
         self._due: dict[str, float] = {}
         self._paused_until = 0.0
@@ -67,13 +71,14 @@ class TaskPoller:
         soonest = min(self._due.values(), default=monotonic() + POLL_S)
         return max(soonest - monotonic(), self.waits_s, 0.0)
 
-    async def turn(self) -> list[Polled]:
+    async def turn(self, tell: Callable[[Polled], None] = lambda _: None) -> list[Polled]:
         """Ask about every task that is due, one after the other; return what was learned.
 
         After an answer that is a rate limit, or none at all, the turn ends and the next ones wait.
+        ``tell`` is called with each answer as it comes.
         """
         found: list[Polled] = []
-        for create in self._those_due():
+        for create in self._those_due(await asyncio.to_thread(self._book.to_poll)):
             if self.waits_s > 0:
                 break
             if found:
@@ -87,10 +92,10 @@ class TaskPoller:
             else:
                 age = max(self._clock() - create.sent_at, 0.0)
                 self._due[create.create_id] = monotonic() + interval_s(age)
+            tell(polled)
         return found
 
-    def _those_due(self) -> Iterator[Create]:
-        open_now = self._book.to_poll()
+    def _those_due(self, open_now: Sequence[Create]) -> Iterator[Create]:
         known = {one.create_id for one in open_now}
         self._due = {key: at for key, at in self._due.items() if key in known}
         for one in open_now:
@@ -99,7 +104,7 @@ class TaskPoller:
 
     async def _ask(self, create: Create) -> Polled:
         try:
-            answer = await self._client.task(create.task_id or "", create.poll_url)
+            answer = await self.client.task(create.task_id or "", create.poll_url)
         except Refused as error:
             self._failures = 0
             if error.status == 404:

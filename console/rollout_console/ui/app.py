@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from rollout_console.credentials.rotation import Rotations
     from rollout_console.guard.alerts import ModelTrouble
     from rollout_console.models.catalogue import Catalogue
+    from rollout_console.ui.keymap import Key
+    from rollout_console.ui.screens.jobs.state import JobsView
     from rollout_console.ui.screens.live.state import LiveView
 
 
@@ -114,6 +116,7 @@ class ConsoleApp(TerminalApp):
         self._switch = switch
         self._models: Catalogue | None = None
         self._live: LiveView | None = None
+        self._jobs: JobsView | None = None
         self._key_burn: KeyBurn | None = None
         self.session = Session(switch, monitor)
         self.home = HomeScreen(
@@ -275,6 +278,16 @@ class ConsoleApp(TerminalApp):
 
         self._show_beside(HistoryScreen, lambda: HistoryScreen(self.session, self._facts))
 
+    def action_show_jobs(self) -> None:
+        """Open the jobs screen."""
+        from rollout_console.ui.screens.jobs.screen import JobsScreen
+        from rollout_console.ui.screens.jobs.state import JobsView
+
+        view = self._jobs = self._jobs or JobsView(
+            self._switch.path, lambda: self._monitor.file, lambda: self._key_room()[0]
+        )
+        self._show_beside(JobsScreen, lambda: JobsScreen(view, self._switch.access, self._facts))
+
     @on(HistoryChanged)
     def _history_changed(self) -> None:
         """Pass on what home's worker has seen: the message bubbles up from the home screen."""
@@ -370,6 +383,10 @@ class ConsoleApp(TerminalApp):
             console.print("A secret is on the screen: no screenshot is taken.")
             return console.export_svg(title=title or self.title)
         return super().export_screenshot(title=title, simplify=simplify)
+
+    def keymap_of(self, key: "Key") -> str:
+        """Return the key of an action as it is displayed, with the operator's keymap."""
+        return self._facts.keymap.get(key.id, key.shown)
 
     async def run_home_action(self, action: str) -> None:
         """Run an action of the home screen, as its key would."""

@@ -81,7 +81,8 @@ APP_KEYS = (
     Key("screen.routes", "4", "show_routes", "Routes: checks, probes, phases", "routes", "4"),
     Key("screen.live", "5", "show_live", "Live: charts, events, alerts, errors", "live", "5"),
     Key("screen.history", "6", "show_history", "History: who changed what, report", "history", "6"),
-    Key("jump.back", "ctrl+o", "jump(-1)", "Back to before the last jump: n g / 1-6", "", "ctrl+o"),
+    Key("screen.jobs", "7", "show_jobs", "Jobs: async media tasks, polled, lost", "jobs", "7"),
+    Key("jump.back", "ctrl+o", "jump(-1)", "Back to before the last jump: n g / 1-7", "", "ctrl+o"),
     Key("jump.forward", "ctrl+n", "jump(1)", "Forward again", "", "ctrl+n"),
     Key("help", "question_mark,f1", "help", "Help", "help", "?"),
     Key("back", "escape", "back", "Close, clear filter or marks, dismiss a notice", "", "esc"),
@@ -227,6 +228,28 @@ HISTORY_KEYS = (
     Key("history.last", "G,end", "end(True)", "Oldest change", "", "G"),
 )  # fmt: skip
 
+JOB_KEYS = (
+    Key("jobs.open", "enter", "open", "All that is known of the job, what to do", "whole", "enter"),
+    Key("jobs.poll", "p", "poll", "Poll the open tasks, or stop polling", "poll", "p"),
+    Key("jobs.cancel", "x", "cancel", "Cancel the task at TokenLab", "cancel", "x", True),
+    Key(
+        "jobs.forget", "f", "forget", "Forget a job whose create's outcome is unknown", "forget",
+        "f", True,
+    ),
+    Key("jobs.duplicates", "d", "duplicates", "Jobs that were perhaps made twice", "twice", "d"),
+    Key("jobs.sort", "s", "sort", "Sort: trouble, newest, oldest, route", "sort", "s"),
+    Key("jobs.filter", "slash", "filter", "Filter: trouble, lost, words; ! inverts", "filter", "/"),
+    Key("jobs.copy", "y", "copy", "Copy the task id, or the job id without one", "copy", "y"),
+    Key("jobs.copy.all", "Y", "copy_all", "Copy all ids of the job for support", "", "Y"),
+    Key("jobs.reload", "f5", "reload", "Read the ledger again", "", "f5"),
+    Key("jobs.up", "up,k", "row(-1)", "Up", "", "↑ k"),
+    Key("jobs.down", "down,j", "row(1)", "Down", "", "↓ j"),
+    Key("jobs.page.up", "pageup,ctrl+u", "page(-1)", "Half a page up", "", "ctrl+u"),
+    Key("jobs.page.down", "pagedown,ctrl+d", "page(1)", "Half a page down", "", "ctrl+d"),
+    Key("jobs.first", "g,home", "end(False)", "First job", "", "g"),
+    Key("jobs.last", "G,end", "end(True)", "Last job", "", "G"),
+)  # fmt: skip
+
 CONTEXTS = {
     "home": HOME_KEYS + APP_KEYS,
     "keys": VAULT_KEYS + APP_KEYS,
@@ -234,10 +257,11 @@ CONTEXTS = {
     "routes": ROUTE_KEYS + APP_KEYS,
     "live": LIVE_KEYS + APP_KEYS,
     "history": HISTORY_KEYS + APP_KEYS,
+    "jobs": JOB_KEYS + APP_KEYS,
 }
 """The keys of each screen; the same key may mean another thing on another screen."""
 
-ALL_KEYS = HOME_KEYS + VAULT_KEYS + MODEL_KEYS + ROUTE_KEYS + LIVE_KEYS + HISTORY_KEYS + APP_KEYS
+ALL_KEYS = tuple(dict.fromkeys(key for keys in CONTEXTS.values() for key in keys))
 FORBIDDEN = ("ctrl+a", "ctrl+b", "ctrl+h", "ctrl+i", "ctrl+j", "ctrl+m", "ctrl+s")
 """Keys that terminals and multiplexers reserve: prefixes, XOFF, and aliases of tab and enter."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
-from rollout_console.ui.keymap import HOME_KEYS
+from rollout_console.ui.keymap import APP_KEYS, HOME_KEYS
 
 if TYPE_CHECKING:
     from rollout_console.ui.app import ConsoleApp
@@ -56,6 +56,10 @@ class ConsoleCommands(Provider):
             if key.changes and not app.home.why_not(key):
                 run = partial(app.run_home_action, key.action)
                 yield key.help, f"key {key.shown}", run
+        for key in APP_KEYS:
+            if key.id.startswith("screen."):
+                shown = app.keymap_of(key)
+                yield key.help, f"key {shown}", partial(app.run_action, key.action)
         for theme in sorted(app.own_themes):
             yield f"theme: {theme}", "use these colours", partial(setattr, app, "theme", theme)
         yield "help", "all keys", app.action_help

@@ -17,6 +17,7 @@ from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.health.log.record import JobRecord
 from rollout_console.health.log.time_range import LogReader
+from rollout_console.jobs.cancelling import cancel_task
 from rollout_console.jobs.job_book import (
     STANDINGS,
     TROUBLE,
@@ -27,19 +28,20 @@ from rollout_console.jobs.job_book import (
     Standing,
     job_book,
 )
-from rollout_console.jobs.log_feed import take_in_log
+from rollout_console.jobs.job_facts import (
+    advice,
+    job_json,
+    known_facts,
+    repeated_line,
+    why_not_cancel,
+)
+from rollout_console.jobs.log_feed import take_in_file
 from rollout_console.jobs.poller import Polled, TaskPoller
 from rollout_gate.access_log import timestamp
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.http.create_records import Create
-from rollout_gate.http.job_ledger import TaskLedger
 
 _DAY_S = 86_400.0
-_REPEATED_WORDS = {
-    "job_id": "one job id has two tasks",
-    "after_unknown": "repeated after a create whose answer was lost",
-    "request": "the same request again",
-}
 
 
 def jobs(options: Namespace, switch: Switch, room: ApiKeys | None = None) -> int:
@@ -64,13 +66,10 @@ def _take_in(book: JobBook, switch: Switch, file: RolloutFile) -> None:
     reader = LogReader((switch.path.parent / file.access_log).absolute(), JobRecord)
     if not book.exists and not reader.exists:
         return
-    ledger = TaskLedger(book.path)
     try:
-        take_in_log(ledger, reader.between, time.time())
+        take_in_file(book.path, reader.between, time.time())
     except OperationError as error:
         print(f"warning: without other hosts' jobs: {visible(str(error))}", file=sys.stderr)
-    finally:
-        ledger.close()
 
 
 def _list(options: Namespace, book: JobBook) -> int:
@@ -162,11 +161,10 @@ def _show(options: Namespace, book: JobBook) -> int:
         print(json.dumps([job_json(row, now) for row in rows], indent=2))
         return DONE
     for row in rows:
-        for name, value in job_json(row, now).items():
-            if value not in (None, ""):
-                print(visible(f"{name}: {value}"))
-        if advice := _advice(row):
-            print(visible(f"what to do: {advice}"))
+        for name, value in known_facts(row, now):
+            print(visible(f"{name}: {value}"))
+        if to_do := advice(row):
+            print(visible(f"what to do: {to_do}"))
     return DONE
 
 
@@ -177,23 +175,6 @@ def _found(text: str, book: JobBook, now: float) -> list[JobRow]:
     return rows
 
 
-def _advice(row: JobRow) -> str:
-    create = row.create
-    if row.standing == "unknown" and create.job_id:
-        org = f" --org {create.org}" if create.org else ""
-        return (
-            f"look for the task at {create.side}; if there is none: rollout-console jobs forget"
-            f" {create.route} {create.job_id}{org}"
-        )
-    if row.standing == "unknown":
-        return f"look for the task at {create.side}; it may have been billed"
-    if row.standing == "lost":
-        return "the application has not asked for it: fetch the asset, it is paid for"
-    if row.standing == "late":
-        return "poll it (jobs poll), and cancel it where that is possible (jobs cancel)"
-    return ""
-
-
 def _duplicates(options: Namespace, book: JobBook) -> int:
     now = time.time()
     since = options.since if options.since is not None else now - _DAY_S
@@ -202,21 +183,9 @@ def _duplicates(options: Namespace, book: JobBook) -> int:
         print(json.dumps([_pair_json(pair) for pair in pairs], indent=2))
         return PROBLEMS if pairs else DONE
     for pair in pairs:
-        first, second = pair.first, pair.second
-        gap = seconds_text(second.sent_at - first.sent_at)
-        print(
-            visible(
-                f"{target_text(second.route, second.org)}: {_REPEATED_WORDS[pair.kind]} after"
-                f" {gap}: {_named(first)}, then {_named(second)}"
-            )
-        )
+        print(visible(repeated_line(pair)))
     print(f"{len(pairs):,} duplicates" if pairs else "no duplicates", file=sys.stderr)
     return PROBLEMS if pairs else DONE
-
-
-def _named(create: Create) -> str:
-    cost = f" (${create.cost})" if create.cost else ""
-    return f"{create.task_id or 'no task known'}{cost} on {create.side}"
 
 
 def _pair_json(pair: Repeated) -> dict[str, object]:
@@ -268,16 +237,13 @@ async def _cancel(options: Namespace, book: JobBook, room: ApiKeys) -> int:
     create = row.create
     if others:
         raise OperationError(f"{options.job!r} is of several jobs: give the task id of one")
-    if create.task_id is None or create.side != "tokenlab" or create.is_over:
-        why = "it has no known task" if create.task_id is None else f"it is {row.standing}"
-        where = "" if create.side == "tokenlab" else ", on the previous side"
-        raise OperationError(f"{options.job} cannot be cancelled: {why}{where}")
+    if why := why_not_cancel(row):
+        raise OperationError(f"{options.job} cannot be cancelled: {why}")
     asks = f"cancel {create.task_id} of {target_text(create.route, create.org)}"
     if not options.yes and not agreed("cancel it", "nothing was cancelled", lines=[asks]):
         return PROBLEMS
     async with room.tasks() as client:
-        answer = await client.cancel(create.task_id)
-    await asyncio.to_thread(book.seen, create.task_id, answer)
+        answer = await cancel_task(book, client, create)
     if options.json:
         print(json.dumps({"task_id": create.task_id, "state": answer.state}))
     else:
@@ -308,28 +274,6 @@ def _forget(options: Namespace, book: JobBook) -> int:
     else:
         print(visible(f"{options.job} is forgotten: it may be created again"))
     return DONE
-
-
-def job_json(row: JobRow, now: float) -> dict[str, object]:
-    """Return a job as its JSON object."""
-    create = row.create
-
-    def at(when: float | None) -> str | None:
-        return None if when is None else timestamp(datetime.fromtimestamp(when, UTC))
-
-    return {
-        "standing": row.standing, "state": create.state, "route": create.route, "org": create.org,
-        "side": create.side, "model": create.model or None, "task_id": create.task_id,
-        "job_id": create.job_id or None, "poll_url": create.poll_url,
-        "endpoint": create.endpoint or None, "operation": create.operation,
-        "sent_at": at(create.sent_at), "seen_at": at(create.seen_at),
-        "ended_at": at(create.ended_at),
-        "seconds": round((create.ended_at or now) - create.sent_at, 1),
-        "progress": create.progress, "status": create.status, "error": create.error,
-        "polls": create.polls, "request_id": create.request_id,
-        "billing_transaction_id": create.billing_transaction_id, "cost_usd": create.cost,
-        "host": create.host or None,
-    }  # fmt: skip
 
 
 _COMMANDS = {"list": _list, "show": _show, "forget": _forget, "duplicates": _duplicates}

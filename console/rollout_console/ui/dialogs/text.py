@@ -14,7 +14,10 @@ from rollout_console.ui.mount_guard import Opened
 
 
 class TextDialog(Opened, Dialog[None]):
-    """Shows lines below a title until it is closed; ``width`` is in cells."""
+    """Shows lines below a title until it is closed; ``width`` is in cells.
+
+    ``hint`` names the keys, below the lines.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "close", "Close", show=False)
@@ -28,8 +31,11 @@ class TextDialog(Opened, Dialog[None]):
     }
     """
 
-    def __init__(self, title: str, lines: list[str], *, width: int = 76) -> None:
+    def __init__(
+        self, title: str, lines: list[str], *, width: int = 76, hint: str = "esc: close"
+    ) -> None:
         super().__init__()
+        self._hint = hint
         self._wide = width
         self._title = title
         self._lines = lines
@@ -39,7 +45,7 @@ class TextDialog(Opened, Dialog[None]):
         body = "\n".join(visible(line) for line in self._lines)
         with VerticalScroll():
             yield Static(Content.assemble((f"{visible(self._title)}\n\n", "bold"), body))
-            yield Static("\nesc: close")
+            yield Static(Content(f"\n{visible(self._hint)}"), id="hint")
 
     def opened(self) -> None:
         """Apply the width that the caller set."""

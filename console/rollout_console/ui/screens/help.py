@@ -13,6 +13,7 @@ from rollout_console.ui.keymap import (
     APP_KEYS,
     HISTORY_KEYS,
     HOME_KEYS,
+    JOB_KEYS,
     LIVE_KEYS,
     MODEL_KEYS,
     ROUTE_KEYS,
@@ -41,6 +42,7 @@ _SECTIONS = {
     "routes": ("Routes", ROUTE_KEYS),
     "live": ("Live", LIVE_KEYS),
     "history": ("History", HISTORY_KEYS),
+    "jobs": ("Jobs", JOB_KEYS),
 }
 
 

@@ -14,6 +14,7 @@ from rollout_console.ui.widgets.component import component_style
 _SPARED = (
     "charts",
     "sort",
+    "screen.jobs",
     "screen.history",
     "screen.routes",
     "screen.models",
@@ -36,6 +37,8 @@ _SPARED = (
     "live.event",
     "live.org",
     "live.chart",
+    "jobs.sort",
+    "jobs.copy",
     "filter",
     "screen.live",
     "palette",
