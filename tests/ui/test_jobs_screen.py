@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -157,7 +158,9 @@ ORDER = ["unknown", "lost", "late", "open", "sending", "failed", "cancelled", "c
 async def test_trouble_comes_first_and_nothing_important_is_cut(
     rollout: Path, size: tuple[int, int]
 ) -> None:
-    write(rollout.parent, *all_kinds(time.time()))
+    whole = "ldtask_" + "0123456789abcdef" * 2
+    *others, last = all_kinds(time.time())
+    write(rollout.parent, *others, replace(last, task_id=whole))
     async with shown(rollout, size, read_only=True) as pilot:
         await until_shown(pilot, lambda: rows(pilot))
         assert standings(pilot) == ORDER[: size[1] - 5 - (4 if size[1] > 18 else 0)]
@@ -181,6 +184,9 @@ async def test_trouble_comes_first_and_nothing_important_is_cut(
         assert "fetch the asset, it is paid for" in about(pilot)
         assert ("moderation" in every[5]) is (size[0] >= 120)
         assert ("app-02" in every[1]) is (size[0] >= 200)
+        assert (whole in every[7]) is (size[0] >= 200)
+        await pilot.press("G")
+        await until_shown(pilot, lambda: f"task {whole}  job order-9" in about(pilot))
 
 
 async def test_it_follows_tasks_to_their_end_and_creates_none(

@@ -19,6 +19,7 @@ _THEME = {"bad": "$error bold", "warn": "$warning", "dim": "$foreground 60%", "g
 _STANDING, _TIME = 10, 10
 _SIDE, _PROGRESS = 9, 5
 _TASK = 40
+"""The width of a whole task id, as TokenLab makes them."""
 _MOST_PAIRS = 200
 
 
@@ -33,8 +34,9 @@ class JobCells:
         model, host = (22, 14) if is_vast else (0, 0)
         left = width - _STANDING - _TIME - side - progress - error - polls - model - host
         name = max(left if is_narrow else min(32, left * 2 // 5), 8)
-        task = 0 if is_narrow else min(_TASK, (left - name) * 11 // 20)
-        job = 0 if is_narrow else left - name - task
+        ids = left - name
+        task = 0 if is_narrow else min(_TASK, max(ids * 11 // 20, ids - 22))
+        job = 0 if is_narrow else ids - task
         self._widths = (
             _STANDING, name, side, _TIME, progress, task, job, error, polls, model, host,
         )  # fmt: skip
