@@ -5,6 +5,7 @@ import sys
 from tests.benchmarks import (
     at_a_glance,
     cold_read,
+    cost,
     decision,
     durable_change,
     gate_client,
@@ -27,6 +28,7 @@ ALL = {
     "at_a_glance": at_a_glance.main,
     "decision": decision.main,
     "durable_change": durable_change.main,
+    "cost": cost.main,
     "gate_client": gate_client.main,
     "gate_import": gate_import.main,
     "gate_peers": gate_peers.main,

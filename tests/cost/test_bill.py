@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout_console.cost.bill import ELSEWHERE, NOT_LOGGED, VIEWS, Bill, Figures
+from rollout_console.cost.text import rate
 from rollout_console.reconcile.money import total
 from rollout_console.reconcile.piles import Row
 
@@ -97,3 +98,10 @@ def test_what_has_no_tokens_is_not_in_the_price_of_tokens() -> None:
     assert found.per_thousand == 3375
     assert Figures().per_thousand is None
     assert Figures().per_million is None
+
+
+def test_rates_of_any_size_are_shown() -> None:
+    assert rate(Decimal("0.0000004")) == "$0.00"
+    assert rate(Decimal("1234.5678915")) == "$1,234.567892"
+    assert rate(Decimal("1E+40")) == f"${10**40:,}.00"
+    assert rate(None) == "-"

@@ -6,7 +6,7 @@ of a view add up to the bill, to the last digit.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Literal, get_args
 
 import msgspec
@@ -21,6 +21,9 @@ NOT_LOGGED = "(billed, not logged)"
 """The row of the records that no line of the access log explains: their route is not known."""
 ELSEWHERE = "(other routes and orgs)"
 """The row of what ``--route`` and ``--org`` leave out."""
+
+WIDE = Context(prec=200)
+"""The context that rates are rounded in: of a very small amount they are very large."""
 
 _MILLION = Decimal(1_000_000)
 _THOUSAND = Decimal(1_000)

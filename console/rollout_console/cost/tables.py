@@ -10,7 +10,7 @@ from typing import Any
 
 from rollout_console.changes.output_file import PRIVATE, stream_output
 from rollout_console.common.csv_cells import plain_cell
-from rollout_console.cost.bill import VIEWS, Figures, View, ViewRow
+from rollout_console.cost.bill import VIEWS, WIDE, Figures, View, ViewRow
 from rollout_console.cost.burn import Runway
 from rollout_console.cost.costs import Costs
 from rollout_console.cost.difference import Difference
@@ -144,7 +144,7 @@ def _difference(costs: Costs, found: Difference) -> dict[str, Any]:
 
 
 def _rate(amount: Decimal | None) -> str | None:
-    return None if amount is None else plain(amount.quantize(_RATE))
+    return None if amount is None else plain(amount.quantize(_RATE, context=WIDE))
 
 
 def _iso(at: float) -> str:

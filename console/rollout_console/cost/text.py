@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.safe_text import visible
-from rollout_console.cost.bill import VIEWS, Figures, View, ViewRow
+from rollout_console.cost.bill import VIEWS, WIDE, Figures, View, ViewRow
 from rollout_console.cost.burn import Runway
 from rollout_console.cost.costs import Costs
 from rollout_console.cost.difference import Difference
@@ -17,6 +17,7 @@ from rollout_gate.secret import redacted
 _OVERVIEW_ROWS = 5
 _MOST_ITEMS = 5
 _NAME = 20
+_LEAST_RATE = Decimal("0.000001")
 _LABEL = 12
 _SETTLE = (
     f"text settles within {seconds_text(SETTLE_S)}, tasks within {seconds_text(SETTLE_ASYNC_S)}"
@@ -87,7 +88,7 @@ def rate(amount: Decimal | None) -> str:
     """Return a rounded price with 2 to 6 decimals; a dash where there is none."""
     if amount is None:
         return "-"
-    text = f"{amount.quantize(Decimal('0.000001'), ROUND_HALF_EVEN):,f}"
+    text = f"{amount.quantize(_LEAST_RATE, ROUND_HALF_EVEN, WIDE):,f}"
     whole, _, decimals = text.partition(".")
     return f"${whole}.{decimals.rstrip('0'):0<2}"
 
