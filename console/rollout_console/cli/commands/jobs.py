@@ -62,9 +62,13 @@ def jobs(options: Namespace, switch: Switch, room: ApiKeys | None = None) -> int
 
 
 def _take_in(book: JobBook, switch: Switch, file: RolloutFile) -> None:
-    """Add other hosts' jobs from the access log; what prevents it is told, and no more."""
+    """Add other hosts' jobs from the access log; what prevents it is told, and no more.
+
+    Where there is no ledger yet none is made: it would be the operator's, and not the
+    application's, which may then be unable to write to it.
+    """
     reader = LogReader((switch.path.parent / file.access_log).absolute(), JobRecord)
-    if not book.exists and not reader.exists:
+    if not book.exists:
         return
     try:
         take_in_file(book.path, reader.between, time.time())

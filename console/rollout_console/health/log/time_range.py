@@ -41,12 +41,6 @@ class LogReader(Generic[R]):
         self.begins_at = -inf
         self.last_at = -inf
 
-    @property
-    def exists(self) -> bool:
-        """Whether there may be a log: its file, or a folder for a pattern of several."""
-        path = self._path.parent if is_pattern(self._path) else self._path
-        return path.exists()
-
     def between(self, since: float, until: float) -> Iterator[list[R]]:
         """Yield the records, chunk by chunk, in the order of the log."""
         log = open_log(

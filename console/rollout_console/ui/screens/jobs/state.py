@@ -114,7 +114,7 @@ class JobsView:
                         return
                     yield some
 
-            if book.exists and log.exists:
+            if book.exists:
                 with suppress(OperationError):  # the ledger's own error is told by each read
                     take_in_file(book.path, records, time())
 
