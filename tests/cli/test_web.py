@@ -33,7 +33,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 REFUSED = "read-only in a browser: nothing is changed"
-SCREENS = {"home": "1", "keys": "2", "models": "3", "routes": "4", "live": "5", "history": "6"}
+SCREENS = {"home": "1", "keys": "2", "models": "3", "routes": "4", "live": "5", "history": "6",
+           "jobs": "7"}  # fmt: skip
 PRESSED = {
     "plus": "+", "minus": "-", "exclamation_mark": "!", "enter": "Enter", "asterisk": "*",
 }  # fmt: skip
@@ -221,7 +222,7 @@ def _each_screen(page: Page) -> Iterator[str]:
     page.press("Escape")
     until(lambda: "esc: close" not in page.screen())
     page.press(":")
-    yield page.until("theme: night-ops")
+    yield page.until("theme: day-ops")
     page.press("Escape")
 
 

@@ -230,7 +230,7 @@ HISTORY_KEYS = (
 
 JOB_KEYS = (
     Key("jobs.open", "enter", "open", "All that is known of the job, what to do", "whole", "enter"),
-    Key("jobs.poll", "p", "poll", "Poll the open tasks, or stop polling", "poll", "p"),
+    Key("jobs.poll", "p", "poll", "Poll the open tasks, or stop polling", "poll", "p", True),
     Key("jobs.cancel", "x", "cancel", "Cancel the task at TokenLab", "cancel", "x", True),
     Key(
         "jobs.forget", "f", "forget", "Forget a job whose create's outcome is unknown", "forget",

@@ -337,8 +337,9 @@ class JobsScreen(BesideScreen):
 
     def why_not(self, key: Key) -> str:
         """Return why a key is disabled now; empty where it is enabled."""
-        if (key.changes or key.id == "jobs.poll") and self._facts.read_only:
-            return "read-only: nothing is polled or changed; start without --read-only"
+        nothing = "nothing is polled or changed; start without --read-only"
+        if reason := self._facts.why_read_only(key, nothing):
+            return reason
         row = self._table.selected if self.is_mounted else None
         name = key.id.removeprefix("jobs.")
         if name not in ("open", "cancel", "forget", "copy", "copy.all"):
