@@ -1,6 +1,9 @@
-"""Make an application's paths absolute, independent of later changes of the working directory."""
+"""Paths of the gate's files: absolute, so that a change of the working directory moves none."""
 
 from pathlib import Path
+
+LEDGER_NAME = "rollout-jobs.sqlite3"
+"""The file of the job ledger, in the folder of the access log."""
 
 
 def absolute(path: str | Path) -> Path:

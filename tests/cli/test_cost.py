@@ -5,10 +5,8 @@ import io
 import json
 import os
 import stat
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from subprocess import CompletedProcess
 from time import time
 
 import pytest
@@ -18,10 +16,10 @@ from rollout_console.cost.bill import NOT_LOGGED, VIEWS
 from rollout_console.cost.tables import COLUMNS
 from rollout_console.sim.server import SimServer
 from tests.cost.traffic import DAY, Traffic
+from tests.reconcile.commands import Run, runner
 from tests.reconcile.world import World, line
 from tests.support.commands import Commands
 
-Run = Callable[..., "CompletedProcess[str]"]
 FORMULA = "=HYPERLINK(1)"
 EVIL = "\x1b]0;owned\x07\u202e"
 
@@ -33,18 +31,7 @@ def world(sim: SimServer, tmp_path: Path) -> World:
 
 @pytest.fixture
 def run(commands: Commands, world: World, tmp_path: Path) -> Run:
-    here = tmp_path / "here"
-    here.mkdir()
-
-    def call(*words: str, token: str = "mt-sim-demo") -> "CompletedProcess[str]":
-        env = {**os.environ, "TOKENLAB_MANAGEMENT_TOKEN": token}
-        done = commands.run(["-f", str(world.path), "cost", *words], env=env, cwd=here)
-        assert "Traceback" not in done.stderr
-        assert "mt-sim" not in done.stdout + done.stderr
-        assert not {"\x1b", "\x07", "\u202e"} & {*done.stdout, *done.stderr}
-        return done
-
-    return call
+    return runner(commands, world, tmp_path, "cost")
 
 
 @pytest.fixture

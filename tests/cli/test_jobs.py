@@ -1,6 +1,7 @@
 """``jobs`` in a shell, against a real gate client and the simulator."""
 
 import json
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,35 @@ def test_a_lost_create_is_told_and_may_be_made_again_once_forgotten(
     make(rollout, sim, "order-2")
 
 
+def test_a_create_without_a_job_id_is_forgotten_by_its_own_id(jobs: Jobs, rollout: Path) -> None:
+    now = time.time()
+    write(
+        rollout.parent,
+        create("aa", now=now, ago=60, state="unknown", task_id=None, status=0, org="a b"),
+        create("bb", now=now, ago=60),
+    )
+    _, shown, _ = jobs("show", "aa")
+    (advised,) = (one for one in shown.splitlines() if one.startswith("what to do"))
+    words = shlex.split(advised.split("rollout-console jobs ")[1])
+    assert jobs(*words, "--yes")[0] == 0
+    assert jobs("show", "aa")[0] == 1
+    code, _, err = jobs("forget", "video", "bb", "--org", "acme", "--yes")
+    assert code == 1
+    assert "bb is open: there is nothing to forget" in err
+
+
+def test_a_wrong_key_ends_the_polling(
+    rollout: Path, capsys: pytest.CaptureFixture[str], sim: SimServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    make(rollout, sim, None, None, None)
+    served = len(sim.state.requests)
+    monkeypatch.setenv("TOKENLAB_API_KEY", "sk-sim-wrong-0123456789")
+    assert run(["-f", str(rollout), "jobs", "poll"]) == 1
+    assert "give a key that works" in capsys.readouterr().out
+    assert len(sim.state.requests) == served + 1, "no other task is asked about with that key"
+
+
 def test_a_queued_video_is_cancelled_and_another_is_not(
     jobs: Jobs, rollout: Path, sim: SimServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +165,7 @@ def test_duplicates_are_a_problem_with_both_ids(jobs: Jobs, rollout: Path) -> No
         create("b", now=now, ago=20, fingerprint=b"f" * 16),
     )
     code, out, err = jobs("duplicates")
-    assert (code, err) == (1, "1 duplicates\n")
+    assert (code, err) == (1, "1 duplicate\n")
     assert "the same request again after 10 s: ldtask_a ($0.35) on tokenlab, then ldtask_b" in out
     (told,) = json.loads(jobs("duplicates", "--json")[1])
     assert (told["first"]["task_id"], told["second"]["task_id"]) == ("ldtask_a", "ldtask_b")

@@ -5,10 +5,8 @@ import io
 import json
 import os
 import stat
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from subprocess import CompletedProcess
 from time import time
 
 import pytest
@@ -17,10 +15,10 @@ from rollout_console.cli.commands import reconcile_arguments
 from rollout_console.reconcile.piles import PILES
 from rollout_console.reconcile.tables import COLUMNS
 from rollout_console.sim.server import SimServer
+from tests.reconcile.commands import Run, runner
 from tests.reconcile.world import World, line
 from tests.support.commands import Commands
 
-Run = Callable[..., "CompletedProcess[str]"]
 FORMULA = "=HYPERLINK(1)"
 
 
@@ -31,18 +29,7 @@ def world(sim: SimServer, tmp_path: Path) -> World:
 
 @pytest.fixture
 def run(commands: Commands, world: World, tmp_path: Path) -> Run:
-    here = tmp_path / "here"
-    here.mkdir()
-
-    def call(*words: str, token: str = "mt-sim-demo") -> "CompletedProcess[str]":
-        env = {**os.environ, "TOKENLAB_MANAGEMENT_TOKEN": token}
-        asked = ["-f", str(world.path), "reconcile", *words]
-        done = commands.run(asked, env=env, cwd=here)
-        assert "Traceback" not in done.stderr
-        assert "mt-sim" not in done.stdout + done.stderr
-        return done
-
-    return call
+    return runner(commands, world, tmp_path, "reconcile")
 
 
 @pytest.fixture

@@ -89,9 +89,7 @@ def test_a_job_made_twice_holds_its_route_alone(rollout: Path) -> None:
     )  # fmt: skip
     monitor = watched(rollout)
     held = monitor.held("video", "acme", 0, 100, BalanceWatch(), now)
-    assert held == (
-        "a job was perhaps made twice within a day (ldtask_a, then ldtask_b): see jobs duplicates"
-    )
+    assert held == ("1 async job perhaps made twice within a day: ldtask_a and ldtask_b")
     assert "made twice" not in monitor.held("image", "acme", 0, 100, BalanceWatch(), now)
     assert told(monitor) == {("duplicates", "video"): f"video: {held}"}
 
@@ -131,9 +129,9 @@ def test_what_is_lost_unknown_or_late_is_one_alert_a_route(rollout: Path) -> Non
         create("d", now=now, ago=400, route="image"),
     )  # fmt: skip
     assert told(watched(rollout)) == {
-        ("jobs", "video"): "video: a create whose answer is lost, 2 tasks that nobody asked for:"
-        " see jobs list",
-        ("jobs", "image"): "image: a task that is late: see jobs list",
+        ("jobs", "video"): "video: 1 unknown and 2 lost async jobs: see the jobs screen or"
+        " jobs list",
+        ("jobs", "image"): "image: 1 late async job: see the jobs screen or jobs list",
     }
 
 

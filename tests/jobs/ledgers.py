@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from rollout_console.jobs.job_book import LEDGER_NAME
 from rollout_gate.http.create_records import Create
 from rollout_gate.http.job_ledger import TaskLedger
+from rollout_gate.paths import LEDGER_NAME
 
 NOW = 1_800_000_000.0
 FILE = """\

@@ -134,6 +134,23 @@ async def test_an_api_that_is_down_is_left_alone_longer_and_longer(tmp_path: Pat
     book.close()
 
 
+@pytest.mark.parametrize("status", [401, 429, 503])
+async def test_refusals_of_all_tasks_are_repeated_more_and_more_rarely(
+    tmp_path: Path, status: int
+) -> None:
+    book = JobBook(write(tmp_path, create("a", now=time.time()), create("b", now=time.time())))
+    lying = Lying(*[Refused(status, "no", "", None)] * 3)
+    poller, waits = TaskPoller(book, lying, clock=time.time), []
+    for _ in range(3):
+        poller._paused_until = 0.0
+        poller._due.clear()
+        (polled,) = await poller.turn()
+        assert polled.key_is_refused == (status == 401)
+        waits.append(round(poller.waits_s))
+    assert waits == [5, 10, 20]
+    book.close()
+
+
 async def test_a_long_wait_that_the_api_asks_for_is_kept(tmp_path: Path) -> None:
     book = JobBook(write(tmp_path, create("a", now=time.time())))
     poller = TaskPoller(book, Lying(Refused(429, "slow down", "", 300.0)), clock=time.time)

@@ -646,7 +646,7 @@ async def test_home_has_an_alarm_until_it_is_over_or_acknowledged(
     app = app_of(rollout, key="")
     async with app.run_test(size=(120, 40)) as pilot:
         alarm = app.home.query_one("#alarm", TextLine)
-        words = "video: a create whose answer is lost, a task that nobody asked for: see jobs list"
+        words = "video: 1 unknown and 1 lost async jobs: see the jobs screen"
         await until_shown(pilot, lambda: words in alarm.text)
         await pilot.press("n", "a")
         await until_shown(pilot, lambda: words not in alarm.text)
@@ -660,7 +660,7 @@ async def test_home_has_an_alarm_until_it_is_over_or_acknowledged(
             pilot, lambda: all(alert.key[0] != "jobs" for alert in app.session.alerts.open)
         )
         write(path.parent, create("c", now=now, ago=60, **LOST_ANSWER))
-        await until_shown(pilot, lambda: "video: a create whose answer is lost: see" in alarm.text)
+        await until_shown(pilot, lambda: "video: 1 unknown async job: see" in alarm.text)
 
 
 async def test_the_palette_and_another_key_open_it(rollout: Path) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from rollout_console.common.errors import OperationError
 from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
 from rollout_gate.file.model import RolloutFile
+from rollout_gate.paths import LEDGER_NAME
 
 if TYPE_CHECKING:  # not at run time: it loads sqlite3, which a rollout without jobs need not
     from rollout_console.jobs.job_book import Ended, Repeated, Standing
@@ -54,19 +55,16 @@ class JobTrouble(msgspec.Struct, frozen=True):
         """Which jobs were perhaps made twice, empty where none was."""
         if not self.twice:
             return ""
-        jobs = "a job was" if self.twice == 1 else f"{self.twice:,} jobs were"
-        return f"{jobs} perhaps made twice within a day ({self.last_twice}): see jobs duplicates"
+        jobs = "1 async job" if self.twice == 1 else f"{self.twice:,} async jobs"
+        return f"{jobs} perhaps made twice within a day: {self.last_twice}"
 
     @property
     def open_words(self) -> str:
         """What is to be looked at, empty where there is nothing."""
-        words = (
-            (self.unknown, "creates whose answer is lost", "a create whose answer is lost"),
-            (self.lost, "tasks that nobody asked for", "a task that nobody asked for"),
-            (self.late, "tasks that are late", "a task that is late"),
-        )
-        told = [one if n == 1 else f"{n:,} {many}" for n, many, one in words if n]
-        return f"{', '.join(told)}: see jobs list" if told else ""
+        counts = ((self.unknown, "unknown"), (self.lost, "lost"), (self.late, "late"))
+        words = " and ".join(f"{count:,} {standing}" for count, standing in counts if count)
+        jobs = "async job" if self.unknown + self.lost + self.late == 1 else "async jobs"
+        return f"{words} {jobs}: see the jobs screen or jobs list" if words else ""
 
 
 class JobWatch:
@@ -87,7 +85,7 @@ class JobWatch:
         began = time.monotonic()
         if began < self._next_at:
             return
-        ledger = (self._path.parent / file.access_log).parent / "rollout-jobs.sqlite3"
+        ledger = (self._path.parent / file.access_log).parent / LEDGER_NAME
         try:
             self.troubles = self._read(file, now) if ledger.exists() else {}
             self.trouble = ""
@@ -165,4 +163,4 @@ def _named(pairs: "list[Repeated]") -> str:
         return ""
     last = max(pairs, key=lambda pair: pair.second.sent_at)
     first, second = last.first.task_id or "no task known", last.second.task_id
-    return f"{first}, then {second}"
+    return f"{first} and {second}"

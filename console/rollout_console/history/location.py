@@ -10,6 +10,7 @@ from pathlib import Path
 from rollout_console.common.folders import state_folder
 from rollout_console.history.history import History
 from rollout_gate.file.read import read_regular
+from rollout_gate.paths import LEDGER_NAME
 
 _NAMED = r"""(?ms)^\s*\[history\][^\[]*?^\s*path\s*=\s*(?:"([^"\n]*)"|'([^'\n]*)')"""
 
@@ -59,7 +60,7 @@ def companions(file: Path) -> Mapping[Path, str]:
         with suppress(OSError, ValueError):
             logs = {*path.parent.glob(path.name), *path.parent.glob(f"{escape(path.name)}*")}
             found |= dict.fromkeys(logs, "the access log")
-        found[path.with_name("rollout-jobs.sqlite3")] = "the ledger of media jobs"
+        found[path.with_name(LEDGER_NAME)] = "the ledger of media jobs"
         found[path.with_name("rollout-ids.sqlite3")] = "the gate's file of ids"
     return {Path(os.path.realpath(path)): kind for path, kind in found.items()}
 

@@ -1,5 +1,6 @@
 """The async media jobs of a rollout, read from the ledger of the gate's clients beside the log."""
 
+import json
 import sqlite3
 import threading
 import time
@@ -18,8 +19,8 @@ from rollout_gate.http.create_records import Create
 from rollout_gate.http.job_ledger import TaskLedger
 from rollout_gate.http.shared_database import opened_to_read_once, storable
 from rollout_gate.http.task_answers import TaskAnswer
+from rollout_gate.paths import LEDGER_NAME
 
-LEDGER_NAME = "rollout-jobs.sqlite3"
 SENDING_S = 900
 """A create without an answer for so many seconds is in flight; after that its answer is lost."""
 LOST_AFTER_S = 600
@@ -45,17 +46,20 @@ STANDINGS: Sequence[Standing] = get_args(Standing)
 TROUBLE: frozenset[Standing] = frozenset(("unknown", "lost", "late"))
 """The standings that need somebody to look."""
 
-_STANDING = """
+_STANDING = f"""
 case
-  when state = 'unknown' and status is null and sent_at > :now - {sending} then 'sending'
+  when state = 'unknown' and status is null and sent_at > :now - {SENDING_S} then 'sending'
   when state = 'unknown' then 'unknown'
   when state in ('failed', 'cancelled') then state
-  when polls = 0 and task_id is not null and sent_at < :now - {lost} then 'lost'
+  when polls = 0 and task_id is not null and sent_at < :now - {LOST_AFTER_S} then 'lost'
   when state = 'completed' then 'completed'
-  when sent_at < :now - (case route {limits} else {most} end) then 'late'
+  when sent_at < :now - coalesce(
+    (select value from json_each(:limits) where key = route), {max(OPEN_LIMITS_S.values())}
+  ) then 'late'
   else 'open'
 end
-"""
+"""  # noqa: S608 - numbers of ours alone
+_ALL = f"select {', '.join(_NAMES)}, {_STANDING} as standing from creates"  # noqa: S608 - ours alone
 
 
 class JobRow(msgspec.Struct, frozen=True):
@@ -224,7 +228,7 @@ class JobBook:
     def find(self, text: str, now: float) -> list[JobRow]:
         """Return the jobs with this task id, job id or id of the ledger, the newest first."""
         each = " union ".join(
-            f"{self._all()} where {condition}"
+            f"{_ALL} where {condition}"
             for condition in (
                 "task_id = :text", "job_id = :text and job_id != ''", "create_id = :text",
             )
@@ -340,28 +344,17 @@ class JobBook:
     def _read(
         self, now: float, rest: str, given: Mapping[str, object], source: str = ""
     ) -> Iterator[JobRow]:
-        query = f"select * from ({source or self._all()}) {rest}"  # noqa: S608 - ours alone
+        query = f"select * from ({source or _ALL}) {rest}"  # noqa: S608 - ours alone
         for *values, standing in self._query(query, {**given, "now": now}):
             yield JobRow(_create(values), standing)
 
     def _current(self) -> str:
         """Return the query of the jobs that are not over, and of those sent since ``:since``."""
-        every = self._all()
+        every = _ALL
         return (
             f"{every} where sent_at >= :since"
             f" union all {every} where {_NOT_OVER} and sent_at < :since"
         )
-
-    def _all(self) -> str:
-        limits = " ".join(
-            f"when '{route.replace(chr(39), chr(39) * 2)}' then {int(limit)}"
-            for route, limit in self.limits.items()
-        )
-        standing = _STANDING.format(
-            sending=SENDING_S, lost=LOST_AFTER_S, most=max(OPEN_LIMITS_S.values()),
-            limits=limits or "when '' then 0",
-        )  # fmt: skip
-        return f"select {', '.join(_NAMES)}, {standing} as standing from creates"  # noqa: S608
 
     def _bounded(self) -> str:
         """Return the query for what is not over, and for the newest that has ended.
@@ -369,7 +362,7 @@ class JobBook:
         Each part has the condition of its index. An ended job is found by its time, and each such
         lookup reads another page: hence the limit.
         """
-        every = f"{self._all()} where state"
+        every = f"{_ALL} where state"
         return (
             f"select *, 1 as is_open from ({every} in ('unknown', 'open'))"  # noqa: S608
             f" union all select *, 0 as is_open from ({every} not in ('unknown', 'open')"
@@ -395,7 +388,8 @@ class JobBook:
                     database.set_progress_handler(lambda: self._is_over(stop), _STEPS)
                 database.execute("pragma temp_store = memory")
                 database.execute("begin")
-                return [database.execute(query, given).fetchall() for query in queries]
+                values = {"limits": json.dumps(self.limits), **given}
+                return [database.execute(query, values).fetchall() for query in queries]
         except sqlite3.Error as error:
             if "no such table" in str(error):
                 return []  # a ledger of an older gate: it has no creates yet

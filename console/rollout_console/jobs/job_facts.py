@@ -7,6 +7,7 @@ from rollout_console.common.durations import seconds_text, target_text
 from rollout_console.jobs.job_book import JobRow, Repeated
 from rollout_gate.access_log import timestamp
 from rollout_gate.http.create_records import Create
+from rollout_gate.http.job_answers import forget_command
 
 REPEATED_WORDS: Mapping[str, str] = {
     "job_id": "one job id has two tasks",
@@ -25,7 +26,7 @@ def job_json(row: JobRow, now: float) -> dict[str, object]:
     return {
         "standing": row.standing, "state": create.state, "route": create.route, "org": create.org,
         "side": create.side, "model": create.model or None, "task_id": create.task_id,
-        "job_id": create.job_id or None, "poll_url": create.poll_url,
+        "job_id": create.job_id or None, "id": create.create_id, "poll_url": create.poll_url,
         "endpoint": create.endpoint or None, "operation": create.operation,
         "sent_at": at(create.sent_at), "seen_at": at(create.seen_at),
         "ended_at": at(create.ended_at),
@@ -55,13 +56,8 @@ def advice(row: JobRow, *, with_keys: bool = False) -> str:
         if with_keys:
             again = ", and it may be created again" if create.job_id else ""
             return f"{look}; if there is none, f forgets the job{again}"
-        if create.job_id:
-            org = f" --org {create.org}" if create.org else ""
-            return (
-                f"{look}; if there is none: rollout-console jobs forget"
-                f" {create.route} {create.job_id}{org}"
-            )
-        return f"{look}; it may have been billed"
+        name = create.job_id or create.create_id
+        return f"{look}; if there is none: {forget_command(create.route, name, create.org)}"
     if row.standing == "lost":
         return "the application has not asked for it: fetch the asset, it is paid for"
     if row.standing == "late":

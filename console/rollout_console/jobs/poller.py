@@ -39,6 +39,8 @@ class Polled(msgspec.Struct, frozen=True):
     create: Create
     answer: TaskAnswer | None
     problem: str = ""
+    key_is_refused: bool = False
+    """Whether the API key does not work (401), for this task as for any other."""
 
     @property
     def has_ended(self) -> bool:
@@ -74,7 +76,8 @@ class TaskPoller:
     async def turn(self, tell: Callable[[Polled], None] = lambda _: None) -> list[Polled]:
         """Ask about every task that is due, one after the other; return what was learned.
 
-        After an answer that is a rate limit, or none at all, the turn ends and the next ones wait.
+        After a rate limit, a refused key, a 5xx or no answer the turn ends, and the next ones wait,
+        longer after each such turn.
         ``tell`` is called with each answer as it comes.
         """
         found: list[Polled] = []
@@ -106,12 +109,13 @@ class TaskPoller:
         try:
             answer = await self.client.task(create.task_id or "", create.poll_url)
         except Refused as error:
-            self._failures = 0
+            if error.status in (401, 429) or error.status >= 500:
+                self._wait(error.retry_after_s)
+            else:
+                self._failures = 0
             if error.status == 404:
                 return Polled(create, TaskAnswer(create.task_id, "failed", error=GONE), str(error))
-            if error.status == 429 or error.status >= 500:
-                self._wait(error.retry_after_s)
-            return Polled(create, None, _why(error))
+            return Polled(create, None, _why(error), key_is_refused=error.status == 401)
         except ApiError as error:
             self._wait(None)
             return Polled(create, None, str(error))

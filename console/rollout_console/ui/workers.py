@@ -54,7 +54,6 @@ MODELS_EVERY_S = 600.0
 SETTINGS_EVERY_S = 1.0
 KEYS_FIRST_S = 3.0
 KEYS_EVERY_S = 600.0
-"""A long read of the ledger of jobs is repeated after so many times its duration."""
 BALANCE_FIRST_S = 0.5
 """Seconds after the first frame: finding a credential loads the keyring and the HTTP client."""
 BALANCE_EVERY_S = 10.0

@@ -29,6 +29,15 @@ def busy(job_id: str) -> Answer:
     return Answer(503, headers, msgspec.json.encode({"error": error}))
 
 
+def forget_command(route: str, job_id: str, org: str) -> str:
+    """Return the command, quoted for a shell, that lets a job be created again."""
+    whose = [f"--org={org}"] if org.startswith("-") else ["--org", org] if org else []
+    words = [route, job_id, *whose]
+    if route.startswith("-") or job_id.startswith("-"):  # else they would be taken for options
+        words = [*whose, "--", route, job_id]
+    return shlex.join(["rollout-console", "jobs", "forget", *words])
+
+
 def known(job: Job, subject: Subject) -> Answer:
     """Return the response to a create of a job that was sent before."""
     headers = [("content-type", "application/json"), ("x-rollout-resumed", "true")]
@@ -40,9 +49,7 @@ def known(job: Job, subject: Subject) -> Answer:
             headers.append(("x-task-id", job.task_id))
         return Answer(job.status or 200, headers, body)
     sent_at = timestamp(datetime.fromtimestamp(job.sent_at, UTC))
-    again = f"rollout-console jobs forget {shlex.quote(subject.route or '')}"
-    again += f" {shlex.quote(subject.job_id or '')}"
-    again += f" --org {shlex.quote(subject.org)}" if subject.org else ""
+    again = forget_command(subject.route or "", subject.job_id or "", subject.org or "")
     if job.status is not None and job.status < 300:
         code = "job_already_done"
         message = (

@@ -39,6 +39,7 @@ from rollout_gate.http.redirects import RefusedError, is_redirect, redirected
 from rollout_gate.http.request_shape import same_origin, shape_of, task_of
 from rollout_gate.http.response_recorder import LogOf, Recorder
 from rollout_gate.http.routing import Outgoing, Router, creates_of
+from rollout_gate.paths import LEDGER_NAME
 
 if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only routes with media jobs need
     from rollout_gate.http.job_accounts import CreateAccount, TaskAccount
@@ -407,7 +408,7 @@ class Exchanges:
         if not self._ledgers:
             from rollout_gate.http.job_ledger import ledger_at
 
-            path = Path(self._log.get().path).parent / "rollout-jobs.sqlite3"
+            path = Path(self._log.get().path).parent / LEDGER_NAME
             self._ledgers.append(ledger_at(path))
         return self._ledgers[0]
 

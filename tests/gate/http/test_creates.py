@@ -16,6 +16,7 @@ import pytest
 from rollout_gate import Gate, subject
 from rollout_gate.http import async_client, client
 from rollout_gate.http.create_records import Create, select
+from rollout_gate.http.job_answers import forget_command
 from rollout_gate.http.job_ledger import TaskLedger
 from rollout_gate.http.task_answers import task_answer
 
@@ -449,3 +450,16 @@ def test_garbage_says_nothing_of_a_task() -> None:
     for garbage in (b"", b"<html>", b"\xff", b"[" * 100_000, b'{"id": "a", "status": "\xff"}'):
         assert task_answer(garbage).state is None
         assert not task_answer(garbage).is_task
+
+
+@pytest.mark.parametrize(
+    ("job", "org", "words"),
+    [
+        ("order-1", "acme", "video order-1 --org acme"),
+        ("order 1; rm x", "a's", """video 'order 1; rm x' --org 'a'"'"'s'"""),
+        ("-x", "", "-- video -x"),
+        ("-x", "-y", "--org=-y -- video -x"),
+    ],
+)
+def test_the_command_that_is_advised_is_quoted_for_a_shell(job: str, org: str, words: str) -> None:
+    assert forget_command("video", job, org) == f"rollout-console jobs forget {words}"

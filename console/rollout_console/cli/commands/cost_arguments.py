@@ -2,7 +2,8 @@
 
 import argparse
 
-from rollout_console.cli.values import duration, past_time, whole
+from rollout_console.cli.commands.pull_arguments import add_period, add_source
+from rollout_console.cli.values import duration, whole
 
 VIEWS = ("route", "org", "model", "key", "day")
 """The views, duplicated from ``cost.bill``: --help imports nothing; a test compares."""
@@ -15,14 +16,7 @@ def add_cost(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", choices=VIEWS, help="one view, with all its rows (default: the first ones of each)"
     )
-    parser.add_argument(
-        "--since", type=past_time, metavar="TIME",
-        help="where the period begins: 24h or 30d ago, 2026-11-01, 14:05, 2026-11-28T14:05:00Z; a "
-        "time without a zone is this machine's (default 24h)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--until", type=past_time, metavar="TIME", help="where it ends, exclusive (default: now)"
-    )
+    add_period(parser)
     parser.add_argument(
         "--against", type=duration(3600, _YEAR_S, bare="d"), metavar="TIME",
         help="explain the difference to the same period so long before, such as 7d: price, volume, "
@@ -30,9 +24,6 @@ def add_cost(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--route", default="", help="this route; the others are one row")
     parser.add_argument("--org", default="", help="this org; the others are one row")
-    parser.add_argument(
-        "--key", default="", metavar="KEY", help="records of this API key alone: its id or name"
-    )
     parser.add_argument(
         "--limit", type=whole(1, 10**6), metavar="N", default=0, help="rows of --by (default all)"
     )
@@ -43,9 +34,4 @@ def add_cost(parser: argparse.ArgumentParser) -> None:
         "--no-pull", "--offline", dest="offline", action="store_true",
         help="ask no network: use what was pulled before",
     )  # fmt: skip
-    parser.add_argument("--profile", default="", help="default: the rollout file's")
-    parser.add_argument("--base-url", default="", help="default: the profile's")
-    parser.add_argument(
-        "--token-stdin", action="store_true",
-        help="read the management token from standard input",
-    )  # fmt: skip
+    add_source(parser)

@@ -7,6 +7,7 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.confirm import agreed
@@ -62,14 +63,14 @@ def jobs(options: Namespace, switch: Switch, room: ApiKeys | None = None) -> int
 
 
 def _take_in(book: JobBook, switch: Switch, file: RolloutFile) -> None:
-    """Add other hosts' jobs from the access log; what prevents it is told, and no more.
+    """Add other hosts' jobs from the access log; what prevents it is a warning.
 
     Where there is no ledger yet none is made: it would be the operator's, and not the
     application's, which may then be unable to write to it.
     """
-    reader = LogReader((switch.path.parent / file.access_log).absolute(), JobRecord)
     if not book.exists:
         return
+    reader = LogReader((switch.path.parent / file.access_log).absolute(), JobRecord)
     try:
         take_in_file(book.path, reader.between, time.time())
     except OperationError as error:
@@ -86,13 +87,13 @@ def _list(options: Namespace, book: JobBook) -> int:
     )  # fmt: skip
     counts, ended = book.counts(now, since=since), book.ended(since=since)
     if options.json:
-        told = {
+        body = {
             "ledger": str(book.path),
             "counts": _counts_json(counts),
             "ended": [_ended_json(*place, one) for place, one in sorted(ended.items())],
             "jobs": [job_json(row, now) for row in rows],
         }
-        print(json.dumps(told, indent=2))
+        print(json.dumps(body, indent=2))
         return DONE
     if not book.exists:
         print(
@@ -188,12 +189,13 @@ def _duplicates(options: Namespace, book: JobBook) -> int:
         return PROBLEMS if pairs else DONE
     for pair in pairs:
         print(visible(repeated_line(pair)))
-    print(f"{len(pairs):,} duplicates" if pairs else "no duplicates", file=sys.stderr)
+    count = {0: "no duplicates", 1: "1 duplicate"}.get(len(pairs), f"{len(pairs):,} duplicates")
+    print(count, file=sys.stderr)
     return PROBLEMS if pairs else DONE
 
 
 def _pair_json(pair: Repeated) -> dict[str, object]:
-    def told(one: Create) -> dict[str, object]:
+    def side(one: Create) -> dict[str, object]:
         return {
             "task_id": one.task_id, "job_id": one.job_id or None, "side": one.side,
             "sent_at": timestamp(datetime.fromtimestamp(one.sent_at, UTC)), "cost_usd": one.cost,
@@ -203,32 +205,31 @@ def _pair_json(pair: Repeated) -> dict[str, object]:
     second = pair.second
     return {
         "route": second.route, "org": second.org, "kind": pair.kind,
-        "first": told(pair.first), "second": told(second),
+        "first": side(pair.first), "second": side(second),
     }  # fmt: skip
 
 
 async def _poll(options: Namespace, book: JobBook, room: ApiKeys) -> int:
-    worst = DONE
     async with room.tasks() as client:
         poller = TaskPoller(book, client, clock=time.time)
         while True:
-            for polled in await poller.turn():
-                worst = PROBLEMS if polled.answer is None else worst
-                _tell(options, polled)
-            if options.once or not book.to_poll(1):
-                return worst
+            found = await poller.turn(partial(_print_polled, options))
+            if options.once or any(polled.key_is_refused for polled in found):
+                return PROBLEMS if any(polled.answer is None for polled in found) else DONE
+            if not await asyncio.to_thread(book.to_poll, 1):
+                return DONE
             await asyncio.sleep(max(poller.next_in_s(), 0.2))
 
 
-def _tell(options: Namespace, polled: Polled) -> None:
+def _print_polled(options: Namespace, polled: Polled) -> None:
     create, answer = polled.create, polled.answer
     state = "?" if answer is None else answer.state
     if options.json:
-        told = {
+        line = {
             "route": create.route, "org": create.org, "task_id": create.task_id, "state": state,
             "progress": None if answer is None else answer.progress, "problem": polled.problem,
         }  # fmt: skip
-        print(json.dumps(told), flush=True)
+        print(json.dumps(line), flush=True)
         return
     progress = f" {answer.progress}%" if answer is not None and answer.progress else ""
     problem = f": {polled.problem}" if polled.problem else ""
@@ -260,8 +261,8 @@ def _forget(options: Namespace, book: JobBook) -> int:
     rows = [
         row.create
         for row in book.find(options.job, time.time())
-        if (row.create.route, row.create.org, row.create.job_id)
-        == (options.route, options.org, options.job)
+        if (row.create.route, row.create.org) == (options.route, options.org)
+        and options.job in (row.create.job_id, row.create.create_id)
     ]
     if not rows:
         raise OperationError(
@@ -272,7 +273,13 @@ def _forget(options: Namespace, book: JobBook) -> int:
     lines += [f"{one.task_id} on {one.side} is {one.state}" for one in rows if one.task_id]
     if not options.yes and not agreed("forget it", "nothing was changed", lines=lines):
         return PROBLEMS
-    book.forget(options.route, options.job, options.org)
+    unnamed = [one for one in rows if not one.job_id]
+    for one in unnamed:
+        if one.state != "unknown":
+            raise OperationError(f"{options.job} is {one.state}: there is nothing to forget")
+        book.forget_create(one)
+    if not unnamed:
+        book.forget(options.route, rows[0].job_id, options.org)
     if options.json:
         print(json.dumps({"route": options.route, "org": options.org, "job_id": options.job}))
     else:

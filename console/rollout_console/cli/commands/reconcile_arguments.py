@@ -2,7 +2,8 @@
 
 import argparse
 
-from rollout_console.cli.values import duration, past_time, whole
+from rollout_console.cli.commands.pull_arguments import add_period, add_source
+from rollout_console.cli.values import duration, whole
 
 PILES = ("matched", "billed-only", "logged-only", "settling", "no-id")
 """The piles, duplicated from ``reconcile.piles``: --help imports nothing; a test compares."""
@@ -12,19 +13,9 @@ _WEEK_S = 7 * 86_400
 
 def add_reconcile(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``reconcile``."""
-    parser.add_argument(
-        "--since", type=past_time, metavar="TIME",
-        help="where the period begins: 24h or 30d ago, 2026-11-01, 14:05, 2026-11-28T14:05:00Z; a "
-        "time without a zone is this machine's (default 24h)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--until", type=past_time, metavar="TIME", help="where it ends, exclusive (default: now)"
-    )
+    add_period(parser)
     parser.add_argument("--route", default="", help="lines of this route alone")
     parser.add_argument("--org", default="", help="lines of this org alone")
-    parser.add_argument(
-        "--key", default="", metavar="KEY", help="records of this API key alone: its id or name"
-    )
     parser.add_argument(
         "--settle", type=duration(0, _WEEK_S, bare="m"), metavar="TIME",
         help="how long a text request may be without a record before it is a gap (default 15m)",
@@ -48,9 +39,4 @@ def add_reconcile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reread", action="store_true", help="read every record of the period again"
     )
-    parser.add_argument("--profile", default="", help="default: the rollout file's")
-    parser.add_argument("--base-url", default="", help="default: the profile's")
-    parser.add_argument(
-        "--token-stdin", action="store_true",
-        help="read the management token from standard input",
-    )  # fmt: skip
+    add_source(parser)

@@ -21,7 +21,7 @@ from rollout_console.common.safe_text import visible
 NEEDS = ("textual-serve>=1.1.3,<1.2", "aiohttp>=3.12,<4")
 """The extra ``web``, as pyproject.toml has it."""
 _EXPOSED = """\
-rollout-console: {host} is not this machine alone, and there is no log-in: whoever reaches port
+rollout-console: {host} is not loopback, and there is no log-in: anyone who can connect to port
 {port} can read the routes, orgs, figures, history and names of API keys that the console shows. Put
 it behind a reverse proxy of your own with a log-in (--public-url), or leave --host out and reach
 it by a tunnel: ssh -L {port}:127.0.0.1:{port} {name}

@@ -14,7 +14,7 @@ from textual.widgets import Static
 from rollout_console.common.durations import target_text
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.jobs.cancelling import cancel_task
-from rollout_console.jobs.job_book import JobBook, JobRow
+from rollout_console.jobs.job_book import REPEATED_WITHIN_S, JobBook, JobRow
 from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.keymap import JOB_KEYS
@@ -24,8 +24,6 @@ from rollout_console.ui.screens.jobs.state import SINCE_S, JobsView
 from rollout_gate.http.task_answers import TaskAnswer
 
 _MOST_WIDE = 120
-_WINDOW_S = 600.0
-"""How long after a request the same one counts as its repetition, as in ``jobs duplicates``."""
 
 
 class Listener(Protocol):
@@ -153,7 +151,7 @@ class JobFlows:
         self._listener.say("looking for jobs that were made twice …")
         try:
             pairs = await asyncio.to_thread(
-                book.repeated, since=time() - SINCE_S, window_s=_WINDOW_S, stop=stop
+                book.repeated, since=time() - SINCE_S, window_s=REPEATED_WITHIN_S, stop=stop
             )
         finally:
             stop.set()

@@ -11,7 +11,6 @@ from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.health.log.record import JobRecord
 from rollout_console.health.log.time_range import LogReader
 from rollout_console.jobs.job_book import (
-    LEDGER_NAME,
     ORDERS,
     JobBook,
     Look,
@@ -22,6 +21,7 @@ from rollout_console.jobs.job_book import (
 from rollout_console.jobs.log_feed import take_in_file
 from rollout_console.jobs.poller import Client, TaskPoller
 from rollout_gate.file.model import RolloutFile
+from rollout_gate.paths import LEDGER_NAME
 
 SINCE_S = 86_400.0
 """How long jobs that have ended are listed, in seconds; those that are not over always are."""

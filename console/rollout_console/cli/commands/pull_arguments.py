@@ -1,0 +1,30 @@
+"""The options that ``reconcile`` and ``cost`` share: the period, and where records are pulled."""
+
+import argparse
+
+from rollout_console.cli.values import past_time
+
+
+def add_period(parser: argparse.ArgumentParser) -> None:
+    """Add --since and --until."""
+    parser.add_argument(
+        "--since", type=past_time, metavar="TIME",
+        help="where the period begins: 24h or 30d ago, 2026-11-01, 14:05, 2026-11-28T14:05:00Z; a "
+        "time without a zone is this machine's (default 24h)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--until", type=past_time, metavar="TIME", help="where it ends, exclusive (default: now)"
+    )
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the API key whose records are meant, and the profile that they are pulled with."""
+    parser.add_argument(
+        "--key", default="", metavar="KEY", help="records of this API key alone: its id or name"
+    )
+    parser.add_argument("--profile", default="", help="default: the rollout file's")
+    parser.add_argument("--base-url", default="", help="default: the profile's")
+    parser.add_argument(
+        "--token-stdin", action="store_true",
+        help="read the management token from standard input",
+    )  # fmt: skip
