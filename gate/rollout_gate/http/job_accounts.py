@@ -10,7 +10,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from rollout_gate.http.create_records import Create
 from rollout_gate.http.job_answers import Answer, busy, known
 from rollout_gate.http.job_ledger import LedgerBusyError, TaskLedger
-from rollout_gate.http.request_shape import path_of
+from rollout_gate.http.request_shape import path_of, shape_of
 from rollout_gate.http.routing import Outgoing
 from rollout_gate.http.task_answers import TaskAnswer
 
@@ -73,7 +73,7 @@ class CreateAccount:
         create = Create(
             create_id=secrets.token_hex(16), route=route, org=org, side=out.side or decision.side,
             sent_at=time.time(), job_id=job_id or "", has_own_id=job_id is not None,
-            model=out.model, endpoint=path_of(out.url), operation=out.operation, host=_HOST,
+            model=out.model, endpoint=_endpoint(out), operation=out.operation, host=_HOST,
         )  # fmt: skip
         self._create = create
         asks_ledger = job_id is not None or self._dedupe_s > 0 or out.creates != "perhaps"
@@ -84,7 +84,7 @@ class CreateAccount:
             hashed = self._hashed(create)
         except LedgerBusyError:
             if dedupes:
-                return busy("of this request"), None
+                return busy(None), None
             hashed = b""
         self._create = create = replace(create, fingerprint=hashed)
         is_deduped = dedupes and bool(hashed)
@@ -101,7 +101,7 @@ class CreateAccount:
                 ledger.record(create)
                 job = None
         except LedgerBusyError:
-            return busy(job_id or ""), job_id
+            return busy(job_id), job_id
         if job is not None:
             self._create = None
             return known(job, replace(out.subject, job_id=job_id)), job_id
@@ -133,24 +133,30 @@ class CreateAccount:
             self._create = create = replace(create, status=0)
             self._ledger().record(create)
 
-    def answered(self, status: int, headers: Mapping[str, str], model: str, *, taken: bool) -> None:
-        """Record the start of the answer; ``taken`` is whether the create was surely accepted."""
+    def answered(
+        self, status: int, task: str | None, request_id: str | None, model: str, *, taken: bool
+    ) -> None:
+        """Record the start of the answer; ``taken`` is whether the create was surely accepted.
+
+        ``task`` is the id in the answer's headers.
+        """
         if 300 <= status < 500 and status not in _MAYBE_DONE and not taken:
             self._nothing_made()  # rejected, or redirected
-        elif status < 300 and (task := headers.get("x-task-id")):
+        elif status < 300 and task:
             # Record it now: whatever becomes of the body, the task exists and costs money.
             body = {"id": task, "task_id": task, "status": "pending", "model": model}
             self._task_in_headers = True
-            self._made(status, msgspec.json.encode(body), TaskAnswer(task, "open"), headers)
+            answer = TaskAnswer(task, "open")
+            self._made(status, msgspec.json.encode(body), answer, request_id)
         elif status >= 300 and self._create is not None and self._is_recorded:
             self._create = replace(self._create, status=status)
             self._ledger().record(self._create)
 
     def ended(
-        self, status: int, headers: Mapping[str, str], body: bytes, answer: TaskAnswer,
+        self, status: int, request_id: str | None, body: bytes, answer: TaskAnswer,
         *, is_perhaps: bool,
     ) -> None:  # fmt: skip
-        """Record the end of a complete answer with its body.
+        """Record the end of a complete answer with its body; ``answer`` has no credential.
 
         ``is_perhaps`` is whether the request may make what it asks for at once, as an image is.
         """
@@ -160,23 +166,22 @@ class CreateAccount:
         if named or (self._task_in_headers and answer.state is not None):
             if answer.id is None and self._create is not None:
                 answer = replace(answer, id=self._create.task_id)
-            self._made(status, body, answer, headers)
+            self._made(status, body, answer, request_id)
         elif is_perhaps and self._is_recorded and not self._task_in_headers and _is_object(body):
             # It was made at once. The answer has the media themselves, so it is not kept.
-            self._made(status, None, replace(answer, id=None, state="completed"), headers)
+            self._made(status, None, replace(answer, id=None, state="completed"), request_id)
 
     def _made(
-        self, status: int, body: bytes | None, answer: TaskAnswer, headers: Mapping[str, str]
+        self, status: int, body: bytes | None, answer: TaskAnswer, request_id: str | None
     ) -> None:
         create = self._create
         if create is None:
             return
         now, state = time.time(), answer.state or "open"
-        billing = headers.get("x-billing-transaction-id") or answer.billing_transaction_id
         self._create = create = replace(
             create, status=status, task_id=answer.id, poll_url=answer.poll_url, state=state,
-            progress=answer.progress, error=answer.error, billing_transaction_id=billing,
-            request_id=headers.get("x-request-id") or headers.get("request-id"), seen_at=now,
+            progress=answer.progress, error=answer.error, request_id=request_id,
+            billing_transaction_id=answer.billing_transaction_id, seen_at=now,
             ended_at=None if state == "open" else now,
         )  # fmt: skip
         if not create.fingerprint:
@@ -213,16 +218,21 @@ class CreateAccount:
 
 
 class TaskAccount:
-    """One request about a task: its answer tells how the job stands."""
+    """One request about a task, whose answer says how the job stands."""
 
     def __init__(self, ledger: Callable[[], TaskLedger], task_id: str) -> None:
         self._ledger = ledger
         self.task_id = task_id
 
     def ended(self, status: int, side: str | None, answer: TaskAnswer) -> None:
-        """Record a complete answer; one that has no state tells nothing."""
+        """Record a complete answer, without any credential in it, if it has a state."""
         if status < 300 and answer.state is not None:
             self._ledger().seen(self.task_id, side, answer)
+
+
+def _endpoint(out: Outgoing) -> str:
+    """Return the path of a request, with ``{}`` for a part that may be an id or a secret."""
+    return shape_of(out.method, out.url).partition(" ")[2]
 
 
 def _is_object(body: bytes) -> bool:

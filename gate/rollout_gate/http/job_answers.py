@@ -18,11 +18,15 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def busy(job_id: str) -> Answer:
-    """Return the response to a create while nobody knows whether its job was created."""
+def busy(job_id: str | None) -> Answer:
+    """Return the response to a create while it is unknown whether its job was created before.
+
+    ``job_id`` is None where the request itself is compared.
+    """
+    what = f"job {job_id}" if job_id else "the same request"
     message = (
-        f"the ledger of jobs is locked, so that nobody knows whether job {job_id} was created"
-        " before; nothing was sent, try again"
+        f"the ledger of jobs is locked, so that it is unknown whether {what} was sent before;"
+        " nothing was sent now, try again"
     )
     error = {"message": message, "type": "ledger_busy", "code": "ledger_busy"}
     headers = [("content-type", "application/json"), ("retry-after", "5")]

@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only routes with m
     from rollout_gate.http.job_accounts import CreateAccount, TaskAccount
     from rollout_gate.http.job_answers import Answer
     from rollout_gate.http.job_ledger import TaskLedger
+    from rollout_gate.http.task_answers import TaskAnswer
 
 
 class Exchange:
@@ -153,20 +154,34 @@ class Exchange:
         """Record the start of a response, and its effect on the job."""
         self._recorder.answered(status, headers)
         if self._create is not None:
-            self._create.answered(status, headers, self.out.model, taken=self._was_taken)
+            self._create.answered(
+                status, headers.get("x-task-id"), self._recorder.request_id, self.out.model,
+                taken=self._was_taken,
+            )  # fmt: skip
 
     def ended(self) -> None:
         """Record the end of a complete response."""
         recorder, status = self._recorder, self._recorder.status
         if self._create is not None:
-            is_perhaps = self.out.creates != "task"
             self._create.ended(
-                status, recorder.headers, recorder.body, recorder.task, is_perhaps=is_perhaps
-            )
+                status, recorder.request_id, recorder.body, self._answer,
+                is_perhaps=self.out.creates != "task",
+            )  # fmt: skip
         elif self._about is not None:
-            self._about.ended(status, self.out.side, recorder.task)
+            self._about.ended(status, self.out.side, self._answer)
         recorder.ended()
         self._settle(status)
+
+    @property
+    def _answer(self) -> "TaskAnswer":
+        """What the response says of a task, without any credential that a server echoes."""
+        recorder, task = self._recorder, self._recorder.task
+        return replace(
+            task,
+            error=recorder.without_secret(task.error),
+            poll_url=_kept(recorder, task.poll_url),
+            billing_transaction_id=recorder.billing_id,
+        )
 
     def dropped(self) -> None:
         """Finalize an abandoned response: deferred, as a finalizer may run with any lock held."""
@@ -188,6 +203,11 @@ class Exchange:
         if self._attempt is not None and not self._settled:
             self._settled = True
             self._attempt.settle(status, failed_inside=self._recorder.has_failed)
+
+
+def _kept(recorder: Recorder, url: str | None) -> str | None:
+    """Return a URL, None for one that has a credential in it."""
+    return url if recorder.without_secret(url, len(url or "")) == url else None
 
 
 class Exchanges:

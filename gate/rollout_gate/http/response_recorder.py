@@ -278,14 +278,14 @@ class Recorder:
                 outcome=self._outcome,
                 operation=out.operation,
                 ttft_ms=self._ttft_ms if streamed else None,
-                finish_reason=self._without_secret(said.finish_reason, MOST_CODE),
+                finish_reason=self.without_secret(said.finish_reason, MOST_CODE),
                 input_tokens=said.input_tokens,
                 output_tokens=said.output_tokens,
                 cached_input_tokens=said.cached_input_tokens,
                 reasoning_tokens=said.reasoning_tokens,
-                error=self._without_secret(error, MOST_CODE),
-                request_id=self._without_secret(self._header("x-request-id", "request-id")),
-                billing_transaction_id=self._without_secret(
+                error=self.without_secret(error, MOST_CODE),
+                request_id=self.request_id,
+                billing_transaction_id=self.without_secret(
                     self._header("x-billing-transaction-id")
                     or _id(found.billing_transaction_id)
                     or self.task.billing_transaction_id
@@ -301,7 +301,7 @@ class Recorder:
                 bound=True if out.bound else None,
                 moved=True if out.moved else None,
                 host=_HOST,
-                key_alias=self._without_secret(subject.key_alias) or None,
+                key_alias=self.without_secret(subject.key_alias) or None,
             )
         )
 
@@ -318,9 +318,15 @@ class Recorder:
         return self._status != 0 and status.startswith("hit")
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """The response's headers by their lower-case names."""
-        return self._headers
+    def request_id(self) -> str | None:
+        """The request id in the response's headers, without any credential."""
+        return self.without_secret(self._header("x-request-id", "request-id"))
+
+    @property
+    def billing_id(self) -> str | None:
+        """The billing transaction id in the headers, or of the task, without any credential."""
+        named = self._header("x-billing-transaction-id") or self.task.billing_transaction_id
+        return self.without_secret(named)
 
     @property
     def task(self) -> TaskAnswer:
@@ -374,7 +380,7 @@ class Recorder:
         found = (self._headers.get(name) for name in names)
         return next((value[:MOST_TEXT] for value in found if value), None)
 
-    def _without_secret(self, text: str | None, most: int = _MOST_ID) -> str | None:
+    def without_secret(self, text: str | None, most: int = _MOST_ID) -> str | None:
         """Drop a text that has a credential of the request, as a server echoes one; cut it.
 
         It is cut last: the part of a credential before a cut would not be recognized.

@@ -241,6 +241,45 @@ def test_neither_prompt_nor_media_nor_credential_is_in_the_file(gate: Gate) -> N
     )
 
 
+def test_a_credential_that_a_server_echoes_is_not_in_the_file(gate: Gate) -> None:
+    key = "sk-there-canary"
+    echo = {
+        **TASK, "poll_url": f"https://there.example/v1/tasks/{key}", "status": "failed",
+        "error": {"code": f"bad {key}"}, "billing_transaction_id": f"b-{key}",
+    }  # fmt: skip
+    headers = {"x-request-id": f"r-{key}", "x-billing-transaction-id": key}
+    queued = {**echo, "status": "queued"}
+    provider = Provider(
+        post=[httpx2.Response(200, json=queued, headers=headers)],
+        get=[httpx2.Response(200, json=echo, headers=headers)],
+    )
+    with open_client(gate, provider) as http:
+        http.post(VIDEO, json=BODY)
+        http.get("https://before.example/v1/tasks/task_1")
+    (made,) = creates(gate)
+    assert (made.state, made.error, made.poll_url) == ("failed", "redacted", None)
+    assert (made.request_id, made.billing_transaction_id) == ("redacted", "redacted")
+    database = sqlite3.connect(ledger_path(gate))
+    rows = database.execute("select * from creates").fetchall()
+    database.close()
+    assert "canary" not in str(rows)
+
+
+def test_an_endpoint_has_no_part_that_may_be_a_secret(tmp_path: Path) -> None:
+    with gate_of(tmp_path) as gate:
+        gate.path.write_text(
+            gate.path.read_text()
+            .replace("default_percent = 100", "")
+            .replace("https://before.example/v1", "https://before.example/t0ken123456789/v1")
+        )
+        gate.refresh()
+        gate.refresh()
+        with open_client(gate, Provider()) as http:
+            http.post("https://before.example/t0ken123456789/v1/videos/generations", json=BODY)
+        (made,) = creates(gate)
+        assert (made.side, made.endpoint) == ("previous", "/{}/v1/videos/generations")
+
+
 def test_a_blind_retry_makes_no_second_task(deduping: Gate) -> None:
     provider = Provider(post=[TASK, {**TASK, "id": "task_2", "task_id": "task_2"}])
     with open_client(deduping, provider) as http:

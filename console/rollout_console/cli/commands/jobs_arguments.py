@@ -47,7 +47,7 @@ def add_jobs(parent: argparse.ArgumentParser, add_common: Callable[..., None]) -
     cancel.add_argument("--yes", action="store_true", help="do not ask")
     forget = command("forget", "let a job be created again, once it is known to have no task")
     forget.add_argument("route")
-    forget.add_argument("job", help="the job id")
+    forget.add_argument("job", help="the job id, or the id of a create without one")
     forget.add_argument("--org", default="", help="whom the job was for; none without it")
     forget.add_argument("--yes", action="store_true", help="do not ask")
     again = command("duplicates", "jobs that were perhaps made twice, with both task ids")
