@@ -240,6 +240,14 @@ class ChangeFlow:
         if held := await self._objection(plan):
             raise Held(f"the guard holds this raise by now: {held}; press the key again")
 
+    async def _added(self, plan: Plan) -> str:
+        """Return what a raise would add to the bill of a day; nothing of it delays a rollback."""
+        if plan.direction != "up":
+            return ""
+        from rollout_console.cost.share_costs import added_by
+
+        return await asyncio.to_thread(added_by, plan, self._switch.path, state_folder())
+
     async def _make(
         self,
         make_plan: Callable[[], Plan],
@@ -253,7 +261,6 @@ class ChangeFlow:
 
         With ``wider``, the answer may be to ask for more than this plan, which is then returned.
         """
-        from rollout_console.cost.share_costs import added_by
         from rollout_console.ui.dialogs.confirm import Answer, ConfirmDialog
 
         try:
@@ -264,8 +271,7 @@ class ChangeFlow:
             answer: Answer | None = Answer()
             if asks:
                 cuts, adds = await asyncio.gather(
-                    asyncio.to_thread(cut_by, plan, self._switch.path),
-                    asyncio.to_thread(added_by, plan, self._switch.path, state_folder()),
+                    asyncio.to_thread(cut_by, plan, self._switch.path), self._added(plan)
                 )
                 warning, figures = self._judge.warning_of(plan), self._judge.figures_of(plan)
                 asked = question(plan, against, warning, cuts or adds, figures, wider)
