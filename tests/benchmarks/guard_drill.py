@@ -6,7 +6,6 @@ and to the last request that still began on TokenLab. ``healthy_hour`` plays an 
 traffic at five times the demo's rate, compressed: every look is made, only nobody waits for it.
 """
 
-import fcntl
 import json
 import os
 import random
@@ -14,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +33,7 @@ from rollout_console.history.history import History
 from rollout_console.history.location import history_of
 from rollout_console.history.rows import Change
 from rollout_console.sim.demo import Demo
-from rollout_console.sim.incidents import SICK_ORG, clear_incidents, start_incident
+from rollout_console.sim.incidents import SICK_ORG, add_incident, clear_incidents, start_incident
 from rollout_console.sim.traffic import ORGS, RATE_PER_S
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.decision.decision import decide
@@ -53,6 +52,8 @@ DRILLED = {
     "slow first token": "late first tokens",
 }
 """The incidents that roll the whole route back, and a pattern of the reason's words."""
+ONE_ORG = "one sick org"
+"""The incident for which that org alone is rolled back."""
 WARM_S = 6.0
 PATIENCE_S = 120.0
 MAX_P95_MS = 4_000
@@ -71,13 +72,21 @@ class Drill:
 
 
 @contextmanager
-def guarded_demo() -> Iterator[tuple[Demo, Switch]]:
-    """Run the demo's traffic on one route, with a guard in mode enforce as a service runs it."""
-    with _alone(), Demo() as demo:
+def guarded_demo(*routes: str) -> Iterator[tuple[Demo, Switch]]:
+    """Run the demo's traffic on routes, with a guard in mode enforce as a service runs it.
+
+    Without names it is ROUTE as the demo has it; others are like it, with 90% on TokenLab.
+    """
+    with Demo() as demo:
         text = demo.file.read_text().replace('mode = "hold"', 'mode = "enforce"')
         document = tomlkit.parse(text)
-        document["routes"] = {ROUTE: document["routes"][ROUTE]}  # the others would only cost time
-        demo.file.write_text(tomlkit.dumps(document))
+        route = document["routes"][ROUTE]  # the others of the demo would only cost time
+        like = {**route, "default_percent": 90, "orgs": {SICK_ORG: 90}}
+        document["routes"] = dict.fromkeys(routes, like) or {ROUTE: route}
+        whole = demo.file.with_suffix(".new")
+        whole.write_text(tomlkit.dumps(document))
+        time.sleep(0.05)  # a rename in the clock tick of the write looks like a write in place,
+        whole.replace(demo.file)  # which, as routes are missing, may be half a file
         command = [
             sys.executable,
             "-m",
@@ -98,15 +107,6 @@ def guarded_demo() -> Iterator[tuple[Demo, Switch]]:
                 guard.terminate()
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Wait for drills of other processes: together they would need more cores than there are."""
-    path = Path(tempfile.gettempdir()) / f"rollout-drill-{os.getuid()}.lock"
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
 def drill(demo: Demo, switch: Switch, incident: str, org: str | None = None) -> Drill:
     """Play one incident until the guard has rolled the route back and it has drained.
 
@@ -114,20 +114,60 @@ def drill(demo: Demo, switch: Switch, incident: str, org: str | None = None) -> 
     """
     begun = time.time()
     start_incident(demo.base_url, incident, route=ROUTE)
-    end = time.monotonic() + PATIENCE_S
-    while not (file := parse(demo.file.read_bytes())).is_latched(ROUTE, org):
-        if time.monotonic() > end:
-            raise TimeoutError(f"{incident}: not rolled back within {PATIENCE_S:.0f} s")
-        time.sleep(0.05)
-    if org is not None and file.is_latched(ROUTE):
-        raise RuntimeError(f"{incident}: the route was rolled back for {org}")
-    while not (rows := _rollbacks(demo, switch, begun)):
-        time.sleep(0.05)  # the row is settled a moment after the file
-    row = rows[0]
-    back = row.at.timestamp()
-    time.sleep(3.0)
+    _wait_for_rollbacks(demo, switch, begun, {ROUTE: org})
     clear_incidents(demo.base_url)
-    lines = [line for line in _log(demo.access_log) if line["at"] > begun]
+    return _figures(demo, switch, begun, ROUTE, incident, org)
+
+
+def drills_at_once() -> dict[str, Drill]:
+    """Play every incident at the same time, each on a route of its own."""
+    orgs = {_slug(incident): None for incident in DRILLED} | {_slug(ONE_ORG): SICK_ORG}
+    with guarded_demo(*orgs) as (demo, switch):
+        begun = time.time()
+        for incident in (*DRILLED, ONE_ORG):
+            add_incident(demo.base_url, incident, route=_slug(incident))
+        _wait_for_rollbacks(demo, switch, begun, orgs)
+        return {
+            incident: _figures(
+                demo, switch, begun, _slug(incident), incident, orgs[_slug(incident)]
+            )
+            for incident in (*DRILLED, ONE_ORG)
+        }
+
+
+def _slug(incident: str) -> str:
+    return incident.replace(" ", "-")
+
+
+def _wait_for_rollbacks(
+    demo: Demo, switch: Switch, begun: float, orgs: Mapping[str, str | None]
+) -> None:
+    """Wait until the routes, or that one org of theirs, are rolled back, and for 3 s more."""
+    end, waiting = time.monotonic() + PATIENCE_S, dict(orgs)
+    while waiting:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{', '.join(waiting)}: not rolled back within {PATIENCE_S:.0f} s")
+        file = parse(demo.file.read_bytes())
+        for route, org in orgs.items():
+            if org is not None and file.is_latched(route):
+                raise RuntimeError(f"{route}: the route was rolled back for {org}")
+        # The row is settled a moment after the file.
+        settled = {row.route for row in _rollbacks(demo, switch, begun)}
+        waiting = {
+            route: org
+            for route, org in waiting.items()
+            if not file.is_latched(route, org) or route not in settled
+        }
+        time.sleep(0.2)
+    time.sleep(3.0)
+
+
+def _figures(
+    demo: Demo, switch: Switch, begun: float, route: str, incident: str, org: str | None
+) -> Drill:
+    (row, *_) = (row for row in _rollbacks(demo, switch, begun) if row.route == route)
+    back = row.at.timestamp()
+    lines = [line for line in _log(demo.access_log, route) if line["at"] > begun]
     lines = [line for line in lines if org in (None, line["org"])]
     bad = [line for line in lines if _is_bad(line)]
     first = min((line["at"] for line in bad), default=back)
@@ -136,7 +176,7 @@ def drill(demo: Demo, switch: Switch, incident: str, org: str | None = None) -> 
     began = [
         one["started"]
         for one in served["requests"]
-        if one["route"] == ROUTE
+        if one["route"] == route
         and one["side"] == "tokenlab"
         and one["started"] > begun
         and org in (None, one["org"])
@@ -161,7 +201,7 @@ def drills() -> Iterator[Drill]:
         for incident in DRILLED:
             yield drill(demo, switch, incident)
             resume(demo, switch)
-        yield drill(demo, switch, "one sick org", SICK_ORG)
+        yield drill(demo, switch, ONE_ORG, SICK_ORG)
 
 
 def healthy(minutes: float, rate: float, seed: int = 7) -> dict[str, Any]:
@@ -213,7 +253,7 @@ def _healthy_line(log: AccessLog, monitor: Monitor, rng: random.Random, at: floa
 
 
 def _rollbacks(demo: Demo, switch: Switch, since: float) -> list[Change]:
-    rows = switch.history.rows(demo.file, 5)
+    rows = switch.history.rows(demo.file, 50)
     return [row for row in rows if row.action == "rollback" and row.at.timestamp() > since]
 
 
@@ -222,11 +262,11 @@ def _is_bad(line: dict[str, Any]) -> bool:
     return bool(bad and line["side"] == "tokenlab")
 
 
-def _log(path: Path) -> list[dict[str, Any]]:
+def _log(path: Path, route: str) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     for line in found:
         line["at"] = datetime.fromisoformat(line["ts"]).timestamp()
-    return [line for line in found if line["route"] == ROUTE]
+    return [line for line in found if line["route"] == route]
 
 
 def main() -> None:

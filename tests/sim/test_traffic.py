@@ -35,8 +35,11 @@ def write(sim: SimServer, folder: Path, *, base_url: str = "") -> Path:
     return path
 
 
-async def play(file: Path, *, least: int = 200, rate: float = 300.0) -> list[dict[str, Any]]:
-    """Play until the log has so many lines, however fast this machine is just now."""
+async def play(file: Path, *, least: int = 200, rate: float = 120.0) -> list[dict[str, Any]]:
+    """Play until the log has so many lines, however fast this machine is just now.
+
+    At a rate that it keeps up with: for each request the client's pool looks at all in flight.
+    """
     stop = asyncio.Event()
     log = file.parent / "access.jsonl"
     playing = asyncio.create_task(Traffic(file, api_key=DEMO_KEY, rate=rate).run(stop))

@@ -96,9 +96,17 @@ def start_incident(base_url: str, name: str, *, route: str = "") -> None:
 
     Raises KeyError for an unknown name, httpx.HTTPError if the simulator is unreachable.
     """
+    clear_incidents(base_url)
+    add_incident(base_url, name, route=route)
+
+
+def add_incident(base_url: str, name: str, *, route: str = "") -> None:
+    """Add the faults of an incident, on one route or all, to those that there are.
+
+    Raises KeyError for an unknown name, httpx.HTTPError if the simulator is unreachable.
+    """
     faults = INCIDENTS[name].faults
     with httpx.Client(base_url=base_url, timeout=5.0, trust_env=False) as client:
-        client.delete("/_sim/faults").raise_for_status()
         for fault in faults:
             answer = client.post("/_sim/faults", json={"side": "tokenlab", "route": route, **fault})
             answer.raise_for_status()

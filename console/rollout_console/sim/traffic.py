@@ -11,7 +11,7 @@ import httpx
 from rollout_console.sim.tools import tool_fields
 from rollout_gate import Gate, subject
 from rollout_gate.file.formats import auth_headers, call_url, text_body
-from rollout_gate.file.model import Route
+from rollout_gate.file.model import TEXT_FORMATS, RolloutFile, Route
 from rollout_gate.http import async_client
 
 ORGS = (
@@ -19,6 +19,9 @@ ORGS = (
     "cyberdyne", "tyrell", "wonka", "aperture",
 )  # fmt: skip
 ROUTES = ("chat", "responses", "claude", "gemini")
+_WEIGHTS = {"chat": 5, "responses": 2, "claude": 3, "gemini": 2}
+_OTHERS_WEIGHT = 5
+"""How often a route is asked for; others of the file, with a text format, as often as chat."""
 RATE_PER_S = 40.0
 STREAMED = 0.3
 TOOLS = 0.15
@@ -78,10 +81,12 @@ class Traffic:
 
     async def _one(self, client: httpx.AsyncClient) -> None:
         org = self._random.choices(ORGS, self._weights)[0]
-        name = self._random.choices(ROUTES, (5, 2, 3, 2))[0]
+        file = self._gate.file
+        names = [*ROUTES, *(_others(file) if file else ())]
+        weights = [_WEIGHTS.get(name, _OTHERS_WEIGHT) for name in names]
+        name = self._random.choices(names, weights)[0]
         user = f"user-{self._random.randrange(4000)}"
         stream = self._random.random() < STREAMED
-        file = self._gate.file
         route = file.routes.get(name) if file else None
         if route is None:
             return
@@ -100,6 +105,14 @@ class Traffic:
         # Failures are in the access log already.
         with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
             await client.post(url, headers={**auth, **marks}, json=body)
+
+
+def _others(file: RolloutFile) -> list[str]:
+    return [
+        name
+        for name, route in file.routes.items()
+        if name not in ROUTES and route.format in TEXT_FORMATS
+    ]
 
 
 async def _until(stop: asyncio.Event, seconds: float) -> None:
