@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class CostWorker:
         """The process id; None before it is started."""
         return None if self._process is None else self._process.pid
 
-    async def answers(self) -> AsyncIterator[Answer]:
+    async def answers(self) -> AsyncGenerator[Answer, None]:
         """Start the process and yield its answers; the last is a Failed with serial 0.
 
         Where it cannot be started, or ends by itself, that says so. However this ends, also when it

@@ -30,13 +30,13 @@ ADVICE = {
         " above, and ask TokenLab's support for the ids"
     ),
     "before the log": (
-        "billed, not logged, before the log: the log does not go back so far; give a later"
-        " --since, or put the rotated files back"
+        "billed, not logged, before the log: the log does not go back so far; begin later"
+        " (--since), or put the rotated files back"
     ),
     "failed": "failed requests were charged: send their ids to TokenLab's support",
     "billing id unknown": (
-        "logged, not billed: their billing transaction id is in no usage record. Reconcile again"
-        " with --reread; what stays is not charged, or of another organisation's key"
+        "logged, not billed: their billing transaction id is in no usage record. Read all again"
+        " with reconcile --reread; what stays is not charged, or of another organisation's key"
     ),
     "request id unknown": (
         "logged, not billed: no usage record has their request id. A failed settlement, or a key"
