@@ -146,6 +146,7 @@ FUNCTIONAL = frozenset(
         "ui/test_marks.py",
         "ui/test_models_screen.py",
         "ui/test_mutated_answers.py",
+        "ui/test_money_screen.py",
         "ui/test_names.py",
         "ui/test_no_colour.py",
         "ui/test_rollback.py",

@@ -67,7 +67,7 @@ class MoneyFlows:
         name = f"cost-{level.view}" if of_view else f"piles-{level.pile or 'all'}"
         path = Field(
             "path", "path", str(_here() / f"{name}-{datetime.fromtimestamp(until, UTC):%Y-%m-%d}"),
-            "for you alone (mode 0600); replaces an earlier export, and nothing else",
+            "gets .csv or .jsonl; for you alone (0600); replaces an earlier export alone",
             check=_check_path,
         )  # fmt: skip
         kind = Field("kind", "format", "csv", choices={"csv": "", "jsonl": "JSON Lines"})
@@ -93,7 +93,7 @@ class MoneyFlows:
 
 def _with_suffix(path: Path, suffix: str) -> Path:
     """Return a path with a suffix, where it has none by itself."""
-    return path if path.suffix in (".csv", ".jsonl", ".json", ".txt") else Path(f"{path}.{suffix}")
+    return path if path.suffix else path.with_name(f"{path.name}.{suffix}")
 
 
 def _check_path(value: str) -> str:

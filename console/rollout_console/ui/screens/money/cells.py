@@ -179,8 +179,6 @@ def _record_columns(level: Level, keys: Mapping[str, str]) -> Sequence[Column[Mo
 
     def reason(row: MoneyRow) -> Cell:
         one = of(row)
-        if level.reason:
-            return one.matched_by.replace("_", " "), DIM
         return one.reason or one.matched_by.replace("_", " "), WARN if one.reason else DIM
 
     def request(row: MoneyRow) -> Cell:
@@ -189,13 +187,14 @@ def _record_columns(level: Level, keys: Mapping[str, str]) -> Sequence[Column[Mo
     def billing(row: MoneyRow) -> Cell:
         return shown(of(row).billing_id) or "-", DIM
 
+    reasons = Column("how, or why not", reason, spare=2, most=22)
     return (
         Column("time (UTC)", at),
         Column("cost", cost, "point"),
         Column("tokens", tokens, "right", spare=1),
-        Column("route / org, or key", whose, "middle", weight=2, least=12, most=40),
+        Column("whose", whose, "middle", weight=3, least=12, most=40),
         Column("model", lambda row: (shown(of(row).model), DIM), "middle", spare=3, most=22),
-        Column("reason", reason, spare=2, most=19),
+        *(() if level.reason or level.pile == "settling" else (reasons,)),
         Column("request id", request, "middle", spare=5, weight=2, least=16, most=40),
         Column("transaction", billing, "middle", spare=6, weight=2, least=16, most=40),
     )  # fmt: skip

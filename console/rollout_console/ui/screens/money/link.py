@@ -131,6 +131,7 @@ class Link:
                 async for answer in answers:
                     self._take(load, answer)
         except FAULTS as error:
+            load.pulls = False  # it has not begun to pull
             self._take(load, Failed(0, str(error)))
         finally:
             self._forget(load)

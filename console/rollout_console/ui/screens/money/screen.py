@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.cost.burn import Runway
-from rollout_console.cost.worker_protocol import CauseSum, CostRow, Loaded, PileSum
+from rollout_console.cost.worker_protocol import Loaded, PileSum
 from rollout_console.reconcile.money import ZERO
 from rollout_console.reconcile.piles import Row
 from rollout_console.ui.dialogs.ids import copied
@@ -144,7 +144,7 @@ class MoneyScreen(BesideScreen):
             self._table_of = None  # the table moves its cursor by itself: that is no place
         at = level.at
         table.set_rows(list(level.rows))
-        table.refresh()
+        table.redraw()
         if is_other:
             table.move_to(at)
             self._table_of = level
@@ -270,7 +270,7 @@ class MoneyScreen(BesideScreen):
         match name:
             case "view" | "view.previous" if view.section != "cost":
                 return "views are of the cost: c goes there"
-            case "view" | "view.previous" if len(view.level.fixed) == 4:
+            case "view" | "view.previous" if len(view.free_views) < 2:
                 return "there is no other view here: esc goes back"
             case "sort" if len(view.level.orders) == 1:
                 return "this list has one order"
@@ -287,16 +287,13 @@ class MoneyScreen(BesideScreen):
         return ""
 
     def _why_not_open(self, row: MoneyRow | None) -> str:
-        match row:
-            case None:
-                return "nothing is selected"
-            case PileSum() if not (row.figures.records or row.figures.lines):
-                return "there is nothing in it"
-            case CostRow() if len(self._view.level.fixed) == 4:
-                return "it is all told: esc goes back"
-            case CostRow() | PileSum() | CauseSum() | Row():
-                return ""
-        return "it is all told: esc goes back"
+        if row is None:
+            return "nothing is selected"
+        if isinstance(row, PileSum) and not (row.figures.records or row.figures.lines):
+            return "there is nothing in it"
+        if isinstance(row, Row) or self._view.below(row) is not None:
+            return ""
+        return "this is all that is known of it; esc goes back"
 
     def _shown(self, key_id: str) -> str:
         key = next(key for key in MONEY_KEYS if key.id == key_id)
@@ -340,8 +337,9 @@ class MoneyScreen(BesideScreen):
         if isinstance(row, Row):
             self.start(partial(self._flows.record, row, self._names))
             return
-        if isinstance(row, CostRow | PileSum | CauseSum):
-            self._view.open(self._view.below(row))
+        below = self._view.below(row)
+        if below is not None:
+            self._view.open(below)
             self._go()
 
     def action_period(self) -> None:

@@ -223,26 +223,38 @@ class MoneyView:
             return False
         return True
 
-    def below(self, row: CostRow | PileSum | CauseSum) -> Level:
-        """Return the list that a row opens: of costs by the next view that nothing has fixed."""
+    def below(self, row: MoneyRow) -> Level | None:
+        """Return the list that a row opens, None where there is none.
+
+        Of costs it is the next view that nothing has fixed yet.
+        """
         level = self.level
         match row:
             case PileSum():
                 return Level("piles", pile=row.pile, reason=row.reason)
             case CauseSum():
                 return Level("why", cause=row.cause)
-        fixed = {**level.fixed, level.view: row.name}
-        at = VIEWS.index(level.view)
-        order = (*VIEWS[at + 1 :], *VIEWS[:at])
-        # What no line explains has neither route nor org: both are fixed by one.
-        skipped = ("route", "org") if row.name is None else ()
-        free = [view for view in order if view not in fixed and view not in skipped]
-        return Level("cost", view=free[0], fixed=fixed, path=(*level.path, row.label))
+            case CostRow():
+                fixed = {**level.fixed, level.view: row.name}
+                at = VIEWS.index(level.view)
+                # What no line explains has neither route nor org: both are fixed by one.
+                told = (*fixed, "route", "org") if None in fixed.values() else (*fixed,)
+                free = [one for one in (*VIEWS[at:], *VIEWS[:at]) if one not in told]
+                path = (*level.path, row.label)
+                return Level("cost", view=free[0], fixed=fixed, path=path) if free else None
+        return None
+
+    @property
+    def free_views(self) -> list[View]:
+        """The views that the costs can be shown by here: those that no level above has fixed."""
+        fixed = self.level.fixed
+        told = (*fixed, "route", "org") if None in fixed.values() else (*fixed,)
+        return [view for view in VIEWS if view not in told]
 
     def next_view(self, by: int) -> None:
         """Show the same costs by another view that no level above has fixed."""
         level = self.level
-        free = [view for view in VIEWS if view not in level.fixed]
+        free = self.free_views
         at = free.index(level.view)
         level.view = free[(at + by) % len(free)]
         self.forget_rows(level)

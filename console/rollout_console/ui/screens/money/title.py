@@ -53,7 +53,9 @@ def _listed(view: MoneyView, loaded: Loaded, feed: RowFeed) -> Pieces:
     pieces: Pieces = [(f"{path}by {level.view}", "bold"), (f"  {_count(level)}", "")]
     if level.sums is not None and (level.path or level.text.strip()):
         pieces.append((f"  {dollars(level.sums.cost)}", ""))
-    return [*pieces, (f"  by {level.order_name}", QUIET), *waits]
+    order = "newest first" if level.view == "day" else "by name"
+    order = order if level.order_name == "name" else f"by {level.order_name}"
+    return [*pieces, (f"  {order}", QUIET), *waits]
 
 
 def _count(level: Level) -> str:
