@@ -19,6 +19,7 @@ from typing import BinaryIO
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
+from rollout_console.cost.burn import burn_of
 from rollout_console.cost.costs import CostAsked, ask_money, attributed
 from rollout_console.cost.row_desk import RowDesk, loaded_from, nothing_pulled
 from rollout_console.cost.worker_protocol import (
@@ -27,6 +28,7 @@ from rollout_console.cost.worker_protocol import (
     Failed,
     Money,
     Order,
+    Preview,
     Pulling,
     Request,
     Waiting,
@@ -35,9 +37,10 @@ from rollout_console.cost.worker_protocol import (
     frame_of,
 )
 from rollout_console.credentials.api_keys import ApiKeys, with_token
+from rollout_console.reconcile.money import total
 from rollout_console.reconcile.pull import Progress
 from rollout_console.reconcile.reconciliation import Watcher, pulled_until
-from rollout_console.reconcile.store import store_path
+from rollout_console.reconcile.store import UsageStore, store_path
 from rollout_console.tokenlab.errors import ApiError
 from rollout_gate.file.errors import RolloutError
 from rollout_gate.file.formats import root_of
@@ -110,6 +113,7 @@ def _serve(order: Order, receive: Next, send: Send, clock: Callable[[], float]) 
                 send(Failed(request.serial, "nothing was pulled yet"))
             return
         until = min(until, found)
+        send(_preview(store_path(folder, order.profile, root_of(order.base_url)), order, until))
     asked = CostAsked(
         until - order.span_s, until, offline=not order.pulls, pull_since=until - order.before_s,
         how_to_pull=_HOW_TO_PULL,
@@ -125,6 +129,14 @@ def _serve(order: Order, receive: Next, send: Send, clock: Callable[[], float]) 
                 send(desk.answer(request))
             except OperationError as error:
                 send(Failed(request.serial, _sentence(error)))
+
+
+def _preview(path: Path, order: Order, until: float) -> Preview:
+    since = until - order.span_s
+    with UsageStore(path) as store:
+        costs = store.costs(round(since * 1e6), round(until * 1e6))
+        burn = burn_of(store, until)
+        return Preview(since, until, total(costs.values()), burn, store.known_keys())
 
 
 def _tell_money(room: ApiKeys, desk: RowDesk | None, token: Secret | None, send: Send) -> None:

@@ -128,6 +128,19 @@ class Waiting(msgspec.Struct, frozen=True, tag=True):
     words: str
 
 
+class Preview(msgspec.Struct, frozen=True, tag=True):
+    """What the records alone tell, before they are matched with the log, which may take long.
+
+    ``cost`` is that of all records from ``since`` to ``until`` (epoch seconds).
+    """
+
+    since: float
+    until: float
+    cost: Decimal
+    burn: Burn
+    keys: Sequence[KnownKey]
+
+
 class PileSum(msgspec.Struct, frozen=True):
     """A pile, or with ``reason`` the part of it that has it; ``is_gap`` is what asks to act."""
 
@@ -248,8 +261,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 Answer = (
-    Pulling | Waiting | Loaded | Money | CostPage | PilePage | Explained | PartsPage | Exported
-    | Failed
+    Pulling | Waiting | Preview | Loaded | Money | CostPage | PilePage | Explained | PartsPage
+    | Exported | Failed
 )  # fmt: skip
 
 LENGTH = struct.Struct(">I")

@@ -18,6 +18,7 @@ from rollout_console.cost.worker_protocol import (
     Order,
     PartsPage,
     PilePage,
+    Preview,
 )
 from rollout_console.ui.screens.money.head import clock, many
 from rollout_console.ui.screens.money.link import Link
@@ -141,6 +142,12 @@ class RowFeed:
         if not self._link.is_ready:
             self._give_up(sentence)
         self._listener.say(f"{sentence}; what was pulled is kept" if pulls else sentence, bad=True)
+
+    def previewed(self, preview: Preview) -> None:
+        """Show what is known of the first load before it is matched."""
+        if self._view.loaded is None:
+            self._view.preview = preview
+            self._listener.draw_lines()
 
     def progressed(self) -> None:
         """Redraw how far a pull is."""

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rollout_console.common.durations import seconds_text
-from rollout_console.cost.burn import Runway
-from rollout_console.cost.worker_protocol import Loaded, Money, Pulling, Waiting
+from rollout_console.cost.burn import Burn, Runway
+from rollout_console.cost.worker_protocol import Loaded, Money, Preview, Pulling, Waiting
+from rollout_console.reconcile.store import KnownKey
 from rollout_console.ui.screens.money.columns import dollars, price_text
 from rollout_console.ui.text import shown
 
@@ -23,7 +24,17 @@ def head_lines(loaded: Loaded, money: Money | None, balance: Runway | None) -> l
 
     ``balance`` is its runway at the load's burn, None where the balance is not known.
     """
-    return [_bill(loaded), _burn(loaded), _runways(loaded, money, balance)]
+    return [_bill(loaded), _burn(loaded.burn), _runways(loaded.keys, money, balance)]
+
+
+def preview_lines(preview: Preview, balance: Runway | None) -> list[Pieces]:
+    """Return the same lines where the records are known, and not yet what they belong to."""
+    bill = [
+        _label("bill"),
+        (dollars(preview.cost), "bold"),
+        ("  being matched with the log", QUIET),
+    ]
+    return [bill, _burn(preview.burn), _runways(preview.keys, None, balance)]
 
 
 def _label(text: str) -> tuple[str, str]:
@@ -38,8 +49,7 @@ def _bill(loaded: Loaded) -> Pieces:
     return [*pieces, (f"  {many(one.requests, 'request')}{refunds}, {one.tokens:,} tokens", QUIET)]
 
 
-def _burn(loaded: Loaded) -> Pieces:
-    burn = loaded.burn
+def _burn(burn: Burn) -> Pieces:
     pieces = [_label("burn"), (dollars(burn.cost), "bold"),
               (f" in the 24 h up to {clock(burn.until)}", "")]  # fmt: skip
     before = burn.before_a_day
@@ -51,7 +61,7 @@ def _burn(loaded: Loaded) -> Pieces:
     return [*pieces, (f"  {price_text(before)} a day in the {span} before", QUIET)]
 
 
-def _runways(loaded: Loaded, money: Money | None, balance: Runway | None) -> Pieces:
+def _runways(keys: Sequence[KnownKey], money: Money | None, balance: Runway | None) -> Pieces:
     """Return how long balance and limits last; the shortest of the keys come first."""
     pieces: Pieces = [_label("lasts")]
     if balance is not None:
@@ -61,7 +71,7 @@ def _runways(loaded: Loaded, money: Money | None, balance: Runway | None) -> Pie
         pieces.append((shown(words), QUIET))
     else:
         pieces.append(("balance not asked for yet", QUIET))
-    names = {key.id: key.name or key.id for key in loaded.keys}
+    names = {key.id: key.name or key.id for key in keys}
     limits = () if money is None else money.limits
     for one in limits[:_MOST_KEYS]:
         limit = "" if one.limit is None else f" of {dollars(one.limit)}"

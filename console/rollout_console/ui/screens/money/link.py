@@ -15,6 +15,7 @@ from rollout_console.cost.worker_protocol import (
     Failed,
     Loaded,
     Order,
+    Preview,
     Pulling,
     Request,
     Waiting,
@@ -34,6 +35,9 @@ class Listener(Protocol):
 
     def failed(self, sentence: str, *, pulls: bool) -> None:
         """A worker has come to nothing, and what is shown stays."""
+
+    def previewed(self, preview: Preview) -> None:
+        """What is being loaded is known in part."""
 
     def progressed(self) -> None:
         """A pull has gone on."""
@@ -149,6 +153,8 @@ class Link:
             case Pulling() | Waiting():
                 load.told = answer
                 self._listener.progressed()
+            case Preview():
+                self._listener.previewed(answer)
             case Loaded():
                 before, self._shown, self._coming = self._shown, load, None
                 if before is not None:

@@ -13,8 +13,8 @@ from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from rollout_console.common.write_access import WriteAccess
-from rollout_console.cost.burn import Runway
-from rollout_console.cost.worker_protocol import Loaded, PileSum
+from rollout_console.cost.burn import Burn, Runway
+from rollout_console.cost.worker_protocol import PileSum
 from rollout_console.reconcile.money import ZERO
 from rollout_console.reconcile.piles import Row
 from rollout_console.ui.dialogs.ids import copied
@@ -32,6 +32,7 @@ from rollout_console.ui.screens.money.head import (
     age_pieces,
     clock,
     head_lines,
+    preview_lines,
     progress_pieces,
 )
 from rollout_console.ui.screens.money.state import Level, MoneyRow, MoneyView, Section, identity
@@ -211,15 +212,17 @@ class MoneyScreen(BesideScreen):
         view, short = self._view, self.has_class("-short")
         lines: list[Pieces] = []
         if view.loaded is not None and view.loaded.horizon is not None:
-            lines = head_lines(view.loaded, view.money, self._balance(view.loaded))
-            lines = lines[:1] if short else lines
+            lines = head_lines(view.loaded, view.money, self._balance(view.loaded.burn))
+        elif view.preview is not None:
+            lines = preview_lines(view.preview, self._balance(view.preview.burn))
+        lines = lines[:1] if short else lines
         link = self._feed.link
         if link.pulls:
             lines.append(progress_pieces(link.told, self._shown("money.pull"), link.since_s))
         self._update("#money-head", lines)
 
-    def _balance(self, loaded: Loaded) -> Runway | None:
-        """Return the balance's runway at the burn of the load: of the balance that home shows."""
+    def _balance(self, burn: Burn) -> Runway | None:
+        """Return the balance's runway at a burn: of the balance of home, or the worker's."""
         money, latest = self._view.money, self._session.balance.latest
         known = None if money is None else money.balance
         if latest is None:
@@ -227,7 +230,7 @@ class MoneyScreen(BesideScreen):
         left = latest[1].balance
         if known is not None:
             return replace(known, left=left)
-        return Runway("", left, None, loaded.burn.cost)
+        return Runway("", left, None, burn.cost)
 
     def _draw_about(self) -> None:
         level, row = self._view.level, self._table.selected
@@ -402,7 +405,7 @@ class MoneyScreen(BesideScreen):
         if text != level.text:
             level.text = text
             self._feed.forget()
-            level.of, level.at = -1, 0  # the rows stay until the others come
+            level.of, level.at, level.scanned = -1, 0, 0  # the rows stay until the others come
             if self._typing is not None:
                 self._typing.stop()
             self._typing = self.set_timer(_TYPED_S, self.show)

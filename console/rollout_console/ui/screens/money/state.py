@@ -27,6 +27,7 @@ from rollout_console.cost.worker_protocol import (
     PilePage,
     PileRows,
     PileSum,
+    Preview,
     Request,
 )
 from rollout_console.credentials.api_keys import ApiKeys
@@ -169,6 +170,7 @@ class MoneyView:
         self.section: Section = "cost"
         self.load = 0
         self.loaded: Loaded | None = None
+        self.preview: Preview | None = None
         self.money: Money | None = None
         self.explained: Explained | None = None
         self._levels: dict[Section, list[Level]] = {}
@@ -192,7 +194,8 @@ class MoneyView:
 
     def clear(self) -> None:
         """Forget what was listed: it is another organisation's."""
-        self._of, self.loaded, self.money, self.explained = self.whose, None, None, None
+        self._of, self.loaded, self.preview = self.whose, None, None
+        self.money = self.explained = None
         names: tuple[Section, ...] = ("cost", "piles", "why")
         self._levels = {name: [Level(name)] for name in names}
 
@@ -271,7 +274,7 @@ class MoneyView:
 
     def take_load(self, loaded: Loaded, period: Period) -> None:
         """Show what was loaded; the lists of the load before are to be asked for again."""
-        self.loaded, self.period_of = loaded, period
+        self.loaded, self.preview, self.period_of = loaded, None, period
         self.load += 1
         self.money = self.explained = None
         self.fill()

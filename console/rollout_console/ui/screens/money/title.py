@@ -86,7 +86,11 @@ def empty_words(view: MoneyView, feed: RowFeed, pull_key: str) -> list[str]:
     """Return what to say in place of rows."""
     level, loaded, link = view.level, view.loaded, feed.link
     if loaded is None:
-        return ["reading what was pulled before …"] if link.is_coming else []
+        return (
+            ["reading what was pulled before, and the access log; a million lines take a minute …"]
+            if link.is_coming
+            else []
+        )
     if loaded.horizon is None:
         return [
             f"No usage record was pulled yet: {pull_key} pulls those of {view.period.name}, with a"
