@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 SCAN_S = 1.0
 """Seconds that rows are looked through for one page: another request may be waiting."""
+SCANNED = 256
+"""After so many rows it is looked whether the time is over."""
 _BY_REASON = ("matched", "billed-only", "logged-only")
 _NO_GAP = ("refund",)
 
@@ -140,10 +142,12 @@ class RowDesk:
         self, listing: _Listing, request: PileRows, most: int, *, until: float | None
     ) -> tuple[list[Row], bool]:
         """Return the next rows that are asked for, and whether the pile has no more."""
-        wanted, found = WordFilter.of(request.text), list[Row]()
+        wanted, found, looked = WordFilter.of(request.text), list[Row](), False
         while len(found) < most:
-            if until is not None and listing.scanned % 256 == 255 and monotonic() > until:
+            looks = listing.scanned % SCANNED == SCANNED - 1
+            if until is not None and looks and looked and monotonic() > until:
                 return found, False
+            looked = True
             row = next(listing.rows, None)
             if row is None:
                 return found, True

@@ -22,6 +22,8 @@ DIM, WARN, BAD, GOOD, ROUTE = (
 )
 _NAME = 23
 """The width of the name of what is billed and not logged."""
+_MOST_NAME = 48
+"""The width from which a name is no wider: its figures are to be read next to it."""
 Cell = tuple[str, str]
 
 
@@ -88,7 +90,7 @@ def _cost_columns(level: Level, whole: Decimal, *, has_sides: bool) -> Sequence[
     )
     mine: tuple[Column[MoneyRow], ...] = (Column("prev. 1M", theirs_per_million, "point", spare=5),)
     return (
-        Column(f"by {level.view}", name, "middle", weight=1, least=_NAME),
+        Column(f"by {level.view}", name, "middle", weight=1, least=_NAME, most=_MOST_NAME),
         Column("cost", lambda row: (dollars(of(row).figures.cost), ""), "point"),
         Column("part", part, "right", spare=6),
         Column("requests", lambda row: (f"{of(row).figures.requests:,}", ""), "right", spare=3),
