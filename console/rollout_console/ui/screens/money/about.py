@@ -51,7 +51,7 @@ def _about_cost(row: CostRow, level: Level) -> Iterator[tuple[str, str]]:
     refunds = f", {many(one.refunds, 'refund')}" if one.refunds else ""
     tokens = f"{one.tokens_in:,} tokens in, {one.tokens_out:,} out"
     side = row.side
-    if side is None:
+    if side is None or not side.previous.requests:
         price = f"; {price_text(one.per_million)} per 1M tokens" if one.tokens else ""
         yield f"{many(one.requests, 'request')}{refunds}, {tokens}{price}", QUIET
         return

@@ -41,7 +41,10 @@ def names_of(keys: Sequence[KnownKey]) -> Mapping[str, str]:
 
 def _columns(level: Level, whole: Decimal, keys: Mapping[str, str]) -> Sequence[Column[MoneyRow]]:
     if level.section == "cost":
-        has_sides = any(isinstance(row, CostRow) and row.side is not None for row in level.rows)
+        has_sides = any(
+            isinstance(row, CostRow) and row.side is not None and row.side.previous.requests
+            for row in level.rows
+        )
         return _cost_columns(level, whole, has_sides=has_sides)
     if level.section == "piles":
         return _PILES if level.pile is None else _record_columns(level, keys)

@@ -34,6 +34,9 @@ class Listener(Protocol):
     def say(self, sentence: str, *, bad: bool = False) -> None:
         """Show a message; ``bad`` marks a problem."""
 
+    def recovered(self, sentence: str) -> None:
+        """Take a message about a problem back, if it is still shown: it is over."""
+
     def show(self) -> None:
         """Redraw: there are other rows."""
 
@@ -55,6 +58,7 @@ class RowFeed:
         self._pages: dict[int, tuple[Level, bool]] = {}
         self._explains = 0
         self._exports: dict[int, asyncio.Future[Answer]] = {}
+        self._problem = ""
 
     @property
     def link(self) -> Link:
@@ -132,6 +136,7 @@ class RowFeed:
         """Show another load; what was asked of the worker before will not be answered."""
         self._give_up("another pull or period was loaded meanwhile: export again")
         self._view.take_load(loaded, period)
+        self._listener.recovered(self._problem)
         if pulled:
             count = many(loaded.pulled, "record")
             self._listener.say(f"pulled {count}: {period.name} up to {clock(loaded.until)}")
@@ -141,7 +146,8 @@ class RowFeed:
         """Report that a worker came to nothing; what is shown stays."""
         if not self._link.is_ready:
             self._give_up(sentence)
-        self._listener.say(f"{sentence}; what was pulled is kept" if pulls else sentence, bad=True)
+        self._problem = f"{sentence}; what was pulled is kept" if pulls else sentence
+        self._listener.say(self._problem, bad=True)
 
     def previewed(self, preview: Preview) -> None:
         """Show what is known of the first load before it is matched."""

@@ -38,6 +38,7 @@ from rollout_console.ui.screens.money.head import (
 from rollout_console.ui.screens.money.state import Level, MoneyRow, MoneyView, Section, identity
 from rollout_console.ui.screens.money.title import empty_words, title_pieces
 from rollout_console.ui.session import Session
+from rollout_console.ui.text import shown
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import Cells, LineTable
@@ -152,6 +153,11 @@ class MoneyScreen(BesideScreen):
         self.draw_lines()
         self._feed.ask_rows(self._table.cursor)
 
+    def recovered(self, sentence: str) -> None:
+        """Take a message about a problem back, if it is still shown: it is over."""
+        if self._trouble == shown(sentence):
+            self._trouble = ""
+
     def _draw_header(self, width: int) -> Cells:
         return self._layout_for(width - 1).header()  # without the cursor's column
 
@@ -186,11 +192,8 @@ class MoneyScreen(BesideScreen):
             *age_pieces(loaded, time()), (reading, "$warning"),
             (f"  {view.whose[0]}", QUIET),
         )  # fmt: skip
-        keys: dict[Section, str] = {
-            "cost": self._shown("money.cost"), "piles": self._shown("money.piles"),
-            "why": self._shown("money.why"),
-        }  # fmt: skip
-        self.query_one("#money-title", TextLine).say(*title_pieces(view, self._feed, keys))
+        title = title_pieces(view, self._feed, lambda name: self._shown(f"money.{name}"))
+        self.query_one("#money-title", TextLine).say(*title)
         self._draw_head()
         self._draw_about()
         self.show_notice(*self._notice())
@@ -235,7 +238,9 @@ class MoneyScreen(BesideScreen):
     def _draw_about(self) -> None:
         level, row = self._view.level, self._table.selected
         lines: list[Pieces] = []
-        if row is not None:
+        if len(self._trouble) > self.app.size.width - 4:  # its end says what to do
+            lines = [[(self._trouble, "$warning")]]
+        elif row is not None:
             lines = [[piece] for piece in about_lines(row, level, self._names)]
         elif words := empty_words(self._view, self._feed, self._shown("money.pull")):
             lines = [[(one, QUIET)] for one in words]

@@ -1,5 +1,7 @@
 """The line above the money screen's table, and what is said where there is no row."""
 
+from collections.abc import Callable
+
 from rollout_console.cost.worker_protocol import Loaded
 from rollout_console.ui.screens.money.cells import title_of
 from rollout_console.ui.screens.money.columns import dollars
@@ -11,15 +13,15 @@ from rollout_console.ui.text import shown
 _SECTIONS: tuple[tuple[Section, str], ...] = (("cost", "cost"), ("piles", "piles"), ("why", "why"))
 
 
-def title_pieces(view: MoneyView, feed: RowFeed, keys: dict[Section, str]) -> Pieces:
-    """Return the sections, the one that is shown marked, and what is listed; ``keys`` are theirs.
+def title_pieces(view: MoneyView, feed: RowFeed, key_of: Callable[[Section], str]) -> Pieces:
+    """Return the sections, the one shown marked, and what is listed; ``key_of`` one is its key.
 
     Piles have a mark where something is billed and not logged, or the other way round.
     """
     pieces: Pieces = []
     for name, title in _SECTIONS:
         style = "$accent bold reverse" if name == view.section else QUIET
-        pieces += [(" ", ""), (f" {keys[name]} {title} ", style)]
+        pieces += [(" ", ""), (f" {key_of(name)} {title} ", style)]
         if name == "piles" and view.loaded is not None and view.loaded.has_gap:
             pieces.append(("▲gap", "$error bold"))
     if view.loaded is None or view.loaded.horizon is None:
