@@ -224,7 +224,8 @@ def test_errors_are_sentences_without_the_token(world: World, traffic: Traffic) 
     assert "mt-sim-demo" not in repr(order(world, **PULL))
 
 
-def test_it_ends_with_its_standard_input(world: World, traffic: Traffic) -> None:
+@pytest.mark.parametrize("way", ["end of stdin", "SIGTERM"])
+def test_it_ends_when_it_is_told_to(world: World, traffic: Traffic, way: str) -> None:
     served(world, **PULL)
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "rollout_console.cost.worker"],
@@ -239,5 +240,8 @@ def test_it_ends_with_its_standard_input(world: World, traffic: Traffic) -> None
         assert os.getpriority(os.PRIO_PROCESS, process.pid) > os.getpriority(os.PRIO_PROCESS, 0)
         command = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         assert b"mt-" not in command
-        process.stdin.close()
+        if way == "SIGTERM":
+            process.terminate()
+        else:
+            process.stdin.close()
         assert process.wait(60) == 0

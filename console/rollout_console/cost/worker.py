@@ -198,7 +198,12 @@ def main() -> None:
     order = decode_order(data)
     requests: Queue[Request] = Queue()
     Thread(target=_follow, args=(sys.stdin.buffer, requests), name="requests", daemon=True).start()
-    serve(order, requests.get, partial(_write, sys.stdout.buffer))
+    try:
+        serve(order, requests.get, partial(_write, sys.stdout.buffer))
+    finally:
+        # All is cleaned up and flushed. At its shutdown the interpreter would abort: the daemon
+        # thread holds the lock of the buffered stdin.
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ def _runways(keys: Sequence[KnownKey], money: Money | None, balance: Runway | No
     pieces: Pieces = [_label("lasts")]
     if balance is not None:
         pieces += [("balance ", ""), (dollars(balance.left), "bold"), _lasts(balance)]
+        pieces.append((" at this burn" if balance.seconds else "", QUIET))
     elif money is not None:
         words = money.problem or "the balance is not known without a management token"
         pieces.append((shown(words), QUIET))

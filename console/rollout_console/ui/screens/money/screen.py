@@ -277,7 +277,7 @@ class MoneyScreen(BesideScreen):
         row = self._table.selected if self.is_mounted else None
         match name:
             case "view" | "view.previous" if view.section != "cost":
-                return "views are of the cost: c goes there"
+                return f"views are of the cost: {self._shown('money.cost')} goes there"
             case "view" | "view.previous" if len(view.free_views) < 2:
                 return "there is no other view here: esc goes back"
             case "sort" if len(view.level.orders) == 1:
@@ -289,7 +289,7 @@ class MoneyScreen(BesideScreen):
             case "filter" if not view.level.is_listed:
                 return "a pile or a cause has rows to filter: enter opens it"
             case "export" if view.section == "why":
-                return "costs (c) and piles (m) can be exported; this is in cost --against --json"
+                return "costs and piles can be exported; cost --against 7d --json has this"
             case "export" if view.loaded is None or view.loaded.horizon is None:
                 return "nothing was pulled yet"
         return ""
