@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 REFUSED = "read-only in a browser: nothing is changed"
 SCREENS = {"home": "1", "keys": "2", "models": "3", "routes": "4", "live": "5", "history": "6",
-           "jobs": "7"}  # fmt: skip
+           "jobs": "7", "money": "8"}  # fmt: skip
 PRESSED = {
     "plus": "+", "minus": "-", "exclamation_mark": "!", "enter": "Enter", "asterisk": "*",
 }  # fmt: skip
@@ -215,6 +215,8 @@ def _each_screen(page: Page) -> Iterator[str]:
     yield page.until("what fails")
     page.press("Escape")
     until(lambda: "what fails" not in page.screen())
+    page.press("8")
+    yield page.until(" money ▸", "No usage record was pulled yet")
     page.press("6")
     yield page.until(" history ▸ 1 changes", "5xx after 14:00")
     page.press("Enter")

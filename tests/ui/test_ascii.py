@@ -40,6 +40,8 @@ WALK = (
     "6", "j", "enter", "escape", "slash", "escape", "o", "escape",
     "7", "j", "enter", "y", "escape", "slash", "escape", "x", "escape", "f", "escape", "d",
     "escape",
+    "8", "v", "m", "j", "d", "p", "c", "enter", "escape", "m", "enter", "escape", "e", "escape",
+    "slash", "escape", "question_mark", "escape",
     "1",
 )  # fmt: skip
 
@@ -114,7 +116,7 @@ async def test_every_cell_of_every_screen_is_ascii(
             assert all(cell_len(one) == size[0] for one in lines), (key, lines)
     assert screens >= {
         "HomeScreen", "KeysScreen", "ModelsScreen", "RoutesScreen", "LiveScreen", "HistoryScreen",
-        "JobsScreen",
+        "JobsScreen", "MoneyScreen",
         "HelpScreen", "Palette", "ConfirmDialog", "JobDialog",
     }, screens  # fmt: skip
 

@@ -63,7 +63,7 @@ async def test_what_follows_the_slash_is_the_filter(file: Path, typed: str) -> N
 
 @pytest.mark.parametrize(
     ("screen", "line"),
-    [("2", "#keys-filter"), ("3", "#models-search"), ("7", "#jobs-filter")],
+    [("2", "#keys-filter"), ("3", "#models-search"), ("7", "#jobs-filter"), ("8", "#money-filter")],
 )
 async def test_so_it_is_on_the_other_screens(file: Path, screen: str, line: str) -> None:
     app = app_of(file)

@@ -115,6 +115,7 @@ async def test_every_screen_says_what_is_missing(file: Path, size: tuple[int, in
             ("5", "live-figures", "they begin with the first request through the gate"),
             ("6", "history-notice", "no change of this file is recorded yet"),
             ("7", "job", "There is no ledger of jobs at"),
+            ("8", "money-about", "No usage record was pulled yet: p pulls"),
         ):
             await pilot.press(key)
             await until_shown(pilot, lambda name=name, words=words: words in said(pilot, name))  # type: ignore[misc]

@@ -1,9 +1,11 @@
 """Every screen in every theme and size, as text with its styles; --snapshot-update renews them."""
 
+import json
 import random
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +17,16 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Static
 
 from rollout_console.changes.switch import Switch
+from rollout_console.common.folders import state_folder
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.guard.monitor import Monitor
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
+from rollout_console.reconcile.store import Listing, UsageStore, store_path
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import ApiKey
+from rollout_console.tokenlab.types import ApiKey as ApiKeyListed
+from rollout_console.tokenlab.types import UsageRecord
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.screens.home.screen import HomeScreen
 from rollout_console.ui.settings import Settings
@@ -28,6 +34,7 @@ from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import LineTable
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate import AccessLine, AccessLog, timestamp
+from rollout_gate.file.formats import root_of
 from tests.credentials.vault.test_vault import vault_of
 from tests.jobs.ledgers import create, write
 from tests.support.waiting import until_shown
@@ -153,6 +160,58 @@ async def _jobs(pilot: Pilot[None]) -> None:
     await until_shown(pilot, lambda: "a key: no API key" in notice.text)
 
 
+def _pull(pilot: Pilot[None], *, gaps: bool) -> None:
+    """Keep usage records as a pull does: of lines of the log, and with gaps of no line."""
+    lines = [json.loads(one) for one in Path("access.jsonl").read_text().splitlines()]
+    answered = [one for one in lines if one["side"] == "tokenlab" and one["status"] == 200]
+    records = [
+        UsageRecord(
+            one["request_id"], f"btx-{number}", f"model-{number % 3}", "chat", "token", "1200",
+            1_000 + number, 200, Decimal(number + 1) ** 3 / 10**6, datetime.fromisoformat(one["ts"])
+        )
+        for number, one in enumerate(answered[::9])
+    ]  # fmt: skip
+    for number in range(7 if gaps else 0):
+        made = NOW - timedelta(hours=2, minutes=number)
+        records.append(
+            UsageRecord(f"req-x-{number}", None, "model-2", "chat", "token", "9", 4, 5,
+                        Decimal("0.0125"), made)
+        )  # fmt: skip
+    app = pilot.app
+    assert isinstance(app, ConsoleApp)
+    file, until = app._monitor.file, int(NOW.timestamp())
+    with UsageStore(store_path(state_folder(), file.profile, root_of(file.base_url))) as store:
+        made = NOW - timedelta(days=30)
+        keys = (("key_demo", "demo"), ("key_batch", "batch jobs"))
+        store.keep_keys(
+            ApiKeyListed(key, name, "sk-sim", "active", None, Decimal(0), (), None, None, made)
+            for key, name in keys
+        )
+        for key, some in (("key_demo", records[::2]), ("key_batch", records[1::2])):
+            store.commit(key, Listing(until - 8 * 86_400, until, until, some, len(some), None))
+
+
+async def _loaded(pilot: Pilot[None], words: str) -> None:
+    await until_shown(pilot, lambda: bool(pilot.app.screen.query("#money-title")))
+    await pilot.press("f5")
+    title = pilot.app.screen.query_one("#money-title", TextLine)
+    await until_shown(pilot, lambda: words in title.text and "looking" not in title.text)
+    head = pilot.app.screen.query_one("#money-head", Static)
+    await until_shown(pilot, lambda: "balance $" in str(head.render()))
+    await _listed(pilot)
+
+
+async def _money(pilot: Pilot[None]) -> None:
+    _pull(pilot, gaps=False)
+    await _loaded(pilot, "by route")
+
+
+async def _piles(pilot: Pilot[None]) -> None:
+    _pull(pilot, gaps=True)
+    await _loaded(pilot, "gap")
+    await pilot.press("m")
+
+
 SCREENS = {
     "home": ("1", _home),
     "keys": ("2", _listed),
@@ -161,6 +220,8 @@ SCREENS = {
     "live": ("5", _live),
     "history": ("6", _history),
     "jobs": ("7", _jobs),
+    "money": ("8", _money),
+    "piles": ("8", _piles),
 }
 
 

@@ -17,7 +17,7 @@ from tests.ui.test_ascii import app_of, composed, storm
 NAMES = ("success", "warning", "error", "accent", "chart-tokenlab", "chart-previous")
 SCREENS = {
     "home": "1", "keys": "2", "models": "3", "routes": "4", "live": "5", "history": "6",
-    "jobs": "7",
+    "jobs": "7", "money": "8",
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ Every usage record of the period is in exactly one group, and so in one row of e
 of a view add up to the bill, to the last digit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Context, Decimal
 from typing import Literal, get_args
@@ -27,6 +27,11 @@ WIDE = Context(prec=200)
 
 _MILLION = Decimal(1_000_000)
 _THOUSAND = Decimal(1_000)
+
+
+Fixed = Mapping[View, str | None]
+"""The names that a drill has fixed, by view; None is what no line of the access log explains."""
+NOTHING_FIXED: Fixed = {}
 
 
 class Figures(msgspec.Struct):
@@ -141,11 +146,16 @@ class Bill:
                 found.merge(figures)
         return found
 
-    def by(self, view: View) -> Sequence[ViewRow]:
-        """Return the rows of a view: the most expensive first, days by date, the rest last."""
+    def by(self, view: View, fixed: Fixed = NOTHING_FIXED) -> Sequence[ViewRow]:
+        """Return the rows of a view: the most expensive first, days by date, the rest last.
+
+        With ``fixed`` they are those of the groups with these names alone.
+        """
         named: dict[str, Figures] = {}
         rest: dict[str, Figures] = {}
         for group, figures in self.groups.items():
+            if any(getattr(group, place) != name for place, name in fixed.items()):
+                continue
             left = self._rest_of(group.route, group.org)
             name = getattr(group, view)
             if left or name is None:

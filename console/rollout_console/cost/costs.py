@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from rollout_console.changes.recorded import Recorded
 from rollout_console.common.durations import seconds_text
@@ -18,6 +20,7 @@ from rollout_console.cost.difference import Difference, Sample, explain
 from rollout_console.cost.share_costs import INCOMPLETE_S, ShareTally, keep, kept_path
 from rollout_console.cost.side_by_side import SideBySide, side_by_side
 from rollout_console.reconcile.reconciliation import (
+    HOW_TO_PULL,
     SETTLE_ASYNC_S,
     Asked,
     Outcome,
@@ -40,7 +43,9 @@ _RECENT_S = 3600.0
 class CostAsked(msgspec.Struct, frozen=True):
     """What costs are asked for; times are in epoch seconds, ``key`` is an API key's id or name.
 
-    With ``against_s`` the period is compared with the one that was so many seconds before it.
+    With ``against_s`` the period is compared with the one that was so many seconds before it. From
+    ``pull_since`` on, where that is earlier, records are pulled too. ``how_to_pull`` is as in
+    ``Asked``.
     """
 
     since: float
@@ -50,6 +55,8 @@ class CostAsked(msgspec.Struct, frozen=True):
     key: str = ""
     offline: bool = False
     against_s: float | None = None
+    pull_since: float = inf
+    how_to_pull: str = HOW_TO_PULL
 
 
 class Costs(msgspec.Struct, frozen=True):
@@ -101,13 +108,34 @@ def costs(
     the shares are what they are. Raises OperationError, and ApiError unless ``offline``; what was
     pulled before an error is kept.
     """
+    with attributed(asked, room, file, path, folder, watcher, clock, recorded) as (found, _):
+        pass
+    if asked.offline or asked.until <= found.now - _RECENT_S:
+        return found
+    known = find_key(found.keys, asked.key) if asked.key else ""
+    balance, limits, problem = ask_money(room, found.burn, known)
+    words = [*found.words, problem] if problem else found.words
+    return replace(found, balance=balance, limits=limits, words=words)
+
+
+@contextmanager
+def attributed(
+    asked: CostAsked, room: "ApiKeys", file: RolloutFile, path: Path, folder: Path,
+    watcher: Watcher | None = None, clock: Callable[[], float] = time.time,
+    recorded: Recorded | None = None, *, keeps: bool = True,
+) -> Iterator[tuple[Costs, Outcome]]:  # fmt: skip
+    """Yield the costs as ``costs`` does, and the reconciliation that they rest on.
+
+    Its rows can be read within the block. Balance and limits are not asked for, and without
+    ``keeps`` nothing is kept for the confirms of raises.
+    """
     shift = asked.against_s
     if shift is not None and shift < asked.until - asked.since:
         raise OperationError(
             "the two periods overlap: give --against at least"
             f" {seconds_text(asked.until - asked.since)}, the length of the period"
         )
-    first = asked.until - BURN_S
+    first = min(asked.until - BURN_S, asked.pull_since)
     first = min(first, asked.since - shift) if shift is not None else first
     # The log does not say which API key a line used: one key has no previous side.
     priced = frozenset(
@@ -115,42 +143,37 @@ def costs(
     )
     whole = Asked(
         asked.since, asked.until, key=asked.key, offline=asked.offline, pull_since=first,
-        previous_of=priced,
+        previous_of=priced, how_to_pull=asked.how_to_pull,
     )  # fmt: skip
     bill = Bill(route=asked.route, org=asked.org)
     difference: Difference | None = None
     is_by_place, extra = True, list[str]()
     with reconcile(whole, room, file, path, folder, watcher, clock) as outcome:
         now = clock()
-        by_place = Sample()
-        in_all = Sample(places=False)
+        samples = Sample(), Sample(places=False)
         shares = _share_tally(asked, file, path, recorded or Recorded(), outcome, now)
         for row in outcome.piles.rows():
             bill.add(row)
             if shares is not None:
                 shares.add(row)
             if shift is not None and row.cost is not None and bill.has_row(row):
-                by_place.add(row)
-                in_all.add(row)
+                for sample in samples:
+                    sample.add(row)
         if shift is not None:
             begins_later = outcome.piles.log.begins_at > asked.since
-            difference, is_by_place, extra = _compared(
-                asked, room, file, path, folder, clock, (by_place, in_all), begins_later
+            difference, is_by_place, extra = compared(
+                asked, shift, room, file, path, folder, clock, samples, begins_later
             )
-        burn, known = _burn(asked, room, folder, outcome)
+        burn = _burn(asked, room, folder, outcome)
         sides = side_by_side(file, bill, outcome.piles.log.previous) if priced else ()
-    if shares is not None:
-        keep(shares.found(), kept_path(folder, path, file.base_url))
-    balance: Runway | None = None
-    limits: Sequence[Runway] = ()
-    problem = ""
-    if not asked.offline and asked.until > now - _RECENT_S:
-        balance, limits, problem = _money(room, burn, known)
-    words = dict.fromkeys([*outcome.words, *extra, *filter(None, (problem,))])
-    return Costs(
-        asked, bill, burn, outcome.profile, outcome.base_url, outcome.keys, outcome.horizon, now,
-        list(words), balance, limits, difference, is_by_place, sides,
-    )  # fmt: skip
+        if shares is not None and keeps:
+            keep(shares.found(), kept_path(folder, path, file.base_url))
+        words = dict.fromkeys([*outcome.words, *extra])
+        found = Costs(
+            asked, bill, burn, outcome.profile, outcome.base_url, outcome.keys, outcome.horizon,
+            now, list(words), difference=difference, is_by_place=is_by_place, sides=sides,
+        )  # fmt: skip
+        yield found, outcome
 
 
 def _share_tally(
@@ -168,17 +191,20 @@ def _share_tally(
     return ShareTally(file, recorded, changed_at, since, until)
 
 
-def _compared(
-    asked: CostAsked, room: "ApiKeys", file: RolloutFile, path: Path, folder: Path,
+def compared(
+    asked: CostAsked, shift: float, room: "ApiKeys", file: RolloutFile, path: Path, folder: Path,
     clock: Callable[[], float], now: tuple[Sample, Sample], begins_later: bool,
 ) -> tuple[Difference, bool, list[str]]:  # fmt: skip
-    """Return what explains the difference to the earlier period; its records are pulled already.
+    """Return what explains the difference to the period ``shift`` seconds before, and words on it.
 
-    Where the log does not have a whole period, a route or an org would seem to be new that is not:
-    then all is compared as one.
+    Its records are pulled already. ``now`` is this period by route and org, and as one. Where the
+    log does not have a whole period, a route or an org would seem to be new that is not: then all
+    is compared as one, and False is returned. Raises OperationError.
     """
-    shift = asked.against_s or 0.0
-    earlier = Asked(asked.since - shift, asked.until - shift, key=asked.key, offline=True)
+    earlier = Asked(
+        asked.since - shift, asked.until - shift, key=asked.key, offline=True,
+        how_to_pull=asked.how_to_pull,
+    )  # fmt: skip
     kept = Bill(route=asked.route, org=asked.org)
     by_place, in_all = Sample(), Sample(places=False)
     with reconcile(earlier, room, file, path, folder, clock=clock) as outcome:
@@ -202,14 +228,19 @@ def _compared(
     return explain(in_all, now[1]), False, words
 
 
-def _burn(asked: CostAsked, room: "ApiKeys", folder: Path, outcome: Outcome) -> tuple[Burn, str]:
+def _burn(asked: CostAsked, room: "ApiKeys", folder: Path, outcome: Outcome) -> Burn:
     key = find_key(outcome.keys, asked.key) if asked.key else ""
     with UsageStore(store_path(folder, room.profile, root_of(room.base_url))) as store:
-        return burn_of(store, min(asked.until, outcome.horizon), key), key
+        return burn_of(store, min(asked.until, outcome.horizon), key)
 
 
-def _money(room: "ApiKeys", burn: Burn, key: str) -> tuple[Runway | None, Sequence[Runway], str]:
-    """Ask for the balance and the limits of the keys; an error is a sentence, not the end."""
+def ask_money(
+    room: "ApiKeys", burn: Burn, key: str = ""
+) -> tuple[Runway | None, Sequence[Runway], str]:
+    """Ask for the balance and the limits of the keys, or of one (its id); return the runways.
+
+    An error is a sentence, and not the end. Blocks for the network.
+    """
 
     async def ask() -> "tuple[Balance, list[ApiKey]]":
         async with room.management() as client:

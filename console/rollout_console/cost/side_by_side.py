@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import msgspec
 
-from rollout_console.cost.bill import Bill, Figures
+from rollout_console.cost.bill import Bill, Figures, Fixed, View, ViewRow
 from rollout_console.reconcile.log_lines import PreviousLines
 from rollout_console.reconcile.money import EXACT
 from rollout_gate.file.model import PreviousPrice, RolloutFile
@@ -78,4 +78,33 @@ def side_by_side(
         if figures.requests or lines.requests:
             priced, cost = cost_of(lines, route.previous_price)
             found.append(SideBySide(name, figures, lines, priced, cost))
+    return found
+
+
+def sides_of_rows(
+    file: RolloutFile, previous: Mapping[tuple[str, str], PreviousLines], view: View,
+    fixed: Fixed, rows: Sequence[ViewRow],
+) -> Mapping[str, SideBySide]:  # fmt: skip
+    """Return the two sides of a view's rows by name, where they can be told next to each other.
+
+    That is each route with prices, and each org within one such route: the previous side's lines
+    have no API key, and their model and day are not kept.
+    """
+    if view not in ("route", "org") or fixed.keys() - {"route", "org"}:
+        return {}
+    route, org = fixed.get("route"), fixed.get("org")
+    if view == "org" and route is None:
+        return {}
+    found = {}
+    for row in rows:
+        name, of_org = (row.name, org) if view == "route" else (str(route), row.name)
+        price = None if row.is_rest or name not in file.routes else file.routes[name].previous_price
+        if price is None:
+            continue
+        lines = PreviousLines()
+        for place, some in previous.items():
+            if place[0] == name and of_org in (None, place[1]):
+                lines.merge(some)
+        priced, cost = cost_of(lines, price)
+        found[row.name] = SideBySide(name, row.figures, lines, priced, cost)
     return found

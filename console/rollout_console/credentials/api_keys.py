@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Set
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rollout_console.common.errors import OperationError
@@ -299,6 +300,21 @@ class ApiKeys:
         from rollout_console.tokenlab.inference import InferenceClient
 
         return InferenceClient(self._address(), key)
+
+
+def with_token(profile: str, base_url: str, token: Secret | None, profiles: Path) -> ApiKeys:
+    """Return the ApiKeys of a process that was handed a management token, or none, and no more.
+
+    It looks for no credential by itself and changes nothing; core dumps and ptrace are disabled.
+    """
+    from rollout_console.credentials.vault.environment import Given
+    from rollout_console.credentials.vault.hardening import keep_memory_private
+    from rollout_console.credentials.vault.vault import empty_vault
+
+    keep_memory_private()
+    given = Given({}, {"management_token": token.reveal()} if token is not None else {})
+    access = WriteAccess(read_only=True)
+    return ApiKeys(empty_vault(given), ProfileList(profiles), profile, base_url, access=access)
 
 
 async def _new_keys(client: "ManagementClient", name: str, before: Set[str]) -> str:

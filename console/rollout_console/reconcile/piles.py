@@ -1,5 +1,6 @@
 """The piles of a reconciliation: their rows, drilled into one by one, and their exact sums."""
 
+import heapq
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,21 @@ from rollout_console.reconcile.money import EXACT, ZERO
 
 Name = Literal["matched", "billed-only", "logged-only", "settling", "no-id"]
 PILES: tuple[Name, ...] = get_args(Name)
+
+Order = Literal["newest", "dearest", "oldest"]
+ORDERS: tuple[Order, ...] = get_args(Order)
+"""Orders of a pile's rows. The dearest lines, which have no cost, are those with most tokens."""
+
+_BY_RECORD: Mapping[Order, str] = {
+    "newest": "r.at DESC, r.id DESC",
+    "dearest": "CAST(r.cost AS REAL) DESC, r.at DESC, r.id DESC",
+    "oldest": "r.at, r.id",
+}
+_BY_LINE: Mapping[Order, str] = {
+    "newest": "l.at DESC, l.id DESC",
+    "dearest": "l.tokens_in + l.tokens_out DESC, l.at DESC, l.id DESC",
+    "oldest": "l.at, l.id",
+}
 
 _HOW = {BY_BILLING: "billing_transaction_id", BY_TRANSACTION: "transaction"}
 _RECORD = (
@@ -50,6 +66,11 @@ class Row(msgspec.Struct, frozen=True):
     matched_by: str = ""
     reason: str = ""
     attempt: int = 1
+
+
+def time_of(row: Row) -> int:
+    """Return the time of a row in epoch microseconds: its record's, else its line's."""
+    return row.at if row.at is not None else row.line_at or 0
 
 
 class Figures(msgspec.Struct):
@@ -157,6 +178,25 @@ class Reconciled:
         if not self.of_one_key:
             yield from (row for row in self._unmatched_lines() if row.pile in wanted)
 
+    def listing(self, pile: Name, order: Order) -> Iterator[Row]:
+        """Yield the rows of one pile in an order, lazily: by time the first come without a sort.
+
+        The dearest records come before all lines, which have no cost.
+        """
+        records: Iterator[Row] = iter(())
+        if pile == "matched":
+            records = self._matched(order)
+        elif not self.of_some_lines:
+            records = (row for row in self._unmatched_records(order) if row.pile == pile)
+        lines: Iterator[Row] = iter(())
+        if pile != "matched" and not self.of_one_key:
+            lines = (row for row in self._unmatched_lines(order) if row.pile == pile)
+        if order == "dearest":
+            yield from records
+            yield from lines
+        else:
+            yield from heapq.merge(records, lines, key=time_of, reverse=order == "newest")
+
     @property
     def records(self) -> Figures:
         """The records of the period: the sum of the piles."""
@@ -193,14 +233,14 @@ class Reconciled:
         records = self.piles["billed-only"].by(2)
         return {model: (one, records.get(model, Figures())) for model, one in lines.items()}
 
-    def _matched(self) -> Iterator[Row]:
+    def _matched(self, order: Order = "oldest") -> Iterator[Row]:
         found = self._db.execute(
             f"SELECT {_RECORD}, l.at, l.route, l.org, l.status, l.task_id, l.kind, l.outcome,"  # noqa: S608
             " m.how, l.attempt"
             # CROSS JOIN keeps this order: by time from an index, without sorting all rows.
             " FROM main.records r CROSS JOIN log.matches m ON m.record = r.id"
             " CROSS JOIN log.lines l ON l.id = m.line"
-            f" WHERE r.at >= :since AND r.at < :until {self._key} ORDER BY r.at, r.id",
+            f" WHERE r.at >= :since AND r.at < :until {self._key} ORDER BY {_BY_RECORD[order]}",
             self._given,
         )
         for (
@@ -218,13 +258,13 @@ class Reconciled:
                 _HOW.get(how, "request_id"), attempt,
             )  # fmt: skip
 
-    def _unmatched_records(self) -> Iterator[Row]:
+    def _unmatched_records(self, order: Order = "oldest") -> Iterator[Row]:
         found = self._db.execute(
             f"SELECT {_RECORD}, EXISTS (SELECT 1 FROM log.lines l"  # noqa: S608
             " WHERE l.request_id = substr(r.request_id, 1, 200))"
             " FROM main.records r WHERE r.at >= :since AND r.at < :until"
             " AND NOT EXISTS (SELECT 1 FROM log.matches m WHERE m.record = r.id)"
-            f" {self._key} ORDER BY r.at, r.id",
+            f" {self._key} ORDER BY {_BY_RECORD[order]}",
             self._given,
         )
         for *record, is_refund, is_known in found:
@@ -244,14 +284,14 @@ class Reconciled:
                 reason = "not in the log"
             yield _row("billed-only", record, reason)
 
-    def _unmatched_lines(self) -> Iterator[Row]:
+    def _unmatched_lines(self, order: Order = "oldest") -> Iterator[Row]:
         found = self._db.execute(
-            "SELECT l.at, l.route, l.org, l.model, l.status, l.request_id, l.billing_id, l.task_id,"
+            "SELECT l.at, l.route, l.org, l.model, l.status, l.request_id, l.billing_id, l.task_id,"  # noqa: S608
             " l.tokens_in, l.tokens_out, l.is_async FROM log.lines l"
             " WHERE l.inside = 1 AND l.kind = 0"
             " AND NOT EXISTS (SELECT 1 FROM log.matches m WHERE m.line = l.id)"
             " AND NOT EXISTS (SELECT 1 FROM log.lines k JOIN log.matches m ON m.line = k.id"
-            " WHERE k.billing_id = l.billing_id) ORDER BY l.at, l.id"
+            f" WHERE k.billing_id = l.billing_id) ORDER BY {_BY_LINE[order]}"
         )
         for (
             at, route, org, model, status, request_id, billing_id, task_id, tokens_in, tokens_out,

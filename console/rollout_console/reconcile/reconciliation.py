@@ -35,13 +35,15 @@ EDGE_S = 24 * 3600.0
 SKEW_S = 300.0
 """How far the clocks of a host and of the API may differ at the ends of the period."""
 MOST_S = 366 * 86_400.0
+HOW_TO_PULL = "without --offline the rest is pulled"
 
 
 class Asked(msgspec.Struct, frozen=True):
     """What is reconciled; times are in epoch seconds, ``key`` is an API key's id or name.
 
     From ``pull_since`` on, where that is earlier, records are pulled without being reconciled.
-    ``previous_of`` names routes whose previous side's lines are counted as well.
+    ``previous_of`` names routes whose previous side's lines are counted as well. ``how_to_pull``
+    ends the sentence about records that were not pulled.
     """
 
     since: float
@@ -55,6 +57,7 @@ class Asked(msgspec.Struct, frozen=True):
     offline: bool = False
     pull_since: float = math.inf
     previous_of: frozenset[str] = frozenset()
+    how_to_pull: str = HOW_TO_PULL
 
     @property
     def record_range(self) -> tuple[int, int]:
@@ -153,6 +156,21 @@ def reconcile(
             )  # fmt: skip
 
 
+def pulled_until(path: Path) -> float | None:
+    """Return up to when the store at ``path`` has records of every listed key (epoch seconds).
+
+    It is None where nothing was pulled yet. A key whose usage was never read, as it is new, is left
+    out, and so are gaps: ``reconcile`` tells both. Raises UsageStoreError.
+    """
+    with UsageStore(path) as store:
+        ends = [
+            float(max(window.ends for window in windows))
+            for key in store.known_keys()
+            if key.listed and (windows := store.windows(key.id))
+        ]
+    return min(ends, default=None)
+
+
 def find_key(keys: Sequence[KnownKey], wanted: str) -> str:
     """Return the id of the key with that id or name, revoked ones too; raises OperationError."""
     found = [key for key in keys if key.id == wanted]
@@ -205,8 +223,7 @@ def _covered(
     if reached < min(asked.until, until) - 60:
         at = datetime.fromtimestamp(reached, UTC)
         words.append(
-            f"usage records are read up to {at:%Y-%m-%d %H:%M:%S}Z alone: without --offline the"
-            " rest is pulled"
+            f"usage records are read up to {at:%Y-%m-%d %H:%M:%S}Z alone: {asked.how_to_pull}"
         )
     return reached
 

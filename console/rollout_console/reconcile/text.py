@@ -9,14 +9,14 @@ from rollout_console.reconcile.piles import Figures, Group, Name, Pile, Row
 from rollout_console.reconcile.reconciliation import Outcome
 from rollout_gate.secret import redacted
 
-_TITLES: dict[Name, str] = {
+TITLES: dict[Name, str] = {
     "matched": "matched",
     "billed-only": "billed, not logged",
     "logged-only": "logged, not billed",
     "settling": "settling",
     "no-id": "without an id",
 }
-_DO = {
+ADVICE = {
     "not in the log": (
         "billed, not logged, not in the log: who used the key? Look for applications without the"
         " gate, and for hosts whose log is not read here; revoke a key that nobody claims"
@@ -30,19 +30,25 @@ _DO = {
         " above, and ask TokenLab's support for the ids"
     ),
     "before the log": (
-        "billed, not logged, before the log: the log does not go back so far; give a later"
-        " --since, or put the rotated files back"
+        "billed, not logged, before the log: the log does not go back so far; begin later"
+        " (--since), or put the rotated files back"
     ),
     "failed": "failed requests were charged: send their ids to TokenLab's support",
     "billing id unknown": (
-        "logged, not billed: their billing transaction id is in no usage record. Reconcile again"
-        " with --reread; what stays is not charged, or of another organisation's key"
+        "logged, not billed: their billing transaction id is in no usage record. Read all again"
+        " with reconcile --reread; what stays is not charged, or of another organisation's key"
     ),
     "request id unknown": (
         "logged, not billed: no usage record has their request id. A failed settlement, or a key"
         " of another organisation (see keys doctor)"
     ),
+    "no-id": (
+        "without an id: let what is between the application and TokenLab pass the headers"
+        " X-Request-ID and X-Billing-Transaction-ID"
+    ),
+    "settling": "settling: nothing yet; reconcile again later",
 }
+"""What to do about rows by their reason, and about the piles whose rows have none."""
 _MOST_GROUPS = 8
 _MOST_GAPS = 10
 
@@ -63,7 +69,7 @@ def as_text(outcome: Outcome) -> Iterator[str]:
         f" {_many(log.lines, 'line')} logged on TokenLab, {log.uncharged:,} of them not charged"
     )
     yield ""
-    for name, title in _TITLES.items():
+    for name, title in TITLES.items():
         yield f"{title:<20}{_sums(piles.piles[name].all, name)}"
         yield from _details(name, piles.piles[name])
     if piles.edge_lines:
@@ -136,7 +142,7 @@ def _gaps(outcome: Outcome) -> Iterator[str]:
     yield "largest gaps"
     for (route, org, model, key_id), one, name in found[:_MOST_GAPS]:
         place = f"key {outcome.key_name(key_id)}" if name == "billed-only" else f"{route} / {org}"
-        yield f"  {_TITLES[name]:<20}{_sums(one, name)}  {_said(place)}  {_said(model)}"
+        yield f"  {TITLES[name]:<20}{_sums(one, name)}  {_said(place)}  {_said(model)}"
     if len(found) > _MOST_GAPS:
         yield f"  and {len(found) - _MOST_GAPS:,} more: see --pile billed-only, --pile logged-only"
 
@@ -161,14 +167,11 @@ def _to_do(outcome: Outcome) -> Iterator[str]:
         for name in ("billed-only", "logged-only", "matched")
         for reason in piles[name].special
     ]
-    advice = [_DO[reason] for reason in dict.fromkeys(reasons) if reason in _DO]
+    advice = [ADVICE[reason] for reason in dict.fromkeys(reasons) if reason in ADVICE]
     if piles["no-id"].all.lines:
-        advice.append(
-            "without an id: let what is between the application and TokenLab pass the headers"
-            " X-Request-ID and X-Billing-Transaction-ID"
-        )
+        advice.append(ADVICE["no-id"])
     if piles["settling"].all.lines or piles["settling"].all.records:
-        advice.append("settling: nothing yet; reconcile again later")
+        advice.append(ADVICE["settling"])
     if advice:
         yield ""
         yield "what to do"

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from rollout_console.ui.keymap import Key
     from rollout_console.ui.screens.jobs.state import JobsView
     from rollout_console.ui.screens.live.state import LiveView
+    from rollout_console.ui.screens.money.state import MoneyView
 
 
 class Incidents(Protocol):
@@ -117,6 +118,7 @@ class ConsoleApp(TerminalApp):
         self._models: Catalogue | None = None
         self._live: LiveView | None = None
         self._jobs: JobsView | None = None
+        self._money: MoneyView | None = None
         self._key_burn: KeyBurn | None = None
         self.session = Session(switch, monitor)
         self.home = HomeScreen(
@@ -287,6 +289,19 @@ class ConsoleApp(TerminalApp):
             self._switch.path, lambda: self._monitor.file, lambda: self._key_room()[0]
         )
         self._show_beside(JobsScreen, lambda: JobsScreen(view, self._switch.access, self._facts))
+
+    def action_show_money(self) -> None:
+        """Open the money screen."""
+        from rollout_console.ui.screens.money.screen import MoneyScreen
+        from rollout_console.ui.screens.money.state import MoneyView
+
+        view = self._money = self._money or MoneyView(
+            self._switch, lambda: self._monitor.file, lambda: self._key_room()[0],
+            keeps=not self._facts.in_browser,
+        )  # fmt: skip
+        self._show_beside(
+            MoneyScreen, lambda: MoneyScreen(view, self.session, self._switch.access, self._facts)
+        )
 
     @on(HistoryChanged)
     def _history_changed(self) -> None:

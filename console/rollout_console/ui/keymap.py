@@ -82,7 +82,8 @@ APP_KEYS = (
     Key("screen.live", "5", "show_live", "Live: charts, events, alerts, errors", "live", "5"),
     Key("screen.history", "6", "show_history", "History: who changed what, report", "history", "6"),
     Key("screen.jobs", "7", "show_jobs", "Jobs: async media tasks, polled, lost", "jobs", "7"),
-    Key("jump.back", "ctrl+o", "jump(-1)", "Back to before the last jump: n g / 1-7", "", "ctrl+o"),
+    Key("screen.money", "8", "show_money", "Money: bill, runway, piles, why", "money", "8"),
+    Key("jump.back", "ctrl+o", "jump(-1)", "Back to before the last jump: n g / 1-8", "", "ctrl+o"),
     Key("jump.forward", "ctrl+n", "jump(1)", "Forward again", "", "ctrl+n"),
     Key("help", "question_mark,f1", "help", "Help", "help", "?"),
     Key("back", "escape", "back", "Close, clear filter or marks, dismiss a notice", "", "esc"),
@@ -250,6 +251,32 @@ JOB_KEYS = (
     Key("jobs.last", "G,end", "end(True)", "Last job", "", "G"),
 )  # fmt: skip
 
+MONEY_KEYS = (
+    Key("money.open", "enter", "open", "Drill down: orgs, models; rows; a row", "open", "enter"),
+    Key("money.cost", "c", "section('cost')", "Cost: the bill, by route first", "cost", "c"),
+    Key("money.piles", "m", "section('piles')", "Piles: matched, or billed alone", "piles", "m"),
+    Key("money.why", "d", "section('why')", "Why the bill differs from before", "why", "d"),
+    Key("money.view", "v", "view(1)", "Next view: route, org, model, key, day", "view", "v"),
+    Key("money.view.previous", "V", "view(-1)", "View before", "", "V"),
+    Key("money.period", "w", "period", "Next period: 24 h, 7 d, 30 d", "period", "w"),
+    Key("money.sort", "s", "sort", "Sort: cost, requests, price, name; newest", "sort", "s"),
+    Key("money.filter", "slash", "filter", "Filter by words; ! inverts", "filter", "/"),
+    Key(
+        "money.pull", "p", "pull", "Pull the usage records, or stop", "pull", "p",
+        at_terminal=True,
+    ),
+    Key("money.export", "e", "export", "Export as CSV or JSON Lines", "export", "e", True),
+    Key("money.copy", "y", "copy", "Copy the id of the row", "", "y"),
+    Key("money.copy.all", "Y", "copy_all", "Copy all ids of the row for support", "", "Y"),
+    Key("money.reload", "f5", "reload", "Match what was pulled again", "", "f5"),
+    Key("money.up", "up,k", "row(-1)", "Up", "", "↑ k"),
+    Key("money.down", "down,j", "row(1)", "Down", "", "↓ j"),
+    Key("money.page.up", "pageup,ctrl+u", "page(-1)", "Half a page up", "", "ctrl+u"),
+    Key("money.page.down", "pagedown,ctrl+d", "page(1)", "Half a page down", "", "ctrl+d"),
+    Key("money.first", "g,home", "end(False)", "First row", "", "g"),
+    Key("money.last", "G,end", "end(True)", "Last row that is listed", "", "G"),
+)  # fmt: skip
+
 CONTEXTS = {
     "home": HOME_KEYS + APP_KEYS,
     "keys": VAULT_KEYS + APP_KEYS,
@@ -258,6 +285,7 @@ CONTEXTS = {
     "live": LIVE_KEYS + APP_KEYS,
     "history": HISTORY_KEYS + APP_KEYS,
     "jobs": JOB_KEYS + APP_KEYS,
+    "money": MONEY_KEYS + APP_KEYS,
 }
 """The keys of each screen; the same key may mean another thing on another screen."""
 

@@ -4,6 +4,14 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
 
+from rollout_console.common.safe_text import visible
+from rollout_gate.secret import redacted
+
+
+def shown(text: str) -> str:
+    """Return a text from outside as it may be shown: no control character, no credential."""
+    return redacted(visible(text))
+
 
 def fit(text: str, width: int) -> str:
     """Return ``text`` in exactly ``width`` cells: padded, or truncated with an ellipsis."""

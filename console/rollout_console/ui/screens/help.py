@@ -16,6 +16,7 @@ from rollout_console.ui.keymap import (
     JOB_KEYS,
     LIVE_KEYS,
     MODEL_KEYS,
+    MONEY_KEYS,
     ROUTE_KEYS,
     VAULT_KEYS,
 )
@@ -43,6 +44,7 @@ _SECTIONS = {
     "live": ("Live", LIVE_KEYS),
     "history": ("History", HISTORY_KEYS),
     "jobs": ("Jobs", JOB_KEYS),
+    "money": ("Money", MONEY_KEYS),
 }
 
 

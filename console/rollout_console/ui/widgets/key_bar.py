@@ -14,6 +14,7 @@ from rollout_console.ui.widgets.component import component_style
 _SPARED = (
     "charts",
     "sort",
+    "screen.money",
     "screen.jobs",
     "screen.history",
     "screen.routes",
@@ -39,6 +40,8 @@ _SPARED = (
     "live.chart",
     "jobs.sort",
     "jobs.copy",
+    "money.sort",
+    "money.export",
     "filter",
     "screen.live",
     "palette",

@@ -129,6 +129,11 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
         if after is None or self._identity(after) != was:
             self.post_message(self.Moved())
 
+    def redraw(self) -> None:
+        """Draw every line anew, also where its row is the same: other columns, other widths."""
+        self._drawn.clear()
+        self.refresh()
+
     def move_to(self, index: int) -> None:
         """Move the cursor to an index, clamped to the rows there are."""
         index = max(0, min(index, len(self._rows) - 1))

@@ -6,21 +6,19 @@ from time import time
 from typing import Any, ClassVar, Protocol
 
 from textual.app import App
-from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
-from textual.content import Content
-from textual.widgets import Static
+from textual.binding import BindingType
 
 from rollout_console.common.durations import target_text
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.jobs.cancelling import cancel_task
 from rollout_console.jobs.job_book import REPEATED_WITHIN_S, JobBook, JobRow
 from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
-from rollout_console.ui.dialogs.text import TextDialog
+from rollout_console.ui.dialogs.ids import IdsDialog
 from rollout_console.ui.keymap import JOB_KEYS
 from rollout_console.ui.off_loop import off_loop
-from rollout_console.ui.screens.jobs.cells import detail_lines, ids_of, pair_lines, shown
+from rollout_console.ui.screens.jobs.cells import detail_lines, ids_of, pair_lines
 from rollout_console.ui.screens.jobs.state import SINCE_S, JobsView
+from rollout_console.ui.text import shown
 from rollout_gate.http.task_answers import TaskAnswer
 
 _MOST_WIDE = 120
@@ -36,37 +34,12 @@ class Listener(Protocol):
         """Read the ledger again."""
 
 
-class JobDialog(TextDialog):
+class JobDialog(IdsDialog):
     """Text about jobs, whose ids can be copied by the keys of the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter", "close", "Close", show=False),
-        *(key.binding() for key in JOB_KEYS if key.id in ("jobs.copy", "jobs.copy.all")),
+        key.binding() for key in JOB_KEYS if key.id in ("jobs.copy", "jobs.copy.all")
     ]
-
-    def __init__(self, title: str, lines: list[str], ids: list[str], *, width: int) -> None:
-        super().__init__(title, lines, width=width, hint="y: copy the id   Y: all ids   esc: close")
-        self._ids = ids
-
-    def action_copy(self) -> None:
-        """Copy the first id."""
-        self._copy(self._ids[:1])
-
-    def action_copy_all(self) -> None:
-        """Copy all ids, a line each."""
-        self._copy(self._ids)
-
-    def _copy(self, ids: list[str]) -> None:
-        if ids:
-            self.app.copy_to_clipboard("\n".join(ids))
-            said = f"{copied(ids)}: sent to the terminal's clipboard"
-            self.query_one("#hint", Static).update(Content(f"\n{said}"))
-            self.query_one(VerticalScroll).scroll_end(animate=False)
-
-
-def copied(ids: list[str]) -> str:
-    """Return what was copied, in words."""
-    return ids[0] if len(ids) == 1 else f"{len(ids)} ids"
 
 
 class JobFlows:

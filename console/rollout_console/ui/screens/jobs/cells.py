@@ -6,9 +6,8 @@ from rollout_console.common.durations import seconds_text, target_text
 from rollout_console.common.safe_text import visible
 from rollout_console.jobs.job_book import JobRow, Repeated, Standing
 from rollout_console.jobs.job_facts import REPEATED_WORDS, advice, known_facts, named
-from rollout_console.ui.text import fit, fit_middle
+from rollout_console.ui.text import fit, fit_middle, shown
 from rollout_console.ui.widgets.line_table import Cells
-from rollout_gate.secret import redacted
 
 STYLES: Mapping[Standing, str] = {
     "unknown": "bad", "lost": "bad", "late": "warn", "failed": "warn", "open": "dim",
@@ -76,11 +75,6 @@ class JobCells:
             for (text, name), width in zip(texts, self._widths, strict=True)
             if width
         ]
-
-
-def shown(text: str) -> str:
-    """Return a text from outside as it may be shown: no control character, no credential."""
-    return redacted(visible(text))
 
 
 def time_text(row: JobRow, now: float) -> str:

@@ -22,11 +22,12 @@ from rollout_console.jobs.job_book import STANDINGS, JobRow, Look
 from rollout_console.jobs.job_facts import why_not_cancel, why_not_forget
 from rollout_console.jobs.poller import Polled, TaskPoller
 from rollout_console.tokenlab.errors import ApiError
+from rollout_console.ui.dialogs.ids import copied
 from rollout_console.ui.keymap import CONTEXTS, JOB_KEYS, Key
 from rollout_console.ui.reading import Reading
 from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.status import StatusFacts
-from rollout_console.ui.screens.jobs.actions import JobFlows, copied
+from rollout_console.ui.screens.jobs.actions import JobFlows
 from rollout_console.ui.screens.jobs.cells import JobCells, about_lines, count_pieces, ids_of
 from rollout_console.ui.screens.jobs.state import JobsView
 from rollout_console.ui.widgets.key_bar import KeyBar

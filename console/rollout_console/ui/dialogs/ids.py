@@ -1,0 +1,42 @@
+"""A modal dialog with text about something that has ids, which can be copied."""
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from rollout_console.ui.dialogs.text import TextDialog
+
+
+def copied(ids: list[str]) -> str:
+    """Return what was copied, in words."""
+    return ids[0] if len(ids) == 1 else f"{len(ids)} ids"
+
+
+class IdsDialog(TextDialog):
+    """Shows lines; a subclass binds the keys of its screen to ``copy`` and ``copy_all``."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,enter", "close", "Close", show=False)
+    ]
+
+    def __init__(self, title: str, lines: list[str], ids: list[str], *, width: int) -> None:
+        super().__init__(title, lines, width=width, hint="y: copy the id   Y: all ids   esc: close")
+        self._ids = ids
+
+    def action_copy(self) -> None:
+        """Copy the first id."""
+        self._copy(self._ids[:1])
+
+    def action_copy_all(self) -> None:
+        """Copy all ids, a line each."""
+        self._copy(self._ids)
+
+    def _copy(self, ids: list[str]) -> None:
+        if ids:
+            self.app.copy_to_clipboard("\n".join(ids))
+            said = f"{copied(ids)}: sent to the terminal's clipboard"
+            self.query_one("#hint", Static).update(Content(f"\n{said}"))
+            self.query_one(VerticalScroll).scroll_end(animate=False)
