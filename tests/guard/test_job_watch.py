@@ -10,7 +10,7 @@ from rollout_console.guard.alerts import alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.job_watch import JobWatch, failing_jobs
 from rollout_console.guard.monitor import Monitor
-from rollout_console.jobs.job_book import Ended
+from rollout_console.jobs.outcomes import Ended
 from rollout_gate.file.parse import parse
 from rollout_gate.http.create_records import Create
 from tests.jobs.ledgers import FILE, create, write

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from rollout_gate.file.model import RolloutFile
 from rollout_gate.paths import LEDGER_NAME
 
 if TYPE_CHECKING:  # not at run time: it loads sqlite3, which a rollout without jobs need not
-    from rollout_console.jobs.job_book import Ended, Repeated, Standing
+    from rollout_console.jobs.job_book import Repeated, Standing
+    from rollout_console.jobs.outcomes import Ended, Jobs
 
 EVERY_S = 5.0
 """How often the ledger is read, in seconds."""
@@ -28,6 +30,8 @@ _MOST_S = 1.0
 """How long one read may take in seconds: a rollback may be waiting for it."""
 _REST = 30.0
 """How many times as long as a read took there is none."""
+_DAY_FOR_S = 60.0
+"""How long the jobs of a day are read on after they were asked for, in seconds."""
 
 
 class JobTrouble(msgspec.Struct, frozen=True):
@@ -44,11 +48,6 @@ class JobTrouble(msgspec.Struct, frozen=True):
     last_twice: str = ""
     failing: str = ""
     """How many of TokenLab's jobs fail, in words, where they are too many; empty otherwise."""
-
-    @property
-    def holds(self) -> str:
-        """Why this holds a raise of the route, empty where it does not."""
-        return self.failing or self.twice_words
 
     @property
     def twice_words(self) -> str:
@@ -73,6 +72,10 @@ class JobWatch:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._next_at = 0.0
+        self._day_until = -inf
+        self.jobs: Jobs = {}
+        """How the newest jobs turn out, as of the last read; a new object at each, of which nothing
+        changes."""
         self.troubles: Mapping[str, JobTrouble] = {}
         self.trouble = ""
         """Why the ledger cannot be read, empty where it can."""
@@ -87,7 +90,8 @@ class JobWatch:
             return
         ledger = (self._path.parent / file.access_log).parent / LEDGER_NAME
         try:
-            self.troubles = self._read(file, now) if ledger.exists() else {}
+            found = self._read(file, now) if ledger.exists() else ({}, {})
+            self.troubles, self.jobs = found
             self.trouble = ""
         except OperationError as error:
             self.trouble = str(error)
@@ -96,21 +100,24 @@ class JobWatch:
         took = time.monotonic() - began
         self._next_at = began + max(EVERY_S, _REST * took)
 
-    def _read(self, file: RolloutFile, now: float) -> dict[str, JobTrouble]:
+    def want_day(self) -> None:
+        """Have the jobs of a day in ``jobs`` as well, for a while: a chart shows them."""
+        if time.monotonic() > self._day_until:
+            self._next_at = min(self._next_at, time.monotonic())
+        self._day_until = time.monotonic() + _DAY_FOR_S
+
+    def _read(self, file: RolloutFile, now: float) -> "tuple[dict[str, JobTrouble], Jobs]":
         from rollout_console.jobs.job_book import REPEATED_WITHIN_S, job_book
 
         book, since = job_book(self._path, file, wait_s=_WAIT_S, most_s=_MOST_S), now - LOOK_BACK_S
-        return _troubles(
+        jobs = book.judged(now, since=since if time.monotonic() < self._day_until else inf)
+        troubles = _troubles(
             file,
             book.counts(now, since=since),
             book.repeated(since=since, window_s=REPEATED_WITHIN_S),
-            book.ended(since=now - ENDED_S),
+            {place: side.ended(now - ENDED_S) for place, side in jobs.items()},
         )
-
-    def held(self, route: str) -> str:
-        """Return why jobs hold a raise of a route, empty where they do not."""
-        found = self.troubles.get(route)
-        return "" if found is None else found.holds
+        return troubles, jobs
 
 
 def _troubles(
@@ -142,18 +149,20 @@ def failing_jobs(ours: "Ended | None", theirs: "Ended | None", limit_percent: fl
 
     Too many are LEAST_FAILED with a lower bound (one-sided 95%, Wilson) of their share over the
     limit. Where the previous side has ended as many, its own upper bound plus a point is the limit
-    if that is larger: what fails on both sides is not TokenLab's fault.
+    if that is larger: what fails on both sides is not TokenLab's fault. One that is late
+    counts as failed until it ends.
     """
-    if ours is None or ours.failed < LEAST_FAILED:
+    if ours is None or ours.bad < LEAST_FAILED:
         return ""
     limit = limit_percent / 100
     if theirs is not None and theirs.count >= LEAST_ENDED:
-        limit = max(limit, wilson_upper(theirs.failed, theirs.count) + 0.01)
-    if wilson_lower(ours.failed, ours.count) <= limit:
+        limit = max(limit, wilson_upper(theirs.bad, theirs.count) + 0.01)
+    if wilson_lower(ours.bad, ours.count) <= limit:
         return ""
-    before = f", previous {theirs.failed_percent:.0f}%" if theirs is not None else ""
+    before = f", previous {theirs.failed_percent:.0f}%" if theirs and theirs.count else ""
+    late = f" ({ours.late:,} late)" if ours.late else ""
     return (
-        f"failed jobs {ours.failed_percent:.0f}%, {ours.failed:,} of {ours.count:,} in an hour,"
+        f"failed jobs {ours.failed_percent:.0f}%, {ours.bad:,} of {ours.count:,} in an hour{late},"
         f" limit {limit_percent:g}%{before}"
     )
 

@@ -22,7 +22,6 @@ from rollout_console.jobs.cancelling import cancel_task
 from rollout_console.jobs.job_book import (
     STANDINGS,
     TROUBLE,
-    Ended,
     JobBook,
     JobRow,
     Repeated,
@@ -37,6 +36,7 @@ from rollout_console.jobs.job_facts import (
     why_not_cancel,
 )
 from rollout_console.jobs.log_feed import take_in_file
+from rollout_console.jobs.outcomes import Ended
 from rollout_console.jobs.poller import Polled, TaskPoller
 from rollout_gate.access_log import timestamp
 from rollout_gate.file.model import RolloutFile

@@ -55,10 +55,12 @@ class Bin(NamedTuple):
 
     def errors(self, signal: str) -> tuple[int, int]:
         """Return the number of requests that a signal judges, and how many of them are errors."""
-        if signal == "latency":
+        if signal in ("latency", "asset"):
             return self.timed, self.slow  # the latency of a failed request is not judged
         if signal == "first_token":
             return self.streams, self.late
+        if signal == "jobs":
+            return self.requests, self.gateway  # of a bin of jobs in place of requests
         return self.requests, int(getattr(self, signal))
 
 
