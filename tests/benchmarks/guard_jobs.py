@@ -18,7 +18,7 @@ from rollout_console.guard.evidence.blame import FLOOR_ERRORS, Tier
 from rollout_console.guard.evidence.job_tier import job_tier
 from rollout_console.guard.evidence.route_traffic import Span
 from rollout_console.jobs.job_book import ENOUGH, FAR_S, NEAR_S
-from rollout_console.jobs.outcomes import NO_JOBS, Outcome, SideJobs
+from rollout_console.jobs.outcomes import NO_JOBS, Fate, Outcome, SideJobs
 from rollout_gate.file.model import GuardSettings
 
 LIMITS = GuardSettings(mode="enforce")
@@ -29,7 +29,7 @@ LENGTH = 4_000
 
 
 class Kind(NamedTuple):
-    """A stream: one job every ``every_s`` seconds, of which ``rate`` fail from the one at ``since``.
+    """A stream: one job every ``every_s`` seconds; from the one at ``since`` on ``rate`` fail.
 
     Before that 1% fail. ``fails_s`` and ``completes_s`` are median times in seconds; ``org`` is
     the only one that is sick, all where it is empty; ``stuck`` jobs never end, and are late after
@@ -45,7 +45,7 @@ class Kind(NamedTuple):
     org: str = ""
     stuck: bool = False
     limit_s: float = 1_800.0
-    count: int = LENGTH
+    length: int = LENGTH
 
 
 class Job(NamedTuple):
@@ -68,18 +68,18 @@ class Measured(NamedTuple):
 
 
 KINDS = tuple(
-    Kind(f"{name}, {words}", every_s, rate, since, **more)  # type: ignore[arg-type]
-    for name, every_s, count in (("1 a second", 1.0, LENGTH), ("1 a minute", 60.0, LENGTH))
+    Kind(f"{name}, {words}", every_s, rate, since, **more)
+    for name, every_s in (("1 a second", 1.0), ("1 a minute", 60.0))
     for words, rate, since, more in (
         ("healthy 1%, fails in 5 s, done in 60 s", 0.01, 0, {"fails_s": 5.0}),
         ("healthy 1%, fails in 5 m, done in 10 s", 0.01, 0, {"fails_s": 300, "completes_s": 10}),
         ("healthy 1%, done in 10 m", 0.01, 0, {"fails_s": 5.0, "completes_s": 600.0}),
-        ("then 20% fail", 0.20, 500, {"count": 2_000}),
-        ("then 50% fail", 0.50, 500, {"count": 2_000}),
-        ("then 100% fail", 1.0, 500, {"count": 2_000}),
-        ("then 100% fail, in 5 m", 1.0, 500, {"count": 2_000, "fails_s": 300.0}),
-        ("then all are stuck", 1.0, 500, {"count": 3_000, "stuck": True}),
-        ("then one org of 12 fails", 1.0, 500, {"count": 2_000, "org": SICK}),
+        ("then 20% fail", 0.20, 500, {"length": 2_000}),
+        ("then 50% fail", 0.50, 500, {"length": 2_000}),
+        ("then 100% fail", 1.0, 500, {"length": 2_000}),
+        ("then 100% fail, in 5 m", 1.0, 500, {"length": 2_000, "fails_s": 300.0}),
+        ("then all are stuck", 1.0, 500, {"length": 3_000, "stuck": True}),
+        ("then one org of 12 fails", 1.0, 500, {"length": 2_000, "org": SICK}),
     )
 )
 
@@ -87,7 +87,7 @@ KINDS = tuple(
 def jobs_of(kind: Kind, seed: int) -> Iterator[Job]:
     """Yield the jobs of a stream, the earliest first."""
     rng = random.Random(f"{seed} {kind.name}")
-    for i in range(kind.count):
+    for i in range(kind.length):
         org, at = rng.choice(ORGS), i * kind.every_s
         is_sick = i >= kind.since and kind.org in ("", org)
         fails = rng.random() < (kind.rate if is_sick else 0.01)
@@ -124,8 +124,8 @@ def alarm_at(kind: Kind, seed: int) -> tuple[float, Tier] | None:
 
 def _seen(job: Job, now: float) -> Outcome:
     if job.ends_at <= now:
-        fate = "failed" if job.fails else "completed"
-        return Outcome("video", "tokenlab", job.org, job.sent_at, fate, job.ends_at)  # type: ignore[arg-type]
+        fate: Fate = "failed" if job.fails else "completed"
+        return Outcome("video", "tokenlab", job.org, job.sent_at, fate, job.ends_at)
     late = now >= job.due
     return Outcome(
         "video", "tokenlab", job.org, job.sent_at, "late" if late else "open",

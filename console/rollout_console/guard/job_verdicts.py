@@ -4,9 +4,10 @@ The time of a media route is that from a create to its asset, which only the led
 how long the create took says nothing of it.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rollout_console.common.durations import seconds_text
+from rollout_console.common.durations import brief_seconds
 from rollout_console.guard.evidence.blame import Tier
 from rollout_console.guard.evidence.route_traffic import Span
 from rollout_console.guard.evidence.verdict import (
@@ -41,7 +42,8 @@ class JobVerdicts:
         self._made_of: object = None
         self._made_at = 0.0
         self._tiers: dict[str, tuple[Route, Span, Tier]] = {}
-        self._ended: dict[tuple[str, str, str | None], Ended] = {}
+        self._ended: dict[tuple[str, str, str | None, float], Ended] = {}
+        self._series: dict[object, Mapping[str, Sequence[float | None]]] = {}
 
     def is_async(self, route: Route | None) -> bool:
         """Return whether a route makes its assets by async jobs."""
@@ -55,8 +57,10 @@ class JobVerdicts:
         """Return the jobs of a side of a route; None where the ledger has none of it."""
         return self._watch.jobs.get((route, side))
 
-    def ended(self, route: str, org: str | None, side: Side, now: float) -> "Ended | None":
-        """Return how the jobs of a route or org have ended in the last ENDED_S seconds.
+    def ended(
+        self, route: str, org: str | None, side: Side, now: float, span_s: float = ENDED_S
+    ) -> "Ended | None":
+        """Return how the jobs of a route or org have ended in the last ``span_s`` seconds.
 
         None where the ledger has no job of that side.
         """
@@ -64,9 +68,9 @@ class JobVerdicts:
         if jobs is None:
             return None
         self._renew(now)
-        key = (route, side, org)
+        key = (route, side, org, span_s)
         if key not in self._ended:
-            self._ended[key] = jobs.ended(self._made_at - ENDED_S, org)
+            self._ended[key] = jobs.ended(self._made_at - span_s, org)
         return self._ended[key]
 
     def asset_p95_s(self, route: str, org: str | None, side: Side, now: float) -> float | None:
@@ -76,6 +80,25 @@ class JobVerdicts:
         """
         ended = self.ended(route, org, side, now)
         return ended.p95_s if ended is not None and ended.completed else None
+
+    def series(
+        self, route: str, org: str | None, side: Side, grid: tuple[int, int, int], now: float
+    ) -> "Mapping[str, Sequence[float | None]]":
+        """Return the figures of ``FIGURES`` as series over a grid; empty without any job.
+
+        ``grid`` is the number of its first point, the step in seconds, and how many points there
+        are.
+        """
+        jobs = self.side(route, side)
+        if jobs is None:
+            return {}
+        from rollout_console.jobs.outcomes import series_of
+
+        self._renew(now)
+        key = (route, org, side, grid)
+        if key not in self._series:
+            self._series[key] = series_of(jobs.of(org), *grid)
+        return self._series[key]
 
     def tier(self, route: Route, span: Span, now: float) -> Tier:
         """Return what the jobs of a route ask for; of ``span`` counts since when and for whom."""
@@ -131,7 +154,7 @@ class JobVerdicts:
         )
         if not limit_s or ended is None or ended.completed < LEAST_ENDED or ended.p95_s <= limit_s:
             return ""
-        return f"p95 to the asset {seconds_text(ended.p95_s)}"
+        return f"p95 to the asset {brief_seconds(ended.p95_s)}, limit {brief_seconds(limit_s)}"
 
     def previous_trouble(self, route: str, org: str | None, limit: float, now: float) -> str:
         """Return how the previous side's jobs fail as well; empty where they do not.
@@ -150,3 +173,4 @@ class JobVerdicts:
             self._made_of, self._made_at = self._watch.jobs, now
             self._tiers.clear()
             self._ended.clear()
+            self._series.clear()

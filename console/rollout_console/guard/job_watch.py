@@ -115,7 +115,8 @@ class JobWatch:
             file,
             book.counts(now, since=since),
             book.repeated(since=since, window_s=REPEATED_WITHIN_S),
-            {place: side.ended(now - ENDED_S) for place, side in jobs.items()},
+            jobs,
+            now,
         )
         return troubles, jobs
 
@@ -124,7 +125,8 @@ def _troubles(
     file: RolloutFile,
     counts: "Mapping[tuple[str, Standing], int]",
     repeated: "Sequence[Repeated]",
-    ended: "Mapping[tuple[str, str], Ended]",
+    jobs: "Jobs",
+    now: float,
 ) -> dict[str, JobTrouble]:
     twice: dict[str, list[Repeated]] = {}
     for pair in repeated:
@@ -133,31 +135,38 @@ def _troubles(
     found = {}
     for route in file.routes.values():
         name, pairs = route.name, twice.get(route.name, [])
-        ours, theirs = ended.get((name, "tokenlab")), ended.get((name, "previous"))
+        ours, theirs = jobs.get((name, "tokenlab")), jobs.get((name, "previous"))
+        failing = "" if ours is None else failing_jobs(
+            ours.ended(now - ENDED_S), None if theirs is None else theirs.ended(now - ENDED_S),
+            route.guard.max_failed_jobs_percent,
+            sum(one.fate == "open" for one in ours.sent),
+        )  # fmt: skip
         one = JobTrouble(
             counts.get((name, "unknown"), 0), counts.get((name, "lost"), 0),
-            counts.get((name, "late"), 0), len(pairs), _named(pairs),
-            failing_jobs(ours, theirs, route.guard.max_failed_jobs_percent),
+            counts.get((name, "late"), 0), len(pairs), _named(pairs), failing,
         )  # fmt: skip
         if one != JobTrouble():
             found[name] = one
     return found
 
 
-def failing_jobs(ours: "Ended | None", theirs: "Ended | None", limit_percent: float) -> str:
+def failing_jobs(
+    ours: "Ended | None", theirs: "Ended | None", limit_percent: float, still_open: int = 0
+) -> str:
     """Return in words that too many of TokenLab's jobs fail; empty where they do not.
 
     Too many are LEAST_FAILED with a lower bound (one-sided 95%, Wilson) of their share over the
     limit. Where the previous side has ended as many, its own upper bound plus a point is the limit
     if that is larger: what fails on both sides is not TokenLab's fault. One that is late
-    counts as failed until it ends.
+    counts as failed until it ends. Those that are ``still_open`` count as good so far: failures are
+    known sooner than assets.
     """
     if ours is None or ours.bad < LEAST_FAILED:
         return ""
     limit = limit_percent / 100
     if theirs is not None and theirs.count >= LEAST_ENDED:
         limit = max(limit, wilson_upper(theirs.bad, theirs.count) + 0.01)
-    if wilson_lower(ours.bad, ours.count) <= limit:
+    if wilson_lower(ours.bad, ours.count + still_open) <= limit:
         return ""
     before = f", previous {theirs.failed_percent:.0f}%" if theirs and theirs.count else ""
     late = f" ({ours.late:,} late)" if ours.late else ""

@@ -434,6 +434,13 @@ class Monitor(Watch):
         found = super()._guard_settings(route)
         return replace(found, max_p95_ms=NO_LIMIT_MS) if self.is_async(route) else found
 
+    def job_limit(self, route: str, metric: str) -> float | None:
+        """Return the guard's limit of a figure of jobs, in percent or seconds; None without one."""
+        settings = self._guard_settings(route)
+        if metric == "asset_p95":
+            return settings.max_asset_p95_s or None
+        return settings.max_failed_jobs_percent if metric == "failed" else None
+
     def limit_of(self, route: str | None, metric: str) -> float | None:
         """Return the guard's limit of a metric of ``series``, in its unit; None without one."""
         return None if metric == "p95" and self.is_async(route) else super().limit_of(route, metric)

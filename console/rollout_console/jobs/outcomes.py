@@ -6,7 +6,7 @@ than assets, so that by the times of their ends the first minutes of any traffic
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import inf
+from math import inf, isfinite
 from typing import Any, Literal
 
 import msgspec
@@ -142,7 +142,7 @@ def outcomes(
     found = []
     for row in _rows(rows):
         fate, at = _fate(row, limits, now)
-        if fate is not None:
+        if fate is not None and isfinite(at):
             route, side, org, sent_at, *_ = row
             found.append(Outcome(route, side, org, sent_at, fate, at))
     return found
@@ -201,6 +201,16 @@ def ended_of(found: Iterable[Outcome]) -> Ended:
         counts["completed"], counts["failed"], quantile(times, 0.5), quantile(times, 0.95),
         counts["refused"], counts["late"],
     )  # fmt: skip
+
+
+def ended_json(ended: Ended) -> dict[str, object]:
+    """Return how jobs have ended as JSON; times are in seconds, None without a completed one."""
+    return {
+        "completed": ended.completed, "failed": ended.failed, "refused": ended.refused,
+        "late": ended.late, "failed_percent": round(ended.failed_percent, 2),
+        "p50_s": round(ended.p50_s, 1) if ended.completed else None,
+        "p95_s": round(ended.p95_s, 1) if ended.completed else None,
+    }  # fmt: skip
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
