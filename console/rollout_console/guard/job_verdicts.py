@@ -19,15 +19,13 @@ from rollout_console.guard.evidence.verdict import (
 )
 from rollout_console.guard.evidence.wilson import wilson_lower
 from rollout_console.guard.job_watch import ENDED_S, LEAST_ENDED, JobWatch
-from rollout_gate.file.model import Route, Side
+from rollout_gate.file.model import ALWAYS_ASYNC, Route, Side
 
 if TYPE_CHECKING:  # not at run time: a rollout without jobs needs none of it
     from rollout_console.jobs.outcomes import Ended, SideJobs
 
 _KEPT_S = 5.0
 """How long what was computed of one read is used, in seconds."""
-_ALWAYS_ASYNC = ("video", "music", "3d")
-"""Formats of which every create makes a task; an image may be made at once."""
 
 
 class JobVerdicts:
@@ -51,7 +49,7 @@ class JobVerdicts:
             return False
         if route.format == "image":
             return any((route.name, side) in self._watch.jobs for side in ("tokenlab", "previous"))
-        return route.format in _ALWAYS_ASYNC
+        return route.format in ALWAYS_ASYNC
 
     def side(self, route: str, side: Side) -> "SideJobs | None":
         """Return the jobs of a side of a route; None where the ledger has none of it."""

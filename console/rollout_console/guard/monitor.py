@@ -50,7 +50,7 @@ from rollout_console.guard.job_verdicts import JobVerdicts
 from rollout_console.guard.job_watch import JobWatch
 from rollout_console.guard.traffic import COLD_BYTES, Watch
 from rollout_console.health.log.record import AccessRecord, StatusClass
-from rollout_console.health.windows.bins import Limits
+from rollout_console.health.windows.bins import NO_LIMIT_MS, Limits
 from rollout_console.health.windows.summary import Summary, bad_of, by_kind, classes_of, summarize
 from rollout_gate.file.model import GuardSettings, RolloutFile
 
@@ -61,8 +61,6 @@ _SPANS_S = (3600.0, 6 * 3600.0, 24 * 3600.0)
 _SIDES = ("tokenlab", "previous")
 _MOST_SPOKEN = 4
 _MOST_JUDGED = 500
-NO_LIMIT_MS = 10_000_000
-"""As the limit of a latency, in ms: none is higher."""
 _LOOK_BACK = 100
 """History rows read again at each refresh: write-ahead rows complete slightly out of order."""
 

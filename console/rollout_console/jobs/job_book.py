@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from rollout_console.common.errors import OperationError
-from rollout_console.jobs.outcomes import Ended, Jobs, by_side, outcomes
+from rollout_console.jobs.outcomes import Ended, Jobs, Outcome, by_side, outcomes
 from rollout_gate.file.model import OPEN_LIMITS_S, RolloutFile
 from rollout_gate.http.create_records import Create
 from rollout_gate.http.job_ledger import TaskLedger
@@ -273,15 +273,20 @@ class JobBook:
 
         Those that were created more than a day before are left out.
         """
-        now = time.time() if now is None else now
-        rows = self._query(
-            f"select {_OUTCOME} from creates where sent_at >= :sent and {_HAS_OUTCOME}"  # noqa: S608
-            " order by sent_at",
-            {"sent": since - _ENDED_AFTER_S},
-        )
-        sides = by_side(outcomes(rows, self.limits, now))
+        sides = by_side(self.outcomes(since=since, now=now))
         ended = {place: side.ended(since) for place, side in sides.items()}
         return {place: one for place, one in ended.items() if one.count}
+
+    def outcomes(
+        self, *, since: float, until: float = inf, now: float | None = None
+    ) -> list[Outcome]:
+        """Return how jobs turn out that were created from a day before a time on, to another."""
+        rows = self._query(
+            f"select {_OUTCOME} from creates where sent_at between :sent and :until"  # noqa: S608
+            f" and {_HAS_OUTCOME} order by sent_at",
+            {"sent": since - _ENDED_AFTER_S, "until": until},
+        )
+        return outcomes(rows, self.limits, time.time() if now is None else now)
 
     def judged(self, now: float, *, since: float = inf, most: int = MOST_ENDED) -> Jobs:
         """Return how the newest jobs turn out, at most ``most`` of them, by route and side.

@@ -20,6 +20,8 @@ TEXT_FORMATS = (
 )
 MEDIA_FORMATS = ("image", "video", "music", "3d")
 FORMATS = TEXT_FORMATS + MEDIA_FORMATS
+ALWAYS_ASYNC = ("video", "music", "3d")
+"""Formats of which every create makes an async task; an image may be made at once."""
 OPEN_LIMITS_S = {"image": 300, "music": 900, "video": 1800, "3d": 1800}
 """How long an async job of a format may be open before it is late, in seconds."""
 PHASES = ("inventory", "pilot", "shadow", "rollout", "cleanup")

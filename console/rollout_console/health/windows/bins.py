@@ -28,6 +28,9 @@ from rollout_console.health.windows.quantiles import bucket_of
 from rollout_console.health.windows.series import fitting
 from rollout_console.health.windows.windows import Windows
 
+NO_LIMIT_MS = 10_000_000
+"""As the limit of a latency, in ms: none is higher."""
+
 
 class Bin(NamedTuple):
     """Request counts of one bin, which begins ``at`` (epoch seconds), by the records' own times.
