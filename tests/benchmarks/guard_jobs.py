@@ -24,7 +24,7 @@ from rollout_gate.file.model import GuardSettings
 LIMITS = GuardSettings(mode="enforce")
 ORGS = tuple(f"org-{i}" for i in range(12))
 SICK = ORGS[1]
-STREAMS = 20
+STREAMS = 40
 LENGTH = 4_000
 
 

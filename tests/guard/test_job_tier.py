@@ -41,7 +41,7 @@ def test_failures_that_are_known_before_any_asset_are_no_evidence() -> None:
 
 def test_jobs_that_fail_late_are_not_hidden_by_the_newest_that_are_open() -> None:
     failed = [job(300 + i, "failed", took=300.0) for i in range(40)]
-    fresh = [job(i, "open") for i in range(300)]
+    fresh = [job(i, "open") for i in range(295)]
     found = tier([*failed, *fresh]).route
     assert (found.kind, found.signal, found.brief) == ("rollback", "jobs", "jobs 100%")
     assert found.reason == "jobs failed 100%, 40 of 40, limit 5%"

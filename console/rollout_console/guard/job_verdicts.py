@@ -48,7 +48,8 @@ class JobVerdicts:
         if route is None:
             return False
         if route.format == "image":
-            return any((route.name, side) in self._watch.jobs for side in ("tokenlab", "previous"))
+            sides = (self.side(route.name, "tokenlab"), self.side(route.name, "previous"))
+            return any(one is not None and one.is_judged for one in sides)
         return route.format in ALWAYS_ASYNC
 
     def side(self, route: str, side: Side) -> "SideJobs | None":

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,7 +111,7 @@ class JobWatch:
         from rollout_console.jobs.job_book import REPEATED_WITHIN_S, job_book
 
         book, since = job_book(self._path, file, wait_s=_WAIT_S, most_s=_MOST_S), now - LOOK_BACK_S
-        jobs = book.judged(now, since=since if time.monotonic() < self._day_until else inf)
+        jobs = book.judged(now)
         troubles = _troubles(
             file,
             book.counts(now, since=since),
@@ -118,6 +119,10 @@ class JobWatch:
             jobs,
             now,
         )
+        if time.monotonic() < self._day_until:
+            with suppress(OperationError):  # a chart's wish must not make verdicts unknown
+                day = job_book(self._path, file, wait_s=_WAIT_S, most_s=_MOST_S)
+                jobs = day.judged(now, since=since)
         return troubles, jobs
 
 

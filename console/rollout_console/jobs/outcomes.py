@@ -102,6 +102,11 @@ class SideJobs:
         for one in sent:
             self._by_org[one.org].append(one)
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether the guard judges any of them: not all are for charts alone."""
+        return bool(self.sent) and self.sent[-1].sent_at >= self.judged_since
+
     def of(self, org: str | None) -> Sequence[Outcome]:
         """Return the jobs of one org, or (None) of all."""
         return self.sent if org is None else self._by_org.get(org, ())
