@@ -92,6 +92,8 @@ _LINES: Mapping[str, Sequence[_Series]] = {
         _Series("previous", "asset_p50", "p50", "·", "previous"),
     ),
 }
+_TIGHT = ("4xx", "429", "retries", "late")
+"""Names in a title that follow their side's first one closely."""
 _LIMITED = {"jobs": "failed", "asset": "asset_p95"}
 """The figure of a chart whose limit is a rule across it."""
 _TITLES = {
@@ -183,7 +185,8 @@ def _title(name: str, frame: Frame, index: int | None) -> list[Cell]:
         value = value_text(one.metric, frame.value(one.side, one.metric, index))
         # Omit the unit, which the title has: five values must fit in 79 columns.
         value = value.removesuffix("%")
-        gap = "  " if one.name not in ("4xx", "429", "retries", "late", "p50") else " "
+        tight = one.name in _TIGHT or (name == "asset" and one.name == "p50")
+        gap = " " if tight else "  "
         pieces += [(f"{gap}{one.marker or _LINE}", one.style), (f" {one.name} {value}", "")]
     limit = frame.limits.get(_LIMITED.get(name, ""))
     if limit is not None:
