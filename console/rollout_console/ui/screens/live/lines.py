@@ -38,9 +38,12 @@ _JOB_METRICS = (
     ("5xx", "4xx", "failed", "late", "asset_p95"),
     ("failed", "late", "asset_p95"),
     ("failed", "asset_p95"),
+    ("asset_p95", "failed"),
 )
 """Those of a route of async jobs."""
 _NAMES = {"failed": "jobs failed", "asset_p50": "asset p50", "asset_p95": "asset p95"}
+_BRIEF_NAMES = {"asset_p95": "asset"}
+"""For the last of the sets, which fits into 80 columns."""
 _ORGS_FROM = 96
 _SIGN_STYLES = {"↩": "$warning bold", "!": "$error bold"}
 
@@ -120,10 +123,13 @@ def figures_line(frame: Frame, index: int | None, width: int) -> Pieces:
 
 
 def _side_words(frame: Frame, side: Side, metrics: Sequence[str], index: int | None) -> str:
+    is_brief = metrics == _JOB_METRICS[-1]
+    names = _BRIEF_NAMES if is_brief else _NAMES
     words = [
-        f"{_NAMES.get(one, one)} {value_text(one, frame.value(side, one, index))}"
-        for one in metrics
+        f"{names.get(one, one)} {value_text(one, frame.value(side, one, index))}" for one in metrics
     ]
+    if is_brief:
+        return f"{side} {' '.join(words)}"
     return f"{side} {' '.join(words)} {value_text('rate', frame.value(side, 'rate', index))}/s"
 
 
