@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rollout_console.changes.switch import Switch
+from rollout_console.common.errors import OperationError
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.loop import GuardLoop, Turn
 from rollout_console.guard.monitor import Monitor
@@ -35,7 +36,7 @@ class Guarded:
         self.loop.start(self.now)
 
     def turn(self) -> Turn:
-        self.monitor.jobs._next_at = 0.0
+        self.monitor.jobs._next_at = self.monitor.jobs._next_look_at = 0.0
         return self.loop.turn(BalanceWatch(), {}, time.time())
 
     def latched(self, org: str | None = None) -> bool:
@@ -157,3 +158,16 @@ def test_a_ledger_that_cannot_be_read_holds_and_rolls_nothing_back(guarded: Guar
     held = guarded.monitor.held("video", "acme", 0, 100, BalanceWatch(), time.time())
     assert held.startswith("jobs not known: ")
     assert "cannot be read" in held
+
+
+def test_a_look_at_the_day_that_takes_too_long_leaves_verdicts_known(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_long(*_: object, **__: object) -> None:
+        raise OperationError("the ledger takes too long to be read")
+
+    monkeypatch.setattr("rollout_console.jobs.job_book.JobBook.counts", too_long)
+    record(guarded, *jobs(20, "failed"), *jobs(30, "completed", first=60))
+    done = guarded.turn()
+    assert "the ledger takes too long to be read" in [one.sentence for one in done.alerts]
+    assert guarded.latched(), "it does not stop the rollback"

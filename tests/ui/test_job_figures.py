@@ -135,7 +135,7 @@ def test_live_of_a_day_asks_for_a_day_and_of_another_route_for_no_jobs(monitor: 
     assert frame.value("previous", "asset_p95", None) == pytest.approx(60.0)
     path = monitor.jobs._path
     write(path.parent, create("old", now=NOW, ago=40_000, state="completed", ended_at=NOW - 39_000))
-    monitor.jobs._next_at = 0.0
+    monitor.jobs._next_at = monitor.jobs._next_look_at = 0.0
     monitor.go_on(NOW + 6)
     ended = monitor.job_verdicts.ended("video", None, "tokenlab", NOW + 6, 86_400)
     assert ended is not None

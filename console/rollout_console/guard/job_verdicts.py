@@ -145,8 +145,8 @@ class JobVerdicts:
             found = self._watch.troubles.get(route.name)
             if found is not None and found.failing:
                 return found.failing
-            unknown = bool(self._watch.trouble) and self.is_async(route)
-            return f"jobs not known: {self._watch.trouble}" if unknown else ""
+            trouble = self._watch.jobs_trouble
+            return f"jobs not known: {trouble}" if trouble and self.is_async(route) else ""
         limit_s, ended = (
             route.guard.max_asset_p95_s,
             self.ended(route.name, None, "tokenlab", now),
