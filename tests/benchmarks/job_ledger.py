@@ -104,6 +104,8 @@ def _reads(small: Path, large: Path, now: float) -> list[tuple[str, float, float
         "counts": lambda book: book.counts(now, since=day),
         "jobs show": lambda book: book.find("ldtask_" + f"{5:032x}", now),
         "what to poll": lambda book: book.to_poll(),
+        "what the guard judges": lambda book: book.judged(now),
+        "a day of jobs, for charts": lambda book: book.judged(now, since=day),
         "jobs duplicates": lambda book: book.repeated(since=day, window_s=600),
     }
     found = []

@@ -51,7 +51,7 @@ def test_once(cli: Any, file: Path) -> None:
     assert (code, found["acts"], found["trouble"]) == (0, True, "")
     assert found["routes"]["claude"] == {
         "verdict": "hold", "reason": "no data", "signal": "data", "last_error": None,
-        "culprits": [], "unnamed": [], "ramp": [],
+        "culprits": [], "unnamed": [], "ramp": [], "jobs": {},
         "orgs": {"acme": {"verdict": "hold", "reason": "no data"}},
     }  # fmt: skip
     assert found["routing"] == {"misrouted": [], "behind": [], "far_shares": []}

@@ -10,7 +10,7 @@ from rollout_console.guard.alerts import alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.job_watch import JobWatch, failing_jobs
 from rollout_console.guard.monitor import Monitor
-from rollout_console.jobs.job_book import Ended
+from rollout_console.jobs.outcomes import Ended
 from rollout_gate.file.parse import parse
 from rollout_gate.http.create_records import Create
 from tests.jobs.ledgers import FILE, create, write
@@ -181,13 +181,13 @@ def test_it_is_read_now_and_then_and_a_lock_is_not_waited_for(rollout: Path) -> 
     path = write(rollout.parent, create("a", now=now, ago=5_000, polls=0))
     watch.refresh(file, now)
     assert watch.troubles == {}, "not again within five seconds"
-    watch._next_at = 0.0
+    watch._next_at = watch._next_look_at = 0.0
     watch.refresh(file, now)
     assert watch.troubles["video"].lost == 1
     lock = sqlite3.connect(path, isolation_level=None)
     lock.execute("pragma journal_mode = delete")
     lock.execute("begin exclusive")
-    watch._next_at = 0.0
+    watch._next_at = watch._next_look_at = 0.0
     begun = time.monotonic()
     watch.refresh(file, now)
     assert time.monotonic() - begun < 2

@@ -12,7 +12,14 @@ import pytest
 
 from rollout_console.changes.recorded import Recorded
 from rollout_console.guard.balance import BalanceWatch
-from rollout_console.guard.evidence.verdict import HOLDING, SIGNALS, WORDS, Verdict, mode_of
+from rollout_console.guard.evidence.verdict import (
+    HOLDING,
+    JOB_SIGNALS,
+    SIGNALS,
+    WORDS,
+    Verdict,
+    mode_of,
+)
 from rollout_console.guard.monitor import Monitor
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.file.model import SIGNALS as NAMES
@@ -175,7 +182,7 @@ def test_the_modes_of_signals() -> None:
     assert {mode_of(enforce, name) for name in HOLDING} == {"hold"}
     assert mode_of(enforce, "bad") == "observe"
     assert mode_of(enforce, "gateway") == "enforce"
-    assert set(SIGNALS) | HOLDING == set(NAMES) == set(WORDS)
+    assert {*SIGNALS, *JOB_SIGNALS} | HOLDING == set(NAMES) == set(WORDS)
 
 
 def test_a_route_overrides_modes_one_by_one(file: Path) -> None:

@@ -178,7 +178,7 @@ def test_a_file_that_is_broken_and_mended_is_two_lines(watched: Watched) -> None
     watched.file.write_bytes(good.replace(b"acme = 25", b"acme = 250"))
     (broken,) = watched.turns(5)
     assert (broken.kind, broken.level) == ("file", "alarm")
-    assert "line 38" in broken.text
+    assert "line 40" in broken.text
     assert broken.text.endswith("; gates keep the last good version")
     watched.file.write_bytes(good.replace(b"acme = 25", b"acme = nonsense"))
     (other,) = watched.turns(5)

@@ -13,13 +13,13 @@ from rollout_console.cli.commands.jobs_arguments import STATES
 from rollout_console.common.errors import OperationError
 from rollout_console.jobs.job_book import (
     STANDINGS,
-    Ended,
     JobBook,
     Order,
     Standing,
     Wanted,
     job_book,
 )
+from rollout_console.jobs.outcomes import Ended
 from rollout_gate.file.parse import parse
 from rollout_gate.http.create_records import Create
 from rollout_gate.http.job_ledger import TaskLedger

@@ -69,3 +69,12 @@ def seconds_text(seconds: float) -> str:
         return f"{hours} h {minutes} m" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days}d {hours}h" if days < 1000 else "over 1000 d"
+
+
+def brief_seconds(seconds: float) -> str:
+    """Format a duration in seconds in at most four characters: ``4.2s``, ``74s``, ``2.5m``."""
+    for unit, width_s in (("s", 1), ("m", 60), ("h", 3600)):
+        number = max(seconds, 0) / width_s
+        if number < 99.5:
+            return f"{number:.1f}{unit}" if number < 9.95 else f"{number:.0f}{unit}"
+    return ">99h"

@@ -119,7 +119,7 @@ def alerts_now(
     found += _of_routing(monitor, now)
     found += _of_data(monitor, now)
     found += _of_balance(monitor, balance, now)
-    found += _of_jobs(monitor)
+    found += _of_jobs(monitor, now)
     found += [
         Alert(("model", route), "warning", f"{route}: {trouble.sentence}", route)
         for route, trouble in models.items()
@@ -195,11 +195,14 @@ def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:
         yield Alert(("data",), "alarm", f"no line of the access log for {age / 60:.0f} m")
 
 
-def _of_jobs(monitor: Monitor) -> Iterable[Alert]:
+def _of_jobs(monitor: Monitor, now: float) -> Iterable[Alert]:
+    verdicts, condemned = monitor.verdicts(now), monitor.condemned(now)
     for route, trouble in monitor.jobs.troubles.items():
         if route not in monitor.file.routes:
             continue
-        if words := trouble.failing:
+        told = [verdicts[route], *condemned[route].values()]
+        is_told = any((one.kind, one.signal) == ("rollback", "jobs") for one in told)
+        if (words := trouble.failing) and not is_told:
             advice = "roll back, unless the previous side fails as well"
             yield Alert(("failed_jobs", route), "alarm", f"{route}: {words}; {advice}", route)
         if words := trouble.twice_words:

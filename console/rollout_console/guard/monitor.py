@@ -3,10 +3,12 @@
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.recorded import Recorded, moved_by, was_latched
@@ -31,6 +33,7 @@ from rollout_console.guard.evidence.org_counts import (
 )
 from rollout_console.guard.evidence.previous import failing_words
 from rollout_console.guard.evidence.route_traffic import Span, route_traffic
+from rollout_console.guard.evidence.tiers import stronger
 from rollout_console.guard.evidence.two_sample import Counted, compared
 from rollout_console.guard.evidence.verdict import (
     COMPARED,
@@ -43,12 +46,13 @@ from rollout_console.guard.evidence.verdict import (
     percent_words,
 )
 from rollout_console.guard.evidence.wilson import clean_requests_needed
+from rollout_console.guard.job_verdicts import JobVerdicts
 from rollout_console.guard.job_watch import JobWatch
 from rollout_console.guard.traffic import COLD_BYTES, Watch
 from rollout_console.health.log.record import AccessRecord, StatusClass
-from rollout_console.health.windows.bins import Limits
+from rollout_console.health.windows.bins import NO_LIMIT_MS, Limits
 from rollout_console.health.windows.summary import Summary, bad_of, by_kind, classes_of, summarize
-from rollout_gate.file.model import RolloutFile
+from rollout_gate.file.model import GuardSettings, RolloutFile
 
 if TYPE_CHECKING:
     from rollout_console.health.backfill.reader import Backfill, Part
@@ -64,7 +68,9 @@ _LOOK_BACK = 100
 class Health(msgspec.Struct, frozen=True):
     """Figures of an org or route on TokenLab in the guard's window; ``rate`` is requests/s.
 
-    ``limit_percent`` is the highest of the limits of shares of errors.
+    ``limit_percent`` is the highest of the limits of shares of errors. Of a route of async jobs
+    (``is_async``) the time is ``asset_p95_s``, from create to asset, of the jobs of the last hour,
+    None without one; ``p95_ms`` is that of its creates.
     """
 
     requests: int
@@ -77,6 +83,8 @@ class Health(msgspec.Struct, frozen=True):
     over_p95: bool
     verdict: Verdict
     limit_percent: float = 0.0
+    is_async: bool = False
+    asset_p95_s: float | None = None
 
     @property
     def verdict_text(self) -> str:
@@ -109,6 +117,7 @@ class Monitor(Watch):
         self._of_routes: dict[str, tuple[float, Health]] = {}
         self._gone: dict[str, frozenset[str]] = {}
         self.jobs = JobWatch(path)
+        self.job_verdicts = JobVerdicts(self.jobs)
         super().__init__(path, file, cold_bytes=cold_bytes, older_bytes=older_bytes)
 
     def read(self) -> tuple[Sequence[AccessRecord], str]:
@@ -201,7 +210,8 @@ class Monitor(Watch):
 
     def _health(self, route: str, org: str | None, now: float) -> Health:
         summary = self.summary(route, org, "tokenlab", now)
-        limits = self._guard_settings(route)
+        limits, is_async = self._guard_settings(route), self.is_async(route)
+        asset_s = self.job_verdicts.asset_p95_s(route, org, "tokenlab", now) if is_async else None
         return Health(
             requests=summary.requests,
             rate=summary.rate_per_s,
@@ -210,12 +220,19 @@ class Monitor(Watch):
             p95_ms=summary.p95 or 0.0,
             over_4xx=summary.percent_4xx > limits.max_4xx_percent,
             over_5xx=summary.percent_5xx > limits.max_5xx_percent,
-            over_p95=(summary.p95 or 0.0) > limits.max_p95_ms,
+            over_p95=(summary.p95 or 0.0) > limits.max_p95_ms
+            or (asset_s or 0.0) > (limits.max_asset_p95_s or inf),
             verdict=self._verdict(route, org, summary, now),
             limit_percent=max(
                 limits.max_4xx_percent, limits.max_5xx_percent, limits.max_bad_percent
             ),
+            is_async=is_async,
+            asset_p95_s=asset_s,
         )
+
+    def is_async(self, route: str | None) -> bool:
+        """Return whether a route makes its assets by async jobs, which the ledger accounts for."""
+        return route is not None and self.job_verdicts.is_async(self.file.routes.get(route))
 
     def verdicts(self, now: float) -> dict[str, Verdict]:
         """Return a snapshot of every route's verdict, which other threads may read."""
@@ -315,7 +332,11 @@ class Monitor(Watch):
         words = [f"5xx {summary.percent_5xx:.1f}%", f"4xx {summary.percent_4xx:.1f}%"]
         if summary.bad:
             words.append(f"bad answers {summary.percent_bad:.1f}%")
-        if summary.p95 is not None:
+        if route is not None and self.is_async(route):
+            ended = self.job_verdicts.ended(route, org, "tokenlab", now)
+            if ended is not None and ended.count:
+                words.append(f"jobs failed {ended.failed_percent:.1f}%")
+        elif summary.p95 is not None:
             words.append(f"p95 {summary.p95:.0f} ms")
         return " ".join(words)
 
@@ -350,10 +371,10 @@ class Monitor(Watch):
         listed = self.file.routes.get(route)
         if org is None and (sick := sick_among(tier.orgs, listed, subject)):
             return sick_words(sick)
+        if listed is not None and (jobs := self.job_verdicts.held(listed, now)):
+            return jobs
         if is_observed:  # nothing but signals whose own mode holds
             return ""
-        if jobs := self.jobs.held(route):
-            return jobs
         if before == 0:
             first = self.file.routes[route].ramp.steps[0] if route in self.file.routes else 100
             if after <= first:
@@ -400,8 +421,27 @@ class Monitor(Watch):
         if route is None:
             each = ((name, self.previous_trouble(name, None, now)) for name in self.file.routes)
             return "; ".join(f"{name}: {trouble}" for name, trouble in each if trouble)
-        summary = self.summary(route, org, "previous", now)
-        return failing_words(summary, self._guard_settings(route))
+        summary, settings = self.summary(route, org, "previous", now), self._guard_settings(route)
+        by_jobs = self.job_verdicts.previous_trouble
+        return failing_words(summary, settings) or by_jobs(
+            route, org, settings.max_failed_jobs_percent, now
+        )
+
+    def _guard_settings(self, route: str | None) -> GuardSettings:
+        """Return the limits of a route; of one of async jobs how long a create takes has none."""
+        found = super()._guard_settings(route)
+        return replace(found, max_p95_ms=NO_LIMIT_MS) if self.is_async(route) else found
+
+    def job_limit(self, route: str, metric: str) -> float | None:
+        """Return the guard's limit of a figure of jobs, in percent or seconds; None without one."""
+        settings = self._guard_settings(route)
+        if metric == "asset_p95":
+            return settings.max_asset_p95_s or None
+        return settings.max_failed_jobs_percent if metric == "failed" else None
+
+    def limit_of(self, route: str | None, metric: str) -> float | None:
+        """Return the guard's limit of a metric of ``series``, in its unit; None without one."""
+        return None if metric == "p95" and self.is_async(route) else super().limit_of(route, metric)
 
     def _tier(self, route: str, now: float) -> Tier:
         """Return the rollback tier of a route and its orgs, memoized for one value of ``now``."""
@@ -411,18 +451,27 @@ class Monitor(Watch):
         if known is not None and known[0] == now:
             return known[1]
         limits, begin = self._guard_settings(route), now - self._window_s(route)
+        span = self._span(route, begin, now)
+        traffic = route_traffic(
+            self._windows, self._bins, self._org_bins, route, self._seen[route], span,
+            Limits(limits.max_p95_ms, limits.max_ttft_p95_ms), self._label_bins,
+        )  # fmt: skip
+        found = Tier() if traffic is None else judge(limits, traffic, now)
+        # Jobs take minutes: theirs is a longer window, which their verdicts know.
+        one = self.file.routes[route]
+        by_jobs = self.job_verdicts.tier(one, self._span(route, -inf, now), now)
+        if by_jobs != Tier():
+            found = stronger(limits, found, by_jobs)
+        self._tiers[route] = now, found
+        return found
+
+    def _span(self, route: str, begin: float, now: float) -> Span:
+        """Return from when on evidence counts that is not from before ``begin``, and of whom."""
         since = max(begin, self._evidence_since(route))
         reset = self._unrecorded.orgs_reset(route, since)
         for org, at in self._ages.orgs_reset(route, since).items():
             reset[org] = max(at, reset.get(org, at))
-        traffic = route_traffic(
-            self._windows, self._bins, self._org_bins, route, self._seen[route],
-            Span(begin, since, now, self._gone_of(route), reset),
-            Limits(limits.max_p95_ms, limits.max_ttft_p95_ms), self._label_bins,
-        )  # fmt: skip
-        found = Tier() if traffic is None else judge(limits, traffic, now)
-        self._tiers[route] = now, found
-        return found
+        return Span(begin, since, now, self._gone_of(route), reset)
 
     def _gone_of(self, route: str) -> frozenset[str]:
         gone = self._gone.get(route)
@@ -483,6 +532,9 @@ class Monitor(Watch):
         if found.signal == "data" and self.mostly_unusable(now):
             lines = self.unusable.lines
             found = Verdict("hold", f"{found.reason}: {lines:,} lines cannot be used", "data")
+        if org is None and (found.kind == "ok" or found.waits) and route in self.file.routes:
+            jobs = self.job_verdicts.hold(self.file.routes[route], now)
+            found = found if jobs.kind == "ok" else jobs
         lacks_past = self.reads_older and self.kept_s(org, now) < min(least_s, since_raise)
         if lacks_past and found.kind == "ok":
             found = Verdict("hold", "reading the log", "data", waits=True)

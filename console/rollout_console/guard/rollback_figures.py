@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from rollout_console.changes.plan import ALL_ORGS, Target
-from rollout_console.common.durations import seconds_text, target_text
+from rollout_console.common.durations import brief_seconds, seconds_text, target_text
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.evidence.verdict import percent_words
 from rollout_console.guard.monitor import Monitor
 from rollout_console.health.log.record import StatusClass
 from rollout_console.health.windows.summary import Summary
+from rollout_gate.file.model import Side
 
 MOST_COMPARED = 200
 """Limit of the targets of one rollback that are compared; a confirm must not wait for more."""
@@ -23,10 +24,10 @@ def rollback_figures(monitor: Monitor, targets: Sequence[Target], now: float) ->
     some = [(route, None if org == ALL_ORGS else org) for route, org in targets[:MOST_COMPARED]]
     ours = [(one, monitor.summary(*one, "tokenlab", now)) for one in some]
     theirs = [(one, monitor.summary(*one, "previous", now)) for one in some]
-    return _tokenlab(monitor, ours), _previous(monitor, theirs)
+    return _tokenlab(monitor, ours, now), _previous(monitor, theirs, now)
 
 
-def _tokenlab(monitor: Monitor, found: Sequence[tuple[Target, Summary]]) -> str:
+def _tokenlab(monitor: Monitor, found: Sequence[tuple[Target, Summary]], now: float) -> str:
     seen = [one for one in found if one[1].requests]
     if not seen:
         return f"now on TokenLab: no requests in {_window(monitor, found)}"
@@ -39,11 +40,11 @@ def _tokenlab(monitor: Monitor, found: Sequence[tuple[Target, Summary]]) -> str:
     return (
         f"now on TokenLab{_of(target, found)}: {worst.rate_per_s:.1f} req/s,"
         f" 5xx {percent_words(worst.percent_5xx)} ({errors:,} of {worst.judged:,} in {window})"
-        f"{more}{_p95(worst)}"
+        f"{more}{_time(monitor, target, 'tokenlab', worst, now)}"
     )
 
 
-def _previous(monitor: Monitor, found: Sequence[tuple[Target, Summary]]) -> str:
+def _previous(monitor: Monitor, found: Sequence[tuple[Target, Summary]], now: float) -> str:
     seen = [one for one in found if one[1].requests]
     if not seen:
         window = _window(monitor, found)
@@ -52,7 +53,7 @@ def _previous(monitor: Monitor, found: Sequence[tuple[Target, Summary]]) -> str:
     unknown = len(found) - len(seen)
     return (
         f"previous side{_of(target, found)}: {worst.rate_per_s:.1f} req/s,"
-        f" 5xx {percent_words(worst.percent_5xx)}{_p95(worst)}"
+        f" 5xx {percent_words(worst.percent_5xx)}{_time(monitor, target, 'previous', worst, now)}"
         + (f"; nothing is known of {unknown}" if unknown else "")
     )
 
@@ -72,5 +73,13 @@ def _window(monitor: Monitor, found: Sequence[tuple[Target, Summary]]) -> str:
     return seconds_text(min(monitor.window_s(route) for (route, _), _ in found))
 
 
-def _p95(summary: Summary) -> str:
-    return "" if summary.p95 is None else f", p95 {summary.p95:.0f} ms"
+def _time(monitor: Monitor, target: Target, side: Side, summary: Summary, now: float) -> str:
+    """Return the p95 of the answers; of async jobs, how they end, and the p95 to the asset."""
+    route, org = target
+    if route is None or not monitor.is_async(route):
+        return "" if summary.p95 is None else f", p95 {summary.p95:.0f} ms"
+    ended = monitor.job_verdicts.ended(route, org, side, now)
+    if ended is None or not ended.count:
+        return ", no job ended in an hour"
+    p95 = f", asset p95 {brief_seconds(ended.p95_s)}" if ended.completed else ""
+    return f", jobs failed {percent_words(ended.failed_percent)} of {ended.count:,} in an hour{p95}"

@@ -4,7 +4,6 @@ import json
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from math import inf
@@ -14,6 +13,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from rollout_console.common.errors import OperationError
+from rollout_console.jobs.outcomes import Ended, Jobs, Outcome, by_side, outcomes
 from rollout_gate.file.model import OPEN_LIMITS_S, RolloutFile
 from rollout_gate.http.create_records import Create
 from rollout_gate.http.job_ledger import TaskLedger
@@ -30,6 +30,11 @@ REPEATED_WITHIN_S = 600.0
 MOST_ROWS = 1_000
 MOST_ENDED = 50_000
 """Limit of the ended jobs that ``look`` reads, the newest: it bounds the time of one read."""
+NEAR_S = 3_600.0
+FAR_S = 6 * 3_600.0
+ENOUGH = 2_000
+"""Jobs of the last NEAR_S seconds are evidence, and of a ledger with fewer than ENOUGH in that time
+as many older ones, of up to FAR_S."""
 _WAIT_S = 2.0
 _ENDED_AFTER_S = 86_400.0
 _NOT_OVER = "state in ('unknown', 'open')"
@@ -37,6 +42,9 @@ _NOT_OVER = "state in ('unknown', 'open')"
 _STEPS = 50_000
 """How many steps of SQLite's virtual machine are between two looks at whether to stop."""
 _NAMES = Create.__struct_fields__
+_OUTCOME = "route, side, org, sent_at, state, ended_at, seen_at, error"
+"""What ``outcomes`` reads of a row."""
+_HAS_OUTCOME = "task_id is not null and state in ('open', 'completed', 'failed')"
 
 Standing = Literal["unknown", "lost", "late", "open", "sending", "failed", "cancelled", "completed"]
 """How a job stands, the most urgent first. ``sending``: no answer yet. ``unknown``: the answer to
@@ -114,29 +122,6 @@ class Repeated(msgspec.Struct, frozen=True):
     kind: Literal["job_id", "after_unknown", "request"]
     """The same job id with two tasks; the same request after one whose answer was lost; the same
     request again within the window."""
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """How the jobs of one route and side have ended: those that were not cancelled.
-
-    ``p50_s`` and ``p95_s`` are of the seconds from the create until an answer told that the asset
-    is there (so they end with a poll); 0 without a completed one.
-    """
-
-    completed: int = 0
-    failed: int = 0
-    p50_s: float = 0.0
-    p95_s: float = 0.0
-
-    @property
-    def count(self) -> int:
-        """How many have ended."""
-        return self.completed + self.failed
-
-    @property
-    def failed_percent(self) -> float:
-        """The share of them that failed, in percent."""
-        return 100 * self.failed / self.count if self.count else 0.0
 
 
 class JobBook:
@@ -283,32 +268,51 @@ class JobBook:
             found.setdefault((first.create_id, second.create_id), Repeated(first, second, kind))
         return [*found.values()]
 
-    def ended(self, *, since: float) -> dict[tuple[str, str], Ended]:
+    def ended(self, *, since: float, now: float | None = None) -> dict[tuple[str, str], Ended]:
         """Return how jobs have ended since a time (epoch seconds), by route and side.
 
         Those that were created more than a day before are left out.
         """
-        query = (
-            "select route, side, state, ended_at - sent_at from creates"
-            " where sent_at >= :sent and ended_at >= :since and state in ('completed', 'failed')"
-            " and task_id is not null"
+        sides = by_side(self.outcomes(since=since, now=now))
+        ended = {place: side.ended(since) for place, side in sides.items()}
+        return {place: one for place, one in ended.items() if one.count}
+
+    def outcomes(
+        self, *, since: float, until: float = inf, now: float | None = None
+    ) -> list[Outcome]:
+        """Return how jobs turn out that were created from a day before a time on, to another."""
+        rows = self._query(
+            f"select {_OUTCOME} from creates where sent_at between :sent and :until"  # noqa: S608
+            f" and {_HAS_OUTCOME} order by sent_at",
+            {"sent": since - _ENDED_AFTER_S, "until": until},
         )
-        failed: Counter[tuple[str, str]] = Counter()
-        took: dict[tuple[str, str], list[float]] = {}
-        for route, side, state, seconds in self._query(
-            query, {"since": since, "sent": since - _ENDED_AFTER_S}
-        ):
-            if state == "failed":
-                failed[route, side] += 1
-            else:
-                took.setdefault((route, side), []).append(max(seconds, 0.0))
-        found = {}
-        for place in {*failed, *took}:
-            times = sorted(took.get(place, ()))
-            found[place] = Ended(
-                len(times), failed[place], _quantile(times, 0.5), _quantile(times, 0.95)
-            )
-        return found
+        return outcomes(rows, self.limits, time.time() if now is None else now)
+
+    def judged(self, now: float, *, since: float = inf, most: int = MOST_ENDED) -> Jobs:
+        """Return how the newest jobs turn out, at most ``most`` of them, by route and side.
+
+        The guard judges those of the last hour, or of twice the longest time that a job may be
+        open; where these are fewer than ENOUGH, as many, of up to FAR_S. Those sent after ``since``
+        (epoch seconds) are there as well.
+        """
+        near = now - max(NEAR_S, *(2.0 * one for one in self.limits.values()), 0.0)
+        given: dict[str, object] = {"now": now, "enough": ENOUGH}
+        nth = (
+            f"select sent_at from creates where sent_at <= :now and {_HAS_OUTCOME}"  # noqa: S608
+            " order by sent_at desc limit 1 offset :enough"
+        )
+        enough = next((float(at) for (at,) in self._query(nth, given)), -inf)
+        judged_since = max(min(near, enough), min(now - FAR_S, near))
+        given |= {"since": min(since, judged_since), "most": most}
+        rows = self._query(
+            f"select {_OUTCOME} from creates where sent_at between :since and :now"  # noqa: S608
+            f" and {_HAS_OUTCOME} order by sent_at desc limit :most",
+            given,
+        )
+        rows.reverse()
+        found = outcomes(rows, self.limits, now)
+        begins = found[0].sent_at if found and len(rows) >= most else min(since, judged_since)
+        return by_side(found, max(judged_since, begins), begins)
 
     def seen(self, task_id: str, answer: TaskAnswer) -> None:
         """Record what TokenLab answers about a task of its side."""
@@ -441,11 +445,6 @@ def job_book(
     folder = (path.parent / file.access_log).absolute().parent
     limits = {name: route.open_limit_s for name, route in file.routes.items()}
     return JobBook(folder / LEDGER_NAME, limits, wait_s=wait_s, most_s=most_s)
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Return a quantile (nearest rank) of ordered values; 0 without any."""
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
 
 
 def _create(values: Sequence[object]) -> Create:

@@ -6,6 +6,7 @@ from math import inf, nextafter
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from rollout_console.common.errors import OperationError
 from rollout_console.guard.evidence.blame import FLOOR_ERRORS, LIVE_FROM, MARGIN
@@ -22,10 +23,11 @@ from rollout_console.guard.evidence.wilson import wilson_upper
 from rollout_console.guard.traffic import QUIET_S
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.log.time_range import LogReader
-from rollout_console.health.windows.bins import Bin, Limits
+from rollout_console.health.windows.bins import NO_LIMIT_MS, Bin, Limits
 from rollout_console.history.history import History
 from rollout_console.history.rows import Change
 from rollout_console.report.counting import Figures, FirstBad, Phase, Seconds
+from rollout_console.report.job_ends import NO_JOB_ENDS, JobEnds, job_ends
 from rollout_console.report.scope import (
     Scope,
     latest_rollback,
@@ -33,7 +35,7 @@ from rollout_console.report.scope import (
     rollback_near,
     scope_of,
 )
-from rollout_gate.file.model import GuardSettings, RolloutFile
+from rollout_gate.file.model import ALWAYS_ASYNC, GuardSettings, RolloutFile
 
 LOOK_BACK_S = 6 * 3600.0
 """How far before a rollback its first bad request is looked for."""
@@ -97,6 +99,7 @@ class Incident(msgspec.Struct, frozen=True):
     file_name: str
     made_at: float
     log_words: Sequence[str]
+    jobs: JobEnds = NO_JOB_ENDS
 
     @property
     def phases(self) -> Sequence[Phase]:
@@ -156,7 +159,7 @@ def find_incident(
     if looked.until - looked.since > MOST_S:
         raise OperationError("a report is of at most 7 days: give a later time")
     log = LogReader((path.parent / file.access_log).absolute(), AccessRecord)
-    limits = {name: _limits(route.guard) for name, route in file.routes.items()}
+    limits = {name: _limits(_settings(file, name)) for name in file.routes}
     width = 1 if looked.until - looked.since <= _FINE_UP_TO_S else _COARSE_S
     seconds = Seconds(scope, limits, width)
     for records in log.between(looked.since, looked.until):
@@ -179,6 +182,7 @@ def find_incident(
     again = LogReader((path.parent / file.access_log).absolute(), AccessRecord)
     for records in again.between(begin - margin, after):
         figures.add(records)
+    jobs = job_ends(file, path, scope, phases[1], after)
     return Incident(
         scope=scope,
         first_bad=figures.first_bad,
@@ -192,7 +196,8 @@ def find_incident(
         limits=_limits_of(file, scope),
         file_name=path.name,
         made_at=now,
-        log_words=_log_words(log, again, begin - margin),
+        log_words=_log_words(log, again, begin - margin) + ([jobs.trouble] if jobs.trouble else []),
+        jobs=jobs,
     )
 
 
@@ -344,8 +349,12 @@ def _step(span_s: float) -> int:
 
 
 def _settings(file: RolloutFile, route: str) -> GuardSettings:
+    """Return the limits of a route; of one of async jobs how long a create takes has none."""
     found = file.routes.get(route)
-    return file.guard if found is None else found.guard
+    if found is None:
+        return file.guard
+    is_async = found.format in ALWAYS_ASYNC
+    return replace(found.guard, max_p95_ms=NO_LIMIT_MS) if is_async else found.guard
 
 
 def _limits(settings: GuardSettings) -> Limits:

@@ -38,6 +38,7 @@ def _lines(incident: Incident) -> Iterator[str]:
         yield f"| {clock(moment.at, day=True)} | {moment.mark} | {said(moment, _cell)} |"
     yield ""
     yield from _figures(incident)
+    yield from _jobs(incident)
     yield from _errors(incident)
     yield from _orgs(incident)
     yield from _changes(incident)
@@ -78,7 +79,8 @@ def summary_words(incident: Incident) -> str:
         took = seconds_text(max(alert.at - during.begin, 0.0))
         said.append(f"After {took} there was evidence enough for a rollback: {alert.words}.")
     elif scope.rollbacks:
-        said.append("There was too little evidence for the guard to ask for a rollback.")
+        what = "in its requests " if incident.jobs.phases else ""
+        said.append(f"There was too little evidence {what}for the guard to ask for a rollback.")
     said += _rollback_words(incident)
     now = incident.figures.summary(during, "tokenlab")
     bad = bad_in(now)
@@ -114,7 +116,8 @@ def _rollback_words(incident: Incident) -> Iterator[str]:
 def _figures(incident: Incident) -> Iterator[str]:
     figures = incident.figures
     yield "## Figures"
-    yield "| when | side | requests | 4xx | 429 | 5xx | cut or empty | p95 | first token p95 |"
+    p95 = "p95 of creates" if incident.jobs.is_all else "p95"
+    yield f"| when | side | requests | 4xx | 429 | 5xx | cut or empty | {p95} | first token p95 |"
     yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
     for phase in incident.phases:
         for side in SIDES:
@@ -130,6 +133,37 @@ def _figures(incident: Incident) -> Iterator[str]:
     yield (
         f"Before: from {begins[0]}. During: from {begins[1]}, the first bad request, to the last "
         f"on TokenLab. After: from {begins[2]}. An answer that was cut counts as 5xx too."
+    )
+    yield ""
+
+
+def _jobs(incident: Incident) -> Iterator[str]:
+    """Say how async jobs ended: a failure after a 200 is in none of the other figures."""
+    jobs = incident.jobs
+    if not jobs.ended:
+        return
+    yield "## Async jobs"
+    yield "| when | side | ended | failed | late | refused | p50 to the asset | p95 to the asset |"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|"
+    for phase in jobs.phases:
+        for side in SIDES:
+            one = jobs.ended[phase.name, side]
+            times = (
+                (seconds_text(one.p50_s), seconds_text(one.p95_s)) if one.completed else ("", "")
+            )
+            cells = (
+                f"{phase.name}, {seconds_text(phase.seconds)}", SIDE_NAMES[side], f"{one.count:,}",
+                *(
+                    f"{count:,} ({_percent(count, one.count)})" if count else "0"
+                    for count in (one.failed, one.late, one.refused)
+                ),
+                *times,
+            )  # fmt: skip
+            yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield (
+        f"From {clock(jobs.phases[0].begin, day=True)}, by the ledger of jobs, when an answer told "
+        "how a job ended. A late one is still open; a refused one failed by what it asked for."
     )
     yield ""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rollout_console.common.csv_cells import plain_cell
 from rollout_console.health.windows.summary import Summary
+from rollout_console.jobs.outcomes import ended_json
 from rollout_console.report.counting import SIDES
 from rollout_console.report.incident import Incident
 from rollout_console.report.markdown import bad_in, counts_of, summary_words
@@ -60,6 +61,15 @@ def as_json(incident: Incident) -> dict[str, Any]:
                 **{side: _figures(incident.figures.summary(phase, side)) for side in SIDES},
             }
             for phase in incident.phases
+        },
+        "jobs": {
+            phase.name: {
+                "from": iso(phase.begin),
+                "to": iso(phase.end),
+                **{side: ended_json(incident.jobs.ended[phase.name, side]) for side in SIDES},
+            }
+            for phase in incident.jobs.phases
+            if incident.jobs.ended
         },
         "errors": {
             side: [

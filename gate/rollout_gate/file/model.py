@@ -20,13 +20,15 @@ TEXT_FORMATS = (
 )
 MEDIA_FORMATS = ("image", "video", "music", "3d")
 FORMATS = TEXT_FORMATS + MEDIA_FORMATS
+ALWAYS_ASYNC = ("video", "music", "3d")
+"""Formats of which every create makes an async task; an image may be made at once."""
 OPEN_LIMITS_S = {"image": 300, "music": 900, "video": 1800, "3d": 1800}
 """How long an async job of a format may be open before it is late, in seconds."""
 PHASES = ("inventory", "pilot", "shadow", "rollout", "cleanup")
 GUARD_MODES = ("observe", "hold", "enforce")
 SIGNALS = (
     "gateway", "contract", "rate_limit", "auth", "balance", "latency", "bad", "first_token",
-    "repeated", "filtered", "length",
+    "repeated", "filtered", "length", "jobs", "asset",
 )  # fmt: skip
 """What the guard judges, by the names that ``[guard.modes]`` and the verdicts have for it."""
 
@@ -60,6 +62,9 @@ class GuardSettings(msgspec.Struct, frozen=True):
     mode: GuardMode = "hold"
     modes: Mapping[str, GuardMode] = {}
     max_failed_jobs_percent: float = 5.0
+    max_asset_p95_s: int = 0
+    """The limit of the p95 of the time from the create of an async job to its asset, in seconds;
+    0 is none."""
 
     def mode_of(self, signal: str) -> GuardMode:
         """Return the mode of a signal: its own, or that of all."""

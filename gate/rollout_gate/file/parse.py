@@ -203,6 +203,9 @@ def _guard(fields: Fields, base: GuardSettings) -> GuardSettings:
         max_failed_jobs_percent=fields.limit(
             "max_failed_jobs_percent", base.max_failed_jobs_percent
         ),
+        max_asset_p95_s=fields.duration(
+            "max_asset_p95", base.max_asset_p95_s, least=1, most=7 * 86_400
+        ),
         max_p95_ms=fields.whole("max_p95_ms", base.max_p95_ms, least=1),
         max_ttft_p95_ms=fields.whole("max_ttft_p95_ms", base.max_ttft_p95_ms, least=1),
         min_balance_usd=fields.money("min_balance_usd", base.min_balance_usd),

@@ -27,9 +27,11 @@ from rollout_console.guard.loop import Event, GuardLoop, Turn
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.put_back import put_back
 from rollout_console.guard.traffic import OLDER_BYTES, Routing
+from rollout_console.jobs.outcomes import ended_json
 from rollout_console.models.catalogue import Catalogue
 from rollout_gate.file.errors import UnknownRoute
 from rollout_gate.file.formats import root_of
+from rollout_gate.file.model import Side
 from rollout_gate.file.percent import percent_text
 from rollout_gate.secret import redacted
 
@@ -176,6 +178,7 @@ def _turn_json(turn: Turn, monitor: Monitor, now: float) -> Mapping[str, Any]:
                     for org in {**monitor.file.routes[name].orgs, **turn.condemned.get(name, {})}
                 },
                 "culprits": [_culprit_json(one, now) for one in turn.culprits.get(name, ())],
+                "jobs": _jobs_json(monitor, name, now),
                 "unnamed": [*turn.unnamed.get(name, ())],
                 "ramp": [
                     {
@@ -195,6 +198,13 @@ def _turn_json(turn: Turn, monitor: Monitor, now: float) -> Mapping[str, Any]:
         "alerts": [alert.sentence for alert in turn.alerts],
         "events": [asdict(event) for event in turn.events],
     }
+
+
+def _jobs_json(monitor: Monitor, route: str, now: float) -> Mapping[str, Any]:
+    """Return how the async jobs of a route have ended in the last hour, of each side with any."""
+    sides: tuple[Side, ...] = ("tokenlab", "previous")
+    found = {side: monitor.job_verdicts.ended(route, None, side, now) for side in sides}
+    return {side: ended_json(ended) for side, ended in found.items() if ended is not None}
 
 
 def _org_json(verdict: Verdict) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ from functools import partial
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
-from rollout_console.common.durations import seconds_text, target_text
+from rollout_console.common.durations import brief_seconds, seconds_text, target_text
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
@@ -22,7 +22,6 @@ from rollout_console.jobs.cancelling import cancel_task
 from rollout_console.jobs.job_book import (
     STANDINGS,
     TROUBLE,
-    Ended,
     JobBook,
     JobRow,
     Repeated,
@@ -37,6 +36,7 @@ from rollout_console.jobs.job_facts import (
     why_not_cancel,
 )
 from rollout_console.jobs.log_feed import take_in_file
+from rollout_console.jobs.outcomes import Ended, ended_json
 from rollout_console.jobs.poller import Polled, TaskPoller
 from rollout_gate.access_log import timestamp
 from rollout_gate.file.model import RolloutFile
@@ -90,7 +90,10 @@ def _list(options: Namespace, book: JobBook) -> int:
         body = {
             "ledger": str(book.path),
             "counts": _counts_json(counts),
-            "ended": [_ended_json(*place, one) for place, one in sorted(ended.items())],
+            "ended": [
+                {"route": route, "side": side, **ended_json(one)}
+                for (route, side), one in sorted(ended.items())
+            ],
             "jobs": [job_json(row, now) for row in rows],
         }
         print(json.dumps(body, indent=2))
@@ -112,17 +115,16 @@ def _list(options: Namespace, book: JobBook) -> int:
 
 def ended_words(ended: Ended) -> str:
     """Return how jobs have ended, in words."""
-    said = f"{ended.count:,} ended, {ended.failed_percent:.0f}% failed"
+    said = f"{ended.count - ended.late:,} ended, {ended.failed_percent:.0f}% failed"
+    if ended.late:
+        said = f"{ended.count:,} ended or late ({ended.late:,}), {ended.failed_percent:.0f}% failed"
+    if ended.refused:
+        said += f" ({ended.refused:,} more by what they asked for)"
     if not ended.completed:
         return said
-    return f"{said}, to the asset p50 {seconds_text(ended.p50_s)}, p95 {seconds_text(ended.p95_s)}"
-
-
-def _ended_json(route: str, side: str, ended: Ended) -> dict[str, object]:
-    return {
-        "route": route, "side": side, "completed": ended.completed, "failed": ended.failed,
-        "p50_s": round(ended.p50_s, 1), "p95_s": round(ended.p95_s, 1),
-    }  # fmt: skip
+    return (
+        f"{said}, to the asset p50 {brief_seconds(ended.p50_s)}, p95 {brief_seconds(ended.p95_s)}"
+    )
 
 
 def _standings(asked: Sequence[str]) -> list[Standing]:

@@ -109,7 +109,8 @@ class Traffic(msgspec.Struct, frozen=True):
     ``previous_of`` those of one org there. ``groups`` has further ways to divide the requests, by
     the word for one: ``model``. ``labels`` are the requests by host and key alias, and ``whole``
     the route's bins as wide as those, with all orgs in them. ``is_rest`` is set where orgs were
-    left out.
+    left out. ``signals`` are those to judge. ``told_at`` returns when the last error of a signal
+    and an org was known, -inf without one, where that is later than the bin that it is in.
     """
 
     bins: Sequence[Bin]
@@ -123,6 +124,14 @@ class Traffic(msgspec.Struct, frozen=True):
     labels: Mapping[str, Labelled] = msgspec.field(default_factory=dict)
     whole: Sequence[Bin] = ()
     is_rest: bool = False
+    signals: Sequence[str] = SIGNALS
+    told_at: Callable[[str, str], float] | None = None
+
+    def last_error_at(self, signal: str, org: str | None = None) -> float:
+        """Return the time of the last error of a signal, of one org or all; there must be one."""
+        if self.told_at is not None:
+            return max(self.told_at(signal, one) for one in (self.orgs if org is None else (org,)))
+        return last_error_at(self.bins if org is None else self.orgs[org], signal)
 
     def without(self, names: Collection[str]) -> "Traffic":
         """Return the traffic without the requests of some orgs that have an error."""
@@ -164,7 +173,7 @@ def judge(limits: GuardSettings, traffic: Traffic, now: float) -> Tier:
 def _culprits(limits: GuardSettings, traffic: Traffic) -> Found:
     """Return the hosts and key aliases that have the route's errors, by signal and label."""
     found = {}
-    for signal in SIGNALS:
+    for signal in traffic.signals:
         if not traffic.labels or (mode_of(limits, signal) != "enforce" and signal in HOLDING):
             continue
         limit = limit_of(limits, signal)
@@ -180,9 +189,9 @@ def _blamed(limits: GuardSettings, traffic: Traffic, now: float, found: Found) -
     if common.kind == "rollback" or traffic.seen < 2:
         return Tier(common)
     sick: dict[str, tuple[tuple[int, float], Verdict]] = {}
-    by_signal: dict[str, int] = dict.fromkeys(SIGNALS, 0)
+    by_signal: dict[str, int] = dict.fromkeys(traffic.signals, 0)
     totals = {org: total(bins) for org, bins in traffic.orgs.items()}
-    for signal in SIGNALS:
+    for signal in traffic.signals:
         if mode_of(limits, signal) != "enforce" and signal in HOLDING:
             continue  # a holding signal condemns no org
         for org, value, verdict in _sick_orgs(limits, traffic, totals, signal, now):
@@ -223,12 +232,12 @@ def _sick_orgs(
             if found.tripped and found.errors >= FLOOR_ERRORS:
                 figures = _Figures(signal, found.errors, found.requests, p0, p0 > limit)
                 share = _share_of(traffic, signal, bins[found.since].at, found.errors)
-                last = last_error_at(bins, signal)
+                last = traffic.last_error_at(signal, org)
                 yield org, found.value, figures.verdict(last, now, _named(signal, share, org))
                 continue
         row = _in_a_row(bins, signal) if signal in REFUSALS and errors >= IN_A_ROW else 0
         if row >= IN_A_ROW:
-            yield org, 0.0, _row_verdict(row, signal, last_error_at(bins, signal), now)
+            yield org, 0.0, _row_verdict(row, signal, traffic.last_error_at(signal, org), now)
 
 
 def _route_verdict(
@@ -249,7 +258,7 @@ def _route_verdict(
     requests = sum(one.requests for one in traffic.bins)
     several = traffic.seen > 1 or traffic.is_rest
     asking: list[tuple[int, float, Verdict]] = []
-    for signal in SIGNALS:
+    for signal in traffic.signals:
         counts = [one.errors(signal) for one in traffic.bins]
         if requests < FLOOR_REQUESTS or sum(bad for _, bad in counts) < FLOOR_ERRORS:
             continue
@@ -269,7 +278,7 @@ def _route_verdict(
         figures = _Figures(signal, found.errors, found.requests, p0, p0 > limit)
         named = _group_words(traffic, signal, since, p0) + culprit_words(culprits.get(signal, {}))
         named += "".join(unnamed_words(one) for one, of in traffic.labels.items() if of.seen < 0)
-        last = last_error_at(traffic.bins, signal)
+        last = traffic.last_error_at(signal)
         verdict, mode = figures.verdict(last, now, named), mode_of(limits, signal)
         if signal in HOLDING and mode != "enforce":
             verdict = replace(verdict, kind="hold")
@@ -283,7 +292,7 @@ def _route_verdict(
             continue
         begin = _row_begins_at(traffic.bins, signal)
         if not several or len(_orgs_with(traffic, signal, begin)) > 1:
-            return _row_verdict(row, signal, last_error_at(traffic.bins, signal), now)
+            return _row_verdict(row, signal, traffic.last_error_at(signal), now)
     return OK
 
 

@@ -24,6 +24,8 @@ SIGNALS = (
     "repeated",
 )  # fmt: skip
 """Signals judged by an e-process."""
+JOB_SIGNALS = ("jobs", "asset")
+"""Signals judged by the same e-process, over the async jobs of a route in place of its requests."""
 COMPARED = ("filtered", "length")
 """Signals judged against the previous side: their shares have no limit of their own."""
 HOLDING = frozenset(("repeated", *COMPARED))
@@ -36,10 +38,12 @@ WORDS = {
     "gateway": "5xx", "contract": "4xx", "rate_limit": "429", "latency": "slow",
     "auth": "401/403", "balance": "402", "bad": "bad answers", "first_token": "late first tokens",
     "repeated": "retries", "filtered": "filtered", "length": "cut by length",
+    "jobs": "jobs failed", "asset": "slow assets",
 }  # fmt: skip
 CAUSES = {"auth": "TokenLab refuses the key", "balance": "TokenLab's balance is empty"}
 BRIEF = {
     "auth": "auth", "balance": "402", "bad": "bad", "first_token": "late", "repeated": "retry",
+    "jobs": "jobs", "asset": "assets",
 }  # fmt: skip
 """The word for a signal in a narrow column, where the usual one is too long."""
 ADVICE = {
@@ -86,7 +90,7 @@ OK = Verdict("ok")
 
 def limit_of(limits: GuardSettings, signal: str) -> float:
     """Return the limit of a signal's error rate, as a fraction from 0 to 1."""
-    if signal in ("latency", "first_token"):
+    if signal in ("latency", "first_token", "asset"):
         return SLOW_SHARE
     if signal == "repeated":
         return REPEATED_SHARE
@@ -97,6 +101,7 @@ def limit_of(limits: GuardSettings, signal: str) -> float:
         "auth": limits.max_4xx_percent,
         "balance": limits.max_4xx_percent,
         "bad": limits.max_bad_percent,
+        "jobs": limits.max_failed_jobs_percent,
     }[signal]
     return percent / 100
 
@@ -118,7 +123,7 @@ def quiet_for(last_error: float | None, now: float) -> str:
 
 def plural_of(signal: str) -> str:
     """Return the word for the errors of a signal."""
-    return "slow answers" if signal == "latency" else WORDS[signal]
+    return {"latency": "slow answers", "jobs": "failed jobs"}.get(signal, WORDS[signal])
 
 
 def percent_words(share: float) -> str:

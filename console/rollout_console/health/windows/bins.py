@@ -28,6 +28,9 @@ from rollout_console.health.windows.quantiles import bucket_of
 from rollout_console.health.windows.series import fitting
 from rollout_console.health.windows.windows import Windows
 
+NO_LIMIT_MS = 10_000_000
+"""As the limit of a latency, in ms: none is higher."""
+
 
 class Bin(NamedTuple):
     """Request counts of one bin, which begins ``at`` (epoch seconds), by the records' own times.
@@ -55,10 +58,12 @@ class Bin(NamedTuple):
 
     def errors(self, signal: str) -> tuple[int, int]:
         """Return the number of requests that a signal judges, and how many of them are errors."""
-        if signal == "latency":
+        if signal in ("latency", "asset"):
             return self.timed, self.slow  # the latency of a failed request is not judged
         if signal == "first_token":
             return self.streams, self.late
+        if signal == "jobs":
+            return self.requests, self.gateway  # of a bin of jobs in place of requests
         return self.requests, int(getattr(self, signal))
 
 

@@ -239,7 +239,10 @@ def _phase_problem(route: Route) -> tuple[str, str]:
 
 
 def _limits(where: str, guard: GuardSettings) -> Result:
-    named = ("max_5xx_percent", "max_4xx_percent", "max_429_percent", "max_bad_percent")
+    named = (
+        "max_5xx_percent", "max_4xx_percent", "max_429_percent", "max_bad_percent",
+        "max_failed_jobs_percent",
+    )  # fmt: skip
     odd = next((n for n in named if not _LEAST_LIMIT <= getattr(guard, n) <= _MOST_LIMIT), "")
     problem = ""
     if odd:

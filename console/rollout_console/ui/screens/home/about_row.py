@@ -1,13 +1,16 @@
 """What is known of the selected row beyond the figures of its line."""
 
 from rollout_console.changes.plan import ALL_ORGS
-from rollout_console.common.durations import seconds_text
+from rollout_console.common.durations import brief_seconds, seconds_text
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.evidence.verdict import percent_words
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.screens.home.rows import Row
+from rollout_gate.file.model import Side
 
 Pieces = list[tuple[str, str]]
+
+SIDES: tuple[Side, ...] = ("tokenlab", "previous")
 
 
 def about_row(row: Row, monitor: Monitor, probe: str, now: float) -> Pieces:
@@ -24,7 +27,22 @@ def about_row(row: Row, monitor: Monitor, probe: str, now: float) -> Pieces:
         facts.append(probe)
     name = row.route if row.is_route else f"{row.route} / {row.label}"
     said = f" {name}: {' · '.join(visible(fact) for fact in facts)}"
-    return [(visible(said), "$foreground 60%"), (_previous(monitor, row.route, org, now), "")]
+    about = _assets if monitor.is_async(row.route) else _previous
+    return [(visible(said), "$foreground 60%"), (about(monitor, row.route, org, now), "")]
+
+
+def _assets(monitor: Monitor, route: str, org: str | None, now: float) -> str:
+    """Return how the jobs of both sides have ended, and the p95 of the time to the asset."""
+    said = []
+    for side in SIDES:
+        ended = monitor.job_verdicts.ended(route, org, side, now)
+        if ended is not None and ended.count:
+            p95 = f"p95 {brief_seconds(ended.p95_s)}, " if ended.completed else ""
+            late = f" ({ended.late:,} late)" if ended.late else ""
+            name = "" if side == "tokenlab" else "previous "
+            failed = percent_words(ended.failed_percent)
+            said.append(f"{name}{p95}failed {failed} of {ended.count:,}{late}")
+    return f" · assets 1 h: {' · '.join(said) or 'no job ended'}"
 
 
 def _previous(monitor: Monitor, route: str, org: str | None, now: float) -> str:

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.charts.sparkline import sparkline
+from rollout_console.common.durations import brief_seconds
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.monitor import Health
@@ -144,16 +145,20 @@ class RowCells:
     def _numbers(
         self, row: Row, health: Health, errors: Sequence[float | None]
     ) -> list[tuple[str, str]]:
+        time_text = f"{health.p95_ms:.0f}"
+        if health.is_async:
+            time_text = _NONE if health.asset_p95_s is None else brief_seconds(health.asset_p95_s)
         if not health.requests:
-            texts, limit, over = [f"{health.rate:.1f}", _NONE, _NONE, _NONE], 0.0, "table--dim"
-            styles = [over] * 4
+            over, limit = "table--dim", 0.0
+            time_text = time_text if health.is_async else _NONE
+            texts, styles = [f"{health.rate:.1f}", _NONE, _NONE, time_text], [over] * 4
         else:
             # Over its limit is degraded; red is for what asks to act.
             over = "table--bad" if health.verdict.kind == "rollback" else "table--warn"
             limit = health.limit_percent
             texts = [
                 f"{health.rate:.1f}", _percent(health.percent_4xx),
-                _percent(health.percent_5xx), f"{health.p95_ms:.0f}",
+                _percent(health.percent_5xx), time_text,
             ]  # fmt: skip
             is_over = (False, health.over_4xx, health.over_5xx, health.over_p95)
             styles = [over if one else "" for one in is_over]

@@ -11,6 +11,7 @@ from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.traffic import STALE_S
 from rollout_console.health.windows.summary import Summary
+from rollout_console.ui.screens.home.job_charts import is_of_jobs, job_titles, show_jobs
 from rollout_console.ui.widgets.chart_panel import ChartPanel
 from rollout_gate.file.model import Side
 
@@ -82,7 +83,10 @@ class ChartGrid(Grid):
         sides = _sides_of(monitor, self.route, now)
         for panel in self._shown():
             if panel.name is not None and panel.name != "balance":
-                panel.say(_titles_of(sides, panel.name, self.route))
+                if is_of_jobs(monitor, self.route, panel.name):
+                    panel.say(job_titles(monitor, str(self.route), panel.name, now))
+                else:
+                    panel.say(_titles_of(sides, panel.name, self.route))
 
     def show(
         self,
@@ -100,6 +104,8 @@ class ChartGrid(Grid):
         for panel in self._shown():
             if panel.name == "balance":
                 _show_balance(panel, balance, now)
+            elif route is not None and panel.name and is_of_jobs(monitor, route, panel.name):
+                show_jobs(panel, monitor, route, panel.name, now, changed_at)
             elif panel.name is not None:
                 marks = tuple(
                     _position(at, now) for at in changed_at if now - _WINDOW_S < at <= now

@@ -13,6 +13,8 @@ State = Literal["rolled back", "previous only", "ok", "hold", "rollback", ""]
 SIGNALS: Mapping[str, str] = {
     **{word: signal for signal, word in WORDS.items()},
     "p95": "latency",
+    "jobs": "jobs",
+    "assets": "asset",
     "no data": "data",
     "bakes": "bake",
 }

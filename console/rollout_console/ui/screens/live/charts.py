@@ -8,6 +8,7 @@ import msgspec
 from rollout_console.charts.line_chart import Line, render, tick_text
 from rollout_console.charts.stacked import stacked
 from rollout_console.charts.time_axis import time_labels
+from rollout_console.common.durations import brief_seconds
 from rollout_console.health.log.record import StatusClass
 from rollout_console.ui.screens.live.events import Event, gravest
 from rollout_console.ui.screens.live.figures import Frame
@@ -15,9 +16,11 @@ from rollout_console.ui.widgets.cell_view import Cell, cells_of, padded
 from rollout_gate.file.model import Side
 
 CHARTS = ("errors", "latency", "classes", "rate", "answers", "first", "speed")
+JOB_CHARTS = ("jobs", "asset", "errors", "classes", "rate", "latency")
+"""Those of a route of async jobs: what its requests tell of the jobs is little."""
 LEAST_TOP: Mapping[str, float] = {
     "errors": 2.0, "latency": 100.0, "rate": 1.0, "classes": 4.0, "answers": 2.0, "first": 100.0,
-    "speed": 10.0,
+    "speed": 10.0, "jobs": 10.0, "asset": 10.0,
 }  # fmt: skip
 """The least top of each chart's y axis, in the unit of its title; of ``classes`` it is requests."""
 GUTTER = 6
@@ -76,10 +79,27 @@ _LINES: Mapping[str, Sequence[_Series]] = {
         _Series("tokenlab", "tokens", "tokenlab", "", "tokenlab"),
         _Series("previous", "tokens", "previous", "•", "previous"),
     ),
+    "jobs": (
+        _Series("tokenlab", "failed", "tokenlab failed", "", "bad"),
+        _Series("tokenlab", "late", "late", "x", "warn"),
+        _Series("previous", "failed", "prev. failed", "•", "previous"),
+        _Series("previous", "late", "late", "·", "previous"),
+    ),
+    "asset": (
+        _Series("tokenlab", "asset_p95", "tokenlab p95", "", "tokenlab"),
+        _Series("tokenlab", "asset_p50", "p50", "o", "tokenlab"),
+        _Series("previous", "asset_p95", "prev. p95", "•", "previous"),
+        _Series("previous", "asset_p50", "p50", "·", "previous"),
+    ),
 }
+_TIGHT = ("4xx", "429", "retries", "late")
+"""Names in a title that follow their side's first one closely."""
+_LIMITED = {"jobs": "failed", "asset": "asset_p95"}
+"""The figure of a chart whose limit is a rule across it."""
 _TITLES = {
     "errors": "errors %", "latency": "latency ms", "rate": "requests a second",
     "answers": "answers %", "first": "first token ms", "speed": "tokens a second",
+    "jobs": "jobs %", "asset": "create to asset s",
 }  # fmt: skip
 CLASSES = (
     (StatusClass.GATEWAY, "5xx", "█", "bad"),
@@ -90,6 +110,11 @@ CLASSES = (
     (StatusClass.BAD, "empty", "▞", "warn"),
 )
 """Error classes of a stacked column, bottom up: name, fill and style. 4xx is the rest."""
+
+
+def charts_of(frame: Frame | None) -> Sequence[str]:
+    """Return the charts of a frame's subject, in their order."""
+    return CHARTS if frame is None or frame.jobs is None else JOB_CHARTS
 
 
 def highest(chart: str, frame: Frame) -> float:
@@ -105,7 +130,9 @@ def value_text(metric: str, value: float | None) -> str:
     """Return a value as the titles and the line of figures show it."""
     if value is None:
         return "–"
-    if metric in ("5xx", "4xx", "429", "bad", "repeated"):
+    if metric in ("asset_p50", "asset_p95"):
+        return brief_seconds(value)
+    if metric in ("5xx", "4xx", "429", "bad", "repeated", "completed", "failed", "late", "refused"):
         return f"{value:.1f}%" if value < 99.95 else "100%"
     return f"{value:.1f}" if metric == "rate" else f"{value:.0f}"
 
@@ -149,13 +176,21 @@ def _title(name: str, frame: Frame, index: int | None) -> list[Cell]:
         for cls, word, fill, style in CLASSES:
             pieces += [(f"  {fill}", style), (f" {word} {frame.count(cls, index)}", "")]
         return cells_of(pieces)
-    pieces = [(_TITLES[name], "title")]
+    title = "its creates' ms" if name == "latency" and frame.jobs is not None else _TITLES[name]
+    pieces = [(title, "title")]
+    if name == "jobs":  # what is left of 100%: drawn, it would flatten the others
+        done = value_text("completed", frame.value("tokenlab", "completed", index))
+        pieces.append((f"  done {done.removesuffix('%')}", ""))
     for one in _LINES[name]:
         value = value_text(one.metric, frame.value(one.side, one.metric, index))
         # Omit the unit, which the title has: five values must fit in 79 columns.
         value = value.removesuffix("%")
-        gap = "  " if one.name not in ("4xx", "429", "retries") else " "
+        tight = one.name in _TIGHT or (name == "asset" and one.name == "p50")
+        gap = " " if tight else "  "
         pieces += [(f"{gap}{one.marker or _LINE}", one.style), (f" {one.name} {value}", "")]
+    limit = frame.limits.get(_LIMITED.get(name, ""))
+    if limit is not None:
+        pieces.append((f"  limit {limit:g}", "dim"))
     return cells_of(pieces)
 
 
@@ -176,10 +211,13 @@ def _plot(
     if not any(value is not None for line in lines for value in line.values):
         seen = any(summary.requests for summary in frame.whole.values())
         words = "not measured by any request in this time" if seen else _no_requests(frame)
+        if name in _LIMITED:
+            words = "no job ended in this time"
         return _nothing(words, width, height)
     drawn = render(
-        lines, width=width, height=height, y_max=top, x_labels=None, color=False, gutter=GUTTER
-    )
+        lines, width=width, height=height, y_max=top, x_labels=None, color=False, gutter=GUTTER,
+        limit=frame.limits.get(_LIMITED.get(name, "")),
+    )  # fmt: skip
     styles = {one.marker: one.style for one in _LINES[name]}
     rows = []
     for line in drawn.split("\n"):

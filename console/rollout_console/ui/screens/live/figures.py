@@ -10,6 +10,7 @@ from rollout_console.health.log.record import StatusClass
 from rollout_console.health.windows.summary import METRICS as METRIC_OF
 from rollout_console.health.windows.summary import Summary
 from rollout_console.health.windows.top_errors import ErrorGroup
+from rollout_console.jobs.outcomes import FIGURES, Ended
 from rollout_gate.file.model import Side
 
 WINDOWS_S = (60, 300, 3600, 86_400)
@@ -17,6 +18,8 @@ SIDES: tuple[Side, ...] = ("tokenlab", "previous")
 METRICS = tuple(METRIC_OF)
 
 _MOST_ORGS = 200
+_AT_HAND_S = 3_600
+"""The jobs of so many seconds are read anyway."""
 _LOG_LAG_S = 1.0
 """The typical delay in seconds between a log record's writing and its reading here."""
 _LEAST_RATE_S = 10.0
@@ -106,9 +109,18 @@ class Frame(msgspec.Struct, frozen=True):
     reads_older: bool
     age_s: float | None
     unusable: str
+    jobs: Mapping[Side, Ended] | None = None
+    """How the jobs of a route of async jobs have ended in the window; None of any other."""
+    limits: Mapping[str, float] = msgspec.field(default_factory=dict)
+    """The limits of figures of jobs, in percent or seconds."""
 
     def value(self, side: Side, metric: str, index: int | None) -> float | None:
         """Return a metric at a point, or over the entire window where ``index`` is None."""
+        if metric in FIGURES:
+            if index is not None:
+                return self.series[side, metric][index]
+            ended = (self.jobs or {}).get(side)
+            return FIGURES[metric](ended) if ended is not None else None
         if index is None:
             summary = self.whole[side]
             return METRIC_OF[metric](summary) if summary.requests else None
@@ -133,6 +145,12 @@ def frame_of(monitor: Monitor, subject: Subject, window_s: int, columns: int, no
             )
         series[side, "rate"] = _with_open_point(series[side, "rate"], grid, now)
     age = monitor.age_s(now)
+    jobs, limits = None, {}
+    if route is not None and monitor.is_async(route):
+        series |= _job_series(monitor, route, org, grid, now)
+        jobs = ended_in(monitor, subject, window_s, now)
+        found = {name: monitor.job_limit(route, name) for name in FIGURES}
+        limits = {name: limit for name, limit in found.items() if limit is not None}
     return Frame(
         at=now,
         subject=subject,
@@ -146,7 +164,36 @@ def frame_of(monitor: Monitor, subject: Subject, window_s: int, columns: int, no
         reads_older=monitor.reads_older,
         age_s=None if age is None else max(age, 0.0),
         unusable=monitor.unusable_words(now),
+        jobs=jobs,
+        limits=limits,
     )
+
+
+def _job_series(
+    monitor: Monitor, route: str, org: str | None, grid: Grid, now: float
+) -> dict[tuple[Side, str], Sequence[float | None]]:
+    """Return the figures of jobs of both sides as series; of a day its jobs are asked for."""
+    if grid.step * grid.points > _AT_HAND_S:
+        monitor.jobs.want_day()
+    found: dict[tuple[Side, str], Sequence[float | None]] = {}
+    for side in SIDES:
+        place = (grid.first, grid.step, grid.points)
+        series = monitor.job_verdicts.series(route, org, side, place, now)
+        for name in FIGURES:
+            found[side, name] = series.get(name, [None] * grid.points)
+    return found
+
+
+def ended_in(monitor: Monitor, subject: Subject, window_s: int, now: float) -> dict[Side, Ended]:
+    """Return how the jobs of a route or org have ended over a window, of each side with any."""
+    found: dict[Side, Ended] = {}
+    for side in SIDES if subject.route is not None else ():
+        ended = monitor.job_verdicts.ended(
+            str(subject.route), subject.org, side, now, float(window_s)
+        )
+        if ended is not None:
+            found[side] = ended
+    return found
 
 
 def whole_window(

@@ -33,6 +33,17 @@ _METRICS = (
     ("5xx", "p95"),
 )
 """The metrics of each side in the line of figures: the first of these sets that fits is shown."""
+_JOB_METRICS = (
+    ("5xx", "4xx", "429", "failed", "late", "asset_p50", "asset_p95"),
+    ("5xx", "4xx", "failed", "late", "asset_p95"),
+    ("failed", "late", "asset_p95"),
+    ("failed", "asset_p95"),
+    ("asset_p95", "failed"),
+)
+"""Those of a route of async jobs."""
+_NAMES = {"failed": "jobs failed", "asset_p50": "asset p50", "asset_p95": "asset p95"}
+_BRIEF_NAMES = {"asset_p95": "asset"}
+"""For the last of the sets, which fits into 80 columns."""
 _ORGS_FROM = 96
 _SIGN_STYLES = {"↩": "$warning bold", "!": "$error bold"}
 
@@ -102,7 +113,7 @@ def figures_line(frame: Frame, index: int | None, width: int) -> Pieces:
         when = clock(frame.grid.at(index))
     head = (f" {when}", "reverse" if index is not None else "$foreground 70%")
     tokenlab = previous = ""
-    for metrics in _METRICS:
+    for metrics in _METRICS if frame.jobs is None else _JOB_METRICS:
         tokenlab, previous = (_side_words(frame, side, metrics, index) for side in SIDES)
         if cell_len(head[0] + tokenlab + previous) + 5 <= width:
             break
@@ -112,7 +123,13 @@ def figures_line(frame: Frame, index: int | None, width: int) -> Pieces:
 
 
 def _side_words(frame: Frame, side: Side, metrics: Sequence[str], index: int | None) -> str:
-    words = [f"{one} {value_text(one, frame.value(side, one, index))}" for one in metrics]
+    is_brief = metrics == _JOB_METRICS[-1]
+    names = _BRIEF_NAMES if is_brief else _NAMES
+    words = [
+        f"{names.get(one, one)} {value_text(one, frame.value(side, one, index))}" for one in metrics
+    ]
+    if is_brief:
+        return f"{side} {' '.join(words)}"
     return f"{side} {' '.join(words)} {value_text('rate', frame.value(side, 'rate', index))}/s"
 
 

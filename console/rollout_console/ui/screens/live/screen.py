@@ -20,9 +20,9 @@ from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.status import CHANGES_NOTHING, StatusFacts
 from rollout_console.ui.screens.live.charts import (
     AXIS_ROWS,
-    CHARTS,
     GUTTER,
     LEAST_ROWS,
+    charts_of,
     draw_charts,
 )
 from rollout_console.ui.screens.live.figures import error_key
@@ -131,7 +131,7 @@ class LiveScreen(BesideScreen):
         room = height - _LINES_AROUND
         listed = max(5, min(room // 4, 14))
         charts = max(room - listed, 0)
-        most = 2 if two else len(CHARTS)
+        most = 2 if two else len(charts_of(self._view.frame))
         column = max(1, min((charts - AXIS_ROWS) // (LEAST_ROWS + 1), most))
         self.set_class(two, "-two")
         self.set_class(height < 15, "-short")
@@ -224,8 +224,9 @@ class LiveScreen(BesideScreen):
         view, frame = self._view, self._view.frame
         if frame is None or self.has_class("-short"):
             return
-        first = view.first_chart if self._at_once < len(CHARTS) else 0
-        names = [*CHARTS[first:], *CHARTS[:first]][: self._at_once]
+        charts = charts_of(frame)
+        first = view.first_chart % len(charts) if self._at_once < len(charts) else 0
+        names = [*charts[first:], *charts[:first]][: self._at_once]
         left = names if not self.has_class("-two") else names[: (len(names) + 1) // 2]
         stale = frame.age_s is None or frame.age_s > STALE_S
         tops = {name: view.top(name) for name in names}
@@ -261,7 +262,7 @@ class LiveScreen(BesideScreen):
             return "rolled back already"
         if name in ("org", "org.previous") and self._view.subject.route is None:
             return f"all routes are shown: {self._shown('live.route')} chooses one first"
-        if name == "chart" and self._at_once >= len(CHARTS):
+        if name == "chart" and self._at_once >= len(charts_of(self._view.frame)):
             return "every chart is shown"
         row = self._table.selected if self.is_mounted and self.query(LineTable) else None
         other = self._shown("live.list")

@@ -10,12 +10,13 @@ from rollout_console.guard.alerts import Alert, Alerts
 from rollout_console.guard.monitor import Monitor
 from rollout_console.health.windows.top_errors import ErrorGroup
 from rollout_console.history.rows import Change
-from rollout_console.ui.screens.live.charts import CHARTS, LEAST_TOP, highest
+from rollout_console.ui.screens.live.charts import LEAST_TOP, charts_of, highest
 from rollout_console.ui.screens.live.events import Event, events_of, placed
 from rollout_console.ui.screens.live.figures import (
     WINDOWS_S,
     Frame,
     Subject,
+    ended_in,
     frame_of,
     orgs_by_traffic,
     settled,
@@ -71,7 +72,7 @@ class LiveView:
         if self.cursor_at is not None and frame.grid.index(self.cursor_at) is None:
             self.cursor_at = None
         self.place_events()
-        for chart in CHARTS:
+        for chart in charts_of(frame):
             self._tops[chart] = self._top(chart, highest(chart, frame))
         return frame
 
@@ -79,7 +80,10 @@ class LiveView:
         """Recompute the figures of the entire window alone, which is cheap."""
         if self.frame is not None:
             whole = whole_window(self._monitor, self.subject, self.window_s, now)
-            self.frame = replace(self.frame, whole=whole)
+            jobs = self.frame.jobs
+            if jobs is not None:
+                jobs = ended_in(self._monitor, self.subject, self.window_s, now)
+            self.frame = replace(self.frame, whole=whole, jobs=jobs)
 
     def look_at_alerts(self, now: float) -> None:
         """Update the open alerts, and the evidence against the routing."""
@@ -139,7 +143,7 @@ class LiveView:
 
     def next_chart(self) -> None:
         """Show the next chart first."""
-        self.first_chart = (self.first_chart + 1) % len(CHARTS)
+        self.first_chart = (self.first_chart + 1) % len(charts_of(self.frame))
 
     def follow(self, route: str | None) -> None:
         """Show the route selected at home, where that has changed since the last call."""

@@ -1,0 +1,175 @@
+"""What the async jobs of a route say of it: the verdicts and figures that its requests lack.
+
+The time of a media route is that from a create to its asset, which only the ledger of jobs knows;
+how long the create took says nothing of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rollout_console.common.durations import brief_seconds
+from rollout_console.guard.evidence.blame import Tier
+from rollout_console.guard.evidence.route_traffic import Span
+from rollout_console.guard.evidence.verdict import (
+    JOB_SIGNALS,
+    OK,
+    Verdict,
+    mode_of,
+    percent_words,
+)
+from rollout_console.guard.evidence.wilson import wilson_lower
+from rollout_console.guard.job_watch import ENDED_S, LEAST_ENDED, JobWatch
+from rollout_gate.file.model import ALWAYS_ASYNC, Route, Side
+
+if TYPE_CHECKING:  # not at run time: a rollout without jobs needs none of it
+    from rollout_console.jobs.outcomes import Ended, SideJobs
+
+_KEPT_S = 5.0
+"""How long what was computed of one read is used, in seconds."""
+
+
+class JobVerdicts:
+    """Judges routes by their jobs, as the last read of the ledger has them.
+
+    What it returns is a function of that read, of the file and of the time. It is memoized for
+    some seconds: a read has many jobs, and rows ask every second.
+    """
+
+    def __init__(self, watch: JobWatch) -> None:
+        self._watch = watch
+        self._made_of: object = None
+        self._made_at = 0.0
+        self._tiers: dict[str, tuple[Route, Span, Tier]] = {}
+        self._ended: dict[tuple[str, str, str | None, float], Ended] = {}
+        self._series: dict[object, Mapping[str, Sequence[float | None]]] = {}
+
+    def is_async(self, route: Route | None) -> bool:
+        """Return whether a route makes its assets by async jobs."""
+        if route is None:
+            return False
+        if route.format == "image":
+            sides = (self.side(route.name, "tokenlab"), self.side(route.name, "previous"))
+            return any(one is not None and one.is_judged for one in sides)
+        return route.format in ALWAYS_ASYNC
+
+    def side(self, route: str, side: Side) -> "SideJobs | None":
+        """Return the jobs of a side of a route; None where the ledger has none of it."""
+        return self._watch.jobs.get((route, side))
+
+    def ended(
+        self, route: str, org: str | None, side: Side, now: float, span_s: float = ENDED_S
+    ) -> "Ended | None":
+        """Return how the jobs of a route or org have ended in the last ``span_s`` seconds.
+
+        None where the ledger has no job of that side.
+        """
+        jobs = self.side(route, side)
+        if jobs is None:
+            return None
+        self._renew(now)
+        key = (route, side, org, span_s)
+        if key not in self._ended:
+            self._ended[key] = jobs.ended(self._made_at - span_s, org)
+        return self._ended[key]
+
+    def asset_p95_s(self, route: str, org: str | None, side: Side, now: float) -> float | None:
+        """Return the p95 of the time to the asset of the last ENDED_S seconds, in seconds.
+
+        None where no job has completed.
+        """
+        ended = self.ended(route, org, side, now)
+        return ended.p95_s if ended is not None and ended.completed else None
+
+    def series(
+        self, route: str, org: str | None, side: Side, grid: tuple[int, int, int], now: float
+    ) -> "Mapping[str, Sequence[float | None]]":
+        """Return the figures of ``FIGURES`` as series over a grid; empty without any job.
+
+        ``grid`` is the number of its first point, the step in seconds, and how many points there
+        are.
+        """
+        jobs = self.side(route, side)
+        if jobs is None:
+            return {}
+        from rollout_console.jobs.outcomes import series_of
+
+        self._renew(now)
+        key = (route, org, side, grid)
+        if key not in self._series:
+            self._series[key] = series_of(jobs.of(org), *grid)
+        return self._series[key]
+
+    def tier(self, route: Route, span: Span, now: float) -> Tier:
+        """Return what the jobs of a route ask for; of ``span`` counts since when and for whom."""
+        ours = self.side(route.name, "tokenlab")
+        if ours is None:
+            return Tier()
+        from rollout_console.guard.evidence.job_tier import job_tier
+        from rollout_console.jobs.outcomes import NO_JOBS
+
+        self._renew(now)
+        begin = ours.judged_since
+        judged = Span(begin, max(begin, span.since), self._made_at, span.gone, span.reset)
+        known = self._tiers.get(route.name)
+        if known is None or known[0] is not route or known[1] != judged:
+            theirs = self.side(route.name, "previous") or NO_JOBS
+            tier = job_tier(route.guard, ours, theirs, judged, self._made_at)
+            known = self._tiers[route.name] = route, judged, tier
+        return known[2]
+
+    def hold(self, route: Route, now: float) -> Verdict:
+        """Return ``hold`` where too many jobs of a route fail, or their assets are late; else ok.
+
+        So does a ledger that cannot be read: nobody knows how its jobs end.
+        """
+        settings = route.guard
+        for signal in JOB_SIGNALS:
+            # One that is only observed holds nothing, unless the guard does nothing but that.
+            if settings.mode == "observe" or mode_of(settings, signal) != "observe":
+                reason = self._reason(route, signal, now)
+                if reason:
+                    return Verdict("hold", reason, signal)
+        return OK
+
+    def held(self, route: Route, now: float) -> str:
+        """Return why jobs hold a raise of a route, empty where they do not."""
+        acting = (one for one in JOB_SIGNALS if mode_of(route.guard, one) != "observe")
+        reason = next((said for one in acting if (said := self._reason(route, one, now))), "")
+        found = self._watch.troubles.get(route.name)
+        if reason or found is None or route.guard.mode == "observe":
+            return reason
+        return found.twice_words
+
+    def _reason(self, route: Route, signal: str, now: float) -> str:
+        if signal == "jobs":
+            found = self._watch.troubles.get(route.name)
+            if found is not None and found.failing:
+                return found.failing
+            trouble = self._watch.jobs_trouble
+            return f"jobs not known: {trouble}" if trouble and self.is_async(route) else ""
+        limit_s, ended = (
+            route.guard.max_asset_p95_s,
+            self.ended(route.name, None, "tokenlab", now),
+        )
+        if not limit_s or ended is None or ended.completed < LEAST_ENDED or ended.p95_s <= limit_s:
+            return ""
+        return f"p95 to the asset {brief_seconds(ended.p95_s)}, limit {brief_seconds(limit_s)}"
+
+    def previous_trouble(self, route: str, org: str | None, limit: float, now: float) -> str:
+        """Return how the previous side's jobs fail as well; empty where they do not.
+
+        They do where the lower Wilson bound of their share is over ``limit`` (percent).
+        """
+        ended = self.ended(route, org, "previous", now)
+        if ended is None or wilson_lower(ended.bad, ended.count) <= limit / 100:
+            return ""
+        share = percent_words(ended.failed_percent)
+        return f"the previous provider is failing as well: jobs failed {share} of {ended.count:,}"
+
+    def _renew(self, now: float) -> None:
+        """Discard what was computed of an earlier read, or is some seconds old."""
+        if self._made_of is not self._watch.jobs or not 0 <= now - self._made_at < _KEPT_S:
+            self._made_of, self._made_at = self._watch.jobs, now
+            self._tiers.clear()
+            self._ended.clear()
+            self._series.clear()
