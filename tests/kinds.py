@@ -62,6 +62,7 @@ FUNCTIONAL = frozenset(
         "cost/test_costs.py",
         "cost/test_drill.py",
         "cost/test_side_by_side.py",
+        "cost/test_spending_count.py",
         "credentials/test_keys.py",
         "credentials/test_rotation.py",
         "credentials/test_rotation_crashes.py",
