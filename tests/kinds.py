@@ -54,6 +54,7 @@ FUNCTIONAL = frozenset(
         "cli/test_plain.py",
         "cli/test_mutated_answers.py",
         "cli/test_probe.py",
+        "cli/test_budgets.py",
         "cli/test_cost.py",
         "cli/test_reconcile.py",
         "cli/test_report.py",

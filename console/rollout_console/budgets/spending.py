@@ -18,7 +18,7 @@ from rollout_console.common.files import write_private
 from rollout_gate.file.model import Budget, BudgetPeriod, RolloutFile
 from rollout_gate.untrusted import UndecodableError, decode_json
 
-_MOST_BYTES = 256 * 1024 * 1024
+_MOST_BYTES = 64 * 1024 * 1024
 
 
 class Scope(NamedTuple):

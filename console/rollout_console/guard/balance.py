@@ -132,6 +132,11 @@ class BalanceWatch:
         # From money spent, not from the balance: a recharge must not look like a lower burn rate.
         return max(Decimal(0), last.total_used - first.total_used) / Decimal(str(end - start))
 
+    @property
+    def span_s(self) -> float:
+        """Over how many seconds the burn rate is."""
+        return self._samples[-1][0] - self._samples[0][0] if self._samples else 0.0
+
     def runway_s(self) -> float | None:
         """Return the runway: seconds that the balance lasts at this burn rate; None if unknown."""
         burn = self.burn_per_s()
