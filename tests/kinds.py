@@ -88,6 +88,7 @@ FUNCTIONAL = frozenset(
         "gate/test_permissions.py",
         "jobs/test_poller.py",
         "jobs/test_reading_as_others.py",
+        "guard/test_budget_counter.py",
         "guard/test_guard_sources.py",
         "guard/test_notify.py",
         "guard/test_watch.py",

@@ -118,7 +118,7 @@ def test_a_new_period_or_budget_is_not_counted_yet(tmp_path: Path) -> None:
     text = f'{HEAD}[budgets.b]\nper = "month"\nlimit_usd = 5\n'
     file = parse(text.encode())
     (scope,) = scopes_at(file, AT)
-    counted = Spending(AT, [Spend(scope, MONTH.begins, Decimal(6))], tried_at=AT)
+    counted = Spending(AT, [Spend(scope, MONTH.begins, Decimal(6))], counted_at=AT)
     path = spending_path(tmp_path, tmp_path / "rollout.toml", "prod")
     assert missing_from(file, kept_spending(path), AT)
     keep_spending(counted, path)

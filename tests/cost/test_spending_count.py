@@ -157,7 +157,7 @@ def test_what_was_counted_stays_where_counting_fails(world: World, traffic: Traf
         counted(world, now + 600)
     kept = kept_spending(spending_path(world.state, world.path, "default"))
     assert kept is not None
-    assert (kept.until, kept.tried_at, kept.spends) == (now, now + 600, first.spends)
+    assert (kept.until, kept.failed_at, kept.spends) == (now, now + 600, first.spends)
     assert "403" in kept.problem
     offline = counted(world, now + 900, offline=True)
     assert (offline.spending.until, offline.spending.problem) == (now, "")

@@ -46,7 +46,7 @@ class Budgeted(Run):
         ]
         until = self.now - age_s
         keep_spending(
-            Spending(until, spends, tried_at=until),
+            Spending(until, spends, counted_at=until),
             spending_path(state_folder(), self.file, file.profile),
         )
         self.monitor.budgets._next_at = 0.0

@@ -162,7 +162,7 @@ def test_what_was_never_counted_holds_nothing_and_is_told(watched: Watched) -> N
     assert told(fresh) == []
     words = "budgets were never counted: run rollout-console budgets"
     assert told(fresh, NOW + 301) == [words]
-    keep_spending(Spending(tried_at=NOW, problem="no token"), path)
+    keep_spending(Spending(failed_at=NOW, problem="no token"), path)
     fresh.budgets._next_at = 0.0
     fresh.budgets.refresh(fresh.file, NOW)
     assert told(fresh) == ["budgets were never counted: no token"]

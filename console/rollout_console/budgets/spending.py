@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from rollout_console.budgets.periods import Period, period_at
 from rollout_console.common.files import write_private
@@ -59,16 +60,17 @@ class Spending(msgspec.Struct, frozen=True):
     """What was spent, from usage records up to ``until``; all times in epoch seconds.
 
     ``burn`` is the cost of the last ``burn_s`` seconds, a day at most, of all keys; None where it
-    is not known. ``tried_at`` is when somebody last tried to count, for how many seconds
-    (``took_s``) and why it failed (``problem``, empty where it did not).
+    is not known. ``counted_at`` is when that count began, and ``took_s`` how many seconds it took.
+    ``problem`` is why a later one failed, at ``failed_at``; empty where none did.
     """
 
     until: float = 0.0
     spends: Sequence[Spend] = ()
     burn: Decimal | None = None
     burn_s: float = 0.0
-    tried_at: float = 0.0
+    counted_at: float = 0.0
     took_s: float = 0.0
+    failed_at: float = 0.0
     problem: str = ""
 
     @property
@@ -125,3 +127,9 @@ def kept_spending(path: Path) -> Spending | None:
     for one in found.spends:
         amounts += (one.cost, one.unattributed, one.last_day)
     return found if all(amount.is_finite() for amount in amounts) else None
+
+
+def note_failure(path: Path, problem: str, now: float) -> None:
+    """Keep why counting failed, beside what was counted before."""
+    before = kept_spending(path) or Spending()
+    keep_spending(replace(before, problem=problem, failed_at=now), path)

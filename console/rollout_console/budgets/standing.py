@@ -121,15 +121,17 @@ def missing_from(file: RolloutFile, spending: Spending | None, now: float) -> bo
 
 
 def is_due(file: RolloutFile, spending: Spending | None, now: float) -> bool:
-    """Return whether it is time to count again: of a new budget or period after a minute."""
-    if not counts(file):
+    """Return whether it is time to count again; of a new budget or period it is after a minute.
+
+    A count that failed puts off others for a minute alone: they may have what it lacked.
+    """
+    if not counts(file) or spending is None:
+        return spending is None and counts(file)
+    if abs(now - spending.failed_at) < _AGAIN_S:  # also by a clock that was set back
         return False
-    if spending is None:
-        return True
-    since_s = abs(now - spending.tried_at)  # also by a clock that was set back
-    if not spending.problem and missing_from(file, spending, now):
-        return since_s >= _AGAIN_S
-    return since_s >= max(EVERY_S, _REST * spending.took_s)
+    wait_s = max(EVERY_S, _REST * spending.took_s)
+    wait_s = _AGAIN_S if missing_from(file, spending, now) else wait_s
+    return abs(now - spending.counted_at) >= wait_s
 
 
 def age_words(spending: Spending, now: float) -> str:

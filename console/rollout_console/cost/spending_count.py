@@ -14,7 +14,7 @@ from rollout_console.budgets.periods import DAY_S
 from rollout_console.budgets.spending import (
     Spending,
     keep_spending,
-    kept_spending,
+    note_failure,
     scopes_at,
     spending_path,
 )
@@ -70,9 +70,9 @@ def count_spending(
     try:
         counted = _counted(room, file, path, folder, offline, watcher, clock)
     except (OperationError, ApiError) as error:
-        note_failure(kept_at, str(error), began, time.monotonic() - start)
+        note_failure(kept_at, str(error), began)
         raise
-    spending = replace(counted.spending, tried_at=began, took_s=time.monotonic() - start)
+    spending = replace(counted.spending, counted_at=began, took_s=time.monotonic() - start)
     keep_spending(spending, kept_at)
     return Counted(spending, counted.words)
 
@@ -92,12 +92,6 @@ def counting(path: Path, watcher: Watcher, *, waits: bool = True) -> Iterator[bo
 
     with pull_lock(path, waits=told, **({} if waits else {"wait_s": 0.0})) as taken:
         yield taken or not blocked
-
-
-def note_failure(path: Path, problem: str, now: float, took_s: float = 0.0) -> None:
-    """Keep why counting failed, beside what was counted before."""
-    before = kept_spending(path) or Spending()
-    keep_spending(replace(before, problem=problem, tried_at=now, took_s=took_s), path)
 
 
 def _counted(

@@ -38,7 +38,7 @@ class BalanceSources:
     """Caches one BalanceSource for the base URL and credential that the file names now."""
 
     def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+        self.vault = vault
         self._source: BalanceSource | None = None
         self._made_of: tuple[str, Secret] | None = None
 
@@ -47,7 +47,7 @@ class BalanceSources:
 
         The credential lookup (a keyring) may block for seconds.
         """
-        credential = self._vault.resolve(file.profile, "management_token")
+        credential = self.vault.resolve(file.profile, "management_token")
         if credential.secret is None:
             return credential.problem
         made_of = (file.base_url, credential.secret)

@@ -8,6 +8,7 @@ the org stays in its ramp, which climbs again in the next period.
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from time import monotonic
 from typing import Literal
 
@@ -27,6 +28,8 @@ from rollout_console.guard.ramp_record import Place, RampRecord, RouteRamp
 from rollout_gate.file.model import Route
 from rollout_gate.file.percent import percent_text
 
+MOST_AT_ONCE = 500
+"""Limit of the orgs that are lowered in one change: a rollback may be waiting."""
 _AHEAD_S = 60.0
 """How far a time that was recorded may be ahead; a later one is of a clock that was set back."""
 _MOST_NAMED = 3
@@ -52,9 +55,11 @@ class BudgetLowering:
         self._switch = switch
         self._monitor = monitor
         self._record = record
+        self._waiting: dict[str, list[str]] = {}
+        """By route, the orgs of a lowering that is begun: each turn takes some of them."""
 
     def lower(self, now: float) -> Iterator[Lowered]:
-        """Lower what is due at a time (epoch seconds), in one change for each route.
+        """Lower what is due at a time (epoch seconds), in a change for each route.
 
         Raises as Switch.apply does, and StoreError.
         """
@@ -67,9 +72,12 @@ class BudgetLowering:
             if route is None or route.guard.mode != "enforce" or file.is_latched(name):
                 continue
             orgs, others = self._shares(route, now), [*self._other_shares(route, now)]
-            due = self._due(route, name, orgs, now)
+            waiting = {org: orgs[org] for org in self._waiting.pop(name, ()) if org in orgs}
+            due = waiting or self._due(route, name, orgs, now)
             if due:
-                yield self._lower_orgs(route, due, now)
+                self._waiting[name] = [*due]
+                yield self._lower_orgs(route, dict(islice(due.items(), MOST_AT_ONCE)), now)
+                self._waiting[name] = [*due][MOST_AT_ONCE:]
             for table, share, asks in others:
                 if monotonic() >= end:
                     return  # each has a time of its own: the rest is lowered in the next turn

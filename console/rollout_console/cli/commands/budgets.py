@@ -8,7 +8,13 @@ from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
 
-from rollout_console.budgets.spending import Spending, counts, kept_spending, spending_path
+from rollout_console.budgets.spending import (
+    Spending,
+    counts,
+    kept_spending,
+    note_failure,
+    spending_path,
+)
 from rollout_console.budgets.standing import is_due, standings_of
 from rollout_console.budgets.tables import as_json, as_text
 from rollout_console.changes.switch import Switch
@@ -53,7 +59,7 @@ def _count(
     options: Namespace, path: Path, file: RolloutFile, room: ApiKeys, kept_at: Path
 ) -> tuple[Spending, list[str]] | None:
     """Count; None where another process does so, or has just done so, and it was not asked for."""
-    from rollout_console.cost.spending_count import count_spending, counting, note_failure
+    from rollout_console.cost.spending_count import count_spending, counting
 
     with PullProgress() as progress, counting(kept_at, progress, waits=not options.if_due) as taken:
         due = is_due(file, kept_spending(kept_at), time.time())

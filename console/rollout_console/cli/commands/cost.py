@@ -53,14 +53,15 @@ def _count_budgets(
 ) -> None:
     """Count for the file's budgets as well, where that is due; an error is no error of the bill."""
     folder = state_folder()
-    kept = kept_spending(spending_path(folder, path, file.profile))
+    kept_at = spending_path(folder, path, file.profile)
     is_own = room.profile == file.profile and not options.base_url
-    if options.offline or not is_own or not is_due(file, kept, time.time()):
+    if options.offline or not is_own or not is_due(file, kept_spending(kept_at), time.time()):
         return
-    from rollout_console.cost.spending_count import count_spending
+    from rollout_console.cost.spending_count import count_spending, counting
 
     try:
-        count_spending(room, file, path, folder, watcher=progress)
+        with counting(kept_at, progress):
+            count_spending(room, file, path, folder, watcher=progress)
     except (OperationError, ApiError) as error:
         progress.clear()
         print(f"warning: budgets are not counted: {visible(str(error))}", file=sys.stderr)
