@@ -22,6 +22,7 @@ from rollout_console.common.errors import OperationError
 from rollout_console.cost.burn import burn_of
 from rollout_console.cost.day_cells import Cell, DayCells, cells_path
 from rollout_console.cost.spend_tally import SpendTally
+from rollout_console.reconcile.log_lines import BEGINS_LATER
 from rollout_console.reconcile.money import EXACT, ZERO
 from rollout_console.reconcile.pull import OVERLAP_S
 from rollout_console.reconcile.pull_lock import pull_lock
@@ -115,7 +116,8 @@ def _counted(
             if tally is None:
                 tally, newest = SpendTally(scopes, outcome.keys), outcome.horizon
             until = min(until, outcome.horizon) if part.is_short(outcome) else until
-            words |= dict.fromkeys(outcome.words)
+            # That the log begins later is said of each budget that something is missing of.
+            words |= dict.fromkeys(one for one in outcome.words if not one.startswith(BEGINS_LATER))
             part.tell(tally)
             final = part.final(newest if part.is_whole(outcome, now) else outcome.horizon)
             cells.keep({day: part.days[day] for day in final}, part.since)
