@@ -79,3 +79,22 @@ def test_a_file_without_budgets_has_nothing_to_ask(run: Run, world: World) -> No
     assert (done.returncode, len(world.sim.state.requests)) == (0, asked)
     assert done.stdout.startswith("the file has no budgets: write [budgets.NAME]")
     assert json.loads(run("--json").stdout)["budgets"] == []
+
+
+def test_set_is_held_and_an_override_needs_a_reason(
+    run: Run, world: World, commands: Commands
+) -> None:
+    text = world.path.read_text().replace("limit_usd = 1000", 'limit_usd = "0.001"')
+    world.path.write_text(text.replace("acme = 50", "acme = 0"))
+    Traffic(world).send(time() - 5)
+    assert run().returncode == 1
+
+    def change(*words: str) -> tuple[int, str]:
+        done = commands.run(["-f", str(world.path), "set", *words, "--yes"], env={**os.environ})
+        return done.returncode, done.stderr
+
+    code, said = change("chat", "acme", "1")
+    assert code == 1
+    assert "the guard holds this raise: chat / acme: budget acme: $0.0055 of $0.001 for" in said
+    assert change("chat", "acme", "1", "--override-guard", "--reason", "agreed with acme")[0] == 0
+    assert change("chat", "acme", "0") == (0, "")

@@ -8,7 +8,7 @@ import msgspec
 
 from rollout_console.budgets.periods import DAY_S, Period, time_words
 from rollout_console.budgets.spending import Spend, Spending, a_day_of, counts, scope_of, scopes_at
-from rollout_gate.file.model import Budget, RolloutFile
+from rollout_gate.file.model import Budget, RolloutFile, Route
 
 NEAR_PERCENT = 80
 """From this percent of its limit on a budget is told."""
@@ -147,6 +147,24 @@ def what_of(budget: Budget) -> str:
     place = " / ".join(parts) if budget.route or not budget.org else f"org {budget.org}"
     key = f"key {budget.key}" if budget.key else ""
     return ", ".join(filter(None, (place, key))) or "everything"
+
+
+def lowers_words(file: RolloutFile, one: Standing) -> str:
+    """Return whether a guard lowers the shares of a budget that is spent; empty if not asked to."""
+    some = routes_of(file, one)
+    other = [route for route in some if route.guard.mode != "enforce"]
+    if one.budget.at_limit != "lower":
+        return ""
+    if not other:
+        return "the guard lowers its shares, a step at a time"
+    names = "" if len(other) == len(some) else f" on {other[0].name}"
+    return f"would lower its shares{names}: the guard's mode there is {other[0].guard.mode}"
+
+
+def routes_of(file: RolloutFile, one: Standing) -> Sequence[Route]:
+    """Return the route that a budget is of, or all of the file."""
+    named = file.routes.get(one.budget.route)
+    return [named] if named is not None else [*file.routes.values()]
 
 
 def usd(amount: Decimal) -> str:

@@ -6,10 +6,18 @@ from decimal import Decimal
 from typing import Any
 
 from rollout_console.budgets.spending import Spending
-from rollout_console.budgets.standing import STALE_S, Standing, age_words, usd, what_of
+from rollout_console.budgets.standing import (
+    STALE_S,
+    Standing,
+    age_words,
+    lowers_words,
+    routes_of,
+    usd,
+    what_of,
+)
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.safe_text import visible
-from rollout_gate.file.model import RolloutFile, Route
+from rollout_gate.file.model import RolloutFile
 from rollout_gate.secret import redacted
 
 _HEAD = ("budget", "of", "period", "spent", "limit", "used", "at its end")
@@ -77,7 +85,7 @@ def _does(file: RolloutFile, one: Standing) -> Iterator[str]:
     if not one.is_over:
         return
     held, free = list[str](), list[str]()
-    for route in _routes_of(file, one):
+    for route in routes_of(file, one):
         (free if route.guard.mode == "observe" else held).append(route.name)
     if held:
         but = f", but not on {_said(free[0])} (mode observe)" if free else ""
@@ -85,24 +93,7 @@ def _does(file: RolloutFile, one: Standing) -> Iterator[str]:
     else:
         yield "holds nothing: the guard's mode there is observe"
     if words := lowers_words(file, one):
-        yield words
-
-
-def lowers_words(file: RolloutFile, one: Standing) -> str:
-    """Return whether a guard lowers the shares of a budget that is spent; empty if not asked to."""
-    some = _routes_of(file, one)
-    other = [route for route in some if route.guard.mode != "enforce"]
-    if one.budget.at_limit != "lower":
-        return ""
-    if not other:
-        return "the guard lowers its shares, a step at a time"
-    names = "" if len(other) == len(some) else f" on {_said(other[0].name)}"
-    return f"would lower its shares{names}: the guard's mode there is {other[0].guard.mode}"
-
-
-def _routes_of(file: RolloutFile, one: Standing) -> Sequence[Route]:
-    named = file.routes.get(one.budget.route)
-    return [named] if named is not None else [*file.routes.values()]
+        yield _said(words)
 
 
 def _one_json(file: RolloutFile, one: Standing) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from rollout_console.budgets.tables import lowers_words
+from rollout_console.budgets.standing import lowers_words
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict
@@ -225,10 +225,8 @@ def _of_balance(monitor: Monitor, balance: BalanceWatch, now: float) -> Iterable
 def _of_budgets(monitor: Monitor, now: float) -> Iterable[Alert]:
     """Yield what is near or over, once for each period: a warning, as an alarm is of traffic."""
     file, told = monitor.file, 0
-    for one in monitor.budgets.standings(file, now):
+    for one in monitor.budgets.notable(file, now):
         budget, problem = one.budget, one.spend.problem if one.spend is not None else ""
-        if not (one.is_over or one.is_near or problem):
-            continue
         told += 1
         if told > _MOST_SHOWN:
             continue

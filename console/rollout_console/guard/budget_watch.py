@@ -40,6 +40,7 @@ class _Known(msgspec.Struct, frozen=True):
     begins: float
     ends: float
     standings: Sequence[Standing]
+    notable: Sequence[Standing]
     over: dict[str, list[Standing]]
 
 
@@ -89,6 +90,10 @@ class BudgetWatch:
     def standings(self, file: RolloutFile, now: float) -> Sequence[Standing]:
         """Return how each budget of a file stands at a time (epoch seconds)."""
         return self._at(file, now).standings
+
+    def notable(self, file: RolloutFile, now: float) -> Sequence[Standing]:
+        """Return the budgets that are near their limit or over it, or that nothing counts for."""
+        return self._at(file, now).notable
 
     def over(
         self, file: RolloutFile, route: str, org: str | None, now: float, subject: Subject = "org"
@@ -173,7 +178,12 @@ class BudgetWatch:
                     over.setdefault(one.budget.org, []).append(one)
             ends = min((one.period.ends for one in standings), default=float("inf"))
             begins = max((one.period.begins for one in standings), default=float("-inf"))
-            known = self._known = _Known(file, spending, begins, ends, standings, over)
+            notable = [
+                one
+                for one in standings
+                if one.is_over or one.is_near or (one.spend is not None and one.spend.problem)
+            ]
+            known = self._known = _Known(file, spending, begins, ends, standings, notable, over)
         return known
 
 
