@@ -1,6 +1,8 @@
 """Counting what budgets are of, over loopback: exactly, by period, and from kept days."""
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from rollout_console.budgets.spending import Spend, Spending, kept_spending, spending_path
 from rollout_console.budgets.standing import Standing, standings_of
 from rollout_console.common.errors import OperationError
-from rollout_console.cost import spending_count
+from rollout_console.cost import day_cells, spending_count
 from rollout_console.cost.bill import NOT_LOGGED
 from rollout_console.cost.spending_count import Counted, count_spending
 from rollout_console.reconcile.reconciliation import Asked, reconcile
@@ -126,6 +128,30 @@ def test_final_days_are_matched_once_and_are_exact(
     assert "are counted anew" in " ".join(again.words)
     after = stand(world, again, now + 3600)
     assert (after["all"].spent, after["chat"].spent) == (sum(cost) + cost[0], Decimal(0))
+
+
+def test_days_that_another_program_locks_are_done_without(
+    world: World, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cost = [traffic.send(NOON + day * DAY) for day in range(5)]
+    now = NOON + 5 * DAY
+    counted(world, now)
+    (path,) = world.state.glob("spent-days-*.sqlite3")
+    before = path.read_bytes()
+    monkeypatch.setattr(day_cells, "BUSY_S", 0.05)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        found = counted(world, now)
+        assert "cannot be read (database is locked)" in " ".join(found.words)
+        assert stand(world, found, now)["chat"].spent == sum(cost)
+        db.rollback()
+    assert path.read_bytes() == before
+    assert counted(world, now).words == []
+
+
+def test_the_first_moment_of_a_period_is_counted(world: World, traffic: Traffic) -> None:
+    traffic.send(MIDNIGHT - 5)
+    assert spent(world, MIDNIGHT)["all"] == 0
 
 
 def test_a_refund_lowers_it_in_the_period_in_which_it_comes(world: World, traffic: Traffic) -> None:

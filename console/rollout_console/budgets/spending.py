@@ -98,11 +98,6 @@ def scopes_at(file: RolloutFile, at: float) -> dict[Scope, Period]:
     return {scope: periods[scope.per] for scope in scopes}
 
 
-def counts(file: RolloutFile) -> bool:
-    """Return whether a file asks for anything that has to be counted."""
-    return bool(file.budgets or file.least_runways_s)
-
-
 def spending_path(folder: Path, rollout_file: Path, profile: str) -> Path:
     """Return where the spending of a rollout file and its profile is kept."""
     digest = hashlib.sha256(f"{rollout_file.resolve()}\n{profile}".encode()).hexdigest()

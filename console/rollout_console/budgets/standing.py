@@ -7,7 +7,7 @@ from decimal import ROUND_DOWN, Decimal
 import msgspec
 
 from rollout_console.budgets.periods import DAY_S, Period, time_words
-from rollout_console.budgets.spending import Spend, Spending, a_day_of, counts, scope_of, scopes_at
+from rollout_console.budgets.spending import Spend, Spending, a_day_of, scope_of, scopes_at
 from rollout_gate.file.model import Budget, RolloutFile, Route
 
 NEAR_PERCENT = 80
@@ -125,8 +125,8 @@ def is_due(file: RolloutFile, spending: Spending | None, now: float) -> bool:
 
     A count that failed puts off others for a minute alone: they may have what it lacked.
     """
-    if not counts(file) or spending is None:
-        return spending is None and counts(file)
+    if not file.asks_for_counts or spending is None:
+        return spending is None and file.asks_for_counts
     if abs(now - spending.failed_at) < _AGAIN_S:  # also by a clock that was set back
         return False
     wait_s = max(EVERY_S, _REST * spending.took_s)

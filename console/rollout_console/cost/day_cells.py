@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Self
 
 from rollout_console.reconcile.money import plain
 
-_BUSY_S = 20.0
+BUSY_S = 20.0
+"""How long another process that writes the days is waited for, in seconds."""
 _VERSION = 1
 _SCHEMA = (
     """
@@ -144,7 +145,7 @@ class DayCells:
     def _opened(self) -> sqlite3.Connection:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        db = sqlite3.connect(self.path, timeout=_BUSY_S)
+        db = sqlite3.connect(self.path, timeout=BUSY_S)
         try:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _VERSION):
@@ -159,8 +160,13 @@ class DayCells:
         return db
 
     def _begin_anew(self, error: Exception) -> None:
-        """Put a damaged file aside; what cannot be opened at all is done without."""
+        """Put a damaged file aside; one that is locked or not to be read is done without."""
         self._close()
+        if not _is_damage(error):
+            self._say(
+                f"the days kept at {self.path} cannot be read ({error}): each is matched anew"
+            )
+            return
         aside = self.path.with_name(f"{self.path.name}.corrupt")
         try:
             self.path.replace(aside)
@@ -180,6 +186,12 @@ class DayCells:
         if db is not None:
             with suppress(sqlite3.Error):
                 db.close()
+
+
+def _is_damage(error: Exception) -> bool:
+    if isinstance(error, sqlite3.OperationalError):
+        return "no such" in str(error)
+    return not isinstance(error, OSError)
 
 
 def cells_path(

@@ -143,7 +143,7 @@ class _Part:
     def __init__(self, days: Sequence[int], *, first: int, now: float, offline: bool) -> None:
         """``first`` is the first day of all parts, from which on records are pulled."""
         self._first, self._last = days[0], days[-1]
-        until = min(float((self._last + 1) * DAY_S), now)
+        until = min(float((self._last + 1) * DAY_S), max(now, self._first * DAY_S + 1.0))
         self._asked = Asked(
             float(self._first * DAY_S), until, offline=offline, pull_since=float(first * DAY_S)
         )

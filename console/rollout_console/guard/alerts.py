@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from rollout_console.budgets.standing import lowers_words
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict
@@ -236,6 +235,8 @@ def _of_budgets(monitor: Monitor, now: float) -> Iterable[Alert]:
         if problem:
             state, words = "unknown", f"budget {budget.name}: {problem}"
         elif one.is_over:
+            from rollout_console.budgets.standing import lowers_words
+
             lowers = lowers_words(file, one)
             state, words = "over", f"{one.held_words}" + (f"; {lowers}" if lowers else "")
         key = ("budget", budget.name, state, str(one.period.begins))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import rollout_console
 import rollout_gate
-from rollout_console.budgets.spending import Spending, counts, note_failure, spending_path
+from rollout_console.budgets.spending import Spending, note_failure, spending_path
 from rollout_console.budgets.standing import EVERY_S, is_due
 from rollout_console.common.folders import state_folder
 from rollout_console.common.write_access import WriteAccess
@@ -61,7 +61,7 @@ class BudgetCounter:
         if (
             self._is_closed
             or self._access.read_only
-            or not counts(file)
+            or not file.asks_for_counts
             or time.monotonic() < self._next_at
         ):
             return

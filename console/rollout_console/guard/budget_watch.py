@@ -10,17 +10,19 @@ import time
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from rollout_console.budgets.periods import time_words
-from rollout_console.budgets.spending import Spending, counts, kept_spending, spending_path
-from rollout_console.budgets.standing import STALE_S, Standing, standings_of
 from rollout_console.changes.traffic_diff import Subject
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.folders import state_folder
 from rollout_console.guard.balance import BalanceWatch
 from rollout_gate.file.model import RolloutFile
+
+if TYPE_CHECKING:  # not at run time: a rollout without budgets need not load it
+    from rollout_console.budgets.spending import Spending
+    from rollout_console.budgets.standing import Standing
 
 EVERY_S = 5.0
 """How often the kept file is looked at, in seconds."""
@@ -36,12 +38,12 @@ class _Known(msgspec.Struct, frozen=True):
     """The standings of one file and count, as long as no period ends; ``over`` are by org."""
 
     file: RolloutFile
-    spending: Spending | None
+    spending: "Spending | None"
     begins: float
     ends: float
-    standings: Sequence[Standing]
-    notable: Sequence[Standing]
-    over: dict[str, list[Standing]]
+    standings: "Sequence[Standing]"
+    notable: "Sequence[Standing]"
+    over: "dict[str, list[Standing]]"
 
 
 class BudgetWatch:
@@ -64,7 +66,7 @@ class BudgetWatch:
 
         It blocks for the disk, but not for one that hangs: a rollback may be waiting.
         """
-        if not counts(file):
+        if not file.asks_for_counts:
             self.spending, self._stamp = None, None
             return
         wait_s = _FIRST_WAIT_S if self._since is None else _WAIT_S
@@ -81,23 +83,25 @@ class BudgetWatch:
             self._reader.join(wait_s)
 
     def _read(self, profile: str) -> None:
+        from rollout_console.budgets.spending import kept_spending, spending_path
+
         path = spending_path(state_folder(), self._path, profile)
         stamp = path, _stamp_of(path)
         if stamp != self._stamp:
             self.spending = None if stamp[1] is None else kept_spending(path)
             self._stamp = stamp
 
-    def standings(self, file: RolloutFile, now: float) -> Sequence[Standing]:
+    def standings(self, file: RolloutFile, now: float) -> "Sequence[Standing]":
         """Return how each budget of a file stands at a time (epoch seconds)."""
         return self._at(file, now).standings
 
-    def notable(self, file: RolloutFile, now: float) -> Sequence[Standing]:
+    def notable(self, file: RolloutFile, now: float) -> "Sequence[Standing]":
         """Return the budgets that are near their limit or over it, or that nothing counts for."""
         return self._at(file, now).notable
 
     def over(
         self, file: RolloutFile, route: str, org: str | None, now: float, subject: Subject = "org"
-    ) -> Iterator[Standing]:
+    ) -> "Iterator[Standing]":
         """Yield the budgets that are spent and cover a share; ``org`` None is a share of several.
 
         ``subject`` is whose that share is: the default is not of orgs with a percent of their own,
@@ -143,13 +147,13 @@ class BudgetWatch:
     def a_day(self, now: float) -> Decimal | None:
         """Return the burn of a day by usage records; None where it is not known, or stale."""
         known = self.spending
-        if known is None or abs(now - known.until) > STALE_S:
+        if known is None or self._is_stale(known, now):
             return None
         return known.a_day
 
     def trouble(self, file: RolloutFile, now: float) -> str:
         """Return that nothing was counted, or not lately, and why; empty where it was."""
-        if not counts(file):
+        if not file.asks_for_counts:
             return ""
         known = self.spending
         if known is None or not known.until:
@@ -158,11 +162,19 @@ class BudgetWatch:
             if not why and waits:
                 return ""
             return f"budgets were never counted: {why or 'run rollout-console budgets'}"
-        if abs(now - known.until) <= STALE_S:
+        if not self._is_stale(known, now):
             return ""
+        from rollout_console.budgets.periods import time_words
+
         age = seconds_text(abs(now - known.until))
         why = f": {known.problem}" if known.problem else ""
         return f"budgets are stale: counted up to {time_words(known.until)}, {age} ago{why}"
+
+    @staticmethod
+    def _is_stale(known: "Spending", now: float) -> bool:
+        from rollout_console.budgets.standing import STALE_S
+
+        return abs(now - known.until) > STALE_S
 
     def _at(self, file: RolloutFile, now: float) -> _Known:
         """Return the standings, memoized: thousands of shares ask in a turn."""
@@ -171,7 +183,11 @@ class BudgetWatch:
             known is None or known.file is not file or known.spending is not spending
             or not known.begins <= now < known.ends
         ):  # fmt: skip
-            standings = standings_of(file, spending, now)
+            standings: Sequence[Standing] = ()
+            if file.budgets:
+                from rollout_console.budgets.standing import standings_of
+
+                standings = standings_of(file, spending, now)
             over: dict[str, list[Standing]] = {}
             for one in standings:
                 if one.is_over:
@@ -188,7 +204,7 @@ class BudgetWatch:
 
 
 def covers(
-    file: RolloutFile, standing: Standing, route: str, org: str | None, subject: Subject = "org"
+    file: RolloutFile, standing: "Standing", route: str, org: str | None, subject: Subject = "org"
 ) -> bool:
     """Return whether a budget covers a share, or may where it is of several orgs (``org`` None).
 

@@ -170,6 +170,11 @@ class RolloutFile(msgspec.Struct, frozen=True):
         found = (self.guard.min_runway_s, *(r.guard.min_runway_s for r in self.routes.values()))
         return tuple(one for one in dict.fromkeys(found) if one)
 
+    @property
+    def asks_for_counts(self) -> bool:
+        """Whether anything depends on what was spent: a budget, or a limit of the runway."""
+        return bool(self.budgets or self.least_runways_s)
+
     def is_latched(self, route: str | None = None, org: str | None = None) -> bool:
         """Return whether a latch sends all of this to the previous side, its own or a wider one.
 

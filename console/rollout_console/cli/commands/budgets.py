@@ -10,7 +10,6 @@ from pathlib import Path
 
 from rollout_console.budgets.spending import (
     Spending,
-    counts,
     kept_spending,
     note_failure,
     spending_path,
@@ -40,7 +39,7 @@ def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
             _count(options, switch.path, file, room, kept_at)
         return DONE
     found, words = Spending(), list[str]()
-    if counts(file):
+    if file.asks_for_counts:
         found, words = _count(options, switch.path, file, room, kept_at) or (found, words)
     now = time.time()
     for one in words:
