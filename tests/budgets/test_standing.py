@@ -15,7 +15,11 @@ from rollout_console.budgets.spending import (
     Spending,
     keep_spending,
     kept_spending,
+    known_spending,
+    note_failure,
     scopes_at,
+    share_spending,
+    shared_path,
     spending_path,
 )
 from rollout_console.budgets.standing import (
@@ -108,9 +112,10 @@ def test_an_amount_is_never_shown_as_more_than_it_is(amount: Decimal) -> None:
 
 
 def test_amounts_are_short() -> None:
-    some = ("2500", "2612.4", "0.5", "0.0000125", "-3.001", "1234567")
+    some = ("2500", "2612.4", "0.5", "0.0000125", "-3.001", "1234567", "1e-18", "0")
     assert [usd(Decimal(one)) for one in some] == [
         "$2,500", "$2,612.40", "$0.50", "$0.000012", "-$3", "$1,234,567",
+        "$0.000000000000000001", "$0",
     ]  # fmt: skip
 
 
@@ -131,6 +136,34 @@ def test_a_new_period_or_budget_is_not_counted_yet(tmp_path: Path) -> None:
     assert missing_from(file, kept, MONTH.ends)
     assert age_words(counted, AT) == "up to 10:00 UTC"
     assert age_words(counted, AT + 86_400) == "up to 29 Nov 10:00 UTC"
+
+
+def test_the_newest_count_of_the_own_profile_is_known(tmp_path: Path) -> None:
+    path, folder = tmp_path / "rollout.toml", tmp_path / "state"
+    path.touch(mode=0o640)
+    assert known_spending(folder, path, "prod") is None
+    share_spending(Spending(AT, counted_at=AT, profile="prod", problem="old"), path)
+    shared = known_spending(folder, path, "prod")
+    assert shared is not None
+    assert (shared.until, shared.problem) == (AT, "")
+    assert shared_path(path).stat().st_mode & 0o777 == 0o640
+    assert known_spending(folder, path, "other") is None
+    # An older count replaces no newer one, unless that is of a clock that was set back since.
+    share_spending(Spending(AT - 60, counted_at=AT, profile="prod"), path)
+    assert known_spending(folder, path, "prod") == shared
+    own = spending_path(folder, path, "prod")
+    note_failure(own, "no token", AT + 60)
+    failed = known_spending(folder, path, "prod")
+    assert failed is not None
+    assert (failed.until, failed.problem) == (AT, "no token")
+    keep_spending(Spending(AT + 600, counted_at=AT + 600, profile="prod"), own)
+    newer = known_spending(folder, path, "prod")
+    assert newer is not None
+    assert newer.until == AT + 600
+    share_spending(Spending(AT - 9 * 86_400, counted_at=AT - 9 * 86_400, profile="prod"), path)
+    assert (kept_spending(shared_path(path)) or shared).until == AT - 9 * 86_400
+    assert [one.name for one in tmp_path.iterdir() if one.name.endswith(".tmp")] == []
+    share_spending(Spending(AT), tmp_path / "none" / "rollout.toml")
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,13 @@ def test_what_was_counted_stays_where_counting_fails(world: World, traffic: Traf
     offline = counted(world, now + 900, offline=True)
     assert (offline.spending.until, offline.spending.problem) == (now, "")
     assert stand(world, offline, now + 900)["acme"].spent == cost
+    # Where less was pulled, what is kept stays.
+    (store,) = world.state.glob("usage-*.sqlite3")
+    store.unlink()
+    assert counted(world, now + 1200, offline=True).spending.until < now
+    again = kept_spending(spending_path(world.state, world.path, "default"))
+    assert again is not None
+    assert (again.until, again.spends) == (now, offline.spending.spends)
 
 
 def test_a_key_that_tokenlab_has_not_is_named(world: World, traffic: Traffic) -> None:

@@ -1,10 +1,13 @@
-"""What was spent, as it was last counted: a small file in the state folder.
+"""What was spent, as it was last counted: a small file in the state folder, and beside the file.
 
 ``cost`` and ``budgets`` count and write it; guard, screens and confirms read it, which asks no
 network and no log. It is by scope and not by budget, so that another limit is in force at once.
+Beside the rollout file it is for all who work on that: the guard of a service counts, and the
+raises of every operator are held.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -14,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from rollout_console.budgets.periods import Period, period_at
+from rollout_console.budgets.periods import DAY_S, Period, period_at
 from rollout_console.common.files import write_private
 from rollout_gate.file.model import Budget, BudgetPeriod, RolloutFile
 from rollout_gate.untrusted import UndecodableError, decode_json
@@ -57,7 +60,7 @@ class Spend(msgspec.Struct, frozen=True):
 
 
 class Spending(msgspec.Struct, frozen=True):
-    """What was spent, from usage records up to ``until``; all times in epoch seconds.
+    """What was spent, from usage records of a profile up to ``until``; times in epoch seconds.
 
     ``burn`` is the cost of the last ``burn_s`` seconds, a day at most, of all keys; None where it
     is not known. ``counted_at`` is when that count began, and ``took_s`` how many seconds it took.
@@ -72,6 +75,7 @@ class Spending(msgspec.Struct, frozen=True):
     took_s: float = 0.0
     failed_at: float = 0.0
     problem: str = ""
+    profile: str = ""
 
     @property
     def a_day(self) -> Decimal | None:
@@ -122,6 +126,52 @@ def kept_spending(path: Path) -> Spending | None:
     for one in found.spends:
         amounts += (one.cost, one.unattributed, one.last_day)
     return found if all(amount.is_finite() for amount in amounts) else None
+
+
+def shared_path(rollout_file: Path) -> Path:
+    """Return where the spending is for all who work on a file: ``rollout.spending.json``."""
+    target = rollout_file.resolve()
+    return target.with_name(f"{target.stem}.spending.json")
+
+
+def known_spending(folder: Path, rollout_file: Path, profile: str) -> Spending | None:
+    """Return the newest count of a rollout file and its profile, whoever made it; else None.
+
+    A newer failure of one's own stays told.
+    """
+    own = kept_spending(spending_path(folder, rollout_file, profile))
+    shared = kept_spending(shared_path(rollout_file))
+    if shared is None or shared.profile != profile or (own and own.until >= shared.until):
+        return own
+    if own is not None and own.failed_at > shared.counted_at:
+        return replace(shared, problem=own.problem, failed_at=own.failed_at)
+    return shared
+
+
+def share_spending(found: Spending, rollout_file: Path) -> None:
+    """Write the spending beside the rollout file, for those who can read that.
+
+    Where that folder cannot be written to, or has a newer count, nothing is done.
+    """
+    path, mine = shared_path(rollout_file), replace(found, failed_at=0.0, problem="")
+    before = kept_spending(path)
+    if before is not None and found.until < before.until <= found.counted_at + DAY_S:
+        return
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        status = rollout_file.stat()
+        descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            with suppress(OSError):  # the user may not be in that group
+                os.fchown(descriptor, -1, status.st_gid)
+            os.fchmod(descriptor, 0o600 | status.st_mode & 0o044)
+            stream.write(msgspec.json.encode(mine))
+        temp.replace(path)
+    except (OSError, ValueError):
+        return
+    finally:
+        with suppress(OSError):
+            temp.unlink()
 
 
 def note_failure(path: Path, problem: str, now: float) -> None:

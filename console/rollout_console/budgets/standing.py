@@ -19,6 +19,7 @@ EVERY_S = 600.0
 _AGAIN_S = 60.0
 _REST = 10.0
 _HUNDRED = Decimal(100)
+_LEAST = Decimal("0.000001")
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -170,9 +171,12 @@ def routes_of(file: RolloutFile, one: Standing) -> Sequence[Route]:
 def usd(amount: Decimal) -> str:
     """Return an amount rounded down to cents, or under a dollar to six decimals: ``$2,612.40``.
 
-    Whole dollars have no decimals. What is spent is never shown as more than it is.
+    Whole dollars have no decimals, and what would be 0 has all. What is spent is never shown as
+    more than it is.
     """
-    step = Decimal("0.01") if abs(amount) >= 1 else Decimal("0.000001")
+    if 0 < abs(amount) < _LEAST:
+        return f"{'-' if amount < 0 else ''}${abs(amount):f}"
+    step = Decimal("0.01") if abs(amount) >= 1 else _LEAST
     text = f"{amount.quantize(step, ROUND_DOWN):,f}"
     whole, _, decimals = text.partition(".")
     decimals = decimals.rstrip("0")

@@ -14,8 +14,10 @@ from rollout_console.budgets.periods import DAY_S
 from rollout_console.budgets.spending import (
     Spending,
     keep_spending,
+    kept_spending,
     note_failure,
     scopes_at,
+    share_spending,
     spending_path,
 )
 from rollout_console.common.errors import OperationError
@@ -59,12 +61,13 @@ class Counted(msgspec.Struct, frozen=True):
 
 def count_spending(
     room: "ApiKeys", file: RolloutFile, path: Path, folder: Path, *, offline: bool = False,
-    watcher: Watcher | None = None, clock: Callable[[], float] = time.time,
+    shares: bool = True, watcher: Watcher | None = None, clock: Callable[[], float] = time.time,
 ) -> Counted:  # fmt: skip
     """Count what the budgets of the rollout file at ``path`` are of, and keep it for all to read.
 
-    ``folder`` is the state's. Raises OperationError, and ApiError unless ``offline``; that is kept
-    too, beside what was counted before.
+    ``offline`` it asks no network, and keeps nothing older than what is kept. With ``shares`` it
+    is kept beside the rollout file as well. ``folder`` is the state's. Raises OperationError, and
+    ApiError unless ``offline``; why it failed is kept beside what was counted before.
     """
     began, kept_at = clock(), spending_path(folder, path, file.profile)
     start = time.monotonic()
@@ -73,8 +76,14 @@ def count_spending(
     except (OperationError, ApiError) as error:
         note_failure(kept_at, str(error), began)
         raise
-    spending = replace(counted.spending, counted_at=began, took_s=time.monotonic() - start)
-    keep_spending(spending, kept_at)
+    took_s = time.monotonic() - start
+    spending = replace(counted.spending, profile=file.profile, counted_at=began, took_s=took_s)
+    before = kept_spending(kept_at)
+    # Without the network it may know less than what was counted with it.
+    if not offline or before is None or before.until <= spending.until:
+        keep_spending(spending, kept_at)
+        if shares:
+            share_spending(spending, path)
     return Counted(spending, counted.words)
 
 
@@ -134,7 +143,8 @@ def _counted(
     with UsageStore(store_path(folder, room.profile, root_of(room.base_url))) as store:
         burn, began = burn_of(store, until), store.first_at()
     burn_s = 0.0 if began is None else min(max(until - began / 1e6, 0.0), float(DAY_S))
-    return Counted(Spending(until, tally.found(), burn.cost, burn_s), [*words])
+    found = Spending(until, spends=tally.found(), burn=burn.cost, burn_s=burn_s)
+    return Counted(found, [*words])
 
 
 class _Part:

@@ -1,6 +1,6 @@
 """What budgets and the runway have against a raise, by what was counted and kept last.
 
-It reads one small file now and then. What was spent only grows within a period, but for refunds:
+It reads a small file now and then. What was spent only grows within a period, but for refunds:
 a count that is stale still holds what it held, and holds nothing more (fail open); that it is
 stale is told.
 """
@@ -53,7 +53,7 @@ class BudgetWatch:
         """``path`` is the rollout file's."""
         self._path = path
         self._next_at = 0.0
-        self._stamp: tuple[Path, _Stamp | None] | None = None
+        self._stamps: list[tuple[Path, _Stamp | None]] = []
         self._profile = ""
         self._reader: threading.Thread | None = None
         self._known: _Known | None = None
@@ -67,7 +67,7 @@ class BudgetWatch:
         It blocks for the disk, but not for one that hangs: a rollback may be waiting.
         """
         if not file.asks_for_counts:
-            self.spending, self._stamp = None, None
+            self.spending, self._stamps = None, []
             return
         wait_s = _FIRST_WAIT_S if self._since is None else _WAIT_S
         self._since = now if self._since is None else self._since
@@ -83,13 +83,14 @@ class BudgetWatch:
             self._reader.join(wait_s)
 
     def _read(self, profile: str) -> None:
-        from rollout_console.budgets.spending import kept_spending, spending_path
+        from rollout_console.budgets.spending import known_spending, shared_path, spending_path
 
-        path = spending_path(state_folder(), self._path, profile)
-        stamp = path, _stamp_of(path)
-        if stamp != self._stamp:
-            self.spending = None if stamp[1] is None else kept_spending(path)
-            self._stamp = stamp
+        folder = state_folder()
+        places = spending_path(folder, self._path, profile), shared_path(self._path)
+        stamps = [(place, _stamp_of(place)) for place in places]
+        if stamps != self._stamps:
+            self.spending = known_spending(folder, self._path, profile)
+            self._stamps = stamps
 
     def standings(self, file: RolloutFile, now: float) -> "Sequence[Standing]":
         """Return how each budget of a file stands at a time (epoch seconds)."""

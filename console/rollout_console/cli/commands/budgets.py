@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rollout_console.budgets.spending import (
     Spending,
-    kept_spending,
+    known_spending,
     note_failure,
     spending_path,
 )
@@ -35,7 +35,7 @@ def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
     if options.if_due:
         with suppress(OSError):
             os.nice(_NICE)
-        if is_due(file, kept_spending(kept_at), time.time()):
+        if is_due(file, known_spending(state_folder(), switch.path, file.profile), time.time()):
             _count(options, switch.path, file, room, kept_at)
         return DONE
     found, words = Spending(), list[str]()
@@ -61,12 +61,19 @@ def _count(
     from rollout_console.cost.spending_count import count_spending, counting
 
     with PullProgress() as progress, counting(kept_at, progress, waits=not options.if_due) as taken:
-        due = is_due(file, kept_spending(kept_at), time.time())
+        known = known_spending(state_folder(), path, file.profile)
+        due = is_due(file, known, time.time())
         if options.if_due and not (taken and due):
             return None
         try:
             counted = count_spending(
-                room, file, path, state_folder(), offline=options.offline, watcher=progress
+                room,
+                file,
+                path,
+                state_folder(),
+                offline=options.offline,
+                shares=not options.access.read_only,
+                watcher=progress,
             )
         except VaultError as error:
             note_failure(kept_at, str(error), time.time())

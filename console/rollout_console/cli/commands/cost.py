@@ -6,7 +6,7 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-from rollout_console.budgets.spending import kept_spending, spending_path
+from rollout_console.budgets.spending import known_spending, spending_path
 from rollout_console.budgets.standing import is_due
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.commands.pull_progress import PullProgress
@@ -54,14 +54,17 @@ def _count_budgets(
     """Count for the file's budgets as well, where that is due; an error is no error of the bill."""
     folder = state_folder()
     kept_at = spending_path(folder, path, file.profile)
+    known = known_spending(folder, path, file.profile)
     is_own = room.profile == file.profile and not options.base_url
-    if options.offline or not is_own or not is_due(file, kept_spending(kept_at), time.time()):
+    if options.offline or not is_own or not is_due(file, known, time.time()):
         return
     from rollout_console.cost.spending_count import count_spending, counting
 
     try:
         with counting(kept_at, progress):
-            count_spending(room, file, path, folder, watcher=progress)
+            count_spending(
+                room, file, path, folder, shares=not options.access.read_only, watcher=progress
+            )
     except (OperationError, ApiError) as error:
         progress.clear()
         print(f"warning: budgets are not counted: {visible(str(error))}", file=sys.stderr)
