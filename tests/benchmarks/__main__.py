@@ -4,6 +4,7 @@ import sys
 
 from tests.benchmarks import (
     at_a_glance,
+    budgets,
     cold_read,
     cost,
     decision,
@@ -30,6 +31,7 @@ ALL = {
     "at_a_glance": at_a_glance.main,
     "decision": decision.main,
     "durable_change": durable_change.main,
+    "budgets": budgets.main,
     "cost": cost.main,
     "gate_client": gate_client.main,
     "gate_import": gate_import.main,

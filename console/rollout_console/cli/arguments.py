@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NoReturn
 
+from rollout_console.cli.commands.budgets_arguments import add_budgets
 from rollout_console.cli.commands.completion_arguments import add_completion
 from rollout_console.cli.commands.cost_arguments import add_cost
 from rollout_console.cli.commands.export_arguments import add_export
@@ -208,6 +209,8 @@ def build_parser() -> argparse.ArgumentParser:
     command("reconcile", about, add_reconcile, _add_json)
     about = "the bill by route, org, model, key and day; burn, runway, why it differs"
     command("cost", about, add_cost, _add_json)
+    about = "what was spent of each budget of the file, and what that holds"
+    command("budgets", about, add_budgets, _add_json)
     command("guard", "watch without a screen: raise, hold, roll back, tell", add_guard)
     command("export", "print the file in another tool's format", add_export)
     command("web", "the console in a browser, to look at: always read-only", add_web)

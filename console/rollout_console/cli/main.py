@@ -40,6 +40,7 @@ _TELLS = (
     "report",
     "reconcile",
     "cost",
+    "budgets",
     "completion",
 )
 """Commands whose only result is their output: if it cannot be written, they have failed."""
@@ -104,7 +105,7 @@ def _dispatch(options: Namespace) -> int:
         from rollout_console.cli.commands.completion import completion
 
         return completion(options, build_parser(), path)
-    online = ("keys", "probe", "shadow", "reconcile", "cost")
+    online = ("keys", "probe", "shadow", "reconcile", "cost", "budgets")
     polls = options.command == "jobs" and options.jobs_command in ("poll", "cancel")
     if options.command in online or polls or (options.command == "check" and not options.offline):
         return _with_credentials(options, path)
@@ -208,6 +209,10 @@ def _with_credentials(options: Namespace, path: Path) -> int:
         from rollout_console.cli.commands.cost import run as run_cost
 
         return run_cost(options, make_switch(options, path), room)
+    if options.command == "budgets":
+        from rollout_console.cli.commands.budgets import run as run_budgets
+
+        return run_budgets(options, make_switch(options, path), room)
     if options.command == "keys":
         from rollout_console.cli.commands.keys import keys
 

@@ -21,8 +21,11 @@ from rollout_gate.file.validation import Fields, Problems
 
 Schema = dict[str, Any]
 
+_NAMED = (("routes",), ("budgets",))
+"""Tables whose own tables need a name."""
+
 _ANY = "\0any"
-"""The name that stands for every route, org, key alias or flag."""
+"""The name that stands for every route, budget, org, key alias or flag."""
 
 _DURATION = {"type": "string", "pattern": "^[1-9][0-9]{0,6}(s|m|h|d)$"}
 _PERCENT = {"type": "number", "minimum": 0, "maximum": 100}
@@ -59,10 +62,20 @@ _ABOUT = {
     "guard.modes.asset": "Async jobs whose asset comes later than max_asset_p95.",
     "guard.max_p95_ms": "The limit of the 95th percentile of latency, in milliseconds.",
     "guard.min_balance_usd": "Under this balance, in US dollars, nothing is raised.",
+    "guard.min_runway": "Where the balance lasts for less than this, nothing is raised.",
     "guard.mode": 'What the guard does: "observe", "hold" (no raise), "enforce" (rolls back too).',
     "ramp.steps": "The ladder of percents, rising.",
     "ramp.bake": "How long a step must stay healthy before the next.",
     "ramp.freeze": f"Times in which nothing is raised: {FORMS}.",
+    "budgets": "What may be spent on TokenLab, by a name of one's own; without route, org and key "
+    "it is of everything.",
+    "budgets.*.route": "Only this route.",
+    "budgets.*.org": "Only this org.",
+    "budgets.*.key": "Only this API key, by its name or id at TokenLab.",
+    "budgets.*.per": "The calendar period, in UTC; a week begins on Monday.",
+    "budgets.*.limit_usd": 'What may be spent in a period, in US dollars; 2500 or "2500".',
+    "budgets.*.at_limit": 'What the guard does once it is spent: "hold" raises, or "lower" shares '
+    "as well, step by step, in mode enforce.",
     "routes": "One table for each workload: a request format and a model.",
     "routes.*.format": "The format of the requests.",
     "routes.*.model": "The model on TokenLab.",
@@ -113,7 +126,7 @@ class _Recorder(Fields):
         found: Schema = {"type": "object"}
         if _ANY in properties:
             found |= {
-                "propertyNames": {"minLength": 1} if self._at == ("routes",) else {},
+                "propertyNames": {"minLength": 1} if self._at in _NAMED else {},
                 "additionalProperties": properties.pop(_ANY),
             }
             found = {name: value for name, value in found.items() if value != {}}
@@ -159,6 +172,11 @@ class _Recorder(Fields):
         """Record a string."""
         self._keep(name, {"type": "string", "default": default})
         return default
+
+    def name(self, name: str) -> str:
+        """Record a name, which is not empty."""
+        self._keep(name, {"type": "string", "minLength": 1})
+        return ""
 
     def path(self, name: str, default: str) -> str:
         """Record a path."""
@@ -212,6 +230,14 @@ class _Recorder(Fields):
         """Record a price, a number or a decimal string."""
         number = {"type": "number", "minimum": 0, "exclusiveMaximum": 10**6}
         text = {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,18})?$"}
+        self._keep(name, {"anyOf": [number, text]})
+        return None
+
+    def amount(self, name: str) -> Decimal | None:
+        """Record an amount, which must be there: a number or a decimal string."""
+        self._required.append(name)
+        number = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 10**9}
+        text = {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,18})?$"}
         self._keep(name, {"anyOf": [number, text]})
         return None
 

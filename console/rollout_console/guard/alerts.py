@@ -120,6 +120,8 @@ def alerts_now(
     found += _of_data(monitor, now)
     found += _of_balance(monitor, balance, now)
     found += _of_jobs(monitor, now)
+    found += _of_budgets(monitor, now)
+    found += _of_runway(monitor, balance, now)
     found += [
         Alert(("model", route), "warning", f"{route}: {trouble.sentence}", route)
         for route, trouble in models.items()
@@ -220,3 +222,36 @@ def _of_balance(monitor: Monitor, balance: BalanceWatch, now: float) -> Iterable
     runway = balance.runway_s()
     if runway is not None and runway < RUNWAY_S:
         yield Alert(("runway",), "alarm", f"the balance lasts for {runway / 60:.0f} m at this rate")
+
+
+def _of_budgets(monitor: Monitor, now: float) -> Iterable[Alert]:
+    """Yield what is near or over, once for each period: a warning, as an alarm is of traffic."""
+    file, told = monitor.file, 0
+    for one in monitor.budgets.notable(file, now):
+        budget, problem = one.budget, one.spend.problem if one.spend is not None else ""
+        told += 1
+        if told > _MOST_SHOWN:
+            continue
+        route = budget.route if budget.route in file.routes else None
+        org = budget.org or None if route is not None else None
+        state, words = "near", f"{one.words}: {one.percent}% is spent"
+        if problem:
+            state, words = "unknown", f"budget {budget.name}: {problem}"
+        elif one.is_over:
+            from rollout_console.budgets.standing import lowers_words
+
+            lowers = lowers_words(file, one)
+            state, words = "over", f"{one.held_words}" + (f"; {lowers}" if lowers else "")
+        key = ("budget", budget.name, state, str(one.period.begins))
+        yield Alert(key, "warning", words, route, org=org)
+    if told > _MOST_SHOWN:
+        words = f"{told - _MOST_SHOWN:,} more budgets are near their limit, or over it"
+        yield Alert(("budgets", "more"), "warning", f"{words}: see rollout-console budgets")
+    if words := monitor.budgets.trouble(file, now):
+        yield Alert(("budgets",), "warning", words)
+
+
+def _of_runway(monitor: Monitor, balance: BalanceWatch, now: float) -> Iterable[Alert]:
+    least = max(monitor.file.least_runways_s, default=0)
+    if words := monitor.budgets.short_runway(least, balance, now):
+        yield Alert(("min_runway",), "warning", words)

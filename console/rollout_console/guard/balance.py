@@ -38,7 +38,7 @@ class BalanceSources:
     """Caches one BalanceSource for the base URL and credential that the file names now."""
 
     def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+        self.vault = vault
         self._source: BalanceSource | None = None
         self._made_of: tuple[str, Secret] | None = None
 
@@ -47,7 +47,7 @@ class BalanceSources:
 
         The credential lookup (a keyring) may block for seconds.
         """
-        credential = self._vault.resolve(file.profile, "management_token")
+        credential = self.vault.resolve(file.profile, "management_token")
         if credential.secret is None:
             return credential.problem
         made_of = (file.base_url, credential.secret)
@@ -131,6 +131,11 @@ class BalanceWatch:
             return None
         # From money spent, not from the balance: a recharge must not look like a lower burn rate.
         return max(Decimal(0), last.total_used - first.total_used) / Decimal(str(end - start))
+
+    @property
+    def span_s(self) -> float:
+        """Over how many seconds the burn rate is."""
+        return self._samples[-1][0] - self._samples[0][0] if self._samples else 0.0
 
     def runway_s(self) -> float | None:
         """Return the runway: seconds that the balance lasts at this burn rate; None if unknown."""

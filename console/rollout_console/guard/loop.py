@@ -12,6 +12,7 @@ from rollout_console.changes.switch import Done, Switch
 from rollout_console.common.errors import OperationError
 from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now, has_share
 from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.budget_lowering import BudgetLowering
 from rollout_console.guard.condemned import may_have_traffic
 from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict, mode_of
@@ -95,7 +96,8 @@ class GuardLoop:
     """Watches one rollout file and its access log, and acts as the file's mode says.
 
     Mode ``observe`` acts on nothing, ``hold`` raises while the evidence is good, ``enforce`` rolls
-    back as well: a route, or an org alone where that is what is sick. Of several guards on a file
+    back as well: a route, or an org alone where that is what is sick; and it lowers the shares of
+    budgets that are spent and ask for it. Of several guards on a file
     only the leader acts. A read-only guard writes nothing.
     """
 
@@ -103,7 +105,9 @@ class GuardLoop:
         self._switch = switch
         self._monitor = monitor
         self._lock = LeaderLock(switch.path)
-        self._ramps = Ramps(switch, monitor, RampRecord(switch.path, switch.access))
+        record = RampRecord(switch.path, switch.access)
+        self._ramps = Ramps(switch, monitor, record)
+        self._lowering = BudgetLowering(switch, monitor, record)
         self._alerts = Alerts()
         self._acted = False
         self._left_alone: dict[tuple[str, str | None], float] = {}
@@ -155,6 +159,9 @@ class GuardLoop:
                     events.append(event)  # kept for notification even if the next one fails
             if acts:
                 events += [Event("ramp", said) for said in self._ramps.look(now)]
+            if acts and not trouble:
+                for event in self._lower(now):
+                    events.append(event)  # kept for notification even if the next one fails
             standings = self._ramps.standings(
                 lambda route, org, before, after: (
                     held_by_model(models, route.name)
@@ -271,6 +278,14 @@ class GuardLoop:
                 "raise", f"raised {one.route} / {one.org} from {before}% to {after}%",
                 one.route, one.org, command=self._command("rollback", one.route, one.org),
                 revision=one.done.snapshot.revision,
+            )  # fmt: skip
+
+    def _lower(self, now: float) -> Iterator[Event]:
+        for one in self._lowering.lower(now):
+            self._take_over(one.done, now)
+            yield Event(
+                "lower", one.words, one.route, one.org, evidence=one.reason,
+                command=self._command("budgets"), revision=one.done.snapshot.revision,
             )  # fmt: skip
 
     def _take_over(self, done: Done, now: float) -> None:

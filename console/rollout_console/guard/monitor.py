@@ -16,6 +16,7 @@ from rollout_console.changes.traffic_diff import Move, Subject, moves
 from rollout_console.common.durations import target_text
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.budget_watch import BudgetWatch
 from rollout_console.guard.condemned import (
     gone_orgs,
     may_have_traffic,
@@ -118,11 +119,14 @@ class Monitor(Watch):
         self._gone: dict[str, frozenset[str]] = {}
         self.jobs = JobWatch(path)
         self.job_verdicts = JobVerdicts(self.jobs)
+        self.budgets = BudgetWatch(path)
         super().__init__(path, file, cold_bytes=cold_bytes, older_bytes=older_bytes)
 
     def read(self) -> tuple[Sequence[AccessRecord], str]:
-        """Return new records of the log, and its error; the ledger of jobs is read as well."""
-        self.jobs.refresh(self.file, time.time())
+        """Return new records of the log, and its error; jobs and budgets are looked at as well."""
+        now = time.time()
+        self.jobs.refresh(self.file, now)
+        self.budgets.refresh(self.file, now)
         return super().read()
 
     def configure(self, file: RolloutFile, now: float, plan: Plan | None = None) -> None:
@@ -375,6 +379,12 @@ class Monitor(Watch):
             return jobs
         if is_observed:  # nothing but signals whose own mode holds
             return ""
+        budgets = self.budgets
+        if watched := (
+            budgets.held(self.file, route, org, now, subject)
+            or budgets.short_runway(settings.min_runway_s, balance, now)
+        ):
+            return watched
         if before == 0:
             first = self.file.routes[route].ramp.steps[0] if route in self.file.routes else 100
             if after <= first:

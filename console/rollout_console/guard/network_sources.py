@@ -24,12 +24,22 @@ BALANCE_EVERY_S = 20.0
 
 
 class GuardSources:
-    """Polls the balance and the model catalogue; ``file`` returns the rollout file in force."""
+    """Polls the balance and the model catalogue; ``file`` returns the rollout file in force.
 
-    def __init__(self, vault: Vault, room: Catalogue, file: Callable[[], RolloutFile]) -> None:
+    ``count`` is called in between, where the spending is to be counted; what it raises is ignored.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        room: Catalogue,
+        file: Callable[[], RolloutFile],
+        count: Callable[[], None] = lambda: None,
+    ) -> None:
         self._vault = vault
         self._room = room
         self._file = file
+        self._count = count
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="guard-sources", daemon=True)
         self.balance = BalanceWatch(pending=True)
@@ -63,6 +73,8 @@ class GuardSources:
                 self.ask(models=due)
             except Exception as error:  # noqa: BLE001 - polling must not stop with one failure
                 self.balance.failed(f"asking for it failed: {type(error).__name__}", asked=True)
+            with suppress(Exception):  # as above
+                self._count()
             if self._stop.wait(BALANCE_EVERY_S):
                 return
 

@@ -51,6 +51,11 @@ class RouteRamp(msgspec.Struct, frozen=True):
     out: Mapping[str, Out] = msgspec.field(default_factory=dict)
 
 
+class _Record(msgspec.Struct, frozen=True):
+    routes: Mapping[str, RouteRamp] = {}
+    lowered: Mapping[tuple[str, str], datetime] = {}
+
+
 class RampRecord:
     """Reads and edits the record; each edit is one compare-and-swap of the file.
 
@@ -68,14 +73,35 @@ class RampRecord:
 
     def read(self) -> Mapping[str, RouteRamp]:
         """Return the record by route."""
-        return self._file.state()
+        return self._file.state().routes
+
+    def lowered(self) -> Mapping[tuple[str, str], datetime]:
+        """Return when shares were last lowered for a budget, by its name and theirs.
+
+        A route is the name of its orgs' shares; one of an alias or a flag has a name of its own.
+        """
+        return self._file.state().lowered
 
     def keep(self, route: str, places: Mapping[str, Place]) -> Mapping[str, RouteRamp]:
         """Store the places of these orgs."""
+        return self._file.put(_places(route, places)).routes
 
-        return self._file.put(
-            {("routes", route, "at", org): _spelled(place) for org, place in places.items()}
-        )
+    def note_lowered(
+        self,
+        route: str,
+        share: str,
+        budgets: Mapping[str, datetime | None],
+        places: Mapping[str, Place],
+    ) -> None:
+        """Store when shares are lowered for these budgets, and places on a route, in one write.
+
+        ``share`` is the name of ``lowered``. None deletes the time of a budget.
+        """
+        values: dict[Path, str | None] = {
+            ("lowered", name, share): None if at is None else at.isoformat()
+            for name, at in budgets.items()
+        }
+        self._file.put(values | _places(route, places))
 
     def take_out(self, route: str, orgs: Mapping[str, Out]) -> Mapping[str, RouteRamp]:
         """Move orgs from the ramp to ``out``."""
@@ -85,13 +111,17 @@ class RampRecord:
             values["routes", route, "out", org] = (
                 f"{{ since = {out.since.isoformat()}, why = {quoted(out.why)} }}"
             )
-        return self._file.put(values)
+        return self._file.put(values).routes
 
     def put_back(self, route: str, orgs: Iterable[str]) -> Mapping[str, RouteRamp]:
         """Delete the entries of orgs: the guard resumes their ramp from their current share."""
         return self._file.put(
             {("routes", route, part, org): None for org in orgs for part in ("out", "at")}
-        )
+        ).routes
+
+
+def _places(route: str, places: Mapping[str, Place]) -> dict[Path, str | None]:
+    return {("routes", route, "at", org): _spelled(place) for org, place in places.items()}
 
 
 def _spelled(place: Place) -> str:
@@ -103,9 +133,9 @@ def _spelled(place: Place) -> str:
     return "{ " + ", ".join(values) + " }"
 
 
-def _state(path: FilePath, table: Mapping[str, Any], _revision: str) -> Mapping[str, RouteRamp]:
+def _state(path: FilePath, table: Mapping[str, Any], _revision: str) -> _Record:
     try:
-        return {
+        routes = {
             str(name): RouteRamp(
                 {str(org): _place(one) for org, one in route.get("at", {}).items()},
                 {
@@ -115,6 +145,12 @@ def _state(path: FilePath, table: Mapping[str, Any], _revision: str) -> Mapping[
             )
             for name, route in table.get("routes", {}).items()
         }
+        lowered = {
+            (str(name), str(route)): time_of(at)
+            for name, some in table.get("lowered", {}).items()
+            for route, at in some.items()
+        }
+        return _Record(routes, lowered)
     except (AttributeError, KeyError, TypeError, ValueError, PercentError) as error:
         what = f"{type(error).__name__}: {error}"
         raise StoreError(f"{path} is not a valid guard record ({what})") from None

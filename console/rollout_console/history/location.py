@@ -62,6 +62,7 @@ def companions(file: Path) -> Mapping[Path, str]:
             found |= dict.fromkeys(logs, "the access log")
         found[path.with_name(LEDGER_NAME)] = "the ledger of media jobs"
         found[path.with_name("rollout-ids.sqlite3")] = "the gate's file of ids"
+    found[target.with_name(f"{target.stem}.spending.json")] = "what was spent of budgets"
     return {Path(os.path.realpath(path)): kind for path, kind in found.items()}
 
 

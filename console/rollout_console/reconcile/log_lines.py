@@ -25,6 +25,9 @@ EXPECTED, POSSIBLE, RELEASED = 0, 1, 2
 operation that costs nothing by itself, and the create of a task that failed. All but the first
 are matched, but never missed."""
 
+BEGINS_LATER = "the log has no line from before"
+"""How the sentence begins that a log does not go back to the period's begin."""
+
 _MEDIA = frozenset(("image", "video", "music", "3d"))
 _MOST_ID = 200
 """Characters of an id in the log, see ``rollout_gate.http.response_recorder``."""
@@ -231,7 +234,7 @@ def _words(reader: LogReader[BillingRecord], since: float) -> Iterator[str]:
         yield reader.trouble
     if reader.begins_at > since + _QUIET_S:
         at = datetime.fromtimestamp(reader.begins_at, UTC)
-        yield f"the log has no line from before {at:%Y-%m-%d %H:%M:%S}Z"
+        yield f"{BEGINS_LATER} {at:%Y-%m-%d %H:%M:%S}Z"
     if reader.unusable.lines:
         unusable = reader.unusable
         yield f"{unusable.lines:,} lines of the log are no records: {unusable.why}"

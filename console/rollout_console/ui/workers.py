@@ -39,6 +39,7 @@ from rollout_console.ui.settings import load_settings, settings_stamp
 from rollout_gate.file.errors import RolloutError
 
 if TYPE_CHECKING:
+    from rollout_console.guard.budget_counter import BudgetCounter
     from rollout_console.ui.session import Session
 
 Post = Callable[[Message], object]
@@ -54,6 +55,7 @@ MODELS_EVERY_S = 600.0
 SETTINGS_EVERY_S = 1.0
 KEYS_FIRST_S = 3.0
 KEYS_EVERY_S = 600.0
+SPENDING_EVERY_S = 10.0
 BALANCE_FIRST_S = 0.5
 """Seconds after the first frame: finding a credential loads the keyring and the HTTP client."""
 BALANCE_EVERY_S = 10.0
@@ -219,6 +221,20 @@ async def follow_balance(
         await sleep(wait)
 
 
+async def follow_spending(counter: "BudgetCounter", monitor: Monitor) -> None:
+    """Have what budgets are of counted by a process of its own, where the file has any.
+
+    The monitor reads what that process keeps.
+    """
+    try:
+        while True:
+            await asyncio.sleep(SPENDING_EVERY_S)
+            known = monitor.budgets.spending
+            await asyncio.to_thread(counter.turn, monitor.file, known, time.time())
+    finally:
+        counter.close()
+
+
 class Feeds:
     """The home screen's polling workers, one for each source; a crashed one is restarted."""
 
@@ -234,6 +250,7 @@ class Feeds:
         self._sources = sources
         switch, monitor = session.switch, session.monitor
         self._monitor = monitor
+        self._switch = switch
         post, has_read = screen.post_message, asyncio.Event()
         self._followers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "file": lambda: follow_file(switch, session.lock, post),
@@ -245,6 +262,7 @@ class Feeds:
             "guard": lambda: follow_guard(switch.path, post),
             "settings": lambda: follow_settings(post),
             "keys": lambda: follow_keys(warn_of_keys, post),
+            "spending": self._follow_spending,
             "probes": lambda: follow_probes(
                 lambda: probe_log_path(switch.path, monitor.file), post
             ),
@@ -260,6 +278,13 @@ class Feeds:
         """Restart a crashed worker after AGAIN_S seconds; other workers' names are ignored."""
         if name in self._followers:
             self._screen.set_timer(AGAIN_S, lambda: self.start(name))
+
+    async def _follow_spending(self) -> None:
+        await asyncio.sleep(SPENDING_EVERY_S)
+        from rollout_console.guard.budget_counter import BudgetCounter
+
+        counter = BudgetCounter(self._switch.path, self._sources.vault, self._switch.access)
+        await follow_spending(counter, self._monitor)
 
     async def _follow_balance(self) -> None:
         await asyncio.sleep(BALANCE_FIRST_S)

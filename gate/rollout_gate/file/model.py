@@ -11,6 +11,8 @@ from rollout_gate.file.freeze_windows import Freeze
 
 Side = Literal["tokenlab", "previous"]
 GuardMode = Literal["observe", "hold", "enforce"]
+BudgetPeriod = Literal["day", "week", "month"]
+AtLimit = Literal["hold", "lower"]
 
 TEXT_FORMATS = (
     "openai_chat_completions",
@@ -26,6 +28,8 @@ OPEN_LIMITS_S = {"image": 300, "music": 900, "video": 1800, "3d": 1800}
 """How long an async job of a format may be open before it is late, in seconds."""
 PHASES = ("inventory", "pilot", "shadow", "rollout", "cleanup")
 GUARD_MODES = ("observe", "hold", "enforce")
+BUDGET_PERIODS = ("day", "week", "month")
+AT_LIMIT = ("hold", "lower")
 SIGNALS = (
     "gateway", "contract", "rate_limit", "auth", "balance", "latency", "bad", "first_token",
     "repeated", "filtered", "length", "jobs", "asset",
@@ -65,6 +69,8 @@ class GuardSettings(msgspec.Struct, frozen=True):
     max_asset_p95_s: int = 0
     """The limit of the p95 of the time from the create of an async job to its asset, in seconds;
     0 is none."""
+    min_runway_s: int = 0
+    """For how long the balance must last to raise, in seconds; 0 is no such limit."""
 
     def mode_of(self, signal: str) -> GuardMode:
         """Return the mode of a signal: its own, or that of all."""
@@ -86,6 +92,23 @@ class PreviousPrice(msgspec.Struct, frozen=True):
     input_per_1m: Decimal = Decimal(0)
     output_per_1m: Decimal = Decimal(0)
     per_request: Decimal = Decimal(0)
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """What may be spent on TokenLab in a calendar period in UTC; a week begins on Monday.
+
+    It is of one route, org or API key (its name or id), or of several of these at once; empty ones
+    are not asked for. ``at_limit`` is what the guard does where it is spent: ``hold`` raises, or
+    ``lower`` shares as well.
+    """
+
+    name: str
+    limit_usd: Decimal
+    per: BudgetPeriod = "month"
+    route: str = ""
+    org: str = ""
+    key: str = ""
+    at_limit: AtLimit = "hold"
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -143,7 +166,19 @@ class RolloutFile(msgspec.Struct, frozen=True):
     guard: GuardSettings = GuardSettings()
     ramp: RampSettings = RampSettings()
     routes: Mapping[str, Route] = msgspec.field(default_factory=dict)
+    budgets: Mapping[str, Budget] = {}
     warnings: tuple[Problem, ...] = ()
+
+    @property
+    def least_runways_s(self) -> tuple[int, ...]:
+        """The limits of the runway, in seconds: the file's and those of its routes, without 0."""
+        found = (self.guard.min_runway_s, *(r.guard.min_runway_s for r in self.routes.values()))
+        return tuple(one for one in dict.fromkeys(found) if one)
+
+    @property
+    def asks_for_counts(self) -> bool:
+        """Whether anything depends on what was spent: a budget, or a limit of the runway."""
+        return bool(self.budgets or self.least_runways_s)
 
     def is_latched(self, route: str | None = None, org: str | None = None) -> bool:
         """Return whether a latch sends all of this to the previous side, its own or a wider one.

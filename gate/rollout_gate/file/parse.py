@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from rollout_gate.bucketing import ALGORITHM, bucket_prefix
+from rollout_gate.file.budgets import budgets_from
 from rollout_gate.file.errors import FileError, Problem
 from rollout_gate.file.model import (
     DEFAULT_BASE_URL,
@@ -115,6 +116,7 @@ def rollout_from(top: Fields, revision: str) -> RolloutFile:
     if not top.has("routes"):
         # An editor that truncates a file before writing it must not put an empty one in force.
         top.error((), "has no [routes.NAME]: an empty or half-written file is not used")
+    found = {name: _route(name, routes.table(name), guard, ramp) for name in routes.names()}
     file = RolloutFile(
         revision=revision,
         rolled_back=top.flag("rolled_back"),
@@ -123,7 +125,8 @@ def rollout_from(top: Fields, revision: str) -> RolloutFile:
         access_log=health.path("access_log", "access.jsonl"),
         guard=guard,
         ramp=ramp,
-        routes={name: _route(name, routes.table(name), guard, ramp) for name in routes.names()},
+        routes=found,
+        budgets=budgets_from(top.table("budgets"), found),
     )
     for fields in (top, tokenlab, health, history):
         fields.warn_unknown()
@@ -209,6 +212,9 @@ def _guard(fields: Fields, base: GuardSettings) -> GuardSettings:
         max_p95_ms=fields.whole("max_p95_ms", base.max_p95_ms, least=1),
         max_ttft_p95_ms=fields.whole("max_ttft_p95_ms", base.max_ttft_p95_ms, least=1),
         min_balance_usd=fields.money("min_balance_usd", base.min_balance_usd),
+        min_runway_s=fields.duration(
+            "min_runway", base.min_runway_s, least=3600, most=1000 * 86_400
+        ),
         mode=_mode(fields.choice("mode", GUARD_MODES, base.mode)),
         modes=_modes(fields.table("modes"), base.modes),
     )

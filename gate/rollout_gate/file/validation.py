@@ -15,7 +15,9 @@ from rollout_gate.file.positions import Layout, Path
 
 _DURATION = re.compile(r"([1-9][0-9]{0,6})(s|m|h|d)")
 _PRICE = re.compile(r"[0-9]{1,6}(\.[0-9]{1,18})?", re.ASCII)
+_AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?", re.ASCII)
 _MOST_PRICE = 10**6
+_MOST_AMOUNT = 10**9
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MOST_SHOWN = 60
 
@@ -95,6 +97,15 @@ class Fields:
             self.error((name,), f"must be a string, not {kind_of(value)}")
             return default
         return value
+
+    def name(self, name: str) -> str:
+        """Return a string that is not empty, as it is not what was meant; empty where missing."""
+        value = self._take(name)
+        if value is not None and not isinstance(value, str):
+            self.error((name,), f"must be a string, not {kind_of(value)}")
+        elif value == "":
+            self.error((name,), "is empty; write a name, or leave it out")
+        return value if isinstance(value, str) else ""
 
     def path(self, name: str, default: str) -> str:
         """Return a file path, which is not empty and has no NUL byte."""
@@ -191,19 +202,39 @@ class Fields:
 
     def price(self, name: str) -> Decimal | None:
         """Return a price in US dollars, a number or a decimal string; None where it is missing."""
+        return self._decimal(name, "a price", "2.50", _PRICE, _MOST_PRICE)
+
+    def amount(self, name: str) -> Decimal | None:
+        """Return an amount above 0 and under 10**9, a number or a decimal string.
+
+        None where it is wrong or missing, which is an error as well.
+        """
+        if name not in self._table:
+            self._take(name)
+            self.error((), f'needs {name!r}: an amount of US dollars such as "2500"')
+            return None
+        found = self._decimal(name, "an amount", "2500", _AMOUNT, _MOST_AMOUNT)
+        if found is not None and not found:
+            self.error((name,), f"must be an amount above 0, not {show(self._table[name])}")
+            return None
+        return found
+
+    def _decimal(
+        self, name: str, what: str, like: str, form: re.Pattern[str], most: int
+    ) -> Decimal | None:
         value = self._table.get(name)
         if isinstance(value, str):
             self._known.add(name)
-            if _PRICE.fullmatch(value) is None:
-                self.error((name,), f'must be a price such as "2.50", not {show(value)}')
+            if form.fullmatch(value) is None:
+                self.error((name,), f'must be {what} such as "{like}", not {show(value)}')
                 return None
             return Decimal(value)
         number = self._number(name)
         if number is None:
             return None
         # A number of any exponent is TOML: exact sums must not grow with it.
-        if not 0 <= number < _MOST_PRICE or _PRICE.fullmatch(f"{number:f}") is None:
-            self.error((name,), f"must be a price under {_MOST_PRICE}, not {show(number)}")
+        if not 0 <= number < most or form.fullmatch(f"{number:f}") is None:
+            self.error((name,), f"must be {what} under {most}, not {show(number)}")
             return None
         return number
 

@@ -6,9 +6,12 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
+from rollout_console.budgets.spending import known_spending, spending_path
+from rollout_console.budgets.standing import is_due
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.commands.pull_progress import PullProgress
 from rollout_console.cli.exit_codes import DONE
+from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.cost.bill import VIEWS, View
@@ -16,6 +19,8 @@ from rollout_console.cost.costs import CostAsked, Costs, costs
 from rollout_console.cost.tables import as_json, write_csv
 from rollout_console.cost.text import as_text
 from rollout_console.credentials.api_keys import ApiKeys
+from rollout_console.tokenlab.errors import ApiError
+from rollout_gate.file.model import RolloutFile
 
 _DAY_S = 86_400.0
 
@@ -39,7 +44,30 @@ def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
         found = costs(
             asked, room, file, switch.path, state_folder(), progress, recorded=switch.recorded()
         )
+        _count_budgets(options, switch.path, file, room, progress)
     return _show(options, switch.path, found)
+
+
+def _count_budgets(
+    options: Namespace, path: Path, file: RolloutFile, room: ApiKeys, progress: PullProgress
+) -> None:
+    """Count for the file's budgets as well, where that is due; an error is no error of the bill."""
+    folder = state_folder()
+    kept_at = spending_path(folder, path, file.profile)
+    known = known_spending(folder, path, file.profile)
+    is_own = room.profile == file.profile and not options.base_url
+    if options.offline or not is_own or not is_due(file, known, time.time()):
+        return
+    from rollout_console.cost.spending_count import count_spending, counting
+
+    try:
+        with counting(kept_at, progress):
+            count_spending(
+                room, file, path, folder, shares=not options.access.read_only, watcher=progress
+            )
+    except (OperationError, ApiError) as error:
+        progress.clear()
+        print(f"warning: budgets are not counted: {visible(str(error))}", file=sys.stderr)
 
 
 def _show(options: Namespace, path: Path, found: Costs) -> int:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from rollout_console.cli.commands.pull_arguments import add_period, add_source
+from rollout_console.cli.commands.pull_arguments import add_no_pull, add_period, add_source
 from rollout_console.cli.values import duration, whole
 
 VIEWS = ("route", "org", "model", "key", "day")
@@ -30,8 +30,5 @@ def add_cost(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--csv", metavar="PATH", default="", help="export the rows of all views, or of --by"
     )
-    parser.add_argument(
-        "--no-pull", "--offline", dest="offline", action="store_true",
-        help="ask no network: use what was pulled before",
-    )  # fmt: skip
+    add_no_pull(parser)
     add_source(parser)

@@ -47,13 +47,20 @@ def guard(options: Namespace, switch: Switch) -> int:
         return _put_back(options.put_back, switch, monitor)
     guarding = GuardLoop(switch, monitor)
     from rollout_console.cli.credentials import given_on, make_vault
+    from rollout_console.guard.budget_counter import BudgetCounter
     from rollout_console.guard.network_sources import GuardSources
 
     # Before the notifier copies os.environ: --notify-command must not inherit credentials.
     given = given_on(options)
     notifier = _notifier(options, switch)
     room = Catalogue(root_of(monitor.file.base_url), state_folder())
-    sources = GuardSources(make_vault(given, asks=False), room, lambda: monitor.file)
+    vault = make_vault(given, asks=False)
+    counter = BudgetCounter(switch.path, vault, switch.access)
+
+    def count() -> None:
+        counter.turn(monitor.file, monitor.budgets.spending, time.time())
+
+    sources = GuardSources(vault, room, lambda: monitor.file, count)
     guarding.start(time.time(), wait=options.once)
     try:
         if options.once:
@@ -80,6 +87,7 @@ def guard(options: Namespace, switch: Switch) -> int:
         _go_on(options, guarding, sources, notifier)
     finally:
         sources.stop()
+        counter.close()
         guarding.end()
         notifier.close()
     return DONE

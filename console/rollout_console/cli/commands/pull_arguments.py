@@ -1,4 +1,4 @@
-"""The options that ``reconcile`` and ``cost`` share: the period, and where records are pulled."""
+"""The options of what pulls usage records: the period, and where they are pulled from."""
 
 import argparse
 
@@ -24,7 +24,20 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--profile", default="", help="default: the rollout file's")
     parser.add_argument("--base-url", default="", help="default: the profile's")
+    add_token(parser)
+
+
+def add_token(parser: argparse.ArgumentParser) -> None:
+    """Add --token-stdin."""
     parser.add_argument(
         "--token-stdin", action="store_true",
         help="read the management token from standard input",
+    )  # fmt: skip
+
+
+def add_no_pull(parser: argparse._ActionsContainer) -> None:
+    """Add --no-pull, and --offline as its other name."""
+    parser.add_argument(
+        "--no-pull", "--offline", dest="offline", action="store_true",
+        help="ask no network: use what was pulled before",
     )  # fmt: skip

@@ -10,10 +10,16 @@ from rollout_console.credentials.key_values import starts
 from rollout_console.readiness.checks.result import Result, result_of
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.types import ApiKey
+from rollout_gate.file.model import Budget
 
 
-async def check_keys(room: ApiKeys, least: Decimal | None) -> list[Result]:
-    """Return a result for each rule; ``least`` is the required balance in US dollars, if any."""
+async def check_keys(
+    room: ApiKeys, least: Decimal | None, budgets: Iterable[Budget] = ()
+) -> list[Result]:
+    """Return a result for each rule; ``least`` is the required balance in US dollars, if any.
+
+    Of ``budgets``, the API keys that they name are looked for.
+    """
     found = []
     for credential in room.doctor():
         name = f"credential.{credential.purpose}"
@@ -32,6 +38,7 @@ async def check_keys(room: ApiKeys, least: Decimal | None) -> list[Result]:
         reason = f"${balance.balance:,.2f}, at least ${least:,.2f} is wanted"
         found.append(Result("balance.enough", enough, room.profile, reason, "recharge"))
     found += _key_in_use(room, keys)
+    found += _of_budgets(budgets, keys)
     warnings = room.warnings(keys)
     found += [
         Result(
@@ -43,6 +50,19 @@ async def check_keys(room: ApiKeys, least: Decimal | None) -> list[Result]:
     if not warnings:
         found.append(Result("key.lasts", True, room.profile, "no key ends soon"))
     return found
+
+
+def _of_budgets(budgets: Iterable[Budget], keys: Iterable[ApiKey]) -> Iterable[Result]:
+    """Check that TokenLab has the keys that budgets name: of another nothing is ever counted."""
+    known = {name for key in keys for name in (key.id, key.name)}
+    for budget in budgets:
+        if budget.key:
+            missing = budget.key not in known
+            yield result_of(
+                "budget.key", f"budgets.{budget.name}.key",
+                f"TokenLab has no API key {budget.key!r}: nothing counts as its" if missing else "",
+                "TokenLab has that API key", "write a name or an id of rollout-console keys list",
+            )  # fmt: skip
 
 
 def _key_in_use(room: ApiKeys, keys: Iterable[ApiKey]) -> Iterable[Result]:

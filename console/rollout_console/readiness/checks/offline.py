@@ -55,6 +55,7 @@ def check_offline(path: Path) -> list[Result]:
     ] or [Result("file.known_keys", True, str(path), "no unknown keys")]
     found = [readable, valid, *warnings, _replaceable(path), _tokenlab(file)]
     found += [_history(path), _access_log(path, file), _log_lines(path, file)]
+    found += _lowering(file)
     for route in file.routes.values():
         found += _route(file, route)
     return found
@@ -136,6 +137,21 @@ def _log_lines(path: Path, file: RolloutFile) -> Result:
         "health.lines", "health.access_log", said if much else "", said,
         "write the log with the gate, or in its form (see docs/gate.md)",
     )  # fmt: skip
+
+
+def _lowering(file: RolloutFile) -> Iterator[Result]:
+    """Check that a guard may lower what a budget asks it to: only in mode enforce does it."""
+    for budget in file.budgets.values():
+        if budget.at_limit == "lower":
+            named = file.routes.get(budget.route)
+            some = [named] if named is not None else [*file.routes.values()]
+            able = any(route.guard.mode == "enforce" for route in some)
+            yield result_of(
+                "budget.at_limit", f"budgets.{budget.name}.at_limit",
+                "" if able else "asks to lower shares, and no route of it has the guard's mode "
+                "enforce: it would only be told", "a guard lowers its shares",
+                'set mode to enforce, of the route or of all, or at_limit to "hold"',
+            )  # fmt: skip
 
 
 def _route(file: RolloutFile, route: Route) -> Iterator[Result]:

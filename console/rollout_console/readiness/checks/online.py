@@ -32,7 +32,7 @@ async def check_online(
         return await check_keys(room, None)
     key = room.vault.resolve(room.profile, "api_key").secret
     found, routes = await asyncio.gather(
-        check_keys(room, file.guard.min_balance_usd),
+        check_keys(room, file.guard.min_balance_usd, file.budgets.values()),
         check_routes(file, models, key, room.now(), plan_days),
     )
     return found + routes

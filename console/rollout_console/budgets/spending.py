@@ -1,0 +1,180 @@
+"""What was spent, as it was last counted: a small file in the state folder, and beside the file.
+
+``cost`` and ``budgets`` count and write it; guard, screens and confirms read it, which asks no
+network and no log. It is by scope and not by budget, so that another limit is in force at once.
+Beside the rollout file it is for all who work on that: the guard of a service counts, and the
+raises of every operator are held.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from rollout_console.budgets.periods import DAY_S, Period, period_at
+from rollout_console.common.files import write_private
+from rollout_gate.file.model import Budget, BudgetPeriod, RolloutFile
+from rollout_gate.untrusted import UndecodableError, decode_json
+
+_MOST_BYTES = 64 * 1024 * 1024
+
+
+class Scope(NamedTuple):
+    """What a budget is of: a route, an org and an API key (empty: all), in a calendar period."""
+
+    route: str
+    org: str
+    key: str
+    per: BudgetPeriod
+
+    @property
+    def is_by_line(self) -> bool:
+        """Whether only the access log says what is of it: usage records have no route or org."""
+        return bool(self.route or self.org)
+
+
+class Spend(msgspec.Struct, frozen=True):
+    """What was spent of a scope in the period that began at ``begins`` (epoch seconds), exactly.
+
+    ``unattributed`` is what no line of the access log explains, so that it may be of this scope or
+    of another; of one that is not by line it is a part of ``cost``. ``last_day`` is the cost of
+    the last 24 hours, ``since`` the time from which on the log has lines, where it begins after
+    costs do. ``places`` are the orgs with cost, by route, of a scope with a key. ``problem`` is
+    why nothing can be known.
+    """
+
+    scope: Scope
+    begins: int
+    cost: Decimal = Decimal(0)
+    unattributed: Decimal = Decimal(0)
+    last_day: Decimal = Decimal(0)
+    since: float | None = None
+    places: Mapping[str, Sequence[str]] = {}
+    problem: str = ""
+
+
+class Spending(msgspec.Struct, frozen=True):
+    """What was spent, from usage records of a profile up to ``until``; times in epoch seconds.
+
+    ``burn`` is the cost of the last ``burn_s`` seconds, a day at most, of all keys; None where it
+    is not known. ``counted_at`` is when that count began, and ``took_s`` how many seconds it took.
+    ``problem`` is why a later one failed, at ``failed_at``; empty where none did.
+    """
+
+    until: float = 0.0
+    spends: Sequence[Spend] = ()
+    burn: Decimal | None = None
+    burn_s: float = 0.0
+    counted_at: float = 0.0
+    took_s: float = 0.0
+    failed_at: float = 0.0
+    problem: str = ""
+    profile: str = ""
+
+    @property
+    def a_day(self) -> Decimal | None:
+        """The cost of a day at the burn, rounded; None where it is not known."""
+        return a_day_of(self.burn, self.burn_s)
+
+
+def a_day_of(cost: Decimal | None, seconds: float) -> Decimal | None:
+    """Return what a cost in some time is a day, rounded; None under an hour."""
+    if cost is None or seconds < 3600:
+        return None
+    return cost * Decimal(86_400) / Decimal(round(seconds))
+
+
+def scope_of(budget: Budget) -> Scope:
+    """Return what a budget is of."""
+    return Scope(budget.route, budget.org, budget.key, budget.per)
+
+
+def scopes_at(file: RolloutFile, at: float) -> dict[Scope, Period]:
+    """Return what all budgets of a file are of, each once, and its period at a time."""
+    scopes = dict.fromkeys(scope_of(budget) for budget in file.budgets.values())
+    periods = {per: period_at(per, at) for per in dict.fromkeys(one.per for one in scopes)}
+    return {scope: periods[scope.per] for scope in scopes}
+
+
+def spending_path(folder: Path, rollout_file: Path, profile: str) -> Path:
+    """Return where the spending of a rollout file and its profile is kept."""
+    digest = hashlib.sha256(f"{rollout_file.resolve()}\n{profile}".encode()).hexdigest()
+    return folder / f"spending-{digest[:16]}.json"
+
+
+def keep_spending(found: Spending, path: Path) -> None:
+    """Write the spending; that it cannot be kept is no error of whoever counted."""
+    with suppress(OSError, ValueError):
+        write_private(path, msgspec.json.encode(found))
+
+
+def kept_spending(path: Path) -> Spending | None:
+    """Return the spending that was kept, None where there is none that can be used."""
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            return None
+        found = decode_json(path.read_bytes(), msgspec.json.Decoder(Spending))
+    except (OSError, UndecodableError):
+        return None
+    amounts = [found.burn or Decimal(0)]
+    for one in found.spends:
+        amounts += (one.cost, one.unattributed, one.last_day)
+    return found if all(amount.is_finite() for amount in amounts) else None
+
+
+def shared_path(rollout_file: Path) -> Path:
+    """Return where the spending is for all who work on a file: ``rollout.spending.json``."""
+    target = rollout_file.resolve()
+    return target.with_name(f"{target.stem}.spending.json")
+
+
+def known_spending(folder: Path, rollout_file: Path, profile: str) -> Spending | None:
+    """Return the newest count of a rollout file and its profile, whoever made it; else None.
+
+    A newer failure of one's own stays told.
+    """
+    own = kept_spending(spending_path(folder, rollout_file, profile))
+    shared = kept_spending(shared_path(rollout_file))
+    if shared is None or shared.profile != profile or (own and own.until >= shared.until):
+        return own
+    if own is not None and own.failed_at > shared.counted_at:
+        return replace(shared, problem=own.problem, failed_at=own.failed_at)
+    return shared
+
+
+def share_spending(found: Spending, rollout_file: Path) -> None:
+    """Write the spending beside the rollout file, for those who can read that.
+
+    Where that folder cannot be written to, or has a newer count, nothing is done.
+    """
+    path, mine = shared_path(rollout_file), replace(found, failed_at=0.0, problem="")
+    before = kept_spending(path)
+    if before is not None and found.until < before.until <= found.counted_at + DAY_S:
+        return
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        status = rollout_file.stat()
+        descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            with suppress(OSError):  # the user may not be in that group
+                os.fchown(descriptor, -1, status.st_gid)
+            os.fchmod(descriptor, 0o600 | status.st_mode & 0o044)
+            stream.write(msgspec.json.encode(mine))
+        temp.replace(path)
+    except (OSError, ValueError):
+        return
+    finally:
+        with suppress(OSError):
+            temp.unlink()
+
+
+def note_failure(path: Path, problem: str, now: float) -> None:
+    """Keep why counting failed, beside what was counted before."""
+    before = kept_spending(path) or Spending()
+    keep_spending(replace(before, problem=problem, failed_at=now), path)
