@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from rollout_console.budgets.standing import Standing, usd
 from rollout_console.common.durations import seconds_text
 from rollout_console.cost.burn import Burn, Runway
 from rollout_console.cost.worker_protocol import Loaded, Money, Preview, Pulling, Waiting
@@ -16,6 +17,7 @@ QUIET = "$foreground 70%"
 _LABEL = 9
 _SOON_S = 3 * 86_400.0
 _MOST_KEYS = 3
+_MOST_BUDGETS = 3
 _BAR = 20
 
 
@@ -35,6 +37,23 @@ def preview_lines(preview: Preview, balance: Runway | None) -> list[Pieces]:
         ("  being matched with the log", QUIET),
     ]
     return [bill, _burn(preview.burn), _runways(preview.keys, None, balance)]
+
+
+def budget_lines(standings: Sequence[Standing]) -> list[Pieces]:
+    """Return one line of the budgets, the most spent first; none where the file has none."""
+    if not standings:
+        return []
+    pieces: Pieces = [_label("budgets")]
+    worst = sorted(standings, key=lambda one: (not one.is_known, -one.percent))
+    for one in worst[:_MOST_BUDGETS]:
+        style = "$error bold" if one.is_over else "$warning bold" if one.is_near else "bold"
+        used = (f"{one.percent:,}%", style) if one.is_known else ("not counted", QUIET)
+        limit = f" of {usd(one.budget.limit_usd)} for {one.period.words}"
+        pieces += [(f"{shown(one.budget.name)} ", ""), used, (limit, QUIET), ("   ", "")]
+    if len(worst) > _MOST_BUDGETS:
+        more = many(len(worst) - _MOST_BUDGETS, "more", "more")
+        pieces.append((f"and {more}: rollout-console budgets", QUIET))
+    return [pieces]
 
 
 def _label(text: str) -> tuple[str, str]:
@@ -129,9 +148,9 @@ def clock(at: float) -> str:
     return f"{time:%H:%M}Z" if time.date() == today else f"{time:%Y-%m-%d %H:%M}Z"
 
 
-def many(count: int, what: str) -> str:
-    """Return a count and what is counted."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def many(count: int, what: str, several: str = "") -> str:
+    """Return a count and what is counted; ``several`` are of it, where that is not with an s."""
+    return f"{count:,} {what if count == 1 else several or f'{what}s'}"
 
 
 def text_of(pieces: Sequence[tuple[str, str]]) -> str:

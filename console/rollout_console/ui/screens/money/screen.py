@@ -30,6 +30,7 @@ from rollout_console.ui.screens.money.head import (
     QUIET,
     Pieces,
     age_pieces,
+    budget_lines,
     clock,
     head_lines,
     preview_lines,
@@ -218,6 +219,8 @@ class MoneyScreen(BesideScreen):
             lines = head_lines(view.loaded, view.money, self._balance(view.loaded.burn))
         elif view.preview is not None:
             lines = preview_lines(view.preview, self._balance(view.preview.burn))
+        monitor = self._session.monitor
+        lines += budget_lines(monitor.budgets.standings(monitor.file, time()))
         lines = lines[:1] if short else lines
         link = self._feed.link
         if link.pulls:
