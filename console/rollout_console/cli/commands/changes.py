@@ -35,8 +35,6 @@ def change(options: Namespace, switch: Switch) -> int:
     """
     back = options.command == "rollback"
     sick = back and options.sick
-    if sick and options.org:
-        raise OperationError("--sick finds the orgs itself: give a route at most")
     mends = back or options.command == "restore"
     snapshot = switch.open_or_last_good() if mends else switch.open()
     # With --yes, a rollback reads the log only for its reason: 1 MiB of the tail, without delay.
@@ -168,16 +166,10 @@ def _plan(
 ) -> Plan:
     if options.command == "set":
         if options.alias or options.flag:
-            if options.org or (options.alias and options.flag):
-                raise OperationError("give one of an org, --alias and --flag")
             table: Literal["keys", "flags"] = "keys" if options.alias else "flags"
             points = percent_of(options.percent)
             return switch.planner.plan_share(
                 options.route, table, options.alias or options.flag, points
-            )
-        if not shares:
-            raise OperationError(
-                'give an org ("*" for those without a line), --all, --alias or --flag'
             )
         (org, points), *others = shares.items()
         if others or org is None:
