@@ -258,7 +258,10 @@ class KeyFlows:
         self._listener.reload()
 
     async def verify(self) -> None:
-        """Verify the credentials: read the balance, and send one billed request of a few tokens."""
+        """Verify the credentials: read the balance, and send one billed request of a few tokens.
+
+        In read-only mode that request is not sent.
+        """
         lines: list[str] = []
         for credential in await asyncio.to_thread(self.resolve_all):
             words = WORDS[credential.purpose]
@@ -267,6 +270,10 @@ class KeyFlows:
                 lines += [f"  {s.source}: {s.reason or 'found'}" for s in credential.steps] + [""]
                 continue
             purpose, model = credential.purpose, self._proving_model
+            if purpose == "api_key" and self._room.access.read_only:
+                found = f"{words} from {credential.source}: not proven"
+                lines.append(f"{found}, as read-only sends nothing that is billed")
+                continue
             if purpose == "api_key" and not await self._sure(
                 "Verify API key", f"one request of a few tokens to {model}, which is billed"
             ):

@@ -389,7 +389,7 @@ class KeysScreen(BesideScreen):
         self._of_all("profile", self._flows.profile)
 
     def action_verify(self) -> None:
-        """Verify the credentials: read the balance, and send one billed request of a few tokens."""
+        """Verify the credentials: read the balance, and send one billed request, if it may."""
         self._of_all("verify", self._flows.verify)
 
     def action_unlock(self) -> None:
