@@ -77,6 +77,11 @@ async def test_the_keys_of_trouble_go_to_it_wherever_it_is(file: Path) -> None:
         assert {one.acknowledged_by for one in app.session.alerts.open} == {"", "jo@gw-01"}
         await pilot.press("a")
         await until_shown(pilot, lambda: not app.home.has_class("-trouble"))
+        history = app.session.switch.history
+        await until_shown(pilot, lambda: len(history.rows(file)) == 2)
+        assert {row.action for row in history.rows(file)} == {"acknowledge"}
+        await pilot.press("u")
+        await until_shown(pilot, lambda: "there is no change of rollout.toml" in notices(pilot))
         await pilot.press("n", "a")
         assert "no alarm is shown" in notices(pilot)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import time
 
 from textual.app import App
@@ -57,6 +58,16 @@ class Session:
         found = alerts_now(self.monitor, self.balance, self.models, self.file_trouble, now)
         began, _ = self.alerts.look(found, now)
         return began
+
+    def acknowledge(self, alert: Alert, by: str) -> bool:
+        """Acknowledge an alert; return whether it is still open. The history has it for others."""
+        stands = self.alerts.acknowledge(alert.key, by)
+        if stands:
+            note = partial(
+                self.switch.note_acknowledged, alert.route, alert.org, alert.fact or alert.sentence
+            )
+            asyncio.get_running_loop().run_in_executor(None, note)
+        return stands
 
     def held_by_guard(self, plan: Plan) -> str:
         """Return the guard's first reason against what this plan raises, empty without one."""

@@ -368,7 +368,7 @@ class HomeActions(Screen[None]):
             self.change_refused("no alarm is shown")
             return
         who = f"{self._facts.user}@{self._facts.host}"
-        if self._session.alerts.acknowledge(alert.key, who):
+        if self._session.acknowledge(alert, who):
             self.tell("acknowledged; 5 lists it until it is over")
         self._show_alarm()
 

@@ -24,6 +24,7 @@ from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.guard.balance import BalanceSources
 from rollout_console.health.log.probe_log import ProbeLine, probe_text
+from rollout_console.history.rows import NOTES
 from rollout_console.ui.jump_list import Position
 from rollout_console.ui.keymap import CONTEXTS, HOME_KEYS
 from rollout_console.ui.messages import (
@@ -373,7 +374,8 @@ class HomeScreen(Opened, HomeActions):
 
     def _show_read(self, found: ReadChanges) -> None:
         self._monitor.remember(found.recorded, time())
-        self._changed_at = [(one.at.timestamp(), one.route) for one in found.rows[:_MOST_MARKS]]
+        changes = (one for one in found.rows if one.action not in NOTES)
+        self._changed_at = [(o.at.timestamp(), o.route) for o in islice(changes, _MOST_MARKS)]
         self.query_one(ChangesPanel).show(found.rows, found.trouble)
 
     def _show_file_warnings(self) -> None:
