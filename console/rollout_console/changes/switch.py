@@ -363,6 +363,7 @@ class Switch:
         return [
             replace(
                 change,
+                action=part.action or change.action,
                 route=part.route,
                 org=part.org,
                 before=part.before,

@@ -9,7 +9,7 @@ from typing import Literal
 
 from rollout_console.changes.names import check_org, check_share
 from rollout_console.changes.open_conversations import cut_by
-from rollout_console.changes.plan import ALL_ORGS, Plan, Target
+from rollout_console.changes.plan import Plan, Target
 from rollout_console.changes.share_group import share_words
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.cli.commands.held import Objections
@@ -73,9 +73,7 @@ def change(options: Namespace, switch: Switch) -> int:
     done = switch.apply(
         plan,
         reason=_reason(options, plan, monitor, now),
-        verdict=monitor.spoken_verdict_of(
-            [(route, None if org == ALL_ORGS else org) for route, org in plan.targets], now
-        ),
+        verdict=monitor.spoken_verdict_of(plan.judged, now),
         held=held,
         override=override,
     )

@@ -417,7 +417,7 @@ class HomeScreen(Opened, HomeActions):
         """Apply the new version of the file, start the proof of a rollback, report the change."""
         self._take_over(done.snapshot, done.plan)
         if done.plan.action == "rollback":
-            for target in reversed(done.plan.targets):  # the newest notice comes first
+            for target in reversed(done.plan.latched):  # the newest notice comes first
                 self._notices.rolled_back(*target, done.at.timestamp())
         else:
             for target in done.plan.targets:
