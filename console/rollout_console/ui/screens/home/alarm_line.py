@@ -89,7 +89,7 @@ class AlarmLine:
         for tail in tails:
             room = width - 3 - sum(cell_len(text) for text, _ in tail)
             said = first_clauses(sentence, room)
-            if not said.endswith("…"):
+            if said and not said.endswith("…"):
                 break
         return [(" ▲ " if bad else " △ ", style), (said, style), *tail]
 

@@ -26,6 +26,8 @@ _NONE = "–"
 _NUMBERS = ("req/s", "4xx", "5xx", "p95")
 _FULL = 60
 """The least width with all numbers: half a number is another number."""
+_COUNTED = 10
+"""The least width of the names with the count of what is folded."""
 _FOLDED, _UNFOLDED, _MARKED = "+", "-", "*"
 
 
@@ -42,7 +44,8 @@ class RowCells:
         spark = self.points + 2 if self.points else 0
         fixed = 2 + 6 + sum(self.numbers.values()) + spark + 2
         rest = max(width - fixed, 12)
-        self.org = max(10, min(longest + 2, 28, rest // 2))
+        least = min(10, max(width - fixed + 2, 6))  # a very narrow terminal has its numbers whole
+        self.org = max(least, min(longest + 2, 28, rest // 2))
         self.verdict = max(width - fixed - self.org, 0)
 
     def header(self, order: Order) -> Sequence[tuple[str, str]]:
@@ -65,7 +68,7 @@ class RowCells:
     ) -> Sequence[tuple[str, str]]:
         """Return a route's own line; ``sick`` is how many of its orgs ask for a rollback."""
         fold = _FOLDED if row.folded else _UNFOLDED if row.lines else " "
-        hidden = f" ({row.lines})" if row.folded else ""
+        hidden = f" ({row.lines})" if row.folded and self.org >= _COUNTED else ""
         name = fit(visible(row.route), self.org - 1 - len(hidden)).rstrip() + hidden
         latch = right("↩" if row.latched_by else "", 6)
         mark, style = (_MARKED, "table--mark") if marked else (" ", "table--route")

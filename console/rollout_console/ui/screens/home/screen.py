@@ -85,6 +85,7 @@ class HomeScreen(Opened, HomeActions):
     HomeScreen #changes { display: none; }
     HomeScreen.-broad #changes { display: block; }
     HomeScreen.-short #charts, HomeScreen.-short #notice-2 { display: none; }
+    HomeScreen.-tiny.-filtering #notice-1 { display: none; }
     """
 
     def __init__(
@@ -177,6 +178,7 @@ class HomeScreen(Opened, HomeActions):
         width, height = self._fitted
         self.set_class(width >= 116, "-broad", update=restyle)
         self.set_class(height < 18, "-short", update=restyle)
+        self.set_class(height < 7, "-tiny", update=restyle)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """Report and restart a crashed worker: its data would silently become stale."""
