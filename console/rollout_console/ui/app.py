@@ -306,7 +306,9 @@ class ConsoleApp(TerminalApp):
         elif self.screen is self.home:
             self._leave()
         if self.screen is self.home:
-            self.push_screen(make())
+            screen = make()
+            screen.show_alarm(*self.home.alarm_elsewhere())
+            self.push_screen(screen)
 
     def _model_room(self) -> "Catalogue":
         """Return the one catalogue of the app: two would overwrite each other's cache."""

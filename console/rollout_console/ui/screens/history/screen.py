@@ -77,6 +77,7 @@ class HistoryScreen(ChangingScreen):
     def compose(self) -> ComposeResult:
         """Lay the screen out from the top down."""
         yield TextLine(id="history-status")
+        yield self.alarm_line()
         with Container(id="history-body"):
             yield LineTable[Change](self._draw_row, self._draw_header, lambda change: change.id)
             with VerticalScroll(id="change", can_focus=False):

@@ -26,6 +26,7 @@ _NONE = "–"
 _NUMBERS = ("req/s", "4xx", "5xx", "p95")
 _FULL = 60
 """The least width with all numbers: half a number is another number."""
+_WITH_ROUTE = 24
 _COUNTED = 10
 """The least width of the names with the count of what is folded."""
 _FOLDED, _UNFOLDED, _MARKED = "+", "-", "*"
@@ -48,14 +49,17 @@ class RowCells:
         self.org = max(least, min(longest + 2, 28, rest // 2))
         self.verdict = max(width - fixed - self.org, 0)
 
-    def header(self, order: Order) -> Sequence[tuple[str, str]]:
-        """Return the header row as one piece."""
+    def header(self, order: Order, window: str = "") -> Sequence[tuple[str, str]]:
+        """Return the header row as one piece; ``window`` is the time that the numbers are of."""
         names = "route / org" if order == "file" else f"↓ {order}"
         line = "  " + fit(names, self.org) + right("%", 6)
         line += "".join(right(_NUMBERS[index], width) for index, width in self.numbers.items())
         if self.points:
             line += "  " + fit("errors 5 m", self.points)
-        return ((fit(line + "  verdict", self.width), "table--head"),)
+        verdict, rates = "  verdict", f"numbers of {window}"
+        if window and (left := self.verdict - len(rates)) >= len(verdict):
+            verdict = fit(verdict, left + 2) + rates
+        return ((fit(line + verdict, self.width), "table--head"),)
 
     def route(
         self,
@@ -80,15 +84,28 @@ class RowCells:
         return [*cells, self._last(text, style)]
 
     def org_row(
-        self, row: Row, health: Health, errors: Sequence[float | None], proof: str, marked: bool
+        self,
+        row: Row,
+        health: Health,
+        errors: Sequence[float | None],
+        proof: str,
+        marked: bool,
+        *,
+        of_route: bool = False,
     ) -> Sequence[tuple[str, str]]:
-        """Return an org's line; ``proof`` replaces the verdict while it drains."""
+        """Return an org's line; ``proof`` replaces the verdict while it drains.
+
+        ``of_route`` is whether the verdict is its route's: the figures in it are not the org's.
+        """
         cells = self._share(row, marked)
         if row.org == ALL_ORGS:
             about = "the route's default; its orgs are below" if health.requests else "default"
             return self._with_words(cells, about)
         cells += self._numbers(row, health, errors)
-        return [*cells, self._last(*self._judged(row, health, proof))]
+        text, style = self._judged(row, health, proof)
+        if of_route and style == "table--bad":
+            text = "ROLL BACK with its route" if self.verdict >= _WITH_ROUTE else "ROLL BACK"
+        return [*cells, self._last(text, style)]
 
     def _last(self, text: str, style: str) -> tuple[str, str]:
         """Return the last column, the verdict, with the gap before it."""

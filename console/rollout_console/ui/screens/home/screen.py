@@ -58,14 +58,12 @@ from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_console.ui.workers import Feeds
-from rollout_gate.secret import redacted
 
 CHARTS_EVERY_S = 5.0
 _MOST_MARKS = 20
 _AROUND_THE_TABLE = 6
 """Lines that are neither rows of the table nor charts: status, alarm, header, two notices, keys."""
 _MOST_PROOFS = 20
-_MOST_TOASTS = 3
 
 
 class HomeScreen(Opened, HomeActions):
@@ -282,12 +280,12 @@ class HomeScreen(Opened, HomeActions):
         self._painter.now = now = time()
         began = self._session.new_alerts(now)
         alarms = [alert for alert in began if alert.level == "alarm"]
-        # A toast only where no alarm line and no list of alerts shows it: it covers what is there.
-        seen = self.is_current or getattr(self.app.screen, "CONTEXT", "") == "live"
-        for alert in alarms[: 0 if seen else _MOST_TOASTS]:
-            self.app.notify(visible(redacted(alert.sentence)), severity="error", markup=False)
         if alarms:
             self.app.bell()
+        self._look_at_alarms()
+        for screen in self.app.screen_stack:  # a toast would cover what is there
+            if isinstance(screen, BesideScreen):
+                screen.show_alarm(*self.alarm_elsewhere())
         self._redraw()
 
     # -- drawing ---------------------------------------------------------------------------------
@@ -330,14 +328,23 @@ class HomeScreen(Opened, HomeActions):
 
     def _show_alarm(self) -> None:
         """Show the gravest alert on a line of its own, which is there only while there is one."""
-        self._alarms.look(
-            self._session.alerts.open, self._monitor.file, self._painter.now, self._is_reading
-        )
+        self._look_at_alarms()
         pieces = self._alarms.pieces(self.app.size.width)
         current = self._alarms.current
         self.set_class(current is not None, "-trouble")
         self.set_class(current is not None and current.level == "alarm", "-alarm")
         self.query_one("#alarm", TextLine).say(*pieces)
+
+    def _look_at_alarms(self) -> None:
+        self._alarms.look(
+            self._session.alerts.open, self._monitor.file, self._painter.now, self._is_reading
+        )
+
+    def alarm_elsewhere(self) -> tuple[Sequence[tuple[str, str]], bool]:
+        """Return the alarm line for another screen, and whether it is of an alarm."""
+        current = self._alarms.current
+        is_bad = current is not None and current.level == "alarm"
+        return self._alarms.pieces(self.app.size.width, at_home=False), is_bad
 
     @property
     def _is_reading(self) -> bool:

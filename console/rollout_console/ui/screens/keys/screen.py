@@ -97,6 +97,7 @@ class KeysScreen(BesideScreen):
     def compose(self) -> ComposeResult:
         """Lay the screen out from the top down."""
         yield TextLine(id="keys-status")
+        yield self.alarm_line()
         for purpose in PURPOSES:
             yield TextLine(id=f"from-{purpose}")
         yield DataTable(cursor_type="row", zebra_stripes=False, cell_padding=0)
