@@ -12,6 +12,7 @@ from rollout_console.changes.plan import Plan
 from rollout_console.changes.recorded import Recorded, moved_by, was_latched
 from rollout_console.changes.traffic_diff import Move, Subject, moves
 from rollout_console.common.durations import target_text
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.condemned import (
@@ -482,7 +483,9 @@ class Monitor(Watch):
         )
         if found.signal == "data" and self.mostly_unusable(now):
             lines = self.unusable.lines
-            found = Verdict("hold", f"{found.reason}: {lines:,} lines cannot be used", "data")
+            found = Verdict(
+                "hold", f"{found.reason}: {counted(lines, 'line')} cannot be used", "data"
+            )
         lacks_past = self.reads_older and self.kept_s(org, now) < min(least_s, since_raise)
         if lacks_past and found.kind == "ok":
             found = Verdict("hold", "reading the log", "data", waits=True)

@@ -27,6 +27,7 @@ from rollout_console.ui.messages import (
     SecretShown,
     SettingsChanged,
 )
+from rollout_console.ui.preload import AFTER_S, preload
 from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.screen import HomeScreen
 from rollout_console.ui.screens.home.status import StatusFacts
@@ -143,8 +144,10 @@ class ConsoleApp(TerminalApp):
         return self.home
 
     def on_mount(self) -> None:
-        """Apply the operator's keymap."""
+        """Apply the operator's keymap; load the other screens once the first has been drawn."""
         self.set_keymap(self._settings.keymap)
+        if not self.is_headless:
+            self.set_timer(AFTER_S, preload)
 
     def on_key(self, event: events.Key) -> None:
         """Forward a printable key to the focused input, also if it was queued before the focus.

@@ -32,8 +32,12 @@ _RESIZED_AFTER_S = 0.1
 class TerminalApp(App[None]):
     """An app that writes only what differs, in the colours and signs that its terminal has."""
 
-    CSS = ".-remote ModalScreen { background: transparent; }"
-    """Over SSH a dialog does not dim what is behind it, which would write every cell twice."""
+    CSS = """
+    .-remote ModalScreen { background: transparent; }
+    .-remote CommandPalette CommandList { max-height: 8; }
+    """
+    """Over SSH a dialog does not dim what is behind it, which would write every cell twice, and
+    the palette shows its first commands alone."""
     _leaving = False
     _theme_in_use: Theme | None = None
 

@@ -15,6 +15,7 @@ from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.cli.streams import Output
 from rollout_console.common.errors import Misused, OperationError
 from rollout_console.common.folders import state_folder
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.key_values import (
@@ -271,7 +272,7 @@ def _usage(options: Namespace, room: ApiKeys) -> int:
     if options.json:
         print(json.dumps(_billing_json(key, found), indent=2))
         return DONE
-    print(visible(f"{key.name} ({key.id}): {found.requests} requests, ${found.cost:f}"))
+    print(visible(f"{key.name} ({key.id}): {counted(found.requests, 'request')}, ${found.cost:f}"))
     for title, rows in (("by model", found.by_model), ("by day", found.by_day)):
         print(title)
         for row in rows:

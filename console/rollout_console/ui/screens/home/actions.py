@@ -16,6 +16,7 @@ from rollout_console.changes.share_group import Step, points_of
 from rollout_console.changes.switch import Switch
 from rollout_console.common.durations import target_text
 from rollout_console.common.errors import OperationError
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.ladder import down, step_down, step_up, up
 from rollout_console.guard.monitor import Monitor
@@ -297,7 +298,9 @@ class HomeActions(Screen[None]):
         if not self._view.filter.strip():
             self.change_refused("set a filter first, such as / sick: M marks what it shows")
         elif unseen := self._view.unseen:
-            self.change_refused(f"{unseen:,} orgs are still looked at: M marks when all are")
+            self.change_refused(
+                f"{counted(unseen, 'org is', 'orgs are')} still looked at: M marks when all are"
+            )
         elif self._view.mark_all(self.query_one(RolloutTable).rows):
             self._marks_changed()
         else:

@@ -7,7 +7,7 @@ from itertools import islice
 from time import time
 from typing import ClassVar
 
-from textual import events, on, work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
@@ -113,7 +113,6 @@ class HomeScreen(Opened, HomeActions):
         self._changed_at: list[tuple[float, str | None]] = []
         self._charts_at = 0.0
         self._fitted = Size(0, 0)
-        self._is_new = True
         self._last_changes = LastChanges(session.switch, session.monitor)
         self._before_filter = Position("home")
 
@@ -153,11 +152,6 @@ class HomeScreen(Opened, HomeActions):
         # Charts hold the colours of the theme that they were drawn in.
         self.app.theme_changed_signal.subscribe(self, lambda _: self.draw_charts())
         self.set_interval(1.0, self._each_second)
-
-    def on_screen_resume(self, event: events.ScreenResume) -> None:
-        """Skip the first refresh of the styles: every widget was styled when it was mounted."""
-        if self._is_new:
-            self._is_new = event.refresh_styles = False
 
     def on_resize(self) -> None:
         """Adapt the layout to the size of the terminal."""

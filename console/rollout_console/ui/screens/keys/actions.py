@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from textual.app import App
 
 from rollout_console.common.errors import OperationError
+from rollout_console.common.listing import counted
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.rotation import Rotations
 from rollout_console.credentials.vault.credential import PURPOSES, WORDS, Credential
@@ -148,7 +149,7 @@ class KeyFlows:
         found = await self._do(f"reading what {key.name} has cost", lambda: self._room.billing(key))
         if found is None:
             return
-        lines = [f"{found.requests} requests, ${found.cost:f}", "", "by model"]
+        lines = [f"{counted(found.requests, 'request')}, ${found.cost:f}", "", "by model"]
         lines += [f"  {row.name:<36} {row.requests:>8}  ${row.cost:f}" for row in found.by_model]
         lines += ["", "by day"]
         lines += [f"  {row.name:<36} {'':>8}  ${row.cost:f}" for row in found.by_day]
