@@ -85,8 +85,8 @@ def summary_words(incident: Incident) -> str:
     bad = bad_in(now)
     orgs = len(incident.figures.orgs())
     said.append(
-        f"In those {seconds_text(during.seconds)} TokenLab had {counted(now.requests, 'request')} of it,"
-        f" of which {bad:,} were bad{_share(bad, now)}"
+        f"In those {seconds_text(during.seconds)} TokenLab had"
+        f" {counted(now.requests, 'request')} of it, of which {bad:,} were bad{_share(bad, now)}"
         + (f", of {orgs:,} org{'' if orgs == 1 else 's'}." if orgs else ".")
     )
     return " ".join(said)

@@ -56,7 +56,7 @@ class RowCells:
         line += "".join(right(_NUMBERS[index], width) for index, width in self.numbers.items())
         if self.points:
             line += "  " + fit("errors 5 m", self.points)
-        verdict, rates = "  verdict", f"numbers of {window}"
+        verdict, rates = "  verdict" if self.verdict else "", f"numbers of {window}"
         if window and (left := self.verdict - len(rates)) >= len(verdict):
             verdict = fit(verdict, left + 2) + rates
         return ((fit(line + verdict, self.width), "table--head"),)
