@@ -23,6 +23,7 @@ from tests.benchmarks import (
     model_filter,
     reconcile,
     several_at_once,
+    slow_link,
     windows_memory,
     written_bytes,
 )
@@ -50,6 +51,7 @@ ALL = {
     "reconcile": reconcile.main,
     "reconcile_lines": reconcile.lines_alone,
     "several_at_once": several_at_once.main,
+    "slow_link": slow_link.main,
     "windows_memory": windows_memory.main,
     "written_bytes": written_bytes.main,
 }

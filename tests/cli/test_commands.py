@@ -316,5 +316,5 @@ def test_nothing_sick_is_no_error(cli: Any, file: Path) -> None:
     assert cli("rollback", "--sick", "--yes")[0] == 0
     assert file.read_bytes() == before
     code, _, err = cli("rollback", "chat", "acme", "--sick", "--yes")
-    assert code == 1
+    assert code == 2
     assert "--sick finds the orgs itself" in err

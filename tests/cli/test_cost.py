@@ -176,7 +176,7 @@ def test_a_raise_says_what_it_adds_a_day(
 
 def test_exit_codes(run: Run, cost: Decimal, world: World) -> None:
     assert run(token="mt-wrong").returncode == 1
-    assert run("--since", "1h", "--until", "2h").returncode == 1
+    assert run("--since", "1h", "--until", "2h").returncode == 2
     assert run("--key", "nobody").returncode == 1
     for wrong in (["--since", "yesterday"], ["--by", "x"], ["--limit", "0"], ["--against", "x"]):
         assert run(*wrong).returncode == 2

@@ -151,7 +151,7 @@ def test_put_back(cli: Any, file: Path) -> None:
     assert (code, "no change" in err) == (1, True), "it is no change of the file"
     assert cli("guard", "--put-back", "chat")[0] == 1
     assert cli("guard", "--put-back", "nope")[0] == 2
-    assert cli("guard", "--put-back", "chat", "a", "b")[0] == 1
+    assert cli("guard", "--put-back", "chat", "a", "b")[0] == 2
 
 
 def test_read_only_writes_nothing(cli: Any, file: Path) -> None:

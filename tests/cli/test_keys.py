@@ -188,7 +188,7 @@ def test_the_encrypted_store_keeps_what_is_made(run: Run, tmp_path: Path) -> Non
 
 
 def test_no_key_is_made_whose_secret_has_nowhere_to_go(run: Run) -> None:
-    assert run("create", "lost", env=TOKEN).returncode == 1
+    assert run("create", "lost", env=TOKEN).returncode == 2
     refused = run("create", "lost", "--store", "prod", env=TOKEN)
     assert refused.returncode == 2
     assert "no keyring here" in refused.stderr
@@ -240,6 +240,7 @@ def test_read_only_changes_no_key(run: Run, file: Path) -> None:
     for arguments in (
         ("create", "x", "--show-secret"), ("revoke", "key_demo", "--yes"),
         ("add", "prod", "--token-stdin"), ("remove", "prod", "--yes"),
+        ("verify", "--model", "gpt-5.4"),
     ):  # fmt: skip
         done = run(*arguments, "--read-only", env=TOKEN, stdin="mt-sim-demo")
         assert (done.returncode, "read-only" in done.stderr) == (1, True), arguments

@@ -188,7 +188,7 @@ def test_a_schedule_never_makes_media(
     assert err.count("media is made once, never by a schedule") == 3
     assert {record.model.id for record in own.state.usage} == {"gpt-5.4"}
     code, _, err = cli("--media", "--every", "1m", "--yes")
-    assert (code, "media is made once, never by a schedule" in err) == (1, True)
+    assert (code, "media is made once, never by a schedule" in err) == (2, True)
     assert len(rounds) == 3
 
 

@@ -169,7 +169,7 @@ def test_a_later_record_is_found_by_the_next_call(run: Run, at: float, world: Wo
 
 def test_exit_codes(run: Run, at: float, world: World) -> None:
     assert run(token="mt-wrong").returncode == 1
-    assert run("--since", "1h", "--until", "2h").returncode == 1
+    assert run("--since", "1h", "--until", "2h").returncode == 2
     assert run("--key", "nobody").returncode == 1
     for wrong in (["--since", "yesterday"], ["--settle", "1y"], ["--pile", "x"], ["--limit", "0"]):
         assert run(*wrong).returncode == 2

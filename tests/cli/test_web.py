@@ -218,7 +218,7 @@ def _each_screen(page: Page) -> Iterator[str]:
     page.press("8")
     yield page.until(" money ▸", "No usage record was pulled yet")
     page.press("6")
-    yield page.until(" history ▸ 1 changes", "5xx after 14:00")
+    yield page.until(" history ▸ 1 change", "5xx after 14:00")
     page.press("Enter")
     yield page.until("esc: close")
     page.press("Escape")

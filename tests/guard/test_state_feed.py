@@ -313,3 +313,24 @@ def test_what_a_change_lacks_is_left_out_of_its_object() -> None:
 
     found: Mapping[str, str] = msgspec.to_builtins(StateChange("log", "fresh"))
     assert found == {"kind": "log", "text": "fresh"}
+
+
+def test_an_acknowledgement_on_any_console_is_told_with_who(watched: Watched) -> None:
+    other = jo(watched.file)
+    other.note_acknowledged("chat", "acme", "chat / acme: 5xx 44%, 8 of 18")
+    (told,) = watched.turns(2)
+    assert told == StateChange(
+        "acknowledged", "jo@gw-01: chat / acme: 5xx 44%, 8 of 18", "chat", "acme"
+    )
+    assert watched.said(5) == []
+
+
+def test_an_acknowledgement_right_after_a_change_is_not_taken_for_it(watched: Watched) -> None:
+    other = jo(watched.file)
+    other.apply(other.planner.plan_rollback("chat", "acme"), reason="drill")
+    other.note_acknowledged("chat", None, "chat: 5xx 44%")
+    said = watched.said(2)
+    assert len(said) == 2
+    assert said[0].startswith("file: jo@gw-01: rollback chat / acme (drill)")
+    assert said[1] == "acknowledged: jo@gw-01: chat: 5xx 44%"
+    assert watched.switch.edit.words == "jo@gw-01: rollback chat / acme: in force to rolled back"

@@ -277,7 +277,7 @@ def test_unusable_lines_are_counted(file: Path) -> None:
     with log_of(file).open("a") as log:
         log.write("no JSON\n" * 3)
     roll_back(file, NOON + 40)
-    assert any("3 lines of the log are no records" in words for words in found(file).log_words)
+    assert any("3 lines of the log cannot be used" in words for words in found(file).log_words)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ _HEAD = """\
 Made from the bindings by `python -m tests.support.keys_page`; a test holds them equal. Any of them
 can be another key: `[keymap]` in `config.toml` maps an id to keys, as in `"rollback" = "f9"`. A
 row with ● changes something: it asks before it does (`S` alone does not), and does nothing with
-`--read-only`. A browser's tab (`rollout-console web`) has those off, and the rows with ○ as well.
+`--read-only`, where nothing is sent that is billed: `v` on the keys screen then proves the
+management token alone. A browser's tab (`rollout-console web`) has those off, and the rows with ○
+as well.
 """
 
 

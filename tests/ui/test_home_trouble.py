@@ -7,6 +7,7 @@ import pytest
 from rollout_console.guard.alerts import Alert
 from rollout_console.ui.screens.home.alarm_line import AlarmLine
 from rollout_console.ui.screens.home.notices import Notices
+from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate.file.parse import parse
 from tests.support.waiting import until_shown
@@ -45,15 +46,26 @@ async def test_an_alarm_is_a_line_and_a_bell_once(
         await until_shown(pilot, lambda: not app.home.has_class("-trouble"))
 
 
-async def test_an_alarm_is_a_toast_on_a_screen_without_the_line(file: Path) -> None:
+async def test_an_alarm_is_a_line_on_every_screen_and_no_toast(file: Path) -> None:
     app = app_of(file)
     async with running(app) as pilot:
         await pilot.press("3")
         await until_shown(pilot, lambda: not app.home.is_current)
         log_lines(file, 40, 503, orgs=ORGS)
-        await until_shown(pilot, lambda: bool(app._notifications))
-        (toast,) = app._notifications
-        assert toast.message.startswith("chat: rollback: 5xx 100%, 40 of 40")
+
+        def shown() -> str:
+            (line,) = app.screen.query(".alarm").results(TextLine)
+            return line.text if line.display and line.region.y == 1 else ""
+
+        await until_shown(pilot, lambda: "▲ chat: 5xx 100%, 40 of 40" in shown())
+        assert "1 home" in shown(), "n is another key there"
+        for key in ("2", "4", "6", "7"):
+            await pilot.press(key)
+            await until_shown(pilot, lambda: "▲ chat: 5xx 100%, 40 of 40" in shown())
+        assert not app._notifications, "a toast would cover what is there"
+        await pilot.press("1", "a", "6")
+        await until_shown(pilot, lambda: not app.home.is_current)
+        assert shown() == ""
 
 
 async def test_the_keys_of_trouble_go_to_it_wherever_it_is(file: Path) -> None:
@@ -77,6 +89,11 @@ async def test_the_keys_of_trouble_go_to_it_wherever_it_is(file: Path) -> None:
         assert {one.acknowledged_by for one in app.session.alerts.open} == {"", "jo@gw-01"}
         await pilot.press("a")
         await until_shown(pilot, lambda: not app.home.has_class("-trouble"))
+        history = app.session.switch.history
+        await until_shown(pilot, lambda: len(history.rows(file)) == 2)
+        assert {row.action for row in history.rows(file)} == {"acknowledge"}
+        await pilot.press("u")
+        await until_shown(pilot, lambda: "there is no change of rollout.toml" in notices(pilot))
         await pilot.press("n", "a")
         assert "no alarm is shown" in notices(pilot)
 

@@ -23,6 +23,7 @@ from rollout_console.guard.monitor import Monitor
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
+from rollout_console.sim.state import DEMO_KEY, DEMO_TOKEN
 from rollout_console.tokenlab.client import ManagementClient
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
@@ -326,6 +327,21 @@ async def test_read_only_changes_no_key(file: Path, sim_keys: SimServer, vault: 
             await pilot.pause()
             assert isinstance(pilot.app.screen, KeysScreen), key
             assert "read-only" in line(pilot, "keys-notice")
+
+
+async def test_read_only_verifies_what_is_free_alone(
+    file: Path, sim_keys: SimServer, tmp_path: Path
+) -> None:
+    given = Given(variables={"management_token": DEMO_TOKEN, "api_key": DEMO_KEY})
+    app = app_of(file, sim_keys, vault_of(tmp_path, given), read_only=True)
+    before = len(sim_keys.state.usage)
+    async with keys_screen(app) as pilot:
+        await pilot.press("v")
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+        assert "management token from" in dialog_text(pilot)
+        assert "it works: the balance is $" in dialog_text(pilot)
+        assert "not proven, as read-only sends nothing that is billed" in dialog_text(pilot)
+    assert len(sim_keys.state.usage) == before
 
 
 async def test_an_api_that_is_away_is_said(file: Path, sim_keys: SimServer, vault: Vault) -> None:

@@ -409,9 +409,17 @@ async def test_an_alert_is_acknowledged(file: Path, read_only: bool) -> None:
         assert "seen by jo" in rows(pilot)
         assert "1 acknowledged" in line(pilot, "list")
         assert isinstance(pilot.app, ConsoleApp)
-        assert pilot.app.session.alerts.open[0].acknowledged_by == "jo"
+        assert pilot.app.session.alerts.open[0].acknowledged_by == "jo@gw-01"
         await pilot.press("a")
-        assert "acknowledged already, by jo" in line(pilot, "notice")
+        assert "acknowledged already, by jo@gw-01" in line(pilot, "notice")
+        history = pilot.app.session.switch.history
+
+        def noted() -> list[tuple[str, str]]:
+            return [(row.action, row.after) for row in history.rows(file)]
+
+        wanted = [] if read_only else [("acknowledge", "chat: one is wrong")]
+        await until_shown(pilot, lambda: bool(noted()) or read_only)
+        assert noted() == wanted
 
 
 async def test_request_ids_for_support(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

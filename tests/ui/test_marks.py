@@ -10,6 +10,7 @@ from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.confirm import ConfirmDialog
+from rollout_console.ui.dialogs.percent import PercentDialog
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate.file.parse import parse
 from tests.support.waiting import until_shown
@@ -101,18 +102,68 @@ async def test_a_cancelled_or_failed_rollback_keeps_the_marks(file: Path) -> Non
         await until_shown(pilot, lambda: "NOT ROLLED BACK" not in notices(pilot))
 
 
-@pytest.mark.parametrize(
-    ("keys", "why"), [("jjj", "mark their route chat"), ("jjjj", "flag beta-testers cannot")]
-)
-async def test_what_cannot_be_rolled_back_alone_is_not_marked(
-    file: Path, keys: str, why: str
-) -> None:
-    text = file.read_text().replace("default_percent = 0 ", "default_percent = 5 ")
-    file.write_text(text)
+def with_default(file: Path) -> None:
+    file.write_text(file.read_text().replace("default_percent = 0 ", "default_percent = 5 "))
+
+
+async def test_what_has_no_latch_is_set_to_0_with_what_is_rolled_back(file: Path) -> None:
+    with_default(file)
+    before = file.read_bytes()
     async with running(app_of(file)) as pilot:
-        await pilot.press(*keys, "space")
-        assert why in notices(pilot)
-        assert marked_lines(pilot) == []
+        await pilot.press("space", "j", "j", "j", "space", "j", "space")
+        assert marked_lines(pilot) == ["acme", "(others)", "flag"]
+        assert "3 marked: r sets to 0% or rolls back, esc unmarks" in notices(pilot)
+        await pilot.press("r")
+        said = await asked(pilot)
+        assert "chat / acme to 0% in rollout.toml, rolled back until resumed" in said
+        assert "without a latch: chat / (orgs without a line) 5% to 0%, chat / flag" in said
+        await confirm(pilot)
+        await until_shown(pilot, lambda: "chat / acme rolled back: " in notices(pilot))
+        route = parse(file.read_bytes()).routes["chat"]
+        assert (route.flags["beta-testers"], route.default_points) == (0, 0)
+        assert share(file) == (2500, True)
+        await until_shown(pilot, lambda: not marked_lines(pilot))
+        await pilot.press("u")
+        assert "undo of rollback of 3 lines" in await asked(pilot)
+        await confirm(pilot)
+        await until_shown(pilot, lambda: file.read_bytes() == before)
+
+
+async def test_marks_without_an_org_are_lowered_and_set_to_0(file: Path) -> None:
+    with_default(file)
+    async with running(app_of(file)) as pilot:
+        await pilot.press("j", "j", "j", "space", "j", "space")
+        assert "2 marked: r sets to 0%, esc unmarks" in notices(pilot)
+        await pilot.press("minus")
+        said = await asked(pilot)
+        assert "Lower: 2 lines" in said
+        assert "chat / (orgs without a line) 5% to 1%, chat / flag beta-testers 100% to 50%" in said
+        await confirm(pilot)
+        await until_shown(pilot, lambda: b"beta-testers = 50" in file.read_bytes())
+        await until_shown(pilot, lambda: not marked_lines(pilot))
+        await pilot.press("space", "k", "space", "e")
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, PercentDialog))
+        said = "\n".join(str(one.content) for one in pilot.app.screen.query(Static))
+        assert "2 shares marked: now 1% to 50%" in said
+        await pilot.press("escape")
+        with unwritable():
+            await pilot.press("r")
+            shown = await answer_and_be_asked_again(pilot)
+            assert "NOT ROLLED BACK: chat / (orgs without a line), chat / flag beta" in shown
+        await confirm(pilot)
+        await until_shown(pilot, lambda: b"beta-testers = 0" in file.read_bytes())
+        assert parse(file.read_bytes()).routes["chat"].default_points == 0
+        await until_shown(pilot, lambda: "NOT ROLLED BACK" not in notices(pilot))
+
+
+async def test_a_share_that_leaves_the_file_is_unmarked(file: Path) -> None:
+    async with running(app_of(file)) as pilot:
+        await pilot.press("space", "j", "j", "j", "space")
+        assert marked_lines(pilot) == ["acme", "flag"]
+        file.write_text(file.read_text().replace("beta-testers = 100\n", ""))
+        await until_shown(pilot, lambda: marked_lines(pilot) == ["acme"])
+        await pilot.press("r")
+        assert "chat / acme 25% to 0%" in await asked(pilot)
 
 
 async def test_an_org_that_leaves_the_file_is_unmarked(file: Path) -> None:

@@ -67,6 +67,8 @@ def what_of(change: Change, to: str = "→") -> str:
     action, target = spoken_change(change.action, change.route, org)
     if change.action == "undelivered":
         return f"not delivered: {change.after}"
+    if change.action == "acknowledge":
+        return f"acknowledged: {change.after}"
     if change.action == "put_back":
         return f"put back into its ramp: {target}"
     if change.action in ("rollback", "resume"):

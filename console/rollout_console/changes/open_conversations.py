@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.plan import Plan
 
 WAIT_S = 0.3
 OPEN_S = 1800.0
@@ -24,9 +24,8 @@ def cut_by(plan: Plan, path: Path) -> str:
     conversation: at another share each stays on its side. Blocks for WAIT_S at most.
     """
     file = plan.prepared.before.file
-    targets = [(route, None if org == ALL_ORGS else org) for route, org in plan.targets]
-    targets = [one for one in targets if not file.is_latched(*one)]
-    if not plan.latches or not targets:
+    targets = [one for one in plan.latched if not file.is_latched(*one)] if plan.latches else []
+    if not targets:
         return ""
     found: list[int] = []
     log = path.parent / file.access_log

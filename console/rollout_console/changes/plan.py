@@ -1,11 +1,12 @@
 """A planned change, which is not made yet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
-from rollout_console.changes.edits import Edit, SetRolledBack
+from rollout_console.changes.edits import Edit, SetDefaultPercent, SetRolledBack, SetShare
 from rollout_console.changes.snapshot import Prepared
 from rollout_console.changes.traffic_diff import Direction, Move, direction, is_wide, moves
 from rollout_console.common.durations import target_text
@@ -18,10 +19,36 @@ Target = tuple[str | None, str | None]
 """A route and an org: an org on a route, a route (no org), or everything (neither)."""
 
 
+Table = Literal["", "keys", "flags"]
+"""What a share is by: an org or the default (empty), an API key's alias, a feature flag."""
+KINDS: Mapping[Table, str] = {"": "", "keys": "alias", "flags": "flag"}
+
+
+class Share(NamedTuple):
+    """A share that has no latch: by an alias, by a flag, or a route's default (ALL_ORGS)."""
+
+    route: str
+    table: Table
+    name: str
+
+    @property
+    def label(self) -> str:
+        """The name as people read it, in place of an org's."""
+        return named_share(self.table, self.name)
+
+
+def named_share(table: Table, name: str) -> str:
+    """Return the name of a share: ``acme``, ``flag beta``, ``(orgs without a line)``."""
+    if table:
+        return f"{KINDS[table]} {name}"
+    return "(orgs without a line)" if name == ALL_ORGS else name
+
+
 class Part(msgspec.Struct, frozen=True):
     """One of several targets that a plan changes in one write: a history row of its own.
 
-    ``reason`` is the row's, where that is another than the reason of the whole change.
+    ``reason`` and ``action`` are the row's, where they are others than those of the whole change.
+    Where ``table`` is set, ``org`` is the name of an alias or a flag.
     """
 
     route: str | None
@@ -29,11 +56,13 @@ class Part(msgspec.Struct, frozen=True):
     before: str
     after: str
     reason: str = ""
+    table: Table = ""
+    action: str = ""
 
     @property
     def target(self) -> Target:
-        """What it changes."""
-        return self.route, self.org
+        """What it changes; ``flag beta`` in place of an org is one by a flag."""
+        return self.route, named_share(self.table, str(self.org)) if self.table else self.org
 
 
 class LeftOut(msgspec.Struct, frozen=True):
@@ -48,7 +77,8 @@ class LeftOut(msgspec.Struct, frozen=True):
     missed: bool = True
 
     def __str__(self) -> str:
-        return f"{target_text(self.route, self.org)}: {self.reason}"
+        org = None if self.org is None else named_share("", self.org)
+        return f"{target_text(self.route, org)}: {self.reason}"
 
 
 class Plan(msgspec.Struct, frozen=True, eq=False):
@@ -83,6 +113,28 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
         return tuple(part.target for part in self.parts) or ((self.route, self.org),)
 
     @property
+    def latched(self) -> tuple[Target, ...]:
+        """Of the targets of a rollback those that it latches, and does not set to 0."""
+        if not self.parts:
+            return self.targets
+        pairs = zip(self.parts, self.edits, strict=True)
+        return tuple(part.target for part, edit in pairs if isinstance(edit, SetRolledBack))
+
+    @property
+    def judged(self) -> list[Target]:
+        """The routes and orgs whose verdicts are those of the targets, each once.
+
+        The log does not tell aliases and flags apart: of these it is the route's.
+        """
+        table: Table = "keys" if self.action in ("set_alias", "set_flag") else ""
+        whole = Part(self.route, self.org, "", "", table=table)
+        found = [
+            (part.route, None if part.table or part.org == ALL_ORGS else part.org)
+            for part in self.parts or (whole,)
+        ]
+        return list(dict.fromkeys(found))
+
+    @property
     def asked_name(self) -> str:
         """What an operator types to confirm a wide raise: the route, or "all" for several."""
         routes = {route for route, _ in self.targets}
@@ -104,8 +156,11 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
         """Return the shares that each part moves, in one pass: each is of its nearest target."""
         by_target: dict[Target, list[Move]] = {part.target: [] for part in self.parts}
         for move in self.moves:
-            route, org = move.route, move.org
-            for target in ((route, org), (route, ALL_ORGS), (route, None), (None, None)):
+            route, wider = move.route, ((move.route, None), (None, None))
+            of_default = move.subject in ("org", "others")
+            nearest: list[Target] = [(route, move.who)] if move.subject != "others" else []
+            nearest += [(route, ALL_ORGS)] if of_default else []
+            for target in (*nearest, *wider):
                 if target in by_target:
                     by_target[target].append(move)
                     break
@@ -123,9 +178,16 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def latches(self) -> bool:
-        """Whether it is only a rollback, which means the same on any version of the file."""
+        """Whether it is only a rollback, which means the same on any version of the file.
+
+        What has no latch, and is rolled back together with what has one, is set to 0.
+        """
+        several = self.action == "rollback" and bool(self.parts)
         return bool(self.edits) and all(
-            isinstance(edit, SetRolledBack) and edit.rolled_back for edit in self.edits
+            edit.rolled_back
+            if isinstance(edit, SetRolledBack)
+            else several and isinstance(edit, SetShare | SetDefaultPercent) and not edit.points
+            for edit in self.edits
         )
 
     @property

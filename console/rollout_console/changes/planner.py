@@ -28,8 +28,24 @@ from rollout_console.changes.effect_words import (
 from rollout_console.changes.errors import NotReadable
 from rollout_console.changes.external_edits import described
 from rollout_console.changes.file_store import RolloutStore
-from rollout_console.changes.plan import ALL_ORGS, Part, Plan, Target
-from rollout_console.changes.share_group import MOST_NAMED, To, group_words, share_group
+from rollout_console.changes.plan import ALL_ORGS, Part, Plan, Share, Target, named_share
+from rollout_console.changes.rollback_group import (
+    can_have_traffic,
+    is_down,
+    outer_latch,
+    rollback_words,
+    to_latch,
+    to_zero,
+)
+from rollout_console.changes.share_group import (
+    MOST_NAMED,
+    Step,
+    To,
+    group_words,
+    share_group,
+    share_words,
+    unchanged,
+)
 from rollout_console.changes.snapshot import Snapshot
 from rollout_console.common.errors import NothingToDo
 from rollout_console.common.listing import first_of
@@ -38,7 +54,7 @@ from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import History
 from rollout_console.history.rows import Change
 from rollout_gate.file.errors import FileError, PercentError, UnknownOrg, UnknownRoute
-from rollout_gate.file.model import RolloutFile, Route
+from rollout_gate.file.model import Route
 from rollout_gate.file.parse import parse
 from rollout_gate.file.percent import parse_percent, percent_text
 from rollout_gate.file.revision import SHORT
@@ -94,13 +110,16 @@ class Planner:
         *,
         new: Collection[Target] = (),
         held: Mapping[Target, str] | None = None,
+        shares: Sequence[Share] = (),
+        step: Step = unchanged,
     ) -> Plan:
         """Plan the shares of several orgs, in one write, as ``share_group`` chooses them.
 
+        With them go the ``shares`` of aliases and flags, each a ``step`` from what it is.
         Raises NothingToDo where none is left.
         """
         file = self._snapshot().file
-        group = share_group(file, targets, to, new=new, held=held)
+        group = share_group(file, targets, to, new=new, held=held, shares=shares, step=step)
         if not group.parts:
             some = first_of([str(one) for one in group.left_out], MOST_NAMED)
             raise NothingToDo(f"nothing to do: {some or 'nothing is named'}")
@@ -113,13 +132,19 @@ class Planner:
             else ""
         )
         if len(group.parts) == 1:
-            route, org = (str(name) for name in group.parts[0].target)
-            plan = self.plan_set(route, org, to(file.routes[route], org))
+            plan = self._plan_part(group.parts[0])
         else:
             effect = group_words(group, file, self._name)
             plan = self._plan("set", None, None, ("", ""), effect, *group.edits)
             plan = replace(plan, parts=group.parts)
         return replace(plan, effect=plan.effect + suffix, left_out=group.left_out)
+
+    def _plan_part(self, part: Part) -> Plan:
+        """Plan one share as it would be planned by itself."""
+        route, name, points = str(part.route), str(part.org), parse_percent(part.after)
+        if part.table:
+            return self.plan_share(route, part.table, name, points)
+        return self.plan_set(route, name, points)
 
     def plan_share(
         self, route: str, table: Literal["keys", "flags"], name: str, points: int
@@ -159,31 +184,51 @@ class Planner:
         reason: str | Mapping[tuple[str, str | None], str] = "",
         *,
         seen: Collection[Target] = (),
+        shares: Sequence[Share] = (),
     ) -> Plan:
         """Plan to latch several orgs and routes to the previous side, in one write.
+
+        With them go ``shares``, of aliases, flags and defaults: these have no latch, and are set to
+        0 but for those that are it already, or whose route is in the list.
 
         A target is left out, and named in the effect, if it is in the list already, is rolled back
         itself, is an org of a route that is in the list, or is in ``seen``, the orgs that the log
         has, and has no share. ``reason`` may be one for each target. Raises NothingToDo where none
         is left. Otherwise as ``plan_rollback``.
         """
-        kept, left_out = self._without_needless(targets, seen)
+        file = self._snapshot().file
+        kept, left_out = to_latch(file, targets, seen)
+        zeroed, others = to_zero(file, shares, kept)
+        left_out |= others
+        if not kept and zeroed:
+            plan = self._plan_zeroed(zeroed)
+            return replace(plan, effect=plan.effect + left_out_suffix(left_out))
         if not kept:
             raise NothingToDo(f"nothing to do: {left_out_words(left_out) or 'nothing is named'}")
         reasons = {
             one: redacted((reason if isinstance(reason, str) else reason.get(one, "")).strip())
             for one in kept
         }
-        if len(kept) == 1:
+        if len(kept) == 1 and not zeroed:
             plan = self._plan_latch(True, *kept[0], reasons[kept[0]])
             return replace(plan, effect=plan.effect + left_out_suffix(left_out))
         for route, org in kept:
             self._checked_target(route, org)
-        edits = [self._latch_edit(True, route, org, reasons[route, org]) for route, org in kept]
+        edits: list[Edit] = [
+            self._latch_edit(True, route, org, reasons[route, org]) for route, org in kept
+        ]
+        edits += [edit for _, edit in zeroed]
         own = {} if isinstance(reason, str) else reasons
         parts = tuple(Part(*one, *STATES, own.get(one, "")) for one in kept)
+        parts += tuple(part for part, _ in zeroed)
         plan = self._plan(
-            "rollback", None, None, STATES, self._effect_of(parts), *edits, rescue=True
+            "rollback",
+            None,
+            None,
+            STATES,
+            rollback_words(file, parts, self._name),
+            *edits,
+            rescue=True,
         )
         return replace(plan, parts=parts, effect=plan.effect + left_out_suffix(left_out))
 
@@ -199,11 +244,15 @@ class Planner:
         pairs = [
             (part, edit)
             for part, edit in zip(plan.parts, plan.edits, strict=True)
-            if part.route in file.routes and not _is_latched_itself(file, *part.target)
+            if part.route in file.routes and not is_down(file, part, edit)
         ] or list(zip(plan.parts, plan.edits, strict=True))
         edits = [edit for _, edit in pairs]
         parts = tuple(part for part, _ in pairs)
-        effect = plan.effect if len(parts) == len(plan.parts) else self._effect_of(parts)
+        effect = (
+            plan.effect
+            if len(parts) == len(plan.parts)
+            else rollback_words(file, parts, self._name)
+        )
         return replace(plan.rebased(self._store.prepare(edits), edits), parts=parts, effect=effect)
 
     def plan_resume(self, route: str | None = None, org: str | None = None) -> Plan:
@@ -241,7 +290,9 @@ class Planner:
         group = self._history.group_of(change)
         if len(group) > 1:
             return self._plan_group_undo(group)
-        what = f"undo of {change.action} {spoken_target(change.route, change.org)}"
+        action = "set" if change.action in _TABLE else change.action
+        target = spoken_target(*_named(change))
+        what = f"undo of {action} {target}"
         if change.revision == snapshot.revision and not self._was_rescue(change):
             prepared = self._store.prepare_text(
                 self._history.text_of(self._store.path, change.previous_revision)
@@ -255,7 +306,7 @@ class Planner:
         edit = self._inverse(change)
         if edit is None or self._says_now(change) != change.after:
             raise NothingToDo(
-                f"what that {change.action} of {spoken_target(change.route, change.org)} set was"
+                f"what that {action} of {target} set was"
                 " changed since; set it by hand, or put the whole text back with restore"
                 f" {change.previous_revision[:SHORT]}"
             )
@@ -274,7 +325,8 @@ class Planner:
         """
         first, snapshot = group[0], self._snapshot()
         back = "back in force" if first.action == "rollback" else "their percents before"
-        what = f"undo of {first.action} of {len(group)} lines: {back} in {self._name}"
+        action = "set" if first.action in _TABLE else first.action
+        what = f"undo of {action} of {len(group)} lines: {back} in {self._name}"
         is_newest = first.revision == snapshot.revision and not self._was_rescue(first)
         edits: list[Edit] = []
         undone = list(group)
@@ -290,7 +342,7 @@ class Planner:
             ]
             if not pairs:
                 raise NothingToDo(
-                    f"what that {first.action} of {len(group)} lines set was changed since; set it"
+                    f"what that {action} of {len(group)} lines set was changed since; set it"
                     " by hand, or put the whole text back with restore "
                     f"{first.previous_revision[:SHORT]}"
                 )
@@ -298,14 +350,16 @@ class Planner:
             prepared = self._store.prepare(edits)
             what += "; later edits stay"
             if changed := [row for row in group if row not in undone]:
-                what += (
-                    f"; changed since: {named_targets([(row.route, row.org) for row in changed])}"
-                )
+                since = [_named(row) for row in changed]
+                what += f"; changed since: {named_targets(since)}"
         for row in undone:
             if still := still_latched(row, prepared.after.file):
                 what += still  # named once: it is mostly the same latch
                 break
-        parts = tuple(Part(row.route, row.org, row.after, row.before) for row in undone)
+        parts = tuple(
+            Part(row.route, row.org, row.after, row.before, table=_TABLE.get(row.action, ""))
+            for row in undone
+        )
         return Plan(
             "undo", None, None, first.after, first.before, what, prepared, tuple(edits), first.id,
             regrets=is_newest and self._regrets(first), parts=parts,
@@ -332,42 +386,15 @@ class Planner:
             raise UnknownRoute(name, list(routes))
         return routes[name]
 
-    def _without_needless(
-        self, targets: Sequence[tuple[str, str | None]], seen: Collection[Target]
-    ) -> tuple[list[tuple[str, str | None]], dict[Target, str]]:
-        """Return the targets that a rollback of all has to latch, and the others with the reason.
-
-        A route and an org that are unknown are kept: they are refused by name.
-        """
-        file, routes = self._snapshot().file, {route for route, org in targets if org is None}
-        kept: dict[tuple[str, str | None], None] = {}
-        left_out: dict[Target, str] = {}
-        for route, org in targets:
-            if (route, org) in kept:
-                left_out[route, org] = "named twice"
-            elif _is_latched_itself(file, route, org):
-                left_out[route, org] = "rolled back already"
-            elif org is not None and route in routes:
-                left_out[route, org] = "its route is in the list"
-            elif (route, org) in seen and not _may_have_traffic(file, route, str(org)):
-                left_out[route, org] = "nothing of it goes to TokenLab"
-            else:
-                kept[route, org] = None
-        return list(kept), left_out
-
-    def _effect_of(self, parts: Sequence[Part]) -> str:
-        """Return the effect of a rollback of several targets, in one line."""
-        targets = [part.target for part in parts]
-        effect = f"{len(parts)} lines to 0% in {self._name}, rolled back until resumed: "
-        effect += named_targets(targets)
-        routes = self._snapshot().file.routes
-        new = sum(org is not None and org not in routes[str(route)].orgs for route, org in targets)
-        if new:
-            effect += f" ({new} new {'line' if new == 1 else 'lines'})"
-        held = sum(bool(self._outer_latch(str(route), org)) for route, org in targets)
-        if held:
-            effect += f" ({held} rolled back already, by the route or the file)"
-        return effect
+    def _plan_zeroed(self, zeroed: Sequence[tuple[Part, Edit]]) -> Plan:
+        """Plan a rollback of what has no latch alone, which is a set to 0."""
+        parts = tuple(part for part, _ in zeroed)
+        if len(parts) == 1:
+            return self._plan_part(parts[0])
+        edits = [edit for _, edit in zeroed]
+        words = first_of([share_words(part) for part in parts], MOST_NAMED)
+        effect = f"{len(parts)} lines in {self._name}: {words}"
+        return replace(self._plan("set", None, None, ("", ""), effect, *edits), parts=parts)
 
     def _checked_target(self, route: str, org: str | None) -> Route:
         """Return the route of what is to be latched; raises where that cannot have traffic."""
@@ -379,7 +406,7 @@ class Planner:
         found = self._route(route)
         if org is not None and org not in found.orgs:
             _checked_name(org)
-        if org is not None and not _can_have_traffic(found, org):
+        if org is not None and not can_have_traffic(found, org):
             raise UnknownOrg(route, org, list(found.orgs))
         return found
 
@@ -407,14 +434,14 @@ class Planner:
             effect = f"{named}{share} to 0% in {self._name}: rolled back until resumed"
             if org is not None and org not in found.orgs:
                 effect += f" (a new line{alike(org, list(found.orgs))})"
-            if route is not None and (held_by := self._outer_latch(route, org)):
+            if route is not None and (held_by := outer_latch(file, route, org)):
                 effect += f" (rolled back already, by {held_by})"
         else:
             if not was:
                 raise NothingToDo(not_latched(file, route, org))
             at = "the percents of its orgs" if org is None else share
             effect = f"{target} resumed at {at} in {self._name}"
-            if route is not None and (held_by := self._outer_latch(route, org)):
+            if route is not None and (held_by := outer_latch(file, route, org)):
                 effect += f" (still rolled back by {held_by})"
         return self._plan(
             "rollback" if latch else "resume",
@@ -473,12 +500,6 @@ class Planner:
             return True
         return False
 
-    def _outer_latch(self, route: str, org: str | None) -> str:
-        file = self._snapshot().file
-        if file.rolled_back:
-            return "the file"
-        return f"route {route}" if org is not None and file.routes[route].rolled_back else ""
-
     def _plan(
         self,
         action: str,
@@ -503,30 +524,18 @@ class Planner:
         return Plan(action, route, org, *states, effect, prepared, edits)
 
 
-def _is_latched_itself(file: RolloutFile, route: str | None, org: str | None) -> bool:
-    """Whether a route or org has a latch of its own; False for one that is not in the file."""
-    found = file.routes.get(route or "")
-    if found is None:
-        return False
-    return found.rolled_back if org is None else found.org_rolled_back(org)
-
-
-def _may_have_traffic(file: RolloutFile, route: str, org: str) -> bool:
-    """Whether an org of a known route can have traffic; an unknown route is refused by name."""
-    return route not in file.routes or _can_have_traffic(file.routes[route], org)
-
-
-def _can_have_traffic(route: Route, org: str) -> bool:
-    """Whether an org has a line in the file, or may get a share without one."""
-    return org in route.orgs or bool(route.default_points or route.keys or route.flags)
-
-
 def _checked_name(org: str) -> None:
     """Reject a name that is not valid Unicode, or is a credential (the file is kept in git)."""
     if any("\ud800" <= sign <= "\udfff" for sign in org):
         raise NothingToDo("that org's name is no text that a file can hold; nothing was written")
     if is_credential(org):
         raise NothingToDo("that is a credential and no org; nothing was written: revoke it")
+
+
+def _named(change: Change) -> Target:
+    """Return the target of a recorded change; ``flag beta`` in place of an org is one by a flag."""
+    table = _TABLE.get(change.action)
+    return change.route, change.org if table is None else named_share(table, str(change.org))
 
 
 def _inverse(change: Change) -> Edit | None:

@@ -24,7 +24,7 @@ from rollout_console.common.write_access import WriteAccess
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import KEPT, History
-from rollout_console.history.rows import UNKNOWN_AUTHOR, Change, Edited, NewChange
+from rollout_console.history.rows import NOTES, UNKNOWN_AUTHOR, Change, Edited, NewChange
 from rollout_gate.file.errors import RolloutError
 from rollout_gate.file.revision import SHORT
 from rollout_gate.secret import redacted
@@ -160,12 +160,13 @@ class Switch:
     def _said(self, before: Snapshot | None, after: Snapshot, edited: Edited | None) -> Edit:
         latch_gone = before is not None and gives_back(before.file, after.file)
         if edited is None:
-            rows, _ = self.recent(1)
-            if rows and rows[0].revision == after.revision:
-                group = [rows[0]]
+            rows, _ = self.recent(_LOOK_BACK)
+            newest = next((row for row in rows if row.action not in NOTES), None)
+            if newest is not None and newest.revision == after.revision:
+                group = [newest]
                 with suppress(HistoryError):
-                    group = self.history.group_of(rows[0])
-                return Edit(words_of(*group), latch_gone, ours=rows[0].action != "external")
+                    group = self.history.group_of(newest)
+                return Edit(words_of(*group), latch_gone, ours=newest.action != "external")
             edited = described(before.data, after.data) if before is not None else None
         who = edited.who.name if edited is not None and edited.who is not None else UNKNOWN_AUTHOR
         words = edited.words if edited is not None else ""
@@ -201,6 +202,10 @@ class Switch:
         May be called from any thread.
         """
         self.note("undelivered", None, None, "", said, reason)
+
+    def note_acknowledged(self, route: str | None, org: str | None, said: str) -> None:
+        """Record in the history that an alert was acknowledged; may be called from any thread."""
+        self.note("acknowledge", route, org, "", said, "")
 
     def note(
         self, action: str, route: str | None, org: str | None, before: str, after: str, reason: str
@@ -358,6 +363,7 @@ class Switch:
         return [
             replace(
                 change,
+                action=part.action or change.action,
                 route=part.route,
                 org=part.org,
                 before=part.before,

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from rollout_console.changes.errors import Conflict, NoFile
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.arguments import build_parser
+from rollout_console.cli.combinations import why_not_together
 from rollout_console.cli.exit_codes import CONFLICT, DONE, PROBLEMS, UNREACHABLE, USAGE
 from rollout_console.cli.streams import Output
-from rollout_console.common.errors import OperationError
+from rollout_console.common.errors import Misused, OperationError
 from rollout_console.common.safe_text import visible
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.vault.errors import VaultError
@@ -54,11 +55,10 @@ def run(arguments: list[str]) -> int:
     try:
         parser = build_parser()
         options = parser.parse_args(arguments)
-        if why_not := _why_not_plain(options):
-            parser.error(why_not)
         for output in (out, err):
             output.fit_to_terminal(in_ascii=options.ascii)
-        code = _run(options)
+        why_not = why_not_together(options)
+        code = _fail(why_not, USAGE) if why_not else _run(options)
         out.flush()
         if out.lost is not None and not out.was_left:
             print(f"rollout-console: the output could not be written: {out.lost}", file=err)
@@ -74,6 +74,8 @@ def _run(options: Namespace) -> int:
         return _dispatch(options)
     except Conflict as error:
         return _fail(error, CONFLICT)
+    except Misused as error:
+        return _fail(error, USAGE)
     except OperationError as error:
         return _fail(error, PROBLEMS)
     except (Missing, NoFile) as error:
@@ -133,15 +135,6 @@ def _dispatch(options: Namespace) -> int:
     from rollout_console.cli.commands.changes import change
 
     return change(options, make_switch(options, path))
-
-
-def _why_not_plain(options: Namespace) -> str:
-    """Return why --plain or its --json cannot be combined so; empty where they can."""
-    if options.plain and options.command not in (None, "demo"):
-        return f"--plain is the console as lines: without {options.command}"
-    if options.plain_json and not options.plain:
-        return "--json goes with --plain, or after a command that prints data"
-    return ""
 
 
 def _console(options: Namespace, path: Path) -> int:

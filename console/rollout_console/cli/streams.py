@@ -31,6 +31,19 @@ def open_closed() -> None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
+def no_terminal() -> str:
+    """Return which standard streams are no terminal, in words; empty where a screen can be drawn.
+
+    Standard error may be a file, as with ``2>log``.
+    """
+    missing = [
+        name
+        for name, stream in (("input", sys.stdin), ("output", sys.stdout))
+        if not stream.isatty()
+    ]
+    return f"standard {' and '.join(missing)} is no terminal" if missing else ""
+
+
 class Output:
     """A text stream wrapper that swallows write errors; ``lost`` is the first of them."""
 

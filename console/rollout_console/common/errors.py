@@ -2,6 +2,7 @@
 
 OperationError
 ├── ReadOnly        the console was started with --read-only
+├── Misused         what was typed after a command cannot be meant; exit code 2
 ├── NothingToDo     there is nothing to change, or the change is refused
 ├── Held            the guard or a phase objects; a typed reason overrides that
 └── NotRecorded     the history cannot be written, so a raise is not made
@@ -13,10 +14,17 @@ class OperationError(Exception):
 
 
 class ReadOnly(OperationError):
-    """A change was asked for in read-only mode."""
+    """A change, or a request that is billed, was asked for in read-only mode."""
 
-    def __init__(self) -> None:
-        super().__init__("read-only: nothing is changed; start without --read-only to change")
+    def __init__(
+        self,
+        said: str = "nothing is changed; start without --read-only to change",
+    ) -> None:
+        super().__init__(f"read-only: {said}")
+
+
+class Misused(OperationError):
+    """What was typed after a command cannot be meant, whatever file and log say."""
 
 
 class NothingToDo(OperationError):

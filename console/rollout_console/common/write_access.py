@@ -8,6 +8,7 @@ class WriteAccess:
 
     A process has one. Code that writes the rollout file, its history or companion files, a
     credential or an API key calls ``require`` first; caches and the console's own logs need none.
+    Code that sends what is billed calls ``require_to_spend``: who looks on spends nothing.
     """
 
     def __init__(self, *, read_only: bool = False) -> None:
@@ -17,3 +18,8 @@ class WriteAccess:
         """Raise ReadOnly in read-only mode."""
         if self.read_only:
             raise ReadOnly
+
+    def require_to_spend(self) -> None:
+        """Raise ReadOnly in read-only mode, for a request that is billed."""
+        if self.read_only:
+            raise ReadOnly("nothing is sent that is billed; start without --read-only to send it")

@@ -146,11 +146,12 @@ class ApiKeys:
         """Verify a credential with one real call; return the result as a sentence.
 
         A management token requests the balance; an API key sends one inference request of a few
-        tokens to ``model``, as nothing less proves it.
+        tokens to ``model``, as nothing less proves it. Raises ReadOnly for that one.
         """
         if purpose == "management_token":
             balance = await self.balance()
             return f"it works: the balance is ${balance.balance:,.2f}"
+        self.access.require_to_spend()
         return (await self.prove(self._secret("api_key"), model)).words
 
     async def balance(self) -> Balance:

@@ -84,6 +84,9 @@ class FileChanges:
 
 def _of_rows(group: Sequence[Change]) -> StateChange:
     first = group[0]
+    if first.action == "acknowledge":
+        text = f"{first.author}: {first.after}"
+        return StateChange("acknowledged", text, first.route, first.org)
     more = f" and {len(group) - 1:,} more" if len(group) > 1 else ""
     why = f" ({first.reason})" if first.reason else ""
     what = first.after if first.action == "external" else what_of(first, to="to")

@@ -17,11 +17,21 @@ def step_down(steps: Sequence[int], points: int) -> int:
     return next((step for step in reversed(steps) if step < points), 0)
 
 
+def up(route: Route, points: int) -> int:
+    """Return a share one step up its route's ramp; both in basis points."""
+    return step_up(route.ramp.steps, points)
+
+
+def down(route: Route, points: int) -> int:
+    """Return a share one step down its route's ramp; both in basis points."""
+    return step_down(route.ramp.steps, points)
+
+
 def next_up(route: Route, org: str) -> int:
     """Return the share of an org one step up its route's ramp, in basis points."""
-    return step_up(route.ramp.steps, points_of(route, org))
+    return up(route, points_of(route, org))
 
 
 def next_down(route: Route, org: str) -> int:
     """Return the share of an org one step down its route's ramp, in basis points."""
-    return step_down(route.ramp.steps, points_of(route, org))
+    return down(route, points_of(route, org))

@@ -14,6 +14,7 @@ from rollout_console.changes.plan import Plan
 from rollout_console.changes.recorded import Recorded, moved_by, was_latched
 from rollout_console.changes.traffic_diff import Move, Subject, moves
 from rollout_console.common.durations import target_text
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.budget_watch import BudgetWatch
@@ -541,7 +542,9 @@ class Monitor(Watch):
         )
         if found.signal == "data" and self.mostly_unusable(now):
             lines = self.unusable.lines
-            found = Verdict("hold", f"{found.reason}: {lines:,} lines cannot be used", "data")
+            found = Verdict(
+                "hold", f"{found.reason}: {counted(lines, 'line')} cannot be used", "data"
+            )
         if org is None and (found.kind == "ok" or found.waits) and route in self.file.routes:
             jobs = self.job_verdicts.hold(self.file.routes[route], now)
             found = found if jobs.kind == "ok" else jobs

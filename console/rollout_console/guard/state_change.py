@@ -11,7 +11,7 @@ from rollout_console.guard.alerts import OVER_AFTER_S
 from rollout_console.guard.evidence.verdict import Verdict
 
 Kind = Literal["start", "guard", "route", "verdict", "alarm", "over", "file", "log", "balance",
-               "drained"]  # fmt: skip
+               "drained", "acknowledged"]  # fmt: skip
 
 
 class StateChange(msgspec.Struct, frozen=True, omit_defaults=True):

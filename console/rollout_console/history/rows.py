@@ -89,7 +89,7 @@ class Change(msgspec.Struct, frozen=True):
         }
 
 
-NOTES = ("undelivered", "put_back")
+NOTES = ("undelivered", "put_back", "acknowledge")
 """Actions of rows that record an event, and no change of the file."""
 
 Describe = Callable[[bytes, bytes], "Edited"]

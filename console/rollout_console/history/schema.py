@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS changes (
     host TEXT NOT NULL,
     ssh_origin TEXT NOT NULL,
     action TEXT NOT NULL,           -- set, rollback, resume, undo, restore, model, phase,
-                                    -- external, undelivered, put_back
+                                    -- external, undelivered, put_back, acknowledge
     route TEXT,
     org TEXT,
     before TEXT NOT NULL,

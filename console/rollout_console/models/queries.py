@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from rollout_console.common.listing import counted
 from rollout_console.tokenlab.models import CATEGORIES, ModelInfo
 from rollout_gate.file.model import MEDIA_FORMATS
 
@@ -246,7 +247,7 @@ def ending(model: ModelInfo, now: datetime, plan_days: int) -> str:
         return f"{model.id} is retired: requests for it fail"
     ends = model.sunset_at or model.retired_at
     if ends is not None and ends <= now + timedelta(days=plan_days):
-        return f"{model.id} ends on {ends:%Y-%m-%d}, within {plan_days} days"
+        return f"{model.id} ends on {ends:%Y-%m-%d}, within {counted(plan_days, 'day')}"
     if model.stage == "deprecated":
         return f"{model.id} is deprecated" + (f" ({model.reason})" if model.reason else "")
     return ""

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from rollout_console.changes.switch import Switch
+from rollout_console.common.listing import counted
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.health.log.multi_file import MOST_FILES, matching
 from rollout_console.health.log.probe_log import ProbeLine, last_probes, probe_log_path, probe_text
@@ -186,7 +187,10 @@ class ExitFacts:
         if twice:
             return False, f"job {twice} has two tasks"
         seen = self._log[0].get(route.name, (0, 0))[0]
-        return seen > 0, f"none in {seen} requests" if seen else "the log has no request of it"
+        return (
+            seen > 0,
+            f"none in {counted(seen, 'request')}" if seen else "the log has no request of it",
+        )
 
     def stable(self, route: Route) -> tuple[bool, str]:
         """Check that the newest change in the history is at least STABLE_DAYS old."""
@@ -194,7 +198,7 @@ class ExitFacts:
         if not mine:
             return False, "the history knows of no change yet"
         age = self._now - mine[0].at
-        said = f"the last was {mine[0].action}, {age.days} days ago"
+        said = f"the last was {mine[0].action}, {counted(age.days, 'day')} ago"
         return age >= timedelta(days=STABLE_DAYS), said
 
     def drilled(self, route: Route) -> tuple[bool, str]:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from rollout_console.common.errors import OperationError
+from rollout_console.common.listing import counted
 from rollout_console.readiness.plan_file import Sample
 from rollout_console.readiness.probes import Probes, Shot, most_cost, text_cost
 from rollout_console.tokenlab.probe import Probe, probe
@@ -64,8 +65,8 @@ class ShadowPlan(msgspec.Struct, frozen=True):
     def words(self) -> str:
         """The plan in one line."""
         return (
-            f"{len(self.prompts)} prompts to both sides of {self.ours.target.route}: at most "
-            f"${self.cost:.4f} on TokenLab, and about as much on the previous side"
+            f"{counted(len(self.prompts), 'prompt')} to both sides of {self.ours.target.route}:"
+            f" at most ${self.cost:.4f} on TokenLab, and about as much on the previous side"
         )
 
 

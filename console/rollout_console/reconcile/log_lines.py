@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from rollout_console.common.listing import counted
 from rollout_console.health.log.record import BillingRecord
 from rollout_console.health.log.time_range import LogReader
 from rollout_console.reconcile.store import micros
@@ -237,4 +238,4 @@ def _words(reader: LogReader[BillingRecord], since: float) -> Iterator[str]:
         yield f"{BEGINS_LATER} {at:%Y-%m-%d %H:%M:%S}Z"
     if reader.unusable.lines:
         unusable = reader.unusable
-        yield f"{unusable.lines:,} lines of the log are no records: {unusable.why}"
+        yield f"{counted(unusable.lines, 'line')} of the log cannot be used: {unusable.why}"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from rollout_console.common.listing import counted
 from rollout_console.tokenlab.errors import Refused, Uncertain, Unreachable
 from rollout_console.tokenlab.types import RateLimit
 
@@ -73,7 +74,7 @@ class Pacer:
             # A host that never answered is likely the wrong one, or gone: say so at once.
             most = TRIES if self._answered else FIRST_TRIES
             if tries >= most or pause > MOST_WAIT_S or waited + pause > WHOLE_WAIT_S:
-                raise Unreachable(f"{why}; given up after {self.requests} requests")
+                raise Unreachable(f"{why}; given up after {counted(self.requests, 'request')}")
             waited += await self._wait(pause, why)
 
     def _until_reset(self, limit: RateLimit | None) -> float:

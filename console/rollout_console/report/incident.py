@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.common.errors import OperationError
+from rollout_console.common.listing import counted
 from rollout_console.guard.evidence.blame import FLOOR_ERRORS, LIVE_FROM, MARGIN
 from rollout_console.guard.evidence.e_process import episodes
 from rollout_console.guard.evidence.verdict import (
@@ -376,5 +377,5 @@ def _log_words(
         words.append(f"the log has no line from before {at:%Y-%m-%d %H:%M:%S}Z")
     unusable = again.unusable
     if unusable.lines:
-        words.append(f"{unusable.lines:,} lines of the log are no records: {unusable.why}")
+        words.append(f"{counted(unusable.lines, 'line')} of the log cannot be used: {unusable.why}")
     return words

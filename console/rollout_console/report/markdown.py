@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from rollout_console.changes.change_details import what_of
 from rollout_console.common.durations import seconds_text
+from rollout_console.common.listing import counted
 from rollout_console.common.markdown import cell, code, escaped
 from rollout_console.health.log.record import StatusClass
 from rollout_console.health.windows.summary import Summary
@@ -86,8 +87,8 @@ def summary_words(incident: Incident) -> str:
     bad = bad_in(now)
     orgs = len(incident.figures.orgs())
     said.append(
-        f"In those {seconds_text(during.seconds)} TokenLab had {now.requests:,} requests of it, of "
-        f"which {bad:,} were bad{_share(bad, now)}"
+        f"In those {seconds_text(during.seconds)} TokenLab had"
+        f" {counted(now.requests, 'request')} of it, of which {bad:,} were bad{_share(bad, now)}"
         + (f", of {orgs:,} org{'' if orgs == 1 else 's'}." if orgs else ".")
     )
     return " ".join(said)

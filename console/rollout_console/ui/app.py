@@ -27,6 +27,7 @@ from rollout_console.ui.messages import (
     SecretShown,
     SettingsChanged,
 )
+from rollout_console.ui.preload import AFTER_S, preload
 from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.screen import HomeScreen
 from rollout_console.ui.screens.home.status import StatusFacts
@@ -145,8 +146,10 @@ class ConsoleApp(TerminalApp):
         return self.home
 
     def on_mount(self) -> None:
-        """Apply the operator's keymap."""
+        """Apply the operator's keymap; load the other screens once the first has been drawn."""
         self.set_keymap(self._settings.keymap)
+        if not self.is_headless:
+            self.set_timer(AFTER_S, preload)
 
     def on_key(self, event: events.Key) -> None:
         """Forward a printable key to the focused input, also if it was queued before the focus.
@@ -321,7 +324,9 @@ class ConsoleApp(TerminalApp):
         elif self.screen is self.home:
             self._leave()
         if self.screen is self.home:
-            self.push_screen(make())
+            screen = make()
+            screen.show_alarm(*self.home.alarm_elsewhere())
+            self.push_screen(screen)
 
     def _model_room(self) -> "Catalogue":
         """Return the one catalogue of the app: two would overwrite each other's cache."""

@@ -1,6 +1,5 @@
 """ASCII on the screen: a filter of all that Textual draws, its borders and our charts alike."""
 
-import sys
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -16,11 +15,13 @@ from rollout_console.common.glyphs import (
     table,
     wants_ascii,
 )
+from rollout_console.ui.output_stream import drawn_on
 
 
 def written_encoding() -> str | None:
     """Return the encoding of the stream that Textual's driver writes to."""
-    return sys.__stderr__.encoding if sys.__stderr__ is not None else None
+    stream = drawn_on()
+    return None if stream is None else stream.encoding
 
 
 def terminal_encoding(environ: Mapping[str, str], written: str | None) -> str:

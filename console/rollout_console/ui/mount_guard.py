@@ -1,5 +1,6 @@
 """Set a screen up once its composed widgets are mounted."""
 
+from textual import events
 from textual.css.query import NoMatches
 from textual.screen import Screen
 
@@ -10,6 +11,14 @@ class Opened:
     A screen that is closed while it opens, as when the console is quit, is mounted without all of
     its composed widgets: there is nothing to set up then, and a query would raise NoMatches.
     """
+
+    _has_style = False
+
+    def on_screen_resume(self, event: events.ScreenResume) -> None:
+        """Skip the first refresh of the styles: every widget was styled when it was mounted."""
+        if not self._has_style:
+            self._has_style = True
+            event.refresh_styles = False
 
     def on_mount(self) -> None:
         """Call ``opened``, unless the screen is being closed already."""

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import time
 
 from textual.app import App
 
-from rollout_console.changes.plan import ALL_ORGS, Plan
+from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.changes.traffic_diff import Move
 from rollout_console.common.durations import target_text
@@ -58,6 +59,16 @@ class Session:
         began, _ = self.alerts.look(found, now)
         return began
 
+    def acknowledge(self, alert: Alert, by: str) -> bool:
+        """Acknowledge an alert; return whether it is still open. The history has it for others."""
+        stands = self.alerts.acknowledge(alert.key, by)
+        if stands:
+            note = partial(
+                self.switch.note_acknowledged, alert.route, alert.org, alert.fact or alert.sentence
+            )
+            asyncio.get_running_loop().run_in_executor(None, note)
+        return stands
+
     def held_by_guard(self, plan: Plan) -> str:
         """Return the guard's first reason against what this plan raises, empty without one."""
         return held_plan(self.monitor, self.models, plan, self.balance, time())
@@ -71,10 +82,11 @@ class Session:
         if plan.direction != "down":
             return ""
         now = time()
-        if not plan.parts:
-            return self.monitor.previous_trouble(plan.route, _one_org(plan.org), now)
+        some = plan.judged
+        if len(some) == 1:
+            return self.monitor.previous_trouble(*some[0], now)
         # No more than are compared in the figures: a confirm must not wait for 10,000 orgs.
-        some = [(route, _one_org(org)) for route, org in plan.targets[:MOST_COMPARED]]
+        some = some[:MOST_COMPARED]
         each = ((one, self.monitor.previous_trouble(*one, now)) for one in some)
         found = [f"{target_text(*one)}: {trouble}" for one, trouble in each if trouble]
         more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
@@ -82,15 +94,8 @@ class Session:
 
     def figures_of(self, plan: Plan) -> tuple[str, ...]:
         """Return what TokenLab and the previous side of a rollback do now, a line each."""
-        return rollback_figures(self.monitor, plan.targets, time()) if plan.latches else ()
+        return rollback_figures(self.monitor, plan.latched, time()) if plan.latches else ()
 
     def verdict_now(self, plan: Plan) -> str:
         """Return the guard's verdict of what the plan names, for the history."""
-        return self.monitor.spoken_verdict_of(
-            [(route, _one_org(org)) for route, org in plan.targets], time()
-        )
-
-
-def _one_org(org: str | None) -> str | None:
-    """Return the org of a target; None for the route's default, which is of several."""
-    return None if org == ALL_ORGS else org
+        return self.monitor.spoken_verdict_of(plan.judged, time())

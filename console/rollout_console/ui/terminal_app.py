@@ -20,6 +20,7 @@ from textual.theme import Theme
 from rollout_console.ui.ascii_filter import AsciiFilter, terminal_encoding, written_encoding
 from rollout_console.ui.frame_diff import FrameDiff
 from rollout_console.ui.no_color_filter import NoColourFilter, coloured
+from rollout_console.ui.output_stream import drawn_on, driver_for
 from rollout_console.ui.settings import Settings
 from rollout_console.ui.terminal_exit import start_no_more
 from rollout_console.ui.themes import DEFAULT_THEME, load_themes
@@ -31,18 +32,22 @@ _RESIZED_AFTER_S = 0.1
 class TerminalApp(App[None]):
     """An app that writes only what differs, in the colours and signs that its terminal has."""
 
-    CSS = ".-remote ModalScreen { background: transparent; }"
-    """Over SSH a dialog does not dim what is behind it, which would write every cell twice."""
+    CSS = """
+    .-remote ModalScreen { background: transparent; }
+    .-remote CommandPalette CommandList { max-height: 8; }
+    """
+    """Over SSH a dialog does not dim what is behind it, which would write every cell twice, and
+    the palette shows its first commands alone."""
     _leaving = False
     _theme_in_use: Theme | None = None
 
     def __init__(self, settings: Settings, driver: type[Driver] | None = None) -> None:
         """Raise nothing: what is wrong with the theme is in ``theme_troubles``.
 
-        ``driver`` is Textual's own for the terminal where it is None.
+        ``driver`` is one for the terminal where it is None.
         """
         self._frames = FrameDiff()
-        super().__init__(driver)
+        super().__init__(driver or driver_for(drawn_on()))
         self.animation_level = "none"
         self.set_class("SSH_CONNECTION" in os.environ, "-remote")
         self.no_color = bool(os.environ.get("NO_COLOR"))

@@ -9,7 +9,7 @@ from typing import Literal
 
 from rollout_console.changes.names import check_org, check_share
 from rollout_console.changes.open_conversations import cut_by
-from rollout_console.changes.plan import ALL_ORGS, Plan, Target
+from rollout_console.changes.plan import Plan, Target
 from rollout_console.changes.share_group import share_words
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.cli.commands.held import Objections
@@ -35,8 +35,6 @@ def change(options: Namespace, switch: Switch) -> int:
     """
     back = options.command == "rollback"
     sick = back and options.sick
-    if sick and options.org:
-        raise OperationError("--sick finds the orgs itself: give a route at most")
     mends = back or options.command == "restore"
     snapshot = switch.open_or_last_good() if mends else switch.open()
     # With --yes, a rollback reads the log only for its reason: 1 MiB of the tail, without delay.
@@ -75,9 +73,7 @@ def change(options: Namespace, switch: Switch) -> int:
     done = switch.apply(
         plan,
         reason=_reason(options, plan, monitor, now),
-        verdict=monitor.spoken_verdict_of(
-            [(route, None if org == ALL_ORGS else org) for route, org in plan.targets], now
-        ),
+        verdict=monitor.spoken_verdict_of(plan.judged, now),
         held=held,
         override=override,
     )
@@ -168,16 +164,10 @@ def _plan(
 ) -> Plan:
     if options.command == "set":
         if options.alias or options.flag:
-            if options.org or (options.alias and options.flag):
-                raise OperationError("give one of an org, --alias and --flag")
             table: Literal["keys", "flags"] = "keys" if options.alias else "flags"
             points = percent_of(options.percent)
             return switch.planner.plan_share(
                 options.route, table, options.alias or options.flag, points
-            )
-        if not shares:
-            raise OperationError(
-                'give an org ("*" for those without a line), --all, --alias or --flag'
             )
         (org, points), *others = shares.items()
         if others or org is None:

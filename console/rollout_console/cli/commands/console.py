@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import USAGE
+from rollout_console.cli.streams import no_terminal
 from rollout_console.credentials.vault.vault import Vault
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.traffic import FIRST_BYTES, OLDER_BYTES
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 def run_console(switch: Switch, vault: Vault, *, in_ascii: bool = False) -> int:
     """Open the console on the switch's file, which must exist; without a terminal, exit code 2."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+    if why_not := no_terminal():
         print(
-            "rollout-console: no terminal; --plain prints the state and its changes as lines; for"
+            f"rollout-console: {why_not}; --plain prints the state and its changes as lines; for"
             " commands see --help",
             file=sys.stderr,
         )

@@ -17,6 +17,7 @@ from rollout_console.cli.commands.console import open_screen
 from rollout_console.cli.commands.plain import plain
 from rollout_console.cli.credentials import fixed_vault
 from rollout_console.cli.exit_codes import DONE, PROBLEMS, UNREACHABLE, USAGE
+from rollout_console.cli.streams import no_terminal
 from rollout_console.common.errors import OperationError
 from rollout_console.credentials.vault.environment import PROVIDER_VARIABLES
 from rollout_console.history.actor import whoami
@@ -37,9 +38,8 @@ def run_demo(options: Namespace) -> int:
             summary = run_headless(options.headless_seconds, rollback=_roll_back)
             print(json.dumps(summary, indent=2))
             return DONE if summary["ok"] else PROBLEMS
-        is_screen = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
-        if not (is_screen or options.plain):
-            said = "no terminal; use --plain or --headless-seconds N"
+        if not options.plain and (why_not := no_terminal()):
+            said = f"{why_not}; use --plain or --headless-seconds N"
             print(f"rollout-console: {said}", file=sys.stderr)
             return USAGE
         with Demo() as demo:

@@ -7,6 +7,7 @@ from argparse import Namespace
 from rollout_console.changes.output_file import write_output
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 
 
@@ -19,7 +20,7 @@ def _flagd(options: Namespace, switch: Switch) -> int:
     from rollout_console.export.flagd import CONTEXT, GENERATIONS, as_flagd
 
     file = switch.open().file
-    _write(options, switch, as_flagd(file), '"flags"', f"{len(file.routes)} flags")
+    _write(options, switch, as_flagd(file), '"flags"', counted(len(file.routes), "flag"))
     print(f"warning: {GENERATIONS}", file=sys.stderr)
     print(f"note: targetingKey is {CONTEXT['targetingKey']}", file=sys.stderr)
     return DONE

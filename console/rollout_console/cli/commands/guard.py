@@ -17,7 +17,7 @@ from msgspec.structs import asdict, replace
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.cli.systemd import Systemd
-from rollout_console.common.errors import OperationError
+from rollout_console.common.errors import Misused
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.condemned import sick_list
@@ -34,6 +34,8 @@ from rollout_gate.file.formats import root_of
 from rollout_gate.file.model import Side
 from rollout_gate.file.percent import percent_text
 from rollout_gate.secret import redacted
+
+_EVERY_S = 2.0
 
 
 def guard(options: Namespace, switch: Switch) -> int:
@@ -109,7 +111,7 @@ def _go_on(options: Namespace, guarding: GuardLoop, sources: Any, notifier: Any)
         if turn.log.unusable and turn.log.words and turn.log.unusable >= 2 * unusable:
             unusable = turn.log.unusable  # warn again once the count has doubled
             print(f"rollout-console: {visible(turn.log.words)}", file=sys.stderr)
-        due = time.monotonic() + options.every
+        due = time.monotonic() + (options.every or _EVERY_S)
         while not stop.is_set() and (left := due - time.monotonic()) > 0:
             systemd.keep_alive(visible(trouble or _status(turn)))
             stop.wait(min(left, systemd.every_s or left))
@@ -134,7 +136,7 @@ def _notifier(options: Namespace, switch: Switch) -> Any:
     try:
         command = shlex.split(options.notify_command)
     except ValueError as error:
-        raise OperationError(f"--notify-command cannot be read: {error}") from None
+        raise Misused(f"--notify-command cannot be read: {error}") from None
     told = Told(webhook, webhook is not None and is_slack(webhook), command)
     return Notifier(
         told,
@@ -159,8 +161,6 @@ def _tell(events: list[Event], notifier: Any, options: Namespace, *, quiet: bool
 
 def _put_back(words: list[str], switch: Switch, monitor: Monitor) -> int:
     route, *rest = words
-    if len(rest) > 1:
-        raise OperationError("--put-back takes a route, and one org at most")
     if route not in monitor.file.routes:
         raise UnknownRoute(route, list(monitor.file.routes))
     orgs = put_back(switch, route, rest[0] if rest else None)

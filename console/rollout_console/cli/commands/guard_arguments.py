@@ -9,7 +9,7 @@ def add_guard(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``guard``."""
     parser.add_argument("--once", action="store_true", help="look once, act, and end")
     parser.add_argument(
-        "--every", type=duration(1, 60, bare="s"), default=2.0, metavar="SECONDS",
+        "--every", type=duration(1, 60, bare="s"), metavar="SECONDS",
         help="how often to look, 1 to 60 (default 2)",
     )  # fmt: skip
     parser.add_argument(

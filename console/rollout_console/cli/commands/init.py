@@ -23,7 +23,7 @@ from rollout_console.cli.commands.init_questions import ask_draft, complete, pro
 from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import CONFLICT, DONE, PROBLEMS, USAGE
 from rollout_console.cli.prompts import InputEnded, ask, ask_yes, can_ask, say
-from rollout_console.common.listing import first_of
+from rollout_console.common.listing import counted, first_of
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.vault.credential import PURPOSES, WORDS, Purpose
 from rollout_console.credentials.vault.errors import VaultError
@@ -204,7 +204,7 @@ def _orgs(route: RouteDraft) -> str:
 
 def _requests(route: RouteDraft, source: Source) -> str:
     count = source.requests.get(route.name)
-    return "" if count is None else f"  {count:,} requests"
+    return "" if count is None else f"  {counted(count, 'request')}"
 
 
 def _spoken(draft: Draft) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.scaffold.draft import (
     USUAL_PREVIOUS,
@@ -82,7 +83,7 @@ def _from_litellm(path: Path, source: Source, models: ModelNames) -> None:
         {"file": str(path), "line": one.line, "count": 1, "reason": f"{one.name} {one.reason}"}
         for one in config.unmapped
     ]
-    source.said.append(f"{path}: {len(config.routes)} routes")
+    source.said.append(f"{path}: {counted(len(config.routes), 'route')}")
 
 
 def _from_log(options: Namespace, source: Source, models: ModelNames) -> None:
@@ -99,13 +100,14 @@ def _from_log(options: Namespace, source: Source, models: ModelNames) -> None:
     source.notes += _skipped(path, report.skipped)
     fields = ", ".join(f"{role} from {said}" for role, said in report.fields.items())
     source.said.append(
-        f"{path}: {report.kind}, {report.records:,} records, {report.requests:,} requests"
+        f"{path}: {report.kind}, {counted(report.records, 'record')},"
+        f" {counted(report.requests, 'request')}"
         f"; {fields or 'no field is known'}"
     )
     if report.guessed:
+        some = counted(report.guessed, "record names", "records name")
         source.said.append(
-            f"{path}: {report.guessed:,} records name no path; their format was taken from the"
-            " model, so check it"
+            f"{path}: {some} no path; the format was taken from the model, so check it"
         )
     if "org" not in report.fields:
         source.said.append(f"{path}: no field names orgs; say which with --org-field, or --org")

@@ -6,6 +6,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from rollout_console.cli.prompts import ask, ask_yes, say
+from rollout_console.common.listing import counted
 from rollout_console.scaffold.draft import (
     USUAL_PREVIOUS,
     Draft,
@@ -149,7 +150,7 @@ def _orgs_in(text: str) -> tuple[tuple[str, ...], str]:
             return (), f"cannot be used: {error}"
         for reason, count, line in skipped.all():
             say(f"  line {line}: {reason} ({count:,})")
-        say(f"  {len(orgs):,} orgs")
+        say(f"  {counted(len(orgs), 'org')}")
         return tuple(orgs), ""
     orgs = [part.strip() for part in text.split(",") if part.strip()]
     return tuple(dict.fromkeys(orgs)), _first(org_problem, orgs)

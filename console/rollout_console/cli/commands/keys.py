@@ -13,8 +13,9 @@ from rollout_console.cli.confirm import agreed
 from rollout_console.cli.credentials import ask_hidden
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.cli.streams import Output
-from rollout_console.common.errors import OperationError
+from rollout_console.common.errors import Misused, OperationError
 from rollout_console.common.folders import state_folder
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.key_values import (
@@ -100,19 +101,22 @@ def _remove(options: Namespace, room: ApiKeys) -> int:
 
 def _verify(options: Namespace, room: ApiKeys) -> int:
     found = {c.purpose: c for c in room.doctor()}
-    failed = False
+    if options.model:
+        room.access.require_to_spend()
+    rows: list[dict[str, object]] = []
     for purpose, credential in found.items():
-        if credential.secret is None:
-            print(f"{WORDS[purpose]}: {visible(credential.problem)}")
-            failed = True
-            continue
-        if purpose == "api_key" and not options.model:
-            how = "add --model ID to prove it with one request of a few tokens"
-            print(f"{WORDS[purpose]}: from {visible(credential.source)}; {how}")
-            continue
-        said = asyncio.run(room.verify(purpose, options.model))
-        print(f"{WORDS[purpose]} from {visible(credential.source)}: {visible(said)}")
-    return PROBLEMS if failed else DONE
+        said = credential.problem
+        if credential.secret is not None and purpose == "api_key" and not options.model:
+            said = "add --model ID to prove it with one request of a few tokens"
+        elif credential.secret is not None:
+            said = asyncio.run(room.verify(purpose, options.model))
+        source = credential.source if credential.secret is not None else ""
+        rows.append({"purpose": purpose, "source": source, "said": said})
+        if not options.json:
+            print(f"{WORDS[purpose]}{visible(source and f' from {source}')}: {visible(said)}")
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    return DONE if all(row["source"] for row in rows) else PROBLEMS
 
 
 def _list(options: Namespace, room: ApiKeys) -> int:
@@ -152,11 +156,6 @@ def _table(found: Sequence[ApiKey]) -> list[str]:
 
 
 def _create(options: Namespace, room: ApiKeys) -> int:
-    if not options.store and not options.show_secret:
-        raise OperationError(
-            "say where the secret goes: --store PROFILE keeps it in the vault, "
-            "--show-secret prints it once"
-        )
     limit, expires_at = parse_limit(options.limit), parse_expiry(options.expires)
     models, kept = tuple(options.models), ""
     if options.store:
@@ -218,7 +217,7 @@ def _rotate(options: Namespace, room: ApiKeys) -> int:
         return DONE
     if found is None:
         if not options.model:
-            raise OperationError("say with --model ID what proves the new key")
+            raise Misused("say with --model ID what proves the new key")
         what = f"rotate key {key.name} ({key.id}) of profile {room.profile}"
         if not _sure(options, what, key.name):
             return PROBLEMS
@@ -273,7 +272,7 @@ def _usage(options: Namespace, room: ApiKeys) -> int:
     if options.json:
         print(json.dumps(_billing_json(key, found), indent=2))
         return DONE
-    print(visible(f"{key.name} ({key.id}): {found.requests} requests, ${found.cost:f}"))
+    print(visible(f"{key.name} ({key.id}): {counted(found.requests, 'request')}, ${found.cost:f}"))
     for title, rows in (("by model", found.by_model), ("by day", found.by_day)):
         print(title)
         for row in rows:

@@ -12,6 +12,7 @@ from rollout_console.cli.exit_codes import DONE
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.models.catalogue import Catalogue, read_models
 from rollout_console.models.queries import ModelFilter, as_json, contract_lines
@@ -86,7 +87,7 @@ def _print_list(options: Namespace, room: Catalogue) -> None:
         return
     for model in found:
         print(_line(model, options.recommended_for, room.changes.get(model.id, "")).rstrip())
-    print(f"{len(found)} of {len(room.shelf.models)} models", file=sys.stderr)
+    print(f"{len(found)} of {counted(len(room.shelf.models), 'model')}", file=sys.stderr)
 
 
 def _line(model: ModelInfo, scene: str, change: str) -> str:

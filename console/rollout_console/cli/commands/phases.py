@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 from rollout_console.changes.switch import Switch
@@ -25,8 +26,6 @@ def phase(options: Namespace, switch: Switch) -> int:
     file = switch.open().file
     room = Phases(switch)
     changes = (options.tick, options.untick, options.owner, options.contact, options.to)
-    if any(changes) and not options.route:
-        raise OperationError("name the route that is meant")
     if options.dry_run and any(changes):
         return _would(options, switch, room, file)
     if options.tick:
@@ -89,36 +88,43 @@ def _would(options: Namespace, switch: Switch, room: Phases, file: RolloutFile) 
     """Print the dry run of the changes; exit code 1 where a move has missing exit checks."""
     if options.route not in file.routes:
         raise UnknownRoute(options.route, list(file.routes))
-    said = []
     for name in filter(None, (options.tick, options.untick)):
         room.check_tick(file, options.route, name)
-    if options.tick:
-        said.append(
-            f"tick {options.tick}" + (f": {redacted(options.note)}" if options.note else "")
-        )
-    if options.untick:
-        said.append(f"take the tick of {options.untick} away")
-    if options.owner:
-        said.append(f"name {redacted(options.owner)} the owner")
-    if options.contact:
-        said.append(f"name {redacted(', '.join(options.contact))} as contacts")
-    for words in said:
-        print(visible(f"would, on {options.route}, {words}"))
-    if not options.to:
-        return DONE
-    settled = {options.tick, "inventory.owner" if options.owner else None} - {options.untick}
-    missing = [
-        one
-        for one in room.missing(file, options.route, options.to, _verdicts(switch, file))
-        if one.check.id not in settled
-    ]
-    plan = room.plan_move(options.route, options.to)
-    print(visible(plan.effect))
-    for line in plan.prepared.diff:
-        print(visible(line.rstrip("\r\n")))
+    said = list(_ticks_and_names(options))
+    body: dict[str, object] = {"would": said}
+    lines = [visible(f"would, on {options.route}, {words}") for words in said]
+    missing: list[CheckState] = []
+    if options.to:
+        settled = {options.tick, "inventory.owner" if options.owner else None} - {options.untick}
+        missing = [
+            one
+            for one in room.missing(file, options.route, options.to, _verdicts(switch, file))
+            if one.check.id not in settled
+        ]
+        plan = room.plan_move(options.route, options.to)
+        diff = list(plan.prepared.diff)
+        lines += [visible(line.rstrip("\r\n")) for line in (plan.effect, *diff)]
+        body |= {"effect": plan.effect, "diff": diff, "missing": [one.check.id for one in missing]}
+    if options.json:
+        print(json.dumps(body, indent=2))
+        return PROBLEMS if missing else DONE
+    for line in lines:
+        print(line)
     for one in missing:
         _print_check(one)
     return PROBLEMS if missing else DONE
+
+
+def _ticks_and_names(options: Namespace) -> Iterator[str]:
+    """Yield what is asked for beside a move, in words."""
+    if options.tick:
+        yield f"tick {options.tick}" + (f": {redacted(options.note)}" if options.note else "")
+    if options.untick:
+        yield f"take the tick of {options.untick} away"
+    if options.owner:
+        yield f"name {redacted(options.owner)} the owner"
+    if options.contact:
+        yield f"name {redacted(', '.join(options.contact))} as contacts"
 
 
 def _move(options: Namespace, switch: Switch, room: Phases, file: RolloutFile) -> int:
@@ -134,7 +140,11 @@ def _move(options: Namespace, switch: Switch, room: Phases, file: RolloutFile) -
     if not options.yes and not agreed("do it", "nothing was changed", lines=[plan.effect]):
         return PROBLEMS
     done = room.move(plan, missing, options.reason)
-    print(f"done: {visible(plan.effect)}")
+    if options.json:
+        body = {"effect": plan.effect, "revision": done.snapshot.revision}
+        print(json.dumps(body | {"warnings": list(done.warnings)}, indent=2))
+    else:
+        print(f"done: {visible(plan.effect)}")
     for warning in done.warnings:
         print(f"warning: {visible(warning)}", file=sys.stderr)
     return DONE

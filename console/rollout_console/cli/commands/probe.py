@@ -41,10 +41,8 @@ def run_probe(options: Namespace, path: Path, room: ApiKeys) -> int:
     With --every it repeats until interrupted, and confirms once.
     """
     if not options.dry_run:
-        room.access.require()
+        room.access.require_to_spend()
     probes = Probes(room, Catalogue(root_of(room.base_url), state_folder()))
-    if options.every and options.media:
-        raise OperationError("media is made once, never by a schedule: --media without --every")
     if not options.every:
         return _one_round(options, path, probes, asks=not options.yes)
     asks = not options.yes

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rollout_console.changes.change_details import what_of
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.common.durations import spoken_change
 from rollout_console.common.safe_text import visible
+from rollout_console.history.rows import NOTES
 from rollout_console.readiness.checks.offline import check_offline
 from rollout_console.readiness.checks.result import Result
 from rollout_gate.decision.decision import decide as decide_request
@@ -73,6 +75,8 @@ def history(options: Namespace, switch: Switch) -> int:
         reason = f"  ({'; '.join(said)})" if said else ""
         before = visible(row.before) or "no line"
         what = f"{action} {target}: {before} → {visible(row.after)}{reason}"
+        if row.action in NOTES:
+            what = f"{visible(what_of(row))}{reason}"
         if row.action == "external":
             what = f"edit: {visible(row.after)}"
         print(f"{row.revision[:SHORT]}  {row.at:%Y-%m-%d %H:%M:%S}Z  {visible(row.author)}  {what}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.commands.pull_progress import PullProgress
-from rollout_console.cli.exit_codes import DONE, PROBLEMS, USAGE
+from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
@@ -31,9 +31,6 @@ _ROWS = 100
 
 def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
     """Reconcile, print and export; return the exit code, PROBLEMS where there is a gap."""
-    if options.offline and options.reread:
-        print("rollout-console: --reread asks the API, and --offline does not", file=sys.stderr)
-        return USAGE
     if options.csv or options.jsonl:
         switch.access.require()
     file = switch.open_or_last_good().file

@@ -38,7 +38,7 @@ _MARKS: dict[str, Mark] = {"b": "better", "s": "same", "w": "worse"}
 def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
     """Send the prompts, show answers side by side, ask for a judgement of each, save the tally."""
     if not options.dry_run:
-        switch.access.require()
+        switch.access.require_to_spend()
     file = switch.open().file
     prompts = read_prompts(Path(options.prompts))
     probes = Probes(room, Catalogue(root_of(room.base_url), state_folder()))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.commands.held import Objections
-from rollout_console.common.errors import OperationError
+from rollout_console.common.errors import Misused
 from rollout_gate.file.errors import PercentError
 from rollout_gate.file.model import Route
 from rollout_gate.file.percent import parse_percent
@@ -19,27 +19,23 @@ from rollout_gate.file.percent import parse_percent
 def named_shares(options: Namespace) -> dict[str | None, int]:
     """Return the basis points of each org that is named; of None for all orgs with a line.
 
-    Raises OperationError or PercentError for what cannot be meant.
+    Raises Misused or PercentError for what cannot be meant.
     """
     last = options.percent
     if options.all:
-        if options.org or options.alias or options.flag:
-            raise OperationError("--all is every org with a line: name no org, alias or flag")
         return {None: percent_of(last)}
     if "=" not in last:
         return dict.fromkeys(options.org, percent_of(last))
-    if options.alias or options.flag:
-        raise OperationError("give one of an org, --alias and --flag")
     shares: dict[str | None, int] = {}
     for word in (*options.org, last):
         org, equals, percent = word.rpartition("=")
         if not equals or not org:
-            raise OperationError(
+            raise Misused(
                 f"{word!r} is no ORG=PERCENT: give that for each org, or one percent after them all"
             )
         points = percent_of(percent)
         if shares.setdefault(org, points) != points:
-            raise OperationError(f"{org!r} is named twice, with two percents")
+            raise Misused(f"{org!r} is named twice, with two percents")
     return shares
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from rollout_console.changes.in_place import is_mount_point
 from rollout_console.common.files import is_missing
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.traffic import MUCH_UNUSABLE
 from rollout_console.health.log.multi_file import open_log
@@ -46,7 +47,7 @@ def check_offline(path: Path) -> list[Result]:
             for p in error.problems
         ]
         return [readable, *problems]
-    valid = Result("file.valid", True, str(path), f"{len(file.routes)} routes")
+    valid = Result("file.valid", True, str(path), counted(len(file.routes), "route"))
     warnings = [
         Result(
             "file.known_keys", False, _at(path, w.line, w.column), str(w), "correct or remove it"
@@ -131,7 +132,11 @@ def _log_lines(path: Path, file: RolloutFile) -> Result:
             "let whoever runs the console and the guard read it",
         )  # fmt: skip
     of_all = f"{unusable:,} of the newest {lines + unusable:,} lines cannot be used"
-    said = f"{of_all}; the first: {visible(why)}" if unusable else f"{lines:,} lines can be used"
+    said = (
+        f"{of_all}; the first: {visible(why)}"
+        if unusable
+        else f"{counted(lines, 'line')} can be used"
+    )
     much = unusable > MUCH_UNUSABLE * (lines + unusable)
     return result_of(
         "health.lines", "health.access_log", said if much else "", said,

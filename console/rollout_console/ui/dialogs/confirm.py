@@ -4,6 +4,7 @@ from time import monotonic
 from typing import ClassVar
 
 import msgspec
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -155,7 +156,7 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
                 how = f"type, then enter: {what}" if self._typed else f"y: {what}"
                 yield Static(f"{how}   n, esc: cancel", classes="how")
 
-    def on_screen_resume(self) -> None:
+    def on_screen_resume(self, _event: events.ScreenResume) -> None:
         """Restart the grace period when the dialog is active again, after one above it closed."""
         self._opened = monotonic()
 

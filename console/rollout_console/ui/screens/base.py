@@ -26,6 +26,9 @@ from rollout_gate.secret import redacted
 if TYPE_CHECKING:
     from rollout_console.ui.session import Session
 
+Pieces = Sequence[tuple[str, str]]
+"""Text and its style, one after the other."""
+
 _OPENS_WITHIN_S = 2.0
 _UNDER_WAY = "the previous action is still running"
 FAULTS = (ApiError, OperationError, VaultError, RolloutError, HistoryError)
@@ -45,8 +48,15 @@ class BesideScreen(Opened, Screen[None]):
     NOTICE: ClassVar[str] = ""
     """The CSS selector of the notice line."""
 
+    DEFAULT_CSS = """
+    BesideScreen > .alarm { background: $warning-muted; }
+    BesideScreen > .alarm.-bad { background: $error-muted; }
+    """
+
     def __init__(self) -> None:
         super().__init__()
+        self._alarm: TextLine | None = None
+        self._alarm_said: tuple[Pieces, bool] = (), False
         self._told = ""
         self._trouble = ""
         self._reading = Reading("", inf)  # a screen that reads has one of its own
@@ -65,6 +75,24 @@ class BesideScreen(Opened, Screen[None]):
     def go_back(self) -> bool:
         """Close what is open and dismiss the notice; return whether there was either."""
         raise NotImplementedError
+
+    def alarm_line(self) -> TextLine:
+        """Return the line under the status that says what is wrong anywhere, hidden if nothing."""
+        self._alarm = TextLine()
+        self._alarm.add_class("alarm")
+        self.show_alarm(*self._alarm_said)
+        return self._alarm
+
+    def show_alarm(self, pieces: Pieces, is_bad: bool) -> None:
+        """Show the gravest alert of all routes; ``is_bad`` is an alarm, otherwise a warning.
+
+        Before the screen is composed it is kept, so that the first frame has the line.
+        """
+        self._alarm_said = pieces, is_bad
+        if self._alarm is not None:
+            self._alarm.display = bool(pieces)
+            self._alarm.set_class(is_bad, "-bad")
+            self._alarm.say(*pieces)
 
     def history_changed(self) -> None:
         """Do what is to be done where the history may have new rows: nothing by default."""

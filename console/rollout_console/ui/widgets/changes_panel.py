@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widgets import Static
 
+from rollout_console.changes.change_details import what_of
 from rollout_console.common.durations import spoken_change
 from rollout_console.common.safe_text import visible
-from rollout_console.history.rows import Change
+from rollout_console.history.rows import NOTES, Change
+from rollout_gate.secret import redacted
 
 
 class ChangesPanel(Static):
@@ -32,6 +34,9 @@ class ChangesPanel(Static):
             action, target = spoken_change(change.action, change.route, change.org)
             who = visible(change.user_name)
             pieces.append((f"{change.at:%H:%M:%S} {who}\n", "$foreground 60%"))
+            if change.action in NOTES:
+                pieces.append((f"  {redacted(visible(what_of(change)))}\n", ""))
+                continue
             if change.action == "external":
                 pieces.append(("  edit\n", "bold"))
                 pieces.append((f"  {visible(change.after)}\n", ""))

@@ -45,6 +45,13 @@ _SPARED = (
     "filter",
     "screen.live",
     "palette",
+    "undo",
+    "raise",
+    "rollback.all",
+    "rollback.route",
+    "live.window",
+    "live.route",
+    "live.pause",
 )
 """Ids of the keys that a narrow footer leaves out, in this order; ``?`` lists them."""
 

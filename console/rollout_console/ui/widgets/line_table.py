@@ -118,7 +118,7 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
             self._cursor = min(self._cursor, max(len(rows) - 1, 0)) if at < 0 else at
         same_places = known == self._known
         self._rows, self._known = rows, known
-        self.virtual_size = Size(0, len(rows) + 1)  # lines fit the viewport's width by themselves
+        self._fit_virtual_size()
         if same_places:
             self.refresh_numbers()
         else:
@@ -151,11 +151,20 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
 
     def move_page(self, by: int) -> None:
         """Move the cursor by half pages."""
-        self.move(by * max(1, (self.size.height - 1) // 2))
+        self.move(by * max(1, (self.size.height - self._head) // 2))
 
     def move_end(self, last: bool) -> None:
         """Put the cursor on the first or the last row."""
         self.move_to(len(self._rows) - 1 if last else 0)
+
+    def _fit_virtual_size(self) -> None:
+        # Lines fit the viewport's width by themselves.
+        self.virtual_size = Size(0, len(self._rows) + self._head)
+
+    @property
+    def _head(self) -> int:
+        """The lines of the header: none where there is one line for all, which is a row's."""
+        return 0 if self.size.height == 1 else 1
 
     @property
     def _line_width(self) -> int:
@@ -166,9 +175,9 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
 
     def refresh_numbers(self) -> None:
         """Repaint only what has changed in the visible rows."""
-        top, width = self.scroll_offset.y, self._line_width
-        for y in range(1, self.size.height):
-            row = top + y - 1
+        top, width = self.scroll_offset.y - self._head, self._line_width
+        for y in range(self._head, self.size.height):
+            row = top + y
             before = self._drawn.get(row)
             if row >= len(self._rows) or before is None:
                 continue
@@ -180,15 +189,15 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
                 self.refresh(Region(start, y, end - start, 1))
 
     def render_line(self, y: int) -> Strip:
-        """Return line ``y`` of the viewport; line 0 is the header and does not scroll."""
+        """Return line ``y`` of the viewport; the header, on line 0, does not scroll."""
         width = self._line_width
         if width != self._drawn_width:
             # The scroll bar has appeared or disappeared: invalidate the line cache.
             self._drawn.clear()
             self._drawn_width = width
-        if y == 0:
+        if y < self._head:
             return self._strip(Line(tuple(self._draw_header(width))), False)
-        row = self.scroll_offset.y + y - 1
+        row = self.scroll_offset.y + y - self._head
         if row >= len(self._rows):
             return Strip.blank(width, self.rich_style)
         line = self._drawn.get(row)
@@ -205,6 +214,7 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
 
     def on_resize(self) -> None:
         """Keep the cursor in the viewport."""
+        self._fit_virtual_size()
         self._show_cursor()
 
     def watch_scroll_y(self, old: float, new: float) -> None:
@@ -242,14 +252,14 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
 
     def _refresh_line(self, row: int) -> None:
         self._drawn.pop(row, None)
-        y = row - self.scroll_offset.y + 1
-        if 1 <= y < self.size.height:
+        y = row - self.scroll_offset.y + self._head
+        if self._head <= y < self.size.height:
             self.refresh(Region(0, y, self.size.width, 1))
 
     def _show_cursor(self) -> None:
         if not self.size:  # not laid out yet: on_resize follows
             return
-        height = max(self.size.height - 1, 1)
+        height = max(self.size.height - self._head, 1)
         top = self.scroll_offset.y
         # Keep a line above the cursor in the viewport: a route's own line above its first org.
         wanted_top = max(0, self._cursor - (1 if height > 2 else 0))

@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from rollout_console.changes.change_details import Details, details_of, what_of
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.rows import Change
@@ -77,6 +78,7 @@ class HistoryScreen(ChangingScreen):
     def compose(self) -> ComposeResult:
         """Lay the screen out from the top down."""
         yield TextLine(id="history-status")
+        yield self.alarm_line()
         with Container(id="history-body"):
             yield LineTable[Change](self._draw_row, self._draw_header, lambda change: change.id)
             with VerticalScroll(id="change", can_focus=False):
@@ -199,10 +201,11 @@ class HistoryScreen(ChangingScreen):
         view, facts, history = self._view, self._facts, self._switch.history
         found = len(self._table.rows)
         count = f"{found:,} of {len(view.rows):,}" if view.text.strip() else f"{found:,}"
+        changes = counted(len(view.rows), "change").rpartition(" ")[2]
         words = self._reading.words(time())
         more = "" if view.complete or self._unreadable else "…"
         self.query_one("#history-status", TextLine).say(
-            (" history", "bold"), (" ▸ ", "$accent"), (f"{count}{more} changes", "bold"),
+            (" history", "bold"), (" ▸ ", "$accent"), (f"{count}{more} {changes}", "bold"),
             (f"  {words}" if words else "", "$warning"),
             ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
             ("", "") if history.is_shared else ("  this user's alone", "$warning"),

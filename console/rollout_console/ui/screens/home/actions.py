@@ -1,7 +1,7 @@
 """Actions of the home screen's key bindings; the state that they use belongs to HomeScreen."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import time
 
@@ -11,13 +11,14 @@ from textual.widgets import Input
 
 from rollout_console.changes.effect_words import not_latched
 from rollout_console.changes.errors import StoreError
-from rollout_console.changes.plan import ALL_ORGS, Plan, Target
-from rollout_console.changes.share_group import To
+from rollout_console.changes.plan import ALL_ORGS, Plan, Share, Target
+from rollout_console.changes.share_group import Step, points_of
 from rollout_console.changes.switch import Switch
 from rollout_console.common.durations import target_text
 from rollout_console.common.errors import OperationError
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
-from rollout_console.guard.ladder import next_down, next_up, step_down, step_up
+from rollout_console.guard.ladder import down, step_down, step_up, up
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.change_flow import ChangeFlow
 from rollout_console.ui.jump_list import Position
@@ -30,6 +31,7 @@ from rollout_console.ui.screens.home.view import TableView
 from rollout_console.ui.session import Session
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.rollout_table import RolloutTable
+from rollout_gate.file.model import Route
 from rollout_gate.file.percent import percent_text
 
 
@@ -89,10 +91,8 @@ class HomeActions(Screen[None]):
             return "no route is selected"
         if key.id in ("raise", "lower", "exact") and row.is_route:
             return "select an org, not a route"
-        if row.table and key.id in ("rollback", "ramp.back"):
-            return (
-                f"{row.label} cannot be rolled back alone: e 0 sets it to 0, R rolls the route back"
-            )
+        if row.share is not None and key.id in ("rollback", "ramp.back"):
+            return _why_not_share(row, key)
         if key.id == "ramp.back":
             out = row.org in self._out.get(row.route, ())
             return "" if out else "the guard has not taken it out of a ramp"
@@ -125,24 +125,46 @@ class HomeActions(Screen[None]):
     async def _roll_back_several(self, targets: Sequence[tuple[str, str | None]]) -> None:
         now = time()
         reasons = {one: self._monitor.rollback_reason(*one, now) for one in targets}
-        _, seen = self._view.marked_targets()
-        make_plan = partial(self._switch.planner.plan_rollbacks, targets, reasons, seen=seen)
+        shares, seen = self._view.shares(), self._view.new_lines()
+        make_plan = partial(
+            self._switch.planner.plan_rollbacks, targets, reasons, seen=seen, shares=shares
+        )
+        named = [*targets, *((share.route, share.label) for share in shares)]
 
         def failed(sentence: str) -> None:
-            self.rollback_failed(targets, sentence)
+            self.rollback_failed(named, sentence)
             if not sentence:
                 self._view.unmark_all()
 
-        await self._flow.roll_back_several(targets, make_plan, failed)
+        await self._flow.roll_back_several(named, make_plan, failed)
+
+    @work(group="change", exit_on_error=False)
+    async def _set_to_zero(self, share: Share) -> None:
+        """Set a share to 0 as a rollback of it: one that fails asks to be tried again."""
+        make_plan = partial(self._switch.planner.plan_rollbacks, (), shares=[share])
+        target = share.route, share.label
+        failed = partial(self.rollback_failed, [target])
+        await self._flow.roll_back(target_text(*target), make_plan, "", failed)
 
     @work(group="change", exit_on_error=False)
     async def _set_several(
-        self, to: To, targets: Sequence[tuple[str, str | None]], new: Collection[Target]
+        self, step: Step, targets: Sequence[tuple[str, str | None]], shares: Sequence[Share]
     ) -> None:
-        """Set the shares of several, each to what ``to`` returns of it when it is planned."""
+        """Set the shares of several, each to what ``step`` makes of it when it is planned.
+
+        A route's default is planned with the orgs, as an org by the name ALL_ORGS.
+        """
+        new = self._view.new_lines()
+        defaults = [(share.route, share.name) for share in shares if not share.table]
+        named = [share for share in shares if share.table]
+
+        def to(route: Route, org: str) -> int:
+            return step(route, points_of(route, org))
 
         def make_plan(held: Mapping[Target, str]) -> Plan:
-            return self._switch.planner.plan_sets(targets, to, new=new, held=held)
+            return self._switch.planner.plan_sets(
+                [*targets, *defaults], to, new=new, held=held, shares=named, step=step
+            )
 
         await self._flow.set_several(make_plan, self._view.unmark_all)
 
@@ -169,7 +191,7 @@ class HomeActions(Screen[None]):
         if not self._may("raise"):
             return
         if self._view.marked:
-            self._set_several(next_up, *self._view.marked_targets())
+            self._set_several(up, self._view.targets(), self._view.shares())
             return
         if row is None:
             return
@@ -192,7 +214,7 @@ class HomeActions(Screen[None]):
         if not self._may("lower"):
             return
         if self._view.marked:
-            self._set_several(next_down, *self._view.marked_targets())
+            self._set_several(down, self._view.targets(), self._view.shares())
             return
         if row is None:
             return
@@ -212,8 +234,10 @@ class HomeActions(Screen[None]):
         if self._view.marked:
             shares = self._view.marked_points()
             now = " to ".join(f"{percent_text(one)}%" for one in sorted({min(shares), max(shares)}))
-            count = "1 org" if len(shares) == 1 else f"{len(shares)} orgs"
-            asked, marked = PercentDialog(f"{count} marked", now), self._view.marked_targets()
+            kind = "share" if self._view.shares() else "org"
+            count = f"1 {kind}" if len(shares) == 1 else f"{len(shares)} {kind}s"
+            asked = PercentDialog(f"{count} marked", now)
+            marked = self._view.targets(), self._view.shares()
         elif row is not None and row.org is not None:
             now = f"{percent_text(row.points)}%"
             steps = self._monitor.file.routes[row.route].ramp.steps
@@ -223,7 +247,7 @@ class HomeActions(Screen[None]):
 
         def chosen(points: int | None) -> None:
             if points is not None and marked is not None:
-                self._set_several(lambda _route, _org: points, *marked)
+                self._set_several(lambda _route, _points: points, *marked)
             elif points is not None and row is not None:
                 self._set(row, points)
 
@@ -235,14 +259,21 @@ class HomeActions(Screen[None]):
         self._roll_back(route, org)
 
     def action_rollback(self) -> None:
-        """Roll back what is marked; else the selected org, or on a route's line the route."""
+        """Roll back what is marked; else the selected org, or on a route's line the route.
+
+        A share by alias or flag, and a route's default, have no latch: they are set to 0.
+        """
         if self._view.marked:
             if self._may("rollback"):
                 self._roll_back_several(self._view.targets())
             return
         row = self._row()
-        if self._may("rollback") and row is not None:
-            self._roll_back(row.route, None if row.org == ALL_ORGS else row.org)
+        if not self._may("rollback") or row is None:
+            return
+        if row.share is not None:
+            self._set_to_zero(row.share)
+        else:
+            self._roll_back(row.route, row.org)
 
     def action_rollback_route(self) -> None:
         """Roll back the selected row's route."""
@@ -256,22 +287,20 @@ class HomeActions(Screen[None]):
             self._roll_back(None, None)
 
     def action_mark(self) -> None:
-        """Mark the selected org or route for a change of several, or unmark it."""
+        """Mark the selected row for a change of several, or unmark it."""
         row = self._row()
-        if row is None:
-            return
-        if reason := self._view.why_no_mark(row):
-            self.change_refused(reason)
-            return
-        self._view.mark(row)
-        self._marks_changed()
+        if row is not None:
+            self._view.mark(row)
+            self._marks_changed()
 
     def action_mark_shown(self) -> None:
         """Mark all orgs that the filter shows, those of folded routes as well."""
         if not self._view.filter.strip():
             self.change_refused("set a filter first, such as / sick: M marks what it shows")
         elif unseen := self._view.unseen:
-            self.change_refused(f"{unseen:,} orgs are still looked at: M marks when all are")
+            self.change_refused(
+                f"{counted(unseen, 'org is', 'orgs are')} still looked at: M marks when all are"
+            )
         elif self._view.mark_all(self.query_one(RolloutTable).rows):
             self._marks_changed()
         else:
@@ -368,7 +397,7 @@ class HomeActions(Screen[None]):
             self.change_refused("no alarm is shown")
             return
         who = f"{self._facts.user}@{self._facts.host}"
-        if self._session.alerts.acknowledge(alert.key, who):
+        if self._session.acknowledge(alert, who):
             self.tell("acknowledged; 5 lists it until it is over")
         self._show_alarm()
 
@@ -426,3 +455,10 @@ class HomeActions(Screen[None]):
         """Move the cursor to the last row."""
         self.leave()
         self.query_one(RolloutTable).move_end(last=True)
+
+
+def _why_not_share(row: Row, key: Key) -> str:
+    """Return why a key does nothing on a share that has no latch; empty where it does."""
+    if key.id == "ramp.back":
+        return f"{row.label} has no ramp: only orgs with a line have one"
+    return "" if row.points else f"{row.label} is at 0% already: R rolls the route back"

@@ -69,8 +69,11 @@ class AlarmLine:
         self._chosen = found.key
         return found
 
-    def pieces(self, width: int) -> Pieces:
-        """Return the line's pieces of text and style; none where nothing is wrong."""
+    def pieces(self, width: int, *, at_home: bool = True) -> Pieces:
+        """Return the line's pieces of text and style; none where nothing is wrong.
+
+        On another screen than home (``at_home``) the key that it names goes home.
+        """
         alert = self.current
         if alert is None:
             return []
@@ -78,18 +81,20 @@ class AlarmLine:
         style = "$error bold" if bad else "$warning"
         at = self._open.index(alert) + 1
         since = self._since(alert)
-        count = f"{at} of {len(self._open)}" if len(self._open) > 1 else "jump"
+        key, does = "n", f"{at} of {len(self._open)}" if len(self._open) > 1 else "jump"
+        if not at_home:
+            key, does = "1", "home" if len(self._open) == 1 else f"home, {len(self._open)} alerts"
         sentence = visible(redacted(alert.fact or alert.sentence))
         # What is wrong comes first: a narrow line has no room for the rest.
         tails: list[Pieces] = [
-            [(since, ""), ("  n", "$accent bold"), (f" {count} ", "$foreground 70%")],
-            [("  n", "$accent bold"), (f" {count} ", "$foreground 70%")],
+            [(since, ""), (f"  {key}", "$accent bold"), (f" {does} ", "$foreground 70%")],
+            [(f"  {key}", "$accent bold"), (f" {does} ", "$foreground 70%")],
             [],
         ]
         for tail in tails:
             room = width - 3 - sum(cell_len(text) for text, _ in tail)
             said = first_clauses(sentence, room)
-            if not said.endswith("…"):
+            if said and not said.endswith("…"):
                 break
         return [(" ▲ " if bad else " △ ", style), (said, style), *tail]
 

@@ -27,6 +27,9 @@ _NONE = "–"
 _NUMBERS = ("req/s", "4xx", "5xx", "p95")
 _FULL = 60
 """The least width with all numbers: half a number is another number."""
+_WITH_ROUTE = 24
+_COUNTED = 10
+"""The least width of the names with the count of what is folded."""
 _FOLDED, _UNFOLDED, _MARKED = "+", "-", "*"
 
 
@@ -43,17 +46,21 @@ class RowCells:
         spark = self.points + 2 if self.points else 0
         fixed = 2 + 6 + sum(self.numbers.values()) + spark + 2
         rest = max(width - fixed, 12)
-        self.org = max(10, min(longest + 2, 28, rest // 2))
+        least = min(10, max(width - fixed + 2, 6))  # a very narrow terminal has its numbers whole
+        self.org = max(least, min(longest + 2, 28, rest // 2))
         self.verdict = max(width - fixed - self.org, 0)
 
-    def header(self, order: Order) -> Sequence[tuple[str, str]]:
-        """Return the header row as one piece."""
+    def header(self, order: Order, window: str = "") -> Sequence[tuple[str, str]]:
+        """Return the header row as one piece; ``window`` is the time that the numbers are of."""
         names = "route / org" if order == "file" else f"↓ {order}"
         line = "  " + fit(names, self.org) + right("%", 6)
         line += "".join(right(_NUMBERS[index], width) for index, width in self.numbers.items())
         if self.points:
             line += "  " + fit("errors 5 m", self.points)
-        return ((fit(line + "  verdict", self.width), "table--head"),)
+        verdict, rates = "  verdict" if self.verdict else "", f"numbers of {window}"
+        if window and (left := self.verdict - len(rates)) >= len(verdict):
+            verdict = fit(verdict, left + 2) + rates
+        return ((fit(line + verdict, self.width), "table--head"),)
 
     def route(
         self,
@@ -66,7 +73,7 @@ class RowCells:
     ) -> Sequence[tuple[str, str]]:
         """Return a route's own line; ``sick`` is how many of its orgs ask for a rollback."""
         fold = _FOLDED if row.folded else _UNFOLDED if row.lines else " "
-        hidden = f" ({row.lines})" if row.folded else ""
+        hidden = f" ({row.lines})" if row.folded and self.org >= _COUNTED else ""
         name = fit(visible(row.route), self.org - 1 - len(hidden)).rstrip() + hidden
         latch = right("↩" if row.latched_by else "", 6)
         mark, style = (_MARKED, "table--mark") if marked else (" ", "table--route")
@@ -78,15 +85,28 @@ class RowCells:
         return [*cells, self._last(text, style)]
 
     def org_row(
-        self, row: Row, health: Health, errors: Sequence[float | None], proof: str, marked: bool
+        self,
+        row: Row,
+        health: Health,
+        errors: Sequence[float | None],
+        proof: str,
+        marked: bool,
+        *,
+        of_route: bool = False,
     ) -> Sequence[tuple[str, str]]:
-        """Return an org's line; ``proof`` replaces the verdict while it drains."""
+        """Return an org's line; ``proof`` replaces the verdict while it drains.
+
+        ``of_route`` is whether the verdict is its route's: the figures in it are not the org's.
+        """
         cells = self._share(row, marked)
         if row.org == ALL_ORGS:
             about = "the route's default; its orgs are below" if health.requests else "default"
             return self._with_words(cells, about)
         cells += self._numbers(row, health, errors)
-        return [*cells, self._last(*self._judged(row, health, proof))]
+        text, style = self._judged(row, health, proof)
+        if of_route and style == "table--bad":
+            text = "ROLL BACK with its route" if self.verdict >= _WITH_ROUTE else "ROLL BACK"
+        return [*cells, self._last(text, style)]
 
     def _last(self, text: str, style: str) -> tuple[str, str]:
         """Return the last column, the verdict, with the gap before it."""

@@ -7,6 +7,7 @@ from rich.cells import cell_len
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.safe_text import visible
+from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.screens.home.cells import ERRORS_WINDOW_S, RowCells
 from rollout_console.ui.screens.home.notices import Notices
@@ -43,7 +44,7 @@ class RowPainter:
 
     def header(self, width: int) -> Cells:
         """Return the header's cells for a table of a width in cells."""
-        return self._cells_for(width - 1).header(self._view.order)
+        return self._cells_for(width - 1).header(self._view.order, self._window_words())
 
     def row(self, row: Row, width: int) -> Cells:
         """Return a row's cells for a width in cells."""
@@ -57,7 +58,19 @@ class RowPainter:
         proof = self._proof(row, org) if row.latched_by else ""
         if row.is_route:
             return cells.route(row, health, errors, proof, self._view.sick_on(row.route), marked)
-        return cells.org_row(row, health, errors, proof, marked)
+        of_route = org is not None and health.verdict is self._verdict_of(row.route)
+        return cells.org_row(row, health, errors, proof, marked, of_route=of_route)
+
+    def _verdict_of(self, route: str) -> Verdict:
+        return self._monitor.health(route, None, self.now).verdict
+
+    def _window_words(self) -> str:
+        """Return over which time the rates and percentiles of the rows are, a range if several."""
+        found = sorted({self._monitor.window_s(route) for route in self._monitor.file.routes})
+        if not found:
+            return ""
+        shortest, longest = seconds_text(found[0]), seconds_text(found[-1])
+        return shortest if shortest == longest else f"{shortest} to {longest}"
 
     def _cells_for(self, width: int) -> RowCells:
         if (self._cells.width, self._cells.longest) != (width, self._longest):

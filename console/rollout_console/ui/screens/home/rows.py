@@ -5,10 +5,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from rollout_console.changes.plan import ALL_ORGS
+from rollout_console.changes.plan import ALL_ORGS, Share, Table, named_share
 from rollout_gate.file.model import RolloutFile, Route
 
-Table = Literal["", "keys", "flags"]
 RowKey = tuple[str, str | None, Table]
 """The identity of a row: route, org (or alias, or flag) and table."""
 Order = Literal["file", "worst", "traffic", "percent", "name"]
@@ -47,8 +46,14 @@ class Row(msgspec.Struct, frozen=True):
     def label(self) -> str:
         """The org, alias or flag, as the table shows it."""
         if self.table:
-            return f"{'alias' if self.table == 'keys' else 'flag'} {self.org}"
+            return named_share(self.table, str(self.org))
         return "(others)" if self.org == ALL_ORGS else self.org or ""
+
+    @property
+    def share(self) -> Share | None:
+        """The share of this row, where it is one that has no latch; None for routes and orgs."""
+        has_none = bool(self.table) or self.org == ALL_ORGS
+        return Share(self.route, self.table, str(self.org)) if has_none else None
 
     @property
     def filtered_as(self) -> str:

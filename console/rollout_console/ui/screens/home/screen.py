@@ -7,7 +7,7 @@ from itertools import islice
 from time import time
 from typing import ClassVar
 
-from textual import events, on, work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
@@ -24,6 +24,7 @@ from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.guard.balance import BalanceSources
 from rollout_console.health.log.probe_log import ProbeLine, probe_text
+from rollout_console.history.rows import NOTES
 from rollout_console.ui.jump_list import Position
 from rollout_console.ui.keymap import CONTEXTS, HOME_KEYS
 from rollout_console.ui.messages import (
@@ -57,14 +58,12 @@ from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_console.ui.workers import Feeds
-from rollout_gate.secret import redacted
 
 CHARTS_EVERY_S = 5.0
 _MOST_MARKS = 20
 _AROUND_THE_TABLE = 6
 """Lines that are neither rows of the table nor charts: status, alarm, header, two notices, keys."""
 _MOST_PROOFS = 20
-_MOST_TOASTS = 3
 
 
 class HomeScreen(Opened, HomeActions):
@@ -84,6 +83,7 @@ class HomeScreen(Opened, HomeActions):
     HomeScreen #changes { display: none; }
     HomeScreen.-broad #changes { display: block; }
     HomeScreen.-short #charts, HomeScreen.-short #notice-2 { display: none; }
+    HomeScreen.-tiny.-filtering #notice-1 { display: none; }
     """
 
     def __init__(
@@ -113,7 +113,6 @@ class HomeScreen(Opened, HomeActions):
         self._changed_at: list[tuple[float, str | None]] = []
         self._charts_at = 0.0
         self._fitted = Size(0, 0)
-        self._is_new = True
         self._last_changes = LastChanges(session.switch, session.monitor)
         self._before_filter = Position("home")
 
@@ -154,11 +153,6 @@ class HomeScreen(Opened, HomeActions):
         self.app.theme_changed_signal.subscribe(self, lambda _: self.draw_charts())
         self.set_interval(1.0, self._each_second)
 
-    def on_screen_resume(self, event: events.ScreenResume) -> None:
-        """Skip the first refresh of the styles: every widget was styled when it was mounted."""
-        if self._is_new:
-            self._is_new = event.refresh_styles = False
-
     def on_resize(self) -> None:
         """Adapt the layout to the size of the terminal."""
         if self.app.size != self._fitted:
@@ -176,6 +170,7 @@ class HomeScreen(Opened, HomeActions):
         width, height = self._fitted
         self.set_class(width >= 116, "-broad", update=restyle)
         self.set_class(height < 18, "-short", update=restyle)
+        self.set_class(height < 7, "-tiny", update=restyle)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """Report and restart a crashed worker: its data would silently become stale."""
@@ -279,12 +274,12 @@ class HomeScreen(Opened, HomeActions):
         self._painter.now = now = time()
         began = self._session.new_alerts(now)
         alarms = [alert for alert in began if alert.level == "alarm"]
-        # A toast only where no alarm line and no list of alerts shows it: it covers what is there.
-        seen = self.is_current or getattr(self.app.screen, "CONTEXT", "") == "live"
-        for alert in alarms[: 0 if seen else _MOST_TOASTS]:
-            self.app.notify(visible(redacted(alert.sentence)), severity="error", markup=False)
         if alarms:
             self.app.bell()
+        self._look_at_alarms()
+        for screen in self.app.screen_stack:  # a toast would cover what is there
+            if isinstance(screen, BesideScreen):
+                screen.show_alarm(*self.alarm_elsewhere())
         self._redraw()
 
     # -- drawing ---------------------------------------------------------------------------------
@@ -327,14 +322,23 @@ class HomeScreen(Opened, HomeActions):
 
     def _show_alarm(self) -> None:
         """Show the gravest alert on a line of its own, which is there only while there is one."""
-        self._alarms.look(
-            self._session.alerts.open, self._monitor.file, self._painter.now, self._is_reading
-        )
+        self._look_at_alarms()
         pieces = self._alarms.pieces(self.app.size.width)
         current = self._alarms.current
         self.set_class(current is not None, "-trouble")
         self.set_class(current is not None and current.level == "alarm", "-alarm")
         self.query_one("#alarm", TextLine).say(*pieces)
+
+    def _look_at_alarms(self) -> None:
+        self._alarms.look(
+            self._session.alerts.open, self._monitor.file, self._painter.now, self._is_reading
+        )
+
+    def alarm_elsewhere(self) -> tuple[Sequence[tuple[str, str]], bool]:
+        """Return the alarm line for another screen, and whether it is of an alarm."""
+        current = self._alarms.current
+        is_bad = current is not None and current.level == "alarm"
+        return self._alarms.pieces(self.app.size.width, at_home=False), is_bad
 
     @property
     def _is_reading(self) -> bool:
@@ -373,7 +377,8 @@ class HomeScreen(Opened, HomeActions):
 
     def _show_read(self, found: ReadChanges) -> None:
         self._monitor.remember(found.recorded, time())
-        self._changed_at = [(one.at.timestamp(), one.route) for one in found.rows[:_MOST_MARKS]]
+        changes = (one for one in found.rows if one.action not in NOTES)
+        self._changed_at = [(o.at.timestamp(), o.route) for o in islice(changes, _MOST_MARKS)]
         self.query_one(ChangesPanel).show(found.rows, found.trouble)
 
     def _show_file_warnings(self) -> None:
@@ -415,7 +420,7 @@ class HomeScreen(Opened, HomeActions):
         """Apply the new version of the file, start the proof of a rollback, report the change."""
         self._take_over(done.snapshot, done.plan)
         if done.plan.action == "rollback":
-            for target in reversed(done.plan.targets):  # the newest notice comes first
+            for target in reversed(done.plan.latched):  # the newest notice comes first
                 self._notices.rolled_back(*target, done.at.timestamp())
         else:
             for target in done.plan.targets:

@@ -3,6 +3,7 @@
 import msgspec
 
 from rollout_console.common.durations import seconds_text
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
@@ -88,7 +89,7 @@ def data_age(monitor: Monitor, now: float) -> tuple[str, str]:
     Where most lines cannot be used, return how many those are instead.
     """
     if monitor.unusable_words(now) and monitor.mostly_unusable(now):
-        return f"  {monitor.unusable.lines:,} lines unusable", "$error bold"
+        return f"  {counted(monitor.unusable.lines, 'line')} unusable", "$error bold"
     age = monitor.age_s(now)
     if age is None:
         reads = monitor.behind or monitor.reads_older

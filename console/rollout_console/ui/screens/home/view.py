@@ -1,11 +1,12 @@
 """What the home table shows: its filter, its order, what is folded and what is marked."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from math import inf
 from time import monotonic
 
-from rollout_console.changes.plan import ALL_ORGS, Target
+from rollout_console.changes.plan import ALL_ORGS, Share, Target
+from rollout_console.changes.share_group import share_points
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.screens.home.row_filter import Judged, RowFilter, judged
@@ -100,26 +101,12 @@ class TableView:
         self.marked.clear()
         self._had_line.clear()
 
-    def why_no_mark(self, row: Row) -> str:
-        """Return why a row cannot be rolled back with others; empty where it can."""
-        if row.table:
-            return (
-                f"{row.label} cannot be rolled back, and so not marked: e 0 sets it to 0, "
-                f"a mark on {row.route} takes it along"
-            )
-        if row.org == ALL_ORGS:
-            return (
-                "orgs without a line cannot be rolled back by themselves: mark their route "
-                f"{row.route}, or e 0 sets them to 0"
-            )
-        return ""
-
     def mark_all(self, rows: Iterable[Row]) -> int:
         """Mark the orgs among rows that are not rolled back by themselves; return how many."""
         found = [
             row
             for row in rows
-            if not row.is_route and row.latched_by != "org" and not self.why_no_mark(row)
+            if not row.is_route and row.latched_by != "org" and row.share is None
         ]
         self.marked.update(row.key for row in found)
         self._note_lines(found)
@@ -130,46 +117,61 @@ class TableView:
             (self._had_line.add if row.listed else self._had_line.discard)(row.key)
 
     def targets(self) -> list[tuple[str, str | None]]:
-        """Return what is marked, in the order of the file: first a route, then its orgs."""
+        """Return what is marked of routes and orgs, in the order of the file: a route, its orgs."""
         routes = self._monitor.file.routes
         places = {name: at for at, name in enumerate(routes)}
-        orgs = {route: list(routes[route].orgs) for route, org, _ in self.marked if org is not None}
+        marked = [(route, org) for route, org, _ in self.marked - {*self._without_latch()}]
+        orgs = {route: list(routes[route].orgs) for route, org in marked if org is not None}
         in_file = {(name, org): at for name, some in orgs.items() for at, org in enumerate(some)}
 
         def place(target: tuple[str, str | None]) -> tuple[int, bool, float, str]:
             route, org = target
             return places[route], org is not None, in_file.get((route, org or ""), inf), org or ""
 
-        found = ((route, org) for route, org, _ in self.marked)
-        return sorted(found, key=place)
+        return sorted(marked, key=place)
 
-    def marked_targets(self) -> tuple[list[tuple[str, str | None]], set[Target]]:
-        """Return what is marked, and the orgs of it that have no line in the file as of now."""
-        routes, targets = self._monitor.file.routes, self.targets()
-        return targets, {
-            (route, org) for route, org in targets if org and org not in routes[route].orgs
+    def shares(self) -> list[Share]:
+        """Return what is marked of the shares that have no latch, in the order of the file."""
+        routes = list(self._monitor.file.routes)
+        found = [Share(route, table, str(org)) for route, org, table in self._without_latch()]
+        return sorted(found, key=lambda one: (routes.index(one.route), one.table, one.name))
+
+    def _without_latch(self) -> list[RowKey]:
+        return [key for key in self.marked if key[2] or key[1] == ALL_ORGS]
+
+    def new_lines(self) -> set[Target]:
+        """Return the marked orgs that have no line in the file as of now."""
+        routes = self._monitor.file.routes
+        return {
+            (route, org)
+            for route, org in self.targets()
+            if org is not None and org not in routes[route].orgs
         }
 
     def marked_points(self) -> list[int]:
         """Return the shares, in basis points, that a change of what is marked would set."""
-        routes = self._monitor.file.routes
-        return [
-            routes[route].org_points(one)
-            for route, org, _ in self.marked
-            for one in ([org] if org is not None else routes[route].orgs)
-        ]
+        return [points for points, _ in self._marked_shares()]
+
+    def _marked_shares(self) -> Iterator[tuple[int, bool]]:
+        """Yield each share that is marked, in basis points, and whether it is latched."""
+        file = self._monitor.file
+        for key in self.marked:
+            route, org, table = file.routes[key[0]], key[1], key[2]
+            if table or org == ALL_ORGS:
+                points = share_points(route, Share(route.name, table, str(org))) or 0
+                yield points, file.is_latched(route.name)
+                continue
+            for one in [org] if org is not None else route.orgs:
+                yield route.org_points(one), file.is_latched(route.name, one)
 
     def why_no_step(self, key: str) -> str:
         """Return why what is marked cannot be raised, lowered or set; empty where some can."""
-        file, latched = self._monitor.file, False
-        for route, org, _ in self.marked:
-            found = file.routes[route]
-            for one in [org] if org is not None else found.orgs:
-                points = found.org_points(one)
-                if key == "exact" or (points > 0 if key == "lower" else points < FULL):
-                    if key != "raise" or not file.is_latched(route, one):
-                        return ""
-                    latched = True
+        latched = False
+        for points, is_latched in self._marked_shares():
+            if key == "exact" or (points > 0 if key == "lower" else points < FULL):
+                if key != "raise" or not is_latched:
+                    return ""
+                latched = True
         if latched:
             return "what is marked is rolled back, or at 100%: o resumes one"
         at = {"raise": "at 100%", "lower": "at 0%"}.get(key)
@@ -181,6 +183,9 @@ class TableView:
         count = len(self.marked)
         what = "it" if count == 1 else "them"
         words = f"{count} marked: r rolls {what} back, esc unmarks; + - e set {what}"
+        if shares := len(self._without_latch()):
+            rest = "" if shares == count else " or rolls back"
+            words = f"{count} marked: r sets to 0%{rest}, esc unmarks; + - e set {what}"
         return words if count else ""
 
     def _forget_gone_marks(self, seen: Mapping[str, Iterable[str]]) -> None:
@@ -191,7 +196,10 @@ class TableView:
         routes = self._monitor.file.routes
 
         def stays(key: RowKey) -> bool:
-            route, org, _ = key
+            route, org, table = key
+            if route in routes and (table or org == ALL_ORGS):
+                points = share_points(routes[route], Share(route, table, str(org)))
+                return bool(points) or (bool(table) and points is not None)
             if route not in routes or org is None or org in routes[route].orgs:
                 return route in routes
             return key not in self._had_line and org in seen.get(route, ())

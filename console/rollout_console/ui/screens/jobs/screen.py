@@ -95,6 +95,7 @@ class JobsScreen(BesideScreen):
     def compose(self) -> ComposeResult:
         """Lay the screen out from the top down."""
         yield TextLine(id="jobs-status")
+        yield self.alarm_line()
         yield TextLine(id="jobs-counts")
         yield LineTable[JobRow](self._draw_row, self._draw_header, lambda row: row.create.create_id)
         yield Static("", id="job", markup=False)

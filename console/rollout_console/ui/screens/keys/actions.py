@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from textual.app import App
 
 from rollout_console.common.errors import OperationError
+from rollout_console.common.listing import counted
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.rotation import Rotations
 from rollout_console.credentials.vault.credential import PURPOSES, WORDS, Credential
@@ -148,7 +149,7 @@ class KeyFlows:
         found = await self._do(f"reading what {key.name} has cost", lambda: self._room.billing(key))
         if found is None:
             return
-        lines = [f"{found.requests} requests, ${found.cost:f}", "", "by model"]
+        lines = [f"{counted(found.requests, 'request')}, ${found.cost:f}", "", "by model"]
         lines += [f"  {row.name:<36} {row.requests:>8}  ${row.cost:f}" for row in found.by_model]
         lines += ["", "by day"]
         lines += [f"  {row.name:<36} {'':>8}  ${row.cost:f}" for row in found.by_day]
@@ -258,7 +259,10 @@ class KeyFlows:
         self._listener.reload()
 
     async def verify(self) -> None:
-        """Verify the credentials: read the balance, and send one billed request of a few tokens."""
+        """Verify the credentials: read the balance, and send one billed request of a few tokens.
+
+        In read-only mode that request is not sent.
+        """
         lines: list[str] = []
         for credential in await asyncio.to_thread(self.resolve_all):
             words = WORDS[credential.purpose]
@@ -267,6 +271,10 @@ class KeyFlows:
                 lines += [f"  {s.source}: {s.reason or 'found'}" for s in credential.steps] + [""]
                 continue
             purpose, model = credential.purpose, self._proving_model
+            if purpose == "api_key" and self._room.access.read_only:
+                found = f"{words} from {credential.source}: not proven"
+                lines.append(f"{found}, as read-only sends nothing that is billed")
+                continue
             if purpose == "api_key" and not await self._sure(
                 "Verify API key", f"one request of a few tokens to {model}, which is billed"
             ):

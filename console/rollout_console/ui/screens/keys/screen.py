@@ -97,6 +97,7 @@ class KeysScreen(BesideScreen):
     def compose(self) -> ComposeResult:
         """Lay the screen out from the top down."""
         yield TextLine(id="keys-status")
+        yield self.alarm_line()
         for purpose in PURPOSES:
             yield TextLine(id=f"from-{purpose}")
         yield DataTable(cursor_type="row", zebra_stripes=False, cell_padding=0)
@@ -389,7 +390,7 @@ class KeysScreen(BesideScreen):
         self._of_all("profile", self._flows.profile)
 
     def action_verify(self) -> None:
-        """Verify the credentials: read the balance, and send one billed request of a few tokens."""
+        """Verify the credentials: read the balance, and send one billed request, if it may."""
         self._of_all("verify", self._flows.verify)
 
     def action_unlock(self) -> None:

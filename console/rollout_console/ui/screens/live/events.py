@@ -93,6 +93,8 @@ def _words(change: Change) -> str:
     action, target = spoken_change(change.action, change.route, org)
     unit = "%" if _sign(change) in (RAISE, LOWER) else ""
     what = f" {change.before}{unit} to {change.after}{unit}"
+    if change.action == "acknowledge":
+        return f"alert acknowledged{who}: {change.after}"
     if change.action == "put_back":
         return f"{target} put back into its ramp{who}; it was out: {change.reason}"
     if change.action in ("rollback", "resume"):

@@ -83,6 +83,7 @@ class LiveScreen(BesideScreen):
         facts: StatusFacts,
     ) -> None:
         super().__init__()
+        self._session = session
         self._switch = session.switch
         self._monitor = session.monitor
         self._selected_route = selected_route
@@ -348,12 +349,13 @@ class LiveScreen(BesideScreen):
 
     def action_acknowledge(self) -> None:
         """Acknowledge the selected alert in the operator's name; it has no other effect."""
-        row = self._table.selected
+        row, who = self._table.selected, f"{self._facts.user}@{self._facts.host}"
         if not self.may("live.acknowledge") or not isinstance(row, Alert):
             return
         if row.acknowledged_by:
             self.say(f"acknowledged already, by {row.acknowledged_by}")
-        elif self._view.acknowledge(row, self._facts.user):
+        elif self._session.acknowledge(row, who):
+            self._view.acknowledged(row, who)
             self._draw_list()
             self.say("acknowledged: it stays in the list while it lasts")
         else:

@@ -211,12 +211,8 @@ class LiveView:
             return "errors"
         return "routing" if self.listed == "errors" and self.routing else "alerts"
 
-    def acknowledge(self, alert: Alert, by: str) -> bool:
-        """Acknowledge an alert; return whether it is still open."""
-        stands = self._alerts.acknowledge(alert.key, by)
-        if stands:
-            self.alerts = [
-                replace(one, acknowledged_by=by) if one.key == alert.key else one
-                for one in self.alerts
-            ]
-        return stands
+    def acknowledged(self, alert: Alert, by: str) -> None:
+        """Show an alert as acknowledged, also while the figures are paused."""
+        self.alerts = [
+            replace(one, acknowledged_by=by) if one.key == alert.key else one for one in self.alerts
+        ]

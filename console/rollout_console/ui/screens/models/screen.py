@@ -75,6 +75,7 @@ class ModelsScreen(ChangingScreen):
     def compose(self) -> ComposeResult:
         """Lay the screen out from the top down."""
         yield TextLine(id="models-status")
+        yield self.alarm_line()
         yield TextLine(id="models-scenes")
         with Horizontal():
             yield LineTable[ModelInfo](self._draw_row, self._draw_header, lambda model: model.id)

@@ -97,6 +97,7 @@ class MoneyScreen(BesideScreen):
     def compose(self) -> ComposeResult:
         """Lay the screen out from the top down."""
         yield TextLine(id="money-status")
+        yield self.alarm_line()
         yield Static("", id="money-head", markup=False)
         yield TextLine(id="money-title")
         yield LineTable[MoneyRow](self._draw_row, self._draw_header, identity)

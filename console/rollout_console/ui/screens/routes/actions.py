@@ -13,6 +13,7 @@ from typing import Protocol
 from textual.app import App
 
 from rollout_console.changes.switch import Switch
+from rollout_console.common.listing import counted
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.monitor import Monitor
@@ -178,7 +179,7 @@ class RouteFlows:
                 if stop.is_set():
                     break
                 found.append(pair)
-                said = f"{len(found)} of {len(plan.prompts)} prompts sent"
+                said = f"{len(found)} of {counted(len(plan.prompts), 'prompt')} sent"
                 self._app.call_from_thread(self._listener.say, said)
             return found
 

@@ -71,6 +71,7 @@ class RoutesScreen(ChangingScreen):
     def compose(self) -> ComposeResult:
         """Lay the screen out from the top down."""
         yield TextLine(id="routes-status")
+        yield self.alarm_line()
         yield LineTable[PhaseState](self._draw_row, self._draw_header, lambda state: state.route)
         with VerticalScroll(id="phase", can_focus=False):
             yield Static("", markup=False)
