@@ -18,7 +18,7 @@ _MODULES = (
     "dialogs.confirm", "change_question", "dialogs.percent", "screens.live.screen",
     "screens.live.state", "screens.history.screen", "screens.help", "palette",
     "screens.routes.screen", "screens.keys.screen", "screens.models.screen",
-    "screens.jobs.screen", "screens.jobs.state",
+    "screens.jobs.screen", "screens.jobs.state", "screens.money.screen", "screens.money.state",
 )  # fmt: skip
 
 

@@ -83,7 +83,8 @@ class AlarmLine:
         since = self._since(alert)
         key, does = "n", f"{at} of {len(self._open)}" if len(self._open) > 1 else "jump"
         if not at_home:
-            key, does = "1", "home" if len(self._open) == 1 else f"home, {len(self._open)} alerts"
+            key, does = "1", "home"
+            since += f" · {len(self._open)} alerts" if len(self._open) > 1 else ""
         sentence = visible(redacted(alert.fact or alert.sentence))
         # What is wrong comes first: a narrow line has no room for the rest.
         tails: list[Pieces] = [
