@@ -13,6 +13,7 @@ from rollout_gate.answers.error_codes import MOST_TEXT
 from rollout_gate.answers.inspect import NoAnswerError, StreamInspector, inspected
 from rollout_gate.answers.reading import Conclusion, Outcome
 from rollout_gate.content_encoding import decompressed
+from rollout_gate.file.model import RolloutFile
 from rollout_gate.gate import Gate
 from rollout_gate.http.credentials import LEAST_SECRET, credentials_in
 from rollout_gate.http.operations import ids_in
@@ -67,15 +68,18 @@ class LogOf:
         self._given = None if given is None else absolute(given)
         if self._given is not None and "\0" in str(self._given):
             raise ValueError("access_log is no path: it has a NUL")
-        self._log: AccessLog | None = None
+        self._current: tuple[AccessLog, RolloutFile | None, int] | None = None
 
     def get(self) -> AccessLog:
         """Return the log to write to."""
-        log = self._log
-        path = self._path()
+        current, file, process = self._current, self._gate.file, os.getpid()
+        if current is not None and current[1] is file and current[2] == process:
+            return current[0]
+        path, log = self._path(), None if current is None else current[0]
         if log is None or log.path != path:
             # The log before is closed by its finalizer, after the last request that writes to it.
-            log = self._log = AccessLog(path)
+            log = AccessLog(path)
+        self._current = log, file, process
         return log
 
     def _path(self) -> Path:
@@ -117,11 +121,12 @@ class Recorder:
         self._stream: StreamInspector | None = None
         self._outcome: Outcome | None = None
         self._task: TaskAnswer | None = None
+        self._secrets: list[str] | None = None
         self._done = False
 
     def goes(self, out: Outgoing) -> None:
         """Take the request as it is really sent, where that was not known at the start."""
-        self._out = out
+        self._out, self._secrets = out, None
 
     @property
     def body(self) -> bytes:
@@ -387,9 +392,12 @@ class Recorder:
         """
         if not text:
             return text
-        secrets = credentials_in(self._out.headers)
-        if any(secret in text for secret in secrets if len(secret) >= LEAST_SECRET):
-            return "redacted"
+        if self._secrets is None:
+            known = credentials_in(self._out.headers)
+            self._secrets = [secret for secret in known if len(secret) >= LEAST_SECRET]
+        for secret in self._secrets:
+            if secret in text:
+                return "redacted"
         return redacted(text)[:most]
 
     def _elapsed_ms(self) -> float:
