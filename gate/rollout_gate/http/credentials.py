@@ -7,7 +7,7 @@ be complete, as every gateway has credential headers of its own.
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 from rollout_gate.context import HEADERS as SUBJECT_HEADERS
@@ -36,6 +36,8 @@ _STAINLESS = frozenset(b"x-stainless-" + name for name in (
     b"runtime", b"runtime-version", b"stream-helper", b"timeout",
 ))  # fmt: skip
 """Telemetry headers in which the SDKs of OpenAI and Anthropic describe themselves."""
+
+_ALLOWED = _COMMON | _STAINLESS
 
 _ADDRESS = frozenset((b"host",)) | SUBJECT_HEADERS.keys()
 """Headers that are regenerated for another address, or are the gate's own."""
@@ -100,8 +102,11 @@ def checked_names(names: Iterable[str]) -> frozenset[bytes]:
 
 def credentials_in(headers: Headers) -> list[str]:
     """Return the credentials that a request carries in its headers."""
-    values = [value.decode("latin-1") for name, value in headers if name.lower() in _CREDENTIALS]
-    return [value.rpartition(" ")[2] for value in values if value]
+    found = []
+    for name, value in headers:
+        if name.lower() in _CREDENTIALS and value:
+            found.append(value.decode("latin-1").rpartition(" ")[2])
+    return found
 
 
 def for_tokenlab(headers: Headers, also: Collection[bytes] = ()) -> tuple[Headers, list[str]]:
@@ -113,13 +118,17 @@ def for_tokenlab(headers: Headers, also: Collection[bytes] = ()) -> tuple[Header
         for secret in credentials_in(headers)
         if len(secret) >= LEAST_SECRET
     ]
-    for pair in headers:
-        name = pair[0].lower()
-        if any(secret in pair[1] for secret in secrets) and name not in _CREDENTIALS:
+    named = [(pair[0].lower(), pair) for pair in headers]
+    others = [(name, pair) for name, pair in named if name not in _CREDENTIALS]
+    # One search of all values spares that of each: mostly none repeats a credential.
+    values = b"\n".join([pair[1] for _, pair in others])
+    secrets = [secret for secret in secrets if secret in values]
+    for name, pair in others:
+        if secrets and any(secret in pair[1] for secret in secrets):
             left.append(name.decode("latin-1"))
-        elif name in _COMMON or name in also or name in _STAINLESS:
+        elif name in _ALLOWED or name in also:
             kept.append(pair)
-        elif name not in _CREDENTIALS and name not in _ADDRESS:
+        elif name not in _ADDRESS:
             left.append(name.decode("latin-1"))
     return kept, left
 
@@ -135,11 +144,14 @@ def for_previous(
     """
     kept, left = [], []
     dropped = _ADDRESS if moved else SUBJECT_HEADERS.keys()
+    # One search of all values spares that of each: mostly none holds a key.
+    values = b"\n".join([value for _, value in headers])
+    is_sought = any(key.encode() in values for key in tokenlab_keys) or b"basic" in values.lower()
     for pair in headers:
         name = pair[0].lower()
         if name in dropped or (own and name in _CREDENTIALS):
             continue
-        if any(_has(_readable(pair[1]), key) for key in tokenlab_keys):
+        if is_sought and any(_has(_readable(pair[1]), key) for key in tokenlab_keys):
             left.append(name.decode("latin-1"))
         else:
             kept.append(pair)
@@ -156,6 +168,18 @@ def _readable(value: bytes) -> str:
         return f"{text} {b64decode(rest).decode('latin-1')}"
     except ValueError:
         return text
+
+
+def add_missing(headers: Headers, auth: Mapping[str, str]) -> None:
+    """Add the headers that carry a side's credential to those filtered for the side.
+
+    A header beside the credential, such as an API's version, stays as it is where there is one.
+    """
+    for name, value in auth.items():
+        lowered = name.lower().encode()
+        is_dropped = lowered in _CREDENTIALS  # the filter has left none
+        if is_dropped or all(lowered != one.lower() for one, _ in headers):
+            headers.append((name.encode(), value.encode()))
 
 
 def anonymous(headers: Headers) -> Headers:
