@@ -53,7 +53,10 @@ def redacted(text: str) -> str:
 def _has_mark(text: str) -> bool:
     if text.isascii():  # a search word by word, which takes a fifth of the pattern's time
         lowered = text.lower()
-        return any(mark in lowered for mark in _MARKS)
+        for mark in _MARKS:  # noqa: SIM110 - a generator takes twice the time
+            if mark in lowered:
+                return True
+        return False
     # Beyond ASCII there are letters that the patterns below take for another's other case.
     return re.search("|".join(_MARKS), text, re.IGNORECASE) is not None
 

@@ -61,6 +61,8 @@ def as_utf8(data: bytes) -> bytes:
     It serves to read a code or an id out of a response that is broken elsewhere, such as an error
     whose message is Latin-1.
     """
+    if data.isascii():
+        return data
     try:
         data.decode()
     except UnicodeDecodeError:

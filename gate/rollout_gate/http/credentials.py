@@ -102,24 +102,25 @@ def checked_names(names: Iterable[str]) -> frozenset[bytes]:
 
 def credentials_in(headers: Headers) -> list[str]:
     """Return the credentials that a request carries in its headers."""
-    found = []
-    for name, value in headers:
-        if name.lower() in _CREDENTIALS and value:
-            found.append(value.decode("latin-1").rpartition(" ")[2])
-    return found
+    found = [value for name, value in headers if name.lower() in _CREDENTIALS]
+    return [_secret_in(value).decode("latin-1") for value in found if value]
+
+
+def _secret_in(value: bytes) -> bytes:
+    """Return the credential in a header's value: what follows its scheme, such as Bearer."""
+    return value.rpartition(b" ")[2]
 
 
 def for_tokenlab(headers: Headers, also: Collection[bytes] = ()) -> tuple[Headers, list[str]]:
     """Return the headers that may go to TokenLab, and the names of those dropped that are not
     well-known credentials, to be reported to whoever set them."""
-    kept, left = [], []
-    secrets = [
-        secret.encode("latin-1")
-        for secret in credentials_in(headers)
-        if len(secret) >= LEAST_SECRET
-    ]
-    named = [(pair[0].lower(), pair) for pair in headers]
-    others = [(name, pair) for name, pair in named if name not in _CREDENTIALS]
+    kept, left, secrets, others = [], [], [], []
+    for pair in headers:
+        name = pair[0].lower()
+        if name not in _CREDENTIALS:
+            others.append((name, pair))
+        elif len(secret := _secret_in(pair[1])) >= LEAST_SECRET:
+            secrets.append(secret)
     # One search of all values spares that of each: mostly none repeats a credential.
     values = b"\n".join([pair[1] for _, pair in others])
     secrets = [secret for secret in secrets if secret in values]
