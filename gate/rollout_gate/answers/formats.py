@@ -123,10 +123,11 @@ class ChatReader:
             reading.has_content()
 
     def _said(self, said: Json, reading: Reading) -> None:
-        if any(said.get(name) for name in ("content", "tool_calls", "function_call", "audio")):
+        get = said.get
+        if get("content") or get("tool_calls") or get("function_call") or get("audio"):
             reading.has_content()
-        elif any(said.get(name) for name in ("reasoning_content", "reasoning", "reasoning_details",
-                                             "thinking_blocks")):  # fmt: skip
+        elif any(map(get, ("reasoning_content", "reasoning", "reasoning_details",
+                           "thinking_blocks"))):  # fmt: skip
             reading.has_reasoning()
         if said.get("images"):
             reading.has_content()

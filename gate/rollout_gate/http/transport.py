@@ -152,11 +152,12 @@ class _GateTransport:
         if self._kit.is_json_in_pieces(request):
             await request.aread()
         begun, body = self._begin(request)
-        try:
-            await _off_loop(begun.looks_up, begun.find)
-        except BaseException as error:
-            begun.failed(self._kit.name_of(error), sent=False)
-            raise
+        if begun.looks_up:
+            try:
+                await _off_loop(True, begun.find)
+            except BaseException as error:
+                begun.failed(self._kit.name_of(error), sent=False)
+                raise
         sent = self._outgoing(request, begun, body)
         waits = begun.waits_for_disk
         try:
