@@ -3,8 +3,10 @@
 import errno
 import logging
 import os
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -74,8 +76,16 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 def timestamp(at: datetime | None = None) -> str:
     """Return a time (now if None) as an RFC 3339 timestamp in UTC with milliseconds."""
-    at = datetime.now(UTC) if at is None else at.astimezone(UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if at is None:
+        seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1000)
+        return f"{_second(seconds)}.{milliseconds:03d}Z"
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@lru_cache(maxsize=4)
+def _second(at: int) -> str:
+    """Return the timestamp of a whole second, without its end; all lines of one have it."""
+    return datetime.fromtimestamp(at, UTC).isoformat().removesuffix("+00:00")
 
 
 class AccessLog(Locked):
@@ -89,6 +99,7 @@ class AccessLog(Locked):
         self._descriptor = -1
         super().__init__()
         self._path = absolute(path)
+        self._name = os.fspath(self._path)
         self._inode = (-1, -1)
         self._torn = False
         self._failing = False
@@ -162,16 +173,14 @@ class AccessLog(Locked):
         number.
         """
         try:
-            now = os.fstat(descriptor)
+            return _inode_of(os.fstat(descriptor)) == self._inode
         except OSError:
             return False
-        return (now.st_dev, now.st_ino) == self._inode
 
     def _open(self) -> int:
         if self._descriptor >= 0:
             try:
-                now = self._path.stat()
-                at_path = (now.st_dev, now.st_ino)
+                at_path = _inode_of(os.stat(self._name))  # noqa: PTH116 - half the time of Path's
                 if at_path == self._inode and self._is_ours(self._descriptor):
                     return self._descriptor
             except FileNotFoundError:
@@ -180,10 +189,13 @@ class AccessLog(Locked):
         # O_NONBLOCK: opening a FIFO must not block a request until the FIFO has a reader.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(self._path, flags, 0o644)
-        status = os.fstat(descriptor)
-        self._inode = (status.st_dev, status.st_ino)
+        self._inode = _inode_of(os.fstat(descriptor))
         self._descriptor = descriptor
         return descriptor
+
+
+def _inode_of(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _printable(value: object) -> object:

@@ -177,7 +177,7 @@ def subject(
 def subject_of(headers: Mapping[bytes, bytes], client: Subject) -> Subject:
     """Return the subject of a request: its headers override the blocks, these the client."""
     said: dict[str, object] = {}
-    for header, name in HEADERS.items():
+    for header, name in () if HEADERS.keys().isdisjoint(headers) else HEADERS.items():
         value = headers.get(header)
         if value is not None:
             text = _text(value)

@@ -2,12 +2,12 @@
 
 import re
 
-_MARKS = re.compile(
-    r"(?:sk|mt)-|AIza|gh[oprsu]_|github_pat_|xox|AKIA|ASIA|eyJ|bearer |basic |://|slack|-----BEGIN"
-    r"|passw|pwd|passphrase|secret|key|token",
-    re.IGNORECASE,
-)
-"""What every text with a credential holds; most texts hold none of it."""
+_MARKS = (
+    "sk-", "mt-", "aiza", "gho_", "ghp_", "ghr_", "ghs_", "ghu_", "github_pat_", "xox", "akia",
+    "asia", "eyj", "bearer ", "basic ", "://", "slack", "-----begin", "passw", "pwd", "passphrase",
+    "secret", "key", "token",
+)  # fmt: skip
+"""What every text with a credential holds, in lower case; most texts hold none of it."""
 
 _LOOKS_SECRET = r"(?<![A-Za-z0-9])(sk|mt)-[\w.+/=\-]{6,}"  # noqa: S105
 _FORMS = (
@@ -41,13 +41,24 @@ def redacted(text: str) -> str:
     Known are the forms of TokenLab, OpenAI and Anthropic (``sk-``, ``mt-``), Google, GitHub, Slack
     and AWS, JWTs, PEM keys, the password of a URL, and what follows ``password=`` or the like.
     """
-    if _MARKS.search(text) is None:
+    if not _has_mark(text):
         return text
     text = re.sub(_LOOKS_SECRET, r"\1-…", text)
     text = re.sub(_OF_A_FORM, lambda found: f"{found[0][:_SHOWN]}…", text)
     for pattern, shown in _AFTER_A_NAME:
         text = re.sub(pattern, shown, text)
     return text
+
+
+def _has_mark(text: str) -> bool:
+    if text.isascii():  # a search word by word, which takes a fifth of the pattern's time
+        lowered = text.lower()
+        for mark in _MARKS:  # noqa: SIM110 - a generator takes twice the time
+            if mark in lowered:
+                return True
+        return False
+    # Beyond ASCII there are letters that the patterns below take for another's other case.
+    return re.search("|".join(_MARKS), text, re.IGNORECASE) is not None
 
 
 def is_credential(text: str) -> bool:

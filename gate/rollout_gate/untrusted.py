@@ -30,7 +30,7 @@ def decode_json(data: bytes | bytearray | msgspec.Raw, decoder: msgspec.json.Dec
 
     Raises UndecodableError, and nothing else, for whatever is wrong with ``data``.
     """
-    if isinstance(data, bytes | bytearray) and data.startswith(BYTE_ORDER_MARK):
+    if not isinstance(data, msgspec.Raw) and data.startswith(BYTE_ORDER_MARK):
         data = data[len(BYTE_ORDER_MARK) :]
     try:
         return decoder.decode(data)
@@ -61,6 +61,8 @@ def as_utf8(data: bytes) -> bytes:
     It serves to read a code or an id out of a response that is broken elsewhere, such as an error
     whose message is Latin-1.
     """
+    if data.isascii():
+        return data
     try:
         data.decode()
     except UnicodeDecodeError:

@@ -1,7 +1,12 @@
 """What looks like a credential is kept nowhere, and what does not is left as it is."""
 
-import pytest
+import re
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rollout_gate import secret
 from rollout_gate.secret import is_credential, redacted
 
 GOOGLE = "AIza" + "SyA1234567890abcdefghijklmnopqrstuvw"
@@ -49,3 +54,28 @@ def test_a_name_that_is_a_credential_is_known() -> None:
     assert is_credential(GOOGLE)
     assert is_credential("sk-abcdefgh12345678")
     assert not is_credential("sk-telecom")
+
+
+MARKS = re.compile(
+    r"(?:sk|mt)-|AIza|gh[oprsu]_|github_pat_|xox|AKIA|ASIA|eyJ|bearer |basic |://|slack|-----BEGIN"
+    r"|passw|pwd|passphrase|secret|key|token",
+    re.IGNORECASE,
+)
+PARTS = [
+    "sk-",
+    "MT-",
+    "aiza",
+    "GhO_",
+    "xo",
+    "x",
+    "pa\u017f\u017fw",
+    "\u212aey",
+    "tok",
+    "en",
+    "\u00e9",
+]
+
+
+@given(st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=3)), max_size=6).map("".join))
+def test_a_text_without_a_mark_is_known_without_a_pattern(text: str) -> None:
+    assert secret._has_mark(text) == (MARKS.search(text) is not None)

@@ -63,7 +63,7 @@ def code_of(error: Any) -> str:
     It is the first of its code, status and type that names a class, texts before numbers: a
     provider's own new code says less than the error's type.
     """
-    if not isinstance(error, Mapping):
+    if not isinstance(error, dict):
         return NO_CODE
     found = [error.get(name) for name in ("code", "status", "type")]
     texts = [code for code in found if isinstance(code, str) and code and code != NO_CODE]

@@ -104,7 +104,7 @@ class ChatReader:
             self._choice(choice, reading)
             self._choices.see(choice, choice.get("finish_reason"), _CHAT, reading)
         usage = value.get("usage")
-        if isinstance(usage, Mapping):
+        if isinstance(usage, dict):
             reading.input_tokens = tokens(usage, "prompt_tokens")
             reading.output_tokens = tokens(usage, "completion_tokens")
             reading.cached_input_tokens = tokens(usage, "prompt_tokens_details", "cached_tokens")
@@ -117,16 +117,17 @@ class ChatReader:
             reading.failed(error)
         for name in ("delta", "message"):
             said = choice.get(name)
-            if isinstance(said, Mapping):
+            if isinstance(said, dict):
                 self._said(said, reading)
         if choice.get("text"):  # the legacy API of completions
             reading.has_content()
 
     def _said(self, said: Json, reading: Reading) -> None:
-        if any(said.get(name) for name in ("content", "tool_calls", "function_call", "audio")):
+        get = said.get
+        if get("content") or get("tool_calls") or get("function_call") or get("audio"):
             reading.has_content()
-        elif any(said.get(name) for name in ("reasoning_content", "reasoning", "reasoning_details",
-                                             "thinking_blocks")):  # fmt: skip
+        elif any(map(get, ("reasoning_content", "reasoning", "reasoning_details",
+                           "thinking_blocks"))):  # fmt: skip
             reading.has_reasoning()
         if said.get("images"):
             reading.has_content()
@@ -175,10 +176,10 @@ class ResponsesReader:
         if kind.endswith(".delta"):
             self._delta(kind, value, reading)
         item = value.get("item")
-        if isinstance(item, Mapping) and kind.startswith("response.output_item."):
+        if isinstance(item, dict) and kind.startswith("response.output_item."):
             self._item(item, reading)
         response = value.get("response")
-        if isinstance(response, Mapping):
+        if isinstance(response, dict):
             ended = kind in ("response.completed", "response.incomplete", "response.failed",
                              "response.cancelled")  # fmt: skip
             self._response(response, reading, ended=kind.removeprefix("response.") if ended else "")
@@ -219,7 +220,7 @@ class ResponsesReader:
     def _finish(word: str, response: Json, items: list[Json]) -> tuple[str, Mapping[str, str]]:
         details = response.get("incomplete_details")
         if word == "incomplete":
-            reason = details.get("reason") if isinstance(details, Mapping) else None
+            reason = details.get("reason") if isinstance(details, dict) else None
             return (reason if isinstance(reason, str) else word), _RESPONSES
         if word == "completed":
             last = str(items[-1].get("type")) if items else ""
@@ -242,7 +243,7 @@ class ResponsesReader:
 
     @staticmethod
     def _usage(usage: Any, reading: Reading) -> None:
-        if isinstance(usage, Mapping):
+        if isinstance(usage, dict):
             reading.input_tokens = tokens(usage, "input_tokens")
             reading.output_tokens = tokens(usage, "output_tokens")
             reading.cached_input_tokens = tokens(usage, "input_tokens_details", "cached_tokens")
@@ -271,15 +272,15 @@ class MessagesReader:
         elif kind in ("content_block_start", "content_block_delta"):
             for name in ("content_block", "delta"):
                 part = value.get(name)
-                if isinstance(part, Mapping):
+                if isinstance(part, dict):
                     self._part(part, reading)
         elif kind == "message_start":
             message = value.get("message")
-            if isinstance(message, Mapping):
+            if isinstance(message, dict):
                 self._message(message, reading)
         elif kind == "message_delta":
             delta = value.get("delta")
-            self._stopped(delta if isinstance(delta, Mapping) else {}, reading)
+            self._stopped(delta if isinstance(delta, dict) else {}, reading)
             self._usage(value.get("usage"), reading)
         elif "content" in value:
             self._message(value, reading)
@@ -313,7 +314,7 @@ class MessagesReader:
             reading.has_content()
 
     def _usage(self, usage: Any, reading: Reading) -> None:
-        if not isinstance(usage, Mapping):
+        if not isinstance(usage, dict):
             return
         for name in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"):
             count = tokens(usage, name)
@@ -349,14 +350,14 @@ class GeminiReader:
         if error := error_in(value):
             reading.failed(error)
         feedback = value.get("promptFeedback")
-        if isinstance(feedback, Mapping) and feedback.get("blockReason"):
+        if isinstance(feedback, dict) and feedback.get("blockReason"):
             reading.finished("SAFETY", _GEMINI)
             reading.complete = True
         for candidate in objects(value.get("candidates")):
             self._content(candidate, reading)
             self._candidates.see(candidate, candidate.get("finishReason"), _GEMINI, reading)
         usage = value.get("usageMetadata")
-        if isinstance(usage, Mapping):
+        if isinstance(usage, dict):
             thoughts = tokens(usage, "thoughtsTokenCount")
             reading.input_tokens = tokens(usage, "promptTokenCount")
             reading.output_tokens = total(tokens(usage, "candidatesTokenCount"), thoughts)
@@ -366,7 +367,7 @@ class GeminiReader:
     @staticmethod
     def _content(candidate: Json, reading: Reading) -> None:
         content = candidate.get("content")
-        for part in objects(content.get("parts")) if isinstance(content, Mapping) else []:
+        for part in objects(content.get("parts")) if isinstance(content, dict) else []:
             if part.get("thought") is True:
                 reading.has_reasoning()
             elif part.get("text") or any(name not in _NO_CONTENT for name in part):
@@ -398,7 +399,7 @@ class MediaReader:
         elif value.get("task_id") or value.get("id"):
             reading.pending = True
         usage = value.get("usage")
-        if isinstance(usage, Mapping):
+        if isinstance(usage, dict):
             reading.input_tokens = tokens(usage, "input_tokens")
             reading.output_tokens = tokens(usage, "output_tokens")
 

@@ -145,9 +145,10 @@ def inspected(body: bytes, route_format: str) -> Conclusion | None:
         if "too deeply" in str(error):
             return None
         value = _decoded(body)
-    if not isinstance(value, dict | list):
+    values = value if isinstance(value, list) else [value]
+    if values is not value and not isinstance(value, dict):
         raise NoAnswerError
-    for one in value if isinstance(value, list) else [value]:
+    for one in values:
         if isinstance(one, dict):
             reading.events += 1
             of_format.look(one, reading)

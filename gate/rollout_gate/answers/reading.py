@@ -126,7 +126,7 @@ def tokens(usage: Mapping[str, Any], *path: str) -> int | None:
     """Return a count at a path of nested objects; None where it is none (0 or more)."""
     value: Any = usage
     for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        value = value.get(name) if isinstance(value, dict) else None
     is_count = isinstance(value, int) and not isinstance(value, bool)
     return value if is_count and 0 <= value < _MOST_TOKENS else None
 
@@ -139,7 +139,7 @@ def total(*counts: int | None) -> int | None:
 
 def objects(value: Any) -> list[Mapping[str, Any]]:
     """Return the objects of a list; none where it is no list."""
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def error_in(value: Mapping[str, Any]) -> Any:

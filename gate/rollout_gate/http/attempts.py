@@ -1,6 +1,7 @@
 """Detect the retries of a request: an equal one of the same thread or task after a failed one."""
 
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 
 import msgspec
@@ -20,19 +21,28 @@ _RETRIED = frozenset((0, 408, 409, 425, 429))
 
 
 class Attempt(msgspec.Struct):
-    """One attempt of a request; ``decision`` is that of the first one."""
+    """One attempt of a request; ``decision`` is that of the first one.
 
-    digest: bytes
+    ``digest`` is what equal requests have in common. It is there of one that has failed alone:
+    only that can be retried, and hashing a body of megabytes takes milliseconds.
+    """
+
     decision: Decision
     number: int
     first_at: float
+    digest: bytes = b""
     failed: bool = False
     failed_inside: bool = False
 
-    def settle(self, status: int, *, failed_inside: bool) -> None:
-        """Note how it ended: by its status, 0 without a response, and inside a 200."""
-        self.failed = status in _RETRIED or status >= 500
-        self.failed_inside = failed_inside
+    def settle(self, status: int, digest: Callable[[], bytes], *, failed_inside: bool) -> None:
+        """Note how it ended: by its status, 0 without a response, and inside a 200.
+
+        ``digest`` returns that of the request.
+        """
+        failed = status in _RETRIED or status >= 500
+        if failed or failed_inside:
+            self.digest = digest()
+        self.failed, self.failed_inside = failed, failed_inside
 
 
 _Last = ContextVar[Attempt | None]
@@ -41,26 +51,29 @@ last_operation: _Last = ContextVar("rollout_operation", default=None)
 """Kept apart, so that no poll between a generation and its retry hides that it is one."""
 
 
-def attempt_of(last_of: _Last, digest: bytes, decision: Decision, said: bytes) -> Attempt:
+def attempt_of(
+    last_of: _Last, digest: Callable[[], bytes], decision: Decision, said: bytes
+) -> Attempt:
     """Return the attempt of a request: a detected retry keeps the decision of the first.
 
-    ``said`` is the value of COUNT_HEADER, empty where there is none.
+    ``digest`` returns that of the request; ``said`` is the value of COUNT_HEADER, empty where
+    there is none.
     """
     last, now = last_of.get(), time.monotonic()
     again = (
         last is not None
         and (last.failed or last.failed_inside)
-        and last.digest == digest
         and last.number < MOST_ATTEMPTS
         and now - last.first_at < RETRY_S
         and said != b"0"
+        and last.digest == digest()
     )
     if again and last is not None:
         # No SDK retries a failure inside a 200 by itself: its repetition is decided anew.
         kept = last.decision if last.failed else decision
-        attempt = Attempt(digest, kept, last.number + 1, last.first_at)
+        attempt = Attempt(kept, last.number + 1, last.first_at)
     else:
-        attempt = Attempt(digest, decision, 1, now)
+        attempt = Attempt(decision, 1, now)
     last_of.set(attempt)
     return attempt
 

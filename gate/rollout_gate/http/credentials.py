@@ -7,7 +7,7 @@ be complete, as every gateway has credential headers of its own.
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 from rollout_gate.context import HEADERS as SUBJECT_HEADERS
@@ -36,6 +36,8 @@ _STAINLESS = frozenset(b"x-stainless-" + name for name in (
     b"runtime", b"runtime-version", b"stream-helper", b"timeout",
 ))  # fmt: skip
 """Telemetry headers in which the SDKs of OpenAI and Anthropic describe themselves."""
+
+_ALLOWED = _COMMON | _STAINLESS
 
 _ADDRESS = frozenset((b"host",)) | SUBJECT_HEADERS.keys()
 """Headers that are regenerated for another address, or are the gate's own."""
@@ -100,26 +102,34 @@ def checked_names(names: Iterable[str]) -> frozenset[bytes]:
 
 def credentials_in(headers: Headers) -> list[str]:
     """Return the credentials that a request carries in its headers."""
-    values = [value.decode("latin-1") for name, value in headers if name.lower() in _CREDENTIALS]
-    return [value.rpartition(" ")[2] for value in values if value]
+    found = [value for name, value in headers if name.lower() in _CREDENTIALS]
+    return [_secret_in(value).decode("latin-1") for value in found if value]
+
+
+def _secret_in(value: bytes) -> bytes:
+    """Return the credential in a header's value: what follows its scheme, such as Bearer."""
+    return value.rpartition(b" ")[2]
 
 
 def for_tokenlab(headers: Headers, also: Collection[bytes] = ()) -> tuple[Headers, list[str]]:
     """Return the headers that may go to TokenLab, and the names of those dropped that are not
     well-known credentials, to be reported to whoever set them."""
-    kept, left = [], []
-    secrets = [
-        secret.encode("latin-1")
-        for secret in credentials_in(headers)
-        if len(secret) >= LEAST_SECRET
-    ]
+    kept, left, secrets, others = [], [], [], []
     for pair in headers:
         name = pair[0].lower()
-        if any(secret in pair[1] for secret in secrets) and name not in _CREDENTIALS:
+        if name not in _CREDENTIALS:
+            others.append((name, pair))
+        elif len(secret := _secret_in(pair[1])) >= LEAST_SECRET:
+            secrets.append(secret)
+    # One search of all values spares that of each: mostly none repeats a credential.
+    values = b"\n".join([pair[1] for _, pair in others])
+    secrets = [secret for secret in secrets if secret in values]
+    for name, pair in others:
+        if secrets and any(secret in pair[1] for secret in secrets):
             left.append(name.decode("latin-1"))
-        elif name in _COMMON or name in also or name in _STAINLESS:
+        elif name in _ALLOWED or name in also:
             kept.append(pair)
-        elif name not in _CREDENTIALS and name not in _ADDRESS:
+        elif name not in _ADDRESS:
             left.append(name.decode("latin-1"))
     return kept, left
 
@@ -135,11 +145,14 @@ def for_previous(
     """
     kept, left = [], []
     dropped = _ADDRESS if moved else SUBJECT_HEADERS.keys()
+    # One search of all values spares that of each: mostly none holds a key.
+    values = b"\n".join([value for _, value in headers])
+    is_sought = any(key.encode() in values for key in tokenlab_keys) or b"basic" in values.lower()
     for pair in headers:
         name = pair[0].lower()
         if name in dropped or (own and name in _CREDENTIALS):
             continue
-        if any(_has(_readable(pair[1]), key) for key in tokenlab_keys):
+        if is_sought and any(_has(_readable(pair[1]), key) for key in tokenlab_keys):
             left.append(name.decode("latin-1"))
         else:
             kept.append(pair)
@@ -156,6 +169,18 @@ def _readable(value: bytes) -> str:
         return f"{text} {b64decode(rest).decode('latin-1')}"
     except ValueError:
         return text
+
+
+def add_missing(headers: Headers, auth: Mapping[str, str]) -> None:
+    """Add the headers that carry a side's credential to those filtered for the side.
+
+    A header beside the credential, such as an API's version, stays as it is where there is one.
+    """
+    for name, value in auth.items():
+        lowered = name.lower().encode()
+        is_dropped = lowered in _CREDENTIALS  # the filter has left none
+        if is_dropped or all(lowered != one.lower() for one, _ in headers):
+            headers.append((name.encode(), value.encode()))
 
 
 def anonymous(headers: Headers) -> Headers:

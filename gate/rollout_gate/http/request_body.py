@@ -104,6 +104,11 @@ class RequestBody:
         value = self._fields.get(name)
         return value is False or (isinstance(value, msgspec.Raw) and bytes(value) == b"false")
 
+    @property
+    def is_of_the_call(self) -> bool:
+        """Whether every field is one that the APIs define, so that none is a credential."""
+        return self._fields.keys() <= _OF_THE_CALL
+
     def credentials(self, known: Collection[str]) -> list[str]:
         """Return the names of the fields that are a credential, or hold one.
 
@@ -122,9 +127,9 @@ class RequestBody:
         return [name for name in self._fields if secrets and self._holds(name, secrets)]
 
     def _holds(self, name: str, secrets: Collection[str]) -> bool:
-        if name in _USERS_TEXT:
-            return self.text(name).strip() in secrets
         value = self._fields[name]
+        if name in _USERS_TEXT:
+            return _begins_with(value, b'"') and self.text(name).strip() in secrets
         if isinstance(value, msgspec.Raw):
             data = bytes(value)
             # A search of the bytes spares the decoding, but where a letter may be escaped.
@@ -187,11 +192,7 @@ class RequestBody:
         if _names_credential(name, inside=False):
             return True
         value = self._fields[name]
-        if isinstance(value, msgspec.Raw) and bytes(memoryview(value)[:1]) not in (
-            b"{",
-            b"[",
-            b'"',
-        ):
+        if not _begins_with(value, b'{["'):
             return False
         value = self._value(name, _value_of)
         secrets = [secret for secret in known if len(secret) >= LEAST_SECRET]
@@ -204,6 +205,11 @@ class RequestBody:
             )
         except _TooDeepError:
             return True
+
+
+def _begins_with(value: Any, signs: bytes) -> bool:
+    """Whether a value that is not decoded begins with one of these signs; one that is may."""
+    return not isinstance(value, msgspec.Raw) or bytes(memoryview(value)[:1]) in signs
 
 
 def _names_credential(name: str, *, inside: bool) -> bool:

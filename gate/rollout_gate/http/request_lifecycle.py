@@ -56,6 +56,7 @@ class Exchange:
         out: Outgoing,
         recorder: Recorder,
         attempt: Attempt | None = None,
+        digest: Callable[[], bytes] = bytes,
         create: "CreateAccount | None" = None,
         task: "TaskAccount | None" = None,
         find: Callable[[], Outgoing] | None = None,
@@ -75,6 +76,7 @@ class Exchange:
         self.passed = recorder.passed
         """Callback for each chunk of the response as it passes."""
         self._attempt = attempt
+        self._digest = digest
         self._create = create
         self._about = task
         self._find = find
@@ -191,8 +193,9 @@ class Exchange:
     @property
     def is_elsewhere(self) -> bool:
         """Whether the response is from another origin than the client's URL, or from TokenLab."""
-        moved = self.left_its_host or not same_origin(self.out.url, self._came_for)
-        return moved or self.out.side == "tokenlab"
+        if self.out.side == "tokenlab" or self.left_its_host:
+            return True
+        return not same_origin(self.out.url, self._came_for)
 
     def closed(self) -> None:
         """Record that the client closed the response, complete or not."""
@@ -202,7 +205,8 @@ class Exchange:
     def _settle(self, status: int) -> None:
         if self._attempt is not None and not self._settled:
             self._settled = True
-            self._attempt.settle(status, failed_inside=self._recorder.has_failed)
+            failed_inside = self._recorder.has_failed
+            self._attempt.settle(status, self._digest, failed_inside=failed_inside)
 
 
 def _kept(recorder: Recorder, url: str | None) -> str | None:
@@ -246,9 +250,10 @@ class Exchanges:
         is_decided = operation is None or operation.goes == "decided"
         if is_decided and router.lacks_org(subject, decision):
             self._say_org_is_missing(decision.route)
+        digest = partial(digest_of, method, url, body, subject)
         attempt = attempt_of(
             last_call if operation is None else last_operation,
-            digest_of(method, url, body, subject),
+            digest,
             decision,
             by_name.get(COUNT_HEADER, b""),
         )
@@ -279,6 +284,7 @@ class Exchanges:
             out,
             self._recorder(out, attempt.number),
             attempt,
+            digest,
             create=self._create_account(out, method, url, body) if out.creates else None,
             task=self._task_account(operation),
             find=find,

@@ -6,6 +6,7 @@ have /chat/completions below them.
 """
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
@@ -22,6 +23,8 @@ _ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]", re.ASCII)
 PORTS = {"http": 80, "https": 443}
 """The schemes that a request can have, and their default ports."""
+MOST_REMEMBERED = 256
+"""Memoization limit of what is known of a URL: an application asks few, again and again."""
 _COLON = re.compile("%3a", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z_.:-]{1,32}|v\d{1,2}(?:alpha|beta)?\d?|3d")
 
@@ -44,6 +47,12 @@ class Call(Struct, frozen=True):
 
 def call_of(route_format: str, method: str, url: str) -> Call | None:
     """Parse a request as a call of this format; None for one that is not of the format."""
+    # Memoized without the query, which decides nothing, and may hold a credential.
+    return _call_of(route_format, method, url.partition("?")[0])
+
+
+@lru_cache(MOST_REMEMBERED)
+def _call_of(route_format: str, method: str, url: str) -> Call | None:
     if method.upper() != "POST":
         return None
     path = path_of(url)
@@ -94,6 +103,11 @@ def same_origin(one: str, other: str) -> bool:
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
     """Return a URL's scheme, host and port; raises ValueError for an invalid port."""
+    return _origin_of(url.partition("?")[0])
+
+
+@lru_cache(MOST_REMEMBERED)
+def _origin_of(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme)
 

@@ -13,6 +13,7 @@ from rollout_gate.answers.error_codes import MOST_TEXT
 from rollout_gate.answers.inspect import NoAnswerError, StreamInspector, inspected
 from rollout_gate.answers.reading import Conclusion, Outcome
 from rollout_gate.content_encoding import decompressed
+from rollout_gate.file.model import RolloutFile
 from rollout_gate.gate import Gate
 from rollout_gate.http.credentials import LEAST_SECRET, credentials_in
 from rollout_gate.http.operations import ids_in
@@ -47,6 +48,9 @@ class _Answer(msgspec.Struct):
     billing_transaction_id: msgspec.Raw = _NULL
 
 
+_NO_ANSWER = _Answer()
+
+
 class _Error(msgspec.Struct):
     code: msgspec.Raw = _NULL
     status: msgspec.Raw = _NULL
@@ -67,15 +71,18 @@ class LogOf:
         self._given = None if given is None else absolute(given)
         if self._given is not None and "\0" in str(self._given):
             raise ValueError("access_log is no path: it has a NUL")
-        self._log: AccessLog | None = None
+        self._current: tuple[AccessLog, RolloutFile | None, int] | None = None
 
     def get(self) -> AccessLog:
         """Return the log to write to."""
-        log = self._log
-        path = self._path()
+        current, file, process = self._current, self._gate.file, os.getpid()
+        if current is not None and current[1] is file and current[2] == process:
+            return current[0]
+        path, log = self._path(), None if current is None else current[0]
         if log is None or log.path != path:
             # The log before is closed by its finalizer, after the last request that writes to it.
-            log = self._log = AccessLog(path)
+            log = AccessLog(path)
+        self._current = log, file, process
         return log
 
     def _path(self) -> Path:
@@ -117,11 +124,12 @@ class Recorder:
         self._stream: StreamInspector | None = None
         self._outcome: Outcome | None = None
         self._task: TaskAnswer | None = None
+        self._secrets: list[str] | None = None
         self._done = False
 
     def goes(self, out: Outgoing) -> None:
         """Take the request as it is really sent, where that was not known at the start."""
-        self._out = out
+        self._out, self._secrets = out, None
 
     @property
     def body(self) -> bytes:
@@ -255,7 +263,8 @@ class Recorder:
         out, decision, subject = self._out, self._out.decision, self._out.subject
         is_call, streamed = out.operation is None, self._in_events
         is_read = is_call and not streamed
-        found = self._found() if is_read or self._status >= 400 else _Answer()
+        is_searched = self._status >= 400 or (is_read and self._may_name_ids())
+        found = self._found() if is_searched else _NO_ANSWER
         if out.makes == "response" and is_read and 200 <= self._status < 300:
             self._makes([made] if (made := _id(found.id)) else [])
         if self._status >= 300:
@@ -266,6 +275,7 @@ class Recorder:
             error = error or conclusion.error
         said = conclusion or _UNKNOWN
         self._outcome = None if conclusion is None else said.outcome
+        task = self.task
         self._log.append(
             AccessLine(
                 ts=timestamp(),
@@ -288,10 +298,10 @@ class Recorder:
                 billing_transaction_id=self.without_secret(
                     self._header("x-billing-transaction-id")
                     or _id(found.billing_transaction_id)
-                    or self.task.billing_transaction_id
+                    or task.billing_transaction_id
                 ),
                 task_id=self._task_id(),
-                task_status=self.task.state if 200 <= self._status < 300 else None,
+                task_status=task.state if 200 <= self._status < 300 else None,
                 job_id=subject.job_id,
                 attempt=self._attempt,
                 stream=(streamed or out.stream) if is_call else None,
@@ -352,6 +362,15 @@ class Recorder:
         task = out.task_id or named
         return task and task[:_MOST_ID]
 
+    def _may_name_ids(self) -> bool:
+        """Whether the body may have ids for the log: searching it is faster than decoding it.
+
+        A name in it can be written in another way with escapes alone.
+        """
+        body = self.body
+        is_named = b"billing_transaction_id" in body or b"\\u" in body
+        return is_named or self._out.makes == "response"
+
     def _found(self) -> _Answer:
         """Return the code and the ids of a response, even where other parts of it are invalid."""
         body = self.body
@@ -377,8 +396,10 @@ class Recorder:
         return self._opened[1]
 
     def _header(self, *names: str) -> str | None:
-        found = (self._headers.get(name) for name in names)
-        return next((value[:MOST_TEXT] for value in found if value), None)
+        for name in names:
+            if value := self._headers.get(name):
+                return value[:MOST_TEXT]
+        return None
 
     def without_secret(self, text: str | None, most: int = _MOST_ID) -> str | None:
         """Drop a text that has a credential of the request, as a server echoes one; cut it.
@@ -387,13 +408,17 @@ class Recorder:
         """
         if not text:
             return text
-        secrets = credentials_in(self._out.headers)
-        if any(secret in text for secret in secrets if len(secret) >= LEAST_SECRET):
-            return "redacted"
+        if self._secrets is None:
+            known = credentials_in(self._out.headers)
+            self._secrets = [secret for secret in known if len(secret) >= LEAST_SECRET]
+        for secret in self._secrets:
+            if secret in text:
+                return "redacted"
         return redacted(text)[:most]
 
     def _elapsed_ms(self) -> float:
-        return round((time.perf_counter() - self._started) * 1000, 1)
+        # Not round(), which takes several microseconds to print the number and read it again.
+        return int((time.perf_counter() - self._started) * 10_000 + 0.5) / 10
 
 
 def _say_unread(error: Exception) -> None:
@@ -415,6 +440,8 @@ def _code(found: _Answer) -> str:
 
 
 def _id(value: msgspec.Raw) -> str | None:
+    if value is _NULL:
+        return None
     try:
         return decode_json(value, _text_of)[:MOST_TEXT] or None
     except UndecodableError:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -17,6 +18,7 @@ from rollout_gate.gate import Gate
 from rollout_gate.http.credentials import (
     Credential,
     Headers,
+    add_missing,
     checked,
     credentials_in,
     for_previous,
@@ -26,7 +28,13 @@ from rollout_gate.http.credentials import (
 )
 from rollout_gate.http.operations import Choice, Kind, Operation
 from rollout_gate.http.request_body import RequestBody
-from rollout_gate.http.request_shape import Call, call_of, path_of, same_origin
+from rollout_gate.http.request_shape import (
+    MOST_REMEMBERED,
+    Call,
+    call_of,
+    path_of,
+    same_origin,
+)
 
 _VERSIONS = ("/v1/", "/v1beta/")
 """Path prefixes of TokenLab's API."""
@@ -220,7 +228,8 @@ class Router:
             self._say_left(decision.route, "field", left, "it looks like a credential")
             return changed
         if side == "tokenlab":
-            left = fields.credentials(credentials_in(headers))
+            known = () if fields.is_of_the_call else credentials_in(headers)
+            left = fields.credentials(known)
             self._say_left(decision.route, "field", left, "it looks like a credential")
         else:
             left = fields.with_secret(self._known_keys())
@@ -252,20 +261,14 @@ class Router:
     def _address(self, side: Side, route: str, call: Call, url: str, model: str = "") -> str:
         """Return the URL of a call: below the side's base URL, or its own."""
         file = self.gate.file
-        came = urlsplit(url)
         if side == "tokenlab":
             base = file.base_url if file is not None else ""
         else:
             found = file.routes.get(route) if file is not None else None
             base = found.previous_base_url if found else ""
-        # A non-standard path, such as an Azure deployment's, exists on its own host alone: keep it.
-        if not base or (side == "previous" and not call.as_usual and same_origin(base, url)):
-            return came._replace(path=_with_model_in_path(came.path, call, model)).geturl()
-        path = _with_model_in_path(call.path, call, model)
-        if side == "tokenlab" and call.written:
-            # Google has more versions of its API than TokenLab.
-            path = "/v1beta" + path[path.index("/models/") :]
-        return root_of(base) + path + (f"?{came.query}" if came.query else "")
+        if "?" in url or "#" in url:
+            return _address(base, side, call, url, model)
+        return _remembered_address(base, side, call, url, model)
 
     def _to_side(self, out: Outgoing, came: str, route: str, route_format: str) -> Outgoing:
         """Return a request with the credential of its side, and none of another.
@@ -275,40 +278,37 @@ class Router:
         parts = urlsplit(out.url)
         if out.side == "tokenlab":
             headers, left = for_tokenlab(out.headers, self._forward)
-            secrets = credentials_in(out.headers)
-            query, dropped = query_for_tokenlab(parts.query, secrets)
             self._say_left(route, "header", left, "client(..., forward_headers=[...]) sends it")
-            self._say_left(route, "query parameter", dropped, "TokenLab's contract has none such")
+            query = parts.query
+            if query:
+                query, dropped = query_for_tokenlab(query, credentials_in(out.headers))
+                self._say_left(
+                    route, "query parameter", dropped, "TokenLab's contract has none such"
+                )
             credential = self._key()
         else:
             headers, query = self._for_previous(
                 out, parts, came, route, own=self._previous_key is not None
             )
             if self._previous_key is None:
-                return replace(out, url=_with_query(parts, query), headers=headers)
+                return replace(out, url=_with_query(out.url, query), headers=headers)
             credential = _given(self._previous_key, "previous_key")
-        auth = auth_headers(route_format, out.side or "previous", credential)
-        known = {name.lower() for name, _ in headers}
-        headers += [
-            (name.encode(), value.encode())
-            for name, value in auth.items()
-            if name.lower().encode() not in known
-        ]
-        return replace(out, url=_with_query(parts, query), headers=headers)
+        add_missing(headers, auth_headers(route_format, out.side or "previous", credential))
+        return replace(out, url=_with_query(out.url, query), headers=headers)
 
     def _as_it_came(self, out: Outgoing) -> Outgoing:
         """Return a request for its own URL, with the credential of that URL's side alone."""
         parts, route = urlsplit(out.url), out.subject.route or ""
         if not self._is_tokenlab(out.url):
             headers, query = self._for_previous(out, parts, out.url, route, own=False)
-            return replace(out, url=_with_query(parts, query), headers=headers)
+            return replace(out, url=_with_query(parts.geturl(), query), headers=headers)
         headers, left = for_tokenlab(out.headers, self._forward)
         self._say_left(route, "header", left, "client(..., forward_headers=[...]) sends it")
         query, _ = query_without(parts.query, credentials_in(out.headers))
         kind = "gemini_generate_content" if "/v1beta/" in parts.path else "openai_responses"
         auth = auth_headers(kind, "tokenlab", self._key())
         headers += [(name.encode(), value.encode()) for name, value in auth.items()]
-        return replace(out, url=_with_query(parts, query), headers=headers)
+        return replace(out, url=_with_query(parts.geturl(), query), headers=headers)
 
     def _key(self) -> str:
         """Return TokenLab's key for a request, and record it, to be recognized in others."""
@@ -409,8 +409,30 @@ def _given(credential: Credential, name: str) -> str:
     return checked(credential if isinstance(credential, str) else credential(), name)
 
 
-def _with_query(parts: SplitResult, query: str) -> str:
-    return parts._replace(query=query).geturl()
+def _with_query(url: str, query: str) -> str:
+    parts = urlsplit(url)
+    return url if query == parts.query else parts._replace(query=query).geturl()
+
+
+def _address(base: str, side: Side, call: Call, url: str, model: str) -> str:
+    """Return the URL of a call below a base URL; its own where there is none."""
+    return urlsplit(_unnormalized(base, side, call, url, model)).geturl()
+
+
+def _unnormalized(base: str, side: Side, call: Call, url: str, model: str) -> str:
+    came = urlsplit(url)
+    # A non-standard path, such as an Azure deployment's, exists on its own host alone: keep it.
+    if not base or (side == "previous" and not call.as_usual and same_origin(base, url)):
+        return came._replace(path=_with_model_in_path(came.path, call, model)).geturl()
+    path = _with_model_in_path(call.path, call, model)
+    if side == "tokenlab" and call.written:
+        # Google has more versions of its API than TokenLab.
+        path = "/v1beta" + path[path.index("/models/") :]
+    return root_of(base) + path + (f"?{came.query}" if came.query else "")
+
+
+_remembered_address = lru_cache(MOST_REMEMBERED)(_address)
+"""The same, memoized: for a URL without a query, which may hold a credential."""
 
 
 def _with_model_in_path(path: str, call: Call, model: str) -> str:

@@ -4,12 +4,13 @@ Both libraries have the same classes, so one implementation is subclassed for ea
 bases.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import cache, partial
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import cache, lru_cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rollout_gate.http.request_lifecycle import Exchange, Exchanges
+from rollout_gate.http.request_shape import MOST_REMEMBERED
 
 if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only media jobs need
     from rollout_gate.http.job_answers import Answer
@@ -151,11 +152,12 @@ class _GateTransport:
         if self._kit.is_json_in_pieces(request):
             await request.aread()
         begun, body = self._begin(request)
-        try:
-            await _off_loop(begun.looks_up, begun.find)
-        except BaseException as error:
-            begun.failed(self._kit.name_of(error), sent=False)
-            raise
+        if begun.looks_up:
+            try:
+                await _off_loop(True, begun.find)
+            except BaseException as error:
+                begun.failed(self._kit.name_of(error), sent=False)
+                raise
         sent = self._outgoing(request, begun, body)
         waits = begun.waits_for_disk
         try:
@@ -233,7 +235,7 @@ class _GateTransport:
     def _begin(self, request: Any) -> tuple[Exchange, bytes | None]:
         headers = request.headers.raw
         by_name = {name.lower(): value for name, value in headers}
-        body = self._kit.body_of(request)
+        body = self._kit.body_of(request, by_name)
         url = str(request.url)
         return self._exchanges.begin(request.method, url, headers, by_name, body), body
 
@@ -263,6 +265,7 @@ class Kit:
         self.async_client: Any = type(
             "AsyncGateClient", (_AsyncGateClient, library.AsyncClient), {}
         )
+        self._remembered_url = lru_cache(MOST_REMEMBERED)(self._url)
         self.transport: Any = type("GateTransport", (_GateTransport, library.BaseTransport), {})
         self.async_transport: Any = type(
             "AsyncGateTransport", (_GateTransport, library.AsyncBaseTransport), {}
@@ -273,24 +276,31 @@ class Kit:
         whole = isinstance(request.stream, self.library.ByteStream)
         return not whole and b"json" in request.headers.get("content-type", "").lower().encode()
 
-    def body_of(self, request: Any) -> bytes | None:
-        """Return a body that is in memory and not compressed; None for one to pass unchanged."""
+    def body_of(self, request: Any, by_name: Mapping[bytes, bytes]) -> bytes | None:
+        """Return a body that is in memory and not compressed; None for one to pass unchanged.
+
+        ``by_name`` are the request's headers by their lower-case names.
+        """
         whole = isinstance(request.stream, self.library.ByteStream)
-        compressed = "content-encoding" in request.headers
+        compressed = b"content-encoding" in by_name
         return bytes(request.read()) if whole and not compressed else None
 
     def outgoing(self, request: Any, exchange: Exchange, body: bytes | None) -> Any:
         """Return the request to send in place of the client's."""
-        out, stream, url = exchange.out, request.stream, self.library.URL(exchange.out.url)
-        headers = out.headers
+        out, stream, headers = exchange.out, request.stream, exchange.out.headers
+        # What TokenLab is sent in a query is allowed; another's may have a credential in it.
+        is_remembered = out.side == "tokenlab" or "?" not in out.url
+        url, host = (self._remembered_url if is_remembered else self._url)(out.url)
         content = (body or None) if out.body is None else out.body
+        names = [name.lower() for name, _ in headers]
         if content is not None:
             stream = self.library.ByteStream(content)
-            headers = [pair for pair in headers if pair[0].lower() not in _SIZES]
+            pairs = zip(names, headers, strict=True)
+            headers = [pair for name, pair in pairs if name not in _SIZES]
             if content:
                 headers.append((b"Content-Length", b"%d" % len(content)))
-        if not any(name.lower() == b"host" for name, _ in headers):
-            headers = [(b"Host", url.netloc), *headers]
+        if b"host" not in names:
+            headers = [(b"Host", host), *headers]
         extensions = {
             name: one
             for name, one in request.extensions.items()
@@ -299,6 +309,11 @@ class Kit:
         return self.library.Request(
             out.method, url, headers=headers, stream=stream, extensions=extensions
         )
+
+    def _url(self, text: str) -> tuple[Any, bytes]:
+        """Return the library's URL, which is immutable and slow to make, and its host and port."""
+        url = self.library.URL(text)
+        return url, url.netloc
 
     def headers_of(self, response: Any) -> dict[str, str]:
         """Return a response's headers by their lower-case names; of repeated ones, the last."""

@@ -4,8 +4,9 @@ The e-process that judges a route judges each value of a label, with a threshold
 their number (a union bound over the streams). That alone names nobody: where TokenLab fails for
 everybody, or an org that every host serves, each of them is over the limit. So a value is named
 where rates of their own for one or a few explain the errors far better than one rate for all, and
-where it has most of the errors at several times the rate of the others. It changes no verdict: a
-host has no share in the file that could be rolled back alone.
+where its error rate is several times that of the others, which are in order without it, or have
+fewer errors than it has. It changes no verdict: a host has no share in the file that could be
+rolled back alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,11 @@ NAMED_BY = 6.9
 """How much better (log likelihood ratio, 1,000 to 1) each value with a rate of its own must explain
 the errors: than one rate for all, and than the values named before it."""
 NAMED_FROM = 0.5
-"""Share of the errors from which on values are named for them."""
+"""Share of the errors from which on values are named for them, though the others are not in order.
+
+Where they are, a lower share suffices: one of many values is sick with few requests, and what is
+usual of all the others may be more errors than it has.
+"""
 TIMES = 3.0
 """How many times the error rate of the others that of each named value is at least."""
 MOST_NAMED = 3
@@ -59,7 +64,7 @@ class Labelled(msgspec.Struct, frozen=True):
 
 
 class Culprit(msgspec.Struct, frozen=True):
-    """A label's value that has most of a route's errors of one signal, alone or with a few.
+    """A label's value that a route's errors of one signal are blamed on, alone or with a few.
 
     ``errors`` of ``requests`` are its own since the errors began, ``share`` is its part of the
     route's (0 to 1), ``of`` how many values have requests; ``others`` are the errors and requests
@@ -144,7 +149,8 @@ def _named(
         if better < before + NAMED_BY or own < TIMES * of_left:
             break
         before = better
-        if bad >= NAMED_FROM * every_bad:
+        are_in_order = left_bad <= p0 * (left_bad + left_good)
+        if are_in_order or bad >= NAMED_FROM * every_bad:
             named, others = order[:count], (left_bad, left_bad + left_good)
     return [
         Culprit(
