@@ -246,7 +246,7 @@ def test_the_plan_decides_when_a_sunset_matters(sim: SimServer, tmp_path: Path) 
     text = (BROKEN / "online" / "model.active.toml").read_text()
     path = placed(text, sim, tmp_path)
     (bad,) = (r for r in ask(sim, room_of(sim, tmp_path), path, tmp_path, 3650) if not r.ok)
-    assert "ends on 2026-12-31, within 3650 days" in bad.reason
+    assert "ends on 2026-12-31, within 3,650 days" in bad.reason
     (bad,) = (r for r in ask(sim, room_of(sim, tmp_path), path, tmp_path, 0) if not r.ok)
     assert "is deprecated" in bad.reason
     assert "move to" in bad.fix

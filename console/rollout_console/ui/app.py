@@ -23,6 +23,7 @@ from rollout_console.ui.messages import (
     CLEARED_AFTER_S,
     CredentialsChanged,
     HistoryChanged,
+    Resized,
     SecretCopied,
     SecretShown,
     SettingsChanged,
@@ -312,6 +313,12 @@ class ConsoleApp(TerminalApp):
         for screen in self.screen_stack:
             if isinstance(screen, BesideScreen):
                 screen.history_changed()
+
+    @on(Resized)
+    def _resized(self) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, BesideScreen):
+                screen.show_alarm(*self.home.alarm_elsewhere())
 
     def _show_beside(self, kind: type[BesideScreen], make: Callable[[], BesideScreen]) -> None:
         """Open a screen from home or in place of another; does nothing while a dialog is open.

@@ -37,6 +37,10 @@ class HistoryChanged(Message):
     """The history may have new rows."""
 
 
+class Resized(Message):
+    """A screen over home has another size: its alarm line is to be fitted to it."""
+
+
 class LogRead(Message):
     """New records of the access log, possibly none, and the problem with the log, if any."""
 

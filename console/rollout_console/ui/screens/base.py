@@ -17,6 +17,7 @@ from rollout_console.credentials.vault.errors import VaultError
 from rollout_console.history.errors import HistoryError
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.ui.keymap import Key
+from rollout_console.ui.messages import Resized
 from rollout_console.ui.mount_guard import Opened
 from rollout_console.ui.reading import Reading
 from rollout_console.ui.widgets.line import TextLine
@@ -75,6 +76,10 @@ class BesideScreen(Opened, Screen[None]):
     def go_back(self) -> bool:
         """Close what is open and dismiss the notice; return whether there was either."""
         raise NotImplementedError
+
+    def on_resize(self) -> None:
+        """Have the alarm line fitted; a subclass's own handler runs as well."""
+        self.post_message(Resized())
 
     def alarm_line(self) -> TextLine:
         """Return the line under the status that says what is wrong anywhere, hidden if nothing."""
