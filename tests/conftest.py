@@ -4,7 +4,7 @@ import gc
 import os
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,32 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test's kind, and begin with the slow ones.
+    """Mark each test's kind, and have each worker begin with its part of the slow ones.
 
     Side by side, a slow test that begins last would be waited for alone.
     """
     for item in items:
         item.add_marker(kind_of(item.path))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = _spread(items, workers)
+
+
+def _spread(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Order items so that each of equal parts, one after the other, begins with slow ones.
+
+    The scheduler (``--dist worksteal``) gives each worker such a part, and those that are idle
+    take from the end of others' parts: all slow ones in the first would be one worker's alone.
+    """
+    slow = [item for item in items if item.get_closest_marker("slow") is not None]
+    others = [item for item in items if item.get_closest_marker("slow") is None]
+    found: list[pytest.Item] = []
+    for i in range(workers):
+        end = len(items) * (i + 1) // workers
+        found += slow[i::workers]
+        quick = max(end - len(found), 0) if i + 1 < workers else len(others)
+        found += others[:quick]
+        del others[:quick]
+    return found
 
 
 def pytest_collection_finish() -> None:
