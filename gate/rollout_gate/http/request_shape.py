@@ -25,6 +25,8 @@ PORTS = {"http": 80, "https": 443}
 """The schemes that a request can have, and their default ports."""
 MOST_REMEMBERED = 256
 """Memoization limit of what is known of a URL: an application asks few, again and again."""
+_LONGEST = 512
+"""The length in characters of the longest URL that is memoized."""
 _COLON = re.compile("%3a", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z_.:-]{1,32}|v\d{1,2}(?:alpha|beta)?\d?|3d")
 
@@ -47,11 +49,21 @@ class Call(Struct, frozen=True):
 
 def call_of(route_format: str, method: str, url: str) -> Call | None:
     """Parse a request as a call of this format; None for one that is not of the format."""
-    # Memoized without the query, which decides nothing, and may hold a credential.
-    return _call_of(route_format, method, url.partition("?")[0])
+    # Without the query, which decides nothing.
+    bare = url.partition("?")[0]
+    found = _remembered_call if is_remembered(bare) else _call_of
+    return found(route_format, method, bare)
 
 
-@lru_cache(MOST_REMEMBERED)
+def is_remembered(url: str) -> bool:
+    """Return whether what is known of a URL may be memoized, which keeps the URL in memory.
+
+    Not of one with a query, a fragment or userinfo, as any of them may be a credential (a signed
+    URL), nor of a long one.
+    """
+    return len(url) <= _LONGEST and not ("?" in url or "@" in url or "#" in url)
+
+
 def _call_of(route_format: str, method: str, url: str) -> Call | None:
     if method.upper() != "POST":
         return None
@@ -68,6 +80,9 @@ def _call_of(route_format: str, method: str, url: str) -> Call | None:
     if not path.endswith(usual.removeprefix("/v1")):
         return None
     return Call(usual, path.endswith(usual))
+
+
+_remembered_call = lru_cache(MOST_REMEMBERED)(_call_of)
 
 
 def task_of(method: str, url: str) -> tuple[str, str] | None:
@@ -103,13 +118,16 @@ def same_origin(one: str, other: str) -> bool:
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
     """Return a URL's scheme, host and port; raises ValueError for an invalid port."""
-    return _origin_of(url.partition("?")[0])
+    bare = url.partition("?")[0]
+    return (_remembered_origin if is_remembered(bare) else _origin_of)(bare)
 
 
-@lru_cache(MOST_REMEMBERED)
 def _origin_of(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme)
+
+
+_remembered_origin = lru_cache(MOST_REMEMBERED)(_origin_of)
 
 
 def _unescaped(found: re.Match[str]) -> str:

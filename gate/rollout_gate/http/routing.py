@@ -32,6 +32,7 @@ from rollout_gate.http.request_shape import (
     MOST_REMEMBERED,
     Call,
     call_of,
+    is_remembered,
     path_of,
     same_origin,
 )
@@ -266,9 +267,9 @@ class Router:
         else:
             found = file.routes.get(route) if file is not None else None
             base = found.previous_base_url if found else ""
-        if "?" in url or "#" in url:
-            return _address(base, side, call, url, model)
-        return _remembered_address(base, side, call, url, model)
+        address = _remembered_address if is_remembered(url) else _address
+        # A model of the body is no part of the URL, and may be of any length.
+        return address(base, side, call, url, model if call.written else "")
 
     def _to_side(self, out: Outgoing, came: str, route: str, route_format: str) -> Outgoing:
         """Return a request with the credential of its side, and none of another.
@@ -432,7 +433,6 @@ def _unnormalized(base: str, side: Side, call: Call, url: str, model: str) -> st
 
 
 _remembered_address = lru_cache(MOST_REMEMBERED)(_address)
-"""The same, memoized: for a URL without a query, which may hold a credential."""
 
 
 def _with_model_in_path(path: str, call: Call, model: str) -> str:

@@ -10,12 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rollout_gate.http.request_lifecycle import Exchange, Exchanges
-from rollout_gate.http.request_shape import MOST_REMEMBERED
+from rollout_gate.http.request_shape import MOST_REMEMBERED, is_remembered
 
 if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only media jobs need
     from rollout_gate.http.job_answers import Answer
 
 _T = TypeVar("_T")
+_SSE = "?alt=sse"
 _SIZES = frozenset((b"content-length", b"transfer-encoding"))
 _HOPS = "rollout_redirects"
 """A request's extension: the limit of redirects, or None; a response's: the redirects followed."""
@@ -288,9 +289,9 @@ class Kit:
     def outgoing(self, request: Any, exchange: Exchange, body: bytes | None) -> Any:
         """Return the request to send in place of the client's."""
         out, stream, headers = exchange.out, request.stream, exchange.out.headers
-        # What TokenLab is sent in a query is allowed; another's may have a credential in it.
-        is_remembered = out.side == "tokenlab" or "?" not in out.url
-        url, host = (self._remembered_url if is_remembered else self._url)(out.url)
+        # Google's marker of a stream is all of its URL's query, and no credential.
+        found = self._remembered_url if is_remembered(out.url.removesuffix(_SSE)) else self._url
+        url, host = found(out.url)
         content = (body or None) if out.body is None else out.body
         names = [name.lower() for name, _ in headers]
         if content is not None:
