@@ -229,8 +229,8 @@ class Gate(Decider):
                 self._seen = seen
                 raise RolloutError(
                     f"{self._path}: {gone} is missing, which may send more to TokenLab;"
-                    " as it was written in place it may be half a file: save it once more if it is"
-                    " whole"
+                    " it may be half a file, as nothing proves that it came whole, by a rename:"
+                    " save it once more if it is whole (touch is enough)"
                 )
         elif whole is not None and not renamed and absent(whole, after):
             if self._standing is None:
@@ -244,7 +244,10 @@ class Gate(Decider):
         """Whether the file was put in place atomically, by a rename or a symlink swap.
 
         After a symlink swap the real path differs. A rename sets the inode's change time (ctime)
-        later than its last write (mtime); a file created in place has them equal.
+        later than its last write (mtime); a file created in place has them equal. So has one that
+        was renamed within the same tick of the kernel's clock (4 ms; fsync may take less), and
+        nothing else in its status tells the two apart: birth time and the folder's times are of
+        that tick too.
         """
         return not self._is_in_place(seen) and (place != self._place or seen[3] > seen[2])
 
