@@ -265,7 +265,7 @@ def test_the_diff_of_a_plan_is_used_where_it_is_of_the_version_before(
     assert held(monitor, 2500, 5000) == ""
     raised = switch.apply(switch.planner.plan_set("chat", "acme", 5000))
     with monkeypatch.context() as without:
-        without.setattr("rollout_console.guard.monitor.moves", None)
+        without.setattr("rollout_console.guard.judge.moves", None)
         monitor.configure(raised.snapshot.file, NOW, raised.plan)
     assert held(monitor, 5000, 10_000) == "no data since the step", "the raise was noted"
     stale = switch.planner.plan_set("chat", "globex.eu", 5000)
