@@ -1,5 +1,6 @@
 """Calendar periods, and how a budget stands: over, near, projected, in words that are true."""
 
+import os
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -138,38 +139,64 @@ def test_a_new_period_or_budget_is_not_counted_yet(tmp_path: Path) -> None:
     assert age_words(counted, AT + 86_400) == "up to 29 Nov 10:00 UTC"
 
 
+def test_a_fifo_in_place_of_the_file_blocks_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "rollout.toml"
+    path.touch()
+    os.mkfifo(shared_path(path))
+    counted = Spending(AT, [], counted_at=AT, profile="prod")
+    assert known_spending(tmp_path / "state", path, "prod", AT) is None
+    share_spending(counted, path)
+    assert known_spending(tmp_path / "state", path, "prod", AT) == counted
+
+
+def test_a_tiny_limit_is_spent_many_times_over() -> None:
+    one = standing("1e17", "0.000000000000000001", last_day=Decimal("1e17"))
+    assert one.percent == 10**37
+    assert one.words.endswith("$100,000,000,000,000,000 of $0.000000000000000001 for November")
+    assert one.projected is not None
+
+
 def test_the_newest_count_of_the_own_profile_is_known(tmp_path: Path) -> None:
     path, folder = tmp_path / "rollout.toml", tmp_path / "state"
     path.touch(mode=0o640)
-    assert known_spending(folder, path, "prod") is None
+    assert known_spending(folder, path, "prod", AT) is None
     share_spending(Spending(AT, counted_at=AT, profile="prod", problem="old"), path)
-    shared = known_spending(folder, path, "prod")
+    shared = known_spending(folder, path, "prod", AT)
     assert shared is not None
     assert (shared.until, shared.problem) == (AT, "")
     assert shared_path(path).stat().st_mode & 0o777 == 0o640
-    assert known_spending(folder, path, "other") is None
+    assert known_spending(folder, path, "other", AT) is None
     # An older count replaces no newer one, unless that is of a clock that was set back since.
     share_spending(Spending(AT - 60, counted_at=AT, profile="prod"), path)
-    assert known_spending(folder, path, "prod") == shared
+    assert known_spending(folder, path, "prod", AT) == shared
     own = spending_path(folder, path, "prod")
     note_failure(own, "no token", AT + 60)
-    failed = known_spending(folder, path, "prod")
+    failed = known_spending(folder, path, "prod", AT)
     assert failed is not None
     assert (failed.until, failed.problem) == (AT, "no token")
     keep_spending(Spending(AT + 600, counted_at=AT + 600, profile="prod"), own)
-    newer = known_spending(folder, path, "prod")
+    newer = known_spending(folder, path, "prod", AT + 600)
     assert newer is not None
     assert newer.until == AT + 600
     share_spending(Spending(AT - 9 * 86_400, counted_at=AT - 9 * 86_400, profile="prod"), path)
     assert (kept_spending(shared_path(path)) or shared).until == AT - 9 * 86_400
     assert [one.name for one in tmp_path.iterdir() if one.name.endswith(".tmp")] == []
     share_spending(Spending(AT), tmp_path / "none" / "rollout.toml")
+    # One by a clock that was ahead is not the newest until then, and is replaced.
+    for ahead in (3_600, 864_000):
+        keep_spending(Spending(AT + ahead, profile="prod"), shared_path(path))
+        assert known_spending(folder, path, "prod", AT + 600) == newer
+        share_spending(newer, path)
+        assert kept_spending(shared_path(path)) == newer
 
 
 @pytest.mark.parametrize(
     "data",
     [b"", b"{", b"[]", b'{"until": "x"}', b"\xff", b"[" * 100_000,
-     b'{"burn": "NaN"}', b'{"spends": [{"scope": ["", "", "", "month"], "begins": 1, "cost":'
+     b'{"until": 1e300}', b'{"until": -1}', b'{"took_s": 1e12}', b'{"burn": "1e999999"}',
+     b'{"burn": "1e-999999"}', b'{"burn": "NaN"}',
+     b'{"spends": [{"scope": ["", "", "", "month"], "begins": 1, "since": 1e300}]}',
+     b'{"spends": [{"scope": ["", "", "", "month"], "begins": 1, "cost":'
      b' "Infinity"}]}'],
 )  # fmt: skip
 def test_a_file_that_is_no_spending_is_none(tmp_path: Path, data: bytes) -> None:

@@ -1,5 +1,6 @@
 """How a job stands, what is read first, and what was perhaps made twice."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Mapping
@@ -153,6 +154,10 @@ def test_a_ledger_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite3"
     path.write_bytes(b"garbage " * 1_000)
     with pytest.raises(OperationError, match=r"x\.sqlite3 cannot be read: file is not a database"):
+        JobBook(path).rows(NOW)
+    path.unlink()
+    os.mkfifo(path)  # whose writer nobody waits for
+    with pytest.raises(OperationError, match=r"x\.sqlite3 cannot be read: not a regular file"):
         JobBook(path).rows(NOW)
 
 

@@ -17,12 +17,19 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from rollout_console.budgets.periods import DAY_S, Period, period_at
+from rollout_console.budgets.periods import Period, period_at
 from rollout_console.common.files import write_private
 from rollout_gate.file.model import Budget, BudgetPeriod, RolloutFile
+from rollout_gate.file.read import read_regular
 from rollout_gate.untrusted import UndecodableError, decode_json
 
 _MOST_BYTES = 64 * 1024 * 1024
+_MOST_DIGITS, _MOST_DECIMALS = 18, 100
+"""Limits of an amount of dollars that can be one."""
+_MOST_TIME = 7_258_118_400.0
+"""The year 2200 in epoch seconds: a time after it is none."""
+_AHEAD_S = 300.0
+"""How far in the future a count may be, in seconds: clocks of hosts differ a little."""
 
 
 class Scope(NamedTuple):
@@ -115,17 +122,30 @@ def keep_spending(found: Spending, path: Path) -> None:
 
 
 def kept_spending(path: Path) -> Spending | None:
-    """Return the spending that was kept, None where there is none that can be used."""
+    """Return the spending that was kept, None where there is none that can be used.
+
+    Others may write it: a FIFO is not waited for, and what cannot be an amount or a time is none.
+    """
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            return None
-        found = decode_json(path.read_bytes(), msgspec.json.Decoder(Spending))
+        data, _ = read_regular(path, _MOST_BYTES)
+        found = decode_json(data, msgspec.json.Decoder(Spending))
     except (OSError, UndecodableError):
         return None
-    amounts = [found.burn or Decimal(0)]
+    amounts, times = [found.burn or Decimal(0)], [found.until, found.counted_at, found.failed_at]
     for one in found.spends:
         amounts += (one.cost, one.unattributed, one.last_day)
-    return found if all(amount.is_finite() for amount in amounts) else None
+        times += (one.begins, one.since or 0.0)
+    times += (found.burn_s, found.took_s)
+    is_one = all(map(_is_amount, amounts)) and all(0 <= time <= _MOST_TIME for time in times)
+    return found if is_one else None
+
+
+def _is_amount(amount: Decimal) -> bool:
+    """Return whether arithmetic and words can do with an amount: 1e999999 is finite as well."""
+    if not amount.is_finite():
+        return False
+    exponent = int(amount.as_tuple().exponent)
+    return exponent >= -_MOST_DECIMALS and amount.adjusted() < _MOST_DIGITS
 
 
 def shared_path(rollout_file: Path) -> Path:
@@ -134,18 +154,26 @@ def shared_path(rollout_file: Path) -> Path:
     return target.with_name(f"{target.stem}.spending.json")
 
 
-def known_spending(folder: Path, rollout_file: Path, profile: str) -> Spending | None:
+def known_spending(folder: Path, rollout_file: Path, profile: str, now: float) -> Spending | None:
     """Return the newest count of a rollout file and its profile, whoever made it; else None.
 
-    A newer failure of one's own stays told.
+    One from the future of ``now`` (epoch seconds) was made by a clock that was wrong: it would be
+    the newest for as long, and is taken only where there is no other. A newer failure of one's own
+    stays told.
     """
     own = kept_spending(spending_path(folder, rollout_file, profile))
     shared = kept_spending(shared_path(rollout_file))
-    if shared is None or shared.profile != profile or (own and own.until >= shared.until):
+    if shared is None or shared.profile != profile:
+        return own
+    if own is not None and _rank(own, now) >= _rank(shared, now):
         return own
     if own is not None and own.failed_at > shared.counted_at:
         return replace(shared, problem=own.problem, failed_at=own.failed_at)
     return shared
+
+
+def _rank(found: Spending, now: float) -> tuple[bool, float]:
+    return found.until <= now + _AHEAD_S, found.until
 
 
 def share_spending(found: Spending, rollout_file: Path) -> None:
@@ -155,7 +183,7 @@ def share_spending(found: Spending, rollout_file: Path) -> None:
     """
     path, mine = shared_path(rollout_file), replace(found, failed_at=0.0, problem="")
     before = kept_spending(path)
-    if before is not None and found.until < before.until <= found.counted_at + DAY_S:
+    if before is not None and found.until < before.until <= found.counted_at + _AHEAD_S:
         return
     temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

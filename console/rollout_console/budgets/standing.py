@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_DOWN, Context, Decimal
 
 import msgspec
 
@@ -20,6 +20,8 @@ _AGAIN_S = 60.0
 _REST = 10.0
 _HUNDRED = Decimal(100)
 _LEAST = Decimal("0.000001")
+_WIDE = Context(prec=200)
+"""A small limit may be spent many times over: the default context ends at 28 digits."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -48,7 +50,8 @@ class Standing(msgspec.Struct, frozen=True):
     @property
     def percent(self) -> int:
         """How much of the limit was spent, in whole percent, rounded down."""
-        return int(self.spent * _HUNDRED // self.budget.limit_usd)
+        hundredfold = _WIDE.multiply(self.spent, _HUNDRED)
+        return int(_WIDE.divide_int(hundredfold, self.budget.limit_usd))
 
     @property
     def is_over(self) -> bool:
@@ -177,7 +180,7 @@ def usd(amount: Decimal) -> str:
     if 0 < abs(amount) < _LEAST:
         return f"{'-' if amount < 0 else ''}${abs(amount):f}"
     step = Decimal("0.01") if abs(amount) >= 1 else _LEAST
-    text = f"{amount.quantize(step, ROUND_DOWN):,f}"
+    text = f"{amount.quantize(step, ROUND_DOWN, _WIDE):,f}"
     whole, _, decimals = text.partition(".")
     decimals = decimals.rstrip("0")
     decimals = f"{decimals:0<2}" if decimals else ""

@@ -77,19 +77,19 @@ class BudgetWatch:
         self._next_at, self._profile = began + EVERY_S, file.profile
         if self._reader is None or not self._reader.is_alive():
             self._reader = threading.Thread(
-                target=self._read, args=(file.profile,), name="budgets", daemon=True
+                target=self._read, args=(file.profile, now), name="budgets", daemon=True
             )
             self._reader.start()
             self._reader.join(wait_s)
 
-    def _read(self, profile: str) -> None:
+    def _read(self, profile: str, now: float) -> None:
         from rollout_console.budgets.spending import known_spending, shared_path, spending_path
 
         folder = state_folder()
         places = spending_path(folder, self._path, profile), shared_path(self._path)
         stamps = [(place, _stamp_of(place)) for place in places]
         if stamps != self._stamps:
-            self.spending = known_spending(folder, self._path, profile)
+            self.spending = known_spending(folder, self._path, profile, now)
             self._stamps = stamps
 
     def standings(self, file: RolloutFile, now: float) -> "Sequence[Standing]":

@@ -88,7 +88,12 @@ def opened(path: Path, wait_s: float) -> sqlite3.Connection:
 
 
 def opened_to_read(path: Path, wait_s: float) -> sqlite3.Connection:
-    """Open an existing file for reading alone; a missing one is sqlite3.OperationalError."""
+    """Open an existing file for reading alone; sqlite3.OperationalError if it is missing or none.
+
+    SQLite would wait for a FIFO's writer for ever.
+    """
+    if path.exists() and not path.is_file():
+        raise sqlite3.OperationalError("not a regular file")
     return _connected(path, "mode=ro", wait_s)
 
 

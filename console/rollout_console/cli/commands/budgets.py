@@ -35,7 +35,8 @@ def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
     if options.if_due:
         with suppress(OSError):
             os.nice(_NICE)
-        if is_due(file, known_spending(state_folder(), switch.path, file.profile), time.time()):
+        now = time.time()
+        if is_due(file, known_spending(state_folder(), switch.path, file.profile, now), now):
             _count(options, switch.path, file, room, kept_at)
         return DONE
     found, words = Spending(), list[str]()
@@ -61,8 +62,8 @@ def _count(
     from rollout_console.cost.spending_count import count_spending, counting
 
     with PullProgress() as progress, counting(kept_at, progress, waits=not options.if_due) as taken:
-        known = known_spending(state_folder(), path, file.profile)
-        due = is_due(file, known, time.time())
+        now = time.time()
+        due = is_due(file, known_spending(state_folder(), path, file.profile, now), now)
         if options.if_due and not (taken and due):
             return None
         try:

@@ -54,9 +54,10 @@ def _count_budgets(
     """Count for the file's budgets as well, where that is due; an error is no error of the bill."""
     folder = state_folder()
     kept_at = spending_path(folder, path, file.profile)
-    known = known_spending(folder, path, file.profile)
+    now = time.time()
+    known = known_spending(folder, path, file.profile, now)
     is_own = room.profile == file.profile and not options.base_url
-    if options.offline or not is_own or not is_due(file, known, time.time()):
+    if options.offline or not is_own or not is_due(file, known, now):
         return
     from rollout_console.cost.spending_count import count_spending, counting
 
