@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,19 +16,19 @@ from rollout_console.budgets.spending import (
     scopes_at,
     spending_path,
 )
-from rollout_console.changes.errors import Conflict
+from rollout_console.changes.errors import Conflict, DiskFull
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.common.folders import state_folder
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.guard import budget_lowering
-from rollout_console.guard.loop import Turn
 from rollout_console.guard.ramp_record import Place, RampRecord
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.parse import parse
 from tests.guard.test_guarding import Run, kinds, of
 
 Make = Callable[..., "Budgeted"]
+CREDENTIAL = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 class Budgeted(Run):
@@ -236,21 +237,25 @@ def test_a_standby_and_a_read_only_guard_lower_nothing(make: Make) -> None:
     assert len(run.lowered()) == 1
 
 
-def test_a_conflict_is_tried_again_in_the_next_turn(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [Conflict("rollout.toml", "one", "two"), DiskFull("no space")])
+def test_what_was_not_lowered_is_tried_again_in_the_next_turn(
+    make: Make, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    run = make()
+    run = make("")
     run.turn()
     run.spend("12")
+    apply = Switch.apply
 
-    def refused(self: Switch, plan: Plan, **_: object) -> Done:
-        raise Conflict("rollout.toml", "one", "two")
+    def refused(self: Switch, plan: Plan, **more: Any) -> Done:
+        if plan.action in ("set_alias", "set_flag"):
+            raise error
+        return apply(self, plan, **more)
 
     with monkeypatch.context() as patched:
         patched.setattr(Switch, "apply", refused)
-        turn: Turn = run.turn()
-    assert turn.trouble == str(Conflict("rollout.toml", "one", "two"))
-    assert len(run.lowered(1)) == 1
+        assert run.turn().trouble == str(error)
+    said, _ = run.lowered(1)
+    assert said.startswith("lowered chat / flag beta-testers 100% to 50%: budget b")
 
 
 def test_a_time_ahead_of_the_clock_keeps_nothing_up(make: Make) -> None:
@@ -261,3 +266,24 @@ def test_a_time_ahead_of_the_clock_keeps_nothing_up(make: Make) -> None:
     record.note_lowered("chat", "chat", {"b": ahead}, {"acme": Place(2500)})
     run.spend("12")
     assert len(run.lowered()) == 1
+
+
+def test_what_can_have_no_line_is_no_org_of_a_key(make: Make) -> None:
+    run = make('key = "prod"\n', **{"default_percent = 0 ": "default_percent = 5 "})
+    run.turn()
+    run.spend("12", places={"chat": ["", CREDENTIAL, "acme"]})
+    (said,) = run.lowered()
+    assert said.startswith("lowered chat / acme 25% to 10%: budget b")
+    assert set(run.shares()) == {"acme", "globex.eu", "initech"}
+    assert run.parsed().routes["chat"].default_points == 500
+
+
+def test_an_alias_that_is_a_credential_is_lowered(make: Make) -> None:
+    aliases = {"[routes.chat.keys] ": f"[routes.chat.keys]\n{CREDENTIAL} = 50\n"}
+    run = make("", **aliases)
+    run.turn()
+    run.spend("12")
+    said = run.lowered()
+    assert len(said) == 4
+    assert not [one for one in said if CREDENTIAL in one]
+    assert run.parsed().routes["chat"].keys == {CREDENTIAL: 2500}

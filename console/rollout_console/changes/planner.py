@@ -154,8 +154,9 @@ class Planner:
         shares = found.keys if table == "keys" else found.flags
         if not name:
             raise NothingToDo("a name is empty; nothing was changed")
-        _checked_name(name)
         before = shares.get(name)
+        if before is None:
+            _checked_name(name)
         kind = {"keys": "alias", "flags": "flag"}[table]
         was = "no line" if before is None else f"{percent_text(before)}%"
         effect = f"{route} / {kind} {name} {was} to {percent_text(points)}% in {self._name}"

@@ -7,6 +7,7 @@ the org stays in its ramp, which climbs again in the next period.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from time import monotonic
@@ -16,17 +17,21 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.budgets.standing import STALE_S, Standing
-from rollout_console.changes.errors import Conflict
+from rollout_console.changes.errors import StoreError
 from rollout_console.changes.plan import ALL_ORGS, Plan
 from rollout_console.changes.share_group import points_of, share_words
 from rollout_console.changes.switch import Done, Switch
+from rollout_console.common.errors import OperationError
 from rollout_console.common.listing import first_of
 from rollout_console.guard.ladder import next_down, step_down
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.ramp import MOST_S_A_TURN
 from rollout_console.guard.ramp_record import Place, RampRecord, RouteRamp
+from rollout_console.history.errors import HistoryError
+from rollout_gate.file.errors import RolloutError
 from rollout_gate.file.model import Route
 from rollout_gate.file.percent import percent_text
+from rollout_gate.secret import is_credential, redacted
 
 MOST_AT_ONCE = 500
 """Limit of the orgs that are lowered in one change: a rollback may be waiting."""
@@ -144,7 +149,9 @@ class BudgetLowering:
             if one.budget.org:
                 yield one.budget.org
             elif one.budget.key and one.spend is not None:
-                yield from one.spend.places.get(route.name, ())
+                # Requests without an org, or with a credential for one, can have no line.
+                places = one.spend.places.get(route.name, ())
+                yield from (org for org in places if org and not is_credential(org))
 
     def _other_shares(
         self, route: Route, now: float
@@ -177,7 +184,7 @@ class BudgetLowering:
                 f"/ {ALL_ORGS} ", "/ (orgs without a line) "
             )
         ]
-        words = f"lowered {first_of(shares, _MOST_NAMED)}: {reason}"
+        words = redacted(f"lowered {first_of(shares, _MOST_NAMED)}: {reason}")
         return Lowered(name, None if only == ALL_ORGS else only, words, reason, done)
 
     def _lower_share(
@@ -191,7 +198,7 @@ class BudgetLowering:
         done = self._applied(route, key, {share: asks}, plan, reason, now, {})
         kind = "alias" if table == "keys" else "flag"
         before, after = percent_text(shares[share]), percent_text(to)
-        words = f"lowered {route.name} / {kind} {share} {before}% to {after}%: {reason}"
+        words = redacted(f"lowered {route.name} / {kind} {share} {before}% to {after}%: {reason}")
         return Lowered(route.name, None, words, reason, done)
 
     def _applied(
@@ -208,9 +215,11 @@ class BudgetLowering:
         verdict = self._monitor.spoken_verdict(route.name, None, now)
         try:
             done = self._switch.apply(plan, reason=reason, verdict=verdict)
-        except Conflict:  # nothing was lowered: the next turn tries again
+        except (OperationError, RolloutError, HistoryError):
+            # Nothing was lowered, by a conflict or a full disk: the next turn tries again.
             known = {name: before.get((name, key)) for name in names}
-            self._record.note_lowered(route.name, key, known, {})
+            with suppress(StoreError):
+                self._record.note_lowered(route.name, key, known, {})
             raise
         if places:
             self._record.keep(route.name, {org: Place(to, at) for org, (_, to) in places.items()})
