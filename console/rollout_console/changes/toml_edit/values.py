@@ -83,10 +83,12 @@ def _on_lines(text: str, values: Values) -> str | None:
         else:
             lines[entry.line] = line[: entry.value_column] + spelled + line[entry.end_column :]
     after: dict[int, list[str]] = {}
+    there: set[Path] = set()
     for table, added in new.items():
         known = layout.tables.get(table)
         if known is None or known.header_line < 0:
-            if _is_there(layout, table):
+            there = there or _tables_of(layout)
+            if table in there:
                 return None
             header = "[" + ".".join(key_text(part) for part in table) + "]"
             after.setdefault(len(lines) - 1, []).extend(["", header, *added])
@@ -95,10 +97,10 @@ def _on_lines(text: str, values: Values) -> str | None:
     return "\n".join(_woven(lines, gone, after))
 
 
-def _is_there(layout: Layout, table: Path) -> bool:
-    """Whether there is such a table, perhaps implicit, without a header of its own."""
-    size = len(table)
-    return not table or any(path[:size] == table for path in (*layout.entries, *layout.tables))
+def _tables_of(layout: Layout) -> set[Path]:
+    """Return every table that is there, perhaps implicit, without a header of its own."""
+    paths = (*layout.entries, *layout.tables)
+    return {path[:size] for path in paths for size in range(len(path) + 1)}
 
 
 def _woven(lines: list[str], gone: set[int], after: Mapping[int, list[str]]) -> list[str]:

@@ -6,7 +6,7 @@ newest jobs are mostly open, and would hide those that have failed late: the tie
 before these as well. Each of both is the test of a sequence of jobs as it was sent.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import inf
 
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from rollout_console.guard.evidence.tiers import stronger
 from rollout_console.guard.evidence.verdict import JOB_SIGNALS, WORDS, Verdict
 from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
 from rollout_console.health.windows.bins import Bin
-from rollout_console.jobs.outcomes import Outcome, SideJobs
+from rollout_console.jobs.outcomes import Fate, Outcome, SideJobs
 from rollout_gate.file.model import GuardSettings
 
 WIDTH_S = 5
@@ -172,17 +172,18 @@ def _worded(tier: Tier, jobs: Sequence[Outcome]) -> Tier:
     if tier.route.kind == "ok" and not tier.orgs:
         return Tier()
 
-    def said(verdict: Verdict, some: Iterable[Outcome]) -> Verdict:
+    fates: dict[str, set[Fate]] = {}
+    for one in jobs:
+        if one.is_bad:
+            fates.setdefault(one.org, set()).add(one.fate)
+
+    def said(verdict: Verdict, some: Collection[Fate]) -> Verdict:
         if verdict.signal != "jobs":
             return verdict
-        fates = {one.fate for one in some if one.is_bad}
-        word = fates.pop() if len(fates) == 1 else "failed or late"
+        word = next(iter(some)) if len(some) == 1 else "failed or late"
         reason = verdict.reason.replace(WORDS["jobs"], f"jobs {word}", 1)
         return replace(verdict, reason=reason)
 
-    orgs: Mapping[str, Verdict] = {
-        org: said(verdict, (one for one in jobs if one.org == org))
-        for org, verdict in tier.orgs.items()
-    }
-    left = [one for one in jobs if one.org not in orgs]
+    orgs = {org: said(verdict, fates.get(org, ())) for org, verdict in tier.orgs.items()}
+    left = {fate for org, some in fates.items() if org not in orgs for fate in some}
     return tier._replace(route=said(tier.route, left), orgs=orgs)
