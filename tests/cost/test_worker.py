@@ -1,10 +1,13 @@
 """The cost worker: every drill adds up, pages are the pile, and it ends with whoever asks."""
 
+import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from rollout_console.cost import row_desk, worker
 from rollout_console.cost.bill import VIEWS, Figures, View
 from rollout_console.cost.costs import CostAsked, attributed
 from rollout_console.cost.row_desk import RowDesk
+from rollout_console.cost.worker_client import CostWorker
 from rollout_console.cost.worker_protocol import (
     LENGTH,
     Answer,
@@ -41,6 +45,7 @@ from rollout_console.reconcile.piles import ORDERS, PILES, Row, time_of
 from rollout_gate.file.parse import parse
 from tests.cost.traffic import DAY, Traffic
 from tests.reconcile.world import NOON, NOW, World, line
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -245,3 +250,17 @@ def test_it_ends_when_it_is_told_to(world: World, traffic: Traffic, way: str) ->
         else:
             process.stdin.close()
         assert process.wait(60) == 0
+
+
+def test_one_that_is_stopped_ends_with_its_screen(world: World, traffic: Traffic) -> None:
+    async def stopped() -> int:
+        worker = CostWorker(order(world))
+        async with aclosing(worker.answers()) as answers:
+            await anext(answers)
+            process = worker.process
+            assert process is not None
+            os.kill(process, signal.SIGSTOP)
+        return process
+
+    process = asyncio.run(stopped())
+    until(lambda: not Path(f"/proc/{process}").exists())

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -74,12 +75,19 @@ class CostWorker:
         self._send(frame_of(request))
 
     def close(self) -> None:
-        """Tell the process to end; the thread that reads it kills it where it does not."""
+        """Tell the process to end, also one that is stopped (SIGSTOP, a debugger).
+
+        A thread kills it where it does not: it holds the token.
+        """
         with self._lock:
-            self._is_closed = True
+            was_closed, self._is_closed = self._is_closed, True
             process = self._process
-            if process is not None:
-                process.terminate()
+            if process is None:
+                return
+            process.terminate()
+            process.send_signal(signal.SIGCONT)
+        if not was_closed:
+            Thread(target=_end, args=(process,), name="cost-worker-end", daemon=True).start()
 
     def _start(self, put: Callable[[Answer], None]) -> None:
         with self._lock:
@@ -114,15 +122,20 @@ class CostWorker:
             while (answer := _next(pipe)) is not None:
                 put(answer)
         process.terminate()
-        try:
-            process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process)
         assert process.stdin is not None
         with suppress(OSError):  # what was not sent yet is for nobody
             process.stdin.close()
         put(Failed(0, ENDED))
+
+
+def _end(process: Popen[bytes]) -> None:
+    """Wait for a process that was told to end; kill it where it does not in _GRACE_S."""
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _next(pipe: IO[bytes]) -> Answer | None:
