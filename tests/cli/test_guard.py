@@ -93,6 +93,16 @@ def test_once_names_the_sick_org_and_not_its_route(cli: Any, file: Path) -> None
     assert "chat / globex.eu rollback: 5xx 100%, 30 of 30" in out
 
 
+def test_a_credential_for_a_name_is_not_printed(cli: Any, file: Path) -> None:
+    name = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
+    file.write_text(
+        file.read_text().replace("[routes.chat.orgs]", f"[routes.chat.orgs]\n{name} = 1")
+    )
+    for more in ([], ["--json"]):
+        code, out, _ = cli("guard", "--once", *more)
+        assert (code, name in out, "sk-" in out) == (0, False, True)
+
+
 UNUSABLE = '{"ts":1764076800000,"route":"chat","org":"acme","side":"tokenlab","status":503}\n'
 WHY = "ts is no RFC 3339 time with a zone, such as 2026-11-25T10:00:00.000Z"
 

@@ -74,7 +74,7 @@ def guard(options: Namespace, switch: Switch) -> int:
             turn = replace(turn, events=[*first.events, *turn.events])
             _tell(turn.events, notifier, options, quiet=True)
             if options.json:
-                print(json.dumps(_turn_json(turn, monitor, now), indent=2))
+                print(json.dumps(_without_credentials(_turn_json(turn, monitor, now)), indent=2))
             else:
                 print(_turn_text(turn, now))
             bad = turn.is_sick
@@ -107,13 +107,13 @@ def _go_on(options: Namespace, guarding: GuardLoop, sources: Any, notifier: Any)
         _tell(turn.events, notifier, options)
         if turn.trouble != trouble:
             trouble = turn.trouble
-            print(f"rollout-console: {visible(trouble or 'recovered')}", file=sys.stderr)
+            print(f"rollout-console: {_shown(trouble or 'recovered')}", file=sys.stderr)
         if turn.log.unusable and turn.log.words and turn.log.unusable >= 2 * unusable:
             unusable = turn.log.unusable  # warn again once the count has doubled
-            print(f"rollout-console: {visible(turn.log.words)}", file=sys.stderr)
+            print(f"rollout-console: {_shown(turn.log.words)}", file=sys.stderr)
         due = time.monotonic() + (options.every or _EVERY_S)
         while not stop.is_set() and (left := due - time.monotonic()) > 0:
-            systemd.keep_alive(visible(trouble or _status(turn)))
+            systemd.keep_alive(_shown(trouble or _status(turn)))
             stop.wait(min(left, systemd.every_s or left))
     systemd.ends()
 
@@ -154,9 +154,9 @@ def _tell(events: list[Event], notifier: Any, options: Namespace, *, quiet: bool
             continue
         at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         if options.json:
-            print(json.dumps({"at": at, **asdict(event)}), flush=True)
+            print(json.dumps(_without_credentials({"at": at, **asdict(event)})), flush=True)
         else:
-            print(f"{at}  {event.kind}: {visible(event.text)}", flush=True)
+            print(f"{at}  {event.kind}: {_shown(event.text)}", flush=True)
 
 
 def _put_back(words: list[str], switch: Switch, monitor: Monitor) -> int:
@@ -304,4 +304,19 @@ def _turn_text(turn: Turn, now: float) -> str:
     shown = {alert.sentence for alert in turn.alerts}
     events = [event for event in turn.events if event.kind != "alert" or event.text not in shown]
     lines += [f"{event.kind}: {visible(event.text)}" for event in events]
-    return "\n".join(lines)
+    return redacted("\n".join(lines))
+
+
+def _shown(text: str) -> str:
+    return redacted(visible(text))
+
+
+def _without_credentials(value: Any) -> Any:
+    """Return a JSON value with all credentials redacted: an org may be named with one."""
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, Mapping):
+        return {redacted(str(name)): _without_credentials(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_credentials(one) for one in value]
+    return value
