@@ -7,7 +7,7 @@ from pathlib import Path
 from rollout_console.health.log.record import JobRecord
 from rollout_console.health.log.time_range import LogReader
 from rollout_console.jobs.job_book import JobBook
-from rollout_console.jobs.log_feed import take_in_log
+from rollout_console.jobs.log_feed import MOST_BACK_S, take_in_log
 from rollout_gate.access_log import AccessLine, AccessLog, timestamp
 from rollout_gate.http.job_ledger import TaskLedger
 from rollout_gate.http.task_answers import TaskAnswer
@@ -91,3 +91,7 @@ def test_it_reads_on_from_where_it_was(tmp_path: Path) -> None:
     take_in_log(ledger, between, NOW + 5, host="gw-01")
     ledger.close()
     assert NOW - 400 < asked[0] < NOW
+
+
+def test_a_log_with_nothing_of_the_time_that_is_read_adds_nothing(tmp_path: Path) -> None:
+    assert feed(tmp_path, write_log(tmp_path, line("t-1", MOST_BACK_S + 5))) == 0

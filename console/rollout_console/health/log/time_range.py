@@ -42,7 +42,7 @@ class LogReader(Generic[R]):
         self.last_at = -inf
 
     def between(self, since: float, until: float) -> Iterator[list[R]]:
-        """Yield the records, chunk by chunk, in the order of the log."""
+        """Yield the records, chunk by chunk, in the order of the log; no chunk is empty."""
         log = open_log(
             self._path, start="tail", tail_bytes=self._tail_bytes(since),
             history_s=max(time.time() - since, 0.0) + _ROTATED_SLACK_S,
@@ -57,11 +57,13 @@ class LogReader(Generic[R]):
                 if times:
                     first = min(first, min(times))
                     self.last_at = max(self.last_at, max(times))
-                    yield [
+                    found = [
                         record
                         for record, at in zip(records, times, strict=True)
                         if since <= at < until and isinstance(record, self._shape)
                     ]
+                    if found:
+                        yield found
                     if min(times) > until + _SLACK_S:
                         break
                 if not log.behind:
