@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from rollout_console.common.errors import OperationError
-from rollout_console.cost.difference import CAUSES
+from rollout_console.cost.difference import CAUSES, EVERYWHERE
 from tests.cost.traffic import DAY, PRICES, Traffic, costs_of
 from tests.reconcile.world import NOON, World, line, time_of
 
@@ -166,6 +166,7 @@ def test_a_log_that_begins_between_the_periods_makes_no_org_new(world: World) ->
     assert found.difference is not None
     assert not found.is_by_place
     assert found.difference.causes["price"] == found.difference.amount > 0
+    assert {item.where.split("  ")[0] for item in found.difference.items} == {EVERYWHERE}
     assert any("is not told by route and org" in words for words in found.words)
     with pytest.raises(OperationError, match="does not go back"):
         costs_of(world, against_s=7 * DAY, route="chat")

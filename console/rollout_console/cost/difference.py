@@ -24,8 +24,11 @@ Cause = Literal[
 ]  # fmt: skip
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
+EVERYWHERE = "(all routes and orgs)"
+"""Where a part is of a sample without places: the log may well have lines of it."""
+
 Place = tuple[str, str] | None
-"""A route and an org; None for what the log does not have."""
+"""A route and an org; None for what the log does not have, and of a sample without places all."""
 
 _LEAST_DIGITS = 6
 _MOST_QUANTITY = 30
@@ -129,7 +132,7 @@ class Sample:
     """
 
     def __init__(self, *, places: bool = True) -> None:
-        self._places = places
+        self.has_places = places
         self.cost = ZERO
         self.loads: dict[Place, dict[Model, Load]] = {}
         self.fits: dict[Model, Fit] = {}
@@ -141,7 +144,7 @@ class Sample:
         if row.cost is None:
             return
         self.cost = EXACT.add(self.cost, row.cost)
-        place = (row.route, row.org) if self._places and row.pile == "matched" else None
+        place = (row.route, row.org) if self.has_places and row.pile == "matched" else None
         if row.cost < 0:
             self.refunds.setdefault(place, Load()).add(row.cost, ZERO, ZERO)
         elif row.attempt > 1 or row.reason == "charged again":
@@ -198,6 +201,7 @@ def explain(earlier: Sample, now: Sample) -> Difference:
 
 
 def _items(earlier: Sample, now: Sample) -> Iterator[Item]:
+    whole = NOT_LOGGED if now.has_places else EVERYWHERE
     repeated: tuple[tuple[Cause, dict[Place, Load], dict[Place, Load], str], ...] = (
         ("retries and duplicates", earlier.repeated, now.repeated, "charges"),
         ("refunds", earlier.refunds, now.refunds, "refunds"),
@@ -206,7 +210,7 @@ def _items(earlier: Sample, now: Sample) -> Iterator[Item]:
         for place in {**before, **after}:
             one, two = before.get(place, Load()), after.get(place, Load())
             why = f"{one.requests:,} to {two.requests:,} {what}"
-            yield Item(cause, EXACT.subtract(two.cost, one.cost), _where(place), why)
+            yield Item(cause, EXACT.subtract(two.cost, one.cost), _where(place, whole), why)
     digits = max(
         [_LEAST_DIGITS] + [_digits(load.cost) for one in (earlier, now) for load in _loads_of(one)]
     )
@@ -221,11 +225,11 @@ def _items(earlier: Sample, now: Sample) -> Iterator[Item]:
         count = sum(load.requests for load in loads.values())
         if before_models:
             gone = f"{_many(count)}, and none now"
-            yield Item("gone org or route", EXACT.minus(cost), _where(place), gone)
+            yield Item("gone org or route", EXACT.minus(cost), _where(place, whole), gone)
         else:
             is_route = place is not None and place[0] not in earlier.routes
             new = "a new route" if is_route else "a new org" if place else "none before"
-            yield Item("new org or route", cost, _where(place), f"{new}, {_many(count)}")
+            yield Item("new org or route", cost, _where(place, whole), f"{new}, {_many(count)}")
 
 
 def _loads_of(sample: Sample) -> Iterator[Load]:
@@ -273,7 +277,7 @@ def _model_items(
     )  # fmt: skip
     difference = EXACT.subtract(after.cost, before.cost)
     amounts = rounded([part for _, part, _ in parts], difference, digits)
-    where = f"{_where(place)}  {model[0]}"
+    where = f"{_where(place, NOT_LOGGED if now.has_places else EVERYWHERE)}  {model[0]}"
     for (cause, _, why), amount in zip(parts, amounts, strict=True):
         yield Item(cause, amount, where, why)
 
@@ -311,8 +315,8 @@ def _digits(amount: Decimal) -> int:
     return -exponent if isinstance(exponent, int) and exponent < 0 else 0
 
 
-def _where(place: Place) -> str:
-    return f"{place[0]} / {place[1]}" if place is not None else NOT_LOGGED
+def _where(place: Place, whole: str) -> str:
+    return f"{place[0]} / {place[1]}" if place is not None else whole
 
 
 def _many(count: int) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from rollout_console.cost.difference import Item
+from rollout_console.cost.difference import EVERYWHERE, Item
 from rollout_console.cost.worker_protocol import CauseSum, CostRow, PileSum
 from rollout_console.reconcile.money import plain
 from rollout_console.reconcile.piles import Row
@@ -38,7 +38,10 @@ def about_lines(row: MoneyRow, level: Level, keys: Mapping[str, str]) -> list[tu
         case CauseSum():
             amount = dollars(row.amount, signed=True)
             about = f"{row.cause} {amount}, {many(row.parts, 'part')}"
-            return [(about, "bold"), (f"look at: {LOOK_AT[row.cause]}", QUIET)]
+            look = f"look at: {LOOK_AT[row.cause]}"
+            if row.largest.where.startswith(EVERYWHERE):
+                look = "not by route and org: the log does not go back through both periods"
+            return [(about, "bold"), (look, QUIET)]
         case Item():
             amount = dollars(row.amount, signed=True)
             return [(shown(f"{amount}  {row.where}"), "bold"), (shown(row.why), "")]
