@@ -185,7 +185,17 @@ def test_what_is_asked_for_is_filtered(jobs: Jobs, rollout: Path) -> None:
     assert err == "1 lost, 1 open\n"
     assert len(json.loads(jobs("list", "--json", "--since", "7d")[1])["jobs"]) == 3
     assert len(json.loads(jobs("list", "--json", "--state", "lost")[1])["jobs"]) == 1
-    assert json.loads(jobs("list", "--json", "--org", "nobody")[1])["jobs"] == []
+    nobodys = json.loads(jobs("list", "--json", "--org", "nobody")[1])
+    assert (nobodys["jobs"], nobodys["counts"], nobodys["ended"]) == ([], {}, [])
+    assert jobs("list", "--org", "acme")[2] == "1 lost\n"
+    assert (
+        jobs("list", "--limit", "1")[2] == "1 lost, 1 open\nthe first 1 of 2 are listed: --limit\n"
+    )
+    assert jobs("list", "--limit", "1", "--state", "lost")[2] == "1 lost, 1 open\n"
+    assert jobs("list", "--route", "image") == (0, "", "no jobs\n")
+    code, out, err = jobs("list", "--route", "vidoe")
+    assert (code, out) == (2, "")
+    assert "no route 'vidoe'; did you mean 'video'?" in err
     code, _, err = jobs("show", "nothing")
     assert code == 1
     assert "no job has the task id or job id 'nothing'" in err

@@ -20,6 +20,7 @@ from rollout_console.jobs.job_book import (
     Wanted,
     job_book,
 )
+from rollout_console.jobs.job_facts import advice, why_not_cancel
 from rollout_console.jobs.outcomes import Ended
 from rollout_gate.file.parse import parse
 from rollout_gate.http.create_records import Create
@@ -275,3 +276,16 @@ def test_what_is_forgotten_is_read_back(tmp_path: Path) -> None:
     book.forget_create(rows["a"])
     assert [row.create.create_id for row in book.rows(NOW)] == ["c"]
     book.close()
+
+
+def test_what_to_do_about_a_late_job_is_what_can_be_done_on_its_side(tmp_path: Path) -> None:
+    path = write(tmp_path, create("ours", ago=4_000), create("theirs", ago=4_000, side="previous"))
+    said = {
+        row.create.side: (advice(row, with_keys=True), why_not_cancel(row))
+        for row in JobBook(path).rows(NOW, standings=("late",))
+    }
+    assert said["tokenlab"] == ("poll it (p), and cancel it where that is possible (x)", "")
+    assert said["previous"][0] == (
+        "it is at the previous side, which is not polled here: look for it there"
+    )
+    assert said["previous"][1]

@@ -169,13 +169,15 @@ class JobBook:
         rest = f"where {' and '.join(wanted) or 'true'} order by {_ORDER_BY['trouble']} limit :most"
         return [*self._read(now, rest, given, self._current())]
 
-    def counts(self, now: float, *, since: float = 0.0) -> dict[tuple[str, Standing], int]:
+    def counts(
+        self, now: float, *, since: float = 0.0, route: str = "", org: str | None = None
+    ) -> dict[tuple[str, Standing], int]:
         """Return how many jobs of each route stand how; the same jobs as in ``rows``."""
         query = (
             f"select route, standing, count(*) from ({self._current()})"  # noqa: S608 - ours alone
-            " group by route, standing"
+            " where :route in ('', route) and (:org is null or org = :org) group by route, standing"
         )
-        given = {"now": now, "since": since}
+        given = {"now": now, "since": since, "route": route, "org": org}
         return {(route, standing): n for route, standing, n in self._query(query, given)}
 
     def look(
@@ -268,12 +270,15 @@ class JobBook:
             found.setdefault((first.create_id, second.create_id), Repeated(first, second, kind))
         return [*found.values()]
 
-    def ended(self, *, since: float, now: float | None = None) -> dict[tuple[str, str], Ended]:
+    def ended(
+        self, *, since: float, now: float | None = None, route: str = "", org: str | None = None
+    ) -> dict[tuple[str, str], Ended]:
         """Return how jobs have ended since a time (epoch seconds), by route and side.
 
         Those that were created more than a day before are left out.
         """
-        sides = by_side(self.outcomes(since=since, now=now))
+        every = self.outcomes(since=since, now=now)
+        sides = by_side(one for one in every if route in ("", one.route) and org in (None, one.org))
         ended = {place: side.ended(since) for place, side in sides.items()}
         return {place: one for place, one in ended.items() if one.count}
 

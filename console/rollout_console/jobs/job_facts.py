@@ -60,6 +60,8 @@ def advice(row: JobRow, *, with_keys: bool = False) -> str:
         return f"{look}; if there is none: {forget_command(create.route, name, create.org)}"
     if row.standing == "lost":
         return "the application has not asked for it: fetch the asset, it is paid for"
+    if row.standing == "late" and create.side != "tokenlab":
+        return "it is at the previous side, which is not polled here: look for it there"
     if row.standing == "late":
         poll, cancel = ("p", "x") if with_keys else ("jobs poll", "jobs cancel")
         return f"poll it ({poll}), and cancel it where that is possible ({cancel})"

@@ -39,6 +39,7 @@ from rollout_console.jobs.log_feed import take_in_file
 from rollout_console.jobs.outcomes import Ended, ended_json
 from rollout_console.jobs.poller import Polled, TaskPoller
 from rollout_gate.access_log import timestamp
+from rollout_gate.file.errors import UnknownRoute
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.http.create_records import Create
 
@@ -57,6 +58,8 @@ def jobs(options: Namespace, switch: Switch, room: ApiKeys | None = None) -> int
             return asyncio.run(command(options, book, room))
         if not options.read_only and options.jobs_command != "forget":
             _take_in(book, switch, file)
+        if options.jobs_command == "list":
+            return _list(options, book, file)
         return _COMMANDS[options.jobs_command](options, book)
     finally:
         book.close()
@@ -77,7 +80,7 @@ def _take_in(book: JobBook, switch: Switch, file: RolloutFile) -> None:
         print(f"warning: without other hosts' jobs: {visible(str(error))}", file=sys.stderr)
 
 
-def _list(options: Namespace, book: JobBook) -> int:
+def _list(options: Namespace, book: JobBook, file: RolloutFile) -> int:
     now = time.time()
     since = options.since if options.since is not None else now - _DAY_S
     wanted = _standings(options.state)
@@ -85,7 +88,10 @@ def _list(options: Namespace, book: JobBook) -> int:
         now, since=since, standings=wanted, route=options.route, org=options.org,
         most=options.limit,
     )  # fmt: skip
-    counts, ended = book.counts(now, since=since), book.ended(since=since)
+    counts = book.counts(now, since=since, route=options.route, org=options.org)
+    ended = book.ended(since=since, route=options.route, org=options.org)
+    if options.route and not counts and options.route not in file.routes and book.exists:
+        raise UnknownRoute(options.route, list(file.routes))
     if options.json:
         body = {
             "ledger": str(book.path),
@@ -108,6 +114,9 @@ def _list(options: Namespace, book: JobBook) -> int:
     for row in rows:
         print(visible(_line(row, now)))
     print(visible(_summary(counts)), file=sys.stderr)
+    among = sum(n for (_, standing), n in counts.items() if not wanted or standing in wanted)
+    if among > len(rows):
+        print(f"the first {len(rows):,} of {among:,} are listed: --limit", file=sys.stderr)
     for (route, side), one in sorted(ended.items()):
         print(visible(f"{route}, {side}: {ended_words(one)}"), file=sys.stderr)
     return DONE
@@ -289,4 +298,4 @@ def _forget(options: Namespace, book: JobBook) -> int:
     return DONE
 
 
-_COMMANDS = {"list": _list, "show": _show, "forget": _forget, "duplicates": _duplicates}
+_COMMANDS = {"show": _show, "forget": _forget, "duplicates": _duplicates}
