@@ -119,7 +119,7 @@ def test_why_it_differs(run: Run, cost: Decimal) -> None:
     )
     assert Decimal(found["now_usd"]) == cost
     assert found["causes"]["price"] == "0"
-    assert run("--against", "2h").returncode == 1
+    assert run("--against", "2h").returncode == 2
 
 
 def test_an_export_is_private_whole_and_without_formulas(
@@ -180,6 +180,14 @@ def test_exit_codes(run: Run, cost: Decimal, world: World) -> None:
     assert run("--key", "nobody").returncode == 1
     for wrong in (["--since", "yesterday"], ["--by", "x"], ["--limit", "0"], ["--against", "x"]):
         assert run(*wrong).returncode == 2
+    for words, why in (
+        (["--route", "chta"], "no route 'chta'; did you mean 'chat'?"),
+        (["--org", "acm"], "no org 'acm', in the file or in this period; did you mean 'acme'?"),
+    ):
+        done = run("--no-pull", *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert why in done.stderr
+    assert run("--no-pull", "--route", "clips").returncode == 0, "in the file, and without a cost"
     world.path.write_text(world.path.read_text().replace(world.sim.base_url, "http://127.0.0.1:9"))
     done = run("--since", "1h")
     assert done.returncode == 3

@@ -173,6 +173,9 @@ def test_exit_codes(run: Run, at: float, world: World) -> None:
     assert run("--key", "nobody").returncode == 1
     for wrong in (["--since", "yesterday"], ["--settle", "1y"], ["--pile", "x"], ["--limit", "0"]):
         assert run(*wrong).returncode == 2
+    done = run("--offline", "--org", "acmee")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no org 'acmee'" in done.stderr
     world.path.write_text(world.path.read_text().replace(world.sim.base_url, "http://127.0.0.1:9"))
     done = run("--since", "1h")
     assert done.returncode == 3

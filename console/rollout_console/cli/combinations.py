@@ -50,6 +50,7 @@ def _reconcile(options: Namespace) -> Iterator[str]:
         yield "--limit is how many rows of a pile are listed: say which with --pile"
     if options.offline and options.reread:
         yield "--reread asks the API, and --offline does not: give one of them"
+    yield from _asking(options)
 
 
 def _cost(options: Namespace) -> Iterator[str]:
@@ -58,6 +59,12 @@ def _cost(options: Namespace) -> Iterator[str]:
         yield "--limit is how many rows of a view are listed: say which with --by"
     if options.limit and options.json:
         yield "--limit is of the table: --json has all rows"
+    yield from _asking(options)
+
+
+def _asking(options: Namespace) -> Iterator[str]:
+    if options.offline and options.token_stdin:
+        yield "--token-stdin is for the API, and --no-pull or --offline asks none: give one of them"
 
 
 def _report(options: Namespace) -> Iterator[str]:
@@ -152,6 +159,7 @@ def _day_of(text: str) -> str | None:
 
 _OF_COMMAND: dict[str, Callable[[Namespace], Iterator[str]]] = {
     "demo": _simulated, "sim": _simulated, "reconcile": _reconcile, "cost": _cost,
+    "budgets": _asking,
     "report": _report, "models": _models, "guard": _guard, "phase": _phase, "probe": _probe,
     "rollback": _rollback, "set": _set, "init": _init, "keys": _keys,
 }  # fmt: skip

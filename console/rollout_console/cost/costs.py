@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from rollout_console.changes.recorded import Recorded
 from rollout_console.common.durations import seconds_text
-from rollout_console.common.errors import OperationError
+from rollout_console.common.errors import Misused, OperationError
 from rollout_console.cost.bill import Bill
 from rollout_console.cost.burn import BURN_S, Burn, Runway, burn_of, runways
 from rollout_console.cost.difference import Difference, Sample, explain
@@ -105,8 +105,8 @@ def costs(
     """Return the costs of a period of the rollout file at ``path``; ``folder`` is the state's.
 
     What each share costs is kept there for the confirms of raises; ``recorded`` tells since when
-    the shares are what they are. Raises OperationError, and ApiError unless ``offline``; what was
-    pulled before an error is kept.
+    the shares are what they are. Raises OperationError, Misused for periods that overlap, and
+    ApiError unless ``offline``; what was pulled before an error is kept.
     """
     with attributed(asked, room, file, path, folder, watcher, clock, recorded) as (found, _):
         pass
@@ -131,7 +131,7 @@ def attributed(
     """
     shift = asked.against_s
     if shift is not None and shift < asked.until - asked.since:
-        raise OperationError(
+        raise Misused(
             "the two periods overlap: give --against at least"
             f" {seconds_text(asked.until - asked.since)}, the length of the period"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rollout_console.budgets.spending import known_spending, spending_path
 from rollout_console.budgets.standing import is_due
+from rollout_console.changes.names import expect_names_of_period
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.commands.pull_progress import PullProgress
 from rollout_console.cli.exit_codes import DONE
@@ -44,6 +45,10 @@ def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
         found = costs(
             asked, room, file, switch.path, state_folder(), progress, recorded=switch.recorded()
         )
+        expect_names_of_period(
+            file, options.route, options.org, is_seen=bool(found.bill.chosen.requests),
+            known=[group.org for group in found.bill.groups if group.org],
+        )  # fmt: skip
         _count_budgets(options, switch.path, file, room, progress)
     return _show(options, switch.path, found)
 

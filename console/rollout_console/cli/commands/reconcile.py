@@ -8,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from rollout_console.changes.names import expect_names_of_period
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.commands.pull_progress import PullProgress
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
@@ -52,6 +53,9 @@ def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
         reconcile(asked, room, file, switch.path, state_folder(), progress) as outcome,
     ):
         progress.clear()
+        piles = outcome.piles
+        is_seen = bool(piles.log.lines or any(pile.all.records for pile in piles.piles.values()))
+        expect_names_of_period(file, options.route, options.org, is_seen=is_seen)
         return _show(options, switch.path, outcome)
 
 
