@@ -75,14 +75,16 @@ def test_burn_is_of_the_last_day_against_the_days_before(world: World, traffic: 
 
 
 def test_a_first_day_has_nothing_to_compare(world: World, traffic: Traffic) -> None:
-    traffic.send(NOON)
+    cost = traffic.send(END - 3_600)
     burn = costs_of(world).burn
     assert burn.before_days is None
+    assert (burn.span_s, burn.a_day(burn.cost)) == (3_600, 24 * cost)
     assert burn.before_a_day is None
     assert burn.change is None
 
 
 def test_runway_of_the_balance_and_of_each_key_with_a_limit(world: World, traffic: Traffic) -> None:
+    traffic.send(END - 2 * DAY)
     one = traffic.send(END - 100)
     two = traffic.send(END - 50, key="key_2")
     keys = world.sim.state.keys

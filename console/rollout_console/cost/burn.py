@@ -14,6 +14,8 @@ BEFORE_DAYS = 7
 BURN_S = (1 + BEFORE_DAYS) * DAY_S
 """How far back the records of a burn go."""
 _LEAST_BEFORE_S = DAY_S / 4
+_LEAST_S = 60.0
+"""The shortest time that a burn is of: a single record has no rate."""
 _MICROS = 1_000_000
 
 
@@ -21,7 +23,8 @@ class Burn(msgspec.Struct, frozen=True):
     """The cost of the 24 hours before ``until`` (epoch seconds), exact, in all and by key.
 
     ``before`` is that of the days before it, of which ``before_days`` have records: up to 7, None
-    where there are none.
+    where there are none. ``span_s`` is how many seconds the cost is of: less than 24 hours where
+    the first record of all is younger.
     """
 
     until: float
@@ -29,6 +32,13 @@ class Burn(msgspec.Struct, frozen=True):
     by_key: Mapping[str, Decimal]
     before: Decimal = ZERO
     before_days: Decimal | None = None
+    span_s: float = DAY_S
+
+    def a_day(self, cost: Decimal) -> Decimal:
+        """Return what a cost of this burn is a day: rounded, where the burn is of less than one."""
+        if self.span_s >= DAY_S:
+            return cost
+        return cost * Decimal(round(DAY_S)) / Decimal(round(self.span_s))
 
     @property
     def before_a_day(self) -> Decimal | None:
@@ -55,7 +65,9 @@ def burn_of(store: UsageStore, until: float, key: str = "") -> Burn:
     first = store.first_at()
     span = 0 if first is None else (middle - max(begin, first)) / _MICROS
     days = Decimal(round(span)) / Decimal(round(DAY_S)) if span >= _LEAST_BEFORE_S else None
-    return Burn(until, total(by_key.values()), by_key, total(before.values()), days)
+    known_s = DAY_S if first is None else (end - first) / _MICROS
+    span_s = min(max(known_s, _LEAST_S), DAY_S)
+    return Burn(until, total(by_key.values()), by_key, total(before.values()), days, span_s)
 
 
 class Runway(msgspec.Struct, frozen=True):
@@ -84,11 +96,12 @@ def runways(
 
     With one ``key`` alone the burn is that key's, and the balance has no runway.
     """
-    whole = None if key else Runway("", balance, None, burn.cost)
+    whole = None if key else Runway("", balance, None, burn.a_day(burn.cost))
     limited = []
     for one in keys:
         if one.limit is not None and one.status == "active" and key in ("", one.id):
             left = EXACT.subtract(one.limit, one.used)
-            limited.append(Runway(one.id, left, one.limit, burn.by_key.get(one.id, ZERO)))
+            a_day = burn.a_day(burn.by_key.get(one.id, ZERO))
+            limited.append(Runway(one.id, left, one.limit, a_day))
     limited.sort(key=lambda one: (one.seconds is None, one.seconds or 0.0, one.key))
     return whole, limited

@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.safe_text import visible
 from rollout_console.cost.bill import VIEWS, WIDE, Figures, View, ViewRow
-from rollout_console.cost.burn import Runway
+from rollout_console.cost.burn import DAY_S, Runway
 from rollout_console.cost.costs import Costs
 from rollout_console.cost.difference import Difference
 from rollout_console.reconcile.money import plain
@@ -121,12 +121,13 @@ def _figures(one: Figures) -> str:
 def _burn(costs: Costs) -> Iterator[str]:
     burn = costs.burn
     before = burn.before_a_day
-    words = "; nothing is known of the days before"
+    words = "; nothing is known of the time before"
     if before is not None and burn.before_days is not None:
         change = "" if burn.change is None else f" ({burn.change:+.1f}%)"
         span = seconds_text(float(burn.before_days) * 86_400)
         words = f", {rate(before)} a day in the {span} before{change}"
-    yield f"{'burn':<{_LABEL}}${plain(burn.cost)} in the 24 h up to {_time(burn.until)}{words}"
+    of = "24 h" if burn.span_s >= DAY_S else seconds_text(burn.span_s)
+    yield f"{'burn':<{_LABEL}}${plain(burn.cost)} in the {of} up to {_time(burn.until)}{words}"
     if costs.balance is not None:
         yield f"{'balance':<{_LABEL}}${plain(costs.balance.left)}: {_lasts(costs.balance)}"
     elif not costs.limits:

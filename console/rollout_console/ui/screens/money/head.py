@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from rollout_console.budgets.standing import Standing, usd
 from rollout_console.common.durations import seconds_text
-from rollout_console.cost.burn import Burn, Runway
+from rollout_console.cost.burn import DAY_S, Burn, Runway
 from rollout_console.cost.worker_protocol import Loaded, Money, Preview, Pulling, Waiting
 from rollout_console.reconcile.store import KnownKey
 from rollout_console.ui.screens.money.columns import dollars, price_text
@@ -69,11 +69,12 @@ def _bill(loaded: Loaded) -> Pieces:
 
 
 def _burn(burn: Burn) -> Pieces:
+    of = "24 h" if burn.span_s >= DAY_S else seconds_text(burn.span_s)
     pieces = [_label("burn"), (dollars(burn.cost), "bold"),
-              (f" in the 24 h up to {clock(burn.until)}", "")]  # fmt: skip
+              (f" in the {of} up to {clock(burn.until)}", "")]  # fmt: skip
     before = burn.before_a_day
     if before is None or burn.before_days is None:
-        return [*pieces, ("; nothing is known of the days before", QUIET)]
+        return [*pieces, ("; nothing known before", QUIET)]
     if burn.change is not None:
         pieces.append((f"  {burn.change:+.1f}%", "$warning" if burn.change > 10 else ""))
     span = seconds_text(float(burn.before_days) * 86_400)

@@ -237,7 +237,7 @@ class MoneyScreen(BesideScreen):
         left = latest[1].balance
         if known is not None:
             return replace(known, left=left)
-        return Runway("", left, None, burn.cost)
+        return Runway("", left, None, burn.a_day(burn.cost))
 
     def _draw_about(self) -> None:
         level, row = self._view.level, self._table.selected
