@@ -26,6 +26,7 @@ from rollout_console.budgets.spending import (
 from rollout_console.budgets.standing import (
     Standing,
     age_words,
+    lowers_words,
     missing_from,
     standings_of,
     usd,
@@ -214,3 +215,15 @@ def test_a_budget_names_what_it_is_of() -> None:
     assert of(route="chat") == "chat"
     assert of(route="chat", org="acme", key="prod") == "chat / acme, key prod"
     assert of(key="prod") == "key prod"
+
+
+def test_a_lowering_is_a_running_guards() -> None:
+    text = (
+        HEAD.replace("[routes", '[guard]\nmode = "enforce"\n[routes')
+        + '[budgets.all]\nper = "month"\nlimit_usd = 1\nat_limit = "lower"\n'
+    )
+    file = parse(text.encode())
+    (one,) = standings_of(file, None, AT)
+    lowers = "a running guard lowers its shares, a step at a time"
+    assert lowers_words(file, one) == lowers_words(file, one, guard_acts=True) == lowers
+    assert lowers_words(file, one, guard_acts=False) == f"{lowers}; none is running"

@@ -153,14 +153,18 @@ def what_of(budget: Budget) -> str:
     return ", ".join(filter(None, (place, key))) or "everything"
 
 
-def lowers_words(file: RolloutFile, one: Standing) -> str:
-    """Return whether a guard lowers the shares of a budget that is spent; empty if not asked to."""
+def lowers_words(file: RolloutFile, one: Standing, *, guard_acts: bool | None = None) -> str:
+    """Return whether a guard lowers the shares of a budget that is spent; empty if not asked to.
+
+    ``guard_acts`` is whether one runs on the file, None where that is not known.
+    """
     some = routes_of(file, one)
     other = [route for route in some if route.guard.mode != "enforce"]
     if one.budget.at_limit != "lower":
         return ""
     if not other:
-        return "the guard lowers its shares, a step at a time"
+        lowers = "a running guard lowers its shares, a step at a time"
+        return lowers if guard_acts is not False else f"{lowers}; none is running"
     names = "" if len(other) == len(some) else f" on {other[0].name}"
     return f"would lower its shares{names}: the guard's mode there is {other[0].guard.mode}"
 

@@ -26,9 +26,13 @@ _CENT = Decimal("0.01")
 
 
 def as_text(
-    file: RolloutFile, standings: Sequence[Standing], spending: Spending, now: float
-) -> Iterator[str]:
-    """Yield the lines of the table, each budget with what it holds and what is to be known."""
+    file: RolloutFile, standings: Sequence[Standing], spending: Spending, now: float,
+    *, guard_acts: bool | None = None,
+) -> Iterator[str]:  # fmt: skip
+    """Yield the lines of the table, each budget with what it holds and what is to be known.
+
+    ``guard_acts`` is whether a guard runs on the file, None where that is not known.
+    """
     if not standings:
         yield "the file has no budgets: write [budgets.NAME] with per and limit_usd"
         return
@@ -52,7 +56,9 @@ def as_text(
         yield "  ".join(cells).rstrip()
         if number:
             one = standings[number - 1]
-            yield from (f"    {words}" for words in (*_does(file, one), *map(_said, one.notes)))
+            yield from (
+                f"    {words}" for words in (*_does(file, one, guard_acts), *map(_said, one.notes))
+            )
 
 
 def as_json(
@@ -80,7 +86,7 @@ def _row(one: Standing) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _does(file: RolloutFile, one: Standing) -> Iterator[str]:
+def _does(file: RolloutFile, one: Standing, guard_acts: bool | None) -> Iterator[str]:
     """Yield what a budget does: what it holds and lowers, in words."""
     if not one.is_over:
         return
@@ -92,7 +98,7 @@ def _does(file: RolloutFile, one: Standing) -> Iterator[str]:
         yield f"holds raises until {one.period.until_words}{but}"
     else:
         yield "holds nothing: the guard's mode there is observe"
-    if words := lowers_words(file, one):
+    if words := lowers_words(file, one, guard_acts=guard_acts):
         yield _said(words)
 
 
@@ -116,7 +122,7 @@ def _one_json(file: RolloutFile, one: Standing) -> dict[str, Any]:
         "over": one.is_over,
         "near": one.is_near,
         "at_limit": budget.at_limit,
-        "does": [*_does(file, one)],
+        "does": [*_does(file, one, None)],
         "notes": [redacted(words) for words in one.notes],
     }
 
