@@ -54,3 +54,20 @@ def test_no_number_is_cut_off_in_a_narrow_terminal() -> None:
         pieces = cells.org_row(Row("chat", "acme", 2500), health, [None] * cells.points, "", False)
         numbers = "".join(text for text, _ in pieces[1:-1])[:width].split()
         assert set(numbers) <= {"25", "1.0", "84%", "100%", "861"}, width
+
+
+@pytest.mark.parametrize(
+    ("verdict", "sick", "words"),
+    [
+        (Verdict("ok", "", ""), 0, "ok; ↩2 rolled back"),
+        (Verdict("hold", "105 of 133 ok", "data", brief="105/133"), 0, "↩2 rolled back"),
+        (Verdict("ok", "", ""), 1, "1 org sick"),
+        (DEAD, 0, "ROLL BACK: 5xx 100%"),
+    ],
+)
+def test_a_folded_route_hides_no_rolled_back_org(verdict: Verdict, sick: int, words: str) -> None:
+    health = Health(100, 1.0, 84.0, 0.0, 100.0, True, False, False, verdict)
+    cells = RowCells(80)
+    row = Row("chat", None, lines=5, folded=5)
+    pieces = cells.route(row, health, [None] * cells.points, "", sick, False, latched=2)
+    assert pieces[-1][0].strip() == words

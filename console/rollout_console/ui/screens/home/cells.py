@@ -70,8 +70,13 @@ class RowCells:
         proof: str,
         sick: int,
         marked: bool,
+        *,
+        latched: int = 0,
     ) -> Sequence[tuple[str, str]]:
-        """Return a route's own line; ``sick`` is how many of its orgs ask for a rollback."""
+        """Return a route's own line; ``sick`` is how many of its orgs ask for a rollback.
+
+        ``latched`` is how many rolled back ones are folded: a route that is well would hide them.
+        """
         fold = _FOLDED if row.folded else _UNFOLDED if row.lines else " "
         hidden = f" ({row.lines})" if row.folded and self.org >= _COUNTED else ""
         name = fit(visible(row.route), self.org - 1 - len(hidden)).rstrip() + hidden
@@ -82,6 +87,10 @@ class RowCells:
         text, style = self._judged(row, health, proof)
         if sick and health.verdict.kind != "rollback" and not row.latched_by:
             text, style = f"{sick} {'org' if sick == 1 else 'orgs'} sick", "table--bad"
+        elif latched and health.verdict.kind != "rollback" and not row.latched_by:
+            back = f"↩{latched:,} rolled back"
+            whole = f"{text}; {back}"
+            text = whole if cell_len(visible(whole)) <= self.verdict else back
         return [*cells, self._last(text, style)]
 
     def org_row(

@@ -14,6 +14,7 @@ from rollout_console.ui.screens.home.notices import Notices
 from rollout_console.ui.screens.home.rows import Row
 from rollout_console.ui.screens.home.view import TableView
 from rollout_console.ui.widgets.line_table import Cells
+from rollout_gate.file.model import RolloutFile
 
 Errors = Sequence[float | None]
 
@@ -35,6 +36,7 @@ class RowPainter:
         self._notices = notices
         self._longest = _LEAST_LABEL
         self._cells = RowCells(80)
+        self._latched: tuple[RolloutFile | None, dict[str, int]] = None, {}
         self._errors: dict[tuple[str, str | None], tuple[tuple[int, bool], Errors]] = {}
 
     def fit_labels(self, rows: Sequence[Row]) -> None:
@@ -57,9 +59,22 @@ class RowPainter:
         errors = self._errors_of(row.route, org, cells.points)
         proof = self._proof(row, org) if row.latched_by else ""
         if row.is_route:
-            return cells.route(row, health, errors, proof, self._view.sick_on(row.route), marked)
+            return cells.route(
+                row, health, errors, proof, self._view.sick_on(row.route), marked,
+                latched=self._latched_in(row.route) if row.folded else 0,
+            )  # fmt: skip
         of_route = org is not None and health.verdict is self._verdict_of(row.route)
         return cells.org_row(row, health, errors, proof, marked, of_route=of_route)
+
+    def _latched_in(self, route: str) -> int:
+        """Return how many orgs of a route are rolled back by themselves, counted once a file."""
+        file = self._monitor.file
+        if self._latched[0] is not file:
+            self._latched = file, {}
+        known = self._latched[1]
+        if route not in known:
+            known[route] = sum(org.rolled_back for org in file.routes[route].orgs.values())
+        return known[route]
 
     def _verdict_of(self, route: str) -> Verdict:
         return self._monitor.health(route, None, self.now).verdict
