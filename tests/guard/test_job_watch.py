@@ -129,8 +129,7 @@ def test_what_is_lost_unknown_or_late_is_one_alert_a_route(rollout: Path) -> Non
         create("d", now=now, ago=400, route="image"),
     )  # fmt: skip
     assert told(watched(rollout)) == {
-        ("jobs", "video"): "video: 1 unknown and 2 lost async jobs: see the jobs screen or"
-        " jobs list",
+        ("jobs", "video"): "video: 1 unknown, 2 lost async jobs: see the jobs screen or jobs list",
         ("jobs", "image"): "image: 1 late async job: see the jobs screen or jobs list",
     }
 

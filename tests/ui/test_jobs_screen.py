@@ -367,7 +367,7 @@ async def test_home_has_an_alarm_until_it_is_over_or_acknowledged(
     app = app_of(rollout, key="")
     async with app.run_test(size=(120, 40)) as pilot:
         alarm = app.home.query_one("#alarm", TextLine)
-        words = "video: 1 unknown and 1 lost async jobs: see the jobs screen"
+        words = "video: 1 unknown, 1 lost async jobs: see the jobs screen"
         await until_shown(pilot, lambda: words in alarm.text)
         await pilot.press("n", "a")
         await until_shown(pilot, lambda: words not in alarm.text)

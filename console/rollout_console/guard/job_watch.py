@@ -65,7 +65,7 @@ class JobTrouble(msgspec.Struct, frozen=True):
     def open_words(self) -> str:
         """What is to be looked at, empty where there is nothing."""
         counts = ((self.unknown, "unknown"), (self.lost, "lost"), (self.late, "late"))
-        words = " and ".join(f"{count:,} {standing}" for count, standing in counts if count)
+        words = ", ".join(f"{count:,} {standing}" for count, standing in counts if count)
         jobs = "async job" if self.unknown + self.lost + self.late == 1 else "async jobs"
         return f"{words} {jobs}: see the jobs screen or jobs list" if words else ""
 
