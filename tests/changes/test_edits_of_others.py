@@ -84,10 +84,13 @@ def test_a_colleagues_change_is_known_by_name_and_no_edit(file: Path) -> None:
     theirs.open()
     theirs.apply(theirs.planner.plan_rollback("chat", "acme", "5xx"))
     theirs.apply(theirs.planner.plan_set("chat", "globex.eu", 100))
+    for at in range(60):  # while this console was suspended
+        theirs.note_acknowledged("chat", None, f"alarm {at}")
     assert mine.refresh() is not None
     assert mine.edit.words == "al@gw-02: set chat / globex.eu: 12.5 to 1"
     assert mine.edit.ours
-    assert [action for action, _ in rows(mine)] == ["set", "rollback"]
+    assert [row.action for row in mine.recent(9, notes=False)[0]] == ["set", "rollback"]
+    assert "globex.eu" in mine.planner.plan_undo().effect
 
 
 def test_what_was_edited_while_nobody_watched_is_a_row_at_the_next_look(file: Path) -> None:

@@ -24,7 +24,7 @@ from rollout_console.common.write_access import WriteAccess
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import KEPT, History
-from rollout_console.history.rows import NOTES, UNKNOWN_AUTHOR, Change, Edited, NewChange
+from rollout_console.history.rows import UNKNOWN_AUTHOR, Change, Edited, NewChange
 from rollout_gate.file.errors import RolloutError
 from rollout_gate.file.revision import SHORT
 from rollout_gate.secret import redacted
@@ -160,8 +160,8 @@ class Switch:
     def _said(self, before: Snapshot | None, after: Snapshot, edited: Edited | None) -> Edit:
         latch_gone = before is not None and gives_back(before.file, after.file)
         if edited is None:
-            rows, _ = self.recent(_LOOK_BACK)
-            newest = next((row for row in rows if row.action not in NOTES), None)
+            rows, _ = self.recent(1, notes=False)
+            newest = next(iter(rows), None)
             if newest is not None and newest.revision == after.revision:
                 group = [newest]
                 with suppress(HistoryError):
@@ -172,10 +172,13 @@ class Switch:
         words = edited.words if edited is not None else ""
         return Edit(f"{who}: {words or after.revision[:SHORT]}", latch_gone, ours=False)
 
-    def recent(self, limit: int) -> tuple[list[Change], str]:
-        """Return the newest changes, or none and the reason why they cannot be read."""
+    def recent(self, limit: int, *, notes: bool = True) -> tuple[list[Change], str]:
+        """Return the newest changes, or none and the reason why they cannot be read.
+
+        Without ``notes`` events are left out that are no change of the file.
+        """
         try:
-            return self.history.rows(self.path, limit), ""
+            return self.history.rows(self.path, limit, notes=notes), ""
         except HistoryError as error:
             return [], str(error)
 

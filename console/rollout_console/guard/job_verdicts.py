@@ -133,9 +133,12 @@ class JobVerdicts:
 
     def held(self, route: Route, now: float) -> str:
         """Return why jobs hold a raise of a route, empty where they do not."""
+        watch = self._watch
+        if not (watch.jobs or watch.troubles or watch.jobs_trouble):
+            return ""  # asked for each org of a ramp, mostly in a rollout without jobs
         acting = (one for one in JOB_SIGNALS if mode_of(route.guard, one) != "observe")
         reason = next((said for one in acting if (said := self._reason(route, one, now))), "")
-        found = self._watch.troubles.get(route.name)
+        found = watch.troubles.get(route.name)
         if reason or found is None or route.guard.mode == "observe":
             return reason
         return found.twice_words

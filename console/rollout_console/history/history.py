@@ -214,15 +214,19 @@ class History:
             _recover(db, name, file, lambda row: not _may_live(row))
 
     def rows(
-        self, file: Path, limit: int = 100, offset: int = 0, *, after: int = 0
+        self, file: Path, limit: int = 100, offset: int = 0, *, after: int = 0, notes: bool = True
     ) -> list[Change]:
-        """Return the applied changes, newest first; those after the id ``after``, unless 0."""
+        """Return the applied changes, newest first; those after the id ``after``, unless 0.
+
+        Without ``notes`` events are left out that are no change of the file.
+        """
+        among = "" if notes else f" AND action NOT IN {NOTES}"
         with self._reading() as db:
             if db is None:
                 return []
             found = db.execute(
-                "SELECT * FROM changes WHERE file = ? AND state = 'applied' AND (? = 0 OR id > ?)"
-                " ORDER BY id DESC LIMIT ? OFFSET ?",
+                "SELECT * FROM changes WHERE file = ? AND state = 'applied'"  # noqa: S608
+                f" AND (? = 0 OR id > ?){among} ORDER BY id DESC LIMIT ? OFFSET ?",
                 (self._identity(file), after, after, limit, offset),
             ).fetchall()
             return [change_of(row) for row in found]

@@ -12,7 +12,7 @@ from rollout_console.common.listing import counted
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.health.log.multi_file import MOST_FILES, matching
 from rollout_console.health.log.probe_log import ProbeLine, last_probes, probe_log_path, probe_text
-from rollout_console.history.rows import NOTES, Change
+from rollout_console.history.rows import Change
 from rollout_console.jobs.job_book import REPEATED_WITHIN_S, Repeated, job_book
 from rollout_console.readiness.checks.offline import check_offline
 from rollout_console.readiness.checks.result import Result
@@ -91,8 +91,7 @@ class ExitFacts:
 
     @cached_property
     def _rows(self) -> list[Change]:
-        rows = self._switch.recent(_LOOK_BACK)[0]
-        return [row for row in rows if row.action not in NOTES]
+        return self._switch.recent(_LOOK_BACK, notes=False)[0]
 
     def judge(self, route: Route, check: ExitCheck) -> CheckState:
         """Evaluate an exit check: a person's by its tick in the plan, others by the facts."""
