@@ -316,9 +316,7 @@ class ConsoleApp(TerminalApp):
 
     @on(Resized)
     def _resized(self) -> None:
-        for screen in self.screen_stack:
-            if isinstance(screen, BesideScreen):
-                screen.show_alarm(*self.home.alarm_elsewhere())
+        self.home.show_alarm_elsewhere()
 
     def _show_beside(self, kind: type[BesideScreen], make: Callable[[], BesideScreen]) -> None:
         """Open a screen from home or in place of another; does nothing while a dialog is open.

@@ -48,3 +48,9 @@ def first_clauses(text: str, width: int, marks: Sequence[str] = ("; ", ", ", " Â
         while cell_len(text) > width and mark in text:
             text = text.rpartition(mark)[0]
     return fit(text, width).rstrip() if cell_len(text) > width else text
+
+
+def copied_words(ids: Sequence[str]) -> str:
+    """Return in a sentence that ids were copied."""
+    what = ids[0] if len(ids) == 1 else f"{len(ids)} ids"
+    return f"{what}: sent to the terminal's clipboard"

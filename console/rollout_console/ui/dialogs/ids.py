@@ -8,11 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from rollout_console.ui.dialogs.text import TextDialog
-
-
-def copied(ids: list[str]) -> str:
-    """Return what was copied, in words."""
-    return ids[0] if len(ids) == 1 else f"{len(ids)} ids"
+from rollout_console.ui.text import copied_words
 
 
 class IdsDialog(TextDialog):
@@ -37,6 +33,5 @@ class IdsDialog(TextDialog):
     def _copy(self, ids: list[str]) -> None:
         if ids:
             self.app.copy_to_clipboard("\n".join(ids))
-            said = f"{copied(ids)}: sent to the terminal's clipboard"
-            self.query_one("#hint", Static).update(Content(f"\n{said}"))
+            self.query_one("#hint", Static).update(Content(f"\n{copied_words(ids)}"))
             self.query_one(VerticalScroll).scroll_end(animate=False)

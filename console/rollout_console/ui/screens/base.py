@@ -20,6 +20,7 @@ from rollout_console.ui.keymap import Key
 from rollout_console.ui.messages import Resized
 from rollout_console.ui.mount_guard import Opened
 from rollout_console.ui.reading import Reading
+from rollout_console.ui.text import copied_words
 from rollout_console.ui.widgets.line import TextLine
 from rollout_gate.file.errors import RolloutError
 from rollout_gate.secret import redacted
@@ -107,6 +108,12 @@ class BesideScreen(Opened, Screen[None]):
         sentence = redacted(visible(sentence))
         self._told, self._trouble = ("", sentence) if bad else (sentence, "")
         self.draw_lines()
+
+    def copy_ids(self, key_id: str, ids: Sequence[str]) -> None:
+        """Copy ids to the terminal's clipboard (OSC 52), a line each, where a key is enabled."""
+        if self.may(key_id) and ids:
+            self.app.copy_to_clipboard("\n".join(ids))
+            self.say(copied_words(ids))
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """Report a crashed worker: no failure is silent."""

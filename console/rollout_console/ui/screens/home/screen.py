@@ -277,9 +277,7 @@ class HomeScreen(Opened, HomeActions):
         if alarms:
             self.app.bell()
         self._look_at_alarms()
-        for screen in self.app.screen_stack:  # a toast would cover what is there
-            if isinstance(screen, BesideScreen):
-                screen.show_alarm(*self.alarm_elsewhere())
+        self.show_alarm_elsewhere()
         self._redraw()
 
     # -- drawing ---------------------------------------------------------------------------------
@@ -333,6 +331,12 @@ class HomeScreen(Opened, HomeActions):
         self._alarms.look(
             self._session.alerts.open, self._monitor.file, self._painter.now, self._is_reading
         )
+
+    def show_alarm_elsewhere(self) -> None:
+        """Show the alarm line on the screens over home: a toast would cover what is there."""
+        for screen in self.app.screen_stack:
+            if isinstance(screen, BesideScreen):
+                screen.show_alarm(*self.alarm_elsewhere())
 
     def alarm_elsewhere(self) -> tuple[Sequence[tuple[str, str]], bool]:
         """Return the alarm line for another screen, and whether it is of an alarm."""

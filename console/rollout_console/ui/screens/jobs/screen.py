@@ -22,7 +22,6 @@ from rollout_console.jobs.job_book import STANDINGS, JobRow, Look
 from rollout_console.jobs.job_facts import why_not_cancel, why_not_forget
 from rollout_console.jobs.poller import Polled, TaskPoller
 from rollout_console.tokenlab.errors import ApiError
-from rollout_console.ui.dialogs.ids import copied
 from rollout_console.ui.keymap import CONTEXTS, JOB_KEYS, Key
 from rollout_console.ui.reading import Reading
 from rollout_console.ui.screens.base import BesideScreen
@@ -423,10 +422,7 @@ class JobsScreen(BesideScreen):
 
     def _copy(self, name: str, most: int | None) -> None:
         row = self._table.selected
-        if self.may(f"jobs.{name}") and row is not None:
-            ids = ids_of(row)[:most]
-            self.app.copy_to_clipboard("\n".join(ids))
-            self.say(f"{copied(ids)}: sent to the terminal's clipboard")
+        self.copy_ids(f"jobs.{name}", ids_of(row)[:most] if row is not None else ())
 
     def action_filter(self) -> None:
         """Open the filter line."""

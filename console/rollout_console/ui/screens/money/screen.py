@@ -17,7 +17,6 @@ from rollout_console.cost.burn import Burn, Runway
 from rollout_console.cost.worker_protocol import PileSum
 from rollout_console.reconcile.money import ZERO
 from rollout_console.reconcile.piles import Row
-from rollout_console.ui.dialogs.ids import copied
 from rollout_console.ui.keymap import CONTEXTS, MONEY_KEYS, Key
 from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.status import StatusFacts
@@ -394,10 +393,7 @@ class MoneyScreen(BesideScreen):
 
     def _copy(self, name: str, most: int | None) -> None:
         row = self._table.selected
-        if self.may(f"money.{name}") and row is not None:
-            ids = ids_of(row)[:most]
-            self.app.copy_to_clipboard("\n".join(ids))
-            self.say(f"{copied(ids)}: sent to the terminal's clipboard")
+        self.copy_ids(f"money.{name}", ids_of(row)[:most] if row is not None else ())
 
     def action_filter(self) -> None:
         """Open the filter line."""
