@@ -20,6 +20,9 @@ WITHIN_S = 120.0
 GRACE_S = 0.4
 """Seconds until a confirm takes an answer, with a margin."""
 
+_MOST_TIMES = 3
+"""How often an operator rolls back what the alarm line says, until it is the incident's."""
+
 
 class Case(msgspec.Struct, frozen=True):
     """An incident of the simulator, on one route or all; ``away`` puts the cursor elsewhere.
@@ -80,7 +83,21 @@ def _play(case: Case, shown: Terminal, file: Path) -> str:
     seen = shown.until(lambda screen: case.said in alarm(screen), WITHIN_S)
     visible_s = time.monotonic() - began
     said = alarm(seen).strip()
-    route, org = case.latched
+    for times in range(1, _MOST_TIMES + 1):
+        drained_s = _roll_back(shown)
+        if _is_latched(case, file):
+            return (
+                f"{case.title}: visible after {visible_s:.1f} s ({said[:60]}),"
+                f" {3 * times} keys (n r y{f', {times} times' if times > 1 else ''}),"
+                f" drained {drained_s:.1f} s after the last"
+            )
+        # An org with the first errors is blamed alone, until others have them too.
+        shown.until(lambda screen: case.said in alarm(screen), WITHIN_S)
+    raise AssertionError(f"{case.title}: not rolled back, but {said}")
+
+
+def _roll_back(shown: Terminal) -> float:
+    """Roll back what the alarm line says, until it has drained; return how long that took."""
     for key in ("n", "r"):
         shown.press(key)
     shown.until(lambda screen: "y: roll back" in screen)
@@ -88,15 +105,13 @@ def _play(case: Case, shown: Terminal, file: Path) -> str:
     pressed = time.monotonic()
     shown.press("y")
     shown.until(lambda screen: "drained in" in screen, WITHIN_S)
-    drained_s = time.monotonic() - pressed
-    parsed = parse(file.read_bytes())
-    sick = parsed.routes[route]
-    latched = sick.rolled_back if org is None else any(s.rolled_back for s in sick.orgs.values())
-    assert latched, f"{case.title}: not rolled back"
-    return (
-        f"{case.title}: visible after {visible_s:.1f} s ({said[:60]}), 3 keys (n r y),"
-        f" drained {drained_s:.1f} s after the last"
-    )
+    return time.monotonic() - pressed
+
+
+def _is_latched(case: Case, file: Path) -> bool:
+    route, org = case.latched
+    sick = parse(file.read_bytes()).routes[route]
+    return sick.rolled_back if org is None else any(s.rolled_back for s in sick.orgs.values())
 
 
 def _wrong_press(shown: Terminal, file: Path) -> str:
