@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rollout_console.common.child_process import frame_of, read_frame
 from rollout_console.cost import row_desk, worker
 from rollout_console.cost.bill import VIEWS, Figures, View
 from rollout_console.cost.costs import CostAsked, attributed
 from rollout_console.cost.row_desk import RowDesk
 from rollout_console.cost.worker_client import CostWorker
 from rollout_console.cost.worker_protocol import (
-    LENGTH,
     Answer,
     CostPage,
     CostRow,
@@ -38,7 +38,7 @@ from rollout_console.cost.worker_protocol import (
     Preview,
     Request,
     decode_answer,
-    frame_of,
+    encode,
 )
 from rollout_console.reconcile.money import total
 from rollout_console.reconcile.piles import ORDERS, PILES, Row, time_of
@@ -238,10 +238,11 @@ def test_it_ends_when_it_is_told_to(world: World, traffic: Traffic, way: str) ->
     ) as process:  # fmt: skip
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(frame_of(order(world)))
+        process.stdin.write(frame_of(encode(order(world))))
         process.stdin.flush()
-        (length,) = LENGTH.unpack(process.stdout.read(LENGTH.size))
-        assert isinstance(decode_answer(process.stdout.read(length)), Preview)
+        data = read_frame(process.stdout)
+        assert data is not None
+        assert isinstance(decode_answer(data), Preview)
         assert os.getpriority(os.PRIO_PROCESS, process.pid) > os.getpriority(os.PRIO_PROCESS, 0)
         command = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         assert b"mt-" not in command

@@ -16,6 +16,7 @@ from queue import Queue
 from threading import Lock, Thread
 from typing import BinaryIO
 
+from rollout_console.common.child_process import frame_of, read_frame
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
@@ -23,7 +24,6 @@ from rollout_console.cost.burn import burn_of
 from rollout_console.cost.costs import CostAsked, ask_money, attributed
 from rollout_console.cost.row_desk import RowDesk, loaded_from, nothing_pulled
 from rollout_console.cost.worker_protocol import (
-    LENGTH,
     Answer,
     Failed,
     Money,
@@ -34,7 +34,7 @@ from rollout_console.cost.worker_protocol import (
     Waiting,
     decode_order,
     decode_request,
-    frame_of,
+    encode,
 )
 from rollout_console.credentials.api_keys import ApiKeys, with_token
 from rollout_console.reconcile.money import total
@@ -158,19 +158,9 @@ def _sentence(error: Exception) -> str:
     return redacted(visible(str(error)))
 
 
-def _read(pipe: BinaryIO) -> bytes | None:
-    """Read a frame; None at the end of the pipe."""
-    head = pipe.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    (length,) = LENGTH.unpack(head)
-    data = pipe.read(length)
-    return data if len(data) == length else None
-
-
 def _follow(pipe: BinaryIO, requests: "Queue[Request]") -> None:
     """Queue what is asked; end the process with the pipe, as nobody is left to answer."""
-    while (data := _read(pipe)) is not None:
+    while (data := read_frame(pipe)) is not None:
         requests.put(decode_request(data))
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE_S)
@@ -181,7 +171,7 @@ _WRITING = Lock()
 
 
 def _write(pipe: BinaryIO, answer: Answer) -> None:
-    data = frame_of(answer)
+    data = frame_of(encode(answer))
     with _WRITING:
         pipe.write(data)
         pipe.flush()
@@ -192,7 +182,7 @@ def main() -> None:
     os.nice(_NICENESS)  # processes that serve traffic on this host have priority
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c in the terminal is the console's
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # what is half written is deleted
-    data = _read(sys.stdin.buffer)
+    data = read_frame(sys.stdin.buffer)
     if data is None:
         return
     order = decode_order(data)

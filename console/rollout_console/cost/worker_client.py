@@ -1,30 +1,22 @@
 """The console's end of a cost worker: start it, ask it for rows, end it."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from pathlib import Path
-from subprocess import DEVNULL, PIPE, Popen
+from subprocess import Popen
 from threading import Lock, Thread
-from typing import IO
 
-import rollout_console
-import rollout_gate
+from rollout_console.common.child_process import frame_of, read_frame, reap, start_child
 from rollout_console.cost.worker_protocol import (
-    LENGTH,
     Answer,
     Failed,
     Order,
     Request,
     decode_answer,
-    frame_of,
+    encode,
 )
 
-_ROOTS = [str(Path(package.__path__[0]).parent) for package in (rollout_console, rollout_gate)]
 _GRACE_S = 1.0
 """Seconds in which a worker ends when it is told to, before it is killed."""
 ENDED = "the process that adds up costs has ended; f5 reads again"
@@ -72,7 +64,7 @@ class CostWorker:
 
     def ask(self, request: Request) -> None:
         """Send a request; one to a process that has ended is dropped: its answers say that."""
-        self._send(frame_of(request))
+        self._send(frame_of(encode(request)))
 
     def close(self) -> None:
         """Tell the process to end, also one that is stopped (SIGSTOP, a debugger).
@@ -87,19 +79,16 @@ class CostWorker:
             process.terminate()
             process.send_signal(signal.SIGCONT)
         if not was_closed:
-            Thread(target=_end, args=(process,), name="cost-worker-end", daemon=True).start()
+            Thread(
+                target=reap, args=(process, _GRACE_S), name="cost-worker-end", daemon=True
+            ).start()
 
     def _start(self, put: Callable[[Answer], None]) -> None:
         with self._lock:
             if self._is_closed:  # cancelled before there was a process
                 return
             try:
-                # -P keeps the working directory off sys.path: modules there must not be imported.
-                process = self._process = Popen(
-                    [sys.executable, "-P", "-m", "rollout_console.cost.worker"],
-                    stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(_ROOTS)},
-                )  # fmt: skip
+                process = self._process = start_child("rollout_console.cost.worker")
             except OSError as error:
                 why = error.strerror or error
                 put(Failed(0, f"the process that adds up costs cannot be started: {why}"))
@@ -107,7 +96,8 @@ class CostWorker:
         assert process.stdout is not None
         reads = Thread(target=self._read, args=(process, put), name="cost-worker", daemon=True)
         reads.start()
-        self._send(frame_of(self._order))  # the token is in it: no other user can read a pipe
+        # The token is in it: no other user can read a pipe.
+        self._send(frame_of(encode(self._order)))
 
     def _send(self, frame: bytes) -> None:
         process = self._process
@@ -119,30 +109,11 @@ class CostWorker:
     def _read(self, process: Popen[bytes], put: Callable[[Answer], None]) -> None:
         assert process.stdout is not None
         with process.stdout as pipe:
-            while (answer := _next(pipe)) is not None:
-                put(answer)
+            while (data := read_frame(pipe)) is not None:
+                put(decode_answer(data))
         process.terminate()
-        _end(process)
+        reap(process, _GRACE_S)
         assert process.stdin is not None
         with suppress(OSError):  # what was not sent yet is for nobody
             process.stdin.close()
         put(Failed(0, ENDED))
-
-
-def _end(process: Popen[bytes]) -> None:
-    """Wait for a process that was told to end; kill it where it does not in _GRACE_S."""
-    try:
-        process.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _next(pipe: IO[bytes]) -> Answer | None:
-    """Read the next answer; None at the end of the pipe, even one inside a frame."""
-    head = pipe.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    (length,) = LENGTH.unpack(head)
-    data = pipe.read(length)
-    return decode_answer(data) if len(data) == length else None

@@ -4,7 +4,6 @@ The console sends one Order and then Requests; the worker answers. A frame is pr
 length in four bytes, big-endian. ``serial`` of an answer is that of the request it belongs to.
 """
 
-import struct
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
@@ -265,16 +264,7 @@ Answer = (
     | Exported | Failed
 )  # fmt: skip
 
-LENGTH = struct.Struct(">I")
-"""The length prefix of a frame: four bytes, big-endian."""
-
-_encode = msgspec.msgpack.Encoder().encode
+encode = msgspec.msgpack.Encoder().encode
 decode_order = msgspec.msgpack.Decoder(Order).decode
 decode_request = msgspec.msgpack.Decoder(Request).decode
 decode_answer = msgspec.msgpack.Decoder(Answer).decode
-
-
-def frame_of(message: Order | Request | Answer) -> bytes:
-    """Return a message as a frame."""
-    data = _encode(message)
-    return LENGTH.pack(len(data)) + data

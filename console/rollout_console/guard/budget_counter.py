@@ -4,18 +4,15 @@
 it found; it gets the management token on its standard input, and this process starts and reaps it.
 """
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 
-import rollout_console
-import rollout_gate
 from rollout_console.budgets.spending import Spending, note_failure, spending_path
 from rollout_console.budgets.standing import EVERY_S, is_due
+from rollout_console.common.child_process import reap, start_child
 from rollout_console.common.folders import state_folder
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.vault.vault import Vault
@@ -28,7 +25,6 @@ MOST_S = 6 * 3600.0
 _AGAIN_S = 60.0
 _END_S = 5.0
 _MOST_WORDS = 2_000
-_ROOTS = [str(Path(package.__path__[0]).parent) for package in (rollout_console, rollout_gate)]
 
 
 class BudgetCounter:
@@ -38,7 +34,7 @@ class BudgetCounter:
         self._path = path.absolute()
         self._vault = vault
         self._access = access
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Popen[bytes] | None = None
         self._swap = threading.Lock()
         self._is_closed = False
         self._began = 0.0
@@ -94,22 +90,13 @@ class BudgetCounter:
         if process is None:
             return
         process.terminate()
-        try:
-            process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        reap(process, _END_S)
         if process.stderr is not None:
             process.stderr.close()
 
-    def _started(self, token: str) -> "subprocess.Popen[bytes]":
-        # -P keeps the working directory off sys.path: modules there must not be imported.
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "rollout_console", "-f", str(self._path), "budgets",
-             "--if-due", "--token-stdin"],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(_ROOTS)},
-        )  # fmt: skip
+    def _started(self, token: str) -> "Popen[bytes]":
+        words = "-f", str(self._path), "budgets", "--if-due", "--token-stdin"
+        process = start_child("rollout_console", *words, stdout=DEVNULL, stderr=PIPE)
         self._began = time.monotonic()
         assert process.stdin is not None
         with suppress(BrokenPipeError), process.stdin as pipe:

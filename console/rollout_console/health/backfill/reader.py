@@ -5,8 +5,6 @@ loop (the GIL); worker processes do not, and several of them use several cores.
 """
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from math import inf
@@ -16,10 +14,9 @@ from threading import Thread
 
 import msgspec
 
-import rollout_console
-import rollout_gate
+from rollout_console.common.child_process import read_frame, start_child
 from rollout_console.health.backfill.segment import LogSegment, shares
-from rollout_console.health.backfill.transfer import LENGTH, End, Frame, Intake, decode
+from rollout_console.health.backfill.transfer import End, Frame, Intake, decode
 from rollout_console.health.backfill.worker import Order
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.rotation import log_of
@@ -135,22 +132,14 @@ class Backfill:
             worker.close()
 
 
-_ROOTS = [str(Path(package.__path__[0]).parent) for package in (rollout_console, rollout_gate)]
-
-
 class _Worker:
     def __init__(self, order: Order, intake: Intake) -> None:
         """Start a worker process; raises OSError where that fails."""
         self.intake = intake
         self.end: End | None = None
-        # -P keeps the working directory off sys.path: modules there must not be imported.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "rollout_console.health.backfill.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+        self._process = start_child(
+            "rollout_console.health.backfill.worker",
             pass_fds={stretch.descriptor for stretch in order.stretches},
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(_ROOTS)},
         )
         assert self._process.stdin is not None
         with suppress(BrokenPipeError), self._process.stdin as order_pipe:
@@ -166,12 +155,8 @@ class _Worker:
         assert pipe is not None
         if pipe.closed:
             return None
-        head = pipe.read(LENGTH.size)
-        if len(head) < LENGTH.size:
-            return None
-        (length,) = LENGTH.unpack(head)
-        data = pipe.read(length)
-        return decode(data) if len(data) == length else None
+        data = read_frame(pipe)
+        return None if data is None else decode(data)
 
     def close(self) -> None:
         self._process.kill()

@@ -1,6 +1,5 @@
 """Serialization of windows and top errors between processes: frames out, frames merged in."""
 
-import struct
 from array import array
 from collections.abc import Iterator
 from math import inf
@@ -92,9 +91,6 @@ class End(msgspec.Struct, tag=True):
 
 
 Frame = Tracks | LabelTracks | Day | Errors | End
-
-LENGTH = struct.Struct(">I")
-"""The length prefix of a frame: four bytes, big-endian."""
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Frame).decode

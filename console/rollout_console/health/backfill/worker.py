@@ -11,8 +11,9 @@ from math import inf
 
 import msgspec
 
+from rollout_console.common.child_process import frame_of
 from rollout_console.health.backfill.segment import LogSegment, StretchReader
-from rollout_console.health.backfill.transfer import LENGTH, End, encode, end_of, frames
+from rollout_console.health.backfill.transfer import End, encode, end_of, frames
 from rollout_console.health.log.lines import Unusable, decoded
 from rollout_console.health.windows.top_errors import TopErrors
 from rollout_console.health.windows.windows import Windows
@@ -94,8 +95,7 @@ def main() -> None:
     reading.count()
     output = sys.stdout.buffer
     for frame in (*frames(reading.windows, reading.errors), reading.end()):
-        data = encode(frame)
-        output.write(LENGTH.pack(len(data)) + data)
+        output.write(frame_of(encode(frame)))
     output.flush()
 
 
