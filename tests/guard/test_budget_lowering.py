@@ -87,6 +87,23 @@ def make(file: Path) -> Make:
     return made
 
 
+def test_what_an_operator_raises_stays_for_the_bake_time_and_a_new_count(make: Make) -> None:
+    run = make()
+    run.turn()
+    run.spend("12")
+    assert len(run.lowered()) == 1
+    run.spend("13")
+    run.turn(50)
+    run.by_hand("acme", 2500)
+    run.turn()
+    assert run.lowered(30) == [], "its own bake time was over"
+    run.spend("14")
+    assert run.lowered(20) == []
+    assert run.shares()["acme"] == 2500
+    (said,) = run.lowered(20)
+    assert said.startswith("lowered chat / acme 25% to 10%")
+
+
 def test_it_lowers_step_by_step_and_climbs_again_in_the_next_period(make: Make) -> None:
     run = make()
     run.turn()
@@ -184,6 +201,7 @@ def test_an_org_that_was_set_by_hand_is_lowered_too_and_that_is_said(make: Make)
     run.turn()
     run.by_hand("acme", 5000)
     assert "ramp" in kinds(run.turn())
+    run.now += 60
     run.spend("12")
     (said,) = run.lowered()
     assert said.endswith("; out of its ramp before: changed outside the guard from 25% to 50%")

@@ -6,7 +6,7 @@ as it is. The ramp record knows each lowering as a step of the guard's own (writ
 the org stays in its ramp, which climbs again in the next period.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -90,8 +90,9 @@ class BudgetLowering:
                     yield self._lower_share(route, table, share, asks, now)
 
     def _due(self, route: Route, key: str, shares: _Due, now: float) -> _Due:
-        """Return the shares whose last lowering a count and the bake time know of.
+        """Return the shares whose last lowering, or raise, a count and the bake time know of.
 
+        What an operator raises over a spent budget stays for that long: they had a reason.
         ``key`` is what the record has the time of the last lowering under, for each budget.
         """
         spending = self._monitor.budgets.spending
@@ -103,7 +104,14 @@ class BudgetLowering:
         return {
             share: asks
             for share, asks in shares.items()
-            if spending is not None and _may(asks, last, now, route.ramp.bake_s, spending.until)
+            if spending is not None
+            and _may(
+                [last[one.budget.name] for one in asks if one.budget.name in last]
+                + [self._monitor.raised_at(route.name, share if key == route.name else ALL_ORGS)],
+                now,
+                route.ramp.bake_s,
+                spending.until,
+            )
         }
 
     def _is_asked(self) -> bool:
@@ -230,12 +238,9 @@ def _share_key(route: str, table: _Table, share: str) -> str:
     return f"{route} {'alias' if table == 'keys' else 'flag'} {share}"
 
 
-def _may(
-    asks: list[Standing], last: Mapping[str, float], now: float, bake_s: float, until: float
-) -> bool:
-    """Return whether a share may be lowered: the count and the bake time know the last lowering."""
-    times = [last[one.budget.name] for one in asks if one.budget.name in last]
-    return not times or (now - max(times) >= bake_s and until > max(times))
+def _may(times: Sequence[float], now: float, bake_s: float, until: float) -> bool:
+    """Return whether a share may be lowered: the count and the bake time know of these times."""
+    return now - max(times) >= bake_s and until > max(times)
 
 
 def _reason(asks: list[Standing], ramp: RouteRamp, org: str) -> str:

@@ -227,6 +227,13 @@ class Judge(Watch):
     def _newest_raise(self, route: str, org: str | None) -> float:
         return max(self._ages.newest_raise(route, org), self._unrecorded.newest_raise(route, org))
 
+    def raised_at(self, route: str, org: str) -> float:
+        """Return when a share was last raised, by the history or here; -inf where none is known.
+
+        ``org`` is ALL_ORGS for a share of several.
+        """
+        return max(ages.recorded_raise(route, org) for ages in (self._ages, self._unrecorded))
+
     def _verdict(
         self, route: str, org: str | None, summary: Summary, now: float, *, observed: bool = True
     ) -> Verdict:

@@ -36,12 +36,17 @@ class Ages:
 
         For the whole route (``org`` None) it is the newest raise on it.
         """
+        found = self.recorded_raise(route, org)
+        return self.known_since if found == -inf else found
+
+    def recorded_raise(self, route: str, org: str | None) -> float:
+        """Return the same where a raise is recorded, else -inf."""
         if org is None:
             found = [at for (r, _), at in self._raised.items() if r in (None, route)]
         else:
             places = ((route, org), (route, None), (None, None))
             found = [at for place in places if (at := self._raised.get(place)) is not None]
-        return max(found, default=self.known_since)
+        return max(found, default=-inf)
 
     def evidence_since(self, route: str) -> float:
         """Return the time since which evidence against a route counts; -inf without a reset."""
