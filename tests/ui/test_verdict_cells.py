@@ -19,12 +19,13 @@ SICK = Verdict("rollback", "5xx 80%, 40 of 50, limit 2%; 92% of 5xx are globex.e
 DEAD = Verdict("rollback", "5xx 100%, 200 of 200, limit 2%", "gateway")
 
 
-def shown(verdict: Verdict, width: int) -> tuple[str, str]:
+def shown(verdict: Verdict, width: int, *, of_route: bool = False) -> tuple[str, str]:
     """Return the verdict's words in a table of a width in cells, and their style."""
     row = Row("chat", "acme", 2500)
     health = Health(100, 1.0, 84.0, 0.0, 100.0, True, False, False, verdict)
     cells = RowCells(width)
-    text, style = cells.org_row(row, health, [None] * cells.points, "", False)[-1]
+    points = [None] * cells.points
+    text, style = cells.org_row(row, health, points, "", False, of_route=of_route)[-1]
     return text.strip(), style
 
 
@@ -45,6 +46,14 @@ def shown(verdict: Verdict, width: int) -> tuple[str, str]:
 )
 def test_the_words_fit_and_look_like_an_alarm(verdict: Verdict, width: int, words: str) -> None:
     assert shown(verdict, width) == (words, "table--bad")
+
+
+@pytest.mark.parametrize(
+    ("width", "words"),
+    [(130, "ROLL BACK with its route"), (80, "with its route"), (40, "ROLL BACK")],
+)
+def test_an_org_says_that_its_verdict_is_its_routes(width: int, words: str) -> None:
+    assert shown(DEAD, width, of_route=True) == (words, "table--bad")
 
 
 def test_no_number_is_cut_off_in_a_narrow_terminal() -> None:

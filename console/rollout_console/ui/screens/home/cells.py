@@ -27,7 +27,8 @@ _NONE = "–"
 _NUMBERS = ("req/s", "4xx", "5xx", "p95")
 _FULL = 60
 """The least width with all numbers: half a number is another number."""
-_WITH_ROUTE = 24
+_WITH_ROUTE = ("ROLL BACK with its route", "with its route", "ROLL BACK")
+"""The verdict of an org that is its route's, the longest that there is room for."""
 _COUNTED = 10
 """The least width of the names with the count of what is folded."""
 _FOLDED, _UNFOLDED, _MARKED = "+", "-", "*"
@@ -114,7 +115,7 @@ class RowCells:
         cells += self._numbers(row, health, errors)
         text, style = self._judged(row, health, proof)
         if of_route and style == "table--bad":
-            text = "ROLL BACK with its route" if self.verdict >= _WITH_ROUTE else "ROLL BACK"
+            text = next((one for one in _WITH_ROUTE if len(one) <= self.verdict), _WITH_ROUTE[-1])
         return [*cells, self._last(text, style)]
 
     def _last(self, text: str, style: str) -> tuple[str, str]:
