@@ -199,6 +199,12 @@ async def test_why_a_bill_differs(traffic: Traffic) -> None:
 async def test_a_pull_is_stopped_and_a_worker_that_dies_is_told(traffic: Traffic) -> None:
     traffic.send(at())
     async with shown(traffic.world.path) as pilot:
+        with pull_lock(kept_store(traffic.world)):
+            await pilot.press("p")
+            await until_shown(pilot, lambda: "waiting for another pull" in texts(pilot, "head"))
+            assert "The first usage records are being pulled" in texts(pilot, "about")
+            await pilot.press("p")
+            await until_shown(pilot, lambda: "p pulls those" in texts(pilot, "about"))
         await pulled(pilot)
         with pull_lock(kept_store(traffic.world)):
             await pilot.press("p")

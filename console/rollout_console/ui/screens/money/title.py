@@ -94,6 +94,10 @@ def empty_words(view: MoneyView, feed: RowFeed, pull_key: str) -> list[str]:
             else []
         )
     if loaded.horizon is None:
+        if link.pulls:
+            return [
+                "The first usage records are being pulled; the bill is here once they are read."
+            ]
         return [
             f"No usage record was pulled yet: {pull_key} pulls those of {view.period.name}, with a"
             " management token.",
