@@ -14,6 +14,9 @@ from rollout_console.sim.app import PREVIOUS, build_app
 from rollout_console.sim.state import SimState
 
 START_S = 15.0
+KEEP_ALIVE_S = 75
+"""Idle timeout of a connection, nginx's default. It is longer than the 5 s after which httpx drops
+an idle one: with both equal, a request may be sent just as the server closes (a keep-alive race)."""
 
 
 class SimServer:
@@ -45,6 +48,7 @@ class SimServer:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=1,
             )
         )
