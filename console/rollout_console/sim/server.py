@@ -15,8 +15,8 @@ from rollout_console.sim.state import SimState
 
 START_S = 15.0
 KEEP_ALIVE_S = 75
-"""Idle timeout of a connection, nginx's default. httpx drops an idle one after 5 s: with both equal a
-request may be sent just as the server closes (a keep-alive race)."""
+"""Idle timeout of a connection, nginx's default; httpx drops an idle one after 5 s. With both equal
+a request may be sent just as the server closes (a keep-alive race)."""
 
 
 class SimServer:
