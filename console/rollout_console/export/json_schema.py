@@ -17,7 +17,7 @@ from rollout_gate.file.freeze_windows import FORMS, Freeze
 from rollout_gate.file.parse import rollout_from
 from rollout_gate.file.percent import percent_text
 from rollout_gate.file.positions import Path
-from rollout_gate.file.validation import Fields, Problems
+from rollout_gate.file.validation import HEADER_PATTERN, Fields, Problems
 
 Schema = dict[str, Any]
 
@@ -76,6 +76,12 @@ _ABOUT = {
     "budgets.*.limit_usd": 'What may be spent in a period, in US dollars; 2500 or "2500".',
     "budgets.*.at_limit": 'What the guard does once it is spent: "hold" raises, or "lower" shares '
     "as well, step by step, in mode enforce.",
+    "serve": "For `rollout-gate serve`: headers in which applications already say who asks.",
+    "serve.org_header": "The org, such as X-Org-Id.",
+    "serve.key_header": "The targeting key: a user, session or conversation.",
+    "serve.key_alias_header": "The alias of the customer's API key.",
+    "serve.flags_header": "The feature flags that are on, separated by commas.",
+    "serve.job_id_header": "The application's own id of an async job.",
     "routes": "One table for each workload: a request format and a model.",
     "routes.*.format": "The format of the requests.",
     "routes.*.model": "The model on TokenLab.",
@@ -176,6 +182,11 @@ class _Recorder(Fields):
     def name(self, name: str) -> str:
         """Record a name, which is not empty."""
         self._keep(name, {"type": "string", "minLength": 1})
+        return ""
+
+    def header(self, name: str) -> str:
+        """Record the name of a header."""
+        self._keep(name, {"type": "string", "pattern": HEADER_PATTERN})
         return ""
 
     def path(self, name: str, default: str) -> str:

@@ -155,6 +155,19 @@ class Route(msgspec.Struct, frozen=True):
         return share is not None and share.rolled_back
 
 
+class SubjectHeaders(msgspec.Struct, frozen=True):
+    """Request headers, lower-case, in which an application already says who asks; empty for none.
+
+    They are read by ``rollout-gate serve``, where a request has no X-Rollout- header for the same.
+    """
+
+    org: str = ""
+    key: str = ""
+    key_alias: str = ""
+    flags: str = ""
+    job_id: str = ""
+
+
 class RolloutFile(msgspec.Struct, frozen=True):
     """A complete, valid rollout file."""
 
@@ -167,6 +180,7 @@ class RolloutFile(msgspec.Struct, frozen=True):
     ramp: RampSettings = RampSettings()
     routes: Mapping[str, Route] = msgspec.field(default_factory=dict)
     budgets: Mapping[str, Budget] = {}
+    subject_headers: SubjectHeaders = SubjectHeaders()
     warnings: tuple[Problem, ...] = ()
 
     @property

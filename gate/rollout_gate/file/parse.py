@@ -26,6 +26,7 @@ from rollout_gate.file.model import (
     RampSettings,
     RolloutFile,
     Route,
+    SubjectHeaders,
 )
 from rollout_gate.file.positions import scan
 from rollout_gate.file.revision import revision_of
@@ -127,10 +128,23 @@ def rollout_from(top: Fields, revision: str) -> RolloutFile:
         ramp=ramp,
         routes=found,
         budgets=budgets_from(top.table("budgets"), found),
+        subject_headers=_subject_headers(top.table("serve")),
     )
     for fields in (top, tokenlab, health, history):
         fields.warn_unknown()
     return file
+
+
+def _subject_headers(fields: Fields) -> SubjectHeaders:
+    headers = SubjectHeaders(
+        org=fields.header("org_header"),
+        key=fields.header("key_header"),
+        key_alias=fields.header("key_alias_header"),
+        flags=fields.header("flags_header"),
+        job_id=fields.header("job_id_header"),
+    )
+    fields.warn_unknown()
+    return headers
 
 
 def _route(name: str, fields: Fields, guard: GuardSettings, ramp: RampSettings) -> Route:

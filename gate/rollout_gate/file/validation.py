@@ -18,6 +18,12 @@ _PRICE = re.compile(r"[0-9]{1,6}(\.[0-9]{1,18})?", re.ASCII)
 _AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?", re.ASCII)
 _MOST_PRICE = 10**6
 _MOST_AMOUNT = 10**9
+HEADER_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
+"""The names of HTTP headers: a token of RFC 9110, 5.6.2."""
+_NO_SUBJECT = frozenset((
+    "authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-goog-api-key",
+    "host", "connection", "content-length", "content-type", "transfer-encoding",
+))  # fmt: skip
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MOST_SHOWN = 60
 
@@ -106,6 +112,21 @@ class Fields:
         elif value == "":
             self.error((name,), "is empty; write a name, or leave it out")
         return value if isinstance(value, str) else ""
+
+    def header(self, name: str) -> str:
+        """Return the name of an HTTP header (RFC 9110, 5.1), lower-case; empty where missing.
+
+        It is none that carries a credential: what a subject is made of is logged.
+        """
+        text = self.name(name)
+        if text and re.fullmatch(HEADER_PATTERN, text) is None:
+            like = 'the name of a header such as "X-Org-Id"'
+            self.error((name,), f"must be {like}, not {show(text)}")
+        elif text.lower() in _NO_SUBJECT:
+            self.error((name,), f"must not be {text}, which says no subject, and may be a secret")
+        else:
+            return text.lower()
+        return ""
 
     def path(self, name: str, default: str) -> str:
         """Return a file path, which is not empty and has no NUL byte."""

@@ -191,9 +191,9 @@ def ids_at(path: str | Path) -> IdStore:
 _stores = ByPath(IdStore)
 
 
-def _flush_all() -> None:
+def flush_all() -> None:
     for store in _stores.in_use():
         store.close()
 
 
-atexit.register(_flush_all)
+atexit.register(flush_all)

@@ -18,10 +18,9 @@ from rollout_gate.file.model import Side
 from rollout_gate.http.attempts import (
     COUNT_HEADER,
     Attempt,
+    Retries,
     attempt_of,
     digest_of,
-    last_call,
-    last_operation,
 )
 from rollout_gate.http.credentials import Headers
 from rollout_gate.http.id_store import IDS_NAME, IdStore, ids_at
@@ -217,8 +216,15 @@ def _kept(recorder: Recorder, url: str | None) -> str | None:
 class Exchanges:
     """The exchanges of one client: decides each request and prepares it."""
 
-    def __init__(self, router: Router, log: LogOf, ledger: "TaskLedger | None") -> None:
+    def __init__(
+        self,
+        router: Router,
+        log: LogOf,
+        ledger: "TaskLedger | None",
+        retries: Retries = attempt_of,
+    ) -> None:
         self._router = router
+        self._retries = retries
         self._log = log
         self._given = ledger
         self._ledgers = [] if ledger is None else [ledger]
@@ -251,12 +257,8 @@ class Exchanges:
         if is_decided and router.lacks_org(subject, decision):
             self._say_org_is_missing(decision.route)
         digest = partial(digest_of, method, url, body, subject)
-        attempt = attempt_of(
-            last_call if operation is None else last_operation,
-            digest,
-            decision,
-            by_name.get(COUNT_HEADER, b""),
-        )
+        said = by_name.get(COUNT_HEADER, b"")
+        attempt = self._retries(digest, decision, said, is_call=operation is None)
         decision = attempt.decision
         goes = partial(
             router.outgoing, method, url, headers, body, decision, subject, call, operation
@@ -373,8 +375,7 @@ class Exchanges:
         self._report(
             ("org", route),
             f"requests on route {route} come without an org, so no org's share or rollback"
-            " reaches them; give it with subject(org=...), client(..., org=...) or the header"
-            ' X-Rollout-Org, and org="" where there is none',
+            f" reaches them; {self._router.remedies.org}",
         )
 
     def _say_passed_by(self, decision: Decision, shape: str) -> None:

@@ -88,6 +88,17 @@ class Outgoing(msgspec.Struct, frozen=True):
         return self.decision is not None and self.operation is None
 
 
+class Remedies(msgspec.Struct, frozen=True):
+    """What to do about what the gate reports, as the end of a sentence: in code, or on a server."""
+
+    forward: str = "client(..., forward_headers=[...]) sends it"
+    org: str = (
+        "give it with subject(org=...), client(..., org=...) or the header X-Rollout-Org, and"
+        ' org="" where there is none'
+    )
+    previous_key: str = "give the SDK the previous provider's key, or client(..., previous_key=...)"
+
+
 class Router:
     """Prepares the requests of one client; ``client`` is their default subject.
 
@@ -105,8 +116,10 @@ class Router:
         previous_key: Credential | None = None,
         models: Mapping[Side, str] | None = None,
         forward: Collection[bytes] = (),
+        remedies: Remedies | None = None,
     ) -> None:
         self.gate = gate
+        self.remedies = remedies or Remedies()
         self._client = client
         self._tokenlab_key = tokenlab_key
         self._previous_key = previous_key
@@ -279,7 +292,7 @@ class Router:
         parts = urlsplit(out.url)
         if out.side == "tokenlab":
             headers, left = for_tokenlab(out.headers, self._forward)
-            self._say_left(route, "header", left, "client(..., forward_headers=[...]) sends it")
+            self._say_headers_left(route, left)
             query = parts.query
             if query:
                 query, dropped = query_for_tokenlab(query, credentials_in(out.headers))
@@ -304,7 +317,7 @@ class Router:
             headers, query = self._for_previous(out, parts, out.url, route, own=False)
             return replace(out, url=_with_query(parts.geturl(), query), headers=headers)
         headers, left = for_tokenlab(out.headers, self._forward)
-        self._say_left(route, "header", left, "client(..., forward_headers=[...]) sends it")
+        self._say_headers_left(route, left)
         query, _ = query_without(parts.query, credentials_in(out.headers))
         kind = "gemini_generate_content" if "/v1beta/" in parts.path else "openai_responses"
         auth = auth_headers(kind, "tokenlab", self._key())
@@ -355,8 +368,7 @@ class Router:
             self.gate.report(
                 ("own key", route),
                 f"requests on route {route} come with TokenLab's key, which the previous provider"
-                f" is not sent ({', '.join(left)}): give the SDK the previous provider's"
-                " key, or client(..., previous_key=...)",
+                f" is not sent ({', '.join(left)}): {self.remedies.previous_key}",
             )
 
     def _say_nowhere(self, route: str) -> None:
@@ -382,6 +394,12 @@ class Router:
                 f"requests come with {name}, which the rollout file does not have: they go where"
                 " the SDK sends them, whatever the file's shares are; give client(gate, ROUTE)",
             )
+
+    def _say_headers_left(self, route: str, left: list[str]) -> None:
+        file = self.gate.file
+        known = msgspec.structs.astuple(file.subject_headers) if left and file else ()
+        left = [name for name in left if name not in known]
+        self._say_left(route, "header", left, self.remedies.forward)
 
     def _say_left(
         self, route: str, what: Literal["header", "query parameter", "field"], names: list[str],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only media jobs ne
 _T = TypeVar("_T")
 _SSE = "?alt=sse"
 _SIZES = frozenset((b"content-length", b"transfer-encoding"))
-_HOPS = "rollout_redirects"
+REDIRECTS = "rollout_redirects"
 """A request's extension: the limit of redirects, or None; a response's: the redirects followed."""
 _OF_AN_ADDRESS = frozenset(("sni_hostname", "target"))
 """Extensions of a request that are specific to the host or path that it was made for."""
@@ -100,7 +100,10 @@ class _GateClient:
         """Pass the limit of redirects to the transport, and let the library follow none."""
         asked = more.get("follow_redirects")
         follow = asked if isinstance(asked, bool) else self.follow_redirects
-        request.extensions = {**request.extensions, _HOPS: self.max_redirects if follow else None}
+        request.extensions = {
+            **request.extensions,
+            REDIRECTS: self.max_redirects if follow else None,
+        }
         return {**more, "follow_redirects": False}
 
 
@@ -111,7 +114,7 @@ class _AsyncGateClient(_GateClient):
 
 
 def _answered(response: Any) -> Any:
-    response.history += response.extensions.pop(_HOPS, [])
+    response.history += response.extensions.pop(REDIRECTS, [])
     if response.extensions.pop(_ELSEWHERE, False):
         # The library builds next_request from the URL and the credentials of the other side.
         response.next_request = None
@@ -195,14 +198,14 @@ class _GateTransport:
         self, begun: Exchange, request: Any, response: Any, headers: dict[str, str]
     ) -> bool:
         """Whether a response is a redirect that is to be followed."""
-        follows = request.extensions.get(_HOPS) is not None
+        follows = request.extensions.get(REDIRECTS) is not None
         return follows and begun.sent_on(response.status_code, headers.get("location"))
 
     def _follow(
         self, begun: Exchange, request: Any, body: bytes | None, response: Any, history: list[Any]
     ) -> Any:
         """Return the request that follows the redirect; raises TooManyRedirects, as the library."""
-        if len(history) >= request.extensions[_HOPS] or not begun.follow():
+        if len(history) >= request.extensions[REDIRECTS] or not begun.follow():
             raise self._kit.library.TooManyRedirects(
                 "Exceeded maximum allowed redirects.", request=request
             )
@@ -289,9 +292,7 @@ class Kit:
     def outgoing(self, request: Any, exchange: Exchange, body: bytes | None) -> Any:
         """Return the request to send in place of the client's."""
         out, stream, headers = exchange.out, request.stream, exchange.out.headers
-        # Google's marker of a stream is all of its URL's query, and no credential.
-        found = self._remembered_url if is_remembered(out.url.removesuffix(_SSE)) else self._url
-        url, host = found(out.url)
+        url, host = self._found(out.url)
         content = (body or None) if out.body is None else out.body
         names = [name.lower() for name, _ in headers]
         if content is not None:
@@ -305,11 +306,20 @@ class Kit:
         extensions = {
             name: one
             for name, one in request.extensions.items()
-            if name != _HOPS and not (out.side == "tokenlab" and name in _OF_AN_ADDRESS)
+            if name != REDIRECTS and not (out.side == "tokenlab" and name in _OF_AN_ADDRESS)
         }
         return self.library.Request(
             out.method, url, headers=headers, stream=stream, extensions=extensions
         )
+
+    def url(self, text: str) -> Any:
+        """Return the library's URL of a text."""
+        return self._found(text)[0]
+
+    def _found(self, text: str) -> tuple[Any, bytes]:
+        # Google's marker of a stream is all of its URL's query, and no credential.
+        is_short = is_remembered(text.removesuffix(_SSE))
+        return (self._remembered_url if is_short else self._url)(text)
 
     def _url(self, text: str) -> tuple[Any, bytes]:
         """Return the library's URL, which is immutable and slow to make, and its host and port."""
@@ -333,7 +343,7 @@ class Kit:
     ) -> Any:
         """Return a response whose stream reports to the exchange."""
         elsewhere = exchange.is_elsewhere
-        extensions = {**response.extensions, _HOPS: history, _ELSEWHERE: elsewhere}
+        extensions = {**response.extensions, REDIRECTS: history, _ELSEWHERE: elsewhere}
         watched = stream(response.stream, exchange, self.name_of)
         cookie = elsewhere and "set-cookie" in headers
         if not response.is_closed and not cookie:

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import socket
 import ssl
-import subprocess
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,6 @@ import pytest
 from rollout_gate import Gate
 from rollout_gate.http import async_client, client, network
 from tests.support.loopback import CHAT, TOKENLAB, Origin, Received, Reply, TwoSides
-from tests.support.parts import need
 
 BODY = {"model": "m", "messages": []}
 both = pytest.mark.parametrize("library", [httpx2, httpx], ids=["httpx2", "httpx"])
@@ -188,23 +186,6 @@ def test_an_async_client_serves_one_event_loop_after_the_other(
     assert asyncio.run(at_once()) == [200] * 3
     assert len(sides.lines()) == 6
     gc.collect()  # a loop that has ended leaves its connections to be collected
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that nobody has signed, with its key in the same file."""
-    need("openssl")
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-keyout", str(path.with_suffix(".key")), "-out", str(path.with_suffix(".crt"))),
-            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    path.write_bytes(path.with_suffix(".crt").read_bytes() + path.with_suffix(".key").read_bytes())
-    return path
 
 
 @both

@@ -14,7 +14,7 @@ from rollout_gate import Gate
 from rollout_gate.context import Subject
 from rollout_gate.file.parse import parse
 from rollout_gate.http import request_shape, routing
-from rollout_gate.http.attempts import MOST_ATTEMPTS, attempt_of, last_call
+from rollout_gate.http.attempts import MOST_ATTEMPTS, _last_call, attempt_of
 from rollout_gate.http.credentials import credentials_in, for_previous, for_tokenlab
 from rollout_gate.http.operations import DECIDED
 from rollout_gate.http.request_lifecycle import Exchange
@@ -158,20 +158,20 @@ def test_a_request_is_hashed_only_if_it_or_the_one_before_has_failed(gate: Gate)
         return made
 
     decision = gate.decide("chat", "acme")
-    last_call.set(None)
+    _last_call.set(None)
     for _ in range(3):
-        well = attempt_of(last_call, digest(b"one"), decision, b"")
+        well = attempt_of(digest(b"one"), decision, b"", is_call=True)
         well.settle(200, digest(b"one"), failed_inside=False)
         assert (well.number, hashed) == (1, 0)
     for status, inside in ((500, False), (0, False), (200, True)):
-        failed = attempt_of(last_call, digest(b"one"), decision, b"")
+        failed = attempt_of(digest(b"one"), decision, b"", is_call=True)
         failed.settle(status, digest(b"one"), failed_inside=inside)
-        assert attempt_of(last_call, digest(b"two"), decision, b"").number == 1
-        again = attempt_of(last_call, digest(b"two"), decision, b"")
+        assert attempt_of(digest(b"two"), decision, b"", is_call=True).number == 1
+        again = attempt_of(digest(b"two"), decision, b"", is_call=True)
         assert again.number == 1  # the one before it has not failed
     assert hashed == 6
     for number in (1, 2, 3, 4, 5, 1):
-        failed = attempt_of(last_call, digest(b"one"), decision, b"")
+        failed = attempt_of(digest(b"one"), decision, b"", is_call=True)
         assert failed.number == number <= MOST_ATTEMPTS
         failed.settle(503, digest(b"one"), failed_inside=False)
 

@@ -16,7 +16,6 @@ from msgspec.structs import asdict, replace
 
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
-from rollout_console.cli.systemd import Systemd
 from rollout_console.common.errors import Misused
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
@@ -34,6 +33,7 @@ from rollout_gate.file.formats import root_of
 from rollout_gate.file.model import Side
 from rollout_gate.file.percent import percent_text
 from rollout_gate.secret import redacted
+from rollout_gate.systemd import Systemd
 
 _EVERY_S = 2.0
 

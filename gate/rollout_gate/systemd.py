@@ -1,4 +1,4 @@
-"""Notify systemd of the guard's readiness, liveness and shutdown (sd_notify)."""
+"""Notify systemd of a service's readiness, liveness and shutdown (sd_notify)."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ class Systemd:
         self.every_s = _every_s(environ)
 
     def ready(self) -> None:
-        """Notify that the guard has started (``READY=1``)."""
+        """Notify that the service has started (``READY=1``)."""
         self._send("READY=1")
 
     def keep_alive(self, status: str) -> None:
@@ -27,13 +27,13 @@ class Systemd:
         self._send(f"STATUS={status}\nWATCHDOG=1")
 
     def ends(self) -> None:
-        """Notify that the guard is shutting down (``STOPPING=1``)."""
+        """Notify that the service is shutting down (``STOPPING=1``)."""
         self._send("STOPPING=1")
 
     def _send(self, state: str) -> None:
         if not self._address:
             return
-        # Best effort, non-blocking: a missing or full socket must not hold up the guard.
+        # Best effort, non-blocking: a missing or full socket must not hold up the service.
         with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
             one.setblocking(False)
             one.sendto(state.encode("utf-8", "replace"), self._address)

@@ -1,0 +1,93 @@
+"""Turn what the proxy receives into the request that a client of the gate would have made."""
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from rollout_gate.context import HEADERS as SUBJECT_HEADERS
+from rollout_gate.file.formats import root_of
+from rollout_gate.file.model import RolloutFile, Route, SubjectHeaders
+from rollout_gate.serve.answers import Headers, without_hops
+from rollout_gate.serve.callers import TOKEN_HEADER, Refusal
+
+NOWHERE = "http://previous.invalid"
+"""The base URL of a previous provider that the file does not name (RFC 6761, 6.4)."""
+
+_VERSION = re.compile(r"/v\d+(?:alpha|beta)?\d?(?:/|$)")
+_NOT_SENT = frozenset((
+    b"expect", b"host", b"proxy-authorization", b"x-rollout-route", TOKEN_HEADER,
+))  # fmt: skip
+"""Of the connection to the proxy: ``Expect`` is answered by the proxy, which reads the body."""
+_IN_PIECES = (b"multipart/", b"audio/", b"video/", b"image/", b"application/octet-stream")
+_SUBJECT_NAMES = {name: header for header, name in SUBJECT_HEADERS.items()}
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A request as it came in, for a route of the file.
+
+    ``url`` is what an SDK of the previous provider would have asked for, and ``headers`` have
+    lower-case names. ``in_pieces`` is whether the body is passed on while it arrives.
+    """
+
+    method: str
+    route: Route
+    url: str
+    headers: Headers
+    in_pieces: bool
+
+
+def received(scope: Any, file: RolloutFile) -> Received | Refusal:
+    """Return the request of an ASGI scope, or why it is refused: its path begins with a route."""
+    path = scope["raw_path"].decode("ascii", "replace")
+    first, slash, below = path.removeprefix("/").partition("/")
+    name = unquote(first)
+    route = file.routes.get(name)
+    if route is None:
+        listed = ", ".join(file.routes) if len(file.routes) <= 20 else f"{len(file.routes)} others"
+        return Refusal(
+            404,
+            f"the path begins with {name[:100]!r}, which is no route of the rollout file (it has"
+            f" {listed}); the base URL is this proxy's, the route, and the provider's own path:"
+            " http://127.0.0.1:8787/ROUTE/v1",
+        )
+    rest = slash + below
+    # Some servers resolve a dot segment, encoded or not, and so leave the provider's base path.
+    if any(part in (".", "..") for part in re.split(r"[/\\]", unquote(below))):
+        return Refusal(400, "the path has a . or .. segment, which is not passed on")
+    base = route.previous_base_url or NOWHERE
+    base = root_of(base) if _VERSION.match(rest) else base.rstrip("/")
+    query = scope["query_string"].decode("ascii", "replace")
+    headers = _with_subject(without_hops(scope["headers"]), file.subject_headers)
+    return Received(
+        scope["method"],
+        route,
+        f"{base}{rest}{'?' if query else ''}{query}",
+        [pair for pair in headers if pair[0] not in _NOT_SENT],
+        _is_in_pieces(headers),
+    )
+
+
+def _with_subject(headers: Headers, named: SubjectHeaders) -> Headers:
+    """Add the gate's own header for each that the file names another for, unless it is there."""
+    if named == _NONE:
+        return headers
+    known = dict(headers)
+    more: Headers = []
+    for field, name in zip(named.__struct_fields__, msgspec.structs.astuple(named), strict=True):
+        own, value = _SUBJECT_NAMES[field], known.get(name.encode())
+        if name and value and own not in known:
+            more.append((own, value))
+    return headers + more
+
+
+def _is_in_pieces(headers: Headers) -> bool:
+    """Return whether a body is an upload, which the gate does not read, and may be large."""
+    return any(
+        name == b"content-type" and value.lower().lstrip().startswith(_IN_PIECES)
+        for name, value in headers
+    )
+
+
+_NONE = SubjectHeaders()

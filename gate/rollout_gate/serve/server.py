@@ -1,0 +1,214 @@
+"""Run the proxy: listen, serve with one or several worker processes, drain when asked to stop."""
+
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+import traceback
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from rollout_gate.gate import Gate
+from rollout_gate.serve.app import BrokenAnswerError, ProxyApp
+from rollout_gate.serve.callers import Callers
+from rollout_gate.serve.key_file import KeyFile
+from rollout_gate.serve.upstream import Upstream
+from rollout_gate.systemd import Systemd
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 75
+"""Idle timeout of a client's connection, longer than the pools of SDKs keep one (5 to 60 s): a
+request that is sent just as the server closes is a keep-alive race."""
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What ``serve`` is told. ``host`` is empty for a unix socket, whose path is ``unix``."""
+
+    path: str
+    host: str = "127.0.0.1"
+    port: int = 8787
+    unix: str = ""
+    workers: int = 1
+    tokenlab_key: str = ""
+    tokenlab_key_file: str = ""
+    previous_key_files: dict[str, str] = {}
+    token_file: str = ""
+    forward: frozenset[bytes] = frozenset()
+    access_log: str | None = None
+    most_bytes: int = 100 * 2**20
+    drain_s: int = 60
+    certificate: str = ""
+    private_key: str = ""
+
+    def __repr__(self) -> str:
+        """Hold no credential."""
+        return f"Options({self.path!r})"
+
+    def base_url(self, port: int) -> str:
+        """Return where the proxy is reached; ``port`` is the one that it got."""
+        if self.unix:
+            return f"unix:{self.unix}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.certificate else 'http'}://{host}:{port}"
+
+
+def listen(options: Options) -> socket.socket:
+    """Return a listening socket; raises OSError where the address cannot be had.
+
+    A unix socket that a dead process has left is replaced; its mode is 0660, so that its folder's
+    owner and group decide who may connect.
+    """
+    if not options.unix:
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        # asyncio sets TCP_NODELAY only where the protocol is named.
+        one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind((options.host, options.port))
+            one.listen(BACKLOG)
+        except BaseException:
+            one.close()
+            raise
+        return one
+    _remove_dead(options.unix)
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o117)
+    try:
+        one.bind(options.unix)
+        one.listen(BACKLOG)
+    except BaseException:
+        one.close()
+        raise
+    finally:
+        os.umask(before)
+    return one
+
+
+def _remove_dead(path: str) -> None:
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(Path(path).lstat().st_mode):
+            raise FileExistsError(17, "there is a file, which is no socket", path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
+            try:
+                one.connect(path)
+            except ConnectionRefusedError:
+                Path(path).unlink()
+
+
+def app_of(options: Options) -> ProxyApp:
+    """Return the application of one worker process; called in its event loop."""
+    gate = Gate(options.path)
+    given = options.tokenlab_key_file
+    key = KeyFile(given, "TokenLab's key") if given else partial(str, options.tokenlab_key)
+    previous = {
+        route: KeyFile(path, f"the previous provider's key of {route}")
+        for route, path in options.previous_key_files.items()
+    }
+    token = KeyFile(options.token_file, "the proxy's token") if options.token_file else None
+    upstream = Upstream(gate, key, previous, options.forward, options.access_log)
+    return ProxyApp(
+        gate,
+        upstream,
+        Callers(token, has_origins=not options.unix),
+        most_bytes=options.most_bytes,
+        on_start=Systemd(os.environ).ready,
+    )
+
+
+def run(options: Options, listening: socket.socket) -> None:
+    """Serve until a signal asks to stop, and answer what is in flight then."""
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    config = uvicorn.Config(
+        partial(_worker_app, options),  # pickled for a worker process
+        factory=True,
+        loop="auto",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        workers=options.workers,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=options.drain_s,
+        ssl_certfile=options.certificate or None,
+        ssl_keyfile=options.private_key or None,
+    )
+    systemd = Systemd(os.environ)
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            systemd.ends()
+            await super().shutdown(sockets)
+
+    class Workers(Multiprocess):
+        def terminate_all(self) -> None:
+            systemd.ends()
+            super().terminate_all()
+
+    set_up_log()
+    # uvicorn raises the signal again after its shutdown, for the handler that was there before.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with suppress(KeyboardInterrupt):
+            if options.workers > 1:
+                Workers(config, [listening]).run()
+            else:
+                Server(config).run([listening])
+    finally:
+        if options.unix:
+            Path(options.unix).unlink(missing_ok=True)
+
+
+def _worker_app(options: Options) -> ProxyApp:
+    set_up_log()
+    return app_of(options)
+
+
+def set_up_log() -> None:
+    """Write the sentences of gate and server to stderr, without a traceback."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_tells)
+    handler.setFormatter(_OneLine())
+    for name in ("rollout_gate", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+    logging.getLogger("uvicorn.error").setLevel(logging.INFO)
+
+
+def _tells(record: logging.LogRecord) -> bool:
+    """Return whether a record is worth a line: not what the server says at every start and stop."""
+    if record.name != "uvicorn.error":
+        return True
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, BrokenAnswerError):
+        return False  # the access log has it: the exchange has failed
+    text = record.getMessage()
+    if text.startswith("ASGI callable returned without"):
+        return False  # the client has left
+    is_a_death = text.startswith("Child process") and text.endswith("died")
+    return is_a_death or record.levelno >= logging.WARNING
+
+
+class _OneLine(logging.Formatter):
+    """``rollout-gate: sentence``; of an exception its type, and where it was raised."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage().strip()
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            at = traceback.extract_tb(error.__traceback__)[-1:]
+            where = f" at {Path(at[0].filename).name}:{at[0].lineno}" if at else ""
+            text = f"{text}: {type(error).__name__}{where}"
+        return f"rollout-gate: {text}"

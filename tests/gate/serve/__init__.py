@@ -1,0 +1,1 @@
+"""The gate as a local proxy: ``rollout-gate serve``, always as a process of its own."""

@@ -1,0 +1,15 @@
+"""What the tests of the proxy share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.loopback import TwoSides
+from tests.support.serving import Proxy, serving
+
+
+@pytest.fixture
+def proxy(sides: TwoSides) -> Iterator[Proxy]:
+    """A proxy on a file that names both sides."""
+    with serving(sides.path) as found:
+        yield found

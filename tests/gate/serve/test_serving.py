@@ -1,0 +1,236 @@
+"""The process: how it starts, where it listens, who serves, and how it stops."""
+
+import http.client
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+from configparser import ConfigParser
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.gate.serve.test_streams import BODY, CHUNK, STOP, file_of, read_until
+from tests.support.loopback import TOKENLAB, Reply, TwoSides
+from tests.support.parts import need
+from tests.support.serving import ASK, HEADERS, command, request_bytes, serving
+from tests.support.streaming import Streamer
+from tests.support.waiting import PATIENCE_S, until
+
+UNIT = Path(__file__).parents[3] / "sample_configs" / "rollout-gate.service"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--listen", "8787"), "--listen is HOST:PORT such as 127.0.0.1:8787"),
+        (("--listen", "0.0.0.0:8787"), "can be reached from other machines"),
+        (("--listen", "127.0.0.1:99999"), "--listen is HOST:PORT"),
+        (("--listen", "unix:"), "needs a path"),
+        (("--workers", "0"), "must be a whole number from 1 to 64"),
+        (("--tokenlab-key-file", "nowhere"), "TokenLab's key: nowhere cannot be read"),
+        (("--token-file", "short"), "shorter than 16 characters"),
+        (("--previous-key-file", "short"), "--previous-key-file is ROUTE=PATH"),
+        (("--previous-key-file", "nope=short"), "names 'nope', no route of the rollout file"),
+        (("--forward-header", "Authorization"), "--forward-header has authorization"),
+        (("--certificate", "short"), "belong together"),
+        (("--certificate", "short", "--private-key", "short"), "cannot be used"),
+        (("-f", "nowhere.toml"), "nowhere.toml"),
+        (("-f", "short"), "short: line 1, column"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(
+    sides: TwoSides, tmp_path: Path, options: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "short").write_text("short")
+    done = subprocess.run(
+        command(sides.path, *options), cwd=tmp_path, capture_output=True, text=True,
+        timeout=PATIENCE_S, env={**os.environ, "TOKENLAB_API_KEY": TOKENLAB},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert TOKENLAB not in done.stderr
+
+
+def test_no_key(sides: TwoSides) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TOKENLAB_API_KEY"}
+    done = subprocess.run(
+        command(sides.path), env=environment, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert (done.returncode, "there is no API key for TokenLab" in done.stderr) == (2, True)
+
+
+def test_a_port_in_use(sides: TwoSides) -> None:
+    with serving(sides.path) as proxy:
+        done = subprocess.run(
+            command(sides.path, "--listen", proxy.url.removeprefix("http://")),
+            env={**os.environ, "TOKENLAB_API_KEY": TOKENLAB}, capture_output=True, text=True,
+            timeout=PATIENCE_S,
+        )  # fmt: skip
+    assert (done.returncode, "cannot listen on 127.0.0.1:" in done.stderr) == (2, True)
+
+
+def test_a_unix_socket(sides: TwoSides, tmp_path: Path) -> None:
+    path = tmp_path / "gate.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))  # as a killed process leaves it
+    with serving(sides.path, listen=f"unix:{path}") as proxy:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        with socket.socket(socket.AF_UNIX) as one:
+            one.settimeout(PATIENCE_S)
+            one.connect(str(path))
+            one.sendall(request_bytes(headers={**HEADERS, "Host": "gate"}))
+            assert b" 200 " in one.recv(65_536).partition(b"\r\n")[0]
+        done = subprocess.run(
+            command(sides.path, "--listen", f"unix:{path}"), capture_output=True, text=True,
+            env={**os.environ, "TOKENLAB_API_KEY": TOKENLAB}, timeout=PATIENCE_S,
+        )  # fmt: skip
+        assert "cannot listen on" in done.stderr
+        assert proxy.stop() == 0
+    assert not path.exists()
+
+
+def test_https(sides: TwoSides, certificate: Path) -> None:
+    chain = key = certificate
+    with serving(sides.path, "--certificate", str(chain), "--private-key", str(key)) as proxy:
+        assert proxy.url.startswith("https://")
+        trust = ssl.create_default_context(cafile=str(chain))
+        connection = http.client.HTTPSConnection(*proxy.address, context=trust, timeout=PATIENCE_S)
+        connection.request("POST", "/chat/v1/chat/completions", ASK, HEADERS)
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+def test_several_workers(sides: TwoSides) -> None:
+    """One that is killed is replaced, and a stop ends all."""
+    with serving(sides.path, "--workers", "2") as proxy:
+        until(lambda: proxy.ask().status == 200)
+        children = Path(f"/proc/{proxy.process.pid}/task/{proxy.process.pid}/children")
+        workers = [int(one) for one in children.read_text().split()]
+        names = {one: Path(f"/proc/{one}/cmdline").read_text() for one in workers}
+        (first, *_) = [one for one, name in names.items() if "spawn_main" in name]
+        os.kill(first, signal.SIGKILL)
+        until(lambda: any("died" in line for line in proxy.said))
+        until(lambda: len(children.read_text().split()) == len(workers))
+        for _ in range(10):
+            assert proxy.ask().status == 200
+        assert proxy.stop() == 0
+    until(lambda: not any(Path(f"/proc/{one}").exists() for one in workers))
+    assert TOKENLAB not in "".join(names.values())
+
+
+def test_a_stop_answers_what_is_in_flight(tmp_path: Path) -> None:
+    with Streamer() as provider, serving(file_of(provider, tmp_path)) as proxy:
+        with proxy.connect() as client:
+            client.sendall(request_bytes(body=BODY))
+            upstream = provider.next()
+            upstream.begin()
+            upstream.say(CHUNK)
+            read_until(client, CHUNK)
+            proxy.process.send_signal(signal.SIGTERM)
+            until(lambda: refuses(proxy.address))
+            upstream.say(STOP)
+            upstream.end()
+            read_until(client, b"\r\n0\r\n\r\n")
+        assert proxy.process.wait(PATIENCE_S) == 0
+        assert "".join(proxy.said) == ""
+    assert '"outcome":"ok"' in (tmp_path / "access.jsonl").read_text()
+
+
+def test_a_stop_does_not_wait_for_ever(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        provider = stack.enter_context(Streamer())
+        proxy = stack.enter_context(serving(file_of(provider, tmp_path), "--drain", "1"))
+        client = stack.enter_context(proxy.connect())
+        client.sendall(request_bytes(body=BODY))
+        upstream = provider.next()
+        upstream.begin()
+        assert proxy.stop() == 0
+    assert '"error":"cancelled"' in (tmp_path / "access.jsonl").read_text()
+
+
+def test_systemd_hears_of_start_and_stop(
+    sides: TwoSides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        path = tmp_path / "notify"
+        systemd.bind(str(path))
+        systemd.settimeout(PATIENCE_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        with serving(sides.path) as proxy:
+            assert systemd.recv(100) == b"READY=1"
+            assert proxy.ask().status == 200
+            proxy.stop()
+            assert systemd.recv(100) == b"STOPPING=1"
+
+
+def test_the_unit(tmp_path: Path) -> None:
+    """systemd accepts the sample unit, and its command is one that this version has."""
+    need("systemd-analyze")
+    unit = ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read_string(UNIT.read_text())
+    words = unit["Service"]["ExecStart"].split()
+    assert words[0].endswith("/rollout-gate")
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text().replace(words[0], sys.executable))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert done.returncode == 0, done.stderr
+    asked = subprocess.run(
+        [sys.executable, "-m", "rollout_gate", *words[1:], "--workers", "none"],
+        capture_output=True, text=True, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert "argument --workers: must be a whole number" in asked.stderr
+
+
+def refuses(address: tuple[str, int]) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(address) != 0
+
+
+def test_one_process_after_another_on_a_socket(sides: TwoSides) -> None:
+    """Restarted on the same port at once: no client waits for TIME_WAIT."""
+    with serving(sides.path) as first:
+        assert first.ask().status == 200
+        address = first.url.removeprefix("http://")
+        first.stop()
+    with serving(sides.path, listen=address) as second:
+        done: list[int] = []
+        threads = [threading.Thread(target=lambda: done.append(second.ask().status)) for _ in "abc"]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+    assert done == [200] * 3
+
+
+def test_ids_outlive_a_stop_of_several_workers(sides: TwoSides) -> None:
+    """A conversation goes on where it began, after a stop right behind its first answer."""
+    route = (
+        f'[tokenlab]\nbase_url = "{sides.tokenlab.url}"\n'
+        '[routes.chat]\nformat = "openai_responses"\nmodel = "new"\ndefault_percent = %d\n'
+        f'previous_base_url = "{sides.previous.url}/v1"\n'
+    )
+    made = {"id": "resp_0123456789", "object": "response", "status": "completed", "output": []}
+    sides.tokenlab.answer = lambda _: Reply(200, made)
+    sides.put(route % 100)
+    with serving(sides.path, "--workers", "2") as proxy:
+        until(
+            lambda: proxy.ask("/chat/v1/responses", b'{"model": "m", "input": "a"}').status == 200
+        )
+        proxy.stop()
+    sides.put(route % 0)
+    with serving(sides.path) as proxy:
+        follows = b'{"model": "m", "input": "b", "previous_response_id": "resp_0123456789"}'
+        assert proxy.ask("/chat/v1/responses", follows).status == 200
+        assert proxy.ask("/chat/v1/responses", b'{"model": "m", "input": "c"}').status == 200
+        until(lambda: len(sides.lines()) == 3)
+    assert [line["side"] for line in sides.lines()] == ["tokenlab", "tokenlab", "previous"]

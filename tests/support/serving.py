@@ -1,0 +1,119 @@
+"""``rollout-gate serve`` as a process of its own, and plain HTTP to talk to it."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from tests.support.loopback import PREVIOUS, TOKENLAB
+from tests.support.waiting import PATIENCE_S
+
+ASK = b'{"model": "old", "messages": [{"role": "user", "content": "hi"}]}'
+HEADERS = {
+    "Content-Type": "application/json", "Authorization": f"Bearer {PREVIOUS}",
+    "X-Rollout-Org": "acme",
+}  # fmt: skip
+
+
+class Answered(NamedTuple):
+    """An answer, with the names of its headers in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Proxy:
+    """A running proxy: ``url`` is where it listens, ``said`` what it wrote to stderr so far."""
+
+    def __init__(self, process: "subprocess.Popen[str]", url: str) -> None:
+        self.process = process
+        self.url = url
+        self.said: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or 0
+
+    def ask(
+        self,
+        path: str = "/chat/v1/chat/completions",
+        body: bytes | None = ASK,
+        headers: Mapping[str, str] = HEADERS,
+        method: str = "POST",
+    ) -> Answered:
+        """Send one request on a connection of its own."""
+        connection = http.client.HTTPConnection(*self.address, timeout=PATIENCE_S)
+        try:
+            connection.request(method, path, body, dict(headers))
+            answer = connection.getresponse()
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return Answered(answer.status, found, answer.read())
+        finally:
+            connection.close()
+
+    def connect(self) -> socket.socket:
+        """Return a connection, for what no library would send."""
+        return socket.create_connection(self.address, timeout=PATIENCE_S)
+
+    def stop(self) -> int:
+        """Ask it to stop; return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+
+
+def command(path: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "rollout_gate", "serve", "-f", str(path), *options]
+
+
+@contextmanager
+def serving(
+    path: Path, *options: str, key: str = TOKENLAB, listen: str = "127.0.0.1:0"
+) -> Iterator[Proxy]:
+    """Run the proxy until the end of the block; ``listen`` is a free port of loopback."""
+    environment = {**os.environ, "TOKENLAB_API_KEY": key, "NO_PROXY": "*"}
+    with subprocess.Popen(
+        command(path, "--listen", listen, *options), env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            assert first.startswith("rollout-gate serves "), _said(process)
+            proxy = Proxy(process, first.split()[-1])
+            yield proxy
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait(PATIENCE_S)
+
+
+def _said(process: Any) -> str:
+    return str(process.communicate(timeout=PATIENCE_S)[1])
+
+
+def request_bytes(
+    path: str = "/chat/v1/chat/completions",
+    body: bytes = ASK,
+    headers: Mapping[str, str] = HEADERS,
+    method: str = "POST",
+) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
