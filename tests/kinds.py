@@ -22,6 +22,7 @@ E2E = frozenset(
         "credentials/vault/test_keyring.py",
         "credentials/vault/test_vault.py",
         "export/test_flagd.py",
+        "export/test_follower.py",
         "gate/http/test_gate_clients.py",
         "gate/http/test_jobs_in_sdks.py",
         "gate/http/test_sdks.py",

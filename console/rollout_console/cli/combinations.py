@@ -105,6 +105,13 @@ def _phase(options: Namespace) -> Iterator[str]:
         yield "--reason is kept with a move: say to which phase with --to, or use --note"
 
 
+def _export(options: Namespace) -> Iterator[str]:
+    if options.follow and options.form != "flagd":
+        yield "--follow is of the flags, which change with the file: export flagd --follow"
+    if options.follow and options.out is None:
+        yield "--follow keeps a file current: say which with --out"
+
+
 def _probe(options: Namespace) -> Iterator[str]:
     if options.every and options.media:
         yield "media is made once, never by a schedule: --media without --every"
@@ -159,7 +166,7 @@ def _day_of(text: str) -> str | None:
 
 _OF_COMMAND: dict[str, Callable[[Namespace], Iterator[str]]] = {
     "demo": _simulated, "sim": _simulated, "reconcile": _reconcile, "cost": _cost,
-    "budgets": _asking,
+    "budgets": _asking, "export": _export,
     "report": _report, "models": _models, "guard": _guard, "phase": _phase, "probe": _probe,
     "rollback": _rollback, "set": _set, "init": _init, "keys": _keys,
 }  # fmt: skip

@@ -12,3 +12,8 @@ def add_export(parser: ArgumentParser) -> None:
         help="flagd: one flag for each route; schema: the file's JSON Schema, for editors",
     )
     parser.add_argument("--out", type=Path, metavar="PATH", help="a file (default: print it)")
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="go on, and write --out again within a second of each change, until a signal",
+    )

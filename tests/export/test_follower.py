@@ -1,0 +1,162 @@
+"""``export flagd --follow``: flagd's file follows the switch, and a provider in use follows it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openfeature import api
+from openfeature.contrib.provider.flagd import FlagdProvider
+from openfeature.contrib.provider.flagd.config import ResolverType
+from openfeature.evaluation_context import EvaluationContext
+
+from rollout_console.cli.main import run
+from tests.support.waiting import PATIENCE_S, until
+
+FILE = """\
+schema = 1
+algorithm = "fractional-v3"
+[routes.chat]
+format = "openai_chat_completions"
+model = "gpt-5.4"
+[routes.chat.orgs]
+acme = {share}
+"""
+
+
+@contextmanager
+def following(path: Path, out: Path) -> Iterator["subprocess.Popen[str]"]:
+    words = ["-m", "rollout_console", "-f", str(path), "export", "flagd", "--follow"]
+    with subprocess.Popen(
+        [sys.executable, *words, "--out", str(out)], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            until(out.exists)
+            yield process
+        finally:
+            process.kill()
+
+
+def put(path: Path, text: str) -> None:
+    """Replace the file, as a rename of one that was written a moment ago."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    os.utime(new, ns=(new.stat().st_mtime_ns - 10_000_000,) * 2)
+    new.replace(path)
+
+
+def side(out: Path) -> Any:
+    return json.loads(out.read_text())["flags"]["chat"]["targeting"]["if"][1]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "rollout.toml"
+    put(path, FILE.format(share=100))
+    return path
+
+
+def test_it_follows_until_it_is_asked_to_stop(path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "flags.json"
+    with following(path, out) as process:
+        assert side(out) == "tokenlab"
+        put(path, FILE.format(share=25))
+        until(lambda: side(out) == {"fractional": [["tokenlab", 2500], ["previous", 7500]]})
+        put(path, FILE.format(share="{ percent = 25, rolled_back = true }"))
+        until(lambda: side(out) == "previous")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+        assert process.stderr is not None
+        said = process.stderr.read().splitlines()
+    assert "generation 3" in said[0]
+    assert said[2] == f"{out}: 1 flag"
+    assert [f"{out}: 1 flag, revision " in line for line in said[3:]] == [True, True], said
+    assert said[3] != said[4]
+
+
+def test_a_bad_file_leaves_the_export_as_it_is(path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "flags.json"
+    with following(path, out) as process:
+        before = out.read_bytes()
+        put(path, "[routes")
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "line 1" in line)
+        assert "Traceback" not in said
+        assert out.read_bytes() == before
+        put(path, FILE.format(share=0))
+        until(lambda: out.read_bytes() != before)
+
+
+def test_what_others_do_to_the_export_is_put_right(path: Path, tmp_path: Path) -> None:
+    """It is removed, or an older version is written over it."""
+    out = tmp_path / "flags.json"
+    with following(path, out):
+        good = out.read_bytes()
+        out.unlink()
+        until(lambda: out.exists() and out.read_bytes() == good)
+        out.write_bytes(good.replace(b'"tokenlab"', b'"previous"'))
+        until(lambda: out.read_bytes() == good)
+
+
+def test_a_failed_write_is_told_once_and_tried_again(path: Path, tmp_path: Path) -> None:
+    """Somebody else's file in its place is not replaced; once it is gone the export is back."""
+    out = tmp_path / "flags.json"
+    with following(path, out) as process:
+        out.unlink()
+        out.write_text("mine")
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "mine" in line or "is not" in line)
+        assert "flags.json" in said
+        assert out.read_text() == "mine"
+        out.unlink()
+        until(lambda: out.exists() and side(out) == "tokenlab")
+
+
+def test_systemd_hears_that_it_is_current(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(PATIENCE_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with following(path, tmp_path / "flags.json"):
+            assert systemd.recv(1000) == b"READY=1"
+            assert systemd.recv(1000) == b"STATUS=the export is current\nWATCHDOG=1"
+
+
+def test_it_needs_a_file_to_keep(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["-f", str(path), "export", "flagd", "--follow"]) == 2
+    assert "say which with --out" in capsys.readouterr().err
+    assert run(["-f", str(path), "export", "schema", "--follow", "--out", "x"]) == 2
+
+
+def test_a_running_provider_follows_the_switch(path: Path, tmp_path: Path) -> None:
+    """flagd's own in-process provider for Python, on the exported file."""
+    out = tmp_path / "flags.json"
+    with following(path, out):
+        provider = FlagdProvider(
+            resolver_type=ResolverType.FILE, offline_flag_source_path=str(out),
+        )  # fmt: skip
+        api.set_provider_and_wait(provider)
+        try:
+            client = api.get_client()
+            context = EvaluationContext(targeting_key="acme", attributes={"org": "acme"})
+
+            def found() -> str:
+                return client.get_string_value("chat", "?", context)
+
+            until(lambda: found() == "tokenlab")
+            began = time.monotonic()
+            put(path, FILE.format(share="{ percent = 100, rolled_back = true }"))
+            until(lambda: found() == "previous")
+            assert time.monotonic() - began < PATIENCE_S
+        finally:
+            api.shutdown()
