@@ -3,6 +3,7 @@
 import gc
 import os
 import ssl
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import DEMO_KEY, ApiKey, Settlement
 from tests.kinds import Effects, kind_of
 from tests.support.commands import Commands
+from tests.support.parts import need
 from tests.support.passphrases import quick_passphrases
 
 effects = Effects()
@@ -173,3 +175,20 @@ def _nothing_left_in_the_simulator(request: pytest.FixtureRequest) -> Iterator[N
         state.settlement = Settlement()
         state.keys.clear()
         state.add_key(ApiKey("key_demo", "demo", DEMO_KEY))
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that nobody has signed, with its key in the same file."""
+    need("openssl")
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-keyout", str(path.with_suffix(".key")), "-out", str(path.with_suffix(".crt"))),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.write_bytes(path.with_suffix(".crt").read_bytes() + path.with_suffix(".key").read_bytes())
+    return path

@@ -9,7 +9,7 @@ COMMANDS = {
     "completion", "init",
     "demo", "sim", "show", "set", "rollback", "resume", "undo", "restore", "history", "decide",
     "check", "models", "probe", "shadow", "phase", "playbook", "report", "guard", "export", "keys",
-    "jobs", "reconcile", "cost", "budgets", "web",
+    "jobs", "reconcile", "cost", "budgets", "web", "mirror",
 }  # fmt: skip
 OF_KEYS = {
     "doctor", "profiles", "add", "remove", "verify", "list", "create", "rename", "limit", "models",

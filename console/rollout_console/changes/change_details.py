@@ -61,8 +61,8 @@ def what_of(change: Change, to: str = "→") -> str:
     """
     if change.action == "external":
         return f"edit: {change.after}"
-    if change.action == "restore":
-        return f"restore {change.after}"
+    if change.action in ("restore", "mirror"):
+        return f"{change.action} {change.after}"
     org = "orgs without a line" if change.org == ALL_ORGS else change.org
     action, target = spoken_change(change.action, change.route, org)
     if change.action == "undelivered":

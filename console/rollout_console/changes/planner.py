@@ -374,6 +374,14 @@ class Planner:
         words = described(self._snapshot().data, prepared.after.data).words
         return Plan("restore", None, None, before, f"{after}: {words}", effect, prepared)
 
+    def plan_text(self, data: bytes, source: str) -> Plan:
+        """Plan to replace the complete text by one of another store, ``source`` in words."""
+        prepared = self._store.prepare_text(data)
+        before, after = prepared.before.revision[:SHORT], prepared.after.revision[:SHORT]
+        words = described(self._snapshot().data, data).words
+        effect = f"the whole of {self._name} as it is in {source}"
+        return Plan("mirror", None, None, before, f"{after}: {words}", effect, prepared)
+
     @property
     def _name(self) -> str:
         return self._store.path.name

@@ -75,7 +75,7 @@ def moved_by(change: Change) -> list[Moved]:
         return [Moved(change.route, org, raised, not raised, latched=False)]
     if change.action == "rollback":
         return [Moved(change.route, org, raised=False, lowered=True, latched=False)]
-    if change.action in ("resume", "undo", "restore"):
+    if change.action in ("resume", "undo", "restore", "mirror"):
         return [Moved(change.route, org, raised=True, lowered=False, latched=True)]
     return []
 

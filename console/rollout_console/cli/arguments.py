@@ -14,6 +14,7 @@ from rollout_console.cli.commands.guard_arguments import add_guard
 from rollout_console.cli.commands.init_arguments import add_init
 from rollout_console.cli.commands.jobs_arguments import add_jobs
 from rollout_console.cli.commands.keys_arguments import add_keys
+from rollout_console.cli.commands.mirror_arguments import add_mirror
 from rollout_console.cli.commands.models_arguments import add_models
 from rollout_console.cli.commands.phases_arguments import add_phase, add_playbook, add_shadow
 from rollout_console.cli.commands.plain_arguments import add_plain
@@ -212,6 +213,8 @@ def build_parser() -> argparse.ArgumentParser:
     about = "what was spent of each budget of the file, and what that holds"
     command("budgets", about, add_budgets, _add_json)
     command("guard", "watch without a screen: raise, hold, roll back, tell", add_guard)
+    about = "keep a local file as it is in etcd; which servers have it"
+    command("mirror", about, add_mirror, _add_json)
     command("export", "print the file in another tool's format", add_export)
     command("web", "the console in a browser, to look at: always read-only", add_web)
     command("completion", "print a completion script for a shell", add_completion)

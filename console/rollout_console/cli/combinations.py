@@ -112,6 +112,17 @@ def _export(options: Namespace) -> Iterator[str]:
         yield "--follow keeps a file current: say which with --out"
 
 
+def _mirror(options: Namespace) -> Iterator[str]:
+    if options.file is not None:
+        yield "mirror is told its file after the address: give no --file"
+    if options.list and (options.path or options.once):
+        yield "--list looks at all mirrors: give the address alone"
+    if not (options.list or options.path):
+        yield "mirror needs the local file after the address (or --list)"
+    if options.json and not options.list:
+        yield "--json is of the list of mirrors: give it with --list"
+
+
 def _probe(options: Namespace) -> Iterator[str]:
     if options.every and options.media:
         yield "media is made once, never by a schedule: --media without --every"
@@ -166,7 +177,7 @@ def _day_of(text: str) -> str | None:
 
 _OF_COMMAND: dict[str, Callable[[Namespace], Iterator[str]]] = {
     "demo": _simulated, "sim": _simulated, "reconcile": _reconcile, "cost": _cost,
-    "budgets": _asking, "export": _export,
+    "budgets": _asking, "export": _export, "mirror": _mirror,
     "report": _report, "models": _models, "guard": _guard, "phase": _phase, "probe": _probe,
     "rollback": _rollback, "set": _set, "init": _init, "keys": _keys,
 }  # fmt: skip

@@ -22,6 +22,7 @@ from rollout_console.common.errors import Misused, OperationError
 from rollout_console.common.safe_text import visible
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.vault.errors import VaultError
+from rollout_console.etcd.errors import BadAddress, EtcdError
 from rollout_console.history.actor import whoami
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.location import history_of
@@ -45,6 +46,8 @@ _TELLS = (
     "completion",
 )
 """Commands whose only result is their output: if it cannot be written, they have failed."""
+_LOOKS = ("show", "history", "decide", "check", "models", "export", "report", "jobs")
+"""Commands that change nothing, and ask no credential."""
 
 
 def run(arguments: list[str]) -> int:
@@ -80,6 +83,8 @@ def _run(options: Namespace) -> int:
         return _fail(error, PROBLEMS)
     except (Missing, NoFile) as error:
         return _fail(f"{error}, or write a first one with rollout-console init", USAGE)
+    except EtcdError as error:
+        return _fail(error, USAGE if isinstance(error, BadAddress) else UNREACHABLE)
     except (RolloutError, HistoryError, VaultError) as error:
         return _fail(error, USAGE)
     except ApiError as error:
@@ -98,6 +103,8 @@ def _dispatch(options: Namespace) -> int:
         from rollout_console.cli.commands.demo import run_demo, run_sim
 
         return (run_demo if options.command == "demo" else run_sim)(options)
+    if options.command == "mirror":
+        return _mirror(options)
     path = file_path(options)
     if options.command == "init":
         from rollout_console.cli.commands.init import init
@@ -111,16 +118,8 @@ def _dispatch(options: Namespace) -> int:
     polls = options.command == "jobs" and options.jobs_command in ("poll", "cancel")
     if options.command in online or polls or (options.command == "check" and not options.offline):
         return _with_credentials(options, path)
-    if options.command in ("show", "history", "decide", "check", "report", "jobs"):
+    if options.command in _LOOKS:
         return _look(options, path)
-    if options.command == "models":
-        from rollout_console.cli.commands.models import models
-
-        return models(options, path)
-    if options.command == "export":
-        from rollout_console.cli.commands.export import export
-
-        return export(options, make_switch(options, path))
     if options.command in ("phase", "playbook"):
         from rollout_console.cli.commands.phases import phase, write_playbook
 
@@ -135,6 +134,14 @@ def _dispatch(options: Namespace) -> int:
     from rollout_console.cli.commands.changes import change
 
     return change(options, make_switch(options, path))
+
+
+def _mirror(options: Namespace) -> int:
+    from rollout_console.cli.commands.mirror import mirror, mirrors
+
+    if options.list:
+        return mirrors(options)
+    return mirror(options, make_switch(options, Path(options.path), user="mirror"))
 
 
 def _console(options: Namespace, path: Path) -> int:
@@ -158,6 +165,14 @@ def _console(options: Namespace, path: Path) -> int:
 
 
 def _look(options: Namespace, path: Path) -> int:
+    if options.command == "models":
+        from rollout_console.cli.commands.models import models
+
+        return models(options, path)
+    if options.command == "export":
+        from rollout_console.cli.commands.export import export
+
+        return export(options, make_switch(options, path))
     if options.command == "report":
         from rollout_console.cli.commands.report import report
 

@@ -1,0 +1,116 @@
+"""``mirror``: keep a local rollout file as it is in etcd, one such service on each server."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from argparse import Namespace
+from datetime import UTC, datetime
+
+from rollout_console.changes.switch import Switch
+from rollout_console.cli.exit_codes import DONE, PROBLEMS
+from rollout_console.common.listing import counted
+from rollout_console.common.safe_text import visible
+from rollout_console.etcd.address import EtcdAddress, address_of, login_of, tls_of
+from rollout_console.etcd.client import EtcdClient
+from rollout_console.mirror.mirror import Mirror
+from rollout_console.mirror.registration import (
+    Registered,
+    Registration,
+    mirrors_key,
+    registered,
+)
+from rollout_console.mirror.service import MirrorService
+from rollout_gate.file.revision import SHORT, revision_of
+from rollout_gate.secret import redacted
+from rollout_gate.systemd import Systemd
+
+
+def client_of(address: EtcdAddress) -> EtcdClient:
+    """Return a client with the login and the TLS files of the environment."""
+    tls = tls_of(os.environ) if address.members[0].startswith("https") else None
+    return EtcdClient(address, login_of(os.environ), tls)
+
+
+def mirror(options: Namespace, switch: Switch) -> int:
+    """Mirror until a signal; with ``--once`` one time."""
+    switch.access.require()
+    with client_of(address_of(options.address)) as client:
+        mirrored = Mirror(switch, client.address.key, _tell)
+        host = switch.who.host
+        registration = Registration(client, client.address.key, host, str(switch.path.absolute()))
+        service = MirrorService(client, mirrored, registration, _tell)
+        if options.once:
+            answer = client.get(client.address.key)
+            mirrored.take(answer.values[0] if answer.values else None, answer.cluster)
+            return PROBLEMS if mirrored.standing.trouble else DONE
+        _run(service)
+    return DONE
+
+
+def mirrors(options: Namespace) -> int:
+    """List the mirrors that are registered: who has the version of now, who lags, who is latched.
+
+    Exit code 1 where one of them has not the version of now, or says that something is wrong.
+    """
+    with client_of(address_of(options.address)) as client:
+        key = client.address.key
+        now = client.get(key)
+        found = registered(client.get(mirrors_key(key), prefix=True).values)
+    current = revision_of(now.values[0].data) if now.values else ""
+    behind = [one for one in found if one.revision != current]
+    if options.json:
+        print(json.dumps(_as_json(found, current), indent=2))
+    else:
+        has = counted(len(found) - len(behind), "mirror")
+        print(f"revision {current[:SHORT] or '(none)'}: {has} of {len(found)}")
+        for one in found:
+            print(visible(_line(one, current)))
+    return PROBLEMS if behind or any(one.trouble for one in found) else DONE
+
+
+def _run(service: MirrorService) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    systemd = Systemd(os.environ)
+    service.turn()
+    systemd.ready()
+    service.run(stop, lambda words: systemd.keep_alive(visible(words)))
+    systemd.ends()
+
+
+def _line(one: Registered, current: str) -> str:
+    said = "current" if one.revision == current else f"behind: {one.revision[:SHORT] or 'nothing'}"
+    age = max(0.0, time.time() - one.at)
+    parts = [f"{one.host:24} {said}, {age:.0f} s ago, {one.path}"]
+    if one.latched:
+        parts.append(f"rolled back there alone: {', '.join(one.latched)}")
+    if one.trouble:
+        parts.append(one.trouble)
+    return "; ".join(parts)
+
+
+def _as_json(found: list[Registered], current: str) -> dict[str, object]:
+    return {
+        "revision": current,
+        "mirrors": [
+            {
+                "host": one.host,
+                "path": one.path,
+                "revision": one.revision,
+                "current": one.revision == current,
+                "latched": list(one.latched),
+                "trouble": one.trouble,
+                "at": datetime.fromtimestamp(one.at, UTC).isoformat(timespec="milliseconds"),
+            }
+            for one in found
+        ],
+    }
+
+
+def _tell(words: str) -> None:
+    at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    print(f"{at}  {visible(redacted(words))}", file=sys.stderr, flush=True)

@@ -1,0 +1,230 @@
+"""Mirror a rollout file from etcd into a local one: atomic, never older, local rollbacks win."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import msgspec
+
+from rollout_console.changes.atomic_swap import ABSENT, swap
+from rollout_console.changes.edits import same_meaning
+from rollout_console.changes.errors import Conflict, NoFile, StoreError, Written
+from rollout_console.changes.file_store import RolloutStore
+from rollout_console.changes.switch import Switch
+from rollout_console.common.errors import OperationError
+from rollout_console.etcd.client import Value
+from rollout_console.history.errors import HistoryError
+from rollout_console.mirror.local_latches import LocalLatch, holds, safer
+from rollout_console.mirror.record import Applied, MirrorRecord, read_record, write_record
+from rollout_gate.file.errors import FileError, RolloutError
+from rollout_gate.file.model import RolloutFile
+from rollout_gate.file.parse import parse
+from rollout_gate.file.revision import SHORT, revision_of
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a mirror stands: what it has applied, what is latched here alone, and what is wrong."""
+
+    revision: str = ""
+    """Of the text in etcd that is in force here, latches of this server aside."""
+    mod_revision: int = 0
+    latched: tuple[str, ...] = ()
+    trouble: str = ""
+
+
+class Mirror:
+    """Puts each version of a key into one file; not thread-safe.
+
+    A version that cannot be used leaves the last good one in force, and so does a key that is
+    gone. ``tell`` gets each thing that happens in one sentence.
+    """
+
+    def __init__(self, switch: Switch, key: str, tell: Callable[[str], None]) -> None:
+        self._switch = switch
+        self._path = switch.path
+        self._key = key
+        self._tell = tell
+        self._record = read_record(self._path, key)
+        self._trouble = ""
+        self._latched: tuple[str, ...] = ()
+        self._stat: tuple[int, int, int] | None = None
+        self._settle()
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands now."""
+        base = self._record.base
+        if base is None:
+            return Standing(trouble=self._trouble)
+        revision = revision_of(base.data)
+        return Standing(revision, base.mod_revision, self._latched, self._trouble)
+
+    def take(self, value: Value | None, cluster: int) -> None:
+        """Apply what etcd has now; None for a key that is not there."""
+        base = self._record.base
+        if value is None:
+            self._wrong(f"etcd has no {self._key}: the last good version stays in force")
+            return
+        if base is not None and base.cluster == cluster and value.mod_revision < base.mod_revision:
+            self._wrong(
+                f"etcd answers with revision {value.mod_revision}, and {base.mod_revision} is in"
+                " force already: an older version is not put back"
+            )
+            return
+        if base is not None and base.cluster != cluster:
+            self._tell("etcd is another cluster than before (restored, or made anew)")
+        try:
+            file = parse(value.data)
+        except FileError as error:
+            self._wrong(f"etcd's version {value.mod_revision} cannot be used: {error}")
+            return
+        is_new = base is None or base.data != value.data or base.cluster != cluster
+        if not is_new and base is not None and base.mod_revision == value.mod_revision:
+            self.look()
+            return
+        self._put(value.data, file, value.mod_revision, cluster)
+
+    def look(self) -> None:
+        """Look for a change of the file on this server: a rollback stays, others are put back."""
+        base = self._record.base
+        now = self._fingerprint()
+        if base is None or (now is not None and now == self._stat):
+            return
+        self._put(base.data, parse(base.data), base.mod_revision, base.cluster)
+
+    def _put(self, data: bytes, file: RolloutFile, mod_revision: int, cluster: int) -> None:
+        try:
+            self._write(data, file, mod_revision, cluster)
+        except Conflict:
+            return  # somebody else writes on this server: the next look has their version
+        except (RolloutError, HistoryError, OperationError, OSError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            self._wrong(f"{self._path} is not current: {why}")
+            return
+        if self._trouble:
+            self._tell("recovered")
+        self._trouble = ""
+        self._stat = self._fingerprint()
+
+    def _write(self, data: bytes, file: RolloutFile, mod_revision: int, cluster: int) -> None:
+        local = self._local()
+        mine = None if local is None else _parsed(local)
+        kept = self._kept(mine, file)
+        text = self._with(data, [one for one in kept if not holds(file, one)])
+        before = self._record.base
+        is_old = before is not None and before.data == data
+        if is_old and mine is not None and same_meaning(mine, parse(text)):
+            wrote = revision_of(local or b"")  # as somebody on this server has written it
+        else:
+            wrote = revision_of(text)
+        coming = Applied.of(data, mod_revision, cluster, wrote)
+        if local is None or revision_of(local) != wrote:
+            self._save(MirrorRecord(self._key, before, coming, kept))
+            self._swap(local, text, mod_revision)
+            self._say_applied(before, data, mod_revision, wrote)
+        if before != coming or self._record.kept != kept or self._record.coming is not None:
+            self._save(MirrorRecord(self._key, coming, None, kept))
+        self._note_latched(tuple(str(one) for one in kept))
+
+    def _kept(self, mine: RolloutFile | None, file: RolloutFile) -> tuple[LocalLatch, ...]:
+        """Return what was rolled back on this server alone, and is so still.
+
+        A broken file decides nothing: the gates are at their last good version, and so is this.
+        """
+        if mine is None:
+            return self._record.kept
+        base = self._record.base
+        found = safer(mine, file if base is None else parse(base.data))
+        still = [one for one in self._record.kept if holds(mine, one) and one not in found]
+        return (*still, *found)
+
+    def _with(self, data: bytes, latches: Sequence[LocalLatch]) -> bytes:
+        """Return a text with rollbacks made in it, by the rules of every edit."""
+        if not latches:
+            return data
+        at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        stamp = f"{at} {self._switch.who.name}: kept, as rolled back on this server"
+        store = RolloutStore(self._path)
+        store.adopt(data)
+        return store.prepare([one.edit(stamp) for one in latches]).after.data
+
+    def _swap(self, local: bytes | None, text: bytes, mod_revision: int) -> None:
+        """Put a text in place, by compare-and-swap, with its row of the history."""
+        source = f"etcd {self._key}, revision {mod_revision}"
+        if local is None:
+            with suppress(Written):
+                swap(self._path, ABSENT, text)
+            return
+        try:
+            self._switch.open()
+        except StoreError:
+            with suppress(Written):
+                swap(self._path, revision_of(local), text)
+            return
+        if self._switch.store.open().data != local:
+            raise Conflict(self._path.name, revision_of(local), "another")
+        plan = self._switch.planner.plan_text(text, source)
+        with suppress(Written):
+            self._switch.apply(plan, reason=f"mirrored from {source}")
+
+    def _local(self) -> bytes | None:
+        try:
+            store = RolloutStore(self._path)
+            store.refresh_settled()
+            return store.snapshot.data if store.snapshot else None
+        except NoFile:
+            return None
+        except StoreError:
+            return self._path.read_bytes()
+
+    def _settle(self) -> None:
+        """Tell whether the version that was being written when the process ended is in force."""
+        coming = self._record.coming
+        if coming is None:
+            return
+        with suppress(OSError):
+            if revision_of(self._path.read_bytes()) == coming.wrote:
+                self._record = MirrorRecord(self._key, coming, None, self._record.kept)
+
+    def _save(self, record: MirrorRecord) -> None:
+        write_record(self._path, record)
+        self._record = record
+
+    def _say_applied(
+        self, before: Applied | None, data: bytes, mod_revision: int, wrote: str
+    ) -> None:
+        revision = revision_of(data)[:SHORT]
+        if before is not None and before.data == data:
+            self._tell(f"a change made on this server was put back to revision {revision}")
+        else:
+            kept = "" if wrote[:SHORT] == revision else ", with what is rolled back here"
+            self._tell(f"revision {revision} of etcd ({mod_revision}) is in force{kept}")
+
+    def _note_latched(self, latched: tuple[str, ...]) -> None:
+        if latched != self._latched:
+            here = ", ".join(latched[:5]) + (" …" if len(latched) > 5 else "")
+            self._tell(
+                f"rolled back on this server alone, until it is resumed here: {here}"
+                if latched
+                else "nothing is rolled back on this server alone any more"
+            )
+        self._latched = latched
+
+    def _wrong(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._tell(trouble)
+        self._trouble = trouble
+
+    def _fingerprint(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _parsed(data: bytes) -> RolloutFile | None:
+    try:
+        return parse(data)
+    except FileError:
+        return None

@@ -1,0 +1,1 @@
+"""etcd's API and addresses, on a real etcd."""

@@ -1,0 +1,250 @@
+"""One mirror, version by version: current, never older, and local rollbacks win."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from rollout_console.changes.edits import Edit, SetDefaultPercent, SetPercent, SetRolledBack
+from rollout_console.changes.switch import Switch
+from rollout_console.etcd.client import Value
+from rollout_console.history.actor import Actor
+from rollout_console.history.history import History
+from rollout_console.mirror.mirror import Mirror
+from rollout_console.mirror.record import record_path
+from rollout_gate.file.model import RolloutFile
+from rollout_gate.file.parse import parse
+from rollout_gate.file.revision import revision_of
+
+KEY = "/rollout/prod"
+FILE = """\
+# kept as it is
+schema = 1
+algorithm = "fractional-v3"
+[routes.chat]
+format = "openai_chat_completions"
+model = "m"
+default_percent = {default}
+[routes.chat.orgs]
+acme = {acme}   # a note
+globex = 10
+"""
+
+
+def text(acme: str = "5", default: str = "0") -> bytes:
+    return FILE.format(acme=acme, default=default).encode()
+
+
+class Server:
+    """A server with a mirrored file; ``said`` is what its mirror told."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.path = folder / "rollout.toml"
+        self.said: list[str] = []
+        self._history = History(folder / "history.sqlite3")
+        self.start()
+
+    def start(self) -> None:
+        """Start the mirror's process, also again after it was killed."""
+        switch = Switch(self.path, self._history, Actor("mirror", "gw-01"))
+        self.mirror = Mirror(switch, KEY, self.said.append)
+
+    def gets(self, data: bytes | None, revision: int, cluster: int = 1) -> None:
+        self.mirror.take(None if data is None else Value(KEY, data, revision), cluster)
+
+    def edits(self, *edits: Edit) -> None:
+        """Change the file as somebody on the server does."""
+        switch = Switch(self.path, self._history, Actor("jo", "gw-01"))
+        switch.open()
+        switch.store.write(switch.store.prepare(edits))
+        self.mirror.look()
+
+    @property
+    def file(self) -> RolloutFile:
+        return parse(self.path.read_bytes())
+
+    def is_latched(self, org: str = "acme") -> bool:
+        return self.file.is_latched("chat", org)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    return Server(tmp_path / "srv")
+
+
+def test_versions_arrive_byte_by_byte(server: Server) -> None:
+    for number, acme in enumerate(("5", "50", "{ percent = 50, rolled_back = true }"), 2):
+        server.gets(text(acme), number)
+        assert server.path.read_bytes() == text(acme)
+        assert server.mirror.standing.revision == revision_of(text(acme))
+        assert server.mirror.standing.mod_revision == number
+    assert server.mirror.standing.latched == ()
+    rows, _ = Switch(server.path, server._history, Actor("jo", "gw-01")).recent(10)
+    assert [(row.action, row.author) for row in rows] == [("mirror", "mirror@gw-01")] * 2
+
+
+def test_the_same_version_again_writes_nothing(server: Server) -> None:
+    server.gets(text(), 2)
+    before = server.path.stat()
+    said = list(server.said)
+    for revision in (2, 3, 4):  # touched in etcd, with the same text
+        server.gets(text(), revision)
+    assert server.path.stat().st_ino == before.st_ino
+    assert server.said == said
+    assert server.mirror.standing.mod_revision == 4
+
+
+@pytest.mark.parametrize("bad", [b"[routes", b"", b"\xff", b"schema = 1\n"])
+def test_a_version_that_cannot_be_used_changes_nothing(server: Server, bad: bytes) -> None:
+    server.gets(text(), 2)
+    server.gets(bad, 3)
+    assert server.path.read_bytes() == text()
+    assert "version 3 cannot be used" in server.mirror.standing.trouble
+    server.gets(None, 4)
+    assert server.path.read_bytes() == text()
+    assert "etcd has no /rollout/prod" in server.mirror.standing.trouble
+    server.gets(text("50"), 5)
+    assert server.path.read_bytes() == text("50")
+    assert server.mirror.standing.trouble == ""
+    assert server.said[-1] == "recovered"
+
+
+def test_an_older_version_is_not_put_back(server: Server) -> None:
+    """As a member that was cut off may answer, where reads were not linearizable."""
+    server.gets(text("50"), 9)
+    server.gets(text("5"), 8)
+    assert server.path.read_bytes() == text("50")
+    server.start()
+    server.gets(text("5"), 8)
+    assert server.path.read_bytes() == text("50")
+    assert "an older version is not put back" in server.mirror.standing.trouble
+    server.gets(text("5"), 2, cluster=7)  # a cluster that was restored counts from the start
+    assert server.path.read_bytes() == text("5")
+
+
+def test_a_rollback_on_the_server_wins_until_it_is_resumed_there(server: Server) -> None:
+    server.gets(text(), 2)
+    server.edits(SetRolledBack(True, "chat", "acme", "2026-11-29T03:00:00Z jo@gw-01: smells"))
+    mine = server.path.read_bytes()
+    assert b"jo@gw-01: smells" in mine
+    assert server.mirror.standing.latched == ("chat/acme",)
+    server.gets(text(), 2)
+    assert server.path.read_bytes() == mine  # as it was written there, reason and all
+    server.gets(text("80"), 3)
+    assert server.is_latched()
+    assert server.file.routes["chat"].orgs["acme"].points == 8000
+    assert b"# kept as it is" in server.path.read_bytes()
+    assert server.mirror.standing.revision == revision_of(text("80"))
+    server.start()
+    server.gets(text("90"), 4)
+    assert server.is_latched()
+    server.edits(SetRolledBack(False, "chat", "acme"))
+    assert not server.is_latched()
+    assert not list(server.mirror.standing.latched)
+    server.gets(text("95"), 5)
+    assert server.path.read_bytes() == text("95")
+
+
+def test_it_wins_also_after_etcd_was_rolled_back_and_resumed(server: Server) -> None:
+    server.gets(text(), 2)
+    server.edits(SetRolledBack(True, "chat", "acme"))
+    server.gets(text("{ percent = 5, rolled_back = true }"), 3)
+    server.start()
+    server.gets(text("5"), 4)
+    assert server.is_latched()
+    assert server.mirror.standing.latched == ("chat/acme",)
+
+
+def test_a_rollback_of_etcd_is_not_one_of_the_server(server: Server) -> None:
+    server.gets(text("{ percent = 5, rolled_back = true }"), 2)
+    assert server.is_latched()
+    server.edits(SetRolledBack(False, "chat", "acme"))  # a resume on the server is none
+    assert server.is_latched()
+    assert server.said[-1].startswith("a change made on this server was put back")
+    server.gets(text("5"), 3)
+    assert not server.is_latched()
+
+
+def test_other_edits_on_the_server_are_put_back(server: Server) -> None:
+    server.gets(text(), 2)
+    server.edits(SetPercent("chat", "globex", 9000))
+    assert server.path.read_bytes() == text()
+    server.edits(SetPercent("chat", "globex", 9000), SetRolledBack(True, "chat", "acme"))
+    assert server.file.routes["chat"].orgs["globex"].points == 1000
+    assert server.is_latched()
+
+
+def test_a_share_that_was_set_to_nothing_there_stays_nothing(server: Server) -> None:
+    server.gets(text(default="30"), 2)
+    server.edits(SetDefaultPercent("chat", 0))
+    server.gets(text("50", default="40"), 3)
+    assert server.file.routes["chat"].default_points == 0
+    assert server.mirror.standing.latched == ("chat/(default)",)
+
+
+def test_a_file_that_was_there_before_its_mirror(server: Server) -> None:
+    """What it has rolled back stays so; the rest is etcd's."""
+    server.path.write_bytes(text("{ percent = 70, rolled_back = true }"))
+    server.gets(text("5"), 2)
+    assert server.is_latched()
+    assert server.file.routes["chat"].orgs["acme"].points == 500
+
+
+def test_a_file_that_is_broken_or_removed_there_is_put_right(server: Server) -> None:
+    server.gets(text(), 2)
+    server.edits(SetRolledBack(True, "chat", "acme"))
+    server.path.write_bytes(b"[routes")
+    os.utime(server.path, (1, 1))
+    server.mirror.look()
+    assert server.is_latched()
+    server.path.unlink()
+    server.mirror.look()
+    assert server.is_latched()
+
+
+@pytest.mark.parametrize("has_swapped", [True, False])
+def test_a_mirror_that_is_killed_between_record_and_file(
+    server: Server, monkeypatch: pytest.MonkeyPatch, *, has_swapped: bool
+) -> None:
+    """A rollback of etcd that was just being written is not taken for one of the server."""
+    server.gets(text(), 2)
+    swap = server.mirror._swap
+
+    def killed(*given: object) -> None:
+        if has_swapped:
+            swap(*given)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server.mirror, "_swap", killed)
+    with pytest.raises(KeyboardInterrupt):
+        server.gets(text("{ percent = 5, rolled_back = true }"), 3)
+    server.start()
+    server.gets(text("{ percent = 5, rolled_back = true }"), 3)
+    assert server.mirror.standing.latched == ()
+    server.gets(text("6"), 4)
+    assert server.path.read_bytes() == text("6")
+
+
+def test_a_damaged_record_is_none(server: Server) -> None:
+    server.gets(text(), 2)
+    server.edits(SetRolledBack(True, "chat", "acme"))
+    for damaged in (b"", b"{", b'{"key": "/rollout/prod", "base": 7}'):
+        record_path(server.path).write_bytes(damaged)
+        server.start()
+        server.gets(text("60"), 3)
+        assert server.is_latched()
+
+
+def test_a_file_that_cannot_be_written_is_told(server: Server) -> None:
+    server.gets(text(), 2)
+    record_path(server.path).unlink()
+    record_path(server.path).mkdir()
+    server.gets(text("50"), 3)
+    assert "is not current" in server.mirror.standing.trouble
+    assert server.path.read_bytes() == text()
+    record_path(server.path).rmdir()
+    server.gets(text("50"), 3)
+    assert server.path.read_bytes() == text("50")
+    assert json.loads(record_path(server.path).read_bytes())["key"] == KEY
