@@ -21,7 +21,7 @@ MOST_S = 0.2
 MOST_DIALOG = 4000
 SCREENS = (
     ("2", " keys ▸"), ("3", " models ▸"), ("4", " routes ▸"), ("5", " live ▸"), ("6", " history ▸"),
-    ("7", " jobs ▸"),
+    ("7", " jobs ▸"), ("8", " money ▸"),
 )  # fmt: skip
 HOME = " rollout ▸"
 DIALOGS = (("r", "ROLL BACK"), ("e", "new percent"), ("?", "│ Home"), (":", "Search for"))

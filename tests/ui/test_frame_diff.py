@@ -33,7 +33,22 @@ STYLES = [
     Style(bgcolor="bright_blue", strike=True, meta={"@click": "x"}),
     Style(color="green", link="https://example.com"),
 ]
-TEXTS = ["a", "b", " ", "   ", "12.5%", "  x  ", "世", "世界", "é", "e\u0301", "😀", "▸", "─"]
+TEXTS = [
+    "a",
+    "b",
+    " ",
+    "   ",
+    " " * WIDTH,
+    "12.5%",
+    "  x  ",
+    "世",
+    "世界",
+    "é",
+    "e\u0301",
+    "😀",
+    "▸",
+    "─",
+]
 
 segments = st.tuples(st.sampled_from(TEXTS), st.sampled_from(STYLES)).map(
     lambda found: Segment(*found)
@@ -94,9 +109,11 @@ def written(frames_seen: FrameDiff, update: Any, cursor: object = CURSOR) -> str
 
 
 @pytest.mark.slow
-@given(frames, st.lists(updates, max_size=6))
-def test_any_updates_show_what_textual_would_show(first: list[Strip], more: list[Any]) -> None:
-    seen = FrameDiff()
+@given(frames, st.lists(updates, max_size=6), st.booleans())
+def test_any_updates_show_what_textual_would_show(
+    first: list[Strip], more: list[Any], erases: bool
+) -> None:
+    seen = FrameDiff(erases=erases)
     expected, shown = Terminal(), Terminal()
     for update in [layout(first), *more]:
         if update == "forget":
@@ -140,6 +157,30 @@ def test_a_change_of_style_alone_is_written() -> None:
     meta = Style.from_meta({"offset": (3, 4)})
     again = layout([Strip([Segment("a", bold + meta), Segment("b", other + meta)])])
     assert written(seen, again) == "", "what Textual notes about a cell is not seen"
+
+
+def test_a_long_run_of_blanks_is_erased_with_its_background() -> None:
+    seen, blue = FrameDiff(erases=True), Style(color="red", bgcolor="blue")
+    written(seen, plain("a" * 12 + "end", style=blue))
+    assert written(seen, plain("a" + " " * 11 + "END", style=blue)) == (
+        "\x1b[1;2H\x1b[31;44m\x1b[11X\x1b[13GEND\x1b[m"
+    )
+    written(seen, plain("a" + " " * 5 + "x" + " " * 5 + "END", style=blue))
+    assert "X" not in written(seen, plain("a" + " " * 11 + "END", style=blue)), "one cell changed"
+    underlined = blue + Style(underline=True)
+    assert "X" not in written(seen, plain(" " * 15, style=underlined)), "an underline shows"
+
+
+def test_an_attribute_is_ended_alone_where_that_is_shorter() -> None:
+    seen = FrameDiff()
+    calm = Style(color="color(241)", bgcolor="color(16)")
+    bold, dim = calm + Style(bold=True), calm + Style(dim=True)
+    line = layout([Strip([Segment("a", bold), Segment("b", calm), Segment("c", bold + dim)])])
+    assert written(seen, line) == ("\x1b[1;1H\x1b[1;38;5;241;48;5;16ma\x1b[22mb\x1b[1;2mc\x1b[m")
+    again = layout([Strip([Segment("A", bold + dim), Segment("B", bold), Segment("C", dim)])])
+    assert written(seen, again) == (
+        "\x1b[1;1H\x1b[1;2;38;5;241;48;5;16mA\x1b[22;1mB\x1b[22;2mC\x1b[m"
+    ), "22 ends bold and dim"
 
 
 def test_a_line_with_wide_characters_is_written_whole() -> None:

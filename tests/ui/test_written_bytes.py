@@ -1,6 +1,7 @@
 """What the console writes to a real pty: bytes of dialogs and screens, and a terminal put right."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from rollout_console.ui.escape_delay import DELAY_S
 from tests.support.pty_console import CONSOLE, PtyConsole, looks, on_pty
 
 pytestmark = pytest.mark.slow
 
 SIZES = [(80, 24), (120, 40)]
 DIALOGS = {"r": "ROLL BACK", "e": "new percent"}
+HOME = " rollout ▸"
 SCREENS = {"2": " keys ▸", "3": " models ▸", "4": " routes ▸", "5": " live ▸"}
 
 
@@ -81,15 +84,61 @@ def test_dialogs_and_screens(tmp_path: Path, size: tuple[int, int]) -> None:
             )
             assert max(min(opened), min(closed)) < (4000 if size == (80, 24) else most)
         for key, title in SCREENS.items():
-            there, back = show(console, key, title), show(console, "1", " rollout ▸")
+            there, back = show(console, key, title), show(console, "1", HOME)
             assert max(there, back) < 2 * frame, f"{key} wrote {there} and {back} of {frame}"
 
 
-def test_over_ssh_a_dialog_costs_little(tmp_path: Path) -> None:
+def test_over_ssh_a_dialog_and_a_screen_cost_little(tmp_path: Path) -> None:
     with demo(tmp_path, (80, 24), SSH_CONNECTION="192.0.2.1 1 192.0.2.2 22") as console:
         for key, title in DIALOGS.items():
-            assert open_dialog(console, key, title) < 4000
-            assert close_dialog(console) < 4000
+            assert open_dialog(console, key, title) < 2500
+            assert close_dialog(console) < 2500
+        for key, sign, most in (("?", "│ Home", 3300), (":", "Search for", 2200)):
+            opened, closed = zip(
+                *(there_and_back(console, key, sign) for _ in range(3)), strict=True
+            )
+            assert max(min(opened), min(closed)) < most, f"{key}: {opened} and {closed}"
+        there, back = zip(
+            *((show(console, "2", " keys ▸"), show(console, "1", HOME)) for _ in range(3)),
+            strict=True,
+        )
+        assert max(min(there), min(back)) < 3600, f"keys: {there} and {back}"
+
+
+def there_and_back(console: PtyConsole, key: str, sign: str) -> tuple[int, int]:
+    """Open help or palette, and close it; return the bytes of both."""
+    console.bytes_until_quiet(within_s=0.5)
+    console.press(key)
+    console.until(lambda screen: sign in screen)
+    opened = console.bytes_until_quiet(quiet_s=0.25, within_s=0.5)
+    console.press("\x1b")
+    console.until(lambda screen: sign not in screen)
+    return opened, console.bytes_until_quiet(quiet_s=0.25, within_s=0.5)
+
+
+@pytest.mark.parametrize(("term", "erases"), [("xterm-256color", True), ("screen-256color", False)])
+def test_blanks_are_erased_where_terminfo_has_it(file: Path, term: str, erases: bool) -> None:
+    with on_pty((*CONSOLE, "-f", str(file), "--read-only"), (80, 24), {"TERM": term}) as console:
+        recorded = console.recorded()
+        console.until(lambda screen: "balance:" in screen)
+        console.bytes_until_quiet()
+        assert bool(re.search(rb"\x1b\[\d+X", b"".join(recorded))) is erases
+
+
+def test_an_escape_acts_before_textuals_delay(file: Path) -> None:
+    """A busy machine may add to it: one of twenty is enough, as Textual waits 100 ms each time."""
+    with still(file) as console:
+        for _ in range(20):
+            console.press("?")
+            console.until(lambda screen: "│ Home" in screen)
+            console.bytes_until_quiet(quiet_s=0.1)
+            console.press("\x1b")
+            took = console.until(lambda screen: "│ Home" not in screen)
+            assert took >= DELAY_S
+            if took < 0.095:
+                return
+            console.bytes_until_quiet(quiet_s=0.1)
+        pytest.fail(f"an escape took {took:.3f} s")
 
 
 def test_nothing_happens_and_nothing_is_written(file: Path) -> None:

@@ -5,6 +5,7 @@ behind a dialog. On a slow link such a frame takes half a second. This module ke
 terminal's cells and reduces each of Textual's updates to the cells that differ from it.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 from itertools import chain
@@ -17,8 +18,15 @@ from textual.strip import Strip
 
 _BRIDGED = 4
 """Unchanged cells between two changes that are written again: shorter than moving the cursor."""
+_ERASED = 10
+"""Blanks in a row that are erased (ECH) and not written: longer than that and a cursor move."""
 _SEEN_ON_BLANKS = frozenset(("4", "7", "9", "21", "51", "52", "53"))
 """SGR attributes that show on a space: underlines, reverse, strike and frames."""
+_OFF = {
+    "1": "22", "2": "22", "3": "23", "4": "24", "21": "24", "5": "25", "6": "25", "7": "27",
+    "8": "28", "9": "29", "51": "54", "52": "54", "53": "55",
+}  # fmt: skip
+"""SGR attributes and the code that ends each; one code may end two."""
 _UNLIKE_TEXTUAL = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What reading an update raises that has another form than Textual's of today."""
 
@@ -35,7 +43,9 @@ class FrameDiff:
     disagree about its width, and half of a wide character is never overwritten.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, erases: bool = False) -> None:
+        """``erases`` is whether the terminal erases with the background in use (BCE)."""
+        self._erases = erases
         self._frame_size = (0, 0)
         self._chars: list[list[str | None]] = []
         self._styles: list[list[str | None]] = []
@@ -71,7 +81,7 @@ class FrameDiff:
         if hasattr(update, "region"):
             self._fit(update.region)
         system = COLOR_SYSTEMS[console.color_system or "truecolor"]
-        output = _Output()
+        output = _Output(self._erases)
         for y, x, strips in pieces:
             self._draw(y, x, strips, console, system, output)
         return output.text()
@@ -202,7 +212,8 @@ def _same_blank(char: str | None, style: str | None, other: str | None) -> bool:
 class _Output:
     """Collects what is written: cursor moves, SGR changes against the pen in use, and text."""
 
-    def __init__(self) -> None:
+    def __init__(self, erases: bool) -> None:
+        self._erases = erases
         self._parts: list[str] = []
         self._pen = ""
 
@@ -228,7 +239,10 @@ class _Output:
         append = self._parts.append
         at = -1
         pen = self._pen
+        end = 0
         for index in changed:
+            if index < end:
+                continue
             if at < 0:
                 append(f"\x1b[{y + 1};{x + index + 1}H")
             elif at < index:
@@ -242,14 +256,38 @@ class _Output:
             if style != pen and not _fits(pen, char, style):
                 append(_sgr(pen, style))
                 pen = style
-            append(char)
-            at = index + 1
+            end = _erased_to(chars, styles, changed, index) if self._erases else index
+            if end > index:
+                append(f"\x1b[{end - index}X")  # ECH: the cursor stays where it is
+                at = index
+            else:
+                append(char)
+                at = index + 1
         self._pen = pen
 
     def _put_down(self) -> None:
         if self._pen:
             self._parts.append(_sgr(self._pen, ""))
             self._pen = ""
+
+
+def _erased_to(
+    chars: list[str | None], styles: list[str | None], changed: list[int], index: int
+) -> int:
+    """Return where a long run of blanks ends that can be erased from ``index`` on, else ``index``.
+
+    It goes over unchanged blanks of the same background, and ends with a changed one.
+    """
+    style = styles[index] or ""
+    if chars[index] != " " or _parsed(style)[0] & _SEEN_ON_BLANKS:
+        return index
+    background, end = _blank(style), index
+    while end < len(chars) and chars[end] == " " and _blank(styles[end] or "") == background:
+        end += 1
+    if end - index < _ERASED:
+        return index
+    end = changed[bisect_left(changed, end) - 1] + 1
+    return end if end - index >= _ERASED else index
 
 
 def _fits(pen: str, char: str, style: str) -> bool:
@@ -293,9 +331,11 @@ def _sgr(before: str, after: str) -> str:
     anew = f"\x1b[0;{after}m" if before else f"\x1b[{after}m"
     attributes, foreground, background = _parsed(before)
     wanted, wanted_foreground, wanted_background = _parsed(after)
-    if not attributes <= wanted:
+    ended = {_OFF.get(one, "") for one in attributes - wanted}
+    if "" in ended:
         return anew
-    codes = sorted(wanted - attributes)
+    kept = {one for one in attributes & wanted if _OFF.get(one) not in ended}
+    codes = [*sorted(ended), *sorted(wanted - kept)]
     if foreground != wanted_foreground:
         codes.append(wanted_foreground or "39")
     if background != wanted_background:

@@ -20,7 +20,7 @@ from textual.theme import Theme
 from rollout_console.ui.ascii_filter import AsciiFilter, terminal_encoding, written_encoding
 from rollout_console.ui.frame_diff import FrameDiff
 from rollout_console.ui.no_color_filter import NoColourFilter, coloured
-from rollout_console.ui.output_stream import drawn_on, driver_for
+from rollout_console.ui.output_stream import drawn_on, driver_for, erases_with_background
 from rollout_console.ui.settings import Settings
 from rollout_console.ui.terminal_exit import start_no_more
 from rollout_console.ui.themes import DEFAULT_THEME, load_themes
@@ -33,7 +33,7 @@ class TerminalApp(App[None]):
     """An app that writes only what differs, in the colours and signs that its terminal has."""
 
     CSS = """
-    .-remote ModalScreen { background: transparent; }
+    .-remote ModalScreen, .-remote CommandPalette { background: transparent; }
     .-remote CommandPalette CommandList { max-height: 8; }
     """
     """Over SSH a dialog does not dim what is behind it, which would write every cell twice, and
@@ -46,7 +46,7 @@ class TerminalApp(App[None]):
 
         ``driver`` is one for the terminal where it is None.
         """
-        self._frames = FrameDiff()
+        self._frames = FrameDiff(erases=driver is None and erases_with_background())
         super().__init__(driver or driver_for(drawn_on()))
         self.animation_level = "none"
         self.set_class("SSH_CONNECTION" in os.environ, "-remote")
