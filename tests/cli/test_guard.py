@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -61,7 +62,7 @@ def test_once(cli: Any, file: Path) -> None:
     traffic(file, 30, 503)
     code, out, _ = cli("guard", "--once")
     assert code == 1
-    assert "chat  rollback: 5xx 100%, 30 of 30" in out
+    assert re.search(r"chat  rollback: 5xx 100% in \d+ s, 30 of 30", out)
     _, out, _ = cli("guard", "--once", "--json")
     chat = json.loads(out)["routes"]["chat"]
     assert (chat["signal"], chat["orgs"]["acme"]["verdict"]) == ("gateway", "rollback")
@@ -83,14 +84,13 @@ def test_once_names_the_sick_org_and_not_its_route(cli: Any, file: Path) -> None
     code, out, _ = cli("guard", "--once", "--json")
     chat = json.loads(out)["routes"]["chat"]
     assert (code, chat["verdict"]) == (1, "hold"), "of an age that nobody knows"
-    assert chat["orgs"]["globex.eu"] == {
-        "verdict": "rollback",
-        "reason": "5xx 100%, 30 of 30, limit 2%; 100% of 5xx are globex.eu",
-    }
+    assert chat["orgs"]["globex.eu"]["verdict"] == "rollback"
+    words = r"5xx 100% in \d s, 30 of 30, limit 2%; 100% of 5xx are globex.eu"
+    assert re.fullmatch(words, chat["orgs"]["globex.eu"]["reason"])
     assert chat["orgs"]["acme"]["verdict"] == "hold"
     code, out, _ = cli("guard", "--once")
     assert code == 1
-    assert "chat / globex.eu rollback: 5xx 100%, 30 of 30" in out
+    assert re.search(r"chat / globex.eu rollback: 5xx 100% in \d s, 30 of 30", out)
 
 
 def test_a_credential_for_a_name_is_not_printed(cli: Any, file: Path) -> None:

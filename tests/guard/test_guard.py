@@ -239,9 +239,11 @@ def test_the_hold_tier_asks_for_evidence() -> None:
 
 def test_what_is_over_its_limit_is_not_too_few_to_tell() -> None:
     found = hold_tier(
-        LIMITS, recent=Counts(300), seen=Counts(608, gateway=35), p95_ms=100.0, age_s=1.0
-    )
-    assert (found.kind, found.reason) == ("hold", "5xx 5.8%, 35 of 608")
+        LIMITS, recent=Counts(300), p95_ms=100.0, age_s=1.0,
+        seen=Counts(608, gateway=35, span_s=900.0),
+    )  # fmt: skip
+    assert (found.kind, found.reason) == ("hold", "5xx 5.8% in 15 m, 35 of 608")
+    assert found.brief == "5xx 35/608", "where a share that is not the window's has no room"
 
 
 def test_the_window_may_be_sick_while_the_evidence_is_healthy() -> None:

@@ -83,7 +83,7 @@ def test_enforce_rolls_the_sick_org_back_alone(run: Run) -> None:
     seconds(run, 20, {SICK: 503})
     turn = run.turn(0.5)
     event = only(turn, "rollback")
-    reason = "5xx 80%, 32 of 40, limit 2%; 100% of 5xx are globex.eu"
+    reason = "5xx 80% in 20 s, 32 of 40, limit 2%; 100% of 5xx are globex.eu"
     assert latched(run) == [SICK]
     assert (event.route, event.org, event.signal) == ("chat", SICK, "gateway")
     assert event.text == f"rolled back chat / globex.eu: {reason}"
@@ -166,7 +166,7 @@ def test_hold_names_the_org_and_raises_the_others(file: Path) -> None:
     seconds(run, 75, {SICK: 503})
     turn = run.turn(0.5)
     event = only(turn, "alert")
-    words = "5xx 80%, 96 of 120, limit 2%; 100% of 5xx are globex.eu"
+    words = "5xx 80% in 60 s, 96 of 120, limit 2%; 100% of 5xx are globex.eu"
     assert event.text.startswith("chat / globex.eu: rollback: 5xx 80%")
     assert (event.org, event.command.split()[-3:]) == (SICK, ["rollback", "chat", SICK])
     assert (latched(run), turn.is_sick) == ([], True)

@@ -44,7 +44,7 @@ def test_jobs_that_fail_late_are_not_hidden_by_the_newest_that_are_open() -> Non
     fresh = [job(i, "open") for i in range(295)]
     found = tier([*failed, *fresh]).route
     assert (found.kind, found.signal, found.brief) == ("rollback", "jobs", "jobs 100%")
-    assert found.reason == "jobs failed 100%, 40 of 40, limit 5%"
+    assert found.reason == "jobs failed 100% in 41 s, 40 of 40, limit 5%"
     assert found.last_error_at == NOW, "when it was told, not when it was sent"
     well = [job(100 + i) for i in range(300)]
     assert tier([*(job(900 + i, "failed") for i in range(40)), *well]).route.kind == "ok", "over"
@@ -67,7 +67,7 @@ def test_one_sick_org_among_well_ones_is_condemned_alone() -> None:
     assert found.route.kind == "ok"
     assert {*found.orgs} == {"org-3"}
     reason = found.orgs["org-3"].reason
-    assert reason == "jobs failed 100%, 25 of 25, limit 5%; 100% of failed jobs are org-3"
+    assert reason == "jobs failed 100% in 5 m, 25 of 25, limit 5%; 100% of failed jobs are org-3"
     assert tier(jobs, gone=("org-3",)) == Tier(), "it is rolled back"
     assert tier(jobs, reset={"org-3": NOW - 30}) == Tier(), "its share was changed since"
 
@@ -76,11 +76,11 @@ def test_a_late_job_counts_until_it_ends() -> None:
     well = [job(60 + i) for i in range(30)]
     stuck = [job(1_860 + i, "late", took=1_800.0) for i in range(12)]
     found = tier([*stuck, *well[:3]]).route
-    assert found.reason == "jobs late 80%, 12 of 15, limit 5%, none for 60 s"
+    assert found.reason == "jobs late 80% in 30 m, 12 of 15, limit 5%, none for 60 s"
     done = [job(1_860 + i, took=1_850.0) for i in range(12)]
     assert tier([*done, *well]) == Tier()
     both = [*stuck[:6], *(job(1_900 + i, "failed") for i in range(6))]
-    assert tier(both).route.reason.startswith("jobs failed or late 100%, 12 of 12")
+    assert tier(both).route.reason.startswith("jobs failed or late 100% in 46 s, 12 of 12")
 
 
 def test_only_jobs_created_since_traffic_came_back_are_evidence() -> None:
@@ -100,7 +100,7 @@ def test_assets_that_come_late_are_a_signal_with_a_limit_of_their_own() -> None:
     limits = GuardSettings(mode="enforce", max_asset_p95_s=600)
     found = tier(slow, limits=limits).route
     assert (found.kind, found.signal) == ("rollback", "asset")
-    assert found.reason.startswith("slow assets 50%, 30 of 60, limit 5%")
+    assert found.reason.startswith("slow assets 50% in 61 s, 30 of 60, limit 5%")
     open_too_long = [job(700 + i, "open") for i in range(20)]
     assert tier(open_too_long, limits=limits).route.signal == "asset", "before there is any asset"
     assert tier([job(500 + i, "open") for i in range(20)], limits=limits) == Tier()

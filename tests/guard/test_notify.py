@@ -24,8 +24,8 @@ from rollout_console.guard.notify import Notifier, Told
 from rollout_gate.secret import Secret
 
 EVENT = Event(
-    "rollback", "rolled back chat: 5xx 31%, 29 of 92, limit 2%", "chat", None, "gateway",
-    "5xx 31%, 29 of 92, limit 2%", "rollout-console -f /etc/r.toml resume chat", "abc",
+    "rollback", "rolled back chat: 5xx 31% in 33 s, 29 of 92, limit 2%", "chat", None, "gateway",
+    "5xx 31% in 33 s, 29 of 92, limit 2%", "rollout-console -f /etc/r.toml resume chat", "abc",
 )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_a_message_says_what_who_why_and_how_back(receiver: Receiver) -> None:
     assert deliver(Told(Secret(receiver.url)), EVENT) == []
     (body,) = receiver.bodies
     assert body["text"] == (
-        "rolled back chat: 5xx 31%, 29 of 92, limit 2% (guard@gw-01, /etc/r.toml) · "
+        "rolled back chat: 5xx 31% in 33 s, 29 of 92, limit 2% (guard@gw-01, /etc/r.toml) · "
         "to take it back: rollout-console -f /etc/r.toml resume chat"
     )
     assert (body["kind"], body["signal"], body["route"]) == ("rollback", "gateway", "chat")

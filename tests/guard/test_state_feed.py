@@ -104,7 +104,7 @@ def test_it_begins_with_a_short_summary(watched: Watched) -> None:
 
 def test_a_storm_is_one_line_and_its_end_another(watched: Watched) -> None:
     (began,) = [one for one in watched.under((12, 503, ("acme", "globex.eu"))) if one.kind in SICK]
-    assert began.text.startswith("chat: rollback: 5xx 100%, ")
+    assert began.text.startswith("chat: rollback: 5xx 100% in ")
     assert (began.kind, began.level, began.signal) == ("alarm", "alarm", "gateway")
     assert watched.said(20) == ["log: stale: the newest line is 16 s old"]
     over = watched.said(400)

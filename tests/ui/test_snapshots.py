@@ -151,7 +151,7 @@ def test_history(quiet: Path, snap_compare: Any, size: tuple[int, int]) -> None:
     switch = _at(quiet, "jo", 40)
     switch.apply(
         switch.planner.plan_rollback("chat", "acme", "5xx 40%"), reason="5xx 40%",
-        verdict="rollback: 5xx 40%, 17 of 42, limit 2%",
+        verdict="rollback: 5xx 40% in 21 s, 17 of 42, limit 2%",
     )  # fmt: skip
     assert snap_compare(app_of(quiet), terminal_size=size, run_before=_history)
 

@@ -14,9 +14,11 @@ REFUSED = Verdict(
     brief="auth 84%",
     advice="roll back, or give it a working key: 2 in the console",
 )
-SICK = Verdict("rollback", "5xx 80%, 40 of 50, limit 2%; 92% of 5xx are globex.eu", "gateway")
+SICK = Verdict(
+    "rollback", "5xx 80% in 33 s, 40 of 50, limit 2%; 92% of 5xx are globex.eu", "gateway"
+)
 
-DEAD = Verdict("rollback", "5xx 100%, 200 of 200, limit 2%", "gateway")
+DEAD = Verdict("rollback", "5xx 100% in 9 s, 200 of 200, limit 2%", "gateway")
 
 
 def shown(verdict: Verdict, width: int, *, of_route: bool = False) -> tuple[str, str]:
@@ -32,7 +34,8 @@ def shown(verdict: Verdict, width: int, *, of_route: bool = False) -> tuple[str,
 @pytest.mark.parametrize(
     ("verdict", "width", "words"),
     [
-        (DEAD, 80, "ROLL BACK: 5xx 100%"),
+        (DEAD, 95, "ROLL BACK: 5xx 100% in 9 s"),
+        (DEAD, 80, "ROLL BACK: 5xx"),
         (DEAD, 78, "ROLL BACK: 5xx"),
         (DEAD, 70, "ROLL BACK"),
         (DEAD, 40, "ROLL BACK"),
@@ -40,8 +43,8 @@ def shown(verdict: Verdict, width: int, *, of_route: bool = False) -> tuple[str,
         (REFUSED, 130, f"ROLL BACK: {REFUSED.reason}"),
         (REFUSED, 80, "ROLL BACK: auth 84%"),
         (SICK, 160, f"ROLL BACK: {SICK.reason}"),
-        (SICK, 115, "ROLL BACK: 5xx 80%, 40 of 50, limit 2%"),
-        (SICK, 80, "ROLL BACK: 5xx 80%"),
+        (SICK, 125, "ROLL BACK: 5xx 80% in 33 s, 40 of 50, limit 2%"),
+        (SICK, 80, "ROLL BACK: 5xx"),
     ],
 )
 def test_the_words_fit_and_look_like_an_alarm(verdict: Verdict, width: int, words: str) -> None:
@@ -54,6 +57,22 @@ def test_the_words_fit_and_look_like_an_alarm(verdict: Verdict, width: int, word
 )
 def test_an_org_says_that_its_verdict_is_its_routes(width: int, words: str) -> None:
     assert shown(DEAD, width, of_route=True) == (words, "table--bad")
+
+
+@pytest.mark.parametrize("longest", [4, 14, 40])
+@pytest.mark.parametrize(("width", "words"), [(120, "5 m"), (80, " 5 m"), (40, "over 5 m")])
+def test_the_header_says_over_which_time_the_numbers_are(
+    width: int, words: str, longest: int
+) -> None:
+    cells = RowCells(width, longest)
+    for window in ("5 m", "60 s to 10 m"):
+        ((line, _),) = cells.header("file", window)
+        assert len(line) == width
+        assert line.endswith((f" over {window}", f" numbers of {window}")) or (
+            line.rstrip().endswith("  verdict") and len(window) > cells.verdict - 6
+        )
+    ((line, _),) = cells.header("file", "5 m")
+    assert line.endswith(words)
 
 
 def test_no_number_is_cut_off_in_a_narrow_terminal() -> None:
@@ -71,7 +90,7 @@ def test_no_number_is_cut_off_in_a_narrow_terminal() -> None:
         (Verdict("ok", "", ""), 0, "ok; ↩2 rolled back"),
         (Verdict("hold", "105 of 133 ok", "data", brief="105/133"), 0, "↩2 rolled back"),
         (Verdict("ok", "", ""), 1, "1 org sick"),
-        (DEAD, 0, "ROLL BACK: 5xx 100%"),
+        (DEAD, 0, "ROLL BACK: 5xx"),
     ],
 )
 def test_a_folded_route_hides_no_rolled_back_org(verdict: Verdict, sick: int, words: str) -> None:

@@ -342,7 +342,7 @@ class Judge(Watch):
             else:
                 counts = self._windows.counts(now, span_s, route, org)
             kinds = by_kind(counts)
-            return _counts(classes_of(kinds), bad_of(kinds))
+            return _counts(classes_of(kinds), bad_of(kinds), span_s)
 
         # Longest span first: most of thousands of orgs have too few requests even in that one.
         *shorter, longest = (least_s, *(s for s in _SPANS_S if s > least_s))
@@ -357,7 +357,7 @@ class Judge(Watch):
         return found
 
 
-def _counts(by_class: Mapping[StatusClass, int], bad: int) -> Counts:
+def _counts(by_class: Mapping[StatusClass, int], bad: int, span_s: float = 0.0) -> Counts:
     of = by_class.__getitem__
     return Counts(
         bad=bad,
@@ -365,6 +365,7 @@ def _counts(by_class: Mapping[StatusClass, int], bad: int) -> Counts:
         contract=sum(map(of, (StatusClass.CONTRACT, StatusClass.AUTH, StatusClass.BALANCE))),
         gateway=of(StatusClass.GATEWAY),
         limited=of(StatusClass.RATE_LIMIT),
+        span_s=span_s,
     )
 
 

@@ -47,6 +47,7 @@ from rollout_console.guard.evidence.verdict import (
     percent_words,
     plural_of,
     quiet_for,
+    time_words,
 )
 from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
 from rollout_console.health.windows.bins import Bin
@@ -230,7 +231,8 @@ def _sick_orgs(
             p0 = max(shared, _fails_itself(traffic.previous_of(org), signal, limit))
             found = evidence([one.errors(signal) for one in bins], p0, threshold)
             if found.tripped and found.errors >= FLOOR_ERRORS:
-                figures = _Figures(signal, found.errors, found.requests, p0, p0 > limit)
+                span_s = _span_s(bins, found.since, traffic.width_s)
+                figures = _Figures(signal, found.errors, found.requests, span_s, p0, p0 > limit)
                 share = _share_of(traffic, signal, bins[found.since].at, found.errors)
                 last = traffic.last_error_at(signal, org)
                 yield org, found.value, figures.verdict(last, now, _named(signal, share, org))
@@ -275,7 +277,9 @@ def _route_verdict(
             enough = MANY * errors_needed(p0, THRESHOLD * traffic.seen)
             if signal not in mostly and not common and not (unattributed and unblamed >= enough):
                 continue
-        figures = _Figures(signal, found.errors, found.requests, p0, p0 > limit)
+        width_s = traffic.width_s if traffic.is_rest else 1
+        span_s = _span_s(traffic.bins, found.since, width_s)
+        figures = _Figures(signal, found.errors, found.requests, span_s, p0, p0 > limit)
         named = _group_words(traffic, signal, since, p0) + culprit_words(culprits.get(signal, {}))
         named += "".join(unnamed_words(one) for one, of in traffic.labels.items() if of.seen < 0)
         last = traffic.last_error_at(signal)
@@ -364,11 +368,16 @@ def _orgs_with(traffic: Traffic, signal: str, since: float) -> list[str]:
 
 
 class _Figures(NamedTuple):
-    """What a verdict of an e-process says; ``by_previous`` where that side raised the limit."""
+    """What a verdict of an e-process says; ``by_previous`` where that side raised the limit.
+
+    The errors are those of the last ``span_s`` seconds with requests: since they began, where that
+    is within the window.
+    """
 
     signal: str
     errors: int
     requests: int
+    span_s: float
     p0: float
     by_previous: bool
 
@@ -381,8 +390,14 @@ class _Figures(NamedTuple):
             reason = f"{CAUSES[self.signal]}: {word} on {share}{quiet}{named}"
             return Verdict("rollback", reason, self.signal, last, brief, ADVICE[self.signal])
         by = " (previous)" if self.by_previous else ""
-        reason = f"{word} {share}, {self.errors} of {self.requests}, limit {100 * self.p0:.2g}%{by}"
+        counts = f"{self.errors} of {self.requests}, limit {100 * self.p0:.2g}%{by}"
+        reason = f"{word} {share} in {time_words(self.span_s)}, {counts}"
         return Verdict("rollback", f"{reason}{quiet}{named}", self.signal, last, brief)
+
+
+def _span_s(bins: Sequence[Bin], since: int, width_s: int) -> float:
+    """Return the seconds from the bin ``since`` to the end of the last one."""
+    return bins[-1].at + width_s - bins[since].at
 
 
 def _row_verdict(row: int, signal: str, last: float, now: float) -> Verdict:

@@ -118,7 +118,7 @@ def quiet_for(last_error: float | None, now: float) -> str:
     """Return for how long there has been no error, with a comma before; empty under QUIET_S."""
     if last_error is None or now - last_error < QUIET_S:
         return ""
-    return f", none for {_time(now - last_error)}"
+    return f", none for {time_words(now - last_error)}"
 
 
 def plural_of(signal: str) -> str:
@@ -132,13 +132,17 @@ def percent_words(share: float) -> str:
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """Request count of a time span, and the errors of each class among them."""
+    """Request count of a time span, and the errors of each class among them.
+
+    ``span_s`` is the length of that time in seconds, 0 where it is not known.
+    """
 
     requests: int
     contract: int = 0
     gateway: int = 0
     limited: int = 0
     bad: int = 0
+    span_s: float = 0.0
 
 
 def hold_tier(
@@ -163,7 +167,7 @@ def hold_tier(
     if age_s is None:
         return Verdict("hold", "no data", "data", waits=True)
     if age_s > STALE_AFTER_S:
-        return Verdict("hold", f"no data {_time(age_s)}", "data", waits=True)
+        return Verdict("hold", f"no data {time_words(age_s)}", "data", waits=True)
     if seen.requests == 0:
         words = "no data since the step" if bake_left_s else "no data"
         return Verdict("hold", words, "data", brief="just stepped", waits=True)
@@ -183,13 +187,16 @@ def hold_tier(
                 return Verdict("hold", words, signal, brief=brief, waits=True)
             rate = 100 * errors / seen.requests
             counts = f"{errors} of {seen.requests}"
-            if rate > percent:
-                words = f"{WORDS[signal]} {percent_words(rate)}, {counts}"
-            else:
+            if rate <= percent:
                 words = f"{WORDS[signal]} {counts}, too few to tell"
-            return Verdict("hold", words, signal, waits=rate <= percent)
+                return Verdict("hold", words, signal, waits=True)
+            # Not the window's share, which is under the limit: it is of longer.
+            over = f" in {time_words(seen.span_s)}" if seen.span_s else ""
+            words = f"{WORDS[signal]} {percent_words(rate)}{over}, {counts}"
+            brief = f"{BRIEF.get(signal, WORDS[signal])} {errors}/{seen.requests}"
+            return Verdict("hold", words, signal, brief=brief)
     if bake_left_s > 0:
-        left = _time(bake_left_s)
+        left = time_words(bake_left_s)
         return Verdict("hold", f"bakes for {left}", "bake", brief=f"bakes {left}", waits=True)
     return OK
 
@@ -222,7 +229,8 @@ def _holds(limits: GuardSettings, signal: str) -> bool:
     return limits.mode == "observe" or limits.mode_of(signal) != "observe"
 
 
-def _time(seconds: float) -> str:
+def time_words(seconds: float) -> str:
+    """Return a time in seconds, minutes or hours, without decimals."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} m" if seconds < 6000 else f"{seconds / 3600:.0f} h"

@@ -29,6 +29,8 @@ _FULL = 60
 """The least width with all numbers: half a number is another number."""
 _WITH_ROUTE = ("ROLL BACK with its route", "with its route", "ROLL BACK")
 """The verdict of an org that is its route's, the longest that there is room for."""
+_OVER = (("  verdict", "numbers of"), ("  verdict", "over"), (" ", "over"))
+"""The header of the verdict column, and what the time of the numbers follows; the longest first."""
 _COUNTED = 10
 """The least width of the names with the count of what is folded."""
 _FOLDED, _UNFOLDED, _MARKED = "+", "-", "*"
@@ -58,9 +60,12 @@ class RowCells:
         line += "".join(right(_NUMBERS[index], width) for index, width in self.numbers.items())
         if self.points:
             line += "  " + fit("errors 5 m", self.points)
-        verdict, rates = "  verdict" if self.verdict else "", f"numbers of {window}"
-        if window and (left := self.verdict - len(rates)) >= len(verdict):
-            verdict = fit(verdict, left + 2) + rates
+        verdict = "  verdict" if self.verdict else ""
+        for column, over in _OVER if window and self.verdict else ():
+            left = self.verdict + 2 - len(said := f"{over} {window}")
+            if left > len(column):
+                verdict = fit(column, left) + said
+                break
         return ((fit(line + verdict, self.width), "table--head"),)
 
     def route(

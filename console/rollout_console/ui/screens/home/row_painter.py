@@ -23,6 +23,13 @@ _MOST_SPARKS = 1000
 _LEAST_LABEL = 12
 
 
+def _label_cells(row: Row) -> int:
+    """Return the cells of a row's name; a route's begins one before an org's, and has a count."""
+    if row.is_route:
+        return cell_len(visible(row.route)) - 1 + (len(f" ({row.lines})") if row.folded else 0)
+    return cell_len(visible(row.label))
+
+
 class RowPainter:
     """Paints rows as of ``now`` (epoch seconds), which its owner advances once a second.
 
@@ -41,7 +48,7 @@ class RowPainter:
 
     def fit_labels(self, rows: Sequence[Row]) -> None:
         """Make the first column as wide as the longest label of rows needs."""
-        longest = max((cell_len(visible(row.label or row.route)) for row in rows), default=0)
+        longest = max((_label_cells(row) for row in rows), default=0)
         self._longest = max(longest, _LEAST_LABEL)
 
     def header(self, width: int) -> Cells:
