@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rollout_console.changes.effect_words import by_reason, left_out_by_reason
 from rollout_console.changes.errors import Conflict
 from rollout_console.changes.plan import ALL_ORGS, LeftOut, Plan, Target
 from rollout_console.changes.recorded import moved_by
@@ -286,3 +287,20 @@ def test_a_diff_of_a_move_and_of_many_lines() -> None:
         )
     )
     assert changed_lines(b"a\nb\nc", b"b\nc\na") == ("-a", "+a")
+
+
+def test_a_reason_that_several_have_is_said_once(switch: Switch) -> None:
+    held: dict[Target, str] = dict.fromkeys(
+        [("chat", "globex.eu"), ("chat", ALL_ORGS), ("claude", "acme")], "a budget is spent"
+    )
+    plan = switch.planner.plan_sets([*TWO, ("claude", "acme")], next_up, held=held)
+    assert plan.effect == "chat / acme 25% to 50% in rollout.toml; 2 left out"
+    assert left_out_by_reason(plan.left_out) == [
+        "chat / globex.eu, claude / acme: held: a budget is spent"
+    ]
+    assert by_reason([*held.items(), (("claude", "b"), "bakes"), (("claude", None), "gone")]) == [
+        "chat / globex.eu, (orgs without a line), claude / acme: a budget is spent",
+        "claude / b: bakes",
+        "claude: gone",
+    ]
+    assert by_reason(held.items(), 1) == ["chat / globex.eu and 2 more: a budget is spent"]

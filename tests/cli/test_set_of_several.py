@@ -119,7 +119,7 @@ def test_what_the_guard_holds_is_left_out_and_named(cli: Any, file: Path) -> Non
     assert orgs(file) == {"acme": 100, 'we"ird.org': 100, "globex.eu": 1250, "initech": 1000}
     code, _, err = cli("set", "chat", "acme", "globex.eu", "50", "--yes")
     assert code == 1
-    assert "the guard holds this raise: 2 of 2: chat / acme: no data" in err
+    assert "the guard holds this raise: 2 of 2: chat / acme, globex.eu: no data" in err
     assert orgs(file)["acme"] == 100
     code, _, err = cli("set", "chat", "acme", "globex.eu", "50", "--yes", "--override-guard")
     assert code == 1

@@ -1,9 +1,9 @@
 """Describe changes in words: their targets, what an undo brings back, what stays rolled back."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
-from rollout_console.changes.plan import Target
+from rollout_console.changes.plan import LeftOut, Target, named_share
 from rollout_console.common.durations import target_text
 from rollout_console.common.listing import first_of
 from rollout_console.history.rows import Change
@@ -14,6 +14,7 @@ STATES = ("in force", "rolled back")
 MOST_NAMED = 5
 """Limit of the targets that are named; the rest is counted."""
 _MOST_INSIDE = 3
+_MOST_LEFT_OUT = 50
 _SLIP = 2
 _MOST_COMPARED = 1_000
 
@@ -47,6 +48,30 @@ def left_out_words(left_out: Mapping[Target, str]) -> str:
     for target, reason in left_out.items():
         by_reason.setdefault(reason, []).append(target)
     return ", ".join(f"{named_targets(some)} ({reason})" for reason, some in by_reason.items())
+
+
+def by_reason(reasons: Iterable[tuple[Target, str]], most: int = MOST_NAMED) -> list[str]:
+    """Name targets once for each reason: ``chat / acme, globex.eu: no data``."""
+    grouped: dict[str, list[Target]] = {}
+    for target, reason in reasons:
+        grouped.setdefault(reason, []).append(target)
+    return [f"{first_of(_short_names(some), most)}: {why}" for why, some in grouped.items()]
+
+
+def left_out_by_reason(left_out: Iterable[LeftOut]) -> list[str]:
+    """Name what a change of several leaves as it is, a line for each reason."""
+    return by_reason((((one.route, one.org), one.reason) for one in left_out), _MOST_LEFT_OUT)
+
+
+def _short_names(targets: Sequence[Target]) -> list[str]:
+    """Return names of targets, with the route where it is another than the one's before."""
+    names: list[str] = []
+    before: str | None = None
+    for route, org in targets:
+        name = None if org is None else named_share("", org)
+        names.append(name if name and route == before else target_text(route, name))
+        before = route
+    return names
 
 
 def left_out_suffix(left_out: Mapping[Target, str]) -> str:

@@ -17,6 +17,7 @@ from rollout_console.changes.edits import (
 from rollout_console.changes.effect_words import (
     STATES,
     alike,
+    left_out_by_reason,
     left_out_suffix,
     left_out_words,
     named_targets,
@@ -121,16 +122,15 @@ class Planner:
         file = self._snapshot().file
         group = share_group(file, targets, to, new=new, held=held, shares=shares, step=step)
         if not group.parts:
-            some = first_of([str(one) for one in group.left_out], MOST_NAMED)
+            some = first_of(left_out_by_reason(group.left_out), MOST_NAMED)
             raise NothingToDo(f"nothing to do: {some or 'nothing is named'}")
         for part in group.parts:
             if part.target in new:
                 _checked_name(str(part.org))
-        suffix = (
-            f"; left out: {first_of([str(one) for one in group.left_out], 1)}"
-            if group.left_out
-            else ""
-        )
+        suffix = ""
+        if group.left_out:
+            count = len(group.left_out)
+            suffix = f"; left out: {group.left_out[0]}" if count == 1 else f"; {count:,} left out"
         if len(group.parts) == 1:
             plan = self._plan_part(group.parts[0])
         else:

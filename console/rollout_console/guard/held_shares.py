@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from rollout_console.changes.plan import Plan, Target, named_share
+from rollout_console.changes.effect_words import by_reason
+from rollout_console.changes.plan import Plan, Target
 from rollout_console.changes.traffic_diff import Move
-from rollout_console.common.durations import target_text
 from rollout_console.common.listing import first_of
 
 _MOST_NAMED = 2
@@ -24,9 +24,5 @@ def held_words(plan: Plan, held: Mapping[Target, str]) -> str:
     """Return how many of a plan's shares are held, and the first reasons; empty without one."""
     if not held:
         return ""
-    reasons = [
-        f"{target_text(route, org and named_share('', org))}: {why}"
-        for (route, org), why in held.items()
-    ]
-    first = first_of(reasons, _MOST_NAMED)
+    first = first_of(by_reason(held.items()), _MOST_NAMED)
     return f"{len(held)} of {len(plan.parts)}: {first}"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rollout_console.changes.effect_words import left_out_by_reason
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.share_group import share_words
 
@@ -51,7 +52,8 @@ def question(
         notes += [f"  {move}" for move in moves[:_MOST_MOVES]]
         if len(moves) > _MOST_MOVES:
             notes.append(f"  … and {len(moves) - _MOST_MOVES} more")
-    listed = [*map(share_words, sets), *(f"left out: {one}" for one in plan.left_out)]
+    left_out = left_out_by_reason(plan.left_out)
+    listed = [*map(share_words, sets), *(f"left out: {one}" for one in left_out)]
     # No typed name to undo one's own recent rollback: it is undone as fast as it was made.
     asks_name = raises and plan.wide and not (plan.regrets and not hold.reason)
     titles = {"up": "Raise", "down": "Lower", "none": "Change"}

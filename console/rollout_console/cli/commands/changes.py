@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from rollout_console.changes.effect_words import left_out_by_reason
 from rollout_console.changes.names import check_org, check_share
 from rollout_console.changes.open_conversations import cut_by
 from rollout_console.changes.plan import Plan, Target
@@ -106,8 +107,8 @@ def _tell(options: Namespace, done: Done) -> None:
         print(f"done: {visible(plan.effect)}  (revision {done.snapshot.revision[:SHORT]})")
         if done.kept_as:
             print(f"the broken text was kept as {visible(done.kept_as)}")
-    for one in plan.left_out:
-        print(f"left out: {visible(str(one))}", file=sys.stderr)
+    for line in left_out_by_reason(plan.left_out):
+        print(f"left out: {visible(line)}", file=sys.stderr)
     for warning in done.warnings:
         print(f"warning: {visible(warning)}", file=sys.stderr)
 
@@ -219,7 +220,7 @@ def _listed(plan: Plan) -> list[str]:
         lines = [share_words(part) for part in plan.parts]
     else:
         lines = [f"{target_text(*part.target)}: {part.reason or part.after}" for part in plan.parts]
-    lines += [f"left out: {one}" for one in plan.left_out]
+    lines += [f"left out: {line}" for line in left_out_by_reason(plan.left_out)]
     return [visible(f"  {line}") for line in lines]
 
 

@@ -1,5 +1,6 @@
 """The one confirm dialog: every change of traffic goes through it."""
 
+from collections.abc import Sequence
 from time import monotonic
 from typing import ClassVar
 
@@ -93,6 +94,7 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
     ConfirmDialog .effect { margin: 1 0 0 0; text-style: bold; }
     ConfirmDialog .diff { height: auto; max-height: 8; margin: 1 0 0 0; }
     ConfirmDialog .diff Static { width: auto; }
+    ConfirmDialog .diff .listed { width: 1fr; }
     ConfirmDialog .more { color: $foreground 60%; }
     ConfirmDialog .held { color: $warning; }
     ConfirmDialog Input { margin: 0; }
@@ -137,6 +139,8 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
                 yield Static(Content(visible(note)))
             if q.listed or q.diff:
                 with VerticalScroll(classes="diff", can_focus=False):
+                    if q.listed:
+                        yield Static(_first(q.listed), classes="listed")
                     yield Static(self._diff_content())
             if q.listed:
                 lines = f"{len(q.listed):,} lines and their diff: pgup, pgdn"
@@ -182,11 +186,8 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         return bool(self._question.type_name or self._question.held)
 
     def _diff_content(self) -> Content:
-        listed, diff = self._question.listed, self._question.diff
-        lines = [Content(visible(line)) for line in listed[:_MOST_LISTED]]
-        if len(listed) > _MOST_LISTED:
-            lines.append(Content(f"… and {len(listed) - _MOST_LISTED:,} more"))
-        most = _MOST_LISTED if listed else _MOST_DIFF
+        diff, lines = self._question.diff, list[Content]()
+        most = _MOST_LISTED if self._question.listed else _MOST_DIFF
         for line in diff[:most]:
             style = {"+": "$success", "-": "$error"}.get(line[:1], "")
             lines.append(Content.styled(visible(line.rstrip("\r\n")), style))
@@ -251,3 +252,11 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
     def _value(self, name: str) -> str:
         found = self.query(f"#{name}")
         return found.first(Input).value.strip() if found else ""
+
+
+def _first(lines: Sequence[str]) -> Content:
+    """Return the first lines, wrapped to the dialog: reasons are at the end of theirs."""
+    found = [visible(line) for line in lines[:_MOST_LISTED]]
+    if len(lines) > _MOST_LISTED:
+        found.append(f"… and {len(lines) - _MOST_LISTED:,} more")
+    return Content("\n".join(found))
