@@ -29,7 +29,7 @@ HEAD = (
         ("acme = 25\n", "", "chat / acme 25% to no line"),
         ("schema = 1", "schema = 1\nrolled_back = true", "everything in force to rolled back"),
         ('"image"\n', '"image"\nrolled_back = true\n', "chat in force to rolled back"),
-        ("default_percent = 0", "default_percent = 5", "chat (orgs without a line) 0% to 5%"),
+        ("default_percent = 0", "default_percent = 5", "chat / (default) 0% to 5%"),
         ("[routes.chat.orgs]", "[routes.chat.flags]\nbeta = 5\n[routes.chat.orgs]",
          "chat / flag beta no line to 5%"),
         ('"image"\n', '"image"\nmodel = "m"\n', "chat model none to m"),

@@ -299,7 +299,7 @@ def test_a_reason_that_several_have_is_said_once(switch: Switch) -> None:
         "chat / globex.eu, claude / acme: held: a budget is spent"
     ]
     assert by_reason([*held.items(), (("claude", "b"), "bakes"), (("claude", None), "gone")]) == [
-        "chat / globex.eu, (orgs without a line), claude / acme: a budget is spent",
+        "chat / globex.eu, (default), claude / acme: a budget is spent",
         "claude / b: bakes",
         "claude: gone",
     ]

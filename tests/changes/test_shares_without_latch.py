@@ -61,7 +61,7 @@ def test_a_rollback_latches_the_org_and_sets_the_others_to_0_in_one_write(switch
     plan = rollback(switch)
     assert plan.effect == (
         "chat / acme to 0% in rollout.toml, rolled back until resumed; without a latch: chat /"
-        " alias batch 50% to 0%, chat / flag beta-testers 100% to 0%, chat / (orgs without a line)"
+        " alias batch 50% to 0%, chat / flag beta-testers 100% to 0%, chat / (default)"
         " 2% to 0%"
     )
     assert (plan.latches, plan.direction, plan.latched) == (True, "down", (("chat", "acme"),))
@@ -113,10 +113,10 @@ def test_what_another_has_done_meanwhile_is_no_conflict_and_adds_no_line(switch:
         (
             [("chat", None)],
             ALL_THREE,
-            "chat / flag beta-testers, chat / (orgs without a line) (its",
+            "chat / flag beta-testers, chat / (default) (its",
         ),
         ([("chat", "acme")], [FLAG, Share("chat", "flags", "gone")], "flag gone (no longer"),
-        ([("chat", "acme")], [ALIAS, Share("gone", "", ALL_ORGS)], "gone / (orgs without a line)"),
+        ([("chat", "acme")], [ALIAS, Share("gone", "", ALL_ORGS)], "gone / (default)"),
     ],
 )
 def test_what_needs_nothing_is_left_out_and_named(
@@ -152,7 +152,7 @@ def test_a_set_of_several_steps_each_from_its_share(switch: Switch) -> None:
     assert plan.asked_name == "chat"
     asked = dict(held_shares(plan, lambda move: move.who))
     assert asked == {
-        ("chat", "beta-testers"): "beta-testers", ("chat", ALL_ORGS): "(orgs without a line)",
+        ("chat", "beta-testers"): "beta-testers", ("chat", ALL_ORGS): "(default)",
         ("chat", "alias batch"): "alias batch",
     }, "the guard judges each of them by itself"  # fmt: skip
     held: dict[Target, str] = {("chat", "alias batch"): "no data"}

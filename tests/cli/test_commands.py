@@ -40,6 +40,7 @@ def test_show_and_decide(cli: Any, file: Path) -> None:
     }  # fmt: skip
     assert cli("decide", "chat", "--org", "x", "--flag", "beta-testers")[1].startswith("tokenlab")
     assert "acme" in cli("show")[1]
+    assert "  (default)                         0%\n" in cli("show")[1]
 
 
 def test_rollback_history_resume_undo_restore(cli: Any, file: Path) -> None:

@@ -98,9 +98,9 @@ def test_a_storm_its_rollback_and_the_proof(commands: Commands, file: Path) -> N
         assert lines.read()[:4] == [
             lines.until(f"start: {file}, revision "),
             "guard: mode hold, no guard is running",
-            "route: chat: hold: no data since the step; default 0%, 3 orgs 10% to 25%,"
+            "route: chat: hold: no data since the step; (default) 0%, 3 orgs 10% to 25%,"
             " 1 rolled back",
-            "route: claude: hold: no data; default 0%, 1 org 1%",
+            "route: claude: hold: no data; (default) 0%, 1 org 1%",
         ]
         traffic(file, 60, 503)
         assert "5xx" in lines.until("alarm: chat: rollback: ")

@@ -179,8 +179,7 @@ def test_a_budget_of_all_lowers_every_share_but_what_is_rolled_back(
     turn = run.turn()
     texts = [event.text.partition(": budget")[0] for event in turn.events if event.kind == "lower"]
     assert texts == [
-        "lowered chat / (orgs without a line) 5% to 1%, chat / acme 25% to 10%, chat / globex.eu"
-        " 12.5% to 10%",
+        "lowered chat / (default) 5% to 1%, chat / acme 25% to 10%, chat / globex.eu 12.5% to 10%",
         "lowered chat / flag beta-testers 100% to 50%",
         "lowered claude / acme 1% to 0%",
     ]

@@ -192,7 +192,7 @@ def test_a_wide_raise_that_includes_the_sick_org_is_held_and_names_it(file: Path
         plan = switch.planner.plan_set("chat", org, points)
         return monitor.held_plan(plan, BalanceWatch(), run.now)
 
-    assert held("*", 2500).startswith("chat / (orgs without a line): umbrella: 5xx 80%")
+    assert held("*", 2500).startswith("chat / (default): umbrella: 5xx 80%")
     assert held("stark", 10_000).startswith("chat / stark: ") is True, "it was raised just now"
     assert "umbrella" not in held("stark", 10_000)
     assert monitor.rollback_reason("chat", None, run.now).startswith("umbrella: 5xx 80%")

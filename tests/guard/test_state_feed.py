@@ -94,8 +94,8 @@ def test_it_begins_with_a_short_summary(watched: Watched) -> None:
     assert [f"{one.kind}: {one.text}" for one in watched.begun] == [
         f"start: {watched.file}, revision {revision[:12]}",
         "guard: mode hold, no guard is running",
-        "route: chat: hold: no data; default 0%, 3 orgs 10% to 25%, 1 rolled back",
-        "route: claude: hold: no data; default 0%, 1 org 1%",
+        "route: chat: hold: no data; (default) 0%, 3 orgs 10% to 25%, 1 rolled back",
+        "route: claude: hold: no data; (default) 0%, 1 org 1%",
         f"log: no line yet in {log}",
         "start: no alarm",
     ]

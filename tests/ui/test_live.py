@@ -149,7 +149,7 @@ def test_orgs_stand_by_traffic_and_those_without_after(file: Path, monitor: Moni
          "undo of chat / acme rolled back to in force by jo"),
         (change("undo", "25", "10"), "↓", "undo of chat / acme 25% to 10% by jo"),
         (change("set", "0", "5", org=ALL_ORGS), "↑",
-         "chat / orgs without a line 0% to 5% by jo"),
+         "chat / (default) 0% to 5% by jo"),
         (change("phase", "pilot", "shadow", org=None), "~",
          "phase of chat pilot to shadow by jo"),
         (change("external", "aaa", "bbb", route=None, org=None), "~",

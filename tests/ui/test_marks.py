@@ -106,17 +106,27 @@ def with_default(file: Path) -> None:
     file.write_text(file.read_text().replace("default_percent = 0 ", "default_percent = 5 "))
 
 
+async def test_the_default_share_has_one_name_on_the_screen_and_in_a_confirm(file: Path) -> None:
+    with_default(file)
+    async with running(app_of(file)) as pilot:
+        row = next(line.strip() for line in screen_text(pilot).splitlines() if "(default)" in line)
+        assert row.split(maxsplit=2)[1:] == ["5", "orgs without a line of their own"]
+        await pilot.press("slash", *"default", "enter", "j", "plus")
+        said = await asked(pilot)
+        assert "chat / (default) 5% to 10% in rollout.toml (orgs without a line of" in said
+
+
 async def test_what_has_no_latch_is_set_to_0_with_what_is_rolled_back(file: Path) -> None:
     with_default(file)
     before = file.read_bytes()
     async with running(app_of(file)) as pilot:
         await pilot.press("space", "j", "j", "j", "space", "j", "space")
-        assert marked_lines(pilot) == ["acme", "(others)", "flag"]
+        assert marked_lines(pilot) == ["acme", "(default)", "flag"]
         assert "3 marked: r sets to 0% or rolls back, esc unmarks" in notices(pilot)
         await pilot.press("r")
         said = await asked(pilot)
         assert "chat / acme to 0% in rollout.toml, rolled back until resumed" in said
-        assert "without a latch: chat / (orgs without a line) 5% to 0%, chat / flag" in said
+        assert "without a latch: chat / (default) 5% to 0%, chat / flag" in said
         await confirm(pilot)
         await until_shown(pilot, lambda: "chat / acme rolled back: " in notices(pilot))
         route = parse(file.read_bytes()).routes["chat"]
@@ -137,7 +147,7 @@ async def test_marks_without_an_org_are_lowered_and_set_to_0(file: Path) -> None
         await pilot.press("minus")
         said = await asked(pilot)
         assert "Lower: 2 lines" in said
-        assert "chat / (orgs without a line) 5% to 1%, chat / flag beta-testers 100% to 50%" in said
+        assert "chat / (default) 5% to 1%, chat / flag beta-testers 100% to 50%" in said
         await confirm(pilot)
         await until_shown(pilot, lambda: b"beta-testers = 50" in file.read_bytes())
         await until_shown(pilot, lambda: not marked_lines(pilot))
@@ -149,7 +159,7 @@ async def test_marks_without_an_org_are_lowered_and_set_to_0(file: Path) -> None
         with unwritable():
             await pilot.press("r")
             shown = await answer_and_be_asked_again(pilot)
-            assert "NOT ROLLED BACK: chat / (orgs without a line), chat / flag beta" in shown
+            assert "NOT ROLLED BACK: chat / (default), chat / flag beta" in shown
         await confirm(pilot)
         await until_shown(pilot, lambda: b"beta-testers = 0" in file.read_bytes())
         assert parse(file.read_bytes()).routes["chat"].default_points == 0

@@ -10,7 +10,7 @@ from rollout_console.changes.external_edits import described
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.changes.recorded import moved_by
 from rollout_console.changes.text_diff import changed_lines
-from rollout_console.changes.traffic_diff import Move, moves
+from rollout_console.changes.traffic_diff import DEFAULT_SHARE, Move, moves
 from rollout_console.common.durations import spoken_change
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import History
@@ -63,7 +63,7 @@ def what_of(change: Change, to: str = "→") -> str:
         return f"edit: {change.after}"
     if change.action in ("restore", "mirror"):
         return f"{change.action} {change.after}"
-    org = "orgs without a line" if change.org == ALL_ORGS else change.org
+    org = DEFAULT_SHARE if change.org == ALL_ORGS else change.org
     action, target = spoken_change(change.action, change.route, org)
     if change.action == "undelivered":
         return f"not delivered: {change.after}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from rollout_console.changes.recorded import to_json
-from rollout_console.changes.traffic_diff import moves
+from rollout_console.changes.traffic_diff import DEFAULT_SHARE, moves
 from rollout_console.common.durations import spoken_change, target_text
 from rollout_console.history.actor import Actor
 from rollout_console.history.rows import Change, Edited
@@ -110,7 +110,7 @@ def _of_route(name: str, old: Route, new: Route) -> Iterator[str]:
         before, after = (
             percent_text(points) for points in (old.default_points, new.default_points)
         )
-        yield f"{name} (orgs without a line) {before}% to {after}%"
+        yield f"{target_text(name, DEFAULT_SHARE)} {before}% to {after}%"
     for kind, first, second in (("alias", old.keys, new.keys), ("flag", old.flags, new.flags)):
         for alias in {**first, **second}:
             was, now = (

@@ -8,7 +8,14 @@ from msgspec.structs import replace
 
 from rollout_console.changes.edits import Edit, SetDefaultPercent, SetRolledBack, SetShare
 from rollout_console.changes.snapshot import Prepared
-from rollout_console.changes.traffic_diff import Direction, Move, direction, is_wide, moves
+from rollout_console.changes.traffic_diff import (
+    DEFAULT_SHARE,
+    Direction,
+    Move,
+    direction,
+    is_wide,
+    moves,
+)
 from rollout_console.common.durations import target_text
 from rollout_gate.file.revision import SHORT
 
@@ -38,10 +45,10 @@ class Share(NamedTuple):
 
 
 def named_share(table: Table, name: str) -> str:
-    """Return the name of a share: ``acme``, ``flag beta``, ``(orgs without a line)``."""
+    """Return the name of a share: ``acme``, ``flag beta``, ``(default)``."""
     if table:
         return f"{KINDS[table]} {name}"
-    return "(orgs without a line)" if name == ALL_ORGS else name
+    return DEFAULT_SHARE if name == ALL_ORGS else name
 
 
 class Part(msgspec.Struct, frozen=True):

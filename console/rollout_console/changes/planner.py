@@ -48,6 +48,7 @@ from rollout_console.changes.share_group import (
     unchanged,
 )
 from rollout_console.changes.snapshot import Snapshot
+from rollout_console.changes.traffic_diff import DEFAULT_SHARE
 from rollout_console.common.errors import NothingToDo
 from rollout_console.common.listing import first_of
 from rollout_console.history.actor import Actor
@@ -84,7 +85,7 @@ class Planner:
         if org == ALL_ORGS:
             before = found.default_points
             edit = SetDefaultPercent(route, points)
-            name = "orgs without a line"
+            name = DEFAULT_SHARE
         else:
             if not org:
                 raise UnknownOrg(route, org, list(found.orgs))
@@ -96,7 +97,9 @@ class Planner:
         effect = (
             f"{route} / {name} {percent_text(before)}% to {percent_text(points)}% in {self._name}"
         )
-        if org != ALL_ORGS and org not in found.orgs:
+        if org == ALL_ORGS:
+            effect += " (orgs without a line of their own)"
+        elif org not in found.orgs:
             effect += f" (a new line{alike(org, list(found.orgs))})"
         if self._snapshot().file.is_latched(route, org):
             effect += " (stays rolled back until resumed)"
@@ -409,7 +412,7 @@ class Planner:
         """Return the route of what is to be latched; raises where that cannot have traffic."""
         if org == ALL_ORGS:
             raise NothingToDo(
-                "orgs without a line cannot be rolled back by themselves: roll back route "
+                f"{route} / {DEFAULT_SHARE} cannot be rolled back by itself: roll back route "
                 f"{route}, or set {ALL_ORGS!r} to 0"
             )
         found = self._route(route)

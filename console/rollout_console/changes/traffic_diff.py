@@ -12,6 +12,9 @@ Direction = Literal["up", "down", "none"]
 
 Subject = Literal["org", "others", "alias", "flag"]
 
+DEFAULT_SHARE = "(default)"
+"""The name of a route's ``default_percent``, in tables, sentences and lines alike: no org's."""
+
 
 class Move(msgspec.Struct, frozen=True):
     """One share before and after, in basis points, latches counted as 0.
@@ -39,7 +42,7 @@ class Move(msgspec.Struct, frozen=True):
     def who(self) -> str:
         """The subject of the share, as people read it."""
         if self.subject == "others":
-            return "(orgs without a line)"
+            return DEFAULT_SHARE
         return self.name if self.subject == "org" else f"{self.subject} {self.name}"
 
     def __str__(self) -> str:

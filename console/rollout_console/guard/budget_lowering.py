@@ -21,6 +21,7 @@ from rollout_console.changes.errors import StoreError
 from rollout_console.changes.plan import ALL_ORGS, Plan
 from rollout_console.changes.share_group import points_of, share_words
 from rollout_console.changes.switch import Done, Switch
+from rollout_console.changes.traffic_diff import DEFAULT_SHARE
 from rollout_console.common.errors import OperationError
 from rollout_console.common.listing import first_of
 from rollout_console.guard.ladder import next_down, step_down
@@ -189,7 +190,7 @@ class BudgetLowering:
         only = next(iter(due)) if len(due) == 1 else None
         shares = [share_words(part) for part in parts] or [
             f"{name} / {only} {plan.before}% to {plan.after}%".replace(
-                f"/ {ALL_ORGS} ", "/ (orgs without a line) "
+                f"/ {ALL_ORGS} ", f"/ {DEFAULT_SHARE} "
             )
         ]
         words = redacted(f"lowered {first_of(shares, _MOST_NAMED)}: {reason}")

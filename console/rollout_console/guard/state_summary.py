@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from rollout_console.changes.traffic_diff import DEFAULT_SHARE
 from rollout_console.common.durations import seconds_text
 from rollout_console.guard.alerts import Alert
 from rollout_console.guard.balance import BalanceWatch
@@ -45,7 +46,7 @@ def summary_of(
 
 def _shares(route: Route) -> str:
     """Return the default percent of a route, and those of its orgs as a range."""
-    words = f"default {percent_text(route.default_points)}%"
+    words = f"{DEFAULT_SHARE} {percent_text(route.default_points)}%"
     if route.orgs:
         points = [route.org_points(org) for org in route.orgs]
         least, most = percent_text(min(points)), percent_text(max(points))

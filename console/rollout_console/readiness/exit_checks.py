@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from rollout_console.changes.switch import Switch
+from rollout_console.changes.traffic_diff import DEFAULT_SHARE
 from rollout_console.common.listing import counted
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.health.log.multi_file import MOST_FILES, matching
@@ -160,7 +161,8 @@ class ExitFacts:
         """Check that every share is at 100%, and nothing is rolled back."""
         if self._file.is_latched(route.name):
             return False, "it is rolled back"
-        shares = {**{o: route.org_points(o) for o in route.orgs}, "others": route.default_points}
+        shares = {o: route.org_points(o) for o in route.orgs}
+        shares[DEFAULT_SHARE] = route.default_points
         latched = next((org for org, share in route.orgs.items() if share.rolled_back), "")
         if latched:
             return False, f"{latched} is rolled back"

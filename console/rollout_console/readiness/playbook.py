@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rollout_console.changes.output_file import write_output
+from rollout_console.changes.traffic_diff import DEFAULT_SHARE
 from rollout_console.common.markdown import code, escaped, ticks
 from rollout_console.common.safe_text import visible
 from rollout_console.readiness.plan_file import PlanState
@@ -114,7 +115,7 @@ def _route(
         yield f"| {escaped(org)} | {percent_text(route.org_points(org))} | {latch} |"
     if len(route.orgs) > _MOST_ORGS:
         yield f"| … and {len(route.orgs) - _MOST_ORGS} more | | |"
-    yield f"| (others) | {percent_text(route.default_points)} | |"
+    yield f"| {DEFAULT_SHARE} | {percent_text(route.default_points)} | |"
     yield ""
     yield "Back to the previous side, the route or one org of it:"
     yield ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rollout_console.changes.change_details import what_of
 from rollout_console.changes.switch import Switch
+from rollout_console.changes.traffic_diff import DEFAULT_SHARE
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.common.durations import spoken_change
 from rollout_console.common.safe_text import visible
@@ -39,7 +40,7 @@ def show(options: Namespace, switch: Switch) -> int:
         latch = "  ↩ rolled back" if route.rolled_back else ""
         model = visible(route.model) or "no model"
         print(f"\n{visible(route.name)}  {route.format}  {model}  {route.phase}{latch}")
-        print(f"  {'(others)':<28} {percent_text(route.default_points):>6}%")
+        print(f"  {DEFAULT_SHARE:<28} {percent_text(route.default_points):>6}%")
         for org, share in route.orgs.items():
             latch = "  ↩ rolled back" if share.rolled_back else ""
             print(f"  {visible(org):<28} {percent_text(route.org_points(org)):>6}%{latch}")

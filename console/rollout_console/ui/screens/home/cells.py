@@ -115,8 +115,7 @@ class RowCells:
         """
         cells = self._share(row, marked)
         if row.org == ALL_ORGS:
-            about = "the route's default; its orgs are below" if health.requests else "default"
-            return self._with_words(cells, about)
+            return self._with_words(cells, "orgs without a line of their own")
         cells += self._numbers(row, health, errors)
         text, style = self._judged(row, health, proof)
         if of_route and style == "table--bad":

@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True):
         """The org, alias or flag, as the table shows it."""
         if self.table:
             return named_share(self.table, str(self.org))
-        return "(others)" if self.org == ALL_ORGS else self.org or ""
+        return named_share("", self.org or "")
 
     @property
     def share(self) -> Share | None:
@@ -58,7 +58,7 @@ class Row(msgspec.Struct, frozen=True):
     @property
     def filtered_as(self) -> str:
         """The name that the filter looks at."""
-        return "others" if self.org == ALL_ORGS else self.org or ""
+        return "default" if self.org == ALL_ORGS else self.org or ""
 
 
 class Shown(NamedTuple):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from rollout_console.changes.plan import ALL_ORGS
+from rollout_console.changes.traffic_diff import DEFAULT_SHARE
 from rollout_console.common.durations import spoken_change
 from rollout_console.guard.alerts import Alert
 from rollout_console.history.rows import Change
@@ -89,7 +90,7 @@ def _words(change: Change) -> str:
     who = f" by {change.user}" if change.user else ""
     if change.action == "external":
         return f"the file was changed by somebody else: now {change.after}"
-    org = "orgs without a line" if change.org == ALL_ORGS else change.org
+    org = DEFAULT_SHARE if change.org == ALL_ORGS else change.org
     action, target = spoken_change(change.action, change.route, org)
     unit = "%" if _sign(change) in (RAISE, LOWER) else ""
     what = f" {change.before}{unit} to {change.after}{unit}"
