@@ -170,6 +170,7 @@ FUNCTIONAL = frozenset(
         "ui/test_rollback.py",
         "ui/test_routes_screen.py",
         "ui/test_snapshots.py",
+        "ui/test_spare_lines.py",
         "ui/test_tab_driver.py",
         "ui/test_theme_change.py",
         "web/test_sockets.py",

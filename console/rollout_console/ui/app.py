@@ -207,6 +207,7 @@ class ConsoleApp(TerminalApp):
         """Go back to the home screen; does nothing while a dialog is open."""
         if self._beside_home is not None:
             self._leave()
+            self.home.come_back()
             self.pop_screen()
 
     @property

@@ -48,7 +48,7 @@ class HomeActions(Screen[None]):
     _alarms: AlarmLine
     _out: Mapping[str, Mapping[str, str]]
 
-    def _rebuild(self) -> None:
+    def _rebuild(self, *, keeps_selected: bool = True) -> None:
         raise NotImplementedError
 
     def _show_alarm(self) -> None:
@@ -417,7 +417,7 @@ class HomeActions(Screen[None]):
 
     def _rebuild_around(self, row: Row) -> None:
         """Rebuild; the cursor stays on its row, or goes to its route where that is folded."""
-        self._rebuild()
+        self._rebuild(keeps_selected=False)
         table = self.query_one(RolloutTable)
         if not table.move_to_row(row.key):
             table.move_to_row((row.route, None, ""))

@@ -65,14 +65,14 @@ class Shown(NamedTuple):
     """Which rows are shown, and in which order.
 
     ``keep`` is the filter. A route in ``folded`` shows only the orgs of ``sick``
-    (by route) and the rows of ``marked``. ``weight`` orders routes and, within each, their orgs,
+    (by route) and the rows of ``pinned``. ``weight`` orders routes and, within each, their orgs,
     the greatest first; without it they have the file's order.
     """
 
     keep: Callable[[Row], bool]
     folded: Collection[str] = ()
     sick: Mapping[str, Collection[str]] = {}
-    marked: Collection[RowKey] = ()
+    pinned: Collection[RowKey] = ()
     weight: Callable[[Row], tuple[float, str]] | None = None
 
 
@@ -100,7 +100,7 @@ def build_rows(
             below = [
                 row
                 for row in found
-                if (not row.table and row.org in sick) or row.key in shown.marked
+                if (not row.table and row.org in sick) or row.key in shown.pinned
             ]
         if shown.weight is not None:  # only what is shown: a figure of each of 10,000 orgs is slow
             below.sort(key=shown.weight)

@@ -363,6 +363,10 @@ class HomeScreen(Opened, HomeActions):
         probed = "" if probe is None else f"probe {probe_text(probe, self._painter.now)}"
         return about_row(row, self._monitor, probed, self._painter.now)
 
+    def come_back(self) -> None:
+        """Choose anew what is chosen once, as rows may move now: another screen was active."""
+        self._view.spare.rank_again()
+
     def draw_charts(self) -> None:
         """Draw the visible charts."""
         self._charts_at = self._painter.now
@@ -399,7 +403,10 @@ class HomeScreen(Opened, HomeActions):
         self._show_file_warnings()
         self._rebuild()
 
-    def _rebuild(self) -> None:
+    def _rebuild(self, *, keeps_selected: bool = True) -> None:
+        """Choose the rows again; a row that is selected is not folded away under the cursor."""
+        row = self._table.selected if keeps_selected else None
+        self._view.selected = None if row is None else row.key
         charts = 0 if self.has_class("-short") else self.query_one(ChartGrid).lines
         self._view.fit_into(self.app.size.height - _AROUND_THE_TABLE - charts)
         rows = self._view.rows(self._painter.now)

@@ -19,9 +19,12 @@ from rollout_console.ui.screens.home.rows import (
     build_rows,
     line_counts,
 )
+from rollout_console.ui.screens.home.spare_lines import SpareLines
 from rollout_console.ui.screens.home.verdict_looks import VerdictLooks
 from rollout_gate.file.percent import FULL
 
+_MOST_OVER = 3
+"""Lines that do not fit until a route is folded that was not: rows of new orgs."""
 SORT_EVERY_S = 10.0
 """Seconds between two sorts by a figure: rows that move all the time cannot be read."""
 _PAUSE_PER_SORT = 50
@@ -31,8 +34,8 @@ _PAUSE_PER_SORT = 50
 class TableView:
     """Chooses the rows of the home table. Times are epoch seconds.
 
-    A folded route shows only its orgs that ask for a rollback, so the sick are never hidden and
-    10,000 orgs that are well do not hide another route.
+    A folded route shows its orgs that ask for a rollback, so the sick are never hidden, and in the
+    lines that are left its busiest: 10,000 orgs that are well do not hide another route.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -43,9 +46,13 @@ class TableView:
         self._had_line: set[RowKey] = set()
         """What of it had a line in the file when it was marked."""
         self.kept = self.total = 0
+        self.selected: RowKey | None = None
+        """The cursor's row, which no fold takes away under it."""
         self._folded: set[str] = set()
         self._by_hand = False
         self._lines = 0
+        self.spare = SpareLines(monitor)
+        self._fitted: tuple[int, Mapping[str, int]] | None = None
         self._sick: Mapping[str, Collection[str]] = {}
         self._weights: dict[RowKey, float] = {}
         self._sorted_at = self._pause_s = 0.0
@@ -56,7 +63,9 @@ class TableView:
 
     def fit_into(self, lines: int) -> None:
         """Take the height of the table: until somebody folds, what does not fit is folded."""
-        self._lines = lines
+        if lines != self._lines:
+            self._lines = lines
+            self.spare.rank_again()
 
     def fold(self, route: str) -> None:
         """Fold a route, or unfold it."""
@@ -75,7 +84,17 @@ class TableView:
         self._folded.discard(route)
 
     def _fold_what_does_not_fit(self, lines_of: Mapping[str, int]) -> set[str]:
-        """Return the routes to fold: each, in order, whose orgs do not fit with all the routes."""
+        """Return the routes to fold: each, in order, whose orgs do not fit with all the routes.
+
+        A few orgs that are new in the log fold no route that is read: its rows would go from under
+        the cursor. They are scrolled to.
+        """
+        in_file = line_counts(self._monitor.file, {})
+        asked, self._fitted = self._fitted, (self._lines, in_file)
+        if asked == self._fitted:
+            used = sum(lines + 1 for name, lines in lines_of.items() if name not in self._folded)
+            if used + len(self._folded) <= self._lines + _MOST_OVER:
+                return self._folded
         left = self._lines - len(lines_of)
         folded = set()
         for route, lines in lines_of.items():
@@ -235,6 +254,8 @@ class TableView:
 
     def is_due(self, now: float) -> bool:
         """Whether rows in the order of a figure, or with a verdict, are to be chosen again."""
+        if self.spare.is_due and not self._by_hand and self._folded:
+            return True
         return self._is_sort_due(now) or (self._asks_verdicts and self._looks.is_due(now))
 
     def _is_sort_due(self, now: float) -> bool:
@@ -259,7 +280,7 @@ class TableView:
             keep,
             () if self.filter.strip() else self._folded,
             self._sick,
-            self.marked,
+            self._pinned(seen, now),
             None if self.order == "file" else partial(self._weight, now),
         )
         started = monotonic()
@@ -268,6 +289,24 @@ class TableView:
         if self._sorted_at == now:
             self._pause_s = _PAUSE_PER_SORT * (monotonic() - started)
         return rows
+
+    def _pinned(self, seen: Mapping[str, Iterable[str]], now: float) -> set[RowKey]:
+        """Return the rows that are shown though their route is folded.
+
+        They are what is marked, the selected row, and the busiest orgs in the lines that are left
+        where nobody has folded by hand: the sick come before them, and take their lines.
+        """
+        pinned = {*self.marked} if self.selected is None else {*self.marked, self.selected}
+        if self._by_hand or not self._folded:
+            return pinned
+        sick: set[RowKey] = {
+            (route, org, "") for route in self._folded for org in self._sick.get(route, ())
+        }
+        shown = {key for key in pinned | sick if key[0] in self._folded and key[1] is not None}
+        counts = line_counts(self._monitor.file, seen)
+        unfolded = sum(lines for route, lines in counts.items() if route not in self._folded)
+        free = self._lines - len(counts) - unfolded - len(shown)
+        return pinned.union(self.spare.busiest(self._folded, free, shown, now))
 
     def _is_sick(self, row: Row) -> bool:
         """Whether an org asks for a rollback of its own, or a route for one of all of it."""
