@@ -209,23 +209,46 @@ async def test_a_rollback_looks_like_one_and_shows_both_sides(
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         await pilot.pause(0.1)
         dialog = pilot.app.screen
-        lines = [str(one.content) for one in dialog.query(Static)]
+        shown = [one for one in dialog.query(Static) if one.display]
+        lines = [str(one.content) for one in shown]
         assert lines[0] == "ROLL BACK"
         assert lines[2].startswith("now on TokenLab: ")
         assert "5xx 40% (40 of 100 in 5 m), p95 12" in lines[2]
         assert lines[3].startswith("previous side: ")
         assert " req/s, 5xx 0.0%, p95 12" in lines[3]
         assert "y: roll back" in lines[-1]
-        for one in (*list(dialog.query(Static))[:4], dialog.query_one(".how")):
+        for one in (*shown[:4], dialog.query_one(".how")):
             assert one.region.height > 0, one
             assert dialog.region.contains_region(one.region), one
         assert min(one.region.bottom for one in dialog.query(".how")) > max(
-            one.region.bottom for one in list(dialog.query(Static))[:4]
+            one.region.bottom for one in shown[:4]
         )
         if size == (80, 24):
             edge, colour = dialog.query_one("Vertical").styles.border_top
             assert edge == "heavy"
             assert colour.rgb == Color.parse(pilot.app.theme_variables["error"]).rgb
+        await pilot.press("escape")
+
+
+async def test_the_figures_of_a_rollback_go_on_in_its_confirm(file: Path) -> None:
+    """The rows behind it go on too: one fact would have two numbers."""
+    async with running(app_of(file)) as pilot:
+        log_lines(file, 40)
+        log_lines(file, 40, side="previous")
+        monitor = pilot.app.home._monitor  # type: ignore[attr-defined]
+        await until_shown(
+            pilot, lambda: monitor.figures(*ACME, "previous", time.time(), 60).requests > 39
+        )
+        await pilot.press("r")
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        said = asked(pilot)
+        assert "5xx 0.0% (0 of 40 in 5 m)" in said
+        assert not pilot.app.screen.query_one("#warning").display
+        log_lines(file, 40, status=500)
+        log_lines(file, 40, status=500, side="previous")
+        await until_shown(pilot, lambda: "5xx 50% (40 of 80 in 5 m)" in asked(pilot))
+        assert "! the previous provider is failing as well: 5xx 50% of 80" in asked(pilot)
+        assert pilot.app.screen.query_one("#warning").display
         await pilot.press("escape")
 
 

@@ -248,6 +248,10 @@ class ChangeFlow:
 
         return await asyncio.to_thread(added_by, plan, self._switch.path, state_folder())
 
+    def _facts_now(self, plan: Plan) -> tuple[str, tuple[str, ...]]:
+        """Return the warning and the figures that a rollback is decided by."""
+        return self._judge.warning_of(plan), self._judge.figures_of(plan)
+
     async def _make(
         self,
         make_plan: Callable[[], Plan],
@@ -273,9 +277,10 @@ class ChangeFlow:
                 cuts, adds = await asyncio.gather(
                     asyncio.to_thread(cut_by, plan, self._switch.path), self._added(plan)
                 )
-                warning, figures = self._judge.warning_of(plan), self._judge.figures_of(plan)
+                warning, figures = self._facts_now(plan)
                 asked = question(plan, against, warning, cuts or adds, figures, wider)
-                answer = await self._app.push_screen_wait(ConfirmDialog(asked))
+                facts = partial(self._facts_now, plan)
+                answer = await self._app.push_screen_wait(ConfirmDialog(asked, facts))
             if answer is None:
                 # Enter alone cancels: an operator who took it for a yes must see that.
                 self._listener.change_refused("cancelled: nothing was changed")

@@ -44,7 +44,7 @@ def question(
     from rollout_console.ui.dialogs.confirm import Question
 
     raises = plan.direction == "up"
-    notes = [*figures, *([plan.rescues] if plan.rescues else []), *hold.notes]
+    notes = [*([plan.rescues] if plan.rescues else []), *hold.notes]
     notes += [cuts] if cuts else []
     moves = plan.moves
     sets = plan.parts if plan.action == "set" else ()
@@ -76,4 +76,5 @@ def question(
         rolls_back=plan.action == "rollback",
         listed=tuple(listed),
         wider=wider,
+        figures=tuple(figures),
     )

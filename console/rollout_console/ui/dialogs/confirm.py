@@ -1,6 +1,6 @@
 """The one confirm dialog: every change of traffic goes through it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import ClassVar
 
@@ -18,6 +18,9 @@ from rollout_console.ui.mount_guard import Opened
 
 GRACE_S = 0.2
 """Seconds after opening in which ``y`` and enter are ignored: they were typed ahead of it."""
+
+FACTS_EVERY_S = 1.0
+"""How often the figures of a rollback are renewed, in seconds: as often as home's."""
 
 LEAST_REASON = 8
 """The minimum length of a typed reason in characters: a stray key and enter are no reason."""
@@ -40,7 +43,8 @@ class Question(msgspec.Struct, frozen=True):
     ``held_by`` says who holds it, ``why`` what the reason is for. ``warning`` is shown and holds
     nothing. ``rolls_back`` makes it look like a rollback, with colours or without. ``listed`` is
     what a change of several does, a line each, above the diff. ``wider`` names what ctrl+r asks for
-    instead, where the guard holds a part of what was asked for.
+    instead, where the guard holds a part of what was asked for. ``figures`` are the lines of now
+    that a rollback is decided by.
     """
 
     title: str
@@ -55,6 +59,7 @@ class Question(msgspec.Struct, frozen=True):
     rolls_back: bool = False
     listed: tuple[str, ...] = ()
     wider: str = ""
+    figures: tuple[str, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -121,9 +126,15 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
     ConfirmDialog.-short .how { margin: 0 0 0 1; height: 1; }
     """
 
-    def __init__(self, question: Question) -> None:
+    def __init__(
+        self,
+        question: Question,
+        facts_now: Callable[[], tuple[str, Sequence[str]]] | None = None,
+    ) -> None:
+        """``facts_now`` returns warning and figures anew, as those behind the dialog go on."""
         super().__init__()
         self._question = question
+        self._facts_now = facts_now
         self._opened = monotonic()
         self.set_class(question.rolls_back, "-back")
 
@@ -133,8 +144,11 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         with Vertical():
             yield Static(Content(visible(q.title)), classes="title")
             yield Static(Content(visible(q.effect)), classes="effect")
-            if q.warning:
-                yield Static(Content(f"! {visible(q.warning)}"), classes="held")
+            warning = Static(_warning(q.warning), id="warning", classes="held")
+            warning.display = bool(q.warning)
+            yield warning
+            for line in q.figures:
+                yield Static(Content(visible(line)), classes="figures")
             for note in q.notes:
                 yield Static(Content(visible(note)))
             if q.listed or q.diff:
@@ -168,10 +182,24 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         """Focus Cancel, or the first input where something must be typed."""
         self._opened = monotonic()
         self.on_resize()
+        if self._facts_now is not None and self._question.figures:
+            self.set_interval(FACTS_EVERY_S, self._renew_facts)
         self.query_one("#cancel", Button).focus()
         if self._typed:
             # Typing is itself the protection: one stray key cannot type a name.
             self.query(Input).first().focus(scroll_visible=False)  # the effect is read first
+
+    def _renew_facts(self) -> None:
+        if self._facts_now is None or not self.is_current:
+            return
+        warning, figures = self._facts_now()
+        said = self.query_one("#warning", Static)
+        said.display = bool(warning)
+        lines = [said, *self.query(".figures").results(Static)]
+        texts = [_warning(warning), *(Content(visible(one)) for one in figures)]
+        for line, text in zip(lines, texts, strict=True):
+            if str(line.content) != str(text):
+                line.update(text)
 
     def on_resize(self) -> None:
         """Leave out what does not fit a small terminal, also where it shrinks meanwhile."""
@@ -252,6 +280,10 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
     def _value(self, name: str) -> str:
         found = self.query(f"#{name}")
         return found.first(Input).value.strip() if found else ""
+
+
+def _warning(words: str) -> Content:
+    return Content(f"! {visible(words)}")
 
 
 def _first(lines: Sequence[str]) -> Content:
