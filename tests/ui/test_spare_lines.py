@@ -119,3 +119,13 @@ async def test_a_new_org_folds_no_route_that_is_read(file: Path) -> None:
         assert not any(row.folded for row in rows(pilot))
         log_lines(file, 8, orgs=[f"newer-{i}" for i in range(8)])
         await until_shown(pilot, lambda: any(row.folded for row in rows(pilot)))
+
+
+async def test_the_first_org_with_traffic_does_not_take_the_lines_of_all(file: Path) -> None:
+    play(many(file), (7,))
+    async with running(app_of(file)) as pilot:
+        await until_shown(pilot, lambda: pilot.app.home._monitor.lines)  # type: ignore[attr-defined]
+        await pilot.pause(2.2)
+        assert names(pilot) == ["chat", "mail"], "a moment for the others"
+        play(file, (11, 3, 7, 5, 2, 9, 0, 1, 4))
+        await until_shown(pilot, lambda: len(rows(pilot)) == TABLE_LINES)
