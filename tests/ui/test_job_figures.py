@@ -1,5 +1,6 @@
 """The figures of a media route are those of its jobs, on home, live and in a rollback's confirm."""
 
+import re
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rollout_console.ui.screens.live.state import LiveView
 from rollout_gate.file.parse import parse
 from tests.jobs.ledgers import FILE, create, write
 from tests.report.storms import line, written
+from tests.ui.test_home import log_lines
 
 NOW = time.time()
 GUARD = '[guard]\nmax_asset_p95 = "2m"\n'
@@ -90,8 +92,8 @@ def test_without_a_job_that_ended_there_is_none_and_not_that_of_the_creates(
 
 def test_lines_about_a_row_and_in_the_confirm_have_both_sides(monitor: Monitor) -> None:
     about = text_of(about_row(Row("video", None, 0), monitor, "", NOW))
-    assert about.endswith(
-        " · assets 1 h: p95 1.7m, failed 10% of 20 · previous p95 60s, failed 0.0% of 10"
+    assert about.startswith(
+        " video: assets 1 h: p95 1.7m, failed 10% of 20 · previous p95 60s, failed 0.0% of 10 · "
     )
     ours, theirs = rollback_figures(monitor, [("video", None)], NOW)
     assert ours.endswith(", jobs failed 10% of 20 in an hour, asset p95 1.7m")
@@ -142,3 +144,15 @@ def test_live_of_a_day_asks_for_a_day_and_of_another_route_for_no_jobs(monitor: 
     assert ended.count == 21
     view.choose(Subject("image"))
     assert view.look(NOW).jobs is None
+
+
+def test_the_figures_of_the_previous_side_come_before_what_80_columns_have_no_room_for(
+    file: Path,
+) -> None:
+    log_lines(file, 30, side="previous", orgs=("acme",))
+    monitor = Monitor(file, parse(file.read_bytes()))
+    monitor.catch_up(time.time())
+    about = text_of(about_row(Row("chat", "acme", 2500), monitor, "probe ok", time.time()))
+    assert re.match(r" chat / acme: previous [\d.]+ req/s, 5xx 0.0%, p95 \d+ ms \(5 m\) · ", about)
+    assert about.endswith("gpt-5.4 · rollout · probe ok · openai_chat_completions")
+    assert len(about.partition(" · ")[0]) < 80

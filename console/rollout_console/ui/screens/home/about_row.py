@@ -14,21 +14,20 @@ SIDES: tuple[Side, ...] = ("tokenlab", "previous")
 
 
 def about_row(row: Row, monitor: Monitor, probe: str, now: float) -> Pieces:
-    """Return a line on a row: the route's format, model and phase, and the previous side.
+    """Return a line on a row: the previous side, and the route's model, phase and format.
 
-    ``probe`` is the last probe's result in words, empty without one.
+    The figures come first, as 80 columns have no room for all. ``probe`` is the last probe's result
+    in words, empty without one.
     """
     route = monitor.file.routes.get(row.route)
     if route is None:
         return []
     org = None if row.org in (None, ALL_ORGS) or row.table else row.org
-    facts = [route.format, route.model or "no model", route.phase]
-    if probe:
-        facts.append(probe)
+    facts = [route.model or "no model", route.phase, *([probe] if probe else []), route.format]
     name = row.route if row.is_route else f"{row.route} / {row.label}"
-    said = f" {name}: {' · '.join(visible(fact) for fact in facts)}"
-    about = _assets if monitor.is_async(row.route) else _previous
-    return [(visible(said), "$foreground 60%"), (about(monitor, row.route, org, now), "")]
+    about = (_assets if monitor.is_async(row.route) else _previous)(monitor, row.route, org, now)
+    said = f"{' · ' if about else ''}{' · '.join(visible(fact) for fact in facts)}"
+    return [(f" {visible(name)}: ", "$foreground 60%"), (about, ""), (said, "$foreground 60%")]
 
 
 def _assets(monitor: Monitor, route: str, org: str | None, now: float) -> str:
@@ -42,7 +41,7 @@ def _assets(monitor: Monitor, route: str, org: str | None, now: float) -> str:
             name = "" if side == "tokenlab" else "previous "
             failed = percent_words(ended.failed_percent)
             said.append(f"{name}{p95}failed {failed} of {ended.count:,}{late}")
-    return f" · assets 1 h: {' · '.join(said) or 'no job ended'}"
+    return f"assets 1 h: {' · '.join(said) or 'no job ended'}"
 
 
 def _previous(monitor: Monitor, route: str, org: str | None, now: float) -> str:
@@ -52,6 +51,6 @@ def _previous(monitor: Monitor, route: str, org: str | None, now: float) -> str:
     window = seconds_text(monitor.window_s(route))
     p95 = "" if summary.p95 is None else f", p95 {summary.p95:.0f} ms"
     return (
-        f" · previous: {summary.rate_per_s:.1f} req/s, 5xx {percent_words(summary.percent_5xx)}"
+        f"previous {summary.rate_per_s:.1f} req/s, 5xx {percent_words(summary.percent_5xx)}"
         f"{p95} ({window})"
     )
