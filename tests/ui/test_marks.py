@@ -207,6 +207,26 @@ async def test_all_that_a_filter_shows_is_marked(file: Path) -> None:
         assert len(app.home.query_one(RolloutTable).rows) > 4
 
 
+async def test_the_sick_routes_of_a_storm_are_marked_as_well(file: Path) -> None:
+    """Two routes are sick as wholes, and no org of its own: r after M must be of both."""
+    text = file.read_text()
+    file.write_text(text.replace("[routes.claude.orgs]\n", "[routes.claude.orgs]\nhooli = 10\n"))
+    app: ConsoleApp = app_of(file)
+    async with running(app) as pilot:
+        log_lines(file, 40, 503, orgs=("acme", "globex.eu"))
+        log_lines(file, 40, 503, route="claude", orgs=("acme", "hooli"))
+        await until_shown(pilot, lambda: "of 2 " in alarm(pilot))
+        await pilot.press("slash", *"sick", "enter")
+        await until_shown(pilot, lambda: "filter 'sick': 2 routes; esc clears" in notices(pilot))
+        await pilot.press("M")
+        await until_shown(pilot, lambda: "2 marked" in notices(pilot))
+        await pilot.press("r")
+        assert "route chat, route claude" in await asked(pilot)
+        await confirm(pilot)
+        await until_shown(pilot, lambda: "chat and 1 more rolled back" in notices(pilot))
+        assert [one.rolled_back for one in parse(file.read_bytes()).routes.values()] == [True, True]
+
+
 async def test_read_only_rolls_nothing_marked_back(file: Path) -> None:
     async with running(app_of(file, read_only=True)) as pilot:
         await pilot.press("space", "r")

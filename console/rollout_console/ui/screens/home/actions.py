@@ -294,7 +294,7 @@ class HomeActions(Screen[None]):
             self._marks_changed()
 
     def action_mark_shown(self) -> None:
-        """Mark all orgs that the filter shows, those of folded routes as well."""
+        """Mark the orgs that the filter shows, those of folded routes and sick routes too."""
         if not self._view.filter.strip():
             self.change_refused("set a filter first, such as / sick: M marks what it shows")
         elif unseen := self._view.unseen:
@@ -304,7 +304,7 @@ class HomeActions(Screen[None]):
         elif self._view.mark_all(self.query_one(RolloutTable).rows):
             self._marks_changed()
         else:
-            self.change_refused("the filter shows no org that can be marked")
+            self.change_refused("the filter shows nothing that M can mark")
 
     def _marks_changed(self) -> None:
         self._rebuild()

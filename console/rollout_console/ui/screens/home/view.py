@@ -7,6 +7,7 @@ from time import monotonic
 
 from rollout_console.changes.plan import ALL_ORGS, Share, Target
 from rollout_console.changes.share_group import share_points
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.screens.home.row_filter import Judged, RowFilter, judged
@@ -59,7 +60,7 @@ class TableView:
         self._looks = VerdictLooks()
         self._now = 0.0
         self._asks_verdicts = False
-        self._lines_shown = 0
+        self._lines_shown = self._routes_alone = 0
 
     def fit_into(self, lines: int) -> None:
         """Take the height of the table: until somebody folds, what does not fit is folded."""
@@ -121,11 +122,19 @@ class TableView:
         self._had_line.clear()
 
     def mark_all(self, rows: Iterable[Row]) -> int:
-        """Mark the orgs among rows that are not rolled back by themselves; return how many."""
+        """Mark the orgs among rows that are not rolled back by themselves; return how many.
+
+        By the filter ``sick`` the routes that ask for a rollback of all of it are marked as well.
+        """
+        sick_alone = self.filter.strip().casefold() == "sick"
         found = [
             row
             for row in rows
-            if not row.is_route and row.latched_by != "org" and row.share is None
+            if (
+                sick_alone and self._is_sick(row)
+                if row.is_route
+                else row.latched_by != "org" and row.share is None
+            )
         ]
         self.marked.update(row.key for row in found)
         self._note_lines(found)
@@ -245,7 +254,10 @@ class TableView:
             return f"no route or org matches {visible(wanted)!r}: 0 of {self.total}; esc clears it"
         unseen = self._looks.unseen
         more = f", {unseen:,} still looked at" if unseen else ""
-        return f"filter {visible(wanted)!r}: {self.kept} of {self.total}{more}; esc clears it"
+        below = f"{self.kept} of {self.total}"
+        if self._routes_alone:
+            below = f"{counted(self._routes_alone, 'route')}" + f", {below}" * (self.kept > 0)
+        return f"filter {visible(wanted)!r}: {below}{more}; esc clears it"
 
     @property
     def unseen(self) -> int:
@@ -286,6 +298,7 @@ class TableView:
         started = monotonic()
         rows, self.kept, self.total = build_rows(file, seen, shown)
         self._lines_shown = len(rows)
+        self._routes_alone = sum(row.is_route and not row.lines for row in rows)
         if self._sorted_at == now:
             self._pause_s = _PAUSE_PER_SORT * (monotonic() - started)
         return rows
