@@ -31,6 +31,7 @@ from rollout_console.ui.settings import Settings
 from rollout_gate.file.model import DEFAULT_BASE_URL
 from rollout_gate.file.parse import parse
 from tests.support.waiting import until_shown
+from tests.ui.test_home import log_lines
 from tests.ui.test_models_screen import Running, dialog, line, table
 
 
@@ -349,3 +350,17 @@ async def test_a_broken_plan_is_said_and_the_screen_stays(file: Path, own: SimSe
         PlanFile(file, WriteAccess()).path.unlink()
         await pilot.press("escape", "f5")
         await until_shown(pilot, lambda: "before rollout ends" in phase(pilot))
+
+
+async def test_the_verdict_has_the_same_figures_in_the_list_and_in_its_check(
+    file: Path, own: SimServer
+) -> None:
+    """The checks are read every few seconds, and the verdict is another one each second."""
+    log_lines(file, 40, 503, orgs=("acme", "globex.eu"))
+    async with routes(file, own, (80, 24)) as pilot:
+        for errors in (40, 44, 48):
+            said = f"{errors} of {errors}, limit 2%"
+            await until_shown(pilot, lambda: "next step waits for: ROLL BACK: 5xx" in phase(pilot))
+            await until_shown(pilot, lambda: phase(pilot).count(said) == 2)  # noqa: B023
+            assert row(pilot, 0).rstrip().endswith(f" s, {errors} of {errors}"), "whole clauses"
+            log_lines(file, 4, 503, orgs=("acme", "globex.eu"))

@@ -32,6 +32,8 @@ from rollout_gate.file.phases import (
 )
 from rollout_gate.untrusted import UndecodableError, decode_json
 
+HEALTHY = "rollout.healthy"
+"""The id of the check on the guard's verdict, which has figures of its own each second."""
 _TAIL_BYTES = 8 * 1024 * 1024
 _LOOK_BACK = 1000
 

@@ -15,9 +15,11 @@ from textual.widgets import Static
 
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
+from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.health.log.probe_log import ProbeLine, last_probes, probe_log_path, probe_text
 from rollout_console.models.catalogue import Catalogue
 from rollout_console.readiness.checks.result import Result
+from rollout_console.readiness.exit_checks import HEALTHY, CheckState
 from rollout_console.readiness.phases import Phases, PhaseState
 from rollout_console.ui.keymap import CONTEXTS, ROUTE_KEYS, Key
 from rollout_console.ui.reading import Reading
@@ -33,6 +35,8 @@ from rollout_console.ui.widgets.line_table import Cells, LineTable
 
 EVERY_S = 10.0
 """Seconds between reloads of logs and history while the screen is open."""
+_CLAUSES = (" · ", " (and ", "; ", ", ")
+"""Where what a route waits for is cut off in a narrow column."""
 
 
 class RoutesScreen(ChangingScreen):
@@ -65,6 +69,7 @@ class RoutesScreen(ChangingScreen):
         self._reading = Reading("phases, log and probes", EVERY_S)
         self._unread = ""
         self._waits: dict[str, Waits] = {}
+        self._verdicts: dict[str, Verdict] = {}
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -96,14 +101,16 @@ class RoutesScreen(ChangingScreen):
         self.draw_lines()
         selected = self._table.selected
         if selected is not None:  # the others with the next read: a judgement takes time
-            before = self._waits.get(selected.route)
+            route = selected.route
+            before = self._waits.get(route), self._verdicts.get(route)
             self._judge([selected])
-            if self._waits.get(selected.route) != before:
+            if (self._waits.get(route), self._verdicts.get(route)) != before:
                 self._table.refresh_numbers()
                 self._draw_phase()
 
     def _judge(self, states: Sequence[PhaseState]) -> None:
         now, session = time(), self._session
+        self._verdicts = self._monitor.verdicts(now)
         for state in states:
             self._waits[state.route] = (
                 ("the rollout file cannot be used: see home", "table--bad")
@@ -166,7 +173,10 @@ class RoutesScreen(ChangingScreen):
             (fit(state.phase, 10), "table--route"),
             (fit(str(left) if left else "ready", 6), "table--dim" if left else "table--good"),
             self._check_cell(state.route),
-            (fit(visible(first_clauses(words, waits - 1, (" · ", " (and "))), waits), style),
+            (
+                fit(visible(first_clauses(words, waits - 1, _CLAUSES)), waits),
+                style,
+            ),
         ]
         for side in ("tokenlab", "previous") if each else ():
             one = self._probes.get((state.route, side))
@@ -211,11 +221,24 @@ class RoutesScreen(ChangingScreen):
                 probed = "never" if last is None else probe_text(last, time())
                 pieces.append((f"probe of {side}: {visible(probed)}\n", "$foreground 60%"))
             for one in state.states:
+                one = self._as_of_now(state.route, one)
                 mark, style = ("[x]", "$success") if one.done else ("[ ]", "$warning")
                 pieces.append((f"{mark} ", style))
                 pieces.append((f"{one.check.words}\n", ""))
                 pieces.append((f"    {visible(one.why)}\n", "$foreground 60%"))
         self.query_one("#phase Static", Static).update(Content.assemble(*pieces))
+
+    def _as_of_now(self, route: str, one: CheckState) -> CheckState:
+        """Return a check's state, that of the guard's verdict with the figures that are above it.
+
+        The others are of the last read: the verdict's would be a second number for one fact.
+        """
+        verdict = self._verdicts.get(route)
+        if one.check.id != HEALTHY or verdict is None:
+            return one
+        done = verdict.kind == "ok"
+        why = verdict.words if done else f"{verdict.words}; {one.check.fix}"
+        return CheckState(one.check, done, why)
 
     def on_resize(self) -> None:
         """Redraw the details: they have what the table has no room for."""
