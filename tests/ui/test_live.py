@@ -119,6 +119,8 @@ def test_the_rate_of_a_point_that_is_not_over_is_no_dip(file: Path, monitor: Mon
     newest = frame.value("tokenlab", "rate", 9)
     soon = frame_of(monitor, Subject("chat"), 300, 10, NOW // 30 * 30 + 2.0)
     assert soon.value("tokenlab", "rate", 9) is None
+    assert soon.value("tokenlab", "p95", 9) is None, "of one request it says nothing"
+    assert frame.value("tokenlab", "p95", 9) is not None
     assert frame.grid.step == 30
     begun = sum(1 for ago in range(1, 250) if NOW - ago >= NOW // 30 * 30)
     assert newest == pytest.approx(begun / 20) if begun else newest is None

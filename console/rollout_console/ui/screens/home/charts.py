@@ -20,6 +20,8 @@ _GRID = ("4xx", "5xx", "balance", "p50", "p95", "p99")
 _SIDES: tuple[Side, ...] = ("tokenlab", "previous")
 _POINTS = 60
 _WINDOW_S = 300.0
+_LOG_LAG_S = 1.0
+"""The typical delay in seconds between a log record's writing and its reading here."""
 _LEAST_AXIS = {"4xx": 2.0, "5xx": 2.0}
 
 
@@ -129,7 +131,7 @@ def _show_metric(
     lines = []
     for side, colour in zip(_SIDES, colours, strict=True):
         values = monitor.series(metric, route, side, now, _WINDOW_S, _POINTS)
-        lines.append(Line(side, values, colour))
+        lines.append(Line(side, without_begun(values, now), colour))
     panel.show(
         titles,
         lines,
@@ -140,6 +142,17 @@ def _show_metric(
         marks=marks,
         empty="reading the log…" if _is_reading(monitor) else "no requests in this time",
     )
+
+
+def without_begun(values: Sequence[float | None], now: float) -> Sequence[float | None]:
+    """Leave the newest point out until half of it is over.
+
+    Of the one or two requests that it begins with, a p95 is low and a share of errors 0% or 100%:
+    each line would end in a fall or a rise that is always there and never real.
+    """
+    width_s = _WINDOW_S / _POINTS
+    is_half_over = now % width_s - _LOG_LAG_S >= width_s / 2
+    return values if is_half_over else [*values[:-1], None]
 
 
 def _position(at: float, now: float) -> int:

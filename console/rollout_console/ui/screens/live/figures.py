@@ -24,6 +24,7 @@ _LOG_LAG_S = 1.0
 """The typical delay in seconds between a log record's writing and its reading here."""
 _LEAST_RATE_S = 10.0
 """Seconds that a rate must span to be shown; half of its point suffices where that is less."""
+_PER_S = ("rate", "tokens")
 _CLOSE = 1.25
 
 
@@ -140,10 +141,8 @@ def frame_of(monitor: Monitor, subject: Subject, window_s: int, columns: int, no
     series: dict[tuple[Side, str], Sequence[float | None]] = {}
     for side in SIDES:
         for metric in METRICS:
-            series[side, metric] = monitor.org_series(
-                metric, route, org, side, now, window_s, grid.points
-            )
-        series[side, "rate"] = _with_open_point(series[side, "rate"], grid, now)
+            values = monitor.org_series(metric, route, org, side, now, window_s, grid.points)
+            series[side, metric] = _with_open_point(values, grid, now, metric in _PER_S)
     age = monitor.age_s(now)
     jobs, limits = None, {}
     if route is not None and monitor.is_async(route):
@@ -252,15 +251,17 @@ def _last_seen(monitor: Monitor, route: str, org: str) -> float:
 
 
 def _with_open_point(
-    rates: Sequence[float | None], grid: Grid, now: float
+    values: Sequence[float | None], grid: Grid, now: float, is_rate: bool
 ) -> Sequence[float | None]:
-    """Scale the last rate to the elapsed part of its point; None while too little has elapsed.
+    """Return a series with the last value, of the open point, None while too little has elapsed.
 
-    Divided by the full step, it would show a dip that is always there and never real.
+    A rate is scaled to the elapsed part: divided by the full step, it would show a dip that is
+    always there and never real. So would a percentile of the one or two requests of a new point.
     """
-    newest = rates[-1]
+    newest = values[-1]
     if newest is None:
-        return rates
+        return values
     passed = now - _LOG_LAG_S - grid.at(grid.points - 1)
-    enough = min(grid.step / 2, _LEAST_RATE_S)
-    return [*rates[:-1], newest * grid.step / passed if passed >= enough else None]
+    if passed < min(grid.step / 2, _LEAST_RATE_S):
+        return [*values[:-1], None]
+    return [*values[:-1], newest * grid.step / passed] if is_rate else values
