@@ -91,8 +91,8 @@ def test_dialogs_and_screens(tmp_path: Path, size: tuple[int, int]) -> None:
 def test_over_ssh_a_dialog_and_a_screen_cost_little(tmp_path: Path) -> None:
     with demo(tmp_path, (80, 24), SSH_CONNECTION="192.0.2.1 1 192.0.2.2 22") as console:
         for key, title in DIALOGS.items():
-            assert open_dialog(console, key, title) < 2500
-            assert close_dialog(console) < 2500
+            assert open_dialog(console, key, title) < 3000
+            assert close_dialog(console) < 3000
         for key, sign, most in (("?", "│ Home", 3300), (":", "Search for", 2200)):
             opened, closed = zip(
                 *(there_and_back(console, key, sign) for _ in range(3)), strict=True
