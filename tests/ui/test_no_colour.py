@@ -13,8 +13,8 @@ from tests.support.waiting import until_shown
 from tests.ui.test_ascii import app_of, composed, storm
 
 SGR = re.compile(rb"\x1b\[([0-9;]*)m")
-PLAIN = {"", "0", "1", "2", "3", "4", "7", "9"}
-"""Reset, bold, dim, italic, underline, reverse and strike: what is no colour."""
+PLAIN = {"", "0", "1", "2", "3", "4", "7", "9", "22", "23", "24", "27", "29"}
+"""Reset, bold, dim, italic, underline, reverse and strike, and the end of each: no colour."""
 KEYS = ("r", "\x1b", ":", "\x1b", "5", "v", "6", "7", "8", "2", "3", "4", "?", "\x1b", "1", "!")
 
 
