@@ -130,6 +130,21 @@ def test_final_days_are_matched_once_and_are_exact(
     assert (after["all"].spent, after["chat"].spent) == (sum(cost) + cost[0], Decimal(0))
 
 
+@pytest.mark.parametrize("cost", ["NaN", "1e999999", "x", ""])
+def test_a_kept_amount_that_is_none_is_counted_anew(
+    world: World, traffic: Traffic, cost: str
+) -> None:
+    sent = [traffic.send(NOON + day * DAY) for day in range(5)]
+    now = NOON + 5 * DAY
+    counted(world, now)
+    (path,) = world.state.glob("spent-days-*.sqlite3")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE cells SET cost = ?", (cost,))
+    found = counted(world, now)
+    assert "are counted anew" in " ".join(found.words)
+    assert stand(world, found, now)["chat"].spent == sum(sent)
+
+
 def test_days_that_another_program_locks_are_done_without(
     world: World, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,12 @@
 """What goes into which pile: ids, refunds, retries, tasks, settling, skew, and the exact sums."""
 
+import sqlite3
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from rollout_console.reconcile.errors import CorruptStore
 from rollout_console.reconcile.piles import PILES, Row
 from tests.reconcile.world import NOON, NOW, World, line, time_of
 
@@ -314,3 +316,29 @@ def test_times_are_exact_to_the_microsecond(world: World) -> None:
     with world.reconciled() as outcome:
         assert [row.billing_id for row in outcome.piles.rows()] == ["first"]
     assert time_of(NOON) > time_of(NOON - 0.000001)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "cost = 'NaN'", "cost = '1e999999'", "cost = '1e-999999'", "cost = 'x'", "cost = x'ff'",
+        "cost = ''", "at = 9223372036854775807", "at = -9223372036854775808", "at = 'yesterday'",
+        "model = x'ff'", "key_id = x'ff'", "request_id = x'ff'", "billing_id = x'ff'",
+        "tokens_in = 'many'",
+    ],
+)  # fmt: skip
+def test_a_record_that_is_none_is_named_as_damage(world: World, damage: str) -> None:
+    """The bill would lack it, or end in a traceback."""
+    world.bill(NOON + 1, billing="b1")
+    world.bill(NOON + 2, billing="b2")
+    with world.reconciled() as outcome:
+        assert outcome.piles.records.records == 2
+    (path,) = world.state.glob("usage-*.sqlite3")
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE records SET {damage} WHERE billing_id = 'b1'")
+    db.close()
+    with (
+        pytest.raises(CorruptStore, match=rf"at {path} are corrupt: delete that file"),
+        world.reconciled(offline=True) as outcome,
+    ):
+        next(outcome.piles.rows())

@@ -125,6 +125,30 @@ def test_damage_in_the_middle_is_named(store: UsageStore) -> None:
         rows(store)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    ["cost = 'NaN'", "ends = 9223372036854775807", "begins = ends + 1", "read_at = 9e999"],
+)
+def test_a_window_that_is_none_is_named_as_damage(store: UsageStore, damage: str) -> None:
+    store.commit("k", listing([record(NOON, billing="b1")]))
+    store.close()
+    with sqlite3.connect(store.path) as db:
+        db.execute(f"UPDATE windows SET {damage}")
+    db.close()
+    with pytest.raises(CorruptStore, match="are corrupt: delete that file"):
+        store.windows("k")
+
+
+def test_the_burn_of_damaged_records_is_no_number(store: UsageStore) -> None:
+    store.commit("k", listing([record(NOON, billing="b1")]))
+    store.close()
+    with sqlite3.connect(store.path) as db:
+        db.execute("UPDATE records SET cost = 'NaN'")
+    db.close()
+    with pytest.raises(CorruptStore, match="are corrupt: delete that file"):
+        store.costs(0, BEGIN * 2_000_000)
+
+
 def test_a_newer_version_is_left_alone(store: UsageStore) -> None:
     store.commit("k", listing([record(NOON)]))
     store.close()

@@ -9,11 +9,11 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from rollout_console.reconcile.money import plain
+from rollout_console.reconcile.money import plain, stored
 
 BUSY_S = 20.0
 """How long another process that writes the days is waited for, in seconds."""
@@ -83,20 +83,17 @@ class DayCells:
         return {}
 
     def cells(self, day: int) -> Iterator[tuple[Cell, Decimal]]:
-        """Yield the costs of a kept day. Raises InvalidOperation, ValueError or sqlite3.Error."""
+        """Yield the costs of a kept day. Raises ValueError or sqlite3.Error."""
         for route, org, key_id, cost in self._rows(
             "SELECT route, org, key_id, cost FROM cells WHERE day = ?", day
         ):
-            amount = Decimal(cost)
-            if not amount.is_finite():
-                raise ValueError(f"{cost} is no amount")
-            yield Cell(route, org, key_id), amount
+            yield Cell(route, org, key_id), stored(cost)
 
     def day(self, day: int) -> list[tuple[Cell, Decimal]] | None:
         """Return the costs of a kept day; None where they cannot be read, and all begins anew."""
         try:
             return [*self.cells(day)]
-        except (*_FAULTS, InvalidOperation, TypeError) as error:
+        except (*_FAULTS, TypeError) as error:
             self._begin_anew(error)
         return None
 

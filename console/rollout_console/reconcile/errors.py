@@ -4,6 +4,8 @@ OperationError
 ├── UsageStoreError      the store of usage records cannot be read or written
 │   └── CorruptStore     it is no database, or a damaged one
 └── Unstable             the usage list kept changing while it was read
+
+BadRecord is a ValueError, which the store translates to CorruptStore.
 """
 
 from rollout_console.common.errors import OperationError
@@ -15,6 +17,10 @@ class UsageStoreError(OperationError):
 
 class CorruptStore(UsageStoreError):
     """The file of the store is no SQLite database, or a damaged one."""
+
+
+class BadRecord(ValueError):
+    """What the store has in place of a record is none: bytes of others, or damage."""
 
 
 class Unstable(OperationError):

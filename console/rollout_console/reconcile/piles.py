@@ -4,15 +4,14 @@ import heapq
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from rollout_console.reconcile.errors import CorruptStore
 from rollout_console.reconcile.log_lines import POSSIBLE, RELEASED, LogRead, Period
 from rollout_console.reconcile.matching import BY_BILLING, BY_TRANSACTION
-from rollout_console.reconcile.money import EXACT, ZERO
+from rollout_console.reconcile.money import EXACT, ZERO, stored
 
 Name = Literal["matched", "billed-only", "logged-only", "settling", "no-id"]
 PILES: tuple[Name, ...] = get_args(Name)
@@ -330,13 +329,9 @@ def _row(
         at, key_id, model, scene, request_id, billing_id, unit, quantity, tokens_in, tokens_out,
         cost,
     ) = record  # fmt: skip
-    try:
-        amount = Decimal(cost)
-    except (InvalidOperation, TypeError):
-        raise CorruptStore("a kept usage record has no cost: delete the store") from None
     return Row(
         pile, at=at, line_at=line_at, key_id=key_id, route=route, org=org, model=model,
-        scene=scene, cost=amount, unit=unit, quantity=quantity, tokens_in=tokens_in,
+        scene=scene, cost=stored(cost), unit=unit, quantity=quantity, tokens_in=tokens_in,
         tokens_out=tokens_out, request_id=request_id or "", billing_id=billing_id or "",
         task_id=task_id or "", status=status, matched_by=matched_by, reason=reason,
         attempt=attempt,

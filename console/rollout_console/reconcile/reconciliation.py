@@ -19,6 +19,7 @@ from rollout_console.reconcile.pacing import Pacer
 from rollout_console.reconcile.piles import Cutoffs, Reconciled
 from rollout_console.reconcile.pull import Progress, Puller
 from rollout_console.reconcile.pull_lock import pull_lock
+from rollout_console.reconcile.schema import refuse_damage
 from rollout_console.reconcile.store import KnownKey, UsageStore, Window, store_path
 from rollout_gate.file.formats import root_of
 from rollout_gate.file.model import RolloutFile
@@ -145,6 +146,7 @@ def reconcile(
                 previous_of=asked.previous_of,
             )  # fmt: skip
             margins = since * 1_000_000, math.ceil(asked.until + asked.edge_s) * 1_000_000
+            refuse_damage(db, *margins)
             match(db, *margins)
             piles = Reconciled(
                 db, period, log, cutoffs, margins=margins, key_id=key_id,

@@ -13,59 +13,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from math import isfinite
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
-from rollout_console.reconcile.errors import CorruptStore, UsageStoreError
-from rollout_console.reconcile.money import EXACT, ZERO, canonical, plain
+from rollout_console.reconcile.errors import BadRecord, CorruptStore, UsageStoreError
+from rollout_console.reconcile.money import EXACT, ZERO, canonical, plain, stored
+from rollout_console.reconcile.schema import FIRST_S, LAST_S, SCHEMA, VERSION
 from rollout_console.tokenlab.types import ApiKey, UsageRecord
 
 _BUSY_S = 20.0
-_VERSION = 1
-_SCHEMA = f"""
-CREATE TABLE keys (
-    id TEXT PRIMARY KEY,
-    name TEXT NOT NULL,
-    status TEXT NOT NULL,
-    created_at INTEGER NOT NULL,    -- epoch seconds
-    listed INTEGER NOT NULL         -- 0: no longer in the list of keys
-) WITHOUT ROWID;
-CREATE TABLE windows (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    key_id TEXT NOT NULL,
-    begins INTEGER NOT NULL,        -- epoch seconds, both ends inclusive
-    ends INTEGER NOT NULL,
-    read_at REAL NOT NULL,          -- when its reading began
-    total INTEGER NOT NULL,         -- as the API counts its records and sums their cost
-    cost TEXT,
-    note TEXT NOT NULL
-);
-CREATE INDEX windows_by_key ON windows (key_id, begins);
-CREATE TABLE records (
-    id INTEGER PRIMARY KEY,
-    window_id INTEGER NOT NULL,
-    identity BLOB NOT NULL UNIQUE,
-    seen_at REAL NOT NULL,
-    at INTEGER NOT NULL,            -- epoch microseconds
-    key_id TEXT NOT NULL,
-    request_id TEXT,
-    billing_id TEXT,
-    model TEXT NOT NULL,
-    scene TEXT NOT NULL,
-    unit TEXT NOT NULL,
-    quantity TEXT NOT NULL,
-    tokens_in INTEGER NOT NULL,
-    tokens_out INTEGER NOT NULL,
-    cost TEXT NOT NULL,             -- exact US dollars
-    is_refund INTEGER NOT NULL
-);
-CREATE INDEX records_by_time ON records (at);
-CREATE INDEX records_by_window ON records (window_id);
-CREATE INDEX records_by_billing ON records (billing_id) WHERE billing_id IS NOT NULL;
-PRAGMA user_version = {_VERSION};
-"""
 _BROKEN = ("not a database", "malformed", "no such table", "no such column", "file is encrypted")
 _NOWHERE = (-1, -1)
 _FAULTS = (sqlite3.Error, OSError, ValueError, InvalidOperation, OverflowError, TypeError)
@@ -309,7 +268,7 @@ class UsageStore:
                 (since, until),
             )
             for key_id, cost, count in rows:
-                amount = EXACT.multiply(Decimal(cost), Decimal(count))
+                amount = EXACT.multiply(stored(cost), Decimal(count))
                 found[key_id] = EXACT.add(found.get(key_id, ZERO), amount)
         return found
 
@@ -328,7 +287,7 @@ class UsageStore:
         """
         with self._translated():
             opened = self._connect(create=False)
-        with self._translated((sqlite3.Error,)), closing(opened) as db:
+        with self._translated((sqlite3.Error, BadRecord)), closing(opened) as db:
             db.execute("ATTACH DATABASE '' AS log")
             for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -32768"):
                 db.execute(f"PRAGMA log.{pragma}")
@@ -382,7 +341,7 @@ class UsageStore:
                 # With a write-ahead log readers and a writer do not wait for one another.
                 db.execute("PRAGMA journal_mode = WAL")
                 _make(db)
-            if _version(db) != _VERSION:
+            if _version(db) != VERSION:
                 raise UsageStoreError(f"{self.path} was made by another version: delete it")
         except BaseException:
             db.close()
@@ -399,17 +358,20 @@ class UsageStore:
 
 def _window(row: Sequence[object]) -> Window:
     number, begins, ends, read_at, total, cost, note = row[:7]
-    return Window(
+    found = Window(
         int(str(number)), int(str(begins)), int(str(ends)), float(str(read_at)), int(str(total)),
-        None if cost is None else Decimal(str(cost)), str(note),
+        None if cost is None else stored(cost), str(note),
     )  # fmt: skip
+    if not (FIRST_S <= found.begins <= found.ends <= LAST_S and isfinite(found.read_at)):
+        raise BadRecord("a window has an impossible time")
+    return found
 
 
 def _make(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
         if _version(db) == 0:  # under the lock: another process may have made it
-            for statement in _statements(_SCHEMA):
+            for statement in _statements(SCHEMA):
                 db.execute(statement)
         db.execute("COMMIT")
     except BaseException:
