@@ -174,6 +174,19 @@ def test_a_price_to_the_last_digit_is_one() -> None:
     assert model.price.output_per_1m == 0
 
 
+@pytest.mark.parametrize(
+    ("currency", "words"),
+    [
+        ("USD", "$2 in, $20 out per 1M tokens"), ("usd", "$2 in, $20 out per 1M tokens"),
+        (None, "$2 in, $20 out per 1M tokens"), ("EUR", "unknown"), ("CNY", "unknown"),
+        (7, "unknown"),
+    ],
+)  # fmt: skip
+def test_a_price_in_another_currency_is_unknown(currency: object, words: str) -> None:
+    pricing = {"currency": currency, "input_per_1m": 2, "output_per_1m": 20}
+    assert read_model({"id": "x", "pricing": pricing}).price.words == words
+
+
 @pytest.mark.parametrize("where", ["pricing", "more"])
 def test_a_price_that_varies_anywhere_varies(where: str) -> None:
     said = {"has_complex_pricing": False}

@@ -4,7 +4,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -228,6 +228,41 @@ async def test_an_amount_that_no_money_has_is_garbage(says: str, text: str) -> N
             with pytest.raises(Garbage, match=r"implausible amount|an amount that is not a number"):
                 await ask()
     assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize(
+    ("currency", "taken"),
+    [("USD", True), ("usd", True), ("", True), ("EUR", False), ("CNY", False)],
+)
+async def test_an_amount_in_another_currency_is_in_no_sum(
+    says: str, currency: str, taken: bool
+) -> None:
+    item: dict[str, Any] = {"cost_decimal": "1", "created_at": "2026-01-01T00:00:00Z"}
+    pages: dict[str, Any] = {"pagination": {"total": 1, "totalPages": 1}}
+    total: dict[str, Any] = {"total_cost_decimal": "1", "currency": currency}
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+    async with ManagementClient(says, TOKEN) as client:
+
+        async def usage() -> object:
+            return await client.usage("k", page=1, start=noon, end=noon)
+
+        async def billing() -> object:
+            return await client.billing("k")
+
+        answers: tuple[tuple[dict[str, Any], Callable[[], Awaitable[object]]], ...] = (
+            ({"items": [{**item, "currency": currency}], **pages}, usage),
+            ({"items": [item], **pages, "summary": total}, usage),
+            ({"summary": {"total_requests": 1, **total}, "breakdowns": {}}, billing),
+            ({**json.loads(BALANCE % b""), "currency": currency}, client.balance),
+        )
+        for answer, ask in answers:
+            _Says.answer = json.dumps(answer).encode()
+            if taken:
+                await ask()
+            else:
+                with pytest.raises(Garbage, match="an amount that is not in US dollars"):
+                    await ask()
 
 
 BALANCE = (

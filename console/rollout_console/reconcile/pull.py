@@ -22,7 +22,7 @@ from rollout_console.reconcile.errors import Unstable
 from rollout_console.reconcile.money import plain, total
 from rollout_console.reconcile.pacing import Pacer
 from rollout_console.reconcile.store import KnownKey, Listing, UsageStore, Window
-from rollout_console.tokenlab.errors import Refused
+from rollout_console.tokenlab.errors import Garbage, Refused
 from rollout_console.tokenlab.types import ApiKey, RateLimit, UsagePage, UsageRecord
 
 OVERLAP_S = 24 * 3600
@@ -275,6 +275,8 @@ class Puller:
             )
         except Refused as error:
             raise NoSuchKey if error.status == 404 else error from None
+        except Garbage as error:
+            raise Garbage(f"usage of key {key_id} from {_times(begins, ends)}: {error}") from None
         name, key, keys, since, until = self._shown
         part = (begins - since + (ends - begins) * number / max(page.pages, number)) / max(
             until - since, 1
@@ -299,10 +301,13 @@ def _is_proven(counts: Counter[UsageRecord], cost: Decimal, said: Decimal | None
 
 
 def _mismatch(begins: int, ends: int, said: Decimal | None, cost: Decimal) -> str:
-    times = " to ".join(
-        f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}Z" for at in (begins, ends)
-    )
     return (
-        f"the API's own sum from {times} is ${plain(said or Decimal(0))}, and its records"
-        f" cost ${plain(cost)}"
+        f"the API's own sum from {_times(begins, ends)} is ${plain(said or Decimal(0))}, and its"
+        f" records cost ${plain(cost)}"
+    )
+
+
+def _times(begins: int, ends: int) -> str:
+    return " to ".join(
+        f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}Z" for at in (begins, ends)
     )

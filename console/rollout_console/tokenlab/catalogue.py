@@ -23,6 +23,7 @@ from rollout_console.tokenlab.models import (
     is_amount,
     is_count,
     is_share,
+    is_usd,
 )
 from rollout_console.tokenlab.transport import Client, Transport
 from rollout_gate.secret import Secret
@@ -177,6 +178,9 @@ def _price(more: Mapping[str, Any], pricing: Mapping[str, Any]) -> Price:
     unit = _text(pricing.get("unit") or more.get("pricing_unit"))
     if not unit and pricing.get("per_request") is not None:
         unit = "per_request"
+    varies = True in (pricing.get("has_complex_pricing"), more.get("has_complex_pricing"))
+    if not is_usd(pricing.get("currency")):
+        return Price(unit=unit, varies=varies)  # an amount in another currency is no price here
     return Price(
         unit=unit,
         input_per_1m=_money(pricing, "input_per_1m", "input"),
@@ -184,7 +188,7 @@ def _price(more: Mapping[str, Any], pricing: Mapping[str, Any]) -> Price:
         per_request=_money(pricing, "per_request", "price"),
         least=_money(pricing, "min_price"),
         most=_money(pricing, "max_price"),
-        varies=True in (pricing.get("has_complex_pricing"), more.get("has_complex_pricing")),
+        varies=varies,
     )
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from rollout_console.tokenlab.errors import Garbage, Uncertain
+from rollout_console.tokenlab.models import is_usd
 from rollout_console.tokenlab.transport import Client, Method, Transport, printable
 from rollout_console.tokenlab.types import (
     ApiKey,
@@ -42,6 +43,7 @@ class _BalanceAnswer(msgspec.Struct):
     balance_decimal: str
     total_recharge_decimal: str
     total_used_decimal: str
+    currency: str | None = None
 
 
 class _KeyAnswer(msgspec.Struct):
@@ -82,6 +84,7 @@ class _Breakdowns(msgspec.Struct):
 class _Summary(msgspec.Struct):
     total_requests: int
     total_cost_decimal: str
+    currency: str | None = None
 
 
 class _BillingAnswer(msgspec.Struct):
@@ -96,6 +99,7 @@ class _UsageItem(msgspec.Struct):
     created_at: datetime
     request_id: str | None = None
     billing_transaction_id: str | None = None
+    currency: str | None = None
     model: str | None = None
     logical_model: str | None = None
     scene: str | None = None
@@ -112,6 +116,7 @@ class _UsagePagination(msgspec.Struct):
 
 class _UsageSummary(msgspec.Struct):
     total_cost_decimal: str | None = None
+    currency: str | None = None
 
 
 class _UsageAnswer(msgspec.Struct):
@@ -132,6 +137,7 @@ class ManagementClient(Client):
     async def balance(self) -> Balance:
         """Fetch the organisation's balance."""
         answer = await self._ask("GET", "/v1/management/balance", _BalanceAnswer)
+        _refuse_foreign(answer.currency)
         return Balance(
             printable(answer.organization_id),
             _amount(answer.balance_decimal),
@@ -202,6 +208,7 @@ class ManagementClient(Client):
         query = {name: value for name, value in given.items() if value}
         path = f"{_KEYS}/{quote(key_id, safe='')}/billing"
         answer = await self._ask("GET", path, _BillingAnswer, query=query)
+        _refuse_foreign(answer.summary.currency)
         rows = answer.breakdowns
         return Billing(
             answer.summary.total_requests,
@@ -226,6 +233,7 @@ class ManagementClient(Client):
         pages, total = answer.pagination.totalPages, answer.pagination.total
         if not (0 <= total <= _MOST_TOKENS and 0 <= pages <= _MOST_TOKENS):
             raise Garbage("the answer counts its records implausibly")
+        _refuse_foreign(answer.summary.currency)
         said = answer.summary.total_cost_decimal
         return UsagePage(
             [_usage(item) for item in answer.items],
@@ -287,6 +295,7 @@ def _utc(at: datetime | None) -> datetime | None:
 
 
 def _usage(item: _UsageItem) -> UsageRecord:
+    _refuse_foreign(item.currency)
     at = _utc(item.created_at)
     assert at is not None
     return UsageRecord(
@@ -301,6 +310,12 @@ def _usage(item: _UsageItem) -> UsageRecord:
         _amount(item.cost_decimal, _MOST_PLACES),
         at,
     )
+
+
+def _refuse_foreign(currency: str | None) -> None:
+    """Raise Garbage for an amount that is not in US dollars: no sum may take it for one."""
+    if not is_usd(currency):
+        raise Garbage("the answer holds an amount that is not in US dollars")
 
 
 def _amount(text: str, most_places: int = _MOST_EXPONENT) -> Decimal:

@@ -18,6 +18,11 @@ MOST_COUNT = 10**15
 _MOST_EXPONENT, _MOST_DIGITS = 18, 40
 
 
+def is_usd(currency: object) -> bool:
+    """Return whether what an answer says of a currency is US dollars; so is nothing at all."""
+    return currency in (None, "") or (isinstance(currency, str) and currency.upper() == "USD")
+
+
 def is_amount(value: Decimal) -> bool:
     """Return whether a number is a plausible price, without expanding a huge exponent."""
     if not value.is_finite() or value.is_signed():
