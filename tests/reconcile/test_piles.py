@@ -270,6 +270,13 @@ def test_a_record_that_settled_hours_after_its_line(world: World) -> None:
     assert not found["logged-only"]
 
 
+@pytest.mark.parametrize("odd", ["1970-01-01T00:00:09.000Z", "0001-01-01T00:00:00.000Z"])
+def test_a_clock_that_was_not_set_makes_the_log_no_older(world: World, odd: str) -> None:
+    world.bill(AT, billing="b1")
+    world.write(line(AT + 60, request="r2"), {**line(AT + 61, request="r3"), "ts": odd})
+    assert [row.reason for row in piles(world)["billed-only"]] == ["before the log"]
+
+
 def test_a_log_that_begins_later_is_named_as_the_reason(world: World) -> None:
     world.bill(AT, "0.1", billing="b1")
     world.write(line(AT + 60, request="r1"))

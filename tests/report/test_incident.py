@@ -333,6 +333,23 @@ def test_the_reader_enters_a_long_log_where_the_time_is(tmp_path: Path) -> None:
     assert reader.last_at < NOON + 19_999, "it read on after the time"
 
 
+def test_lines_of_a_clock_that_is_behind_hide_no_others(tmp_path: Path) -> None:
+    """The search looks at lines here and there: one of them says little of those before it."""
+    log = tmp_path / "access.jsonl"
+    padding = "x" * 200
+    written(
+        log,
+        (line(9.0 if i % 10 else NOON + i, request_id=padding) for i in range(20_000)),
+    )
+    reader = LogReader(log, AccessRecord)
+    since = NOON + 5_000
+    assert reader._tail_bytes(since) < log.stat().st_size * 0.9
+    chunks = list(reader.between(since, since + 101))
+    assert [record.at for chunk in chunks for record in chunk] == [
+        since + i for i in range(0, 101, 10)
+    ]
+
+
 def test_a_chunk_is_small_however_long_the_log(tmp_path: Path) -> None:
     written(tmp_path / "access.jsonl", (line(NOON + i / 100) for i in range(40_000)))
     sizes = [

@@ -18,6 +18,10 @@ _PIECE_BYTES = MAX_LINE + 4096
 _SLACK_S = 120.0
 """How far the times of neighbouring lines may be out of order: writers have clocks of their own."""
 _ROTATED_SLACK_S = 60.0
+_SAMPLE = 50
+_CLOCKS_SET = 1_577_836_800.0
+"""The begin of 2020: an earlier line is of a host whose clock was not set yet (1970, 2000), and one
+of them would make a log seem to go back to then."""
 
 
 R = TypeVar("R", bound=AccessRecord)
@@ -55,7 +59,7 @@ class LogReader(Generic[R]):
                 self.trouble, self.missing = self.trouble or log.trouble, log.missing
                 times = [record.ts.timestamp() for record in records]
                 if times:
-                    first = min(first, min(times))
+                    first = min(first, min((at for at in times if at >= _CLOCKS_SET), default=inf))
                     self.last_at = max(self.last_at, max(times))
                     found = [
                         record
@@ -104,9 +108,13 @@ class LogReader(Generic[R]):
 
 
 def _time_at(source: FileSource, offset: int) -> float:
-    """Return the time of the first usable line from an offset on; inf without one nearby."""
+    """Return the time of the first usable lines from an offset on; inf without one nearby.
+
+    It is the latest of some lines: by one of a clock that is behind, later ones before it would not
+    be read.
+    """
     data = source.take(offset, _PIECE_BYTES)
     if offset:
         data = data[data.find(b"\n") + 1 :]
     records, _ = decoded(data[: data.rfind(b"\n") + 1])
-    return records[0].at if records else inf
+    return max((one.at for one in records[:_SAMPLE]), default=inf)
