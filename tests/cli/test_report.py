@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from subprocess import CompletedProcess
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -128,4 +129,21 @@ def test_times() -> None:
         ("30m", now - timedelta(minutes=30)),
         ("2d", now - timedelta(days=2)),
     ):
-        assert past_time(text, now) == expected.timestamp(), text
+        assert past_time(text, now, zone) == expected.timestamp(), text
+
+
+def test_a_time_of_day_has_the_offset_of_its_own_time() -> None:
+    """Clocks went back at 2:00 on 1 November 2026 in New York, and forward on 8 March."""
+    zone = ZoneInfo("America/New_York")
+    back = datetime(2026, 11, 1, 10, 0, tzinfo=zone).astimezone(timezone(timedelta(hours=-5)))
+    forth = datetime(2026, 3, 8, 10, 0, tzinfo=zone).astimezone(timezone(timedelta(hours=-4)))
+    for text, now, expected in (
+        ("00:30", back, datetime(2026, 11, 1, 4, 30, tzinfo=UTC)),
+        ("09:00", back, datetime(2026, 11, 1, 14, 0, tzinfo=UTC)),
+        ("23:00", back, datetime(2026, 11, 1, 3, 0, tzinfo=UTC)),
+        ("2026-11-01", back, datetime(2026, 11, 1, 4, 0, tzinfo=UTC)),
+        ("24h", back, datetime(2026, 10, 31, 15, 0, tzinfo=UTC)),
+        ("00:30", forth, datetime(2026, 3, 8, 5, 30, tzinfo=UTC)),
+        ("23:00", forth, datetime(2026, 3, 8, 4, 0, tzinfo=UTC)),
+    ):
+        assert past_time(text, now, zone) == expected.timestamp(), text

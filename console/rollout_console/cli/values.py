@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from rollout_console.common.durations import LIKE, parse_duration, seconds_text
 
@@ -46,22 +46,32 @@ def days(least: int, most: int) -> Callable[[str], int]:
     return lambda text: math.ceil(span(text) / 86_400)
 
 
-def past_time(text: str, now: datetime | None = None) -> float:
-    """Return a time in epoch seconds: how long ago, a time of day, or a date and a time."""
-    here = datetime.now().astimezone() if now is None else now
+def past_time(text: str, now: datetime | None = None, zone: tzinfo | None = None) -> float:
+    """Return a time in epoch seconds: how long ago, a time of day, or a date and a time.
+
+    Without a zone of its own a time is of ``zone``, this machine's by default, with the offset that
+    it has at that time: it is another one on the other side of a change to summer time.
+    """
+
+    def local(naive: datetime) -> datetime:
+        return naive.astimezone() if zone is None else naive.replace(tzinfo=zone)
+
+    here = datetime.now(UTC).astimezone(zone) if now is None else now
     text = text.strip()
     try:
         ago_s = parse_duration(text)
         if ago_s is not None:
-            return (here - timedelta(seconds=ago_s)).timestamp()
+            return here.timestamp() - ago_s
         if "-" not in text[:8]:
-            of_day = datetime.fromisoformat(f"{here:%Y-%m-%d}T{text}")
-            at = of_day if of_day.tzinfo is not None else of_day.replace(tzinfo=here.tzinfo)
+            at = datetime.fromisoformat(f"{here:%Y-%m-%d}T{text}")
+            before = at - timedelta(days=1)
+            if at.tzinfo is None:
+                at, before = local(at), local(before)
             # A time of day that is still to come is yesterday's.
-            return (at if at <= here else at - timedelta(days=1)).timestamp()
+            return (at if at.timestamp() <= here.timestamp() else before).timestamp()
         at = datetime.fromisoformat(text)
         if at.tzinfo is None:
-            at = at.replace(tzinfo=here.tzinfo) if now is not None else at.astimezone()
+            at = local(at)
     except (ValueError, OverflowError, OSError):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no time; give 14:05, 2026-11-28T14:05:00Z, or how long ago: 30m, 2h, 1d"
