@@ -182,6 +182,17 @@ def test_exit_codes(run: Run, at: float, world: World) -> None:
     assert "what was pulled is kept" in done.stderr
 
 
+def test_a_log_that_cannot_be_read_is_no_proof(run: Run, world: World) -> None:
+    """Nothing is billed, so that nothing is missing: by a log that nobody could look into."""
+    world.log.unlink()
+    done = run("--json", "--since", "1h")
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (0, True), "before the first request"
+    world.log.mkdir()
+    done = run("--json", "--since", "1h")
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (1, False)
+    assert f"warning: {world.log} cannot be read: it is not a file\n" in done.stderr
+
+
 def test_names_of_others_are_no_terminal_sequences(run: Run, at: float, world: World) -> None:
     evil = "\x1b]0;owned\x07\u202e"
     world.add_key("key_2", evil)

@@ -217,6 +217,11 @@ class Reconciled:
         return billed.all.records > refunds or missing > 0
 
     @property
+    def is_ok(self) -> bool:
+        """Whether there is no gap, by a log that could be read."""
+        return not self.has_gap and not self.log.unreadable
+
+    @property
     def unexplained(self) -> int:
         """How many lines without an id have no unmatched record of their model either."""
         return sum(

@@ -51,7 +51,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     piles, asked = outcome.piles, outcome.asked
     matched = piles.piles["matched"]
     return {
-        "ok": not piles.has_gap,
+        "ok": piles.is_ok,
         "since": _iso_s(asked.since),
         "until": _iso_s(asked.until),
         "profile": outcome.profile,

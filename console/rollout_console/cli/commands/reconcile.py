@@ -31,7 +31,10 @@ _ROWS = 100
 
 
 def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
-    """Reconcile, print and export; return the exit code, PROBLEMS where there is a gap."""
+    """Reconcile, print and export; return the exit code.
+
+    It is PROBLEMS where there is a gap, or a log that cannot be read.
+    """
     if options.csv or options.jsonl:
         switch.access.require()
     file = switch.open_or_last_good().file
@@ -75,7 +78,7 @@ def _show(options: Namespace, path: Path, outcome: Outcome) -> int:
             print(line)
     for given in filter(None, (options.csv, options.jsonl)):
         print(visible(str(given)), file=sys.stderr if options.json else sys.stdout)
-    return PROBLEMS if outcome.piles.has_gap else DONE
+    return DONE if outcome.piles.is_ok else PROBLEMS
 
 
 def _list(options: Namespace, outcome: Outcome) -> None:

@@ -25,6 +25,8 @@ from rollout_console.health.log.sources import (
 
 NOT_YET = "it begins with the first request through the gate"
 """What a missing log waits for."""
+TRYING = "; trying again"
+"""How the sentence ends that a log cannot be read, for whoever follows it."""
 LINGER_S = 60.0
 """Seconds that a rotated file is still read: writers that have it open may still append to it."""
 
@@ -108,7 +110,7 @@ class LogFollower:
             # Records read so far are returned; the next poll resumes the files that are open.
             self.unreadable = True
             why = error.strerror or "it cannot be opened"
-            self.trouble = f"{self.path} cannot be read: {why}; trying again"
+            self.trouble = f"{self.path} cannot be read: {why}{TRYING}"
         return records
 
     def take_older(self) -> list[LogSegment]:

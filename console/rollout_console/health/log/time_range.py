@@ -7,6 +7,7 @@ from math import inf
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from rollout_console.health.log.follower import TRYING
 from rollout_console.health.log.lines import MAX_LINE, Unusable, decoded
 from rollout_console.health.log.multi_file import is_pattern, open_log
 from rollout_console.health.log.record import AccessRecord
@@ -30,9 +31,10 @@ R = TypeVar("R", bound=AccessRecord)
 class LogReader(Generic[R]):
     """Reads the records of a log between two times (epoch seconds), each line once.
 
-    ``trouble`` is the error in one sentence, empty without one; ``unusable`` counts the lines that
-    are no records. ``begins_at`` is the time of the first record that the log still has, where
-    that is later than what was asked for, else -inf; ``last_at`` that of the last one read.
+    ``trouble`` is the error in one sentence, empty without one, and ``unreadable`` is whether a
+    file of the log is there and cannot be read; ``unusable`` counts the lines that are no records.
+    ``begins_at`` is the time of the first record that the log still has, where that is later than
+    what was asked for, else -inf; ``last_at`` that of the last one read.
     ``shape`` is the record's type: AccessRecord, or a subclass that decodes more fields.
     """
 
@@ -40,7 +42,7 @@ class LogReader(Generic[R]):
         self._path = path
         self._shape = shape
         self.trouble = ""
-        self.missing = False
+        self.missing = self.unreadable = False
         self.unusable = Unusable()
         self.begins_at = -inf
         self.last_at = -inf
@@ -56,7 +58,8 @@ class LogReader(Generic[R]):
         try:
             while True:
                 records = log.poll(_CHUNK_BYTES)
-                self.trouble, self.missing = self.trouble or log.trouble, log.missing
+                self.trouble = self.trouble or log.trouble.removesuffix(TRYING)
+                self.missing, self.unreadable = log.missing, self.unreadable or log.unreadable
                 times = [record.ts.timestamp() for record in records]
                 if times:
                     first = min(first, min((at for at in times if at >= _CLOCKS_SET), default=inf))
