@@ -4,11 +4,13 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rollout_console.changes.recorded import Recorded
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import OperationError
 from rollout_console.guard.balance import BalanceWatch
@@ -16,6 +18,7 @@ from rollout_console.guard.loop import GuardLoop, Turn
 from rollout_console.guard.monitor import Monitor
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
+from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.file.parse import parse
 from rollout_gate.http.create_records import Create
 from tests.jobs.ledgers import FILE, create, write
@@ -125,6 +128,55 @@ def test_the_signal_has_a_mode_of_its_own(
         said = guarded.monitor.held("video", "acme", 0, 100, BalanceWatch(), time.time())
         assert said.startswith(held)
         assert bool(said) == bool(held)
+    guarded.loop.end()
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"), [("hold", "refused 33% of jobs, previous 0.0%"), ("observe", "")]
+)
+def test_more_refused_jobs_than_on_the_previous_side_hold_a_raise(
+    tmp_path: Path, mode: str, words: str
+) -> None:
+    guarded = Guarded(tmp_path, f"{GUARD}modes = {{ refused = '{mode}' }}\n")
+    now = time.time()
+    ours = [
+        create(
+            f"o{i}", now=now, ago=3_000 - 10 * i, state="completed" if i % 3 else "failed",
+            ended_at=now - 2_900 + 10 * i, error=None if i % 3 else "content_policy_violation",
+        )
+        for i in range(240)
+    ]  # fmt: skip
+    theirs = [
+        create(
+            f"p{i}", now=now, ago=3_000 - 10 * i, state="completed", side="previous",
+            ended_at=now - 2_900 + 10 * i,
+        )
+        for i in range(240)
+    ]  # fmt: skip
+    record(guarded, *ours, *theirs)
+    done = guarded.turn()
+    assert not guarded.latched()
+    assert not [one for one in done.alerts if one.route], "as of `filtered`: a reason to wait"
+    verdict = done.verdicts["video"]
+    assert verdict.reason == (words or "no data"), "over a wait for requests"
+
+    log = AccessLog(guarded.file.parent / "access.jsonl")
+    for i in range(240):
+        at = datetime.fromtimestamp(now - i, UTC)
+        log.append(
+            AccessLine(
+                ts=timestamp(at), route="video", org="acme", side="tokenlab", model="m",
+                status=200, latency_ms=90.0, outcome="ok",
+            )
+        )  # fmt: skip
+    log.close()
+    file = parse(guarded.file.read_bytes())
+    monitor = Monitor(guarded.file, file)
+    monitor.remember(Recorded((), file.revision, 0.0), now)
+    monitor.catch_up(now)
+    monitor.jobs.refresh(file, now)
+    assert monitor.health("video", None, now).verdict.words == (f"hold: {words}" if words else "ok")
+    assert monitor.held("video", "acme", 100, 500, BalanceWatch(), now) == words
     guarded.loop.end()
 
 

@@ -60,6 +60,7 @@ _ABOUT = {
     "guard.modes.length": "Answers stopped by length, against the previous side.",
     "guard.modes.jobs": "Async jobs that fail, or are late.",
     "guard.modes.asset": "Async jobs whose asset comes later than max_asset_p95.",
+    "guard.modes.refused": "Async jobs refused for what they ask, against the previous side.",
     "guard.max_p95_ms": "The limit of the 95th percentile of latency, in milliseconds.",
     "guard.min_balance_usd": "Under this balance, in US dollars, nothing is raised.",
     "guard.min_runway": "Where the balance lasts for less than this, nothing is raised.",

@@ -12,6 +12,7 @@ from rollout_console.guard.evidence.blame import Tier
 from rollout_console.guard.evidence.route_traffic import Span
 from rollout_console.guard.evidence.verdict import (
     JOB_SIGNALS,
+    JOBS_COMPARED,
     OK,
     Verdict,
     mode_of,
@@ -40,6 +41,7 @@ class JobVerdicts:
         self._made_of: object = None
         self._made_at = 0.0
         self._tiers: dict[str, tuple[Route, Span, Tier]] = {}
+        self._refused: dict[str, tuple[Span, Verdict]] = {}
         self._ended: dict[tuple[str, str, str | None, float], Ended] = {}
         self._series: dict[object, Mapping[str, Sequence[float | None]]] = {}
 
@@ -107,9 +109,7 @@ class JobVerdicts:
         from rollout_console.guard.evidence.job_tier import job_tier
         from rollout_console.jobs.outcomes import NO_JOBS
 
-        self._renew(now)
-        begin = ours.judged_since
-        judged = Span(begin, max(begin, span.since), self._made_at, span.gone, span.reset)
+        judged = self._judged(ours, span, now)
         known = self._tiers.get(route.name)
         if known is None or known[0] is not route or known[1] != judged:
             theirs = self.side(route.name, "previous") or NO_JOBS
@@ -117,10 +117,33 @@ class JobVerdicts:
             known = self._tiers[route.name] = route, judged, tier
         return known[2]
 
-    def hold(self, route: Route, now: float) -> Verdict:
+    def refused(self, route: Route, span: Span, now: float) -> Verdict:
+        """Return a hold where TokenLab refuses more jobs than the previous side does, else ok.
+
+        Of ``span`` counts since when and for whom. One that is only observed holds nothing.
+        """
+        ours, theirs = self.side(route.name, "tokenlab"), self.side(route.name, "previous")
+        if ours is None or theirs is None or mode_of(route.guard, JOBS_COMPARED) == "observe":
+            return OK
+        from rollout_console.guard.evidence.job_comparison import refused_jobs
+
+        judged = self._judged(ours, span, now)
+        known = self._refused.get(route.name)
+        if known is None or known[0] != judged:
+            known = self._refused[route.name] = judged, refused_jobs(ours, theirs, judged)
+        return known[1]
+
+    def _judged(self, ours: "SideJobs", span: Span, now: float) -> Span:
+        """Return the span of the jobs that are evidence, of before ``now`` as memoized."""
+        self._renew(now)
+        begin = ours.judged_since
+        return Span(begin, max(begin, span.since), self._made_at, span.gone, span.reset)
+
+    def hold(self, route: Route, span: Span, now: float) -> Verdict:
         """Return ``hold`` where too many jobs of a route fail, or their assets are late; else ok.
 
-        So does a ledger that cannot be read: nobody knows how its jobs end.
+        So does a ledger that cannot be read: nobody knows how its jobs end. Of ``span`` counts
+        since when and for whom, for the share that is refused.
         """
         settings = route.guard
         for signal in JOB_SIGNALS:
@@ -129,7 +152,7 @@ class JobVerdicts:
                 reason = self._reason(route, signal, now)
                 if reason:
                     return Verdict("hold", reason, signal)
-        return OK
+        return self.refused(route, span, now)
 
     def held(self, route: Route, now: float) -> str:
         """Return why jobs hold a raise of a route, empty where they do not."""
@@ -174,5 +197,6 @@ class JobVerdicts:
         if self._made_of is not self._watch.jobs or not 0 <= now - self._made_at < _KEPT_S:
             self._made_of, self._made_at = self._watch.jobs, now
             self._tiers.clear()
+            self._refused.clear()
             self._ended.clear()
             self._series.clear()

@@ -29,12 +29,11 @@ from rollout_console.guard.evidence.two_sample import Counted, compared
 from rollout_console.guard.evidence.verdict import (
     COMPARED,
     OK,
-    WORDS,
     Counts,
     Verdict,
+    compared_verdict,
     hold_tier,
     mode_of,
-    percent_words,
 )
 from rollout_console.guard.evidence.wilson import clean_requests_needed
 from rollout_console.guard.job_verdicts import JobVerdicts
@@ -271,7 +270,9 @@ class Judge(Watch):
                 "hold", f"{found.reason}: {counted(lines, 'line')} cannot be used", "data"
             )
         if org is None and (found.kind == "ok" or found.waits) and route in self.file.routes:
-            jobs = self.job_verdicts.hold(self.file.routes[route], now)
+            jobs = self.job_verdicts.hold(
+                self.file.routes[route], self._span(route, -inf, now), now
+            )
             found = found if jobs.kind == "ok" else jobs
         lacks_past = self.reads_older and self.kept_s(org, now) < min(least_s, since_raise)
         if lacks_past and found.kind == "ok":
@@ -299,10 +300,10 @@ class Judge(Watch):
                 *([Counted(one.at, *one.errors(signal)) for one in bins] for bins in (ours, theirs))
             )
             if found.is_higher:
-                shares = [percent_words(100 * one) for one in (found.tokenlab, found.previous)]
-                reason = f"{WORDS[signal]} {shares[0]} of answers, previous {shares[1]}"
-                return Verdict("hold", reason, signal)
-        return OK
+                return compared_verdict(signal, "answers", found)
+        one = self.file.routes.get(route)
+        span = self._span(route, -inf, now)
+        return OK if one is None else self.job_verdicts.refused(one, span, now)
 
     def _summary_without(self, route: str, left_out: Collection[str], now: float) -> Summary:
         """Return the figures of a route's other orgs, over the window."""

@@ -32,7 +32,7 @@ BUDGET_PERIODS = ("day", "week", "month")
 AT_LIMIT = ("hold", "lower")
 SIGNALS = (
     "gateway", "contract", "rate_limit", "auth", "balance", "latency", "bad", "first_token",
-    "repeated", "filtered", "length", "jobs", "asset",
+    "repeated", "filtered", "length", "jobs", "asset", "refused",
 )  # fmt: skip
 """What the guard judges, by the names that ``[guard.modes]`` and the verdicts have for it."""
 

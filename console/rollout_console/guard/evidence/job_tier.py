@@ -35,32 +35,30 @@ def job_tier(
     orgs.
     """
     slow_s = limits.max_asset_p95_s or inf
-    jobs = [one for one in ours.sent if _counts(one, span)]
+    jobs = [one for one in ours.sent if counts_in(one, span)]
     bad_orgs = {one.org for one in jobs if one.is_bad or _is_slow(one, slow_s)}
     bad = [one for one in jobs if one.org in bad_orgs]
     if sum(one.is_bad or _is_slow(one, slow_s) for one in bad) < FLOOR_ERRORS:
         return Tier()
     traffic = _traffic(jobs, bad, theirs, slow_s, span)
-    decided = _slot(jobs[_decided(jobs)].sent_at)
-    before = replace(
-        traffic,
-        bins=[one for one in traffic.bins if one.at < decided],
-        orgs={org: [one for one in bins if one.at < decided] for org, bins in traffic.orgs.items()},
-    )
+    known_to = _slot(jobs[decided(jobs)].sent_at)
+    orgs = {org: [one for one in bins if one.at < known_to] for org, bins in traffic.orgs.items()}
+    before = replace(traffic, bins=[one for one in traffic.bins if one.at < known_to], orgs=orgs)
     found = judge(limits, traffic, now)
-    if decided < _slot(jobs[-1].sent_at) and before.bins:
+    if known_to < _slot(jobs[-1].sent_at) and before.bins:
         kept = {org: bins for org, bins in before.orgs.items() if bins}
         found = stronger(limits, judge(limits, replace(before, orgs=kept), now), found)
     return _worded(found, bad)
 
 
-def _counts(one: Outcome, span: Span) -> bool:
+def counts_in(one: Outcome, span: Span) -> bool:
+    """Return whether a job is evidence, by the time of its create and by its org."""
     if one.sent_at < span.since or one.org in span.gone:
         return False
     return not span.reset or one.sent_at >= span.reset.get(one.org, -inf)
 
 
-def _decided(jobs: Sequence[Outcome]) -> int:
+def decided(jobs: Sequence[Outcome]) -> int:
     """Return the index of the first of the newest jobs that are mostly open; else the last one.
 
     It is where the open jobs outnumber the others by most, counted from the newest back.

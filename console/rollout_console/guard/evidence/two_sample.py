@@ -43,9 +43,11 @@ class Difference(NamedTuple):
         return self.evidence >= THRESHOLD and more >= max(MARGIN, _RELATIVE * self.previous)
 
 
-def compared(tokenlab: Sequence[Counted], previous: Sequence[Counted]) -> Difference:
+def compared(
+    tokenlab: Sequence[Counted], previous: Sequence[Counted], *, block_s: int = BLOCK_S
+) -> Difference:
     """Return how TokenLab's share compares, of seconds in any order; a pure function of them."""
-    ours, theirs = _blocks(tokenlab), _blocks(previous)
+    ours, theirs = _blocks(tokenlab, block_s), _blocks(previous, block_s)
     evidence = 0.0
     sums = [0, 0, 0, 0]
     for block in sorted(ours.keys() | theirs.keys()):
@@ -58,11 +60,11 @@ def compared(tokenlab: Sequence[Counted], previous: Sequence[Counted]) -> Differ
     return Difference(k / n if n else 0.0, j / m if m else 0.0, evidence if n and m else -inf)
 
 
-def _blocks(seconds: Sequence[Counted]) -> dict[int, tuple[int, int]]:
+def _blocks(seconds: Sequence[Counted], block_s: int) -> dict[int, tuple[int, int]]:
     found: dict[int, tuple[int, int]] = {}
     for at, requests, hits in seconds:
-        known = found.get(at // BLOCK_S, (0, 0))
-        found[at // BLOCK_S] = known[0] + requests, known[1] + hits
+        known = found.get(at // block_s, (0, 0))
+        found[at // block_s] = known[0] + requests, known[1] + hits
     return found
 
 

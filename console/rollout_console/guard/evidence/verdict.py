@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from rollout_console.guard.evidence.two_sample import Difference
 from rollout_console.guard.evidence.wilson import clean_requests_needed, wilson_upper
 from rollout_gate.file.model import GuardMode, GuardSettings
 
@@ -28,7 +29,9 @@ JOB_SIGNALS = ("jobs", "asset")
 """Signals judged by the same e-process, over the async jobs of a route in place of its requests."""
 COMPARED = ("filtered", "length")
 """Signals judged against the previous side: their shares have no limit of their own."""
-HOLDING = frozenset(("repeated", *COMPARED))
+JOBS_COMPARED = "refused"
+"""The signal of async jobs that is judged in that way."""
+HOLDING = frozenset(("repeated", *COMPARED, JOBS_COMPARED))
 """Signals that hold raises, and ask for a rollback only where their own mode is enforce."""
 REPEATED_SHARE = 0.2
 """Share of second and later attempts from which on an application's retries are a trouble."""
@@ -38,7 +41,7 @@ WORDS = {
     "gateway": "5xx", "contract": "4xx", "rate_limit": "429", "latency": "slow",
     "auth": "401/403", "balance": "402", "bad": "bad answers", "first_token": "late first tokens",
     "repeated": "retries", "filtered": "filtered", "length": "cut by length",
-    "jobs": "jobs failed", "asset": "slow assets",
+    "jobs": "jobs failed", "asset": "slow assets", "refused": "refused",
 }  # fmt: skip
 CAUSES = {"auth": "TokenLab refuses the key", "balance": "TokenLab's balance is empty"}
 BRIEF = {
@@ -124,6 +127,12 @@ def quiet_for(last_error: float | None, now: float) -> str:
 def plural_of(signal: str) -> str:
     """Return the word for the errors of a signal."""
     return {"latency": "slow answers", "jobs": "failed jobs"}.get(signal, WORDS[signal])
+
+
+def compared_verdict(signal: str, of: str, found: Difference) -> Verdict:
+    """Return the hold for a share that is higher on TokenLab than on the previous side."""
+    ours, theirs = (percent_words(100 * share) for share in (found.tokenlab, found.previous))
+    return Verdict("hold", f"{WORDS[signal]} {ours} of {of}, previous {theirs}", signal)
 
 
 def percent_words(share: float) -> str:
