@@ -123,6 +123,7 @@ FUNCTIONAL = frozenset(
         "sim/test_healthy_answers.py",
         "sim/test_incidents.py",
         "sim/test_job_drill.py",
+        "sim/test_job_traffic.py",
         "sim/test_media_faults.py",
         "sim/test_previous_media.py",
         "sim/test_requests.py",

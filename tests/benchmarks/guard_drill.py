@@ -34,7 +34,7 @@ from rollout_console.history.location import history_of
 from rollout_console.history.rows import Change
 from rollout_console.sim.demo import Demo
 from rollout_console.sim.incidents import SICK_ORG, add_incident, clear_incidents, start_incident
-from rollout_console.sim.traffic import ORGS, RATE_PER_S
+from rollout_console.sim.traffic import ORGS, RATE_PER_S, ROUTES
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.decision.decision import decide
 from rollout_gate.file.parse import parse
@@ -239,7 +239,7 @@ def healthy(minutes: float, rate: float, seed: int = 7) -> dict[str, Any]:
 def _healthy_line(log: AccessLog, monitor: Monitor, rng: random.Random, at: float) -> None:
     weights = [1 / (i + 1.5) for i in range(len(ORGS))]
     org = rng.choices(ORGS, weights)[0]
-    route = rng.choices(list(monitor.file.routes), (5, 2, 3, 2))[0]
+    route = rng.choices(ROUTES, (5, 2, 3, 2))[0]
     decision = decide(monitor.file, route, org, key=f"user-{rng.randrange(4000)}")
     dice = rng.random()
     status = 503 if dice < 0.005 else 400 if dice < 0.015 else 429 if dice < 0.02 else 200

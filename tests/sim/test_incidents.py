@@ -18,7 +18,7 @@ SPOILED = {"error inside 200": "failure", "cut streams": "cut", "empty answers":
 def test_each_has_a_name_and_a_line_for_the_command_palette() -> None:
     assert list(INCIDENTS) == [
         "5xx storm", "slow", "rate limit", "wrong key", "garbage", "error inside 200",
-        "cut streams", "empty answers", "slow first token", "one sick org",
+        "cut streams", "empty answers", "slow first token", "one sick org", "failed jobs",
     ]  # fmt: skip
     for incident in INCIDENTS.values():
         assert 0 < len(incident.about) <= 70

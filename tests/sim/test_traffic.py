@@ -26,8 +26,8 @@ GOOGLE = {502: "INTERNAL", 503: "UNAVAILABLE", 429: "RESOURCE_EXHAUSTED", 401: "
 
 
 def write(sim: SimServer, folder: Path, *, base_url: str = "") -> Path:
-    """The demo's file, with half of everything on TokenLab."""
-    text = (asset_folder("sample_configs") / "demo.toml").read_text()
+    """The demo's file without its videos, with half of everything on TokenLab."""
+    text = (asset_folder("sample_configs") / "demo.toml").read_text().partition("[routes.clips]")[0]
     text = text.replace("[routes.gemini.orgs]", "default_percent = 50\n[routes.gemini.orgs]")
     text = text.replace('base_url = "BASE_URL"', f'base_url = "{base_url or "BASE_URL"}"')
     path = folder / "rollout.toml"

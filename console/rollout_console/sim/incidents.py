@@ -21,11 +21,13 @@ _INFERENCE = (
     "/v1/responses",
     "/v1/messages",
     "/v1beta/models/",
+    "/v1/videos/",
 )
-"""Paths for the faults of an API key, so that management requests stay unaffected."""
+"""Paths for the faults of an API key, so that management requests stay unaffected; of tasks the
+creates, as an open one is worth waiting for."""
 
 SICK_ORG = "globex.eu"
-"""An org of the traffic with shares of TokenLab on three of the four routes."""
+"""An org of the traffic with shares of TokenLab on four of the five routes."""
 
 INCIDENTS: Mapping[str, Incident] = {
     incident.name: incident
@@ -85,6 +87,11 @@ INCIDENTS: Mapping[str, Incident] = {
             tuple(
                 {"status": 503, "share": 0.8, "org": SICK_ORG, "path": path} for path in _INFERENCE
             ),
+        ),
+        Incident(
+            "failed jobs",
+            "half of the videos fail after their create was answered with 200",
+            ({"kind": "task_failed", "share": 0.5},),
         ),
     )
 }

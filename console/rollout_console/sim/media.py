@@ -26,6 +26,8 @@ from rollout_console.sim.request_shapes import check_shape
 from rollout_console.sim.state import ApiKey
 
 QUEUED_S, WORKING_S = 1.0, 3.0
+_USUAL_S = 14.0
+"""The median time to an asset in seconds where times are realistic."""
 _DEFAULT_MODEL = {"music": "suno-music-1", "3d": "tripo-3d-1"}
 """The default models; the contract names older ones of the same vendors."""
 _RESULT: dict[str, dict[str, Any]] = {
@@ -41,7 +43,10 @@ _RESULT: dict[str, dict[str, Any]] = {
 
 @dataclass(slots=True)
 class Task:
-    """An asynchronous create; times in epoch seconds. Only ``owner`` may poll or cancel it."""
+    """An asynchronous create; times in epoch seconds. Only ``owner`` may poll or cancel it.
+
+    ``takes_s`` is how long it works, in seconds; 0: as WORKING_S says.
+    """
 
     id: str
     kind: str
@@ -52,6 +57,7 @@ class Task:
     created: float
     billing_id: str = ""
     fate: str = ""
+    takes_s: float = 0.0
     cancelled_at: float | None = None
 
     def status(self, now: float) -> str:
@@ -61,7 +67,7 @@ class Task:
         age = now - self.created
         if age < QUEUED_S:
             return "pending"
-        if age < WORKING_S or self.fate == "task_stuck":
+        if age < self._working_s or self.fate == "task_stuck":
             return "processing"
         return "failed" if self.fate == "task_failed" else "completed"
 
@@ -73,7 +79,7 @@ class Task:
             "created": int(self.created), "poll_url": self.poll_url,
         }  # fmt: skip
         if status == "processing" and self.fate != "task_stuck":
-            body["progress"] = int(100 * (now - self.created) / WORKING_S)
+            body["progress"] = int(100 * (now - self.created) / self._working_s)
         if status == "failed":
             body["error"] = {"code": "generation_failed", "message": "The generation failed."}
         if status == "completed":
@@ -82,6 +88,10 @@ class Task:
             body |= {"cancelled": True, "cancellation_status": "cancelled"}
             body["error"] = {"code": "cancelled", "message": "The task was cancelled."}
         return body
+
+    @property
+    def _working_s(self) -> float:
+        return self.takes_s or WORKING_S
 
     def billing(self) -> dict[str, Any]:
         """Return the billing id as a JSON field; empty on a side without one."""
@@ -175,6 +185,8 @@ async def _create(request: Request, kind: str, *, is_task: bool = True) -> Task:
     poll_url = f"{request.scope['root_path']}/v1/tasks/{task_id}"
     owner = _owner(request, key)
     task = Task(task_id, kind, name, side, owner, poll_url, sim.clock(), billing_id, fate)
+    if sim.realistic:  # log-normal, as generations are
+        task.takes_s = min(_USUAL_S * sim.random.lognormvariate(0, 0.3), 4 * _USUAL_S)
     if is_task and not starts_no_task(fault):
         sim.tasks[task.id] = task
     return task

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from rollout_console.sim.job_traffic import JobTraffic
 from rollout_console.sim.tools import tool_fields
 from rollout_gate import Gate, subject
 from rollout_gate.file.formats import auth_headers, call_url, text_body
@@ -18,6 +19,8 @@ ORGS = (
     "acme", "globex.eu", "initech", "hooli", "umbrella", "stark", "wayne", "soylent",
     "cyberdyne", "tyrell", "wonka", "aperture",
 )  # fmt: skip
+MEDIA_ORGS = ["acme", "globex.eu", "hooli", "wonka"]
+"""Those that make videos, where the file has a route for them."""
 ROUTES = ("chat", "responses", "claude", "gemini")
 _WEIGHTS = {"chat": 5, "responses": 2, "claude": 3, "gemini": 2}
 _OTHERS_WEIGHT = 5
@@ -34,7 +37,10 @@ _MARKS = ("X-Sim-Org", "X-Sim-Route")
 
 
 class Traffic:
-    """Sends a Poisson stream of ``rate`` requests a second, at most 400 at once, until stopped."""
+    """Sends a Poisson stream of ``rate`` requests a second, at most 400 at once, until stopped.
+
+    Beside it async jobs are created on each media route of the file, at a rate of their own.
+    """
 
     def __init__(
         self,
@@ -52,6 +58,7 @@ class Traffic:
         self._random = random.Random(seed)
         # Zipf-like weights: a few large customers and many small ones, as in production.
         self._weights = [1 / (i + 1.5) for i in range(len(ORGS))]
+        self._jobs = JobTraffic(self._gate, previous_key, _MARKS, seed=seed)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send requests until ``stop`` is set, then wait for those in flight."""
@@ -66,6 +73,7 @@ class Traffic:
             timeout=TIMEOUT_S,
             trust_env=False,
         ) as client:
+            jobs = asyncio.create_task(self._jobs.run(client, MEDIA_ORGS, stop))
             due = time.monotonic()
             while not stop.is_set():
                 due += self._random.expovariate(self._rate)
@@ -76,7 +84,7 @@ class Traffic:
                     task = asyncio.create_task(self._one(client))
                     running.add(task)
                     task.add_done_callback(running.discard)
-            await asyncio.gather(*running)
+            await asyncio.gather(jobs, *running)
         self._gate.close()
 
     async def _one(self, client: httpx.AsyncClient) -> None:
