@@ -222,6 +222,9 @@ def test_errors_are_sentences_without_the_token(world: World, traffic: Traffic) 
     export = Export(7, os.fsencode(store), "csv", pile="matched")
     assert isinstance(answer := served(world, export)[-1], Failed)
     assert (answer.serial, "is not an earlier export" in answer.sentence) == (7, True)
+    failed = served(world, Export(8, os.fsencode(world.state / "why.csv"), "csv", why=True))[-1]
+    assert isinstance(failed, Failed)
+    assert failed.sentence == "the periods are not compared yet: export again then"
     store.write_bytes(b"no database at all" * 100)
     (failed,) = served(world)
     assert isinstance(failed, Failed)

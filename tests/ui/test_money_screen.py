@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.cost.traffic import DAY, Traffic
 from tests.reconcile.world import line as log_line
 from tests.support.waiting import until, until_shown
 from tests.ui.money_screens import (
+    Running,
     app_of,
     at,
     billed,
@@ -149,14 +151,8 @@ async def test_piles_are_opened_row_by_row_and_exported(
         await pilot.press("Y")
         assert pilot.app.clipboard == f"{usage.billing_id}\n{usage.request_id}"
         await pilot.press("escape")
-        for kind, name in (("csv", "one.csv"), ("jsonl", "one.jsonl")):
-            await pilot.press("e")
-            await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
-            pilot.app.screen.query_one("#field-kind", Input).value = kind
-            pilot.app.screen.query_one("#field-path", Input).value = str(tmp_path / name)
-            await pilot.press("enter", "enter")
-            await until_shown(pilot, lambda: "written: " in line(pilot, "notice"))
-            assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+        for kind in ("csv", "jsonl"):
+            await exported(pilot, tmp_path / f"one.{kind}", kind)
         with (tmp_path / "one.csv").open() as stream:
             (row,) = [one for one in csv.DictReader(stream) if one["reason"] == "not in the log"]
         assert (row["request_id"], row["cost_usd"]) == (usage.request_id, "0.0055")
@@ -172,7 +168,18 @@ async def test_piles_are_opened_row_by_row_and_exported(
         assert traffic.world.path.read_bytes() == before
 
 
-async def test_why_a_bill_differs(traffic: Traffic) -> None:
+async def exported(pilot: Running, path: Path, kind: str) -> None:
+    """Export what is shown to a file."""
+    await pilot.press("e")
+    await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+    pilot.app.screen.query_one("#field-kind", Input).value = kind
+    pilot.app.screen.query_one("#field-path", Input).value = str(path)
+    await pilot.press("enter", "enter")
+    await until_shown(pilot, lambda: f"written: {path}" in line(pilot, "notice"))
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_why_a_bill_differs(traffic: Traffic, tmp_path: Path) -> None:
     before = traffic.send(at(7 * DAY))
     traffic.send(at(), times=1)
     traffic.send(at(1))
@@ -192,7 +199,19 @@ async def test_why_a_bill_differs(traffic: Traffic) -> None:
         assert sum(amounts) == before + new
         await pressed(pilot, "enter")
         assert "1 to 2 requests" in rows(pilot)[0]
-        await pressed(pilot, "escape", "escape")
+        for kind in ("csv", "jsonl"):
+            await exported(pilot, tmp_path / f"why.{kind}", kind)
+        with (tmp_path / "why.csv").open() as stream:
+            parts = list(csv.DictReader(stream))
+        assert {one["cause"] for one in parts} == {"volume", "new org or route"}
+        assert sum(Decimal(one["amount_usd"]) for one in parts) == before + new
+        objects = [json.loads(one) for one in (tmp_path / "why.jsonl").read_text().splitlines()]
+        assert [{**one} for one in parts] == objects
+        since, earlier = (
+            datetime.fromisoformat(parts[0][name]) for name in ("since", "earlier_since")
+        )
+        assert (since - earlier).days == 7
+        await pressed(pilot, "escape", "escape", "escape")  # the notice, the parts, the section
         assert "by route" in line(pilot, "title")
 
 

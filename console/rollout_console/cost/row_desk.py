@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
 from rollout_console.common.word_filter import WordFilter
 from rollout_console.cost import tables as cost_tables
@@ -15,6 +16,7 @@ from rollout_console.cost.bill import Figures, View, ViewRow
 from rollout_console.cost.burn import Burn
 from rollout_console.cost.costs import Costs, compared
 from rollout_console.cost.difference import Difference, Item, Sample
+from rollout_console.cost.difference_export import Periods, write_difference
 from rollout_console.cost.side_by_side import sides_of_rows
 from rollout_console.cost.text import name_of
 from rollout_console.cost.worker_protocol import (
@@ -83,6 +85,7 @@ class RowDesk:
         self._clock = clock
         self._listing: _Listing | None = None
         self._difference: Difference | None = None
+        self._periods = Periods(0.0, 0.0, 0.0)
 
     @property
     def burn(self) -> Burn:
@@ -179,6 +182,7 @@ class RowDesk:
             samples, begins_later,
         )  # fmt: skip
         self._difference = found
+        self._periods = Periods(asked.since, asked.until, request.shift_s)
         causes = []
         for cause, amount in found.causes.items():
             parts = [item for item in found.items if item.cause == cause]
@@ -204,6 +208,13 @@ class RowDesk:
 
     def _export(self, request: Export) -> Exported:
         target = Path(os.fsdecode(request.target))
+        if request.why:
+            if self._difference is None:
+                raise OperationError("the periods are not compared yet: export again then")
+            write_difference(
+                target, self._difference, self._periods, request.kind, rollout_file=self._path
+            )
+            return Exported(request.serial)
         if request.view is not None:
             cost_tables.write_csv(target, self._costs, (request.view,), rollout_file=self._path)
             return Exported(request.serial)

@@ -30,11 +30,11 @@ def as_json(costs: Costs, views: Sequence[View] = VIEWS) -> dict[str, Any]:
     """Return the JSON object that ``cost --json`` prints; rates are rounded, amounts are not."""
     asked, burn = costs.asked, costs.burn
     return {
-        "since": _iso(asked.since),
-        "until": _iso(asked.until),
+        "since": iso(asked.since),
+        "until": iso(asked.until),
         "profile": costs.profile,
         "base_url": costs.base_url,
-        "read_until": _iso(costs.horizon),
+        "read_until": iso(costs.horizon),
         "age_s": round(costs.age_s, 3),
         "settling": costs.is_settling,
         "bill": _figures(costs.bill.all),
@@ -42,7 +42,7 @@ def as_json(costs: Costs, views: Sequence[View] = VIEWS) -> dict[str, Any]:
         "without_a_line_yet": _figures(costs.bill.settling),
         "by": {view: [_row(costs, view, row) for row in costs.bill.by(view)] for view in views},
         "burn": {
-            "until": _iso(burn.until),
+            "until": iso(burn.until),
             "last_24h_usd": plain(burn.cost),
             "before_usd": plain(burn.before),
             "before_days": _rate(burn.before_days),
@@ -128,8 +128,8 @@ def _sides(one: SideBySide) -> dict[str, Any]:
 def _difference(costs: Costs, found: Difference) -> dict[str, Any]:
     shift = costs.asked.against_s or 0.0
     return {
-        "since": _iso(costs.asked.since - shift),
-        "until": _iso(costs.asked.until - shift),
+        "since": iso(costs.asked.since - shift),
+        "until": iso(costs.asked.until - shift),
         "earlier_usd": plain(found.earlier),
         "now_usd": plain(found.now),
         "difference_usd": plain(found.amount),
@@ -147,6 +147,7 @@ def _rate(amount: Decimal | None) -> str | None:
     return None if amount is None else plain(amount.quantize(_RATE, context=WIDE))
 
 
-def _iso(at: float) -> str:
+def iso(at: float) -> str:
+    """Return a time (epoch seconds) as RFC 3339 in UTC, with milliseconds."""
     text = datetime.fromtimestamp(round(at, 3), UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")

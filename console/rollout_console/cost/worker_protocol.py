@@ -95,13 +95,17 @@ class Parts(msgspec.Struct, frozen=True, tag=True):
 
 
 class Export(msgspec.Struct, frozen=True, tag=True):
-    """Asks to write rows to ``target``: of a view of cost, of a pile, or of all piles."""
+    """Asks to write rows to ``target``: of a view of cost, of a pile, or of all piles.
+
+    With ``why`` it is every part of the difference that was explained last.
+    """
 
     serial: int
     target: bytes
     kind: Literal["csv", "jsonl"]
     view: View | None = None
     pile: Name | None = None
+    why: bool = False
 
 
 Request = CostRows | PileRows | Explain | Parts | Export

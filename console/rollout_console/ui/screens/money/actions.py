@@ -59,12 +59,17 @@ class MoneyFlows:
         await self._app.push_screen_wait(dialog)
 
     async def export(self, level: Level, until: float) -> None:
-        """Write the rows of the view or of the pile to a file, whose path is asked for."""
-        of_view = level.section != "piles"
-        what = f"costs by {level.view}" if of_view else "all piles"
-        if level.pile is not None:
+        """Write the rows of the view, the pile or the difference to a file; its path is asked."""
+        of_view, of_why = level.section == "cost", level.section == "why"
+        what, name = "all piles", f"piles-{level.pile or 'all'}"
+        note = "all rows of the period, without filter and without drill"
+        if of_view:
+            what, name = f"costs by {level.view}", f"cost-{level.view}"
+        elif of_why:
+            what, name = "why the bill differs", "cost-why"
+            note = "every part of every cause, without filter; they add up to the difference"
+        elif level.pile is not None:
             what = f"the pile {title_of(level.pile, '')}"
-        name = f"cost-{level.view}" if of_view else f"piles-{level.pile or 'all'}"
         path = Field(
             "path", "path", str(_here() / f"{name}-{datetime.fromtimestamp(until, UTC):%Y-%m-%d}"),
             "gets .csv or .jsonl; for you alone (0600); replaces an earlier export alone",
@@ -75,7 +80,7 @@ class MoneyFlows:
             FormDialog(
                 f"Export {what}",
                 (path,) if of_view else (kind, path),
-                note="all rows of the period, without filter and without drill",
+                note=note,
             )
         )
         if values is None:
@@ -87,7 +92,7 @@ class MoneyFlows:
         kind_of: Literal["csv", "jsonl"] = "csv" if as_csv else "jsonl"
         self._listener.say(f"writing {target} …")
         view, path_of = level.view if of_view else None, os.fsencode(target.absolute())
-        await self._ask(lambda serial: Export(serial, path_of, kind_of, view, level.pile))
+        await self._ask(lambda serial: Export(serial, path_of, kind_of, view, level.pile, of_why))
         self._listener.say(f"written: {target}")
 
 

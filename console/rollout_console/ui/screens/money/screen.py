@@ -291,10 +291,10 @@ class MoneyScreen(BesideScreen):
                 return "this row has no id"
             case "filter" if not view.level.is_listed:
                 return "a pile or a cause has rows to filter: enter opens it"
-            case "export" if view.section == "why":
-                return "costs and piles can be exported; cost --against 7d --json has this"
             case "export" if view.loaded is None or view.loaded.horizon is None:
                 return "nothing was pulled yet"
+            case "export" if view.section == "why" and view.explained is None:
+                return "the periods are not compared yet"
         return ""
 
     def _why_not_open(self, row: MoneyRow | None) -> str:
