@@ -1,4 +1,4 @@
-"""What a raise would add a day: linear in the share, from what was pulled, else nothing is said."""
+"""What a raise would add a day: linear in the share, from what was pulled, or why it is unknown."""
 
 import os
 import time
@@ -121,23 +121,72 @@ def test_what_is_not_known_of_some_is_said(path: Path, folder: Path, switch: Swi
     assert added(both, path, folder).endswith("nothing is known of 1 of 2 shares")
 
 
-def test_nothing_is_said_otherwise(path: Path, folder: Path, switch: Switch) -> None:
+RUN_COST = "added cost unknown: no cost was added up within a day (rollout-console cost)"
+
+
+def test_why_nothing_is_known_is_said(path: Path, folder: Path, switch: Switch) -> None:
     plan = switch.planner.plan_set("chat", "acme", 3500)
-    assert added(plan, path, folder) == "", "nothing was pulled"
-    keep_costs(path, folder, chat={"globex": share(2000, "1")}, flagged={"acme": share(1000, "1")})
-    assert added(plan, path, folder) == "", "nothing of this org"
-    flagged = switch.planner.plan_set("flagged", "acme", 3500)
-    assert added(flagged, path, folder) == "", "flags move this traffic too"
+    assert added(plan, path, folder) == RUN_COST, "nothing was pulled"
+    keep_costs(path, folder, chat={"globex": share(2000, "1")})
+    said = "added cost unknown: its share has no cost of an hour or more"
+    assert added(plan, path, folder) == said, "nothing of this org"
+    first = switch.planner.plan_set("chat", "new", 600)
+    assert added(first, path, folder) == said, "it had the default share"
+    resumed = switch.planner.plan_resume("chat", "initech")
+    none = "added cost unknown: nothing of it is on TokenLab to tell from"
+    assert added(resumed, path, folder) == none
     alias = switch.planner.plan_share("chat", "keys", "batch", 3500)
-    assert added(alias, path, folder) == "", "nobody knows whose traffic"
+    assert added(alias, path, folder) == (
+        "added cost unknown: costs are not known by key alias or flag"
+    )
     keep_costs(path, folder, chat={"acme": share(1000, "1")})
-    assert added(plan, path, folder) != ""
+    assert added(plan, path, folder).startswith("about +$2.50 a day")
     assert added(switch.planner.plan_set("chat", "acme", 500), path, folder) == "", "it is lowered"
-    assert added(plan, path, folder, NOW - HOUR + KEPT_S + 1) == "", "too old"
-    assert added(plan, path, folder, NOW - HOUR - KEPT_S - 1) == "", "of a clock set back"
-    assert added(plan, path.with_name("other.toml"), folder) == "", "of another file"
-    kept_path(folder, path, parse(path.read_bytes()).base_url).write_text('{"until": "soon"}')
-    assert added(plan, path, folder) == "", "damaged"
+    assert added(plan, path, folder, NOW - HOUR + KEPT_S + 1) == RUN_COST, "too old"
+    assert added(plan, path, folder, NOW - HOUR - KEPT_S - 1) == RUN_COST, "of a clock set back"
+    assert added(plan, path.with_name("other.toml"), folder) == RUN_COST, "of another file"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"until": "soon"}', "", "[]",
+        '{"until":1789996400,"routes":{"chat":{"acme":[1000,"NaN",9]}}}',
+        '{"until":1789996400,"routes":{"chat":{"acme":[1000,"1E+999999",9]}}}',
+        '{"until":1789996400,"routes":{"chat":{"acme":[1000,"1",1e308]}}}',
+        '{"until":1789996400,"routes":{"chat":{"acme":[0,"1",9]}}}',
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_none(path: Path, folder: Path, switch: Switch, text: str) -> None:
+    keep_costs(path, folder)
+    kept_path(folder, path, parse(path.read_bytes()).base_url).write_text(text)
+    assert added(switch.planner.plan_set("chat", "acme", 3500), path, folder) == RUN_COST
+
+
+def test_where_flags_or_aliases_move_traffic_as_well_it_is_a_bound(
+    path: Path, folder: Path, switch: Switch
+) -> None:
+    """An org's cost is of its own share and of what a flag added: never less than the former."""
+    keep_costs(
+        path, folder, flagged={"acme": share(1000, "4.961")}, chat={"acme": share(1000, "1")}
+    )
+    plan = switch.planner.plan_set("flagged", "acme", 3500)
+    assert added(plan, path, folder) == (
+        "at most +$12.41 a day on TokenLab, from its cost in 23 h, with what aliases and flags"
+        " added, 60 m ago"
+    )
+    places = [("flagged", "acme"), ("chat", "acme")]
+    both = switch.planner.plan_sets(places, lambda *_: 3500)
+    assert added(both, path, folder).startswith("at most +$14.91 a day")
+
+
+def test_a_flag_that_was_there_when_it_was_counted_makes_a_bound(
+    path: Path, folder: Path, switch: Switch
+) -> None:
+    costs = ShareCosts(NOW - HOUR, {"chat": {"acme": share(1000, "1")}}, ("chat",))
+    keep(costs, kept_path(folder, path, parse(path.read_bytes()).base_url))
+    plan = switch.planner.plan_set("chat", "acme", 3500)
+    assert added(plan, path, folder).startswith("at most +$2.50 a day")
 
 
 def test_a_slow_disk_does_not_delay_a_confirm(
@@ -148,7 +197,8 @@ def test_a_slow_disk_does_not_delay_a_confirm(
     os.mkfifo(fifo)  # a read of it blocks for as long as nobody writes
     monkeypatch.setattr(share_costs, "WAIT_S", 0.05)
     started = time.monotonic()
-    assert added(switch.planner.plan_set("chat", "acme", 3500), path, folder) == ""
+    said = added(switch.planner.plan_set("chat", "acme", 3500), path, folder)
+    assert said == "added cost unknown: what cost has kept cannot be read in time"
     assert time.monotonic() - started < 5
     os.close(os.open(fifo, os.O_WRONLY))
 
@@ -174,7 +224,11 @@ def test_a_tally_is_of_the_share_that_is_there(path: Path, switch: Switch) -> No
         row(NOW - 2 * HOUR, "5", route="flagged"), row(NOW - 2 * HOUR, "5", pile="billed-only"),
         row(NOW - 2 * HOUR, "5", route="gone"), row(NOW - 2 * HOUR, "-5", org="globex"),
     )  # fmt: skip
-    assert found.routes == {"chat": {"acme": share(1000, "1.2"), "x": share(500, "0.24")}}
+    assert found.routes == {
+        "chat": {"acme": share(1000, "1.2"), "x": share(500, "0.24")},
+        "flagged": {"acme": share(1000, "5.217391304347826086956521739")},
+    }
+    assert found.mixed == ("flagged",)
     assert found.until == NOW - HOUR
 
 

@@ -14,6 +14,7 @@ from tests.support.waiting import until_shown
 from tests.ui.test_home import Running, app_of, running
 
 SAID = "about +$3.00 a day on TokenLab, from its cost in 23 h"
+UNKNOWN = "added cost unknown: no cost was added up within a day (rollout-console cost)"
 
 
 def keep_costs(file: Path) -> None:
@@ -33,11 +34,17 @@ async def dialog_text(pilot: Running, key: str) -> str:
 
 
 async def test_a_raise_says_what_it_adds_a_day(file: Path) -> None:
-    # In the sample a flag moves traffic of chat as well, and then nothing is said.
-    file.write_text(file.read_text().replace("beta-testers = 100", ""))
+    # In the sample a flag moves traffic of chat as well, and then it is a bound.
+    text = file.read_text()
+    file.write_text(text.replace("beta-testers = 100", ""))
     async with running(app_of(file)) as pilot:
-        assert "a day" not in await dialog_text(pilot, "plus")
+        assert UNKNOWN in " ".join((await dialog_text(pilot, "plus")).split())
         keep_costs(file)
         assert SAID in await dialog_text(pilot, "plus")
-        assert "a day" not in await dialog_text(pilot, "minus")
-        assert "a day" not in await dialog_text(pilot, "r")
+        for key in ("minus", "r"):
+            shown = await dialog_text(pilot, key)
+            assert "a day" not in shown
+            assert "cost unknown" not in shown
+    file.write_text(text)
+    async with running(app_of(file)) as pilot:
+        assert SAID.replace("about", "at most") in await dialog_text(pilot, "plus")

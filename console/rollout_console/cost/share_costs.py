@@ -2,6 +2,9 @@
 
 A confirm asks no network and reads no log: the command ``cost`` keeps a small file, and a raise is
 linear in the share, as a share is of requests. What is older than a day says nothing.
+
+On a route with shares by key alias or flag, an org's cost on TokenLab is that of its own share and
+of what these add. Nobody knows how much that is, so that the figure is a bound: at most as much.
 """
 
 import hashlib
@@ -9,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, ROUND_UP, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,30 +42,37 @@ _LEAST_S = 3600.0
 _MOST_BYTES = 64 * 1024 * 1024
 _CENT = Decimal("0.01")
 
+_RUN_COST = "no cost was added up within a day (rollout-console cost)"
+_SLOW = "what cost has kept cannot be read in time"
+_NOT_BY_NAME = "costs are not known by key alias or flag"
+_NO_SHARE = "nothing of it is on TokenLab to tell from"
+_MOST_DIGITS = 15
+_NO_COST = "its share has no cost of an hour or more"
+_SEVERAL = "nothing is known of these shares"
+
 
 class ShareCost(msgspec.Struct, frozen=True, array_like=True):
     """What a share of ``points`` (basis points) costs a day, from so many ``seconds`` of it."""
 
     points: Annotated[int, msgspec.Meta(gt=0, le=FULL)]
     a_day: Decimal
-    seconds: float
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=2 * KEPT_S)]
 
 
 class ShareCosts(msgspec.Struct, frozen=True):
     """The costs of shares by route and org, from matched records up to ``until`` (epoch seconds).
 
-    Orgs without a line of their own have the route's default share.
+    Orgs without a line of their own have the route's default share. ``mixed`` are routes whose
+    aliases or flags had shares as well: what is known of these is a bound.
     """
 
     until: float
     routes: Mapping[str, Mapping[str, ShareCost]]
+    mixed: tuple[str, ...] = ()
 
 
 class ShareTally:
-    """Sums what each share has cost since it was last changed, a day at most.
-
-    A route with shares by key alias or flag is left out: its traffic is not linear in an org's.
-    """
+    """Sums what each share has cost since it was last changed, a day at most."""
 
     def __init__(
         self, file: RolloutFile, recorded: Recorded, changed_at: float, since: float, until: float
@@ -103,13 +113,14 @@ class ShareTally:
         for (name, org), cost in self._costs.items():
             route = self._file.routes.get(name)
             span = self._until - self._begins[name, org]
-            if route is None or route.keys or route.flags or span < _LEAST_S or cost <= 0:
+            if route is None or span < _LEAST_S or cost <= 0:
                 continue
             points = 0 if self._file.is_latched(name, org) else route.org_points(org)
             if points:
                 a_day = cost * Decimal(86_400) / Decimal(round(span))
                 routes.setdefault(name, {})[org] = ShareCost(points, a_day, span)
-        return ShareCosts(self._until, routes)
+        mixed = tuple(name for name in routes if _is_mixed(self._file.routes[name]))
+        return ShareCosts(self._until, routes, mixed)
 
     def _begins_of(self, route: str, org: str) -> float:
         wider = ((route, org), (route, None), (None, None))
@@ -142,46 +153,70 @@ def kept(path: Path, now: float) -> ShareCosts | None:
 def added_by(plan: Plan, path: Path, folder: Path, now: float | None = None) -> str:
     """Return what a raise of the rollout file at ``path`` would add a day, in a few words.
 
-    It is empty for anything else, and where it is not known. Blocks for WAIT_S at most.
+    Where that is not known, they say why. It is empty for anything else. Blocks for WAIT_S at most.
     """
     file = plan.prepared.before.file
     if plan.direction != "up":
         return ""
-    found: list[ShareCosts] = []
+    found: list[ShareCosts | None] = []
 
     def look() -> None:
-        costs = kept(kept_path(folder, path, file.base_url), time.time() if now is None else now)
-        found.extend([costs] if costs is not None else [])
+        found.append(
+            kept(kept_path(folder, path, file.base_url), time.time() if now is None else now)
+        )
 
     thread = threading.Thread(target=look, name="share-costs", daemon=True)
     thread.start()
     thread.join(WAIT_S)
-    return _words(plan.moves, file, found[0], time.time() if now is None else now) if found else ""
+    if not found or found[0] is None:
+        return _unknown(_RUN_COST if found else _SLOW)
+    return _words(plan.moves, file, found[0], time.time() if now is None else now)
 
 
 def _words(moves: Iterable[Move], file: RolloutFile, costs: ShareCosts, now: float) -> str:
-    known, moved, added, span = 0, 0, ZERO, 0.0
+    moved, added, span, is_bound, unknown = 0, ZERO, 0.0, False, list[str]()
     for move in moves:
         moved += 1
         route = file.routes.get(move.route)
         some = list(_shares_of(move, route, costs.routes.get(move.route, {})))
-        known += bool(some)
+        if not some:
+            unknown.append(_why_unknown(move))
+            continue
+        if not all(one.a_day.is_finite() and one.a_day.adjusted() < _MOST_DIGITS for one in some):
+            return _unknown(_RUN_COST)
+        is_mixed = move.route in costs.mixed or (route is not None and _is_mixed(route))
+        is_bound = is_bound or is_mixed
+        span = max(span, *(one.seconds for one in some))
+        if is_mixed and move.after < move.before:
+            continue  # it takes something away, and perhaps nothing
         for one in some:
-            if not one.a_day.is_finite():
-                return ""
             added += one.a_day * Decimal(move.after - move.before) / Decimal(one.points)
-            span = max(span, one.seconds)
-    if not known:
-        return ""
-    amount = added.quantize(_CENT, ROUND_HALF_EVEN)
+    if len(unknown) == moved:
+        return _unknown(unknown[0] if len({*unknown}) == 1 else _SEVERAL)
+    amount = added.quantize(_CENT, ROUND_UP if is_bound else ROUND_HALF_EVEN)
     less = abs(amount) < _CENT
     money = "less than +$0.01" if less else f"{'-' if amount < 0 else '+'}${abs(amount):,.2f}"
-    words = f"about {money} a day on TokenLab, from its cost in {_minutes(span)}"
+    words = f"{'at most' if is_bound else 'about'} {money} a day on TokenLab"
+    words += f", from its cost in {_minutes(span)}"
     age = seconds_text(max(now - costs.until, 0.0))
-    missing = (
-        f"; nothing is known of {moved - known:,} of {moved:,} shares" if moved > known else ""
-    )
-    return f"{words}, {age} ago{missing}"
+    others = ", with what aliases and flags added" if is_bound else ""
+    missing = f"; nothing is known of {len(unknown):,} of {moved:,} shares" if unknown else ""
+    return f"{words}{others}, {age} ago{missing}"
+
+
+def _unknown(why: str) -> str:
+    return f"added cost unknown: {why}"
+
+
+def _why_unknown(move: Move) -> str:
+    if move.subject not in ("org", "others"):
+        return _NOT_BY_NAME
+    return _NO_COST if move.before else _NO_SHARE
+
+
+def _is_mixed(route: Route) -> bool:
+    """Return whether traffic of an org goes to TokenLab by another share than the org's."""
+    return bool(route.keys or route.flags)
 
 
 def _minutes(seconds: float) -> str:
@@ -191,7 +226,7 @@ def _minutes(seconds: float) -> str:
 def _shares_of(
     move: Move, route: Route | None, costs: Mapping[str, ShareCost]
 ) -> Iterable[ShareCost]:
-    if route is None or route.keys or route.flags:
+    if route is None:
         return
     if move.subject == "org" and move.name in costs:
         yield costs[move.name]
