@@ -153,7 +153,9 @@ def test_a_fifo_in_place_of_the_file_blocks_nobody(tmp_path: Path) -> None:
 def test_a_tiny_limit_is_spent_many_times_over() -> None:
     one = standing("1e17", "0.000000000000000001", last_day=Decimal("1e17"))
     assert one.percent == 10**37
-    assert one.words.endswith("$100,000,000,000,000,000 of $0.000000000000000001 for November")
+    assert one.held_words.endswith(
+        "$100,000,000,000,000,000 of $0.000000000000000001 for November, until 1 Dec 00:00 UTC"
+    )
     assert one.projected is not None
 
 

@@ -121,15 +121,15 @@ def test_observe_holds_nothing_and_tells(watched: Watched) -> None:
     assert not held(monitor)
     assert held(monitor, "batch")
     assert told(monitor) == [
-        "budget b: $12 of $10 for November, until 1 Dec 00:00 UTC; would lower its shares: the"
-        " guard's mode there is observe"
+        "budget b: $12 (just now) of $10 for November, until 1 Dec 00:00 UTC; would lower its"
+        " shares: the guard's mode there is observe"
     ]
 
 
 def test_80_percent_is_told_and_100_again(watched: Watched) -> None:
     assert told(watched("", "7.99")) == []
     near = watched("", "8")
-    assert told(near) == ["budget b: $8 of $10 for November: 80% is spent"]
+    assert told(near) == ["budget b: $8 (just now) of $10 for November: 80% is spent"]
     assert not held(near)
     alerts = Alerts()
     for spent, began in (("8", 1), ("9", 0), ("12", 1), ("12.5", 0)):
@@ -137,7 +137,22 @@ def test_80_percent_is_told_and_100_again(watched: Watched) -> None:
         new, _ = alerts.look(alerts_now(monitor, BalanceWatch(), {}, "", NOW), NOW)
         assert len([one for one in new if one.key[0] == "budget"]) == began
     (one,) = [one for one in alerts.open if one.key[2] == "over"]
-    assert one.sentence == "budget b: $12.50 of $10 for November, until 1 Dec 00:00 UTC"
+    assert one.sentence == "budget b: $12.50 (just now) of $10 for November, until 1 Dec 00:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("age_s", "words"),
+    [
+        (59, "just now"),
+        (599, "9 m ago"),
+        (7_199, "119 m ago"),
+        (7_200, "2 h ago"),
+        (-30, "just now"),
+    ],
+)
+def test_an_amount_says_how_old_it_is(watched: Watched, age_s: float, words: str) -> None:
+    found = told(watched("", age_s=age_s))
+    assert found[0] == f"budget b: $12 ({words}) of $10 for November, until 1 Dec 00:00 UTC"
 
 
 def test_a_stale_count_holds_what_it_held_until_the_period_ends(watched: Watched) -> None:

@@ -29,7 +29,7 @@ def text_and_styles(*spent: str) -> tuple[str, dict[str, str]]:
         for budget, cost in zip(file.budgets.values(), spent, strict=True)
         if cost
     ]
-    lines = budget_lines(standings_of(file, Spending(NOW, spends), NOW))
+    lines = budget_lines(standings_of(file, Spending(NOW - 540, spends), NOW), NOW)
     if not lines:
         return "", {}
     (pieces,) = lines
@@ -39,14 +39,14 @@ def text_and_styles(*spent: str) -> tuple[str, dict[str, str]]:
 def test_the_most_spent_come_first() -> None:
     text, styles = text_and_styles("1", "12", "8.5", "2", "")
     assert text == (
-        " budgets b1 120% of $10 for November   b2 85% of $10 for November"
+        " budgets 9 m ago: b1 120% of $10 for November   b2 85% of $10 for November"
         "   b3 20% of $10 for November   and 2 more: rollout-console budgets"
     )
     assert styles == {"120%": "$error bold", "85%": "$warning bold", "20%": "bold"}
 
 
 def test_what_was_not_counted_has_no_percent() -> None:
-    assert text_and_styles("")[0].strip() == "budgets b0 not counted of $10 for November"
+    assert text_and_styles("")[0].strip() == "budgets 9 m ago: b0 not counted of $10 for November"
 
 
 def test_without_budgets_there_is_no_line() -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from rollout_console.budgets.periods import DAY_S, Period, time_words
 from rollout_console.budgets.spending import Spend, Spending, a_day_of, scope_of, scopes_at
+from rollout_console.common.durations import seconds_text
 from rollout_gate.file.model import Budget, RolloutFile, Route
 
 NEAR_PERCENT = 80
@@ -75,15 +76,21 @@ class Standing(msgspec.Struct, frozen=True):
         return self.spent + max(a_day, Decimal(0)) * Decimal(round(left_s)) / Decimal(DAY_S)
 
     @property
-    def words(self) -> str:
-        """Spent and limit: ``budget acme-month: $2,612 of $2,500 for November``."""
-        amounts = f"{usd(self.spent)} of {usd(self.budget.limit_usd)}"
-        return f"budget {self.budget.name}: {amounts} for {self.period.words}"
-
-    @property
     def held_words(self) -> str:
+        """Spent and limit, until when raises of what it covers are held."""
+        return f"{self._words('')}, until {self.period.until_words}"
+
+    def words_at(self, now: float) -> str:
+        """Spent with its age, and limit: ``budget b: $12 (9 m ago) of $10 for November``."""
+        return self._words(f" ({count_age(self.until, now)})")
+
+    def held_words_at(self, now: float) -> str:
         """The same, until when raises of what it covers are held."""
-        return f"{self.words}, until {self.period.until_words}"
+        return f"{self.words_at(now)}, until {self.period.until_words}"
+
+    def _words(self, age: str) -> str:
+        amounts = f"{usd(self.spent)}{age} of {usd(self.budget.limit_usd)}"
+        return f"budget {self.budget.name}: {amounts} for {self.period.words}"
 
     @property
     def notes(self) -> list[str]:
@@ -143,6 +150,14 @@ def age_words(spending: Spending, now: float) -> str:
     at = datetime.fromtimestamp(spending.until, UTC)
     today = at.date() == datetime.fromtimestamp(now, UTC).date()
     return f"up to {f'{at:%H:%M} UTC' if today else time_words(spending.until)}"
+
+
+def count_age(until: float, now: float) -> str:
+    """Return how old a count is: in minutes, so that a screen need not change each second."""
+    minutes = int(max(now - until, 0.0) // 60)
+    if not minutes:
+        return "just now"
+    return f"{minutes} m ago" if minutes < 120 else f"{seconds_text(60.0 * minutes)} ago"
 
 
 def what_of(budget: Budget) -> str:

@@ -234,14 +234,14 @@ def _of_budgets(monitor: Monitor, now: float) -> Iterable[Alert]:
             continue
         route = budget.route if budget.route in file.routes else None
         org = budget.org or None if route is not None else None
-        state, words = "near", f"{one.words}: {one.percent}% is spent"
+        state, words = "near", f"{one.words_at(now)}: {one.percent}% is spent"
         if problem:
             state, words = "unknown", f"budget {budget.name}: {problem}"
         elif one.is_over:
             from rollout_console.budgets.standing import lowers_words
 
             lowers = lowers_words(file, one)
-            state, words = "over", f"{one.held_words}" + (f"; {lowers}" if lowers else "")
+            state, words = "over", one.held_words_at(now) + (f"; {lowers}" if lowers else "")
         key = ("budget", budget.name, state, str(one.period.begins))
         yield Alert(key, "warning", words, route, org=org)
     if told > _MOST_SHOWN:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from rollout_console.budgets.standing import Standing, usd
+from rollout_console.budgets.standing import Standing, count_age, usd
 from rollout_console.common.durations import seconds_text
 from rollout_console.cost.burn import DAY_S, Burn, Runway
 from rollout_console.cost.worker_protocol import Loaded, Money, Preview, Pulling, Waiting
@@ -39,11 +39,16 @@ def preview_lines(preview: Preview, balance: Runway | None) -> list[Pieces]:
     return [bill, _burn(preview.burn), _runways(preview.keys, None, balance)]
 
 
-def budget_lines(standings: Sequence[Standing]) -> list[Pieces]:
-    """Return one line of the budgets, the most spent first; none where the file has none."""
+def budget_lines(standings: Sequence[Standing], now: float) -> list[Pieces]:
+    """Return one line of the budgets, the most spent first; none where the file has none.
+
+    It begins with how old the count is, which is not that of the bill above.
+    """
     if not standings:
         return []
     pieces: Pieces = [_label("budgets")]
+    if standings[0].until:
+        pieces.append((f"{count_age(standings[0].until, now)}: ", QUIET))
     worst = sorted(standings, key=lambda one: (not one.is_known, -one.percent))
     for one in worst[:_MOST_BUDGETS]:
         style = "$error bold" if one.is_over else "$warning bold" if one.is_near else "bold"

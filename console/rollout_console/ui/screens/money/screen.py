@@ -220,7 +220,8 @@ class MoneyScreen(BesideScreen):
         elif view.preview is not None:
             lines = preview_lines(view.preview, self._balance(view.preview.burn))
         monitor = self._session.monitor
-        lines += budget_lines(monitor.budgets.standings(monitor.file, time()))
+        now = time()
+        lines += budget_lines(monitor.budgets.standings(monitor.file, now), now)
         lines = lines[:1] if short else lines
         link = self._feed.link
         if link.pulls:
