@@ -178,7 +178,14 @@ def test_exit_codes(run: Run, cost: Decimal, world: World) -> None:
     assert run(token="mt-wrong").returncode == 1
     assert run("--since", "1h", "--until", "2h").returncode == 2
     assert run("--key", "nobody").returncode == 1
-    for wrong in (["--since", "yesterday"], ["--by", "x"], ["--limit", "0"], ["--against", "x"]):
+    for wrong in (
+        ["--since", "400d"],
+        ["--since", "2025-01-01"],
+        ["--since", "yesterday"],
+        ["--by", "x"],
+        ["--limit", "0"],
+        ["--against", "x"],
+    ):
         assert run(*wrong).returncode == 2
     for words, why in (
         (["--route", "chta"], "no route 'chta'; did you mean 'chat'?"),

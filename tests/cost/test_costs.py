@@ -79,6 +79,9 @@ def test_a_first_day_has_nothing_to_compare(world: World, traffic: Traffic) -> N
     burn = costs_of(world).burn
     assert burn.before_days is None
     assert (burn.span_s, burn.a_day(burn.cost)) == (3_600, 24 * cost)
+    before = costs_of(world, since=END - 3 * DAY, until=END - 2 * DAY).burn
+    assert not before.cost
+    assert before.span_s == DAY, "nothing was billed yet: it is not of a minute alone"
     assert burn.before_a_day is None
     assert burn.change is None
 

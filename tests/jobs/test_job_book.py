@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Mapping
 from contextlib import closing
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from rollout_console.jobs.job_book import (
     Wanted,
     job_book,
 )
-from rollout_console.jobs.job_facts import advice, why_not_cancel
+from rollout_console.jobs.job_facts import advice, job_json, why_not_cancel
 from rollout_console.jobs.outcomes import Ended
 from rollout_gate.file.parse import parse
 from rollout_gate.http.create_records import Create
@@ -133,11 +134,11 @@ def test_how_jobs_have_ended_on_each_side(tmp_path: Path) -> None:
         ended("i", 1, task_id=None),
         create("o", ago=5),
     )
-    found = JobBook(path).ended(since=NOW - 3_600)
+    found = JobBook(path).ended(since=NOW - 3_600, now=NOW)
     assert found == {
         ("video", "tokenlab"): Ended(20, 1, 110.0, 200.0), ("video", "previous"): Ended(1, 0, 7, 7),
     }  # fmt: skip
-    assert JobBook(path).ended(since=NOW - 5) == {}
+    assert JobBook(path).ended(since=NOW - 5, now=NOW) == {}
 
 
 def test_a_ledger_that_is_not_there_or_older_has_no_jobs(tmp_path: Path) -> None:
@@ -300,3 +301,27 @@ def test_what_to_do_about_a_late_job_is_what_can_be_done_on_its_side(tmp_path: P
         "it is at the previous side, which is not polled here: look for it there"
     )
     assert said["previous"][1]
+
+
+@pytest.mark.parametrize("column", ["sent_at", "seen_at", "ended_at"])
+@pytest.mark.parametrize("value", [inf, -inf, 9e300, -9e300, 2**62, -(2**62)])
+def test_a_time_that_is_none_is_shown_as_one_that_is(
+    tmp_path: Path, column: str, value: float
+) -> None:
+    """Bytes of others must not end a listing: no calendar has such a time."""
+    path = write(tmp_path, create("a", state="completed", ended_at=NOW))
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(f"update creates set {column} = ?", (value,))
+    (row,) = JobBook(path).find("a", NOW)
+    told = job_json(row, NOW)
+    assert str(told[column])[:4] in ("1970", "2200")
+    assert [one.create.create_id for one in JobBook(path).look(NOW, -inf, Wanted()).rows] == ["a"]
+
+
+def test_a_fate_that_is_told_in_a_far_future_is_none(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        create("a", ago=60, state="completed", ended_at=9e300),
+        create("b", ago=60, state="completed", ended_at=NOW + 60),
+    )
+    assert [one.at - NOW for one in JobBook(path).outcomes(since=0.0, now=NOW)] == [60]

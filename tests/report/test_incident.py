@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rollout_console.common.errors import OperationError
+from rollout_console.common.errors import Misused, OperationError
 from rollout_console.guard.evidence.e_process import Episode, episodes, evidence
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.log.time_range import LogReader
@@ -290,8 +290,9 @@ def test_unusable_lines_are_counted(file: Path) -> None:
     ],
 )
 def test_what_cannot_be_found_is_said(file: Path, asked: Asked, said: str) -> None:
-    with pytest.raises(OperationError, match=said):
+    with pytest.raises(OperationError, match=said) as refused:
         found(file, asked)
+    assert isinstance(refused.value, Misused) == ("at most" in said)
 
 
 def test_since_a_time_without_a_rollback(file: Path) -> None:

@@ -65,7 +65,7 @@ def burn_of(store: UsageStore, until: float, key: str = "") -> Burn:
     first = store.first_at()
     span = 0 if first is None else (middle - max(begin, first)) / _MICROS
     days = Decimal(round(span)) / Decimal(round(DAY_S)) if span >= _LEAST_BEFORE_S else None
-    known_s = DAY_S if first is None else (end - first) / _MICROS
+    known_s = DAY_S if first is None or first >= end else (end - first) / _MICROS
     span_s = min(max(known_s, _LEAST_S), DAY_S)
     return Burn(until, total(by_key.values()), by_key, total(before.values()), days, span_s)
 

@@ -42,6 +42,9 @@ _NOT_OVER = "state in ('unknown', 'open')"
 _STEPS = 50_000
 """How many steps of SQLite's virtual machine are between two looks at whether to stop."""
 _NAMES = Create.__struct_fields__
+_TIMES = ("sent_at", "seen_at", "ended_at")
+_MOST_TIME = 7_258_118_400.0
+"""The year 2200 in epoch seconds: a time after it is none."""
 _OUTCOME = "route, side, org, sent_at, state, ended_at, seen_at, error"
 """What ``outcomes`` reads of a row."""
 _HAS_OUTCOME = "task_id is not null and state in ('open', 'completed', 'failed')"
@@ -457,6 +460,10 @@ def job_book(
 
 def _create(values: Sequence[object]) -> Create:
     named = dict(zip(_NAMES, values, strict=True))
+    for name in _TIMES:
+        value = named[name]
+        if isinstance(value, float):  # clamp: no calendar has a time of infinity
+            named[name] = min(max(value, 0.0), _MOST_TIME)
     try:
         made = msgspec.convert({**named, "has_own_id": bool(named["has_own_id"])}, Create)
     except ValueError as error:

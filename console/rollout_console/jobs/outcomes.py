@@ -28,6 +28,10 @@ _NOT_OWN = ("not_found", "mapping", "response", "timeout", "shape_channel", "con
 """Words of TokenLab's own failures that have such a word as well: ``async_task_mapping_invalid``"""
 
 
+_AHEAD_S = 3_600.0
+"""How far in the future a fate may be told, in seconds: clocks differ; what is later is none."""
+
+
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """One job with a task that was not cancelled. Times are epoch seconds.
 
@@ -147,7 +151,7 @@ def outcomes(
     found = []
     for row in _rows(rows):
         fate, at = _fate(row, limits, now)
-        if fate is not None and isfinite(at):
+        if fate is not None and isfinite(at) and at <= now + _AHEAD_S:
             route, side, org, sent_at, *_ = row
             found.append(Outcome(route, side, org, sent_at, fate, at))
     return found

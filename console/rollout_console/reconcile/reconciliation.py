@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rollout_console.common.errors import OperationError
+from rollout_console.common.errors import Misused, OperationError
 from rollout_console.reconcile.errors import CorruptStore
 from rollout_console.reconcile.log_lines import Period, read_lines
 from rollout_console.reconcile.matching import match
@@ -117,9 +117,9 @@ def reconcile(
     was pulled before an error is kept, and another call goes on from there.
     """
     if not asked.since < asked.until:
-        raise OperationError("the period ends before it begins: give --until a later time")
+        raise Misused("the period ends before it begins: give --until a later time")
     if asked.until - asked.since > MOST_S:
-        raise OperationError("a period has at most 366 days: give --since a later time")
+        raise Misused("a period has at most 366 days: give --since a later time")
     with UsageStore(store_path(folder, room.profile, root_of(room.base_url))) as store:
         words: list[str] = []
         requests = pulled = 0

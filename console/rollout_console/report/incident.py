@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from rollout_console.common.errors import OperationError
+from rollout_console.common.errors import Misused, OperationError
 from rollout_console.common.listing import counted
 from rollout_console.guard.evidence.blame import FLOOR_ERRORS, LIVE_FROM, MARGIN
 from rollout_console.guard.evidence.e_process import episodes
@@ -158,7 +158,7 @@ def find_incident(
     """
     scope, looked = _where(history, path, changes, asked, now)
     if looked.until - looked.since > MOST_S:
-        raise OperationError("a report is of at most 7 days: give a later time")
+        raise Misused("a report is of at most 7 days: give a later time")
     log = LogReader((path.parent / file.access_log).absolute(), AccessRecord)
     limits = {name: _limits(_settings(file, name)) for name in file.routes}
     width = 1 if looked.until - looked.since <= _FINE_UP_TO_S else _COARSE_S
