@@ -163,17 +163,6 @@ def test_a_ledger_that_is_none_is_one_sentence(tmp_path: Path) -> None:
         JobBook(path).rows(NOW)
 
 
-@pytest.mark.parametrize("name", ["sent_at", "seen_at", "ended_at"])
-@pytest.mark.parametrize("value", ["9e18", "-1", "1e308", "9e999"])
-def test_an_impossible_time_is_one_sentence(tmp_path: Path, name: str, value: str) -> None:
-    path = write(tmp_path, create("one", ago=60, state="completed", ended_at=NOW))
-    with sqlite3.connect(path) as database:
-        database.execute(f"update creates set {name} = {value}")
-    database.close()
-    with pytest.raises(OperationError, match=f"has a row that is none: {name} is no time"):
-        JobBook(path).rows(NOW, since=-1e300)
-
-
 def test_a_writer_does_not_keep_readers_waiting(tmp_path: Path) -> None:
     path = write(tmp_path, create("a", ago=1))
     ledger = TaskLedger(path)
