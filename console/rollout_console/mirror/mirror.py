@@ -156,12 +156,16 @@ class Mirror:
                 swap(self._path, ABSENT, text)
             return
         try:
-            self._switch.open()
+            if self._switch.store.snapshot is None:
+                self._switch.open()
+            else:
+                self._switch.refresh()  # records what somebody on this server has done
         except StoreError:
             with suppress(Written):
                 swap(self._path, revision_of(local), text)
             return
-        if self._switch.store.open().data != local:
+        known = self._switch.store.snapshot
+        if known is None or known.data != local:
             raise Conflict(self._path.name, revision_of(local), "another")
         plan = self._switch.planner.plan_text(text, source)
         with suppress(Written):
