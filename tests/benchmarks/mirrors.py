@@ -1,8 +1,8 @@
 """From a put in etcd to the file on each server, beside a bare watch of the same key.
 
-A cluster of three members, and one or 20 services on one machine, each a process of its own; Debian's
-``etcd-server`` is needed. A put is durable once it is acknowledged (by a majority). What a watch
-adds is the floor: a mirror reads the key after it, parses, records, writes and syncs.
+A cluster of three members, and one or 20 services on one machine, each a process of its own;
+Debian's ``etcd-server`` is needed. A put is durable once it is acknowledged (by a majority). What
+a watch adds is the floor: a mirror reads the key after it, parses, records, writes and syncs.
 """
 
 import os

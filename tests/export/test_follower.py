@@ -19,6 +19,9 @@ from openfeature.contrib.provider.flagd.config import ResolverType
 from openfeature.evaluation_context import EvaluationContext
 
 from rollout_console.cli.main import run
+from rollout_console.etcd.address import address_of
+from rollout_console.etcd.client import EtcdClient
+from tests.support.etcd import cluster
 from tests.support.waiting import PATIENCE_S, until
 
 FILE = """\
@@ -160,3 +163,40 @@ def test_a_running_provider_follows_the_switch(path: Path, tmp_path: Path) -> No
             assert time.monotonic() - began < PATIENCE_S
         finally:
             api.shutdown()
+
+
+def test_a_key_of_etcd_follows_too(path: Path, tmp_path: Path) -> None:
+    """Also after its member was away, and after somebody else has written the key."""
+    with cluster(tmp_path / "etcd") as one:
+        address = one.address("/flags/prod")
+        with EtcdClient(address_of(address)) as etcd:
+
+            def found() -> Any:
+                values = etcd.get("/flags/prod").values
+                return json.loads(values[0].data)["flags"]["chat"]["targeting"]["if"][1]
+
+            words = ["-m", "rollout_console", "-f", str(path), "export", "flagd", "--follow"]
+            with subprocess.Popen(
+                [sys.executable, *words, "--out", address], stderr=subprocess.PIPE, text=True
+            ) as process:
+                try:
+                    until(lambda: etcd.get("/flags/prod").values)
+                    assert found() == "tokenlab"
+                    put(path, FILE.format(share="{ percent = 25, rolled_back = true }"))
+                    until(lambda: found() == "previous")
+                    etcd.delete("/flags/prod")
+                    until(lambda: etcd.get("/flags/prod").values)
+                    one.members[0].kill()
+                    put(path, FILE.format(share=100))
+                    assert process.stderr is not None
+                    assert next(line for line in process.stderr if "etcd cannot be used" in line)
+                    one.members[0].start(one.members)
+                    one.wait()
+                    until(lambda: found() == "tokenlab")
+                finally:
+                    process.kill()
+            etcd.put("/flags/prod", b"something else")
+            assert run(["-f", str(path), "export", "flagd", "--out", address]) == 1
+            assert etcd.get("/flags/prod").values[0].data == b"something else"
+        one.members[0].kill()
+        assert run(["-f", str(path), "export", "flagd", "--out", address]) == 3

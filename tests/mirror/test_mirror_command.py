@@ -146,7 +146,8 @@ def test_an_etcd_that_is_away_at_the_start(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(text("42"))
     with cluster(tmp_path / "etcd") as one:
-        EtcdClient(address_of(one.address())).put(KEY, text("43"))
+        with EtcdClient(address_of(one.address())) as etcd:
+            etcd.put(KEY, text("43"))
         one.members[0].kill()
         with mirroring(one, path) as process:
             assert process.stderr is not None
@@ -217,7 +218,8 @@ def test_a_mirror_of_a_user_who_may_only_read(tmp_path: Path) -> None:
     path = tmp_path / "srv" / "rollout.toml"
     with cluster(tmp_path / "etcd") as one:
         url = one.members[0].url
-        EtcdClient(address_of(one.address())).put(KEY, text())
+        with EtcdClient(address_of(one.address())) as etcd:
+            etcd.put(KEY, text())
         for words in (
             "user add root:pw-of-root", "user add reader:pw-of-reader", "role add reader",
             f"role grant-permission reader read {KEY}", "user grant-role reader reader",

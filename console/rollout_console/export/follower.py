@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rollout_console.common.errors import OperationError
+from rollout_console.etcd.errors import EtcdError
+from rollout_console.export.outputs import Output
 from rollout_gate import Gate
 from rollout_gate.file.model import RolloutFile
 
@@ -13,21 +15,19 @@ TICK_S = 0.2
 RETRY_S = 2.0
 """How long after a failed write the next one is tried, in seconds."""
 
-Identity = tuple[int, int, int, int]
-
 
 class ExportFollower:
     """Writes an export whenever the file that is in force, or the export itself, has changed.
 
     The file is read as the gate reads it: while it is missing, torn or invalid the export of the
     last good version stays. ``write`` writes the export of a file and returns what it did in
-    words; it raises OperationError. ``say`` gets that, and each trouble once.
+    words; it raises OperationError or EtcdError. ``say`` gets that, and each trouble once.
     """
 
     def __init__(
         self,
         path: Path,
-        out: Path,
+        out: Output,
         write: Callable[[RolloutFile], str],
         say: Callable[[str], None],
     ) -> None:
@@ -36,7 +36,7 @@ class ExportFollower:
         self._say = say
         self._troubles: list[str] = []
         self._gate = Gate(path, poll_s=TICK_S, on_trouble=self._trouble)
-        self._written: tuple[str, Identity | None] | None = None
+        self._written: tuple[str, object] | None = None
         self._failed = ""
 
     def run(self, stop: threading.Event, beat: Callable[[str], None]) -> None:
@@ -51,11 +51,11 @@ class ExportFollower:
     def turn(self) -> None:
         """Write the export unless it is current."""
         file = self._gate.file
-        if file is None or self._written == (file.revision, self._identity()):
+        if file is None or self._written == (file.revision, self._out.identity()):
             return
         try:
             said = self._write(file)
-        except OperationError as error:
+        except (OperationError, EtcdError) as error:
             if str(error) != self._failed:
                 self._say(str(error))
             self._failed = str(error)
@@ -66,7 +66,7 @@ class ExportFollower:
 
     def wrote(self, file: RolloutFile) -> None:
         """Note that the export of a file has just been written."""
-        self._written = file.revision, self._identity()
+        self._written = file.revision, self._out.identity()
 
     def close(self) -> None:
         """Stop following."""
@@ -75,11 +75,3 @@ class ExportFollower:
     def _trouble(self, text: str) -> None:
         """Keep a trouble for ``run``: the caller is the gate's thread, and its constructor."""
         self._troubles.append(text or "the file can be used again")
-
-    def _identity(self) -> Identity | None:
-        """Return what tells whether somebody else has written or removed the export."""
-        try:
-            found = self._out.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

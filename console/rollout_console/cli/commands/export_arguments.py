@@ -1,7 +1,6 @@
 """The options of ``export``."""
 
 from argparse import ArgumentParser
-from pathlib import Path
 
 
 def add_export(parser: ArgumentParser) -> None:
@@ -11,7 +10,10 @@ def add_export(parser: ArgumentParser) -> None:
         choices=["flagd", "schema"],
         help="flagd: one flag for each route; schema: the file's JSON Schema, for editors",
     )
-    parser.add_argument("--out", type=Path, metavar="PATH", help="a file (default: print it)")
+    parser.add_argument(
+        "--out", metavar="PATH",
+        help="a file, or a key of etcd such as etcd://gw-01:2379/flags (default: print it)",
+    )  # fmt: skip
     parser.add_argument(
         "--follow",
         action="store_true",
