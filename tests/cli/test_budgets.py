@@ -93,6 +93,14 @@ def test_set_is_held_and_an_override_needs_a_reason(
         done = commands.run(["-f", str(world.path), "set", *words, "--yes"], env={**os.environ})
         return done.returncode, done.stderr
 
+    asked = ["-f", str(world.path), "set", "chat", "acme", "1", "--dry-run"]
+    dry = commands.run(asked, env={**os.environ})
+    assert dry.returncode == 0
+    assert "the guard holds this raise: chat / acme: budget acme: $0.0055 of $0.001" in dry.stdout
+    asked += ["--json"]
+    assert "budget acme" in json.loads(commands.run(asked, env={**os.environ}).stdout)["held"]
+    asked += ["--override-guard", "--reason", "agreed with acme"]
+    assert json.loads(commands.run(asked, env={**os.environ}).stdout)["held"] == ""
     code, said = change("chat", "acme", "1")
     assert code == 1
     assert "the guard holds this raise: chat / acme: budget acme: $0.0055 of $0.001 for" in said

@@ -7,6 +7,7 @@ import pytest
 from rollout_console.common.errors import OperationError
 from rollout_console.cost.bill import ELSEWHERE, NOT_LOGGED
 from rollout_console.cost.costs import Costs
+from rollout_console.cost.share_costs import kept, kept_path
 from rollout_console.reconcile.money import total
 from tests.cost.traffic import DAY, Traffic, costs_of
 from tests.reconcile.world import NOON, NOW, World
@@ -145,3 +146,18 @@ def test_the_last_hour_is_settling(world: World, traffic: Traffic) -> None:
 def test_an_unknown_key_is_refused(world: World) -> None:
     with pytest.raises(OperationError, match="there is no API key 'nobody'"):
         costs_of(world, key="nobody")
+
+
+def test_costs_of_a_log_younger_than_an_hour_are_kept_as_none_of_any_share(
+    world: World, traffic: Traffic
+) -> None:
+    """So a confirm says that shares have no cost yet, and not to run what was run just now."""
+    traffic.send(END - 600)
+    costs_of(world, since=END - DAY, until=END, now=END + 10)
+    where = kept_path(world.state, world.path, world.sim.base_url)
+    found = kept(where, END)
+    assert found is not None
+    assert found.routes == {}
+    where.unlink()
+    costs_of(world, since=END - 600, until=END, now=END + 10)
+    assert not where.exists(), "a period of minutes says nothing of shares"

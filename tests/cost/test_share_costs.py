@@ -256,6 +256,13 @@ def test_a_tally_begins_at_the_last_change_of_the_share(path: Path) -> None:
     assert "x" not in edited
 
 
+def test_a_log_that_is_younger_than_an_hour_has_nothing_of_any_share(path: Path) -> None:
+    begun = NOW - 0.5 * HOUR
+    made = ShareTally(parse(path.read_bytes()), Recorded(), NOW, begun, NOW - HOUR)
+    made.add(row(begun, "1"))
+    assert made.found() == ShareCosts(NOW - HOUR, {})
+
+
 def test_what_is_kept_is_private_and_read_again(path: Path, folder: Path) -> None:
     costs = ShareCosts(NOW, {"chat": {"acme": share(1000, "0.000000000000000000000000000001")}})
     where = kept_path(folder, path, "https://api.tokenlab.sh/v1")

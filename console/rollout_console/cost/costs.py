@@ -180,10 +180,14 @@ def _share_tally(
     asked: CostAsked, file: RolloutFile, path: Path, recorded: Recorded, outcome: Outcome,
     now: float,
 ) -> ShareTally | None:  # fmt: skip
-    """Return what sums the cost of shares, where the period has the newest records of all keys."""
+    """Return what sums the cost of shares, where the period has the newest records of all keys.
+
+    Of a log that is younger than these it sums nothing, so that a confirm says that, and not that
+    nothing was added up.
+    """
     until = min(outcome.horizon, asked.until) - INCOMPLETE_S
     since = max(asked.since, outcome.piles.log.begins_at)
-    if asked.key or until < now - INCOMPLETE_S - _RECENT_S or since >= until:
+    if asked.key or until < now - INCOMPLETE_S - _RECENT_S or asked.since >= until:
         return None
     changed_at = now
     with suppress(OSError):

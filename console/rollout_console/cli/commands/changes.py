@@ -59,9 +59,9 @@ def change(options: Namespace, switch: Switch) -> int:
     else:
         plan = _plan(options, switch, shares, None if override else objections)
     figures = rollback_figures(monitor, plan.targets, now) if plan.latches else ()
-    if options.dry_run:
-        return _show_plan(options, plan, switch, figures)
     held = objections.held(plan)
+    if options.dry_run:
+        return _show_plan(options, plan, switch, figures, "" if override else held)
     if held and not override:
         raise OperationError(
             f"the guard holds this raise: {held}; --override-guard with --reason overrides it"
@@ -191,7 +191,9 @@ def _reason(options: Namespace, plan: Plan, monitor: Monitor, now: float) -> str
     return monitor.rollback_reason(plan.route, plan.org, now)
 
 
-def _show_plan(options: Namespace, plan: Plan, switch: Switch, figures: Sequence[str]) -> int:
+def _show_plan(
+    options: Namespace, plan: Plan, switch: Switch, figures: Sequence[str], held: str
+) -> int:
     if options.json:
         body = {
             "action": plan.action,
@@ -200,6 +202,7 @@ def _show_plan(options: Namespace, plan: Plan, switch: Switch, figures: Sequence
             "left_out": _left_out(plan),
             "figures": list(figures),
             "adds": _added(plan, switch),
+            "held": held,
             "diff": list(plan.prepared.diff),
         }
         print(json.dumps(body, indent=2))
@@ -209,6 +212,8 @@ def _show_plan(options: Namespace, plan: Plan, switch: Switch, figures: Sequence
             print(line)
         for line in _effects(plan, switch):
             print(line)
+        if held:
+            print(f"the guard holds this raise: {visible(held)}")
         for line in plan.prepared.diff:
             print(visible(line.rstrip("\r\n")))
     return DONE
