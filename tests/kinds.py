@@ -67,6 +67,7 @@ FUNCTIONAL = frozenset(
         "cli/test_set_of_several.py",
         "cli/test_usage.py",
         "cost/test_costs.py",
+        "cost/test_damaged_stores.py",
         "cost/test_drill.py",
         "cost/test_side_by_side.py",
         "cost/test_spending_count.py",

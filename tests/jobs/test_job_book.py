@@ -293,7 +293,7 @@ def test_what_to_do_about_a_late_job_is_what_can_be_done_on_its_side(tmp_path: P
 
 
 @pytest.mark.parametrize("column", ["sent_at", "seen_at", "ended_at"])
-@pytest.mark.parametrize("value", [inf, -inf, 9e300, -9e300, 2**62, -(2**62)])
+@pytest.mark.parametrize("value", [inf, -inf, 9e300, -9e300, 9e18, -1.0, 2**62, -(2**62)])
 def test_a_time_that_is_none_is_shown_as_one_that_is(
     tmp_path: Path, column: str, value: float
 ) -> None:

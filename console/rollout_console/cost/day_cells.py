@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple, Self
 
 from rollout_console.reconcile.money import plain, stored
@@ -38,6 +39,12 @@ _SCHEMA = (
     f"PRAGMA user_version = {_VERSION}",
 )
 _FAULTS = (sqlite3.Error, OSError, ValueError, OverflowError)
+
+
+_SHAPES = frozenset(((str, str, str), (NoneType, NoneType, str)))
+"""The types of a cell's columns: SQLite keeps any type in any column."""
+_MOST_TIME = 7_258_118_400.0
+"""The year 2200 in epoch seconds: a time after it is none."""
 
 
 class Cell(NamedTuple):
@@ -77,7 +84,7 @@ class DayCells:
         """Return the days that are kept between two, both inclusive, and since when of each."""
         try:
             rows = self._rows("SELECT day, since FROM days WHERE day BETWEEN ? AND ?", first, last)
-            return {int(day): None if since is None else float(since) for day, since in rows}
+            return {int(day): None if since is None else _time(since) for day, since in rows}
         except _FAULTS as error:
             self._begin_anew(error)
         return {}
@@ -87,6 +94,8 @@ class DayCells:
         for route, org, key_id, cost in self._rows(
             "SELECT route, org, key_id, cost FROM cells WHERE day = ?", day
         ):
+            if tuple(map(type, (route, org, key_id))) not in _SHAPES:
+                raise ValueError("a cell that is none")
             yield Cell(route, org, key_id), stored(cost)
 
     def day(self, day: int) -> list[tuple[Cell, Decimal]] | None:
@@ -135,9 +144,9 @@ class DayCells:
                 ((day,) for day in days),
             )
 
-    def _rows(self, statement: str, *given: int) -> Iterator[tuple[Any, ...]]:
-        if self._db is not None:
-            yield from self._db.execute(statement, given)
+    def _rows(self, statement: str, *given: int) -> list[tuple[Any, ...]]:
+        # All at once: a cursor that is left half read outlives the database that is closed.
+        return [] if self._db is None else self._db.execute(statement, given).fetchall()
 
     def _opened(self) -> sqlite3.Connection:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -183,6 +192,14 @@ class DayCells:
         if db is not None:
             with suppress(sqlite3.Error):
                 db.close()
+
+
+def _time(since: Any) -> float:
+    """Return a time of the database, in epoch seconds; ValueError for one that is none."""
+    found = float(since)
+    if not 0 <= found <= _MOST_TIME:
+        raise ValueError("a time that is none")
+    return found
 
 
 def _is_damage(error: Exception) -> bool:
