@@ -142,7 +142,13 @@ class Exchange:
         return (self.out.method, self.out.url) not in self._asked
 
     def failed(self, error: str, *, sent: bool) -> None:
-        """Record that no response came, or it broke; ``sent`` is false if certainly not sent."""
+        """Record that no response came, or it broke; ``sent`` is false if certainly not sent.
+
+        A caller that is cancelled after the last word of a response has had all of it.
+        """
+        if error == "cancelled" and self._create is None and self._recorder.is_complete:
+            self.closed()
+            return
         if self._create is not None:
             if sent or self._was_taken:
                 self._later(self._create.lost)  # the caller may be the event loop

@@ -215,11 +215,18 @@ class Recorder:
         """Record that the client closed the response: complete after the last word of a stream."""
         if self._done or self._out.decision is None:
             return
-        conclusion = None
-        if 200 <= self._status < 300 and self._out.operation is None:
-            conclusion = self._left(self._out.decision.format)
+        if 300 <= self._status < 400:
+            self._finish(None, None)  # nobody reads the body of a redirect
+            return
+        conclusion = self._conclusion_if_left()
         error = None if conclusion is not None else "abandoned"
         self._finish(error, conclusion or Conclusion("abandoned", error))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a response has said its last word, so that nothing is lost to who leaves now."""
+        found = None if self._done else self._conclusion_if_left()
+        return found is not None and found.outcome != "abandoned"
 
     def failed(self, error: str) -> None:
         """Record that no response came, or that it broke: both are status 0 to the guard."""
@@ -243,15 +250,18 @@ class Recorder:
             raise NoAnswerError
         return inspected(plain, route_format)
 
-    def _left(self, route_format: str) -> Conclusion | None:
+    def _conclusion_if_left(self) -> Conclusion | None:
         """Return the conclusion of an answer that the application left; None where it is unknown.
 
         A client may close a response after the last byte, without reading to the end.
         """
+        decision = self._out.decision
+        if decision is None or not 200 <= self._status < 300 or self._out.operation is not None:
+            return None
         if self._stream is not None:
             return self._stream.abandoned()
         try:
-            found = self._concluded(route_format)
+            found = self._concluded(decision.format)
         except Exception:  # noqa: BLE001 - an unreadable body counts as abandoned
             return None
         return None if found is None or found.outcome in ("truncated", "empty") else found

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rollout_gate import subject
 from rollout_gate.http import async_client, client
 from tests.gate.answers.shapes import SHAPES, Shape
 from tests.support.loopback import TOKENLAB, Reply, TwoSides
+from tests.support.waiting import PATIENCE_S
 
 PATHS = {
     "openai_chat_completions": "/v1/chat/completions",
@@ -272,6 +273,43 @@ def test_a_stream_that_is_left_and_one_that_was_done(sides: TwoSides) -> None:
             for _ in range(end):
                 next(pieces)
         assert sides.lines()[-1]["outcome"] == outcome
+
+
+async def test_a_task_that_is_cancelled_in_a_stream(sides: TwoSides) -> None:
+    """After the last word of an answer nothing of it is lost."""
+    events = [event + b"\n\n" for event in CHAT_SHAPE.body.split(b"\n\n")[:-1]]
+
+    class Stream(httpx2.AsyncByteStream):
+        def __init__(self, said: int) -> None:
+            self.said = said
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for event in events[: self.said]:
+                yield event
+            reached.set()
+            await asyncio.sleep(3600)
+
+    for said, found in ((1, (0, "abandoned", "cancelled")), (4, (200, "ok", None))):
+        reached = asyncio.Event()
+        stream = Stream(said)
+        options: Any = {
+            "org": "acme", "tokenlab_key": TOKENLAB,
+            "inner": httpx2.MockTransport(
+                lambda _, body=stream: httpx2.Response(
+                    200, headers={"Content-Type": OF_A_STREAM}, stream=body
+                )
+            ),
+        }  # fmt: skip
+        async with async_client(sides.gate, "chat", **options) as http:
+            task = asyncio.create_task(
+                http.post("https://x/v1/chat/completions", json={"stream": True})
+            )
+            await asyncio.wait_for(reached.wait(), PATIENCE_S)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        line = sides.lines()[-1]
+        assert (line["status"], line["outcome"], line.get("error")) == found
 
 
 def test_a_fault_of_the_reader_breaks_no_answer(

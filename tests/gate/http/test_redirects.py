@@ -80,6 +80,19 @@ def test_who_does_not_want_to_be_redirected_is_not(
 
 
 @both
+def test_a_redirect_whose_body_nobody_reads_is_logged_as_one(sides: TwoSides, library: Any) -> None:
+    sides.tokenlab.answer = moved(307, "/v1/moved")
+    given = {"org": "acme", "tokenlab_key": TOKENLAB, "library": library.__name__}
+    url = f"{sides.previous.url}/v1/chat/completions"
+    with (
+        client(sides.gate, "chat", **given, follow_redirects=False) as http,
+        http.stream("POST", url, json=BODY) as answer,
+    ):
+        assert answer.status_code == 307
+    assert [(line["status"], line["error"]) for line in sides.lines()] == [(307, "redirect")]
+
+
+@both
 @threads
 def test_a_loop_ends_at_once_and_a_chain_at_its_length(
     sides: TwoSides, library: Any, is_async: bool
