@@ -267,6 +267,12 @@ class _Client:
 
 
 def _unsupported(scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
+    pairs = scope["headers"]
+    if len(pairs) != len(headers) and [name for name, _ in pairs].count(b"host") > 1:
+        return Refusal(400, "a request has one Host (RFC 9112, 3.2)")
+    coding = headers.get(b"transfer-encoding", b"chunked").strip().lower()
+    if coding != b"chunked":
+        return Refusal(501, "a transfer coding other than chunked is not passed on")
     if b"websocket" in headers.get(b"upgrade", b"").lower():
         return Refusal(501, "websockets are not passed on (a realtime API has no route)")
     if scope["method"] in ("CONNECT", "TRACE"):

@@ -125,11 +125,13 @@ def run(options: Options, listening: socket.socket) -> None:
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    from rollout_gate.serve.connection import ClientConnection
+
     config = uvicorn.Config(
         partial(_worker_app, options),  # pickled for a worker process
         factory=True,
         loop="auto",
-        http="httptools",
+        http=ClientConnection,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -59,6 +59,14 @@ def read_until(connection: socket.socket, wanted: bytes) -> bytes:
     return data
 
 
+def read_to_end(connection: socket.socket) -> bytes:
+    data = b""
+    with suppress(ConnectionError):
+        while piece := connection.recv(65_536):
+            data += piece
+    return data
+
+
 def test_each_event_passes_before_the_next_is_made(
     provider: Streamer, proxy: Proxy, tmp_path: Path
 ) -> None:
@@ -188,6 +196,40 @@ def test_an_upload_is_passed_on_while_it_arrives(provider: Streamer, proxy: Prox
                 data += connection.recv(65_536)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
             assert read_until(client, b"{}").startswith(b"HTTP/1.1 200")
+
+
+def test_a_rollback_while_a_stream_is_open(
+    provider: Streamer, proxy: Proxy, tmp_path: Path
+) -> None:
+    """The open one ends where it began; the next one goes to the previous provider."""
+
+    def revision() -> str:
+        return str(json.loads(proxy.ask("/-/ready", None, {}, "GET").body)["revision"])
+
+    with proxy.connect() as first, proxy.connect() as second:
+        first.sendall(request_bytes(body=BODY))
+        upstream = provider.next()
+        upstream.begin()
+        upstream.say(CHUNK)
+        read_until(first, CHUNK)
+        before = revision()
+        path = tmp_path / "rollout.toml"
+        new = path.with_suffix(".new")
+        new.write_text(path.read_text().replace("percent = 100", "percent = 0"))
+        new.replace(path)
+        until(lambda: revision() != before)
+        second.sendall(request_bytes(body=BODY))
+        other = provider.next()
+        assert other.request.startswith(b"POST /previous/v1/")
+        other.begin()
+        for client, one in ((first, upstream), (second, other)):
+            one.say(STOP)
+            one.end()
+            read_until(client, b"\r\n0\r\n\r\n")
+        until(lambda: len(lines(tmp_path)) == 2)
+    old, new_line = lines(tmp_path)
+    assert (old["side"], old["outcome"], old["revision"]) == ("tokenlab", "ok", before)
+    assert (new_line["side"], new_line["outcome"]) == ("previous", "ok")
 
 
 def test_many_streams_at_once(provider: Streamer, proxy: Proxy) -> None:
