@@ -1,6 +1,7 @@
 """The proxy's own answers: errors in the shape that a route's SDK understands, and its health."""
 
 import json
+import re
 from typing import Any
 
 from rollout_gate.file.formats import Envelope, kind_of
@@ -15,6 +16,10 @@ HOP_BY_HOP = frozenset((
 
 OWN_HEADER = (b"x-rollout-answer", b"proxy")
 """Marks an answer that is the proxy's own, and of neither side."""
+
+_NO_BODY = (204, 304)
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_FRAMING = b"content-length"
 
 _TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
           404: "not_found_error", 413: "request_too_large"}  # fmt: skip
@@ -44,9 +49,20 @@ def own_headers(body: bytes, *, kind: bytes = b"application/json") -> Headers:
     return [(b"content-type", kind), (b"content-length", b"%d" % len(body)), OWN_HEADER]
 
 
-def passed_on(headers: Headers) -> Headers:
-    """Return an answer's headers without those of its connection."""
+def passed_on(headers: Headers, status: int) -> Headers:
+    """Return an answer's headers without those of its connection.
+
+    Left out are also a length that is not that of the body (RFC 9112, 6.3), the mark of the
+    proxy's own answers, and what has control characters, which no server sends on.
+    """
     lowered = [(name.lower(), value) for name, value in headers]
+    names = {name for name, _ in lowered}
+    if b"transfer-encoding" in names or status in _NO_BODY:
+        lowered = [pair for pair in lowered if pair[0] != _FRAMING]
+    if OWN_HEADER[0] in names or _CONTROL.search(b"".join([value for _, value in lowered])):
+        lowered = [
+            pair for pair in lowered if pair[0] != OWN_HEADER[0] and not _CONTROL.search(pair[1])
+        ]
     return without_hops(lowered)
 
 

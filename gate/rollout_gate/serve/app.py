@@ -5,6 +5,7 @@ passed on. Source: ASGI's HTTP specification, version 2.3 and later.
 """
 
 import asyncio
+import errno
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +15,7 @@ from typing import Any
 from rollout_gate.gate import Gate
 from rollout_gate.serve.answers import error_body, own_headers, passed_on
 from rollout_gate.serve.callers import Callers, Refusal
-from rollout_gate.serve.requests import Received, received
+from rollout_gate.serve.requests import Received, format_of, received
 from rollout_gate.serve.upstream import UnknownProviderError, Upstream
 
 log = logging.getLogger("rollout_gate")
@@ -28,6 +29,7 @@ HEALTHY, READY = "/-/healthy", "/-/ready"
 
 WATCH_S = 0.05
 _REDIRECTS = range(300, 400)
+_STATUSES = range(200, 600)
 
 
 class BrokenAnswerError(Exception):
@@ -90,11 +92,12 @@ class ProxyApp:
                 503, "no rollout file is in force: where to send a request is unknown"
             )
         if refused is not None or file is None:
-            await _refuse(refused or Refusal(503, ""), "", send)
+            shape = format_of(scope, file) if file is not None else ""
+            await _refuse(refused or Refusal(503, ""), shape, send)
             return
         request = received(scope, file)
         if isinstance(request, Refusal):
-            await _refuse(request, "", send)
+            await _refuse(request, format_of(scope, file), send)
             return
         body: bytes | AsyncIterator[bytes]
         if request.in_pieces:
@@ -137,27 +140,36 @@ class ProxyApp:
         """Pass a request on and its answer back; a client that leaves cancels both."""
         client = _Client(left)
         try:
-            await self._pass(request, body, send)
+            await self._pass(request, body, send, client)
         except asyncio.CancelledError:
             if not client.has_left:
+                if not client.has_answer:
+                    stops = Refusal(503, "the proxy is being stopped")
+                    await _refuse(stops, request.route.format, send)
                 raise
             client.task.uncancel()
         finally:
             client.forget()
 
-    async def _pass(self, request: Received, body: Any, send: Send) -> None:
+    async def _pass(self, request: Received, body: Any, send: Send, client: "_Client") -> None:
         try:
             response = await self._upstream.send(request, body)
         except Exception as error:  # noqa: BLE001 - each has an answer; none ends the connection
             await _refuse(self._why(request, error), request.route.format, send)
             return
-        status, headers = response.status_code, passed_on(self._upstream.headers_of(response))
+        status: int = response.status_code
+        headers = passed_on(self._upstream.headers_of(response), status)
         try:
+            if status not in _STATUSES:
+                why = f"the provider answered with the status {status}, which HTTP does not have"
+                await _refuse(Refusal(502, why), request.route.format, send)
+                return
             if status in _REDIRECTS and any(name == b"location" for name, _ in headers):
                 # A client would follow it round the gate, with the other side's credential.
                 why = "a redirect to another host is not followed"
                 await _refuse(Refusal(502, why), request.route.format, send)
                 return
+            client.has_answer = True
             await send({"type": "http.response.start", "status": status, "headers": headers})
             try:
                 async for piece in response.stream:
@@ -166,12 +178,17 @@ class ProxyApp:
                 raise BrokenAnswerError(type(error).__name__) from None
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
+            # A cancellation in the middle of this would leave the connection in its pool for good.
+            client.forget()
             with suppress(Exception):
                 await response.stream.aclose()
 
     def _why(self, request: Received, error: Exception) -> Refusal:
         """Return the answer to an error before a response, which the exchange has logged."""
         library = self._upstream.kit.library
+        if _is_out_of_files(error):
+            self._gate.report(("files",), f"{_NO_FILES}: requests fail")
+            return Refusal(503, _NO_FILES)
         if isinstance(error.__cause__, UnknownProviderError):
             return Refusal(
                 502,
@@ -183,11 +200,15 @@ class ProxyApp:
         if isinstance(error, library.TimeoutException):
             return Refusal(504, "the provider did not answer within the time limit")
         if isinstance(error, library.TransportError):
-            name = self._upstream.kit.name_of(error)
-            why = "cannot be reached" if name == "connect" else "broke off, or sent no HTTP"
+            is_away = isinstance(error, library.ConnectError)
+            why = "cannot be reached" if is_away else "broke off, or sent no HTTP"
             return Refusal(502, f"the provider {why}")
+        if isinstance(error, library.InvalidURL):
+            return Refusal(400, "the path or query is none that can be sent, or is too long")
         if isinstance(error, ValueError | OSError):
-            return Refusal(503, f"the request cannot be sent: {error}")
+            # Not all of an OSError: its text may name a file.
+            text = error.strerror if isinstance(error, OSError) else str(error)
+            return Refusal(503, f"the request cannot be sent: {text or type(error).__name__}")
         log.error("a request on route %s failed: %s", request.route.name, type(error).__name__)
         return Refusal(500, f"the request could not be prepared: {type(error).__name__}")
 
@@ -245,6 +266,7 @@ class _Client:
         assert task is not None
         self.task = task
         self.has_left = False
+        self.has_answer = False
         self._left = left
         self._watch: asyncio.Future[None] | None = None
         self._timer = asyncio.get_running_loop().call_later(WATCH_S, self._look)
@@ -264,6 +286,18 @@ class _Client:
         if not watch.cancelled():
             self.has_left = True
             self.task.cancel()
+
+
+_NO_FILES = "the proxy may not open more files: raise its limit (ulimit -n, LimitNOFILE)"
+
+
+def _is_out_of_files(error: BaseException | None) -> bool:
+    """Return whether an error comes of this process's, or the system's, limit of open files."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _unsupported(scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:

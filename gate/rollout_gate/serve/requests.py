@@ -38,11 +38,15 @@ class Received(msgspec.Struct, frozen=True):
     in_pieces: bool
 
 
+def format_of(scope: Any, file: RolloutFile) -> str:
+    """Return the format of the route that a path begins with; empty where it has none."""
+    route = file.routes.get(_parts(scope)[0])
+    return route.format if route is not None else ""
+
+
 def received(scope: Any, file: RolloutFile) -> Received | Refusal:
     """Return the request of an ASGI scope, or why it is refused: its path begins with a route."""
-    path = scope["raw_path"].decode("ascii", "replace")
-    first, slash, below = path.removeprefix("/").partition("/")
-    name = unquote(first)
+    name, rest = _parts(scope)
     route = file.routes.get(name)
     if route is None:
         listed = ", ".join(file.routes) if len(file.routes) <= 20 else f"{len(file.routes)} others"
@@ -50,11 +54,10 @@ def received(scope: Any, file: RolloutFile) -> Received | Refusal:
             404,
             f"the path begins with {name[:100]!r}, which is no route of the rollout file (it has"
             f" {listed}); the base URL is this proxy's, the route, and the provider's own path:"
-            " http://127.0.0.1:8787/ROUTE/v1",
+            " /ROUTE/v1/...",
         )
-    rest = slash + below
     # Some servers resolve a dot segment, encoded or not, and so leave the provider's base path.
-    if any(part in (".", "..") for part in re.split(r"[/\\]", unquote(below))):
+    if any(part in (".", "..") for part in re.split(r"[/\\]", unquote(rest))):
         return Refusal(400, "the path has a . or .. segment, which is not passed on")
     base = route.previous_base_url or NOWHERE
     base = root_of(base) if _VERSION.match(rest) else base.rstrip("/")
@@ -65,8 +68,15 @@ def received(scope: Any, file: RolloutFile) -> Received | Refusal:
         route,
         f"{base}{rest}{'?' if query else ''}{query}",
         [pair for pair in headers if pair[0] not in _NOT_SENT],
-        _is_in_pieces(headers),
+        _is_in_pieces(scope["headers"]),
     )
+
+
+def _parts(scope: Any) -> tuple[str, str]:
+    """Return the name of the route that a path begins with, decoded, and the rest of the path."""
+    path = scope["raw_path"].decode("ascii", "replace")
+    first, slash, below = path.removeprefix("/").partition("/")
+    return unquote(first), slash + below
 
 
 def _with_subject(headers: Headers, named: SubjectHeaders) -> Headers:
@@ -83,11 +93,12 @@ def _with_subject(headers: Headers, named: SubjectHeaders) -> Headers:
 
 
 def _is_in_pieces(headers: Headers) -> bool:
-    """Return whether a body is an upload, which the gate does not read, and may be large."""
-    return any(
-        name == b"content-type" and value.lower().lstrip().startswith(_IN_PIECES)
-        for name, value in headers
-    )
+    """Return whether there is a body that is an upload, which the gate does not read, and may be
+    large."""
+    known = dict(headers)
+    if b"content-length" not in known and b"transfer-encoding" not in known:
+        return False
+    return known.get(b"content-type", b"").lower().lstrip().startswith(_IN_PIECES)
 
 
 _NONE = SubjectHeaders()

@@ -119,6 +119,49 @@ def test_a_token(sides: TwoSides, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("route_format", "names"),
+    [
+        ("openai_chat_completions", {"message", "type", "param", "code"}),
+        ("anthropic_messages", {"type", "message"}),
+        ("gemini_generate_content", {"code", "message", "status"}),
+    ],
+)
+def test_a_refusal_has_the_shape_of_its_route(
+    sides: TwoSides, route_format: str, names: set[str]
+) -> None:
+    """Also where nothing but the headers or the path was looked at."""
+    sides.put(f'[routes.chat]\nformat = "{route_format}"\nmodel = "m"\n')
+    with serving(sides.path) as proxy:
+        for path, headers in (("/chat/../x", HEADERS), ("/chat/v1/x", {"Origin": "null"})):
+            answer = proxy.ask(path, headers=headers)
+            assert answer.status in (400, 403)
+            assert set(json.loads(answer.body)["error"]) == names
+
+
+def test_a_path_that_no_library_takes(sides: TwoSides) -> None:
+    """httpx has a limit of 65,536 characters for a whole URL."""
+    sides.put(
+        f'[tokenlab]\nbase_url = "{sides.tokenlab.url}"\n'
+        '[routes.chat]\nformat = "openai_chat_completions"\nmodel = "m"\n'
+        f'previous_base_url = "{sides.previous.url}/{"b" * 400}"\n'
+    )
+    with serving(sides.path) as proxy:
+        answer = proxy.ask("/chat/v2x/files?x=" + "a" * 65_300, None, {}, "GET")
+        assert answer.status == 400
+        assert b"the path or query" in answer.body
+        assert proxy.said == []
+
+
+def test_a_request_without_a_body_has_none(sides: TwoSides, proxy: Proxy) -> None:
+    """Whatever its Content-Type: some servers refuse a GET in chunks."""
+    upload = {**HEADERS, "Content-Type": "application/octet-stream"}
+    assert proxy.ask("/chat/v1/files/file-1/content", None, upload, "GET").status == 200
+    (one,) = sides.previous.received
+    assert one.header("Transfer-Encoding") is None
+    assert one.body == b""
+
+
+@pytest.mark.parametrize(
     ("route_format", "path", "shape"),
     [
         ("openai_chat_completions", "/v1/chat/completions", lambda e: e["error"]["message"]),
