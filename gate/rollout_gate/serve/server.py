@@ -1,14 +1,18 @@
 """Run the proxy: listen, serve with one or several worker processes, drain when asked to stop."""
 
+import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import stat
 import sys
+import threading
 import traceback
 from contextlib import suppress
 from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
 
 import msgspec
@@ -159,6 +163,7 @@ def run(options: Options, listening: socket.socket) -> None:
             super().terminate_all()
 
     set_up_log()
+    raise_file_limit()
     # uvicorn raises the signal again after its shutdown, for the handler that was there before.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
@@ -172,9 +177,26 @@ def run(options: Options, listening: socket.socket) -> None:
             Path(options.unix).unlink(missing_ok=True)
 
 
+def raise_file_limit() -> None:
+    """Allow as many open files as the system does: a stream takes two, and shells allow 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # macOS allows less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _worker_app(options: Options) -> ProxyApp:
     set_up_log()
+    threading.Thread(target=_end_with_parent, name="rollout-gate-parent", daemon=True).start()
     return app_of(options)
+
+
+def _end_with_parent() -> None:
+    """Stop a worker whose parent was killed: it would keep the address from the next start."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def set_up_log() -> None:
@@ -186,7 +208,7 @@ def set_up_log() -> None:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False
-    logging.getLogger("uvicorn.error").setLevel(logging.INFO)
+        logger.setLevel(logging.INFO)  # also what is well again
 
 
 def _tells(record: logging.LogRecord) -> bool:
@@ -194,8 +216,8 @@ def _tells(record: logging.LogRecord) -> bool:
     if record.name != "uvicorn.error":
         return True
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, BrokenAnswerError):
-        return False  # the access log has it: the exchange has failed
+    if isinstance(error, BrokenAnswerError | asyncio.CancelledError):
+        return False  # the access log has it: the exchange has failed, or was ended by a stop
     text = record.getMessage()
     if text.startswith("ASGI callable returned without"):
         return False  # the client has left

@@ -1,7 +1,9 @@
 """The process: how it starts, where it listens, who serves, and how it stops."""
 
 import http.client
+import json
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gate.serve.test_streams import BODY, CHUNK, STOP, file_of, read_until
+from tests.gate.serve.test_streams import BODY, CHUNK, STOP, file_of, read_to_end, read_until
 from tests.support.loopback import TOKENLAB, Reply, TwoSides
 from tests.support.parts import need
 from tests.support.serving import ASK, HEADERS, command, request_bytes, serving
@@ -96,6 +98,12 @@ def test_a_unix_socket(sides: TwoSides, tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_ipv6(sides: TwoSides) -> None:
+    with serving(sides.path, listen="[::1]:0") as proxy:
+        assert proxy.url.startswith("http://[::1]:")
+        assert proxy.ask().status == 200
+
+
 def test_https(sides: TwoSides, certificate: Path) -> None:
     chain = key = certificate
     with serving(sides.path, "--certificate", str(chain), "--private-key", str(key)) as proxy:
@@ -125,6 +133,85 @@ def test_several_workers(sides: TwoSides) -> None:
     assert TOKENLAB not in "".join(names.values())
 
 
+def test_no_worker_outlives_a_parent_that_is_killed(sides: TwoSides) -> None:
+    """It would keep the address, and go on by itself."""
+    with serving(sides.path, "--workers", "2") as proxy:
+        until(lambda: proxy.ask().status == 200)
+        address = proxy.address
+        proxy.process.kill()
+        proxy.process.wait(PATIENCE_S)
+        until(lambda: refuses(address))
+
+
+def soft_limit(process: int) -> int:
+    return resource.prlimit(process, resource.RLIMIT_NOFILE)[0]
+
+
+def test_as_many_files_as_the_system_allows(sides: TwoSides) -> None:
+    """Shells allow 1,024, which are 500 streams."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, soft), hard))
+    try:
+        with serving(sides.path) as proxy:
+            assert proxy.ask().status == 200
+            assert soft_limit(proxy.process.pid) == hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_no_more_files(sides: TwoSides) -> None:
+    """The client is told what is wrong, which is not the provider; then all is well again."""
+    with serving(sides.path) as proxy:
+        assert proxy.ask(headers={**HEADERS, "X-Rollout-Org": "other"}).status == 200  # previous
+        connections = [proxy.connect() for _ in range(2)]
+        for one in connections:
+            one.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            read_until(one, b"}")
+        count = len(list(Path(f"/proc/{proxy.process.pid}/fd").iterdir()))
+        _, hard = resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE, (count, hard))
+        connections[0].sendall(request_bytes())
+        answer = read_until(connections[0], b"}}")
+        assert b" 503 " in answer.partition(b"\r\n")[0]
+        assert b"may not open more files" in answer
+        resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        connections[1].sendall(request_bytes())
+        assert b" 200 " in read_until(connections[1], b"}}").partition(b"\r\n")[0]
+        for one in connections:
+            one.close()
+        proxy.stop()
+        assert sum("may not open more files" in one for one in proxy.said) == len(proxy.said) == 1
+    assert [line["status"] for line in sides.lines()] == [200, 0, 200]
+
+
+@pytest.mark.parametrize("path", ["/dev/full", "folder", "nowhere/access.jsonl"])
+def test_an_access_log_that_cannot_be_written(sides: TwoSides, tmp_path: Path, path: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with serving(sides.path, "--access-log", str(tmp_path / path)) as proxy:
+        assert [proxy.ask().status for _ in range(3)] == [200] * 3
+        if path == "nowhere/access.jsonl":
+            until(lambda: proxy.said)
+            (tmp_path / "nowhere").mkdir()
+            assert proxy.ask().status == 200
+            until(lambda: "is writable again" in proxy.said[-1])
+        proxy.stop()
+        assert len(proxy.said) == (2 if path.startswith("nowhere") else 1)
+        assert "cannot be written to" in proxy.said[0]
+
+
+def test_a_file_that_is_deleted(sides: TwoSides) -> None:
+    with serving(sides.path) as proxy:
+        assert proxy.ask().status == 200
+        sides.path.unlink()
+        until(lambda: json.loads(proxy.ask("/-/ready", None, {}, "GET").body)["trouble"])
+        assert proxy.ask().status == 200
+        sides.write(0)
+        until(lambda: not json.loads(proxy.ask("/-/ready", None, {}, "GET").body)["trouble"])
+        assert proxy.ask().status == 200
+        until(lambda: any("is valid again" in one for one in proxy.said))
+    assert len(sides.previous.received) == 1
+
+
 def test_a_stop_answers_what_is_in_flight(tmp_path: Path) -> None:
     with Streamer() as provider, serving(file_of(provider, tmp_path)) as proxy:
         with proxy.connect() as client:
@@ -147,12 +234,22 @@ def test_a_stop_does_not_wait_for_ever(tmp_path: Path) -> None:
     with ExitStack() as stack:
         provider = stack.enter_context(Streamer())
         proxy = stack.enter_context(serving(file_of(provider, tmp_path), "--drain", "1"))
-        client = stack.enter_context(proxy.connect())
-        client.sendall(request_bytes(body=BODY))
+        begun, waits, sends = (stack.enter_context(proxy.connect()) for _ in range(3))
+        begun.sendall(request_bytes(body=BODY))
         upstream = provider.next()
         upstream.begin()
+        read_until(begun, b"\r\n\r\n")
+        waits.sendall(request_bytes(body=BODY))
+        provider.next()
+        sends.sendall(request_bytes()[:-1])
         assert proxy.stop() == 0
-    assert '"error":"cancelled"' in (tmp_path / "access.jsonl").read_text()
+        assert read_to_end(begun) == b""
+        answer = read_to_end(waits)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"the proxy is being stopped" in answer
+        assert not any("Exception" in one for one in proxy.said)
+    log = (tmp_path / "access.jsonl").read_text()
+    assert log.count('"error":"cancelled"') == log.count("\n") == 2
 
 
 def test_systemd_hears_of_start_and_stop(
