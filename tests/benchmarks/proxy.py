@@ -180,7 +180,10 @@ def _first_byte_ms(port: int, below: str) -> float:
         one.sendall(_request(below, stream=True))
         while b"data: " not in data:
             data += one.recv(65_536)
-        return 1000 * (time.perf_counter() - start)
+        first = 1000 * (time.perf_counter() - start)
+        while not data.endswith(b"0\r\n\r\n"):  # to the end: what is left would slow the next one
+            data = data[-16:] + one.recv(65_536)
+        return first
 
 
 def _ask(port: int, below: str) -> None:
