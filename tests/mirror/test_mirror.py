@@ -248,3 +248,22 @@ def test_a_file_that_cannot_be_written_is_told(server: Server) -> None:
     server.gets(text("50"), 3)
     assert server.path.read_bytes() == text("50")
     assert json.loads(record_path(server.path).read_bytes())["key"] == KEY
+
+
+def test_a_write_that_failed_is_tried_again_without_etcd(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while, and not four times a second: each try is a row of the history."""
+    server.gets(text(), 2)
+    record_path(server.path).unlink()
+    record_path(server.path).mkdir()
+    server.edits(SetPercent("chat", "globex", 9000))
+    assert "is not current" in server.mirror.standing.trouble
+    changed = server.path.read_bytes()
+    record_path(server.path).rmdir()
+    server.mirror.look()
+    assert server.path.read_bytes() == changed
+    monkeypatch.setattr(server.mirror, "_retry_at", 0.0)
+    server.mirror.look()
+    assert server.path.read_bytes() == text()
+    assert server.mirror.standing.trouble == ""

@@ -81,6 +81,16 @@ def test_a_change_arrives_and_a_stop_is_clean(
     assert listed(three, capsys)[1]["mirrors"] == []  # it takes itself off the list
 
 
+def test_two_mirrors_of_a_host_are_both_listed(
+    three: Cluster, etcd: EtcdClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / name / "rollout.toml" for name in ("a", "b")]
+    with mirroring(three, paths[0]), mirroring(three, paths[1]):
+        until(lambda: len(listed(three, capsys)[1]["mirrors"]) == 2)
+        found = listed(three, capsys)[1]["mirrors"]
+        assert [one["path"] for one in found] == [str(path) for path in paths]
+
+
 def test_members_are_killed_and_paused(three: Cluster, etcd: EtcdClient, tmp_path: Path) -> None:
     """No acknowledged change is lost, none comes back, the last good version stays without any."""
     path = tmp_path / "srv" / "rollout.toml"

@@ -1,5 +1,6 @@
 """Mirror a rollout file from etcd into a local one: atomic, never older, local rollbacks win."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,6 +21,9 @@ from rollout_gate.file.errors import FileError, RolloutError
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.parse import parse
 from rollout_gate.file.revision import SHORT, revision_of
+
+RETRY_S = 2.0
+"""How long after a failed write the next one is tried, in seconds."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -48,6 +52,7 @@ class Mirror:
         self._trouble = ""
         self._latched: tuple[str, ...] = ()
         self._stat: tuple[int, int, int] | None = None
+        self._retry_at = 0.0
         self._settle()
 
     @property
@@ -87,8 +92,10 @@ class Mirror:
     def look(self) -> None:
         """Look for a change of the file on this server: a rollback stays, others are put back."""
         base = self._record.base
+        if base is None or time.monotonic() < self._retry_at:
+            return
         now = self._fingerprint()
-        if base is None or (now is not None and now == self._stat):
+        if now is not None and now == self._stat:
             return
         self._put(base.data, parse(base.data), base.mod_revision, base.cluster)
 
@@ -100,6 +107,8 @@ class Mirror:
         except (RolloutError, HistoryError, OperationError, OSError) as error:
             why = getattr(error, "strerror", None) or str(error)
             self._wrong(f"{self._path} is not current: {why}")
+            self._stat = None  # to be tried again, and not at each look
+            self._retry_at = time.monotonic() + RETRY_S
             return
         if self._trouble:
             self._tell("recovered")

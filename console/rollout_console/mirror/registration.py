@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from hashlib import sha256
 
 import msgspec
 
@@ -41,7 +42,8 @@ class Registration:
 
     def __init__(self, client: EtcdClient, key: str, host: str, path: str) -> None:
         self._client = client
-        self._key = f"{mirrors_key(key)}/{host}"
+        # A host may have several mirrors of a file, in containers with one host name.
+        self._key = f"{mirrors_key(key)}/{host}.{sha256(path.encode()).hexdigest()[:8]}"
         self._host = host
         self._path = path
         self._lease = 0
@@ -75,7 +77,7 @@ def registered(values: Iterable[Value]) -> list[Registered]:
     for value in values:
         with suppress(UndecodableError):
             found.append(decode_json(value.data, _REGISTERED))
-    return sorted(found, key=lambda one: one.host)
+    return sorted(found, key=lambda one: (one.host, one.path))
 
 
 _REGISTERED = msgspec.json.Decoder(Registered)
