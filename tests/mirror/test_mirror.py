@@ -267,3 +267,70 @@ def test_a_write_that_failed_is_tried_again_without_etcd(
     server.mirror.look()
     assert server.path.read_bytes() == text()
     assert server.mirror.standing.trouble == ""
+
+
+def test_a_trouble_of_etcd_is_over_with_the_version_in_force(server: Server) -> None:
+    """A member that was behind has caught up: the answer is the version in force again."""
+    server.gets(text("50"), 9)
+    server.gets(text("5"), 8)
+    assert "an older version is not put back" in server.mirror.standing.trouble
+    server.gets(text("50"), 9)
+    assert server.mirror.standing.trouble == ""
+    assert server.said[-1] == "recovered"
+
+
+def test_a_local_edit_does_not_end_a_trouble_of_etcd(server: Server) -> None:
+    server.gets(text(), 2)
+    server.gets(b"[routes", 3)
+    server.edits(SetPercent("chat", "globex", 9000))
+    assert server.path.read_bytes() == text()
+    assert "version 3 cannot be used" in server.mirror.standing.trouble
+    assert "recovered" not in server.said
+
+
+def test_a_share_of_nothing_in_an_old_copy_is_no_rollback(server: Server) -> None:
+    """A file from before its mirror has percents of another day; its latches alone are meant."""
+    server.path.write_bytes(text("{ percent = 5, rolled_back = true }", default="0"))
+    server.gets(text("50", default="30"), 2)
+    assert server.file.routes["chat"].default_points == 3000
+    assert server.mirror.standing.latched == ("chat/acme",)
+
+
+def test_an_edit_right_behind_a_write_is_seen(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the mirror's write and its look at what it wrote somebody raises a share."""
+    server.gets(text(), 2)
+    swap = server.mirror._swap
+
+    def followed(*given: object) -> None:
+        swap(*given)  # type: ignore[arg-type]
+        server.path.write_bytes(text("99"))
+        os.utime(server.path, (1, 1))
+
+    monkeypatch.setattr(server.mirror, "_swap", followed)
+    server.gets(text("50"), 3)
+    monkeypatch.setattr(server.mirror, "_swap", swap)
+    server.mirror.look()
+    assert server.path.read_bytes() == text("50")
+
+
+def test_warnings_of_a_write_are_told(server: Server) -> None:
+    server.gets(text(), 2)
+    other = server.path.with_name("hard-link.toml")
+    other.hardlink_to(server.path)
+    server.gets(text("50"), 3)
+    assert any("a hard link" in words for words in server.said)
+    assert server.mirror.standing.trouble == ""
+
+
+def test_a_version_in_force_is_not_parsed_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.gets(text(), 2)
+    server.mirror.look()
+    monkeypatch.setattr("rollout_console.mirror.mirror.parse", None)
+    for _ in range(3):
+        server.gets(text(), 2)
+        server.mirror.look()
+        assert server.mirror.standing.trouble == ""

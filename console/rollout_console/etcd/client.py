@@ -15,7 +15,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from rollout_console.etcd.address import EtcdAddress, Login
+from rollout_console.etcd.address import EtcdAddress, Login, address_of, login_of, tls_of
 from rollout_console.etcd.errors import EtcdAway, EtcdRefused, EtcdUncertain
 from rollout_gate.untrusted import ANYTHING, UndecodableError, decode_json
 
@@ -73,6 +73,16 @@ class EtcdClient:
         self._http = httpx.Client(
             timeout=timeout_s, verify=tls or False, trust_env=False, follow_redirects=False
         )
+
+    @classmethod
+    def of(cls, text: str, environ: Mapping[str, str]) -> Self:
+        """Return a client of an address, with the login and the TLS files of the environment.
+
+        Raises BadAddress.
+        """
+        address = address_of(text)
+        tls = tls_of(environ) if address.members[0].startswith("https") else None
+        return cls(address, login_of(environ), tls)
 
     def get(self, key: str, *, prefix: bool = False, limit: int = 0) -> Answer:
         """Return the value of a key, or those of all keys below ``key/`` in order of the key."""

@@ -49,45 +49,53 @@ class Mirror:
         self._key = key
         self._tell = tell
         self._record = read_record(self._path, key)
-        self._trouble = ""
+        self._revision = ""
+        self._of_etcd = self._of_file = ""
+        """What is wrong: with etcd's version, and with writing the file; each ends by itself."""
         self._latched: tuple[str, ...] = ()
         self._stat: tuple[int, int, int] | None = None
         self._retry_at = 0.0
         self._settle()
+        if self._record.base is not None:
+            self._revision = revision_of(self._record.base.data)
 
     @property
     def standing(self) -> Standing:
         """How it stands now."""
-        base = self._record.base
+        base, trouble = self._record.base, self._of_file or self._of_etcd
         if base is None:
-            return Standing(trouble=self._trouble)
-        revision = revision_of(base.data)
-        return Standing(revision, base.mod_revision, self._latched, self._trouble)
+            return Standing(trouble=trouble)
+        return Standing(self._revision, base.mod_revision, self._latched, trouble)
 
     def take(self, value: Value | None, cluster: int) -> None:
         """Apply what etcd has now; None for a key that is not there."""
         base = self._record.base
         if value is None:
-            self._wrong(f"etcd has no {self._key}: the last good version stays in force")
+            self._etcd_is(f"etcd has no {self._key}: the last good version stays in force")
             return
-        if base is not None and base.cluster == cluster and value.mod_revision < base.mod_revision:
-            self._wrong(
+        is_same_cluster = base is not None and base.cluster == cluster
+        if base is not None and is_same_cluster and value.mod_revision == base.mod_revision:
+            self._etcd_is("")  # the version in force: nothing to parse
+            self.look()
+            return
+        if base is not None and is_same_cluster and value.mod_revision < base.mod_revision:
+            self._etcd_is(
                 f"etcd answers with revision {value.mod_revision}, and {base.mod_revision} is in"
                 " force already: an older version is not put back"
             )
             return
-        if base is not None and base.cluster != cluster:
-            self._tell("etcd is another cluster than before (restored, or made anew)")
         try:
             file = parse(value.data)
         except FileError as error:
-            self._wrong(f"etcd's version {value.mod_revision} cannot be used: {error}")
+            self._etcd_is(f"etcd's version {value.mod_revision} cannot be used: {error}")
             return
-        is_new = base is None or base.data != value.data or base.cluster != cluster
-        if not is_new and base is not None and base.mod_revision == value.mod_revision:
-            self.look()
-            return
+        if base is not None and not is_same_cluster:
+            self._tell("etcd is another cluster than before (restored, or made anew)")
         self._put(value.data, file, value.mod_revision, cluster)
+        if self._of_file:
+            self._of_etcd = ""  # usable, but "recovered" is said once it is in force
+        else:
+            self._etcd_is("")
 
     def look(self) -> None:
         """Look for a change of the file on this server: a rollback stays, others are put back."""
@@ -100,22 +108,22 @@ class Mirror:
         self._put(base.data, parse(base.data), base.mod_revision, base.cluster)
 
     def _put(self, data: bytes, file: RolloutFile, mod_revision: int, cluster: int) -> None:
+        found, self._stat = self._fingerprint(), None
         try:
-            self._write(data, file, mod_revision, cluster)
+            wrote = self._write(data, file, mod_revision, cluster)
         except Conflict:
             return  # somebody else writes on this server: the next look has their version
         except (RolloutError, HistoryError, OperationError, OSError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            self._wrong(f"{self._path} is not current: {why}")
-            self._stat = None  # to be tried again, and not at each look
+            self._file_is(f"{self._path} is not current: {why}")
             self._retry_at = time.monotonic() + RETRY_S
             return
-        if self._trouble:
-            self._tell("recovered")
-        self._trouble = ""
-        self._stat = self._fingerprint()
+        self._file_is("")
+        if not wrote:  # what was written is looked at once more: an edit may be right behind it
+            self._stat = found
 
-    def _write(self, data: bytes, file: RolloutFile, mod_revision: int, cluster: int) -> None:
+    def _write(self, data: bytes, file: RolloutFile, mod_revision: int, cluster: int) -> bool:
+        """Make the file what it should be; return whether it was written."""
         local = self._local()
         mine = None if local is None else _parsed(local)
         kept = self._kept(mine, file)
@@ -126,14 +134,17 @@ class Mirror:
             wrote = revision_of(local or b"")  # as somebody on this server has written it
         else:
             wrote = revision_of(text)
-        coming = Applied.of(data, mod_revision, cluster, wrote)
-        if local is None or revision_of(local) != wrote:
+        coming = Applied(data, mod_revision, cluster, wrote)
+        is_written = local is None or revision_of(local) != wrote
+        if is_written:
             self._save(MirrorRecord(self._key, before, coming, kept))
             self._swap(local, text, mod_revision)
             self._say_applied(before, data, mod_revision, wrote)
         if before != coming or self._record.kept != kept or self._record.coming is not None:
             self._save(MirrorRecord(self._key, coming, None, kept))
+        self._revision = revision_of(data)
         self._note_latched(tuple(str(one) for one in kept))
+        return is_written
 
     def _kept(self, mine: RolloutFile | None, file: RolloutFile) -> tuple[LocalLatch, ...]:
         """Return what was rolled back on this server alone, and is so still.
@@ -143,7 +154,10 @@ class Mirror:
         if mine is None:
             return self._record.kept
         base = self._record.base
-        found = safer(mine, file if base is None else parse(base.data))
+        if base is None:
+            # A copy from before this mirror: its percents are of another day, its latches meant.
+            return tuple(one for one in safer(mine, file) if one.kind == "latch")
+        found = safer(mine, parse(base.data))
         still = [one for one in self._record.kept if holds(mine, one) and one not in found]
         return (*still, *found)
 
@@ -159,26 +173,29 @@ class Mirror:
 
     def _swap(self, local: bytes | None, text: bytes, mod_revision: int) -> None:
         """Put a text in place, by compare-and-swap, with its row of the history."""
-        source = f"etcd {self._key}, revision {mod_revision}"
+        try:
+            self._replace(local, text, f"etcd {self._key}, revision {mod_revision}")
+        except Written as told:
+            self._tell(str(told))
+
+    def _replace(self, local: bytes | None, text: bytes, source: str) -> None:
         if local is None:
-            with suppress(Written):
-                swap(self._path, ABSENT, text)
+            swap(self._path, ABSENT, text)
             return
         try:
             if self._switch.store.snapshot is None:
                 self._switch.open()
             else:
                 self._switch.refresh()  # records what somebody on this server has done
-        except StoreError:
-            with suppress(Written):
-                swap(self._path, revision_of(local), text)
+        except StoreError:  # a broken file: nobody's change is lost with it
+            swap(self._path, revision_of(local), text)
             return
         known = self._switch.store.snapshot
         if known is None or known.data != local:
             raise Conflict(self._path.name, revision_of(local), "another")
         plan = self._switch.planner.plan_text(text, source)
-        with suppress(Written):
-            self._switch.apply(plan, reason=f"mirrored from {source}")
+        for warning in self._switch.apply(plan, reason=f"mirrored from {source}").warnings:
+            self._tell(warning)
 
     def _local(self) -> bytes | None:
         try:
@@ -223,10 +240,17 @@ class Mirror:
             )
         self._latched = latched
 
-    def _wrong(self, trouble: str) -> None:
-        if trouble != self._trouble:
-            self._tell(trouble)
-        self._trouble = trouble
+    def _etcd_is(self, trouble: str) -> None:
+        self._of_etcd = self._told(self._of_etcd, trouble)
+
+    def _file_is(self, trouble: str) -> None:
+        self._of_file = self._told(self._of_file, trouble)
+
+    def _told(self, before: str, now: str) -> str:
+        """Tell a trouble that is new, or that the one before is over; return the one of now."""
+        if now != before:
+            self._tell(now or "recovered")
+        return now
 
     def _fingerprint(self) -> tuple[int, int, int] | None:
         try:

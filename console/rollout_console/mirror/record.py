@@ -1,6 +1,5 @@
 """What a mirror has put into its file, kept beside it, so that a local change is known as one."""
 
-from base64 import b64decode, b64encode
 from pathlib import Path
 
 import msgspec
@@ -19,20 +18,10 @@ class Applied(msgspec.Struct, frozen=True):
     ``wrote`` differs from the text's own revision where local latches were kept in it.
     """
 
-    text: str
+    data: bytes
     mod_revision: int
     cluster: int
     wrote: str
-
-    @property
-    def data(self) -> bytes:
-        """The text in etcd, as bytes."""
-        return b64decode(self.text)
-
-    @classmethod
-    def of(cls, data: bytes, mod_revision: int, cluster: int, wrote: str) -> "Applied":
-        """Return the record of a version."""
-        return cls(b64encode(data).decode(), mod_revision, cluster, wrote)
 
 
 class MirrorRecord(msgspec.Struct):

@@ -97,7 +97,7 @@ class MirrorService:
         return f"{at}, {known}{here}"
 
     def _watch(self, stop: threading.Event) -> None:
-        wait = _BACK_OFF_S[0]
+        wait, refused = _BACK_OFF_S[0], ""
         while not stop.is_set():
             try:
                 for _ in self._client.watch(self._client.address.key):
@@ -106,7 +106,9 @@ class MirrorService:
             except EtcdAway:
                 stop.wait(wait)
             except EtcdError as error:
-                self._tell(str(error))
+                if str(error) != refused:
+                    refused = str(error)
+                    self._tell(f"etcd is read every {READ_EVERY_S:.0f} s, not watched: {refused}")
                 stop.wait(_BACK_OFF_S[1])
             except RuntimeError:  # the client was closed
                 return

@@ -22,6 +22,7 @@ HEADER_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
 """The names of HTTP headers: a token of RFC 9110, 5.6.2."""
 _NO_SUBJECT = frozenset((
     "authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-goog-api-key",
+    "x-rollout-token",
     "host", "connection", "content-length", "content-type", "transfer-encoding",
 ))  # fmt: skip
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

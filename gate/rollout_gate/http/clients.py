@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 Library = Literal["httpx2", "httpx"]
 TIMEOUT_S = 600.0
 """Default timeout in seconds of each read and write; SDKs set their own per request."""
-
-_CONNECT_S = 5.0
+CONNECT_S = 5.0
+"""Default timeout in seconds of a connect."""
 
 
 class ClientOptions(TypedDict, total=False):
@@ -182,6 +182,6 @@ def _inner(kit: Kit, options: ClientOptions, *, is_async: bool) -> Any:
 
 
 def _settings(kit: Kit, options: ClientOptions) -> dict[str, Any]:
-    timeout = kit.library.Timeout(TIMEOUT_S, connect=_CONNECT_S)
+    timeout = kit.library.Timeout(TIMEOUT_S, connect=CONNECT_S)
     given = {name: options[name] for name in _LIBRARY if name in options}  # type: ignore[literal-required]
     return {"timeout": timeout, "follow_redirects": True, **given}

@@ -46,11 +46,6 @@ class ShardedPool:
         response.stream = self._counted(response.stream, self._release, shard)
         return response
 
-    @property
-    def size(self) -> int:
-        """How many pools there are."""
-        return len(self._free) + len(self._full)
-
     async def _release(self, shard: _Shard) -> None:
         shard.busy -= 1
         if shard in self._full:

@@ -8,6 +8,7 @@ from rollout_gate.context import Subject
 from rollout_gate.gate import Gate
 from rollout_gate.http import network
 from rollout_gate.http.attempts import DeclaredRetries
+from rollout_gate.http.clients import CONNECT_S, TIMEOUT_S
 from rollout_gate.http.id_store import flush_all
 from rollout_gate.http.request_lifecycle import Exchanges
 from rollout_gate.http.response_recorder import LogOf
@@ -17,8 +18,6 @@ from rollout_gate.serve.answers import Headers
 from rollout_gate.serve.pool import ShardedPool
 from rollout_gate.serve.requests import NOWHERE, Received
 
-_CONNECT_S = 5.0
-_READ_S = 600.0
 _MOST_REDIRECTS = 20
 _REMEDIES = Remedies(
     forward="serve --forward-header NAME sends it",
@@ -58,7 +57,8 @@ class Upstream:
         make = partial(network.transport, self.kit.library, {}, is_async=True)
         self._inner = _Known(self.kit, ShardedPool(self.kit.library, make))
         self._transports: dict[str, Any] = {}
-        self._timeout = {"connect": _CONNECT_S, "read": _READ_S, "write": _READ_S, "pool": _READ_S}
+        self._timeout = dict.fromkeys(("read", "write", "pool"), TIMEOUT_S)
+        self._timeout["connect"] = CONNECT_S
 
     async def send(self, request: Received, body: Any) -> Any:
         """Send a request; the body is bytes, or an async iterator of them.

@@ -6,10 +6,18 @@ import pytest
 
 from tests.support.loopback import TwoSides
 from tests.support.serving import Proxy, serving
+from tests.support.streaming import Streamer
 
 
 @pytest.fixture
 def proxy(sides: TwoSides) -> Iterator[Proxy]:
     """A proxy on a file that names both sides."""
     with serving(sides.path) as found:
+        yield found
+
+
+@pytest.fixture
+def provider() -> Iterator[Streamer]:
+    """A provider whose answers the test writes piece by piece."""
+    with Streamer() as found:
         yield found

@@ -25,12 +25,6 @@ CHUNKS = b"%x;name=value\r\n%s\r\n0\r\n" % (len(JSON), JSON)
 
 
 @pytest.fixture
-def provider() -> Iterator[Streamer]:
-    with Streamer() as found:
-        yield found
-
-
-@pytest.fixture
 def proxy(provider: Streamer, tmp_path: Path) -> Iterator[Proxy]:
     with serving(file_of(provider, tmp_path)) as found:
         yield found

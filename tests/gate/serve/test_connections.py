@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,6 @@ OFFER = (
     b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
     b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n"
 )
-
-
-@pytest.fixture
-def provider() -> Iterator[Streamer]:
-    with Streamer() as found:
-        yield found
 
 
 def in_chunks(body: bytes) -> bytes:
@@ -177,8 +171,8 @@ def test_a_head_and_what_is_refused_have_to_come_in_time(sent: bytes, answer: by
         config = uvicorn.Config(_refuses, log_config=None, ws="none")
         config.load()
         loop = asyncio.get_running_loop()
-        made = lambda: Quick(config, ServerState(), {}, loop)  # noqa: E731
-        server = await loop.create_server(made, "127.0.0.1", 0)
+        make = partial(Quick, config, ServerState(), {}, loop)
+        server = await loop.create_server(make, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer.write(sent)
         found = await asyncio.wait_for(reader.read(), 60)

@@ -23,12 +23,6 @@ STOP = CHUNK.replace(b'"finish_reason":null', b'"finish_reason":"stop"') + b"dat
 
 
 @pytest.fixture
-def provider() -> Iterator[Streamer]:
-    with Streamer() as found:
-        yield found
-
-
-@pytest.fixture
 def proxy(provider: Streamer, tmp_path: Path) -> Iterator[Proxy]:
     with serving(file_of(provider, tmp_path)) as found:
         yield found

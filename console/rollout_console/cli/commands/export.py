@@ -92,7 +92,7 @@ def _output(options: Namespace, switch: Switch, mark: str, stack: ExitStack) -> 
     """
     if options.out is None:
         return None
-    from rollout_console.etcd.address import address_of, is_etcd
+    from rollout_console.etcd.address import is_etcd
     from rollout_console.export.outputs import EtcdOutput, FileOutput
 
     def is_what(head: bytes) -> bool:
@@ -100,9 +100,9 @@ def _output(options: Namespace, switch: Switch, mark: str, stack: ExitStack) -> 
 
     what = f"an export of {options.form}"
     if is_etcd(options.out):
-        from rollout_console.cli.commands.mirror import client_of
+        from rollout_console.etcd.client import EtcdClient
 
-        client = stack.enter_context(client_of(address_of(options.out)))
+        client = stack.enter_context(EtcdClient.of(options.out, os.environ))
         return EtcdOutput(client, what, is_what)
     return FileOutput(Path(options.out), switch.path, what, is_what)
 

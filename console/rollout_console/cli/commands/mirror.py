@@ -13,7 +13,6 @@ from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
-from rollout_console.etcd.address import EtcdAddress, address_of, login_of, tls_of
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.mirror.mirror import Mirror
 from rollout_console.mirror.registration import (
@@ -28,16 +27,10 @@ from rollout_gate.secret import redacted
 from rollout_gate.systemd import Systemd
 
 
-def client_of(address: EtcdAddress) -> EtcdClient:
-    """Return a client with the login and the TLS files of the environment."""
-    tls = tls_of(os.environ) if address.members[0].startswith("https") else None
-    return EtcdClient(address, login_of(os.environ), tls)
-
-
 def mirror(options: Namespace, switch: Switch) -> int:
     """Mirror until a signal; with ``--once`` one time."""
     switch.access.require()
-    with client_of(address_of(options.address)) as client:
+    with EtcdClient.of(options.address, os.environ) as client:
         mirrored = Mirror(switch, client.address.key, _tell)
         host = switch.who.host
         registration = Registration(client, client.address.key, host, str(switch.path.absolute()))
@@ -55,7 +48,7 @@ def mirrors(options: Namespace) -> int:
 
     Exit code 1 where one of them has not the version of now, or says that something is wrong.
     """
-    with client_of(address_of(options.address)) as client:
+    with EtcdClient.of(options.address, os.environ) as client:
         key = client.address.key
         now = client.get(key)
         found = registered(client.get(mirrors_key(key), prefix=True).values)
