@@ -91,6 +91,7 @@ FUNCTIONAL = frozenset(
         "gate/http/test_redirects.py",
         "gate/http/test_round_the_gate.py",
         "etcd/test_client.py",
+        "fleet/test_shared_file.py",
         "gate/serve/test_answers.py",
         "gate/serve/test_connections.py",
         "gate/serve/test_requests.py",

@@ -42,11 +42,11 @@ def test_values(etcd: Cluster) -> None:
 
 def test_a_change_is_made_on_the_version_that_was_read(etcd: Cluster) -> None:
     with client(etcd, "/swap") as one:
-        first = one.put_if_unchanged("/swap", 0, {"/swap": b"1", "/swap/history/1": b"row"})
+        first = one.put_if_unchanged({"/swap": 0}, {"/swap": b"1", "/swap/history/1": b"row"})
         assert first > 0
-        assert one.put_if_unchanged("/swap", 0, {"/swap": b"2"}) == 0
-        assert one.put_if_unchanged("/swap", first - 1, {"/swap": b"2"}) == 0
-        assert one.put_if_unchanged("/swap", first, {"/swap": b"2"}) > first
+        assert one.put_if_unchanged({"/swap": 0}, {"/swap": b"2"}) == 0
+        assert one.put_if_unchanged({"/swap": first - 1}, {"/swap": b"2"}) == 0
+        assert one.put_if_unchanged({"/swap": first}, {"/swap": b"2"}) > first
         assert one.get("/swap").values[0].data == b"2"
         assert one.get("/swap/history", prefix=True).values == (
             Value("/swap/history/1", b"row", first),
@@ -61,7 +61,7 @@ def test_of_many_writers_at_once_each_change_is_made_once(etcd: Cluster) -> None
             while True:
                 (found,) = one.get("/count").values
                 number = int(found.data) + 1
-                if one.put_if_unchanged("/count", found.mod_revision, {"/count": b"%d" % number}):
+                if one.put_if_unchanged({"/count": found.mod_revision}, {"/count": b"%d" % number}):
                     made.append(number)
                     return
 

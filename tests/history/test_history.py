@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from rollout_console.history import schema
 from rollout_console.history.actor import Actor, whoami
 from rollout_console.history.errors import HistoryError, Locked
-from rollout_console.history.history import History, _transaction
+from rollout_console.history.history import History, transaction
 from rollout_console.history.location import history_of, misplaced
 from rollout_console.history.rows import Edited, NewChange
 from rollout_gate.file.parse import parse
@@ -430,7 +430,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
         with history._writing() as db:
             pages = db.execute("PRAGMA page_count").fetchone()[0]
             db.execute(f"PRAGMA max_page_count = {pages}")
-            with _transaction(db):
+            with transaction(db):
                 db.execute("INSERT INTO texts VALUES ('f', 'r', ?)", (os.urandom(1_000_000),))
 
     with pytest.raises(HistoryError, match="the disk is full"):

@@ -55,6 +55,11 @@ class RolloutStore:
         self._trouble = ""
 
     @property
+    def name(self) -> str:
+        """How the file is called in a sentence."""
+        return self.path.name
+
+    @property
     def snapshot(self) -> Snapshot | None:
         """The last good version that was read or written."""
         return self._snapshot
@@ -208,8 +213,7 @@ class RolloutStore:
         """
         written: Written | None = None
         try:
-            before, after = prepared.before, prepared.after
-            swap(self.path, before.revision, after.data, write_ahead, in_place=in_place)
+            self._replace(prepared, write_ahead, in_place=in_place)
         except Written as told:
             written = told
         self._snapshot = prepared.after
@@ -219,6 +223,12 @@ class RolloutStore:
         if written is not None:
             raise written
         return prepared.after
+
+    def _replace(
+        self, prepared: Prepared, write_ahead: Callable[[], None], *, in_place: bool
+    ) -> None:
+        before, after = prepared.before, prepared.after
+        swap(self.path, before.revision, after.data, write_ahead, in_place=in_place)
 
     def _edited_by(self, before: Snapshot, edits: Sequence[Edit]) -> Snapshot:
         """Make edits in memory: in one pass where that is possible, else one after the other."""
@@ -239,7 +249,7 @@ class RolloutStore:
         if (found := _snapshot_of(edited(before.document, edit, meant), meant)) is not None:
             return found
         raise EditNotPossible(
-            f"{self.path.name} is written in a way that this edit could not be made safely "
+            f"{self.name} is written in a way that this edit could not be made safely "
             f"({'.'.join(path_of(edit))}); nothing was written: edit it by hand"
         )
 

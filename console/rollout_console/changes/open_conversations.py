@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rollout_console.changes.plan import Plan
+from rollout_console.common.folders import folder_of
 
 WAIT_S = 0.3
 OPEN_S = 1800.0
@@ -28,7 +29,7 @@ def cut_by(plan: Plan, path: Path) -> str:
     if not targets:
         return ""
     found: list[int] = []
-    log = path.parent / file.access_log
+    log = folder_of(path) / file.access_log
 
     def look() -> None:
         # Lazy import: the clients of the gate are of no other use here.

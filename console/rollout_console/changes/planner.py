@@ -387,7 +387,7 @@ class Planner:
 
     @property
     def _name(self) -> str:
-        return self._store.path.name
+        return self._store.name
 
     def _snapshot(self) -> Snapshot:
         return self._store.snapshot or self._store.open()

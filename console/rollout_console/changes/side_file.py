@@ -27,7 +27,8 @@ State = TypeVar("State")
 class SideFile(Generic[State]):
     """Reads and edits one such file; ``read`` converts its path, table and revision to a state.
 
-    ``read`` raises StoreError for an invalid table.
+    ``read`` raises StoreError for an invalid table. ``publish`` replaces a file of which the one
+    at ``path`` is a working copy.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class SideFile(Generic[State]):
         head: str,
         read: Callable[[Path, dict[str, Any], str], State],
         access: WriteAccess,
+        publish: "Publish | None" = None,
     ) -> None:
         self.path = path
+        self._publish = publish
         self._head = head
         self._read = read
         self._access = access
@@ -80,7 +83,7 @@ class SideFile(Generic[State]):
                 says = self._table(after)
             state = self._read(self.path, says, revision_of(after))
             try:
-                swap(self.path, ABSENT if data is None else revision_of(data), after)
+                self._replace(data, after)
             except Conflict:
                 if not left:
                     raise
@@ -88,6 +91,12 @@ class SideFile(Generic[State]):
             self._known = (after, says, state)
             return state
         raise AssertionError("unreachable")
+
+    def _replace(self, before: bytes | None, after: bytes) -> None:
+        if self._publish is not None:
+            self._publish(before, after)  # the file at path is the working copy of a shared one
+        else:
+            swap(self.path, ABSENT if before is None else revision_of(before), after)
 
     def _said(self, data: bytes | None) -> tuple[dict[str, Any], State]:
         """Return the table and the state of a file, memoized while its content is unchanged."""
@@ -114,6 +123,9 @@ class SideFile(Generic[State]):
             raise NotReadable(f"{self.path} cannot be read: {error.strerror}") from None
         return data
 
+
+Publish = Callable[[bytes | None, bytes], None]
+"""Replaces a text, None where there is none yet; raises Conflict where it is another by now."""
 
 Edited = Callable[[str, Mapping[str, Any]], tuple[str, dict[str, Any] | None]]
 """Returns the new text for a text and its table, and the new table if that is known."""

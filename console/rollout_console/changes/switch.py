@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from rollout_console.changes.leftovers import recovered
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.planner import Planner
 from rollout_console.changes.recorded import Recorded, to_json
+from rollout_console.changes.shared import Shared
+from rollout_console.changes.side_file import Publish
 from rollout_console.changes.snapshot import Snapshot
 from rollout_console.common.errors import Held, NothingToDo, NotRecorded
 from rollout_console.common.write_access import WriteAccess
@@ -70,8 +73,13 @@ class Switch:
         *,
         access: WriteAccess | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        shared: Shared | None = None,
+        store: RolloutStore | None = None,
     ) -> None:
-        self.store = RolloutStore(path)
+        self.store = store or RolloutStore(path)
+        self.shared = shared
+        """What is shared of a file in etcd, of which ``path`` is the working copy, and ``store``
+        the store of that; None for a file."""
         self.history = history
         self.who = who
         self._clock = clock
@@ -86,8 +94,27 @@ class Switch:
 
     @property
     def path(self) -> Path:
-        """The rollout file's path, as it was given."""
+        """The rollout file's path, as it was given; of one in etcd that of its working copy."""
         return self.store.path
+
+    @property
+    def name(self) -> str:
+        """How the file is called in a sentence."""
+        return self.store.name
+
+    @property
+    def location(self) -> str:
+        """What ``--file`` takes for it, wherever it is run."""
+        return str(self.path.absolute()) if self.shared is None else self.shared.location
+
+    @property
+    def title(self) -> str:
+        """The file's path as it was given, or its address."""
+        return str(self.path) if self.shared is None else self.shared.location
+
+    def publisher(self, part: str) -> Publish | None:
+        """Return what replaces a file beside a shared rollout file; None for one on this host."""
+        return None if self.shared is None else partial(self.shared.publish, part)
 
     def open(self) -> Snapshot:
         """Recover from a killed writer, and read the file; raises StoreError."""

@@ -4,9 +4,12 @@ An option that is ignored in silence is taken for obeyed: ``--limit`` for a shor
 for the file that is shown.
 """
 
+import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from datetime import datetime
+
+from rollout_console.etcd.address import is_etcd
 
 _MODEL_FILTERS = (
     "recommended_for", "category", "provider", "tag", "stage", "max_price", "search", "changed",
@@ -150,6 +153,8 @@ def _set(options: Namespace) -> Iterator[str]:
 
 
 def _init(options: Namespace) -> Iterator[str]:
+    if options.from_file and not is_etcd(options.file or os.environ.get("ROLLOUT_FILE")):
+        yield "--from-file puts a file into etcd: give its address with -f etcd://..."
     given = {name for name, _ in options.answers or ()}
     if options.org_field and not (options.from_openai_log or "orgs-from" in given):
         yield "--org-field is of a file with orgs: give --from-openai-log or --orgs-from"

@@ -22,6 +22,7 @@ from rollout_console.common.errors import Misused, OperationError
 from rollout_console.common.safe_text import visible
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.vault.errors import VaultError
+from rollout_console.etcd.address import is_etcd
 from rollout_console.etcd.errors import BadAddress, EtcdError
 from rollout_console.history.actor import whoami
 from rollout_console.history.errors import HistoryError
@@ -97,6 +98,7 @@ def _run(options: Namespace) -> int:
 
 def _dispatch(options: Namespace) -> int:
     options.access = WriteAccess(read_only=options.read_only)
+    options.shared = None
     if options.command is not None:
         gc.enable()  # __main__ turned it off, and the guard and the simulator run for long
     if options.command in ("demo", "sim"):
@@ -105,7 +107,27 @@ def _dispatch(options: Namespace) -> int:
         return (run_demo if options.command == "demo" else run_sim)(options)
     if options.command == "mirror":
         return _mirror(options)
-    path = file_path(options)
+    if (address := file_text(options)) is not None and is_etcd(address):
+        return _on_etcd(options, address)
+    return _on_file(options, file_path(options))
+
+
+def _on_etcd(options: Namespace, address: str) -> int:
+    """Run a command on the working copy of a rollout file in etcd."""
+    from rollout_console.fleet.opening import open_shared
+
+    with open_shared(address, os.environ) as shared:
+        options.shared = shared
+        if options.command in (None, "guard"):
+            shared.follow()
+        return _on_file(options, shared.path)
+
+
+def _on_file(options: Namespace, path: Path) -> int:
+    if options.command == "init" and options.shared is not None:
+        from rollout_console.cli.commands.init_shared import init_shared
+
+        return init_shared(options, options.shared)
     if options.command == "init":
         from rollout_console.cli.commands.init import init
 
@@ -230,12 +252,17 @@ def _with_credentials(options: Namespace, path: Path) -> int:
     return check(options, path, room)
 
 
+def file_text(options: Namespace) -> str | None:
+    """Return what is given as the rollout file: by --file, else by $ROLLOUT_FILE."""
+    return options.file or os.environ.get("ROLLOUT_FILE") or None
+
+
 def file_path(options: Namespace) -> Path:
     """Return the rollout file's path: --file, else $ROLLOUT_FILE, else ./rollout.toml.
 
     Raises RolloutError for a relative path where the working directory was deleted.
     """
-    path = Path(options.file or os.environ.get("ROLLOUT_FILE") or "rollout.toml")
+    path = Path(file_text(options) or "rollout.toml")
     try:
         if not path.is_absolute():
             Path.cwd()
@@ -251,6 +278,10 @@ def make_switch(options: Namespace, path: Path, *, user: str = "") -> Switch:
     """Return the Switch for ``path`` and its history; ``user`` replaces the recorded user name."""
     who = whoami()
     who = replace(who, user=user) if user else who
+    if options.shared is not None:
+        from rollout_console.fleet.opening import shared_switch
+
+        return shared_switch(options.shared, who, options.access)
     return Switch(path, history_of(path), who, access=options.access)
 
 

@@ -17,3 +17,20 @@ def state_folder() -> Path:
     """Return the folder of the console's state; ``$ROLLOUT_STATE_DIR`` overrides it."""
     folder = os.environ.get("ROLLOUT_STATE_DIR", "")
     return Path(folder) if folder else user_state_path(_NAME)
+
+
+def working_copies_folder() -> Path:
+    """Return the folder with the working copies of rollout files in etcd."""
+    return state_folder() / "etcd"
+
+
+def folder_of(rollout_file: Path) -> Path:
+    """Return the folder that relative paths in a rollout file are relative to.
+
+    It is the file's own; for the working copy of one in etcd it is ``$ROLLOUT_FOLDER``, else the
+    working directory, as if the file were in there.
+    """
+    folder = rollout_file.parent
+    if folder.parent.name == "etcd" and folder.parent == working_copies_folder():
+        return Path(os.environ.get("ROLLOUT_FOLDER") or ".")
+    return folder

@@ -6,12 +6,15 @@ etcdctl has for them, so no credential is in an address, a unit file or a list o
 
 import os
 import re
-import ssl
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from rollout_console.etcd.errors import BadAddress
+
+if TYPE_CHECKING:
+    import ssl
 
 SCHEMES = ("etcd://", "etcds://")
 DEFAULT_PORT = 2379
@@ -85,11 +88,13 @@ def login_of(environ: Mapping[str, str]) -> Login | None:
     return Login(name, password if colon else environ.get("ETCDCTL_PASSWORD", ""))
 
 
-def tls_of(environ: Mapping[str, str]) -> ssl.SSLContext:
+def tls_of(environ: Mapping[str, str]) -> "ssl.SSLContext":
     """Return the TLS context of ``$ETCDCTL_CACERT``, ``$ETCDCTL_CERT`` and ``$ETCDCTL_KEY``.
 
     Without a CA it trusts the system's. Raises BadAddress for files that cannot be used.
     """
+    import ssl  # lazy: whoever only asks whether a path is an address needs none
+
     ca, cert, key = (environ.get(f"ETCDCTL_{name}") for name in ("CACERT", "CERT", "KEY"))
     name = "ETCDCTL_CACERT"
     try:

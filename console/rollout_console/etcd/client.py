@@ -23,9 +23,11 @@ TIMEOUT_S = 2.0
 """How long one member has to answer, in seconds, before the next is asked."""
 WATCH_S = 60.0
 """How long a watch may be silent, in seconds; then it is made anew, as its member may be gone."""
+MOST_KEYS = 100_000
 MOST_BYTES = 64 * 2**20
 _MOST_LINE = 16 * 2**20
 
+_NO_ETCD = "what answers is no etcd: its answer is of another form"
 _AWAY = ("no leader", "request timed out", "leader changed", "connection refused", "stopped",
          "not capable", "too many requests", "auth store is not", "transport is closing",
          "unhealthy", "corrupt")  # fmt: skip
@@ -47,6 +49,30 @@ class Answer(msgspec.Struct, frozen=True):
     values: tuple[Value, ...]
     revision: int
     cluster: int
+
+
+class Range(msgspec.Struct, frozen=True):
+    """What to read: a key, or all keys below ``key/``; of these, those changed after a revision,
+    in the order of their changes, and no more than ``limit`` unless that is 0."""
+
+    key: str
+    prefix: bool = False
+    after: int = 0
+    limit: int = 0
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The request of etcd's API."""
+        body: dict[str, Any] = {"key": _encoded(f"{self.key}/" if self.prefix else self.key)}
+        if self.prefix:
+            body["range_end"] = _encoded(f"{self.key}0")  # "0" follows "/"
+        if self.limit:
+            body["limit"] = str(self.limit)
+        if self.after:
+            body["min_mod_revision"] = str(self.after + 1)
+        if self.after or self.limit:
+            body |= {"sort_order": "ASCEND", "sort_target": "MOD"}
+        return body
 
 
 class EtcdClient:
@@ -84,38 +110,54 @@ class EtcdClient:
         tls = tls_of(environ) if address.members[0].startswith("https") else None
         return cls(address, login_of(environ), tls)
 
-    def get(self, key: str, *, prefix: bool = False, limit: int = 0) -> Answer:
+    def get(self, key: str, *, prefix: bool = False) -> Answer:
         """Return the value of a key, or those of all keys below ``key/`` in order of the key."""
-        body: dict[str, Any] = {"key": _encoded(f"{key}/" if prefix else key)}
-        if prefix:
-            body |= {"range_end": _encoded(f"{key}0"), "limit": str(limit)}  # "0" follows "/"
-        return _answer(self._call("kv/range", body))
+        return _answer(self._call("kv/range", Range(key, prefix).request))
+
+    def read(self, *ranges: Range) -> tuple[Answer, ...]:
+        """Return several ranges as they are at one revision (one transaction that only reads)."""
+        success = [{"request_range": one.request} for one in ranges]
+        said = self._call("kv/txn", {"success": success})
+        try:
+            parts = [one["response_range"] for one in said["responses"]]
+        except (KeyError, TypeError):
+            raise EtcdRefused(_NO_ETCD) from None
+        return tuple(_answer({**part, "header": said.get("header")}) for part in parts)
+
+    def keys(self, key: str) -> list[tuple[str, int]]:
+        """Return the keys below ``key/`` and their mod revisions, in the order of these."""
+        body = {**Range(key, prefix=True, limit=MOST_KEYS).request, "keys_only": True}
+        found = _answer(self._call("kv/range", body)).values
+        return [(one.key, one.mod_revision) for one in found]
 
     def put(self, key: str, data: bytes, *, lease: int = 0) -> None:
         """Set a key, for as long as ``lease`` lives unless that is 0."""
         body = {"key": _encoded(key), "value": _text(data), "lease": str(lease)}
         self._call("kv/put", body, writes=True)
 
-    def put_if_unchanged(self, key: str, mod_revision: int, puts: Mapping[str, bytes]) -> int:
-        """Set several keys at once if ``key`` still has that revision, 0 for a key that is not
-        there (compare-and-swap, one transaction).
+    def put_if_unchanged(
+        self, expected: Mapping[str, int], puts: Mapping[str, bytes], *, lease: int = 0
+    ) -> int:
+        """Set several keys at once if the ``expected`` keys still have these revisions, 0 for a
+        key that is not there (compare-and-swap, one transaction).
 
-        Return the revision of the change, 0 where the key has changed and nothing was set.
+        Return the revision of the change, 0 where a key has changed and nothing was set.
         """
-        compare = {
-            "key": _encoded(key), "target": "MOD", "result": "EQUAL",
-            "mod_revision": str(mod_revision),
-        }  # fmt: skip
+        compare = [
+            {"key": _encoded(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(number)}
+            for key, number in expected.items()
+        ]
         success = [
-            {"request_put": {"key": _encoded(name), "value": _text(data)}}
+            {"request_put": {"key": _encoded(name), "value": _text(data), "lease": str(lease)}}
             for name, data in puts.items()
         ]
-        said = self._call("kv/txn", {"compare": [compare], "success": success}, writes=True)
+        said = self._call("kv/txn", {"compare": compare, "success": success}, writes=True)
         return int(said.get("header", {}).get("revision", 0)) if said.get("succeeded") else 0
 
-    def delete(self, key: str) -> None:
-        """Delete a key; one that is not there is none."""
-        self._call("kv/deleterange", {"key": _encoded(key)}, writes=True)
+    def delete(self, *keys: str) -> None:
+        """Delete keys, at most 128; one that is not there is none."""
+        success = [{"request_delete_range": {"key": _encoded(key)}} for key in keys]
+        self._call("kv/txn", {"success": success}, writes=True)
 
     def lease(self, seconds: int) -> int:
         """Return a new lease, which ends unless it is kept alive within that time."""
@@ -252,7 +294,7 @@ def _answer(said: dict[str, Any]) -> Answer:
         )
         return Answer(values, int(header["revision"]), int(header["cluster_id"]))
     except (KeyError, TypeError, ValueError):
-        raise EtcdRefused("what answers is no etcd: its answer is of another form") from None
+        raise EtcdRefused(_NO_ETCD) from None
 
 
 def _refusal(response: httpx.Response) -> EtcdAway | EtcdRefused:

@@ -77,7 +77,7 @@ class EtcdOutput:
                     f"{self} has a value that is not {self._what}; give another key"
                 )
             before = values[0].mod_revision if values else 0
-            made = self._client.put_if_unchanged(key, before, {key: data})
+            made = self._client.put_if_unchanged({key: before}, {key: data})
             if made:
                 self._known = time.monotonic(), made
                 return

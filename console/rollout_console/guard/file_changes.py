@@ -70,7 +70,7 @@ class FileChanges:
     def _usable(self) -> Iterator[StateChange]:
         if self._trouble and not self._switch.store.unsettled:
             self._trouble = ""
-            yield StateChange("file", f"{self._switch.path.name} can be used again", level="over")
+            yield StateChange("file", f"{self._switch.name} can be used again", level="over")
 
     def _given_up(self, now: float) -> Iterator[StateChange]:
         """Yield the versions of which the history says nothing, in the file's own words."""

@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.common.errors import OperationError
+from rollout_console.common.folders import folder_of
 from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
 from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.paths import LEDGER_NAME
@@ -115,7 +116,7 @@ class JobWatch:
         self, read: Callable[[RolloutFile, float, bool], None], file: RolloutFile, now: float
     ) -> str:
         """Call what reads the ledger; return why it cannot be read, empty where it can."""
-        ledger = (self._path.parent / file.access_log).parent / LEDGER_NAME
+        ledger = (folder_of(self._path) / file.access_log).parent / LEDGER_NAME
         try:
             read(file, now, ledger.exists())
         except OperationError as error:

@@ -12,6 +12,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from rollout_console.changes.shared import LeaderElection
+from rollout_console.changes.switch import Switch
+
 
 class LeaderLock:
     """An exclusive flock on the rollout file, non-blocking but for retries of some milliseconds."""
@@ -63,6 +66,18 @@ class LeaderLock:
             return False
         held = os.fstat(self._descriptor)
         return (held.st_dev, held.st_ino) == (status.st_dev, status.st_ino)
+
+
+def election_of(switch: Switch) -> LeaderElection:
+    """Return the election among the guards of a rollout file, on one host or on several."""
+    if switch.shared is None:
+        return LeaderLock(switch.path)
+    return switch.shared.leadership(switch.who.name)
+
+
+def guard_acts(switch: Switch) -> bool:
+    """Return whether a guard acts on a rollout file now, on this host or on another."""
+    return somebody_acts(switch.path) if switch.shared is None else switch.shared.has_leader
 
 
 def somebody_acts(path: Path) -> bool:

@@ -17,7 +17,7 @@ from rollout_console.guard.condemned import may_have_traffic
 from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict, mode_of
 from rollout_console.guard.following import follow_file
-from rollout_console.guard.leader_lock import LeaderLock
+from rollout_console.guard.leader_lock import election_of
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.objections import held_by_model
 from rollout_console.guard.ramp import MOST_S_A_TURN, Ramps, Standing
@@ -104,8 +104,8 @@ class GuardLoop:
     def __init__(self, switch: Switch, monitor: Monitor) -> None:
         self._switch = switch
         self._monitor = monitor
-        self._lock = LeaderLock(switch.path)
-        record = RampRecord(switch.path, switch.access)
+        self._lock = election_of(switch)
+        record = RampRecord(switch.path, switch.access, switch.publisher("guard"))
         self._ramps = Ramps(switch, monitor, record)
         self._lowering = BudgetLowering(switch, monitor, record)
         self._alerts = Alerts()
@@ -149,7 +149,7 @@ class GuardLoop:
         no_locks = not self._switch.access.read_only and self._lock.no_locks
         if no_locks:
             trouble = trouble or (
-                f"there are no locks for {self._switch.path} ({no_locks}), by which one of several"
+                f"there are no locks for {self._switch.title} ({no_locks}), by which one of several"
                 " guards raises: this one rolls back, and raises nothing"
             )
         standings: dict[str, list[Standing]] = {}
@@ -306,5 +306,5 @@ class GuardLoop:
         return Event("alert", alert.sentence, alert.route, alert.org, alert.signal, command=command)
 
     def _command(self, verb: str, *names: str) -> str:
-        words = ["rollout-console", "-f", str(self._switch.path.absolute()), verb, *names]
+        words = ["rollout-console", "-f", self._switch.location, verb, *names]
         return " ".join(quote(word) for word in words)

@@ -11,7 +11,7 @@ def put_back(switch: Switch, route: str, org: str | None) -> list[str]:
     with nothing changed.
     """
     switch.access.require()
-    record = RampRecord(switch.path, switch.access)
+    record = RampRecord(switch.path, switch.access, switch.publisher("guard"))
     out = record.read().get(route, RouteRamp()).out
     found = {name: one.why for name, one in out.items() if org in (None, name)}
     if found:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from rollout_console.changes.errors import StoreError
-from rollout_console.changes.side_file import SideFile, time_of
+from rollout_console.changes.side_file import Publish, SideFile, time_of
 from rollout_console.changes.toml_edit.line import quoted
 from rollout_console.common.write_access import WriteAccess
 from rollout_gate.file.errors import PercentError
@@ -62,9 +62,11 @@ class RampRecord:
     Every method raises StoreError on failure, with the file unchanged.
     """
 
-    def __init__(self, rollout_file: FilePath, access: WriteAccess) -> None:
+    def __init__(
+        self, rollout_file: FilePath, access: WriteAccess, publish: Publish | None = None
+    ) -> None:
         path = rollout_file.with_name(f"{rollout_file.stem}.guard.toml")
-        self._file = SideFile(path, _HEAD, _state, access)
+        self._file = SideFile(path, _HEAD, _state, access, publish)
 
     @property
     def path(self) -> FilePath:

@@ -15,7 +15,7 @@ from rollout_console.guard.draining import Draining
 from rollout_console.guard.evidence.verdict import WORDS, Verdict
 from rollout_console.guard.file_changes import FileChanges
 from rollout_console.guard.following import follow_file
-from rollout_console.guard.leader_lock import somebody_acts
+from rollout_console.guard.leader_lock import guard_acts
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.state_change import (
     CALM,
@@ -78,14 +78,14 @@ class StateFeed:
         self._files = FileChanges(self._switch, recorded.changes)
         monitor.go_on(now)
         self._alerts.look(alerts_now(monitor, balance, models, "", now), now)
-        acts = somebody_acts(self._switch.path)
+        acts = guard_acts(self._switch)
         self._guard, self._guard_at = guard_state(monitor.file, acts=acts), now
         for name, verdict in monitor.verdicts(now).items():
             if not monitor.file.is_latched(name):
                 self._verdicts.note((name, None), grade_of(verdict))
         self._log.note(_LOG, self._log_grade(now))
         self._has_lines = monitor.age_s(now) is not None
-        path = str(self._switch.path)
+        path = self._switch.title
         return [*summary_of(monitor, path, self._alerts.open, guard_acts=acts, now=now)]
 
     def turn(
@@ -124,7 +124,7 @@ class StateFeed:
         if abs(now - self._guard_at) < GUARD_EVERY_S:
             return
         before, self._guard_at = self._guard, now
-        self._guard = guard_state(self._monitor.file, acts=somebody_acts(self._switch.path))
+        self._guard = guard_state(self._monitor.file, acts=guard_acts(self._switch))
         if self._guard != before:
             yield self._guard
 

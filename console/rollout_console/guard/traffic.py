@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from rollout_console.common.folders import folder_of
 from rollout_console.guard.evidence.org_bins import OrgBins
 from rollout_console.guard.misrouted import FarShare, Misrouted, MisroutedRequests
 from rollout_console.guard.writers import Writers, WritersBehind
@@ -113,7 +114,7 @@ class Watch:
     def _follow_log(self) -> None:
         """Follow the log that the file names; a change of path resets all figures."""
         file = self.file
-        log_path = (self._path.parent / file.access_log).absolute()
+        log_path = (folder_of(self._path) / file.access_log).absolute()
         if log_path == self._log_path:
             return
         if self._log_path is not None:

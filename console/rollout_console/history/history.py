@@ -104,7 +104,7 @@ class History:
             rows = _settle(db, row, "applied")
             found = db.execute("SELECT file FROM changes WHERE id = ?", (row,)).fetchone()
             if found is not None and -row % _PRUNED_EVERY < rows:  # one of them is a multiple
-                _prune(db, found["file"])
+                prune(db, found["file"])
 
     def abandon(self, row: int) -> None:
         """Mark an intent as abandoned: the file was not changed."""
@@ -130,7 +130,7 @@ class History:
                 and not _pending(known, name)
             ):
                 return None
-        with self._writing() as db, _transaction(db):
+        with self._writing() as db, transaction(db):
             _recover(db, name, file, lambda row: not may_live(_process(row)))
             # Compare again under the database's write lock: the read may be stale.
             if _newest_revision(db, name) is not None and _revision_at(file) != revision:
@@ -210,7 +210,7 @@ class History:
         with self._reading() as known:
             if known is None or not _pending(known, name):
                 return
-        with self._writing() as db, _transaction(db):
+        with self._writing() as db, transaction(db):
             _recover(db, name, file, lambda row: not _may_live(row))
 
     def rows(
@@ -324,7 +324,7 @@ class History:
                 for revision, text in texts
                 if revision not in known
             ]
-            with _transaction(db):
+            with transaction(db):
                 db.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", packed)
                 return insert_rows(db, changes, file, state)
 
@@ -374,15 +374,22 @@ class History:
 
 
 def _newest_revision(db: sqlite3.Connection, name: str) -> str | None:
-    """Return the last known revision of the file; None for a file never seen."""
+    found = newest_change(db, name)
+    return None if found is None else found[1]
+
+
+def newest_change(db: sqlite3.Connection, name: str) -> tuple[int, str] | None:
+    """Return the last known change of the file, its id (0 for one that was only seen) and revision;
+    None for a file never seen.
+    """
     row = db.execute(
-        "SELECT revision FROM changes WHERE file = ? AND state = 'applied'"  # noqa: S608
+        "SELECT id, revision FROM changes WHERE file = ? AND state = 'applied'"  # noqa: S608
         f" AND action NOT IN {NOTES} ORDER BY id DESC LIMIT 1",
         (name,),
     ).fetchone()
     if row is None and _has_seen(db):
-        row = db.execute("SELECT revision FROM seen WHERE file = ?", (name,)).fetchone()
-    return None if row is None else str(row["revision"])
+        row = db.execute("SELECT 0 AS id, revision FROM seen WHERE file = ?", (name,)).fetchone()
+    return None if row is None else (int(row["id"]), str(row["revision"]))
 
 
 def _has_groups(db: sqlite3.Connection) -> bool:
@@ -414,7 +421,7 @@ def _take_over(
     taken = "SELECT 1 FROM taken_over WHERE source = ?"
     if db.execute(taken, (key,)).fetchone() is not None:
         return
-    with _transaction(db):
+    with transaction(db):
         if db.execute(taken, (key,)).fetchone() is not None:
             return
         first = db.execute("SELECT coalesce(min(id), 1) AS id FROM changes").fetchone()["id"]
@@ -438,7 +445,7 @@ def _as_text(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _prune(db: sqlite3.Connection, file: str) -> None:
+def prune(db: sqlite3.Connection, file: str) -> None:
     """Delete all but the newest KEPT changes; abandoned attempts do not count as changes."""
     for states, keep in (("('applied', 'pending')", KEPT), ("('abandoned')", _ATTEMPTS_KEPT)):
         db.execute(
@@ -495,7 +502,7 @@ def _revision_at(file: Path) -> str:
 
 
 @contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """Hold the write lock of the database; commit at the end, or roll back on an exception."""
     db.execute("BEGIN IMMEDIATE")
     try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from rollout_console.common.folders import state_folder
+from rollout_console.common.folders import folder_of, state_folder
 from rollout_console.history.history import History
 from rollout_gate.file.read import read_regular
 from rollout_gate.paths import LEDGER_NAME
@@ -78,7 +78,7 @@ def _places(target: Path) -> tuple[Path | None, Mapping[Path | None, str]]:
 
 
 def _beside(target: Path, path: str) -> Path:
-    return Path(os.path.normpath(target.parent / path))
+    return Path(os.path.normpath(folder_of(target).absolute() / path))
 
 
 def _named(file: Path) -> tuple[str, str]:

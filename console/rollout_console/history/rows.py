@@ -151,12 +151,18 @@ def insert_row(
     return insert_values(db, values)
 
 
-def insert_values(db: sqlite3.Connection, values: Mapping[str, Any]) -> int:
-    """Insert a row of these columns, which must be trusted names; return its id."""
+def insert_values(
+    db: sqlite3.Connection, values: Mapping[str, Any], *, unless_there: bool = False
+) -> int:
+    """Insert a row of these columns, which must be trusted names; return its id.
+
+    With ``unless_there`` a row that has this id already stays as it is.
+    """
     values = {name: _as_utf8(value) for name, value in values.items()}
     names = ", ".join(values)
     places = ", ".join(f":{name}" for name in values)
-    cursor = db.execute(f"INSERT INTO changes ({names}) VALUES ({places})", values)  # noqa: S608
+    verb = "INSERT OR IGNORE" if unless_there else "INSERT"
+    cursor = db.execute(f"{verb} INTO changes ({names}) VALUES ({places})", values)
     return int(cursor.lastrowid or 0)
 
 

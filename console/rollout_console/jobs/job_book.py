@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from rollout_console.common.errors import OperationError
+from rollout_console.common.folders import folder_of
 from rollout_console.jobs.outcomes import Ended, Jobs, Outcome, by_side, outcomes
 from rollout_gate.file.model import OPEN_LIMITS_S, RolloutFile
 from rollout_gate.http.create_records import Create
@@ -450,7 +451,7 @@ def job_book(
     A lock of the ledger is waited for ``wait_s`` seconds, and all reads of this book together take
     at most ``most_s``: then they are OperationError.
     """
-    folder = (path.parent / file.access_log).absolute().parent
+    folder = (folder_of(path) / file.access_log).absolute().parent
     limits = {name: route.open_limit_s for name, route in file.routes.items()}
     return JobBook(folder / LEDGER_NAME, limits, wait_s=wait_s, most_s=most_s)
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import msgspec
 
+from rollout_console.changes.spread import Registered
 from rollout_console.etcd.client import EtcdClient, Value
 from rollout_console.etcd.errors import EtcdError
 from rollout_console.mirror.mirror import Standing
@@ -15,18 +16,6 @@ from rollout_gate.untrusted import UndecodableError, decode_json
 LEASE_S = 15
 """How long a mirror that says nothing any more is listed, in seconds."""
 RENEW_S = 5.0
-
-
-class Registered(msgspec.Struct, frozen=True):
-    """How one mirror stands, as it says itself. ``at`` is when it last said so (UTC, seconds)."""
-
-    host: str
-    path: str
-    revision: str = ""
-    mod_revision: int = 0
-    latched: tuple[str, ...] = ()
-    trouble: str = ""
-    at: float = 0.0
 
 
 def mirrors_key(key: str) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from rollout_console.changes.switch import Switch
 from rollout_console.changes.traffic_diff import DEFAULT_SHARE
+from rollout_console.common.folders import folder_of
 from rollout_console.common.listing import counted
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.health.log.multi_file import MOST_FILES, matching
@@ -80,7 +81,7 @@ class ExitFacts:
 
     @cached_property
     def _log(self) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
-        return _tail(self._switch.path.parent / self._file.access_log)
+        return _tail(folder_of(self._switch.path) / self._file.access_log)
 
     @cached_property
     def _repeated(self) -> list[Repeated]:

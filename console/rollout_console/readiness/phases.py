@@ -50,7 +50,7 @@ class Phases:
     ) -> None:
         self._switch = switch
         self._clock = clock
-        self._plan_file = PlanFile(switch.path, switch.access)
+        self._plan_file = PlanFile(switch.path, switch.access, switch.publisher("plan"))
 
     @property
     def plan_path(self) -> Path:

@@ -12,7 +12,7 @@ import msgspec
 
 from rollout_console.changes.atomic_swap import ABSENT
 from rollout_console.changes.errors import StoreError
-from rollout_console.changes.side_file import SideFile, inline, sub_table, time_of
+from rollout_console.changes.side_file import Publish, SideFile, inline, sub_table, time_of
 from rollout_console.common.write_access import WriteAccess
 
 _HEAD = (
@@ -85,9 +85,11 @@ class PlanState(msgspec.Struct, frozen=True):
 class PlanFile:
     """Reads and edits ``rollout.plan.toml`` for a rollout file ``rollout.toml``."""
 
-    def __init__(self, rollout_file: Path, access: WriteAccess) -> None:
+    def __init__(
+        self, rollout_file: Path, access: WriteAccess, publish: Publish | None = None
+    ) -> None:
         path = rollout_file.with_name(f"{rollout_file.stem}.plan.toml")
-        self._file = SideFile(path, _HEAD, _state, access)
+        self._file = SideFile(path, _HEAD, _state, access, publish)
 
     @property
     def path(self) -> Path:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rollout_console.changes.output_file import write_output
 from rollout_console.changes.traffic_diff import DEFAULT_SHARE
+from rollout_console.common.folders import folder_of
 from rollout_console.common.markdown import code, escaped, ticks
 from rollout_console.common.safe_text import visible
 from rollout_console.readiness.plan_file import PlanState
@@ -33,7 +34,7 @@ _WHY = ("--yes", "--reason", "why")
 
 def playbook_path(rollout_file: Path) -> Path:
     """Return the path of a rollout file's playbook, next to it."""
-    return rollout_file.with_name(f"{rollout_file.stem}.playbook.md")
+    return folder_of(rollout_file) / f"{rollout_file.stem}.playbook.md"
 
 
 def playbook_revision(path: Path) -> str:

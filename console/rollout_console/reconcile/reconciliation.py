@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rollout_console.common.errors import Misused, OperationError
+from rollout_console.common.folders import folder_of
 from rollout_console.reconcile.errors import CorruptStore
 from rollout_console.reconcile.log_lines import Period, read_lines
 from rollout_console.reconcile.matching import match
@@ -140,7 +141,7 @@ def reconcile(
         formats = {name: route.format for name, route in file.routes.items()}
         cutoffs = Cutoffs(horizon - asked.settle_s, horizon - asked.settle_async_s)
         with store.snapshot() as db:
-            log_path = (path.parent / file.access_log).absolute()
+            log_path = (folder_of(path) / file.access_log).absolute()
             log = read_lines(
                 db, log_path, period, formats, route=asked.route, org=asked.org,
                 previous_of=asked.previous_of,

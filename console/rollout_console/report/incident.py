@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.common.errors import Misused, OperationError
+from rollout_console.common.folders import folder_of
 from rollout_console.common.listing import counted
 from rollout_console.guard.evidence.blame import FLOOR_ERRORS, LIVE_FROM, MARGIN
 from rollout_console.guard.evidence.e_process import episodes
@@ -159,7 +160,7 @@ def find_incident(
     scope, looked = _where(history, path, changes, asked, now)
     if looked.until - looked.since > MOST_S:
         raise Misused("a report is of at most 7 days: give a later time")
-    log = LogReader((path.parent / file.access_log).absolute(), AccessRecord)
+    log = LogReader((folder_of(path) / file.access_log).absolute(), AccessRecord)
     limits = {name: _limits(_settings(file, name)) for name in file.routes}
     width = 1 if looked.until - looked.since <= _FINE_UP_TO_S else _COARSE_S
     seconds = Seconds(scope, limits, width)
@@ -180,7 +181,7 @@ def find_incident(
     signals = tuple(dict.fromkeys(one.signal for one in tripped))
     slow = limits if {"latency", "first_token"} & {*signals} else None
     figures = Figures(scope, phases, _step(charted(phases).seconds), slow)
-    again = LogReader((path.parent / file.access_log).absolute(), AccessRecord)
+    again = LogReader((folder_of(path) / file.access_log).absolute(), AccessRecord)
     for records in again.between(begin - margin, after):
         figures.add(records)
     jobs = job_ends(file, path, scope, phases[1], after)

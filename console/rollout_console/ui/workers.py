@@ -17,7 +17,7 @@ from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.vault.errors import VaultError
 from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.guard.balance import BalanceSource, BalanceSources
-from rollout_console.guard.leader_lock import somebody_acts
+from rollout_console.guard.leader_lock import guard_acts
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.ramp_record import RampRecord
 from rollout_console.health.log.probe_log import last_probes, probe_log_path
@@ -151,23 +151,23 @@ async def follow_models(ask: Callable[[], Mapping[str, ModelTrouble]], post: Pos
         await asyncio.sleep(MODELS_EVERY_S)
 
 
-async def follow_guard(path: Path, post: Post) -> None:
+async def follow_guard(switch: Switch, post: Post) -> None:
     """Poll whether a guard acts on the file, and which orgs are out of a ramp; post changes."""
     known: tuple[bool, object] | None = None
     while True:
-        now = await asyncio.to_thread(_guard_seen, path)
+        now = await asyncio.to_thread(_guard_seen, switch)
         if now != known:
             known = now
             post(GuardSeen(*now))
         await asyncio.sleep(GUARD_EVERY_S)
 
 
-def _guard_seen(path: Path) -> tuple[bool, dict[str, dict[str, str]]]:
+def _guard_seen(switch: Switch) -> tuple[bool, dict[str, dict[str, str]]]:
     out: dict[str, dict[str, str]] = {}
     with suppress(StoreError):  # the guard, which owns the record, reports its errors
-        for route, ramp in RampRecord(path, WriteAccess(read_only=True)).read().items():
+        for route, ramp in RampRecord(switch.path, WriteAccess(read_only=True)).read().items():
             out[route] = {org: one.why for org, one in ramp.out.items()}
-    return somebody_acts(path), out
+    return guard_acts(switch), out
 
 
 async def follow_settings(post: Post) -> None:
@@ -259,7 +259,7 @@ class Feeds:
             "older": lambda: follow_older(monitor, post, has_read),
             "balance": self._follow_balance,
             "models": lambda: follow_models(ask_for_models, post),
-            "guard": lambda: follow_guard(switch.path, post),
+            "guard": lambda: follow_guard(switch, post),
             "settings": lambda: follow_settings(post),
             "keys": lambda: follow_keys(warn_of_keys, post),
             "spending": self._follow_spending,

@@ -23,7 +23,7 @@ from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.vault.errors import VaultError
-from rollout_console.guard.leader_lock import somebody_acts
+from rollout_console.guard.leader_lock import guard_acts
 from rollout_gate.file.model import RolloutFile
 
 _NICE = 15
@@ -50,7 +50,7 @@ def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
     if options.json:
         print(json.dumps(as_json(file, standings, found, words, now), indent=2))
     else:
-        acts = somebody_acts(switch.path)
+        acts = guard_acts(switch)
         for line in as_text(file, standings, found, now, guard_acts=acts):
             print(line)
     bad = any(one.is_over or (one.spend is not None and one.spend.problem) for one in standings)

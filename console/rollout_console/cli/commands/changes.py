@@ -12,6 +12,7 @@ from rollout_console.changes.names import check_org, check_share
 from rollout_console.changes.open_conversations import cut_by
 from rollout_console.changes.plan import Plan, Target
 from rollout_console.changes.share_group import share_words
+from rollout_console.changes.spread import Spread
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.cli.commands.held import Objections
 from rollout_console.cli.commands.shares import named_shares, percent_of, plan_shares
@@ -20,6 +21,7 @@ from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.common.durations import seconds_text, target_text
 from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
+from rollout_console.common.listing import first_of
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.rollback_figures import rollback_figures
@@ -27,6 +29,9 @@ from rollout_console.guard.traffic import COLD_BYTES
 from rollout_gate.file.revision import SHORT
 
 _ROLLBACK_BYTES = 1024 * 1024
+_SPREAD_S = 3.0
+"""How long a change waits for the servers to apply it, in seconds."""
+_MOST_SERVERS = 5
 
 
 def change(options: Namespace, switch: Switch) -> int:
@@ -92,6 +97,7 @@ def _check_again(plan: Plan, monitor: Monitor) -> None:
 
 def _tell(options: Namespace, done: Done) -> None:
     plan = done.plan
+    spread = None if options.shared is None else options.shared.wait_for_spread(_SPREAD_S)
     if options.json:
         body = {
             "action": plan.action,
@@ -102,15 +108,28 @@ def _tell(options: Namespace, done: Done) -> None:
             "warnings": list(done.warnings),
             "kept_as": done.kept_as,
         }
+        if spread is not None:
+            body["servers"] = spread.as_json()
         print(json.dumps(body, indent=2))
     else:
         print(f"done: {visible(plan.effect)}  (revision {done.snapshot.revision[:SHORT]})")
         if done.kept_as:
             print(f"the broken text was kept as {visible(done.kept_as)}")
+    if spread is not None:
+        _tell_spread(options, spread)
     for line in left_out_by_reason(plan.left_out):
         print(f"left out: {visible(line)}", file=sys.stderr)
     for warning in done.warnings:
         print(f"warning: {visible(warning)}", file=sys.stderr)
+
+
+def _tell_spread(options: Namespace, spread: Spread) -> None:
+    """Say how many servers have applied a change, and name those that have not."""
+    if not options.json:
+        print(f"servers: {spread.words}")
+    if spread.lagging:
+        names = first_of([one.host for one in spread.lagging], _MOST_SERVERS)
+        print(f"warning: not applied yet on {visible(names)}", file=sys.stderr)
 
 
 def _check_names(options: Namespace, monitor: Monitor, shares: Mapping[str | None, int]) -> None:

@@ -142,7 +142,7 @@ def _notifier(options: Namespace, switch: Switch) -> Any:
         told,
         lambda event, reason: switch.note_undelivered(event.text, reason),
         who=switch.who.name,
-        file=str(switch.path),
+        file=switch.title,
         environ=os.environ,
     )
 

@@ -42,6 +42,10 @@ def add_init(parser: argparse.ArgumentParser) -> None:
     answer("--org", metavar="ORG", help="may be repeated; before the first --route: of all routes")
     answer("--orgs-from", metavar="PATH",
            help="orgs from a file: one a line, a column of a CSV, an access log")  # fmt: skip
+    parser.add_argument(
+        "--from-file", default="", metavar="PATH",
+        help="with -f etcd://...: the rollout file whose text is put there",
+    )  # fmt: skip
     parser.add_argument("--from-litellm", type=Path, metavar="PATH",
                         help="routes from the config.yaml of a LiteLLM proxy")  # fmt: skip
     parser.add_argument(

@@ -14,6 +14,7 @@ from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.common.durations import brief_seconds, seconds_text, target_text
 from rollout_console.common.errors import OperationError
+from rollout_console.common.folders import folder_of
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.health.log.record import JobRecord
@@ -73,7 +74,7 @@ def _take_in(book: JobBook, switch: Switch, file: RolloutFile) -> None:
     """
     if not book.exists:
         return
-    reader = LogReader((switch.path.parent / file.access_log).absolute(), JobRecord)
+    reader = LogReader((folder_of(switch.path) / file.access_log).absolute(), JobRecord)
     try:
         take_in_file(book.path, reader.between, time.time())
     except OperationError as error:

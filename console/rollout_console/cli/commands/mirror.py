@@ -9,18 +9,14 @@ import time
 from argparse import Namespace
 from datetime import UTC, datetime
 
+from rollout_console.changes.spread import Registered
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.mirror.mirror import Mirror
-from rollout_console.mirror.registration import (
-    Registered,
-    Registration,
-    mirrors_key,
-    registered,
-)
+from rollout_console.mirror.registration import Registration, mirrors_key, registered
 from rollout_console.mirror.service import MirrorService
 from rollout_gate.file.revision import SHORT, revision_of
 from rollout_gate.secret import redacted

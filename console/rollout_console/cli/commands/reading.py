@@ -35,7 +35,7 @@ def show(options: Namespace, switch: Switch) -> int:
         print(json.dumps(_file_json(file), indent=2))
         return DONE
     latch = "  ↩ EVERYTHING ROLLED BACK" if file.rolled_back else ""
-    print(f"{visible(str(switch.path))}  revision {file.revision[:SHORT]}{latch}")
+    print(f"{visible(switch.title)}  revision {file.revision[:SHORT]}{latch}")
     for route in file.routes.values():
         latch = "  ↩ rolled back" if route.rolled_back else ""
         model = visible(route.model) or "no model"
@@ -60,7 +60,7 @@ def history(options: Namespace, switch: Switch) -> int:
     if not switch.history.is_shared:
         print(
             f"this history is this user's alone ({switch.history.path}): the folder of"
-            f" {visible(str(switch.path))} can have none",
+            f" {visible(switch.title)} can have none",
             file=sys.stderr,
         )
     if options.json:
@@ -68,7 +68,7 @@ def history(options: Namespace, switch: Switch) -> int:
         return DONE
     if not rows:
         read_file(switch.path)  # raises for a mistyped path, which has no history either
-        print(f"no changes of {visible(str(switch.path))} yet", file=sys.stderr)
+        print(f"no changes of {visible(switch.title)} yet", file=sys.stderr)
     for row in rows:
         action, target = map(visible, spoken_change(row.action, row.route, row.org))
         said = [visible(row.reason)] if row.reason else []

@@ -61,7 +61,7 @@ def web(options: Namespace, switch: Switch) -> int:
         _command_of_tab(options, switch),
         handed_to_child(given),
         Origins(names, options.public_url or ""),
-        title=f"{visible(switch.path.name)}: rollout-console, read-only",
+        title=f"{visible(switch.name)}: rollout-console, read-only",
         most_tabs=options.tabs,
     )
 
@@ -69,7 +69,7 @@ def web(options: Namespace, switch: Switch) -> int:
         own = _url(options.host, port)
         print(options.public_url or own, flush=True)
         served = f", served on {own}" if options.public_url else ""
-        print(f"read-only: {visible(str(switch.path))}{served}; ctrl+c ends it", flush=True)
+        print(f"read-only: {visible(switch.title)}{served}; ctrl+c ends it", flush=True)
         if exposed:
             about = {"host": options.host, "port": port, "name": socket.gethostname()}
             print(_EXPOSED.format(**about), end="", file=sys.stderr, flush=True)
@@ -80,7 +80,7 @@ def web(options: Namespace, switch: Switch) -> int:
 
 def _command_of_tab(options: Namespace, switch: Switch) -> list[str]:
     """Return the command line of a tab's console; -P keeps the working directory from sys.path."""
-    words = [sys.executable, "-P", "-m", "rollout_console", f"--file={switch.path}", "--read-only"]
+    words = [sys.executable, "-P", "-m", "rollout_console", f"--file={switch.title}", "--read-only"]
     return [*words, *(["--ascii"] if options.ascii else []), "web", "--in-tab"]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from rollout_console.common.durations import seconds_text
+from rollout_console.common.folders import folder_of
 from rollout_console.health.log.multi_file import PROBES, is_pattern
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.untrusted import decode_json
@@ -41,7 +42,7 @@ _probe_line_of = msgspec.json.Decoder(ProbeLine)
 
 def probe_log_path(path: Path, file: RolloutFile) -> Path:
     """Return the path of the probe log: next to the access log but separate from traffic."""
-    log = path.parent / file.access_log
+    log = folder_of(path) / file.access_log
     return log.with_name(("access" if is_pattern(log) else log.stem) + PROBES)
 
 

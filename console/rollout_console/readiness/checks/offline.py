@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from rollout_console.changes.in_place import is_mount_point
 from rollout_console.common.files import is_missing
+from rollout_console.common.folders import folder_of
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.traffic import MUCH_UNUSABLE
@@ -100,7 +101,7 @@ def _history(path: Path) -> Result:
 
 
 def _access_log(path: Path, file: RolloutFile) -> Result:
-    folder = (path.parent / file.access_log).parent
+    folder = (folder_of(path) / file.access_log).parent
     problem = ""
     try:
         if is_missing(folder) or not folder.is_dir():
@@ -116,7 +117,7 @@ def _access_log(path: Path, file: RolloutFile) -> Result:
 def _log_lines(path: Path, file: RolloutFile) -> Result:
     """Check that the log's newest lines can be decoded; unusable ones do not count as requests."""
     log = open_log(
-        (path.parent / file.access_log).absolute(), start="tail", tail_bytes=_NEWEST_BYTES
+        (folder_of(path) / file.access_log).absolute(), start="tail", tail_bytes=_NEWEST_BYTES
     )
     lines, behind = 0, True
     while behind:

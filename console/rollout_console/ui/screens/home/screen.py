@@ -195,7 +195,7 @@ class HomeScreen(Opened, HomeActions):
         self._tick()
 
     def _tell_of_edit(self, edit: Edit) -> None:
-        said = f"{self._switch.path.name} was changed by {visible(edit.words)}"
+        said = f"{self._switch.name} was changed by {visible(edit.words)}"
         self._notices.tell(said, time())
         if edit.gives_back and not edit.ours:
             # An unconfirmed resume: a git checkout or a sync has restored an old version.
@@ -394,7 +394,7 @@ class HomeScreen(Opened, HomeActions):
         more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
         self._notices.trouble(
             "warning",
-            f"{self._switch.path.name}: {visible(str(warnings[0]))}{more}" if warnings else "",
+            f"{self._switch.name}: {visible(str(warnings[0]))}{more}" if warnings else "",
         )
 
     def _take_over(self, snapshot: Snapshot, plan: Plan | None = None) -> None:
@@ -441,7 +441,7 @@ class HomeScreen(Opened, HomeActions):
             )
             effect = done.plan.effect
             if done.plan.action == "set" and (lines := len(done.plan.parts)):
-                effect = f"{lines} lines in {self._switch.path.name}"  # leaves room for the key
+                effect = f"{lines} lines in {self._switch.name}"  # leaves room for the key
             self._notices.tell(f"done: {visible(effect)} · {again}", time())
         if done.kept_as:
             self._notices.trouble("file", "")

@@ -7,6 +7,7 @@ from pathlib import Path
 from time import time
 
 from rollout_console.common.errors import OperationError
+from rollout_console.common.folders import folder_of
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.health.log.record import JobRecord
 from rollout_console.health.log.time_range import LogReader
@@ -60,7 +61,7 @@ class JobsView:
     @property
     def shown_path(self) -> Path:
         """The path of the ledger as messages show it: as the rollout file was named."""
-        return (self._path.parent / self.file.access_log).parent / LEDGER_NAME
+        return (folder_of(self._path) / self.file.access_log).parent / LEDGER_NAME
 
     @property
     def book(self) -> JobBook:
@@ -105,7 +106,7 @@ class JobsView:
         application, whose it is to write.
         """
         book = self.book
-        log = LogReader((self._path.parent / self.file.access_log).absolute(), JobRecord)
+        log = LogReader((folder_of(self._path) / self.file.access_log).absolute(), JobRecord)
 
         def read(stop: threading.Event) -> None:
             def records(since: float, until: float) -> Iterator[list[JobRecord]]:

@@ -1,0 +1,113 @@
+"""A write as it is kept in etcd: its rows of the history, and the text after it, compressed."""
+
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from rollout_console.history.rows import NewChange
+from rollout_gate.untrusted import UndecodableError, decode_json
+
+MOST_TEXT = 32 * 2**20
+"""Limit of a text in bytes: a few kB of a damaged value must not unpack to gigabytes."""
+ROWS_BITS = 17
+"""A row's id is the cluster's revision of its write, and in this many low bits its place in it."""
+
+BEGIN = "begin"
+"""The key, below that of the history, of the text with which it begins."""
+
+
+class KeptRow(msgspec.Struct, frozen=True):
+    """A row of the history, without what its write has once; ``at`` is RFC 3339, UTC."""
+
+    at: str
+    user: str
+    host: str
+    ssh_origin: str
+    action: str
+    route: str | None
+    org: str | None
+    before: str
+    after: str
+    reason: str
+    verdict: str
+    previous_revision: str
+    revision: str
+    undoes_id: int | None = None
+    moves: str = ""
+
+
+class KeptWrite(msgspec.Struct, frozen=True):
+    """The rows of one write, of which the first has the file's transition.
+
+    One without rows is where the history begins: the text that was there ``since`` (RFC 3339).
+    """
+
+    rows: tuple[KeptRow, ...]
+    revision: str
+    packed: str
+    since: str = ""
+
+    @property
+    def text(self) -> bytes:
+        """The file's text after the write; raises ValueError where it is damaged."""
+        unpacker = zlib.decompressobj()
+        try:
+            found = unpacker.decompress(b64decode(self.packed), MOST_TEXT)
+        except zlib.error:
+            raise ValueError("the kept text is damaged") from None
+        if not unpacker.eof:
+            raise ValueError("the kept text is damaged, or too long")
+        return found
+
+
+def write_of(changes: Sequence[NewChange]) -> KeptWrite:
+    """Return the changes of one write as they are kept."""
+    first, *others = changes
+    rows = (_row(first, first.previous_revision), *(_row(one, first.revision) for one in others))
+    return KeptWrite(rows, first.revision, _packed(first.after_text))
+
+
+def beginning(revision: str, text: bytes, since: datetime) -> KeptWrite:
+    """Return the beginning of a history."""
+    return KeptWrite((), revision, _packed(text), since.isoformat())
+
+
+def encoded(write: KeptWrite) -> bytes:
+    """Return the value of a write's key."""
+    return msgspec.json.encode(write)
+
+
+def decoded(data: bytes) -> KeptWrite | None:
+    """Return the write of a value; None for one that is none."""
+    try:
+        write = decode_json(data, _WRITE)
+        for at in (write.since, *(row.at for row in write.rows)):
+            if at and datetime.fromisoformat(at).tzinfo is None:
+                return None
+    except (UndecodableError, ValueError):
+        return None
+    return write if len(write.rows) < 1 << ROWS_BITS else None
+
+
+def columns(row: KeptRow) -> dict[str, Any]:
+    """Return a row's columns in the history's database, those of its place and file aside."""
+    return msgspec.structs.asdict(row)
+
+
+def _row(change: NewChange, previous_revision: str) -> KeptRow:
+    return KeptRow(
+        change.at.isoformat(), change.who.user, change.who.host, change.who.ssh_origin,
+        change.action, change.route, change.org, change.before, change.after, change.reason,
+        change.verdict, previous_revision, change.revision, change.undoes_id, change.moves,
+    )  # fmt: skip
+
+
+def _packed(text: bytes) -> str:
+    return b64encode(zlib.compress(text, 6)).decode()
+
+
+_WRITE = msgspec.json.Decoder(KeptWrite)

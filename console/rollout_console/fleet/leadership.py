@@ -1,0 +1,79 @@
+"""Leader election among guards on several hosts: who has the key, under a lease of etcd, acts.
+
+etcd deletes the key of a leader that renews its lease no more, and another guard takes it.
+Source: the election of etcd's clientv3/concurrency, without its queue.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from rollout_console.etcd.client import EtcdClient
+from rollout_console.etcd.errors import EtcdAway, EtcdError, EtcdRefused, EtcdUncertain
+from rollout_console.fleet.view import leader_key
+
+LEASE_S = 10
+"""How long a leader that has died is the leader, in seconds."""
+_RENEW_S = 3.0
+
+
+class Leadership:
+    """As ``LeaderLock``, for the guards of all hosts.
+
+    A leader that cannot reach etcd is it until its lease ends by its own clock; without etcd it
+    could change nothing anyway.
+    """
+
+    def __init__(self, client: EtcdClient, who: str, is_away: Callable[[], bool]) -> None:
+        self._client = client
+        self._key = leader_key(client.address.key)
+        self._who = f"{who} {os.getpid()}"
+        self._is_away = is_away
+        self._lease = 0
+        self._leads = False
+        self._until = 0.0
+        self._due = 0.0
+        self.no_locks = ""
+        """Why there can be no election; empty where there can."""
+
+    def hold(self) -> bool:
+        """Become or stay the leader; return whether this guard is it."""
+        now = time.monotonic()
+        if now >= self._due and not self._is_away():
+            self._due = now + (_RENEW_S if self._leads else 1.0)
+            try:
+                self._leads = self._renewed(now) or self._taken(now)
+                self.no_locks = ""
+            except EtcdRefused as error:
+                self._leads, self.no_locks = False, str(error)
+            except (EtcdAway, EtcdUncertain):
+                self._due = now + 1.0
+        return self._leads and time.monotonic() < self._until
+
+    def release(self) -> None:
+        """Give it up, so that another guard can lead at once."""
+        if self._lease:
+            with suppress(EtcdError, RuntimeError):  # RuntimeError: the client is closed
+                self._client.revoke(self._lease)
+        self._lease, self._leads = 0, False
+
+    def _renewed(self, now: float) -> bool:
+        if not (self._leads and self._lease and self._client.keep_alive(self._lease)):
+            return False
+        self._until = now + LEASE_S
+        return True
+
+    def _taken(self, now: float) -> bool:
+        if not (self._lease and self._client.keep_alive(self._lease)):
+            self._lease = self._client.lease(LEASE_S)
+        if self._client.put_if_unchanged(
+            {self._key: 0}, {self._key: self._who.encode()}, lease=self._lease
+        ):
+            self._until = now + LEASE_S
+            return True
+        found = self._client.get(self._key).values
+        if not found or found[0].lease != self._lease:
+            return False
+        self._until = now + LEASE_S  # taken by a request whose answer was lost
+        return True

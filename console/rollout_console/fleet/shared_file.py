@@ -1,0 +1,286 @@
+"""A rollout file in etcd, with its working copy here: read, followed, and changed by transactions.
+
+Every change is compare-and-swap on the key's mod revision, with its rows of the history in the
+same transaction. Where the answer to one is lost, the same transaction is sent again: the key has
+another revision once it was made, so that it is never made twice.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from random import randrange
+from uuid import uuid4
+
+from rollout_console.changes.errors import Conflict, NotWritable
+from rollout_console.changes.spread import Spread
+from rollout_console.etcd.client import EtcdClient
+from rollout_console.etcd.errors import EtcdAway, EtcdError, EtcdUncertain
+from rollout_console.etcd.watch import KeyWatch
+from rollout_console.fleet.kept_change import BEGIN, beginning, encoded, write_of
+from rollout_console.fleet.leadership import Leadership
+from rollout_console.fleet.shared_history import SharedHistory
+from rollout_console.fleet.view import PARTS, View, history_key, read_view
+from rollout_console.fleet.working_copy import WorkingCopy
+from rollout_console.history.errors import HistoryError
+from rollout_console.history.history import KEPT
+from rollout_console.history.rows import NewChange
+from rollout_gate.file.revision import revision_of
+
+READ_EVERY_S = 2.0
+"""How often etcd is read without a watch's word, in seconds."""
+SETTLE_S = 6.0
+"""How long a transaction whose answer was lost is tried again, in seconds."""
+PRUNED_ONE_IN = 20
+"""One change in so many prunes the history."""
+_MOST_DELETED = 100
+_SOON_S, _SOON_FOR_S = 0.25, 15.0
+"""After a change, how often and how long at most it is looked who has applied it, in seconds."""
+
+
+class SharedFile:
+    """One rollout file of several hosts (thread-safe); opening it reads it: raises EtcdError."""
+
+    def __init__(self, client: EtcdClient) -> None:
+        self._client = client
+        self._key = client.address.key
+        self._copy = WorkingCopy(client.address)
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._changed = threading.Event()
+        self._read_to = 0
+        self._away_since: float | None = None
+        self.trouble = ""
+        """Why what is shown may not be what etcd has; empty where it is current."""
+        first = self._read(0, client)
+        self.history = SharedHistory(self._copy.history_path(first.cluster), self)
+        self.spread = Spread()
+        """Who has applied the version of now."""
+        self._view = first
+        try:
+            self.sync()
+        except NotWritable:  # a full disk must not stop a rollback
+            self._copy.move()
+            self.history.path = self._copy.history_path(first.cluster)
+            self._read_to = 0
+            self.sync()
+
+    @property
+    def path(self) -> Path:
+        """The path of the working copy."""
+        return self._copy.path
+
+    @property
+    def name(self) -> str:
+        """How it is called in a sentence, such as ``etcd:/rollout/prod``."""
+        return f"etcd:{self._key}"
+
+    @property
+    def location(self) -> str:
+        """What ``--file`` takes for it."""
+        return str(self._client.address)
+
+    @property
+    def view(self) -> View:
+        """What etcd had at the last reading."""
+        return self._view
+
+    @property
+    def has_leader(self) -> bool:
+        """Whether a guard acts."""
+        return self._view.leader is not None
+
+    def leadership(self, who: str) -> Leadership:
+        """Return the election among the guards of all hosts."""
+        return Leadership(self._client, who, lambda: bool(self.trouble))
+
+    def sync(self) -> View:
+        """Read etcd, and make history and working copy what it has; raises EtcdError, StoreError.
+
+        The history comes first: whoever sees a new text finds who made it.
+        """
+        with self._lock:
+            while True:
+                after = max(self._read_to, self.history.newest_revision())
+                view = self._read(after, self._client)
+                if view.cluster != self._view.cluster or view.revision < max(
+                    after, self._view.revision
+                ):
+                    self._start_again(view)
+                    continue
+                try:
+                    self.history.adopt(view.writes)
+                except HistoryError:  # told where the history is read; tried again
+                    break
+                if view.is_whole:
+                    self._read_to = view.revision
+                    break
+                self._read_to = view.writes[-1].mod_revision
+            self._view = view
+            self._put_copy(view)
+            self.spread = self.spread.after(view.mod_revision, view.mirrors, time.monotonic())
+            return view
+
+    def _read(self, after: int, client: EtcdClient) -> View:
+        view = read_view(client, after)
+        self._away_since, self.trouble = None, ""
+        return view
+
+    def _start_again(self, view: View) -> None:
+        """Begin anew: the cluster was made anew, or restored to an earlier revision."""
+        self._read_to = 0
+        if view.cluster == self._view.cluster:
+            with suppress(HistoryError):
+                self.history.clear()
+        self.history.path = self._copy.history_path(view.cluster)
+        with suppress(OSError):
+            self._copy.restart()
+        self._view = view
+
+    def _put_copy(self, view: View) -> None:
+        files: dict[str, bytes | None] = {"": None if view.file is None else view.file.data}
+        for part in PARTS:
+            files[part] = view.parts[part].data if part in view.parts else None
+        try:
+            self._copy.put(view.cluster, view.revision, files)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise NotWritable(
+                f"the working copy of {self.name} in {self._copy.folder} cannot be written: {why}"
+            ) from None
+
+    def commit(self, changes: Sequence[NewChange]) -> None:
+        """Make one change, with its rows; raises Conflict or EtcdError, and it is not made then.
+
+        EtcdUncertain is raised where that could not be found out in SETTLE_S.
+        """
+        change = changes[0]
+        base = self._base("", change.previous_revision)
+        row = f"{history_key(self._key)}/{uuid4().hex}"
+        puts = {self._key: change.after_text, row: encoded(write_of(changes))}
+        if not self._transact({self._key: base, row: 0}, puts, row):
+            raise self._conflict(change.previous_revision)
+        self._changed.set()
+        if not randrange(PRUNED_ONE_IN):
+            with suppress(EtcdError):
+                self._prune()
+
+    def create(self, data: bytes) -> None:
+        """Make the key, which is not there yet; raises Conflict or EtcdError."""
+        row = f"{history_key(self._key)}/{BEGIN}"
+        begin = encoded(beginning(revision_of(data), data, datetime.now(UTC)))
+        if not self._transact({self._key: 0}, {self._key: data, row: begin}, self._key):
+            raise self._conflict("")
+        self.sync()
+
+    def note(self, key: str, expected: Mapping[str, int], data: bytes) -> bool:
+        """Set a key of the history, if the expected keys are so; return whether it was set."""
+        row = f"{history_key(self._key)}/{key}"
+        expected = {(name or self._key): revision for name, revision in expected.items()}
+        return self._transact({**expected, row: 0}, {row: data}, row)
+
+    def publish(self, part: str, before: bytes | None, after: bytes) -> None:
+        """Replace the text of a part; raises Conflict or EtcdError, with nothing changed."""
+        expected = "" if before is None else revision_of(before)
+        base = self._base(part, expected)
+        key = f"{self._key}/{part}"
+        try:
+            made = self._client.put_if_unchanged({key: base}, {key: after})
+        except EtcdUncertain:
+            found = self.sync().parts.get(part)
+            made = found.mod_revision if found is not None and found.data == after else 0
+        if not made:
+            raise self._conflict(expected)
+        self.sync()
+
+    def follow(self) -> None:
+        """Keep the copy current in threads of its own, until ``close``."""
+        KeyWatch(self._client, self._key, self._changed.set).start(self._stop)
+        threading.Thread(target=self._follow, daemon=True, name="etcd-follow").start()
+
+    def wait_for_spread(self, timeout_s: float) -> Spread:
+        """Return who has applied the version of now, once all have or the time is over."""
+        until = time.monotonic() + timeout_s
+        while True:
+            with suppress(EtcdError, NotWritable):
+                self.sync()
+            if self.spread.is_done or time.monotonic() >= until:
+                return self.spread
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """End the threads, and close the connections."""
+        self._stop.set()
+        self._changed.set()
+        self._client.close()
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            is_soon = not self.spread.is_done and self.spread.age_s < _SOON_FOR_S
+            self._changed.wait(_SOON_S if is_soon else READ_EVERY_S)
+            self._changed.clear()
+            if self._stop.is_set():
+                return
+            try:
+                self.sync()
+            except (EtcdError, NotWritable) as error:
+                self._is_away(error)
+            except RuntimeError:  # the client was closed
+                return
+
+    def _is_away(self, error: Exception) -> None:
+        if self._away_since is None:
+            self._away_since = time.time()
+        since = time.strftime("%H:%M:%SZ", time.gmtime(self._away_since))
+        self.trouble = f"{self.name}: {error}; shown is what it had at {since}"
+
+    def _base(self, part: str, expected: str) -> int:
+        """Return the mod revision of the text that a change was made from; raises Conflict."""
+        for again in (True, False):
+            value = self._view.parts.get(part) if part else self._view.file
+            if ("" if value is None else revision_of(value.data)) == expected:
+                return 0 if value is None else value.mod_revision
+            if again:
+                self.sync()
+        raise self._conflict(expected)
+
+    def _transact(self, expected: Mapping[str, int], puts: Mapping[str, bytes], row: str) -> bool:
+        """Send a transaction until its outcome is known; return whether it was made.
+
+        ``row`` is a key that nothing else sets: with it one finds out whose change it was.
+        """
+        until, is_lost = time.monotonic() + SETTLE_S, False
+        while True:
+            try:
+                if self._client.put_if_unchanged(expected, puts):
+                    return True
+                return is_lost and bool(self._client.get(row).values)
+            except EtcdUncertain:
+                is_lost = True
+                if time.monotonic() >= until:
+                    raise
+            except EtcdAway:
+                if not is_lost or time.monotonic() >= until:
+                    if is_lost:
+                        raise EtcdUncertain(_UNCERTAIN.format(self.name)) from None
+                    raise
+            time.sleep(0.1)
+
+    def _prune(self) -> None:
+        """Delete all but the newest KEPT writes of the history; it begins later then."""
+        found = self._client.keys(history_key(self._key))
+        old = [key for key, _ in found[:-KEPT]]
+        for first in range(0, len(old), _MOST_DELETED):
+            self._client.delete(*old[first : first + _MOST_DELETED])
+
+    def _conflict(self, expected: str) -> Conflict:
+        view = self.sync()
+        return Conflict(self.name, expected, view.text_revision or "no file")
+
+
+_UNCERTAIN = (
+    "{}: etcd went away before it answered: whether the change was made is not known; it is in the"
+    " history if it was"
+)

@@ -1,0 +1,388 @@
+"""A rollout file in etcd: changes by transaction, one history for all hosts, the working copy."""
+
+import itertools
+import os
+import subprocess
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rollout_console.changes.errors import Conflict, NotReadable, StoreError, Written
+from rollout_console.changes.plan import Plan
+from rollout_console.changes.switch import Switch
+from rollout_console.common.errors import NothingToDo
+from rollout_console.etcd.client import EtcdClient
+from rollout_console.etcd.errors import EtcdAway, EtcdUncertain
+from rollout_console.fleet import shared_file
+from rollout_console.fleet.kept_change import KeptWrite, decoded, encoded
+from rollout_console.fleet.shared_file import SharedFile
+from rollout_console.history.errors import HistoryError
+from rollout_console.history.history import KEPT
+from rollout_console.history.rows import NewChange
+from rollout_console.readiness.plan_file import PlanFile
+from rollout_gate.file.parse import parse
+from rollout_gate.file.revision import revision_of
+from tests.fleet.conftest import Host
+from tests.mirror.test_mirror import text
+from tests.support.etcd import Cluster
+from tests.support.lossy import lossy
+
+
+def shared(switch: Switch) -> SharedFile:
+    assert isinstance(switch.shared, SharedFile)
+    return switch.shared
+
+
+def to(switch: Switch, percent: int, org: str = "acme") -> Plan:
+    return switch.planner.plan_set("chat", org, 100 * percent)
+
+
+def in_etcd(client: EtcdClient) -> bytes:
+    return client.get(client.address.key).values[0].data
+
+
+def writes(client: EtcdClient) -> list[KeptWrite]:
+    found = client.get(f"{client.address.key}/history", prefix=True).values
+    kept = [decoded(one.data) for one in sorted(found, key=lambda one: one.mod_revision)]
+    return [one for one in kept if one is not None and one.rows]
+
+
+def said(switch: Switch) -> list[tuple[str, str, str, str]]:
+    shared(switch).sync()
+    rows, why = switch.recent(50)
+    assert not why
+    return [(row.author, row.action, row.before, row.after) for row in rows]
+
+
+def test_a_change_is_the_same_edit_as_in_a_file(host: Host, client: EtcdClient) -> None:
+    one = host("gw-01")
+    done = one.apply(to(one, 25), reason="because")
+    assert in_etcd(client) == text("25") == one.path.read_bytes()
+    assert done.plan.effect.endswith(f"in etcd:{client.address.key}")
+    assert one.location == str(client.address)
+    (write,) = writes(client)
+    assert write.text == text("25")
+    assert write.rows[0].reason == "because"
+    assert not done.warnings
+
+
+def test_all_hosts_have_one_history_with_the_same_ids(host: Host) -> None:
+    one, two = host("gw-01"), host("gw-02")
+    one.apply(to(one, 25))
+    shared(two).sync()
+    found = two.refresh()
+    assert found is not None
+    assert found[1]
+    assert two.edit.words == "jo@gw-01: set chat / acme: 5 to 25"
+    assert two.edit.ours
+    two.apply(to(two, 50))
+    assert said(one) == said(two)
+    assert [row[:2] for row in said(one)] == [("jo@gw-02", "set"), ("jo@gw-01", "set")]
+    (ids, other) = ([row.id for row in switch.recent(9)[0]] for switch in (one, two))
+    assert ids == other
+    late = host("gw-03")
+    assert said(late) == said(one)
+    assert late.history.text_of(late.path, revision_of(text("25"))) == text("25")
+    assert late.history.text_of(late.path, revision_of(text())) == text()
+
+
+def test_undo_and_restore_work_on_what_another_host_did(host: Host, client: EtcdClient) -> None:
+    one, two = host("gw-01"), host("gw-02")
+    one.apply(one.planner.plan_rollback("chat", "acme", "smells"), reason="smells")
+    assert b"rolled_back = true" in in_etcd(client)
+    shared(two).sync()
+    two.refresh()
+    two.apply(two.planner.plan_undo())
+    assert in_etcd(client) == text()
+    assert [row[:2] for row in said(one)] == [("jo@gw-02", "undo"), ("jo@gw-01", "rollback")]
+    one.refresh()
+    with pytest.raises(NothingToDo):
+        one.planner.plan_undo()
+    one.apply(one.planner.plan_set("chat", "globex", 100))
+    two.refresh()
+    shared(two).sync()
+    two.refresh()
+    two.apply(two.planner.plan_restore(revision_of(text())))
+    assert in_etcd(client) == text()
+
+
+def test_somebody_elses_change_is_a_conflict_and_a_rollback_goes_on_top(
+    host: Host, client: EtcdClient
+) -> None:
+    one, two = host("gw-01"), host("gw-02")
+    raises, rolls_back = to(one, 50), one.planner.plan_rollback("chat", "acme", "")
+    two.apply(to(two, 20, "globex"))
+    with pytest.raises(Conflict, match="was changed by another writer"):
+        one.apply(raises)
+    assert parse(in_etcd(client)).routes["chat"].org_points("acme") == 500
+    one.apply(rolls_back)
+    file = parse(in_etcd(client))
+    assert file.is_latched("chat", "acme")
+    assert file.routes["chat"].org_points("globex") == 2000
+    revisions = [(row.previous_revision, row.revision) for row in reversed(one.recent(9)[0])]
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(revisions))
+
+
+def test_an_edit_by_etcdctl_is_one_row_whoever_sees_it(host: Host, client: EtcdClient) -> None:
+    one, two = host("gw-01"), host("gw-02")
+    client.put(client.address.key, text("75"))
+    for switch in (one, two, one):
+        shared(switch).sync()
+        switch.refresh()
+    assert [row[:2] for row in said(one)] == [("somebody else", "external")]
+    assert "chat / acme 5% to 75%" in said(two)[0][3]
+    assert said(host("gw-03")) == said(one)
+
+
+def test_a_broken_text_is_told_with_its_line_and_a_rollback_mends_it(
+    host: Host, client: EtcdClient
+) -> None:
+    one = host("gw-01")
+    client.put(client.address.key, text("500"))
+    shared(one).sync()
+    with pytest.raises(StoreError, match=f"etcd:{client.address.key}: line 9, column 8"):
+        one.refresh()
+    done = one.apply(one.planner.plan_rollback("chat", "acme", ""))
+    assert parse(in_etcd(client)).is_latched("chat", "acme")
+    assert done.kept_as
+
+
+def test_a_key_that_is_gone_is_told_and_can_be_put_back(host: Host, client: EtcdClient) -> None:
+    one = host("gw-01")
+    client.delete(client.address.key)
+    shared(one).sync()
+    with pytest.raises(NotReadable, match=f"etcd has no {client.address.key}"):
+        one.refresh()
+    one.apply(one.planner.plan_rollback("chat", "acme", ""))
+    assert parse(in_etcd(client)).is_latched("chat", "acme")
+
+
+def test_a_lost_answer_is_found_out_and_the_change_made_once(
+    host: Host, etcd: Cluster, client: EtcdClient
+) -> None:
+    with lossy(etcd.members[0].url) as link:
+        one = host("gw-01", f"etcd://{link.url.partition('://')[2]}{client.address.key}")
+        link.lose = ["answer"]
+        one.apply(to(one, 25))
+        assert in_etcd(client) == text("25")
+        assert len(writes(client)) == 1
+        link.lose = ["request"]
+        one.apply(to(one, 30))
+        assert in_etcd(client) == text("30")
+        assert len(writes(client)) == 2
+        link.delivered.clear()
+        link.lose = ["late"]
+        one.apply(to(one, 35))
+        assert link.delivered.wait(20)
+        assert in_etcd(client) == text("35")
+        assert len(writes(client)) == 3
+        assert [row[1] for row in said(one)] == ["set"] * 3
+
+
+def test_where_the_answer_is_lost_and_another_host_was_faster_it_is_a_conflict(
+    host: Host, etcd: Cluster, client: EtcdClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with lossy(etcd.members[0].url) as link:
+        one = host("gw-01", f"etcd://{link.url.partition('://')[2]}{client.address.key}")
+        two = host("gw-02")
+        plan = to(one, 25)
+        link.lose = ["request"]
+        send = one.history._source._client.put_if_unchanged  # type: ignore[attr-defined]
+
+        def another_first(*given: object, **more: object) -> int:
+            if not link.lose:
+                monkeypatch.undo()
+                two.apply(to(two, 60))
+            return int(send(*given, **more))
+
+        monkeypatch.setattr(shared(one)._client, "put_if_unchanged", another_first)
+        with pytest.raises(Conflict):
+            one.apply(plan)
+        assert in_etcd(client) == text("60")
+        assert len(writes(client)) == 1
+
+
+def test_an_outcome_that_cannot_be_found_out_is_said_so(
+    host: Host, etcd: Cluster, client: EtcdClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_file, "SETTLE_S", 0.3)
+    with lossy(etcd.members[0].url) as link:
+        one = host("gw-01", f"etcd://{link.url.partition('://')[2]}{client.address.key}")
+        link.lose = ["answer", *["request"] * 99]
+        with pytest.raises(EtcdUncertain, match="is not known"):
+            one.apply(to(one, 25))
+        link.lose = []
+        shared(one).sync()
+        assert one.refresh() is not None
+        assert said(one)[0][:2] == ("jo@gw-01", "set")  # it was made, and by whom
+
+
+def test_etcd_away_changes_nothing_and_what_is_shown_says_its_age(
+    host: Host, etcd: Cluster, client: EtcdClient
+) -> None:
+    with lossy(etcd.members[0].url) as link:
+        one = host("gw-01", f"etcd://{link.url.partition('://')[2]}{client.address.key}")
+        link.is_cut = True
+        with pytest.raises((EtcdAway, EtcdUncertain)):
+            one.apply(to(one, 25))
+        assert in_etcd(client) == text()
+        shared(one)._is_away(EtcdAway("no member answers"))
+        with pytest.raises(NotReadable, match="no member answers; shown is what it had at"):
+            one.refresh()
+        link.is_cut = False
+        shared(one).sync()
+        assert one.refresh() is None
+
+
+def test_a_change_that_etcd_has_is_made_whatever_becomes_of_the_copy(
+    host: Host, client: EtcdClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = host("gw-01")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shared(one)._copy, "put", full)
+        done = one.apply(to(one, 25))
+    assert in_etcd(client) == text("25")
+    assert any("was changed; what is shown here follows" in one for one in done.warnings)
+    shared(one).sync()
+    assert one.path.read_bytes() == text("25")
+    assert not isinstance(one.refresh(), Written)
+
+
+def test_a_state_folder_that_cannot_be_written_does_not_stop_a_rollback(
+    host: Host, client: EtcdClient, tmp_path: Path
+) -> None:
+    (tmp_path / "gw-09").write_text("a file where the state folder should be")
+    one = host("gw-09")
+    one.apply(one.planner.plan_rollback("chat", "acme", ""))
+    assert parse(in_etcd(client)).is_latched("chat", "acme")
+
+
+def test_a_read_only_console_writes_nothing_to_etcd(host: Host, client: EtcdClient) -> None:
+    before = client.get(client.address.key).revision
+    one = host("gw-01", read_only=True)
+    client.put(client.address.key, text("75"))
+    shared(one).sync()
+    one.refresh()
+    after = client.get(client.address.key).revision
+    assert after == before + 1
+
+
+def test_an_older_reading_never_replaces_the_working_copy(host: Host) -> None:
+    one = host("gw-01")
+    two = host("gw-01")  # of the same user: the same copy
+    older = shared(two).view
+    one.apply(to(one, 25))
+    shared(two)._put_copy(older)
+    assert one.path.read_bytes() == two.path.read_bytes() == text("25")
+
+
+def test_a_cluster_that_was_made_anew_is_adopted_with_its_own_history(
+    host: Host, client: EtcdClient
+) -> None:
+    one = host("gw-01")
+    one.apply(to(one, 25))
+    file = shared(one)
+    # As after a restore from a snapshot: an earlier revision of the same cluster.
+    file._view = type(file._view)(
+        file.view.cluster, file.view.revision + 10**6, file.view.file, {}, (), None, ()
+    )
+    file._read_to = file._view.revision
+    client.put(client.address.key, text("40"))
+    file.sync()
+    assert one.path.read_bytes() == text("40")
+    one.refresh()
+    assert [row[1] for row in said(one)] == ["external", "set"]
+
+
+def test_the_history_is_pruned_in_etcd_too(
+    host: Host, client: EtcdClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_file, "KEPT", 5)
+    monkeypatch.setattr(shared_file, "PRUNED_ONE_IN", 1)
+    one = host("gw-01")
+    for percent in range(10, 20):
+        one.apply(to(one, percent))
+    assert len(writes(client)) == 5
+    assert writes(client)[-1].text == text("19")
+    assert len(said(one)) == 10 <= KEPT  # a cache may have more
+    assert len(said(host("gw-02"))) == 5
+
+
+def test_a_foreign_or_damaged_value_among_the_history_is_left_out(
+    host: Host, client: EtcdClient
+) -> None:
+    one = host("gw-01")
+    one.apply(to(one, 25))
+    for number, value in enumerate(
+        (b"", b"{}", b"\xff", b'{"rows": 3}', encoded(writes(client)[0])[:-9])
+    ):
+        client.put(f"{client.address.key}/history/x{number}", value)
+    damaged = encoded(writes(client)[0]).replace(b'"packed":"', b'"packed":"AAAA')
+    client.put(f"{client.address.key}/history/damaged", damaged)
+    two = host("gw-02")
+    assert [row[1] for row in said(two)] == ["set", "set"]
+
+
+@given(st.binary(max_size=300))
+def test_no_value_of_the_history_raises(value: bytes) -> None:
+    found = decoded(value)
+    assert found is None or encoded(found)
+
+
+def test_notes_are_rows_of_all_hosts(host: Host) -> None:
+    one, two = host("gw-01"), host("gw-02")
+    one.note_acknowledged("chat", None, "seen")
+    assert said(two)[0][:2] == ("jo@gw-01", "acknowledge")
+    assert two.refresh() is None
+
+
+def test_the_file_that_two_hosts_edit_beside_it_is_one(host: Host) -> None:
+    one, two = host("gw-01"), host("gw-02")
+    plans = [PlanFile(x.path, x.access, x.publisher("plan")) for x in (one, two)]
+    plans[0].own("chat", "jo")
+    plans[1].own("chat", "ann", ("a@b",))  # a conflict with a copy that is old: read again
+    shared(one).sync()
+    assert plans[0].read().route("chat").owner == "ann"
+    assert plans[0].read().route("chat").contacts == ("a@b",)
+
+
+def test_no_etcd_is_no_history_and_no_traceback(
+    host: Host, etcd: Cluster, client: EtcdClient
+) -> None:
+    with ExitStack() as stack:
+        link = stack.enter_context(lossy(etcd.members[0].url))
+        one = host("gw-01", f"etcd://{link.url.partition('://')[2]}{client.address.key}")
+        link.is_cut = True
+        one.note_acknowledged("chat", None, "seen")  # no error: the trouble is told by the file
+        with pytest.raises(HistoryError):
+            one.history.record(one_note(one))
+
+
+def one_note(switch: Switch) -> NewChange:
+    return NewChange(
+        switch.path, datetime.now(UTC), switch.who, "acknowledge", None, None, "", "", "", "",
+        "a", "a", b"", b"",
+    )  # fmt: skip
+
+
+def test_it_survives_a_compaction(host: Host, etcd: Cluster, client: EtcdClient) -> None:
+    one = host("gw-01")
+    one.apply(to(one, 25))
+    one.apply(to(one, 30))
+    subprocess.run(
+        ["etcdctl", "--endpoints", etcd.members[0].url, "compact", "--physical",
+         str(client.get(client.address.key).revision)],
+        check=True, capture_output=True, env={**os.environ, "ETCDCTL_API": "3"},
+    )  # fmt: skip
+    late = host("gw-02")
+    assert [row[3] for row in said(late)] == ["30", "25"]
+    late.apply(late.planner.plan_restore(revision_of(text("25"))))
+    assert in_etcd(client) == text("25")
