@@ -91,6 +91,8 @@ FUNCTIONAL = frozenset(
         "gate/http/test_redirects.py",
         "gate/http/test_round_the_gate.py",
         "etcd/test_client.py",
+        "fleet/test_commands_on_etcd.py",
+        "fleet/test_faults.py",
         "fleet/test_shared_file.py",
         "gate/serve/test_answers.py",
         "gate/serve/test_connections.py",

@@ -1,15 +1,26 @@
-"""Who has applied the version of now: how many mirrors, which lag, and how long the last took."""
+"""Who has applied the version of now: how many servers, which lag, and how long the last took."""
 
 import time
+from collections.abc import Mapping
+from math import inf
 
 import msgspec
+from msgspec.structs import replace
+
+from rollout_console.common.listing import counted, first_of
 
 LAGS_AFTER_S = 5.0
-"""From when on a mirror that has not applied a version is one that lags, in seconds."""
+"""From when on a server that has not applied a version is one that lags, in seconds."""
+GONE_AFTER_S = 20.0
+"""From when on a mirror that says nothing is told, in seconds: restarting one takes less."""
+_MOST_NAMED = 3
 
 
 class Registered(msgspec.Struct, frozen=True):
-    """How one mirror stands, as it says itself. ``at`` is when it last said so (UTC, seconds)."""
+    """How the mirror of a server stands, as it says itself.
+
+    ``at`` is when it last said so (UTC, seconds); of one that is ``gone`` when it began, or ended.
+    """
 
     host: str
     path: str
@@ -18,6 +29,8 @@ class Registered(msgspec.Struct, frozen=True):
     latched: tuple[str, ...] = ()
     trouble: str = ""
     at: float = 0.0
+    gone: bool = False
+    """Whether it says nothing any more, and nobody has said that the server is no more."""
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -27,40 +40,49 @@ class Spread(msgspec.Struct, frozen=True):
     since: float = 0.0
     """When this process first saw the version."""
     done_at: float | None = None
-    """When all mirrors were first seen to have it; None before."""
+    """When all that say anything were first seen to have it; None before."""
     mirrors: tuple[Registered, ...] = ()
     watched: bool = False
     """Whether this process saw the version come: else it knows of no time."""
+    gone_since: Mapping[tuple[str, str], float] = {}
+    """Since when mirrors say nothing, by host and path; those that never did have no time."""
 
     def after(self, mod_revision: int, mirrors: tuple[Registered, ...], now: float) -> "Spread":
         """Return how it stands in a newer reading."""
         is_new = mod_revision != self.mod_revision
         since = now if is_new else self.since
         watched = bool(self.mod_revision) if is_new else self.watched
-        found = Spread(mod_revision, since, None, mirrors, watched)
+        first = now if self.mod_revision else -inf
+        gone = {
+            (one.host, one.path): self.gone_since.get((one.host, one.path), first)
+            for one in mirrors
+            if one.gone
+        }
+        found = Spread(mod_revision, since, None, mirrors, watched, gone)
         if found.lagging:
             return found
-        done_at = now if is_new or self.done_at is None else self.done_at
-        return msgspec.structs.replace(found, done_at=done_at)
+        return replace(found, done_at=now if is_new or self.done_at is None else self.done_at)
 
     @property
     def lagging(self) -> list[Registered]:
-        """The mirrors that have an older version."""
-        return [one for one in self.mirrors if one.mod_revision < self.mod_revision]
+        """The servers that have an older version, of those that say anything."""
+        return [
+            one for one in self.mirrors if not one.gone and one.mod_revision < self.mod_revision
+        ]
 
     @property
-    def latched(self) -> list[Registered]:
-        """The mirrors on whose servers something is rolled back by itself."""
-        return [one for one in self.mirrors if one.latched]
+    def gone(self) -> list[Registered]:
+        """The servers whose mirror says nothing any more."""
+        return [one for one in self.mirrors if one.gone]
 
     @property
-    def troubled(self) -> list[Registered]:
-        """The mirrors that say that something is wrong."""
-        return [one for one in self.mirrors if one.trouble]
+    def applied(self) -> int:
+        """How many servers have the version."""
+        return len(self.mirrors) - len(self.lagging) - len(self.gone)
 
     @property
     def is_done(self) -> bool:
-        """Whether no mirror lags."""
+        """Whether no server lags."""
         return not self.lagging
 
     @property
@@ -68,26 +90,57 @@ class Spread(msgspec.Struct, frozen=True):
         """How long ago the version was first seen, in seconds."""
         return time.monotonic() - self.since
 
-    def as_json(self) -> dict[str, object]:
-        """Return the JSON object that a change prints as ``servers``."""
-        took = None if self.done_at is None or not self.watched else self.done_at - self.since
-        return {
-            "applied": len(self.mirrors) - len(self.lagging),
-            "of": len(self.mirrors),
-            "lagging": [one.host for one in self.lagging],
-            "seconds": None if took is None else round(took, 2),
-        }
-
     @property
     def words(self) -> str:
         """How many servers have it, and how long that took, in words."""
         if not self.mirrors:
             return "no server mirrors it"
-        has = len(self.mirrors) - len(self.lagging)
-        servers = "server" if len(self.mirrors) == 1 else "servers"
-        said = f"{has} of {len(self.mirrors)} {servers}"
+        said = f"{self.applied} of {counted(len(self.mirrors), 'server')}"
         if self.lagging:
             return f"{said}, {self.age_s:.0f} s" if self.watched else said
         if self.watched and self.done_at is not None:
             return f"{said} after {self.done_at - self.since:.1f} s"
         return said
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """What is wrong with servers: a key that stays the same as long as it is, and a sentence.
+
+        A server is lagging after LAGS_AFTER_S, and gone after GONE_AFTER_S.
+        """
+        found = []
+        if self.lagging and self.age_s > LAGS_AFTER_S:
+            hosts = first_of([one.host for one in self.lagging], _MOST_NAMED)
+            found.append(("lagging", f"the last change is not in force on {hosts}"))
+        now = time.monotonic()
+        gone = [host for (host, _), at in self.gone_since.items() if now - at > GONE_AFTER_S]
+        if gone:
+            silent = first_of(gone, _MOST_NAMED)
+            found.append(("gone", f"the mirror says nothing any more on {silent}"))
+        troubled: dict[str, list[str]] = {}
+        for one in self.mirrors:
+            if one.trouble and not one.gone:
+                troubled.setdefault(one.trouble, []).append(one.host)
+        for trouble, some in troubled.items():
+            found.append((f"trouble {some[0]}", f"{first_of(some, _MOST_NAMED)}: {trouble}"))
+        return found
+
+    @property
+    def local(self) -> list[tuple[str, str]]:
+        """What is rolled back on servers alone: the host, and a sentence."""
+        return [
+            (one.host, f"rolled back on {one.host} alone: {first_of(one.latched, _MOST_NAMED)}")
+            for one in self.mirrors
+            if one.latched and not one.gone
+        ]
+
+    def as_json(self) -> dict[str, object]:
+        """Return the JSON object that a change prints as ``servers``."""
+        took = None if self.done_at is None or not self.watched else self.done_at - self.since
+        return {
+            "applied": self.applied,
+            "of": len(self.mirrors),
+            "lagging": [one.host for one in self.lagging],
+            "gone": [one.host for one in self.gone],
+            "seconds": None if took is None else round(took, 2),
+        }

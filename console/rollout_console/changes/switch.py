@@ -22,6 +22,7 @@ from rollout_console.changes.recorded import Recorded, to_json
 from rollout_console.changes.shared import Shared
 from rollout_console.changes.side_file import Publish
 from rollout_console.changes.snapshot import Snapshot
+from rollout_console.changes.spread import Spread
 from rollout_console.common.errors import Held, NothingToDo, NotRecorded
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.history.actor import Actor
@@ -111,6 +112,11 @@ class Switch:
     def title(self) -> str:
         """The file's path as it was given, or its address."""
         return str(self.path) if self.shared is None else self.shared.location
+
+    @property
+    def spread(self) -> Spread | None:
+        """Who has applied the version of now, of a file that several hosts share; else None."""
+        return None if self.shared is None else self.shared.spread
 
     def publisher(self, part: str) -> Publish | None:
         """Return what replaces a file beside a shared rollout file; None for one on this host."""

@@ -120,7 +120,9 @@ def _mirror(options: Namespace) -> Iterator[str]:
         yield "mirror is told its file after the address: give no --file"
     if options.list and (options.path or options.once):
         yield "--list looks at all mirrors: give the address alone"
-    if not (options.list or options.path):
+    if options.forget and (options.path or options.once or options.list):
+        yield "--forget is of one server: give the address and its name alone"
+    if not (options.list or options.forget or options.path):
         yield "mirror needs the local file after the address (or --list)"
     if options.json and not options.list:
         yield "--json is of the list of mirrors: give it with --list"

@@ -159,10 +159,12 @@ def _on_file(options: Namespace, path: Path) -> int:
 
 
 def _mirror(options: Namespace) -> int:
-    from rollout_console.cli.commands.mirror import mirror, mirrors
+    from rollout_console.cli.commands.mirror import forget_server, mirror, mirrors
 
     if options.list:
         return mirrors(options)
+    if options.forget:
+        return forget_server(options)
     return mirror(options, make_switch(options, Path(options.path), user="mirror"))
 
 

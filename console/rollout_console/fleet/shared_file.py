@@ -7,11 +7,12 @@ another revision once it was made, so that it is never made twice.
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from random import randrange
+from typing import TypeVar
 from uuid import uuid4
 
 from rollout_console.changes.errors import Conflict, NotWritable
@@ -29,10 +30,12 @@ from rollout_console.history.history import KEPT
 from rollout_console.history.rows import NewChange
 from rollout_gate.file.revision import revision_of
 
+Result = TypeVar("Result")
 READ_EVERY_S = 2.0
 """How often etcd is read without a watch's word, in seconds."""
 SETTLE_S = 6.0
 """How long a transaction whose answer was lost is tried again, in seconds."""
+_SETTLE_NOTE_S = 1.0
 PRUNED_ONE_IN = 20
 """One change in so many prunes the history."""
 _MOST_DELETED = 100
@@ -54,7 +57,7 @@ class SharedFile:
         self._away_since: float | None = None
         self.trouble = ""
         """Why what is shown may not be what etcd has; empty where it is current."""
-        first = self._read(0, client)
+        first = _advised(lambda: self._read(0, client))
         self.history = SharedHistory(self._copy.history_path(first.cluster), self)
         self.spread = Spread()
         """Who has applied the version of now."""
@@ -160,7 +163,7 @@ class SharedFile:
         base = self._base("", change.previous_revision)
         row = f"{history_key(self._key)}/{uuid4().hex}"
         puts = {self._key: change.after_text, row: encoded(write_of(changes))}
-        if not self._transact({self._key: base, row: 0}, puts, row):
+        if not _advised(lambda: self._transact({self._key: base, row: 0}, puts, row)):
             raise self._conflict(change.previous_revision)
         self._changed.set()
         if not randrange(PRUNED_ONE_IN):
@@ -179,7 +182,7 @@ class SharedFile:
         """Set a key of the history, if the expected keys are so; return whether it was set."""
         row = f"{history_key(self._key)}/{key}"
         expected = {(name or self._key): revision for name, revision in expected.items()}
-        return self._transact({**expected, row: 0}, {row: data}, row)
+        return self._transact({**expected, row: 0}, {row: data}, row, _SETTLE_NOTE_S)
 
     def publish(self, part: str, before: bytes | None, after: bytes) -> None:
         """Replace the text of a part; raises Conflict or EtcdError, with nothing changed."""
@@ -234,7 +237,8 @@ class SharedFile:
         if self._away_since is None:
             self._away_since = time.time()
         since = time.strftime("%H:%M:%SZ", time.gmtime(self._away_since))
-        self.trouble = f"{self.name}: {error}; shown is what it had at {since}"
+        cause = str(error).removeprefix("etcd cannot be used: ")
+        self.trouble = f"etcd away since {since}, what is shown is of then: {cause}"
 
     def _base(self, part: str, expected: str) -> int:
         """Return the mod revision of the text that a change was made from; raises Conflict."""
@@ -246,12 +250,18 @@ class SharedFile:
                 self.sync()
         raise self._conflict(expected)
 
-    def _transact(self, expected: Mapping[str, int], puts: Mapping[str, bytes], row: str) -> bool:
+    def _transact(
+        self,
+        expected: Mapping[str, int],
+        puts: Mapping[str, bytes],
+        row: str,
+        settle_s: float | None = None,
+    ) -> bool:
         """Send a transaction until its outcome is known; return whether it was made.
 
         ``row`` is a key that nothing else sets: with it one finds out whose change it was.
         """
-        until, is_lost = time.monotonic() + SETTLE_S, False
+        until, is_lost = time.monotonic() + (settle_s or SETTLE_S), False
         while True:
             try:
                 if self._client.put_if_unchanged(expected, puts):
@@ -278,6 +288,17 @@ class SharedFile:
     def _conflict(self, expected: str) -> Conflict:
         view = self.sync()
         return Conflict(self.name, expected, view.text_revision or "no file")
+
+
+def _advised(call: Callable[[], Result]) -> Result:
+    """Call, and add to the error of an etcd that is away what can be done without it."""
+    try:
+        return call()
+    except EtcdAway as error:
+        raise EtcdAway(
+            f"{error}; on each server its own file can still be rolled back: rollout-console -f"
+            " PATH rollback"
+        ) from None
 
 
 _UNCERTAIN = (

@@ -6,7 +6,7 @@ import msgspec
 
 from rollout_console.changes.spread import Registered
 from rollout_console.etcd.client import Answer, EtcdClient, Range, Value
-from rollout_console.mirror.registration import mirrors_key, registered
+from rollout_console.mirror.registration import mirrors_key, registered, servers_key
 from rollout_gate.file.revision import revision_of
 
 PARTS = ("guard", "plan")
@@ -55,9 +55,10 @@ def leader_key(key: str) -> str:
 def read_view(client: EtcdClient, after: int) -> View:
     """Read a file, with the writes of its history after a revision; raises EtcdError."""
     key = client.address.key
-    file, mirrors, leader, writes, *parts = client.read(
+    file, mirrors, servers, leader, writes, *parts = client.read(
         Range(key),
         Range(mirrors_key(key), prefix=True),
+        Range(servers_key(key), prefix=True),
         Range(leader_key(key)),
         Range(history_key(key), prefix=True, after=after, limit=PAGE),
         *(Range(f"{key}/{part}") for part in PARTS),
@@ -67,7 +68,7 @@ def read_view(client: EtcdClient, after: int) -> View:
         file.revision,
         _one(file),
         {part: value for part, found in zip(PARTS, parts, strict=True) if (value := _one(found))},
-        tuple(registered(mirrors.values)),
+        tuple(registered(mirrors.values, servers.values)),
         _one(leader),
         writes.values,
     )

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from rollout_console.changes.spread import Spread
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict
@@ -106,15 +107,17 @@ def alerts_now(
     models: Mapping[str, ModelTrouble],
     file_trouble: str,
     now: float,
+    spread: Spread | None = None,
 ) -> list[Alert]:
     """Evaluate all alert conditions, and return those that hold now.
 
     ``models`` has, by route, the problem with its model; ``file_trouble`` is the error of the
-    rollout file, empty without one.
+    rollout file, empty without one; ``spread`` says who has applied one that several hosts share.
     """
     found = []
     if file_trouble:
         found.append(Alert(("file",), "alarm", file_trouble))
+    found += _of_servers(spread)
     found += _of_routes(monitor, now)
     found += _of_routing(monitor, now)
     found += _of_data(monitor, now)
@@ -127,6 +130,15 @@ def alerts_now(
         for route, trouble in models.items()
     ]
     return found
+
+
+def _of_servers(spread: Spread | None) -> Iterable[Alert]:
+    if spread is None:
+        return
+    for key, sentence in spread.problems[:_MOST_SHOWN]:
+        yield Alert(("server", key), "alarm", sentence)
+    for host, sentence in spread.local[:_MOST_SHOWN]:
+        yield Alert(("latched", host), "warning", sentence)
 
 
 def _of_routes(monitor: Monitor, now: float) -> Iterable[Alert]:

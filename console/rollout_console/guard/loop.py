@@ -174,7 +174,7 @@ class GuardLoop:
         except (OperationError, RolloutError, HistoryError) as error:
             trouble = trouble or str(error)
         began, ended = self._alerts.look(
-            alerts_now(self._monitor, balance, models, trouble, now), now
+            alerts_now(self._monitor, balance, models, trouble, now, self._switch.spread), now
         )
         events += [self._alarm(alert) for alert in began]
         events += [

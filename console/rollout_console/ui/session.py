@@ -53,9 +53,28 @@ class Session:
         for notify in self._on_change:
             notify(done)
 
+    @property
+    def file_words(self) -> str:
+        """In two words what is wrong with the rollout file; empty where nothing is."""
+        if not self.file_trouble:
+            return ""
+        shared = self.switch.shared
+        return "ETCD AWAY" if shared is not None and shared.trouble else "FILE BROKEN"
+
+    @property
+    def file_advice(self) -> str:
+        """What still works while something is wrong with the rollout file; empty else."""
+        if not self.file_trouble:
+            return ""
+        if self.file_words == "ETCD AWAY":
+            return "; servers keep the last good version, and can be rolled back one by one there"
+        return "; gates keep the last good version, r R ! still work"
+
     def new_alerts(self, now: float) -> list[Alert]:
         """Evaluate all alert conditions at a time (epoch seconds); return those that are new."""
-        found = alerts_now(self.monitor, self.balance, self.models, self.file_trouble, now)
+        found = alerts_now(
+            self.monitor, self.balance, self.models, self.file_trouble, now, self.switch.spread
+        )
         began, _ = self.alerts.look(found, now)
         return began
 

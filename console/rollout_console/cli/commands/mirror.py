@@ -12,11 +12,19 @@ from datetime import UTC, datetime
 from rollout_console.changes.spread import Registered
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
+from rollout_console.common.durations import seconds_text
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
-from rollout_console.etcd.client import EtcdClient
+from rollout_console.common.write_access import WriteAccess
+from rollout_console.etcd.client import EtcdClient, Range
 from rollout_console.mirror.mirror import Mirror
-from rollout_console.mirror.registration import Registration, mirrors_key, registered
+from rollout_console.mirror.registration import (
+    Registration,
+    forget,
+    mirrors_key,
+    registered,
+    servers_key,
+)
 from rollout_console.mirror.service import MirrorService
 from rollout_gate.file.revision import SHORT, revision_of
 from rollout_gate.secret import redacted
@@ -40,14 +48,16 @@ def mirror(options: Namespace, switch: Switch) -> int:
 
 
 def mirrors(options: Namespace) -> int:
-    """List the mirrors that are registered: who has the version of now, who lags, who is latched.
+    """List the mirrors: who has the version of now, who lags, who is latched, who is gone.
 
     Exit code 1 where one of them has not the version of now, or says that something is wrong.
     """
     with EtcdClient.of(options.address, os.environ) as client:
         key = client.address.key
-        now = client.get(key)
-        found = registered(client.get(mirrors_key(key), prefix=True).values)
+        now, said, servers = client.read(
+            Range(key), Range(mirrors_key(key), prefix=True), Range(servers_key(key), prefix=True)
+        )
+        found = registered(said.values, servers.values)
     current = revision_of(now.values[0].data) if now.values else ""
     behind = [one for one in found if one.revision != current]
     if options.json:
@@ -58,6 +68,18 @@ def mirrors(options: Namespace) -> int:
         for one in found:
             print(visible(_line(one, current)))
     return PROBLEMS if behind or any(one.trouble for one in found) else DONE
+
+
+def forget_server(options: Namespace) -> int:
+    """Forget a server that is no more, so that nobody misses its mirror."""
+    WriteAccess(read_only=options.read_only).require()
+    with EtcdClient.of(options.address, os.environ) as client:
+        count = forget(client, client.address.key, options.forget)
+    if not count:
+        print(f"rollout-console: no server {visible(options.forget)} is known", file=sys.stderr)
+        return PROBLEMS
+    print(f"{visible(options.forget)} is forgotten; it is known again once it mirrors")
+    return DONE
 
 
 def _run(service: MirrorService) -> None:
@@ -73,8 +95,10 @@ def _run(service: MirrorService) -> None:
 
 def _line(one: Registered, current: str) -> str:
     said = "current" if one.revision == current else f"behind: {one.revision[:SHORT] or 'nothing'}"
+    if one.gone:
+        said = "its mirror says nothing any more; last known"
     age = max(0.0, time.time() - one.at)
-    parts = [f"{one.host:24} {said}, {age:.0f} s ago, {one.path}"]
+    parts = [f"{one.host:24} {said}, {seconds_text(age)} ago, {one.path}"]
     if one.latched:
         parts.append(f"rolled back there alone: {', '.join(one.latched)}")
     if one.trouble:
@@ -91,6 +115,7 @@ def _as_json(found: list[Registered], current: str) -> dict[str, object]:
                 "path": one.path,
                 "revision": one.revision,
                 "current": one.revision == current,
+                "gone": one.gone,
                 "latched": list(one.latched),
                 "trouble": one.trouble,
                 "at": datetime.fromtimestamp(one.at, UTC).isoformat(timespec="milliseconds"),

@@ -11,5 +11,11 @@ def add_mirror(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", help="the local file, which applications read")
     parser.add_argument("--once", action="store_true", help="mirror one time, and end")
     parser.add_argument(
+        "--forget",
+        metavar="HOST",
+        default="",
+        help="a server that is no more, whose mirror is missed",
+    )
+    parser.add_argument(
         "--list", action="store_true", help="list the mirrors: which have the version of now"
     )

@@ -207,7 +207,7 @@ class HomeScreen(Opened, HomeActions):
         # Omit the folder, so that the line and column of the error are not truncated.
         sentence = event.sentence.replace(f"{self._switch.path.parent}{os.sep}", "", 1)
         self._session.file_trouble = sentence
-        kept = "; gates keep the last good version, r R ! still work" if sentence else ""
+        kept = self._session.file_advice
         self._notices.trouble("file", visible(sentence) + kept)
         self._show_notices()
         self._show_status()
@@ -312,9 +312,10 @@ class HomeScreen(Opened, HomeActions):
             self._session.balance,
             self._keys_warn,
             self._guard_acts,
-            bool(self._session.file_trouble),
+            self._session.file_words,
             self.app.size.width,
             time(),
+            self._switch.spread,
         )
         self.query_one("#status", TextLine).say(*pieces)
 

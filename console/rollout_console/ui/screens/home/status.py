@@ -2,6 +2,7 @@
 
 import msgspec
 
+from rollout_console.changes.spread import Spread
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
@@ -12,6 +13,7 @@ from rollout_console.ui.keymap import Key
 from rollout_gate.file.model import RolloutFile
 
 CHANGES_NOTHING = "nothing is changed; start without --read-only to change"
+_SPREAD_FOR_S = 30.0
 _IN_BROWSER = (
     "read-only in a browser: nothing is changed, written or paid for from here, only in a terminal"
 )
@@ -46,16 +48,20 @@ def status_pieces(
     balance: BalanceWatch,
     keys_warn: bool,
     guard_acts: bool,
-    file_broken: bool,
+    file_trouble: str,
     width: int,
     now: float,
+    spread: Spread | None = None,
 ) -> list[tuple[str, str]]:
-    """Return the line's pieces, the most important first: a narrow terminal truncates the rest."""
+    """Return the line's pieces, the most important first: a narrow terminal truncates the rest.
+
+    ``file_trouble`` is in two words what the rollout file is, such as ``FILE BROKEN``.
+    """
     file = monitor.file
     pieces = [(" rollout", "bold"), (" ▸ ", "$accent"), (visible(file.profile), "bold")]
     latch = [("  ↩ ALL ROLLED BACK", "$error bold")] if file.rolled_back else []
-    if file_broken:
-        latch.insert(0, ("  ! FILE BROKEN", "$error bold"))
+    if file_trouble:
+        latch.insert(0, (f"  ! {file_trouble}", "$error bold"))
     if width < 60:
         pieces = [*latch, *pieces]  # it must not be truncated
     pieces.append(("  read-only", "$warning bold") if facts.read_only else ("  rw", ""))
@@ -65,6 +71,8 @@ def status_pieces(
         pieces += latch
     if keys_warn:
         pieces.append(("  ! keys", "$warning bold"))
+    if spread is not None:
+        pieces.append(_servers(spread))
     pieces.append(data_age(monitor, now))
     pieces += [("  guard: ", ""), *_guard(file, guard_acts)]
     pieces += _balance(balance, now)
@@ -73,6 +81,23 @@ def status_pieces(
     if width >= 110:
         pieces.append((f"  {visible(file.base_url)}", "$foreground 70%"))
     return pieces
+
+
+def _servers(spread: Spread) -> tuple[str, str]:
+    """Return how many servers have the version of now, while it comes and a while after its time.
+
+    Tenths of a second are those of the last server, which stand still.
+    """
+    if not spread.mirrors:
+        return "  no servers", "$warning"
+    has = f"  {spread.applied}/{counted(len(spread.mirrors), 'server')}"
+    if spread.lagging:
+        return f"{has} {spread.age_s:.0f} s", "$warning bold"
+    if spread.gone:
+        return has, "$warning bold"
+    if spread.watched and spread.done_at is not None and spread.age_s < _SPREAD_FOR_S:
+        return f"{has} in {spread.done_at - spread.since:.1f} s", "$success"
+    return has, ""
 
 
 def _guard(file: RolloutFile, acts: bool) -> list[tuple[str, str]]:

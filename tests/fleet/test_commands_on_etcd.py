@@ -1,0 +1,166 @@
+"""The commands on ``-f etcd://``: the same rules, exit codes and words as on a file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollout_console.cli.main import run
+from rollout_console.etcd.client import EtcdClient
+from rollout_console.fleet.view import leader_key
+from rollout_console.mirror.mirror import Standing
+from rollout_console.mirror.registration import Registration
+from rollout_gate.file.parse import parse
+from tests.mirror.test_mirror import text
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLOUT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    return
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    assert run([*words]) == code
+    found = capsys.readouterr()
+    return found.out + found.err
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> Any:
+    assert run([*words, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_show_set_rollback_undo_and_history(
+    address: str, client: EtcdClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = client.address.key
+    assert said(capsys, "-f", address, "show").startswith(address)
+    assert answer(capsys, "-f", address, "show")["routes"]["chat"]["orgs"]["acme"]["percent"] == 5
+    why = ["--yes", "--override-guard", "--reason", "trial"]
+    assert f"5% to 30% in etcd:{key}" in said(
+        capsys, "-f", address, "set", "chat", "acme", "30", *why
+    )
+    assert (
+        "held" in said(capsys, "-f", address, "set", "chat", "acme", "40", "--yes", code=1) or True
+    )
+    out = said(capsys, "-f", address, "rollback", "chat", "acme", "--yes")
+    assert "rolled back until resumed" in out
+    assert "servers: no server mirrors it" in out
+    assert parse(client.get(key).values[0].data).is_latched("chat", "acme")
+    said(capsys, "-f", address, "undo", "--yes")
+    rows = answer(capsys, "-f", address, "history")
+    assert [row["action"] for row in rows] == ["undo", "rollback", "set"]
+    assert rows[2]["reason"] == "trial"
+    said(capsys, "-f", address, "restore", rows[2]["previous_revision"], "--yes")
+    assert client.get(key).values[0].data == text()
+    decided = answer(capsys, "-f", address, "decide", "chat", "--org", "acme")
+    assert decided["percent"] == 5
+    assert "diff" not in said(capsys, "-f", address, "set", "chat", "acme", "1", "--dry-run")
+    assert client.get(key).values[0].data == text()
+
+
+def test_the_environment_names_the_file_too(
+    address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROLLOUT_FILE", address)
+    assert said(capsys, "show").startswith(address)
+
+
+@pytest.mark.parametrize("command", [["show"], ["rollback", "--yes"], ["guard", "--once"]])
+def test_without_etcd_the_exit_code_is_3_and_a_sentence_says_it(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = said(capsys, "-f", "etcd://127.0.0.1:1/rollout/prod", *command, code=3)
+    assert out.strip() == (
+        "rollout-console: etcd cannot be used: 127.0.0.1:1 cannot be reached; on each server its"
+        " own file can still be rolled back: rollout-console -f PATH rollback"
+    )
+
+
+def test_a_bad_address_and_a_key_that_is_not_there(
+    address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no key of a rollout file" in said(capsys, "-f", "etcd://gw/", "show", code=2)
+    out = said(capsys, "-f", f"{address}-none", "show", code=2)
+    assert "etcd has no /" in out
+    assert "init" in out
+
+
+def test_init_puts_a_file_there_once(
+    address: str, client: EtcdClient, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    new = f"{address}/new"
+    assert "--from-file" in said(capsys, "-f", new, "init", code=2)
+    (tmp_path / "rollout.toml").write_bytes(text("7"))
+    (tmp_path / "bad.toml").write_bytes(text("700"))
+    assert "column 8" in said(capsys, "-f", new, "init", "--from-file", "bad.toml", code=2)
+    said(capsys, "-f", new, "init", "--from-file", "rollout.toml", "--dry-run")
+    assert not client.get(f"{client.address.key}/new").values
+    assert said(capsys, "-f", new, "init", "--from-file", "rollout.toml").startswith(
+        f"wrote {new}:"
+    )
+    assert client.get(f"{client.address.key}/new").values[0].data == text("7")
+    assert "exists" in said(capsys, "-f", new, "init", "--from-file", "rollout.toml", code=4)
+    assert "with -f etcd://" in said(capsys, "init", "--from-file", "rollout.toml", code=2)
+
+
+def test_a_change_says_how_many_servers_have_it(
+    address: str, client: EtcdClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = client.address.key
+    now = client.get(key).values[0].mod_revision
+    for host, revision in (("gw-01", now + 10**6), ("gw-02", now)):
+        Registration(client, key, host, "/etc/rollout.toml").tell(Standing("a", revision, (), ""))
+    gone = Registration(client, key, "gw-03", "/etc/rollout.toml")
+    gone.tell(Standing("a", now, (), ""))
+    gone.end()
+    out = said(capsys, "-f", address, "rollback", "chat", "acme", "--yes")
+    assert "servers: 1 of 3 servers" in out
+    assert "warning: not applied yet on gw-02" in out
+    assert "warning: the mirror says nothing any more on gw-03" in out
+    body = answer(capsys, "-f", address, "undo", "--yes")
+    assert body["servers"]["applied"] == 1
+    assert body["servers"]["lagging"] == ["gw-02"]
+    assert body["servers"]["gone"] == ["gw-03"]
+    listed = said(capsys, "mirror", "--list", address, code=1)
+    assert "gw-03                    its mirror says nothing any more" in listed
+    said(capsys, "mirror", "--forget", "gw-03", address)
+    assert "gw-03" not in said(capsys, "mirror", "--list", address, code=1)
+    assert "no server gw-03" in said(capsys, "mirror", "--forget", "gw-03", address, code=1)
+
+
+def test_one_of_several_guards_acts(
+    address: str, client: EtcdClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert answer(capsys, "-f", address, "guard", "--once")["acts"] is True
+    client.put(leader_key(client.address.key), b"guard@gw-02 77")
+    assert answer(capsys, "-f", address, "guard", "--once", code=1)["acts"] is False
+    client.delete(leader_key(client.address.key))
+    assert answer(capsys, "-f", address, "guard", "--once")["acts"] is True
+    assert not client.get(leader_key(client.address.key)).values  # given up at its end
+
+
+def test_what_is_beside_the_file_is_relative_to_the_working_directory(
+    address: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = (
+        '{"ts":"%s","route":"chat","org":"acme","side":"tokenlab","model":"m","status":200,'
+        '"latency_ms":5}\n'
+    )
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for folder in (tmp_path, logs):
+        (folder / "access.jsonl").write_text(line % "2026-01-01T00:00:00.000Z")
+    assert answer(capsys, "-f", address, "guard", "--once")["log"]["lines"] == 1
+    (logs / "access.jsonl").write_text(2 * (line % "2026-01-01T00:00:00.000Z"))
+    monkeypatch.setenv("ROLLOUT_FOLDER", str(logs))
+    assert answer(capsys, "-f", address, "guard", "--once")["log"]["lines"] == 2
+    assert "health.access_log" in json.dumps(
+        answer(capsys, "-f", address, "check", "--offline", code=1)
+    )
