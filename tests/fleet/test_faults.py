@@ -159,7 +159,7 @@ def guarding(address: str, folder: Path) -> Iterator["subprocess.Popen[str]"]:
 def test_when_the_guard_that_acts_dies_another_goes_on_where_it_stopped(
     three: Cluster, client: EtcdClient, tmp_path: Path
 ) -> None:
-    ramp = b'[guard]\nmode = "hold"\n[ramp]\nsteps = [1, 5, 100]\nbake = "15m"\n[routes.chat]\nphase = "rollout"\n'
+    ramp = b'[ramp]\nsteps = [1, 5, 100]\nbake = "15m"\n[routes.chat]\nphase = "rollout"\n'
     orgs = text() + b"initech = { percent = 10, rolled_back = true }\n"
     client.put(KEY, orgs.replace(b"[routes.chat]\n", ramp))
 
@@ -175,7 +175,7 @@ def test_when_the_guard_that_acts_dies_another_goes_on_where_it_stopped(
         until(leader)
         first = leader()
         assert first.endswith(f" {one.pid}".encode())
-        until(lambda: b"initech" in record())  # taken out of its ramp
+        until(lambda: b"initech" in record() and b"globex" in record())  # out of it, and in it
         before = record()
         with guarding(three.address(), tmp_path / "two") as two:
             one.kill()
