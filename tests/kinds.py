@@ -92,6 +92,7 @@ FUNCTIONAL = frozenset(
         "gate/http/test_round_the_gate.py",
         "etcd/test_client.py",
         "fleet/test_commands_on_etcd.py",
+        "fleet/test_docs.py",
         "fleet/test_faults.py",
         "fleet/test_shared_file.py",
         "gate/serve/test_answers.py",

@@ -78,7 +78,9 @@ def test_a_change_arrives_and_a_stop_is_clean(
         assert (one["current"], one["path"], one["trouble"]) == (True, str(path), "")
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
-    assert listed(three, capsys)[1]["mirrors"] == []  # it takes itself off the list
+    code, found = listed(three, capsys)  # it says so itself, and its server is missed
+    assert code == 1
+    assert [one["gone"] for one in found["mirrors"]] == [True]
 
 
 def test_two_mirrors_of_a_host_are_both_listed(

@@ -320,7 +320,8 @@ def _add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
     default = None if top else argparse.SUPPRESS
     parser.add_argument(
         "--file", "-f", metavar="PATH", type=_path, default=default,
-        help="the rollout file (default: $ROLLOUT_FILE, else ./rollout.toml)",
+        help="the rollout file, or its address in etcd, etcd://HOST:2379,.../rollout/prod"
+        " (default: $ROLLOUT_FILE, else ./rollout.toml)",
     )  # fmt: skip
     parser.add_argument(
         "--read-only", action="store_true", default=False if top else argparse.SUPPRESS,

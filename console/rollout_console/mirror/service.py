@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 from rollout_console.etcd.client import EtcdClient
-from rollout_console.etcd.errors import EtcdAway, EtcdError
+from rollout_console.etcd.errors import EtcdError
+from rollout_console.etcd.watch import KeyWatch
 from rollout_console.mirror.mirror import Mirror
 from rollout_console.mirror.registration import Registration
 
@@ -37,8 +38,10 @@ class MirrorService:
 
     def run(self, stop: threading.Event, beat: Callable[[str], None]) -> None:
         """Follow until ``stop``."""
-        thread = threading.Thread(target=self._watch, args=(stop,), daemon=True)
-        thread.start()
+        watched = KeyWatch(
+            self._client, self._client.address.key, self._changed.set, self._not_watched
+        )
+        watched.start(stop)
         due, wait = 0.0, _BACK_OFF_S[0]
         while not stop.is_set():
             if self._changed.is_set() or time.monotonic() >= due:
@@ -96,20 +99,5 @@ class MirrorService:
         here = f"; rolled back here: {', '.join(standing.latched[:5])}" if standing.latched else ""
         return f"{at}, {known}{here}"
 
-    def _watch(self, stop: threading.Event) -> None:
-        wait, refused = _BACK_OFF_S[0], ""
-        while not stop.is_set():
-            try:
-                for _ in self._client.watch(self._client.address.key):
-                    self._changed.set()
-                    wait = _BACK_OFF_S[0]
-            except EtcdAway:
-                stop.wait(wait)
-            except EtcdError as error:
-                if str(error) != refused:
-                    refused = str(error)
-                    self._tell(f"etcd is read every {READ_EVERY_S:.0f} s, not watched: {refused}")
-                stop.wait(_BACK_OFF_S[1])
-            except RuntimeError:  # the client was closed
-                return
-            wait = min(2 * wait, _BACK_OFF_S[1])
+    def _not_watched(self, why: str) -> None:
+        self._tell(f"etcd is read every {READ_EVERY_S:.0f} s, not watched: {why}")
