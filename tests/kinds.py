@@ -161,6 +161,7 @@ FUNCTIONAL = frozenset(
         "ui/test_frames.py",
         "ui/test_home.py",
         "ui/test_home_trouble.py",
+        "ui/test_fleet_screen.py",
         "ui/test_jobs_actions.py",
         "ui/test_jobs_screen.py",
         "ui/test_jump_list.py",

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.changes.errors import Conflict
+from rollout_console.changes.errors import Conflict, Uncertain
 from rollout_console.common.errors import NothingToDo
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.etcd.address import address_of
 from rollout_console.etcd.client import EtcdClient
-from rollout_console.etcd.errors import EtcdAway, EtcdRefused, EtcdUncertain
+from rollout_console.etcd.errors import EtcdAway, EtcdRefused
 from rollout_console.fleet import leadership
 from rollout_console.fleet.leadership import Leadership
 from rollout_console.fleet.opening import shared_switch
@@ -74,7 +74,7 @@ def test_no_acknowledged_change_is_lost_and_none_made_twice(
                     plan = switch.planner.plan_set("chat", f"{host}-org", 100 * percent)
                     switch.apply(plan, reason=f"{host} {mine}")
                     acknowledged[host].append(mine)
-                except EtcdUncertain:
+                except Uncertain:
                     unknown[host].append(mine)
                 except (Conflict, EtcdAway, NothingToDo):
                     pass
@@ -133,7 +133,7 @@ def test_without_a_majority_nothing_is_changed_and_the_console_goes_on(
         for member in three.members[1:]:
             member.kill()
         until(lambda: shared.trouble)
-        with pytest.raises((EtcdAway, EtcdUncertain)):
+        with pytest.raises((EtcdAway, Uncertain)):
             switch.apply(switch.planner.plan_rollback("chat", "acme", ""))
         for member in three.members[1:]:
             member.start(three.members)

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout_console.changes.errors import Conflict, NotReadable, StoreError, Written
+from rollout_console.changes.errors import Conflict, NotReadable, StoreError, Uncertain, Written
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import NothingToDo
 from rollout_console.etcd.client import EtcdClient
-from rollout_console.etcd.errors import EtcdAway, EtcdUncertain
+from rollout_console.etcd.errors import EtcdAway
 from rollout_console.fleet import shared_file
 from rollout_console.fleet.kept_change import KeptWrite, decoded, encoded
 from rollout_console.fleet.shared_file import SharedFile
@@ -213,7 +213,7 @@ def test_an_outcome_that_cannot_be_found_out_is_said_so(
     with lossy(etcd.members[0].url) as link:
         one = host("gw-01", f"etcd://{link.url.partition('://')[2]}{client.address.key}")
         link.lose = ["answer", *["request"] * 99]
-        with pytest.raises(EtcdUncertain, match="is not known"):
+        with pytest.raises(Uncertain, match="is not known"):
             one.apply(to(one, 25))
         link.lose = []
         shared(one).sync()
@@ -227,7 +227,7 @@ def test_etcd_away_changes_nothing_and_what_is_shown_says_its_age(
     with lossy(etcd.members[0].url) as link:
         one = host("gw-01", f"etcd://{link.url.partition('://')[2]}{client.address.key}")
         link.is_cut = True
-        with pytest.raises((EtcdAway, EtcdUncertain)):
+        with pytest.raises((EtcdAway, Uncertain)):
             one.apply(to(one, 25))
         assert in_etcd(client) == text()
         shared(one)._is_away(EtcdAway("no member answers"))

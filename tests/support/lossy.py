@@ -1,4 +1,7 @@
-"""A link to an etcd member that loses answers, loses requests, or delivers them too late."""
+"""A link to an etcd member that loses answers, loses requests, or delivers them too late.
+
+It carries no watch: who is behind it reads.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -36,7 +39,7 @@ def lossy(member: str) -> Iterator[Link]:
             writes = self.path.endswith("/txn") and b"request_put" in body
             link.writes += writes
             fate = link.lose.pop(0) if writes and link.lose else ""
-            if link.is_cut or fate == "request":
+            if link.is_cut or fate == "request" or self.path.endswith("/watch"):
                 self.close_connection = True
                 return
             if fate == "late":

@@ -7,7 +7,8 @@ StoreError
 ├── NotWritable       the write failed; the file is unchanged
 │   └── DiskFull      there is no space for it
 ├── Written           the write was made, with warnings
-└── EditNotPossible   the edit could not be made and verified; nothing was written
+├── EditNotPossible   the edit could not be made and verified; nothing was written
+└── Uncertain         whether the change was made is not known: the answer of a store was lost
 """
 
 from rollout_gate.file.errors import RolloutError
@@ -51,3 +52,13 @@ class Written(StoreError):
 
 class EditNotPossible(StoreError):
     """The edit could not be made, or its text would not parse to the intended result."""
+
+
+class Uncertain(StoreError):
+    """Whether the change was made is not known, and could not be found out in time."""
+
+
+def rollback_words(error: Exception) -> str:
+    """Return in capitals what became of a rollback that ended in an error."""
+    uncertain = isinstance(error, Uncertain)
+    return "NOT KNOWN WHETHER ROLLED BACK" if uncertain else "NOT ROLLED BACK"

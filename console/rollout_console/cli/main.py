@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from rollout_console.changes.errors import Conflict, NoFile
+from rollout_console.changes.errors import Conflict, NoFile, Uncertain
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.arguments import build_parser
 from rollout_console.cli.combinations import why_not_together
@@ -78,6 +78,8 @@ def _run(options: Namespace) -> int:
         return _dispatch(options)
     except Conflict as error:
         return _fail(error, CONFLICT)
+    except Uncertain as error:
+        return _fail(error, UNREACHABLE)
     except Misused as error:
         return _fail(error, USAGE)
     except OperationError as error:

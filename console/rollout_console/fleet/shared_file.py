@@ -15,7 +15,7 @@ from random import randrange
 from typing import TypeVar
 from uuid import uuid4
 
-from rollout_console.changes.errors import Conflict, NotWritable
+from rollout_console.changes.errors import Conflict, NotWritable, Uncertain
 from rollout_console.changes.spread import Spread
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.etcd.errors import EtcdAway, EtcdError, EtcdUncertain
@@ -157,7 +157,7 @@ class SharedFile:
     def commit(self, changes: Sequence[NewChange]) -> None:
         """Make one change, with its rows; raises Conflict or EtcdError, and it is not made then.
 
-        EtcdUncertain is raised where that could not be found out in SETTLE_S.
+        Uncertain is raised where that could not be found out in SETTLE_S.
         """
         change = changes[0]
         base = self._base("", change.previous_revision)
@@ -269,13 +269,14 @@ class SharedFile:
                 return is_lost and bool(self._client.get(row).values)
             except EtcdUncertain:
                 is_lost = True
-                if time.monotonic() >= until:
-                    raise
             except EtcdAway:
-                if not is_lost or time.monotonic() >= until:
-                    if is_lost:
-                        raise EtcdUncertain(_UNCERTAIN.format(self.name)) from None
+                if not is_lost:
                     raise
+            if time.monotonic() >= until:
+                raise Uncertain(
+                    f"{self.name}: etcd does not answer: whether the change was made is not known"
+                    " (the history has it if it was); on a server its own file can be rolled back"
+                )
             time.sleep(0.1)
 
     def _prune(self) -> None:
@@ -299,9 +300,3 @@ def _advised(call: Callable[[], Result]) -> Result:
             f"{error}; on each server its own file can still be rolled back: rollout-console -f"
             " PATH rollback"
         ) from None
-
-
-_UNCERTAIN = (
-    "{}: etcd went away before it answered: whether the change was made is not known; it is in the"
-    " history if it was"
-)

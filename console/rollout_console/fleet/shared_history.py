@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from rollout_console.changes.errors import Conflict
+from rollout_console.changes.errors import StoreError
 from rollout_console.etcd.client import Value
 from rollout_console.etcd.errors import EtcdError
 from rollout_console.fleet.kept_change import (
@@ -95,7 +95,7 @@ class SharedHistory(History):
         try:
             self._source.note(uuid4().hex, {}, encoded(write_of([change])))
             self._source.sync()
-        except (EtcdError, Conflict) as error:
+        except (EtcdError, StoreError) as error:
             raise HistoryError(f"it is not in the history: {error}") from None
 
     def see(
@@ -134,7 +134,7 @@ class SharedHistory(History):
                 encoded(write_of([change])),
             )  # fmt: skip
             self._source.sync()
-        except (EtcdError, Conflict) as error:
+        except (EtcdError, StoreError) as error:
             raise HistoryError(f"the edit is not in the history: {error}") from None
         return edited if added else None
 

@@ -56,6 +56,8 @@ class Alert(msgspec.Struct, frozen=True):
     host: str | None = None
     key_alias: str | None = None
     fact: str = ""
+    is_state: bool = False
+    """Whether it is read, not estimated, and so over as soon as it is not there."""
 
 
 class Alerts:
@@ -88,7 +90,7 @@ class Alerts:
             if known is None:
                 began.append(kept)
         for key, known in list(self._known.items()):
-            if abs(now - known.seen_at) > OVER_AFTER_S:
+            if abs(now - known.seen_at) > (0 if known.is_state else OVER_AFTER_S):
                 ended.append(self._known.pop(key))
         self._begun += began
         return began, ended
@@ -136,9 +138,9 @@ def _of_servers(spread: Spread | None) -> Iterable[Alert]:
     if spread is None:
         return
     for key, sentence in spread.problems[:_MOST_SHOWN]:
-        yield Alert(("server", key), "alarm", sentence)
+        yield Alert(("server", key), "alarm", sentence, is_state=True)
     for host, sentence in spread.local[:_MOST_SHOWN]:
-        yield Alert(("latched", host), "warning", sentence)
+        yield Alert(("latched", host), "warning", sentence, is_state=True)
 
 
 def _of_routes(monitor: Monitor, now: float) -> Iterable[Alert]:

@@ -10,7 +10,7 @@ import msgspec
 from textual.app import App
 
 from rollout_console.changes.effect_words import named_targets
-from rollout_console.changes.errors import Conflict
+from rollout_console.changes.errors import Conflict, Uncertain, rollback_words
 from rollout_console.changes.open_conversations import cut_by
 from rollout_console.changes.plan import Plan, Target
 from rollout_console.changes.switch import Done, Switch
@@ -44,6 +44,10 @@ class Judge(Protocol):
 
     def verdict_now(self, plan: Plan) -> str:
         """Return the guard's verdict at this moment, for the history."""
+
+
+Failed = Callable[[str, str], None]
+"""Gets what became of a rollback, in capitals, and the error; two empty texts once it is made."""
 
 
 class Listener(Protocol):
@@ -102,7 +106,7 @@ class ChangeFlow:
         await self._in_turn(self._run(make_plan, reason, hold))
 
     async def roll_back(
-        self, target: str, make_plan: Callable[[], Plan], reason: str, failed: Callable[[str], None]
+        self, target: str, make_plan: Callable[[], Plan], reason: str, failed: Failed
     ) -> None:
         """As ``run``, for a rollback of what ``target`` names: a failure opens a retry dialog.
 
@@ -116,7 +120,7 @@ class ChangeFlow:
         self,
         targets: Sequence[Target],
         make_plan: Callable[[], Plan],
-        failed: Callable[[str], None],
+        failed: Failed,
     ) -> None:
         """As ``roll_back``, for several targets: one confirm, one change, a history row for each.
 
@@ -146,7 +150,7 @@ class ChangeFlow:
             await change
 
     async def _roll_back(
-        self, target: str, make_plan: Callable[[], Plan], reason: str, failed: Callable[[str], None]
+        self, target: str, make_plan: Callable[[], Plan], reason: str, failed: Failed
     ) -> None:
         try:
             done = await self._make(make_plan, reason, None)
@@ -154,13 +158,17 @@ class ChangeFlow:
                 if isinstance(done, (NothingToDo, ReadOnly)):
                     self._listener.change_refused(str(done))
                     return
-                failed(str(done))
+                failed(rollback_words(done), str(done))
                 from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
 
                 again = Question(
-                    f"NOT ROLLED BACK: {target}",
+                    f"{rollback_words(done)}: {target}",
                     str(done),
-                    notes=("its traffic has not moved; y tries again at once",),
+                    notes=(
+                        "y makes sure of it at once"
+                        if isinstance(done, Uncertain)
+                        else "its traffic has not moved; y tries again at once",
+                    ),
                     rolls_back=True,
                 )
                 if await self._app.push_screen_wait(ConfirmDialog(again)) is None:
@@ -168,10 +176,10 @@ class ChangeFlow:
                 done = await self._make(make_plan, reason, None, asks=False)
         except Exception:
             # The exception ends the worker. If the write was made, follow_file clears the notice.
-            failed("internal error")
+            failed("NOT ROLLED BACK", "internal error")
             raise
         if isinstance(done, Done):
-            failed("")
+            failed("", "")
             self._listener.change_made(done)
 
     async def _set_several(

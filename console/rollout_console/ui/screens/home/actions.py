@@ -58,8 +58,8 @@ class HomeActions(Screen[None]):
         """Report why nothing was done."""
         raise NotImplementedError
 
-    def rollback_failed(self, targets: Sequence[Target], sentence: str) -> None:
-        """Report that a rollback failed; an empty sentence reports that it was made."""
+    def rollback_failed(self, targets: Sequence[Target], head: str, sentence: str) -> None:
+        """Report what became of a rollback that failed; empty texts report that it was made."""
         raise NotImplementedError
 
     def tell(self, sentence: str) -> None:
@@ -131,8 +131,8 @@ class HomeActions(Screen[None]):
         )
         named = [*targets, *((share.route, share.label) for share in shares)]
 
-        def failed(sentence: str) -> None:
-            self.rollback_failed(named, sentence)
+        def failed(head: str, sentence: str) -> None:
+            self.rollback_failed(named, head, sentence)
             if not sentence:
                 self._view.unmark_all()
 

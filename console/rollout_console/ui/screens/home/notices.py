@@ -53,7 +53,7 @@ class Notices:
         self._troubles: dict[str, str] = {}
         self._hidden: set[str] = set()
         self._rollbacks: list[_Rollback] = []
-        self._failed: dict[tuple[Target, ...], str] = {}
+        self._failed: dict[tuple[Target, ...], tuple[str, str]] = {}
         self._told: tuple[float, str, str] | None = None
 
     def trouble(self, source: str, sentence: str) -> None:
@@ -86,11 +86,11 @@ class Notices:
         """End the proof of a rollback that is no longer in force."""
         self._rollbacks = [r for r in self._rollbacks if (r.route, r.org) != (route, org)]
 
-    def rollback_failed(self, targets: Sequence[Target], sentence: str) -> None:
+    def rollback_failed(self, targets: Sequence[Target], head: str, sentence: str) -> None:
         """Show that a rollback failed, until it is made (an empty sentence) or dismissed."""
         self._failed.pop(tuple(targets), None)
         if sentence:
-            self._failed[tuple(targets)] = redacted(sentence)
+            self._failed[tuple(targets)] = head, redacted(sentence)
 
     def keep_latched(self, file: RolloutFile) -> None:
         """Reconcile the notices with a new version of the file.
@@ -159,9 +159,9 @@ class Notices:
             at, sentence, style = self._told
             if abs(now - at) <= TOLD_FOR_S:
                 told = [((" ", ""), (sentence, style))]
-        for targets, sentence in list(self._failed.items())[-1:]:
+        for targets, (head, sentence) in list(self._failed.items())[-1:]:
             what = target_text(*targets[0]) if len(targets) == 1 else named_targets(targets, 3)
-            said = f"NOT ROLLED BACK: {what}: {sentence}"
+            said = f"{head}: {what}: {sentence}"
             told.insert(0, ((" ! ", "$error bold"), (said, "$error bold")))
         found = [*told, *grave, *proofs, *light, (), ()]
         return found[0], found[1]

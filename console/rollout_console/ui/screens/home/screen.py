@@ -419,9 +419,9 @@ class HomeScreen(Opened, HomeActions):
 
     # -- the listener of a change ----------------------------------------------------------------
 
-    def rollback_failed(self, targets: Sequence[Target], sentence: str) -> None:
-        """Show that a rollback failed, until it is made; an empty sentence clears that."""
-        self._notices.rollback_failed(targets, visible(sentence))
+    def rollback_failed(self, targets: Sequence[Target], head: str, sentence: str) -> None:
+        """Show what became of a rollback that failed; empty texts: it is made by now."""
+        self._notices.rollback_failed(targets, head, visible(sentence))
         self._show_notices()
 
     def change_made(self, done: Done) -> None:
