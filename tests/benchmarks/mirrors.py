@@ -1,8 +1,9 @@
-"""From a put in etcd to the file on each server, beside a bare watch of the same key.
+"""From the key that confirms a change to the file on each server, beside a bare put and watch.
 
 A cluster of three members, and one or 20 services on one machine, each a process of its own;
-Debian's ``etcd-server`` is needed. A put is durable once it is acknowledged (by a majority). What
-a watch adds is the floor: a mirror reads the key after it, parses, records, writes and syncs.
+Debian's ``etcd-server`` is needed. A put is durable once it is acknowledged (by a majority). The
+floor is a bare put and a bare watch of the same key: a console plans, verifies and records a
+change, and a mirror reads the key after the watch's word, parses, records, writes and syncs.
 """
 
 import os
@@ -12,12 +13,19 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+from rollout_console.changes.switch import Switch
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.etcd.address import address_of
 from rollout_console.etcd.client import EtcdClient
+from rollout_console.fleet.opening import shared_switch
+from rollout_console.fleet.shared_file import SharedFile
+from rollout_console.history.actor import Actor
+from rollout_console.history.rows import NewChange
 from tests.support.etcd import cluster
 from tests.support.waiting import until
 
@@ -65,13 +73,22 @@ def _measure(count: int) -> None:
             stack.callback(process.kill)
         etcd.put(etcd.address.key, _FILE.format(percent=0).encode())
         until(lambda: all(path.exists() for path in paths))
-        rows = [_change(etcd, paths, seen, number) for number in range(1, CHANGES + 1)]
+        bare = [_bare(etcd, paths, seen, number) for number in range(1, CHANGES + 1)]
+        os.environ["ROLLOUT_STATE_DIR"] = str(folder / "console")
+        with EtcdClient(address_of(address)) as client:
+            shared = SharedFile(client)
+            switch = shared_switch(shared, Actor("jo", "gw-00"), WriteAccess())
+            switch.open()
+            pressed = [_pressed(switch, etcd, paths, seen, n) for n in range(1, CHANGES + 1)]
+            shared.close()
     print(f"a change of {len(_FILE)} bytes, mirrors: {count}; the median of {CHANGES}, in ms")
+    print(f"  {'':28} {'bare put':>9} {'console':>9}")
     for about, at in (
-        ("etcd: put acknowledged", 0), ("etcd: a bare watch has it", 1), ("first mirror", 2),
-        ("median mirror", 3), ("last mirror", 4),
+        ("durable in etcd", 0), ("a bare watch has it", 1), ("first mirror", 2),
+        ("median mirror", 3), ("last mirror", 4), ("the console goes on", 5),
     ):  # fmt: skip
-        print(f"  {about:28} {1000 * median(row[at] for row in rows):6.1f}")
+        cells = [1000 * median(row[at] for row in rows) for rows in (bare, pressed)]
+        print(f"  {about:28} {cells[0]:9.1f} {cells[1]:9.1f}")
 
 
 def _watch(etcd: EtcdClient, seen: list[float]) -> None:
@@ -82,21 +99,62 @@ def _watch(etcd: EtcdClient, seen: list[float]) -> None:
         return
 
 
-def _change(etcd: EtcdClient, paths: list[Path], seen: list[float], number: int) -> list[float]:
-    """Return when it was acknowledged, watched, and in the first, median and last file."""
+def _bare(etcd: EtcdClient, paths: list[Path], seen: list[float], number: int) -> list[float]:
+    """Put a text; return the times of ``_times``."""
     data = _FILE.format(percent=number).encode()
+
+    def put() -> float:
+        etcd.put(etcd.address.key, data)
+        return time.perf_counter()
+
+    return _times(etcd, paths, seen, put)
+
+
+def _pressed(
+    switch: Switch, etcd: EtcdClient, paths: list[Path], seen: list[float], number: int
+) -> list[float]:
+    """Make a change as the confirming key does; return the times of ``_times``."""
+    assert isinstance(switch.shared, SharedFile)
+    shared, durable = switch.shared, [0.0]
+    shared.sync()
+    switch.refresh()
+
+    def commit(changes: Sequence[NewChange]) -> None:
+        SharedFile.commit(shared, changes)
+        durable[0] = time.perf_counter()
+
+    shared.commit = commit  # type: ignore[method-assign]
+
+    def press() -> float:
+        switch.apply(switch.planner.plan_set("chat", "*", 5000 + number))
+        return durable[0]
+
+    return _times(etcd, paths, seen, press)
+
+
+def _times(
+    etcd: EtcdClient, paths: list[Path], seen: list[float], change: Callable[[], float]
+) -> list[float]:
+    """Return when a change was durable, watched, in the first, median and last file, and over."""
     time.sleep(0.3)  # each change alone
     seen.clear()
+    before = [path.read_bytes() for path in paths]
     begin = time.perf_counter()
-    etcd.put(etcd.address.key, data)
-    put = time.perf_counter() - begin
-    left, times = list(paths), []
-    while left:
-        for path in [one for one in left if one.read_bytes() == data]:
-            left.remove(path)
-            times.append(time.perf_counter() - begin)
+    came: list[float] = []
+
+    def look() -> None:
+        left = list(zip(paths, before, strict=True))
+        while left:
+            left = [one for one in left if one[0].read_bytes() == one[1]]
+            came.extend([time.perf_counter() - begin] * (len(paths) - len(left) - len(came)))
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    durable = change() - begin
+    over = time.perf_counter() - begin
+    looker.join()
     until(lambda: seen)
-    return [put, seen[0] - begin, times[0], median(times), times[-1]]
+    return [durable, seen[0] - begin, came[0], median(came), came[-1], over]
 
 
 if __name__ == "__main__":

@@ -38,10 +38,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
 
 
-def write_private(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Replace the file at ``path`` atomically (fsync, rename), mode 0600; raises OSError.
 
-    The folder is created (0700) where it is missing.
+    The folder is created (0700) where it is missing. A cache, which can be made again, need not be
+    ``durable``: it is not fsynced.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -52,9 +53,11 @@ def write_private(path: Path, data: bytes) -> None:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
         temp.replace(path)
     finally:
         with suppress(OSError):
             temp.unlink()
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)

@@ -2,8 +2,8 @@
 
 import sqlite3
 import zlib
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -158,6 +158,13 @@ class SharedHistory(History):
                     )
                 _insert(db, file, mod_revision, write)
             prune(db, file)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with super()._writing() as db:
+            # A cache in WAL mode: what a power loss takes is read again, and nothing is corrupt.
+            db.execute("PRAGMA synchronous = NORMAL")
+            yield db
 
     def clear(self) -> None:
         """Empty the cache: the cluster was restored to an earlier revision."""

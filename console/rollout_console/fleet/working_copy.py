@@ -76,8 +76,9 @@ class WorkingCopy:
                 if data is None:
                     self.part(name).unlink(missing_ok=True)
                 else:
-                    write_private(self.part(name), data)
-            write_private(self._record_path, msgspec.json.encode(_Record(cluster, revision)))
+                    write_private(self.part(name), data, durable=False)
+            record = msgspec.json.encode(_Record(cluster, revision))
+            write_private(self._record_path, record, durable=False)
 
     def restart(self) -> None:
         """Forget of which revision the copy is: the cluster was restored to an earlier one."""
