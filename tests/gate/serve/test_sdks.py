@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.support.serving import Proxy, serving
 from tests.support.waiting import PATIENCE_S, until
 
 KEY = "sk-sim-demo"
+JAVA = Path(__file__).parents[2] / "java"
 NODE = Path(__file__).parents[2] / "node"
 EVENTS = {"Content-Type": "text/event-stream"}
 STREAM = (
@@ -68,6 +70,28 @@ def proxy(sim: SimServer, tmp_path: Path) -> Iterator[Proxy]:
 def lines(folder: Path) -> list[dict[str, Any]]:
     path = folder / "access.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_the_client_of_the_jdk(proxy: Proxy, tmp_path: Path) -> None:
+    """It offers HTTP/2 with each request, whole, streamed, and 20 at once."""
+    if shutil.which("java") is None:
+        pytest.skip("there is no Java here")
+    done = subprocess.run(
+        ["java", "-XX:TieredStopAtLevel=1", str(JAVA / "ThroughProxy.java"), proxy.url],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    if "jdk.compiler" in done.stderr:
+        pytest.skip("this Java has no compiler")
+    assert done.returncode == 0, done.stderr
+    status, body, streams, many = done.stdout.splitlines()
+    assert status == "200 HTTP_1_1"
+    assert json.loads(body)["choices"]
+    assert (streams, many) == ("true", "200")
+    until(lambda: len(lines(tmp_path)) == 22)
+    found = lines(tmp_path)
+    assert {(one["side"], one["org"], one["outcome"]) for one in found} == {
+        ("tokenlab", "acme", "ok")
+    }
 
 
 def through_node(url: str, *words: str) -> Any:
