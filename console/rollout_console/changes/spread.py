@@ -29,6 +29,8 @@ class Registered(msgspec.Struct, frozen=True):
     latched: tuple[str, ...] = ()
     trouble: str = ""
     at: float = 0.0
+    wrote: str = ""
+    """The revision of its server's file: another than ``revision`` where latches of its own are."""
     gone: bool = False
     """Whether it says nothing any more, and nobody has said that the server is no more."""
 
@@ -124,6 +126,11 @@ class Spread(msgspec.Struct, frozen=True):
         for trouble, some in troubled.items():
             found.append((f"trouble {some[0]}", f"{first_of(some, _MOST_NAMED)}: {trouble}"))
         return found
+
+    @property
+    def local_revisions(self) -> set[str]:
+        """The revisions of servers' files that have latches of their own in them."""
+        return {one.wrote for one in self.mirrors if one.latched and one.wrote}
 
     @property
     def local(self) -> list[tuple[str, str]]:

@@ -15,7 +15,9 @@ from rollout_console.changes.spread import Spread
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict
+from rollout_console.guard.misrouted import MisroutedRequests
 from rollout_console.guard.monitor import Monitor
+from rollout_gate.access_log import REVISION_DIGITS
 from rollout_gate.file.model import RolloutFile
 
 NO_DATA_S = 120.0
@@ -121,7 +123,7 @@ def alerts_now(
         found.append(Alert(("file",), "alarm", file_trouble))
     found += _of_servers(spread)
     found += _of_routes(monitor, now)
-    found += _of_routing(monitor, now)
+    found += _of_routing(monitor, spread, now)
     found += _of_data(monitor, now)
     found += _of_balance(monitor, balance, now)
     found += _of_jobs(monitor, now)
@@ -156,8 +158,12 @@ def _of_routes(monitor: Monitor, now: float) -> Iterable[Alert]:
             yield Alert(("previous", name), "warning", f"{name}: {trouble}", name)
 
 
-def _of_routing(monitor: Monitor, now: float) -> Iterable[Alert]:
+def _of_routing(monitor: Monitor, spread: Spread | None, now: float) -> Iterable[Alert]:
     misrouted, behind, far_shares = monitor.routing(now)
+    # A server that is rolled back by itself decides by a file of its own, and is told for that.
+    own = {one[:REVISION_DIGITS] for one in spread.local_revisions} if spread is not None else set()
+    behind = [one for one in behind if one.revision not in own]
+    misrouted = [one for one in misrouted if not _decided_by(one, own)]
     for one in misrouted[:_MOST_SHOWN]:
         place = ("stray", one.route, one.org, one.side)
         yield Alert(place, "alarm", one.sentence, one.route, org=one.org)
@@ -165,6 +171,12 @@ def _of_routing(monitor: Monitor, now: float) -> Iterable[Alert]:
         yield Alert(("share", far.route, far.org), "warning", far.sentence, far.route, org=far.org)
     for late in behind[:_MOST_SHOWN]:
         yield Alert(("writers", late.revision), "warning", late.sentence)
+
+
+def _decided_by(one: MisroutedRequests, revisions: set[str]) -> bool:
+    """Whether all of them are known to have been decided by one of these."""
+    known = sum(one.decided_by.values())
+    return known == one.requests and {revision for _, revision in one.decided_by} <= revisions
 
 
 def _of_verdict(route: str, org: str | None, verdict: Verdict) -> Alert:

@@ -34,6 +34,8 @@ class Standing(msgspec.Struct, frozen=True):
     mod_revision: int = 0
     latched: tuple[str, ...] = ()
     trouble: str = ""
+    wrote: str = ""
+    """The revision of the file, latches of this server and all."""
 
 
 class Mirror:
@@ -65,7 +67,7 @@ class Mirror:
         base, trouble = self._record.base, self._of_file or self._of_etcd
         if base is None:
             return Standing(trouble=trouble)
-        return Standing(self._revision, base.mod_revision, self._latched, trouble)
+        return Standing(self._revision, base.mod_revision, self._latched, trouble, base.wrote)
 
     def take(self, value: Value | None, cluster: int) -> None:
         """Apply what etcd has now; None for a key that is not there."""
