@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from rollout_console.changes.edits import Edit, SetDefaultPercent, SetPercent, SetRolledBack
+from rollout_console.changes.mirrored import record_path
 from rollout_console.changes.switch import Switch
+from rollout_console.common.errors import NothingToDo
 from rollout_console.etcd.client import Value
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.mirror.mirror import Mirror
-from rollout_console.mirror.record import record_path
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.parse import parse
 from rollout_gate.file.revision import revision_of
@@ -49,7 +50,7 @@ class Server:
     def start(self) -> None:
         """Start the mirror's process, also again after it was killed."""
         switch = Switch(self.path, self._history, Actor("mirror", "gw-01"))
-        self.mirror = Mirror(switch, KEY, self.said.append)
+        self.mirror = Mirror(switch, KEY, self.said.append, f"etcd://gw:2379{KEY}")
 
     def gets(self, data: bytes | None, revision: int, cluster: int = 1) -> None:
         self.mirror.take(None if data is None else Value(KEY, data, revision), cluster)
@@ -334,3 +335,37 @@ def test_a_version_in_force_is_not_parsed_again(
         server.gets(text(), 2)
         server.mirror.look()
         assert server.mirror.standing.trouble == ""
+
+
+def test_a_change_that_the_mirror_would_put_back_is_refused_on_the_server(server: Server) -> None:
+    server.gets(text(default="10"), 2)
+    switch = Switch(server.path, server._history, Actor("jo", "gw-01"))
+    switch.open()
+    planner = switch.planner
+    for plan in (
+        planner.plan_set("chat", "acme", 5000), planner.plan_set("chat", "*", 2000),
+        planner.plan_model("chat", "n"), planner.plan_share("chat", "flags", "beta", 100),
+    ):  # fmt: skip
+        with pytest.raises(NothingToDo, match=r"is a mirror of etcd://gw:2379/rollout/prod, which"):
+            switch.apply(plan)
+    assert server.path.read_bytes() == text(default="10")
+    with pytest.raises(NothingToDo, match=r"no change of rollout\.toml to undo"):
+        planner.plan_undo()  # what the mirror did is nobody's change here
+    rollback = planner.plan_rollback("chat", "acme", "")
+    assert rollback.effect.endswith(
+        "; on this server alone, as it mirrors etcd://gw:2379/rollout/prod"
+    )
+    switch.apply(rollback)
+    server.mirror.look()
+    assert server.is_latched()
+    switch.refresh()
+    switch.apply(planner.plan_undo())
+    server.mirror.look()
+    assert not server.is_latched()
+    switch.refresh()
+    switch.apply(planner.plan_set("chat", "*", 0))  # the safe side stays
+    server.mirror.look()
+    assert server.file.routes["chat"].default_points == 0
+    record_path(server.path).unlink()
+    switch.refresh()
+    switch.apply(planner.plan_set("chat", "acme", 5000))

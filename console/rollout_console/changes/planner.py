@@ -29,6 +29,7 @@ from rollout_console.changes.effect_words import (
 from rollout_console.changes.errors import NotReadable
 from rollout_console.changes.external_edits import described
 from rollout_console.changes.file_store import RolloutStore
+from rollout_console.changes.mirrored import mirrored_from
 from rollout_console.changes.plan import ALL_ORGS, Part, Plan, Share, Target, named_share
 from rollout_console.changes.rollback_group import (
     can_have_traffic,
@@ -386,6 +387,12 @@ class Planner:
         return Plan("mirror", None, None, before, f"{after}: {words}", effect, prepared)
 
     @property
+    def _here(self) -> str:
+        """What an effect says of where it is, for a file that is a mirror."""
+        origin = mirrored_from(self._store.path)
+        return f"; on this server alone, as it mirrors {origin}" if origin else ""
+
+    @property
     def _name(self) -> str:
         return self._store.name
 
@@ -527,6 +534,7 @@ class Planner:
                 f"nothing was changed: {self._store.trouble}; correct it first (a rollback and a"
                 " restore work as it is)"
             )
+        effect += self._here if action in ("rollback", "resume") else ""
         prepared = self._store.prepare_rescue(edits) if rescue and self._store.trouble else None
         if prepared is None:
             prepared = self._store.prepare(edits)

@@ -16,6 +16,7 @@ from rollout_console.changes.errors import Conflict, DiskFull, NotWritable, Stor
 from rollout_console.changes.external_edits import described, gives_back, words_of
 from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.leftovers import recovered
+from rollout_console.changes.mirrored import is_put_back, mirrored_from, record_path
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.planner import Planner
 from rollout_console.changes.recorded import Recorded, to_json
@@ -269,6 +270,15 @@ class Switch:
         with suppress(HistoryError):
             self.history.record(note)
 
+    def require_kept(self, plan: Plan) -> None:
+        """Raise NothingToDo for a change of a mirrored file that its mirror would put back."""
+        if is_put_back(plan) and (origin := mirrored_from(self.path)):
+            raise NothingToDo(
+                f"{self.name} is a mirror of {origin}, which puts this change back at once: make it"
+                f" there, with -f {origin}; a rollback stays on this server alone (where it is no"
+                f" mirror any more, remove {record_path(self.path).name})"
+            )
+
     def apply(
         self,
         plan: Plan,
@@ -285,6 +295,7 @@ class Switch:
         change that lowers traffic is never held. After an error nothing is half-done.
         """
         self.access.require()
+        self.require_kept(plan)
         if plan.changes_nothing:
             raise NothingToDo(f"nothing to do: {plan.effect}: the file already says so")
         lowers = plan.eases

@@ -263,7 +263,7 @@ class History:
             no_member = "(group_id IS NULL OR group_id = id)" if _has_groups(db) else "TRUE"
             found = db.execute(
                 "SELECT * FROM changes WHERE file = :file AND state = 'applied'"  # noqa: S608
-                f" AND action NOT IN {('undo', 'external', *NOTES)}"
+                f" AND action NOT IN {('undo', 'external', 'mirror', *NOTES)}"
                 f" AND {no_member} AND id NOT IN"
                 " (SELECT undoes_id FROM changes WHERE file = :file AND state = 'applied'"
                 "  AND undoes_id IS NOT NULL) ORDER BY id DESC LIMIT 1",

@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from rollout_console.changes.atomic_swap import ABSENT, swap
 from rollout_console.changes.edits import same_meaning
@@ -45,12 +46,14 @@ class Mirror:
     gone. ``tell`` gets each thing that happens in one sentence.
     """
 
-    def __init__(self, switch: Switch, key: str, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, switch: Switch, key: str, tell: Callable[[str], None], address: str = ""
+    ) -> None:
         self._switch = switch
         self._path = switch.path
         self._key = key
         self._tell = tell
-        self._record = read_record(self._path, key)
+        self._record = read_record(self._path, key, address)
         self._revision = ""
         self._of_etcd = self._of_file = ""
         """What is wrong: with etcd's version, and with writing the file; each ends by itself."""
@@ -139,11 +142,11 @@ class Mirror:
         coming = Applied(data, mod_revision, cluster, wrote)
         is_written = local is None or revision_of(local) != wrote
         if is_written:
-            self._save(MirrorRecord(self._key, before, coming, kept))
+            self._save(replace(self._record, base=before, coming=coming, kept=kept))
             self._swap(local, text, mod_revision)
             self._say_applied(before, data, mod_revision, wrote)
         if before != coming or self._record.kept != kept or self._record.coming is not None:
-            self._save(MirrorRecord(self._key, coming, None, kept))
+            self._save(replace(self._record, base=coming, coming=None, kept=kept))
         self._revision = revision_of(data)
         self._note_latched(tuple(str(one) for one in kept))
         return is_written
@@ -216,7 +219,7 @@ class Mirror:
             return
         with suppress(OSError):
             if revision_of(self._path.read_bytes()) == coming.wrote:
-                self._record = MirrorRecord(self._key, coming, None, self._record.kept)
+                self._record = replace(self._record, base=coming, coming=None)
 
     def _save(self, record: MirrorRecord) -> None:
         write_record(self._path, record)

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
+from rollout_console.changes.mirrored import record_path
 from rollout_console.common.files import write_private
 from rollout_console.mirror.local_latches import LocalLatch
 from rollout_gate.file.read import read_regular
@@ -31,24 +33,21 @@ class MirrorRecord(msgspec.Struct):
     """
 
     key: str
+    address: str = ""
+    """Where it is a mirror of, for whoever would change it here."""
     base: Applied | None = None
     coming: Applied | None = None
     kept: tuple[LocalLatch, ...] = ()
 
 
-def record_path(path: Path) -> Path:
-    """Return the path of the record of a mirrored file."""
-    return path.with_name(f"{path.name}.mirror.json")
-
-
-def read_record(path: Path, key: str) -> MirrorRecord:
+def read_record(path: Path, key: str, address: str = "") -> MirrorRecord:
     """Return the record of the file at ``path``; an empty one where there is none of this key."""
     try:
         data, _ = read_regular(record_path(path), MOST_BYTES)
         found = decode_json(data, _RECORD)
     except (OSError, UndecodableError):
-        return MirrorRecord(key)
-    return found if found.key == key else MirrorRecord(key)
+        return MirrorRecord(key, address)
+    return replace(found, address=address) if found.key == key else MirrorRecord(key, address)
 
 
 def write_record(path: Path, record: MirrorRecord) -> None:

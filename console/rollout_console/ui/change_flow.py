@@ -219,6 +219,7 @@ class ChangeFlow:
         async with self._lock:
             plan = await asyncio.to_thread(make_plan)
             await asyncio.to_thread(lambda: plan.moves)  # memoized: slow with 10,000 orgs
+            await asyncio.to_thread(self._switch.require_kept, plan)
         return plan
 
     async def _held(self, plan: Plan) -> dict[Target, str]:

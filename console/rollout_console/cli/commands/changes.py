@@ -63,6 +63,7 @@ def change(options: Namespace, switch: Switch) -> int:
         plan = _plan_rollback(options, switch, monitor, targets)
     else:
         plan = _plan(options, switch, shares, None if override else objections)
+    switch.require_kept(plan)
     figures = rollback_figures(monitor, plan.targets, now) if plan.latches else ()
     held = objections.held(plan)
     if options.dry_run:

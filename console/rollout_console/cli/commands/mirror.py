@@ -35,7 +35,7 @@ def mirror(options: Namespace, switch: Switch) -> int:
     """Mirror until a signal; with ``--once`` one time."""
     switch.access.require()
     with EtcdClient.of(options.address, os.environ) as client:
-        mirrored = Mirror(switch, client.address.key, _tell)
+        mirrored = Mirror(switch, client.address.key, _tell, str(client.address))
         host = switch.who.host
         registration = Registration(client, client.address.key, host, str(switch.path.absolute()))
         service = MirrorService(client, mirrored, registration, _tell)
