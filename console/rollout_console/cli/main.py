@@ -120,7 +120,7 @@ def _on_etcd(options: Namespace, address: str) -> int:
 
     with open_shared(address, os.environ) as shared:
         options.shared = shared
-        if options.command in (None, "guard"):
+        if options.command in (None, "guard", "export"):
             shared.follow()
         return _on_file(options, shared.path)
 
