@@ -164,3 +164,24 @@ def test_what_is_beside_the_file_is_relative_to_the_working_directory(
     assert "health.access_log" in json.dumps(
         answer(capsys, "-f", address, "check", "--offline", code=1)
     )
+
+
+def test_no_command_to_be_pasted_has_the_working_copy(
+    address: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    said(capsys, "-f", address, "playbook")
+    written = (tmp_path / "prod.playbook.md").read_text()
+    assert f"rollout-console rollback --yes --reason why --file {address} -- chat acme" in written
+    shown = said(capsys, "-f", address, "guard", "--once", code=0)
+    report = said(capsys, "-f", address, "report", code=1)
+    for text_shown in (written, shown, report):
+        assert str(tmp_path / "state") not in text_shown
+
+
+def test_the_working_copy_itself_is_refused(
+    address: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    said(capsys, "-f", address, "show")
+    (copy,) = (tmp_path / "state" / "etcd").glob("*/prod.toml")
+    out = said(capsys, "-f", str(copy), "rollback", "--yes", code=2)
+    assert "is the working copy of a rollout file in etcd" in out

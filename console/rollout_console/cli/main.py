@@ -19,6 +19,7 @@ from rollout_console.cli.combinations import why_not_together
 from rollout_console.cli.exit_codes import CONFLICT, DONE, PROBLEMS, UNREACHABLE, USAGE
 from rollout_console.cli.streams import Output
 from rollout_console.common.errors import Misused, OperationError
+from rollout_console.common.folders import is_working_copy
 from rollout_console.common.safe_text import visible
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.vault.errors import VaultError
@@ -275,6 +276,11 @@ def file_path(options: Namespace) -> Path:
             f"{path}: the working directory was deleted; change to another, or give --file an"
             " absolute path"
         ) from None
+    if is_working_copy(path.absolute()):
+        raise RolloutError(
+            f"{path} is the working copy of a rollout file in etcd, and what is changed in it moves"
+            " no traffic: give the address, -f etcd://HOST:2379/KEY"
+        )
     return path
 
 

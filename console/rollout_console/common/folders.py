@@ -30,7 +30,12 @@ def folder_of(rollout_file: Path) -> Path:
     It is the file's own; for the working copy of one in etcd it is ``$ROLLOUT_FOLDER``, else the
     working directory, as if the file were in there.
     """
-    folder = rollout_file.parent
-    if folder.parent.name == "etcd" and folder.parent == working_copies_folder():
+    if is_working_copy(rollout_file):
         return Path(os.environ.get("ROLLOUT_FOLDER") or ".")
-    return folder
+    return rollout_file.parent
+
+
+def is_working_copy(path: Path) -> bool:
+    """Return whether a rollout file is the working copy of one in etcd, by its folder."""
+    folder = path.parent.parent
+    return folder.name == "etcd" and folder == working_copies_folder()

@@ -28,10 +28,14 @@ _MOST_WORDS = 2_000
 
 
 class BudgetCounter:
-    """Has the spending of one rollout file counted; in read-only mode it does nothing."""
+    """Has the spending of one rollout file counted; in read-only mode it does nothing.
 
-    def __init__(self, path: Path, vault: Vault, access: WriteAccess) -> None:
+    ``location`` is what ``--file`` takes for it, where that is not the path.
+    """
+
+    def __init__(self, path: Path, vault: Vault, access: WriteAccess, location: str = "") -> None:
         self._path = path.absolute()
+        self._location = location or str(self._path)
         self._vault = vault
         self._access = access
         self._process: Popen[bytes] | None = None
@@ -95,7 +99,7 @@ class BudgetCounter:
             process.stderr.close()
 
     def _started(self, token: str) -> "Popen[bytes]":
-        words = "-f", str(self._path), "budgets", "--if-due", "--token-stdin"
+        words = "-f", self._location, "budgets", "--if-due", "--token-stdin"
         process = start_child("rollout_console", *words, stdout=DEVNULL, stderr=PIPE)
         self._began = time.monotonic()
         assert process.stdin is not None

@@ -173,7 +173,9 @@ class Phases:
     def playbook(self, file: RolloutFile, verdicts: Mapping[str, Verdict] = _NONE) -> str:
         """Render the support playbook of the file as it is now; reads logs, raises StoreError."""
         states = self.states(file, verdicts)
-        return playbook(self._switch.path, file, self.plan(), states, self._clock())
+        shared = self._switch.shared
+        address = "" if shared is None else shared.location
+        return playbook(self._switch.path, file, self.plan(), states, self._clock(), address)
 
     def write_playbook(
         self, file: RolloutFile, verdicts: Mapping[str, Verdict] = _NONE, path: Path | None = None

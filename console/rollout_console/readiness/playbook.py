@@ -16,6 +16,7 @@ from rollout_console.changes.traffic_diff import DEFAULT_SHARE
 from rollout_console.common.folders import folder_of
 from rollout_console.common.markdown import code, escaped, ticks
 from rollout_console.common.safe_text import visible
+from rollout_console.etcd.address import is_etcd
 from rollout_console.readiness.plan_file import PlanState
 from rollout_gate.file.formats import kind_of
 from rollout_gate.file.model import RolloutFile, Route
@@ -55,19 +56,26 @@ def put_playbook(path: Path, text: str, rollout_file: Path) -> None:
 
 
 def playbook(
-    path: Path, file: RolloutFile, plan: PlanState, states: Sequence["PhaseState"], now: datetime
+    path: Path,
+    file: RolloutFile,
+    plan: PlanState,
+    states: Sequence["PhaseState"],
+    now: datetime,
+    address: str = "",
 ) -> str:
-    """Render the playbook of a rollout file as it is now."""
-    lines = [*_head(path, file, plan, now)]
+    """Render the playbook of a rollout file as it is now; ``address`` is that of one in etcd."""
+    place = address or str(path.resolve())
+    lines = [*_head(place, file, plan, now)]
     by_route = {state.route: state for state in states}
     for route in file.routes.values():
-        lines += _route(path, file, route, plan, by_route.get(route.name))
+        lines += _route(place, file, route, plan, by_route.get(route.name))
     lines += _LAST
     return "\n".join(lines) + "\n"
 
 
-def _head(path: Path, file: RolloutFile, plan: PlanState, now: datetime) -> Iterator[str]:
-    yield f"{_TITLE} {escaped(path.name)}"
+def _head(place: str, file: RolloutFile, plan: PlanState, now: datetime) -> Iterator[str]:
+    name = place if is_etcd(place) else Path(place).name
+    yield f"{_TITLE} {escaped(name)}"
     yield ""
     yield f"<!-- revision {file.revision} -->"
     yield f"Written {now:%Y-%m-%d %H:%M} UTC from revision `{file.revision[:SHORT]}`."
@@ -78,25 +86,30 @@ def _head(path: Path, file: RolloutFile, plan: PlanState, now: datetime) -> Iter
         yield ""
     yield "## Everything back, now"
     yield ""
-    yield from _block(_command(path, "rollback", *_WHY))
+    yield from _block(_command(place, "rollback", *_WHY))
     yield ""
-    place = code(str(path.resolve()))
     yield (
-        f"Without the console: set `rolled_back = true` at the top of {place}. "
+        f"Without the console: set `rolled_back = true` at the top of {_by_hand(place)}. "
         "Applications read it within a second; nothing else is needed, no network either. "
         "It stays so until it is resumed; the percents are kept."
     )
     yield ""
     yield "What it is now, and the proof that nothing goes to TokenLab any more:"
     yield ""
-    yield from _block(_command(path, "show"), _command(path))
+    yield from _block(_command(place, "show"), _command(place))
     yield ""
     yield f"Contacts: {_listed(plan.contacts)}"
     yield ""
 
 
+def _by_hand(place: str) -> str:
+    if not is_etcd(place):
+        return code(place)
+    return f"the rollout file on each server (the local one, which mirrors {code(place)})"
+
+
 def _route(
-    path: Path, file: RolloutFile, route: Route, plan: PlanState, state: "PhaseState | None"
+    place: str, file: RolloutFile, route: Route, plan: PlanState, state: "PhaseState | None"
 ) -> Iterator[str]:
     one = plan.route(route.name)
     latch = " — **rolled back**" if file.is_latched(route.name) else ""
@@ -123,12 +136,12 @@ def _route(
     # Argument parsers drop a name that is "--": such a command would apply to more than it says.
     plain = [(route.name,)] if route.name != "--" else []
     targets = plain + [(route.name, org) for org in list(route.orgs)[:3] if plain and org != "--"]
-    yield from _block(*(_command(path, "rollback", *_WHY, names=names) for names in targets))
+    yield from _block(*(_command(place, "rollback", *_WHY, names=names) for names in targets))
     yield ""
     yield "And to TokenLab again, when it is right:"
     yield ""
     ways = ("probe", "resume")
-    yield from _block(*(_command(path, way, names=names) for way in ways for names in plain))
+    yield from _block(*(_command(place, way, names=names) for way in ways for names in plain))
     yield ""
     if state is not None and state.states:
         yield f"Before {route.phase} ends:"
@@ -165,9 +178,9 @@ _LAST = (
 )
 
 
-def _command(path: Path, *words: str, names: Sequence[str] = ()) -> str:
+def _command(place: str, *words: str, names: Sequence[str] = ()) -> str:
     """Build a shell command; names go after ``--``, so that a leading dash makes no option."""
-    given = ["rollout-console", *words, "--file", str(path.resolve())]
+    given = ["rollout-console", *words, "--file", place]
     return " ".join(map(_quoted, [*given, "--", *names] if names else given))
 
 

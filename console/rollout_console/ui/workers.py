@@ -283,7 +283,9 @@ class Feeds:
         await asyncio.sleep(SPENDING_EVERY_S)
         from rollout_console.guard.budget_counter import BudgetCounter
 
-        counter = BudgetCounter(self._switch.path, self._sources.vault, self._switch.access)
+        counter = BudgetCounter(
+            self._switch.path, self._sources.vault, self._switch.access, self._switch.location
+        )
         await follow_spending(counter, self._monitor)
 
     async def _follow_balance(self) -> None:

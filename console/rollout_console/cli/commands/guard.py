@@ -57,7 +57,7 @@ def guard(options: Namespace, switch: Switch) -> int:
     notifier = _notifier(options, switch)
     room = Catalogue(root_of(monitor.file.base_url), state_folder())
     vault = make_vault(given, asks=False)
-    counter = BudgetCounter(switch.path, vault, switch.access)
+    counter = BudgetCounter(switch.path, vault, switch.access, switch.location)
 
     def count() -> None:
         counter.turn(monitor.file, monitor.budgets.spending, time.time())
