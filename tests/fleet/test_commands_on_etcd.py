@@ -185,3 +185,12 @@ def test_the_working_copy_itself_is_refused(
     (copy,) = (tmp_path / "state" / "etcd").glob("*/prod.toml")
     out = said(capsys, "-f", str(copy), "rollback", "--yes", code=2)
     assert "is the working copy of a rollout file in etcd" in out
+
+
+def test_a_file_that_etcd_does_not_take_is_refused_in_a_sentence(
+    address: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    big = text() + b"".join(b"org-%06d = 25\n" % number for number in range(90_000))
+    (tmp_path / "big.toml").write_bytes(big)
+    out = said(capsys, "-f", f"{address}/big", "init", "--from-file", "big.toml", code=3)
+    assert "the file is too large for it (--max-request-bytes of etcd, 1.5 MB by default)" in out

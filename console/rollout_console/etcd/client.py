@@ -305,6 +305,8 @@ def _refusal(response: httpx.Response) -> EtcdAway | EtcdRefused:
     host = response.request.url.netloc.decode("ascii", "replace")
     if any(word in shown for word in _AWAY) or response.status_code in (502, 503, 504):
         return EtcdAway(f"{host}: {shown}")
+    if "too large" in shown or "larger than max" in shown:
+        shown = "the file is too large for it (--max-request-bytes of etcd, 1.5 MB by default)"
     return EtcdRefused(f"etcd refuses it: {shown}")
 
 

@@ -39,6 +39,8 @@ _SETTLE_NOTE_S = 1.0
 PRUNED_ONE_IN = 20
 """One change in so many prunes the history."""
 _MOST_DELETED = 100
+_NO_WRITES = 2**62
+"""As the revision after which writes are read: none is."""
 _SOON_S, _SOON_FOR_S = 0.25, 15.0
 """After a change, how often and how long at most it is looked who has applied it, in seconds."""
 
@@ -57,7 +59,7 @@ class SharedFile:
         self._away_since: float | None = None
         self.trouble = ""
         """Why what is shown may not be what etcd has; empty where it is current."""
-        first = _advised(lambda: self._read(0, client))
+        first = _advised(lambda: self._read(_NO_WRITES, client))
         self.history = SharedHistory(self._copy.history_path(first.cluster), self)
         self.spread = Spread()
         """Who has applied the version of now."""
