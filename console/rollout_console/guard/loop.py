@@ -237,6 +237,8 @@ class GuardLoop:
                 yield self._roll_one_back(name, org, verdict, now)
             except (OperationError, RolloutError, HistoryError) as error:
                 failed = failed or error
+                if self._switch.shared is not None and self._switch.shared.trouble:
+                    break  # etcd is away: each of the others would wait for it as long
         if failed is not None:
             raise failed
 
