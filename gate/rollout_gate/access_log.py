@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -21,6 +22,8 @@ log = logging.getLogger("rollout_gate")
 REVISION_DIGITS = 12
 """Length to which the revision of a decision is truncated in a record."""
 
+MOST_REPORTED = 16
+"""Limit of the deduplication: the number of types of exceptions that are reported."""
 
 TaskState = Literal["open", "completed", "failed", "cancelled"]
 """An async task that runs or waits, and the three ends of one."""
@@ -93,9 +96,14 @@ class AccessLog(Locked):
 
     ``append`` never raises: a record that cannot be written is counted in ``lost``, and the
     logger ``rollout_gate`` reports the first lost record, every thousandth, and the recovery.
+
+    ``on_line`` is called with each record once it was written, or lost, by the thread that has
+    appended it and without the log's lock; an exception of it is logged once for each type.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(
+        self, path: str | Path, *, on_line: Callable[[AccessLine], None] | None = None
+    ) -> None:
         self._descriptor = -1
         super().__init__()
         self._path = absolute(path)
@@ -104,6 +112,8 @@ class AccessLog(Locked):
         self._torn = False
         self._failing = False
         self._encoder = msgspec.json.Encoder()
+        self._on_line = on_line
+        self._reported: set[str] = set()
         self.lost = 0
 
     @property
@@ -124,6 +134,11 @@ class AccessLog(Locked):
                 if self._failing:
                     self._failing = False
                     log.info("%s is writable again; %d lines were lost", self._path, self.lost)
+        if self._on_line is not None:
+            try:
+                self._on_line(line)
+            except Exception as error:  # noqa: BLE001 - metrics must not fail the request
+                self._say_unobserved(error)
 
     def __del__(self) -> None:
         self._close()
@@ -157,6 +172,12 @@ class AccessLog(Locked):
             why = error.strerror if isinstance(error, OSError) else "a line cannot be encoded"
             log.warning("%s cannot be written to: %s; %d lines lost", self._path, why, self.lost)
         self._failing = True
+
+    def _say_unobserved(self, error: Exception) -> None:
+        kind = type(error).__name__
+        if kind not in self._reported and len(self._reported) < MOST_REPORTED:
+            self._reported.add(kind)
+            log.warning("on_line of %s failed: %s; this is said once", self._path, kind)
 
     def _close(self) -> None:
         # Clear the field before closing: a fork in between must not leave the child a closed

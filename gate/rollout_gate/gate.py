@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 from weakref import WeakSet, finalize, ref
 
 from rollout_gate.decision.decision import Decider
@@ -18,6 +18,9 @@ from rollout_gate.file.parse import parse
 from rollout_gate.file.read import read_file
 from rollout_gate.file.truncation import Version, absent, missing
 from rollout_gate.paths import absolute
+
+if TYPE_CHECKING:  # not at run time: who only decides writes no log
+    from rollout_gate.access_log import AccessLine
 
 log = logging.getLogger("rollout_gate")
 
@@ -45,7 +48,8 @@ class Gate(Decider):
     error changes and an empty string on recovery. ``on_trouble`` also gets each problem reported
     for requests, once, without a recovery. Both are called from the thread that calls
     ``refresh``: the polling thread, and the constructor's for the first read. Exceptions that
-    they raise are logged and not propagated. ``subscribe`` adds more callbacks later.
+    they raise are logged and not propagated. ``subscribe`` adds more callbacks later, and those
+    that get the access-log records of the gate's clients.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Gate(Decider):
         self._poll_s = min(60.0, max(0.05, poll_s))
         self._on_change: tuple[Callable[[RolloutFile], None], ...] = ()
         self._on_trouble: tuple[Callable[[str], None], ...] = ()
+        self._on_line: tuple[Callable[[AccessLine], None], ...] = ()
         self.subscribe(on_change=on_change, on_trouble=on_trouble)
         self._seen: _Seen | None = None
         self._unsettled: _Seen | None = None
@@ -140,16 +145,32 @@ class Gate(Decider):
         *,
         on_change: Callable[[RolloutFile], None] | None = None,
         on_trouble: Callable[[str], None] | None = None,
+        on_line: "Callable[[AccessLine], None] | None" = None,
     ) -> Callable[[], None]:
-        """Add callbacks; returns a function that removes them again, which is idempotent."""
+        """Add callbacks; returns a function that removes them again, which is idempotent.
+
+        ``on_line`` gets each record that a client of this gate has appended to the access log, in
+        the thread of its request, which waits for it: it should take microseconds.
+        """
 
         def unsubscribe() -> None:
             self._on_change = tuple(one for one in self._on_change if one is not on_change)
             self._on_trouble = tuple(one for one in self._on_trouble if one is not on_trouble)
+            self._on_line = tuple(one for one in self._on_line if one is not on_line)
 
         self._on_change += () if on_change is None else (on_change,)
         self._on_trouble += () if on_trouble is None else (on_trouble,)
+        self._on_line += () if on_line is None else (on_line,)
         return unsubscribe
+
+    def line_appended(self, line: "AccessLine") -> None:
+        """Pass an access-log record to the callbacks; a failure of one is reported once."""
+        for callback in self._on_line:
+            try:
+                callback(line)
+            except Exception as error:  # noqa: BLE001 - metrics must not fail the request
+                kind = type(error).__name__
+                self.report(("on_line", kind), f"a request is not in the metrics: {kind}")
 
     def close(self) -> None:
         """Stop polling; decisions continue by the last good version."""

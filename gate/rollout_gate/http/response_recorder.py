@@ -81,7 +81,7 @@ class LogOf:
         path, log = self._path(), None if current is None else current[0]
         if log is None or log.path != path:
             # The log before is closed by its finalizer, after the last request that writes to it.
-            log = AccessLog(path)
+            log = AccessLog(path, on_line=self._gate.line_appended)
         self._current = log, file, process
         return log
 

@@ -16,7 +16,7 @@ from rollout_gate.file.read import read_file
 from rollout_gate.http.credentials import checked, checked_names
 from rollout_gate.serve.callers import is_loopback
 from rollout_gate.serve.key_file import KeyFile
-from rollout_gate.serve.server import Options, listen, run
+from rollout_gate.serve.server import Options, listen, listen_tcp, run
 
 _NEEDS = ("httpx2", "httptools", "uvicorn")
 _MANY = 20
@@ -63,6 +63,11 @@ def add_to(parser: ArgumentParser) -> None:
     )
     add("--access-log", metavar="PATH", help="the access log, in place of the file's")
     add(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="where Prometheus may scrape /metrics; with --token-file it has to send the token",
+    )
+    add(
         "--max-body",
         type=_from(1, 4096),
         default=100,
@@ -85,12 +90,15 @@ def main(arguments: Namespace) -> int:
     try:
         options, file = _options(arguments)
         listening = _listen(options)
+        metrics_at = _listen_for_scrapes(options)
     except (UsageError, RolloutError) as error:
         print(f"rollout-gate: {error}", file=sys.stderr)
         return 2
     port = 0 if options.unix else listening.getsockname()[1]
     _tell(options.base_url(port), file)
-    run(options, listening)
+    if metrics_at is not None:
+        print(f"  metrics at {options.metrics_url(metrics_at.getsockname()[1])}", flush=True)
+    run(options, listening, metrics_at)
     return 0
 
 
@@ -115,6 +123,7 @@ def _options(given: Namespace) -> tuple[Options, RolloutFile]:
             f"serve needs {', '.join(missing)}: install the gate with its extra,"
             " rollout-gate[serve]"
         )
+    metrics_host, metrics_port = _metrics_address(given)
     path = given.file or os.environ.get("ROLLOUT_FILE") or "rollout.toml"
     file = _file(Path(path))
     host, port, unix = _address(given.listen)
@@ -138,6 +147,8 @@ def _options(given: Namespace) -> tuple[Options, RolloutFile]:
             access_log=given.access_log,
             most_bytes=given.max_body * 2**20,
             drain_s=given.drain,
+            metrics_host=metrics_host,
+            metrics_port=metrics_port,
             **_tls(given),
         ),
         file,
@@ -224,13 +235,39 @@ def _address(text: str) -> tuple[str, int, str]:
         if not path:
             raise UsageError("--listen unix: needs a path")
         return "", 0, str(Path(path).absolute())
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+    if (found := _host_and_port(text)) is None:
         raise UsageError(
             f"--listen is HOST:PORT such as 127.0.0.1:8787, or unix:PATH, not {text!r}"
         )
-    return ("127.0.0.1" if host == "localhost" else host), int(port), ""
+    return (*found, "")
+
+
+def _metrics_address(given: Namespace) -> tuple[str, int]:
+    """Return host and port of ``--metrics``; an empty host without it."""
+    if given.metrics is None:
+        return "", 0
+    if (found := _host_and_port(given.metrics)) is None:
+        raise UsageError(f"--metrics is HOST:PORT such as 127.0.0.1:9464, not {given.metrics!r}")
+    if find_spec("prometheus_client") is None:
+        raise UsageError(
+            "--metrics needs prometheus-client: install the gate with both extras,"
+            " rollout-gate[serve,metrics]"
+        )
+    if not is_loopback(found[0]) and not given.token_file:
+        raise UsageError(
+            f"--metrics {given.metrics} can be reached from other machines, and metrics name orgs:"
+            " give --token-file as well, which Prometheus sends as its bearer token, or"
+            " --metrics 127.0.0.1:PORT"
+        )
+    return found
+
+
+def _host_and_port(text: str) -> tuple[str, int] | None:
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        return None
+    return ("127.0.0.1" if host == "localhost" else host), int(port)
 
 
 def _listen(options: Options) -> socket.socket:
@@ -239,6 +276,18 @@ def _listen(options: Options) -> socket.socket:
     except OSError as error:
         where = options.unix or f"{options.host}:{options.port}"
         raise UsageError(f"cannot listen on {where}: {error.strerror or error}") from None
+
+
+def _listen_for_scrapes(options: Options) -> socket.socket | None:
+    if not options.metrics_host:
+        return None
+    host, port = options.metrics_host, options.metrics_port
+    try:
+        return listen_tcp(host, port)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host}:{port} for --metrics: {error.strerror or error}"
+        ) from None
 
 
 def _from(least: int, most: int) -> Callable[[str], int]:

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import stat
 import sys
 import threading
@@ -23,6 +24,8 @@ from rollout_gate.serve.callers import Callers
 from rollout_gate.serve.key_file import KeyFile
 from rollout_gate.serve.upstream import Upstream
 from rollout_gate.systemd import Systemd
+
+log = logging.getLogger("rollout_gate")
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
@@ -48,6 +51,8 @@ class Options(msgspec.Struct, frozen=True):
     drain_s: int = 60
     certificate: str = ""
     private_key: str = ""
+    metrics_host: str = ""
+    metrics_port: int = 0
 
     def __repr__(self) -> str:
         """Hold no credential."""
@@ -57,7 +62,14 @@ class Options(msgspec.Struct, frozen=True):
         """Return where the proxy is reached; ``port`` is the one that it got."""
         if self.unix:
             return f"unix:{self.unix}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self._url(self.host, port)
+
+    def metrics_url(self, port: int) -> str:
+        """Return where the metrics are."""
+        return f"{self._url(self.metrics_host, port)}/metrics"
+
+    def _url(self, host: str, port: int) -> str:
+        host = f"[{host}]" if ":" in host else host
         return f"{'https' if self.certificate else 'http'}://{host}:{port}"
 
 
@@ -68,17 +80,7 @@ def listen(options: Options) -> socket.socket:
     owner and group decide who may connect.
     """
     if not options.unix:
-        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-        # asyncio sets TCP_NODELAY only where the protocol is named.
-        one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        try:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind((options.host, options.port))
-            one.listen(BACKLOG)
-        except BaseException:
-            one.close()
-            raise
-        return one
+        return listen_tcp(options.host, options.port)
     _remove_dead(options.unix)
     one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o117)
@@ -90,6 +92,21 @@ def listen(options: Options) -> socket.socket:
         raise
     finally:
         os.umask(before)
+    return one
+
+
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raises OSError where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sets TCP_NODELAY only where the protocol is named.
+    one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind((host, port))
+        one.listen(BACKLOG)
+    except BaseException:
+        one.close()
+        raise
     return one
 
 
@@ -107,25 +124,64 @@ def _remove_dead(path: str) -> None:
 def app_of(options: Options) -> ProxyApp:
     """Return the application of one worker process; called in its event loop."""
     gate = Gate(options.path)
+    if options.metrics_host:
+        _count(gate)
     given = options.tokenlab_key_file
     key = KeyFile(given, "TokenLab's key") if given else partial(str, options.tokenlab_key)
     previous = {
         route: KeyFile(path, f"the previous provider's key of {route}")
         for route, path in options.previous_key_files.items()
     }
-    token = KeyFile(options.token_file, "the proxy's token") if options.token_file else None
     upstream = Upstream(gate, key, previous, options.forward, options.access_log)
     return ProxyApp(
         gate,
         upstream,
-        Callers(token, has_origins=not options.unix),
+        Callers(_token(options), has_origins=not options.unix),
         most_bytes=options.most_bytes,
         on_start=Systemd(os.environ).ready,
     )
 
 
-def run(options: Options, listening: socket.socket) -> None:
-    """Serve until a signal asks to stop, and answer what is in flight then."""
+def _token(options: Options) -> KeyFile | None:
+    return KeyFile(options.token_file, "the proxy's token") if options.token_file else None
+
+
+def _count(gate: Gate) -> None:
+    """Count the requests of this worker; a worker serves without metrics rather than not at all."""
+    from rollout_gate.metrics import PrometheusMetrics
+
+    try:
+        PrometheusMetrics().watch(gate)
+    except (OSError, ValueError) as error:
+        log.warning("this worker has no metrics: %s", error)
+
+
+def run(
+    options: Options, listening: socket.socket, metrics_at: socket.socket | None = None
+) -> None:
+    """Serve until a signal asks to stop, and answer what is in flight then.
+
+    With metrics there is a parent process, which answers scrapes, also for one worker.
+    """
+    if metrics_at is None:
+        _run(options, listening, supervised=options.workers > 1)
+        return
+    from rollout_gate.serve import metrics
+
+    with metrics.folder() as folder:
+        tls = _tls(options) if options.certificate else None
+        callers = Callers(_token(options))
+        metrics.MetricsServer(metrics_at, metrics.Totals(folder), callers, tls).start()
+        _run(options, listening, supervised=True)
+
+
+def _tls(options: Options) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(options.certificate, options.private_key or None)
+    return context
+
+
+def _run(options: Options, listening: socket.socket, *, supervised: bool) -> None:
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
@@ -168,7 +224,7 @@ def run(options: Options, listening: socket.socket) -> None:
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         with suppress(KeyboardInterrupt):
-            if options.workers > 1:
+            if supervised:
                 Workers(config, [listening]).run()
             else:
                 Server(config).run([listening])

@@ -1,0 +1,61 @@
+"""The class of an answer: one mapping for the log's readers and for metrics."""
+
+from enum import Enum
+
+from rollout_gate.answers.error_codes import class_of
+
+
+class StatusClass(Enum):
+    """Class of an answer as an operator sees it; each is a signal of its own.
+
+    ``BAD`` is an answer with nothing in it, ``ABANDONED`` one that the application left.
+    """
+
+    OK = "ok"
+    CONTRACT = "contract"
+    AUTH = "auth"
+    BALANCE = "balance"
+    RATE_LIMIT = "rate_limit"
+    GATEWAY = "gateway"
+    BAD = "bad"
+    ABANDONED = "abandoned"
+
+    __hash__ = object.__hash__
+    """By identity: Enum's own is Python code, and a second of figures hashes hundreds."""
+
+
+_LEFT = ("abandoned", "cancelled")
+"""Errors of the application's own, in lines without an outcome."""
+_BY_OUTCOME = {"truncated": StatusClass.GATEWAY, "empty": StatusClass.BAD}
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_NAMED = {
+    401: StatusClass.AUTH,
+    403: StatusClass.AUTH,
+    402: StatusClass.BALANCE,
+    429: StatusClass.RATE_LIMIT,
+}
+
+
+def classify(status: int) -> StatusClass:
+    """Return the class of an HTTP status; 0 means that there was no response.
+
+    A redirect that was not followed is no response either, and so ``GATEWAY``.
+    """
+    if 200 <= status < 400 and status not in _REDIRECTS:
+        return StatusClass.OK
+    if status in _NAMED:
+        return _NAMED[status]
+    return StatusClass.CONTRACT if 400 <= status < 500 else StatusClass.GATEWAY
+
+
+def class_of_answer(status: int, outcome: str | None, error: str | None) -> StatusClass:
+    """Return the class of an access line: of its status, or where that is good, of its outcome."""
+    by_status = classify(status)
+    if outcome == "abandoned" or error in _LEFT:
+        return StatusClass.ABANDONED
+    if by_status is not StatusClass.OK:
+        return by_status
+    outcome = outcome or (error if error in ("truncated", "empty") else None)
+    if outcome == "error":
+        return StatusClass(class_of(error or ""))
+    return _BY_OUTCOME.get(outcome or "ok", StatusClass.OK)
