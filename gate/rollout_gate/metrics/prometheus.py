@@ -4,8 +4,11 @@ With ``PROMETHEUS_MULTIPROC_DIR`` prometheus-client keeps each process's values 
 folder (memory-mapped), and whoever is scraped adds them up. Without it they are in memory.
 """
 
+import errno
+import logging
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +20,19 @@ from rollout_gate.metrics.watching import FORK_SAFE, HOST, Metrics, Whose
 if TYPE_CHECKING:  # not at run time: it is an extra, and imported once metrics are made
     from prometheus_client import CollectorRegistry
 
+log = logging.getLogger("rollout_gate")
+
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that prometheus-client reads when it is imported."""
 
 MOST_REVISIONS = 200
 """How many revisions a process names in multi-process mode, whose files forget no label value."""
 
-_ROOM_BYTES = 4 * 2**20
+ROOM_BYTES = 4 * 2**20
 """Free space that a new series asks for. The files are sparse and memory-mapped, so that the first
 write to a page of them on a full disk is a SIGBUS, which ends the process."""
+_SERIES_BYTES = 16 * 2**10
+"""What the metrics of one route, org and side take in them; a forked child writes all of them."""
 
 _WHOSE = ("route", "org", "side")
 
@@ -80,7 +87,7 @@ class PrometheusMetrics(Metrics):
         self._series: dict[Whose, _Series] = {}
         self._operation_series: dict[tuple[str, str, str, str], Any] = {}
         self._folder = os.environ.get(FOLDER, "") if _is_multi_process(client) else ""
-        self._process = os.getpid()
+        self._process = 0
         state = _Files if self._folder else _Memory
         self._state: _Memory | _Files = state(client, self)
         collector = _Collector(self)
@@ -102,6 +109,8 @@ class PrometheusMetrics(Metrics):
         yield from self._state.families()
 
     def _count(self, line: AccessLine) -> None:
+        if self._folder and self._process != os.getpid():
+            self._begin_files()
         if line.operation is not None:
             self._count_operation(line, line.operation)
             return
@@ -141,17 +150,25 @@ class PrometheusMetrics(Metrics):
 
     def _made(self, metric: Any, *labels: str) -> Any:
         if self._folder:
-            self._ask_for_room()
+            self._ask_for_room(ROOM_BYTES)
         return metric.labels(*labels)
 
-    def _ask_for_room(self) -> None:
-        found = os.statvfs(self._folder)
-        if found.f_bavail * found.f_frsize < _ROOM_BYTES:
-            raise OSError(28, f"too little space in {FOLDER} for new series")
+    def _begin_files(self) -> None:
+        self._ask_for_room(ROOM_BYTES + _SERIES_BYTES * len(self._series))
+        self._process = os.getpid()
+
+    def _ask_for_room(self, size: int) -> None:
+        if free_bytes(self._folder) < size:
+            raise OSError(errno.ENOSPC, f"too little space in {FOLDER}")
 
     def _changed(self, change: object = None) -> None:
         with FORK_SAFE.lock:
-            self._state.changed()
+            try:
+                if self._folder:
+                    self._begin_files()
+                self._state.changed()
+            except OSError as error:
+                log.warning("the state of the file is not in the metrics: %s", error.strerror)
 
     def _in_forked_child(self) -> None:
         if self._folder:
@@ -193,6 +210,7 @@ class _Files:
         self._shown: set[str] = set()
         mode: dict[str, Any] = {"registry": None, "multiprocess_mode": "livemax"}
         try:
+            metrics._ask_for_room(ROOM_BYTES)
             self._revisions = client.Gauge(*_REVISION, ("host", "revision"), **mode)
             self._trouble = client.Gauge(*_TROUBLE, **mode)
         except OSError as error:
@@ -245,6 +263,12 @@ class _Collector:
 def _without_samples(family: Any) -> Any:
     family.samples = []
     return family
+
+
+def free_bytes(folder: str | Path) -> int:
+    """Return how much space is left where a folder is."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
 
 
 def _is_multi_process(client: ModuleType) -> bool:

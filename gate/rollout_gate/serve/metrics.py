@@ -20,7 +20,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-from rollout_gate.metrics.prometheus import FOLDER
+from rollout_gate.metrics.prometheus import FOLDER, ROOM_BYTES, free_bytes
 from rollout_gate.serve.callers import TOKEN_HEADER, Callers
 
 log = getLogger("rollout_gate")
@@ -78,12 +78,19 @@ class Totals:
         """Merge the files of dead processes into one: a worker that dies often leaves many.
 
         Their counts stay, or the totals would fall; their gauges, which are of the living, go.
+        Not on a disk that is nearly full, where a write to a memory-mapped file may be a SIGBUS.
         """
+        if free_bytes(self._folder) < ROOM_BYTES:
+            return
         for path in self._folder.glob("*.db"):
             kind, _, process = path.stem.rpartition("_")
             if process.isdecimal() and int(process) != _DEAD and not _is_alive(int(process)):
                 if kind in ("counter", "histogram"):
-                    self._merge(path, self._folder / f"{kind}_{_DEAD}.db")
+                    try:
+                        self._merge(path, self._folder / f"{kind}_{_DEAD}.db")
+                    except Exception as error:  # noqa: BLE001 - a broken file fails no later scrape
+                        name = type(error).__name__
+                        log.warning("what process %s has counted is lost: %s", process, name)
                 path.unlink(missing_ok=True)
 
     def _merge(self, path: Path, total: Path) -> None:
