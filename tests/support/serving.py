@@ -72,6 +72,10 @@ class Proxy:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE_S)
 
+    def read_to_end(self) -> None:
+        """Wait for the end of stderr, which workers have too: they end with their parent."""
+        self._reader.join(PATIENCE_S)
+
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
@@ -92,6 +96,7 @@ def serving(
         command(path, "--listen", listen, *options), env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
+        proxy: Proxy | None = None
         try:
             assert process.stdout is not None
             first = process.stdout.readline()
@@ -102,6 +107,8 @@ def serving(
             if process.poll() is None:
                 process.kill()
             process.wait(PATIENCE_S)
+            if proxy is not None:
+                proxy.read_to_end()
 
 
 def _said(process: Any) -> str:
