@@ -21,6 +21,8 @@ HEAVY = (
     "aiohttp",
     "textual_serve",
     "jinja2",
+    "prometheus_client",
+    "opentelemetry",
 )
 
 
@@ -95,6 +97,14 @@ def test_one_place_decodes_json_from_outside() -> None:
 def test_the_gate_needs_no_openfeature() -> None:
     assert "openfeature" not in loaded("import rollout_gate")
     assert "openfeature" in loaded("import rollout_gate.openfeature")
+
+
+def test_metrics_load_a_library_once_they_are_made() -> None:
+    made = "import rollout_gate.metrics as metrics"
+    libraries = {"prometheus_client", "opentelemetry"}
+    assert not loaded(f"{made}, rollout_gate.http, rollout_gate.serve.command") & libraries
+    assert loaded(f"{made}; metrics.PrometheusMetrics()") & libraries == {"prometheus_client"}
+    assert loaded(f"{made}; metrics.OpenTelemetryMetrics()") & libraries == {"opentelemetry"}
 
 
 def test_the_domain_loads_only_the_hash_and_the_structs() -> None:

@@ -7,6 +7,7 @@ import pytest
 SURFACE = {
     "rollout_gate": ("AccessLine", "AccessLog", "Decision", "Gate", "subject", "timestamp"),
     "rollout_gate.http": ("async_client", "client"),
+    "rollout_gate.metrics": ("OpenTelemetryMetrics", "PrometheusMetrics"),
     "rollout_gate.openfeature": ("RolloutProvider",),
 }
 
