@@ -42,8 +42,11 @@ _CLOCKS = {"wall": 0, "CPU": 2}
 """Where in a round the two figures of a clock are."""
 
 
-def main() -> None:
-    """Print what whole requests cost more, and the ratio of streams, with threads and asyncio."""
+def main(prepare: Callable[[Gate], None] = lambda gate: None) -> None:
+    """Print what whole requests cost more, and the ratio of streams, with threads and asyncio.
+
+    ``prepare`` is called with the gate before its first request.
+    """
     with tempfile.TemporaryDirectory() as folder, _server() as url, ExitStack() as stack:
         path = Path(folder) / "rollout.toml"
         path.write_text(
@@ -52,6 +55,7 @@ def main() -> None:
             f'previous_base_url = "{url}/v1"\n[routes.chat.orgs]\nacme = 100\n'
         )
         gate = stack.enter_context(Gate(path))
+        prepare(gate)
         _print("with threads", *_with_threads(gate, url))
         _print("asyncio", *asyncio.run(_asyncio(gate, url)))
 

@@ -20,7 +20,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-from rollout_gate.metrics.prometheus import FOLDER, ROOM_BYTES, free_bytes
+from rollout_gate.metrics.file_counts import FOLDER, ROOM_BYTES, free_bytes
 from rollout_gate.serve.callers import TOKEN_HEADER, Callers
 
 log = getLogger("rollout_gate")

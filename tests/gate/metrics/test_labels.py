@@ -72,8 +72,10 @@ def _otel() -> Metrics:
     return OpenTelemetryMetrics(MeterProvider([InMemoryMetricReader()]))
 
 
-@pytest.mark.parametrize("make", [_prometheus, _otel])
-def test_100_000_hostile_orgs_take_no_more_memory_than_1_000(make: Callable[[], Metrics]) -> None:
+@pytest.mark.parametrize(("make", "most"), [(_prometheus, 3e6), (_otel, 12e6)])
+def test_100_000_hostile_orgs_take_no_more_memory_than_1_000(
+    make: Callable[[], Metrics], most: float
+) -> None:
     metrics = make()
 
     def count(begin: int, end: int) -> None:
@@ -88,7 +90,7 @@ def test_100_000_hostile_orgs_take_no_more_memory_than_1_000(make: Callable[[], 
         full, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert full < 25e6, "1,000 orgs of one route"
+    assert full < most, "1,000 orgs of one route"
     gc.collect()
     before = resident_bytes()
     count(1_100, 100_000)

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from rollout_gate.metrics.prometheus import MOST_REVISIONS
+from rollout_gate.metrics.file_counts import MOST_REVISIONS
 from tests.gate.metrics.lines import total, values
 from tests.support.loopback import TwoSides
 from tests.support.parts import missing_part
@@ -169,7 +169,8 @@ def scrape():
 threads = [threading.Thread(target=one) for one in (count, count, scrape)]
 for one in threads:
     one.start()
-for _ in range(60):
+sys.setswitchinterval(1e-6)  # so that a thread is often stopped with a lock that it holds
+for _ in range(100):
     child = os.fork()
     if child == 0:
         gate.line_appended(line)
@@ -192,6 +193,7 @@ print("well")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["memory", "files"])
 def test_a_fork_while_threads_count_and_scrape(sides: TwoSides, folder: Path, mode: str) -> None:
     """A child has the locks of its parent as they were, and none of the threads that hold them."""
