@@ -27,6 +27,7 @@ E2E = frozenset(
         "gate/http/test_jobs_in_sdks.py",
         "gate/http/test_sdks.py",
         "gate/http/test_soak.py",
+        "gate/metrics/test_docs.py",
         "gate/serve/test_sdks.py",
         "gate/test_docs.py",
         "gate/test_openfeature.py",
