@@ -17,6 +17,7 @@ import pytest
 
 from tests.gate.metrics.lines import total, values
 from tests.support.loopback import TOKENLAB, TwoSides
+from tests.support.prometheus_server import PrometheusServer, prometheus
 from tests.support.serving import ASK, HEADERS, Answered, Proxy, command, serving
 from tests.support.waiting import PATIENCE_S, until
 
@@ -62,13 +63,15 @@ def test_requests_of_a_proxy(sides: TwoSides) -> None:
     with with_metrics(sides) as (proxy, url):
         for _ in range(3):
             assert proxy.ask().status == 200
+        # A line is written, and counted, after its answer was read.
+        until(lambda: requests_in(scrape(url).body) == 3)
         answer = scrape(url)
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
         labels = {
             "route": "chat", "org": "acme", "side": "tokenlab", "class": "ok", "outcome": "ok",
         }  # fmt: skip
         assert total(answer.body, "rollout_gate_requests_total", **labels) == 3
-        assert requests_in(answer.body) == len(sides.lines()) == 3
+        assert len(sides.lines()) == 3
         file = sides.gate.file
         assert file is not None
         assert total(
@@ -81,6 +84,7 @@ def test_requests_of_a_proxy(sides: TwoSides) -> None:
 def test_formats_and_compression(sides: TwoSides) -> None:
     with with_metrics(sides) as (proxy, url):
         proxy.ask()
+        until(lambda: requests_in(scrape(url).body) == 1)
         plain = scrape(url).body
         packed = scrape(url, {"Accept-Encoding": "gzip"})
         assert gzip.decompress(packed.body) == plain
@@ -103,19 +107,19 @@ def test_several_workers_add_up_also_those_that_died(sides: TwoSides) -> None:
         for _ in range(3):
             for _ in range(20):
                 assert proxy.ask().status == 200
-            assert counted()
+            until(counted)
             before = workers()
             os.kill(before[0], signal.SIGKILL)
             until(lambda died=before[0]: died not in workers() and len(workers()) == 2)  # type: ignore[misc]
             until(lambda: proxy.ask().status == 200)
-            assert counted()
+            until(counted)
         folder = metrics_folder(proxy)
         names = [path.stem for path in folder.glob("*.db")]
         # Of the dead one file of each kind is left, with their sums.
         of_dead = [name for name in names if int(name.rpartition("_")[2]) not in workers()]
         assert sorted(of_dead) == ["counter_0", "histogram_0"]
         bucket = "rollout_gate_request_duration_seconds"
-        assert total(scrape(url).body, f"{bucket}_count") == len(sides.lines())
+        until(lambda: total(scrape(url).body, f"{bucket}_count") == len(sides.lines()))
         assert total(scrape(url).body, "rollout_gate_revision_info") == 1
         assert proxy.stop() == 0
     assert not folder.exists()
@@ -174,6 +178,25 @@ def test_a_proxy_with_a_token_shows_no_metrics_without_it(sides: TwoSides, token
         assert asked.status == 401
 
 
+def test_a_real_prometheus_scrapes_with_the_token(
+    sides: TwoSides, token: Path, tmp_path: Path
+) -> None:
+    def shown(server: PrometheusServer) -> list[str]:
+        return [one["value"][1] for one in server.query("rollout_gate_requests_total")]
+
+    with with_metrics(sides, "--token-file", str(token), "--workers", "2") as (proxy, url):
+        target = url.removeprefix("http://").removesuffix("/metrics")
+        extra = [f"authorization: {{credentials_file: {token}}}"]
+        headers = {**HEADERS, "X-Rollout-Token": TOKEN}
+        assert proxy.ask(headers=headers).status == 200
+        with prometheus(tmp_path / "prometheus", target, extra=extra) as server:
+            until(lambda: shown(server) == ["1"])
+            assert [one["value"][1] for one in server.query("up")] == ["1"]
+            for _ in range(5):
+                proxy.ask(headers=headers)
+            until(lambda: shown(server) == [str(len(sides.lines()))] == ["6"])
+
+
 def test_without_a_token_a_page_of_another_site_is_refused(sides: TwoSides) -> None:
     with with_metrics(sides) as (_, url):
         assert scrape(url, {"Host": "evil.example"}).status == 403
@@ -201,7 +224,7 @@ def test_a_client_that_says_nothing_holds_up_no_scrape(sides: TwoSides) -> None:
 def test_files_that_are_broken_cost_the_scrape_alone(sides: TwoSides) -> None:
     with with_metrics(sides) as (proxy, url):
         until(lambda: proxy.ask().status == 200)
-        before = requests_in(scrape(url).body)
+        until(lambda: requests_in(scrape(url).body) == len(sides.lines()))
         broken = metrics_folder(proxy) / f"counter_{os.getpid()}.db"  # of one that lives
         broken.write_bytes(BROKEN)
         answer = scrape(url)
@@ -210,7 +233,7 @@ def test_files_that_are_broken_cost_the_scrape_alone(sides: TwoSides) -> None:
         broken.unlink()
         dead = broken.with_name("counter_999999999.db")
         dead.write_bytes(BROKEN)
-        assert requests_in(scrape(url).body) == before + 1
+        until(lambda: requests_in(scrape(url).body) == len(sides.lines()))
         assert not dead.exists()
         until(
             lambda: any("what process 999999999 has counted is lost" in one for one in proxy.said)
