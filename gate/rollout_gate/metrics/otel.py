@@ -12,12 +12,16 @@ from rollout_gate.access_log import AccessLine
 from rollout_gate.answers.status_class import StatusClass
 from rollout_gate.file.model import MEDIA_FORMATS
 from rollout_gate.metrics.counted import BUCKETS_S, Counted, class_of, counted, side_of
-from rollout_gate.metrics.labels import MOST_NAMES, MOST_ORGS, OTHERS, BoundedNames
+from rollout_gate.metrics.labels import MOST_NAMES, OTHERS, BoundedNames
 from rollout_gate.metrics.watching import HOST, Metrics, Whose
 from rollout_gate.version import __version__
 
 if TYPE_CHECKING:  # not at run time: it is an extra, and imported once metrics are made
     from opentelemetry.metrics import MeterProvider
+
+MOST_ORGS = 200
+"""How many orgs have values of their own, by default. An SDK keeps 2,000 sets of attributes of an
+instrument, unless a view says otherwise; what comes later has no side and no class any more."""
 
 GEN_AI_BUCKETS_S = (
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
@@ -41,8 +45,9 @@ class OpenTelemetryMetrics(Metrics):
     """Records requests with a MeterProvider of OpenTelemetry, by default the global one.
 
     The global one may be set later. ``most_orgs`` is how many orgs have values of their own; later
-    ones are ``(others)``. ``gen_ai=False`` leaves out the metrics of the semantic conventions: of
-    an application whose SDKs are instrumented already.
+    ones are ``(others)``. More than 200 take a view with a higher cardinality limit.
+    ``gen_ai=False`` leaves out the metrics of the semantic conventions: of an application whose
+    SDKs are instrumented already.
 
     Raises ModuleNotFoundError without opentelemetry-api, and ValueError for a bad ``most_orgs``.
     """

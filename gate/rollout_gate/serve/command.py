@@ -14,6 +14,7 @@ from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.parse import parse
 from rollout_gate.file.read import read_file
 from rollout_gate.http.credentials import checked, checked_names
+from rollout_gate.metrics.labels import MOST_ORGS
 from rollout_gate.serve.callers import is_loopback
 from rollout_gate.serve.key_file import KeyFile
 from rollout_gate.serve.server import Options, listen, listen_tcp, run
@@ -66,6 +67,14 @@ def add_to(parser: ArgumentParser) -> None:
         "--metrics",
         metavar="HOST:PORT",
         help="where Prometheus may scrape /metrics; with --token-file it has to send the token",
+    )
+    add(
+        "--metrics-orgs",
+        type=_from(1, 100_000),
+        default=MOST_ORGS,
+        metavar="N",
+        help=f"how many orgs have metrics of their own, the others are counted together"
+        f" ({MOST_ORGS})",
     )
     add(
         "--max-body",
@@ -149,6 +158,7 @@ def _options(given: Namespace) -> tuple[Options, RolloutFile]:
             drain_s=given.drain,
             metrics_host=metrics_host,
             metrics_port=metrics_port,
+            metrics_orgs=given.metrics_orgs,
             **_tls(given),
         ),
         file,

@@ -13,6 +13,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +30,8 @@ PATH = "/metrics"
 MOST_AT_ONCE = 8
 """How many connections are served at once; each further one is closed."""
 _PATIENCE_S = 10.0
+_ATTEMPTS = 5
+_PAUSE_S = 0.2
 _DEAD = 0
 """In place of the process id: the file with what processes that are no more have counted."""
 _BEARER = "bearer "
@@ -67,11 +70,15 @@ class Totals:
         from prometheus_client.exposition import choose_encoder
         from prometheus_client.multiprocess import MultiProcessCollector
 
+        encoder, content_type = choose_encoder(accept)
         with self._lock:
             self._compact()
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
-            encoder, content_type = choose_encoder(accept)
+            for _ in range(_ATTEMPTS - 1):
+                with suppress(Exception):  # a file that a new worker is making has no length yet
+                    return encoder(registry), content_type
+                time.sleep(_PAUSE_S)
             return encoder(registry), content_type
 
     def _compact(self) -> None:
@@ -85,7 +92,7 @@ class Totals:
         for path in self._folder.glob("*.db"):
             kind, _, process = path.stem.rpartition("_")
             if process.isdecimal() and int(process) != _DEAD and not _is_alive(int(process)):
-                if kind in ("counter", "histogram"):
+                if kind in ("counter", "histogram") and path.stat().st_size > 0:
                     try:
                         self._merge(path, self._folder / f"{kind}_{_DEAD}.db")
                     except Exception as error:  # noqa: BLE001 - a broken file fails no later scrape

@@ -53,6 +53,7 @@ class Options(msgspec.Struct, frozen=True):
     private_key: str = ""
     metrics_host: str = ""
     metrics_port: int = 0
+    metrics_orgs: int = 1000
 
     def __repr__(self) -> str:
         """Hold no credential."""
@@ -125,7 +126,7 @@ def app_of(options: Options) -> ProxyApp:
     """Return the application of one worker process; called in its event loop."""
     gate = Gate(options.path)
     if options.metrics_host:
-        _count(gate)
+        _count(gate, options.metrics_orgs)
     given = options.tokenlab_key_file
     key = KeyFile(given, "TokenLab's key") if given else partial(str, options.tokenlab_key)
     previous = {
@@ -146,12 +147,12 @@ def _token(options: Options) -> KeyFile | None:
     return KeyFile(options.token_file, "the proxy's token") if options.token_file else None
 
 
-def _count(gate: Gate) -> None:
+def _count(gate: Gate, most_orgs: int) -> None:
     """Count the requests of this worker; a worker serves without metrics rather than not at all."""
     from rollout_gate.metrics import PrometheusMetrics
 
     try:
-        PrometheusMetrics().watch(gate)
+        PrometheusMetrics(most_orgs=most_orgs).watch(gate)
     except (OSError, ValueError) as error:
         log.warning("this worker has no metrics: %s", error)
 

@@ -10,13 +10,14 @@ import pytest
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import View
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 from rollout_gate import AccessLine, subject
 from rollout_gate.http import client
 from rollout_gate.metrics import OpenTelemetryMetrics, PrometheusMetrics
 from rollout_gate.metrics.counted import BUCKETS_S
-from rollout_gate.metrics.otel import GEN_AI_BUCKETS_S
+from rollout_gate.metrics.otel import GEN_AI_BUCKETS_S, MOST_ORGS
 from tests.gate.metrics.lines import a_line, samples
 from tests.gate.metrics.test_prometheus import ASK, URL
 from tests.support.loopback import PREVIOUS, TOKENLAB, TwoSides
@@ -192,6 +193,35 @@ def test_the_state_of_the_file(otel: Otel, sides: TwoSides) -> None:
     sides.path.unlink()
     sides.gate.refresh()
     assert [one.value for one in otel.points("rollout_gate.file.trouble")] == [1]
+
+
+KINDS: tuple[dict[str, Any], ...] = (
+    {},
+    {"finish_reason": "length"},
+    {"status": 500},
+    {"status": 429, "outcome": "error"},
+)
+
+
+@pytest.mark.parametrize(("orgs", "most"), [(300, 200), (1_100, 1_000)])
+def test_no_set_of_attributes_overflows(orgs: int, most: int) -> None:
+    """An SDK drops all attributes of what is over its limit, side and class too."""
+    view = View(instrument_name="rollout_gate.*", aggregation_cardinality_limit=20_000)
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], views=() if most == MOST_ORGS else (view,))
+    metrics = OpenTelemetryMetrics(provider, most_orgs=most)
+    for number in range(orgs):
+        for side in ("tokenlab", "previous"):
+            for kind in KINDS:
+                metrics.observe(a_line(org=f"org-{number}", side=side, **kind))
+    data = reader.get_metrics_data()
+    assert data is not None
+    found = {one.name: one for one in data.resource_metrics[0].scope_metrics[0].metrics}
+    points: Any = found["rollout_gate.requests"].data.data_points
+    assert len(points) == (most + 1) * 2 * len(KINDS)
+    assert sum(one.value for one in points) == orgs * 2 * len(KINDS)
+    assert not [one for one in points if "org" not in one.attributes]
+    provider.shutdown()
 
 
 def test_models_are_bounded(otel: Otel) -> None:

@@ -9,6 +9,7 @@ import ssl
 import struct
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,16 @@ def test_requests_of_a_proxy(sides: TwoSides) -> None:
             host=os.uname().nodename,
         ) == 1  # fmt: skip
         assert proxy.stop() == 0
+
+
+def test_orgs_are_bounded(sides: TwoSides) -> None:
+    with with_metrics(sides, "--metrics-orgs", "2") as (proxy, url):
+        for org in ("acme", "globex.eu", "initech", "umbrella"):
+            assert proxy.ask(headers={**HEADERS, "X-Rollout-Org": org}).status == 200
+        until(lambda: requests_in(scrape(url).body) == 4)
+        found = values(scrape(url).body, "rollout_gate_requests_total")
+        orgs = {dict(labels)["org"]: value for labels, value in found.items()}
+        assert orgs == {"acme": 1, "globex.eu": 1, "(others)": 2}
 
 
 def test_formats_and_compression(sides: TwoSides) -> None:
@@ -230,7 +241,10 @@ def test_files_that_are_broken_cost_the_scrape_alone(sides: TwoSides) -> None:
         answer = scrape(url)
         assert (answer.status, answer.body[:27]) == (500, b"the metrics cannot be read:")
         assert proxy.ask().status == 200
-        broken.unlink()
+        broken.write_bytes(b"")  # as one that is being made
+        threading.Timer(0.05, broken.unlink).start()
+        assert scrape(url).status == 200
+        until(lambda: not broken.exists())
         dead = broken.with_name("counter_999999999.db")
         dead.write_bytes(BROKEN)
         until(lambda: requests_in(scrape(url).body) == len(sides.lines()))
