@@ -52,10 +52,13 @@ class Metrics(ABC):
     def watch(self, gate: Gate) -> Callable[[], None]:
         """Count what a gate's clients log, and show what it decides by; returns what ends that.
 
-        The gate, and not only this object, keeps the metrics alive.
+        The gate, and not only this object, keeps the metrics alive. Raises ValueError for a gate
+        that is watched already, whose requests would count twice.
         """
         mine = ref(gate)
         with FORK_SAFE.lock:
+            if any(one is gate for one in self._watched()):
+                raise ValueError("these metrics watch this gate already: watch it once")
             self._gates = (*(one for one in self._gates if one()), mine)
         unsubscribe = gate.subscribe(
             on_line=self.observe, on_change=self._changed, on_trouble=self._changed

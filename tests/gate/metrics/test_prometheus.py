@@ -205,6 +205,20 @@ def test_two_gates_and_one_that_ends(sides: TwoSides, tmp_path: Path) -> None:
         assert sorted(dict(labels)["route"] for labels in found) == ["(others)", "talk"]
 
 
+def test_a_gate_is_watched_once(sides: TwoSides) -> None:
+    registry = CollectorRegistry()
+    metrics = PrometheusMetrics(registry)
+    end = metrics.watch(sides.gate)
+    with pytest.raises(ValueError, match="watch this gate already"):
+        metrics.watch(sides.gate)
+    sides.gate.line_appended(a_line())
+    assert total(generate_latest(registry), "rollout_gate_requests_total") == 1
+    end()
+    metrics.watch(sides.gate)
+    sides.gate.line_appended(a_line())
+    assert total(generate_latest(registry), "rollout_gate_requests_total") == 2
+
+
 def test_a_registry_takes_the_metrics_once(sides: TwoSides) -> None:
     registry = CollectorRegistry()
     PrometheusMetrics(registry)
