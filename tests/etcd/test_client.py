@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from rollout_console.etcd.address import Login, address_of
-from rollout_console.etcd.client import EtcdClient, Value
+from rollout_console.etcd.answers import Value
+from rollout_console.etcd.client import EtcdClient
 from rollout_console.etcd.errors import EtcdAway, EtcdRefused, EtcdUncertain
 from tests.support.etcd import Cluster, cluster
-from tests.support.loopback import Origin, Reply
+from tests.support.loopback import Origin
 from tests.support.waiting import PATIENCE_S
 
 DATA = "schema = 1\n# ü\x00\xff".encode("latin-1")
@@ -179,14 +180,3 @@ def test_a_write_whose_answer_is_lost_is_uncertain() -> None:
             with pytest.raises(EtcdUncertain, match="whether the change was made is not known"):
                 one.put("/a", b"1")
             assert other.received == []
-
-
-def test_what_is_no_etcd() -> None:
-    with Origin() as other, EtcdClient(address_of(f"etcd://{other.url[7:]}/a")) as one:
-        for body in (b"<html>", b"[]", {}, {"header": {"revision": "x"}}, {"kvs": [1]}):
-            other.answer = lambda _, body=body: Reply(200, body)  # type: ignore[misc]
-            with pytest.raises(EtcdRefused, match="no etcd"):
-                one.get("/a")
-        other.answer = lambda _: Reply(500, b"Traceback")
-        with pytest.raises(EtcdRefused, match="status 500"):
-            one.get("/a")

@@ -10,7 +10,7 @@ from rollout_console.changes.edits import Edit, SetDefaultPercent, SetPercent, S
 from rollout_console.changes.mirrored import record_path
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import NothingToDo
-from rollout_console.etcd.client import Value
+from rollout_console.etcd.answers import Value
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.mirror.mirror import Mirror

@@ -15,6 +15,7 @@ import pytest
 from rollout_console.cli.arguments import build_parser
 from rollout_console.cli.main import run
 from rollout_console.etcd.address import address_of
+from rollout_console.etcd.answers import nothing_of
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.etcd.errors import EtcdAway, EtcdUncertain
 from tests.mirror.test_mirror import text
@@ -145,7 +146,8 @@ def test_a_compaction_and_an_outage_of_the_mirror(
     for number in range(5):
         etcd.put(KEY, text(str(number)))
     revision = etcd.get(KEY).revision
-    etcd._call("kv/compaction", {"revision": str(revision), "physical": True})
+    body = {"revision": str(revision), "physical": True}
+    etcd._call("kv/compaction", body, nothing_of)
     with mirroring(three, path):
         until(lambda: has(path, text("4")))
         etcd.put(KEY, text("50"))

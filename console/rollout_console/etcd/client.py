@@ -8,71 +8,40 @@ and values are base64 in that API, and 64-bit integers are strings.
 
 import ssl
 import threading
-from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self, TypeVar
 
 import httpx
-import msgspec
 
 from rollout_console.etcd.address import EtcdAddress, Login, address_of, login_of, tls_of
-from rollout_console.etcd.errors import EtcdAway, EtcdRefused, EtcdUncertain
-from rollout_gate.untrusted import ANYTHING, UndecodableError, decode_json
+from rollout_console.etcd.answers import (
+    OTHER_FORM,
+    Answer,
+    NoEtcd,
+    Range,
+    answer_of,
+    answers_of,
+    body_of,
+    encoded,
+    lines_of,
+    nothing_of,
+    object_of,
+    refusal,
+    text_of,
+    tls_trouble,
+)
+from rollout_console.etcd.errors import EtcdAway, EtcdUncertain
 
 TIMEOUT_S = 2.0
-"""How long one member has to answer, in seconds, before the next is asked."""
+"""How long one member may be silent, in seconds, before the next is asked."""
 WATCH_S = 60.0
 """How long a watch may be silent, in seconds; then it is made anew, as its member may be gone."""
 MOST_KEYS = 100_000
-MOST_BYTES = 64 * 2**20
-_MOST_LINE = 16 * 2**20
 
-_NO_ETCD = "what answers is no etcd: its answer is of another form"
-_AWAY = ("no leader", "request timed out", "leader changed", "connection refused", "stopped",
-         "not capable", "too many requests", "auth store is not", "transport is closing",
-         "unhealthy", "corrupt")  # fmt: skip
+_NOT_KNOWN = "whether the change was made is not known"
 _TOKENS = ("invalid auth token", "auth token is not provided", "user name is empty")
 
-
-class Value(msgspec.Struct, frozen=True):
-    """A key's value: ``mod_revision`` is the cluster's revision of its last change."""
-
-    key: str
-    data: bytes
-    mod_revision: int
-    lease: int = 0
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """The values that were asked for, and the cluster and its revision that they are of."""
-
-    values: tuple[Value, ...]
-    revision: int
-    cluster: int
-
-
-class Range(msgspec.Struct, frozen=True):
-    """What to read: a key, or all keys below ``key/``; of these, those changed after a revision,
-    in the order of their changes, and no more than ``limit`` unless that is 0."""
-
-    key: str
-    prefix: bool = False
-    after: int = 0
-    limit: int = 0
-
-    @property
-    def request(self) -> dict[str, Any]:
-        """The request of etcd's API."""
-        body: dict[str, Any] = {"key": _encoded(f"{self.key}/" if self.prefix else self.key)}
-        if self.prefix:
-            body["range_end"] = _encoded(f"{self.key}0")  # "0" follows "/"
-        if self.limit:
-            body["limit"] = str(self.limit)
-        if self.after:
-            body["min_mod_revision"] = str(self.after + 1)
-        if self.after or self.limit:
-            body |= {"sort_order": "ASCEND", "sort_target": "MOD"}
-        return body
+Found = TypeVar("Found")
 
 
 class EtcdClient:
@@ -112,28 +81,23 @@ class EtcdClient:
 
     def get(self, key: str, *, prefix: bool = False) -> Answer:
         """Return the value of a key, or those of all keys below ``key/`` in order of the key."""
-        return _answer(self._call("kv/range", Range(key, prefix).request))
+        return self._call("kv/range", Range(key, prefix).request, answer_of)
 
     def read(self, *ranges: Range) -> tuple[Answer, ...]:
         """Return several ranges as they are at one revision (one transaction that only reads)."""
         success = [{"request_range": one.request} for one in ranges]
-        said = self._call("kv/txn", {"success": success})
-        try:
-            parts = [one["response_range"] for one in said["responses"]]
-        except (KeyError, TypeError):
-            raise EtcdRefused(_NO_ETCD) from None
-        return tuple(_answer({**part, "header": said.get("header")}) for part in parts)
+        return self._call("kv/txn", {"success": success}, answers_of)
 
     def keys(self, key: str) -> list[tuple[str, int]]:
         """Return the keys below ``key/`` and their mod revisions, in the order of these."""
         body = {**Range(key, prefix=True, limit=MOST_KEYS).request, "keys_only": True}
-        found = _answer(self._call("kv/range", body)).values
+        found = self._call("kv/range", body, answer_of).values
         return [(one.key, one.mod_revision) for one in found]
 
     def put(self, key: str, data: bytes, *, lease: int = 0) -> None:
         """Set a key, for as long as ``lease`` lives unless that is 0."""
-        body = {"key": _encoded(key), "value": _text(data), "lease": str(lease)}
-        self._call("kv/put", body, writes=True)
+        body = {"key": encoded(key), "value": text_of(data), "lease": str(lease)}
+        self._call("kv/put", body, nothing_of, writes=True)
 
     def put_if_unchanged(
         self, expected: Mapping[str, int], puts: Mapping[str, bytes], *, lease: int = 0
@@ -144,33 +108,41 @@ class EtcdClient:
         Return the revision of the change, 0 where a key has changed and nothing was set.
         """
         compare = [
-            {"key": _encoded(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(number)}
+            {"key": encoded(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(number)}
             for key, number in expected.items()
         ]
         success = [
-            {"request_put": {"key": _encoded(name), "value": _text(data), "lease": str(lease)}}
+            {"request_put": {"key": encoded(name), "value": text_of(data), "lease": str(lease)}}
             for name, data in puts.items()
         ]
-        said = self._call("kv/txn", {"compare": compare, "success": success}, writes=True)
-        return int(said.get("header", {}).get("revision", 0)) if said.get("succeeded") else 0
+        return self._call(
+            "kv/txn",
+            {"compare": compare, "success": success},
+            lambda said: int(said["header"]["revision"]) * bool(said.get("succeeded")),
+            writes=True,
+        )
 
     def delete(self, *keys: str) -> None:
         """Delete keys, at most 128; one that is not there is none."""
-        success = [{"request_delete_range": {"key": _encoded(key)}} for key in keys]
-        self._call("kv/txn", {"success": success}, writes=True)
+        success = [{"request_delete_range": {"key": encoded(key)}} for key in keys]
+        self._call("kv/txn", {"success": success}, nothing_of, writes=True)
 
     def lease(self, seconds: int) -> int:
         """Return a new lease, which ends unless it is kept alive within that time."""
-        return int(self._call("lease/grant", {"TTL": str(seconds)}, writes=True)["ID"])
+        body = {"TTL": str(seconds)}
+        return self._call("lease/grant", body, lambda said: int(said["ID"]), writes=True)
 
     def keep_alive(self, lease: int) -> bool:
         """Keep a lease alive; False where it has ended."""
-        said = self._call("lease/keepalive", {"ID": str(lease)}).get("result", {})
-        return int(said.get("TTL", 0)) > 0
+        return self._call(
+            "lease/keepalive",
+            {"ID": str(lease)},
+            lambda said: int(said["result"].get("TTL", 0)) > 0,
+        )
 
     def revoke(self, lease: int) -> None:
         """End a lease, and with it its keys."""
-        self._call("lease/revoke", {"ID": str(lease)}, writes=True)
+        self._call("lease/revoke", {"ID": str(lease)}, nothing_of, writes=True)
 
     def watch(self, key: str) -> Iterator[None]:
         """Yield once the watch is in force, and at each change of a key from then on.
@@ -179,7 +151,7 @@ class EtcdClient:
         revision to go on from, and nothing to do about a compaction. Raises EtcdAway when the
         member is silent for WATCH_S, or ends it.
         """
-        body = {"create_request": {"key": _encoded(key), "progress_notify": True}}
+        body = {"create_request": {"key": encoded(key), "progress_notify": True}}
         url = self._members()[0]
         timeout = httpx.Timeout(TIMEOUT_S, read=WATCH_S)
         try:
@@ -187,16 +159,20 @@ class EtcdClient:
                 "POST", f"{url}/v3/watch", json=body, headers=self._auth(url), timeout=timeout
             ) as response:
                 if response.status_code != httpx.codes.OK:
-                    response.read()
-                    raise _refusal(response)
-                for line in _lines(response):
-                    said = _object(line)
+                    raise refusal(response, body_of(response))
+                for line in lines_of(response):
+                    said = object_of(line)
+                    if said is None or not isinstance(said.get("result", {}), dict):
+                        raise NoEtcd(_host(url), OTHER_FORM)
                     if "error" in said or said.get("result", {}).get("canceled"):
                         raise EtcdAway(f"{_host(url)} has ended the watch")
                     yield
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             self._next(url)
             raise EtcdAway(f"{_host(url)}: the watch broke: {type(error).__name__}") from None
+        except (EtcdUncertain, NoEtcd) as error:
+            self._next(url)
+            raise EtcdAway(str(error)) from None
         self._next(url)
         raise EtcdAway(f"{_host(url)} has ended the watch")
 
@@ -210,41 +186,60 @@ class EtcdClient:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _call(self, path: str, body: Any, *, writes: bool = False) -> dict[str, Any]:
-        """Return what the first member that can says; raises as the class does."""
+    def _call(
+        self, path: str, body: Any, read: Callable[[dict[str, Any]], Found], *, writes: bool = False
+    ) -> Found:
+        """Return what ``read`` finds in the answer of the first member that can; raises as the
+        class does."""
         why = ""
         for url in self._members():
             try:
-                return self._ask(url, path, body)
+                return self._ask(url, path, body, read)
+            except (EtcdUncertain, NoEtcd) as error:
+                if writes:
+                    self._next(url)
+                    raise EtcdUncertain(f"{error}: {_NOT_KNOWN}") from None
+                why = why or str(error)
             except EtcdAway as error:
                 why = why or str(error)
-            except httpx.ConnectError:
-                why = why or f"{_host(url)} cannot be reached"
+            except httpx.ConnectError as error:
+                why = why or f"{_host(url)} {tls_trouble(error) or 'cannot be reached'}"
             except httpx.ConnectTimeout:
                 why = why or f"{_host(url)} does not answer"
             except (httpx.HTTPError, httpx.InvalidURL) as error:
+                trouble = tls_trouble(error) or f"did not answer ({type(error).__name__})"
+                said = f"{_host(url)} {trouble}"
                 if writes:
                     self._next(url)
-                    raise EtcdUncertain(
-                        f"{_host(url)} did not answer ({type(error).__name__}): whether the change"
-                        " was made is not known"
-                    ) from None
-                why = why or f"{_host(url)} did not answer ({type(error).__name__})"
+                    raise EtcdUncertain(f"{said}: {_NOT_KNOWN}") from None
+                why = why or said
             self._next(url)
         raise EtcdAway(f"etcd cannot be used: {why}")
 
-    def _ask(self, url: str, path: str, body: Any) -> dict[str, Any]:
+    def _ask(
+        self, url: str, path: str, body: Any, read: Callable[[dict[str, Any]], Found]
+    ) -> Found:
         for again in (True, False):
-            response = self._http.post(f"{url}/v3/{path}", json=body, headers=self._auth(url))
+            response, content = self._post(f"{url}/v3/{path}", body, self._auth(url))
             if response.status_code == httpx.codes.OK:
-                if len(response.content) > MOST_BYTES:
-                    raise EtcdRefused(f"the answer of {_host(url)} is too long")
-                return _object(response.content)
-            error = _refusal(response)
+                said = object_of(content)
+                if said is None:
+                    raise NoEtcd(_host(url), "its answer is no JSON object")
+                try:
+                    return read(said)
+                except (AttributeError, KeyError, TypeError, ValueError):
+                    raise NoEtcd(_host(url), OTHER_FORM) from None
+            error = refusal(response, content)
             if not (again and self._login and any(one in str(error) for one in _TOKENS)):
                 raise error
             self._token = ""  # it has expired (5 minutes by default): log in again
         raise AssertionError("unreachable")
+
+    def _post(
+        self, url: str, body: Any, headers: Mapping[str, str]
+    ) -> tuple[httpx.Response, bytes]:
+        with self._http.stream("POST", url, json=body, headers=headers) as response:
+            return response, body_of(response)
 
     def _auth(self, url: str) -> dict[str, str]:
         if self._login is None:
@@ -252,10 +247,10 @@ class EtcdClient:
         with self._lock:
             if not self._token:
                 body = {"name": self._login.name, "password": self._login.password}
-                response = self._http.post(f"{url}/v3/auth/authenticate", json=body)
+                response, content = self._post(f"{url}/v3/auth/authenticate", body, {})
                 if response.status_code != httpx.codes.OK:
-                    raise _refusal(response)
-                self._token = str(_object(response.content).get("token", ""))
+                    raise refusal(response, content)
+                self._token = str((object_of(content) or {}).get("token", ""))
             return {"Authorization": self._token}
 
     def _members(self) -> list[str]:
@@ -268,66 +263,6 @@ class EtcdClient:
         with self._lock:
             if members[self._first] == failed:
                 self._first = (self._first + 1) % len(members)
-
-
-def _lines(response: httpx.Response) -> Iterator[bytes]:
-    """Yield the JSON objects of a stream, one to a line; raises EtcdRefused for an endless one."""
-    rest = b""
-    for piece in response.iter_bytes():
-        *lines, rest = (rest + piece).split(b"\n")
-        if len(rest) > _MOST_LINE:
-            raise EtcdRefused("an event of etcd is too long")
-        yield from (line for line in lines if line.strip())
-
-
-def _answer(said: dict[str, Any]) -> Answer:
-    header = said.get("header", {})
-    try:
-        values = tuple(
-            Value(
-                b64decode(one["key"]).decode(),
-                b64decode(one.get("value", "")),
-                int(one["mod_revision"]),
-                int(one.get("lease", 0)),
-            )
-            for one in said.get("kvs", ())
-        )
-        return Answer(values, int(header["revision"]), int(header["cluster_id"]))
-    except (KeyError, TypeError, ValueError):
-        raise EtcdRefused(_NO_ETCD) from None
-
-
-def _refusal(response: httpx.Response) -> EtcdAway | EtcdRefused:
-    """Return the error that an answer is: away where another member may do, or later."""
-    said = _object(response.content, strict=False)
-    text = said.get("message") or said.get("error") or f"status {response.status_code}"
-    shown = " ".join(str(text).split())[:200]
-    host = response.request.url.netloc.decode("ascii", "replace")
-    if any(word in shown for word in _AWAY) or response.status_code in (502, 503, 504):
-        return EtcdAway(f"{host}: {shown}")
-    if "too large" in shown or "larger than max" in shown:
-        shown = "the file is too large for it (--max-request-bytes of etcd, 1.5 MB by default)"
-    return EtcdRefused(f"etcd refuses it: {shown}")
-
-
-def _object(data: bytes, *, strict: bool = True) -> dict[str, Any]:
-    try:
-        said = decode_json(data, ANYTHING)
-    except UndecodableError:
-        said = None
-    if isinstance(said, dict):
-        return said
-    if strict:
-        raise EtcdRefused("what answers is no etcd: its answer is no JSON object")
-    return {}
-
-
-def _encoded(key: str) -> str:
-    return _text(key.encode())
-
-
-def _text(data: bytes) -> str:
-    return b64encode(data).decode()
 
 
 def _host(url: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rollout_console.changes.errors import StoreError
-from rollout_console.etcd.client import Value
+from rollout_console.etcd.answers import Value
 from rollout_console.etcd.errors import EtcdError
 from rollout_console.fleet.kept_change import (
     BEGIN,

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import msgspec
 
 from rollout_console.changes.spread import Registered
-from rollout_console.etcd.client import Answer, EtcdClient, Range, Value
+from rollout_console.etcd.answers import Answer, Range, Value
+from rollout_console.etcd.client import EtcdClient
 from rollout_console.mirror.registration import mirrors_key, registered, servers_key
 from rollout_gate.file.revision import revision_of
 

@@ -14,7 +14,7 @@ from rollout_console.changes.errors import Conflict, NoFile, StoreError, Written
 from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import OperationError
-from rollout_console.etcd.client import Value
+from rollout_console.etcd.answers import Value
 from rollout_console.history.errors import HistoryError
 from rollout_console.mirror.local_latches import LocalLatch, holds, safer
 from rollout_console.mirror.record import Applied, MirrorRecord, read_record, write_record

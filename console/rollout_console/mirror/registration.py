@@ -9,7 +9,8 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.changes.spread import Registered
-from rollout_console.etcd.client import EtcdClient, Value
+from rollout_console.etcd.answers import Value
+from rollout_console.etcd.client import EtcdClient
 from rollout_console.etcd.errors import EtcdError
 from rollout_console.mirror.mirror import Standing
 from rollout_gate.untrusted import UndecodableError, decode_json

@@ -16,7 +16,8 @@ from rollout_console.common.durations import seconds_text
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.common.write_access import WriteAccess
-from rollout_console.etcd.client import EtcdClient, Range
+from rollout_console.etcd.answers import Range
+from rollout_console.etcd.client import EtcdClient
 from rollout_console.mirror.mirror import Mirror
 from rollout_console.mirror.registration import (
     Registration,
