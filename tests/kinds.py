@@ -96,6 +96,7 @@ FUNCTIONAL = frozenset(
         "fleet/test_commands_on_etcd.py",
         "fleet/test_docs.py",
         "fleet/test_faults.py",
+        "fleet/test_restored.py",
         "fleet/test_shared_file.py",
         "gate/metrics/test_dashboard.py",
         "gate/metrics/test_otel.py",

@@ -12,6 +12,7 @@ from rollout_console.fleet.view import leader_key
 from rollout_console.mirror.mirror import Standing
 from rollout_console.mirror.registration import Registration
 from rollout_gate.file.parse import parse
+from rollout_gate.file.revision import revision_of
 from tests.mirror.test_mirror import text
 
 
@@ -111,17 +112,24 @@ def test_a_change_says_how_many_servers_have_it(
     address: str, client: EtcdClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = client.address.key
-    now = client.get(key).values[0].mod_revision
-    for host, revision in (("gw-01", now + 10**6), ("gw-02", now)):
-        Registration(client, key, host, "/etc/rollout.toml").tell(Standing("a", revision, (), ""))
-    gone = Registration(client, key, "gw-03", "/etc/rollout.toml")
-    gone.tell(Standing("a", now, (), ""))
-    gone.end()
-    out = said(capsys, "-f", address, "rollback", "chat", "acme", "--yes")
+
+    def has(host: str, acme: str) -> Registration:
+        found = Registration(client, key, host, "/etc/rollout.toml")
+        found.tell(Standing(revision_of(text(acme)), 10**6))
+        return found
+
+    has("gw-01", "1")
+    has("gw-02", "5")
+    has("gw-03", "5").end()
+    out = said(capsys, "-f", address, "set", "chat", "acme", "1", "--yes")
     assert "servers: 1 of 3 servers" in out
     assert "warning: not applied yet on gw-02" in out
     assert "warning: the mirror says nothing any more on gw-03" in out
-    body = answer(capsys, "-f", address, "undo", "--yes")
+    has("gw-01", "5")
+    has("gw-02", "1")
+    body = answer(
+        capsys, "-f", address, "undo", "--yes", "--override-guard", "--reason", "it was right"
+    )
     assert body["servers"]["applied"] == 1
     assert body["servers"]["lagging"] == ["gw-02"]
     assert body["servers"]["gone"] == ["gw-03"]

@@ -13,6 +13,7 @@ from rollout_console.common.errors import NothingToDo
 from rollout_console.etcd.answers import Value
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
+from rollout_console.mirror import mirror
 from rollout_console.mirror.mirror import Mirror
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.parse import parse
@@ -52,8 +53,10 @@ class Server:
         switch = Switch(self.path, self._history, Actor("mirror", "gw-01"))
         self.mirror = Mirror(switch, KEY, self.said.append, f"etcd://gw:2379{KEY}")
 
-    def gets(self, data: bytes | None, revision: int, cluster: int = 1) -> None:
-        self.mirror.take(None if data is None else Value(KEY, data, revision), cluster)
+    def gets(self, data: bytes | None, revision: int, cluster: int = 1, now: int = 0) -> None:
+        """Read the key, of that mod revision, in a cluster at revision ``now``, or at 9."""
+        value = None if data is None else Value(KEY, data, revision)
+        self.mirror.take(value, cluster, now or max(9, revision))
 
     def edits(self, *edits: Edit) -> None:
         """Change the file as somebody on the server does."""
@@ -121,8 +124,61 @@ def test_an_older_version_is_not_put_back(server: Server) -> None:
     server.gets(text("5"), 8)
     assert server.path.read_bytes() == text("50")
     assert "an older version is not put back" in server.mirror.standing.trouble
-    server.gets(text("5"), 2, cluster=7)  # a cluster that was restored counts from the start
+    server.gets(text("5"), 2, cluster=7)  # a cluster that was made anew counts from the start
     assert server.path.read_bytes() == text("5")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["running", "started again"])
+@pytest.mark.parametrize("later", [0, 3], ids=["as it was", "and changed since"])
+def test_a_cluster_that_was_restored_with_its_id_is_taken(
+    server: Server, again: bool, later: int
+) -> None:
+    """``etcdctl snapshot restore`` with the names that it had: only its revision goes down."""
+    server.gets(text("5"), 20, now=25)
+    server.gets(text("50"), 30, now=40)
+    if again:
+        server.start()
+    server.gets(text("5"), 20 + later, now=26)
+    assert server.path.read_bytes() == text("5")
+    assert server.mirror.standing.mod_revision == 20 + later
+    assert server.mirror.standing.trouble == ""
+    assert "another cluster" in server.said[-1]
+    server.gets(text("7"), 29, now=29)
+    assert server.path.read_bytes() == text("7")
+
+
+def test_an_older_version_is_taken_once_etcd_insists_on_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a cluster that was restored and went on before this mirror read it again."""
+    server.gets(text("50"), 30, now=30)
+    server.gets(text("5"), 20, now=31)
+    assert server.path.read_bytes() == text("50")
+    server.gets(text("50"), 30, now=32)
+    monkeypatch.setattr(mirror, "INSISTS_S", 0.0)
+    server.gets(text("5"), 20, now=33)
+    assert server.path.read_bytes() == text("5")
+    assert server.mirror.standing.trouble == ""
+    assert "another cluster" in server.said[-1]
+
+
+def test_the_same_number_with_another_text_is_of_a_restored_cluster(server: Server) -> None:
+    server.gets(text("50"), 30, now=30)
+    server.gets(text("5"), 30, now=45)
+    assert server.path.read_bytes() == text("5")
+    assert "another cluster" in server.said[-1]
+
+
+def test_a_restored_cluster_is_taken_also_where_the_first_write_fails(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "RETRY_S", 0.0)
+    server.gets(text("50"), 30, now=60)
+    server.gets(b"[broken", 20, now=26)
+    assert server.path.read_bytes() == text("50")
+    server.gets(text("5"), 27, now=33)
+    assert server.path.read_bytes() == text("5")
+    assert sum("another cluster" in said for said in server.said) == 1
 
 
 def test_a_rollback_on_the_server_wins_until_it_is_resumed_there(server: Server) -> None:

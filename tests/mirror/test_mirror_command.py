@@ -213,14 +213,14 @@ def test_a_hundred_mirrors(
             pairs.append((mirror, Registration(client, KEY, folder.name, str(switch.path)), client))
         for mirror, registration, client in pairs:
             answer = client.get(KEY)
-            mirror.take(answer.values[0], answer.cluster)
+            mirror.take(answer.values[0], answer.cluster, answer.revision)
             registration.tell(mirror.standing)
         code, found = listed(three, capsys)
         assert (code, len(found["mirrors"])) == (0, 100)
         etcd.put(KEY, text("80"))
         for mirror, registration, client in pairs[1:]:
             answer = client.get(KEY)
-            mirror.take(answer.values[0], answer.cluster)
+            mirror.take(answer.values[0], answer.cluster, answer.revision)
             registration.tell(mirror.standing)
         code, found = listed(three, capsys)
         assert code == 1

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from shutil import rmtree
 
 import httpx
 
@@ -65,6 +66,26 @@ class Member:
         except httpx.HTTPError:
             return False
         return bool(answer.json().get("health") == "true")
+
+    def save(self, path: Path) -> None:
+        """Make a backup."""
+        self._etcdctl("snapshot", "save", str(path), "--endpoints", self.url)
+
+    def restore(self, path: Path, members: list["Member"]) -> None:
+        """Be what a backup has, as after a disaster: under the same name, so of the same id."""
+        self.kill()
+        rmtree(self._folder)
+        self._etcdctl(
+            "snapshot", "restore", str(path), "--name", self.name, "--data-dir", str(self._folder),
+            "--initial-cluster", ",".join(f"{one.name}={one.peer}" for one in members),
+            "--initial-cluster-token", self._folder.parent.name,
+            "--initial-advertise-peer-urls", self.peer,
+        )  # fmt: skip
+        self.start(members)
+
+    def _etcdctl(self, *words: str) -> None:
+        subprocess.run(["etcdctl", *words], check=True, capture_output=True,
+                       env={**os.environ, "ETCDCTL_API": "3"})  # fmt: skip
 
     def _tls(self) -> ssl.SSLContext | bool:
         if self._trust is None:

@@ -21,6 +21,7 @@ from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.settings import Settings
 from rollout_console.ui.widgets.line import TextLine
 from rollout_gate.file.parse import parse
+from rollout_gate.file.revision import revision_of
 from tests.support.etcd import Cluster, cluster
 from tests.support.lossy import Link, lossy
 from tests.support.waiting import until_shown
@@ -59,8 +60,9 @@ class Server:
         self.registration = Registration(client, KEY, host, "/etc/rollout/rollout.toml")
 
     def applies(self, *latched: str, trouble: str = "") -> None:
-        now = self.client.get(KEY).values[0].mod_revision
-        self.registration.tell(Standing(f"r{now}", now, latched, trouble))
+        now = self.client.get(KEY).values[0]
+        said = Standing(revision_of(now.data), now.mod_revision, latched, trouble)
+        self.registration.tell(said)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ LAGS_AFTER_S = 5.0
 """From when on a server that has not applied a version is one that lags, in seconds."""
 GONE_AFTER_S = 20.0
 """From when on a mirror that says nothing is told, in seconds: restarting one takes less."""
+RESTORED_FOR_S = 600.0
+"""How long it is told that the cluster was restored, in seconds."""
 _MOST_NAMED = 3
 
 
@@ -38,7 +40,8 @@ class Registered(msgspec.Struct, frozen=True):
 class Spread(msgspec.Struct, frozen=True):
     """How far one version has come; times are of the monotonic clock of this process."""
 
-    mod_revision: int = 0
+    revision: str = ""
+    """Of the text; empty where there is none."""
     since: float = 0.0
     """When this process first saw the version."""
     done_at: float | None = None
@@ -48,29 +51,34 @@ class Spread(msgspec.Struct, frozen=True):
     """Whether this process saw the version come: else it knows of no time."""
     gone_since: Mapping[tuple[str, str], float] = {}
     """Since when mirrors say nothing, by host and path; those that never did have no time."""
+    restored_at: float = -inf
+    """When the cluster was last found to be restored from a backup, or made anew."""
 
-    def after(self, mod_revision: int, mirrors: tuple[Registered, ...], now: float) -> "Spread":
+    def after(self, revision: str, mirrors: tuple[Registered, ...], now: float) -> "Spread":
         """Return how it stands in a newer reading."""
-        is_new = mod_revision != self.mod_revision
+        is_new = revision != self.revision
         since = now if is_new else self.since
-        watched = bool(self.mod_revision) if is_new else self.watched
-        first = now if self.mod_revision else -inf
+        watched = bool(self.revision) if is_new else self.watched
+        first = now if self.revision else -inf
         gone = {
             (one.host, one.path): self.gone_since.get((one.host, one.path), first)
             for one in mirrors
             if one.gone
         }
-        found = Spread(mod_revision, since, None, mirrors, watched, gone)
+        found = Spread(revision, since, None, mirrors, watched, gone, self.restored_at)
         if found.lagging:
             return found
         return replace(found, done_at=now if is_new or self.done_at is None else self.done_at)
 
     @property
     def lagging(self) -> list[Registered]:
-        """The servers that have an older version, of those that say anything."""
-        return [
-            one for one in self.mirrors if not one.gone and one.mod_revision < self.mod_revision
-        ]
+        """The servers that have another version, of those that say anything.
+
+        Compared by the text: in a cluster that was restored, an older one has a higher number.
+        """
+        if not self.revision:
+            return []
+        return [one for one in self.mirrors if not one.gone and one.revision != self.revision]
 
     @property
     def gone(self) -> list[Registered]:
@@ -111,6 +119,14 @@ class Spread(msgspec.Struct, frozen=True):
         A server is lagging after LAGS_AFTER_S, and gone after GONE_AFTER_S.
         """
         found = []
+        if time.monotonic() - self.restored_at < RESTORED_FOR_S:
+            found.append(
+                (
+                    "restored",
+                    "etcd was restored from a backup, or made anew: rollbacks made since then are"
+                    " gone",
+                )
+            )
         if self.lagging and self.age_s > LAGS_AFTER_S:
             hosts = first_of([one.host for one in self.lagging], _MOST_NAMED)
             found.append(("lagging", f"the last change is not in force on {hosts}"))

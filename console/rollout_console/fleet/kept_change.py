@@ -52,16 +52,16 @@ class KeptWrite(msgspec.Struct, frozen=True):
     since: str = ""
 
     @property
+    def compressed(self) -> bytes:
+        """The file's text after the write in zlib's format; raises ValueError where damaged."""
+        packed = b64decode(self.packed)
+        _unpacked(packed)
+        return packed
+
+    @property
     def text(self) -> bytes:
         """The file's text after the write; raises ValueError where it is damaged."""
-        unpacker = zlib.decompressobj()
-        try:
-            found = unpacker.decompress(b64decode(self.packed), MOST_TEXT)
-        except zlib.error:
-            raise ValueError("the kept text is damaged") from None
-        if not unpacker.eof:
-            raise ValueError("the kept text is damaged, or too long")
-        return found
+        return _unpacked(b64decode(self.packed))
 
 
 def write_of(changes: Sequence[NewChange]) -> KeptWrite:
@@ -104,6 +104,17 @@ def _row(change: NewChange, previous_revision: str) -> KeptRow:
         change.action, change.route, change.org, change.before, change.after, change.reason,
         change.verdict, previous_revision, change.revision, change.undoes_id, change.moves,
     )  # fmt: skip
+
+
+def _unpacked(packed: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        found = unpacker.decompress(packed, MOST_TEXT)
+    except zlib.error:
+        raise ValueError("the kept text is damaged") from None
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("the kept text is damaged, or too long")
+    return found
 
 
 def _packed(text: bytes) -> str:

@@ -15,15 +15,17 @@ from random import randrange
 from typing import TypeVar
 from uuid import uuid4
 
+from msgspec.structs import replace
+
 from rollout_console.changes.errors import Conflict, NotWritable, Uncertain
 from rollout_console.changes.spread import Spread
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.etcd.errors import EtcdAway, EtcdError, EtcdUncertain
 from rollout_console.etcd.watch import KeyWatch
-from rollout_console.fleet.kept_change import BEGIN, beginning, encoded, write_of
+from rollout_console.fleet.kept_change import BEGIN, beginning, decoded, encoded, write_of
 from rollout_console.fleet.leadership import Leadership
 from rollout_console.fleet.shared_history import SharedHistory
-from rollout_console.fleet.view import PARTS, View, history_key, read_view
+from rollout_console.fleet.view import NO_WRITES, PARTS, View, history_key, read_view
 from rollout_console.fleet.working_copy import WorkingCopy
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import KEPT
@@ -39,8 +41,6 @@ _SETTLE_NOTE_S = 1.0
 PRUNED_ONE_IN = 20
 """One change in so many prunes the history."""
 _MOST_DELETED = 100
-_NO_WRITES = 2**62
-"""As the revision after which writes are read: none is."""
 _SOON_S, _SOON_FOR_S = 0.25, 15.0
 """After a change, how often and how long at most it is looked who has applied it, in seconds."""
 
@@ -59,7 +59,7 @@ class SharedFile:
         self._away_since: float | None = None
         self.trouble = ""
         """Why what is shown may not be what etcd has; empty where it is current."""
-        first = _advised(lambda: self._read(_NO_WRITES, client))
+        first = _advised(lambda: self._read(NO_WRITES, client))
         self.history = SharedHistory(self._copy.history_path(first.cluster), self)
         self.spread = Spread()
         """Who has applied the version of now."""
@@ -108,10 +108,15 @@ class SharedFile:
         """
         with self._lock:
             while True:
-                after = max(self._read_to, self.history.newest_revision())
+                known = self.history.newest_write()
+                # The cache may be of another process: of its newest write, look whether it is so.
+                checks = bool(known[0]) and not self._read_to
+                after = known[0] - 1 if checks else max(self._read_to, known[0])
                 view = self._read(after, self._client)
-                if view.cluster != self._view.cluster or view.revision < max(
-                    after, self._view.revision
+                if (
+                    view.cluster != self._view.cluster
+                    or view.revision < max(after, self._view.revision)
+                    or (checks and not _begins_with(view, known))
                 ):
                     self._start_again(view)
                     continue
@@ -125,7 +130,7 @@ class SharedFile:
                 self._read_to = view.writes[-1].mod_revision
             self._view = view
             self._put_copy(view)
-            self.spread = self.spread.after(view.mod_revision, view.mirrors, time.monotonic())
+            self.spread = self.spread.after(view.text_revision, view.mirrors, time.monotonic())
             return view
 
     def _read(self, after: int, client: EtcdClient) -> View:
@@ -136,6 +141,7 @@ class SharedFile:
     def _start_again(self, view: View) -> None:
         """Begin anew: the cluster was made anew, or restored to an earlier revision."""
         self._read_to = 0
+        self.spread = replace(self.spread, restored_at=time.monotonic())
         if view.cluster == self._view.cluster:
             with suppress(HistoryError):
                 self.history.clear()
@@ -145,11 +151,18 @@ class SharedFile:
         self._view = view
 
     def _put_copy(self, view: View) -> None:
+        """Make the working copy what etcd has, unless another process has put a later one there.
+
+        A linearizable reading from now on is no earlier than that, or the cluster was restored.
+        """
         files: dict[str, bytes | None] = {"": None if view.file is None else view.file.data}
         for part in PARTS:
             files[part] = view.parts[part].data if part in view.parts else None
         try:
-            self._copy.put(view.cluster, view.revision, files)
+            later = self._copy.put(view.cluster, view.revision, files)
+            if later and self._read(NO_WRITES, self._client).revision < later:
+                self._copy.restart()
+                self._copy.put(view.cluster, view.revision, files)
         except OSError as error:
             why = error.strerror or str(error)
             raise NotWritable(
@@ -291,6 +304,15 @@ class SharedFile:
     def _conflict(self, expected: str) -> Conflict:
         view = self.sync()
         return Conflict(self.name, expected, view.text_revision or "no file")
+
+
+def _begins_with(view: View, known: tuple[int, str]) -> bool:
+    """Return whether the first write is the one that is known; else it was pruned or restored."""
+    first = view.writes[0] if view.writes else None
+    if first is None or first.mod_revision != known[0]:
+        return False
+    write = decoded(first.data)
+    return write is not None and write.revision == known[1]
 
 
 def _advised(call: Callable[[], Result]) -> Result:

@@ -1,7 +1,6 @@
 """The one history of a rollout file in etcd; its database here is a cache, filled from there."""
 
 import sqlite3
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -149,7 +148,7 @@ class SharedHistory(History):
                 with suppress(ValueError):  # a damaged text: the rows say what was done
                     db.execute(
                         "INSERT OR IGNORE INTO texts VALUES (?, ?, ?)",
-                        (file, write.revision, zlib.compress(write.text, 1)),
+                        (file, write.revision, write.compressed),
                     )
                 if not write.rows:
                     db.execute(
@@ -172,18 +171,16 @@ class SharedHistory(History):
             for table in ("changes", "texts", "seen"):
                 db.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
 
-    def newest_revision(self) -> int:
-        """Return the cluster's revision of the newest write in the cache; 0 without one."""
+    def newest_write(self) -> tuple[int, str]:
+        """Return the cluster's revision of the newest write in the cache, and the revision of the
+        text after it; 0 and nothing without one."""
+        newest = "SELECT id, revision FROM changes ORDER BY id DESC LIMIT 1"
         try:
             with self._reading() as db:
-                row = (
-                    None
-                    if db is None
-                    else db.execute("SELECT max(id) AS id FROM changes").fetchone()
-                )
+                row = None if db is None else db.execute(newest).fetchone()
         except HistoryError:
-            return 0
-        return 0 if row is None or row["id"] is None else int(row["id"]) >> ROWS_BITS
+            return 0, ""
+        return (0, "") if row is None else (int(row["id"]) >> ROWS_BITS, str(row["revision"]))
 
     def _newest(self) -> tuple[int, str] | None:
         """Return the newest change of the file: its revision in etcd, and that of its text."""

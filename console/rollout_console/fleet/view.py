@@ -12,6 +12,8 @@ from rollout_gate.file.revision import revision_of
 
 PARTS = ("guard", "plan")
 """The console's own files beside the rollout file, each a key below the file's."""
+NO_WRITES = 2**62
+"""After this revision there are none."""
 PAGE = 50
 """Writes of the history that are read at once: each has a text."""
 

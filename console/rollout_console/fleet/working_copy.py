@@ -59,17 +59,18 @@ class WorkingCopy:
         """Return the path of the cached history, which is of one cluster."""
         return self.folder / f"history-{cluster:x}.sqlite3"
 
-    def put(self, cluster: int, revision: int, files: Mapping[str, bytes | None]) -> None:
-        """Make the copy what it was in etcd at a revision, unless it is of a later one by now.
+    def put(self, cluster: int, revision: int, files: Mapping[str, bytes | None]) -> int:
+        """Make the copy what it was in etcd at a revision, unless it is of a later one by now:
+        return that then, else 0.
 
         ``files`` are by their name, None for one that is not there. Raises OSError.
         """
         if all(self._read(name) == data for name, data in files.items()):
-            return
+            return 0
         with self._locked():
             before = self._record()
             if before.cluster == cluster and before.revision > revision:
-                return
+                return before.revision
             for name, data in files.items():
                 if self._read(name) == data:
                     continue
@@ -79,6 +80,7 @@ class WorkingCopy:
                     write_private(self.part(name), data, durable=False)
             record = msgspec.json.encode(_Record(cluster, revision))
             write_private(self._record_path, record, durable=False)
+        return 0
 
     def restart(self) -> None:
         """Forget of which revision the copy is: the cluster was restored to an earlier one."""

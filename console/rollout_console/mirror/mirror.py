@@ -23,6 +23,8 @@ from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.parse import parse
 from rollout_gate.file.revision import SHORT, revision_of
 
+INSISTS_S = 10.0
+"""How long etcd answers with an older version until it is taken, in seconds."""
 RETRY_S = 2.0
 """How long after a failed write the next one is tried, in seconds."""
 
@@ -60,6 +62,9 @@ class Mirror:
         self._latched: tuple[str, ...] = ()
         self._stat: tuple[int, int, int] | None = None
         self._retry_at = 0.0
+        self._older_since: float | None = None
+        self._cluster_at = 0
+        """The cluster's revision at the last reading."""
         self._settle()
         if self._record.base is not None:
             self._revision = revision_of(self._record.base.data)
@@ -72,18 +77,31 @@ class Mirror:
             return Standing(trouble=trouble)
         return Standing(self._revision, base.mod_revision, self._latched, trouble, base.wrote)
 
-    def take(self, value: Value | None, cluster: int) -> None:
-        """Apply what etcd has now; None for a key that is not there."""
+    def take(self, value: Value | None, cluster: int, revision: int) -> None:
+        """Apply what etcd has now, at a revision of the cluster; None for no such key.
+
+        Readings are linearizable, so a cluster whose revision goes down was restored, by
+        ``etcdctl snapshot restore`` with the names that it had: it keeps its id then.
+        """
         base = self._record.base
         if value is None:
             self._etcd_is(f"etcd has no {self._key}: the last good version stays in force")
             return
-        is_same_cluster = base is not None and base.cluster == cluster
+        is_same_cluster = (
+            base is not None
+            and base.cluster == cluster
+            and revision >= max(self._cluster_at, base.mod_revision)
+            and (value.mod_revision != base.mod_revision or value.data == base.data)
+        )
+        if is_same_cluster:
+            self._cluster_at = revision
         if base is not None and is_same_cluster and value.mod_revision == base.mod_revision:
             self._etcd_is("")  # the version in force: nothing to parse
             self.look()
             return
-        if base is not None and is_same_cluster and value.mod_revision < base.mod_revision:
+        is_older = base is not None and value.mod_revision < base.mod_revision
+        is_same_cluster = is_same_cluster and not self._insists(is_older)
+        if base is not None and is_same_cluster and is_older:
             self._etcd_is(
                 f"etcd answers with revision {value.mod_revision}, and {base.mod_revision} is in"
                 " force already: an older version is not put back"
@@ -94,13 +112,22 @@ class Mirror:
         except FileError as error:
             self._etcd_is(f"etcd's version {value.mod_revision} cannot be used: {error}")
             return
-        if base is not None and not is_same_cluster:
-            self._tell("etcd is another cluster than before (restored, or made anew)")
         self._put(value.data, file, value.mod_revision, cluster)
+        if not is_same_cluster and self._record.base is not base:
+            self._cluster_at = revision
+            if base is not None:
+                self._tell("etcd is another cluster than before (restored, or made anew)")
         if self._of_file:
             self._of_etcd = ""  # usable, but "recovered" is said once it is in force
         else:
             self._etcd_is("")
+
+    def _insists(self, is_older: bool) -> bool:
+        """Return whether etcd has answered with an older version for INSISTS_S: it was restored,
+        and has gone beyond the revision that it had before this mirror read it."""
+        now = time.monotonic()
+        self._older_since = (self._older_since or now) if is_older else None
+        return self._older_since is not None and now - self._older_since >= INSISTS_S
 
     def look(self) -> None:
         """Look for a change of the file on this server: a rollback stays, others are put back."""

@@ -58,7 +58,9 @@ class MirrorService:
         """Read the key once, and apply it; return whether etcd answered."""
         try:
             answer = self._client.get(self._client.address.key)
-            self._mirror.take(answer.values[0] if answer.values else None, answer.cluster)
+            self._mirror.take(
+                answer.values[0] if answer.values else None, answer.cluster, answer.revision
+            )
             self._confirmed_at = time.monotonic()
         except EtcdError as error:
             if self._away_since is None:

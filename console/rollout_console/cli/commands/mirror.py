@@ -42,7 +42,9 @@ def mirror(options: Namespace, switch: Switch) -> int:
         service = MirrorService(client, mirrored, registration, _tell)
         if options.once:
             answer = client.get(client.address.key)
-            mirrored.take(answer.values[0] if answer.values else None, answer.cluster)
+            mirrored.take(
+                answer.values[0] if answer.values else None, answer.cluster, answer.revision
+            )
             return PROBLEMS if mirrored.standing.trouble else DONE
         _run(service)
     return DONE
