@@ -93,6 +93,7 @@ FUNCTIONAL = frozenset(
         "gate/http/test_round_the_gate.py",
         "etcd/test_answers.py",
         "etcd/test_client.py",
+        "fleet/test_access.py",
         "fleet/test_commands_on_etcd.py",
         "fleet/test_docs.py",
         "fleet/test_faults.py",

@@ -149,8 +149,8 @@ def test_a_certificate_that_is_not_trusted_is_told_as_one(
     """Another authority, another name, one that is over, and no TLS at all."""
     old = expired(tmp_path / "old.pem")
     for chain, trusts, says in (
-        (certificate, old, "certificate that is not trusted: self"),
-        (old, old, "certificate that is not trusted: certificate has expired"),
+        (certificate, old, "certificate that is not trusted .self"),
+        (old, old, "certificate that is not trusted .certificate has expired"),
     ):
         served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         served.load_cert_chain(chain)

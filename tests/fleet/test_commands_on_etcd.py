@@ -201,4 +201,5 @@ def test_a_file_that_etcd_does_not_take_is_refused_in_a_sentence(
     big = text() + b"".join(b"org-%06d = 25\n" % number for number in range(90_000))
     (tmp_path / "big.toml").write_bytes(big)
     out = said(capsys, "-f", f"{address}/big", "init", "--from-file", "big.toml", code=3)
-    assert "the file is too large for it (--max-request-bytes of etcd, 1.5 MB by default)" in out
+    assert "the change is larger than it allows" in out
+    assert "--max-request-bytes" in out

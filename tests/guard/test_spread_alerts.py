@@ -20,7 +20,7 @@ SERVERS = ("gw-01", "gw-02", "gw-03")
 
 
 def at(revision: int, **fields: object) -> list[Registered]:
-    return [Registered(host, "/f", "r", revision, **fields) for host in SERVERS]  # type: ignore[arg-type]
+    return [Registered(host, "/f", f"r{revision}", revision, **fields) for host in SERVERS]  # type: ignore[arg-type]
 
 
 def told(found: Spread) -> list[str]:
@@ -32,22 +32,22 @@ def test_the_time_to_the_last_server_is_that_of_a_change_that_was_seen(
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    one = Spread().after(7, tuple(at(7)), 100.0)
+    one = Spread().after("r7", tuple(at(7)), 100.0)
     assert one.words == "3 of 3 servers"  # there before: no time is known of it
-    two = one.after(8, tuple(at(7)), 101.0)
+    two = one.after("r8", tuple(at(7)), 101.0)
     clock[0] = 103.0
     assert two.words == "0 of 3 servers, 2 s"
     assert two.problems == []
     mixed = (*at(8)[:2], at(7)[2])
-    three = two.after(8, mixed, 103.5)
+    three = two.after("r8", mixed, 103.5)
     clock[0] = 107.0
     assert three.words == "2 of 3 servers, 6 s"
     assert told(three) == ["the last change is not in force on gw-03"]
-    four = three.after(8, tuple(at(8)), 107.25)
+    four = three.after("r8", tuple(at(8)), 107.25)
     assert four.words == "3 of 3 servers after 6.2 s"
-    assert four.after(8, tuple(at(8)), 109.0).words == four.words
+    assert four.after("r8", tuple(at(8)), 109.0).words == four.words
     assert four.as_json()["seconds"] == 6.25
-    assert Spread().after(1, (), 0.0).words == "no server mirrors it"
+    assert Spread().after("r1", (), 0.0).words == "no server mirrors it"
 
 
 def test_a_mirror_that_is_gone_is_told_after_a_restart_would_be_over(
@@ -56,26 +56,26 @@ def test_a_mirror_that_is_gone_is_told_after_a_restart_would_be_over(
     clock = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     gone = (*at(7)[:2], Registered("gw-03", "/f", gone=True))
-    one = Spread().after(7, tuple(at(7)), 100.0).after(7, gone, 100.0)
+    one = Spread().after("r7", tuple(at(7)), 100.0).after("r7", gone, 100.0)
     assert one.words == "2 of 3 servers"
     assert one.is_done  # nobody waits for it
     assert told(one) == []
     clock[0] = 121.0
-    assert told(one.after(7, gone, 121.0)) == ["the mirror says nothing any more on gw-03"]
-    assert told(one.after(7, tuple(at(7)), 121.0)) == []
+    assert told(one.after("r7", gone, 121.0)) == ["the mirror says nothing any more on gw-03"]
+    assert told(one.after("r7", tuple(at(7)), 121.0)) == []
     # One that was gone before this console began is told at once.
-    assert told(Spread().after(7, gone, 121.0)) == ["the mirror says nothing any more on gw-03"]
+    assert told(Spread().after("r7", gone, 121.0)) == ["the mirror says nothing any more on gw-03"]
 
 
 def test_one_trouble_of_many_servers_is_one_sentence() -> None:
-    found = Spread(7, mirrors=tuple(at(7, trouble="the disk is full")))
+    found = Spread("r7", mirrors=tuple(at(7, trouble="the disk is full")))
     assert told(found) == ["gw-01, gw-02, gw-03: the disk is full"]
 
 
 def test_a_state_is_over_at_once_and_a_flapping_signal_is_not(file: Path) -> None:
     monitor, alerts = Monitor(file, parse(file.read_bytes())), Alerts()
-    bad = Spread(7, mirrors=tuple(at(7, trouble="the disk is full")))
-    for now, found in ((NOW, bad), (NOW + 1, Spread(7, mirrors=tuple(at(7))))):
+    bad = Spread("r7", mirrors=tuple(at(7, trouble="the disk is full")))
+    for now, found in ((NOW, bad), (NOW + 1, Spread("r7", mirrors=tuple(at(7))))):
         broken = "x" * (now == NOW)
         alerts.look(alerts_now(monitor, BalanceWatch(pending=True), {}, broken, now, found), now)
     assert [one.key for one in alerts.open] == [("file",)]
@@ -85,22 +85,23 @@ def test_a_state_is_over_at_once_and_a_flapping_signal_is_not(file: Path) -> Non
 def test_a_server_that_is_rolled_back_by_itself_is_no_misrouting(file: Path, known: bool) -> None:
     file.write_text(file.read_text().replace("acme = 25", "acme = 100"))
     monitor = Monitor(file, parse(file.read_bytes()))
-    monitor.remember(Recorded((), monitor.file.revision, 0.0), NOW)
+    written = time.time()
+    monitor.remember(Recorded((), monitor.file.revision, 0.0), written)
     log = AccessLog(file.parent / "access.jsonl")
     for number in range(40):
         log.append(
             AccessLine(
-                ts=timestamp(datetime.fromtimestamp(NOW + 20 + number / 4, UTC)), route="chat",
+                ts=timestamp(datetime.fromtimestamp(written + 20 + number / 4, UTC)), route="chat",
                 org="acme", side="previous", model="m", status=200, latency_ms=100.0, bucket=77,
                 revision=OWN[:12], host="gw-02", attempt=1,
             )
         )  # fmt: skip
     log.close()
-    now = NOW + 40  # after the grace of a file that was just written
+    now = written + 40  # after the grace of a file that was just written
     monitor.catch_up(now)
-    mirror = Registered("gw-02", "/f", "r", 7, ("chat/acme",), wrote=OWN if known else "b" * 64)
+    mirror = Registered("gw-02", "/f", "r7", 7, ("chat/acme",), wrote=OWN if known else "b" * 64)
     found = alerts_now(
-        monitor, BalanceWatch(pending=True), {}, "", now, Spread(7, mirrors=(mirror,))
+        monitor, BalanceWatch(pending=True), {}, "", now, Spread("r7", mirrors=(mirror,))
     )
     kinds = {one.key[0] for one in found}
     assert "latched" in kinds

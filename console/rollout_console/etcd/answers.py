@@ -148,9 +148,12 @@ def tls_trouble(error: httpx.HTTPError | httpx.InvalidURL) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"has a certificate that is not trusted: {cause.verify_message}"
+            why = cause.verify_message
+            return f"has a certificate that is not trusted ({why}); ETCDCTL_CACERT names its CA"
         if isinstance(cause, ssl.SSLError):
             why = (cause.reason or "the handshake failed").replace("_", " ").lower()
+            if "certificate" in why:
+                why += "; ETCDCTL_CERT and ETCDCTL_KEY name the client's"
             return f"cannot be spoken to by TLS: {why}"
         cause = cause.__cause__ or cause.__context__
     return ""
