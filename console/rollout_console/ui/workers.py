@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
 from textual.screen import Screen
+from textual.worker import WorkType
 
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.switch import Switch
@@ -253,25 +255,27 @@ class Feeds:
         self._switch = switch
         post, has_read = screen.post_message, asyncio.Event()
         self._followers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-            "file": lambda: follow_file(switch, session.lock, post),
-            "history": lambda: follow_history(switch, post),
-            "log": lambda: follow_log(monitor, post, has_read),
-            "older": lambda: follow_older(monitor, post, has_read),
+            "file": partial(follow_file, switch, session.lock, post),
+            "history": partial(follow_history, switch, post),
+            "log": partial(follow_log, monitor, post, has_read),
+            "older": partial(follow_older, monitor, post, has_read),
             "balance": self._follow_balance,
-            "models": lambda: follow_models(ask_for_models, post),
-            "guard": lambda: follow_guard(switch, post),
-            "settings": lambda: follow_settings(post),
-            "keys": lambda: follow_keys(warn_of_keys, post),
+            "models": partial(follow_models, ask_for_models, post),
+            "guard": partial(follow_guard, switch, post),
+            "settings": partial(follow_settings, post),
+            "keys": partial(follow_keys, warn_of_keys, post),
             "spending": self._follow_spending,
-            "probes": lambda: follow_probes(
-                lambda: probe_log_path(switch.path, monitor.file), post
+            "probes": partial(
+                follow_probes, lambda: probe_log_path(switch.path, monitor.file), post
             ),
         }
 
     def start(self, *names: str) -> None:
         """Start the named workers, or all; one that is running is restarted."""
         for name in names or self._followers:
-            follower = self._followers[name]()
+            # The coroutine function, not a coroutine: an app that ends before its worker begins
+            # would leave one that was never awaited.
+            follower: WorkType[None] = self._followers[name]
             self._screen.run_worker(follower, group=name, exclusive=True, exit_on_error=False)
 
     def start_again(self, name: str) -> None:
