@@ -12,6 +12,7 @@ from typing import Any
 import certifi
 import httpx
 import pytest
+import textual.screen
 
 from rollout_console.changes.switch import Switch
 from rollout_console.history.actor import Actor
@@ -30,6 +31,11 @@ SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
 # tests start: without it each of them compiles every module that it imports anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Frame rate of the apps that Pilot drives: updates are coalesced into 20 frames a second, where
+# Textual has 60, as layout and painting are a third of such an app's CPU time. A console in a
+# terminal, as an operator has it, draws at the full rate.
+setattr(textual.screen, "UPDATE_PERIOD", 1 / 20)  # noqa: B010 - it is Final for mypy
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -11,6 +11,7 @@ from rollout_console.history.history import History
 from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog, Question
 from tests.support.waiting import until_shown
 from tests.ui.test_home import (
+    Running,
     app_of,
     confirm,
     log_lines,
@@ -63,11 +64,17 @@ async def test_a_held_raise_asks_for_a_typed_reason(file: Path) -> None:
         assert (row.reason, row.after) == ("scheduled", "50")
 
 
+async def healthy(pilot: Running) -> None:
+    """Wait until nothing holds a raise: the log is well, and there is no balance to ask for."""
+    session = pilot.app.session  # type: ignore[attr-defined]
+    await until_shown(pilot, lambda: " ok" in screen_text(pilot) and not session.balance.pending)
+
+
 async def test_health_lets_a_raise_go_with_a_key(file: Path) -> None:
     let_it_be_old(History(file.parent / "h.sqlite3"), file)
     async with running(app_of(file)) as pilot:
         log_lines(file, 140)
-        await until_shown(pilot, lambda: " ok" in screen_text(pilot))
+        await healthy(pilot)
         await pilot.press("plus")
         await confirm(pilot)
         await until_shown(pilot, lambda: share(file) == (5000, False))
@@ -77,7 +84,7 @@ async def test_a_wide_raise_asks_for_the_name(file: Path) -> None:
     let_it_be_old(History(file.parent / "h.sqlite3"), file)
     async with running(app_of(file)) as pilot:
         log_lines(file, 140)
-        await until_shown(pilot, lambda: " ok" in screen_text(pilot))
+        await healthy(pilot)
         await pilot.press("e")
         await until_shown(pilot, lambda: bool(pilot.app.screen.query(Input)))
         await pilot.press(*"100", "enter")

@@ -77,8 +77,8 @@ async def test_trouble_comes_first_and_nothing_important_is_cut(
     *others, last = all_kinds(time.time())
     write(rollout.parent, *others, replace(last, task_id=whole))
     async with shown(rollout, size, read_only=True) as pilot:
-        await until_shown(pilot, lambda: rows(pilot))
-        assert standings(pilot) == ORDER[: size[1] - 5 - (4 if size[1] > 18 else 0)]
+        seen = ORDER[: size[1] - 5 - (4 if size[1] > 18 else 0)]
+        await until_shown(pilot, lambda: standings(pilot) == seen)
         every = rows(pilot)
         assert "11 m" in every[0]
         assert "video / acme" in every[0]
@@ -235,7 +235,7 @@ async def test_without_a_ledger_it_says_what_makes_one(
     async with shown(rollout, size) as pilot:
         await until_shown(pilot, lambda: "There is no ledger of jobs at" in about(pilot))
         assert "the gate's client makes it with the first async create" in about(pilot)
-        assert pilot.app.screen.query_one("#job").size.height > 1
+        await until_shown(pilot, lambda: pilot.app.screen.query_one("#job").size.height > 1)
         assert line(pilot, "counts").strip() == "no ledger yet"
         path = write(rollout.parent)
         assert not path.exists()
