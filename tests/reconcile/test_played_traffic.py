@@ -23,6 +23,8 @@ from rollout_gate.http import async_client
 from tests.credentials.vault.test_vault import vault_of
 
 REQUESTS = 5_000
+AT_ONCE = 8
+"""Few: the client's pool looks at every connection for each request, and asks idle ones."""
 CHATS_LOST, REFUNDS, NEVER_BILLED = 20, 15, 10
 FAILED, STUCK, FORGOTTEN, TWICE, VANISHED, RETRIED = 12, 7, 6, 8, 9, 4
 GOOD_VIDEOS = 400
@@ -64,7 +66,7 @@ class Player:
     def __init__(self, gate: Gate, previous: str) -> None:
         self._gate = gate
         self._previous = previous
-        self._at_once = asyncio.Semaphore(40)
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         self.sent = 0
 
     async def play(self) -> None:
@@ -72,8 +74,8 @@ class Player:
         chats -= VANISHED + RETRIED
         async with async_client(
             self._gate, tokenlab_key=DEMO_KEY, previous_key="prev", library="httpx",
-            forward_headers=["X-Sim-Org"], limits=httpx.Limits(max_connections=40), timeout=30.0,
-            trust_env=False,
+            forward_headers=["X-Sim-Org"], limits=httpx.Limits(max_connections=AT_ONCE),
+            timeout=30.0, trust_env=False,
         ) as http:  # fmt: skip
             self._http = http
             await asyncio.gather(
