@@ -1,4 +1,4 @@
-"""The process that ``tests.support.commands`` starts: it imports the console, and forks.
+"""The process that ``tests.support.commands`` starts: it imports a program, and forks.
 
 It is told by one socket, and dies with it: each message is a length, a JSON object, and with its
 first byte four descriptors (the command's standard input, output and error, and the pipe where its
@@ -33,7 +33,18 @@ def import_console() -> None:
     """Import every module of the console that a command may need."""
     for name in ALSO:
         import_module(name)
-    console = import_module("rollout_console")
+    _import_all("rollout_console")
+
+
+def import_gate() -> None:
+    """Import what ``rollout-gate serve`` does: the rest is imported where it is needed."""
+    for name in ("httpx2", "uvicorn.lifespan.off", "uvicorn.supervisors", "rollout_gate.__main__"):
+        import_module(name)
+    _import_all("rollout_gate.serve")
+
+
+def _import_all(package: str) -> None:
+    """Import a package with all its modules, and keep the collector from the shared pages."""
 
     def walk(path: Any, prefix: str) -> None:
         for module in pkgutil.iter_modules(path, prefix):
@@ -42,7 +53,7 @@ def import_console() -> None:
                 if module.ispkg:
                     walk(found.__path__, f"{module.name}.")
 
-    walk(console.__path__, "rollout_console.")
+    walk(import_module(package).__path__, f"{package}.")
     gc.collect()
     gc.freeze()  # so that a command's collections copy none of the shared pages
 
@@ -56,7 +67,14 @@ def _open_streams() -> None:
     )
 
 
-def _exit_code(script: str) -> int:
+PROGRAMS = {
+    "rollout-console": ("rollout_console.__main__", import_console),
+    "rollout-gate": ("rollout_gate.__main__", import_gate),
+}
+"""By their names: the module whose ``main`` is run, and what imports all that it needs."""
+
+
+def _exit_code(program: str, script: str) -> int:
     """Run the command, and what Python runs at its end; return its exit code.
 
     Left out is the taking apart of every module, which would copy most of the shared pages.
@@ -66,7 +84,7 @@ def _exit_code(script: str) -> int:
         if script:
             exec(script, {"__name__": "__main__"})
         else:
-            import_module("rollout_console.__main__").main()
+            import_module(PROGRAMS[program][0]).main()
     except SystemExit as error:
         code = error.code
     except BaseException:
@@ -85,7 +103,8 @@ def _exit_code(script: str) -> int:
 class Server:
     """Forks a process for each command, and tells how it ended."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, program: str, control: socket.socket) -> None:
+        self._program = program
         self._control = control
         self._running: dict[int, int] = {}
         self._ended, self._wake = os.pipe()
@@ -150,11 +169,11 @@ class Server:
         os.environ.update(message["env"])
         time.tzset()
         _open_streams()
-        sys.argv = ["rollout-console", *message["words"]]
-        os._exit(_exit_code(message["script"]))
+        sys.argv = [self._program, *message["words"]]
+        os._exit(_exit_code(self._program, message["script"]))
 
 
 if __name__ == "__main__":
-    import_console()
+    PROGRAMS[sys.argv[2]][1]()
     with socket.socket(fileno=int(sys.argv[1])) as control:
-        Server(control).serve()
+        Server(sys.argv[2], control).serve()

@@ -1,9 +1,9 @@
-"""Commands of the console, each a process of its own, without waiting for Python's imports.
+"""Commands, each a process of its own, without waiting for Python's imports.
 
-A server that has imported the console forks for each command: what the command does, its streams,
-environment, folder, exit code and memory are those of a process. What belongs to the start of one
-(the entry point, import hygiene, the command line that ``ps`` shows, a terminal) is tested with
-``sys.executable -m rollout_console``.
+A server that has imported the console, or the gate, forks for each command: what the command does,
+its streams, environment, folder, exit code and memory are those of a process. What belongs to the
+start of one (the entry point, import hygiene, the command line that ``ps`` shows, a terminal) is
+tested with ``sys.executable -m rollout_console``.
 """
 
 import json
@@ -28,7 +28,8 @@ _SERVER = Path(__file__).with_name("command_server.py")
 class Command:
     """A command that was started; as a context manager it is killed at the end, if it still runs.
 
-    Like ``subprocess.Popen`` it has ``pid``, ``returncode``, ``wait`` and ``kill``.
+    Like ``subprocess.Popen`` it has ``pid``, ``returncode``, ``poll``, ``wait``, ``kill`` and
+    ``send_signal``.
     """
 
     def __init__(self, words: Sequence[str], told: int) -> None:
@@ -48,11 +49,21 @@ class Command:
             os.close(self._told)
         return self.returncode
 
-    def kill(self) -> None:
-        """Kill it, unless it has ended."""
+    def poll(self) -> int | None:
+        """Return the exit code, or minus the signal; None while it runs."""
+        with suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
         with suppress(ProcessLookupError):
             if self.returncode is None:
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it, unless it has ended."""
+        self.send_signal(signal.SIGKILL)
 
     def __enter__(self) -> Self:
         return self
@@ -73,13 +84,16 @@ class Command:
 
 
 class Commands:
-    """A server of commands; it ends with this object, or with the process that has it."""
+    """A server of a program's commands; it ends with this object, or with the process it is in.
 
-    def __init__(self) -> None:
+    The program is ``rollout-console`` or ``rollout-gate``.
+    """
+
+    def __init__(self, program: str = "rollout-console") -> None:
         self._control, theirs = socket.socketpair()
         with theirs:
             self._server = subprocess.Popen(
-                [sys.executable, "-P", _SERVER, str(theirs.fileno())],
+                [sys.executable, "-P", _SERVER, str(theirs.fileno()), program],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()], start_new_session=True,
             )  # fmt: skip
@@ -95,6 +109,10 @@ class Commands:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the server, and what it has started."""
         self._control.close()
         self._server.wait(20)
 
@@ -102,7 +120,7 @@ class Commands:
         self, words: Sequence[str], *, stdin: IO[bytes] | int, stdout: IO[bytes] | int,
         stderr: IO[bytes] | int, env: Mapping[str, str], cwd: Path | None = None, script: str = "",
     ) -> Command:  # fmt: skip
-        """Start ``rollout-console`` with these words, or the Python in ``script`` in its place."""
+        """Start the program with these words, or the Python in ``script`` in its place."""
         umask = os.umask(0)
         os.umask(umask)
         message = {

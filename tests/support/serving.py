@@ -1,4 +1,8 @@
-"""``rollout-gate serve`` as a process of its own, and plain HTTP to talk to it."""
+"""``rollout-gate serve`` as a process of its own, and plain HTTP to talk to it.
+
+It is forked from a process that has imported it (``tests.support.commands``), as its imports are
+most of what a start costs; ``forked=False`` starts it as an operator does.
+"""
 
 import http.client
 import os
@@ -9,10 +13,12 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, NamedTuple
 from urllib.parse import urlsplit
 
+from tests.support.commands import Command, Commands
 from tests.support.loopback import PREVIOUS, TOKENLAB
 from tests.support.waiting import PATIENCE_S
 
@@ -34,10 +40,13 @@ class Answered(NamedTuple):
 class Proxy:
     """A running proxy: ``url`` is where it listens, ``said`` what it wrote to stderr so far."""
 
-    def __init__(self, process: "subprocess.Popen[str]", url: str) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes] | Command", url: str, stderr: IO[str]
+    ) -> None:
         self.process = process
         self.url = url
         self.said: list[str] = []
+        self._stderr = stderr
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -77,42 +86,59 @@ class Proxy:
         self._reader.join(PATIENCE_S)
 
     def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said.append(line)
+        with self._stderr:
+            for line in self._stderr:
+                self.said.append(line)
 
 
 def command(path: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "rollout_gate", "serve", "-f", str(path), *options]
 
 
+@cache
+def gates() -> Commands:
+    """The server that forks commands of the gate; ``gates_end`` ends it."""
+    return Commands("rollout-gate")
+
+
+def gates_end() -> None:
+    """End the server of ``gates``, where there is one."""
+    if gates.cache_info().currsize:
+        gates().close()
+        gates.cache_clear()
+
+
 @contextmanager
 def serving(
-    path: Path, *options: str, key: str = TOKENLAB, listen: str = "127.0.0.1:0"
+    path: Path, *options: str, key: str = TOKENLAB, listen: str = "127.0.0.1:0", forked: bool = True
 ) -> Iterator[Proxy]:
     """Run the proxy until the end of the block; ``listen`` is a free port of loopback."""
     environment = {**os.environ, "TOKENLAB_API_KEY": key, "NO_PROXY": "*"}
-    with subprocess.Popen(
-        command(path, "--listen", listen, *options), env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
+    words = command(path, "--listen", listen, *options)
+    (out, to_out), (err, to_err) = os.pipe(), os.pipe()
+    with open(out) as stdout, open(to_out, "wb") as theirs, open(to_err, "wb") as their_errors:
+        stderr = os.fdopen(err)  # its reader closes it
+        process: subprocess.Popen[bytes] | Command
+        if forked:
+            with open(os.devnull, "rb") as nothing:
+                process = gates().start(
+                    words[3:], stdin=nothing, stdout=theirs, stderr=their_errors, env=environment
+                )
+        else:
+            process = subprocess.Popen(words, env=environment, stdout=theirs, stderr=their_errors)
+        theirs.close()
+        their_errors.close()
         proxy: Proxy | None = None
         try:
-            assert process.stdout is not None
-            first = process.stdout.readline()
-            assert first.startswith("rollout-gate serves "), _said(process)
-            proxy = Proxy(process, first.split()[-1])
+            first = stdout.readline()
+            assert first.startswith("rollout-gate serves "), stderr.read()
+            proxy = Proxy(process, first.split()[-1], stderr)
             yield proxy
         finally:
-            if process.poll() is None:
-                process.kill()
+            process.kill()
             process.wait(PATIENCE_S)
             if proxy is not None:
                 proxy.read_to_end()
-
-
-def _said(process: Any) -> str:
-    return str(process.communicate(timeout=PATIENCE_S)[1])
 
 
 def request_bytes(

@@ -5,8 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.loopback import TwoSides
-from tests.support.serving import Proxy, serving
+from tests.support.serving import Proxy, gates_end, serving
 from tests.support.streaming import Streamer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_server_of_gates_is_left() -> Iterator[None]:
+    """End the server that forks the proxies."""
+    yield
+    gates_end()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import sys
 import threading
 from configparser import ConfigParser
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,12 @@ import pytest
 from tests.gate.serve.test_streams import BODY, CHUNK, STOP, file_of, read_to_end, read_until
 from tests.support.loopback import TOKENLAB, Reply, TwoSides
 from tests.support.parts import need
-from tests.support.serving import ASK, HEADERS, command, request_bytes, serving
+from tests.support.serving import ASK, HEADERS, command, gates, request_bytes
+from tests.support.serving import serving as serving_either
 from tests.support.streaming import Streamer
 from tests.support.waiting import PATIENCE_S, until
 
+serving = partial(serving_either, forked=False)
 UNIT = Path(__file__).parents[3] / "sample_configs" / "rollout-gate.service"
 
 
@@ -50,10 +53,8 @@ def test_what_is_wrong_is_one_sentence(
     sides: TwoSides, tmp_path: Path, options: tuple[str, ...], says: str
 ) -> None:
     (tmp_path / "short").write_text("short")
-    done = subprocess.run(
-        command(sides.path, *options), cwd=tmp_path, capture_output=True, text=True,
-        timeout=PATIENCE_S, env={**os.environ, "TOKENLAB_API_KEY": TOKENLAB},
-    )  # fmt: skip
+    environment = {**os.environ, "TOKENLAB_API_KEY": TOKENLAB}
+    done = gates().run(command(sides.path, *options)[3:], cwd=tmp_path, env=environment)
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
