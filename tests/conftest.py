@@ -23,6 +23,7 @@ from tests.kinds import Effects, kind_of
 from tests.support.commands import Commands
 from tests.support.parts import need
 from tests.support.passphrases import quick_passphrases
+from tests.support.stylesheets import share_parsed_rules
 
 effects = Effects()
 SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
@@ -36,6 +37,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Textual has 60, as layout and painting are a third of such an app's CPU time. A console in a
 # terminal, as an operator has it, draws at the full rate.
 setattr(textual.screen, "UPDATE_PERIOD", 1 / 20)  # noqa: B010 - it is Final for mypy
+share_parsed_rules()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -87,11 +89,15 @@ def pytest_collection_finish() -> None:
 
 
 def _shared_certificates() -> None:
-    """Load the certificates of authorities once: each HTTP client would, for 20 ms of its 21."""
+    """Load the certificates of authorities once: each HTTP client would, for 20 ms of its 21.
+
+    They are certifi's, or those that the caller's environment names.
+    """
     made, shared = ssl.create_default_context, dict[str, ssl.SSLContext]()
+    bundles = {certifi.where(), os.environ.get("SSL_CERT_FILE")}
 
     def create(*arguments: Any, cafile: str | None = None, **more: Any) -> ssl.SSLContext:
-        if cafile != certifi.where() or arguments or more:
+        if cafile is None or cafile not in bundles or arguments or more:
             return made(*arguments, cafile=cafile, **more)
         if cafile not in shared:
             shared[cafile] = made(cafile=cafile)
