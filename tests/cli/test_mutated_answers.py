@@ -123,7 +123,7 @@ def _is_safe(text: str, what: str) -> None:
     assert "Traceback" not in text, what
     assert "internal error" not in text, what
     assert "canary" not in text, what
-    odd = {s for s in text if unicodedata.category(s) in ("Cc", "Cf", "Cs", "Co")} - {"\n"}
+    odd = {s for s in set(text) if unicodedata.category(s) in ("Cc", "Cf", "Cs", "Co")} - {"\n"}
     assert not odd, (what, odd)
     assert len(text) < 5_000_000, what
 
@@ -158,7 +158,7 @@ LIES: dict[str, Callable[[], Iterator[bytes]]] = {
     "too many values": lambda: iter([HEAD + b"\r\n[", b"{}," * 2_700_000, b"{}]"]),
     "drip": lambda: _then(HEAD + b"Content-Length: 100000\r\n\r\n", b" ", 0.5),
     "drip of head": lambda: _then(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n", 0.5),
-    "continue for ever": lambda: _then(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, 0.05),
+    "continue for ever": lambda: _then(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 10, 0.05),
     "no HTTP": lambda: iter([bytes.fromhex("160301020001000200")]),
     "nothing": lambda: iter([b""]),
 }
