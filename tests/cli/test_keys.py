@@ -23,7 +23,7 @@ from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import ApiKey as SimKey
 from rollout_gate.secret import Secret
 from tests.support.commands import Commands
-from tests.support.passphrases import quick_passphrases
+from tests.support.passphrases import quick_passphrases, rewrap
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -174,6 +174,7 @@ def test_the_encrypted_store_keeps_what_is_made(run: Run, tmp_path: Path) -> Non
     assert "nobody can be asked" in closed.stderr
     kept = run("add", "prod", "--to", "encrypted", "--token-stdin", stdin=CANARY_KEY, env=unlock)
     assert kept.returncode == 0, kept.stderr
+    rewrap(tmp_path / "state" / "vault-identity.age", PASSPHRASE)
     made = run(
         "create", "stored", "--store", "ci", "--to", "encrypted", "--json", env={**TOKEN, **unlock}
     )

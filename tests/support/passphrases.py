@@ -11,6 +11,7 @@ import hmac
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pyrage
 import pytest
@@ -33,6 +34,13 @@ def encrypted(data: bytes, passphrase: str) -> bytes:
     one_and_last = bytes(11) + b"\1"
     body = ChaCha20Poly1305(_derived(file_key, nonce, b"payload"))
     return header + f" {_text(mac)}\n".encode() + nonce + body.encrypt(one_and_last, data, None)
+
+
+def rewrap(path: Path, passphrase: str) -> None:
+    """Encrypt what ``pyrage`` has encrypted anew, so that each who opens it works for less."""
+    path.write_bytes(
+        encrypted(pyrage.passphrase.decrypt(path.read_bytes(), passphrase), passphrase)
+    )
 
 
 @contextmanager
