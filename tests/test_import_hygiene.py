@@ -17,6 +17,7 @@ HEAVY = (
     "uvicorn",
     "keyring",
     "httpx",
+    "click",
     "yaml",
     "aiohttp",
     "textual_serve",
@@ -27,7 +28,8 @@ HEAVY = (
 
 
 def loaded(statement: str) -> set[str]:
-    script = f"{statement}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
+    shown = "print(json.dumps([name for name, module in sys.modules.items() if module]))"
+    script = f"{statement}\nimport sys, json\n{shown}"  # None is an import that is blocked
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
@@ -55,8 +57,7 @@ def loaded(statement: str) -> set[str]:
             "from rollout_console.ui.screens.live import events, figures",
             set(),
         ),
-        # httpx loads rich for its own command line where click happens to be installed.
-        ("import rollout_console.tokenlab.client", {"httpx", "rich"}),
+        ("import rollout_console.tokenlab.client", {"httpx"}),
         ("import rollout_console.changes.switch, rollout_console.guard.monitor", set()),
         (
             "from rollout_console.cli.main import run; import rollout_console.cli.commands.changes",
