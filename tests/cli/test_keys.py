@@ -396,7 +396,7 @@ EVERYTHING = [
 def test_no_command_lets_a_planted_secret_out(
     commands: Commands, sim: SimServer, file: Path, tmp_path: Path, planted: str
 ) -> None:
-    """From variables, each command is started as an operator starts it."""
+    """From variables, the first of each command's is started as an operator starts it."""
     text = file.read_text().replace("https://api.tokenlab.sh", sim.base_url)
     for host in ("https://api.openai.com", "https://api.anthropic.com"):
         text = text.replace(host, sim.previous_base_url)
@@ -428,10 +428,11 @@ def test_no_command_lets_a_planted_secret_out(
         store = opened_store(tmp_path)
         store.put("prod", "api_key", Secret(CANARY_KEY))
         store.put("prod", "management_token", Secret(CANARY_TOKEN))
-    said = []
+    said, started = [], set()
     for arguments in EVERYTHING:
         words = ["-f", str(file), *arguments]
-        if planted == "variables":
+        if planted == "variables" and arguments[0] not in started:
+            started.add(arguments[0])
             done = subprocess.run(
                 [sys.executable, "-m", "rollout_console", *words], input=CANARY_KEY,
                 capture_output=True, text=True, timeout=60, env=environ, cwd=tmp_path,

@@ -49,6 +49,8 @@ _SCREEN = """
   return lines.join("\\n");
 })()
 """
+EVERY_S = 0.06
+"""Seconds between two looks at a page, of which each has it evaluate a script."""
 _KEYS = {"Escape": 27, "Enter": 13, "ArrowDown": 40, "ArrowUp": 38}
 
 
@@ -190,7 +192,7 @@ class Page:
             return all(text in shown for text in texts)
 
         try:
-            until(shows)
+            until(shows, EVERY_S)
         except AssertionError:
             raise AssertionError(f"{texts} did not come; the screen shows:\n{shown}") from None
         return shown

@@ -104,7 +104,8 @@ class PtyConsole:
             os.kill(self.pid, signal.SIGTERM)
             end = time.monotonic() + 5
             while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
-                self._read(0.05)
+                if not self._read(0.05):  # at once, where it has closed its side and still ends
+                    time.sleep(0.01)
                 if time.monotonic() > end:
                     os.kill(self.pid, signal.SIGKILL)
         finally:

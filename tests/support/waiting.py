@@ -11,12 +11,12 @@ PATIENCE_S = 60.0
 """Seconds until a condition counts as one that does not come, on a machine that is busy."""
 
 
-def until(true: Callable[[], object]) -> None:
-    """Return once ``true``; AssertionError after PATIENCE_S."""
+def until(true: Callable[[], object], every_s: float = 0.02) -> None:
+    """Return once ``true``, asked ``every_s`` seconds; AssertionError after PATIENCE_S."""
     end = time.monotonic() + PATIENCE_S
     while not true():
         assert time.monotonic() < end, "did not happen"
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 async def until_shown(pilot: "Pilot[None]", true: Callable[[], object]) -> None:
