@@ -38,12 +38,20 @@ class Answered(NamedTuple):
 
 
 class Proxy:
-    """A running proxy: ``url`` is where it listens, ``said`` what it wrote to stderr so far."""
+    """A running proxy: ``url`` is where it listens, ``said`` what it wrote to stderr so far.
+
+    ``stdout`` is what it prints after its first line.
+    """
 
     def __init__(
-        self, process: "subprocess.Popen[bytes] | Command", url: str, stderr: IO[str]
+        self,
+        process: "subprocess.Popen[bytes] | Command",
+        url: str,
+        stdout: IO[str],
+        stderr: IO[str],
     ) -> None:
         self.process = process
+        self.stdout = stdout
         self.url = url
         self.said: list[str] = []
         self._stderr = stderr
@@ -132,7 +140,7 @@ def serving(
         try:
             first = stdout.readline()
             assert first.startswith("rollout-gate serves "), stderr.read()
-            proxy = Proxy(process, first.split()[-1], stderr)
+            proxy = Proxy(process, first.split()[-1], stdout, stderr)
             yield proxy
         finally:
             process.kill()

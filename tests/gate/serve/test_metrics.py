@@ -30,8 +30,7 @@ BROKEN = struct.pack("=iii", 64, 0, 10_000) + b"x" * 100
 
 def metrics_url(proxy: Proxy) -> str:
     """Where the metrics are, as the command has printed it."""
-    assert proxy.process.stdout is not None
-    for line in proxy.process.stdout:
+    for line in proxy.stdout:
         if "metrics at " in line:
             return str(line.split()[-1])
     raise AssertionError("no address of metrics was printed")
