@@ -64,7 +64,8 @@ def test_the_samples_are_valid() -> None:
 
 @given(changes=st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES), max_size=4))
 def test_schema_and_parser_agree_on_any_file(changes: dict[tuple[str, ...], Any]) -> None:
-    """The parser's only further rules are ranges that no pattern says, and ladders that rise."""
+    """The parser's only further rules are ranges that no pattern says, ladders that rise, and what
+    one key asks of another."""
     tree: dict[str, Any] = {}
     for path, value in {**BASE, **changes}.items():
         _put(tree, path, value)
@@ -77,7 +78,10 @@ def test_schema_and_parser_agree_on_any_file(changes: dict[tuple[str, ...], Any]
         assert not further
 
 
-_FURTHER = ("must rise", "has a window", " s to ", "is no URL", "and have a host", "must be a path")
+_FURTHER = (
+    "must rise", "has a window", " s to ", "is no URL", "and have a host", "must be a path",
+    "needs newest", "beside duration", "must divide", "is empty", "closed", "closes", "has $",
+)  # fmt: skip
 
 
 def _put(tree: dict[str, Any], path: tuple[str, ...], value: object) -> None:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from rollout_gate.file.freeze_windows import FORMS, Freeze
+from rollout_gate.file.health_queries import MOST_QUERY
 from rollout_gate.file.parse import rollout_from
 from rollout_gate.file.percent import percent_text
 from rollout_gate.file.positions import Path
@@ -37,6 +38,20 @@ _ABOUT = {
     "tokenlab.base_url": "The gateway's base URL.",
     "tokenlab.profile": "Names the credentials, which are never in this file.",
     "health.access_log": "The access log, or a pattern of several; relative to this file.",
+    "health.prometheus": "The address of a Prometheus that has the figures, in place of the access "
+    "log; without a password, which is never in this file.",
+    "health.prometheus_step": "Counts are asked for by such steps; not under the scrape interval.",
+    "health.prometheus_token_file": "A file with a bearer token; relative to this file.",
+    "health.prometheus_ca_file": "The certificates to trust, PEM; relative to this file.",
+    "health.queries": "PromQL by signal in place of the console's own; $step, $window and "
+    "$increase(SELECTOR) are filled in.",
+    "health.queries.requests": "How many requests: by route, org, side, class and outcome.",
+    "health.queries.repeated": "How many second and later attempts: by route, org and side.",
+    "health.queries.duration": "How many requests by latency: a histogram by route, org and side.",
+    "health.queries.duration_ms": "The same, of a histogram whose bounds are in milliseconds.",
+    "health.queries.first_token": "How many streams by time to first token: a histogram as well.",
+    "health.queries.newest": "When the newest sample is from, in epoch seconds.",
+    "health.queries.down": "How many targets that have requests cannot be scraped.",
     "history.path": "The history of changes; relative to this file.",
     "guard.window": "How far back the guard's figures look.",
     "guard.max_5xx_percent": "More 5xx than this, in percent of requests, is too much.",
@@ -189,6 +204,12 @@ class _Recorder(Fields):
         """Record the name of a header."""
         self._keep(name, {"type": "string", "pattern": HEADER_PATTERN})
         return ""
+
+    def promql(self, name: str, *, may_be_empty: bool) -> str | None:
+        """Record a query, of which the parser looks at the form."""
+        least = {} if may_be_empty else {"minLength": 1}
+        self._keep(name, {"type": "string", **least, "maxLength": MOST_QUERY})
+        return None
 
     def path(self, name: str, default: str) -> str:
         """Record a path."""

@@ -168,6 +168,21 @@ class SubjectHeaders(msgspec.Struct, frozen=True):
     job_id: str = ""
 
 
+class PrometheusSource(msgspec.Struct, frozen=True):
+    """A Prometheus that has the figures in place of the access log, for the console and the guard.
+
+    Counts are asked for by steps of ``step_s`` seconds. ``queries`` are those that the file has in
+    place of the console's own, by name. ``token_file`` holds a bearer token, ``ca_file`` the
+    certificates to trust; both are empty where there is none.
+    """
+
+    url: str
+    step_s: int = 15
+    token_file: str = ""
+    ca_file: str = ""
+    queries: Mapping[str, str] = {}
+
+
 class RolloutFile(msgspec.Struct, frozen=True):
     """A complete, valid rollout file."""
 
@@ -176,6 +191,7 @@ class RolloutFile(msgspec.Struct, frozen=True):
     base_url: str = DEFAULT_BASE_URL
     profile: str = "default"
     access_log: str = "access.jsonl"
+    prometheus: PrometheusSource | None = None
     guard: GuardSettings = GuardSettings()
     ramp: RampSettings = RampSettings()
     routes: Mapping[str, Route] = msgspec.field(default_factory=dict)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from rollout_gate.bucketing import ALGORITHM, bucket_prefix
 from rollout_gate.file.budgets import budgets_from
 from rollout_gate.file.errors import FileError, Problem
+from rollout_gate.file.health import prometheus_from
 from rollout_gate.file.model import (
     DEFAULT_BASE_URL,
     FORMATS,
@@ -124,6 +125,7 @@ def rollout_from(top: Fields, revision: str) -> RolloutFile:
         base_url=tokenlab.base_url("base_url", DEFAULT_BASE_URL),
         profile=tokenlab.text("profile", "default"),
         access_log=health.path("access_log", "access.jsonl"),
+        prometheus=prometheus_from(health),
         guard=guard,
         ramp=ramp,
         routes=found,

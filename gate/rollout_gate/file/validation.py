@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from rollout_gate.file.errors import PercentError, Problem
 from rollout_gate.file.freeze_windows import FORMS, Freeze, parse_freeze
+from rollout_gate.file.health_queries import problem_of
 from rollout_gate.file.percent import basis_points
 from rollout_gate.file.positions import Layout, Path
 
@@ -128,6 +129,25 @@ class Fields:
         else:
             return text.lower()
         return ""
+
+    def promql(self, name: str, *, may_be_empty: bool) -> str | None:
+        """Return a query of Prometheus, an empty one where it is turned off; None where missing."""
+        value = self._take(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.error((name,), f"must be a string, not {kind_of(value)}")
+            return None
+        if not value.strip():
+            if not may_be_empty:
+                self.error(
+                    (name,), "is empty; without it there is no figure: write it, or leave it out"
+                )
+            return ""
+        if problem := problem_of(value):
+            self.error((name,), problem)
+            return None
+        return value
 
     def path(self, name: str, default: str) -> str:
         """Return a file path, which is not empty and has no NUL byte."""
