@@ -32,10 +32,25 @@ class Log(Protocol):
     end of file.
     """
 
-    trouble: str
-    missing: bool
-    unreadable: bool
-    behind: bool
+    @property
+    def trouble(self) -> str:
+        """The error in one sentence, empty without one."""
+        ...
+
+    @property
+    def missing(self) -> bool:
+        """Whether the only error is that the log does not exist yet."""
+        ...
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether the log, or one of several, cannot be read."""
+        ...
+
+    @property
+    def behind(self) -> bool:
+        """Whether the last poll stopped before end of file."""
+        ...
 
     @property
     def unusable(self) -> Unusable:

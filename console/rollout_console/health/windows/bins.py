@@ -10,11 +10,13 @@ from rollout_console.health.windows.codes import (
     BAD,
     BALANCE,
     BUCKETS,
+    CODE_KINDS,
     CONTRACT,
     FILTERED,
     FIRST_TOKEN,
     GATEWAY,
     KINDS,
+    LATENCY,
     LEFT,
     LENGTH,
     OK,
@@ -23,6 +25,7 @@ from rollout_console.health.windows.codes import (
     TIMED,
     TRUNCATED,
     UNSEEN_TOKEN,
+    UNTIMED,
 )
 from rollout_console.health.windows.quantiles import bucket_of
 from rollout_console.health.windows.series import fitting
@@ -137,8 +140,8 @@ def bin_of(at: int, counts: Mapping[int, int], limits: Buckets) -> Bin | None:
     if not counts:
         return None
     slow_from, late_from = limits
-    kinds = [0] * (REPEATED + 1)
-    slow = left = late = unseen = 0
+    kinds = [0] * CODE_KINDS
+    slow = left = late = unseen = untimed = 0
     for code, count in counts.items():
         kind, bucket = code // BUCKETS, code % BUCKETS
         kinds[kind] += count
@@ -147,7 +150,9 @@ def bin_of(at: int, counts: Mapping[int, int], limits: Buckets) -> Bin | None:
         elif kind == UNSEEN_TOKEN:
             unseen += count if bucket > late_from else 0
         elif bucket > slow_from:
-            if kind in TIMED:
+            if bucket == UNTIMED:
+                untimed += count if kind in TIMED else 0
+            elif kind in TIMED or kind == LATENCY:
                 slow += count
             elif kind == LEFT:
                 left += count
@@ -160,7 +165,7 @@ def bin_of(at: int, counts: Mapping[int, int], limits: Buckets) -> Bin | None:
         balance=kinds[BALANCE],
         rate_limit=kinds[RATE_LIMIT],
         gateway=kinds[GATEWAY] + truncated,
-        timed=kinds[OK] + kinds[FILTERED] + kinds[LENGTH] + left,
+        timed=kinds[OK] + kinds[FILTERED] + kinds[LENGTH] - untimed + kinds[LATENCY] + left,
         slow=slow + left,
         bad=truncated + empty,
         streams=kinds[FIRST_TOKEN] + unseen,

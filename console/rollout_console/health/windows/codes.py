@@ -14,9 +14,13 @@ _CLASSES = tuple(StatusClass)
 TRUNCATED, FILTERED, LENGTH, CACHED = range(len(_CLASSES), len(_CLASSES) + 4)
 """Sub-kinds that are counted apart: of the class ``GATEWAY`` (the first), and of ``OK``."""
 KINDS = CACHED + 1
-FIRST_TOKEN, UNSEEN_TOKEN, SPEED, REPEATED = range(KINDS, KINDS + 4)
+FIRST_TOKEN, UNSEEN_TOKEN, SPEED, REPEATED, LATENCY = range(KINDS, KINDS + 5)
 """Measurements: time to the first token, that of a stream which was left before one came, output
-tokens a second, and the kind of an answer to a repeated request (in place of a bucket)."""
+tokens a second, the kind of an answer to a repeated request (in place of a bucket), and the latency
+of a request that is counted elsewhere, without one: a source of metrics has these apart."""
+CODE_KINDS = LATENCY + 1
+UNTIMED = BUCKETS - 1
+"""In place of the bucket of a request without a latency of its own."""
 
 OK, CONTRACT, AUTH, BALANCE, RATE_LIMIT, GATEWAY, BAD, LEFT = range(len(_CLASSES))
 """The kinds of the classes, in the order of StatusClass; the last is ``ABANDONED``."""
@@ -38,7 +42,7 @@ class _Buckets(dict[float, int]):
         return bucket
 
 
-_CODES_OF = [[kind * BUCKETS + bucket for bucket in range(BUCKETS)] for kind in range(REPEATED + 1)]
+_CODES_OF = [[kind * BUCKETS + bucket for bucket in range(BUCKETS)] for kind in range(CODE_KINDS)]
 CODES = [_CODES_OF[_CLASSES.index(classify(status))] for status in range(1000)]
 """Codes by status and latency bucket: preallocated, so that equal codes are one int object."""
 BUCKET = _Buckets()

@@ -15,17 +15,20 @@ from rollout_console.health.windows.codes import (
     BUCKETS,
     CACHED,
     CLASS_OF_KIND,
+    CODE_KINDS,
     CONTRACT,
     FILTERED,
     FIRST_TOKEN,
     GATEWAY,
     KINDS,
+    LATENCY,
     LEFT,
     LENGTH,
     RATE_LIMIT,
     REPEATED,
     SPEED,
     TRUNCATED,
+    UNTIMED,
 )
 from rollout_console.health.windows.quantiles import quantile
 
@@ -78,7 +81,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 def by_kind(counts: Mapping[int, int]) -> list[int]:
     """Return counts by code as counts by kind, measurements included."""
-    kinds = [0] * (REPEATED + 1)
+    kinds = [0] * CODE_KINDS
     for code, count in counts.items():
         kinds[code // BUCKETS] += count
     return kinds
@@ -104,7 +107,7 @@ def bad_of(kinds: Sequence[int]) -> int:
 
 def summarize(counts: Mapping[int, int], window_s: float, last_at: float | None) -> Summary:
     """Summarize the counts by code of a window of ``window_s`` seconds."""
-    kinds = [0] * (REPEATED + 1)
+    kinds = [0] * CODE_KINDS
     buckets: dict[int, int] = {}
     first: dict[int, int] = {}
     speeds: dict[int, int] = {}
@@ -112,12 +115,14 @@ def summarize(counts: Mapping[int, int], window_s: float, last_at: float | None)
         kind, bucket = divmod(code, BUCKETS)
         kinds[kind] += count
         if kind < KINDS:
-            if kind not in _UNTIMED:
+            if kind not in _UNTIMED and bucket != UNTIMED:
                 buckets[bucket] = buckets.get(bucket, 0) + count
         elif kind == FIRST_TOKEN:
             first[bucket] = first.get(bucket, 0) + count
         elif kind == SPEED:
             speeds[bucket] = speeds.get(bucket, 0) + count
+        elif kind == LATENCY:
+            buckets[bucket] = buckets.get(bucket, 0) + count
     classes = classes_of(kinds)
     total = sum(classes.values())
     judged = total - kinds[LEFT]

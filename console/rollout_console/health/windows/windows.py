@@ -7,6 +7,7 @@ from math import floor, inf
 
 from rollout_console.health.log.record import AccessRecord, StatusClass
 from rollout_console.health.windows.batch import LATE, SKEWED, Batch, Labelled, Named, gathered
+from rollout_console.health.windows.count_batch import CountBatch
 from rollout_console.health.windows.labels import seen_by_label
 from rollout_console.health.windows.retention import MOST_ENTRIES, Kept
 from rollout_console.health.windows.series import counts_of, cut, fitting, see, summary_of
@@ -67,8 +68,8 @@ class Windows:
         """Return an empty batch, to sort records into before they are counted together."""
         return Batch(self.kept.levels, now, self.kept.org_level)
 
-    def take(self, batch: Batch) -> Mapping[Seen, float]:
-        """Count a sorted batch; returns last-seen times as ``add`` does."""
+    def take(self, batch: Batch | CountBatch) -> Mapping[Seen, float]:
+        """Count a sorted batch, or one of counts; returns last-seen times as ``add`` does."""
         seen: dict[Seen, float] = {}
         now = batch.now
         self.labels_seen = {}
@@ -81,7 +82,7 @@ class Windows:
             self.kept.sweep(now)
         return seen
 
-    def _take(self, batch: Batch, seen: dict[Seen, float]) -> None:
+    def _take(self, batch: Batch | CountBatch, seen: dict[Seen, float]) -> None:
         kept = self.kept
         self.late += batch.lines_at(LATE)
         self.skewed += batch.lines_at(SKEWED)
@@ -90,7 +91,8 @@ class Windows:
             see(kept.track((route, None, side)), at)
             see(kept.track((None, None, side)), at)
             see(kept.model((route, model, side)), at)
-            seen[route, org, side] = max(at, seen.get((route, org, side), 0.0))
+            if org is not None:
+                seen[route, org, side] = max(at, seen.get((route, org, side), 0.0))
         labelled = list[tuple[Labelled, str]]()
         for label, value, at, slots in batch.by_label():
             kept.labels.add(label, value, at, slots)
