@@ -211,15 +211,16 @@ def has_share(file: RolloutFile, route: str, alias: str) -> bool:
 
 
 def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:
-    if monitor.log_trouble:
-        yield Alert(("log",), "alarm", monitor.log_trouble)
+    trouble = monitor.log_trouble if monitor.prometheus is None else monitor.source_trouble(now)
+    if trouble and not monitor.is_asking:
+        yield Alert(("log",), "alarm", trouble)
     if skewed := monitor.skew_words(now):
         yield Alert(("clock",), "warning", skewed)
     words = monitor.unusable_words(now)
     if words and monitor.mostly_unusable(now):
         yield Alert(("lines",), "alarm", words)
     age = monitor.age_s(now)
-    if age is not None and age > NO_DATA_S:
+    if age is not None and age > NO_DATA_S and monitor.prometheus is None:
         yield Alert(("data",), "alarm", f"no line of the access log for {age / 60:.0f} m")
 
 

@@ -8,8 +8,8 @@ from rollout_console.changes.effect_words import named_targets
 from rollout_console.changes.external_edits import rolled_back
 from rollout_console.common.durations import target_text
 from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.proof import QUIET_S
 from rollout_console.guard.state_change import StateChange
-from rollout_console.guard.traffic import QUIET_S
 from rollout_gate.file.model import RolloutFile
 
 _MOST_TARGETS = 1_000

@@ -111,7 +111,7 @@ class Judge(Watch):
                 self._unrecorded.reset_evidence(move.route, now, move.org)
 
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
-        """Ingest access-log records, and invalidate the cached verdicts."""
+        """Ingest access-log records or counts, and invalidate the cached verdicts."""
         super().add(records, now)
         self._forget_verdicts()
 
@@ -167,6 +167,17 @@ class Judge(Watch):
         found = super()._guard_settings(route)
         return replace(found, max_p95_ms=NO_LIMIT_MS) if self.is_async(route) else found
 
+    def _limits(self, settings: GuardSettings) -> Limits:
+        """Return the latencies from which on one is over its limit for certain.
+
+        Those of a histogram of Prometheus are known by its buckets alone.
+        """
+        slow_ms, late_ms = float(settings.max_p95_ms), float(settings.max_ttft_p95_ms)
+        if (feed := self.prometheus) is not None:
+            slow_ms = feed.limit_above("duration", slow_ms)
+            late_ms = feed.limit_above("first_token", late_ms)
+        return Limits(slow_ms, late_ms)
+
     def limit_of(self, route: str | None, metric: str) -> float | None:
         """Return the guard's limit of a metric of ``series``, in its unit; None without one."""
         return None if metric == "p95" and self.is_async(route) else super().limit_of(route, metric)
@@ -178,13 +189,8 @@ class Judge(Watch):
         known = self._tiers.get(route)
         if known is not None and known[0] == now:
             return known[1]
-        limits, begin = self._guard_settings(route), now - self._window_s(route)
-        span = self._span(route, begin, now)
-        traffic = route_traffic(
-            self._windows, self._bins, self._org_bins, route, self._seen[route], span,
-            Limits(limits.max_p95_ms, limits.max_ttft_p95_ms), self._label_bins,
-        )  # fmt: skip
-        found = Tier() if traffic is None else judge(limits, traffic, now)
+        limits = self._guard_settings(route)
+        found = self._by_requests(route, limits, now)
         # Jobs take minutes: theirs is a longer window, which their verdicts know.
         one = self.file.routes[route]
         by_jobs = self.job_verdicts.tier(one, self._span(route, -inf, now), now)
@@ -192,6 +198,21 @@ class Judge(Watch):
             found = stronger(limits, found, by_jobs)
         self._tiers[route] = now, found
         return found
+
+    def _by_requests(self, route: str, limits: GuardSettings, now: float) -> Tier:
+        """Return the rollback tier of a route by its requests alone.
+
+        Without figures to judge by there is no evidence, of health or of anything else.
+        """
+        if trouble := self.source_trouble(now):
+            return Tier(Verdict("hold", trouble, "data", waits=self.is_asking))
+        as_of = self.as_of(now)
+        span = self._span(route, as_of - self._window_s(route), as_of)
+        traffic = route_traffic(
+            self._windows, self._bins, self._org_bins, route, self._seen[route], span,
+            self._limits(limits), self._label_bins,
+        )  # fmt: skip
+        return Tier() if traffic is None else judge(limits, traffic, as_of)
 
     def _span(self, route: str, begin: float, now: float) -> Span:
         """Return from when on evidence counts that is not from before ``begin``, and of whom."""
@@ -211,7 +232,7 @@ class Judge(Watch):
         """Return the orgs with requests in the window that the route's verdict leaves out."""
         if route not in self.file.routes:
             return ()
-        sick, begin = self._tier(route, now).orgs, now - self._window_s(route)
+        sick, begin = self._tier(route, now).orgs, self.as_of(now) - self._window_s(route)
         tracks = self._windows.kept.tracks
         gone = (
             org
@@ -244,10 +265,12 @@ class Judge(Watch):
             return tier.orgs[org]
         if tier.route.kind == "rollback":
             return tier.route
+        if blind := self._blind(org, now):
+            return blind
         left_out = self._left_out(route, now) if org is None else ()
         if left_out:
             summary = self._summary_without(route, left_out, now)
-        settings = self._guard_settings(route)
+        settings, as_of = self._guard_settings(route), self.as_of(now)
         bake_s = self.file.routes[route].ramp.bake_s if route in self.file.routes else 0
         since_raise = now - self._newest_raise(route, org)
         least_s = max(bake_s, settings.window_s)
@@ -257,11 +280,11 @@ class Judge(Watch):
             seen=self._evidence(route, org, least_s, since_raise, now, left_out),
             p95_ms=summary.p95,
             ttft_p95_ms=summary.ttft_p95,
-            age_s=None if summary.last_at is None else now - summary.last_at,
+            age_s=None if summary.last_at is None else max(as_of - summary.last_at, 0.0),
             bake_left_s=max(bake_s - since_raise, 0.0),
             now=now,
             last_error_at=lambda signal: last_error_at(
-                self._windows, route, org, signal, self._window_s(route), now, left_out
+                self._windows, route, org, signal, self._window_s(route), as_of, left_out
             ),
         )
         if found.signal == "data" and self.mostly_unusable(now):
@@ -276,10 +299,20 @@ class Judge(Watch):
             found = found if jobs.kind == "ok" else jobs
         lacks_past = self.reads_older and self.kept_s(org, now) < min(least_s, since_raise)
         if lacks_past and found.kind == "ok":
-            found = Verdict("hold", "reading the log", "data", waits=True)
+            what = "reading the log" if self.prometheus is None else "reading Prometheus"
+            found = Verdict("hold", what, "data", waits=True)
         if tier.route.kind == "hold" and found.kind == "ok":
             return tier.route
         return self._compared(route, now) if found.kind == "ok" else found
+
+    def _blind(self, org: str | None, now: float) -> Verdict | None:
+        """Return the hold where Prometheus has no figures of an org, or of anything; else None."""
+        if trouble := self.source_trouble(now):
+            return Verdict("hold", trouble, "data", waits=self.is_asking)
+        state = None if self.prometheus is None else self.prometheus.state
+        if org is not None and state is not None and state.without_org:
+            return Verdict("hold", "Prometheus has no figures by org", "data", waits=True)
+        return None
 
     def _compared(self, route: str, now: float) -> Verdict:
         """Return a hold where shares of a route are higher than on the previous side, else OK."""
@@ -289,10 +322,10 @@ class Judge(Watch):
         return known[1]
 
     def _compare(self, route: str, now: float) -> Verdict:
-        settings, begin = self._guard_settings(route), now - self._window_s(route)
-        in_ms = Limits(settings.max_p95_ms, settings.max_ttft_p95_ms)
-        since = max(begin, self._evidence_since(route))
-        ours, theirs = (self._bins.between(route, side, since, now, in_ms) for side in _SIDES)
+        settings, as_of = self._guard_settings(route), self.as_of(now)
+        since = max(as_of - self._window_s(route), self._evidence_since(route))
+        in_ms = self._limits(settings)
+        ours, theirs = (self._bins.between(route, side, since, as_of, in_ms) for side in _SIDES)
         for signal in COMPARED if theirs else ():
             if mode_of(settings, signal) == "observe":
                 continue
@@ -307,6 +340,7 @@ class Judge(Watch):
 
     def _summary_without(self, route: str, left_out: Collection[str], now: float) -> Summary:
         """Return the figures of a route's other orgs, over the window."""
+        now = self.as_of(now)
         window_s = self._covered_s(self._window_s(route), now)
         counts = counts_without(self._windows, route, left_out, now, window_s)
         others = (org for org in self._seen[route] if org not in left_out)
@@ -332,6 +366,7 @@ class Judge(Watch):
             settings.max_bad_percent,
         )  # fmt: skip
         needed = clean_requests_needed(strictest / 100)
+        since_raise -= now - (as_of := self.as_of(now))
         most_s = min(since_raise, self.kept_s(org, now))
         if most_s <= 0:
             return Counts(0)  # raised just now, or the clock was set back since
@@ -339,9 +374,9 @@ class Judge(Watch):
         def within(span_s: float) -> Counts:
             span_s = min(span_s, most_s)
             if left_out:
-                counts = counts_without(self._windows, route, left_out, now, span_s)
+                counts = counts_without(self._windows, route, left_out, as_of, span_s)
             else:
-                counts = self._windows.counts(now, span_s, route, org)
+                counts = self._windows.counts(as_of, span_s, route, org)
             kinds = by_kind(counts)
             return _counts(classes_of(kinds), bad_of(kinds), span_s)
 

@@ -34,12 +34,11 @@ from rollout_console.guard.state_summary import (
     log_state,
     summary_of,
 )
-from rollout_console.guard.traffic import STALE_S
 from rollout_gate.file.errors import RolloutError
 
 FRESH_AFTER_S = 20.0
-"""Seconds until a log counts as fresh again; more than STALE_S, so that a log with a line now and
-then does not flap."""
+"""Seconds until a log counts as fresh again; more than those after which it is stale, so that a log
+with a line now and then does not flap."""
 GUARD_EVERY_S = 3.0
 ORGS_A_TURN = 200
 """Orgs that are judged in a turn, in rotation; those that ask for a rollback are found in each."""
@@ -130,7 +129,8 @@ class StateFeed:
 
     def _log_grade(self, now: float) -> Grade:
         age = self._monitor.age_s(now)
-        return WAITS if age is None or age > STALE_S else CALM
+        is_old = age is None or age > self._monitor.stale_after_s
+        return WAITS if is_old or self._monitor.source_trouble(now) else CALM
 
     def _of_log(self, now: float) -> Iterator[StateChange]:
         grade, before = self._log_grade(now), self._has_lines
@@ -140,7 +140,12 @@ class StateFeed:
             yield log_state(self._monitor, now)
         elif self._log.is_due(_LOG, grade, now):
             stale = log_state(self._monitor, now)
-            yield stale if grade == WAITS else StateChange("log", "fresh: new lines arrive")
+            yield stale if grade == WAITS else StateChange("log", self._fresh_words)
+
+    @property
+    def _fresh_words(self) -> str:
+        is_log = self._monitor.prometheus is None
+        return "fresh: new lines arrive" if is_log else "fresh: Prometheus answers"
 
     def _of_alerts(
         self, balance: BalanceWatch, models: Mapping[str, ModelTrouble], now: float

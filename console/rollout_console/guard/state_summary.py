@@ -8,7 +8,6 @@ from rollout_console.guard.alerts import Alert
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.state_change import StateChange
-from rollout_console.guard.traffic import STALE_S
 from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.file.percent import percent_text
 from rollout_gate.file.revision import SHORT
@@ -66,9 +65,14 @@ def guard_state(file: RolloutFile, *, acts: bool) -> StateChange:
 def log_state(monitor: Monitor, now: float) -> StateChange:
     """Return how old the newest line of the access log is."""
     age = monitor.age_s(now)
+    if monitor.prometheus is not None:
+        trouble = monitor.source_trouble(now)
+        if trouble or age is None:
+            return StateChange("log", trouble or "asking Prometheus")
+        return StateChange("log", f"Prometheus: the newest answer is {seconds_text(age)} old")
     if age is None:
         return StateChange("log", f"no line yet in {monitor.log_path}")
-    stale = "stale: " if age > STALE_S else ""
+    stale = "stale: " if age > monitor.stale_after_s else ""
     return StateChange("log", f"{stale}the newest line is {seconds_text(age)} old")
 
 

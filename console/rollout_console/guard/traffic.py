@@ -8,17 +8,26 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
-from rollout_console.common.folders import folder_of
+from rollout_console.common.listing import counted
 from rollout_console.guard.evidence.org_bins import OrgBins
+from rollout_console.guard.health_source import (
+    NOT_TOLD,
+    Place,
+    drawn_points,
+    open_source,
+    place_of,
+    spread,
+)
 from rollout_console.guard.misrouted import FarShare, Misrouted, MisroutedRequests
+from rollout_console.guard.proof import Proof, proof_of
 from rollout_console.guard.writers import Writers, WritersBehind
 from rollout_console.health.log.lines import Unusable
-from rollout_console.health.log.multi_file import Log, open_log
+from rollout_console.health.log.multi_file import Log
 from rollout_console.health.log.record import AccessRecord, StatusClass
 from rollout_console.health.windows.batch import LABELS
 from rollout_console.health.windows.bins import Bins
+from rollout_console.health.windows.codes import is_request
+from rollout_console.health.windows.count_batch import CountBatch, Counted
 from rollout_console.health.windows.summary import Summary
 from rollout_console.health.windows.top_errors import ErrorGroup, TopErrors
 from rollout_console.health.windows.windows import Windows
@@ -26,9 +35,7 @@ from rollout_gate.file.model import GuardSettings, RolloutFile, Side
 
 if TYPE_CHECKING:
     from rollout_console.health.backfill.reader import Backfill, Part
-
-QUIET_S = 5.0
-"""Seconds without a TokenLab request after which a rolled back org counts as drained."""
+    from rollout_console.health.prometheus.feed import PrometheusFeed
 
 STALE_S = 15.0
 """Seconds without a log line after which the figures on screen are stale."""
@@ -51,19 +58,15 @@ UNUSABLE_S = 300.0
 MUCH_UNUSABLE = 0.01
 """The share of unusable lines (0 to 1) above which a log's figures are not to be trusted."""
 
+ANSWER_S = 20.0
+"""Seconds that a one-shot command waits for Prometheus at most."""
+
 _ARRIVALS = 600
 _PIECE_BYTES = 512 * 1024
 _TOLD_S = 30.0
 _LEAST_S = 1.0
 _MOST_SEEN = 20_000
 """Limit of the org ids seen in the log that are kept for a route: ids are untrusted input."""
-
-
-class Proof(msgspec.Struct, frozen=True):
-    """What the log shows of a rollback; ``drained`` is never set without traffic as evidence."""
-
-    drained: bool
-    text: str
 
 
 class Routing(NamedTuple):
@@ -93,8 +96,9 @@ class Watch:
         self._path = path
         self._cold_bytes = cold_bytes
         self._older_bytes = older_bytes
-        self._log_path: Path | None = None
+        self._place: Place | None = None
         self._follower: Log
+        self.prometheus: PrometheusFeed | None = None
         self._replaced: list[Log] = []
         self.file = file
         written_at = 0.0
@@ -112,23 +116,19 @@ class Watch:
         self._follow_log()
 
     def _follow_log(self) -> None:
-        """Follow the log that the file names; a change of path resets all figures."""
-        file = self.file
-        log_path = (folder_of(self._path) / file.access_log).absolute()
-        if log_path == self._log_path:
+        """Follow the log or the Prometheus that the file names; another one resets all figures."""
+        place = place_of(self._path, self.file)
+        if place == self._place:
             return
-        if self._log_path is not None:
+        if self._place is not None:
             self._end_older()
             # A worker thread may be reading it now, so the next read closes it.
             self._replaced.append(self._follower)
-        self._log_path = log_path
-        self._follower = open_log(
-            log_path,
-            start="tail",
-            tail_bytes=self._cold_bytes,
-            history_s=HISTORY_S,
+        self._place = place
+        self._follower, self.prometheus = open_source(
+            place, self._path, self.file, cold_bytes=self._cold_bytes, history_s=HISTORY_S,
             older_bytes=self._older_bytes,
-        )
+        )  # fmt: skip
         self._older: Backfill | None = None
         self._older_until = -inf
         self._older_told = ("", 0.0)
@@ -148,9 +148,9 @@ class Watch:
 
     @property
     def log_path(self) -> Path:
-        """The access log that is followed."""
-        assert self._log_path is not None
-        return self._log_path
+        """The access log of the file."""
+        assert self._place is not None
+        return self._place[0]
 
     @property
     def unusable(self) -> Unusable:
@@ -169,6 +169,8 @@ class Watch:
 
         Empty where neither is so; before the first request a log is missing anyway.
         """
+        if self.prometheus is not None:
+            return self.prometheus.trouble
         log, guards = self._follower, [route.guard for route in self.file.routes.values()]
         modes = {mode for one in guards for mode in (one.mode, *one.modes.values())}
         blind = log.unreadable or (log.missing and "enforce" in modes)
@@ -180,6 +182,9 @@ class Watch:
         They are not counted as requests, so without this warning they would look like no traffic.
         """
         lines, why = self.unusable
+        if self.prometheus is not None:
+            words = f"{counted(lines, 'series', 'series')} of Prometheus cannot be used"
+            return f"{words}; the first: {why}" if lines else ""
         if not lines or abs(now - self._unusable_at) > UNUSABLE_S:
             return ""
         word = "line" if lines == 1 else "lines"
@@ -216,6 +221,8 @@ class Watch:
     @property
     def reads_older(self) -> bool:
         """Whether the backfill is still running."""
+        if self.prometheus is not None:
+            return self.prometheus.reads_past
         return self._older is not None and not self._older.over
 
     def read(self) -> tuple[Sequence[AccessRecord], str]:
@@ -226,7 +233,10 @@ class Watch:
         return records, self._follower.trouble or (told if time.monotonic() < until else "")
 
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
-        """Ingest access-log records."""
+        """Ingest access-log records, or the counts of Prometheus that have arrived."""
+        if self.prometheus is not None:
+            self._add_counts(self.prometheus.take(), now)
+            return
         seen = self._windows.add(records, now)
         if records:
             oldest = min(min(one.ts for one in records).timestamp(), now)
@@ -243,6 +253,18 @@ class Watch:
         self.strays.add(records, seen, now)
         self.writers.add(records, now)
         self._note_skew(now)
+
+    def _add_counts(self, found: Sequence[Counted], now: float) -> None:
+        if not found:
+            return
+        windows = self._windows
+        seen = windows.take(CountBatch(windows.kept.levels, now, found))
+        self._org_bins.changed(seen, min(one.at for one in found))
+        self._lines += sum(
+            count for one in found for code, count in one.counts.items() if is_request(code)
+        )
+        for route, org, _ in seen:
+            self._see(route, org)
 
     def routing_problems(self, now: float) -> list[str]:
         """Return what lines of the log say against their routing, gravest first."""
@@ -274,9 +296,17 @@ class Watch:
         else:
             self._arrived.append((now, usable, unusable))
 
-    def catch_up(self, now: float) -> None:
-        """Read the log to its end and wait for the backfill; for one-shot commands."""
+    def catch_up(self, now: float, most_s: float = ANSWER_S) -> None:
+        """Read the log to its end and wait for the backfill; for one-shot commands.
+
+        Prometheus is waited for ``most_s`` seconds at most.
+        """
+        end = time.monotonic() + most_s
         self._go_on(now, wait=True)
+        while self.prometheus is not None and self.prometheus.reads_past:
+            if not self.prometheus.wait(end - time.monotonic()):
+                break
+            self._go_on(now, wait=False)
 
     def go_on(self, now: float) -> None:
         """Read new lines, and merge the backfill parts that have arrived, without waiting."""
@@ -341,8 +371,47 @@ class Watch:
         return {route: orgs.keys() for route, orgs in self._seen.items()}
 
     def age_s(self, now: float) -> float | None:
-        """Return the age of the newest line in seconds; None before there was one."""
+        """Return the age of the newest line in seconds; None before there was one.
+
+        Of Prometheus it is that of its newest answer, as one without a request is as good.
+        """
+        if self.prometheus is not None:
+            state = self.prometheus.state
+            return now - state.until if state is not None and state.until else None
         return now - self.last_line_at if self.last_line_at else None
+
+    @property
+    def stale_after_s(self) -> float:
+        """The age in seconds from which on what is shown is stale."""
+        return STALE_S if self.prometheus is None else self.prometheus.stale_after_s
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether Prometheus has not answered yet, which is no problem."""
+        return self.prometheus is not None and self.prometheus.state is None
+
+    @property
+    def least_step_s(self) -> int:
+        """The width in seconds under which a point of a chart has no count of its own."""
+        return 1 if self.prometheus is None else self.prometheus.step_s
+
+    @property
+    def source_words(self) -> str:
+        """What is not told where Prometheus has the figures; empty for the access log."""
+        return "" if self.prometheus is None else NOT_TOLD
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """The metrics of ``series`` that the source does not have, which are no 0."""
+        return frozenset() if self.prometheus is None else self.prometheus.lacks
+
+    def as_of(self, now: float) -> float:
+        """Return the time that figures are of: now, or until when Prometheus was read."""
+        return now if self.prometheus is None else self.prometheus.as_of(now)
+
+    def source_trouble(self, now: float) -> str:
+        """Return why there is no figure to judge by, of Prometheus; empty where there is."""
+        return "" if self.prometheus is None else self.prometheus.trouble_at(now)
 
     def summary(self, route: str | None, org: str | None, side: Side, now: float) -> Summary:
         """Return the figures of a side over the guard's window of the route."""
@@ -352,12 +421,13 @@ class Watch:
         self, metric: str, route: str | None, side: Side, now: float, window_s: float, points: int
     ) -> Sequence[float | None]:
         """Return a metric as a time series of ``points`` values, None without a request."""
-        return self._windows.series(now, window_s, points, metric, route=route, side=side)
+        return self.org_series(metric, route, None, side, now, window_s, points)
 
     def figures(
         self, route: str | None, org: str | None, side: Side, now: float, window_s: float
     ) -> Summary:
         """Return the figures of a side over any window, shortened to what the log covers."""
+        now = self.as_of(now)
         window_s = self._covered_s(window_s, now)
         return self._windows.summary(now, window_s, route=route, org=org, side=side)
 
@@ -371,8 +441,17 @@ class Watch:
         window_s: float,
         points: int,
     ) -> Sequence[float | None]:
-        """Return a time series as ``series`` does, of one org where one is named."""
-        return self._windows.series(now, window_s, points, metric, route=route, org=org, side=side)
+        """Return a time series as ``series`` does, of one org where one is named.
+
+        Points that are narrower than a step of Prometheus have the value of their step.
+        """
+        if metric in self.lacks:
+            return [None] * points
+        now, drawn = self.as_of(now), points
+        if self.prometheus is not None:
+            drawn = drawn_points(window_s, points, self.prometheus.step_s)
+        found = self._windows.series(now, window_s, drawn, metric, route=route, org=org, side=side)
+        return found if drawn == points else spread(found, points)
 
     def class_series(
         self,
@@ -384,6 +463,7 @@ class Watch:
         points: int,
     ) -> dict[StatusClass, list[int]]:
         """Return a time series of request counts for each status class."""
+        now = self.as_of(now)
         return self._windows.class_series(now, window_s, points, route=route, org=org, side=side)
 
     def top_errors(
@@ -394,6 +474,7 @@ class Watch:
 
     def kept_s(self, org: str | None, now: float) -> float:
         """Return how far back figures reach, in seconds: of single orgs, or (None) of routes."""
+        now = self.as_of(now)
         return max(min(self._windows.kept_s(org, now), now - self._begins_at), 0.0)
 
     def last_seen(self, route: str | None, org: str | None, side: Side) -> float | None:
@@ -404,19 +485,7 @@ class Watch:
         """Return what the log shows since a rollback at ``since`` (epoch seconds)."""
         last = self.last_seen(route, org, "tokenlab")
         other = self.last_seen(route, org, "previous")
-        if last is None and other is None:
-            return Proof(False, "no request seen yet")
-        quiet = now - max(last or 0.0, since)
-        age = "no TokenLab request" if last is None else f"last TokenLab request {_ago(now - last)}"
-        took = max((last or 0.0) - since, 0.0)
-        if last is None or last < since - QUIET_S:  # no traffic to drain before the rollback
-            goes_on = other is not None and other > since
-            return Proof(goes_on and quiet >= QUIET_S, f"was quiet before · {age}")
-        if quiet >= QUIET_S and other is not None and other > since:
-            return Proof(True, f"drained in {took:.0f} s · {age}")
-        if quiet >= QUIET_S:
-            return Proof(False, f"{age} · no request to previous either yet")
-        return Proof(False, f"draining · {age}")
+        return proof_of(last, other, since, now, self.as_of(now))
 
     @property
     def _begins_at(self) -> float:
@@ -451,7 +520,3 @@ class Watch:
 
     def _window_s(self, route: str | None) -> int:
         return min(self._guard_settings(route).window_s, 3600)
-
-
-def _ago(seconds: float) -> str:
-    return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} m ago"

@@ -22,7 +22,7 @@ from rollout_console.guard.evidence.verdict import (
     percent_words,
 )
 from rollout_console.guard.evidence.wilson import wilson_upper
-from rollout_console.guard.traffic import QUIET_S
+from rollout_console.guard.proof import QUIET_S
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.log.time_range import LogReader
 from rollout_console.health.windows.bins import NO_LIMIT_MS, Bin, Limits

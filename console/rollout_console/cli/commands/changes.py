@@ -5,6 +5,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Literal
 
 from rollout_console.changes.effect_words import left_out_by_reason
@@ -25,9 +26,11 @@ from rollout_console.common.listing import first_of
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.rollback_figures import rollback_figures
-from rollout_console.guard.traffic import COLD_BYTES
+from rollout_console.guard.traffic import ANSWER_S, COLD_BYTES
 from rollout_gate.file.revision import SHORT
 
+_MENDS_S = 3.0
+"""Seconds that what mends something waits for Prometheus, at most."""
 _ROLLBACK_BYTES = 1024 * 1024
 _SPREAD_S = 3.0
 """How long a change waits for the servers to apply it, in seconds."""
@@ -49,9 +52,19 @@ def change(options: Namespace, switch: Switch) -> int:
     monitor = Monitor(
         switch.path, snapshot.file, cold_bytes=_ROLLBACK_BYTES if hurries else COLD_BYTES
     )
-    now = time.time()
-    monitor.remember(switch.recorded(), now)
-    monitor.catch_up(now)
+    with closing(monitor):
+        now = time.time()
+        monitor.remember(switch.recorded(), now)
+        if hurries:
+            monitor.go_on(now)  # which waits for no Prometheus
+        else:
+            monitor.catch_up(now, most_s=_MENDS_S if mends else ANSWER_S)
+        return _change(options, switch, monitor)
+
+
+def _change(options: Namespace, switch: Switch, monitor: Monitor) -> int:
+    back, now = options.command == "rollback", time.time()
+    sick = back and options.sick
     objections, override = Objections(monitor, now), getattr(options, "override_guard", False)
     shares = named_shares(options) if options.command == "set" else {}
     if not getattr(options, "new", False):
@@ -171,6 +184,8 @@ def _nothing_sick(options: Namespace, monitor: Monitor, now: float) -> int:
     """Say that ``--sick`` finds nothing, and from how old a log."""
     age = monitor.age_s(now)
     words = "there is no data in the log" if age is None else f"the log is {seconds_text(age)} old"
+    if monitor.prometheus is not None:
+        words = monitor.source_trouble(now) or "Prometheus was read to its end"
     where = "nothing" if options.route is None else f"nothing on {options.route}"
     effect = f"{where} asks for a rollback now; {words}"
     if options.json:

@@ -202,7 +202,12 @@ def _turn_json(turn: Turn, monitor: Monitor, now: float) -> Mapping[str, Any]:
             for name, verdict in turn.verdicts.items()
         },
         "routing": _routing_json(turn.routing),
-        "log": {"lines": turn.log.lines, "unusable": turn.log.unusable, "why": turn.log.why},
+        "log": {
+            **({} if monitor.prometheus is None else {"source": "prometheus"}),
+            "lines": turn.log.lines,
+            "unusable": turn.log.unusable,
+            "why": turn.log.why,
+        },
         "alerts": [alert.sentence for alert in turn.alerts],
         "events": [asdict(event) for event in turn.events],
     }

@@ -5,6 +5,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from rollout_console.changes.switch import Switch
@@ -44,9 +45,10 @@ def phase(options: Namespace, switch: Switch) -> int:
 def _verdicts(switch: Switch, file: RolloutFile) -> dict[str, Verdict]:
     now = time.time()
     monitor = Monitor(switch.path, file)
-    monitor.remember(switch.recorded(), now)
-    monitor.catch_up(now)
-    return monitor.verdicts(now)
+    with closing(monitor):
+        monitor.remember(switch.recorded(), now)
+        monitor.catch_up(now)
+        return monitor.verdicts(time.time())
 
 
 def _show(options: Namespace, states: list[PhaseState]) -> int:

@@ -14,6 +14,7 @@ from rollout_console.common.safe_text import visible
 from rollout_console.guard.traffic import MUCH_UNUSABLE
 from rollout_console.health.log.multi_file import open_log
 from rollout_console.history.location import history_of, misplaced
+from rollout_console.readiness.checks.prometheus import check_settings
 from rollout_console.readiness.checks.result import Result, result_of
 from rollout_gate.file.errors import FileError
 from rollout_gate.file.formats import base_url_problem, kind_of, same_place, url_problem
@@ -56,8 +57,11 @@ def check_offline(path: Path) -> list[Result]:
         for w in file.warnings
     ] or [Result("file.known_keys", True, str(path), "no unknown keys")]
     found = [readable, valid, *warnings, _replaceable(path), _tokenlab(file)]
-    found += [_history(path), _access_log(path, file), _log_lines(path, file)]
+    found += [_history(path)]
+    if file.prometheus is None:  # else the log is each server's own, and may not be here
+        found += [_access_log(path, file), _log_lines(path, file)]
     found += _lowering(file)
+    found += check_settings(file)
     for route in file.routes.values():
         found += _route(file, route)
     return found

@@ -9,6 +9,7 @@ from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.models.catalogue import Catalogue
 from rollout_console.models.queries import ending, unfit
 from rollout_console.readiness.checks.credentials import check_keys
+from rollout_console.readiness.checks.prometheus import check_answers
 from rollout_console.readiness.checks.result import Result, result_of
 from rollout_console.tokenlab.errors import ApiError, Refused
 from rollout_console.tokenlab.models import ModelInfo
@@ -31,11 +32,12 @@ async def check_online(
     except (Unreadable, FileError):
         return await check_keys(room, None)
     key = room.vault.resolve(room.profile, "api_key").secret
-    found, routes = await asyncio.gather(
+    found, routes, figures = await asyncio.gather(
         check_keys(room, file.guard.min_balance_usd, file.budgets.values()),
         check_routes(file, models, key, room.now(), plan_days),
+        check_answers(file, path.parent.absolute()),
     )
-    return found + routes
+    return found + routes + figures
 
 
 async def check_routes(

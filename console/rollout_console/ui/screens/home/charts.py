@@ -9,7 +9,6 @@ from rollout_console.charts.line_chart import Line
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
-from rollout_console.guard.traffic import STALE_S
 from rollout_console.health.windows.summary import Summary
 from rollout_console.ui.screens.home.job_charts import is_of_jobs, job_titles, show_jobs
 from rollout_console.ui.widgets.chart_panel import ChartPanel
@@ -101,7 +100,7 @@ class ChartGrid(Grid):
         """Draw the visible charts for one route; ``changed_at`` are the times of its changes."""
         self.route = route
         age = monitor.age_s(now)
-        stale = age is None or age > STALE_S
+        stale = age is None or age > monitor.stale_after_s
         sides = _sides_of(monitor, route, now)
         for panel in self._shown():
             if panel.name == "balance":

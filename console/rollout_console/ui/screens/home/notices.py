@@ -12,7 +12,7 @@ from rollout_console.changes.effect_words import named_targets
 from rollout_console.changes.plan import Target
 from rollout_console.common.durations import target_text
 from rollout_console.guard.monitor import Monitor
-from rollout_console.guard.traffic import Proof
+from rollout_console.guard.proof import Proof
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.secret import redacted
 

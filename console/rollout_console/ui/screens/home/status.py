@@ -8,7 +8,6 @@ from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
-from rollout_console.guard.traffic import STALE_S
 from rollout_console.ui.keymap import Key
 from rollout_gate.file.model import RolloutFile
 
@@ -113,16 +112,32 @@ def data_age(monitor: Monitor, now: float) -> tuple[str, str]:
 
     Where most lines cannot be used, return how many those are instead.
     """
+    if monitor.prometheus is not None:
+        return _prometheus_age(monitor, now)
     if monitor.unusable_words(now) and monitor.mostly_unusable(now):
         return f"  {counted(monitor.unusable.lines, 'line')} unusable", "$error bold"
     age = monitor.age_s(now)
     if age is None:
         reads = monitor.behind or monitor.reads_older
         return ("  reading the log…" if reads else "  no data yet"), "$warning"
-    if age > STALE_S:
+    if age > monitor.stale_after_s:
         return f"  stale {seconds_text(age)}", "$warning bold"
     # Whole seconds: tenths would differ, and be repainted, at every tick.
     return (f"  live {age:.0f} s" if age >= 1 else "  live"), "$success"
+
+
+def _prometheus_age(monitor: Monitor, now: float) -> tuple[str, str]:
+    """Return how old the newest answer of Prometheus is, in steps of five seconds: it is redrawn
+    for each that differs."""
+    age, trouble = monitor.age_s(now), monitor.source_trouble(now)
+    if age is None:
+        return ("  no Prometheus", "$error bold") if trouble and not monitor.is_asking else (
+            "  asking Prometheus…", "$warning",
+        )  # fmt: skip
+    words = f"{age // 5 * 5:.0f} s" if age < 120 else seconds_text(age)
+    if trouble:
+        return f"  Prometheus fails, {words}", "$error bold"
+    return f"  prom {words}", "$success"
 
 
 def _balance(balance: BalanceWatch, now: float) -> list[tuple[str, str]]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from math import lcm
 
 import msgspec
 
 from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.traffic import STALE_S
 from rollout_console.health.log.record import StatusClass
 from rollout_console.health.windows.summary import METRICS as METRIC_OF
 from rollout_console.health.windows.summary import Summary
@@ -82,13 +84,16 @@ class Grid(msgspec.Struct, frozen=True):
         return found
 
 
-def grid_for(window_s: int, columns: int, now: float, *, of_org: bool = False) -> Grid:
+def grid_for(
+    window_s: int, columns: int, now: float, *, of_org: bool = False, least_s: int = 1
+) -> Grid:
     """Return the finest grid with at most one point for each column.
 
     Its step in seconds is a multiple of the bins that counts are kept in for a window that long:
-    300 s over an hour, 5 s over 15 minutes or for an org, else 1 s.
+    300 s over an hour, 5 s over 15 minutes or for an org, else 1 s; and of ``least_s``, in which
+    counts arrive (it divides a minute).
     """
-    unit = 300 if window_s > 3600 else 5 if of_org or window_s > 900 else 1
+    unit = lcm(300 if window_s > 3600 else 5 if of_org or window_s > 900 else 1, least_s)
     steps = (step for step in range(unit, window_s + 1, unit) if window_s % step == 0)
     step = next(s for s in steps if window_s // s <= max(columns, 1))
     points = window_s // step
@@ -112,6 +117,12 @@ class Frame(msgspec.Struct, frozen=True):
     unusable: str
     jobs: Mapping[Side, Ended] | None = None
     """How the jobs of a route of async jobs have ended in the window; None of any other."""
+    stale_after_s: float = STALE_S
+    """The age from which on the figures are stale."""
+    lacks: frozenset[str] = frozenset()
+    """The metrics that the source does not have, which are no 0."""
+    source: str = ""
+    """What a Prometheus has in place of the access log, in words; empty for the log."""
     limits: Mapping[str, float] = msgspec.field(default_factory=dict)
     """The limits of figures of jobs, in percent or seconds."""
 
@@ -124,6 +135,8 @@ class Frame(msgspec.Struct, frozen=True):
             return FIGURES[metric](ended) if ended is not None else None
         if index is None:
             summary = self.whole[side]
+            if metric in self.lacks:
+                return None
             return METRIC_OF[metric](summary) if summary.requests else None
         return self.series[side, metric][index]
 
@@ -137,13 +150,15 @@ class Frame(msgspec.Struct, frozen=True):
 def frame_of(monitor: Monitor, subject: Subject, window_s: int, columns: int, now: float) -> Frame:
     """Return the figures of a subject over a window, in at most ``columns`` points."""
     route, org = subject.route, subject.org
-    grid = grid_for(window_s, columns, now, of_org=org is not None)
+    age, now = monitor.age_s(now), monitor.as_of(now)
+    grid = grid_for(
+        window_s, columns, now, of_org=org is not None, least_s=monitor.least_step_s
+    )  # fmt: skip
     series: dict[tuple[Side, str], Sequence[float | None]] = {}
     for side in SIDES:
         for metric in METRICS:
             values = monitor.org_series(metric, route, org, side, now, window_s, grid.points)
             series[side, metric] = _with_open_point(values, grid, now, metric in _PER_S)
-    age = monitor.age_s(now)
     jobs, limits = None, {}
     if route is not None and monitor.is_async(route):
         series |= _job_series(monitor, route, org, grid, now)
@@ -162,7 +177,10 @@ def frame_of(monitor: Monitor, subject: Subject, window_s: int, columns: int, no
         kept_s=monitor.kept_s(org, now),
         reads_older=monitor.reads_older,
         age_s=None if age is None else max(age, 0.0),
-        unusable=monitor.unusable_words(now),
+        unusable=monitor.source_trouble(now) or monitor.unusable_words(now),
+        stale_after_s=monitor.stale_after_s,
+        source=monitor.source_words,
+        lacks=monitor.lacks,
         jobs=jobs,
         limits=limits,
     )

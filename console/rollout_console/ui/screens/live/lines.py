@@ -9,7 +9,6 @@ from rollout_console.common.durations import seconds_text
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import Alert
 from rollout_console.guard.monitor import Monitor
-from rollout_console.guard.traffic import STALE_S
 from rollout_console.health.windows.top_errors import HORIZON_S, ErrorGroup
 from rollout_console.ui.screens.home.status import StatusFacts, data_age
 from rollout_console.ui.screens.live.charts import value_text
@@ -61,7 +60,8 @@ def status_line(
     paused: Pieces = []
     if view.paused_at is not None:
         age = monitor.age_s(now)
-        coming = "new data is coming" if age is not None and age <= STALE_S else "no new data"
+        is_coming = age is not None and age <= monitor.stale_after_s
+        coming = "new data is coming" if is_coming else "no new data"
         paused = [(f"  paused at {clock(view.paused_at)}, {coming}", "$warning bold")]
     named = visible(subject.words)
     pieces: Pieces = [(" live", "bold"), (" ▸ ", "$accent")]
@@ -101,7 +101,8 @@ _NO_RECORDS = "no access-log records yet: they begin with the first request thro
 def figures_line(frame: Frame, index: int | None, width: int) -> Pieces:
     """Return the figures of both sides at the cursor, or over the window."""
     if frame.age_s is None:
-        words = "reading the log…" if frame.reads_older else frame.unusable or _NO_RECORDS
+        reads = frame.reads_older and not frame.source
+        words = "reading the log…" if reads else frame.unusable or _NO_RECORDS
         return [(f" {visible(words)}", "$warning")]
     if index is None:
         window = WINDOW_WORDS[frame.window_s]
@@ -117,7 +118,7 @@ def figures_line(frame: Frame, index: int | None, width: int) -> Pieces:
         tokenlab, previous = (_side_words(frame, side, metrics, index) for side in SIDES)
         if cell_len(head[0] + tokenlab + previous) + 5 <= width:
             break
-    stale = frame.age_s > STALE_S
+    stale = frame.age_s > frame.stale_after_s
     faint = "$foreground 60%" if stale else ""
     return [head, (f"  {tokenlab}", faint or "bold"), (f" · {previous}", faint)]
 
@@ -167,14 +168,17 @@ def list_title(view: LiveView, keymap: dict[str, str]) -> Pieces:
     shown = WINDOW_WORDS[min(view.window_s, HORIZON_S)]
     seen = sum(bool(one.acknowledged_by) for one in view.alerts)
     errors = len(view.errors)
+    source = view.frame.source if view.frame is not None else ""
     if view.listed == "errors":
         words = f"top errors of the last {shown}" if errors else f"no errors in the last {shown}"
+        words = f"no single errors: {source}" if source else words
         after = f"alerts ({len(view.alerts)})"
         if view.list_after() == "routing":
             after = f"against the routing ({len(view.routing)})"
         return [(f" {words}", "bold"), (f"   {other}: {after}", "$foreground 60%")]
     if view.listed == "routing":
         words = "against the routing" if view.routing else "all lines went where the file says"
+        words = f"no proof of the routing: {source}" if source else words
         return [
             (f" {words}", "bold"),
             (f"   {other}: alerts ({len(view.alerts)})", "$foreground 60%"),

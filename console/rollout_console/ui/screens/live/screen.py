@@ -12,7 +12,6 @@ from textual.containers import Horizontal
 
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import Alert
-from rollout_console.guard.traffic import STALE_S
 from rollout_console.health.windows.top_errors import ErrorGroup
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.keymap import CONTEXTS, LIVE_KEYS, Key
@@ -229,7 +228,7 @@ class LiveScreen(BesideScreen):
         first = view.first_chart % len(charts) if self._at_once < len(charts) else 0
         names = [*charts[first:], *charts[:first]][: self._at_once]
         left = names if not self.has_class("-two") else names[: (len(names) + 1) // 2]
-        stale = frame.age_s is None or frame.age_s > STALE_S
+        stale = frame.age_s is None or frame.age_s > frame.stale_after_s
         tops = {name: view.top(name) for name in names}
         for part, some in (("#live-left", left), ("#live-right", names[len(left) :])):
             if some:

@@ -1,0 +1,40 @@
+"""The proof of a rollback: what is seen of requests since then."""
+
+import msgspec
+
+QUIET_S = 5.0
+"""Seconds without a TokenLab request after which a rolled back org counts as drained."""
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """What the log shows of a rollback; ``drained`` is never set without traffic as evidence."""
+
+    drained: bool
+    text: str
+
+
+def proof_of(
+    last: float | None, other: float | None, since: float, now: float, seen_until: float
+) -> Proof:
+    """Return what is seen since a rollback at ``since`` (epoch seconds).
+
+    ``last`` and ``other`` are the times of the newest request to TokenLab and to the previous side,
+    None where there was none; ``seen_until`` is until when requests would have been seen.
+    """
+    if last is None and other is None:
+        return Proof(False, "no request seen yet")
+    quiet = seen_until - max(last or 0.0, since)
+    age = "no TokenLab request" if last is None else f"last TokenLab request {_ago(now - last)}"
+    took = max((last or 0.0) - since, 0.0)
+    if last is None or last < since - QUIET_S:  # no traffic to drain before the rollback
+        goes_on = other is not None and other > since
+        return Proof(goes_on and quiet >= QUIET_S, f"was quiet before · {age}")
+    if quiet >= QUIET_S and other is not None and other > since:
+        return Proof(True, f"drained in {took:.0f} s · {age}")
+    if quiet >= QUIET_S:
+        return Proof(False, f"{age} · no request to previous either yet")
+    return Proof(False, f"draining · {age}")
+
+
+def _ago(seconds: float) -> str:
+    return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} m ago"
