@@ -189,6 +189,7 @@ FUNCTIONAL = frozenset(
         "ui/test_money_screen.py",
         "ui/test_names.py",
         "ui/test_no_colour.py",
+        "ui/test_prometheus.py",
         "ui/test_rollback.py",
         "ui/test_routes_screen.py",
         "ui/test_snapshots.py",

@@ -26,6 +26,8 @@ _ENVIRONMENT = {
     "OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, GOOGLE_API_KEY": (
         "credentials of the previous providers, for probes"
     ),
+    "ROLLOUT_PROMETHEUS_TOKEN": "a bearer token for the Prometheus of the rollout file",
+    "ROLLOUT_PROMETHEUS_USER, ROLLOUT_PROMETHEUS_PASSWORD": "or a user and a password for it",
     "ROLLOUT_VAULT_PASSPHRASE_FILE": "a file with the passphrase of the encrypted store",
     "ROLLOUT_WEBHOOK_URL": "where the guard posts its events",
     "NO_COLOR": "if set and not empty, the console uses no colour (see no-color.org)",

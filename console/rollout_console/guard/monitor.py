@@ -56,6 +56,8 @@ class Health(msgspec.Struct, frozen=True):
     limit_percent: float = 0.0
     is_async: bool = False
     asset_p95_s: float | None = None
+    has_p95: bool = True
+    """Whether the source has latencies at all."""
 
     @property
     def verdict_text(self) -> str:
@@ -113,6 +115,7 @@ class Monitor(Judge):
             ),
             is_async=is_async,
             asset_p95_s=asset_s,
+            has_p95="p95" not in self.lacks,
         )
 
     def verdicts(self, now: float) -> dict[str, Verdict]:

@@ -56,6 +56,8 @@ def _lines(draft: Draft) -> Iterator[str]:
         "[health]",
         _line(f"access_log = {quoted(draft.access_log)}", "where the gate logs each request;"
               " relative to this file"),
+        _line('# prometheus = "https://prometheus.example:9090"', "figures from there, in place of"
+              " the log"),
         "",
         _line("[guard]", "watches the log; a route may have limits of its own"),
         _line(f'mode = "{guard.mode}"', '"observe" tells, "hold" also stops raises, "enforce" also'

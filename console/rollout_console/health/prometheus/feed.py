@@ -164,6 +164,8 @@ class PrometheusFeed:
         if self.state is None:
             return frozenset()
         lacks = {metric for query, metric in _METRICS if query not in self.state.signals}
+        if not self.state.signals & {"duration", "duration_ms"}:
+            lacks |= {"p50", "p95", "p99"}
         return frozenset(lacks | ({"bad"} if self.state.without_outcome else set()))
 
     def limit_above(self, query: str, limit_ms: float) -> float:

@@ -179,7 +179,7 @@ class RowCells:
     def _numbers(
         self, row: Row, health: Health, errors: Sequence[float | None]
     ) -> list[tuple[str, str]]:
-        time_text = f"{health.p95_ms:.0f}"
+        time_text = f"{health.p95_ms:.0f}" if health.has_p95 else _NONE
         if health.is_async:
             time_text = _NONE if health.asset_p95_s is None else brief_seconds(health.asset_p95_s)
         if not health.requests:
