@@ -37,6 +37,9 @@ def open_source(
     older_bytes: int,
 ) -> tuple[Log, "PrometheusFeed | None"]:
     """Open what a rollout file names, as a log; a Prometheus once more, as what it is."""
+    from rollout_console.health.prometheus.login import take_from_environment
+
+    take_from_environment()  # also for a Prometheus that the file names only later
     log_path, source = place
     if source is None:
         log = open_log(
@@ -45,9 +48,7 @@ def open_source(
         )  # fmt: skip
         return log, None
     from rollout_console.health.prometheus.feed import PrometheusFeed
-    from rollout_console.health.prometheus.login import take_from_environment
 
-    take_from_environment()
     guards = [file.guard, *(route.guard for route in file.routes.values())]
     window_s = min(max(one.window_s for one in guards), MOST_WINDOW_S)
     limit_ms = max(max(one.max_p95_ms, one.max_ttft_p95_ms) for one in guards)

@@ -31,8 +31,8 @@ AGAIN_S = 2.0
 
 _METRICS = (("repeated", "repeated"), ("first_token", "ttft"))
 """By query, the metric of a chart that is of it alone."""
-_PIECE = 20_000
-_MOST_WAITING = 64
+_PIECE = 2_000
+_MOST_WAITING = 256
 
 
 class _Piece(msgspec.Struct, frozen=True):

@@ -1,10 +1,10 @@
 """How Prometheus is asked: credentials and certificates, which are never in the rollout file."""
 
 import os
-import ssl
 from base64 import b64encode
 from collections.abc import MutableMapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,6 +12,9 @@ from rollout_console.health.prometheus.errors import PrometheusError
 from rollout_gate.file.model import PrometheusSource
 from rollout_gate.file.read import read_regular
 from rollout_gate.secret import Secret
+
+if TYPE_CHECKING:
+    import ssl
 
 TOKEN = "ROLLOUT_PROMETHEUS_TOKEN"  # noqa: S105 - a name
 USER, PASSWORD = "ROLLOUT_PROMETHEUS_USER", "ROLLOUT_PROMETHEUS_PASSWORD"
@@ -55,10 +58,12 @@ def login_of(source: PrometheusSource, folder: Path) -> Login:
     return Login()
 
 
-def tls_of(source: PrometheusSource, folder: Path) -> ssl.SSLContext | None:
+def tls_of(source: PrometheusSource, folder: Path) -> "ssl.SSLContext | None":
     """Return the TLS context of the file's ``prometheus_ca_file``, None without one."""
     if not source.ca_file:
         return None
+    import ssl
+
     data = _read(folder / source.ca_file, "prometheus_ca_file")
     try:
         return ssl.create_default_context(cadata=data.decode("ascii"))
