@@ -65,6 +65,7 @@ def verdict(monitor: Monitor, route: str, org: str | None = None) -> str:
     return monitor.health(route, org, now).verdict.words
 
 
+@pytest.mark.slow
 def test_a_route_that_is_well_is_ok_and_one_that_fails_is_rolled_back(
     world: tuple[Prometheus, Exporter], tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_route_that_is_well_is_ok_and_one_that_fails_is_rolled_back(
         loop.end()
 
 
+@pytest.mark.slow
 def test_one_org_that_fails_is_condemned_alone(
     world: tuple[Prometheus, Exporter], tmp_path: Path
 ) -> None:
@@ -115,6 +117,7 @@ def test_one_org_that_fails_is_condemned_alone(
         monitor.close()
 
 
+@pytest.mark.slow
 def test_latency_is_judged_on_the_safe_side_of_a_bucket(
     world: tuple[Prometheus, Exporter], tmp_path: Path
 ) -> None:
@@ -138,6 +141,7 @@ def test_latency_is_judged_on_the_safe_side_of_a_bucket(
         monitor.close()
 
 
+@pytest.mark.slow
 def test_without_an_answer_nothing_is_ok_and_nothing_is_rolled_back(tmp_path: Path) -> None:
     with scraped(tmp_path / "own") as (prometheus, (exporter,)):
         monitor = monitor_of(write(tmp_path, prometheus.url, "chat"))
@@ -164,6 +168,7 @@ def test_without_an_answer_nothing_is_ok_and_nothing_is_rolled_back(tmp_path: Pa
             monitor.close()
 
 
+@pytest.mark.slow
 def test_partial_answers_hold(tmp_path: Path) -> None:
     good = {"route": "chat", "org": "acme", "side": "tokenlab", "class": "ok"}
 
@@ -209,6 +214,7 @@ def test_a_clock_that_differs_holds(tmp_path: Path) -> None:
             monitor.close()
 
 
+@pytest.mark.slow
 def test_a_source_without_orgs_judges_routes_and_holds_orgs(
     world: tuple[Prometheus, Exporter], tmp_path: Path
 ) -> None:
@@ -260,6 +266,7 @@ class Cli:
         return code, out, err
 
 
+@pytest.mark.slow
 def test_commands_ask_prometheus(
     world: tuple[Prometheus, Exporter], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

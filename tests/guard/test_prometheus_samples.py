@@ -22,6 +22,8 @@ OTEL_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5,
 GEN_AI_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 LITELLM_S = (0.005, 0.05, 0.1, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 7.5, 8, 8.5, 9, 10, 15, 30, 60)
 
+pytestmark = pytest.mark.slow
+
 Send = Callable[[Exporter, Side, str, float], None]
 """Counts one request as the exporter of that kind does: its side, status and latency in seconds."""
 

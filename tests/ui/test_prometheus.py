@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from textual.screen import Screen
 
 from rollout_console.changes.switch import Switch
@@ -23,6 +24,8 @@ from tests.support.waiting import until_shown
 
 REQUESTS = "rollout_gate_requests_total"
 DURATION = "rollout_gate_request_duration_seconds"
+
+pytestmark = pytest.mark.slow
 
 
 @contextmanager

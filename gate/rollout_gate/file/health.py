@@ -14,7 +14,10 @@ _NEEDED = ("requests", "newest")
 def prometheus_from(fields: Fields) -> PrometheusSource | None:
     """Return the Prometheus that ``[health]`` names; None without one."""
     url = fields.base_url("prometheus", "")
-    if "@" in urlsplit(url).netloc:
+    parts = urlsplit(url)
+    if parts.query or parts.fragment:
+        fields.error(("prometheus",), "must end before ? and #: each query adds its own path")
+    if "@" in parts.netloc:
         fields.error(
             ("prometheus",), "must not hold a user or a password: the file has no credentials; "
             "give them by prometheus_token_file or $ROLLOUT_PROMETHEUS_TOKEN",

@@ -42,6 +42,7 @@ def test_without_a_prometheus_there_is_none_and_its_settings_are_a_warning() -> 
     [
         ('prometheus = "prom:9090"', 4, 14, "must begin with http:// or https://"),
         ('prometheus = "http://jo:pw@prom:9090"', 4, 14, "must not hold a user or a password"),
+        ('prometheus = "http://p/?a=b"', 4, 14, "must end before ?"),
         ('prometheus = "http://p"\nprometheus_step = "7s"', 5, 19, "must divide a minute"),
         ('prometheus = "http://p"\nprometheus_step = "2m"', 5, 19, "from 1 s to 60 s"),
         ('prometheus = "http://p"\nprometheus_token_file = ""', 5, 25, "is empty"),

@@ -21,6 +21,9 @@ REQUESTS = "rollout_gate_requests_total"
 DURATION = "rollout_gate_request_duration_seconds"
 
 
+pytestmark = pytest.mark.slow
+
+
 class Read:
     """A feed and the windows that it fills."""
 

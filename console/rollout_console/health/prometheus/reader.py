@@ -32,7 +32,8 @@ _MOST_STEPS = 10_000
 """Prometheus refuses a range of more than 11,000 points."""
 _COARSER = ((3600, 60), (DAY_S, 300))
 """Until how long ago, in seconds, the past is read in steps of which width."""
-_CHUNK = 12
+_CHUNK = 60
+"""Steps of the past that are asked for at once."""
 _MOST_BOUNDS = 2000
 _EXACT = 1e-6
 """What is nearer to a whole number than this is one: sums of floats are not exact."""
