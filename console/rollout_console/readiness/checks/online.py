@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
+from rollout_console.common.folders import folder_of
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.models.catalogue import Catalogue
 from rollout_console.models.queries import ending, unfit
@@ -35,7 +36,7 @@ async def check_online(
     found, routes, figures = await asyncio.gather(
         check_keys(room, file.guard.min_balance_usd, file.budgets.values()),
         check_routes(file, models, key, room.now(), plan_days),
-        check_answers(file, path.parent.absolute()),
+        check_answers(file, folder_of(path).absolute()),
     )
     return found + routes + figures
 
