@@ -205,12 +205,12 @@ class Judge(Watch):
         Without figures to judge by there is no evidence, of health or of anything else.
         """
         if trouble := self.source_trouble(now):
-            return Tier(Verdict("hold", trouble, "data", waits=self.is_asking))
+            return Tier(self._no_figures(trouble))
         as_of = self.as_of(now)
         span = self._span(route, as_of - self._window_s(route), as_of)
         traffic = route_traffic(
             self._windows, self._bins, self._org_bins, route, self._seen[route], span,
-            self._limits(limits), self._label_bins,
+            self._limits(limits), self._label_bins, self.least_step_s,
         )  # fmt: skip
         return Tier() if traffic is None else judge(limits, traffic, as_of)
 
@@ -305,10 +305,14 @@ class Judge(Watch):
             return tier.route
         return self._compared(route, now) if found.kind == "ok" else found
 
+    def _no_figures(self, trouble: str) -> Verdict:
+        brief = "no answer yet" if self.is_asking else "no figures"
+        return Verdict("hold", trouble, "data", brief=brief, waits=self.is_asking)
+
     def _blind(self, org: str | None, now: float) -> Verdict | None:
         """Return the hold where Prometheus has no figures of an org, or of anything; else None."""
         if trouble := self.source_trouble(now):
-            return Verdict("hold", trouble, "data", waits=self.is_asking)
+            return self._no_figures(trouble)
         state = None if self.prometheus is None else self.prometheus.state
         if org is not None and state is not None and state.without_org:
             return Verdict("hold", "Prometheus has no figures by org", "data", waits=True)

@@ -127,6 +127,8 @@ class Traffic(msgspec.Struct, frozen=True):
     is_rest: bool = False
     signals: Sequence[str] = SIGNALS
     told_at: Callable[[str, str], float] | None = None
+    least_s: int = 1
+    """The width in seconds that no bin is narrower than: of a source that counts in steps."""
 
     def last_error_at(self, signal: str, org: str | None = None) -> float:
         """Return the time of the last error of a signal, of one org or all; there must be one."""
@@ -231,7 +233,7 @@ def _sick_orgs(
             p0 = max(shared, _fails_itself(traffic.previous_of(org), signal, limit))
             found = evidence([one.errors(signal) for one in bins], p0, threshold)
             if found.tripped and found.errors >= FLOOR_ERRORS:
-                span_s = _span_s(bins, found.since, traffic.width_s)
+                span_s = _span_s(bins, found.since, max(traffic.width_s, traffic.least_s))
                 figures = _Figures(signal, found.errors, found.requests, span_s, p0, p0 > limit)
                 share = _share_of(traffic, signal, bins[found.since].at, found.errors)
                 last = traffic.last_error_at(signal, org)
@@ -278,7 +280,7 @@ def _route_verdict(
             if signal not in mostly and not common and not (unattributed and unblamed >= enough):
                 continue
         width_s = traffic.width_s if traffic.is_rest else 1
-        span_s = _span_s(traffic.bins, found.since, width_s)
+        span_s = _span_s(traffic.bins, found.since, max(width_s, traffic.least_s))
         figures = _Figures(signal, found.errors, found.requests, span_s, p0, p0 > limit)
         named = _group_words(traffic, signal, since, p0) + culprit_words(culprits.get(signal, {}))
         named += "".join(unnamed_words(one) for one, of in traffic.labels.items() if of.seen < 0)

@@ -38,12 +38,13 @@ def route_traffic(
     span: Span,
     limits: Limits,
     label_bins: Mapping[str, OrgBins] = MappingProxyType({}),
+    least_s: int = 1,
 ) -> Traffic | None:
     """Return the traffic of a route; None where it has too few errors for any verdict.
 
     ``orgs`` are all that the route has had, ``label_bins`` read the bins of a label's values. The
     requests of orgs that are gone, and those from before an org's reset, are subtracted, and so the
-    bins are as wide as those of single orgs.
+    bins are as wide as those of single orgs. ``least_s`` is the width of the source's own counts.
     """
     begin, since, now, gone, reset = span
     found = bins.between(route, "tokenlab", since, now, limits)
@@ -85,6 +86,7 @@ def route_traffic(
             for label, reader in label_bins.items()
         },
         whole=whole,
+        least_s=least_s,
         groups={"model": partial(models_since, windows, route, now=now, limits=limits)},
     )
 

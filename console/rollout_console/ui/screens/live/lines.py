@@ -187,10 +187,8 @@ def list_title(view: LiveView, keymap: dict[str, str]) -> Pieces:
     if view.alerts:
         words = "1 alert" if len(view.alerts) == 1 else f"{len(view.alerts)} alerts"
         words += f", {seen} acknowledged" if seen else ""
-    kinds = "kind" if errors == 1 else "kinds"
-    return [
-        (f" {words}", "bold"), (f"   {other}: top errors ({errors} {kinds})", "$foreground 60%"),
-    ]  # fmt: skip
+    kinds = "not told" if source else f"{errors} {'kind' if errors == 1 else 'kinds'}"
+    return [(f" {words}", "bold"), (f"   {other}: top errors ({kinds})", "$foreground 60%")]
 
 
 def row_header(listed: str, width: int) -> Cells:
