@@ -1,11 +1,12 @@
 """Home and live with a real Prometheus in place of the access log."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
 from textual.screen import Screen
 
 from rollout_console.changes.switch import Switch
@@ -52,6 +53,15 @@ def traffic(exporter: Exporter, org: str) -> Iterator[None]:
         thread.join()
 
 
+@asynccontextmanager
+async def running(app: ConsoleApp) -> AsyncIterator[Pilot[None]]:
+    try:
+        async with app.run_test(size=(220, 40)) as pilot:
+            yield pilot
+    finally:
+        app._monitor.close()  # which ends the thread that asks
+
+
 def app_of(file: Path, url: str) -> ConsoleApp:
     text = file.read_text().replace(
         "[health]\n", f'[health]\nprometheus = "{url}"\nprometheus_step = "1s"\n', 1
@@ -75,7 +85,7 @@ async def test_home_and_live_show_its_figures_its_age_and_what_it_lacks(
 ) -> None:
     with scraped(tmp_path / "world") as (prometheus, (exporter,)), traffic(exporter, "acme"):
         app = app_of(file, prometheus.url)
-        async with app.run_test(size=(220, 40)) as pilot:
+        async with running(app) as pilot:
             await until_shown(pilot, lambda: "prom 0 s" in texts(app.screen))
             await until_shown(pilot, lambda: "ROLL BACK" in texts(app.screen))
             await pilot.press("5")
@@ -103,7 +113,7 @@ async def test_a_saved_file_goes_over_to_prometheus_and_back(file: Path, tmp_pat
         before = file.read_text()
         app = app_of(file, prometheus.url)
         with_prometheus = file.read_text()
-        async with app.run_test(size=(140, 40)) as pilot:
+        async with running(app) as pilot:
             await until_shown(pilot, lambda: "prom 0 s" in texts(app.screen))
             file.write_text(before)
             await until_shown(pilot, lambda: "no data yet" in texts(app.screen))
