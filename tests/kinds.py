@@ -120,6 +120,7 @@ FUNCTIONAL = frozenset(
         "guard/test_budget_counter.py",
         "guard/test_guard_sources.py",
         "guard/test_notify.py",
+        "guard/test_gate_metrics.py",
         "guard/test_prometheus.py",
         "guard/test_prometheus_samples.py",
         "guard/test_watch.py",

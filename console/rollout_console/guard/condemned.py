@@ -8,6 +8,8 @@ from rollout_console.guard.evidence.verdict import Verdict
 from rollout_gate.file.model import Route
 
 _MOST_NAMED = 4
+OTHERS = "(others)"
+"""In the gate's metrics, all orgs that have no label value of their own: none that a file has."""
 
 Sick = Mapping[str, Verdict]
 """The condemned orgs of a route, and their verdicts."""
@@ -27,7 +29,12 @@ def gone_orgs(route: Route) -> frozenset[str]:
 
 
 def may_have_traffic(route: Route, org: str) -> bool:
-    """Return whether a share lets some of an org's traffic go to TokenLab, latches ignored."""
+    """Return whether a share lets some of an org's traffic go to TokenLab, latches ignored.
+
+    OTHERS are no org that could be rolled back.
+    """
+    if org == OTHERS:
+        return False
     shared = any(route.keys.values()) or any(route.flags.values())
     return shared or route.org_points(org) > 0
 

@@ -9,14 +9,18 @@ import msgspec
 from rollout_gate.file.health_queries import covered_s, expanded
 from rollout_gate.file.model import PrometheusSource
 
+_SIDES = '{side=~"tokenlab|previous"}'
+"""Not what an application wrote into records of its own with another side."""
+
 DEFAULTS: Mapping[str, str] = MappingProxyType({
     "requests": "sum by (route, org, side, class, outcome)"
-    " ($increase(rollout_gate_requests_total))",
-    "repeated": "sum by (route, org, side) ($increase(rollout_gate_attempts_repeated_total))",
+    f" ($increase(rollout_gate_requests_total{_SIDES}))",
+    "repeated": "sum by (route, org, side)"
+    f" ($increase(rollout_gate_attempts_repeated_total{_SIDES}))",
     "duration": "sum by (route, org, side, le)"
-    " ($increase(rollout_gate_request_duration_seconds_bucket))",
+    f" ($increase(rollout_gate_request_duration_seconds_bucket{_SIDES}))",
     "first_token": "sum by (route, org, side, le)"
-    " ($increase(rollout_gate_time_to_first_token_seconds_bucket))",
+    f" ($increase(rollout_gate_time_to_first_token_seconds_bucket{_SIDES}))",
     "newest": "max(timestamp(rollout_gate_requests_total))",
     "down": "count((up == 0) and on (job, instance)"
     " last_over_time(rollout_gate_revision_info[1h]))",
