@@ -1,4 +1,4 @@
-"""What one access-log record counts as: the same classes and latencies that the guard judges."""
+"""What one access-log record counts as: the same classes and latencies as the guard's."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -26,7 +26,7 @@ _UNKNOWN: dict[StatusClass, OutcomeLabel] = {
 
 
 class Counted(NamedTuple):
-    """What a record of a generation counts as; times are in seconds, None where none is judged."""
+    """What a record of a generation counts as; times are in seconds, None where there is none."""
 
     status_class: str
     outcome: OutcomeLabel
@@ -38,14 +38,14 @@ class Counted(NamedTuple):
 def counted(line: AccessLine) -> Counted:
     """Return what a record counts as.
 
-    Durations are those that the guard judges: of good answers which did not come from a cache. A
-    request that the application left counts with the time until then (right-censored), and so does
-    a stream that it left before the first token.
+    Durations are of all but answers that came from a cache; the guard judges those of the classes
+    ``ok`` and ``abandoned``. A request that the application left counts with the time until then
+    (right-censored), and so does a stream that it left before the first token.
     """
     found = class_of_answer(line.status, line.outcome, line.error)
     outcome = _outcome(line, found)
     is_left, cached = found is StatusClass.ABANDONED, bool(line.cached)
-    is_judged = is_left or (found is StatusClass.OK and (outcome == "filtered" or not cached))
+    is_timed = found is not StatusClass.OK or outcome == "filtered" or not cached
     first_ms = line.ttft_ms
     if first_ms is None and is_left and line.stream:
         first_ms = line.latency_ms
@@ -53,7 +53,7 @@ def counted(line: AccessLine) -> Counted:
         found.value,
         outcome,
         (line.attempt or 1) > 1,
-        _seconds(line.latency_ms) if is_judged else None,
+        _seconds(line.latency_ms) if is_timed else None,
         None if cached else _seconds(first_ms),
     )
 

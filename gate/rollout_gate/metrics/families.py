@@ -44,7 +44,8 @@ class Family(Enum):
     )  # fmt: skip
     DURATION = (
         "rollout_gate_request_duration_seconds",
-        "Time to the last byte, of requests whose latency is judged.", WHOSE,
+        "Time to the last byte, of what came from no cache; the guard judges ok and abandoned.",
+        (*WHOSE, "class"),
     )  # fmt: skip
     FIRST_TOKEN = (
         "rollout_gate_time_to_first_token_seconds", "Time to a stream's first content.", WHOSE,

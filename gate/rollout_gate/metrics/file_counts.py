@@ -37,7 +37,7 @@ class _Series:
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str], Any] = {}
         self.repeated: Any = None
-        self.duration: Any = None
+        self.duration: dict[str, Any] = {}
         self.first_token: Any = None
 
 
@@ -78,9 +78,11 @@ class FileCounts:
             requests = series.requests[kind] = self._made(self._requests, *whose, *kind)
         requests.inc()
         if facts.duration_s is not None:
-            if series.duration is None:
-                series.duration = self._made(self._durations, *whose)
-            series.duration.observe(facts.duration_s)
+            duration = series.duration.get(facts.status_class)
+            if duration is None:
+                duration = self._made(self._durations, *whose, facts.status_class)
+                series.duration[facts.status_class] = duration
+            duration.observe(facts.duration_s)
         if facts.first_token_s is not None:
             if series.first_token is None:
                 series.first_token = self._made(self._first_tokens, *whose)

@@ -44,7 +44,7 @@ class _Sums:
     def __init__(self) -> None:
         self.kinds: dict[tuple[str, str], int] = {}
         self.repeated = 0
-        self.duration: _Distribution | None = None
+        self.duration: dict[str, _Distribution] = {}
         self.first_token: _Distribution | None = None
 
 
@@ -65,9 +65,10 @@ class MemoryCounts:
         sums.kinds[kind] = sums.kinds.get(kind, 0) + 1
         sums.repeated += facts.is_repeated
         if facts.duration_s is not None:
-            if sums.duration is None:
-                sums.duration = _Distribution()
-            sums.duration.observe(facts.duration_s)
+            duration = sums.duration.get(facts.status_class)
+            if duration is None:
+                duration = sums.duration[facts.status_class] = _Distribution()
+            duration.observe(facts.duration_s)
         if facts.first_token_s is not None:
             if sums.first_token is None:
                 sums.first_token = _Distribution()
@@ -88,13 +89,15 @@ class MemoryCounts:
             with FORK_SAFE.lock:
                 sums = self._sums[whose]
                 kinds, again = list(sums.kinds.items()), sums.repeated
-                found = [_copied(sums.duration), _copied(sums.first_token)]
+                timed = [(name, _copied(one)) for name, one in sums.duration.items()]
+                first_token = _copied(sums.first_token)
             for kind, count in kinds:
                 requests.add_metric((*whose, *kind), count)
             if again:
                 repeated.add_metric(whose, again)
-            for family, one in zip((durations, first_tokens), found, strict=True):
-                _add(family, whose, one)
+            for status_class, duration in timed:
+                _add(durations, (*whose, status_class), duration)
+            _add(first_tokens, whose, first_token)
         yield from (requests, repeated, durations, first_tokens, self._operation_family())
         revisions, trouble = self._state()
         yield Family.REVISION.gauge(revisions)

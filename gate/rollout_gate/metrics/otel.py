@@ -76,7 +76,7 @@ class OpenTelemetryMetrics(Metrics):
         )
         self._durations = meter.create_histogram(
             "rollout_gate.request.duration", "s",
-            "Time to the last byte, of requests whose latency is judged.",
+            "Time to the last byte, of what came from no cache; the guard judges ok and abandoned.",
             explicit_bucket_boundaries_advisory=BUCKETS_S,
         )  # fmt: skip
         self._first_tokens = meter.create_histogram(
@@ -105,7 +105,7 @@ class OpenTelemetryMetrics(Metrics):
             mine = self._attributes[whose] = whose._asdict()
         self._requests.add(1, {**mine, "class": facts.status_class, "outcome": facts.outcome})
         if facts.duration_s is not None:
-            self._durations.record(facts.duration_s, mine)
+            self._durations.record(facts.duration_s, {**mine, "class": facts.status_class})
         if facts.first_token_s is not None:
             self._first_tokens.record(facts.first_token_s, mine)
         if facts.is_repeated:

@@ -11,6 +11,8 @@ from rollout_gate.file.model import PrometheusSource
 
 _SIDES = '{side=~"tokenlab|previous"}'
 """Not what an application wrote into records of its own with another side."""
+_JUDGED = '{side=~"tokenlab|previous",class=~"ok|abandoned"}'
+"""The latency of an error says nothing of how fast answers are."""
 
 DEFAULTS: Mapping[str, str] = MappingProxyType({
     "requests": "sum by (route, org, side, class, outcome)"
@@ -18,7 +20,7 @@ DEFAULTS: Mapping[str, str] = MappingProxyType({
     "repeated": "sum by (route, org, side)"
     f" ($increase(rollout_gate_attempts_repeated_total{_SIDES}))",
     "duration": "sum by (route, org, side, le)"
-    f" ($increase(rollout_gate_request_duration_seconds_bucket{_SIDES}))",
+    f" ($increase(rollout_gate_request_duration_seconds_bucket{_JUDGED}))",
     "first_token": "sum by (route, org, side, le)"
     f" ($increase(rollout_gate_time_to_first_token_seconds_bucket{_SIDES}))",
     "newest": "max(timestamp(rollout_gate_requests_total))",
