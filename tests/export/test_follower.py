@@ -21,6 +21,9 @@ from openfeature.evaluation_context import EvaluationContext
 from rollout_console.cli.main import run
 from rollout_console.etcd.address import address_of
 from rollout_console.etcd.client import EtcdClient
+from rollout_console.export.follower import ExportFollower
+from rollout_console.export.outputs import FileOutput
+from rollout_gate.file.model import RolloutFile
 from tests.support.etcd import cluster
 from tests.support.waiting import PATIENCE_S, until
 
@@ -200,3 +203,28 @@ def test_a_key_of_etcd_follows_too(path: Path, tmp_path: Path) -> None:
             assert etcd.get("/flags/prod").values[0].data == b"something else"
         one.members[0].kill()
         assert run(["-f", str(path), "export", "flagd", "--out", address]) == 3
+
+
+def test_an_export_that_is_replaced_right_after_it_was_written_is_written_again(
+    tmp_path: Path,
+) -> None:
+    path, out = tmp_path / "rollout.toml", tmp_path / "flags.json"
+    path.write_text(FILE.format(share=5))
+    made = FileOutput(out, path, "an export", lambda head: head.startswith(b"{"))
+    writes = []
+
+    def write(file: RolloutFile) -> str:
+        writes.append(file.revision)
+        made.write(b'{"ours": true}')
+        if len(writes) == 1:  # somebody else, before the follower looks at it again
+            out.write_text('{"theirs": true}')
+        return "written"
+
+    follower = ExportFollower(path, made, write, lambda said: None)
+    try:
+        for _ in range(3):
+            follower.turn()
+    finally:
+        follower.close()
+    assert out.read_text() == '{"ours": true}'
+    assert len(writes) == 2

@@ -65,8 +65,9 @@ class ExportFollower:
         self._say(said)
 
     def wrote(self, file: RolloutFile) -> None:
-        """Note that the export of a file has just been written."""
-        self._written = file.revision, self._out.identity()
+        """Note that the export of a file has just been written, if nobody has replaced it since."""
+        identity = self._out.identity()  # before it is read: what comes after it is another one
+        self._written = (file.revision, identity) if self._out.is_as_written() else None
 
     def close(self) -> None:
         """Stop following."""

@@ -24,6 +24,9 @@ class Output(Protocol):
     def identity(self) -> object:
         """Return what is another after somebody else has written or removed the export."""
 
+    def is_as_written(self) -> bool:
+        """Return whether the export is what was written last."""
+
 
 class FileOutput:
     """A file. ``is_what`` tells by the first bytes of a file that it is an earlier export."""
@@ -35,6 +38,7 @@ class FileOutput:
         self._rollout_file = rollout_file
         self._what = what
         self._is_what = is_what
+        self._wrote = b""
 
     def __str__(self) -> str:
         return str(self._path)
@@ -45,6 +49,7 @@ class FileOutput:
             self._path, data, rollout_file=self._rollout_file, what=self._what,
             is_what=self._is_what,
         )  # fmt: skip
+        self._wrote = data
 
     def identity(self) -> object:
         """Return the file's inode, size and time; None where there is none."""
@@ -53,6 +58,13 @@ class FileOutput:
         except OSError:
             return None
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    def is_as_written(self) -> bool:
+        """Return whether the file has the text that was written last."""
+        try:
+            return self._path.read_bytes() == self._wrote
+        except OSError:
+            return False
 
 
 class EtcdOutput:
@@ -94,3 +106,7 @@ class EtcdOutput:
                 pass  # what is to be written later is told then
             self._known = time.monotonic(), revision
         return revision
+
+    def is_as_written(self) -> bool:
+        """Return True: the revision that ``identity`` begins with is that of the write."""
+        return True
