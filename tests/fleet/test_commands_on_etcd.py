@@ -1,12 +1,17 @@
 """The commands on ``-f etcd://``: the same rules, exit codes and words as on a file."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from rollout_console.changes.spread import Registered
 from rollout_console.cli.main import run
+from rollout_console.common.markdown import escaped
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.fleet.view import leader_key
 from rollout_console.mirror.mirror import Standing
@@ -174,25 +179,83 @@ def test_what_is_beside_the_file_is_relative_to_the_working_directory(
     )
 
 
-def test_no_command_to_be_pasted_has_the_working_copy(
-    address: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_no_output_names_the_working_copy_in_place_of_the_address(
+    address: str, client: EtcdClient, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    said(capsys, "-f", address, "playbook")
-    written = (tmp_path / "prod.playbook.md").read_text()
-    assert f"rollout-console rollback --yes --reason why --file {address} -- chat acme" in written
-    shown = said(capsys, "-f", address, "guard", "--once", code=0)
-    report = said(capsys, "-f", address, "report", code=1)
-    for text_shown in (written, shown, report):
-        assert str(tmp_path / "state") not in text_shown
+    """A command that is pasted from it must reach the servers, not a copy on this host."""
+    key = client.address.key
+    Registration(client, key, "gw-01", "/etc/rollout/rollout.toml").tell(Standing("a", 1))
+    out = "".join(
+        said(capsys, "-f", address, *words, code=code)
+        for code, words in (
+            (1, ("check", "--offline")),
+            (0, ("playbook", "-o", "-")),
+            (0, ("playbook",)),
+            (0, ("set", "chat", "acme", "1", "--yes")),
+            (0, ("rollback", "chat", "--yes")),
+            (0, ("history",)),
+            (0, ("report", "--out", "-")),
+            (0, ("guard", "--once", "--json")),
+            (0, ("phase", "chat")),
+        )
+    )
+    out += (tmp_path / "prod.playbook.md").read_text()
+    assert str(tmp_path / "state") not in out
+    assert f"rollout-console rollback --yes --reason why --file {address}\n" in out
+    assert f"rollout-console rollback --yes --reason why --file {address} -- chat acme\n" in out
+    assert f"rollout-console mirror --list {address}" in out
+    assert "- gw-01: `/etc/rollout/rollout.toml`" in out
+    assert f"Support playbook of etcd:{escaped(key)}" in out
+    assert f"the history is below {address}" in out
+    assert f"the history of `etcd:{key}`" in out
+
+
+@pytest.mark.parametrize("part", ["guard", "plan"])
+def test_a_broken_file_beside_it_is_named_by_its_key(
+    part: str, address: str, client: EtcdClient, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    key = f"{client.address.key}/{part}"
+    for broken, why in ((b"routes = 3", "is not a valid"), (b"[", "cannot be used")):
+        client.put(key, broken)
+        words, code = (("guard", "--once"), 1) if part == "guard" else (("phase",), 2)
+        out = said(capsys, "-f", address, *words, code=code)
+        assert f"etcd:{key} {why}" in out
+        assert str(tmp_path / "state") not in out
 
 
 def test_the_working_copy_itself_is_refused(
     address: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    """A rollback of it would be made nowhere, and be gone with the next reading of etcd."""
     said(capsys, "-f", address, "show")
     (copy,) = (tmp_path / "state" / "etcd").glob("*/prod.toml")
     out = said(capsys, "-f", str(copy), "rollback", "--yes", code=2)
     assert "is the working copy of a rollout file in etcd" in out
+    assert copy.read_bytes() == text()
+
+
+def test_done_is_said_before_the_servers_are_waited_for(
+    address: str, client: EtcdClient, tmp_path: Path
+) -> None:
+    Registration(client, client.address.key, "gw-01", "/r").tell(Standing("another", 1))
+    command = ["-f", address, "rollback", "--yes"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "rollout_console", *command], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("done: everything")
+        assert process.poll() is None
+        assert process.stdout.readline().startswith("servers: 0 of 1 server")
+
+
+def test_a_registration_with_a_time_that_is_none_is_listed(
+    address: str, client: EtcdClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, at in enumerate((1e300, -1e300, 10**15)):
+        one = Registered(f"gw-0{number}", "/r", at=at)
+        client.put(f"{client.address.key}/mirrors/{number}", msgspec.json.encode(one))
+    assert len(answer(capsys, "mirror", "--list", address, code=1)["mirrors"]) == 3
+    assert "gw-02" in said(capsys, "mirror", "--list", address, code=1)
 
 
 def test_a_file_that_etcd_does_not_take_is_refused_in_a_sentence(

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from rollout_console.changes.atomic_swap import ABSENT, swap
 from rollout_console.changes.errors import Conflict, NotReadable
 from rollout_console.changes.toml_edit.values import Values, with_values
@@ -25,7 +27,7 @@ State = TypeVar("State")
 
 
 class SideFile(Generic[State]):
-    """Reads and edits one such file; ``read`` converts its path, table and revision to a state.
+    """Reads and edits one such file; ``read`` converts its name, table and revision to a state.
 
     ``read`` raises StoreError for an invalid table. ``publish`` replaces a file of which the one
     at ``path`` is a working copy.
@@ -35,11 +37,12 @@ class SideFile(Generic[State]):
         self,
         path: Path,
         head: str,
-        read: Callable[[Path, dict[str, Any], str], State],
+        read: Callable[[str, dict[str, Any], str], State],
         access: WriteAccess,
-        publish: "Publish | None" = None,
+        publish: "Publisher | None" = None,
     ) -> None:
         self.path = path
+        self.name = str(path) if publish is None else publish.name
         self._publish = publish
         self._head = head
         self._read = read
@@ -81,7 +84,7 @@ class SideFile(Generic[State]):
             after = new_text.encode("utf-8")
             if says is None:
                 says = self._table(after)
-            state = self._read(self.path, says, revision_of(after))
+            state = self._read(self.name, says, revision_of(after))
             try:
                 self._replace(data, after)
             except Conflict:
@@ -94,7 +97,7 @@ class SideFile(Generic[State]):
 
     def _replace(self, before: bytes | None, after: bytes) -> None:
         if self._publish is not None:
-            self._publish(before, after)  # the file at path is the working copy of a shared one
+            self._publish.replace(before, after)  # the file at path is a working copy
         else:
             swap(self.path, ABSENT if before is None else revision_of(before), after)
 
@@ -106,13 +109,13 @@ class SideFile(Generic[State]):
 
     def _parsed(self, data: bytes | None) -> tuple[dict[str, Any], State]:
         table = {} if data is None else self._table(data)
-        return table, self._read(self.path, table, ABSENT if data is None else revision_of(data))
+        return table, self._read(self.name, table, ABSENT if data is None else revision_of(data))
 
     def _table(self, data: bytes) -> dict[str, Any]:
         try:
             return tomllib.loads(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
-            raise NotReadable(f"{self.path} cannot be used: {error}; correct it") from None
+            raise NotReadable(f"{self.name} cannot be used: {error}; correct it") from None
 
     def _data(self) -> bytes | None:
         try:
@@ -120,12 +123,17 @@ class SideFile(Generic[State]):
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise NotReadable(f"{self.path} cannot be read: {error.strerror}") from None
+            raise NotReadable(f"{self.name} cannot be read: {error.strerror}") from None
         return data
 
 
-Publish = Callable[[bytes | None, bytes], None]
-"""Replaces a text, None where there is none yet; raises Conflict where it is another by now."""
+class Publisher(msgspec.Struct, frozen=True):
+    """Replaces the text of a file of that name, None where there is none yet; raises Conflict
+    where it is another by now."""
+
+    name: str
+    replace: Callable[[bytes | None, bytes], None]
+
 
 Edited = Callable[[str, Mapping[str, Any]], tuple[str, dict[str, Any] | None]]
 """Returns the new text for a text and its table, and the new table if that is known."""

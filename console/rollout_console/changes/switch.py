@@ -21,7 +21,7 @@ from rollout_console.changes.plan import Plan
 from rollout_console.changes.planner import Planner
 from rollout_console.changes.recorded import Recorded, to_json
 from rollout_console.changes.shared import Shared
-from rollout_console.changes.side_file import Publish
+from rollout_console.changes.side_file import Publisher
 from rollout_console.changes.snapshot import Snapshot
 from rollout_console.changes.spread import Spread
 from rollout_console.common.errors import Held, NothingToDo, NotRecorded
@@ -115,13 +115,20 @@ class Switch:
         return str(self.path) if self.shared is None else self.shared.location
 
     @property
+    def address(self) -> str:
+        """The address of a file that several hosts share; empty for one on this host."""
+        return "" if self.shared is None else self.shared.location
+
+    @property
     def spread(self) -> Spread | None:
         """Who has applied the version of now, of a file that several hosts share; else None."""
         return None if self.shared is None else self.shared.spread
 
-    def publisher(self, part: str) -> Publish | None:
+    def publisher(self, part: str) -> Publisher | None:
         """Return what replaces a file beside a shared rollout file; None for one on this host."""
-        return None if self.shared is None else partial(self.shared.publish, part)
+        if self.shared is None:
+            return None
+        return Publisher(f"{self.name}/{part}", partial(self.shared.publish, part))
 
     def open(self) -> Snapshot:
         """Recover from a killed writer, and read the file; raises StoreError."""

@@ -112,7 +112,13 @@ def _dispatch(options: Namespace) -> int:
         return _mirror(options)
     if (address := file_text(options)) is not None and is_etcd(address):
         return _on_etcd(options, address)
-    return _on_file(options, file_path(options))
+    path = file_path(options)
+    if is_working_copy(path.absolute()):
+        raise Misused(
+            f"{path} is the working copy of a rollout file in etcd, and a change of it would reach"
+            " no server: give its address, -f etcd://HOST:2379,.../KEY"
+        )
+    return _on_file(options, path)
 
 
 def _on_etcd(options: Namespace, address: str) -> int:

@@ -6,6 +6,9 @@ from pathlib import Path
 from platformdirs import user_config_path, user_state_path
 
 _NAME = "rollout-console"
+COPIES = "etcd"
+COPY_RECORD = "rollout-copy.json"
+"""A file in the folder of each working copy: of which revision it is."""
 
 
 def config_folder() -> Path:
@@ -21,7 +24,15 @@ def state_folder() -> Path:
 
 def working_copies_folder() -> Path:
     """Return the folder with the working copies of rollout files in etcd."""
-    return state_folder() / "etcd"
+    return state_folder() / COPIES
+
+
+def is_working_copy(rollout_file: Path) -> bool:
+    """Return whether a path is that of a working copy of a file in etcd."""
+    folder = rollout_file.parent
+    return folder.parent.name == COPIES and (
+        (folder / COPY_RECORD).exists() or folder.parent == working_copies_folder()
+    )
 
 
 def folder_of(rollout_file: Path) -> Path:
@@ -33,9 +44,3 @@ def folder_of(rollout_file: Path) -> Path:
     if is_working_copy(rollout_file):
         return Path(os.environ.get("ROLLOUT_FOLDER") or ".")
     return rollout_file.parent
-
-
-def is_working_copy(path: Path) -> bool:
-    """Return whether a rollout file is the working copy of one in etcd, by its folder."""
-    folder = path.parent.parent
-    return folder.name == "etcd" and folder == working_copies_folder()

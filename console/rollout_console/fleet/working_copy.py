@@ -18,7 +18,7 @@ from tempfile import mkdtemp
 import msgspec
 
 from rollout_console.common.files import descriptor_of, write_private
-from rollout_console.common.folders import working_copies_folder
+from rollout_console.common.folders import COPIES, COPY_RECORD, working_copies_folder
 from rollout_console.etcd.address import EtcdAddress
 from rollout_gate.file.read import read_regular
 from rollout_gate.untrusted import UndecodableError, decode_json
@@ -47,8 +47,9 @@ class WorkingCopy:
         """
         memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it, 0700
         parent = memory if os.access(memory, os.W_OK) else None
-        self.folder = Path(mkdtemp(prefix="rollout-console-", dir=parent))
-        atexit.register(rmtree, self.folder, ignore_errors=True)
+        made = Path(mkdtemp(prefix="rollout-console-", dir=parent))
+        atexit.register(rmtree, made, ignore_errors=True)
+        self.folder = made / COPIES / self.folder.name
         self.path = self.folder / self.path.name
 
     def part(self, name: str) -> Path:
@@ -89,7 +90,7 @@ class WorkingCopy:
 
     @property
     def _record_path(self) -> Path:
-        return self.folder / "copy.json"
+        return self.folder / COPY_RECORD
 
     def _record(self) -> _Record:
         try:

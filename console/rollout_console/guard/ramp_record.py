@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from rollout_console.changes.errors import StoreError
-from rollout_console.changes.side_file import Publish, SideFile, time_of
+from rollout_console.changes.side_file import Publisher, SideFile, time_of
 from rollout_console.changes.toml_edit.line import quoted
 from rollout_console.common.write_access import WriteAccess
 from rollout_gate.file.errors import PercentError
@@ -63,7 +63,7 @@ class RampRecord:
     """
 
     def __init__(
-        self, rollout_file: FilePath, access: WriteAccess, publish: Publish | None = None
+        self, rollout_file: FilePath, access: WriteAccess, publish: Publisher | None = None
     ) -> None:
         path = rollout_file.with_name(f"{rollout_file.stem}.guard.toml")
         self._file = SideFile(path, _HEAD, _state, access, publish)
@@ -135,7 +135,7 @@ def _spelled(place: Place) -> str:
     return "{ " + ", ".join(values) + " }"
 
 
-def _state(path: FilePath, table: Mapping[str, Any], _revision: str) -> _Record:
+def _state(name: str, table: Mapping[str, Any], _revision: str) -> _Record:
     try:
         routes = {
             str(name): RouteRamp(
@@ -155,7 +155,7 @@ def _state(path: FilePath, table: Mapping[str, Any], _revision: str) -> _Record:
         return _Record(routes, lowered)
     except (AttributeError, KeyError, TypeError, ValueError, PercentError) as error:
         what = f"{type(error).__name__}: {error}"
-        raise StoreError(f"{path} is not a valid guard record ({what})") from None
+        raise StoreError(f"{name} is not a valid guard record ({what})") from None
 
 
 def _place(one: Mapping[str, Any]) -> Place:

@@ -91,7 +91,11 @@ class ExitFacts:
 
     @cached_property
     def _broken_rules(self) -> list[Result]:
-        return [result for result in check_offline(self._switch.path) if not result.ok]
+        return [
+            result
+            for result in check_offline(self._switch.path, self._switch.address)
+            if not result.ok
+        ]
 
     @cached_property
     def _rows(self) -> list[Change]:

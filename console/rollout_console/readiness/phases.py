@@ -14,7 +14,7 @@ from rollout_console.common.errors import OperationError
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.readiness.exit_checks import CheckState, ExitFacts
 from rollout_console.readiness.plan_file import PlanFile, PlanState, Sample, Tick
-from rollout_console.readiness.playbook import playbook, playbook_path, put_playbook
+from rollout_console.readiness.playbook import Place, playbook, playbook_path, put_playbook
 from rollout_gate.file.errors import UnknownRoute
 from rollout_gate.file.model import MEDIA_FORMATS, PHASES, RolloutFile, Route
 from rollout_gate.file.phases import checks_between, exit_checks
@@ -173,9 +173,14 @@ class Phases:
     def playbook(self, file: RolloutFile, verdicts: Mapping[str, Verdict] = _NONE) -> str:
         """Render the support playbook of the file as it is now; reads logs, raises StoreError."""
         states = self.states(file, verdicts)
+        return playbook(self._switch.path, file, self.plan(), states, self._clock(), self._place())
+
+    def _place(self) -> Place | None:
         shared = self._switch.shared
-        address = "" if shared is None else shared.location
-        return playbook(self._switch.path, file, self.plan(), states, self._clock(), address)
+        if shared is None:
+            return None
+        servers = tuple((one.host, one.path) for one in shared.spread.mirrors)
+        return Place(self._switch.name, shared.location, servers)
 
     def write_playbook(
         self, file: RolloutFile, verdicts: Mapping[str, Verdict] = _NONE, path: Path | None = None

@@ -12,7 +12,7 @@ import msgspec
 
 from rollout_console.changes.atomic_swap import ABSENT
 from rollout_console.changes.errors import StoreError
-from rollout_console.changes.side_file import Publish, SideFile, inline, sub_table, time_of
+from rollout_console.changes.side_file import Publisher, SideFile, inline, sub_table, time_of
 from rollout_console.common.write_access import WriteAccess
 
 _HEAD = (
@@ -86,7 +86,7 @@ class PlanFile:
     """Reads and edits ``rollout.plan.toml`` for a rollout file ``rollout.toml``."""
 
     def __init__(
-        self, rollout_file: Path, access: WriteAccess, publish: Publish | None = None
+        self, rollout_file: Path, access: WriteAccess, publish: Publisher | None = None
     ) -> None:
         path = rollout_file.with_name(f"{rollout_file.stem}.plan.toml")
         self._file = SideFile(path, _HEAD, _state, access, publish)
@@ -136,7 +136,7 @@ class PlanFile:
         return self._file.edit(edit)
 
 
-def _state(path: Path, table: Mapping[str, Any], revision: str) -> PlanState:
+def _state(name: str, table: Mapping[str, Any], revision: str) -> PlanState:
     try:
         support, routes = table.get("support", {}), table.get("routes", {})
         return PlanState(
@@ -146,7 +146,7 @@ def _state(path: Path, table: Mapping[str, Any], revision: str) -> PlanState:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"{type(error).__name__}: {error}"
-        raise StoreError(f"{path} is not a valid plan file ({what}); correct it") from None
+        raise StoreError(f"{name} is not a valid plan file ({what}); correct it") from None
 
 
 def _route(table: Mapping[str, Any]) -> RoutePlan:

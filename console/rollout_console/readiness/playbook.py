@@ -11,12 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from rollout_console.changes.output_file import write_output
 from rollout_console.changes.traffic_diff import DEFAULT_SHARE
 from rollout_console.common.folders import folder_of
 from rollout_console.common.markdown import code, escaped, ticks
 from rollout_console.common.safe_text import visible
-from rollout_console.etcd.address import is_etcd
 from rollout_console.readiness.plan_file import PlanState
 from rollout_gate.file.formats import kind_of
 from rollout_gate.file.model import RolloutFile, Route
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _REVISION = re.compile(r"^<!-- revision ([0-9a-f]{64}) -->$", re.MULTILINE)
 _TITLE = "# Support playbook of"
 _MOST_ORGS = 200
+_MOST_SERVERS = 200
 _WHY = ("--yes", "--reason", "why")
 
 
@@ -55,16 +57,27 @@ def put_playbook(path: Path, text: str, rollout_file: Path) -> None:
     )  # fmt: skip
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a rollout file is: its name in a sentence, and what ``--file`` takes for it.
+
+    ``servers`` have a mirror of one in etcd, each with its path there; None for a file on a host.
+    """
+
+    name: str
+    location: str
+    servers: tuple[tuple[str, str], ...] | None = None
+
+
 def playbook(
     path: Path,
     file: RolloutFile,
     plan: PlanState,
     states: Sequence["PhaseState"],
     now: datetime,
-    address: str = "",
+    place: Place | None = None,
 ) -> str:
-    """Render the playbook of a rollout file as it is now; ``address`` is that of one in etcd."""
-    place = address or str(path.resolve())
+    """Render the playbook of a rollout file as it is now; ``place`` is of one that is not here."""
+    place = place or Place(path.name, str(path.resolve()))
     lines = [*_head(place, file, plan, now)]
     by_route = {state.route: state for state in states}
     for route in file.routes.values():
@@ -73,9 +86,8 @@ def playbook(
     return "\n".join(lines) + "\n"
 
 
-def _head(place: str, file: RolloutFile, plan: PlanState, now: datetime) -> Iterator[str]:
-    name = place if is_etcd(place) else Path(place).name
-    yield f"{_TITLE} {escaped(name)}"
+def _head(place: Place, file: RolloutFile, plan: PlanState, now: datetime) -> Iterator[str]:
+    yield f"{_TITLE} {escaped(place.name)}"
     yield ""
     yield f"<!-- revision {file.revision} -->"
     yield f"Written {now:%Y-%m-%d %H:%M} UTC from revision `{file.revision[:SHORT]}`."
@@ -88,11 +100,13 @@ def _head(place: str, file: RolloutFile, plan: PlanState, now: datetime) -> Iter
     yield ""
     yield from _block(_command(place, "rollback", *_WHY))
     yield ""
+    where = code(place.location) + "." if place.servers is None else "the server's own file."
     yield (
-        f"Without the console: set `rolled_back = true` at the top of {_by_hand(place)}. "
+        f"Without the console: set `rolled_back = true` at the top of {where} "
         "Applications read it within a second; nothing else is needed, no network either. "
         "It stays so until it is resumed; the percents are kept."
     )
+    yield from _servers(place)
     yield ""
     yield "What it is now, and the proof that nothing goes to TokenLab any more:"
     yield ""
@@ -102,14 +116,32 @@ def _head(place: str, file: RolloutFile, plan: PlanState, now: datetime) -> Iter
     yield ""
 
 
-def _by_hand(place: str) -> str:
-    if not is_etcd(place):
-        return code(place)
-    return f"the rollout file on each server (the local one, which mirrors {code(place)})"
+def _servers(place: Place) -> Iterator[str]:
+    """Say how a server is rolled back by itself: etcd may be away just then."""
+    if place.servers is None:
+        return
+    yield ""
+    yield (
+        "Where etcd is away, on each server: "
+        f"{code('rollout-console rollback --yes --reason why --file PATH')}. "
+        "What is rolled back there stays so whatever etcd has, until it is resumed there. Servers, "
+        "and the file of each:"
+    )
+    yield ""
+    for host, path in place.servers[:_MOST_SERVERS]:
+        yield f"- {escaped(host)}: {code(path)}"
+    if (more := len(place.servers) - _MOST_SERVERS) > 0:
+        yield f"- … and {more} more"
+    if not place.servers:
+        yield "- **none has a mirror yet**"
+    yield ""
+    yield from _block(
+        " ".join(map(_quoted, ("rollout-console", "mirror", "--list", place.location)))
+    )
 
 
 def _route(
-    place: str, file: RolloutFile, route: Route, plan: PlanState, state: "PhaseState | None"
+    place: Place, file: RolloutFile, route: Route, plan: PlanState, state: "PhaseState | None"
 ) -> Iterator[str]:
     one = plan.route(route.name)
     latch = " — **rolled back**" if file.is_latched(route.name) else ""
@@ -178,9 +210,9 @@ _LAST = (
 )
 
 
-def _command(place: str, *words: str, names: Sequence[str] = ()) -> str:
+def _command(place: Place, *words: str, names: Sequence[str] = ()) -> str:
     """Build a shell command; names go after ``--``, so that a leading dash makes no option."""
-    given = ["rollout-console", *words, "--file", place]
+    given = ["rollout-console", *words, "--file", place.location]
     return " ".join(map(_quoted, [*given, "--", *names] if names else given))
 
 

@@ -151,13 +151,16 @@ def find_incident(
     changes: Sequence[Change],
     asked: Asked,
     now: float,
+    name: str = "",
 ) -> Incident:
     """Find the incident that is asked for; raises OperationError where there is none.
+
+    ``name`` is how the file is called, where that is not the name at its path.
 
     ``changes`` are newest first. The log is read twice, in chunks: for the evidence, second by
     second, and for the figures of the stretch that it shows.
     """
-    scope, looked = _where(history, path, changes, asked, now)
+    scope, looked = _where(history, path, changes, asked, now, name or path.name)
     if looked.until - looked.since > MOST_S:
         raise Misused("a report is of at most 7 days: give a later time")
     log = LogReader((folder_of(path) / file.access_log).absolute(), AccessRecord)
@@ -196,7 +199,7 @@ def find_incident(
         figures=figures,
         changes=_within(changes, begin - margin, after),
         limits=_limits_of(file, scope),
-        file_name=path.name,
+        file_name=name or path.name,
         made_at=now,
         log_words=_log_words(log, again, begin - margin) + ([jobs.trouble] if jobs.trouble else []),
         jobs=jobs,
@@ -204,7 +207,7 @@ def find_incident(
 
 
 def _where(
-    history: History, path: Path, changes: Sequence[Change], asked: Asked, now: float
+    history: History, path: Path, changes: Sequence[Change], asked: Asked, now: float, name: str
 ) -> tuple[Scope, _Range]:
     """Return the scope, and the stretch of the log in which its incident is."""
     rollback: Change | None
@@ -225,7 +228,7 @@ def _where(
             return Scope(), _Range(asked.since, now, fixed=True)
     if rollback is None:
         raise OperationError(
-            f"no rollback is in the history of {path.name}: give --since or --around a time"
+            f"no rollback is in the history of {name}: give --since or --around a time"
         )
     scope = scope_of(history, path, changes, rollback)
     since = scope.began_at - LOOK_BACK_S if asked.since is None else asked.since

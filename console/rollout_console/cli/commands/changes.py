@@ -111,6 +111,11 @@ def _check_again(plan: Plan, monitor: Monitor) -> None:
 
 def _tell(options: Namespace, done: Done) -> None:
     plan = done.plan
+    if not options.json:  # before it is waited for the servers: it is made already
+        print(f"done: {visible(plan.effect)}  (revision {done.snapshot.revision[:SHORT]})")
+        if done.kept_as:
+            print(f"the broken text was kept as {visible(done.kept_as)}")
+        sys.stdout.flush()
     spread = None if options.shared is None else options.shared.wait_for_spread(_SPREAD_S)
     if options.json:
         body = {
@@ -125,10 +130,6 @@ def _tell(options: Namespace, done: Done) -> None:
         if spread is not None:
             body["servers"] = spread.as_json()
         print(json.dumps(body, indent=2))
-    else:
-        print(f"done: {visible(plan.effect)}  (revision {done.snapshot.revision[:SHORT]})")
-        if done.kept_as:
-            print(f"the broken text was kept as {visible(done.kept_as)}")
     if spread is not None:
         _tell_spread(options, spread)
     for line in left_out_by_reason(plan.left_out):

@@ -121,11 +121,19 @@ def _as_json(found: list[Registered], current: str) -> dict[str, object]:
                 "gone": one.gone,
                 "latched": list(one.latched),
                 "trouble": one.trouble,
-                "at": datetime.fromtimestamp(one.at, UTC).isoformat(timespec="milliseconds"),
+                "at": _time_of(one.at),
             }
             for one in found
         ],
     }
+
+
+def _time_of(at: float) -> str | None:
+    """Return a time as RFC 3339; None for a number that is none: each server writes its own."""
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    except (OSError, OverflowError, ValueError):
+        return None
 
 
 def _tell(words: str) -> None:

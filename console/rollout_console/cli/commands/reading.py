@@ -120,7 +120,7 @@ def decide(options: Namespace, switch: Switch) -> int:
 
 def check(options: Namespace, path: Path, room: "ApiKeys | None" = None) -> int:
     """Check the file and, with ``room``, credentials, balance and keys; exit 1 if a rule fails."""
-    results = check_offline(path)
+    results = check_offline(path, "" if options.shared is None else options.shared.location)
     if room is not None:
         results += _check_online(room, path, options.plan_days)
     ok = all(result.ok for result in results)

@@ -27,7 +27,9 @@ def report(options: Namespace, switch: Switch) -> int:
     prints = options.out == "-"
     if not prints and (options.out or not options.json):
         switch.access.require()
-    incident = find_incident(file, switch.path, switch.history, changes, asked, time.time())
+    incident = find_incident(
+        file, switch.path, switch.history, changes, asked, time.time(), switch.name
+    )
     for words in incident.log_words:
         print(f"warning: {visible(words)}", file=sys.stderr)
     if options.json:

@@ -32,32 +32,37 @@ _NATIVE_HOST = {
 }
 
 
-def check_offline(path: Path) -> list[Result]:
-    """Return every rule's result, file first; an unreadable or invalid file ends the checks."""
+def check_offline(path: Path, address: str = "") -> list[Result]:
+    """Return every rule's result, file first; an unreadable or invalid file ends the checks.
+
+    ``address`` is of a file in etcd, of which the one at ``path`` is the working copy.
+    """
+    name = address or str(path)
     try:
         data, _ = read_file(path)
     except Unreadable as error:
         missing = isinstance(error, Missing)
         fix = "write a first one with rollout-console init" if missing else "make the file readable"
-        return [Result("file.readable", False, str(path), str(error), fix)]
-    readable = Result("file.readable", True, str(path), "it can be read")
+        return [Result("file.readable", False, name, _named(error, path, address), fix)]
+    readable = Result("file.readable", True, name, "it can be read")
     try:
         file = parse(data)
     except FileError as error:
         problems = [
-            Result("file.valid", False, _at(path, p.line, p.column), str(p), "correct this line")
+            Result("file.valid", False, _at(name, p.line, p.column), str(p), "correct this line")
             for p in error.problems
         ]
         return [readable, *problems]
-    valid = Result("file.valid", True, str(path), counted(len(file.routes), "route"))
+    valid = Result("file.valid", True, name, counted(len(file.routes), "route"))
     warnings = [
         Result(
-            "file.known_keys", False, _at(path, w.line, w.column), str(w), "correct or remove it"
+            "file.known_keys", False, _at(name, w.line, w.column), str(w), "correct or remove it"
         )
         for w in file.warnings
-    ] or [Result("file.known_keys", True, str(path), "no unknown keys")]
-    found = [readable, valid, *warnings, _replaceable(path), _tokenlab(file)]
-    found += [_history(path)]
+    ] or [Result("file.known_keys", True, name, "no unknown keys")]
+    found = [readable, valid, *warnings]
+    found += _in_etcd(address) if address else [_replaceable(path), _history(path)]
+    found += [_tokenlab(file)]
     if file.prometheus is None:  # else the log is each server's own, and may not be here
         found += [_access_log(path, file), _log_lines(path, file)]
     found += _lowering(file)
@@ -67,8 +72,20 @@ def check_offline(path: Path) -> list[Result]:
     return found
 
 
-def _at(path: Path, line: int, column: int) -> str:
-    return f"{path}:{line}:{column}" if line else str(path)
+def _at(name: str, line: int, column: int) -> str:
+    return f"{name}:{line}:{column}" if line else name
+
+
+def _named(error: Exception, path: Path, address: str) -> str:
+    return str(error).replace(str(path), address) if address else str(error)
+
+
+def _in_etcd(address: str) -> list[Result]:
+    """Return what is so of every file in etcd."""
+    return [
+        Result("file.replaceable", True, address, "a change is one transaction"),
+        Result("history.path", True, "history.path", f"the history is below {address}"),
+    ]
 
 
 def _replaceable(path: Path) -> Result:

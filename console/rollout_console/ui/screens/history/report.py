@@ -36,7 +36,7 @@ async def write_incident_report(
     asked = Asked(row=selected.id) if way_of(selected) == "rollback" else Asked()
     listener.say("reading the access log …")
     incident = await asyncio.to_thread(
-        find_incident, file, switch.path, switch.history, changes, asked, time.time()
+        find_incident, file, switch.path, switch.history, changes, asked, time.time(), switch.name
     )
     listener.say("")
     folder = await _folder(app, incident)

@@ -101,7 +101,7 @@ class RouteFlows:
         """Run every rule, offline and online, and show what fails."""
         self._listener.say("checking: file, credentials, models, both sides…")
         path = self._switch.path
-        found = await asyncio.to_thread(check_offline, path)
+        found = await asyncio.to_thread(check_offline, path, self._switch.address)
         found += await off_loop(lambda: check_online(self._room, self._models, path))
         self._listener.checked(found)
         bad = [result for result in found if not result.ok]
