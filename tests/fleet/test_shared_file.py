@@ -16,7 +16,7 @@ from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import NothingToDo
 from rollout_console.etcd.client import EtcdClient
-from rollout_console.etcd.errors import EtcdAway
+from rollout_console.etcd.errors import EtcdAway, EtcdRefused
 from rollout_console.fleet import shared_file
 from rollout_console.fleet.kept_change import KeptWrite, decoded, encoded
 from rollout_console.fleet.shared_file import SharedFile
@@ -215,6 +215,9 @@ def test_an_outcome_that_cannot_be_found_out_is_said_so(
         link.lose = ["answer", *["request"] * 99]
         with pytest.raises(Uncertain, match="is not known"):
             one.apply(to(one, 25))
+        shared(one)._is_away(EtcdAway("no member answers"))
+        with pytest.raises(Uncertain, match="is not known"):  # the first may have been made
+            one.apply(to(one, 25))
         link.lose = []
         shared(one).sync()
         assert one.refresh() is not None
@@ -238,6 +241,50 @@ def test_etcd_away_changes_nothing_and_what_is_shown_says_its_age(
         link.is_cut = False
         shared(one).sync()
         assert one.refresh() is None
+
+
+def test_while_etcd_is_known_to_be_away_a_change_is_refused_and_not_uncertain(
+    host: Host, etcd: Cluster, client: EtcdClient
+) -> None:
+    """A reading comes first: a rollback that is known not to be made can be made on the servers."""
+    with lossy(etcd.members[0].url) as link:
+        one = host("gw-01", f"etcd://{link.url.partition('://')[2]}{client.address.key}")
+        before = link.writes
+        link.is_cut = True
+        shared(one)._is_away(EtcdAway("no member answers"))
+        with pytest.raises(EtcdAway, match="its own file can still be rolled back"):
+            one.apply(to(one, 25))
+        assert link.writes == before
+        link.is_cut = False
+        one.apply(to(one, 25))
+        assert in_etcd(client) == text("25")
+
+
+def test_a_change_of_ten_thousand_orgs_fits_into_a_transaction(
+    host: Host, client: EtcdClient
+) -> None:
+    """Its rows are some megabytes; etcd takes 1.5 MiB."""
+    orgs = [f"org-{number:05}" for number in range(10_000)]
+    client.put(client.address.key, text() + "".join(f"{org} = 1\n" for org in orgs).encode())
+    one, two = host("gw-01"), host("gw-02")
+    plan = one.planner.plan_sets([("chat", org) for org in orgs], lambda _, __: 200)
+    one.apply(plan, reason="all of them", verdict="hold: no data " * 20)
+    (write,) = [one for one in writes(client) if one.rows[0].action == "set"]
+    assert [row.org for row in write.rows] == orgs
+    assert len(encoded(write)) < 300_000
+    shared(two).sync()
+    assert two.refresh() is not None
+    rows, _ = two.recent(20_000)
+    assert len([row for row in rows if row.reason == "all of them"]) == len(orgs)
+    two.apply(two.planner.plan_undo())
+    assert parse(in_etcd(client)).routes["chat"].orgs["org-09999"].points == 100
+
+
+def test_a_change_that_is_too_large_for_etcd_says_so(host: Host, client: EtcdClient) -> None:
+    one = host("gw-01")
+    with pytest.raises(EtcdRefused, match=r"takes 1\.5 MiB unless its --max-request-bytes"):
+        one.apply(one.planner.plan_text(text() + b"# " + b"x" * 1_600_000, "a test"))
+    assert in_etcd(client) == text()
 
 
 def test_a_change_that_etcd_has_is_made_whatever_becomes_of_the_copy(

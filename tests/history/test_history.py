@@ -118,6 +118,26 @@ def test_a_change_under_way_is_nobody_elses(history: History) -> None:
     assert [row.action for row in history.rows(FILE)] == ["set", "set"]
 
 
+def test_the_rows_of_one_write_stay_together_however_many_they_are(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change of more orgs than changes are kept can be undone as any other."""
+    monkeypatch.setattr("rollout_console.history.history.KEPT", 5)
+    for number in range(60):
+        history.commit(history.begin(change(b"%d" % number, b"%d" % (number + 1))))
+    history.commit(history.begin(*[change(b"60", b"61")] * 40))
+    while True:  # until what is too much is deleted
+        row = history.begin(change(b"61", b"62"))
+        if row % 50 == 0:
+            break
+        history.abandon(row)
+    history.commit(row)
+    rows = history.rows(FILE, 100)
+    assert len(rows) == 41
+    assert len(history.group_of(rows[1])) == 40
+    assert history.text_of(FILE, revision_of(b"60")) == b"60"
+
+
 def test_attempts_that_came_to_nothing_displace_no_change(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from rollout_console.changes import spread
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.etcd.address import address_of
 from rollout_console.etcd.client import EtcdClient
+from rollout_console.fleet import shared_file
 from rollout_console.fleet.opening import shared_switch
 from rollout_console.fleet.shared_file import SharedFile
 from rollout_console.guard.monitor import Monitor
@@ -138,11 +139,31 @@ async def test_etcd_away_is_said_and_a_rollback_is_not_made(
         await pilot.press("R")
         shown = await answer_and_be_asked_again(pilot)
         shown = " ".join(shown.split())
+        assert "NOT ROLLED BACK: chat" in shown
+        assert "on each server its own file can still be rolled back" in shown
+        assert "its traffic has not moved" in shown
+        link.is_cut = False
+        assert not parse(in_etcd(servers)).is_latched("chat")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: parse(in_etcd(servers)).is_latched("chat"))
+        await until_shown(pilot, lambda: "ETCD AWAY" not in status(pilot))
+        assert "WHETHER" not in notices(pilot)
+
+
+async def test_a_rollback_whose_answer_is_lost_is_not_said_to_be_none(
+    app: ConsoleApp, servers: list[Server], link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_file, "SETTLE_S", 0.3)
+    async with running(app) as pilot:
+        await until_shown(pilot, lambda: "3/3 servers" in status(pilot))
+        link.lose = ["request"] * 99
+        await pilot.press("R")
+        shown = await answer_and_be_asked_again(pilot)
+        shown = " ".join(shown.split())
         assert "NOT KNOWN WHETHER ROLLED BACK: chat" in shown
         assert "on a server its own file can be rolled back" in shown
         assert "not moved" not in shown
-        link.is_cut = False
-        assert not parse(in_etcd(servers)).is_latched("chat")
+        link.lose = []
         await confirm(pilot)
         await until_shown(pilot, lambda: parse(in_etcd(servers)).is_latched("chat"))
         await until_shown(pilot, lambda: "ETCD AWAY" not in status(pilot))

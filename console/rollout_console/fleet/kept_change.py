@@ -7,12 +7,15 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from rollout_console.history.rows import NewChange
 from rollout_gate.untrusted import UndecodableError, decode_json
 
 MOST_TEXT = 32 * 2**20
 """Limit of a text in bytes: a few kB of a damaged value must not unpack to gigabytes."""
+MOST_PLAIN = 128 * 1024
+"""From how many bytes on the rows of a write are compressed, as its text always is."""
 ROWS_BITS = 17
 """A row's id is the cluster's revision of its write, and in this many low bits its place in it."""
 
@@ -50,6 +53,8 @@ class KeptWrite(msgspec.Struct, frozen=True):
     revision: str
     packed: str
     since: str = ""
+    packed_rows: str = ""
+    """Very many rows, compressed: etcd takes no more than 1.5 MiB in a transaction."""
 
     @property
     def compressed(self) -> bytes:
@@ -78,13 +83,20 @@ def beginning(revision: str, text: bytes, since: datetime) -> KeptWrite:
 
 def encoded(write: KeptWrite) -> bytes:
     """Return the value of a write's key."""
-    return msgspec.json.encode(write)
+    data = msgspec.json.encode(write)
+    if len(data) > MOST_PLAIN and write.rows:
+        rows = _packed(msgspec.json.encode(write.rows))
+        data = msgspec.json.encode(replace(write, rows=(), packed_rows=rows))
+    return data
 
 
 def decoded(data: bytes) -> KeptWrite | None:
     """Return the write of a value; None for one that is none."""
     try:
         write = decode_json(data, _WRITE)
+        if write.packed_rows:
+            rows = decode_json(_unpacked(b64decode(write.packed_rows)), _ROWS)
+            write = replace(write, rows=rows, packed_rows="")
         for at in (write.since, *(row.at for row in write.rows)):
             if at and datetime.fromisoformat(at).tzinfo is None:
                 return None
@@ -122,3 +134,4 @@ def _packed(text: bytes) -> str:
 
 
 _WRITE = msgspec.json.Decoder(KeptWrite)
+_ROWS = msgspec.json.Decoder(tuple[KeptRow, ...])

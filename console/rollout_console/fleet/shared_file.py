@@ -57,6 +57,8 @@ class SharedFile:
         self._changed = threading.Event()
         self._read_to = 0
         self._away_since: float | None = None
+        self._is_uncertain = False
+        """Whether it is not known if a change was made, as nothing could be read since."""
         self.trouble = ""
         """Why what is shown may not be what etcd has; empty where it is current."""
         first = _advised(lambda: self._read(NO_WRITES, client))
@@ -135,7 +137,7 @@ class SharedFile:
 
     def _read(self, after: int, client: EtcdClient) -> View:
         view = read_view(client, after)
-        self._away_since, self.trouble = None, ""
+        self._away_since, self.trouble, self._is_uncertain = None, "", False
         return view
 
     def _start_again(self, view: View) -> None:
@@ -175,6 +177,8 @@ class SharedFile:
         Uncertain is raised where that could not be found out in SETTLE_S.
         """
         change = changes[0]
+        if self.trouble and not self._is_uncertain:  # a reading leaves nothing uncertain
+            _advised(self.sync)
         base = self._base("", change.previous_revision)
         row = f"{history_key(self._key)}/{uuid4().hex}"
         puts = {self._key: change.after_text, row: encoded(write_of(changes))}
@@ -288,6 +292,7 @@ class SharedFile:
                 if not is_lost:
                     raise
             if time.monotonic() >= until:
+                self._is_uncertain = True
                 raise Uncertain(
                     f"{self.name}: etcd does not answer: whether the change was made is not known"
                     " (the history has it if it was); on a server its own file can be rolled back"

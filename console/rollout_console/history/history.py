@@ -446,13 +446,18 @@ def _as_text(path: Path | str) -> str:
 
 
 def prune(db: sqlite3.Connection, file: str) -> None:
-    """Delete all but the newest KEPT changes; abandoned attempts do not count as changes."""
+    """Delete all but the newest KEPT changes; abandoned attempts do not count as changes.
+
+    The rows of one write stay together, however many they are: half of them could not be undone.
+    """
     for states, keep in (("('applied', 'pending')", KEPT), ("('abandoned')", _ATTEMPTS_KEPT)):
         db.execute(
-            f"DELETE FROM changes WHERE file = ? AND state IN {states} AND id NOT IN"  # noqa: S608
-            f" (SELECT id FROM changes WHERE file = ? AND state IN {states}"
-            "   ORDER BY id DESC LIMIT ?)",
-            (file, file, keep),
+            "WITH kept AS (SELECT id, group_id FROM changes"  # noqa: S608
+            f" WHERE file = :file AND state IN {states} ORDER BY id DESC LIMIT :keep)"
+            f" DELETE FROM changes WHERE file = :file AND state IN {states}"
+            " AND id NOT IN (SELECT id FROM kept) AND (group_id IS NULL OR group_id NOT IN"
+            " (SELECT group_id FROM kept WHERE group_id IS NOT NULL))",
+            {"file": file, "keep": keep},
         )
     db.execute(
         "DELETE FROM texts WHERE file = :file AND revision NOT IN"

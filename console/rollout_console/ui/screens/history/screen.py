@@ -209,7 +209,7 @@ class HistoryScreen(ChangingScreen):
             (f"  {words}" if words else "", "$warning"),
             ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
             ("", "") if history.is_shared else ("  this user's alone", "$warning"),
-            (f"  {visible(str(history.path))}", "$foreground 70%"),
+            (f"  {visible(self._switch.address or str(history.path))}", "$foreground 70%"),
         )  # fmt: skip
         if self._unreadable and not self._told and not self._trouble:
             self.query_one(self.NOTICE, TextLine).say(
