@@ -97,6 +97,7 @@ FUNCTIONAL = frozenset(
         "fleet/test_commands_on_etcd.py",
         "fleet/test_docs.py",
         "fleet/test_faults.py",
+        "fleet/test_guard_while_away.py",
         "fleet/test_restored.py",
         "fleet/test_shared_file.py",
         "gate/metrics/test_dashboard.py",

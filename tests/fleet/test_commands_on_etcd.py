@@ -149,9 +149,10 @@ def test_one_of_several_guards_acts(
     address: str, client: EtcdClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert answer(capsys, "-f", address, "guard", "--once")["acts"] is True
-    client.put(leader_key(client.address.key), b"guard@gw-02 77")
+    lease = client.lease(60)
+    client.put(leader_key(client.address.key), b"guard@gw-02 77", lease=lease)
     assert answer(capsys, "-f", address, "guard", "--once", code=1)["acts"] is False
-    client.delete(leader_key(client.address.key))
+    client.revoke(lease)
     assert answer(capsys, "-f", address, "guard", "--once")["acts"] is True
     assert not client.get(leader_key(client.address.key)).values  # given up at its end
 

@@ -218,6 +218,23 @@ def _away(*_: object, **__: object) -> int:
     raise EtcdAway("cut off")
 
 
+def test_a_leader_without_a_lease_is_no_guard_and_told(
+    client: EtcdClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever put it there, no guard would raise any more, and nobody would know why."""
+    monkeypatch.setenv("ROLLOUT_STATE_DIR", str(tmp_path / "state"))
+    client.put(leader_key(KEY), b"me")
+    one = Leadership(client, "guard@gw-01", lambda: False)
+    assert not one.hold()
+    assert f"etcdctl del {leader_key(KEY)}" in one.no_locks
+    assert not SharedFile(client).has_leader
+    client.delete(leader_key(KEY))
+    until(one.hold)
+    assert one.no_locks == ""
+    assert SharedFile(client).has_leader
+    one.release()
+
+
 def test_a_guard_that_may_not_elect_says_so(
     client: EtcdClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

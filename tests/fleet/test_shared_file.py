@@ -30,6 +30,7 @@ from tests.fleet.conftest import Host
 from tests.mirror.test_mirror import text
 from tests.support.etcd import Cluster
 from tests.support.lossy import lossy
+from tests.support.waiting import until
 
 
 def shared(switch: Switch) -> SharedFile:
@@ -215,7 +216,7 @@ def test_an_outcome_that_cannot_be_found_out_is_said_so(
         link.lose = ["answer", *["request"] * 99]
         with pytest.raises(Uncertain, match="is not known"):
             one.apply(to(one, 25))
-        shared(one)._is_away(EtcdAway("no member answers"))
+        shared(one)._note_away(EtcdAway("no member answers"))
         with pytest.raises(Uncertain, match="is not known"):  # the first may have been made
             one.apply(to(one, 25))
         link.lose = []
@@ -233,7 +234,7 @@ def test_etcd_away_changes_nothing_and_what_is_shown_says_its_age(
         with pytest.raises((EtcdAway, Uncertain)):
             one.apply(to(one, 25))
         assert in_etcd(client) == text()
-        shared(one)._is_away(EtcdAway("no member answers"))
+        shared(one)._note_away(EtcdAway("no member answers"))
         with pytest.raises(
             NotReadable, match=r"etcd away since .*, what is shown is of then: no member answers"
         ):
@@ -251,7 +252,7 @@ def test_while_etcd_is_known_to_be_away_a_change_is_refused_and_not_uncertain(
         one = host("gw-01", f"etcd://{link.url.partition('://')[2]}{client.address.key}")
         before = link.writes
         link.is_cut = True
-        shared(one)._is_away(EtcdAway("no member answers"))
+        shared(one)._note_away(EtcdAway("no member answers"))
         with pytest.raises(EtcdAway, match="its own file can still be rolled back"):
             one.apply(to(one, 25))
         assert link.writes == before
@@ -303,6 +304,27 @@ def test_a_change_that_etcd_has_is_made_whatever_becomes_of_the_copy(
     shared(one).sync()
     assert one.path.read_bytes() == text("25")
     assert not isinstance(one.refresh(), Written)
+
+
+def test_a_disk_that_fills_up_is_not_taken_for_an_etcd_that_is_away(
+    host: Host, client: EtcdClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = host("gw-01"), host("gw-02")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shared(one)._copy, "put", full)
+        shared(one).follow()
+        until(lambda: "No space left on device" in shared(one).trouble)
+        assert not shared(one).is_away
+        assert "etcd away" not in shared(one).trouble
+        one.apply(one.planner.plan_rollback("chat", "acme", ""))
+        assert parse(in_etcd(client)).is_latched("chat", "acme")
+    until(lambda: not shared(one).trouble)
+    two.refresh()
+    shared(one).close()
 
 
 def test_a_state_folder_that_cannot_be_written_does_not_stop_a_rollback(

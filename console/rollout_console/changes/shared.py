@@ -33,6 +33,10 @@ class Shared(Protocol):
         """Why what is shown may not be current; empty where it is."""
 
     @property
+    def is_away(self) -> bool:
+        """Whether its store cannot be reached: nothing can be changed now."""
+
+    @property
     def has_leader(self) -> bool:
         """Whether a guard acts."""
 

@@ -108,7 +108,7 @@ class Spread(msgspec.Struct, frozen=True):
         said = f"{self.applied} of {counted(len(self.mirrors), 'server')}"
         if self.lagging:
             return f"{said}, {self.age_s:.0f} s" if self.watched else said
-        if self.watched and self.done_at is not None:
+        if self.applied and self.watched and self.done_at is not None:
             return f"{said} after {self.done_at - self.since:.1f} s"
         return said
 

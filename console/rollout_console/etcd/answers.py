@@ -23,6 +23,12 @@ _NOT_MADE = ("no leader", "not capable", "too many requests", "connection refuse
 """What a member says that cannot serve, before it proposes a write: nothing was changed."""
 _PERHAPS_MADE = ("request timed out", "leader changed", "stopped", "transport is closing")
 """What it says that may have proposed one: a proposal can be agreed on after that."""
+_ADVICE = (
+    ("user name is empty", "; set ETCDCTL_USER and ETCDCTL_PASSWORD"),
+    ("authentication failed", "; see ETCDCTL_USER and ETCDCTL_PASSWORD"),
+    ("authentication is not enabled", ": unset ETCDCTL_USER"),
+    ("permission denied", "; the user of ETCDCTL_USER needs the key and what is below it"),
+)
 _TOO_LARGE = ("request is too large", "message larger than max")
 
 
@@ -140,7 +146,17 @@ def refusal(response: httpx.Response, content: bytes) -> EtcdError:
         return EtcdAway(f"{host}: {shown}")
     if any(word in shown for word in _PERHAPS_MADE) or response.status_code in (502, 503, 504):
         return EtcdUncertain(f"{host}: {shown}")
-    return EtcdRefused(f"etcd refuses it: {shown}")
+    advice = next((what for words, what in _ADVICE if words in shown), "")
+    return EtcdRefused(f"etcd refuses it: {shown}{advice}")
+
+
+def why_no_answer(error: httpx.HTTPError | httpx.InvalidURL) -> str:
+    """Return why there was no answer to a request that may have been received."""
+    if trouble := tls_trouble(error):
+        return trouble
+    if isinstance(error, httpx.RemoteProtocolError):
+        return "did not answer in HTTP (where it has TLS, the address begins with etcds://)"
+    return f"did not answer ({type(error).__name__})"
 
 
 def tls_trouble(error: httpx.HTTPError | httpx.InvalidURL) -> str:

@@ -29,6 +29,7 @@ from rollout_console.etcd.answers import (
     refusal,
     text_of,
     tls_trouble,
+    why_no_answer,
 )
 from rollout_console.etcd.errors import EtcdAway, EtcdUncertain
 
@@ -207,8 +208,7 @@ class EtcdClient:
             except httpx.ConnectTimeout:
                 why = why or f"{_host(url)} does not answer"
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                trouble = tls_trouble(error) or f"did not answer ({type(error).__name__})"
-                said = f"{_host(url)} {trouble}"
+                said = f"{_host(url)} {why_no_answer(error)}"
                 if writes:
                     self._next(url)
                     raise EtcdUncertain(f"{said}: {_NOT_KNOWN}") from None

@@ -34,6 +34,7 @@ class Leadership:
         self._leads = False
         self._until = 0.0
         self._due = 0.0
+        self._foreign = ""
         self.no_locks = ""
         """Why there can be no election; empty where there can."""
 
@@ -43,8 +44,9 @@ class Leadership:
         if now >= self._due and not self._is_away():
             self._due = now + (_RENEW_S if self._leads else 1.0)
             try:
+                self._foreign = ""
                 self._leads = self._renewed(now) or self._taken(now)
-                self.no_locks = ""
+                self.no_locks = self._foreign
             except EtcdRefused as error:
                 self._leads, self.no_locks = False, str(error)
             except (EtcdAway, EtcdUncertain):
@@ -73,6 +75,8 @@ class Leadership:
             self._until = now + LEASE_S
             return True
         found = self._client.get(self._key).values
+        if found and not found[0].lease:  # a guard's has one: it would stay there for ever
+            self._foreign = f"{self._key} is no guard's: delete it with etcdctl del {self._key}"
         if not found or found[0].lease != self._lease:
             return False
         self._until = now + LEASE_S  # taken by a request whose answer was lost

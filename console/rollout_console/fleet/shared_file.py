@@ -95,13 +95,19 @@ class SharedFile:
         return self._view
 
     @property
+    def is_away(self) -> bool:
+        """Whether etcd could not be read at the last try."""
+        return self._away_since is not None
+
+    @property
     def has_leader(self) -> bool:
-        """Whether a guard acts."""
-        return self._view.leader is not None
+        """Whether a guard acts: one that does holds its key by a lease."""
+        leader = self._view.leader
+        return leader is not None and leader.lease != 0
 
     def leadership(self, who: str) -> Leadership:
         """Return the election among the guards of all hosts."""
-        return Leadership(self._client, who, lambda: bool(self.trouble))
+        return Leadership(self._client, who, lambda: self.is_away)
 
     def sync(self) -> View:
         """Read etcd, and make history and working copy what it has; raises EtcdError, StoreError.
@@ -177,8 +183,9 @@ class SharedFile:
         Uncertain is raised where that could not be found out in SETTLE_S.
         """
         change = changes[0]
-        if self.trouble and not self._is_uncertain:  # a reading leaves nothing uncertain
-            _advised(self.sync)
+        if self.is_away and not self._is_uncertain:  # a reading leaves nothing uncertain
+            with suppress(NotWritable):
+                _advised(self.sync)
         base = self._base("", change.previous_revision)
         row = f"{history_key(self._key)}/{uuid4().hex}"
         puts = {self._key: change.after_text, row: encoded(write_of(changes))}
@@ -247,12 +254,17 @@ class SharedFile:
                 return
             try:
                 self.sync()
-            except (EtcdError, NotWritable) as error:
-                self._is_away(error)
+            except NotWritable as error:
+                self.trouble = (
+                    f"{error}; what is shown may be older than what is in force: started again it"
+                    " is kept in memory"
+                )
+            except EtcdError as error:
+                self._note_away(error)
             except RuntimeError:  # the client was closed
                 return
 
-    def _is_away(self, error: Exception) -> None:
+    def _note_away(self, error: Exception) -> None:
         if self._away_since is None:
             self._away_since = time.time()
         since = time.strftime("%H:%M:%SZ", time.gmtime(self._away_since))

@@ -231,6 +231,8 @@ class GuardLoop:
         for (name, org), verdict in asked.items():
             if not acts and abs(now - self._left_alone[name, org]) < PATIENCE_S:
                 continue
+            if self._switch.shared is not None and self._switch.shared.is_away:
+                break  # each would wait for etcd in vain; that it is away is told already
             if org is not None and monotonic() >= end:
                 break  # verdicts are computed anew before the others: the route may be sick itself
             try:

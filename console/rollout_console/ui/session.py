@@ -59,7 +59,9 @@ class Session:
         if not self.file_trouble:
             return ""
         shared = self.switch.shared
-        return "ETCD AWAY" if shared is not None and shared.trouble else "FILE BROKEN"
+        if shared is None or not shared.trouble:
+            return "FILE BROKEN"
+        return "ETCD AWAY" if shared.is_away else "COPY STALE"
 
     @property
     def file_advice(self) -> str:
@@ -68,6 +70,8 @@ class Session:
             return ""
         if self.file_words == "ETCD AWAY":
             return "; servers keep the last good version, and can be rolled back one by one there"
+        if self.file_words == "COPY STALE":
+            return ""
         return "; gates keep the last good version, r R ! still work"
 
     def new_alerts(self, now: float) -> list[Alert]:
