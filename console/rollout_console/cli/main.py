@@ -282,11 +282,6 @@ def file_path(options: Namespace) -> Path:
             f"{path}: the working directory was deleted; change to another, or give --file an"
             " absolute path"
         ) from None
-    if is_working_copy(path.absolute()):
-        raise RolloutError(
-            f"{path} is the working copy of a rollout file in etcd, and what is changed in it moves"
-            " no traffic: give the address, -f etcd://HOST:2379/KEY"
-        )
     return path
 
 
