@@ -106,3 +106,13 @@ def test_a_server_that_is_rolled_back_by_itself_is_no_misrouting(file: Path, kno
     kinds = {one.key[0] for one in found}
     assert "latched" in kinds
     assert bool({"stray", "writers"} & kinds) is not known
+
+
+def test_a_proof_by_the_log_says_whose_log_it_is() -> None:
+    whole = Spread("r7", mirrors=tuple(at(7)))
+    assert whole.proof_limits(3) == whole.proof_limits(None) == ""
+    assert whole.proof_limits(1) == "by the log of 1 of 3 servers"
+    behind = Spread("r8", mirrors=(*at(8)[:2], at(7)[2]))
+    assert behind.proof_limits(None) == "not in force on gw-03"
+    gone = Spread("r7", mirrors=(*at(7)[:2], Registered("gw-03", "/f", gone=True)))
+    assert gone.proof_limits(3) == "not in force on gw-03"

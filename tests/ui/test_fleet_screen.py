@@ -105,9 +105,12 @@ async def test_a_rollback_says_how_many_servers_have_it(
         await until_shown(
             pilot, lambda: "▲ the last change is not in force on gw-03" in alarm(pilot)
         )
+        await until_shown(pilot, lambda: "; not in force on gw-03" in notices(pilot))
         servers[2].applies()
         await until_shown(pilot, lambda: re.search(r"3/3 servers in \d+\.\d s", status(pilot)))
         await until_shown(pilot, lambda: "not in force" not in alarm(pilot))
+        # The log that is read here has lines of no server: it proves nothing of them.
+        await until_shown(pilot, lambda: "; by the log of 0 of 3 servers" in notices(pilot))
 
 
 async def test_a_server_that_is_gone_or_rolled_back_by_itself_is_said(

@@ -157,6 +157,18 @@ class Spread(msgspec.Struct, frozen=True):
             if one.latched and not one.gone
         ]
 
+    def proof_limits(self, logged: int | None) -> str:
+        """Return what a proof by the log leaves open, in words; empty where it is of all servers.
+
+        ``logged`` is how many hosts have lines in the log, None where figures are of all servers.
+        """
+        missing = [one.host for one in (*self.lagging, *self.gone)]
+        if missing:
+            return f"not in force on {first_of(missing, _MOST_NAMED)}"
+        if logged is not None and logged < len(self.mirrors):
+            return f"by the log of {logged} of {counted(len(self.mirrors), 'server')}"
+        return ""
+
     def as_json(self) -> dict[str, object]:
         """Return the JSON object that a change prints as ``servers``."""
         took = None if self.done_at is None or not self.watched else self.done_at - self.since

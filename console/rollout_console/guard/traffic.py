@@ -266,6 +266,10 @@ class Watch:
         for route, org, _ in seen:
             self._see(route, org)
 
+    def logged_hosts(self, now: float) -> int | None:
+        """Return how many hosts have lines in the log now; None where a Prometheus has all."""
+        return None if self.file.prometheus is not None else self.writers.count(now)
+
     def routing_problems(self, now: float) -> list[str]:
         """Return what lines of the log say against their routing, gravest first."""
         return [one.sentence for some in self.routing(now) for one in some]

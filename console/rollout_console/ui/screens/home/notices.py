@@ -10,6 +10,7 @@ import msgspec
 
 from rollout_console.changes.effect_words import named_targets
 from rollout_console.changes.plan import Target
+from rollout_console.changes.spread import Spread
 from rollout_console.common.durations import target_text
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.proof import Proof
@@ -138,7 +139,9 @@ class Notices:
         made, proof = next((one for one in shown if not one[1].drained), shown[0])
         return made, proof, len(at_once) - 1
 
-    def lines(self, monitor: Monitor, now: float) -> tuple[Pieces, Pieces]:
+    def lines(
+        self, monitor: Monitor, now: float, spread: Spread | None = None
+    ) -> tuple[Pieces, Pieces]:
         """Return the two notices of the highest priority, each as pieces of text and style."""
         told: list[Pieces] = []
         grave: list[Pieces] = []
@@ -148,8 +151,10 @@ class Notices:
             made, proof, others = newest
             what = target_text(made.route, made.org)
             what += f" and {others} more" if others else ""
-            style = "$success" if proof.drained else "$warning"
-            proofs.append(((" ↩ ", "$warning bold"), (f"{what} rolled back: {proof.text}", style)))
+            limits = "" if spread is None else spread.proof_limits(monitor.logged_hosts(now))
+            style = "$success" if proof.drained and not limits else "$warning"
+            said = f"{what} rolled back: {proof.text}" + (f"; {limits}" if limits else "")
+            proofs.append(((" ↩ ", "$warning bold"), (said, style)))
         for source, sentence in sorted(self._troubles.items(), key=_weight):
             if source not in self._hidden:
                 style = "$error" if source in _GRAVE else "$warning"
