@@ -306,6 +306,20 @@ def test_a_change_that_etcd_has_is_made_whatever_becomes_of_the_copy(
     assert not isinstance(one.refresh(), Written)
 
 
+@pytest.mark.parametrize("is_open", [True, False], ids=["while open", "at the start"])
+def test_a_corrupt_cache_of_the_history_is_made_anew(host: Host, is_open: bool) -> None:
+    """It has nothing that etcd has not; nobody is to look for it in a state folder."""
+    one = host("gw-01")
+    for percent in (25, 30):
+        one.apply(to(one, percent))
+    for path in one.history.path.parent.glob("history-*"):
+        path.write_bytes(b"no database" * 1_000)
+    one = one if is_open else host("gw-01")
+    assert [row[1:] for row in said(one)] == [("set", "25", "30"), ("set", "5", "25")]
+    one.apply(one.planner.plan_undo())
+    assert one.path.read_bytes() == text("25")
+
+
 def test_a_disk_that_fills_up_is_not_taken_for_an_etcd_that_is_away(
     host: Host, client: EtcdClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,9 @@ def _run(options: Namespace) -> int:
     except OperationError as error:
         return _fail(error, PROBLEMS)
     except (Missing, NoFile) as error:
+        if options.shared is not None:
+            first = "give another address, or put a first one there with init --from-file PATH"
+            return _fail(f"{error}: {first}", USAGE)
         return _fail(f"{error}, or write a first one with rollout-console init", USAGE)
     except EtcdError as error:
         return _fail(error, USAGE if isinstance(error, BadAddress) else UNREACHABLE)

@@ -27,7 +27,7 @@ from rollout_console.fleet.leadership import Leadership
 from rollout_console.fleet.shared_history import SharedHistory
 from rollout_console.fleet.view import NO_WRITES, PARTS, View, history_key, read_view
 from rollout_console.fleet.working_copy import WorkingCopy
-from rollout_console.history.errors import HistoryError
+from rollout_console.history.errors import Corrupt, HistoryError
 from rollout_console.history.history import KEPT
 from rollout_console.history.rows import NewChange
 from rollout_gate.file.revision import revision_of
@@ -116,7 +116,7 @@ class SharedFile:
         """
         with self._lock:
             while True:
-                known = self.history.newest_write()
+                known = self._known_write()
                 # The cache may be of another process: of its newest write, look whether it is so.
                 checks = bool(known[0]) and not self._read_to
                 after = known[0] - 1 if checks else max(self._read_to, known[0])
@@ -130,6 +130,9 @@ class SharedFile:
                     continue
                 try:
                     self.history.adopt(view.writes)
+                except Corrupt:
+                    self._discard_history()
+                    continue
                 except HistoryError:  # told where the history is read; tried again
                     break
                 if view.is_whole:
@@ -140,6 +143,17 @@ class SharedFile:
             self._put_copy(view)
             self.spread = self.spread.after(view.text_revision, view.mirrors, time.monotonic())
             return view
+
+    def _known_write(self) -> tuple[int, str]:
+        try:
+            return self.history.newest_write()
+        except Corrupt:
+            self._discard_history()
+            return 0, ""
+
+    def _discard_history(self) -> None:
+        self.history.discard()
+        self._read_to = 0
 
     def _read(self, after: int, client: EtcdClient) -> View:
         view = read_view(client, after)

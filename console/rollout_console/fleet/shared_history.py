@@ -22,7 +22,7 @@ from rollout_console.fleet.kept_change import (
 )
 from rollout_console.fleet.view import View
 from rollout_console.history.actor import Actor
-from rollout_console.history.errors import HistoryError
+from rollout_console.history.errors import Corrupt, HistoryError
 from rollout_console.history.history import History, newest_change, prune, transaction
 from rollout_console.history.rows import Describe, Edited, NewChange, insert_values
 
@@ -165,6 +165,12 @@ class SharedHistory(History):
             db.execute("PRAGMA synchronous = NORMAL")
             yield db
 
+    def discard(self) -> None:
+        """Delete the cache, which is corrupt: it is filled anew from etcd."""
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(OSError):
+                self.path.with_name(self.path.name + suffix).unlink()
+
     def clear(self) -> None:
         """Empty the cache: the cluster was restored to an earlier revision."""
         with self._writing() as db, transaction(db):
@@ -173,11 +179,13 @@ class SharedHistory(History):
 
     def newest_write(self) -> tuple[int, str]:
         """Return the cluster's revision of the newest write in the cache, and the revision of the
-        text after it; 0 and nothing without one."""
+        text after it; 0 and nothing without one. Raises Corrupt."""
         newest = "SELECT id, revision FROM changes ORDER BY id DESC LIMIT 1"
         try:
             with self._reading() as db:
                 row = None if db is None else db.execute(newest).fetchone()
+        except Corrupt:
+            raise
         except HistoryError:
             return 0, ""
         return (0, "") if row is None else (int(row["id"]) >> ROWS_BITS, str(row["revision"]))

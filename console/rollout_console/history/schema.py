@@ -7,7 +7,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from rollout_console.history.errors import HistoryError, Locked
+from rollout_console.history.errors import Corrupt, HistoryError, Locked
 
 BUSY_S = 1.0
 """Seconds that a lock of the database is waited for."""
@@ -186,9 +186,16 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     return int(version)
 
 
+_CORRUPT = ("not a database", "malformed")
+
+
 def fault(path: Path, error: BaseException) -> HistoryError:
     """Return an error of the database as the history's own, in one sentence with the remedy."""
-    kind = Locked if isinstance(error, sqlite3.Error) and "locked" in str(error) else HistoryError
+    kind = HistoryError
+    if isinstance(error, sqlite3.Error) and "locked" in str(error):
+        kind = Locked
+    elif isinstance(error, sqlite3.DatabaseError) and any(one in str(error) for one in _CORRUPT):
+        kind = Corrupt
     return kind(_sentence(path, error))
 
 
