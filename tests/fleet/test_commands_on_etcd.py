@@ -1,6 +1,8 @@
 """The commands on ``-f etcd://``: the same rules, exit codes and words as on a file."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from rollout_console.mirror.registration import Registration
 from rollout_gate.file.parse import parse
 from rollout_gate.file.revision import revision_of
 from tests.mirror.test_mirror import text
+from tests.support.parts import need
 
 
 @pytest.fixture(autouse=True)
@@ -222,6 +225,28 @@ def test_a_broken_file_beside_it_is_named_by_its_key(
         out = said(capsys, "-f", address, *words, code=code)
         assert f"etcd:{key} {why}" in out
         assert str(tmp_path / "state") not in out
+
+
+@pytest.mark.parametrize(("words", "offered"), [("set ch", "chat"), ("set chat glo", "globex")])
+def test_bash_completes_behind_an_address(
+    words: str, offered: str, address: str, tmp_path: Path
+) -> None:
+    """Bash breaks its words at colons."""
+    need("bash")
+    script = """
+    source <(python -m rollout_console completion bash)
+    rollout-console() { python -m rollout_console "$@"; }
+    COMP_WORDS=(rollout-console "$@"); COMP_CWORD=$#
+    _rollout_console_whole_addresses && printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    pieces = re.findall(r"[^\s:]+|:+", f"-f {address} {words}")
+    bin_folder = str(Path(sys.executable).parent)
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *pieces],
+        env={**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"},
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [offered]
 
 
 def test_the_working_copy_itself_is_refused(

@@ -58,6 +58,29 @@ function _rollout_console_names
 end
 """,
 }
+_LAST = {
+    "bash": r"""
+_rollout_console_whole_addresses() {  # bash breaks words at colons, and so etcd://HOST:PORT/KEY
+  local -a words=("${COMP_WORDS[0]}")
+  local i last=0 here=0
+  for ((i = 1; i < ${#COMP_WORDS[@]}; i++)); do
+    if [[ "${words[last]}" =~ ^etcds?(:|$) ]] &&
+       [[ "${COMP_WORDS[i]}" == :* || "${words[last]}" == *: ]]; then
+      words[last]+=${COMP_WORDS[i]}
+    else
+      last=$((last + 1)); words[last]=${COMP_WORDS[i]}
+    fi
+    ((i == COMP_CWORD)) && here=$last
+  done
+  local -a COMP_WORDS=("${words[@]}")
+  local COMP_CWORD=$here
+  _shtab_rollout_console "$@"
+}
+
+complete -o bashdefault -F _rollout_console_whole_addresses rollout-console
+""",
+}
+"""What follows the script."""
 _ROUTES = {
     "bash": "_rollout_console_routes",
     "zsh": "_rollout_console_routes",
@@ -87,6 +110,7 @@ def completion(options: Namespace, parser: ArgumentParser, path: Path) -> int:
         elif action.metavar == "PATH":
             action.complete = shtab.FILE
     sys.stdout.write(shtab.complete(parser, options.shell, preamble=_PREAMBLE[options.shell]))
+    sys.stdout.write(_LAST.get(options.shell, ""))
     return DONE
 
 
