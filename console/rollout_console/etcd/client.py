@@ -84,10 +84,22 @@ class EtcdClient:
         """Return the value of a key, or those of all keys below ``key/`` in order of the key."""
         return self._call("kv/range", Range(key, prefix).request, answer_of)
 
-    def read(self, *ranges: Range) -> tuple[Answer, ...]:
-        """Return several ranges as they are at one revision (one transaction that only reads)."""
+    def read(self, *ranges: Range, if_changed: tuple[str, int] | None = None) -> tuple[Answer, ...]:
+        """Return several ranges as they are at one revision (one transaction that only reads).
+
+        With ``if_changed``, a key and a revision, the last one is read only where that key was set
+        after it, and left out else: no member looks through what nobody has changed.
+        """
         success = [{"request_range": one.request} for one in ranges]
-        return self._call("kv/txn", {"success": success}, answers_of)
+        body: dict[str, Any] = {"success": success}
+        if if_changed is not None:
+            key, after = if_changed
+            body["failure"] = success[:-1]
+            body["compare"] = [
+                {"key": encoded(key), "target": "MOD", "result": "GREATER",
+                 "mod_revision": str(after)}
+            ]  # fmt: skip
+        return self._call("kv/txn", body, answers_of)
 
     def keys(self, key: str) -> list[tuple[str, int]]:
         """Return the keys below ``key/`` and their mod revisions, in the order of these."""

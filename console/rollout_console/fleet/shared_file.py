@@ -25,7 +25,7 @@ from rollout_console.etcd.watch import KeyWatch
 from rollout_console.fleet.kept_change import BEGIN, beginning, decoded, encoded, write_of
 from rollout_console.fleet.leadership import Leadership
 from rollout_console.fleet.shared_history import SharedHistory
-from rollout_console.fleet.view import NO_WRITES, PARTS, View, history_key, read_view
+from rollout_console.fleet.view import NO_WRITES, PARTS, View, changed_key, history_key, read_view
 from rollout_console.fleet.working_copy import WorkingCopy
 from rollout_console.history.errors import Corrupt, HistoryError
 from rollout_console.history.history import KEPT
@@ -202,7 +202,7 @@ class SharedFile:
                 _advised(self.sync)
         base = self._base("", change.previous_revision)
         row = f"{history_key(self._key)}/{uuid4().hex}"
-        puts = {self._key: change.after_text, row: encoded(write_of(changes))}
+        puts = {self._key: change.after_text, **self._kept(row, encoded(write_of(changes)))}
         if not _advised(lambda: self._transact({self._key: base, row: 0}, puts, row)):
             raise self._conflict(change.previous_revision)
         self._changed.set()
@@ -214,7 +214,9 @@ class SharedFile:
         """Make the key, which is not there yet; raises Conflict or EtcdError."""
         row = f"{history_key(self._key)}/{BEGIN}"
         begin = encoded(beginning(revision_of(data), data, datetime.now(UTC)))
-        if not self._transact({self._key: 0}, {self._key: data, row: begin}, self._key):
+        if not self._transact(
+            {self._key: 0}, {self._key: data, **self._kept(row, begin)}, self._key
+        ):
             raise self._conflict("")
         self.sync()
 
@@ -222,7 +224,7 @@ class SharedFile:
         """Set a key of the history, if the expected keys are so; return whether it was set."""
         row = f"{history_key(self._key)}/{key}"
         expected = {(name or self._key): revision for name, revision in expected.items()}
-        return self._transact({**expected, row: 0}, {row: data}, row, _SETTLE_NOTE_S)
+        return self._transact({**expected, row: 0}, self._kept(row, data), row, _SETTLE_NOTE_S)
 
     def publish(self, part: str, before: bytes | None, after: bytes) -> None:
         """Replace the text of a part; raises Conflict or EtcdError, with nothing changed."""
@@ -284,6 +286,10 @@ class SharedFile:
         since = time.strftime("%H:%M:%SZ", time.gmtime(self._away_since))
         cause = str(error).removeprefix("etcd cannot be used: ")
         self.trouble = f"etcd away since {since}, what is shown is of then: {cause}"
+
+    def _kept(self, row: str, data: bytes) -> dict[str, bytes]:
+        """Return what is set to keep a write of the history."""
+        return {row: data, changed_key(self._key): b""}
 
     def _base(self, part: str, expected: str) -> int:
         """Return the mod revision of the text that a change was made from; raises Conflict."""

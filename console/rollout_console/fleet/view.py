@@ -50,22 +50,33 @@ def history_key(key: str) -> str:
     return f"{key}/history"
 
 
+def changed_key(key: str) -> str:
+    """Return the key that is set with each write of the history: its revision is the newest's."""
+    return f"{key}/changed"
+
+
 def leader_key(key: str) -> str:
     """Return the key that the guard has which acts."""
     return f"{key}/leader"
 
 
 def read_view(client: EtcdClient, after: int) -> View:
-    """Read a file, with the writes of its history after a revision; raises EtcdError."""
+    """Read a file, with the writes of its history after a revision; raises EtcdError.
+
+    A member that is asked for those looks through all of the history, texts and all: it is not
+    asked unless there are any.
+    """
     key = client.address.key
-    file, mirrors, servers, leader, writes, *parts = client.read(
+    file, mirrors, servers, leader, *parts = client.read(
         Range(key),
         Range(mirrors_key(key), prefix=True),
         Range(servers_key(key), prefix=True),
         Range(leader_key(key)),
-        Range(history_key(key), prefix=True, after=after, limit=PAGE),
         *(Range(f"{key}/{part}") for part in PARTS),
+        Range(history_key(key), prefix=True, after=after, limit=PAGE),
+        if_changed=(changed_key(key), after),
     )
+    writes = parts.pop().values if len(parts) > len(PARTS) else ()
     return View(
         file.cluster,
         file.revision,
@@ -73,7 +84,7 @@ def read_view(client: EtcdClient, after: int) -> View:
         {part: value for part, found in zip(PARTS, parts, strict=True) if (value := _one(found))},
         tuple(registered(mirrors.values, servers.values)),
         _one(leader),
-        writes.values,
+        writes,
     )
 
 
