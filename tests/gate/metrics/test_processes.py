@@ -271,6 +271,45 @@ def test_a_full_disk_ends_no_process_and_costs_no_line(tmp_path: Path) -> None:
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
+LATER = """
+import sys, os
+from pathlib import Path
+from rollout_gate import AccessLog, Gate
+from rollout_gate.metrics import PrometheusMetrics
+from tests.gate.metrics.lines import a_line
+metrics = PrometheusMetrics()
+log = AccessLog(sys.argv[1], on_line=metrics.observe)
+log.append(a_line())
+Path(os.environ["PROMETHEUS_MULTIPROC_DIR"], "fill").unlink()
+log.append(a_line())
+print(log.lost)
+"""
+
+
+def test_an_application_starts_on_a_full_disk_and_counts_once_there_is_room(
+    tmp_path: Path,
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        missing_part("a tmpfs cannot be mounted here")
+    try:
+        (small / "fill").write_bytes(b" " * (3 * 2**20))
+        log = tmp_path / "access.jsonl"
+        one = started(LATER, small, str(log))
+        out, said = one.communicate(timeout=PATIENCE_S)
+        assert (one.returncode, out) == (0, "0\n"), said
+        assert "no request is in the metrics until there is room: too little space" in said
+        assert len(log.read_text().splitlines()) == 2
+        assert total(scraped(small), "rollout_gate_requests_total") == 1
+        assert b"rollout_gate_file_trouble" in b"".join(
+            one.read_bytes() for one in small.glob("gauge*.db")
+        )
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     one = started("from rollout_gate.metrics import *; PrometheusMetrics()", tmp_path / "gone")
     _, said = one.communicate(timeout=PATIENCE_S)
