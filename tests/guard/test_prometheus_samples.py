@@ -1,8 +1,10 @@
 """The sample files for metrics of others, against a real Prometheus that scrapes such metrics."""
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from rollout_console.readiness.checks.prometheus import check_answers
 from rollout_console.readiness.checks.result import Result
 from rollout_gate.file.model import Side
 from rollout_gate.file.parse import parse
+from tests.health.prometheus.odd_server import Odd, odd_server
 from tests.support.prometheus import Exporter, Prometheus, next_scrape, scraped
 from tests.support.waiting import until
 
@@ -164,6 +167,28 @@ async def test_the_check_says_what_is_wrong_with_each_query(
     assert "there is no such metric" in bad["health.newest"].reason
     assert bad["health.latency_limit"].where == "routes.chat.guard.max_p95_ms"
     assert all(one.fix for one in bad.values())
+
+
+async def test_the_check_says_that_clocks_differ_and_routes_have_other_names(
+    tmp_path: Path,
+) -> None:
+    def answer(odd: Odd, asked: Mapping[str, str]) -> None:
+        series = []
+        if "requests_total" in asked["query"] and "timestamp" not in asked["query"]:
+            labels = {"route": "Chat", "org": "acme", "side": "tokenlab", "class": "ok"}
+            series = [(labels, [[float(asked["end"]), "4"]])]
+        body = {"resultType": "matrix", "result": [{"metric": a, "values": b} for a, b in series]}
+        ahead = formatdate(time.time() + 300, usegmt=True)
+        odd.say(json.dumps({"status": "success", "data": body}).encode(), Date=ahead)
+
+    text = (SAMPLES / "rollout.toml").read_text()
+    with odd_server(answer) as server:
+        asked = f'[health]\nprometheus = "{server.url}"\nprometheus_step = "5s"\n'
+        file = parse(text.replace("[health]\n", asked, 1).encode())
+        bad = {one.rule: one for one in await check_answers(file, tmp_path) if not one.ok}
+    assert "s ahead of this host's" in bad["health.clock"].reason
+    assert bad["health.routes"].where.startswith("routes.")
+    assert "routes that the file does not have: Chat" in bad["health.routes"].reason
 
 
 async def test_the_check_says_where_nobody_answers(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from rollout_console.health.prometheus import login
 from rollout_console.health.prometheus.client import PrometheusClient
+from rollout_console.health.prometheus.counting import Counting
 from rollout_console.health.prometheus.errors import PrometheusError
 from rollout_console.health.prometheus.login import Login, login_of, take_from_environment, tls_of
 from rollout_gate.file.model import PrometheusSource
@@ -133,6 +135,41 @@ def test_the_credential_is_sent_and_shown_nowhere() -> None:
     assert CANARY not in path
     assert asked == {"query": "up", "start": "100", "end": "200", "step": "10", "timeout": "10s"}
     assert CANARY not in repr(WITH_TOKEN)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
+def test_a_credential_that_is_echoed_is_shown_nowhere(scheme: str) -> None:
+    pair = b64encode(f"jo:{CANARY}".encode()).decode()
+    with odd_server(
+        lambda odd, _: odd.matrix(
+            ({"route": "chat", "side": f"{CANARY} {pair}"}, [[1, "1"]]),
+            warnings=[f"of {CANARY} {pair}"],
+        )
+    ) as server:
+        login = Login(Secret(f"{scheme} {CANARY if scheme == 'Bearer' else pair}"))
+        client = PrometheusClient(server.url, login, answer_s=10)
+        found = client.range("up", 100, 200, 10)
+        counting = Counting()
+        counting.add("requests", found.series, 1.0)
+        server.answer = lambda odd, _: odd.say(
+            json.dumps({"error": f"no {CANARY} {pair}"}).encode(), 400
+        )
+        with pytest.raises(PrometheusError) as raised:
+            client.range("up", 100, 200, 10)
+        client.close()
+    for words in (found.warning, counting.unusable.why, str(raised.value)):
+        assert "…" in words
+        assert CANARY not in words
+        assert scheme == "Bearer" or pair not in words
+
+
+def test_a_partial_answer_of_victoriametrics_has_a_warning() -> None:
+    with odd_server(lambda odd, _: odd.matrix(isPartial=True, warnings=None)) as server:
+        client = PrometheusClient(server.url, Login(), answer_s=10)
+        assert "isPartial" in client.range("up", 100, 200, 10).warning
+        server.answer = lambda odd, _: odd.matrix(isPartial=False)
+        assert client.range("up", 100, 200, 10).warning == ""
+        client.close()
 
 
 def test_a_credential_goes_to_no_host_without_tls() -> None:

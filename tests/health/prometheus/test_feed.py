@@ -239,6 +239,17 @@ def test_a_prometheus_without_these_metrics_is_no_health(tmp_path: Path) -> None
             read.feed.close()
 
 
+def test_servers_without_a_request_yet_are_scraped(tmp_path: Path) -> None:
+    with scraped(tmp_path) as (prometheus, (exporter,)):
+        exporter.gauge("rollout_gate_revision_info", {"host": "a", "revision": "1"}, 1)
+        read = Read(prometheus.url)
+        try:
+            until(lambda: read.trouble() == "")
+            assert read.count("chat") == 0
+        finally:
+            read.feed.close()
+
+
 def test_a_query_that_is_wrong_is_said_by_name(world: tuple[Prometheus, Exporter]) -> None:
     read = Read(world[0].url, requests="sum by (((", newest="vector(time())")
     try:

@@ -1,13 +1,12 @@
 """Decode what Prometheus answers; everything in it is untrusted."""
 
+from collections.abc import Callable
 from math import isfinite
 from typing import NamedTuple
 
 import msgspec
 
 from rollout_console.health.prometheus.errors import PrometheusError
-from rollout_console.tokenlab.transport import printable
-from rollout_gate.secret import redacted
 from rollout_gate.untrusted import UndecodableError, decode_json
 
 MOST_SERIES = 200_000
@@ -40,7 +39,9 @@ class _Data(msgspec.Struct, frozen=True, rename="camel"):
 class _Answer(msgspec.Struct, frozen=True):
     status: str
     data: _Data
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] | None = None
+    is_partial: bool = msgspec.field(default=False, name="isPartial")
+    """VictoriaMetrics' word for an answer without some of its storage, which has no warning."""
 
 
 class _Refused(msgspec.Struct, frozen=True):
@@ -58,13 +59,16 @@ _answer_of = msgspec.json.Decoder(_Answer)
 _refused_of = msgspec.json.Decoder(_Refused)
 
 
-def decoded(data: bytes, place: str) -> Matrix:
-    """Return the matrix that an answer has; raises PrometheusError where it has none."""
+def decoded(data: bytes, place: str, hidden: Callable[[str], str]) -> Matrix:
+    """Return the matrix that an answer has; raises PrometheusError where it has none.
+
+    ``hidden`` makes a text of the server printable, without a credential that it may echo.
+    """
     try:
         answer = decode_json(data, _answer_of)
     except UndecodableError as error:
         raise PrometheusError(
-            f"what answers at {place} is no Prometheus: {printable(str(error))[:200]}"
+            f"what answers at {place} is no Prometheus: {hidden(str(error))[:200]}"
         ) from None
     if answer.status != "success" or answer.data.result_type != "matrix":
         raise PrometheusError(f"what answers at {place} is no Prometheus: it has no matrix")
@@ -77,7 +81,9 @@ def decoded(data: bytes, place: str) -> Matrix:
     if len({frozenset(one.metric.items()) for one in series}) < len(series):
         raise PrometheusError(f"{place} answers with the same series twice")
     warning = answer.warnings[0] if answer.warnings else ""
-    return Matrix(series, printable(redacted(" ".join(warning.split()))[:200]))
+    if answer.is_partial:
+        warning = warning or "a part of its storage did not answer (isPartial)"
+    return Matrix(series, hidden(warning)[:200])
 
 
 def reason_of(data: bytes) -> str:

@@ -21,6 +21,9 @@ MOST_BYTES = 64 * 1024 * 1024
 _MOST_GET = 3000
 """Length of a query string up to which it is a GET, which a proxy that only reads lets through."""
 
+_LEAST_ECHO = 12
+"""Length of a credential from which on it is taken out of labels too: no name is the same."""
+
 
 class PrometheusClient:
     """Asks one address; redirects are not followed, as they could carry the token elsewhere.
@@ -43,8 +46,7 @@ class PrometheusClient:
                 f"{place_of(url)} is not https: the credential was not sent to it"
             )
         self.place = place_of(url)
-        secret = "" if login.authorization is None else login.authorization.reveal()
-        self._secret = secret.partition(" ")[2]
+        self._secrets = login.secrets()
         self._answer_s, self._most_bytes = answer_s, most_bytes
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
         if login.authorization is not None:
@@ -72,7 +74,7 @@ class PrometheusClient:
         response, data = self._ask("api/v1/query_range", asked)
         if response.status_code != httpx.codes.OK:
             raise PrometheusError(self._refusal(response, data))
-        return decoded(data, self.place)
+        return decoded(data, self.place, self._hidden)
 
     def close(self) -> None:
         """Close the connections; a request in another thread ends."""
@@ -101,12 +103,21 @@ class PrometheusClient:
                 f"{self.place} cannot be reached: {type(error).__name__}"
             ) from None
         self._note_time(found.headers.get("Date", ""))
+        plain = bytes(data)
         if encoding := found.headers.get("Content-Encoding", ""):
-            plain = decompressed(bytes(data), encoding, self._most_bytes + 1)
-            if plain is not None and len(plain) > self._most_bytes:
+            plain = decompressed(plain, encoding, self._most_bytes + 1) or b""
+            if len(plain) > self._most_bytes:
                 raise PrometheusError(self._too_long())
-            return found, plain or b""
-        return found, bytes(data)
+        for secret in self._secrets:
+            if len(secret) >= _LEAST_ECHO:
+                plain = plain.replace(secret.encode(), "…".encode())
+        return found, plain
+
+    def _hidden(self, text: str) -> str:
+        """Replace the credential in what the server says: one that echoes it must not show it."""
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        return printable(redacted(" ".join(text.split())))
 
     def _note_time(self, date: str) -> None:
         try:
@@ -127,9 +138,7 @@ class PrometheusClient:
                 f"{self.place} redirects, which is not followed, as it could carry the credential"
                 " elsewhere: write the address that answers"
             )
-        said = " ".join(reason_of(data).split())
-        said = said.replace(self._secret, "…") if self._secret else said
-        why = printable(redacted(said)[:300])
+        why = self._hidden(reason_of(data))[:300]
         if status in (401, 403):
             return f"{self.place} refuses the credential, or wants one: it answers {status}"
         return f"{self.place} answers {status}" + (f": {why}" if why else "")

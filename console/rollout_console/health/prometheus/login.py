@@ -1,7 +1,7 @@
 """How Prometheus is asked: credentials and certificates, which are never in the rollout file."""
 
 import os
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,16 @@ class Login(msgspec.Struct, frozen=True):
     """The value of the Authorization header, None for none."""
 
     authorization: Secret | None = None
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return what is to be shown nowhere: the token, or the pair and its password."""
+        if self.authorization is None:
+            return ()
+        scheme, _, value = self.authorization.reveal().partition(" ")
+        if scheme != "Basic":
+            return (value,)
+        password = b64decode(value).decode("utf-8", "replace").partition(":")[2]
+        return tuple(one for one in (value, password) if one)
 
 
 def take_from_environment(environ: MutableMapping[str, str] | None = None) -> None:

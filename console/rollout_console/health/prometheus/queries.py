@@ -23,7 +23,8 @@ DEFAULTS: Mapping[str, str] = MappingProxyType({
     f" ($increase(rollout_gate_request_duration_seconds_bucket{_JUDGED}))",
     "first_token": "sum by (route, org, side, le)"
     f" ($increase(rollout_gate_time_to_first_token_seconds_bucket{_SIDES}))",
-    "newest": "max(timestamp(rollout_gate_requests_total))",
+    "newest": "max(timestamp(rollout_gate_requests_total)"
+    " or timestamp(rollout_gate_revision_info))",
     "down": "count((up == 0) and on (job, instance)"
     " last_over_time(rollout_gate_revision_info[1h]))",
 })  # fmt: skip

@@ -60,6 +60,14 @@ class State(msgspec.Struct, frozen=True):
     bounds: Mapping[str, frozenset[tuple[float, float]]] = {}
 
 
+def skew_problem(skew_s: float, step_s: int) -> str:
+    """Return what is wrong with a clock that is ahead by ``skew_s`` seconds; empty if nothing."""
+    if abs(skew_s) <= MOST_SKEW_S + step_s:
+        return ""
+    way = "ahead of" if skew_s > 0 else "behind"
+    return f"its clock is {abs(skew_s):.0f} s {way} this host's"
+
+
 class Reader:
     """Asks for what is new and for what is past, and remembers what was counted; one thread's."""
 
@@ -224,9 +232,8 @@ class Reader:
         lines, why = counting.unusable
         if lines > MUCH_UNUSABLE * counting.series:
             return f"{lines:,} of {counting.series:,} series cannot be used; the first: {why}"
-        if abs(skew_s) > MOST_SKEW_S + self._step_s:
-            way = "ahead of" if skew_s > 0 else "behind"
-            return f"its clock is {abs(skew_s):.0f} s {way} this host's: set the clocks"
+        if problem := skew_problem(skew_s, self._step_s):
+            return f"{problem}: set the clocks"
         if trouble:
             return trouble
         age = until - newest

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _LEAST_STEPS = 4
 _STEPS = 10
 _ANSWER_S = 10.0
+_MOST_SHOWN, _MOST_SHOWN_NAME = 5, 40
+_OTHERS = "(others)"
+"""Of the gate's exporter: routes that its rollout file does not have."""
 _WHERE = "health.prometheus"
 
 
@@ -104,7 +107,33 @@ def _answers(
                 problem = problem or f"{down} of the servers cannot be scraped now"
                 fix = "mend what scrapes them: verdicts hold meanwhile"
         yield result_of(f"health.{name}", where, visible(problem), good, fix)
+    yield _clock(client.skew_s, step_s)
+    yield from _routes(file, counting)
     yield from _limits(file, counting)
+
+
+def _clock(skew_s: float, step_s: int) -> Result:
+    from rollout_console.health.prometheus.reader import skew_problem
+
+    return result_of(
+        "health.clock", _WHERE, skew_problem(skew_s, step_s), "its clock is as this host's",
+        "set the clocks: every verdict holds meanwhile",
+    )  # fmt: skip
+
+
+def _routes(file: RolloutFile, counting: "Counting") -> Iterator[Result]:
+    """Check that routes have the same names in the metrics as in the file."""
+    counted_routes = {route for _, (route, _, _) in counting.amounts}
+    unknown = sorted(counted_routes - file.routes.keys() - {_OTHERS})
+    for name in file.routes:
+        if counted_routes and name not in counted_routes and unknown:
+            named = ", ".join(one[:_MOST_SHOWN_NAME] for one in unknown[:_MOST_SHOWN])
+            yield Result(
+                "health.routes", False, f"routes.{name}",
+                visible(f"there is no request of it, but of routes that the file does not have:"
+                        f" {named}"),
+                "give both the same name, in the file or by label_replace() in the query",
+            )  # fmt: skip
 
 
 def _newest_problem(times: dict[float, str], step_s: int, until: int) -> str:
