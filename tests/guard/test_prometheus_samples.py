@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import formatdate
@@ -189,6 +190,27 @@ async def test_the_check_says_that_clocks_differ_and_routes_have_other_names(
     assert "s ahead of this host's" in bad["health.clock"].reason
     assert bad["health.routes"].where.startswith("routes.")
     assert "routes that the file does not have: Chat" in bad["health.routes"].reason
+
+
+async def test_the_check_says_that_a_query_that_is_late_reads_too_many_series(
+    tmp_path: Path,
+) -> None:
+    ended = threading.Event()
+
+    def answer(odd: Odd, asked: Mapping[str, str]) -> None:
+        if "duration" in asked["query"]:
+            ended.wait(60)
+        odd.matrix()
+
+    text = (SAMPLES / "rollout.toml").read_text()
+    with odd_server(answer) as server:
+        file = parse(
+            text.replace("[health]\n", f'[health]\nprometheus = "{server.url}"\n').encode()
+        )
+        bad = {one.rule: one for one in await check_answers(file, tmp_path) if not one.ok}
+        ended.set()
+    assert "did not answer within 10 s" in bad["health.duration"].reason
+    assert "fewer buckets" in bad["health.duration"].fix
 
 
 async def test_the_check_says_where_nobody_answers(tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.screens.live.screen import LiveScreen
 from rollout_console.ui.settings import Settings
 from rollout_console.ui.widgets.cell_view import CellView
+from rollout_console.ui.widgets.chart_panel import ChartPanel
 from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.rollout_table import RolloutTable
+from tests.health.prometheus.odd_server import Odd, odd_server
 from tests.support.prometheus import Exporter, scraped
 from tests.support.waiting import until_shown
 
@@ -106,6 +108,25 @@ async def test_home_and_live_show_its_figures_its_age_and_what_it_lacks(
             await until_shown(pilot, lambda: not isinstance(app.screen, LiveScreen))
             await until_shown(pilot, lambda: "cannot be reached" in texts(app.screen))
             assert "ROLL BACK" not in texts(app.screen)
+
+
+async def test_charts_say_that_prometheus_is_read_and_not_a_log(file: Path) -> None:
+    def charts(screen: Screen[object]) -> str:
+        panels = screen.query(ChartPanel).results(ChartPanel)
+        return "\n".join(one.render_line(y).text for one in panels for y in range(one.size.height))
+
+    answered = threading.Event()
+
+    def wait(odd: Odd, _: object) -> None:
+        answered.wait(60)
+        odd.matrix()
+
+    with odd_server(wait) as server:
+        app = app_of(file, server.url)
+        async with running(app) as pilot:
+            await until_shown(pilot, lambda: "reading " in charts(app.screen))
+            assert "reading Prometheus…" in charts(app.screen)
+            answered.set()
 
 
 async def test_a_saved_file_goes_over_to_prometheus_and_back(file: Path, tmp_path: Path) -> None:

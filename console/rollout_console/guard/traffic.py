@@ -405,6 +405,11 @@ class Watch:
         return "" if self.prometheus is None else NOT_TOLD
 
     @property
+    def reading_words(self) -> str:
+        """What is going on while the past is read."""
+        return "reading the log…" if self.prometheus is None else "reading Prometheus…"
+
+    @property
     def lacks(self) -> frozenset[str]:
         """The metrics of ``series`` that the source does not have, which are no 0."""
         return frozenset() if self.prometheus is None else self.prometheus.lacks

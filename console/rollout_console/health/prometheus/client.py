@@ -95,7 +95,7 @@ class PrometheusClient:
                         raise httpx.ReadTimeout("the whole answer")
         except httpx.TimeoutException:
             raise PrometheusError(
-                f"{self.place} did not answer within {self._answer_s:.0f} s"
+                f"{self.place} did not answer within {self._answer_s:.0f} s", is_late=True
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
             # RuntimeError: closed by another thread.

@@ -84,6 +84,8 @@ def _answers(
         try:
             found = client.range(query.promql(step_s), until - _STEPS * step_s, until, step_s)
         except PrometheusError as error:
+            if error.is_late:
+                fix = "let it read fewer series: fewer orgs, or fewer buckets (le=~...)"
             yield Result(f"health.{name}", False, where, visible(str(error)), fix)
             continue
         problem = f"is answered in part: {found.warning}" if found.warning else ""

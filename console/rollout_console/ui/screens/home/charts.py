@@ -139,7 +139,7 @@ def _show_metric(
         stale=stale,
         limit=monitor.limit_of(route, metric),
         marks=marks,
-        empty="reading the log…" if _is_reading(monitor) else "no requests in this time",
+        empty=monitor.reading_words if _is_reading(monitor) else "no requests in this time",
     )
 
 

@@ -230,7 +230,7 @@ def _plot(
 
 
 def _no_requests(frame: Frame) -> str:
-    return "reading the log…" if frame.reads_older else "no requests in this time"
+    return frame.reading_words if frame.reads_older else "no requests in this time"
 
 
 def _plot_classes(

@@ -113,6 +113,7 @@ class Frame(msgspec.Struct, frozen=True):
     errors: Sequence[ErrorGroup]
     kept_s: float
     reads_older: bool
+    reading_words: str
     age_s: float | None
     unusable: str
     jobs: Mapping[Side, Ended] | None = None
@@ -176,6 +177,7 @@ def frame_of(monitor: Monitor, subject: Subject, window_s: int, columns: int, no
         errors=monitor.top_errors(route, org, now, window_s),
         kept_s=monitor.kept_s(org, now),
         reads_older=monitor.reads_older,
+        reading_words=monitor.reading_words,
         age_s=None if age is None else max(age, 0.0),
         unusable=monitor.source_trouble(now) or monitor.unusable_words(now),
         stale_after_s=monitor.stale_after_s,
