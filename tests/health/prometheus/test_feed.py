@@ -250,6 +250,25 @@ def test_servers_without_a_request_yet_are_scraped(tmp_path: Path) -> None:
             read.feed.close()
 
 
+def test_steps_that_are_too_short_for_the_scrapes_are_said(tmp_path: Path) -> None:
+    exporters = [Exporter() for _ in range(2)]
+    prometheus = Prometheus(tmp_path, [one.port for one in exporters], every="4s")
+    try:
+        for one in exporters:
+            one.gauge("rollout_gate_revision_info", {"host": "a", "revision": "1"}, 1)
+            one.count(REQUESTS, labels("chat"))
+        prometheus.start()
+        read = Read(prometheus.url)
+        try:
+            until(lambda: "scraped too rarely for steps of 1 s" in read.trouble())
+        finally:
+            read.feed.close()
+    finally:
+        prometheus.kill()
+        for one in exporters:
+            one.close()
+
+
 def test_a_query_that_is_wrong_is_said_by_name(world: tuple[Prometheus, Exporter]) -> None:
     read = Read(world[0].url, requests="sum by (((", newest="vector(time())")
     try:

@@ -30,6 +30,16 @@ DEFAULTS: Mapping[str, str] = MappingProxyType({
 })  # fmt: skip
 """For the metrics of the gate's exporter; docs/prometheus.md has them as well."""
 
+SCRAPES_STEPS = 6
+"""Steps in which scrapes are counted."""
+LEAST_SCRAPES = 3
+"""Scrapes in them, under which a counter has no value before to be compared with: ``$increase``
+looks back for three steps."""
+_SCRAPES = (
+    "max(count_over_time(up[{0}s]) and on (job, instance) last_over_time(up[{1}s] offset {0}s)"
+    " and on (job, instance) rollout_gate_requests_total)"
+)
+
 COUNTED = ("requests", "repeated", "duration", "duration_ms", "first_token")
 """The queries that count in each step; the others are asked for the newest one alone."""
 _SPARSE = ("requests", "repeated")
@@ -58,6 +68,15 @@ class Query(msgspec.Struct, frozen=True):
     def share(self, step_s: int) -> float:
         """Return which part of a value is of one step: a value may be of several."""
         return step_s / covered_s(self.text, step_s)
+
+
+def scrapes_query(source: PrometheusSource) -> Query | None:
+    """Return what counts the scrapes of the server that is scraped most often, of those that were
+    scraped before; None for queries of the file's own, whose servers are not known."""
+    if "requests" in source.queries:
+        return None
+    text = _SCRAPES.format(SCRAPES_STEPS * source.step_s, 2 * SCRAPES_STEPS * source.step_s)
+    return Query("scrapes", text)
 
 
 def queries_of(source: PrometheusSource) -> Mapping[str, Query]:

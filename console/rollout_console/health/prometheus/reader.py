@@ -11,7 +11,13 @@ from rollout_console.health.log.lines import ALL_USABLE, Unusable
 from rollout_console.health.prometheus.answers import Series, number_of
 from rollout_console.health.prometheus.counting import Amounts, Bounds, Counting, Key
 from rollout_console.health.prometheus.errors import PrometheusError
-from rollout_console.health.prometheus.queries import COUNTED, Query, queries_of
+from rollout_console.health.prometheus.queries import (
+    COUNTED,
+    LEAST_SCRAPES,
+    Query,
+    queries_of,
+    scrapes_query,
+)
 from rollout_console.health.windows.count_batch import Counted
 from rollout_gate.file.model import PrometheusSource
 
@@ -219,12 +225,28 @@ class Reader:
             if None in numbers or any(one.histograms for one in series):
                 return 0.0, f"{name}: the answer is no number"
             values[name] = [number for number in numbers if number is not None]
+        rarely = self._rarely_scraped(client, until)
         newest, down = max(values["newest"], default=0.0), sum(values["down"])
         if down > 0:
             return newest, f"{down:.0f} {'server' if down == 1 else 'servers'} cannot be scraped"
         if not newest:
             return 0.0, "it has no sample of these requests: no metric, or nothing is scraped"
-        return newest, ""
+        return newest, rarely
+
+    def _rarely_scraped(self, client: "PrometheusClient", until: float) -> str:
+        """Return that steps are too short for the interval of scrapes; empty where they are not.
+
+        Nothing would be counted then, which looks as if there was no request.
+        """
+        query = scrapes_query(self._source)
+        series = self._ask(client, query, until, until, self._step_s) if query else ()
+        counts = [number_of(text) for one in series for _, text in one.values]
+        if not counts or any(one is None or one >= LEAST_SCRAPES for one in counts):
+            return ""
+        return (
+            f"servers are scraped too rarely for steps of {self._step_s} s: make prometheus_step"
+            " at least the scrape interval"
+        )
 
     def _trouble(
         self, counting: Counting, newest: float, trouble: str, until: float, skew_s: float
