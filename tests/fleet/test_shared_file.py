@@ -401,6 +401,28 @@ def test_the_history_is_pruned_in_etcd_too(
     assert len(said(host("gw-02"))) == 5
 
 
+def test_a_cache_whose_newest_write_was_pruned_is_no_sign_of_a_backup(
+    host: Host, client: EtcdClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_file, "KEPT", 3)
+    monkeypatch.setattr(shared_file, "PRUNED_ONE_IN", 1)
+    one, two = host("gw-01"), host("gw-02")
+    one.apply(to(one, 10))
+    shared(two).sync()  # then gw-02 is switched off for long
+    for percent in range(20, 30):
+        one.apply(to(one, percent))
+    late = host("gw-02")
+    assert not any(key == "restored" for key, _ in shared(late).spread.problems)
+    assert len(said(late)) == 3
+
+
+def test_what_no_json_can_hold_is_replaced_as_in_a_file(host: Host, client: EtcdClient) -> None:
+    one = host("gw-01")
+    one.apply(to(one, 25), reason=os.fsdecode(b"caf\xe9"))
+    assert writes(client)[-1].rows[0].reason == "caf?"
+    assert one.recent(1)[0][0].reason == "caf?"
+
+
 def test_a_foreign_or_damaged_value_among_the_history_is_left_out(
     host: Host, client: EtcdClient
 ) -> None:

@@ -11,6 +11,7 @@ from rollout_console.changes.spread import Registered, Spread
 from rollout_console.guard.alerts import Alerts, alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.proof import Proof, on_servers, proof_of
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.file.parse import parse
 
@@ -20,7 +21,7 @@ SERVERS = ("gw-01", "gw-02", "gw-03")
 
 
 def at(revision: int, **fields: object) -> list[Registered]:
-    return [Registered(host, "/f", f"r{revision}", revision, **fields) for host in SERVERS]  # type: ignore[arg-type]
+    return [Registered(host, "/f", f"r{revision}", **fields) for host in SERVERS]  # type: ignore[arg-type]
 
 
 def told(found: Spread) -> list[str]:
@@ -73,18 +74,20 @@ def test_one_trouble_of_many_servers_is_one_sentence() -> None:
 
 
 def test_a_state_is_over_at_once_and_a_flapping_signal_is_not(file: Path) -> None:
-    monitor, alerts = Monitor(file, parse(file.read_bytes())), Alerts()
-    bad = Spread("r7", mirrors=tuple(at(7, trouble="the disk is full")))
-    for now, found in ((NOW, bad), (NOW + 1, Spread("r7", mirrors=tuple(at(7))))):
-        broken = "x" * (now == NOW)
-        alerts.look(alerts_now(monitor, BalanceWatch(pending=True), {}, broken, now, found), now)
+    now_is = [Spread("r7", mirrors=tuple(at(7, trouble="the disk is full")))]
+    monitor, alerts = Monitor(file, parse(file.read_bytes()), servers=lambda: now_is[0]), Alerts()
+    alerts.look(alerts_now(monitor, BalanceWatch(pending=True), {}, "broken", NOW), NOW)
+    now_is[0] = Spread("r7", mirrors=tuple(at(7)))
+    alerts.look(alerts_now(monitor, BalanceWatch(pending=True), {}, "", NOW + 1), NOW + 1)
     assert [one.key for one in alerts.open] == [("file",)]
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_server_that_is_rolled_back_by_itself_is_no_misrouting(file: Path, known: bool) -> None:
     file.write_text(file.read_text().replace("acme = 25", "acme = 100"))
-    monitor = Monitor(file, parse(file.read_bytes()))
+    mirror = Registered("gw-02", "/f", "r7", ("chat/acme",), wrote=OWN if known else "b" * 64)
+    spread = Spread("r7", mirrors=(mirror,))
+    monitor = Monitor(file, parse(file.read_bytes()), servers=lambda: spread)
     written = time.time()
     monitor.remember(Recorded((), monitor.file.revision, 0.0), written)
     log = AccessLog(file.parent / "access.jsonl")
@@ -99,20 +102,21 @@ def test_a_server_that_is_rolled_back_by_itself_is_no_misrouting(file: Path, kno
     log.close()
     now = written + 40  # after the grace of a file that was just written
     monitor.catch_up(now)
-    mirror = Registered("gw-02", "/f", "r7", 7, ("chat/acme",), wrote=OWN if known else "b" * 64)
-    found = alerts_now(
-        monitor, BalanceWatch(pending=True), {}, "", now, Spread("r7", mirrors=(mirror,))
-    )
+    found = alerts_now(monitor, BalanceWatch(pending=True), {}, "", now)
     kinds = {one.key[0] for one in found}
     assert "latched" in kinds
     assert bool({"stray", "writers"} & kinds) is not known
 
 
-def test_a_proof_by_the_log_says_whose_log_it_is() -> None:
+def test_a_proof_says_whose_log_it_is_by_and_is_none_where_a_server_lags() -> None:
+    proof = proof_of(1000.0, 1020.0, 999.0, 1030.0, 1030.0)
+    assert proof == Proof(True, "drained in 1 s · last TokenLab request 30 s ago")
     whole = Spread("r7", mirrors=tuple(at(7)))
-    assert whole.proof_limits(3) == whole.proof_limits(None) == ""
-    assert whole.proof_limits(1) == "by the log of 1 of 3 servers"
-    behind = Spread("r8", mirrors=(*at(8)[:2], at(7)[2]))
-    assert behind.proof_limits(None) == "not in force on gw-03"
-    gone = Spread("r7", mirrors=(*at(7)[:2], Registered("gw-03", "/f", gone=True)))
-    assert gone.proof_limits(3) == "not in force on gw-03"
+    assert on_servers(proof, whole, 3) == on_servers(proof, whole, None) == proof
+    partial = on_servers(proof, whole, 1)
+    assert (partial.drained, partial.limits) == (True, "by the log of 1 of 3 servers")
+    gone = Registered("gw-03", "/f", gone=True)
+    for mirrors in ((*at(8)[:2], at(7)[2]), (*at(8)[:2], gone)):
+        found = on_servers(proof, Spread("r8", mirrors=mirrors), None)
+        assert not found.drained
+        assert found.text.startswith("not in force on gw-03 · drained in 1 s")

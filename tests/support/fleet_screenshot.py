@@ -61,7 +61,7 @@ async def _draw(demo: Demo, address: str, target: Path, size: tuple[int, int], n
         shared = SharedFile(client)
         shared.follow()
         switch = shared_switch(shared, Actor("jo", "gw-01"), WriteAccess())
-        monitor = Monitor(switch.path, switch.open().file)
+        monitor = Monitor(switch.path, switch.open().file, servers=lambda: switch.spread)
         vault = fixed_vault({"management_token": DEMO_TOKEN}, {})
         app = ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01", vault=vault)
         two, three = (Registration(others, KEY, host, FILE) for host in ("gw-02", "gw-03"))

@@ -75,7 +75,7 @@ def app(
         shared = SharedFile(client)
         shared.follow()
         switch = shared_switch(shared, Actor("jo", "gw-01"), WriteAccess())
-        monitor = Monitor(switch.path, switch.open().file)
+        monitor = Monitor(switch.path, switch.open().file, servers=lambda: switch.spread)
         yield ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01")
         shared.close()
 
@@ -105,7 +105,7 @@ async def test_a_rollback_says_how_many_servers_have_it(
         await until_shown(
             pilot, lambda: "▲ the last change is not in force on gw-03" in alarm(pilot)
         )
-        await until_shown(pilot, lambda: "; not in force on gw-03" in notices(pilot))
+        await until_shown(pilot, lambda: "rolled back: not in force on gw-03 · " in notices(pilot))
         servers[2].applies()
         await until_shown(pilot, lambda: re.search(r"3/3 servers in \d+\.\d s", status(pilot)))
         await until_shown(pilot, lambda: "not in force" not in alarm(pilot))

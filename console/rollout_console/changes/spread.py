@@ -27,7 +27,6 @@ class Registered(msgspec.Struct, frozen=True):
     host: str
     path: str
     revision: str = ""
-    mod_revision: int = 0
     latched: tuple[str, ...] = ()
     trouble: str = ""
     at: float = 0.0
@@ -84,6 +83,11 @@ class Spread(msgspec.Struct, frozen=True):
     def gone(self) -> list[Registered]:
         """The servers whose mirror says nothing any more."""
         return [one for one in self.mirrors if one.gone]
+
+    @property
+    def missing(self) -> str:
+        """The servers on which the version is not known to be in force, named; empty for none."""
+        return first_of([one.host for one in (*self.lagging, *self.gone)], _MOST_NAMED)
 
     @property
     def applied(self) -> int:
@@ -156,18 +160,6 @@ class Spread(msgspec.Struct, frozen=True):
             for one in self.mirrors
             if one.latched and not one.gone
         ]
-
-    def proof_limits(self, logged: int | None) -> str:
-        """Return what a proof by the log leaves open, in words; empty where it is of all servers.
-
-        ``logged`` is how many hosts have lines in the log, None where figures are of all servers.
-        """
-        missing = [one.host for one in (*self.lagging, *self.gone)]
-        if missing:
-            return f"not in force on {first_of(missing, _MOST_NAMED)}"
-        if logged is not None and logged < len(self.mirrors):
-            return f"by the log of {logged} of {counted(len(self.mirrors), 'server')}"
-        return ""
 
     def as_json(self) -> dict[str, object]:
         """Return the JSON object that a change prints as ``servers``."""

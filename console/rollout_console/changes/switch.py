@@ -107,12 +107,12 @@ class Switch:
     @property
     def location(self) -> str:
         """What ``--file`` takes for it, wherever it is run."""
-        return str(self.path.absolute()) if self.shared is None else self.shared.location
+        return self.address or str(self.path.absolute())
 
     @property
     def title(self) -> str:
         """The file's path as it was given, or its address."""
-        return str(self.path) if self.shared is None else self.shared.location
+        return self.address or str(self.path)
 
     @property
     def address(self) -> str:

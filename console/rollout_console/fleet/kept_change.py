@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from rollout_console.history.rows import NewChange
+from rollout_console.history.rows import NewChange, columns_of
 from rollout_gate.untrusted import UndecodableError, decode_json
 
 MOST_TEXT = 32 * 2**20
@@ -72,7 +72,9 @@ class KeptWrite(msgspec.Struct, frozen=True):
 def write_of(changes: Sequence[NewChange]) -> KeptWrite:
     """Return the changes of one write as they are kept."""
     first, *others = changes
-    rows = (_row(first, first.previous_revision), *(_row(one, first.revision) for one in others))
+    # As insert_rows does it: the others have the revision after the write as both of theirs.
+    joined = (first, *(replace(one, previous_revision=first.revision) for one in others))
+    rows = tuple(KeptRow(**columns_of(one)) for one in joined)
     return KeptWrite(rows, first.revision, _packed(first.after_text))
 
 
@@ -108,14 +110,6 @@ def decoded(data: bytes) -> KeptWrite | None:
 def columns(row: KeptRow) -> dict[str, Any]:
     """Return a row's columns in the history's database, those of its place and file aside."""
     return msgspec.structs.asdict(row)
-
-
-def _row(change: NewChange, previous_revision: str) -> KeptRow:
-    return KeptRow(
-        change.at.isoformat(), change.who.user, change.who.host, change.who.ssh_origin,
-        change.action, change.route, change.org, change.before, change.after, change.reason,
-        change.verdict, previous_revision, change.revision, change.undoes_id, change.moves,
-    )  # fmt: skip
 
 
 def _unpacked(packed: bytes) -> bytes:

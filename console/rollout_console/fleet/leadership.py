@@ -67,17 +67,20 @@ class Leadership:
         return True
 
     def _taken(self, now: float) -> bool:
-        if not (self._lease and self._client.keep_alive(self._lease)):
-            self._lease = self._client.lease(LEASE_S)
-        if self._client.put_if_unchanged(
-            {self._key: 0}, {self._key: self._who.encode()}, lease=self._lease
-        ):
-            self._until = now + LEASE_S
-            return True
+        """Take the key where nobody has it; a standby only reads."""
         found = self._client.get(self._key).values
         if found and not found[0].lease:  # a guard's has one: it would stay there for ever
             self._foreign = f"{self._key} is no guard's: delete it with etcdctl del {self._key}"
-        if not found or found[0].lease != self._lease:
             return False
-        self._until = now + LEASE_S  # taken by a request whose answer was lost
+        if found and found[0].lease != self._lease:
+            return False
+        if not (self._lease and self._client.keep_alive(self._lease)):
+            self._lease = self._client.lease(LEASE_S)
+        # A key that is there already was taken by a request whose answer was lost.
+        expected = {self._key: found[0].mod_revision if found else 0}
+        if not self._client.put_if_unchanged(
+            expected, {self._key: self._who.encode()}, lease=self._lease
+        ):
+            return False
+        self._until = now + LEASE_S
         return True

@@ -121,12 +121,13 @@ class SharedFile:
                 checks = bool(known[0]) and not self._read_to
                 after = known[0] - 1 if checks else max(self._read_to, known[0])
                 view = self._read(after, self._client)
-                if (
-                    view.cluster != self._view.cluster
-                    or view.revision < max(after, self._view.revision)
-                    or (checks and not _begins_with(view, known))
+                if view.cluster != self._view.cluster or view.revision < max(
+                    after, self._view.revision
                 ):
-                    self._start_again(view)
+                    self._start_again(view, is_restored=True)
+                    continue
+                if checks and not _begins_with(view, known):
+                    self._start_again(view, is_restored=not self._is_pruned(known[0]))
                     continue
                 try:
                     self.history.adopt(view.writes)
@@ -160,10 +161,17 @@ class SharedFile:
         self._away_since, self.trouble, self._is_uncertain = None, "", False
         return view
 
-    def _start_again(self, view: View) -> None:
-        """Begin anew: the cluster was made anew, or restored to an earlier revision."""
+    def _is_pruned(self, revision: int) -> bool:
+        """Whether the history begins after a revision: all that is older was pruned."""
+        kept = self._client.keys(history_key(self._key))
+        return bool(kept) and kept[0][1] > revision
+
+    def _start_again(self, view: View, *, is_restored: bool) -> None:
+        """Read the history anew: the cluster was made anew or restored to an earlier revision, or
+        what the cache has was pruned."""
         self._read_to = 0
-        self.spread = replace(self.spread, restored_at=time.monotonic())
+        if is_restored:
+            self.spread = replace(self.spread, restored_at=time.monotonic())
         if view.cluster == self._view.cluster:
             with suppress(HistoryError):
                 self.history.clear()
@@ -203,7 +211,12 @@ class SharedFile:
         base = self._base("", change.previous_revision)
         row = f"{history_key(self._key)}/{uuid4().hex}"
         puts = {self._key: change.after_text, **self._kept(row, encoded(write_of(changes)))}
-        if not _advised(lambda: self._transact({self._key: base, row: 0}, puts, row)):
+        try:
+            made = _advised(lambda: self._transact({self._key: base, row: 0}, puts, row))
+        except (EtcdAway, Uncertain) as error:
+            self._note_away(error)  # at once: another change would wait for it as long
+            raise
+        if not made:
             raise self._conflict(change.previous_revision)
         self._changed.set()
         if not randrange(PRUNED_ONE_IN):

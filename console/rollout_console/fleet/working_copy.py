@@ -5,11 +5,9 @@ Several consoles and commands of that user share it, so none may put an older ve
 """
 
 import atexit
-import fcntl
 import os
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
@@ -17,13 +15,13 @@ from tempfile import mkdtemp
 
 import msgspec
 
-from rollout_console.common.files import descriptor_of, write_private
+from rollout_console.changes.folder_lock import folder_lock
+from rollout_console.common.files import write_private
 from rollout_console.common.folders import COPIES, COPY_RECORD, working_copies_folder
 from rollout_console.etcd.address import EtcdAddress
 from rollout_gate.file.read import read_regular
 from rollout_gate.untrusted import UndecodableError, decode_json
 
-LOCK_WAIT_S = 2.0
 MOST_BYTES = 32 * 2**20
 
 
@@ -64,7 +62,7 @@ class WorkingCopy:
         """Make the copy what it was in etcd at a revision, unless it is of a later one by now:
         return that then, else 0.
 
-        ``files`` are by their name, None for one that is not there. Raises OSError.
+        ``files`` are by their name, None for one that is not there. Raises OSError, NotWritable.
         """
         if all(self._read(name) == data for name, data in files.items()):
             return 0
@@ -106,19 +104,8 @@ class WorkingCopy:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold an exclusive flock of the folder; after LOCK_WAIT_S go on without it."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with descriptor_of(self.folder, os.O_RDONLY | os.O_DIRECTORY) as folder:
-            until = time.monotonic() + LOCK_WAIT_S
-            with suppress(OSError):
-                while True:
-                    try:
-                        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        break
-                    except BlockingIOError:
-                        if time.monotonic() >= until:
-                            break
-                        time.sleep(0.005)
+        with folder_lock(self.folder, self.path):
             yield
 
 

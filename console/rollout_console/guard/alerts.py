@@ -111,19 +111,18 @@ def alerts_now(
     models: Mapping[str, ModelTrouble],
     file_trouble: str,
     now: float,
-    spread: Spread | None = None,
 ) -> list[Alert]:
     """Evaluate all alert conditions, and return those that hold now.
 
     ``models`` has, by route, the problem with its model; ``file_trouble`` is the error of the
-    rollout file, empty without one; ``spread`` says who has applied one that several hosts share.
+    rollout file, empty without one.
     """
     found = []
     if file_trouble:
         found.append(Alert(("file",), "alarm", file_trouble))
-    found += _of_servers(spread)
+    found += _of_servers(monitor.spread)
     found += _of_routes(monitor, now)
-    found += _of_routing(monitor, spread, now)
+    found += _of_routing(monitor, now)
     found += _of_data(monitor, now)
     found += _of_balance(monitor, balance, now)
     found += _of_jobs(monitor, now)
@@ -158,8 +157,9 @@ def _of_routes(monitor: Monitor, now: float) -> Iterable[Alert]:
             yield Alert(("previous", name), "warning", f"{name}: {trouble}", name)
 
 
-def _of_routing(monitor: Monitor, spread: Spread | None, now: float) -> Iterable[Alert]:
+def _of_routing(monitor: Monitor, now: float) -> Iterable[Alert]:
     misrouted, behind, far_shares = monitor.routing(now)
+    spread = monitor.spread
     # A server that is rolled back by itself decides by a file of its own, and is told for that.
     own = {one[:REVISION_DIGITS] for one in spread.local_revisions} if spread is not None else set()
     behind = [one for one in behind if one.revision not in own]

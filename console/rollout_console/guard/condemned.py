@@ -9,7 +9,7 @@ from rollout_gate.file.model import Route
 
 _MOST_NAMED = 4
 OTHERS = "(others)"
-"""In the gate's metrics, all orgs that have no label value of their own: none that a file has."""
+"""In the gate's metrics, all orgs, or routes, that have no label value of their own."""
 
 Sick = Mapping[str, Verdict]
 """The condemned orgs of a route, and their verdicts."""

@@ -8,7 +8,7 @@ from rollout_console.changes.effect_words import named_targets
 from rollout_console.changes.external_edits import rolled_back
 from rollout_console.common.durations import target_text
 from rollout_console.guard.monitor import Monitor
-from rollout_console.guard.proof import QUIET_S
+from rollout_console.guard.proof import QUIET_S, Proof
 from rollout_console.guard.state_change import StateChange
 from rollout_gate.file.model import RolloutFile
 
@@ -45,7 +45,7 @@ class Draining:
                 self._rollbacks.remove(one)
             elif proofs and all(proof.drained for proof in proofs):
                 self._rollbacks.remove(one)
-                changes.append(_change(moving, [proof.text for proof in proofs]))
+                changes.append(_change(moving, proofs))
         return changes
 
 
@@ -56,9 +56,11 @@ def _had_traffic(
     return last is not None and last >= since - QUIET_S
 
 
-def _change(places: list[tuple[str | None, str | None]], proofs: list[str]) -> StateChange:
+def _change(places: list[tuple[str | None, str | None]], proofs: list[Proof]) -> StateChange:
+    limits = f"; {proofs[0].limits}" if proofs[0].limits else ""
     if len(places) > 1:
-        return StateChange("drained", f"{named_targets(places, _MOST_NAMED)} have drained")
+        named = named_targets(places, _MOST_NAMED)
+        return StateChange("drained", f"{named} have drained{limits}")
     (route, org), proof = places[0], proofs[0]
-    words = proof.partition(" · ")[0]
-    return StateChange("drained", f"{target_text(route, org)}: {words}", route, org)
+    words = proof.text.partition(" · ")[0]
+    return StateChange("drained", f"{target_text(route, org)}: {words}{limits}", route, org)

@@ -38,7 +38,7 @@ from rollout_console.guard.evidence.verdict import (
 from rollout_console.guard.evidence.wilson import clean_requests_needed
 from rollout_console.guard.job_verdicts import JobVerdicts
 from rollout_console.guard.job_watch import JobWatch
-from rollout_console.guard.traffic import COLD_BYTES, Watch
+from rollout_console.guard.traffic import COLD_BYTES, Servers, Watch
 from rollout_console.health.log.record import AccessRecord, StatusClass
 from rollout_console.health.windows.bins import NO_LIMIT_MS, Limits
 from rollout_console.health.windows.summary import Summary, bad_of, by_kind, classes_of, summarize
@@ -67,6 +67,7 @@ class Judge(Watch):
         *,
         cold_bytes: int = COLD_BYTES,
         older_bytes: int = 0,
+        servers: Servers = lambda: None,
     ) -> None:
         # The file's ctime is an upper bound of the time of its last change.
         self._ages = Ages(_changed_at(path))
@@ -79,7 +80,9 @@ class Judge(Watch):
         self.jobs = JobWatch(path)
         self.job_verdicts = JobVerdicts(self.jobs)
         self.budgets = BudgetWatch(path)
-        super().__init__(path, file, cold_bytes=cold_bytes, older_bytes=older_bytes)
+        super().__init__(
+            path, file, cold_bytes=cold_bytes, older_bytes=older_bytes, servers=servers
+        )
 
     def read(self) -> tuple[Sequence[AccessRecord], str]:
         """Return new records of the log, and its error; jobs and budgets are looked at as well."""

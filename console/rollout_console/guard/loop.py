@@ -174,7 +174,7 @@ class GuardLoop:
         except (OperationError, RolloutError, HistoryError) as error:
             trouble = trouble or str(error)
         began, ended = self._alerts.look(
-            alerts_now(self._monitor, balance, models, trouble, now, self._switch.spread), now
+            alerts_now(self._monitor, balance, models, trouble, now), now
         )
         events += [self._alarm(alert) for alert in began]
         events += [
@@ -239,8 +239,6 @@ class GuardLoop:
                 yield self._roll_one_back(name, org, verdict, now)
             except (OperationError, RolloutError, HistoryError) as error:
                 failed = failed or error
-                if self._switch.shared is not None and self._switch.shared.trouble:
-                    break  # etcd is away: each of the others would wait for it as long
         if failed is not None:
             raise failed
 

@@ -26,7 +26,7 @@ from rollout_console.guard.evidence.verdict import (
     Verdict,
 )
 from rollout_console.guard.judge import Judge
-from rollout_console.guard.traffic import COLD_BYTES
+from rollout_console.guard.traffic import COLD_BYTES, Servers
 from rollout_gate.file.model import RolloutFile
 
 if TYPE_CHECKING:
@@ -75,9 +75,12 @@ class Monitor(Judge):
         *,
         cold_bytes: int = COLD_BYTES,
         older_bytes: int = 0,
+        servers: Servers = lambda: None,
     ) -> None:
         self._of_routes: dict[str, tuple[float, Health]] = {}
-        super().__init__(path, file, cold_bytes=cold_bytes, older_bytes=older_bytes)
+        super().__init__(
+            path, file, cold_bytes=cold_bytes, older_bytes=older_bytes, servers=servers
+        )
 
     def _forget_verdicts(self) -> None:
         super()._forget_verdicts()

@@ -1,6 +1,10 @@
 """The proof of a rollback: what is seen of requests since then."""
 
 import msgspec
+from msgspec.structs import replace
+
+from rollout_console.changes.spread import Spread
+from rollout_console.common.listing import counted
 
 QUIET_S = 5.0
 """Seconds without a TokenLab request after which a rolled back org counts as drained."""
@@ -11,6 +15,8 @@ class Proof(msgspec.Struct, frozen=True):
 
     drained: bool
     text: str
+    limits: str = ""
+    """Whose log it is by, where that is not all servers'."""
 
 
 def proof_of(
@@ -34,6 +40,20 @@ def proof_of(
     if quiet >= QUIET_S:
         return Proof(False, f"{age} · no request to previous either yet")
     return Proof(False, f"draining · {age}")
+
+
+def on_servers(proof: Proof, spread: Spread, logged: int | None) -> Proof:
+    """Return a proof as far as it holds for all servers that share the file.
+
+    ``logged`` is how many hosts have lines in the log, None where the figures are of all servers.
+    """
+    if spread.missing:
+        return Proof(drained=False, text=f"not in force on {spread.missing} · {proof.text}")
+    servers = len(spread.mirrors)
+    if logged is None or logged >= servers:
+        return proof
+    whose = f"by the log of {logged} of {counted(servers, 'server')}"
+    return replace(proof, limits=whose)
 
 
 def _ago(seconds: float) -> str:

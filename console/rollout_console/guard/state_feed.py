@@ -76,7 +76,7 @@ class StateFeed:
         monitor.remember(recorded, now)
         self._files = FileChanges(self._switch, recorded.changes)
         monitor.go_on(now)
-        self._alerts.look(alerts_now(monitor, balance, models, "", now, self._switch.spread), now)
+        self._alerts.look(alerts_now(monitor, balance, models, "", now), now)
         acts = guard_acts(self._switch)
         self._guard, self._guard_at = guard_state(monitor.file, acts=acts), now
         for name, verdict in monitor.verdicts(now).items():
@@ -151,7 +151,7 @@ class StateFeed:
         self, balance: BalanceWatch, models: Mapping[str, ModelTrouble], now: float
     ) -> Iterator[StateChange]:
         # An unusable file is told by its own lines, also once its error is another.
-        found = alerts_now(self._monitor, balance, models, "", now, self._switch.spread)
+        found = alerts_now(self._monitor, balance, models, "", now)
         began, ended = self._alerts.look(found, now)
         for alert in began:
             yield alarm_of(alert)

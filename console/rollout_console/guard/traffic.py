@@ -2,12 +2,13 @@
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from rollout_console.changes.spread import Spread
 from rollout_console.common.listing import counted
 from rollout_console.guard.evidence.org_bins import OrgBins
 from rollout_console.guard.health_source import (
@@ -19,7 +20,7 @@ from rollout_console.guard.health_source import (
     spread,
 )
 from rollout_console.guard.misrouted import FarShare, Misrouted, MisroutedRequests
-from rollout_console.guard.proof import Proof, proof_of
+from rollout_console.guard.proof import Proof, on_servers, proof_of
 from rollout_console.guard.writers import Writers, WritersBehind
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.multi_file import Log
@@ -77,6 +78,10 @@ class Routing(NamedTuple):
     far_shares: Sequence[FarShare]
 
 
+Servers = Callable[[], Spread | None]
+"""Returns who has applied the version of now; None for a file that is of this host alone."""
+
+
 class Watch:
     """Follows the access log of one rollout file, and aggregates it.
 
@@ -92,8 +97,10 @@ class Watch:
         *,
         cold_bytes: int = COLD_BYTES,
         older_bytes: int = 0,
+        servers: Servers = lambda: None,
     ) -> None:
         self._path = path
+        self._servers = servers
         self._cold_bytes = cold_bytes
         self._older_bytes = older_bytes
         self._place: Place | None = None
@@ -266,7 +273,7 @@ class Watch:
         for route, org, _ in seen:
             self._see(route, org)
 
-    def logged_hosts(self, now: float) -> int | None:
+    def _logged_hosts(self, now: float) -> int | None:
         """Return how many hosts have lines in the log now; None where a Prometheus has all."""
         return None if self.file.prometheus is not None else self.writers.count(now)
 
@@ -490,11 +497,18 @@ class Watch:
         """Return when a request was last seen, in epoch seconds; None if never."""
         return self._windows.last_seen(route, org, side)
 
+    @property
+    def spread(self) -> Spread | None:
+        """Who has applied the version of now, of a file that several hosts share; else None."""
+        return self._servers()
+
     def proof(self, route: str | None, org: str | None, since: float, now: float) -> Proof:
         """Return what the log shows since a rollback at ``since`` (epoch seconds)."""
         last = self.last_seen(route, org, "tokenlab")
         other = self.last_seen(route, org, "previous")
-        return proof_of(last, other, since, now, self.as_of(now))
+        proof = proof_of(last, other, since, now, self.as_of(now))
+        spread = self.spread
+        return proof if spread is None else on_servers(proof, spread, self._logged_hosts(now))
 
     @property
     def _begins_at(self) -> float:

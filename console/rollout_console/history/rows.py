@@ -126,10 +126,19 @@ def insert_row(
     db: sqlite3.Connection, change: NewChange, file: str, state: str, group_id: int | None = None
 ) -> int:
     """Insert a change by this process, pending or applied; return its id."""
-    values: dict[str, Any] = {
+    values = columns_of(change) | {
         "file": file,
         "state": state,
         "pid": os.getpid(),
+        "process": process_id(),
+        "group_id": group_id,
+    }
+    return insert_values(db, values)
+
+
+def columns_of(change: NewChange) -> dict[str, Any]:
+    """Return the columns that say what a change is, those of its place in a database aside."""
+    columns = {
         "at": change.at.isoformat(),
         "user": change.who.user,
         "host": change.who.host,
@@ -144,11 +153,9 @@ def insert_row(
         "previous_revision": change.previous_revision,
         "revision": change.revision,
         "undoes_id": change.undoes_id,
-        "process": process_id(),
         "moves": change.moves,
-        "group_id": group_id,
     }
-    return insert_values(db, values)
+    return {name: _as_utf8(value) for name, value in columns.items()}
 
 
 def insert_values(
@@ -158,7 +165,6 @@ def insert_values(
 
     With ``unless_there`` a row that has this id already stays as it is.
     """
-    values = {name: _as_utf8(value) for name, value in values.items()}
     names = ", ".join(values)
     places = ", ".join(f":{name}" for name in values)
     verb = "INSERT OR IGNORE" if unless_there else "INSERT"

@@ -58,8 +58,8 @@ class Registration:
         if not (self._lease and self._client.keep_alive(self._lease)):
             self._lease = self._client.lease(LEASE_S)
         said = Registered(
-            self._host, self._path, standing.revision, standing.mod_revision, standing.latched,
-            standing.trouble[:500], time.time(), standing.wrote,
+            self._host, self._path, standing.revision, standing.latched, standing.trouble[:500],
+            time.time(), standing.wrote,
         )  # fmt: skip
         self._client.put(self._key, msgspec.json.encode(said), lease=self._lease)
         if not self._is_known:

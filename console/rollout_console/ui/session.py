@@ -76,9 +76,7 @@ class Session:
 
     def new_alerts(self, now: float) -> list[Alert]:
         """Evaluate all alert conditions at a time (epoch seconds); return those that are new."""
-        found = alerts_now(
-            self.monitor, self.balance, self.models, self.file_trouble, now, self.switch.spread
-        )
+        found = alerts_now(self.monitor, self.balance, self.models, self.file_trouble, now)
         began, _ = self.alerts.look(found, now)
         return began
 

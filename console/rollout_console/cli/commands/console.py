@@ -41,8 +41,9 @@ def open_screen(
     # enables it again in on_ready.
     gc.disable()
     monitor = Monitor(
-        switch.path, switch.open().file, cold_bytes=FIRST_BYTES, older_bytes=OLDER_BYTES
-    )
+        switch.path, switch.open().file, cold_bytes=FIRST_BYTES, older_bytes=OLDER_BYTES,
+        servers=lambda: switch.spread,
+    )  # fmt: skip
     from rollout_console.ui.run import open_console
 
     return open_console(

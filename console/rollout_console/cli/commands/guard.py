@@ -44,7 +44,9 @@ def guard(options: Namespace, switch: Switch) -> int:
     One pass exits with 1 for a rollback verdict of a route or org, an error or an unusable log,
     and where another guard holds the leader lock.
     """
-    monitor = Monitor(switch.path, switch.open().file, older_bytes=OLDER_BYTES)
+    monitor = Monitor(
+        switch.path, switch.open().file, older_bytes=OLDER_BYTES, servers=lambda: switch.spread
+    )
     if options.put_back:
         return _put_back(options.put_back, switch, monitor)
     guarding = GuardLoop(switch, monitor)

@@ -64,8 +64,9 @@ def plain(options: Namespace, switch: Switch, vault: Vault) -> int:
         return USAGE
     ending, is_open = _Ending(), _reader_of(output)
     monitor = Monitor(
-        switch.path, switch.open().file, cold_bytes=FIRST_BYTES, older_bytes=OLDER_BYTES
-    )
+        switch.path, switch.open().file, cold_bytes=FIRST_BYTES, older_bytes=OLDER_BYTES,
+        servers=lambda: switch.spread,
+    )  # fmt: skip
     room = Catalogue(root_of(monitor.file.base_url), state_folder())
     sources = GuardSources(vault, room, lambda: monitor.file)
     feed = StateFeed(switch, monitor)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
+from rollout_console.guard.condemned import OTHERS
 from rollout_console.readiness.checks.result import Result, result_of
 from rollout_gate.file.model import PrometheusSource, RolloutFile
 
@@ -20,8 +21,6 @@ _LEAST_STEPS = 4
 _STEPS = 10
 _ANSWER_S = 10.0
 _MOST_SHOWN, _MOST_SHOWN_NAME = 5, 40
-_OTHERS = "(others)"
-"""Of the gate's exporter: routes that its rollout file does not have."""
 _WHERE = "health.prometheus"
 
 
@@ -126,7 +125,7 @@ def _clock(skew_s: float, step_s: int) -> Result:
 def _routes(file: RolloutFile, counting: "Counting") -> Iterator[Result]:
     """Check that routes have the same names in the metrics as in the file."""
     counted_routes = {route for _, (route, _, _) in counting.amounts}
-    unknown = sorted(counted_routes - file.routes.keys() - {_OTHERS})
+    unknown = sorted(counted_routes - file.routes.keys() - {OTHERS})
     for name in file.routes:
         if counted_routes and name not in counted_routes and unknown:
             named = ", ".join(one[:_MOST_SHOWN_NAME] for one in unknown[:_MOST_SHOWN])

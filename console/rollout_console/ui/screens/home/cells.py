@@ -27,6 +27,8 @@ _NONE = "–"
 _NUMBERS = ("req/s", "4xx", "5xx", "p95")
 _FULL = 60
 """The least width with all numbers: half a number is another number."""
+_AS_VERDICT = ("drain", "quiet", "not in force")
+"""Proofs that say more than that it is rolled back."""
 _WITH_ROUTE = ("ROLL BACK with its route", "with its route", "ROLL BACK")
 """The verdict of an org that is its route's, the longest that there is room for."""
 _OVER = (("  verdict", "numbers of"), ("  verdict", "over"), (" ", "over"))
@@ -131,7 +133,10 @@ class RowCells:
         """Return the verdict in words and its style: red to act, amber degraded, dim waiting."""
         if row.latched_by:
             said = f"↩ rolled back · {proof}" if proof else "↩ rolled back"
-            if proof.startswith(("drain", "quiet")) and cell_len(said) > self.verdict:
+            if (
+                proof.startswith(("drain", "quiet", "not in force"))
+                and cell_len(said) > self.verdict
+            ):
                 said = f"↩ {proof}"
             return said, "table--dim"
         if proof:

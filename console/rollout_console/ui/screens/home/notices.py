@@ -10,7 +10,6 @@ import msgspec
 
 from rollout_console.changes.effect_words import named_targets
 from rollout_console.changes.plan import Target
-from rollout_console.changes.spread import Spread
 from rollout_console.common.durations import target_text
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.proof import Proof
@@ -139,9 +138,7 @@ class Notices:
         made, proof = next((one for one in shown if not one[1].drained), shown[0])
         return made, proof, len(at_once) - 1
 
-    def lines(
-        self, monitor: Monitor, now: float, spread: Spread | None = None
-    ) -> tuple[Pieces, Pieces]:
+    def lines(self, monitor: Monitor, now: float) -> tuple[Pieces, Pieces]:
         """Return the two notices of the highest priority, each as pieces of text and style."""
         told: list[Pieces] = []
         grave: list[Pieces] = []
@@ -151,9 +148,9 @@ class Notices:
             made, proof, others = newest
             what = target_text(made.route, made.org)
             what += f" and {others} more" if others else ""
-            limits = "" if spread is None else spread.proof_limits(monitor.logged_hosts(now))
-            style = "$success" if proof.drained and not limits else "$warning"
-            said = f"{what} rolled back: {proof.text}" + (f"; {limits}" if limits else "")
+            style = "$success" if proof.drained and not proof.limits else "$warning"
+            said = f"{what} rolled back: {proof.text}"
+            said += f"; {proof.limits}" if proof.limits else ""
             proofs.append(((" ↩ ", "$warning bold"), (said, style)))
         for source, sentence in sorted(self._troubles.items(), key=_weight):
             if source not in self._hidden:
