@@ -132,7 +132,7 @@ def test_a_change_says_how_many_servers_have_it(
     out = said(capsys, "-f", address, "set", "chat", "acme", "1", "--yes")
     assert "servers: 1 of 3 servers" in out
     assert "warning: not applied yet on gw-02" in out
-    assert "warning: the mirror says nothing any more on gw-03" in out
+    assert "warning: no heartbeat from the mirror on gw-03" in out
     has("gw-01", "5")
     has("gw-02", "1")
     body = answer(
@@ -142,7 +142,7 @@ def test_a_change_says_how_many_servers_have_it(
     assert body["servers"]["lagging"] == ["gw-02"]
     assert body["servers"]["gone"] == ["gw-03"]
     listed = said(capsys, "mirror", "--list", address, code=1)
-    assert "gw-03                    its mirror says nothing any more" in listed
+    assert "gw-03                    no heartbeat, last registered" in listed
     said(capsys, "mirror", "--forget", "gw-03", address)
     assert "gw-03" not in said(capsys, "mirror", "--list", address, code=1)
     assert "no server gw-03" in said(capsys, "mirror", "--forget", "gw-03", address, code=1)

@@ -62,10 +62,10 @@ def test_a_mirror_that_is_gone_is_told_after_a_restart_would_be_over(
     assert one.is_done  # nobody waits for it
     assert told(one) == []
     clock[0] = 121.0
-    assert told(one.after("r7", gone, 121.0)) == ["the mirror says nothing any more on gw-03"]
+    assert told(one.after("r7", gone, 121.0)) == ["no heartbeat from the mirror on gw-03"]
     assert told(one.after("r7", tuple(at(7)), 121.0)) == []
     # One that was gone before this console began is told at once.
-    assert told(Spread().after("r7", gone, 121.0)) == ["the mirror says nothing any more on gw-03"]
+    assert told(Spread().after("r7", gone, 121.0)) == ["no heartbeat from the mirror on gw-03"]
 
 
 def test_one_trouble_of_many_servers_is_one_sentence() -> None:

@@ -146,8 +146,17 @@ class Exporter:
 class Prometheus:
     """A Prometheus that scrapes exporters twice a second; it can be paused, killed, restarted."""
 
-    def __init__(self, folder: Path, targets: Sequence[int], *, every: str = "500ms") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        targets: Sequence[int | str],
+        *,
+        every: str = "500ms",
+        extra: Sequence[str] = (),
+    ) -> None:
+        """``targets`` are ports of loopback, or HOST:PORT; ``extra`` are lines of the job."""
         need("prometheus")
+        self._extra = extra
         self._folder = folder
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -155,14 +164,16 @@ class Prometheus:
         self._every = every
         self.scrape(targets)
 
-    def scrape(self, targets: Sequence[int]) -> None:
+    def scrape(self, targets: Sequence[int | str]) -> None:
         """Write the configuration; a restart reads it."""
-        listed = ", ".join(f'"127.0.0.1:{port}"' for port in targets)
+        places = [f"127.0.0.1:{one}" if isinstance(one, int) else one for one in targets]
+        listed = ", ".join(f'"{place}"' for place in places)
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "prometheus.yml").write_text(
             f"global: {{scrape_interval: {self._every}, scrape_timeout: {self._every}}}\n"
             "scrape_configs:\n- job_name: gate\n"
-            f"  static_configs: [{{targets: [{listed}]}}]\n"
+            + "".join(f"  {line}\n" for line in self._extra)
+            + f"  static_configs: [{{targets: [{listed}]}}]\n"
         )
 
     def start(self) -> None:
@@ -187,10 +198,13 @@ class Prometheus:
         assert self._process is not None
         self._process.send_signal(signal)
 
+    def api(self, path: str, **parameters: str) -> httpx.Response:
+        """Ask its HTTP API; a query that does not parse is an answer as well."""
+        return httpx.get(f"{self.url}/api/v1/{path}", params=parameters, trust_env=False)
+
     def ask(self, query: str, at: float | None = None) -> list[tuple[dict[str, str], Any]]:
         """Return the labels and the value (or histogram) of each series of an instant query."""
-        asked = {"query": query, **({} if at is None else {"time": f"{at:.3f}"})}
-        answer = httpx.get(f"{self.url}/api/v1/query", params=asked, trust_env=False)
+        answer = self.api("query", query=query, **({} if at is None else {"time": f"{at:.3f}"}))
         answer.raise_for_status()
         return [
             (one["metric"], one["value"][1] if "value" in one else one["histogram"][1])
@@ -208,19 +222,30 @@ class Prometheus:
 
 
 @contextmanager
+def prometheus(
+    folder: Path, *targets: int | str, extra: Sequence[str] = ()
+) -> Iterator[Prometheus]:
+    """Run a Prometheus on targets."""
+    found = Prometheus(folder, targets, extra=extra)
+    try:
+        found.start()
+        yield found
+    finally:
+        found.kill()
+
+
+@contextmanager
 def scraped(folder: Path, exporters: int = 1) -> Iterator[tuple[Prometheus, list[Exporter]]]:
     """Run exporters, and a Prometheus that has scraped each of them for a while."""
     need("prometheus")
     found = [Exporter() for _ in range(exporters)]
-    prometheus = Prometheus(folder / "prometheus", [one.port for one in found])
     try:
-        prometheus.start()
-        # What is new on a server counts from 0 where the server was scraped before.
-        before = "max_over_time(up[2s] offset 1s) > 0"
-        until(lambda: len(prometheus.ask(before)) == len(found))
-        yield prometheus, found
+        with prometheus(folder / "prometheus", *(one.port for one in found)) as server:
+            # What is new on a server counts from 0 where the server was scraped before.
+            before = "max_over_time(up[2s] offset 1s) > 0"
+            until(lambda: len(server.ask(before)) == len(found))
+            yield server, found
     finally:
-        prometheus.kill()
         for one in found:
             one.close()
 

@@ -12,9 +12,9 @@ from rollout_console.common.listing import counted, first_of
 LAGS_AFTER_S = 5.0
 """From when on a server that has not applied a version is one that lags, in seconds."""
 GONE_AFTER_S = 20.0
-"""From when on a mirror that says nothing is told, in seconds: restarting one takes less."""
+"""From when on a missing heartbeat is an alarm, in seconds: restarting a mirror takes less."""
 RESTORED_FOR_S = 600.0
-"""How long it is told that the cluster was restored, in seconds."""
+"""Duration of the alarm that the cluster was restored from a backup, in seconds."""
 _MOST_NAMED = 3
 
 
@@ -33,7 +33,7 @@ class Registered(msgspec.Struct, frozen=True):
     wrote: str = ""
     """The revision of its server's file: another than ``revision`` where latches of its own are."""
     gone: bool = False
-    """Whether it says nothing any more, and nobody has said that the server is no more."""
+    """Whether its lease has expired (no heartbeat), and the server was not forgotten."""
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -49,7 +49,7 @@ class Spread(msgspec.Struct, frozen=True):
     watched: bool = False
     """Whether this process saw the version come: else it knows of no time."""
     gone_since: Mapping[tuple[str, str], float] = {}
-    """Since when mirrors say nothing, by host and path; those that never did have no time."""
+    """Since when mirrors send no heartbeat, by host and path; -inf: since before this process."""
     restored_at: float = -inf
     """When the cluster was last found to be restored from a backup, or made anew."""
 
@@ -81,7 +81,7 @@ class Spread(msgspec.Struct, frozen=True):
 
     @property
     def gone(self) -> list[Registered]:
-        """The servers whose mirror says nothing any more."""
+        """The servers whose mirror sends no heartbeat any more."""
         return [one for one in self.mirrors if one.gone]
 
     @property
@@ -138,7 +138,7 @@ class Spread(msgspec.Struct, frozen=True):
         gone = [host for (host, _), at in self.gone_since.items() if now - at > GONE_AFTER_S]
         if gone:
             silent = first_of(gone, _MOST_NAMED)
-            found.append(("gone", f"the mirror says nothing any more on {silent}"))
+            found.append(("gone", f"no heartbeat from the mirror on {silent}"))
         troubled: dict[str, list[str]] = {}
         for one in self.mirrors:
             if one.trouble and not one.gone:

@@ -277,10 +277,6 @@ class Watch:
         """Return how many hosts have lines in the log now; None where a Prometheus has all."""
         return None if self.file.prometheus is not None else self.writers.count(now)
 
-    def routing_problems(self, now: float) -> list[str]:
-        """Return what lines of the log say against their routing, gravest first."""
-        return [one.sentence for some in self.routing(now) for one in some]
-
     def routing(self, now: float) -> Routing:
         """Return the evidence against the routing: misrouted requests and writers behind."""
         strays = self.strays

@@ -1,4 +1,4 @@
-"""Each mirror tells the cluster how it stands, under a lease: who has a version, and who lags."""
+"""Each mirror registers under a lease, with its state: who has a version, and who lags."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from rollout_console.mirror.mirror import Standing
 from rollout_gate.untrusted import UndecodableError, decode_json
 
 LEASE_S = 15
-"""How long a mirror that says nothing any more is listed, in seconds."""
+"""TTL of the lease: how long a mirror without a heartbeat is listed, in seconds."""
 RENEW_S = 5.0
 
 

@@ -22,7 +22,7 @@ from rollout_console.sim.state import DEMO_KEY
 from rollout_gate import Gate, subject
 from rollout_gate.http import client
 from rollout_gate.metrics import OpenTelemetryMetrics, PrometheusMetrics
-from tests.support.prometheus_server import PrometheusServer, prometheus
+from tests.support.prometheus import Prometheus, prometheus
 from tests.support.waiting import PATIENCE_S, until
 
 PATH = Path(__file__).parents[3] / "sample_configs" / "rollout-grafana.json"
@@ -177,12 +177,11 @@ def exported(registry: CollectorRegistry) -> Iterator[str]:
         thread.join(PATIENCE_S)
 
 
-def without_data(server: PrometheusServer) -> list[str]:
+def without_data(server: Prometheus) -> list[str]:
     """The panels of which a query has no data, or no numbers."""
     found = []
     for title, expression in QUERIES:
-        result = server.query(filled(expression))
-        numbers = [float(one["value"][1]) for one in result]
+        numbers = [float(value) for _, value in server.ask(filled(expression))]
         if not numbers or not all(math.isfinite(one) for one in numbers):
             found.append(f"{title}: {expression}: {numbers}")
     return found
@@ -222,31 +221,31 @@ def test_each_query_has_data_of_real_requests(
             provider.shutdown()
 
 
-def check_figures(server: PrometheusServer) -> None:
+def check_figures(server: Prometheus) -> None:
     """Shares are shares, and both sides are there."""
     by_title = dict(QUERIES)
     for title in ("Errors by side", "Share of TokenLab by route", "Repeated attempts"):
-        for one in server.query(filled(by_title[title])):
-            assert 0 <= float(one["value"][1]) <= 100, title
-    sides = {one["metric"]["side"] for one in server.query(filled(by_title["Errors by side"]))}
+        for _, value in server.ask(filled(by_title[title])):
+            assert 0 <= float(value) <= 100, title
+    sides = {labels["side"] for labels, _ in server.ask(filled(by_title["Errors by side"]))}
     assert sides == {"tokenlab", "previous"}
-    orgs = {one["metric"]["org"] for one in server.query(filled(by_title["Top orgs by errors"]))}
+    orgs = {labels["org"] for labels, _ in server.ask(filled(by_title["Top orgs by errors"]))}
     assert orgs <= {"acme", "globex.eu", "initech"}
     assert orgs
 
 
-def check_variables(server: PrometheusServer) -> None:
+def check_variables(server: Prometheus) -> None:
     """Ask what Grafana's label_values(SERIES, LABEL) asks."""
     for variable, wanted in (("route", {"chat", "claude"}), ("org", {"acme", "globex.eu"})):
         (one,) = [each for each in DASHBOARD["templating"]["list"] if each["name"] == variable]
         series, _, label = one["query"]["query"].removeprefix("label_values(").rpartition(", ")
         assert label == f"{variable})"
-        found = server.api(f"label/{variable}/values", **{"match[]": filled(series)}).result
-        assert wanted <= set(found)
+        found = server.api(f"label/{variable}/values", **{"match[]": filled(series)})
+        assert wanted <= set(found.json()["data"])
 
 
 def test_a_query_that_does_not_parse_is_found(tmp_path: Path) -> None:
     with prometheus(tmp_path / "prometheus") as server:
-        assert server.api("query", query="sum by (rate(x[1m])").status == 400
+        assert server.api("query", query="sum by (rate(x[1m])").status_code == 400
         for _, expression in QUERIES:
-            assert server.query(filled(expression)) == []
+            assert server.ask(filled(expression)) == []

@@ -18,7 +18,7 @@ import pytest
 
 from tests.gate.metrics.lines import total, values
 from tests.support.loopback import TOKENLAB, TwoSides
-from tests.support.prometheus_server import PrometheusServer, prometheus
+from tests.support.prometheus import Prometheus, prometheus
 from tests.support.serving import ASK, HEADERS, Answered, Proxy, command, serving
 from tests.support.waiting import PATIENCE_S, until
 
@@ -191,8 +191,8 @@ def test_a_proxy_with_a_token_shows_no_metrics_without_it(sides: TwoSides, token
 def test_a_real_prometheus_scrapes_with_the_token(
     sides: TwoSides, token: Path, tmp_path: Path
 ) -> None:
-    def shown(server: PrometheusServer) -> list[str]:
-        return [one["value"][1] for one in server.query("rollout_gate_requests_total")]
+    def shown(server: Prometheus) -> list[str]:
+        return [value for _, value in server.ask("rollout_gate_requests_total")]
 
     with with_metrics(sides, "--token-file", str(token), "--workers", "2") as (proxy, url):
         target = url.removeprefix("http://").removesuffix("/metrics")
@@ -201,7 +201,7 @@ def test_a_real_prometheus_scrapes_with_the_token(
         assert proxy.ask(headers=headers).status == 200
         with prometheus(tmp_path / "prometheus", target, extra=extra) as server:
             until(lambda: shown(server) == ["1"])
-            assert [one["value"][1] for one in server.query("up")] == ["1"]
+            assert [value for _, value in server.ask("up")] == ["1"]
             for _ in range(5):
                 proxy.ask(headers=headers)
             until(lambda: shown(server) == [str(len(sides.lines()))] == ["6"])

@@ -147,7 +147,7 @@ def _tell_spread(options: Namespace, spread: Spread) -> None:
         print(f"warning: not applied yet on {visible(names)}", file=sys.stderr)
     if spread.gone:
         names = first_of([one.host for one in spread.gone], _MOST_SERVERS)
-        print(f"warning: the mirror says nothing any more on {visible(names)}", file=sys.stderr)
+        print(f"warning: no heartbeat from the mirror on {visible(names)}", file=sys.stderr)
 
 
 def _check_names(options: Namespace, monitor: Monitor, shares: Mapping[str | None, int]) -> None:

@@ -99,9 +99,10 @@ def _run(service: MirrorService) -> None:
 def _line(one: Registered, current: str) -> str:
     said = "current" if one.revision == current else f"behind: {one.revision[:SHORT] or 'nothing'}"
     if one.gone:
-        said = "its mirror says nothing any more; last known"
+        said = "no heartbeat, last registered"
     age = max(0.0, time.time() - one.at)
-    parts = [f"{one.host:24} {said}, {seconds_text(age)} ago, {one.path}"]
+    comma = "" if one.gone else ","
+    parts = [f"{one.host:24} {said}{comma} {seconds_text(age)} ago, {one.path}"]
     if one.latched:
         parts.append(f"rolled back there alone: {', '.join(one.latched)}")
     if one.trouble:

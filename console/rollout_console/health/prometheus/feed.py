@@ -57,13 +57,9 @@ class PrometheusFeed:
         beyond_ms: float,
         answer_s: float = ANSWER_S,
     ) -> None:
-        self.source = source
         self.step_s = source.step_s
         self.state: State | None = None
         self.behind = False
-        self._folder = folder
-        self._window_s = window_s
-        self._beyond_ms = beyond_ms
         self._arrived: Queue[_Piece] = Queue(_MOST_WAITING)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

@@ -133,10 +133,7 @@ class RowCells:
         """Return the verdict in words and its style: red to act, amber degraded, dim waiting."""
         if row.latched_by:
             said = f"↩ rolled back · {proof}" if proof else "↩ rolled back"
-            if (
-                proof.startswith(("drain", "quiet", "not in force"))
-                and cell_len(said) > self.verdict
-            ):
+            if proof.startswith(_AS_VERDICT) and cell_len(said) > self.verdict:
                 said = f"↩ {proof}"
             return said, "table--dim"
         if proof:
