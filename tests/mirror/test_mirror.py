@@ -402,7 +402,10 @@ def test_a_change_that_the_mirror_would_put_back_is_refused_on_the_server(server
         planner.plan_set("chat", "acme", 5000), planner.plan_set("chat", "*", 2000),
         planner.plan_model("chat", "n"), planner.plan_share("chat", "flags", "beta", 100),
     ):  # fmt: skip
-        with pytest.raises(NothingToDo, match=r"is a mirror of etcd://gw:2379/rollout/prod, which"):
+        with pytest.raises(
+            NothingToDo,
+            match=rf"mirrors etcd, .* change it with -f etcd://gw:2379{KEY};",
+        ):
             switch.apply(plan)
     assert server.path.read_bytes() == text(default="10")
     with pytest.raises(NothingToDo, match=r"no change of rollout\.toml to undo"):

@@ -74,7 +74,7 @@ def test_a_tick_is_who_when_and_why(room: Phases, switch: Switch) -> None:
     assert state(room, switch, "pilot.cost")[0] is False
     room.tick(parsed(switch), "chat", "pilot.cost", "within 2%, sk-canary-secret-1")
     assert state(room, switch, "pilot.cost")[0] is True
-    text = room.plan_path.read_text()
+    text = room._plan_file.path.read_text()
     assert "jo@gw-01" in text
     assert "canary" not in text
     room.untick(parsed(switch), "chat", "pilot.cost")
@@ -227,7 +227,7 @@ def test_read_only_ticks_nothing(file: Path, tmp_path: Path) -> None:
         room.own(parsed(made), "chat", "x")
     with pytest.raises(ReadOnly):
         room.keep_sample(parsed(made), "chat", Sample(NOW, "jo", "m"))
-    assert not room.plan_path.exists()
+    assert not room._plan_file.path.exists()
 
 
 # -- the plan file -----------------------------------------------------------------------------

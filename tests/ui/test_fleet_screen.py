@@ -183,3 +183,16 @@ async def test_what_another_host_did_is_seen_with_its_author(
             pilot,
             lambda: "etcd:/rollout/prod was changed by ann@gw-02: rollback chat" in notices(pilot),
         )
+
+
+async def test_the_plan_is_named_by_its_key(app: ConsoleApp) -> None:
+    async with running(app) as pilot:
+        await pilot.press("4")
+        await until_shown(
+            pilot,
+            lambda: (
+                pilot.app.screen.query("#routes-status")
+                and "plan in etcd:/rollout/prod/plan"
+                in pilot.app.screen.query_one("#routes-status", TextLine).text
+            ),
+        )

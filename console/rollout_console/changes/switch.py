@@ -281,9 +281,9 @@ class Switch:
         """Raise NothingToDo for a change of a mirrored file that its mirror would put back."""
         if is_put_back(plan) and (origin := mirrored_from(self.path)):
             raise NothingToDo(
-                f"{self.name} is a mirror of {origin}, which puts this change back at once: make it"
-                f" there, with -f {origin}; a rollback stays on this server alone (where it is no"
-                f" mirror any more, remove {record_path(self.path).name})"
+                f"{self.name} mirrors etcd, which puts this back at once: change it with -f"
+                f" {origin}; a rollback stays on this server alone (where it is no mirror any more,"
+                f" remove {record_path(self.path).name})"
             )
 
     def apply(

@@ -50,12 +50,10 @@ class Phases:
     ) -> None:
         self._switch = switch
         self._clock = clock
-        self._plan_file = PlanFile(switch.path, switch.access, switch.publisher("plan"))
-
-    @property
-    def plan_path(self) -> Path:
-        """The path of the plan file, with owners, ticks and samples."""
-        return self._plan_file.path
+        publisher = switch.publisher("plan")
+        self._plan_file = PlanFile(switch.path, switch.access, publisher)
+        self.plan_name = self._plan_file.path.name if publisher is None else publisher.name
+        """How the plan file is called in a sentence; it has owners, ticks and samples."""
 
     def plan(self) -> PlanState:
         """Return owners, ticks and samples; raises StoreError."""

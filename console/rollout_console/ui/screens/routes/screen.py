@@ -199,7 +199,7 @@ class RoutesScreen(ChangingScreen):
         self.query_one("#routes-status", TextLine).say(
             (" routes", "bold"), (" ▸ ", "$accent"), (count, "bold"),
             ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
-            (f"  {words}" if words else f"  plan in {self._phases.plan_path.name}",
+            (f"  {words}" if words else f"  plan in {self._phases.plan_name}",
              "$warning" if words else ""),
             (f"  {visible(file.base_url)}", "$foreground 70%"),
         )  # fmt: skip
