@@ -1,6 +1,5 @@
 """Who has applied the version of now: how many servers, which lag, and how long the last took."""
 
-import time
 from collections.abc import Mapping
 from math import inf
 
@@ -37,10 +36,14 @@ class Registered(msgspec.Struct, frozen=True):
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """How far one version has come; times are of the monotonic clock of this process."""
+    """How far one version has come; times are of the monotonic clock of this process.
+
+    All is as of ``read_at``, the last reading: while etcd is away nobody knows how it goes on.
+    """
 
     revision: str = ""
     """Of the text; empty where there is none."""
+    read_at: float = 0.0
     since: float = 0.0
     """When this process first saw the version."""
     done_at: float | None = None
@@ -64,7 +67,7 @@ class Spread(msgspec.Struct, frozen=True):
             for one in mirrors
             if one.gone
         }
-        found = Spread(revision, since, None, mirrors, watched, gone, self.restored_at)
+        found = Spread(revision, now, since, None, mirrors, watched, gone, self.restored_at)
         if found.lagging:
             return found
         return replace(found, done_at=now if is_new or self.done_at is None else self.done_at)
@@ -101,8 +104,8 @@ class Spread(msgspec.Struct, frozen=True):
 
     @property
     def age_s(self) -> float:
-        """How long ago the version was first seen, in seconds."""
-        return time.monotonic() - self.since
+        """How long the version had been known at the last reading, in seconds."""
+        return self.read_at - self.since
 
     @property
     def words(self) -> str:
@@ -123,7 +126,7 @@ class Spread(msgspec.Struct, frozen=True):
         A server is lagging after LAGS_AFTER_S, and gone after GONE_AFTER_S.
         """
         found = []
-        if time.monotonic() - self.restored_at < RESTORED_FOR_S:
+        if self.read_at - self.restored_at < RESTORED_FOR_S:
             found.append(
                 (
                     "restored",
@@ -134,8 +137,9 @@ class Spread(msgspec.Struct, frozen=True):
         if self.lagging and self.age_s > LAGS_AFTER_S:
             hosts = first_of([one.host for one in self.lagging], _MOST_NAMED)
             found.append(("lagging", f"the last change is not in force on {hosts}"))
-        now = time.monotonic()
-        gone = [host for (host, _), at in self.gone_since.items() if now - at > GONE_AFTER_S]
+        gone = [
+            host for (host, _), at in self.gone_since.items() if self.read_at - at > GONE_AFTER_S
+        ]
         if gone:
             silent = first_of(gone, _MOST_NAMED)
             found.append(("gone", f"no heartbeat from the mirror on {silent}"))

@@ -19,6 +19,9 @@ from rollout_console.guard.rollback_figures import MOST_COMPARED, rollback_figur
 from rollout_console.ui.change_flow import ChangeFlow, Listener, OneAtATime
 from rollout_console.ui.jump_list import JumpList
 
+ETCD_AWAY = "ETCD AWAY"
+"""What is wrong with a rollout file in etcd: what is shown of it is of the last reading."""
+
 
 class Session:
     """The rollout file, its figures, balance and alerts, and the one flow of changes.
@@ -61,14 +64,14 @@ class Session:
         shared = self.switch.shared
         if shared is None or not shared.trouble:
             return "FILE BROKEN"
-        return "ETCD AWAY" if shared.is_away else "COPY STALE"
+        return ETCD_AWAY if shared.is_away else "COPY STALE"
 
     @property
     def file_advice(self) -> str:
         """What still works while something is wrong with the rollout file; empty else."""
         if not self.file_trouble:
             return ""
-        if self.file_words == "ETCD AWAY":
+        if self.file_words == ETCD_AWAY:
             return "; servers keep the last good version, and can be rolled back one by one there"
         if self.file_words == "COPY STALE":
             return ""

@@ -9,6 +9,7 @@ from rollout_console.common.safe_text import visible
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.keymap import Key
+from rollout_console.ui.session import ETCD_AWAY
 from rollout_gate.file.model import RolloutFile
 
 CHANGES_NOTHING = "nothing is changed; start without --read-only to change"
@@ -71,7 +72,8 @@ def status_pieces(
     if keys_warn:
         pieces.append(("  ! keys", "$warning bold"))
     if spread is not None:
-        pieces.append(_servers(spread))
+        words, style = _servers(spread)
+        pieces.append((words, "$foreground 60%" if file_trouble == ETCD_AWAY else style))
     pieces.append(data_age(monitor, now))
     pieces += [("  guard: ", ""), *_guard(file, guard_acts)]
     pieces += _balance(balance, now)
