@@ -1,10 +1,14 @@
 """An output asked for by path replaces an earlier output, and nothing else that exists."""
 
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from rollout_console.changes.output_file import stream_output
 from rollout_console.cli.main import run
+from rollout_console.common.errors import OperationError
 
 OUTPUTS = [("playbook", "--output"), ("export", "flagd", "--out"), ("export", "schema", "--out")]
 
@@ -53,3 +57,55 @@ def test_an_earlier_output_and_an_empty_file_are_replaced(
     assert run(["-f", str(used), *command, str(out)]) == 1
     assert "exists and is not" in capsys.readouterr().err
     assert out.read_text() == "notes of somebody\n"
+
+
+def output(path: Path, while_written: str = "") -> None:
+    """Write an output; another program writes ``while_written`` in its place meanwhile."""
+
+    def write(stream: BinaryIO) -> None:
+        stream.write(b"output")
+        if while_written:
+            path.write_text(while_written)
+
+    stream_output(
+        path, write, rollout_file=path.with_name("rollout.toml"), what="an earlier output",
+        is_what=lambda head: head.startswith(b"output"),
+    )  # fmt: skip
+
+
+def test_a_file_that_another_program_writes_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):  # where there is no file yet, and in an earlier output's place
+        with pytest.raises(OperationError, match="exists and is not an earlier output"):
+            output(out, "theirs")
+        assert out.read_text() == "theirs"
+        out.write_text("output of yesterday")
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_file_created_right_before_the_rename_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    link = os.link
+
+    def late(source: str, target: Path) -> None:
+        out.write_text("theirs")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(OperationError, match="out has just been created by another program"):
+        output(out)
+    assert out.read_text() == "theirs"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_file_system_without_hard_links_has_outputs_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: str, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    output(tmp_path / "out")
+    assert os.listdir(tmp_path) == ["out"]

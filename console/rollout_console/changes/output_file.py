@@ -37,14 +37,21 @@ def stream_output(
     kept; an existing file keeps its mode, a new one has ``mode``, and the owner is kept as far as
     permissions allow. An existing file is replaced only if it is empty or ``is_what`` says of its
     first 64 KiB that it is an earlier output (``what``, in words), and never if it is the rollout
-    file or one that belongs to it: history, access log, the guard's record. Raises OperationError
-    on failure, with ``path`` untouched.
+    file or one that belongs to it: history, access log, the guard's record. That is looked at
+    before the data is written and again right before the rename; a file that another program
+    creates in between is not replaced. Raises OperationError on failure, with ``path`` untouched.
     """
-    try:
-        target = path.resolve()
+
+    def check() -> None:
         if refusal := _refusal(target, rollout_file, what, is_what):
             raise OperationError(f"{path} {refusal}")
-        _replace(target, write, target.stat() if target.exists() else None, mode)
+
+    try:
+        target = path.resolve()
+        check()
+        _replace(target, write, target.stat() if target.exists() else None, mode, check)
+    except FileExistsError:
+        raise OperationError(f"{path} has just been created by another program") from None
     except (OSError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or "its symlinks form a loop"
         raise OperationError(f"{path} cannot be written: {why}; give another path") from None
@@ -72,6 +79,7 @@ def _replace(
     write: Callable[[BinaryIO], object],
     before: os.stat_result | None,
     mode: int,
+    check: Callable[[], None],
 ) -> None:
     descriptor, temp = tempfile.mkstemp(dir=target.parent, prefix=".rollout-output.")
     try:
@@ -86,9 +94,24 @@ def _replace(
                     os.fchown(descriptor, before.st_uid, before.st_gid)
             os.fchmod(descriptor, mode if before is None else before.st_mode & 0o777)
             os.fsync(descriptor)
-        Path(temp).replace(target)
-    except BaseException:
-        with suppress(OSError):
+        check()
+        if target.exists() or not _linked(temp, target):
+            Path(temp).replace(target)
+    finally:
+        with suppress(OSError):  # it has been renamed
             Path(temp).unlink()
-        raise
     sync_folder(target.parent)
+
+
+def _linked(temp: str, target: Path) -> bool:
+    """Give ``temp`` the name ``target`` unless that exists, as link(2) does and rename(2) not.
+
+    Returns False on a file system without hard links; raises FileExistsError.
+    """
+    try:
+        os.link(temp, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    return True
