@@ -262,8 +262,9 @@ def test_the_units_command_line_is_ready_alive_and_rolls_back(file: Path, tmp_pa
             assert told.recv(4096) == b"READY=1"
             assert told.recv(4096) == b"STATUS=this guard is the leader\nWATCHDOG=1"
             at = time.monotonic()
-            assert b"WATCHDOG=1" in told.recv(4096)
-            assert time.monotonic() - at < 1.5, "sooner than it looks, as the watchdog wants it"
+            for _ in range(6):
+                assert b"WATCHDOG=1" in told.recv(4096)
+            assert time.monotonic() - at < 6, "more often than a turn, of 2 s, as systemd wants it"
             traffic(file, 30, 503)
             until(lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
             child.send_signal(signal.SIGTERM)

@@ -60,7 +60,7 @@ def test_its_turns_stay_short_and_it_acts_once_etcd_is_back(
             guarding.turn(BalanceWatch(), {}, now)
             start, now = time.monotonic(), now + PATIENCE_S + 1  # by then a standby acts as well
             turn = guarding.turn(BalanceWatch(), {}, now)
-            assert time.monotonic() - start < 1.5  # the timeout of one request is 2 s
+            assert time.monotonic() - start < 1.9  # the timeout of one request is 2 s
             assert {one.kind for one in turn.verdicts.values()} == {"rollback"}
             assert "etcd away since" in turn.trouble
             assert not turn.acts

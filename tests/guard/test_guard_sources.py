@@ -14,6 +14,7 @@ from rollout_console.guard import network_sources as guard_sources
 from rollout_console.guard.network_sources import GuardSources
 from rollout_console.models.catalogue import Catalogue
 from rollout_gate.file.parse import parse
+from tests.support.waiting import soon
 
 
 def test_an_api_that_drips_is_waited_for_no_longer_than_said(
@@ -41,9 +42,8 @@ def test_an_api_that_drips_is_waited_for_no_longer_than_said(
     vault = fixed_vault({"api_key": "sk-sim-x", "management_token": "mt-sim-x"}, {})
     sources = GuardSources(vault, Catalogue(url, tmp_path), lambda: found)
     assert sources.balance.hold(Decimal(1), 0.0) == "balance not known: no answer yet"
-    begun = time.monotonic()
-    sources.ask()
-    assert time.monotonic() - begun < 3
+    with soon():
+        sources.ask()
     assert sources.balance.hold(Decimal(1), 0.0) == "balance not known: no answer within 0 s"
     listener.close()
 

@@ -189,7 +189,7 @@ def test_it_is_read_now_and_then_and_a_lock_is_not_waited_for(rollout: Path) -> 
     watch._next_at = watch._next_look_at = 0.0
     begun = time.monotonic()
     watch.refresh(file, now)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 4, "a busy timeout of SQLite's own is 5 s"
     assert "locked" in watch.trouble
     assert watch.troubles["video"].lost == 1, "what was known stays"
     lock.execute("commit")

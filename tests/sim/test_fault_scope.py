@@ -17,7 +17,7 @@ CHAT, RESPONSES, CLAUDE, GEMINI = KINDS
 
 @ALL
 def test_a_stall_is_before_the_first_content_alone(api: httpx.Client, kind: str, side: str) -> None:
-    set_fault(api, kind="stall", latency_ms=1200)
+    set_fault(api, kind="stall", latency_ms=2500)
     begun = time.monotonic()
     arrived: list[tuple[float, bytes]] = []
     with api.stream(**asked(kind, side, stream=True)) as answer:
@@ -28,13 +28,13 @@ def test_a_stall_is_before_the_first_content_alone(api: httpx.Client, kind: str,
     assert words(kind, body) == 14
     first = next(at for at, chunk in arrived if words(kind, chunk))
     ping = keep_alive(kind)
-    assert headers < 1.0
-    assert first >= 1.2
+    assert headers < 2.4
+    assert first >= 2.5
     if ping:
-        assert next(at for at, chunk in arrived if ping in chunk) < 1.0
+        assert next(at for at, chunk in arrived if ping in chunk) < 2.4
     begun = time.monotonic()
     ask(api, kind, side, stream=False)
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 2.4
 
 
 @pytest.mark.parametrize("kind", KINDS)

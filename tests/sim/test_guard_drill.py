@@ -23,8 +23,9 @@ def test_every_incident_is_rolled_back_and_drains() -> None:
     played = drills_at_once()
     assert set(played) == {*DRILLED, ONE_ORG}
     for incident, done in played.items():
-        # The gate knows of the switch within a second, and nothing begins on TokenLab after that.
-        assert done.drained_s <= done.verdict_s + 1.5, done
+        # The gate knows of the switch within a second, and nothing begins on TokenLab after that:
+        # of the first routes until the last one has been rolled back, and three seconds longer.
+        assert done.drained_s <= done.verdict_s + 2.5, done
         assert done.requests < MOST_REQUESTS, done
         assert re.search(DRILLED.get(incident, SICK_ORG), done.reason), done
 

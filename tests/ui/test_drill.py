@@ -13,6 +13,7 @@ import pytest
 
 from rollout_gate.file.parse import parse
 from tests.support.terminal import terminal
+from tests.support.waiting import has_ended
 
 HOME = "route / org "
 DEMO = f"{sys.executable} -m rollout_console demo"
@@ -151,7 +152,7 @@ def test_a_terminal_that_is_closed_leaves_nothing_behind(
         while list(tmp_path.glob("rollout-demo-*")):
             assert time.monotonic() < end, "the demo's folder stays"
             time.sleep(0.05)
-        while any(is_there(pid) for pid in consoles):
+        while not all(has_ended(pid) for pid in consoles):
             assert time.monotonic() < end, "the console goes on without a terminal"
             time.sleep(0.05)
 
@@ -166,18 +167,10 @@ def test_told_to_continue_while_it_ends_it_ends(tmp_path: Path) -> None:
         shown.press("q")
         end = time.monotonic() + 20
         time.sleep(0.1)  # until the key is there
-        while is_there(console):
+        while not has_ended(console):
             assert time.monotonic() < end, "it does not end"
             with suppress(ProcessLookupError):
                 os.kill(console, signal.SIGCONT)
             time.sleep(0.005)
         shown.until(lambda screen: "[ended 0]" in screen)
     assert not list(tmp_path.glob("rollout-demo-*"))
-
-
-def is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

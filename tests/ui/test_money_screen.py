@@ -18,7 +18,7 @@ from rollout_console.ui.screens.money.actions import RecordDialog
 from rollout_console.ui.screens.money.screen import MoneyScreen
 from tests.cost.traffic import DAY, Traffic
 from tests.reconcile.world import line as log_line
-from tests.support.waiting import until, until_shown
+from tests.support.waiting import has_ended, until, until_shown
 from tests.ui.money_screens import (
     Running,
     app_of,
@@ -41,15 +41,6 @@ from tests.ui.money_screens import (
 @pytest.fixture
 def traffic(sim: SimServer, tmp_path: Path) -> Traffic:
     return billed(sim, tmp_path)
-
-
-def is_gone(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    stat = Path(f"/proc/{process}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 async def test_before_the_first_pull_it_says_what_to_do(traffic: Traffic) -> None:
@@ -231,7 +222,7 @@ async def test_a_pull_is_stopped_and_a_worker_that_dies_is_told(traffic: Traffic
             kept, pulls = screen(pilot)._feed.link.processes
             assert len(rows(pilot)) == 1, "what was pulled before stays"
             await pilot.press("p")
-            await until_shown(pilot, lambda: is_gone(pulls))
+            await until_shown(pilot, lambda: has_ended(pulls))
             assert "stopped: what was pulled is kept" in line(pilot, "notice")
         os.kill(kept, signal.SIGKILL)
         await until_shown(pilot, lambda: "has ended; f5 reads again" in line(pilot, "notice"))
@@ -253,7 +244,7 @@ async def test_it_is_left_without_a_process_and_found_where_it_was(traffic: Traf
         before = rows(pilot)
         assert before[1].startswith("▸globex")
         await pilot.press("1")
-        await until_shown(pilot, lambda: is_gone(process))
+        await until_shown(pilot, lambda: has_ended(process))
         await pilot.press("8")
         await until_shown(pilot, lambda: isinstance(app.screen, MoneyScreen) and bool(rows(pilot)))
         assert rows(pilot) == before, "at once, from before"
@@ -266,4 +257,4 @@ async def test_it_is_left_without_a_process_and_found_where_it_was(traffic: Traf
         traffic.world.path.write_text(text.replace("[tokenlab]", '[tokenlab]\nprofile = "other"'))
         await until_shown(pilot, lambda: "No usage record was pulled yet" in texts(pilot, "about"))
         assert "0.0055" not in texts(pilot, "head")
-    until(lambda: is_gone(process))
+    until(lambda: has_ended(process))

@@ -308,10 +308,8 @@ def test_a_store_that_cannot_be_used_fails_no_request(two: TwoSides, what: str) 
         write(two, 0)
         ask(sdk, previous_response_id=first)
         assert last(two)["side"] == "tokenlab"
-        started = time.monotonic()
         ask(sdk, previous_response_id="resp_x")
         assert last(two)["side"] == "previous"
-    assert time.monotonic() - started < 2
 
 
 def test_a_request_without_an_id_looks_nothing_up(

@@ -17,6 +17,7 @@ from rollout_console.health.prometheus.login import Login, login_of, take_from_e
 from rollout_gate.file.model import PrometheusSource
 from rollout_gate.secret import Secret
 from tests.health.prometheus.odd_server import Answer, Odd, odd_server, unused_port
+from tests.support.waiting import soon
 
 CANARY = "canary-of-prometheus-7d1c"
 WITH_TOKEN = Login(Secret(f"Bearer {CANARY}"))
@@ -43,7 +44,7 @@ def said(answer: Answer, *, answer_s: float = 5.0, most_bytes: int = 100_000) ->
 def trickle(odd: Odd, _: Mapping[str, str]) -> None:
     odd.send_response_only(200)
     odd.end_headers()
-    for _n in range(2000):
+    for _n in range(40_000):
         odd.wfile.write(b" ")
         odd.wfile.flush()
         time.sleep(0.005)
@@ -102,9 +103,8 @@ def test_an_answer_that_is_none_is_one_sentence(answer: Answer, words: str) -> N
 
 
 def test_an_answer_that_trickles_ends_at_the_deadline() -> None:
-    begin = time.monotonic()
-    assert "did not answer within 1 s" in said(trickle, answer_s=1.0)
-    assert time.monotonic() - begin < 8
+    with soon():
+        assert "did not answer within 1 s" in said(trickle, answer_s=1.0)
 
 
 def test_a_server_that_is_silent_ends_at_the_deadline() -> None:
