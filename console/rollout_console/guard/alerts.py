@@ -214,6 +214,8 @@ def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:
     trouble = monitor.log_trouble if monitor.prometheus is None else monitor.source_trouble(now)
     if trouble and not monitor.is_asking:
         yield Alert(("log",), "alarm", trouble)
+    if unsent := monitor.unsent.words(now):
+        yield Alert(("unsent",), "alarm", unsent)
     if skewed := monitor.skew_words(now):
         yield Alert(("clock",), "warning", skewed)
     words = monitor.unusable_words(now)

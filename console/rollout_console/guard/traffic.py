@@ -21,6 +21,7 @@ from rollout_console.guard.health_source import (
 )
 from rollout_console.guard.misrouted import FarShare, Misrouted, MisroutedRequests
 from rollout_console.guard.proof import Proof, on_servers, proof_of
+from rollout_console.guard.unsent import UnsentRequests
 from rollout_console.guard.writers import Writers, WritersBehind
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.multi_file import Log
@@ -113,6 +114,7 @@ class Watch:
             written_at = path.stat().st_mtime
         self.strays = Misrouted(file, written_at)
         self.writers = Writers(file, written_at)
+        self.unsent = UnsentRequests()
         self._follow_log()
 
     def configure(self, file: RolloutFile, now: float) -> None:
@@ -259,6 +261,7 @@ class Watch:
         self.last_line_at = max(self.last_line_at, *seen.values(), 0.0)
         self.strays.add(records, seen, now)
         self.writers.add(records, now)
+        self.unsent.add(records, now)
         self._note_skew(now)
 
     def _add_counts(self, found: Sequence[Counted], now: float) -> None:

@@ -8,7 +8,8 @@ from rollout_gate.answers.error_codes import class_of
 class StatusClass(Enum):
     """Class of an answer as an operator sees it; each is a signal of its own.
 
-    ``BAD`` is an answer with nothing in it, ``ABANDONED`` one that the application left.
+    ``BAD`` is an answer with nothing in it, ``ABANDONED`` one that the application left, or that
+    its host had not the resources to ask for: neither is a side's fault.
     """
 
     OK = "ok"
@@ -24,7 +25,9 @@ class StatusClass(Enum):
     """By identity: Enum's own is Python code, and a second of figures hashes hundreds."""
 
 
-_LEFT = ("abandoned", "cancelled")
+UNSENT = "unsent"
+"""The error of a request for which its host had no open file, memory or port left."""
+_LEFT = ("abandoned", "cancelled", UNSENT)
 """Errors of the application's own, in lines without an outcome."""
 _BY_OUTCOME = {"truncated": StatusClass.GATEWAY, "empty": StatusClass.BAD}
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))

@@ -231,7 +231,7 @@ class Recorder:
     def failed(self, error: str) -> None:
         """Record that no response came, or that it broke: both are status 0 to the guard."""
         self._status = 0
-        outcome: Outcome = "abandoned" if error == "cancelled" else "error"
+        outcome: Outcome = "abandoned" if error in ("cancelled", "unsent") else "error"
         self._finish(error, Conclusion(outcome, error))
 
     def _concluded(self, route_format: str) -> Conclusion | None:

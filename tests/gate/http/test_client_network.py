@@ -2,10 +2,13 @@
 
 import asyncio
 import gc
+import os
+import resource
 import socket
 import ssl
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,10 @@ import openai
 import pytest
 
 from rollout_gate import Gate
+from rollout_gate.answers.status_class import StatusClass, class_of_answer
 from rollout_gate.http import async_client, client, network
 from tests.support.loopback import CHAT, TOKENLAB, Origin, Received, Reply, TwoSides
+from tests.support.waiting import until
 
 BODY = {"model": "m", "messages": []}
 both = pytest.mark.parametrize("library", [httpx2, httpx], ids=["httpx2", "httpx"])
@@ -250,3 +255,48 @@ def test_what_names_the_host_of_one_side_does_not_reach_the_other(
     assert there.target == "/v1/chat/completions"
     assert there.header("host") == sides.tokenlab.url.removeprefix("http://")
     assert (back.target, back.header("host")) == ("/of/a/proxy", "virtual.example")
+
+
+@contextmanager
+def no_file_left() -> Iterator[None]:
+    """Use up the process's open files, as a leak of connections does."""
+    until(lambda: not any("process_request" in one.name for one in threading.enumerate()))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = [os.open("/dev/null", os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used[0] + 50, before[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                used.append(os.dup(used[0]))
+        yield
+    finally:
+        for one in used:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@both
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_host_without_an_open_file_left_blames_no_side(
+    sides: TwoSides, library: Any, host: str
+) -> None:
+    sides.path.write_text(sides.path.read_text().replace("127.0.0.1", host))
+    sides.gate.refresh()
+    sides.tokenlab.answer = lambda _: Reply(200, CHAT, {"Connection": "close"})
+    url = f"{sides.previous.url}/v1/chat/completions"
+    given = {"org": "acme", "tokenlab_key": TOKENLAB, "library": library.__name__}
+
+    async def asked() -> None:
+        async with async_client(sides.gate, "chat", **given) as http:
+            await http.post(url, json=BODY)
+            with no_file_left(), pytest.raises(library.ConnectError):
+                await http.post(url, json=BODY)
+
+    with client(sides.gate, "chat", **given) as http:
+        http.post(url, json=BODY)
+        with no_file_left(), pytest.raises(library.ConnectError):
+            http.post(url, json=BODY)
+    asyncio.run(asked())
+    lines = [(line["status"], line.get("error"), line["outcome"]) for line in sides.lines()]
+    assert lines == [(200, None, "ok"), (0, "unsent", "abandoned")] * 2
+    assert class_of_answer(0, "abandoned", "unsent") is StatusClass.ABANDONED
