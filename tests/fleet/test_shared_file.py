@@ -461,6 +461,16 @@ def test_the_file_that_two_hosts_edit_beside_it_is_one(host: Host) -> None:
     assert plans[0].read().route("chat").contacts == ("a@b",)
 
 
+def test_a_plan_whose_answer_is_lost_with_etcd_is_not_said_to_be_unchanged(
+    host: Host, etcd: Cluster, client: EtcdClient
+) -> None:
+    with lossy(etcd.members[0].url) as link:
+        one = host("gw-01", f"etcd://{link.url.partition('://')[2]}{client.address.key}")
+        link.is_cut = True
+        with pytest.raises(Uncertain, match="/plan: etcd does not answer: whether the change was"):
+            PlanFile(one.path, one.access, one.publisher("plan")).own("chat", "jo")
+
+
 def test_no_etcd_is_no_history_and_no_traceback(
     host: Host, etcd: Cluster, client: EtcdClient
 ) -> None:

@@ -240,14 +240,23 @@ class SharedFile:
         return self._transact({**expected, row: 0}, self._kept(row, data), row, _SETTLE_NOTE_S)
 
     def publish(self, part: str, before: bytes | None, after: bytes) -> None:
-        """Replace the text of a part; raises Conflict or EtcdError, with nothing changed."""
+        """Replace the text of a part; raises Conflict or EtcdError, with nothing changed.
+
+        Uncertain is raised where the answer was lost and etcd cannot be read after that.
+        """
         expected = "" if before is None else revision_of(before)
         base = self._base(part, expected)
         key = f"{self._key}/{part}"
         try:
             made = self._client.put_if_unchanged({key: base}, {key: after})
         except EtcdUncertain:
-            found = self.sync().parts.get(part)
+            try:
+                found = self.sync().parts.get(part)
+            except EtcdAway:
+                raise Uncertain(
+                    f"{self.name}/{part}: etcd does not answer: whether the change was made is not"
+                    " known"
+                ) from None
             made = found.mod_revision if found is not None and found.data == after else 0
         if not made:
             raise self._conflict(expected)
