@@ -99,6 +99,7 @@ FUNCTIONAL = frozenset(
         "fleet/test_faults.py",
         "fleet/test_guard_while_away.py",
         "fleet/test_restored.py",
+        "fleet/test_signals.py",
         "fleet/test_shared_file.py",
         "gate/metrics/test_dashboard.py",
         "gate/metrics/test_otel.py",

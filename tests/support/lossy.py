@@ -14,13 +14,16 @@ import httpx
 
 class Link:
     """``lose`` is what becomes of the next transactions that write, each once: ``answer``,
-    ``request``, or ``late``, where the request arrives after its sender has given up."""
+    ``request``, ``late``, where the request arrives after its sender has given up, or ``held``,
+    where it is delivered once ``released`` is set; ``has_held`` is set when one is held."""
 
     def __init__(self, member: str) -> None:
         self.member = member
         self.lose: list[str] = []
         self.is_cut = False
         self.delivered = threading.Event()
+        self.has_held = threading.Event()
+        self.released = threading.Event()
         self.writes = 0
         self.url = ""
 
@@ -46,6 +49,9 @@ def lossy(member: str) -> Iterator[Link]:
                 threading.Timer(0.5, self._deliver, (body,)).start()
                 self.close_connection = True
                 return
+            if fate == "held":
+                link.has_held.set()
+                link.released.wait()
             answer = self._deliver(body)
             if fate == "answer":
                 self.close_connection = True
@@ -67,5 +73,6 @@ def lossy(member: str) -> Iterator[Link]:
     try:
         yield link
     finally:
+        link.released.set()
         server.shutdown()
         server.server_close()

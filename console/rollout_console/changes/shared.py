@@ -1,5 +1,6 @@
 """What the console needs of a rollout file that several hosts share; see ``fleet``."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from rollout_console.changes.spread import Spread
@@ -46,5 +47,7 @@ class Shared(Protocol):
     def publish(self, part: str, before: bytes | None, after: bytes) -> None:
         """Replace the text of a file beside the rollout file; raises Conflict or RolloutError."""
 
-    def wait_for_spread(self, timeout_s: float) -> Spread:
+    def wait_for_spread(
+        self, timeout_s: float, is_over: Callable[[], bool] = lambda: False
+    ) -> Spread:
         """Return who has applied the version of now, once all have or the time is over."""

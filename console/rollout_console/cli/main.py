@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 from argparse import Namespace
+from contextlib import ExitStack
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -17,6 +18,7 @@ from rollout_console.changes.switch import Switch
 from rollout_console.cli.arguments import build_parser
 from rollout_console.cli.combinations import why_not_together
 from rollout_console.cli.exit_codes import CONFLICT, DONE, PROBLEMS, UNREACHABLE, USAGE
+from rollout_console.cli.outcome import said_if_slow
 from rollout_console.cli.streams import Output
 from rollout_console.common.errors import Misused, OperationError
 from rollout_console.common.folders import is_working_copy
@@ -50,6 +52,8 @@ _TELLS = (
 """Commands whose only result is their output: if it cannot be written, they have failed."""
 _LOOKS = ("show", "history", "decide", "check", "models", "export", "report", "jobs")
 """Commands that change nothing, and ask no credential."""
+_CHANGES = ("set", "rollback", "resume", "undo", "restore")
+"""Commands that make one change: interrupted before it is sent, they have made none."""
 
 
 def run(arguments: list[str]) -> int:
@@ -99,7 +103,14 @@ def _run(options: Namespace) -> int:
     except OSError as error:
         return _fail(_sentence(error), PROBLEMS)
     except KeyboardInterrupt:
-        return 130
+        return _interrupted(options)
+
+
+def _interrupted(options: Namespace) -> int:
+    """Return the exit code of ctrl+c; before a change is sent, say that there is none."""
+    if options.command in _CHANGES and not getattr(options, "is_sent", False):
+        _fail("SIGINT: nothing was changed", 130)
+    return 130
 
 
 def _dispatch(options: Namespace) -> int:
@@ -128,7 +139,9 @@ def _on_etcd(options: Namespace, address: str) -> int:
     """Run a command on the working copy of a rollout file in etcd."""
     from rollout_console.fleet.opening import open_shared
 
-    with open_shared(address, os.environ) as shared:
+    with ExitStack() as stack:
+        with said_if_slow(f"{address} is read: etcd has not answered"):
+            shared = stack.enter_context(open_shared(address, os.environ))
         options.shared = shared
         if options.command in (None, "guard", "export"):
             shared.follow()

@@ -267,15 +267,18 @@ class SharedFile:
         KeyWatch(self._client, self._key, self._changed.set).start(self._stop)
         threading.Thread(target=self._follow, daemon=True, name="etcd-follow").start()
 
-    def wait_for_spread(self, timeout_s: float) -> Spread:
+    def wait_for_spread(
+        self, timeout_s: float, is_over: Callable[[], bool] = lambda: False
+    ) -> Spread:
         """Return who has applied the version of now, once all have or the time is over."""
         until = time.monotonic() + timeout_s
-        while True:
+        while not is_over():
             with suppress(EtcdError, NotWritable):
                 self.sync()
             if self.spread.is_done or time.monotonic() >= until:
-                return self.spread
+                break
             time.sleep(0.05)
+        return self.spread
 
     def close(self) -> None:
         """End the threads, and close the connections."""

@@ -6,6 +6,7 @@ import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Literal
 
 from rollout_console.changes.effect_words import left_out_by_reason
@@ -15,10 +16,12 @@ from rollout_console.changes.plan import Plan, Target
 from rollout_console.changes.share_group import share_words
 from rollout_console.changes.spread import Spread
 from rollout_console.changes.switch import Done, Switch
+from rollout_console.changes.under_way import doing
 from rollout_console.cli.commands.held import Objections
 from rollout_console.cli.commands.shares import named_shares, percent_of, plan_shares
 from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
+from rollout_console.cli.outcome import Outcome
 from rollout_console.common.durations import seconds_text, target_text
 from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
@@ -90,14 +93,17 @@ def _change(options: Namespace, switch: Switch, monitor: Monitor) -> int:
             return PROBLEMS
         if not override:
             _check_again(plan, monitor)
-    done = switch.apply(
+    make = partial(
+        switch.apply,
         plan,
         reason=_reason(options, plan, monitor, now),
         verdict=monitor.spoken_verdict_of(plan.judged, now),
         held=held,
         override=override,
     )
-    _tell(options, done)
+    with Outcome(switch) as outcome:
+        options.is_sent = True
+        _tell(options, outcome.of(doing(plan, switch.name), make), outcome)
     return PROBLEMS if any(one.missed for one in plan.left_out) else DONE
 
 
@@ -109,14 +115,16 @@ def _check_again(plan: Plan, monitor: Monitor) -> None:
         raise OperationError(f"the guard holds this raise by now: {held}")
 
 
-def _tell(options: Namespace, done: Done) -> None:
+def _tell(options: Namespace, done: Done, outcome: Outcome) -> None:
     plan = done.plan
     if not options.json:  # before it is waited for the servers: it is made already
         print(f"done: {visible(plan.effect)}  (revision {done.snapshot.revision[:SHORT]})")
         if done.kept_as:
             print(f"the broken text was kept as {visible(done.kept_as)}")
         sys.stdout.flush()
-    spread = None if options.shared is None else options.shared.wait_for_spread(_SPREAD_S)
+    spread = None
+    if options.shared is not None:
+        spread = options.shared.wait_for_spread(_SPREAD_S, lambda: outcome.is_told_to_end)
     if options.json:
         body = {
             "action": plan.action,

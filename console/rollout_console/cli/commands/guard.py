@@ -10,12 +10,15 @@ import time
 from argparse import Namespace
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from msgspec.structs import asdict, replace
 
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
+from rollout_console.cli.outcome import Outcome
+from rollout_console.common.durations import target_text
 from rollout_console.common.errors import Misused
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
@@ -165,7 +168,12 @@ def _put_back(words: list[str], switch: Switch, monitor: Monitor) -> int:
     route, *rest = words
     if route not in monitor.file.routes:
         raise UnknownRoute(route, list(monitor.file.routes))
-    orgs = put_back(switch, route, rest[0] if rest else None)
+    org = rest[0] if rest else None
+    with Outcome(switch) as outcome:
+        orgs = outcome.of(
+            f"putting {target_text(route, org)} back into the ramp",
+            partial(put_back, switch, route, org),
+        )
     if not orgs:
         print(f"nothing of {visible(route)} has been taken out of its ramp", file=sys.stderr)
         return PROBLEMS

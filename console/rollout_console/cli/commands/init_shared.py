@@ -2,9 +2,11 @@
 
 import json
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 from rollout_console.cli.exit_codes import CONFLICT, DONE, USAGE
+from rollout_console.cli.outcome import Outcome
 from rollout_console.cli.prompts import say
 from rollout_console.common.safe_text import visible
 from rollout_console.fleet.shared_file import SharedFile
@@ -32,7 +34,10 @@ def init_shared(options: Namespace, shared: SharedFile) -> int:
     data, _ = read_file(Path(options.from_file))
     file = parse(data)  # raises for one that cannot be used
     if not options.dry_run:
-        shared.create(data)
+        with Outcome(shared) as outcome:
+            outcome.of(
+                f"putting {options.from_file} into {shared.name}", partial(shared.create, data)
+            )
     wrote = "would write" if options.dry_run else "wrote"
     routes = len(file.routes)
     words = f"{wrote} {shared.location}: {routes} route{'' if routes == 1 else 's'}"

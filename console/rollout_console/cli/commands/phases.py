@@ -6,11 +6,14 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from rollout_console.changes.switch import Switch
+from rollout_console.changes.under_way import doing
 from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
+from rollout_console.cli.outcome import Outcome
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.evidence.verdict import Verdict
@@ -29,6 +32,20 @@ def phase(options: Namespace, switch: Switch) -> int:
     changes = (options.tick, options.untick, options.owner, options.contact, options.to)
     if options.dry_run and any(changes):
         return _would(options, switch, room, file)
+    if any(changes[:-1]):
+        words = f"changing the plan of {options.route}"
+        with Outcome(switch) as outcome:
+            outcome.of(words, partial(_keep, options, room, file))
+            if outcome.is_told_to_end:
+                left = "; it was not moved" if options.to else ""
+                print(f"done: the plan of {visible(options.route)}{left}", file=sys.stderr)
+                return PROBLEMS if options.to else DONE
+    if options.to:
+        return _move(options, switch, room, file)
+    return _show(options, room.states(file, _verdicts(switch, file)))
+
+
+def _keep(options: Namespace, room: Phases, file: RolloutFile) -> None:
     if options.tick:
         room.tick(file, options.route, options.tick, options.note)
     if options.untick:
@@ -37,9 +54,6 @@ def phase(options: Namespace, switch: Switch) -> int:
         owner = options.owner or room.plan().route(options.route).owner
         contacts = tuple(options.contact) if options.contact else None
         room.own(file, options.route, owner, contacts)
-    if options.to:
-        return _move(options, switch, room, file)
-    return _show(options, room.states(file, _verdicts(switch, file)))
 
 
 def _verdicts(switch: Switch, file: RolloutFile) -> dict[str, Verdict]:
@@ -141,12 +155,14 @@ def _move(options: Namespace, switch: Switch, room: Phases, file: RolloutFile) -
         )
     if not options.yes and not agreed("do it", "nothing was changed", lines=[plan.effect]):
         return PROBLEMS
-    done = room.move(plan, missing, options.reason)
-    if options.json:
-        body = {"effect": plan.effect, "revision": done.snapshot.revision}
-        print(json.dumps(body | {"warnings": list(done.warnings)}, indent=2))
-    else:
-        print(f"done: {visible(plan.effect)}")
+    make = partial(room.move, plan, missing, options.reason)
+    with Outcome(switch) as outcome:
+        done = outcome.of(doing(plan, switch.name), make)
+        if options.json:
+            body = {"effect": plan.effect, "revision": done.snapshot.revision}
+            print(json.dumps(body | {"warnings": list(done.warnings)}, indent=2))
+        else:
+            print(f"done: {visible(plan.effect)}")
     for warning in done.warnings:
         print(f"warning: {visible(warning)}", file=sys.stderr)
     return DONE

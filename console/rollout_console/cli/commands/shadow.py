@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -13,6 +14,7 @@ from rollout_console.changes.switch import Switch
 from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.cli.line_input import read_line
+from rollout_console.cli.outcome import Outcome
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
@@ -74,7 +76,9 @@ def run(options: Namespace, switch: Switch, room: ApiKeys) -> int:
         print(json.dumps([_as_json(pair) for pair in pairs], indent=2))
         return DONE
     tally = _judge(pairs)
-    sample = Phases(switch).keep_tally(file, options.route, tally, plan.ours.target.model)
+    keep = partial(Phases(switch).keep_tally, file, options.route, tally, plan.ours.target.model)
+    with Outcome(switch) as outcome:
+        sample = outcome.of(f"keeping the sample of {options.route}", keep)
     print(f"{sample.words}; {sample.latency_words}: kept")
     return DONE
 
