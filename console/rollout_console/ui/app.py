@@ -186,9 +186,10 @@ class ConsoleApp(TerminalApp):
 
     async def action_back(self) -> None:
         """Clear the filter, dismiss the notice, or go home; dialogs close themselves."""
+        was_told = self.session.progress.dismiss()
         if self.screen is self.home:
             self.home.go_back()
-        elif self._beside_home is not None and not self._beside_home.go_back():
+        elif self._beside_home is not None and not self._beside_home.go_back() and not was_told:
             self.action_show_home()
 
     @property
@@ -398,6 +399,7 @@ class ConsoleApp(TerminalApp):
     def exit(self, *arguments: Any, **more: Any) -> None:
         """Exit the app; a copied secret is cleared from the clipboard first."""
         self._clear_clipboard()
+        self.session.progress.leave()
         super().exit(*arguments, **more)
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:

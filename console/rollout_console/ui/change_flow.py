@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from time import time
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from textual.app import App
@@ -15,13 +15,16 @@ from rollout_console.changes.open_conversations import cut_by
 from rollout_console.changes.plan import Plan, Target
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.changes.traffic_diff import Move
+from rollout_console.changes.under_way import doing
 from rollout_console.common.errors import Held, NothingToDo, OperationError, ReadOnly
 from rollout_console.common.folders import state_folder
 from rollout_console.guard.held_shares import held_shares, held_words
 from rollout_console.history.errors import HistoryError
 from rollout_console.ui.change_question import Hold, question
+from rollout_console.ui.under_way import Progress
 from rollout_gate.file.errors import RolloutError
 
+Result = TypeVar("Result")
 _MOST_TARGETS = 3
 _JUDGED_AT_ONCE = 50
 """How many of a group's shares are judged before keys and figures have their turn."""
@@ -67,14 +70,34 @@ class _Wider(msgspec.Struct, frozen=True):
 class OneAtATime:
     """A non-blocking mutex for changes: a second one is refused, not queued."""
 
-    def __init__(self) -> None:
-        self.taken = False
+    def __init__(self, progress: Progress) -> None:
+        self._holder: asyncio.Task[Any] | None = None
+        self._progress = progress
 
-    def __enter__(self) -> None:
-        self.taken = True
+    @property
+    def refusal(self) -> str:
+        """Why no other change can be made now; empty where one can."""
+        if self._holder is None:
+            return ""
+        if self._progress.is_under_way:
+            return f"{self._progress.words} is under way: wait for its outcome first"
+        # Two key events were queued: the second confirm would open on top of the first.
+        return "another confirm is open: answer it first"
 
-    def __exit__(self, *_: object) -> None:
-        self.taken = False
+    async def take(self, change: Coroutine[Any, Any, Result]) -> Result:
+        """Await a change in a task of its own, which goes on where whoever awaits it is cancelled.
+
+        The workers of a screen are cancelled when it is left: another change could begin then, and
+        nobody would be told the outcome of this one.
+        """
+        holder = self._holder = asyncio.create_task(change)
+        holder.add_done_callback(self._end)
+        return await asyncio.shield(holder)
+
+    def _end(self, holder: asyncio.Task[Any]) -> None:
+        self._holder = None
+        if not holder.cancelled():
+            holder.exception()  # retrieved: Progress has said it, where nobody awaits it any more
 
 
 class ChangeFlow:
@@ -86,6 +109,7 @@ class ChangeFlow:
         switch: Switch,
         lock: asyncio.Lock,
         turn: OneAtATime,
+        progress: Progress,
         judge: Judge,
         listener: Listener,
     ) -> None:
@@ -93,6 +117,7 @@ class ChangeFlow:
         self._switch = switch
         self._lock = lock
         self._turn = turn
+        self._progress = progress
         self._judge = judge
         self._listener = listener
 
@@ -140,14 +165,25 @@ class ChangeFlow:
         """
         await self._in_turn(self._set_several(make_plan, made))
 
+    async def keep(self, words: str, make: Callable[[], Result]) -> Result:
+        """Make a change of what is kept beside the file, which was confirmed, in a thread.
+
+        It is said while it is under way, and excludes the other changes, as they do each other.
+        Raises OperationError where another one is made, and what ``make`` raises.
+        """
+        if refusal := self._turn.refusal:
+            raise OperationError(refusal)
+        steps = partial(self._progress.outcome, make)
+        return await self._turn.take(
+            self._progress.make(self._app, words, steps, lambda _result: words)
+        )
+
     async def _in_turn(self, change: Coroutine[Any, Any, None]) -> None:
-        if self._turn.taken:
-            # Two key events were queued: the second confirm would open on top of the first.
+        if refusal := self._turn.refusal:
             change.close()
-            self._listener.change_refused("another confirm is open: answer it first")
+            self._listener.change_refused(refusal)
             return
-        with self._turn:
-            await change
+        await self._turn.take(change)
 
     async def _roll_back(
         self, target: str, make_plan: Callable[[], Plan], reason: str, failed: Failed
@@ -296,17 +332,28 @@ class ChangeFlow:
                 return None
             if answer.widens:
                 return _Wider()
-            if asks and hold is None and not against.reason:
-                await self._check_again(plan, make_plan)
-            verdict = hold.reason if hold else self._judge.verdict_now(plan)
-            async with self._lock:
-                return await asyncio.to_thread(
-                    self._switch.apply,
-                    plan,
-                    reason=answer.reason or reason,
-                    verdict=verdict,
-                    held=against.reason,
-                    override=bool(answer.reason),
-                )
+            checks = asks and hold is None and not against.reason
+            told = partial(
+                self._switch.apply,
+                plan,
+                reason=answer.reason or reason,
+                held=against.reason,
+                override=bool(answer.reason),
+            )
+
+            async def steps() -> Done:
+                if checks:
+                    await self._check_again(plan, make_plan)
+                verdict = hold.reason if hold else self._judge.verdict_now(plan)
+                async with self._lock:
+                    return await self._progress.outcome(partial(told, verdict=verdict))
+
+            return await self._progress.make(
+                self._app,
+                doing(plan, self._switch.name),
+                steps,
+                lambda done: done.plan.effect,
+                plan.prepared.after.revision,
+            )
         except (OperationError, RolloutError, HistoryError) as error:
             return error

@@ -2,11 +2,14 @@
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from rollout_console.changes.switch import Switch
+from rollout_console.changes.under_way import UnderWay
+from rollout_console.common.errors import OperationError
 from rollout_console.credentials.vault.vault import Vault
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.app import ConsoleApp, Incidents
@@ -30,9 +33,11 @@ def open_console(
     incidents: Incidents | None = None,
     in_ascii: bool = False,
     in_browser: bool = False,
+    left: Callable[[UnderWay[Any]], None],
 ) -> int:
     """Run the console until it is quit; return the process's exit code.
 
+    ``left`` waits for the outcome of a change that is under way then, and says or raises it.
     ``in_ascii`` is whether ASCII was asked for; settings, locale and terminal may ask as well.
     ``in_browser`` draws for a tab that ``rollout-console web`` serves, over stdin and stdout.
     """
@@ -57,6 +62,11 @@ def open_console(
         app.run(mouse="SSH_CONNECTION" not in os.environ)
     finally:
         start_no_more()
+    progress = app.session.progress
+    if progress.change is not None:
+        left(progress.change)
+    elif progress.is_under_way:
+        raise OperationError(f"{progress.words}: it was not begun, and nothing was changed")
     return app.return_code or 0
 
 

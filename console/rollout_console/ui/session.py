@@ -10,6 +10,7 @@ from textual.app import App
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.changes.traffic_diff import Move
+from rollout_console.changes.under_way import awaited
 from rollout_console.common.durations import target_text
 from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now
 from rollout_console.guard.balance import BalanceWatch
@@ -18,6 +19,7 @@ from rollout_console.guard.objections import held_move, held_plan
 from rollout_console.guard.rollback_figures import MOST_COMPARED, rollback_figures
 from rollout_console.ui.change_flow import ChangeFlow, Listener, OneAtATime
 from rollout_console.ui.jump_list import JumpList
+from rollout_console.ui.under_way import Progress
 
 ETCD_AWAY = "ETCD AWAY"
 """What is wrong with a rollout file in etcd: what is shown of it is of the last reading."""
@@ -40,12 +42,13 @@ class Session:
         self.file_trouble = ""
         self.lock = asyncio.Lock()
         self.jumps = JumpList()
-        self._turn = OneAtATime()
+        self.progress = Progress(awaited(is_shared=switch.shared is not None, name=switch.name))
+        self._turn = OneAtATime(self.progress)
         self._on_change: list[Callable[[Done], None]] = []
 
     def flow(self, app: App[None], listener: Listener) -> ChangeFlow:
         """Return the way a screen makes changes: one at a time with those of all others."""
-        return ChangeFlow(app, self.switch, self.lock, self._turn, self, listener)
+        return ChangeFlow(app, self.switch, self.lock, self._turn, self.progress, self, listener)
 
     def subscribe(self, on_change: Callable[[Done], None]) -> None:
         """Call this with each change that is made from any screen."""

@@ -2,11 +2,15 @@
 
 import gc
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from rollout_console.changes.switch import Switch
+from rollout_console.changes.switch import Done, Switch
+from rollout_console.changes.under_way import UnderWay
 from rollout_console.cli.exit_codes import USAGE
+from rollout_console.cli.outcome import Outcome
 from rollout_console.cli.streams import no_terminal
+from rollout_console.common.safe_text import visible
 from rollout_console.credentials.vault.vault import Vault
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.traffic import FIRST_BYTES, OLDER_BYTES
@@ -55,4 +59,13 @@ def open_screen(
         incidents=incidents,
         in_ascii=in_ascii,
         in_browser=in_browser,
+        left=partial(_tell_left, switch),
     )
+
+
+def _tell_left(switch: Switch, change: UnderWay[Any]) -> None:
+    """Say what became of a change that was under way when the console was quit; raises if none."""
+    with Outcome(switch) as outcome:
+        made = outcome.awaited(change, says_at_once=True)
+    said = made.plan.effect if isinstance(made, Done) else change.words
+    print(f"rollout-console: done: {visible(said)}", file=sys.stderr)

@@ -203,8 +203,10 @@ class ChangingScreen(BesideScreen):
     def change_made(self, done: Done) -> None:
         """Report what was done, here and on the home screen."""
         self._session.changed(done)
-        self.say(f"done: {done.plan.effect}")
+        if self.is_attached:
+            self.say(f"done: {done.plan.effect}")
 
     def change_refused(self, sentence: str) -> None:
-        """Report why nothing was done."""
-        self.say(sentence, bad=True)
+        """Report why nothing was done; where this screen was left, the others have it."""
+        if self.is_attached:
+            self.say(sentence, bad=True)

@@ -1,6 +1,5 @@
 """Actions of the home screen's key bindings; the state that they use belongs to HomeScreen."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import time
@@ -10,7 +9,6 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from rollout_console.changes.effect_words import not_latched
-from rollout_console.changes.errors import StoreError
 from rollout_console.changes.plan import ALL_ORGS, Plan, Share, Target
 from rollout_console.changes.share_group import Step, points_of
 from rollout_console.changes.switch import Switch
@@ -31,6 +29,7 @@ from rollout_console.ui.screens.home.view import TableView
 from rollout_console.ui.session import Session
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.rollout_table import RolloutTable
+from rollout_gate.file.errors import RolloutError
 from rollout_gate.file.model import Route
 from rollout_gate.file.percent import percent_text
 
@@ -334,8 +333,11 @@ class HomeActions(Screen[None]):
         if await self.app.push_screen_wait(ConfirmDialog(question)) is None:
             return
         try:
-            await asyncio.to_thread(put_back, self._switch, row.route, row.org)
-        except (OperationError, StoreError) as error:
+            await self._flow.keep(
+                f"putting {row.route} / {row.org} back into its ramp",
+                partial(put_back, self._switch, row.route, row.org),
+            )
+        except (OperationError, RolloutError) as error:
             self.change_refused(str(error))
         else:
             self.tell(f"{row.route} / {row.org} is back in its ramp")

@@ -400,6 +400,7 @@ class HomeScreen(Opened, HomeActions):
 
     def _take_over(self, snapshot: Snapshot, plan: Plan | None = None) -> None:
         self._monitor.configure(snapshot.file, time(), plan)
+        self._session.progress.file_is(snapshot.revision)
         self._notices.keep_latched(snapshot.file)
         self._show_file_warnings()
         self._rebuild()

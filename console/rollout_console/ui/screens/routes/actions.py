@@ -187,7 +187,10 @@ class RouteFlows:
             pairs = await off_loop(send)
         tally = await self._judged(pairs)
         model = plan.ours.target.model
-        sample = await asyncio.to_thread(self._phases.keep_tally, file, route, tally, model)
+        sample = await self._changing.keep(
+            f"keeping the sample of {route}",
+            partial(self._phases.keep_tally, file, route, tally, model),
+        )
         self._listener.say(f"{sample.words}: kept")
         self._listener.reload()
 
@@ -218,14 +221,20 @@ class RouteFlows:
             return
         one, file = mine[chosen], self._file()
         if one.done:
-            await asyncio.to_thread(self._phases.untick, file, state.route, one.check.id)
+            await self._changing.keep(
+                f"taking the tick of {one.check.id} away from {state.route}",
+                partial(self._phases.untick, file, state.route, one.check.id),
+            )
         else:
             field = Field("note", "note", "", "what was looked at; may be empty")
             values = await self._app.push_screen_wait(FormDialog(one.check.words, (field,)))
             if values is None:
                 return
             note = values["note"].strip()
-            await asyncio.to_thread(self._phases.tick, file, state.route, one.check.id, note)
+            await self._changing.keep(
+                f"ticking {one.check.id} of {state.route}",
+                partial(self._phases.tick, file, state.route, one.check.id, note),
+            )
         self._listener.reload()
 
     async def owner(self, state: PhaseState) -> None:
@@ -240,7 +249,10 @@ class RouteFlows:
             return
         contacts = tuple(c.strip() for c in values["contacts"].split(",") if c.strip())
         file, owner = self._file(), values["owner"].strip()
-        await asyncio.to_thread(self._phases.own, file, state.route, owner, contacts)
+        await self._changing.keep(
+            f"naming the owner of {state.route}",
+            partial(self._phases.own, file, state.route, owner, contacts),
+        )
         self._listener.reload()
 
     async def move(self, route: str, by: int) -> None:

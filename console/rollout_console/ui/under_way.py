@@ -1,0 +1,189 @@
+"""The line at the top of every screen: the change that is under way, and then its outcome."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import monotonic
+from typing import Any, TypeVar
+
+from textual.app import App
+from textual.screen import Screen
+from textual.timer import Timer
+
+from rollout_console.changes.errors import Uncertain, rollback_words
+from rollout_console.changes.under_way import ROLLING_BACK, UnderWay
+from rollout_console.common.safe_text import visible
+from rollout_console.ui.widgets.line import TextLine
+from rollout_gate.secret import redacted
+
+Result = TypeVar("Result")
+SHOWN_AFTER_S = 0.25
+"""A change that takes less long, as in a local file, has no line: it would flicker."""
+_EVERY_S = 0.25
+_TOLD_FOR_S = 15.0
+
+
+class UnderWayLine(TextLine):
+    """One line above all others, mounted for as long as there is something to say."""
+
+    DEFAULT_CSS = """
+    UnderWayLine { dock: top; height: 1; width: 100%; background: $warning; color: $background;
+        text-style: bold; }
+    UnderWayLine.-done { background: $success; }
+    UnderWayLine.-not-done { background: $error; }
+    """
+
+
+class Progress:
+    """The change of a session that is under way, from its confirming key to its outcome.
+
+    It is said on each screen and behind each dialog, with the seconds that it takes, where it takes
+    longer than SHOWN_AFTER_S. An outcome that was waited for like that, or that comes when its
+    screen was left, is said there as well: one that was made for a while, any other until ``esc``.
+    """
+
+    def __init__(self, waits: str) -> None:
+        self._waits = waits
+        self.words = ""
+        """What the change that is under way does; empty where none is."""
+        self.change: UnderWay[Any] | None = None
+        """The change itself; None until it is begun, as it may have to wait for its turn."""
+        self._began = 0.0
+        self._begun_on: Screen[Any] | None = None
+        self._is_shown = False
+        self._is_left = False
+        self._told = ""
+        self._told_at = 0.0
+        self._is_good = False
+        self._made_as = ""
+        self._unknown = ""
+        self._timer: Timer | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a change was confirmed whose outcome is not known yet."""
+        return bool(self.words)
+
+    async def make(
+        self,
+        app: App[None],
+        words: str,
+        steps: Callable[[], Awaitable[Result]],
+        outcome: Callable[[Result], str],
+        revision: str = "",
+    ) -> Result:
+        """Await ``steps``, which make a change, and say so meanwhile; then say the outcome.
+
+        ``revision`` is the file's once it is made. Where the app ends first, the change stays the
+        one that is under way.
+        """
+        self._begin(app, words, revision)
+        try:
+            result = await steps()
+        except Exception as error:
+            self._end(app, _not_done(words, error, self._seconds), is_good=False)
+            self._unknown = words
+            if not isinstance(error, Uncertain):
+                self._made_as = ""
+            raise
+        self._made_as = ""
+        self._end(app, f"done after {self._seconds}: {outcome(result)}", is_good=True)
+        return result
+
+    async def outcome(self, make: Callable[[], Result]) -> Result:
+        """Begin the change that ``make`` makes, and return its outcome."""
+        loop, is_over = asyncio.get_running_loop(), asyncio.Event()
+
+        def over() -> None:
+            with suppress(RuntimeError):  # the loop is closed: the console was quit meanwhile
+                loop.call_soon_threadsafe(is_over.set)
+
+        self.change = change = UnderWay(self.words, make, over)
+        await is_over.wait()
+        return change.outcome()
+
+    def file_is(self, revision: str) -> None:
+        """Take note of the file's revision: of a change that was not known it may be the proof."""
+        if self._told and self._made_as == revision:
+            self._made_as, self._told_at, self._is_good = "", monotonic(), True
+            self._told = f"done after all: {self._unknown}"
+
+    def leave(self) -> None:
+        """Leave the outcome to whoever has ended the app: no screen is there to say it."""
+        self._is_left = True
+
+    def dismiss(self) -> bool:
+        """Dismiss an outcome that is shown; return whether one was."""
+        was, self._told = bool(self._told), ""
+        return was
+
+    @property
+    def _seconds(self) -> str:
+        return f"{monotonic() - self._began:.0f} s"
+
+    def _begin(self, app: App[None], words: str, revision: str) -> None:
+        self.words, self.change = redacted(words), None
+        self._began, self._begun_on, self._is_shown = monotonic(), app.screen, False
+        self._told, self._made_as = "", revision
+        if self._timer is None:
+            self._timer = app.set_interval(_EVERY_S, lambda: self._draw(app))
+        else:  # of the outcome before, which this change replaces
+            self._timer.reset()
+            self._draw(app)
+
+    def _end(self, app: App[None], told: str, *, is_good: bool) -> None:
+        if self._is_left:
+            return
+        self.words, self.change = "", None
+        if self._is_shown or app.screen is not self._begun_on:
+            self._told, self._told_at, self._is_good = redacted(told), monotonic(), is_good
+            if not is_good:
+                app.bell()
+        self._draw(app)
+
+    def _draw(self, app: App[None]) -> None:
+        """Say it on all screens, each of which gets its line when there is something to say."""
+        if self._is_good and monotonic() - self._told_at > _TOLD_FOR_S:
+            self._told = ""
+        self._is_shown = self.is_under_way and monotonic() - self._began >= SHOWN_AFTER_S
+        said = self._said
+        for screen in app.screen_stack:
+            line = next(iter(screen.query(UnderWayLine)), None)
+            if not said:
+                if line is not None:
+                    line.remove()
+                continue
+            if line is None:
+                if not screen.is_running:
+                    continue
+                line = UnderWayLine()
+                screen.mount(line)
+            line.set_class(bool(self._told) and self._is_good, "-done")
+            line.set_class(bool(self._told) and not self._is_good, "-not-done")
+            line.say((said, ""))
+        if not said and not self.is_under_way and self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+
+    @property
+    def _said(self) -> str:
+        if self.is_under_way:
+            if not self._is_shown:
+                return ""
+            return f" … UNDER WAY {self._seconds}, {self._waits}: {visible(self.words)}"
+        if not self._told:
+            return ""
+        return f" {'●' if self._is_good else '!'} {visible(self._told)}"
+
+
+def _not_done(words: str, error: Exception, seconds: str) -> str:
+    """Return what became of a change that ended in an error; the first words come first."""
+    if words.startswith(ROLLING_BACK):
+        said = f"{rollback_words(error)}: {words.removeprefix(ROLLING_BACK)}"
+    else:
+        said = (
+            f"{'NOT KNOWN WHETHER DONE' if isinstance(error, Uncertain) else 'NOT DONE'}: {words}"
+        )
+    if isinstance(error, Uncertain):
+        return f"{said}; 6 lists it if it was"
+    return f"{said}, after {seconds}: {error}"
