@@ -85,8 +85,15 @@ async def answer_and_be_asked_again(pilot: Running) -> str:
     before = pilot.app.screen
     await pilot.pause(GRACE_S + 0.05)
     await pilot.press("y")
-    await until_shown(pilot, lambda: pilot.app.screen not in (before, pilot.app.screen_stack[0]))
-    return " ".join(str(one.render()) for one in pilot.app.screen.query(Static))
+    home = pilot.app.screen_stack[0]
+
+    def asked() -> str:
+        screen = pilot.app.screen
+        found = () if screen in (before, home) else screen.query(Static)
+        return " ".join(str(one.render()) for one in found)
+
+    await until_shown(pilot, asked)  # it is there before what it says
+    return asked()
 
 
 @contextmanager
