@@ -85,7 +85,7 @@ class Alerts:
         began, ended = [], []
         for one in found:
             known = self._known.get(one.key)
-            since = now if known is None else known.since
+            since = now if known is None else min(known.since, now)  # the clock may be set back
             by = "" if known is None else known.acknowledged_by
             kept = replace(one, since=since, seen_at=now, acknowledged_by=by)
             self._known[one.key] = kept
@@ -218,6 +218,8 @@ def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:
         yield Alert(("unsent",), "alarm", unsent)
     if skewed := monitor.skew_words(now):
         yield Alert(("clock",), "warning", skewed)
+    if late := monitor.writer_clocks.words(now):
+        yield Alert(("clock", "late"), "warning", late)
     words = monitor.unusable_words(now)
     if words and monitor.mostly_unusable(now):
         yield Alert(("lines",), "alarm", words)

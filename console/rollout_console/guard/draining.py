@@ -3,6 +3,7 @@
 from itertools import islice
 
 import msgspec
+from msgspec.structs import replace
 
 from rollout_console.changes.effect_words import named_targets
 from rollout_console.changes.external_edits import rolled_back
@@ -37,6 +38,8 @@ class Draining:
     def drained(self, monitor: Monitor, now: float) -> list[StateChange]:
         """Return those that have drained by now, each once; a resume ends what it is of."""
         changes = []
+        # The clock may have been set back since.
+        self._rollbacks = [replace(one, since=min(one.since, now)) for one in self._rollbacks]
         for one in list(self._rollbacks):
             targets = [place for place in one.targets if monitor.file.is_latched(*place)]
             moving = [place for place in targets if _had_traffic(monitor, place, one.since)]

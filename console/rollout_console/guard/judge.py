@@ -42,6 +42,7 @@ from rollout_console.guard.traffic import COLD_BYTES, Servers, Watch
 from rollout_console.health.log.record import AccessRecord, StatusClass
 from rollout_console.health.windows.bins import NO_LIMIT_MS, Limits
 from rollout_console.health.windows.summary import Summary, bad_of, by_kind, classes_of, summarize
+from rollout_console.history.rows import Change
 from rollout_gate.file.model import GuardSettings, RolloutFile
 
 if TYPE_CHECKING:
@@ -118,6 +119,14 @@ class Judge(Watch):
         super().add(records, now)
         self._forget_verdicts()
 
+    def _set_back(self, now: float) -> None:
+        """Date what is in the future to ``now``: until then it would be no evidence otherwise."""
+        super()._set_back(now)
+        self._dated_ahead = {one: min(at, now) for one, at in self._dated_ahead.items()}
+        for ages in (self._ages, self._unrecorded):
+            ages.set_back(now)
+        self._forget_verdicts()
+
     def add_older(self, older: "Backfill", part: "Part | None") -> None:
         """Ingest one part of the backfill, and invalidate the cached verdicts."""
         super().add_older(older, part)
@@ -132,19 +141,23 @@ class Judge(Watch):
         """Take the times of changes from the history, whoever made them.
 
         A change with a timestamp in the future (clock skew) is dated to when it is first seen here:
-        otherwise nothing before that time would be evidence against a route.
+        otherwise nothing before that time would be evidence against a route. A raise is no older
+        than the changes before it, which a host whose clock is behind may say.
         """
         self._forget_verdicts()
-        for change in recorded.changes:
+        not_before = -inf
+        for change in sorted(recorded.changes, key=_id_of):
             self._known_to = max(self._known_to, change.id)
             at = change.at.timestamp()
             if at > now or change.id in self._dated_ahead:
                 at = self._dated_ahead.setdefault(change.id, now)
+            else:
+                not_before = max(at, not_before)
             if change.action in ("rollback", "resume") and change.org is None:
                 self._ages.reset_evidence(change.route, at)
             for move in moved_by(change):
                 if move.raised:
-                    self._ages.note_raise(move.route, move.org, at)
+                    self._ages.note_raise(move.route, move.org, max(at, not_before))
                 if move.lowered or move.latched:
                     self._ages.reset_evidence(move.route, at, move.org)
         if recorded.revision == self.file.revision:  # the history covers every change of the file
@@ -306,6 +319,8 @@ class Judge(Watch):
             found = Verdict("hold", what, "data", waits=True)
         if tier.route.kind == "hold" and found.kind == "ok":
             return tier.route
+        if found.kind == "ok" and (wrong := self.clock_words(now)):
+            return Verdict("hold", wrong, "data", brief="clocks differ")
         return self._compared(route, now) if found.kind == "ok" else found
 
     def _no_figures(self, trouble: str) -> Verdict:
@@ -398,6 +413,10 @@ class Judge(Watch):
                 if nearer.requests >= needed:
                     return nearer
         return found
+
+
+def _id_of(change: Change) -> int:
+    return change.id
 
 
 def _counts(by_class: Mapping[StatusClass, int], bad: int, span_s: float = 0.0) -> Counts:

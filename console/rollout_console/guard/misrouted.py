@@ -119,6 +119,13 @@ class Misrouted:
             if astray and record.at <= now + SKEW_S:
                 self._note(record)
 
+    def set_back(self, now: float) -> None:
+        """Date to ``now`` what is after it: the clock was set back."""
+        self._since = min(self._since, now + GRACE_S)
+        self._unproven_at = min(self._unproven_at, now)
+        for found in self._found.values():
+            found.first_at, found.last_at = min(found.first_at, now), min(found.last_at, now)
+
     def found(self, now: float) -> list[MisroutedRequests]:
         """Return each route and org misrouted within SHOWN_FOR_S, most requests first."""
         fresh = [

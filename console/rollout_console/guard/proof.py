@@ -57,4 +57,5 @@ def on_servers(proof: Proof, spread: Spread, logged: int | None) -> Proof:
 
 
 def _ago(seconds: float) -> str:
+    seconds = max(seconds, 0.0)  # the clock may be set back
     return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} m ago"

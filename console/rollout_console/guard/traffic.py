@@ -22,6 +22,7 @@ from rollout_console.guard.health_source import (
 from rollout_console.guard.misrouted import FarShare, Misrouted, MisroutedRequests
 from rollout_console.guard.proof import Proof, on_servers, proof_of
 from rollout_console.guard.unsent import UnsentRequests
+from rollout_console.guard.writer_clocks import WriterClocks
 from rollout_console.guard.writers import Writers, WritersBehind
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.multi_file import Log
@@ -62,6 +63,9 @@ MUCH_UNUSABLE = 0.01
 
 ANSWER_S = 20.0
 """Seconds that a one-shot command waits for Prometheus at most."""
+
+SET_BACK_S = 2.0
+"""By how many seconds the clock is set back for what was seen before to be dated anew."""
 
 _ARRIVALS = 600
 _PIECE_BYTES = 512 * 1024
@@ -115,6 +119,7 @@ class Watch:
         self.strays = Misrouted(file, written_at)
         self.writers = Writers(file, written_at)
         self.unsent = UnsentRequests()
+        self.writer_clocks = WriterClocks()
         self._follow_log()
 
     def configure(self, file: RolloutFile, now: float) -> None:
@@ -134,6 +139,8 @@ class Watch:
             # A worker thread may be reading it now, so the next read closes it.
             self._replaced.append(self._follower)
         self._place = place
+        self._added_at = -inf
+        self._read_to_end_at = -inf
         self._follower, self.prometheus = open_source(
             place, self._path, self.file, cold_bytes=self._cold_bytes, history_s=HISTORY_S,
             older_bytes=self._older_bytes,
@@ -210,6 +217,10 @@ class Watch:
             " meanwhile"
         )
 
+    def clock_words(self, now: float) -> str:
+        """Return why times in the log cannot be relied on; empty where they can."""
+        return self.skew_words(now) or self.writer_clocks.words(now)
+
     def _note_skew(self, now: float) -> None:
         known, self._skewed_known = self._skewed_known, self._windows.skewed
         if self._skewed_known > known:
@@ -243,6 +254,9 @@ class Watch:
 
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Ingest access-log records, or the counts of Prometheus that have arrived."""
+        if now < self._added_at - SET_BACK_S:
+            self._set_back(now)
+        self._added_at = now
         if self.prometheus is not None:
             self._add_counts(self.prometheus.take(), now)
             return
@@ -262,7 +276,19 @@ class Watch:
         self.strays.add(records, seen, now)
         self.writers.add(records, now)
         self.unsent.add(records, now)
+        if records and self._read_to_end_at > -inf:
+            self.writer_clocks.add(records, self._read_to_end_at, now)
+        if not self.behind:
+            self._read_to_end_at = now
         self._note_skew(now)
+
+    def _set_back(self, now: float) -> None:
+        """Date what was seen in the future to ``now``: the clock was set back."""
+        self.last_line_at = min(self.last_line_at, now)
+        self._windows.set_back(now)
+        self.strays.set_back(now)
+        self.writers.set_back(now)
+        self.writer_clocks.set_back(now)
 
     def _add_counts(self, found: Sequence[Counted], now: float) -> None:
         if not found:
@@ -387,8 +413,8 @@ class Watch:
         """
         if self.prometheus is not None:
             state = self.prometheus.state
-            return now - state.until if state is not None and state.until else None
-        return now - self.last_line_at if self.last_line_at else None
+            return max(now - state.until, 0.0) if state is not None and state.until else None
+        return max(now - self.last_line_at, 0.0) if self.last_line_at else None
 
     @property
     def stale_after_s(self) -> float:
@@ -506,6 +532,9 @@ class Watch:
         last = self.last_seen(route, org, "tokenlab")
         other = self.last_seen(route, org, "previous")
         proof = proof_of(last, other, since, now, self.as_of(now))
+        if late := self.writer_clocks.named(now):
+            text = f"not known of {late}, whose lines are dated long ago · {proof.text}"
+            proof = Proof(drained=False, text=text)
         spread = self.spread
         return proof if spread is None else on_servers(proof, spread, self._logged_hosts(now))
 

@@ -71,6 +71,11 @@ class Writers:
             for place in list(self._seen)[:-_MOST]:
                 del self._seen[place]
 
+    def set_back(self, now: float) -> None:
+        """Date to ``now`` what is after it: the clock was set back."""
+        self._since = min(self._since, now + GRACE_S)
+        self._seen = {place: min(at, now) for place, at in self._seen.items()}
+
     def behind(self, now: float) -> dict[str, list[str]]:
         """Return the hosts that still decide by another version, by its revision."""
         found: dict[str, list[str]] = {}

@@ -206,6 +206,8 @@ class ExitFacts:
         if not mine:
             return False, "the history knows of no change yet"
         age = self._now - mine[0].at
+        if age < timedelta(0):
+            return False, f"the last was {mine[0].action}, dated ahead of this host's clock"
         said = f"the last was {mine[0].action}, {counted(age.days, 'day')} ago"
         return age >= timedelta(days=STABLE_DAYS), said
 

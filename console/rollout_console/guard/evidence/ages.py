@@ -31,6 +31,15 @@ class Ages:
             known, key = self._orgs_reset[route], org
         known[key] = max(at, known.get(key, -inf))
 
+    def set_back(self, now: float) -> None:
+        """Date to ``now`` what is after it: the clock was set back."""
+        if self.known_since != inf:  # inf: not known
+            self.known_since = min(self.known_since, now)
+        tables: list[dict[Any, float]] = [self._raised, self._reset, *self._orgs_reset.values()]
+        for table in tables:
+            for key, at in table.items():
+                table[key] = min(at, now)
+
     def newest_raise(self, route: str, org: str | None) -> float:
         """Return when ``org`` on ``route`` was last raised, at the latest.
 

@@ -113,6 +113,12 @@ class Windows:
                 before = self._changed_from.get((key, width), first)
                 self._changed_from[key, width] = min(first, before)
 
+    def set_back(self, now: float) -> None:
+        """Date last-seen times to ``now`` where they are after it: the clock was set back."""
+        for track in self.kept.tracks.values():
+            track.last_at = min(track.last_at, now)
+        self.changed()
+
     def changed(self) -> None:
         """Invalidate the caches after counts were merged into ``kept`` directly."""
         self._clear_series()

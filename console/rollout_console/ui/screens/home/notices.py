@@ -123,6 +123,8 @@ class Notices:
         Of several made at once, it is the first that has not drained. None where all have, and the
         proof has expired.
         """
+        for made in self._rollbacks:
+            made.since = min(made.since, now)  # the clock may have been set back since
         at_once = [made for made in self._rollbacks if made.since == self._rollbacks[0].since]
         proofs = [(m, monitor.proof(m.route, m.org, m.since, now)) for m in at_once]
         for made, proof in proofs:
