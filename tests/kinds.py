@@ -95,6 +95,7 @@ FUNCTIONAL = frozenset(
         "etcd/test_answers.py",
         "etcd/test_client.py",
         "fleet/test_access.py",
+        "fleet/test_clocks.py",
         "fleet/test_commands_on_etcd.py",
         "fleet/test_docs.py",
         "fleet/test_faults.py",

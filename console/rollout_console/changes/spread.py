@@ -6,6 +6,7 @@ from math import inf
 import msgspec
 from msgspec.structs import replace
 
+from rollout_console.changes.clocks import clock_problem, is_own
 from rollout_console.common.listing import counted, first_of
 
 LAGS_AFTER_S = 5.0
@@ -55,9 +56,17 @@ class Spread(msgspec.Struct, frozen=True):
     """Since when mirrors send no heartbeat, by host and path; -inf: since before this process."""
     restored_at: float = -inf
     """When the cluster was last found to be restored from a backup, or made anew."""
+    clocks: Mapping[str, float] = {}
+    """By how many seconds the clocks of mirrors and of etcd's members are ahead of this host's."""
 
-    def after(self, revision: str, mirrors: tuple[Registered, ...], now: float) -> "Spread":
-        """Return how it stands in a newer reading."""
+    def after(
+        self,
+        revision: str,
+        mirrors: tuple[Registered, ...],
+        now: float,
+        clocks: Mapping[str, float] = {},
+    ) -> "Spread":
+        """Return how it stands in a newer reading; ``clocks`` are those that it told."""
         is_new = revision != self.revision
         since = now if is_new else self.since
         watched = bool(self.revision) if is_new else self.watched
@@ -67,7 +76,9 @@ class Spread(msgspec.Struct, frozen=True):
             for one in mirrors
             if one.gone
         }
-        found = Spread(revision, now, since, None, mirrors, watched, gone, self.restored_at)
+        alive = {one.host for one in mirrors if not one.gone}
+        known = {host: by for host, by in self.clocks.items() if host in alive} | {**clocks}
+        found = Spread(revision, now, since, None, mirrors, watched, gone, self.restored_at, known)
         if found.lagging:
             return found
         return replace(found, done_at=now if is_new or self.done_at is None else self.done_at)
@@ -150,6 +161,16 @@ class Spread(msgspec.Struct, frozen=True):
         for trouble, some in troubled.items():
             found.append((f"trouble {some[0]}", f"{first_of(some, _MOST_NAMED)}: {trouble}"))
         return found
+
+    @property
+    def clock_problem(self) -> str:
+        """Which host's clock is off; empty where none is."""
+        return clock_problem(self.clocks)
+
+    @property
+    def own_clock_problem(self) -> str:
+        """The same where it is this host's."""
+        return clock_problem(self.clocks) if is_own(self.clocks) else ""
 
     @property
     def local_revisions(self) -> set[str]:

@@ -5,6 +5,7 @@ import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -192,6 +193,18 @@ def encoded(key: str) -> str:
 def text_of(data: bytes) -> str:
     """Return bytes as that API takes them."""
     return b64encode(data).decode()
+
+
+def seconds_ahead(response: httpx.Response, now: float) -> float | None:
+    """Return how far the clock of who answers is ahead of ``now``; None where it does not say.
+
+    A Date header is of whole seconds, rounded down.
+    """
+    try:
+        at = parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return at - now if at > now else min(at + 1 - now, 0.0)
 
 
 def host_of(response: httpx.Response) -> str:

@@ -8,6 +8,7 @@ and values are base64 in that API, and 64-bit integers are strings.
 
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
@@ -27,6 +28,7 @@ from rollout_console.etcd.answers import (
     nothing_of,
     object_of,
     refusal,
+    seconds_ahead,
     text_of,
     tls_trouble,
     why_no_answer,
@@ -66,6 +68,8 @@ class EtcdClient:
         self._token = ""
         self._first = 0
         self._lock = threading.Lock()
+        self.clocks: dict[str, float] = {}
+        """By how many seconds the clock of each member that answered is ahead of this host's."""
         self._http = httpx.Client(
             timeout=timeout_s, verify=tls or False, trust_env=False, follow_redirects=False
         )
@@ -251,6 +255,8 @@ class EtcdClient:
         self, url: str, body: Any, headers: Mapping[str, str]
     ) -> tuple[httpx.Response, bytes]:
         with self._http.stream("POST", url, json=body, headers=headers) as response:
+            if (ahead := seconds_ahead(response, time.time())) is not None:
+                self.clocks[response.request.url.host] = ahead
             return response, body_of(response)
 
     def _auth(self, url: str) -> dict[str, str]:

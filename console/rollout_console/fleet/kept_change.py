@@ -3,7 +3,7 @@
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -105,6 +105,23 @@ def decoded(data: bytes) -> KeptWrite | None:
     except (UndecodableError, ValueError):
         return None
     return write if len(write.rows) < 1 << ROWS_BITS else None
+
+
+def dated_within(write: KeptWrite, span: tuple[float, float], now: float) -> KeptWrite:
+    """Return a write whose rows are dated by this host's clock where theirs is not within a span.
+
+    One before it, of a clock that is behind, gets its begin, and one after it, of a clock that is
+    ahead, ``now``; times are epoch seconds. A raise that seems older than it is would bake too
+    short, and a rollback would seem to have drained before it was made.
+    """
+    rows = []
+    for row in write.rows:
+        at = datetime.fromisoformat(row.at).timestamp()
+        if not span[0] <= at <= span[1]:
+            at = span[0] if at < span[0] else now
+            row = replace(row, at=datetime.fromtimestamp(at, UTC).isoformat())
+        rows.append(row)
+    return replace(write, rows=tuple(rows))
 
 
 def columns(row: KeptRow) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from msgspec.structs import replace
 
+from rollout_console.changes.clocks import by_heartbeats
 from rollout_console.changes.errors import Conflict, NotWritable, Uncertain
 from rollout_console.changes.spread import Spread
 from rollout_console.etcd.client import EtcdClient
@@ -56,6 +57,9 @@ class SharedFile:
         self._stop = threading.Event()
         self._changed = threading.Event()
         self._read_to = 0
+        self._asked_at: float | None = None
+        """When the last complete reading was asked for (epoch seconds): of what etcd had then, all
+        is known."""
         self._away_since: float | None = None
         self._is_uncertain = False
         """Whether it is not known if a change was made, as nothing could be read since."""
@@ -115,6 +119,7 @@ class SharedFile:
         The history comes first: whoever sees a new text finds who made it.
         """
         with self._lock:
+            asked_at, asked_before = time.time(), self._asked_at
             while True:
                 known = self._known_write()
                 # The cache may be of another process: of its newest write, look whether it is so.
@@ -130,19 +135,22 @@ class SharedFile:
                     self._start_again(view, is_restored=not self._is_pruned(known[0]))
                     continue
                 try:
-                    self.history.adopt(view.writes)
+                    self.history.adopt(view.writes, self._asked_at)
                 except Corrupt:
                     self._discard_history()
                     continue
                 except HistoryError:  # told where the history is read; tried again
                     break
                 if view.is_whole:
-                    self._read_to = view.revision
+                    self._read_to, self._asked_at = view.revision, asked_at
                     break
                 self._read_to = view.writes[-1].mod_revision
-            self._view = view
+            before, self._view = self._view.mirrors, view
             self._put_copy(view)
-            self.spread = self.spread.after(view.text_revision, view.mirrors, time.monotonic())
+            clocks = by_heartbeats(before, view.mirrors, asked_before, time.time())
+            self.spread = self.spread.after(
+                view.text_revision, view.mirrors, time.monotonic(), clocks | self._client.clocks
+            )
             return view
 
     def _known_write(self) -> tuple[int, str]:
@@ -154,7 +162,7 @@ class SharedFile:
 
     def _discard_history(self) -> None:
         self.history.discard()
-        self._read_to = 0
+        self._read_to, self._asked_at = 0, None
 
     def _read(self, after: int, client: EtcdClient) -> View:
         view = read_view(client, after)
@@ -169,7 +177,7 @@ class SharedFile:
     def _start_again(self, view: View, *, is_restored: bool) -> None:
         """Read the history anew: the cluster was made anew or restored to an earlier revision, or
         what the cache has was pruned."""
-        self._read_to = 0
+        self._read_to, self._asked_at = 0, None
         if is_restored:
             self.spread = replace(self.spread, restored_at=time.monotonic())
         if view.cluster == self._view.cluster:

@@ -1,6 +1,7 @@
 """The one history of a rollout file in etcd; its database here is a cache, filled from there."""
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -16,6 +17,7 @@ from rollout_console.fleet.kept_change import (
     KeptWrite,
     beginning,
     columns,
+    dated_within,
     decoded,
     encoded,
     write_of,
@@ -27,6 +29,9 @@ from rollout_console.history.history import History, newest_change, prune, trans
 from rollout_console.history.rows import Describe, Edited, NewChange, insert_values
 
 SHOWN = 12
+CLOCK_SLACK_S = 10.0
+"""By how much the time of a row may differ from when it arrived, in seconds: a transaction whose
+answer was lost is settled for some of them, and clocks differ a little."""
 
 
 class Source(Protocol):
@@ -137,9 +142,17 @@ class SharedHistory(History):
             raise HistoryError(f"the edit is not in the history: {error}") from None
         return edited if added else None
 
-    def adopt(self, values: Sequence[Value]) -> None:
-        """Add writes of etcd to the cache, in their order; what is no write is left out."""
+    def adopt(self, values: Sequence[Value], after: float | None = None) -> None:
+        """Add writes of etcd to the cache, in their order; what is no write is left out.
+
+        ``after`` is a time (epoch seconds) at which none of them was in etcd, None where none is
+        known: they are dated from then to now by this host's clock, whatever their own says.
+        """
         writes = [(value.mod_revision, write) for value in values if (write := decoded(value.data))]
+        if after is not None:
+            now = time.time()
+            span = min(after, now) - CLOCK_SLACK_S, now + CLOCK_SLACK_S
+            writes = [(at, dated_within(write, span, now)) for at, write in writes]
         if not writes:
             return
         file = self._identity(self._source.path)

@@ -140,6 +140,8 @@ def _of_servers(spread: Spread | None) -> Iterable[Alert]:
         return
     for key, sentence in spread.problems[:_MOST_SHOWN]:
         yield Alert(("server", key), "alarm", sentence, is_state=True)
+    if wrong := spread.clock_problem:
+        yield Alert(("clock", "servers"), "warning", wrong, is_state=True)
     for host, sentence in spread.local[:_MOST_SHOWN]:
         yield Alert(("latched", host), "warning", sentence, is_state=True)
 

@@ -219,7 +219,9 @@ class Watch:
 
     def clock_words(self, now: float) -> str:
         """Return why times in the log cannot be relied on; empty where they can."""
-        return self.skew_words(now) or self.writer_clocks.words(now)
+        spread = self.spread
+        own = "" if spread is None else spread.own_clock_problem
+        return own or self.skew_words(now) or self.writer_clocks.words(now)
 
     def _note_skew(self, now: float) -> None:
         known, self._skewed_known = self._skewed_known, self._windows.skewed

@@ -53,8 +53,9 @@ def change(options: Namespace, switch: Switch) -> int:
     # One that is asked about shows the figures of the screen's confirm, which need the window.
     hurries = back and not sick and options.yes and not options.dry_run
     monitor = Monitor(
-        switch.path, snapshot.file, cold_bytes=_ROLLBACK_BYTES if hurries else COLD_BYTES
-    )
+        switch.path, snapshot.file, cold_bytes=_ROLLBACK_BYTES if hurries else COLD_BYTES,
+        servers=lambda: switch.spread,
+    )  # fmt: skip
     with closing(monitor):
         now = time.time()
         monitor.remember(switch.recorded(), now)
@@ -156,6 +157,8 @@ def _tell_spread(options: Namespace, spread: Spread) -> None:
     if spread.gone:
         names = first_of([one.host for one in spread.gone], _MOST_SERVERS)
         print(f"warning: no heartbeat from the mirror on {visible(names)}", file=sys.stderr)
+    if spread.clock_problem:
+        print(f"warning: {visible(spread.clock_problem)}", file=sys.stderr)
 
 
 def _check_names(options: Namespace, monitor: Monitor, shares: Mapping[str | None, int]) -> None:

@@ -9,6 +9,7 @@ import time
 from argparse import Namespace
 from datetime import UTC, datetime
 
+from rollout_console.changes.clocks import MOST_SKEW_S
 from rollout_console.changes.spread import Registered
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
@@ -20,6 +21,7 @@ from rollout_console.etcd.answers import Range
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.mirror.mirror import Mirror
 from rollout_console.mirror.registration import (
+    LEASE_S,
     Registration,
     forget,
     mirrors_key,
@@ -30,6 +32,9 @@ from rollout_console.mirror.service import MirrorService
 from rollout_gate.file.revision import SHORT, revision_of
 from rollout_gate.secret import redacted
 from rollout_gate.systemd import Systemd
+
+_MOST_AGE_S = 4.0 * LEASE_S
+"""The age of a registration whose lease lives is less by far, also after an election in etcd."""
 
 
 def mirror(options: Namespace, switch: Switch) -> int:
@@ -98,16 +103,22 @@ def _run(service: MirrorService) -> None:
 
 def _line(one: Registered, current: str) -> str:
     said = "current" if one.revision == current else f"behind: {one.revision[:SHORT] or 'nothing'}"
-    if one.gone:
-        said = "no heartbeat, last registered"
-    age = max(0.0, time.time() - one.at)
-    comma = "" if one.gone else ","
-    parts = [f"{one.host:24} {said}{comma} {seconds_text(age)} ago, {one.path}"]
+    parts = [f"{one.host:24} {'no heartbeat' if one.gone else said}, {_age_text(one)}, {one.path}"]
     if one.latched:
         parts.append(f"rolled back there alone: {', '.join(one.latched)}")
     if one.trouble:
         parts.append(one.trouble)
     return "; ".join(parts)
+
+
+def _age_text(one: Registered) -> str:
+    """Return how long ago a mirror registered, or what that tells of its clock."""
+    age = time.time() - one.at
+    if age < -MOST_SKEW_S:
+        return f"its clock is {seconds_text(round(-age))} ahead"
+    if not one.gone and age > _MOST_AGE_S:
+        return f"its clock is {seconds_text(round(age))} behind"
+    return f"{'last registered ' if one.gone else ''}{seconds_text(max(age, 0.0))} ago"
 
 
 def _as_json(found: list[Registered], current: str) -> dict[str, object]:

@@ -58,7 +58,7 @@ def _keep(options: Namespace, room: Phases, file: RolloutFile) -> None:
 
 def _verdicts(switch: Switch, file: RolloutFile) -> dict[str, Verdict]:
     now = time.time()
-    monitor = Monitor(switch.path, file)
+    monitor = Monitor(switch.path, file, servers=lambda: switch.spread)
     with closing(monitor):
         monitor.remember(switch.recorded(), now)
         monitor.catch_up(now)

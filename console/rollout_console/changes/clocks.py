@@ -1,0 +1,72 @@
+"""Clocks of the hosts that share a rollout file: which of them is off, by what they say."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from rollout_console.common.durations import seconds_text
+from rollout_console.common.listing import first_of
+
+MOST_SKEW_S = 5.0
+"""Seconds by which clocks may differ: times in answers are of whole seconds, and take a while."""
+_MOST_NAMED = 3
+
+
+class Heartbeat(Protocol):
+    """A mirror's: ``at`` is its time by the clock of its host, in epoch seconds."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def at(self) -> float: ...
+    @property
+    def gone(self) -> bool: ...
+
+
+def by_heartbeats(
+    before: Sequence[Heartbeat], after: Sequence[Heartbeat], asked: float | None, now: float
+) -> dict[str, float]:
+    """Return, by host, how far a clock is certainly ahead of this host's, by new heartbeats.
+
+    A heartbeat that the reading ``before`` did not have was sent after that was asked for, which
+    None says is not known.
+    """
+    known = {(one.host, one.path): one.at for one in before if not one.gone}
+    return {
+        one.host: one.at - now if one.at > now else min(one.at - min(asked, now), 0.0)
+        for one in after
+        if asked is not None and not one.gone and known.get((one.host, one.path), one.at) != one.at
+    }
+
+
+def is_own(ahead: Mapping[str, float]) -> bool:
+    """Return whether this host's clock is the one that is off: most others differ from it.
+
+    ``ahead`` is, by host, how many seconds its clock is ahead of this host's. Of two clocks that
+    differ nobody knows which is off.
+    """
+    return len(ahead) > 1 and 2 * len(_off(ahead)) > len(ahead)
+
+
+def clock_problem(ahead: Mapping[str, float]) -> str:
+    """Return which clock is off in one sentence; empty where none is."""
+    off = _off(ahead)
+    if not off:
+        return ""
+    hosts = sorted(off, key=lambda host: -abs(off[host]))
+    named, most = first_of(hosts, _MOST_NAMED), off[hosts[0]]
+    by = seconds_text(round(abs(most)))
+    if is_own(ahead) or len(ahead) == 1:
+        way = "behind" if most > 0 else "ahead of"
+        words = f"this host's clock is {by} {way} that of {named}"
+    else:
+        way = "ahead" if most > 0 else "behind"
+        words = f"the clock of {named} is {by} {way}"
+        if len(hosts) > 1:
+            words = f"the clocks of {named} are up to {by} off"
+    return f"{words}: set the clocks, as times and ages are wrong meanwhile"
+
+
+def _off(ahead: Mapping[str, float]) -> dict[str, float]:
+    return {host: by for host, by in ahead.items() if abs(by) > MOST_SKEW_S}
