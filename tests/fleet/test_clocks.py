@@ -144,5 +144,9 @@ def test_the_clock_that_most_others_contradict_is_off() -> None:
         "the clocks of a, c are up to 90 s off: "
     )
     assert clock_problem({"a": 90.0, "b": 89.0}).startswith(
-        "this host's clock is 90 s behind that of a, b: "
+        "this host's clock is 89 s behind that of most others: "
     )
+    assert clock_problem({"a": 7200.0, "b": -4200.0, "c": -3601.0, "d": -3600.0}).startswith(
+        "this host's clock is 60 m ahead of that of most others: "
+    )
+    assert clock_problem({"a": 7200.0, "b": -7200.0}).startswith("the clocks of a, b are up to 2 h")

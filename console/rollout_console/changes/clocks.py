@@ -41,12 +41,14 @@ def by_heartbeats(
 
 
 def is_own(ahead: Mapping[str, float]) -> bool:
-    """Return whether this host's clock is the one that is off: most others differ from it.
+    """Return whether this host's clock is the one that is off: most others contradict it alike.
 
     ``ahead`` is, by host, how many seconds its clock is ahead of this host's. Of two clocks that
     differ nobody knows which is off.
     """
-    return len(ahead) > 1 and 2 * len(_off(ahead)) > len(ahead)
+    low, high = _medians(ahead)
+    alike = min(abs(low), abs(high)) > MOST_SKEW_S and (low > 0) is (high > 0)
+    return alike and len(ahead) > 1
 
 
 def clock_problem(ahead: Mapping[str, float]) -> str:
@@ -56,16 +58,25 @@ def clock_problem(ahead: Mapping[str, float]) -> str:
         return ""
     hosts = sorted(off, key=lambda host: -abs(off[host]))
     named, most = first_of(hosts, _MOST_NAMED), off[hosts[0]]
-    by = seconds_text(round(abs(most)))
     if is_own(ahead) or len(ahead) == 1:
-        way = "behind" if most > 0 else "ahead of"
-        words = f"this host's clock is {by} {way} that of {named}"
+        by = _medians(ahead)[0]
+        others = "most others" if is_own(ahead) else named
+        way = "behind" if by > 0 else "ahead of"
+        words = f"this host's clock is {_spoken(by)} {way} that of {others}"
+    elif len(hosts) > 1:
+        words = f"the clocks of {named} are up to {_spoken(most)} off"
     else:
-        way = "ahead" if most > 0 else "behind"
-        words = f"the clock of {named} is {by} {way}"
-        if len(hosts) > 1:
-            words = f"the clocks of {named} are up to {by} off"
+        words = f"the clock of {named} is {_spoken(most)} {'ahead' if most > 0 else 'behind'}"
     return f"{words}: set the clocks, as times and ages are wrong meanwhile"
+
+
+def _medians(ahead: Mapping[str, float]) -> tuple[float, float]:
+    found = sorted(ahead.values()) or [0.0]
+    return found[(len(found) - 1) // 2], found[len(found) // 2]
+
+
+def _spoken(by: float) -> str:
+    return seconds_text(round(abs(by)))
 
 
 def _off(ahead: Mapping[str, float]) -> dict[str, float]:
