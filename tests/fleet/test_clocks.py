@@ -21,7 +21,7 @@ from rollout_console.mirror.registration import Registration
 from tests.fleet.conftest import Host
 from tests.fleet.test_shared_file import shared, to
 
-HOUR = timedelta(hours=1, seconds=30)
+HOUR = timedelta(hours=1)
 
 
 def newest(switch: Switch) -> Change:

@@ -62,11 +62,11 @@ def clock_problem(ahead: Mapping[str, float]) -> str:
         by = _medians(ahead)[0]
         others = "most others" if is_own(ahead) else named
         way = "behind" if by > 0 else "ahead of"
-        words = f"this host's clock is {_spoken(by)} {way} that of {others}"
+        words = f"this host's clock is {skew_text(by)} {way} that of {others}"
     elif len(hosts) > 1:
-        words = f"the clocks of {named} are up to {_spoken(most)} off"
+        words = f"the clocks of {named} are up to {skew_text(most)} off"
     else:
-        words = f"the clock of {named} is {_spoken(most)} {'ahead' if most > 0 else 'behind'}"
+        words = f"the clock of {named} is {skew_text(most)} {'ahead' if most > 0 else 'behind'}"
     return f"{words}: set the clocks, as times and ages are wrong meanwhile"
 
 
@@ -75,8 +75,9 @@ def _medians(ahead: Mapping[str, float]) -> tuple[float, float]:
     return found[(len(found) - 1) // 2], found[len(found) // 2]
 
 
-def _spoken(by: float) -> str:
-    return seconds_text(round(abs(by)))
+def skew_text(by: float) -> str:
+    """Format how far a clock is off, to ten seconds from two minutes on: more is not known."""
+    return seconds_text(round(abs(by), -1 if abs(by) > 120 else None))
 
 
 def _off(ahead: Mapping[str, float]) -> dict[str, float]:

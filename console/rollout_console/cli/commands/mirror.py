@@ -9,7 +9,7 @@ import time
 from argparse import Namespace
 from datetime import UTC, datetime
 
-from rollout_console.changes.clocks import MOST_SKEW_S
+from rollout_console.changes.clocks import MOST_SKEW_S, skew_text
 from rollout_console.changes.spread import Registered
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
@@ -115,9 +115,9 @@ def _age_text(one: Registered) -> str:
     """Return how long ago a mirror registered, or what that tells of its clock."""
     age = time.time() - one.at
     if age < -MOST_SKEW_S:
-        return f"its clock is {seconds_text(round(-age))} ahead"
+        return f"its clock is {skew_text(age)} ahead"
     if not one.gone and age > _MOST_AGE_S:
-        return f"its clock is {seconds_text(round(age))} behind"
+        return f"its clock is {skew_text(age)} behind"
     return f"{'last registered ' if one.gone else ''}{seconds_text(max(age, 0.0))} ago"
 
 
