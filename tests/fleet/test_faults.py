@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 
 from rollout_console.changes.errors import Conflict, Uncertain
 from rollout_console.common.errors import NothingToDo
@@ -212,6 +214,30 @@ def test_a_leader_that_cannot_reach_etcd_stops_being_it_by_its_own_clock(
         until(one.hold)
         one.release()
     assert parse(client.get(KEY).values[0].data)
+
+
+def test_a_suspended_leader_goes_on_with_nothing(
+    client: EtcdClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monotonic clock of a suspended machine stands still, and so does its process."""
+    monkeypatch.setenv("ROLLOUT_STATE_DIR", str(tmp_path / "state"))
+    shared = SharedFile(client)
+    one = shared.leadership("guard@gw-01")
+    two = Leadership(client, "guard@gw-02", lambda: False)
+    assert one.hold()
+    shared.publish("guard", None, b"# one\n")
+    lease = client.get(leader_key(KEY)).values[0].lease
+    client.revoke(lease)  # as etcd does when it is not kept alive
+    assert two.hold()
+    with pytest.raises(Conflict):
+        shared.publish("guard", b"# one\n", b"# two\n")
+    assert one.hold()  # it is not due to ask, by a clock that stood still
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=leadership.LEASE_S + 1)):
+        assert not one.hold()
+    two.release()
+    until(one.hold)
+    shared.publish("guard", b"# one\n", b"# two\n")
+    one.release()
 
 
 def _away(*_: object, **__: object) -> int:

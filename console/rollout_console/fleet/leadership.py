@@ -22,7 +22,8 @@ class Leadership:
     """As ``LeaderLock``, for the guards of all hosts.
 
     A leader that cannot reach etcd is it until its lease ends by its own clock; without etcd it
-    could change nothing anyway.
+    could change nothing anyway. The time of day counts as well: the monotonic clock of a virtual
+    machine stands still while that is suspended.
     """
 
     def __init__(self, client: EtcdClient, who: str, is_away: Callable[[], bool]) -> None:
@@ -32,7 +33,8 @@ class Leadership:
         self._is_away = is_away
         self._lease = 0
         self._leads = False
-        self._until = 0.0
+        self._until = self._until_time = 0.0
+        self._taken_at = 0
         self._due = 0.0
         self._foreign = ""
         self.no_locks = ""
@@ -41,7 +43,8 @@ class Leadership:
     def hold(self) -> bool:
         """Become or stay the leader; return whether this guard is it."""
         now = time.monotonic()
-        if now >= self._due and not self._is_away():
+        is_due = now >= self._due or (self._leads and time.time() >= self._until_time)
+        if is_due and not self._is_away():
             self._due = now + (_RENEW_S if self._leads else 1.0)
             try:
                 self._foreign = ""
@@ -51,7 +54,14 @@ class Leadership:
                 self._leads, self.no_locks = False, str(error)
             except (EtcdAway, EtcdUncertain):
                 self._due = now + 1.0
-        return self._leads and time.monotonic() < self._until
+        is_over = time.monotonic() >= self._until or time.time() >= self._until_time
+        return self._leads and not is_over
+
+    @property
+    def fence(self) -> dict[str, int]:
+        """The key with its mod revision as this guard took it (fencing token): a transaction that
+        compares it fails where another guard leads by now. Empty before this one has led."""
+        return {self._key: self._taken_at} if self._taken_at else {}
 
     def release(self) -> None:
         """Give it up, so that another guard can lead at once."""
@@ -63,8 +73,12 @@ class Leadership:
     def _renewed(self, now: float) -> bool:
         if not (self._leads and self._lease and self._client.keep_alive(self._lease)):
             return False
-        self._until = now + LEASE_S
+        self._extend(now)
         return True
+
+    def _extend(self, now: float) -> None:
+        ahead_s = time.monotonic() - now  # the lease began before its answer came
+        self._until, self._until_time = now + LEASE_S, time.time() - ahead_s + LEASE_S
 
     def _taken(self, now: float) -> bool:
         """Take the key where nobody has it; a standby only reads."""
@@ -78,9 +92,10 @@ class Leadership:
             self._lease = self._client.lease(LEASE_S)
         # A key that is there already was taken by a request whose answer was lost.
         expected = {self._key: found[0].mod_revision if found else 0}
-        if not self._client.put_if_unchanged(
-            expected, {self._key: self._who.encode()}, lease=self._lease
-        ):
+        puts = {self._key: self._who.encode()}
+        taken_at = self._client.put_if_unchanged(expected, puts, lease=self._lease)
+        if not taken_at:
             return False
-        self._until = now + LEASE_S
+        self._taken_at = taken_at
+        self._extend(now)
         return True

@@ -60,6 +60,7 @@ class SharedFile:
         self._asked_at: float | None = None
         """When the last complete reading was asked for (epoch seconds): of what etcd had then, all
         is known."""
+        self._election: Leadership | None = None
         self._away_since: float | None = None
         self._is_uncertain = False
         """Whether it is not known if a change was made, as nothing could be read since."""
@@ -111,7 +112,8 @@ class SharedFile:
 
     def leadership(self, who: str) -> Leadership:
         """Return the election among the guards of all hosts."""
-        return Leadership(self._client, who, lambda: self.is_away)
+        self._election = Leadership(self._client, who, lambda: self.is_away)
+        return self._election
 
     def sync(self) -> View:
         """Read etcd, and make history and working copy what it has; raises EtcdError, StoreError.
@@ -250,13 +252,15 @@ class SharedFile:
     def publish(self, part: str, before: bytes | None, after: bytes) -> None:
         """Replace the text of a part; raises Conflict or EtcdError, with nothing changed.
 
+        A guard that has led replaces the record of the ramps only while it leads: one that was
+        suspended in the middle of a step does not go on with it.
         Uncertain is raised where the answer was lost and etcd cannot be read after that.
         """
         expected = "" if before is None else revision_of(before)
         base = self._base(part, expected)
         key = f"{self._key}/{part}"
         try:
-            made = self._client.put_if_unchanged({key: base}, {key: after})
+            made = self._client.put_if_unchanged({**self._fence(part), key: base}, {key: after})
         except EtcdUncertain:
             try:
                 found = self.sync().parts.get(part)
@@ -269,6 +273,9 @@ class SharedFile:
         if not made:
             raise self._conflict(expected)
         self.sync()
+
+    def _fence(self, part: str) -> dict[str, int]:
+        return self._election.fence if self._election is not None and part == "guard" else {}
 
     def follow(self) -> None:
         """Keep the copy current in threads of its own, until ``close``."""
