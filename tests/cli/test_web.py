@@ -18,6 +18,10 @@ import pytest
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.commands.web import NEEDS
 from rollout_console.cli.main import run
+from rollout_console.common.write_access import WriteAccess
+from rollout_console.etcd.address import address_of
+from rollout_console.etcd.client import EtcdClient
+from rollout_console.fleet.opening import open_shared, shared_switch
 from rollout_console.history.actor import Actor
 from rollout_console.history.location import history_of
 from rollout_console.sim.server import SimServer
@@ -25,7 +29,9 @@ from rollout_console.sim.state import DEMO_TOKEN
 from rollout_console.ui.keymap import APP_KEYS, CONTEXTS, Key
 from rollout_gate import AccessLine, AccessLog, timestamp
 from tests.conftest import SAMPLE
+from tests.mirror.test_mirror import text as rollout_text
 from tests.support.chromium import Chromium, Page, chromium
+from tests.support.etcd import cluster
 from tests.support.waiting import until
 from tests.support.web_view import View, is_gone, web_view
 
@@ -113,7 +119,7 @@ def view(file: Path) -> Iterator[View]:
 def home(browser: Chromium, view: View) -> Page:
     """Open a tab, which the fixture closes, and wait for its home screen."""
     page = browser.page(view.url)
-    page.until("route / org", "globex.eu", "read-only")
+    page.until("route / org", "globex", "read-only")
     return page
 
 
@@ -388,6 +394,29 @@ def test_ctrl_c_waits_for_nobody_who_hangs(tmp_path: Path, hangs: str) -> None:
             if hangs == "console":
                 os.kill(consoles[0], signal.SIGSTOP)
             assert view.stop(signal.SIGINT) == 0
+        assert all(map(is_gone, consoles))
+
+
+def test_tabs_on_etcd_show_what_others_do_and_that_it_is_away(
+    browser: Chromium, tmp_path: Path
+) -> None:
+    with cluster(tmp_path / "etcd") as etcd:
+        with EtcdClient(address_of(etcd.address())) as client:
+            client.put(client.address.key, rollout_text("25"))
+        with web_view(etcd.address(), tmp_path / "server") as view:
+            one, other = home(browser, view), home(browser, view)
+            with open_shared(etcd.address(), {}) as shared:
+                made = shared_switch(shared, Actor("kim", "gw-02"), WriteAccess())
+                made.open()
+                made.apply(made.planner.plan_rollback("chat", "acme", "5xx"), reason="5xx")
+            for page in (one, other):
+                page.until("changed by kim@gw-02: rollback chat / acme", "↩ rolled back")
+            etcd.members[0].pause()
+            one.until("ETCD AWAY")
+            etcd.members[0].go_on()
+            until(lambda: "ETCD AWAY" not in one.screen())
+            consoles = view.consoles()
+            assert view.stop(signal.SIGTERM) == 0
         assert all(map(is_gone, consoles))
 
 

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from rollout_console.changes.spread import Registered
-from rollout_console.cli.main import run
+from rollout_console.cli.arguments import build_parser
+from rollout_console.cli.main import goes_on, run
 from rollout_console.common.markdown import escaped
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.fleet.view import leader_key
@@ -292,3 +293,13 @@ def test_a_file_that_etcd_does_not_take_is_refused_in_a_sentence(
     out = said(capsys, "-f", f"{address}/big", "init", "--from-file", "big.toml", code=3)
     assert "the change is larger than it allows" in out
     assert "--max-request-bytes" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "follows"),
+    [([], True), (["--plain"], True), (["guard"], True), (["web", "--in-tab"], True),
+     (["probe", "--every", "1m"], True), (["web"], False), (["probe"], False), (["show"], False)],
+)  # fmt: skip
+def test_what_goes_on_follows_etcd(words: list[str], follows: bool) -> None:
+    """Without it the working copy stays what it was at the start, and nobody says so."""
+    assert goes_on(build_parser().parse_args(words)) is follows

@@ -52,7 +52,7 @@ class View:
 
 
 @contextmanager
-def web_view(file: Path, folder: Path, *words: str, **environ: str) -> Iterator[View]:
+def web_view(file: Path | str, folder: Path, *words: str, **environ: str) -> Iterator[View]:
     """Serve a rollout file on a free port; its state and output are in ``folder``."""
     folder.mkdir(exist_ok=True)
     out, err = folder / "out.txt", folder / "err.txt"

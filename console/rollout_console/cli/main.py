@@ -143,9 +143,18 @@ def _on_etcd(options: Namespace, address: str) -> int:
         with said_if_slow(f"{address} is read: etcd has not answered"):
             shared = stack.enter_context(open_shared(address, os.environ))
         options.shared = shared
-        if options.command in (None, "guard", "export"):
+        if goes_on(options):
             shared.follow()
         return _on_file(options, shared.path)
+
+
+def goes_on(options: Namespace) -> bool:
+    """Return whether a command goes on for so long that the file may change meanwhile."""
+    if options.command == "web":
+        return bool(options.in_tab)
+    if options.command == "probe":
+        return bool(options.every)
+    return options.command in (None, "guard", "export")
 
 
 def _on_file(options: Namespace, path: Path) -> int:
