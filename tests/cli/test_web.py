@@ -17,11 +17,14 @@ import pytest
 
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.commands.web import NEEDS
+from rollout_console.cli.credentials import handed_to_child, take_from_parent
 from rollout_console.cli.main import run
 from rollout_console.common.write_access import WriteAccess
+from rollout_console.credentials.vault.environment import Given
 from rollout_console.etcd.address import address_of
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.fleet.opening import open_shared, shared_switch
+from rollout_console.health.prometheus import login
 from rollout_console.history.actor import Actor
 from rollout_console.history.location import history_of
 from rollout_console.sim.server import SimServer
@@ -254,6 +257,18 @@ def test_two_tabs_are_two_consoles_and_one_that_is_killed_ends_alone(
     assert view.consoles() == [second]
     one.value("document.querySelector('#again').click()")
     one.until("route / org")
+
+
+def test_a_tab_gets_the_login_of_a_prometheus_on_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login, "_given", {})
+    monkeypatch.setenv(login.TOKEN, "canary")
+    handed = handed_to_child(Given({}, {}, previous={}))
+    assert handed == {login.TOKEN: "canary"}
+    assert login.TOKEN not in os.environ
+    line = [bytes([one]) for one in json.dumps(handed).encode() + b"\n"]
+    monkeypatch.setattr("rollout_console.cli.credentials.os.read", lambda *_: line.pop(0))
+    take_from_parent()
+    assert os.environ[login.TOKEN] == "canary"
 
 
 def test_quit_ends_the_tab_and_says_so(browser: Chromium, view: View) -> None:

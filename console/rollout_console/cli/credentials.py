@@ -107,8 +107,13 @@ def given_on(options: Namespace) -> Given:
 
 
 def handed_to_child(given: Given) -> dict[str, str]:
-    """Return TokenLab's credentials that were given in variables, by the variables' names."""
-    return {VARIABLE[purpose]: text for purpose, text in given.variables.items()}
+    """Return TokenLab's credentials that were given in variables, by the variables' names, and
+    those of a Prometheus, which are taken out of the environment as well."""
+    from rollout_console.health.prometheus import login
+
+    login.take_from_environment()
+    of_tokenlab = {VARIABLE[purpose]: text for purpose, text in given.variables.items()}
+    return of_tokenlab | login.handed_to_child()
 
 
 def take_from_parent() -> None:
@@ -123,11 +128,14 @@ def take_from_parent() -> None:
         if not byte:
             break
         line += byte
+    from rollout_console.health.prometheus.login import NAMES
+
     try:
         handed = decode_json(line, _handed_of)
     except UndecodableError:
         raise BadCredential("standard input does not begin with the server's line") from None
-    os.environ.update((name, text) for name, text in handed.items() if name in VARIABLE.values())
+    known = (*VARIABLE.values(), *NAMES)
+    os.environ.update((name, text) for name, text in handed.items() if name in known)
 
 
 def ask_hidden(prompt: str) -> str | None:

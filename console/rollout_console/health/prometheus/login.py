@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TOKEN = "ROLLOUT_PROMETHEUS_TOKEN"  # noqa: S105 - a name
 USER, PASSWORD = "ROLLOUT_PROMETHEUS_USER", "ROLLOUT_PROMETHEUS_PASSWORD"
+NAMES = (TOKEN, USER, PASSWORD)
 _MOST_BYTES = 16 * 1024
 _given: dict[str, Secret] = {}
 """What was taken out of the environment: it is there once, and several feeds may need it."""
@@ -45,9 +46,14 @@ def take_from_environment(environ: MutableMapping[str, str] | None = None) -> No
     No child process inherits them: the guard's --notify-command is one.
     """
     source = os.environ if environ is None else environ
-    for name in (TOKEN, USER, PASSWORD):
+    for name in NAMES:
         if value := source.pop(name, ""):
             _given[name] = Secret(value)
+
+
+def handed_to_child() -> dict[str, str]:
+    """Return what was taken out of the environment, for a console that is another process."""
+    return {name: text.reveal() for name, text in _given.items()}
 
 
 def login_of(source: PrometheusSource, folder: Path) -> Login:
