@@ -98,6 +98,7 @@ FUNCTIONAL = frozenset(
         "fleet/test_clocks.py",
         "fleet/test_commands_on_etcd.py",
         "fleet/test_docs.py",
+        "fleet/test_full_disk.py",
         "fleet/test_faults.py",
         "fleet/test_guard_while_away.py",
         "fleet/test_restored.py",

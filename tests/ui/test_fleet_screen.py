@@ -14,6 +14,7 @@ from rollout_console.etcd.client import EtcdClient
 from rollout_console.fleet import shared_file
 from rollout_console.fleet.opening import shared_switch
 from rollout_console.fleet.shared_file import SharedFile
+from rollout_console.fleet.working_copy import WorkingCopy
 from rollout_console.guard.monitor import Monitor
 from rollout_console.history.actor import Actor
 from rollout_console.mirror.mirror import Standing
@@ -183,6 +184,29 @@ async def test_what_another_host_did_is_seen_with_its_author(
             pilot,
             lambda: "etcd:/rollout/prod was changed by ann@gw-02: rollback chat" in notices(pilot),
         )
+
+
+async def test_a_full_disk_stops_no_rollback_on_top_of_what_another_did(
+    app: ConsoleApp, servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with running(app, (120, 40)) as pilot:
+        monkeypatch.setattr(WorkingCopy, "put", full)
+        changed = in_etcd(servers).replace(b"acme = 25", b"acme = 30")
+        assert changed != in_etcd(servers)
+        servers[0].client.put(KEY, changed)
+        await until_shown(pilot, lambda: "! NOT COPIED" in status(pilot))
+        await until_shown(
+            pilot, lambda: app._monitor.file.routes["chat"].orgs["acme"].points == 3000
+        )
+        await pilot.press("R")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: parse(in_etcd(servers)).is_latched("chat"))
+        await until_shown(pilot, lambda: "chat rolled back: " in notices(pilot))
+        assert "NOT ROLLED BACK" not in notices(pilot)
+        assert b"acme = 30" in in_etcd(servers)
 
 
 async def test_the_plan_is_named_by_its_key(app: ConsoleApp) -> None:

@@ -28,7 +28,6 @@ from rollout_console.changes.snapshot import Prepared, Snapshot
 from rollout_console.changes.text_diff import changed_lines
 from rollout_console.changes.toml_edit.edit import Edited, edited, edited_at_once, path_of
 from rollout_console.changes.writer_detection import open_for_writing
-from rollout_console.common.files import is_missing
 from rollout_gate.file.errors import FileError
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.parse import parse
@@ -103,6 +102,10 @@ class RolloutStore:
             raise kind(self._trouble) from None
         self._seen = _fingerprint(status)
         self._place = self._seen[:2]
+        return self._take(data)
+
+    def _take(self, data: bytes) -> Snapshot | None:
+        """Make a text that was read the last good version; return it if it is another."""
         revision = revision_of(data)
         if self._snapshot is not None and revision == self._snapshot.revision:
             self._trouble = ""
@@ -169,17 +172,20 @@ class RolloutStore:
             return None
         data, revision, trouble = b"", ABSENT, f"{self.path} does not exist"
         try:
-            if not is_missing(self.path):
-                data, _ = read_file(self.path)
-                parse(data)
-                return None
+            data = self._text()
+            parse(data)
+            return None
+        except Missing:
+            pass
         except Unreadable as error:
             raise NotReadable(str(error)) from None
-        except OSError as error:
-            raise NotReadable(f"{self.path} cannot be read: {error.strerror}") from None
         except FileError as error:
             revision, trouble = revision_of(data), f"{self.path}: {error}"
         return Snapshot(data, last.file, revision), trouble
+
+    def _text(self) -> bytes:
+        """Return the text of the file; raises Missing, Unreadable."""
+        return read_file(self.path)[0]
 
     def adopt(self, data: bytes) -> Snapshot:
         """Make an earlier text the last good version; raises FileError if it is not valid."""

@@ -44,6 +44,9 @@ class Shared(Protocol):
     def leadership(self, who: str) -> LeaderElection:
         """Return the election among the guards of all hosts."""
 
+    def part(self, part: str) -> bytes | None:
+        """Return the text of a file beside the rollout file, None where there is none."""
+
     def publish(self, part: str, before: bytes | None, after: bytes) -> None:
         """Replace the text of a file beside the rollout file; raises Conflict or RolloutError."""
 

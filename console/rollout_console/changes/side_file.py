@@ -29,8 +29,8 @@ State = TypeVar("State")
 class SideFile(Generic[State]):
     """Reads and edits one such file; ``read`` converts its name, table and revision to a state.
 
-    ``read`` raises StoreError for an invalid table. ``publish`` replaces a file of which the one
-    at ``path`` is a working copy.
+    ``read`` raises StoreError for an invalid table. ``publish`` has a file of which the one at
+    ``path`` is a working copy.
     """
 
     def __init__(
@@ -118,6 +118,8 @@ class SideFile(Generic[State]):
             raise NotReadable(f"{self.name} cannot be used: {error}; correct it") from None
 
     def _data(self) -> bytes | None:
+        if self._publish is not None:
+            return self._publish.text()  # the working copy may be older: the disk may be full
         try:
             data, _ = read_regular(self.path, MOST_BYTES)
         except FileNotFoundError:
@@ -128,10 +130,11 @@ class SideFile(Generic[State]):
 
 
 class Publisher(msgspec.Struct, frozen=True):
-    """Replaces the text of a file of that name, None where there is none yet; raises Conflict
-    where it is another by now."""
+    """Reads and replaces the text of a file of that name, None where there is none yet; to replace
+    one that is another by now raises Conflict."""
 
     name: str
+    text: Callable[[], bytes | None]
     replace: Callable[[bytes | None, bytes], None]
 
 

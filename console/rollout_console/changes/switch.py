@@ -128,7 +128,10 @@ class Switch:
         """Return what replaces a file beside a shared rollout file; None for one on this host."""
         if self.shared is None:
             return None
-        return Publisher(f"{self.name}/{part}", partial(self.shared.publish, part))
+        shared = self.shared
+        return Publisher(
+            f"{self.name}/{part}", partial(shared.part, part), partial(shared.publish, part)
+        )
 
     def open(self) -> Snapshot:
         """Recover from a killed writer, and read the file; raises StoreError."""

@@ -28,7 +28,7 @@ from rollout_console.fleet.leadership import Leadership
 from rollout_console.fleet.shared_history import SharedHistory
 from rollout_console.fleet.view import NO_WRITES, PARTS, View, changed_key, history_key, read_view
 from rollout_console.fleet.working_copy import WorkingCopy
-from rollout_console.history.errors import Corrupt, HistoryError
+from rollout_console.history.errors import Corrupt, HistoryError, Locked
 from rollout_console.history.history import KEPT
 from rollout_console.history.rows import NewChange
 from rollout_gate.file.revision import revision_of
@@ -57,6 +57,7 @@ class SharedFile:
         self._stop = threading.Event()
         self._changed = threading.Event()
         self._read_to = 0
+        self._moved_history: Path | None = None
         self._asked_at: float | None = None
         """When the last complete reading was asked for (epoch seconds): of what etcd had then, all
         is known."""
@@ -66,6 +67,7 @@ class SharedFile:
         """Whether it is not known if a change was made, as nothing could be read since."""
         self.trouble = ""
         """Why what is shown may not be what etcd has; empty where it is current."""
+        self._copy_trouble = ""
         first = _advised(lambda: self._read(NO_WRITES, client))
         self.history = SharedHistory(self._copy.history_path(first.cluster), self)
         self.spread = Spread()
@@ -98,6 +100,16 @@ class SharedFile:
     def view(self) -> View:
         """What etcd had at the last reading."""
         return self._view
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether the working copy has what was read last; the disk may be full."""
+        return not self._copy_trouble
+
+    def part(self, part: str) -> bytes | None:
+        """Return the text of a part at the last reading, None where there is none."""
+        value = self._view.parts.get(part)
+        return None if value is None else value.data
 
     @property
     def is_away(self) -> bool:
@@ -141,19 +153,44 @@ class SharedFile:
                 except Corrupt:
                     self._discard_history()
                     continue
-                except HistoryError:  # told where the history is read; tried again
+                except HistoryError as error:
+                    if not isinstance(error, Locked) and self._move_history(view.cluster):
+                        continue
+                    self.history.lags = True  # told where the history is read; tried again
                     break
                 if view.is_whole:
+                    self.history.lags = False
                     self._read_to, self._asked_at = view.revision, asked_at
                     break
                 self._read_to = view.writes[-1].mod_revision
             before, self._view = self._view.mirrors, view
-            self._put_copy(view)
             clocks = by_heartbeats(before, view.mirrors, asked_before, time.time())
             self.spread = self.spread.after(
                 view.text_revision, view.mirrors, time.monotonic(), clocks | self._client.clocks
             )
+            self._put_copy(view)
             return view
+
+    def _move_history(self, cluster: int) -> bool:
+        """Move the cache of the history to a temporary folder, in memory where there is one, and
+        read it anew there: the disk is full. Return False where that was done already."""
+        if self._moved_history is not None:
+            return False
+        with suppress(OSError):
+            self._moved_history = self._copy.temporary()
+            self.history.path = self._history_path(cluster)
+            self._read_to = 0
+        return self._moved_history is not None
+
+    def _history_path(self, cluster: int) -> Path:
+        path = self._copy.history_path(cluster)
+        return path if self._moved_history is None else self._moved_history / path.name
+
+    def _read_again(self) -> View:
+        """Return what etcd has, whether or not it can be copied; raises EtcdError."""
+        with suppress(NotWritable):
+            self.sync()
+        return self._view
 
     def _known_write(self) -> tuple[int, str]:
         try:
@@ -168,7 +205,7 @@ class SharedFile:
 
     def _read(self, after: int, client: EtcdClient) -> View:
         view = read_view(client, after)
-        self._away_since, self.trouble, self._is_uncertain = None, "", False
+        self._away_since, self.trouble, self._is_uncertain = None, self._copy_trouble, False
         return view
 
     def _is_pruned(self, revision: int) -> bool:
@@ -185,7 +222,7 @@ class SharedFile:
         if view.cluster == self._view.cluster:
             with suppress(HistoryError):
                 self.history.clear()
-        self.history.path = self._copy.history_path(view.cluster)
+        self.history.path = self._history_path(view.cluster)
         with suppress(OSError):
             self._copy.restart()
         self._view = view
@@ -203,11 +240,15 @@ class SharedFile:
             if later and self._read(NO_WRITES, self._client).revision < later:
                 self._copy.restart()
                 self._copy.put(view.cluster, view.revision, files)
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise NotWritable(
-                f"the working copy of {self.name} in {self._copy.folder} cannot be written: {why}"
-            ) from None
+        except (OSError, NotWritable) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            self._copy_trouble = self.trouble = (
+                f"no copy of {self.name} can be written: {why}; it is kept in memory, and can be"
+                f" changed and rolled back as always ({self._copy.folder})"
+            )
+            raise NotWritable(self._copy_trouble) from None
+        if self._copy_trouble:
+            self._copy_trouble = self.trouble = ""
 
     def commit(self, changes: Sequence[NewChange]) -> None:
         """Make one change, with its rows; raises Conflict or EtcdError, and it is not made then.
@@ -216,8 +257,7 @@ class SharedFile:
         """
         change = changes[0]
         if self.is_away and not self._is_uncertain:  # a reading leaves nothing uncertain
-            with suppress(NotWritable):
-                _advised(self.sync)
+            _advised(self._read_again)
         base = self._base("", change.previous_revision)
         row = f"{history_key(self._key)}/{uuid4().hex}"
         puts = {self._key: change.after_text, **self._kept(row, encoded(write_of(changes)))}
@@ -263,7 +303,7 @@ class SharedFile:
             made = self._client.put_if_unchanged({**self._fence(part), key: base}, {key: after})
         except EtcdUncertain:
             try:
-                found = self.sync().parts.get(part)
+                found = self._read_again().parts.get(part)
             except EtcdAway:
                 raise Uncertain(
                     f"{self.name}/{part}: etcd does not answer: whether the change was made is not"
@@ -272,7 +312,7 @@ class SharedFile:
             made = found.mod_revision if found is not None and found.data == after else 0
         if not made:
             raise self._conflict(expected)
-        self.sync()
+        self._read_again()
 
     def _fence(self, part: str) -> dict[str, int]:
         return self._election.fence if self._election is not None and part == "guard" else {}
@@ -310,11 +350,8 @@ class SharedFile:
                 return
             try:
                 self.sync()
-            except NotWritable as error:
-                self.trouble = (
-                    f"{error}; what is shown may be older than what is in force: started again it"
-                    " is kept in memory"
-                )
+            except NotWritable:
+                pass  # it is kept in memory, and ``trouble`` says so
             except EtcdError as error:
                 self._note_away(error)
             except RuntimeError:  # the client was closed
@@ -338,7 +375,7 @@ class SharedFile:
             if ("" if value is None else revision_of(value.data)) == expected:
                 return 0 if value is None else value.mod_revision
             if again:
-                self.sync()
+                self._read_again()
         raise self._conflict(expected)
 
     def _transact(
@@ -379,7 +416,7 @@ class SharedFile:
             self._client.delete(*old[first : first + _MOST_DELETED])
 
     def _conflict(self, expected: str) -> Conflict:
-        view = self.sync()
+        view = self._read_again()
         return Conflict(self.name, expected, view.text_revision or "no file")
 
 

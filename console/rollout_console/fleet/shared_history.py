@@ -64,6 +64,8 @@ class SharedHistory(History):
     def __init__(self, path: Path, source: Source) -> None:
         super().__init__(path)
         self._source = source
+        self.lags = False
+        """Whether etcd has changes that could not be put into the cache."""
 
     @property
     def is_shared(self) -> bool:
@@ -113,6 +115,8 @@ class SharedHistory(History):
         view = self._source.view
         if view.text_revision != revision:
             return None  # replaced since
+        if self.lags:
+            raise HistoryError("what is in etcd cannot be kept here: who made it is not known")
         newest = self._newest()
         try:
             if newest is None:

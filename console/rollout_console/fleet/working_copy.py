@@ -39,16 +39,20 @@ class WorkingCopy:
         self.path = self.folder / f"{address.key.rpartition('/')[2]}.toml"
 
     def move(self) -> None:
-        """Move to a temporary folder, in memory where there is one: the state folder is unusable.
+        """Move to a temporary folder: the state folder is unusable."""
+        self.folder = self.temporary() / COPIES / self.folder.name
+        self.path = self.folder / self.path.name
 
-        The folder is removed at the end of the process.
+    def temporary(self) -> Path:
+        """Return a new folder, in memory where there is any, which ends with the process.
+
+        Raises OSError.
         """
         memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it, 0700
         parent = memory if os.access(memory, os.W_OK) else None
         made = Path(mkdtemp(prefix="rollout-console-", dir=parent))
         atexit.register(rmtree, made, ignore_errors=True)
-        self.folder = made / COPIES / self.folder.name
-        self.path = self.folder / self.path.name
+        return made
 
     def part(self, name: str) -> Path:
         """Return the path of a file beside the rollout file; of itself for an empty name."""

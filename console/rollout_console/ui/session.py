@@ -67,7 +67,7 @@ class Session:
         shared = self.switch.shared
         if shared is None or not shared.trouble:
             return "FILE BROKEN"
-        return ETCD_AWAY if shared.is_away else "COPY STALE"
+        return ETCD_AWAY if shared.is_away else "NOT COPIED"
 
     @property
     def file_advice(self) -> str:
@@ -76,7 +76,7 @@ class Session:
             return ""
         if self.file_words == ETCD_AWAY:
             return "; servers keep the last good version, and can be rolled back one by one there"
-        if self.file_words == "COPY STALE":
+        if self.file_words == "NOT COPIED":
             return ""
         return "; gates keep the last good version, r R ! still work"
 
