@@ -15,11 +15,14 @@ from rollout_console.changes.errors import Conflict, NotReadable, StoreError, Un
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import NothingToDo
+from rollout_console.common.write_access import WriteAccess
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.etcd.errors import EtcdAway, EtcdRefused
 from rollout_console.fleet import shared_file
 from rollout_console.fleet.kept_change import KeptWrite, decoded, encoded
+from rollout_console.fleet.opening import open_shared, shared_switch
 from rollout_console.fleet.shared_file import SharedFile
+from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import KEPT
 from rollout_console.history.rows import NewChange
@@ -504,3 +507,26 @@ def test_it_survives_a_compaction(host: Host, etcd: Cluster, client: EtcdClient)
     assert [row[3] for row in said(late)] == ["30", "25"]
     late.apply(late.planner.plan_restore(revision_of(text("25"))))
     assert in_etcd(client) == text("25")
+
+
+def test_a_rollback_on_a_new_host_does_not_wait_for_the_whole_history(
+    host: Host, client: EtcdClient, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_file, "NEWEST", 3)
+    one = host("gw-01")
+    for percent in range(10, 20):
+        one.apply(to(one, percent))
+    client.put(client.address.key, b"schema = \n")  # broken: the last good version is needed
+    monkeypatch.setenv("ROLLOUT_STATE_DIR", str(tmp_path / "gw-02"))
+    with open_shared(address, {}, hurries=True) as new:
+        switch = shared_switch(new, Actor("jo", "gw-02"), WriteAccess())
+        switch.open_or_last_good()
+        assert len(switch.recent(50)[0]) == 3
+        switch.apply(switch.planner.plan_rollback("chat", "acme", "5xx"))
+    assert parse(in_etcd(client)).is_latched("chat", "acme")
+    actions = [row.action for write in writes(client) for row in write.rows]
+    assert actions == ["set"] * 10 + ["rollback"]
+    later = host("gw-02")  # which has the whole history
+    assert [row[1] for row in said(later)] == actions[::-1]
+    with open_shared(address, {}, hurries=True) as known:
+        assert len(known.history.rows(known.path)) == len(actions)

@@ -139,9 +139,10 @@ def _on_etcd(options: Namespace, address: str) -> int:
     """Run a command on the working copy of a rollout file in etcd."""
     from rollout_console.fleet.opening import open_shared
 
+    hurries = options.command == "rollback"
     with ExitStack() as stack:
         with said_if_slow(f"{address} is read: etcd has not answered"):
-            shared = stack.enter_context(open_shared(address, os.environ))
+            shared = stack.enter_context(open_shared(address, os.environ, hurries=hurries))
         options.shared = shared
         if goes_on(options):
             shared.follow()

@@ -12,13 +12,17 @@ from rollout_console.history.actor import Actor
 
 
 @contextmanager
-def open_shared(address: str, environ: Mapping[str, str]) -> Iterator[SharedFile]:
+def open_shared(
+    address: str, environ: Mapping[str, str], *, hurries: bool = False
+) -> Iterator[SharedFile]:
     """Read the file at an address such as ``etcd://gw-01:2379/rollout/prod``; raises EtcdError.
+
+    One that ``hurries`` waits for the newest changes of the history alone.
 
     Certificates and user are those of the environment, as for etcdctl.
     """
     with EtcdClient.of(address, environ) as client:
-        shared = SharedFile(client)
+        shared = SharedFile(client, hurries=hurries)
         try:
             yield shared
         finally:

@@ -39,6 +39,8 @@ READ_EVERY_S = 2.0
 SETTLE_S = 6.0
 """How long a transaction whose answer was lost is tried again, in seconds."""
 _SETTLE_NOTE_S = 1.0
+NEWEST = 20
+"""How many changes of the history a rollback on a new host waits for."""
 PRUNED_ONE_IN = 20
 """One change in so many prunes the history."""
 _MOST_DELETED = 100
@@ -49,7 +51,8 @@ _SOON_S, _SOON_FOR_S = 0.25, 15.0
 class SharedFile:
     """One rollout file of several hosts (thread-safe); opening it reads it: raises EtcdError."""
 
-    def __init__(self, client: EtcdClient) -> None:
+    def __init__(self, client: EtcdClient, *, hurries: bool = False) -> None:
+        """Read it; one that ``hurries`` waits for no more than NEWEST changes of the history."""
         self._client = client
         self._key = client.address.key
         self._copy = WorkingCopy(client.address)
@@ -73,6 +76,8 @@ class SharedFile:
         self.spread = Spread()
         """Who has applied the version of now."""
         self._view = first
+        if hurries:
+            _advised(lambda: self._leave_out_older(first.cluster))
         try:
             self.sync()
         except NotWritable:  # a full disk must not stop a rollback
@@ -171,9 +176,17 @@ class SharedFile:
             self._put_copy(view)
             return view
 
+    def _leave_out_older(self, cluster: int) -> None:
+        """Read the newest changes alone, into a temporary cache, where very many are not known
+        here: the history of a large file is a hundred MB, which a rollback must not wait for."""
+        known, _ = self._known_write()
+        writes = [at for _, at in self._client.keys(history_key(self._key)) if at > known]
+        if len(writes) > NEWEST and self._move_history(cluster):
+            self._read_to = writes[-NEWEST] - 1
+
     def _move_history(self, cluster: int) -> bool:
         """Move the cache of the history to a temporary folder, in memory where there is one, and
-        read it anew there: the disk is full. Return False where that was done already."""
+        read it anew there, as where the disk is full. Return False where that was done already."""
         if self._moved_history is not None:
             return False
         with suppress(OSError):
