@@ -194,6 +194,17 @@ def test_the_end_is_stable_drilled_and_written_down(switch: Switch, tmp_path: Pa
     assert missing() == set()
     early.apply(early.planner.plan_set("chat", "acme", 9900))
     assert missing() == {"cleanup.playbook"}, "the playbook is of an earlier revision"
+    behind = Phases(early, clock=lambda: then - timedelta(hours=5))
+    (one,) = (s for s in behind.states(parsed(early)) if s.route == "chat")
+    assert [state.why for state in one.missing if state.check.id == "cleanup.stable"] == [
+        "the last was set, dated ahead of this host's clock; wait"
+    ]
+    long_ago = Switch(early.path, early.history, early.who, clock=lambda: then - timedelta(days=99))
+    long_ago.open()  # by a clock that is behind, the last change is no older than the one before
+    long_ago.apply(long_ago.planner.plan_set("chat", "acme", 9800))
+    soon = Phases(early, clock=lambda: then + timedelta(days=1))
+    (one,) = (s for s in soon.states(parsed(early)) if s.route == "chat")
+    assert "the last was set, 1 day ago; wait" in [state.why for state in one.missing]
 
 
 def test_moving_on_asks_for_what_is_missing(room: Phases, switch: Switch) -> None:

@@ -205,7 +205,7 @@ class ExitFacts:
         mine = [row for row in self._rows if row.route in (None, route.name)]
         if not mine:
             return False, "the history knows of no change yet"
-        age = self._now - mine[0].at
+        age = self._now - max(row.at for row in mine)  # a host's clock may be behind
         if age < timedelta(0):
             return False, f"the last was {mine[0].action}, dated ahead of this host's clock"
         said = f"the last was {mine[0].action}, {counted(age.days, 'day')} ago"
