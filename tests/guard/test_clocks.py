@@ -99,10 +99,12 @@ def test_a_clock_that_is_set_back_hides_no_incident_and_no_silence(room: Room) -
     room.history(row(1, "resume", NOW - 30, "rolled back", "in force"))
     room.write(NOW, 600)
     room.monitor.catch_up(NOW)
-    back = NOW - HOUR_S
+    room.monitor.go_on(NOW + 9)
+    assert data_age(room.monitor, NOW + 9)[0] == "  live 9 s"
+    back = NOW + 9 - HOUR_S
     room.monitor.go_on(back)
-    assert data_age(room.monitor, back)[0] == "  live"
-    assert data_age(room.monitor, back + 60)[0] == "  stale 60 s"
+    assert data_age(room.monitor, back)[0] == "  live 9 s"
+    assert data_age(room.monitor, back + 60)[0] == "  stale 69 s"
     room.write(back + 90, 30, status=500)
     room.monitor.go_on(back + 90)
     assert room.verdict(back + 90).startswith("rollback: 5xx")

@@ -37,9 +37,9 @@ START = time.time()
 class Run:
     """A guard on a file, in a time of its own."""
 
-    def __init__(self, file: Path, *, read_only: bool = False) -> None:
+    def __init__(self, file: Path, *, read_only: bool = False, now: float = START) -> None:
         self.file = file
-        self.now = START
+        self.now = now
         self.models: dict[str, ModelTrouble] = {}
         self.balance = BalanceWatch()
         self._log = AccessLog(file.parent / "access.jsonl")
@@ -135,8 +135,7 @@ def test_a_restart_keeps_its_place_and_bakes_on(run: Run, ramp_file: Path) -> No
     run.healthy()
     assert run.share() == 5000
     run.guarding.end()
-    again = Run(ramp_file)
-    again.now = run.now
+    again = Run(ramp_file, now=run.now)
     again.switch.history.path.unlink()  # the record beside the file is enough
     again.guarding.start(again.now)
     again.now += 20
@@ -487,8 +486,7 @@ def test_who_raises_by_hand_in_an_editor_bakes_too(run: Run, ramp_file: Path) ->
     ramp_file.write_text(ramp_file.read_text().replace("acme = 20", "acme = 25"))
     os.utime(ramp_file, (run.now, run.now))
     run.guarding.end()
-    again = Run(ramp_file)
-    again.now = run.now
+    again = Run(ramp_file, now=run.now)
     again.traffic(140)
     assert again.share() == 2500
     turn = again.turn(1.0)

@@ -71,6 +71,14 @@ def seconds_text(seconds: float) -> str:
     return f"{days}d {hours}h" if days < 1000 else "over 1000 d"
 
 
+def set_back(at: float, now: float, by: float) -> float:
+    """Return a time (epoch seconds) after the clock was set back to ``now`` by ``by`` seconds.
+
+    One that would be in the future was told by the clock as it was: its age stays the same.
+    """
+    return at if at <= now else min(at - by, now)
+
+
 def brief_seconds(seconds: float) -> str:
     """Format a duration in seconds in at most four characters: ``4.2s``, ``74s``, ``2.5m``."""
     for unit, width_s in (("s", 1), ("m", 60), ("h", 3600)):

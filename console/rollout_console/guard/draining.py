@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from rollout_console.changes.effect_words import named_targets
 from rollout_console.changes.external_edits import rolled_back
-from rollout_console.common.durations import target_text
+from rollout_console.common.durations import set_back, target_text
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.proof import QUIET_S, Proof
 from rollout_console.guard.state_change import StateChange
@@ -38,8 +38,10 @@ class Draining:
     def drained(self, monitor: Monitor, now: float) -> list[StateChange]:
         """Return those that have drained by now, each once; a resume ends what it is of."""
         changes = []
-        # The clock may have been set back since.
-        self._rollbacks = [replace(one, since=min(one.since, now)) for one in self._rollbacks]
+        self._rollbacks = [
+            replace(one, since=set_back(one.since, now, monitor.set_back_s))
+            for one in self._rollbacks
+        ]
         for one in list(self._rollbacks):
             targets = [place for place in one.targets if monitor.file.is_latched(*place)]
             moving = [place for place in targets if _had_traffic(monitor, place, one.since)]

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.recorded import Recorded, moved_by, was_latched
 from rollout_console.changes.traffic_diff import moves
+from rollout_console.common.durations import set_back
 from rollout_console.common.listing import counted
 from rollout_console.guard.budget_watch import BudgetWatch
 from rollout_console.guard.condemned import (
@@ -119,12 +120,12 @@ class Judge(Watch):
         super().add(records, now)
         self._forget_verdicts()
 
-    def _set_back(self, now: float) -> None:
-        """Date what is in the future to ``now``: until then it would be no evidence otherwise."""
-        super()._set_back(now)
-        self._dated_ahead = {one: min(at, now) for one, at in self._dated_ahead.items()}
+    def _set_back(self, now: float, by: float) -> None:
+        """Date resets and raises so too: until then nothing would be evidence otherwise."""
+        super()._set_back(now, by)
+        self._dated_ahead = {one: set_back(at, now, by) for one, at in self._dated_ahead.items()}
         for ages in (self._ages, self._unrecorded):
-            ages.set_back(now)
+            ages.set_back(now, by)
         self._forget_verdicts()
 
     def add_older(self, older: "Backfill", part: "Part | None") -> None:

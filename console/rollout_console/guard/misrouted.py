@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from rollout_console.common.durations import set_back
 from rollout_console.common.listing import first_of
 from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
 from rollout_console.guard.writers import GRACE_S, SHOWN_DIGITS
@@ -119,12 +120,13 @@ class Misrouted:
             if astray and record.at <= now + SKEW_S:
                 self._note(record)
 
-    def set_back(self, now: float) -> None:
-        """Date to ``now`` what is after it: the clock was set back."""
-        self._since = min(self._since, now + GRACE_S)
-        self._unproven_at = min(self._unproven_at, now)
+    def set_back(self, now: float, by: float) -> None:
+        """Date what is in the future by ``by`` seconds less: the clock was set back."""
+        self._since = set_back(self._since - GRACE_S, now, by) + GRACE_S
+        self._unproven_at = set_back(self._unproven_at, now, by)
         for found in self._found.values():
-            found.first_at, found.last_at = min(found.first_at, now), min(found.last_at, now)
+            found.first_at = set_back(found.first_at, now, by)
+            found.last_at = set_back(found.last_at, now, by)
 
     def found(self, now: float) -> list[MisroutedRequests]:
         """Return each route and org misrouted within SHOWN_FOR_S, most requests first."""

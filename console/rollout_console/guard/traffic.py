@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rollout_console.changes.spread import Spread
+from rollout_console.common.durations import set_back
 from rollout_console.common.listing import counted
 from rollout_console.guard.evidence.org_bins import OrgBins
 from rollout_console.guard.health_source import (
@@ -140,6 +141,8 @@ class Watch:
             self._replaced.append(self._follower)
         self._place = place
         self._added_at = -inf
+        self.set_back_s = 0.0
+        """By how many seconds the clock was set back last."""
         self._read_to_end_at = -inf
         self._follower, self.prometheus = open_source(
             place, self._path, self.file, cold_bytes=self._cold_bytes, history_s=HISTORY_S,
@@ -257,7 +260,8 @@ class Watch:
     def add(self, records: Sequence[AccessRecord], now: float) -> None:
         """Ingest access-log records, or the counts of Prometheus that have arrived."""
         if now < self._added_at - SET_BACK_S:
-            self._set_back(now)
+            self.set_back_s = self._added_at - now
+            self._set_back(now, self.set_back_s)
         self._added_at = now
         if self.prometheus is not None:
             self._add_counts(self.prometheus.take(), now)
@@ -284,13 +288,13 @@ class Watch:
             self._read_to_end_at = now
         self._note_skew(now)
 
-    def _set_back(self, now: float) -> None:
-        """Date what was seen in the future to ``now``: the clock was set back."""
-        self.last_line_at = min(self.last_line_at, now)
-        self._windows.set_back(now)
-        self.strays.set_back(now)
-        self.writers.set_back(now)
-        self.writer_clocks.set_back(now)
+    def _set_back(self, now: float, by: float) -> None:
+        """Date what is in the future by ``by`` seconds less: the clock was set back."""
+        self.last_line_at = set_back(self.last_line_at, now, by)
+        self._windows.set_back(now, by)
+        self.strays.set_back(now, by)
+        self.writers.set_back(now, by)
+        self.writer_clocks.set_back()
 
     def _add_counts(self, found: Sequence[Counted], now: float) -> None:
         if not found:

@@ -52,7 +52,7 @@ class WriterClocks:
             elif len(self._late) < _MOST:
                 self._late[host] = _Late(now, now, now - at)
 
-    def set_back(self, now: float) -> None:
+    def set_back(self) -> None:
         """Forget what was found: the clock was set back."""
         self._late.clear()
 

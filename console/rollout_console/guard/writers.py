@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from rollout_console.common.durations import set_back
 from rollout_console.common.listing import first_of
 from rollout_console.health.log.record import AccessRecord
 from rollout_gate.access_log import REVISION_DIGITS
@@ -71,10 +72,10 @@ class Writers:
             for place in list(self._seen)[:-_MOST]:
                 del self._seen[place]
 
-    def set_back(self, now: float) -> None:
-        """Date to ``now`` what is after it: the clock was set back."""
-        self._since = min(self._since, now + GRACE_S)
-        self._seen = {place: min(at, now) for place, at in self._seen.items()}
+    def set_back(self, now: float, by: float) -> None:
+        """Date what is in the future by ``by`` seconds less: the clock was set back."""
+        self._since = set_back(self._since - GRACE_S, now, by) + GRACE_S
+        self._seen = {place: set_back(at, now, by) for place, at in self._seen.items()}
 
     def behind(self, now: float) -> dict[str, list[str]]:
         """Return the hosts that still decide by another version, by its revision."""

@@ -4,6 +4,8 @@ from collections import defaultdict
 from math import inf
 from typing import Any
 
+from rollout_console.common.durations import set_back
+
 
 class Ages:
     """The newest raise of every route and org, and the resets of their evidence; epoch seconds.
@@ -31,14 +33,14 @@ class Ages:
             known, key = self._orgs_reset[route], org
         known[key] = max(at, known.get(key, -inf))
 
-    def set_back(self, now: float) -> None:
-        """Date to ``now`` what is after it: the clock was set back."""
+    def set_back(self, now: float, by: float) -> None:
+        """Date what is in the future by ``by`` seconds less: the clock was set back."""
         if self.known_since != inf:  # inf: not known
-            self.known_since = min(self.known_since, now)
+            self.known_since = set_back(self.known_since, now, by)
         tables: list[dict[Any, float]] = [self._raised, self._reset, *self._orgs_reset.values()]
         for table in tables:
             for key, at in table.items():
-                table[key] = min(at, now)
+                table[key] = set_back(at, now, by)
 
     def newest_raise(self, route: str, org: str | None) -> float:
         """Return when ``org`` on ``route`` was last raised, at the latest.

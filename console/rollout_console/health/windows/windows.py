@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import floor, inf
 
+from rollout_console.common.durations import set_back
 from rollout_console.health.log.record import AccessRecord, StatusClass
 from rollout_console.health.windows.batch import LATE, SKEWED, Batch, Labelled, Named, gathered
 from rollout_console.health.windows.count_batch import CountBatch
@@ -113,10 +114,10 @@ class Windows:
                 before = self._changed_from.get((key, width), first)
                 self._changed_from[key, width] = min(first, before)
 
-    def set_back(self, now: float) -> None:
-        """Date last-seen times to ``now`` where they are after it: the clock was set back."""
+    def set_back(self, now: float, by: float) -> None:
+        """Date last-seen times in the future by ``by`` seconds less: the clock was set back."""
         for track in self.kept.tracks.values():
-            track.last_at = min(track.last_at, now)
+            track.last_at = set_back(track.last_at, now, by)
         self.changed()
 
     def changed(self) -> None:

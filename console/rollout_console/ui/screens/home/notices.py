@@ -10,7 +10,7 @@ import msgspec
 
 from rollout_console.changes.effect_words import named_targets
 from rollout_console.changes.plan import Target
-from rollout_console.common.durations import target_text
+from rollout_console.common.durations import set_back, target_text
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.proof import Proof
 from rollout_gate.file.model import RolloutFile
@@ -124,7 +124,7 @@ class Notices:
         proof has expired.
         """
         for made in self._rollbacks:
-            made.since = min(made.since, now)  # the clock may have been set back since
+            made.since = set_back(made.since, now, monitor.set_back_s)
         at_once = [made for made in self._rollbacks if made.since == self._rollbacks[0].since]
         proofs = [(m, monitor.proof(m.route, m.org, m.since, now)) for m in at_once]
         for made, proof in proofs:
