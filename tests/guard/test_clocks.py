@@ -12,10 +12,13 @@ from rollout_console.guard.alerts import Alerts, alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.draining import Draining
 from rollout_console.guard.monitor import Monitor
+from rollout_console.guard.unsent import UnsentRequests
+from rollout_console.health.log.record import AccessRecord
 from rollout_console.history.rows import Change
 from rollout_console.ui.screens.home.notices import Notices
 from rollout_console.ui.screens.home.status import data_age
 from rollout_gate import AccessLine, AccessLog, timestamp
+from rollout_gate.answers.status_class import UNSENT
 from rollout_gate.file.parse import parse
 
 HOUR_S = 3600.0
@@ -138,6 +141,15 @@ def test_what_was_rolled_back_drains_after_the_clock_is_set_back(room: Room) -> 
         drained = draining.drained(room.monitor, at)
     assert "drained in 0 s · last TokenLab request 10 s ago" in said
     assert [one.text for one in drained] == ["chat / acme: drained in 0 s"]
+
+
+def test_an_unsent_request_is_told_no_longer_after_the_clock_is_set_back() -> None:
+    unsent = UnsentRequests()
+    at = datetime.fromtimestamp(NOW, UTC)
+    unsent.add([AccessRecord(at, "chat", "acme", "tokenlab", 0, 1.0, error=UNSENT)], NOW)
+    unsent.set_back(NOW - HOUR_S, HOUR_S)
+    assert "the last 9 s ago" in unsent.words(NOW - HOUR_S + 9)
+    assert unsent.words(NOW - HOUR_S + 61) == ""
 
 
 def test_an_alarm_is_not_since_a_time_to_come(room: Room) -> None:

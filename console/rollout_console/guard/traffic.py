@@ -295,6 +295,7 @@ class Watch:
         self.strays.set_back(now, by)
         self.writers.set_back(now, by)
         self.writer_clocks.set_back()
+        self.unsent.set_back(now, by)
 
     def _add_counts(self, found: Sequence[Counted], now: float) -> None:
         if not found:

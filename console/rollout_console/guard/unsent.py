@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rollout_console.common.durations import set_back
 from rollout_console.common.listing import counted, first_of
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.windows.batch import SKEW_S
@@ -33,6 +34,12 @@ class UnsentRequests:
             count, last_at = self._hosts.get(host, (0, 0.0))
             at = record.at if record.at <= now + SKEW_S else now
             self._hosts[host] = count + 1, max(last_at, at)
+
+    def set_back(self, now: float, by: float) -> None:
+        """Date what is in the future by ``by`` seconds less: the clock was set back."""
+        self._hosts = {
+            host: (count, set_back(at, now, by)) for host, (count, at) in self._hosts.items()
+        }
 
     def words(self, now: float) -> str:
         """Return the sentence about them; empty SHOWN_FOR_S after the last one of each host."""
