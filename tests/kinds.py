@@ -108,6 +108,7 @@ FUNCTIONAL = frozenset(
         "gate/metrics/test_otel.py",
         "gate/metrics/test_processes.py",
         "gate/metrics/test_prometheus.py",
+        "gate/serve/test_http_1_0.py",
         "gate/serve/test_metrics.py",
         "gate/serve/test_answers.py",
         "gate/serve/test_connections.py",

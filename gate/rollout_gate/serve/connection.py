@@ -6,10 +6,16 @@
 - Heads have a limit in size and time (slowloris); llhttp has none.
 - A client that pipelines, and leaves, ends the request in progress and not the last one alone.
 - What is no HTTP gets an answer that is marked as the proxy's own.
+- A client of HTTP/1.0 (nginx's proxy_pass by default, ab) knows no chunks and no interim
+  responses: a body without a known length ends with the connection (RFC 9112, 6.1 and 6.3).
 """
 
 import asyncio
-from functools import cache
+import socket
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache, partial
 from http import HTTPStatus
 from logging import getLogger
 from typing import Any
@@ -113,6 +119,9 @@ class ClientConnection(HttpToolsProtocol):
         if size + len(self.url) > MOST_HEAD:
             self._refused = _TOO_LARGE
             raise ValueError
+        if _is_old(self.parser.get_http_version()) and _has_coding(self.headers):
+            self._refused = 400, "HTTP/1.0 has no Transfer-Encoding (RFC 9112, 6.1)"
+            raise ValueError
         if self.parser.should_upgrade():
             return
         if self._offered:
@@ -123,6 +132,13 @@ class ClientConnection(HttpToolsProtocol):
             self._running = self.cycle
         elif len(self.pipeline) < MOST_WAITING:
             self.flow.resume_reading()  # else nothing tells that the client leaves
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if _is_old(cycle.scope["http_version"]):
+            cycle.waiting_for_100_continue = False
+            cycle.keep_alive = _asks_to_stay(cycle.scope["headers"])
+            app = partial(_serve_old, app, cycle)
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Pass a piece of a body on."""
@@ -176,6 +192,59 @@ class ClientConnection(HttpToolsProtocol):
         if answers and not self.transport.is_closing():
             self.transport.write(_answer(status, sentence))
         self.transport.close()
+
+
+async def _serve_old(
+    app: Any, cycle: RequestResponseCycle, scope: Any, receive: Any, send: Any
+) -> None:
+    """Run the application for a client of HTTP/1.0: without a length the end is the connection's.
+
+    It may keep its connection where it asks for that and the answer has a length. An answer without
+    one that breaks off would look complete after a FIN, so the connection is reset.
+    """
+    is_open_ended = False
+
+    async def send_framed(message: Any) -> None:
+        nonlocal is_open_ended
+        if message["type"] != "http.response.start":
+            if is_open_ended:
+                cycle.expected_content_length = len(message.get("body", b""))
+        elif all(name != b"content-length" for name, _ in message["headers"]):
+            is_open_ended = True
+            cycle.chunked_encoding = cycle.keep_alive = False
+        elif cycle.keep_alive:
+            headers = [*message["headers"], (b"connection", b"keep-alive")]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    try:
+        await app(scope, receive, send_framed)
+    except BaseException:
+        if is_open_ended and not cycle.response_complete:
+            _reset(cycle.transport)
+        raise
+
+
+def _is_old(version: str) -> bool:
+    return version in ("1.0", "0.9")
+
+
+def _has_coding(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"transfer-encoding" for name, _ in headers)
+
+
+def _asks_to_stay(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    given = b",".join(value for name, value in headers if name == b"connection")
+    tokens = {one.strip().lower() for one in given.split(b",")}
+    return b"keep-alive" in tokens and b"close" not in tokens
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Close with RST: zero linger discards what is unsent. A unix socket can only be closed."""
+    with suppress(OSError):
+        zero = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, zero)
+    transport.abort()
 
 
 _TOO_LARGE = 431, f"the line and headers of a request are longer than {MOST_HEAD // 1024} KB"
