@@ -6,6 +6,7 @@
 - Heads have a limit in size and time (slowloris); llhttp has none.
 - A client that pipelines, and leaves, ends the request in progress and not the last one alone.
 - What is no HTTP gets an answer that is marked as the proxy's own.
+- An answer before the end of its request is not lost with a close (nginx sends all of it first).
 - A client of HTTP/1.0 (nginx's proxy_pass by default, ab) knows no chunks and no interim
   responses: a body without a known length ends with the connection (RFC 9112, 6.1 and 6.3).
 """
@@ -47,6 +48,7 @@ class ClientConnection(HttpToolsProtocol):
         self._offered = b""
         self._running: RequestResponseCycle | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._lingers = False  # closed once the rest of its request has come
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin: the first head has to come in time."""
@@ -137,8 +139,46 @@ class ClientConnection(HttpToolsProtocol):
         if _is_old(cycle.scope["http_version"]):
             cycle.waiting_for_100_continue = False
             cycle.keep_alive = _asks_to_stay(cycle.scope["headers"])
-            app = partial(_serve_old, app, cycle)
+            app = partial(self._serve_framed, app, cycle)
+        elif not cycle.keep_alive:
+            app = partial(self._serve_framed, app, cycle)
         super()._start_asgi_task(cycle, app)
+
+    async def _serve_framed(
+        self, app: Any, cycle: RequestResponseCycle, scope: Any, receive: Any, send: Any
+    ) -> None:
+        """Run the application where the connection may end with the answer.
+
+        HTTP/1.0: without a length the end of the body is the connection's, and one that breaks off
+        would look complete after a FIN, so it is reset. A connection is kept where the client asks
+        for that and the answer has a length.
+        """
+        is_old = _is_old(scope["http_version"])
+        is_open_ended = False
+
+        async def send_framed(message: Any) -> None:
+            nonlocal is_open_ended
+            if message["type"] == "http.response.start":
+                if is_old and all(name != b"content-length" for name, _ in message["headers"]):
+                    is_open_ended = True
+                    cycle.chunked_encoding = cycle.keep_alive = False
+                elif is_old and cycle.keep_alive:
+                    headers = [*message["headers"], (b"connection", b"keep-alive")]
+                    message = {**message, "headers": headers}
+            elif is_open_ended:
+                cycle.expected_content_length = len(message.get("body", b""))
+            elif not message.get("more_body") and cycle.more_body and not cycle.keep_alive:
+                # Lingering close (RFC 9112, 9.6): a close would reset what is still being sent,
+                # and with it the answer.
+                self._lingers = cycle.keep_alive = True
+            await send(message)
+
+        try:
+            await app(scope, receive, send_framed)
+        except BaseException:
+            if is_open_ended and not cycle.response_complete:
+                _reset(cycle.transport)
+            raise
 
     def on_body(self, body: bytes) -> None:
         """Pass a piece of a body on."""
@@ -153,6 +193,8 @@ class ClientConnection(HttpToolsProtocol):
         self._size = 0
         self._forget_deadline()
         super().on_message_complete()
+        if self._lingers:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         """Go on with the next request; what is left of a refused one has to come in time."""
@@ -188,41 +230,10 @@ class ClientConnection(HttpToolsProtocol):
             running.disconnected = True
             running.message_event.set()
         else:
-            answers = True
+            answers = not self._lingers
         if answers and not self.transport.is_closing():
             self.transport.write(_answer(status, sentence))
         self.transport.close()
-
-
-async def _serve_old(
-    app: Any, cycle: RequestResponseCycle, scope: Any, receive: Any, send: Any
-) -> None:
-    """Run the application for a client of HTTP/1.0: without a length the end is the connection's.
-
-    It may keep its connection where it asks for that and the answer has a length. An answer without
-    one that breaks off would look complete after a FIN, so the connection is reset.
-    """
-    is_open_ended = False
-
-    async def send_framed(message: Any) -> None:
-        nonlocal is_open_ended
-        if message["type"] != "http.response.start":
-            if is_open_ended:
-                cycle.expected_content_length = len(message.get("body", b""))
-        elif all(name != b"content-length" for name, _ in message["headers"]):
-            is_open_ended = True
-            cycle.chunked_encoding = cycle.keep_alive = False
-        elif cycle.keep_alive:
-            headers = [*message["headers"], (b"connection", b"keep-alive")]
-            message = {**message, "headers": headers}
-        await send(message)
-
-    try:
-        await app(scope, receive, send_framed)
-    except BaseException:
-        if is_open_ended and not cycle.response_complete:
-            _reset(cycle.transport)
-        raise
 
 
 def _is_old(version: str) -> bool:

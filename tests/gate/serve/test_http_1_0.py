@@ -219,6 +219,24 @@ def test_nginx(provider: Streamer, streams: Proxy, tmp_path: Path) -> None:
     assert [line.get("error") for line in lines(tmp_path)] == [None, "protocol"]
 
 
+def test_nginx_gets_an_answer_that_comes_before_the_end_of_a_body(
+    sides: TwoSides, proxy: Proxy, tmp_path: Path
+) -> None:
+    """nginx sends all of a request before it reads; a connection that is closed is its 502."""
+    with nginx(tmp_path, proxy) as address:
+        found = []
+        for _ in range(10):
+            client = http.client.HTTPConnection(*address, timeout=PATIENCE_S)
+            client.request("POST", "/nope/v1/x", b"x" * 900_000, HEADERS)
+            found.append(client.getresponse().status)
+            client.close()
+    assert found == [404] * 10
+    with proxy.connect() as one:
+        one.sendall(request_bytes("/nope/v1/x", b"x" * 900_000, {"Connection": "close"}))
+        head, _ = to_end(one)
+    assert b"connection: close" in head
+
+
 def _whole(client: http.client.HTTPConnection) -> bytes:
     answer = client.getresponse()
     assert answer.status == 200
