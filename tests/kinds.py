@@ -115,6 +115,7 @@ FUNCTIONAL = frozenset(
         "gate/serve/test_requests.py",
         "gate/serve/test_serving.py",
         "gate/serve/test_streams.py",
+        "gate/serve/test_uploads.py",
         "mirror/test_mirror.py",
         "mirror/test_mirror_command.py",
         "gate/test_access_log.py",

@@ -27,6 +27,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 HEALTHY, READY = "/-/healthy", "/-/ready"
 """The paths of health and readiness; no route is named ``-``, as none of them could be asked."""
 
+GONE = "rollout_gate.gone"
+"""An extension of a request's scope: a future that is done once its connection is lost."""
+
 WATCH_S = 0.05
 _REDIRECTS = range(300, 400)
 _STATUSES = range(200, 600)
@@ -101,7 +104,7 @@ class ProxyApp:
             return
         body: bytes | AsyncIterator[bytes]
         if request.in_pieces:
-            pieces = _Body(receive)
+            pieces = _Body(receive, scope.get("extensions", {}).get(GONE))
             body = aiter(pieces)
             await self._exchange(request, body, pieces.left, send)
             return
@@ -228,8 +231,15 @@ class ProxyApp:
 class _Body:
     """A request's body while it arrives, and what tells that its client has left."""
 
-    def __init__(self, receive: Receive, *, is_read: bool = False) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        lost: "asyncio.Future[None] | None" = None,
+        *,
+        is_read: bool = False,
+    ) -> None:
         self._receive = receive
+        self._lost = lost
         self._read = asyncio.Event()
         self._gone = False
         if is_read:
@@ -249,10 +259,20 @@ class _Body:
                 return
 
     async def left(self) -> None:
-        """Return once the client has left; before its body is read nothing tells."""
-        await self._read.wait()
+        """Return once the client has left; before its body is read the connection alone tells."""
+        if self._lost is not None:
+            self._lost.add_done_callback(self._leave)
+        try:
+            await self._read.wait()
+        finally:
+            if self._lost is not None:
+                self._lost.remove_done_callback(self._leave)
         while not self._gone:
             self._gone = (await self._receive())["type"] == "http.disconnect"
+
+    def _leave(self, _: "asyncio.Future[None]") -> None:
+        self._gone = True
+        self._read.set()
 
 
 class _Client:

@@ -4,6 +4,7 @@
   that offers one, as Java's HttpClient does by default (h2c): its head is read again without it.
 - Trailers are dropped: httptools reports them as headers, among them those that decide a request.
 - Heads have a limit in size and time (slowloris); llhttp has none.
+- A client that leaves is noticed also while nothing is read from it, as its provider reads nothing.
 - A client that pipelines, and leaves, ends the request in progress and not the last one alone.
 - What is no HTTP gets an answer that is marked as the proxy's own.
 - An answer before the end of its request is not lost with a close (nginx sends all of it first).
@@ -12,6 +13,7 @@
 """
 
 import asyncio
+import select
 import socket
 import struct
 from collections.abc import Iterable
@@ -25,6 +27,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from rollout_gate.serve.answers import error_body, own_headers
+from rollout_gate.serve.app import GONE
 
 log = getLogger("rollout_gate")
 
@@ -39,6 +42,8 @@ class ClientConnection(HttpToolsProtocol):
 
     head_s = 60.0
     """How long a head may take, and the rest of a request that was refused."""
+    look_s = 0.5
+    """How often a connection that is not read is looked at for its end."""
 
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
@@ -48,6 +53,8 @@ class ClientConnection(HttpToolsProtocol):
         self._offered = b""
         self._running: RequestResponseCycle | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._gone: asyncio.Future[None] = self.loop.create_future()
+        self._look: asyncio.TimerHandle | None = None
         self._lingers = False  # closed once the rest of its request has come
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -58,6 +65,9 @@ class ClientConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the request in progress; uvicorn ends the last of those that were pipelined."""
         self._forget_deadline()
+        if self._look is not None:
+            self._look.cancel()
+        self._gone.set_result(None)
         running = self._running
         if running is not None and not running.response_complete:
             running.disconnected = True
@@ -81,6 +91,21 @@ class ClientConnection(HttpToolsProtocol):
             self._refuse(*_TOO_LARGE)
         elif self._in_head and self._size and not self._is_running:
             self._expect()
+        if self.flow.read_paused and self._look is None:
+            self._look = self.loop.call_later(self.look_s, self._look_for_end)
+
+    def _look_for_end(self) -> None:
+        """Close where the client has left: the event loop tells nothing of what it does not read.
+
+        An end that is behind data which the receive window has no room for cannot be seen.
+        """
+        self._look = None
+        if not self.flow.read_paused or self.transport.is_closing():
+            return
+        if _has_ended(self.transport):
+            self.transport.abort()
+        else:
+            self._look = self.loop.call_later(self.look_s, self._look_for_end)
 
     def _parse(self, data: bytes) -> bytes:
         """Return what is to be parsed next: a head without its offer to upgrade, and the rest."""
@@ -102,6 +127,7 @@ class ClientConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
+        self.scope["extensions"] = {GONE: self._gone}  # type: ignore[dict-item]
         self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -248,6 +274,13 @@ def _asks_to_stay(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     given = b",".join(value for name, value in headers if name == b"connection")
     tokens = {one.strip().lower() for one in given.split(b",")}
     return b"keep-alive" in tokens and b"close" not in tokens
+
+
+def _has_ended(transport: asyncio.Transport) -> bool:
+    poll = select.poll()
+    # Errors and hang-ups are always reported; macOS has no event for a half-closed connection.
+    poll.register(transport.get_extra_info("socket").fileno(), getattr(select, "POLLRDHUP", 0))
+    return bool(poll.poll(0))
 
 
 def _reset(transport: asyncio.Transport) -> None:

@@ -18,6 +18,10 @@ from rollout_gate.serve.answers import Headers
 from rollout_gate.serve.pool import ShardedPool
 from rollout_gate.serve.requests import NOWHERE, Received
 
+UPLOAD_WRITE_S = 60.0
+"""How long the provider may take to read a piece of an upload: where its window stays full, that a
+client has left may be hidden behind what the client has sent."""
+
 _MOST_REDIRECTS = 20
 _REMEDIES = Remedies(
     forward="serve --forward-header NAME sends it",
@@ -65,10 +69,11 @@ class Upstream:
 
         Returns the library's response, whose stream is to be closed; raises what it raises.
         """
-        library, headers = self.kit.library, request.headers
+        library, headers, timeout = self.kit.library, request.headers, self._timeout
         if isinstance(body, bytes):
             stream = library.ByteStream(body)
         else:
+            timeout = {**timeout, "write": UPLOAD_WRITE_S}
             stream = _Pieces.of(library, body)
             if not any(name == b"content-length" for name, _ in headers):
                 headers = [*headers, (b"transfer-encoding", b"chunked")]
@@ -77,7 +82,7 @@ class Upstream:
             self.kit.url(request.url),
             headers=headers,
             stream=stream,
-            extensions={"timeout": self._timeout, REDIRECTS: _MOST_REDIRECTS},
+            extensions={"timeout": timeout, REDIRECTS: _MOST_REDIRECTS},
         )
         return await self._of(request.route.name).handle_async_request(sent)
 

@@ -1,0 +1,81 @@
+"""Uploads to a provider that accepts, and reads nothing: they end with their client."""
+
+import asyncio
+import socket
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollout_gate.serve import upstream
+from rollout_gate.serve.server import Options, app_of
+from tests.gate.serve.test_streams import file_of, lines
+from tests.support.loopback import TOKENLAB
+from tests.support.serving import HEADERS, request_bytes, serving
+from tests.support.streaming import Streamer
+from tests.support.waiting import soon, until
+
+UPLOAD = {**HEADERS, "Content-Type": "multipart/form-data; boundary=b"}
+UNSENT = request_bytes("/chat/v1/files", b"", UPLOAD)
+
+
+@pytest.mark.parametrize("is_unix", [True, False], ids=["unix", "reset"])
+def test_a_client_that_leaves(provider: Streamer, tmp_path: Path, is_unix: bool) -> None:
+    """The provider's window is full, so nothing is read from the client either."""
+    at = f"unix:{tmp_path / 'socket'}" if is_unix else "127.0.0.1:0"
+    with serving(file_of(provider, tmp_path), listen=at) as proxy:
+        client = _connected(at) if is_unix else proxy.connect()
+        length = b"Content-Length: %d\r\n" % 2**30
+        client.sendall(UNSENT.replace(b"Content-Length: 0\r\n", length))
+        upstream, _ = provider._socket.accept()
+        client.settimeout(1)
+        with upstream, client:
+            with pytest.raises(TimeoutError):
+                client.sendall(b"x" * 2**25)
+            if not is_unix:  # an end behind data which the window has no room for is not sent yet
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            with soon():
+                until(lambda: lines(tmp_path))
+    assert [line["error"] for line in lines(tmp_path)] == ["cancelled"]
+
+
+def _connected(at: str) -> socket.socket:
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(at.removeprefix("unix:"))
+    return one
+
+
+def test_a_provider_that_never_reads(
+    provider: Streamer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a limit of time of its own, as the end of a client may be hidden behind its data."""
+    monkeypatch.setattr(upstream, "UPLOAD_WRITE_S", 0.2)
+    pairs = [(name.lower().encode(), value.encode()) for name, value in UPLOAD.items()]
+    scope = {
+        "type": "http", "method": "POST", "path": "/chat/v1/files", "raw_path": b"/chat/v1/files",
+        "query_string": b"", "http_version": "1.1",
+        "headers": [(b"host", b"localhost"), (b"content-length", b"%d" % 2**30), *pairs],
+    }  # fmt: skip
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": b"x" * 65_536, "more_body": True}
+
+    async def stop() -> dict[str, Any]:
+        return {"type": "lifespan.shutdown"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def main() -> None:
+        app = app_of(Options(path=str(file_of(provider, tmp_path)), tokenlab_key=TOKENLAB))
+        await app(scope, receive, send)
+        await app({"type": "lifespan"}, stop, send)
+
+    with soon():
+        asyncio.run(main())
+    assert sent[0]["status"] == 504
+    assert [line["error"] for line in lines(tmp_path)] == ["timeout"]
