@@ -23,6 +23,7 @@ from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import ApiKey as SimKey
 from rollout_gate.secret import Secret
 from tests.support.commands import Commands
+from tests.support.loopback import Origin, Received, Reply
 from tests.support.passphrases import quick_passphrases, rewrap
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -515,3 +516,21 @@ def test_a_key_whose_secret_cannot_be_written_is_revoked_again(
     assert (done.returncode, key.status) == (1, "revoked")
     assert f"key unseen ({key.id}) was made, but its secret could not be written" in done.stderr
     assert key.secret not in done.stderr
+
+
+def test_an_odd_answer_loses_no_secret(commands: Commands, file: Path, tmp_path: Path) -> None:
+    secret = "sk-shown-once"
+
+    def answer(request: Received) -> Reply:
+        odd = {"used_amount_decimal": "1e99", "created_at": "2026-01-01T00:00:00Z"}
+        key = {"id": "key_1", "name": "ci", "key_prefix": "sk-abc", "status": "active", **odd}
+        is_list = request.method == "GET"
+        return Reply(200, {"data": []}) if is_list else Reply(201, key | {"key": secret})
+
+    environ = {**os.environ, **TOKEN, "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
+    with Origin(answer) as origin:
+        words = ["keys", "create", "ci", "--show-secret", "--base-url", origin.url]
+        done = commands.run(["-f", str(file), *words], env=environ, cwd=tmp_path)
+    assert (done.returncode, secret in done.stdout) == (0, True)
+    assert "warning: the API's answer is not what its contract says" in done.stderr
+    assert "(used_amount_decimal)" in done.stderr

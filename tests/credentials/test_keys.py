@@ -1,5 +1,7 @@
 """Making keys where no answer tells whether one was made."""
 
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ from rollout_console.common.errors import OperationError
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.profiles import ProfileList
-from rollout_console.tokenlab.errors import Refused
+from rollout_console.tokenlab.errors import Refused, Uncertain
+from rollout_console.tokenlab.types import ApiKey
 from tests.credentials.vault.test_vault import vault_of
 from tests.support.loopback import Answer, Origin, Received, Reply
 
@@ -39,7 +42,7 @@ def saying(create: Reply, listed: list[dict[str, Any]]) -> Answer:
 @pytest.mark.parametrize(
     "create",
     [
-        Reply(200, KEY),
+        Reply(200, b"{}"),
         Reply(204, b""),
         Reply(201, b"<html>"),
         Reply(201, KEY | {"key": ""}),
@@ -60,6 +63,40 @@ async def test_what_may_have_been_made_is_looked_for(
     else:
         assert "No new key of the name ci is in the list" in said
     assert [one.method for one in origin.received] == ["GET", "POST", "GET"]
+
+
+ODD: dict[str, Reply] = {
+    "": Reply(200, KEY),
+    "used_amount_decimal": Reply(201, KEY | {"used_amount_decimal": "1e99"}),
+    "limit_amount_decimal": Reply(201, KEY | {"limit_amount_decimal": "NaN"}),
+    "created_at, models": Reply(201, KEY | {"created_at": "soon", "models": None}),
+    "status": Reply(201, {name: value for name, value in KEY.items() if name != "status"}),
+    "id": Reply(201, KEY | {"id": 7}),
+    "id, name, key_prefix, status, used_amount_decimal, created_at": Reply(
+        201, b'{"name": "\xff", "key": "sk-abc-canary", "models": ' + b"[" * 9999
+    ),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_a_good_secret_is_never_lost(tmp_path: Path, odd: str) -> None:
+    """The API shows it once, so whatever else is odd in its answer is said, and no more."""
+    with Origin(saying(ODD[odd], [OLD, KEY])) as origin:
+        created = await room_at(tmp_path, origin.url).create("ci", limit=Decimal(5))
+    assert created.secret.reveal() == KEY["key"]
+    assert (created.key.id, created.key.name) == ("key_1", "ci")
+    assert sorted(created.odd) == sorted(filter(None, odd.split(", ")))
+    assert bool(created.problem) == bool(odd)
+    if odd == "limit_amount_decimal":
+        assert created.key.limit == 5
+
+
+async def test_an_odd_change_may_have_been_made(tmp_path: Path) -> None:
+    with Origin(lambda _: Reply(200, KEY | {"used_amount_decimal": "1e99"})) as origin:
+        room = room_at(tmp_path, origin.url)
+        key = ApiKey("k", "ci", "sk", "active", None, Decimal(0), (), None, None, datetime.now(UTC))
+        with pytest.raises(Uncertain, match="implausible amount; the change may have been made"):
+            await room.change(key, status="revoked")
 
 
 async def test_what_was_refused_was_not_made(tmp_path: Path) -> None:

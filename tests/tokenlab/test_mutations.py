@@ -79,6 +79,15 @@ async def test_a_client_gives_an_answer_or_one_sentence(
     assert 0 < refused < tried
 
 
+async def test_no_odd_field_loses_a_new_secret(liar: Liar) -> None:
+    secret = liar.good["key"]["key"]
+    async with ManagementClient(liar.url, TOKEN) as management:
+        for what, data in one_by_one(liar.good["key"]):
+            if f'"key": "{secret}"'.encode() in data:
+                liar.says["key"] = data
+                assert (await management.create_key("new")).secret.reveal() == secret, what
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("kind", TEXT_FORMATS)
 async def test_a_probe_judges_whatever_comes(liar: Liar, kind: str, stream: bool) -> None:

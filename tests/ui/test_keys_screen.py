@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -35,7 +36,9 @@ from rollout_console.ui.settings import Settings
 from rollout_console.ui.widgets.line import TextLine
 from rollout_gate.secret import Secret
 from tests.cli.test_keys import CANARY_KEY, CANARY_TOKEN, forms
+from tests.credentials.test_keys import KEY as ODD_KEY
 from tests.credentials.vault.test_vault import Drawer, vault_of
+from tests.support.loopback import Origin, Received, Reply
 from tests.support.waiting import until_shown
 
 Running = Pilot[None]
@@ -144,6 +147,30 @@ async def test_a_key_is_made_shown_once_and_gone(
         assert find(sim_keys, "ci").limit == Decimal(5)
         await pilot.press("2", "1")
         assert app.screen is app.home
+
+
+async def test_a_secret_in_an_odd_answer_is_shown_and_the_oddity_said(
+    file: Path, vault: Vault
+) -> None:
+    with Origin(_odd_create) as origin:
+        at = cast("SimServer", SimpleNamespace(base_url=origin.url))
+        app = app_of(file, at, vault)
+        async with keys_screen(app) as pilot:
+            await pilot.press("n")
+            await fill(pilot, name="ci", place="once")
+            await confirm(pilot)
+            await until_shown(pilot, lambda: isinstance(pilot.app.screen, SecretOnce))
+            assert CANARY_KEY in dialog_text(pilot)
+            await pilot.press("escape")
+            await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+            assert "(used_amount_decimal)" in dialog_text(pilot)
+            assert CANARY_KEY not in everything(pilot)
+
+
+def _odd_create(request: Received) -> Reply:
+    if request.method == "POST":
+        return Reply(201, ODD_KEY | {"used_amount_decimal": "1e99", "key": CANARY_KEY})
+    return Reply(200, {"data": [ODD_KEY | {"id": "key_0", "name": "old"}]})
 
 
 async def test_a_secret_goes_straight_into_the_vault(

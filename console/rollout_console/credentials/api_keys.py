@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Set
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from rollout_console.common.errors import OperationError
 from rollout_console.common.write_access import WriteAccess
@@ -27,7 +30,7 @@ from rollout_console.credentials.vault.credential import (
 from rollout_console.credentials.vault.errors import BadCredential, VaultError
 from rollout_console.credentials.vault.profiles import Profile, ProfileList, checked_name
 from rollout_console.credentials.vault.vault import Place, Vault
-from rollout_console.tokenlab.errors import ApiError, Garbage, Uncertain
+from rollout_console.tokenlab.errors import ApiError, Uncertain
 from rollout_console.tokenlab.types import ApiKey, Balance, Billing, CreatedKey, Proof
 from rollout_gate.secret import Secret
 
@@ -187,9 +190,9 @@ class ApiKeys:
     ) -> CreatedKey:
         """Create an API key; its secret is in the answer and nowhere else.
 
-        Where the answer does not tell whether it was created (Uncertain, Garbage), the key list is
-        compared with the one before, and the OperationError names the new key to revoke: its
-        secret is lost.
+        Where the answer does not tell whether it was created (Uncertain), the key list is compared
+        with the one before, and the OperationError names the new key to revoke: its secret is
+        lost. An id that the answer does not tell is looked up there as well.
         """
         self.access.require()
         checked = checked_key_name(name)
@@ -197,12 +200,21 @@ class ApiKeys:
             # Compare ids, not creation times: clock skew between both sides is unbounded.
             before = {key.id for key in await client.keys()}
             try:
-                return await client.create_key(
+                created = await client.create_key(
                     checked, limit=limit, models=models, expires_at=expires_at
                 )
-            except (Uncertain, Garbage) as error:
+            except Uncertain as error:
                 found = await _new_keys(client, checked, before)
                 raise OperationError(f"{error}. {found}") from None
+            if not created.key.id:
+                with suppress(ApiError):
+                    new = [
+                        key for key in await client.keys()
+                        if key.name == checked and key.id not in before
+                    ]  # fmt: skip
+                    if len(new) == 1:
+                        created = replace(created, key=new[0])
+            return created
 
     async def create_kept(
         self,
@@ -235,6 +247,11 @@ class ApiKeys:
         ``why`` completes the sentence "its secret could not be". Only the answer to the create
         holds the secret, so nobody can use such a key, except someone who intercepted it.
         """
+        if not key.id:
+            return OperationError(
+                f"key {key.name} was made, but its secret could not be {why}. It still works, and"
+                " the API's answer does not tell its id: find it with keys list, and revoke it"
+            )
         lost = f"key {key.name} ({key.id}) was made, but its secret could not be {why}"
         try:
             await self.change(key, status="revoked")

@@ -227,6 +227,8 @@ class Rotations:
             limit=old.limit, models=old.models, expires_at=None,
         )  # fmt: skip
         said = f"made {rotation.new_name} with the limit and models of {old.name}; it is in {where}"
+        if created.problem:
+            said += f"; {created.problem}"
         return said, "", replace(rotation, new_id=created.key.id)
 
     def _use(self, rotation: Rotation) -> tuple[str, str, Rotation]:

@@ -1,5 +1,6 @@
 """Client of the management API: balance, API keys, billing, usage records."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -21,7 +22,7 @@ from rollout_console.tokenlab.types import (
     UsageRecord,
 )
 from rollout_gate.secret import Secret
-from rollout_gate.untrusted import UndecodableError, decode_json
+from rollout_gate.untrusted import UndecodableError, decode_json, decode_json_of_others
 
 _MOST_PAGES = 200
 _MOST_AMOUNT = Decimal(10) ** 15
@@ -34,6 +35,9 @@ PAGE = 100
 """The most usage records of a page that the API takes."""
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _KEYS = "/v1/management/api-keys"
+_ANY_SUCCESS = range(200, 300)
+_SECRET = re.compile(rb'"key"\s*:\s*"(sk-[^\x00-\x20"\\\x7f-\xff]+)"')
+"""The secret in an answer that is no JSON, or nests too deeply."""
 
 T = TypeVar("T")
 
@@ -172,7 +176,9 @@ class ManagementClient(Client):
     ) -> CreatedKey:
         """Create a key (name of 1 to 50 characters; limit in US dollars, None for none).
 
-        The API has no idempotency key: after Uncertain, check the list before a retry.
+        The API has no idempotency key: after Uncertain, check the list before a retry. An answer
+        with a good secret is never refused, as the secret is in no other: what else is odd in it
+        is named in the result, and stands there as it was asked for.
         """
         body = {
             "name": name,
@@ -180,10 +186,10 @@ class ManagementClient(Client):
             "models": list(models),
             "expiresAt": _rfc3339(expires_at),
         }
-        answer = await self._ask("POST", _KEYS, _KeyAnswer, body=body, expect=201)
-        if not answer.key.startswith("sk-") or printable(answer.key) != answer.key:
-            raise Garbage("the key was made, but the answer does not hold its secret")
-        return CreatedKey(_key(answer), Secret(answer.key))
+        data = await self._transport.call(
+            "POST", _KEYS, body=body, expect=_ANY_SUCCESS, changes=True
+        )
+        return _created(data, name, limit, models, expires_at)
 
     async def change_key(self, key_id: str, changes: Mapping[str, Any]) -> ApiKey:
         """Change a key; ``changes`` are ``name``, ``limit`` (Decimal or None), ``models``,
@@ -198,7 +204,11 @@ class ManagementClient(Client):
             wire, write = writers.get(name, (name, lambda given: given))
             body[wire] = write(value)
         path = f"{_KEYS}/{quote(key_id, safe='')}"
-        return _key(await self._ask("PATCH", path, _KeyAnswer, body=body))
+        answer = await self._ask("PATCH", path, _KeyAnswer, body=body)
+        try:
+            return _key(answer)
+        except Garbage as error:
+            raise Uncertain(str(error)) from None
 
     async def billing(
         self, key_id: str, *, start: str = "", end: str = "", model: str = ""
@@ -276,6 +286,42 @@ def _key(answer: _KeyAnswer) -> ApiKey:
         last_used_at=_utc(answer.last_used_at),
         created_at=_utc(answer.created_at) or datetime.fromtimestamp(0, UTC),
     )
+
+
+def _created(
+    data: bytes,
+    name: str,
+    limit: Decimal | None,
+    models: tuple[str, ...],
+    expires_at: datetime | None,
+) -> CreatedKey:
+    """Read the answer to a create; raises Uncertain where it has no secret."""
+    try:
+        given = decode_json_of_others(data)
+    except UndecodableError:
+        given = None
+    fields = given if isinstance(given, dict) else {}
+    found = _SECRET.search(data)
+    secret = fields.get("key") or (found[1].decode() if found is not None else "")
+    if not isinstance(secret, str) or not secret.startswith("sk-") or printable(secret) != secret:
+        raise Uncertain(f"the answer of {_KEYS} does not hold the secret of the new key")
+    good: dict[str, Any] = {
+        "id": "", "name": name, "key_prefix": "", "status": "active", "used_amount_decimal": "0",
+        "created_at": datetime.now(UTC), "models": list(models), "expires_at": expires_at,
+        "limit_amount_decimal": None if limit is None else str(limit),
+    }  # fmt: skip
+    odd = []
+    for field in msgspec.structs.fields(_KeyAnswer):
+        if field.name == "key":
+            continue
+        try:
+            if field.name in fields or field.required:
+                changed = good | {field.name: fields[field.name]}
+                _key(msgspec.convert(changed, _KeyAnswer))
+                good = changed
+        except (KeyError, ValueError, Garbage):  # ValueError: also of a lone surrogate
+            odd.append(field.name)
+    return CreatedKey(_key(msgspec.convert(good, _KeyAnswer)), Secret(secret), tuple(odd))
 
 
 def _spent(name: str, row: _Row) -> Spent:

@@ -2,7 +2,7 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -86,7 +86,7 @@ class Transport:
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
-        expect: int = 200,
+        expect: int | Container[int] = 200,
         changes: bool = False,
     ) -> bytes:
         """Return the complete body; raises Unreachable, Uncertain, Refused or Garbage.
@@ -116,7 +116,7 @@ class Transport:
             raise lost(f"{self._host} cannot be reached: {type(error).__name__}") from None
         self.rate_limit = _rate_limit(response.headers)
         status = response.status_code
-        if status == expect:
+        if status == expect if isinstance(expect, int) else status in expect:
             return data
         if changes and 200 <= status < 300:
             raise Uncertain(f"{self._host} answered {status}, where {expect} was expected")

@@ -47,10 +47,25 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class CreatedKey(msgspec.Struct, frozen=True):
-    """A newly created key with its secret, which the API never shows again."""
+    """A newly created key with its secret, which the API never shows again.
+
+    ``odd`` are the answer's fields that could not be read; without its id, that of ``key`` is
+    empty.
+    """
 
     key: ApiKey
     secret: Secret
+    odd: tuple[str, ...] = ()
+
+    @property
+    def problem(self) -> str:
+        """What is odd, in a sentence; empty where nothing is."""
+        if not self.odd:
+            return ""
+        return (
+            f"the API's answer is not what its contract says ({', '.join(self.odd)}), so look at"
+            f" {self.key.name} in the list before it is used: what it may spend is not certain"
+        )
 
 
 class Proof(msgspec.Struct, frozen=True):

@@ -170,17 +170,21 @@ def _create(options: Namespace, room: ApiKeys) -> int:
             room.create(options.name, limit=limit, models=models, expires_at=expires_at)
         )
     body: dict[str, object] = as_json(created.key) | {"kept_in": kept}
+    if created.odd:
+        body["odd"] = list(created.odd)
     if options.show_secret:
         body["key"] = created.secret.reveal()
     if options.json:
         print(json.dumps(body, indent=2))
     else:
-        print(visible(f"made: {created.key.name} ({created.key.id})"))
+        print(visible(f"made: {created.key.name} ({created.key.id or 'its id is not known'})"))
         if kept:
             print(visible(f"its secret is in the {kept}, profile {options.store}"))
         if options.show_secret:
             print(created.secret.reveal())
     sys.stdout.flush()
+    if created.problem:
+        print(f"warning: {visible(created.problem)}", file=sys.stderr)
     lost = sys.stdout.lost if isinstance(sys.stdout, Output) else None
     if lost is not None and options.show_secret and not kept:
         raise asyncio.run(room.revoke_lost(created.key, f"written: {lost}"))

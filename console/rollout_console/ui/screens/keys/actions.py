@@ -16,7 +16,7 @@ from rollout_console.credentials.vault.credential import PURPOSES, WORDS, Creden
 from rollout_console.credentials.vault.errors import VaultError, WrongPassphrase
 from rollout_console.credentials.vault.vault import Place
 from rollout_console.tokenlab.errors import ApiError
-from rollout_console.tokenlab.types import ApiKey
+from rollout_console.tokenlab.types import ApiKey, CreatedKey
 from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
 from rollout_console.ui.dialogs.secret_once import SecretOnce
 from rollout_console.ui.dialogs.text import TextDialog
@@ -83,7 +83,7 @@ class KeyFlows:
             created = await self._do("making it", lambda: self._room.create(**wish))
             if created is not None:
                 await self._app.push_screen_wait(SecretOnce(created.key.name, created.secret))
-                self._listener.say(f"{created.key.name} was made")
+                await self._say_made(created, f"{created.key.name} was made")
         else:
             profile = values["profile"]
             kept = await self._do(
@@ -91,10 +91,16 @@ class KeyFlows:
                 lambda: self._room.create_kept(profile=profile, place=place, **wish),
             )
             if kept is not None:
-                self._listener.say(
-                    f"{kept[0].key.name} was made; its secret is in {kept[1]} for {profile}"
+                await self._say_made(
+                    kept[0],
+                    f"{kept[0].key.name} was made; its secret is in {kept[1]} for {profile}",
                 )
         self._listener.reload()
+
+    async def _say_made(self, created: CreatedKey, said: str) -> None:
+        self._listener.say(said)
+        if created.problem:
+            await self._app.push_screen_wait(TextDialog("Odd answer", [created.problem]))
 
     async def edit(self, key: ApiKey) -> None:
         """Change name, limit, models and expiry."""
