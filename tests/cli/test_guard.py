@@ -72,6 +72,15 @@ def test_once(cli: Any, file: Path) -> None:
     assert not parse(file.read_bytes()).routes["chat"].rolled_back, "mode hold does nothing"
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_once_with_a_damaged_ledger_of_jobs(cli: Any, file: Path, options: list[str]) -> None:
+    """What cannot be judged is a problem, and said."""
+    (file.parent / "rollout-jobs.sqlite3").write_bytes(b"garbage " * 1_000)
+    code, out, _ = cli("guard", "--once", *options)
+    assert code == 1
+    assert "rollout-jobs.sqlite3" in out
+
+
 def test_once_names_the_sick_org_and_not_its_route(cli: Any, file: Path) -> None:
     traffic(file, 150)
     log = AccessLog(file.parent / "access.jsonl")

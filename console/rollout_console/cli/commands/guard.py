@@ -44,8 +44,8 @@ _EVERY_S = 2.0
 def guard(options: Namespace, switch: Switch) -> int:
     """Watch, act and notify until SIGTERM, SIGINT or SIGHUP; with --once, run one pass.
 
-    One pass exits with 1 for a rollback verdict of a route or org, an error or an unusable log,
-    and where another guard holds the leader lock.
+    One pass exits with 1 for a rollback verdict of a route or org, an error, an unusable log or
+    ledger of jobs, and where another guard holds the leader lock.
     """
     monitor = Monitor(
         switch.path, switch.open().file, older_bytes=OLDER_BYTES, servers=lambda: switch.spread
@@ -82,7 +82,8 @@ def guard(options: Namespace, switch: Switch) -> int:
                 print(json.dumps(_without_credentials(_turn_json(turn, monitor, now)), indent=2))
             else:
                 print(_turn_text(turn, now))
-            bad = turn.is_sick
+            # Jobs that cannot be read are not judged, which their alert says.
+            bad = turn.is_sick or bool(monitor.jobs.trouble)
             if not (turn.acts or switch.access.read_only or turn.trouble):
                 print(
                     "rollout-console: this guard did not act: another guard holds the leader lock",
