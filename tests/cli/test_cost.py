@@ -122,6 +122,14 @@ def test_why_it_differs(run: Run, cost: Decimal) -> None:
     assert run("--against", "2h").returncode == 2
 
 
+def test_an_export_has_why_it_differs(run: Run, cost: Decimal, tmp_path: Path) -> None:
+    found = json.loads(run("--against", "7d", "--json", "--csv", "out.csv").stdout)["difference"]
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "here" / "out.csv").read_text())))
+    causes = {row["name"]: row["cost_usd"] for row in rows if row["view"] == "difference"}
+    assert causes == found["causes"]
+    assert sum(map(Decimal, causes.values())) == Decimal(found["difference_usd"]) != 0
+
+
 def test_an_export_is_private_whole_and_without_formulas(
     run: Run, cost: Decimal, tmp_path: Path
 ) -> None:

@@ -58,7 +58,11 @@ def as_json(costs: Costs, views: Sequence[View] = VIEWS) -> dict[str, Any]:
 
 
 def write_csv(path: Path, costs: Costs, views: Sequence[View], *, rollout_file: Path) -> None:
-    """Write some views as CSV, atomically and for the owner alone. Raises OperationError."""
+    """Write some views as CSV, atomically and for the owner alone. Raises OperationError.
+
+    Compared with an earlier period, the causes of the difference are rows as well, of the view
+    ``difference``; their costs add up to it.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -70,6 +74,10 @@ def write_csv(path: Path, costs: Costs, views: Sequence[View], *, rollout_file: 
             writer.writerow(
                 [view, name, int(row.is_rest), *("" if x is None else x for x in figures)]
             )
+    if costs.difference is not None:
+        for cause, amount in costs.difference.causes.items():
+            blank = [""] * (len(COLUMNS) - 4)
+            writer.writerow(["difference", cause, 0, plain(amount), *blank])
     data = buffer.getvalue().encode("utf-8", "backslashreplace")
     head = ",".join(COLUMNS).encode()
     stream_output(
