@@ -139,6 +139,7 @@ FUNCTIONAL = frozenset(
         "readiness/test_check.py",
         "readiness/test_shadow.py",
         "reconcile/test_played_traffic.py",
+        "reconcile/test_closed_folder.py",
         "reconcile/test_crashes.py",
         "reconcile/test_drill.py",
         "reconcile/test_invariants.py",

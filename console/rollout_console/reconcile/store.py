@@ -331,9 +331,10 @@ class UsageStore:
             os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         elif not self.path.exists():
             return _empty()
-        uri = f"{self.path.absolute().as_uri()}?mode=rw"
-        db = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
+        db = _open(self.path, "mode=rw")
         try:
+            if not create:
+                db = _readable(db, self.path)
             if _version(db) == 0:
                 if not create:
                     db.close()
@@ -354,6 +355,31 @@ class UsageStore:
             yield
         except faults as error:
             raise _as_ours(self.path, error) from None
+
+
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?{mode}"
+    return sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
+
+
+def _readable(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """Return a connection that reads ``path``, where its folder may not be written as well.
+
+    A write-ahead log needs the shared memory beside it, which a reader makes; where it may not, and
+    no process has left a log, the file is all there is, and is read as it is (immutable).
+    """
+    try:
+        _version(db)
+    except sqlite3.OperationalError as error:
+        wal = path.with_name(f"{path.name}-wal")
+        cannot = any(one in str(error) for one in ("unable to open", "readonly"))
+        if not cannot or os.access(path.parent, os.W_OK):
+            raise
+        if wal.exists() and wal.stat().st_size:
+            raise
+        db.close()
+        return _open(path, "mode=ro&immutable=1")
+    return db
 
 
 def _window(row: Sequence[object]) -> Window:
