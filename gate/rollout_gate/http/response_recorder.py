@@ -72,6 +72,30 @@ class LogOf:
         if self._given is not None and "\0" in str(self._given):
             raise ValueError("access_log is no path: it has a NUL")
         self._current: tuple[AccessLog, RolloutFile | None, int] | None = None
+        if problem := self.problem():
+            gate.report(("access log", str(self._path())), problem)
+
+    def problem(self) -> str:
+        """Return why no line can be written now, in a sentence; empty where one can.
+
+        It is asked at the start, as a request would notice it too late; nothing is created.
+        """
+        if self._given is None and self._gate.file is None:
+            return ""
+        path = self._path()
+        try:
+            if path.is_dir():
+                why = "it is a folder"
+            elif path.exists():
+                why = "" if os.access(path, os.W_OK) else "it may not be written"
+            elif not path.parent.is_dir():
+                why = f"there is no folder {path.parent}"
+            else:
+                can = os.access(path.parent, os.W_OK | os.X_OK)
+                why = "" if can else "its folder may not be written"
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no path"
+        return f"{path} cannot be written to: {why}; requests have no line in it" if why else ""
 
     def get(self) -> AccessLog:
         """Return the log to write to."""

@@ -222,6 +222,7 @@ class ProxyApp:
             ready = file is not None and not self._is_ending
             shown = {"ready": ready, "revision": file.revision[:12] if file is not None else None}
             shown["trouble"] = self._gate.trouble
+            shown["access_log"] = self._upstream.log_problem()
             status = 200 if ready else 503
         body = json.dumps(shown).encode()
         await send({"type": "http.response.start", "status": status, "headers": own_headers(body)})

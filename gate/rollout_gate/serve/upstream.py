@@ -64,6 +64,10 @@ class Upstream:
         self._timeout = dict.fromkeys(("read", "write", "pool"), TIMEOUT_S)
         self._timeout["connect"] = CONNECT_S
 
+    def log_problem(self) -> str:
+        """Return why no line of the access log can be written now; empty where one can."""
+        return self._log.problem()
+
     async def send(self, request: Received, body: Any) -> Any:
         """Send a request; the body is bytes, or an async iterator of them.
 

@@ -191,12 +191,13 @@ def test_an_access_log_that_cannot_be_written(sides: TwoSides, tmp_path: Path, p
     with serving(sides.path, "--access-log", str(tmp_path / path)) as proxy:
         assert [proxy.ask().status for _ in range(3)] == [200] * 3
         if path == "nowhere/access.jsonl":
-            until(lambda: proxy.said)
+            until(lambda: len(proxy.said) == 2)
             (tmp_path / "nowhere").mkdir()
             assert proxy.ask().status == 200
             until(lambda: "is writable again" in proxy.said[-1])
         proxy.stop()
-        assert len(proxy.said) == (2 if path.startswith("nowhere") else 1)
+        # At the start, by the first request, and once it is well; /dev/full tells nothing before.
+        assert len(proxy.said) == {"/dev/full": 1, "folder": 2, "nowhere/access.jsonl": 3}[path]
         assert "cannot be written to" in proxy.said[0]
 
 
@@ -332,3 +333,16 @@ def test_ids_outlive_a_stop_of_several_workers(sides: TwoSides) -> None:
         assert proxy.ask("/chat/v1/responses", b'{"model": "m", "input": "c"}').status == 200
         until(lambda: len(sides.lines()) == 3)
     assert [line["side"] for line in sides.lines()] == ["tokenlab", "tokenlab", "previous"]
+
+
+def test_an_access_log_that_cannot_be_written_is_said_at_the_start(sides: TwoSides) -> None:
+    log = sides.path.parent / "missing" / "access.jsonl"
+    with serving(sides.path, "--access-log", str(log)) as proxy:
+        until(lambda: proxy.said)
+        assert proxy.said[0].startswith(f"rollout-gate: {log} cannot be written to: there is no")
+        ready = proxy.ask("/-/ready", None, {}, "GET")
+        assert ready.status == 200
+        assert "there is no folder" in json.loads(ready.body)["access_log"]
+        assert proxy.ask().status == 200
+        log.parent.mkdir()
+        assert json.loads(proxy.ask("/-/ready", None, {}, "GET").body)["access_log"] == ""
