@@ -4,12 +4,13 @@ import asyncio
 import json
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -211,6 +212,18 @@ class Held:
         self._connection.close()
 
 
+async def in_ledger() -> None:
+    """Wait until a thread is at work on the ledger."""
+    while True:
+        await asyncio.sleep(0.01)
+        for frame in sys._current_frames().values():
+            at: FrameType | None = frame
+            while at is not None:
+                if at.f_code.co_filename.endswith("job_ledger.py"):
+                    return
+                at = at.f_back
+
+
 def _ledger_path(gate: Gate) -> Path:
     return gate.path.parent / "rollout-jobs.sqlite3"
 
@@ -276,7 +289,7 @@ async def test_the_event_loop_does_not_wait_to_close_a_client(gate: Gate) -> Non
     held.take()
     with subject(job_id="job-1"):
         create = asyncio.create_task(http.post(URL, json=BODY))
-    await asyncio.sleep(0.1)
+    await in_ledger()
     create.cancel()  # its thread waits on, and has the ledger
     close = asyncio.create_task(http.aclose())
     assert await held.beats_beside(close) == 20
@@ -294,7 +307,7 @@ async def test_a_create_that_is_cancelled_before_it_is_sent_may_be_sent_again(ga
             held.take()
             with subject(job_id="job-1"):
                 create = asyncio.create_task(http.post(URL, json=BODY))
-            await asyncio.sleep(0.1)
+            await in_ledger()
             if late:  # what it waited for is done, and it has not heard of it
                 held.let_go()
                 time.sleep(0.5)  # noqa: ASYNC251 - the loop must not hear of it
@@ -323,18 +336,20 @@ class Closing(httpx2.AsyncByteStream):
 
 
 async def test_a_create_that_is_cancelled_when_its_answer_began_is_known(gate: Gate) -> None:
-    held, body = Held(gate), Closing()
+    held, body, answered = Held(gate), Closing(), asyncio.Event()
 
     class Answering(AsyncProvider):
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             await super().handle_async_request(request)
+            answered.set()
             return httpx2.Response(200, headers={"X-Task-ID": "task_1"}, stream=body)
 
     provider = Answering(held.take)
     async with open_async_client(gate, provider) as http:
         with subject(job_id="job-1"):
             create = asyncio.create_task(http.post(URL, json=BODY))
-        await asyncio.sleep(0.2)
+        await answered.wait()
+        await in_ledger()
         create.cancel()
         with pytest.raises(asyncio.CancelledError):
             await create

@@ -318,8 +318,8 @@ def test_latencies_of_native_histograms(tmp_path: Path) -> None:
             seen = 0
             while (
                 read.count("chat") < 40
-                or (read.windows.summary(time.time(), 60, "chat").p95 or 0) < 1
-            ):
+                or (read.windows.summary(time.time(), 60, "chat").p99 or 0) < 7000
+            ):  # a scrape may come between what is observed here, so the first is not enough
                 seen += 10
                 exporter.count(REQUESTS, labels("chat"), 10)
                 exporter.observe_native("native_seconds", who, 8, 9)  # up to 2 s
