@@ -63,18 +63,19 @@ def test_a_rollback_is_made_on_top_of_whatever_they_wrote(switch: Switch) -> Non
 def test_a_file_being_written_in_place_is_waited_for(switch: Switch) -> None:
     plan = switch.planner.plan_rollback("chat", "acme")
     whole = switch.path.read_bytes().replace(b"acme = 25", b"acme = 24", 1)
-    half = whole[: whole.index(b'"globex.eu"')]
+    half, begun = whole[: whole.index(b'"globex.eu"')], threading.Event()
 
     def editor() -> None:
         with switch.path.open("r+b", buffering=0) as stream:
             stream.truncate(0)
             stream.write(half)
+            begun.set()
             time.sleep(0.3)
             stream.write(whole[len(half) :])
 
     thread = threading.Thread(target=editor)
     thread.start()
-    time.sleep(0.1)
+    begun.wait()
     switch.apply(plan)
     thread.join()
     assert org(switch) == (2400, True)

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from rollout_gate.http import async_client, client, id_store
 from rollout_gate.http.id_store import IDS_NAME, ids_at
 from tests.support.loopback import PREVIOUS, TOKENLAB, Received, Reply, TwoSides
+from tests.support.waiting import until
 
 FORMAT = "openai_responses"
 
@@ -249,7 +249,7 @@ def test_two_processes_share_ids(two: TwoSides) -> None:
         mine = ask(sdk, previous_response_id=theirs).id
         assert (last(two)["side"], last(two)["bound"]) == ("tokenlab", True)
         code = "http.post(url, json={'model': 'm', 'previous_response_id': sys.argv[1]})"
-        time.sleep(1)  # within which others are to know it
+        until(lambda: id_store.IdStore(two.path.parent / IDS_NAME).find([mine]))
         other_process(two, code, mine)
     assert (last(two)["side"], last(two)["bound"]) == ("tokenlab", True)
 
