@@ -2,14 +2,18 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
+import httpx
 import pytest
 import time_machine
 
-from rollout_console.changes.clocks import by_heartbeats, clock_problem, is_own
+from rollout_console.changes.clocks import MOST_LATE_S, by_heartbeats, clock_problem, is_own
 from rollout_console.changes.spread import Registered
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.main import run
+from rollout_console.etcd import client as etcd_client
+from rollout_console.etcd.answers import seconds_ahead
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.fleet.shared_file import SharedFile
 from rollout_console.guard.alerts import alerts_now
@@ -17,7 +21,7 @@ from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
 from rollout_console.history.rows import Change
 from rollout_console.mirror.mirror import Standing
-from rollout_console.mirror.registration import Registration
+from rollout_console.mirror.registration import LEASE_S, Registration
 from tests.fleet.conftest import Host
 from tests.fleet.test_shared_file import shared, to
 
@@ -133,6 +137,36 @@ def test_a_heartbeat_proves_a_clock_only_where_it_is_new() -> None:
     assert by_heartbeats([one], [later], 50.0, 52.0) == {"gw-01": 53.0}
     # This process was stopped, or its clock was set back: nothing is proven.
     assert by_heartbeats([one], [later], 100.0, 4002.0) == {"gw-01": 0.0}
+
+
+def test_a_heartbeat_that_took_long_is_no_clock_that_is_behind() -> None:
+    one, later = Registered("gw-01", "/f", at=100.0), Registered("gw-01", "/f", at=105.0)
+    assert MOST_LATE_S == LEASE_S
+    assert by_heartbeats([one], [later], 111.0, 112.0) == {"gw-01": 0.0}
+    assert by_heartbeats([one], [later], 121.0, 122.0) == {"gw-01": -16.0}
+
+
+@pytest.mark.parametrize(
+    ("asked", "now", "ahead"),
+    [(1000.2, 1000.4, 0.0), (990.0, 4600.0, 0.0), (1031.0, 4600.0, -30.0), (930.0, 940.0, 60.0)],
+)
+def test_an_answer_that_was_read_late_is_no_clock_that_is_behind(
+    asked: float, now: float, ahead: float
+) -> None:
+    answer = httpx.Response(
+        200, headers={"Date": format_datetime(datetime.fromtimestamp(1000, UTC))}
+    )
+    assert seconds_ahead(answer, asked, now) == ahead
+
+
+def test_the_clock_of_a_member_that_is_not_asked_any_more_is_not_known(
+    client: EtcdClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with time_machine.travel(datetime.now(UTC) + HOUR):
+        client.get(client.address.key)
+    assert client.clocks["127.0.0.1"] < -3500
+    monkeypatch.setattr(etcd_client, "CLOCK_KNOWN_S", -1.0)
+    assert client.clocks == {}
 
 
 def test_the_clock_that_most_others_contradict_is_off() -> None:

@@ -8,6 +8,9 @@ from rollout_console.common.listing import first_of
 
 MOST_SKEW_S = 5.0
 """Seconds by which clocks may differ: times in answers are of whole seconds, and take a while."""
+MOST_LATE_S = 15.0
+"""Seconds that a heartbeat takes at most: the TTL of its lease, which began before it was dated and
+without which etcd refuses it."""
 _MOST_NAMED = 3
 
 
@@ -29,15 +32,20 @@ def by_heartbeats(
 ) -> dict[str, float]:
     """Return, by host, how far a clock is certainly ahead of this host's, by new heartbeats.
 
-    A heartbeat that the reading ``before`` did not have was sent after that was asked for, which
-    None says is not known.
+    A heartbeat that the reading ``before`` did not have arrived after that was asked for, which
+    None says is not known. One that took long, of a busy machine or by a slow etcd, is no clock
+    that is behind: it was dated at most MOST_LATE_S before.
     """
     known = {(one.host, one.path): one.at for one in before if not one.gone}
     return {
-        one.host: one.at - now if one.at > now else min(one.at - min(asked, now), 0.0)
+        one.host: one.at - now if one.at > now else _behind(one.at - min(asked, now))
         for one in after
         if asked is not None and not one.gone and known.get((one.host, one.path), one.at) != one.at
     }
+
+
+def _behind(by: float) -> float:
+    return by if by < -MOST_LATE_S else 0.0
 
 
 def is_own(ahead: Mapping[str, float]) -> bool:

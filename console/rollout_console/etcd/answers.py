@@ -195,16 +195,17 @@ def text_of(data: bytes) -> str:
     return b64encode(data).decode()
 
 
-def seconds_ahead(response: httpx.Response, now: float) -> float | None:
-    """Return how far the clock of who answers is ahead of ``now``; None where it does not say.
+def seconds_ahead(response: httpx.Response, asked: float, now: float) -> float | None:
+    """Return how far the clock of who answers is certainly ahead; None where it does not say.
 
-    A Date header is of whole seconds, rounded down.
+    It answered between ``asked`` and ``now``, which may be long: a slow member, a process that was
+    suspended. A Date header is of whole seconds, rounded down.
     """
     try:
         at = parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
-    return at - now if at > now else min(at + 1 - now, 0.0)
+    return at - now if at > now else min(at + 1 - min(asked, now), 0.0)
 
 
 def host_of(response: httpx.Response) -> str:

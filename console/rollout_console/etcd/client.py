@@ -37,6 +37,8 @@ from rollout_console.etcd.errors import EtcdAway, EtcdUncertain
 
 TIMEOUT_S = 2.0
 """How long one member may be silent, in seconds, before the next is asked."""
+CLOCK_KNOWN_S = 60.0
+"""For how long what a member's answer says of its clock is taken for true, in seconds."""
 WATCH_S = 60.0
 """How long a watch may be silent, in seconds; then it is made anew, as its member may be gone."""
 MOST_KEYS = 100_000
@@ -68,8 +70,7 @@ class EtcdClient:
         self._token = ""
         self._first = 0
         self._lock = threading.Lock()
-        self.clocks: dict[str, float] = {}
-        """By how many seconds the clock of each member that answered is ahead of this host's."""
+        self._clocks: dict[str, tuple[float, float]] = {}
         self._http = httpx.Client(
             timeout=timeout_s, verify=tls or False, trust_env=False, follow_redirects=False
         )
@@ -193,6 +194,13 @@ class EtcdClient:
         self._next(url)
         raise EtcdAway(f"{_host(url)} has ended the watch")
 
+    @property
+    def clocks(self) -> dict[str, float]:
+        """By how many seconds the clock of each member that answered lately is ahead of this
+        host's: of one that is not asked any more it is not known."""
+        since = time.monotonic() - CLOCK_KNOWN_S
+        return {host: by for host, (by, at) in list(self._clocks.items()) if at >= since}
+
     def close(self) -> None:
         """Close the connections; a watch in another thread ends."""
         self._http.close()
@@ -254,9 +262,10 @@ class EtcdClient:
     def _post(
         self, url: str, body: Any, headers: Mapping[str, str]
     ) -> tuple[httpx.Response, bytes]:
+        asked = time.time()
         with self._http.stream("POST", url, json=body, headers=headers) as response:
-            if (ahead := seconds_ahead(response, time.time())) is not None:
-                self.clocks[response.request.url.host] = ahead
+            if (ahead := seconds_ahead(response, asked, time.time())) is not None:
+                self._clocks[response.request.url.host] = ahead, time.monotonic()
             return response, body_of(response)
 
     def _auth(self, url: str) -> dict[str, str]:
