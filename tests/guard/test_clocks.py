@@ -4,16 +4,23 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+import time_machine
 
 from rollout_console.changes.recorded import Recorded
+from rollout_console.changes.switch import Switch
+from rollout_console.guard import loop, traffic
 from rollout_console.guard.alerts import Alerts, alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.draining import Draining
+from rollout_console.guard.loop import GuardLoop
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.unsent import UnsentRequests
 from rollout_console.health.log.record import AccessRecord
+from rollout_console.history.actor import Actor
+from rollout_console.history.history import History
 from rollout_console.history.rows import Change
 from rollout_console.ui.screens.home.notices import Notices
 from rollout_console.ui.screens.home.status import data_age
@@ -203,6 +210,60 @@ def test_lines_that_were_there_before_are_no_wrong_clock(room: Room) -> None:
     room.write(NOW + 3600, host="gw-01")
     room.monitor.go_on(NOW + 3620)  # this process was stopped for an hour
     assert room.monitor.writer_clocks.words(NOW + 3620) == ""
+
+
+def test_a_log_that_is_late_is_no_proof_until_its_lines_have_come(room: Room) -> None:
+    room.write(NOW - 11, 60)
+    room.monitor.catch_up(NOW - 11)
+    for later in range(-10, 60):  # the log of gw-02 is always brought 40 seconds late
+        now = NOW + later
+        room.write(now, side="previous" if later > 0 else "tokenlab", orgs=("acme",))
+        room.write(now - 40, side="tokenlab" if later <= 40 else "previous", host="gw-02")
+        room.monitor.go_on(now)
+        if later > 0:
+            proof = room.monitor.proof("chat", None, NOW, now)
+            assert proof.drained is (later >= 45), later
+            assert proof.drained or proof.text.startswith("not known of gw-02"), later
+
+
+def test_a_backlog_that_takes_long_to_read_is_no_wrong_clock(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.write(NOW)
+    room.monitor.catch_up(NOW)
+    monkeypatch.setattr(traffic, "_PIECE_BYTES", 2000)
+    room.write(NOW - HOUR_S, 200, host="gw-02")
+    room.write(NOW + 9, host="gw-02")
+    for later in range(10, 400):
+        room.monitor.add(room.monitor.read()[0], NOW + later)
+        assert room.monitor.writer_clocks.words(NOW + later) == ""
+    assert not room.monitor.behind
+
+
+@pytest.mark.parametrize("slow", ["read", "history"])
+def test_what_is_written_during_a_slow_turn_is_not_dated_ahead(
+    room: Room, slow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch = Switch(room.path, History(room.path.parent / "history.sqlite3"), Actor("jo", "gw-01"))
+    switch.open()
+    guarding = GuardLoop(switch, room.monitor)
+    stalled: list[str] = []
+    place: Any = room.monitor if slow == "read" else loop
+    name = "read" if slow == "read" else "follow_file"
+    really = getattr(place, name)
+    with time_machine.travel(NOW, tick=False) as clock:
+
+        def slowly(*given: Any) -> Any:
+            if not stalled:
+                stalled.append(slow)
+                clock.move_to(NOW + 9)
+                room.write(NOW + 8, 5)
+            return really(*given)
+
+        monkeypatch.setattr(place, name, slowly)
+        turn = guarding.turn(BalanceWatch(pending=True), {}, NOW)
+    assert [one.sentence for one in turn.alerts if "ahead" in one.sentence] == []
+    assert room.monitor.lines
 
 
 def test_lines_dated_ahead_hold_raises(room: Room) -> None:

@@ -1,6 +1,8 @@
 """Format and parse durations as people write them, the same on the screen and in a shell."""
 
 import re
+import time
+from collections.abc import Callable
 
 LIKE = "30d, 12h, 2w or 90 minutes"
 """Examples of what parse_duration takes, for hints and errors."""
@@ -77,6 +79,12 @@ def set_back(at: float, now: float, by: float) -> float:
     One that would be in the future was told by the clock as it was: its age stays the same.
     """
     return at if at <= now else min(at - by, now)
+
+
+def going_on(now: float) -> Callable[[], float]:
+    """Return a clock that goes on from ``now`` (epoch seconds): that may be some time ago later."""
+    began = time.time()
+    return lambda: now + max(time.time() - began, 0.0)
 
 
 def brief_seconds(seconds: float) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.switch import Done, Switch
+from rollout_console.common.durations import going_on
 from rollout_console.common.errors import OperationError
 from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now, has_share
 from rollout_console.guard.balance import BalanceWatch
@@ -122,11 +123,12 @@ class GuardLoop:
 
         Without ``wait`` the log is read during the turns; raises are held until its backfill ends.
         """
+        clock = going_on(now)
         self._monitor.remember(self._switch.recorded(), now)
         with suppress(StoreError):  # an invalid record stops only the ramps; each turn reports it
             self._ramps.remember()
         if wait:
-            self._monitor.catch_up(now)
+            self._monitor.catch_up(clock())
 
     def end(self) -> None:
         """Close the log, and release leadership to another guard."""
@@ -139,8 +141,9 @@ class GuardLoop:
         Errors that a later turn may recover from are not raised: they are the turn's ``trouble``.
         """
         events: list[Event] = []
+        clock = going_on(now)
         trouble = self._follow(now, events)
-        self._monitor.go_on(now)
+        self._monitor.go_on(clock())  # a history that is locked may have taken seconds
         acts = not self._switch.access.read_only and self._lock.hold()
         if acts != self._acted:
             self._acted = acts

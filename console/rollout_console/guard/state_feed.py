@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from rollout_console.changes.switch import Switch
+from rollout_console.common.durations import going_on
 from rollout_console.common.listing import first_of
 from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now
 from rollout_console.guard.balance import BalanceWatch
@@ -72,7 +73,9 @@ class StateFeed:
     ) -> list[StateChange]:
         """Read history and log, and return the summary of the state; the next turns follow it."""
         monitor = self._monitor
+        clock = going_on(now)
         recorded = self._switch.recorded()
+        now = clock()
         monitor.remember(recorded, now)
         self._files = FileChanges(self._switch, recorded.changes)
         monitor.go_on(now)
@@ -107,13 +110,13 @@ class StateFeed:
         self._monitor.close()
 
     def _of_file(self, now: float) -> list[StateChange]:
-        before = self._monitor.file
+        before, clock = self._monitor.file, going_on(now)
         try:
             found, rows = follow_file(self._switch, self._monitor, now)
         except RolloutError as error:
             return self._files.unusable(str(error))
         finally:
-            self._monitor.go_on(now)
+            self._monitor.go_on(clock())
         if found is not None:
             self._draining.begin(before, found[0].file, now)
             self._guard_at = 0.0

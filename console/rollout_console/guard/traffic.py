@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rollout_console.changes.spread import Spread
-from rollout_console.common.durations import set_back
+from rollout_console.common.durations import going_on, set_back
 from rollout_console.common.listing import counted
 from rollout_console.guard.evidence.org_bins import OrgBins
 from rollout_console.guard.health_source import (
@@ -283,7 +283,7 @@ class Watch:
         self.writers.add(records, now)
         self.unsent.add(records, now)
         if records and self._read_to_end_at > -inf:
-            self.writer_clocks.add(records, self._read_to_end_at, now)
+            self.writer_clocks.add(records, self._read_to_end_at, now, is_all=not self.behind)
         if not self.behind:
             self._read_to_end_at = now
         self._note_skew(now)
@@ -356,9 +356,10 @@ class Watch:
         self._go_on(now, wait=False)
 
     def _go_on(self, now: float, *, wait: bool) -> None:
+        clock = going_on(now)  # lines that are written during a long read are not dated ahead
         while True:
             records, _ = self.read()
-            self.add(records, now)
+            self.add(records, clock())
             older = self.older(now) or self._older
             if not records and not self.behind:
                 break
@@ -538,8 +539,10 @@ class Watch:
         """Return what the log shows since a rollback at ``since`` (epoch seconds)."""
         last = self.last_seen(route, org, "tokenlab")
         other = self.last_seen(route, org, "previous")
-        proof = proof_of(last, other, since, now, self.as_of(now))
-        if late := self.writer_clocks.named(now):
+        seen_until = self.as_of(now) - self.writer_clocks.most_s(now)
+        proof = proof_of(last, other, since, now, seen_until)
+        late = self.writer_clocks.named(now)
+        if late and not proof.drained:
             text = f"not known of {late}, whose lines are dated long ago · {proof.text}"
             proof = Proof(drained=False, text=text)
         spread = self.spread

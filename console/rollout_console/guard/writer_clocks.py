@@ -36,8 +36,13 @@ class WriterClocks:
     def __init__(self) -> None:
         self._late: dict[str, _Late] = {}
 
-    def add(self, records: Sequence[AccessRecord], before: float, now: float) -> None:
-        """Look at lines that were not in the log at the time ``before``."""
+    def add(
+        self, records: Sequence[AccessRecord], before: float, now: float, *, is_all: bool = True
+    ) -> None:
+        """Look at lines that were not in the log at the time ``before``.
+
+        Where there are more to read (not ``is_all``), newer ones may be among these.
+        """
         due, newest = min(before, now) - LATE_S, dict[str, float]()
         for record in records:
             host = record.host or ""
@@ -47,6 +52,8 @@ class WriterClocks:
         for host, at in newest.items():
             if at >= due:
                 self._late.pop(host, None)
+            elif not is_all:
+                continue
             elif (known := self._late.get(host)) is not None:
                 known.last, known.by_s = now, now - at
             elif len(self._late) < _MOST:
@@ -64,6 +71,10 @@ class WriterClocks:
             if one.last - one.first >= _PROVEN_S and now - one.last <= _TOLD_S
         }
 
+    def most_s(self, now: float) -> float:
+        """Return by how many seconds lines are late at most; 0 where none are."""
+        return max(self.found(now).values(), default=0.0)
+
     def named(self, now: float) -> str:
         """Return the hosts whose lines are late, named; empty without one."""
         some = sorted(self.found(now))
@@ -79,5 +90,5 @@ class WriterClocks:
         by = by if seconds_text(round(least)) == by else f"up to {by}"
         return (
             f"new lines of {self.named(now)} are dated {by} ago: set the clocks, or mend what"
-            " brings the log; verdicts miss them meanwhile"
+            " brings the log; verdicts see them too late meanwhile, or never"
         )

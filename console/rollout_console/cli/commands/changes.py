@@ -57,8 +57,8 @@ def change(options: Namespace, switch: Switch) -> int:
         servers=lambda: switch.spread,
     )  # fmt: skip
     with closing(monitor):
-        now = time.time()
-        monitor.remember(switch.recorded(), now)
+        recorded, now = switch.recorded(), time.time()
+        monitor.remember(recorded, now)
         if hurries:
             monitor.go_on(now)  # which waits for no Prometheus
         else:

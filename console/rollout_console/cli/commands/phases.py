@@ -57,10 +57,10 @@ def _keep(options: Namespace, room: Phases, file: RolloutFile) -> None:
 
 
 def _verdicts(switch: Switch, file: RolloutFile) -> dict[str, Verdict]:
-    now = time.time()
     monitor = Monitor(switch.path, file, servers=lambda: switch.spread)
     with closing(monitor):
-        monitor.remember(switch.recorded(), now)
+        recorded, now = switch.recorded(), time.time()
+        monitor.remember(recorded, now)
         monitor.catch_up(now)
         return monitor.verdicts(time.time())
 
