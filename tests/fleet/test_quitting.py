@@ -56,6 +56,25 @@ def test_what_became_of_it_is_said_in_the_terminal(
     assert any(one.rolled_back for one in file.routes["chat"].orgs.values())
 
 
+def test_a_rollback_that_was_to_be_next_is_said_not_to_be_made(
+    address: str, client: EtcdClient, link: Link, tmp_path: Path
+) -> None:
+    with rolling_back(address, link, tmp_path) as found:
+        found.press("R")
+        found.until(lambda shown: "ROLL BACK" in shown)
+        while "next: rolling back route chat;" not in found.screen():
+            found.press("y")
+            found.until(lambda _: True)
+        found.press("q")
+        found.until(lambda shown: "is under way: etcd has not answered for" in shown)
+        link.released.set()
+        shown = found.until(lambda shown: "[ended " in shown)
+    assert "rollout-console: done: chat / " in shown
+    assert "NOT ROLLED BACK: route chat: it was to be next, and was not begun" in shown
+    assert "[ended 1]" in shown
+    assert not parse(client.get(client.address.key).values[0].data).is_latched("chat")
+
+
 def test_one_that_is_not_known_ends_with_exit_code_3_and_where_to_look(
     address: str, link: Link, tmp_path: Path
 ) -> None:

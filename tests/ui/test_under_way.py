@@ -1,11 +1,18 @@
 """A change that takes its time is said on every screen, is not made twice, and then its outcome."""
 
+import fcntl
+import os
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rollout_console.changes.errors import NotWritable, Uncertain
+from rollout_console.changes.plan import Plan
+from rollout_console.changes.switch import Done
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.etcd.address import address_of
 from rollout_console.etcd.client import EtcdClient
@@ -85,7 +92,7 @@ async def test_a_slow_rollback_is_said_on_every_screen_until_its_outcome_is(
         await until_shown(pilot, lambda: said in line(pilot))
         assert line(pilot).startswith(" … UNDER WAY ")
         assert pilot.app.screen.query_one(UnderWayLine).region.y == 0
-        for key in ("r", "R", "exclamation_mark", "minus", "u"):
+        for key in ("r", "minus", "u"):
             await pilot.press(key)
             await until_shown(
                 pilot, lambda: "rolling back chat / acme is under way: wait" in notices(pilot)
@@ -106,6 +113,123 @@ async def test_a_slow_rollback_is_said_on_every_screen_until_its_outcome_is(
         await pilot.press("escape")
         await until_shown(pilot, lambda: not line(pilot))
         assert app.screen is not app.home, "the first escape dismisses the line alone"
+
+
+async def test_a_rollback_is_confirmed_while_a_change_is_under_way_and_made_after_it(
+    app: ConsoleApp, link: Link, in_etcd: Points
+) -> None:
+    async with running(app) as pilot:
+        link.lose = ["held"] * 99
+        await pilot.press("minus")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: "answered: lowering chat / acme" in line(pilot))
+        await pilot.press("r")
+        await confirm(pilot)
+        said = " s, next: rolling back chat / acme; etcd has not answered: lowering chat / acme 25%"
+        await until_shown(pilot, lambda: said in line(pilot))
+        for key in ("r", "R", "exclamation_mark", "minus", "u"):
+            await pilot.press(key)
+            await until_shown(pilot, lambda: "is under way: wait" in notices(pilot))
+            await pilot.press("escape")
+            assert not isinstance(pilot.app.screen, ConfirmDialog), "one alone is next"
+        assert in_etcd() == (2500, False)
+        link.released.set()
+        await until_shown(pilot, lambda: in_etcd()[1])
+        assert in_etcd() == (1000, True), "on top of the version that was there by then"
+        await until_shown(pilot, lambda: "chat / acme rolled back" in notices(pilot))
+        rows = app.session.switch.recent(9)[0]
+        assert [one.action for one in rows] == ["rollback", "set"]
+        await pilot.press("u")
+        await until_shown(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+
+
+@pytest.mark.parametrize("outcome", ["an error", "not known"])
+async def test_a_rollback_is_made_whatever_became_of_the_change_before(
+    app: ConsoleApp, link: Link, in_etcd: Points, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    switch = app.session.switch
+    apply, held, tries = switch.apply, threading.Event(), []
+
+    def applied(plan: Plan, **given: Any) -> Done:
+        tries.append(plan)
+        if len(tries) > 1:
+            return apply(plan, **given)
+        held.wait(60)
+        raise (NotWritable if outcome == "an error" else Uncertain)("etcd has said no")
+
+    monkeypatch.setattr(switch, "apply", applied)
+    async with running(app) as pilot:
+        await pilot.press("minus")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: "answered: lowering chat / acme" in line(pilot))
+        await pilot.press("R")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: "next: rolling back route chat;" in line(pilot))
+        held.set()
+        await until_shown(pilot, lambda: " ! done after " in line(pilot))
+        assert "before that NOT " in line(pilot)
+        assert "lowering chat / acme 25% to 10%" in line(pilot)
+        assert [one.action for one in switch.recent(9)[0]] == ["rollback"]
+        await pilot.press("escape")
+        await until_shown(pilot, lambda: not line(pilot))
+
+
+async def test_an_undo_that_is_under_way_can_be_rolled_back(
+    app: ConsoleApp, link: Link, in_etcd: Points
+) -> None:
+    switch = app.session.switch
+    async with running(app) as pilot:
+        await pilot.press("r")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: app.session.monitor.file.is_latched("chat", "acme"))
+        await until_shown(pilot, lambda: not app.session.progress.is_under_way)
+        link.lose = ["held"] * 99
+        await pilot.press("u")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: "etcd has not answered: making the" in line(pilot))
+        await pilot.press("r")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: "next: rolling back chat / acme;" in line(pilot))
+        link.released.set()
+        await until_shown(pilot, lambda: len(switch.recent(9)[0]) == 3)
+        assert in_etcd() == (2500, True)
+
+
+async def test_a_rollback_that_is_cancelled_meanwhile_is_none(
+    app: ConsoleApp, link: Link, in_etcd: Points
+) -> None:
+    async with running(app) as pilot:
+        link.lose = ["held"] * 99
+        await pilot.press("minus")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: "answered: lowering chat / acme" in line(pilot))
+        await pilot.press("exclamation_mark")
+        await until_shown(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        link.released.set()
+        await until_shown(pilot, lambda: " ● done after " in line(pilot))
+        await pilot.press("escape")
+        await until_shown(pilot, lambda: not isinstance(app.screen, ConfirmDialog))
+        await pilot.press("r")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: in_etcd() == (1000, True))
+
+
+async def test_a_rollback_of_a_local_file_waits_for_the_change_before_it_as_well(
+    file: Path,
+) -> None:
+    app, folder = app_of(file), os.open(file.parent, os.O_RDONLY)
+    async with running(app) as pilot:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # as another console that writes
+        await pilot.press("minus")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: "not written yet: lowering chat / acme" in line(pilot))
+        await pilot.press("exclamation_mark")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: "next: rolling back everything;" in line(pilot))
+        assert not parse(file.read_bytes()).rolled_back
+        os.close(folder)
+        await until_shown(pilot, lambda: parse(file.read_bytes()).rolled_back)
+        assert share(file)[0] == 1000
 
 
 async def test_what_was_done_is_not_said_for_ever(
@@ -154,7 +278,7 @@ async def test_a_change_goes_on_when_its_screen_is_left(
         await pilot.press("1")
         await until_shown(pilot, lambda: app.screen is app.home)
         assert said in line(pilot)
-        await pilot.press("r")
+        await pilot.press("minus")
         await until_shown(pilot, lambda: "wait for its outcome first" in notices(pilot))
         link.released.set()
         await until_shown(pilot, lambda: " ● done after " in line(pilot))
@@ -215,7 +339,7 @@ async def test_what_is_kept_beside_the_file_is_under_way_as_well(
         await until_shown(
             pilot, lambda: "answered: putting chat / acme back into its ramp" in line(pilot)
         )
-        await pilot.press("r")
+        await pilot.press("minus")
         await until_shown(pilot, lambda: "wait for its outcome first" in notices(pilot))
         link.released.set()
         await until_shown(pilot, lambda: " ● done after " in line(pilot))

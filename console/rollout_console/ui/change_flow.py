@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from time import time
 from typing import Any, Protocol, TypeVar
@@ -10,12 +11,12 @@ import msgspec
 from textual.app import App
 
 from rollout_console.changes.effect_words import named_targets
-from rollout_console.changes.errors import Conflict, Uncertain, rollback_words
+from rollout_console.changes.errors import Conflict, NotReadable, Uncertain, rollback_words
 from rollout_console.changes.open_conversations import cut_by
 from rollout_console.changes.plan import Plan, Target
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.changes.traffic_diff import Move
-from rollout_console.changes.under_way import doing
+from rollout_console.changes.under_way import ROLLING_BACK, doing
 from rollout_console.common.errors import Held, NothingToDo, OperationError, ReadOnly
 from rollout_console.common.folders import state_folder
 from rollout_console.guard.held_shares import held_shares, held_words
@@ -68,10 +69,14 @@ class _Wider(msgspec.Struct, frozen=True):
 
 
 class OneAtATime:
-    """A non-blocking mutex for changes: a second one is refused, not queued."""
+    """A non-blocking mutex for changes: a second one is refused, not queued.
+
+    But for one rollback, which is queued behind a change that is under way (``take_next``).
+    """
 
     def __init__(self, progress: Progress) -> None:
         self._holder: asyncio.Task[Any] | None = None
+        self._next: asyncio.Task[Any] | None = None
         self._progress = progress
 
     @property
@@ -84,6 +89,11 @@ class OneAtATime:
         # Two key events were queued: the second confirm would open on top of the first.
         return "another confirm is open: answer it first"
 
+    @property
+    def may_be_next(self) -> bool:
+        """Whether a rollback can be queued behind the change that is under way."""
+        return self._progress.is_under_way and self._holder is not None and self._next is None
+
     async def take(self, change: Coroutine[Any, Any, Result]) -> Result:
         """Await a change in a task of its own, which goes on where whoever awaits it is cancelled.
 
@@ -94,10 +104,18 @@ class OneAtATime:
         holder.add_done_callback(self._end)
         return await asyncio.shield(holder)
 
-    def _end(self, holder: asyncio.Task[Any]) -> None:
-        self._holder = None
-        if not holder.cancelled():
-            holder.exception()  # retrieved: Progress has said it, where nobody awaits it any more
+    async def take_next(self, change: Coroutine[Any, Any, Result]) -> Result:
+        """As ``take``, for a rollback that waits for the outcome of the change under way itself."""
+        task = self._next = asyncio.create_task(change)
+        task.add_done_callback(self._end)
+        return await asyncio.shield(task)
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        if task is not self._next:
+            self._holder = self._next
+        self._next = None
+        if not task.cancelled():
+            task.exception()  # retrieved: Progress has said it, where nobody awaits it any more
 
 
 class ChangeFlow:
@@ -137,9 +155,14 @@ class ChangeFlow:
 
         An operator who has confirmed a rollback takes the traffic for safe, so a failure must not
         be a notice that expires. ``failed`` is called with each error, and with an empty text once
-        the rollback is made.
+        the rollback is made. While another change is under way, its confirm opens all the same, and
+        it is made once the outcome of that is there, whatever it is.
         """
-        await self._in_turn(self._roll_back(target, make_plan, reason, failed))
+        if self._turn.may_be_next:
+            change = self._roll_back(target, make_plan, reason, failed, is_next=True)
+            await self._turn.take_next(change)
+        else:
+            await self._in_turn(self._roll_back(target, make_plan, reason, failed))
 
     async def roll_back_several(
         self,
@@ -152,7 +175,7 @@ class ChangeFlow:
         ``make_plan`` is ``Planner.plan_rollbacks`` of them, with a reason for each.
         """
         target = named_targets(targets, _MOST_TARGETS)
-        await self._in_turn(self._roll_back(target, make_plan, "by the operator", failed))
+        await self.roll_back(target, make_plan, "by the operator", failed)
 
     async def set_several(
         self, make_plan: Callable[[Mapping[Target, str]], Plan], made: Callable[[], None]
@@ -186,10 +209,16 @@ class ChangeFlow:
         await self._turn.take(change)
 
     async def _roll_back(
-        self, target: str, make_plan: Callable[[], Plan], reason: str, failed: Failed
+        self,
+        target: str,
+        make_plan: Callable[[], Plan],
+        reason: str,
+        failed: Failed,
+        *,
+        is_next: bool = False,
     ) -> None:
         try:
-            done = await self._make(make_plan, reason, None)
+            done = await self._make(make_plan, reason, None, is_next=is_next)
             while isinstance(done, Exception):
                 if isinstance(done, (NothingToDo, ReadOnly)):
                     self._listener.change_refused(str(done))
@@ -258,6 +287,32 @@ class ChangeFlow:
             await asyncio.to_thread(self._switch.require_kept, plan)
         return plan
 
+    async def _foreseen(self, make_plan: Callable[[], Plan]) -> Plan:
+        """Plan a rollback from what is known while another change holds the lock.
+
+        That it is rolled back is no reason against it, as the other may resume it. Raises
+        NothingToDo where the other is the same rollback.
+        """
+        refusal, words = self._turn.refusal, self._progress.words
+        with suppress(NothingToDo):
+            plan = await asyncio.to_thread(make_plan)
+            await asyncio.to_thread(lambda: plan.moves)
+            is_done = plan.changes_nothing and words.startswith(ROLLING_BACK)
+            if not is_done and doing(plan, self._switch.name) != words:
+                return plan
+        raise NothingToDo(refusal)
+
+    async def _planned_next(self, asked: Plan, make_plan: Callable[[], Plan]) -> Plan:
+        """Wait for the outcome of the change under way, and plan a confirmed rollback anew."""
+        if not await self._progress.wait_for_outcome(doing(asked, self._switch.name)):
+            raise asyncio.CancelledError  # the console was quit
+        plan = await self._planned(make_plan)
+        if plan.changes_nothing:
+            raise NothingToDo(f"nothing to do: {plan.effect}")
+        if plan.rescues and not asked.rescues:
+            raise NotReadable(plan.rescues)  # which is not replaced without being asked
+        return plan
+
     async def _held(self, plan: Plan) -> dict[Target, str]:
         """Return what the guard holds of a set of several, by the reason why."""
         found: dict[Target, str] = {}
@@ -305,16 +360,18 @@ class ChangeFlow:
         *,
         asks: bool = True,
         wider: str = "",
+        is_next: bool = False,
     ) -> Done | Exception | _Wider | None:
         """Plan, confirm and apply; return what was done, the error, or None if cancelled.
 
         With ``wider``, the answer may be to ask for more than this plan, which is then returned.
+        One that ``is_next`` is applied after the change that is under way.
         """
         from rollout_console.ui.dialogs.confirm import Answer, ConfirmDialog
 
         try:
-            plan = await self._planned(make_plan)
-            if plan.changes_nothing:
+            plan = await (self._foreseen if is_next else self._planned)(make_plan)
+            if plan.changes_nothing and not is_next:
                 raise NothingToDo(f"nothing to do: {plan.effect}")
             against = hold or Hold(await self._objection(plan))
             answer: Answer | None = Answer()
@@ -332,6 +389,8 @@ class ChangeFlow:
                 return None
             if answer.widens:
                 return _Wider()
+            if is_next:
+                plan = await self._planned_next(plan, make_plan)
             checks = asks and hold is None and not against.reason
             told = partial(
                 self._switch.apply,
@@ -354,6 +413,7 @@ class ChangeFlow:
                 steps,
                 lambda done: done.plan.effect,
                 plan.prepared.after.revision,
+                follows=is_next,
             )
         except (OperationError, RolloutError, HistoryError) as error:
             return error

@@ -33,11 +33,12 @@ def open_console(
     incidents: Incidents | None = None,
     in_ascii: bool = False,
     in_browser: bool = False,
-    left: Callable[[UnderWay[Any]], None],
+    left: Callable[[UnderWay[Any], str], None],
 ) -> int:
     """Run the console until it is quit; return the process's exit code.
 
-    ``left`` waits for the outcome of a change that is under way then, and says or raises it.
+    ``left`` waits for the outcome of a change that is under way then, and says or raises it, and
+    what was to be next.
     ``in_ascii`` is whether ASCII was asked for; settings, locale and terminal may ask as well.
     ``in_browser`` draws for a tab that ``rollout-console web`` serves, over stdin and stdout.
     """
@@ -64,9 +65,10 @@ def open_console(
         start_no_more()
     progress = app.session.progress
     if progress.change is not None:
-        left(progress.change)
+        left(progress.change, progress.next)
     elif progress.is_under_way:
-        raise OperationError(f"{progress.words}: it was not begun, and nothing was changed")
+        words = " and ".join(filter(None, (progress.words, progress.next)))
+        raise OperationError(f"{words}: it was not begun, and nothing was changed")
     return app.return_code or 0
 
 

@@ -48,6 +48,13 @@ class Progress:
         """What the change that is under way does; empty where none is."""
         self.change: UnderWay[Any] | None = None
         """The change itself; None until it is begun, as it may have to wait for its turn."""
+        self.next = ""
+        """The rollback that is to be made after it: confirmed, and not begun."""
+        self._one = asyncio.Lock()
+        self._is_over = asyncio.Event()
+        self._is_over.set()
+        self._earlier = ""
+        """What became of the change that the rollback has waited for, where it was not made."""
         self._began = 0.0
         self._begun_on: Screen[Any] | None = None
         self._is_shown = False
@@ -71,12 +78,38 @@ class Progress:
         steps: Callable[[], Awaitable[Result]],
         outcome: Callable[[Result], str],
         revision: str = "",
+        *,
+        follows: bool = False,
     ) -> Result:
         """Await ``steps``, which make a change, and say so meanwhile; then say the outcome.
 
-        ``revision`` is the file's once it is made. Where the app ends first, the change stays the
-        one that is under way.
+        ``revision`` is the file's once it is made. One that ``follows`` has waited for another.
+        Where the app ends first, the change stays the one that is under way.
         """
+        async with self._one:  # a failed rollback may be tried again while the next one begins
+            return await self._make(app, words, steps, outcome, revision, follows=follows)
+
+    async def wait_for_outcome(self, following: str) -> bool:
+        """Wait until no change is under way, and say what follows; False where the app has ended,
+        which leaves that the next."""
+        self.next = redacted(following)
+        await self._is_over.wait()
+        if not self._is_left:
+            self.next = ""
+        return not self._is_left
+
+    async def _make(
+        self,
+        app: App[None],
+        words: str,
+        steps: Callable[[], Awaitable[Result]],
+        outcome: Callable[[Result], str],
+        revision: str,
+        *,
+        follows: bool,
+    ) -> Result:
+        if not follows:
+            self._earlier = ""
         self._begin(app, words, revision)
         try:
             result = await steps()
@@ -125,6 +158,7 @@ class Progress:
         self.words, self.change = redacted(words), None
         self._began, self._begun_on, self._is_shown = monotonic(), app.screen, False
         self._told, self._made_as = "", revision
+        self._is_over.clear()
         if self._timer is None:
             self._timer = app.set_interval(_EVERY_S, lambda: self._draw(app))
         else:  # of the outcome before, which this change replaces
@@ -135,7 +169,12 @@ class Progress:
         if self._is_left:
             return
         self.words, self.change = "", None
-        if self._is_shown or app.screen is not self._begun_on:
+        self._is_over.set()
+        is_shown = self._is_shown or bool(self._earlier) or app.screen is not self._begun_on
+        if self._earlier:
+            told, is_good = f"{told}; before that {self._earlier}", False
+        self._earlier = told if self.next and not is_good else ""
+        if is_shown:
             self._told, self._told_at, self._is_good = redacted(told), monotonic(), is_good
             if not is_good:
                 app.bell()
@@ -170,7 +209,8 @@ class Progress:
         if self.is_under_way:
             if not self._is_shown:
                 return ""
-            return f" … UNDER WAY {self._seconds}, {self._waits}: {visible(self.words)}"
+            following = f"next: {visible(self.next)}; " if self.next else ""
+            return f" … UNDER WAY {self._seconds}, {following}{self._waits}: {visible(self.words)}"
         if not self._told:
             return ""
         return f" {'●' if self._is_good else '!'} {visible(self._told)}"

@@ -6,10 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rollout_console.changes.switch import Done, Switch
-from rollout_console.changes.under_way import UnderWay
+from rollout_console.changes.under_way import ROLLING_BACK, UnderWay
 from rollout_console.cli.exit_codes import USAGE
 from rollout_console.cli.outcome import Outcome
 from rollout_console.cli.streams import no_terminal
+from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.vault.vault import Vault
 from rollout_console.guard.monitor import Monitor
@@ -63,9 +64,19 @@ def open_screen(
     )
 
 
-def _tell_left(switch: Switch, change: UnderWay[Any]) -> None:
-    """Say what became of a change that was under way when the console was quit; raises if none."""
-    with Outcome(switch) as outcome:
-        made = outcome.awaited(change, says_at_once=True)
+def _tell_left(switch: Switch, change: UnderWay[Any], following: str) -> None:
+    """Say what became of a change that was under way when the console was quit; raises if none,
+    and where a rollback that was to follow was not begun."""
+    named = visible(following.removeprefix(ROLLING_BACK))
+    lost = f"NOT ROLLED BACK: {named}: it was to be next, and was not begun"
+    try:
+        with Outcome(switch) as outcome:
+            made = outcome.awaited(change, says_at_once=True)
+    except Exception:
+        if following:
+            print(f"rollout-console: {lost}", file=sys.stderr)
+        raise
     said = made.plan.effect if isinstance(made, Done) else change.words
     print(f"rollout-console: done: {visible(said)}", file=sys.stderr)
+    if following:
+        raise OperationError(lost)
