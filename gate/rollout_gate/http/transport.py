@@ -4,12 +4,12 @@ Both libraries have the same classes, so one implementation is subclassed for ea
 bases.
 """
 
-import errno
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import cache, lru_cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from rollout_gate.http.own_errors import is_own
 from rollout_gate.http.request_lifecycle import Exchange, Exchanges
 from rollout_gate.http.request_shape import MOST_REMEMBERED, is_remembered
 
@@ -23,13 +23,6 @@ REDIRECTS = "rollout_redirects"
 """A request's extension: the limit of redirects, or None; a response's: the redirects followed."""
 _OF_AN_ADDRESS = frozenset(("sni_hostname", "target"))
 """Extensions of a request that are specific to the host or path that it was made for."""
-_OWN = frozenset((
-    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EBUSY,
-))  # fmt: skip
-"""The errors of connecting that are of this host: out of open files, memory or ephemeral ports.
-
-EBUSY is what glibc's getaddrinfo says without an open file left; connect(2) has no such error.
-"""
 _ELSEWHERE = "rollout_elsewhere"
 """A response's extension: whether it is from TokenLab, or another origin than the client's URL."""
 
@@ -381,7 +374,7 @@ class Kit:
         "unsent" is a connection that was not tried for want of this host's resources: no side is
         at fault, and another side would be asked in vain.
         """
-        if isinstance(error, (self.library.ConnectError, OSError)) and _has_errno(error, _OWN):
+        if isinstance(error, (self.library.ConnectError, OSError)) and is_own(error):
             return "unsent"
         if isinstance(error, self.library.TimeoutException):
             return "timeout"
@@ -400,15 +393,6 @@ class Kit:
             library.TooManyRedirects,
         )  # fmt: skip
         return not isinstance(error, unsent)
-
-
-def _has_errno(error: BaseException | None, numbers: frozenset[int]) -> bool:
-    """Return whether an error was raised from an OSError with one of these numbers."""
-    if isinstance(error, OSError) and error.errno in numbers:
-        return True
-    if isinstance(error, BaseExceptionGroup):  # one for each address of a name
-        return any(_has_errno(one, numbers) for one in error.exceptions)
-    return error is not None and _has_errno(error.__cause__ or error.__context__, numbers)
 
 
 async def _off_loop(waits: bool, call: Callable[..., _T], *given: Any) -> _T:

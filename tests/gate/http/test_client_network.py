@@ -1,6 +1,7 @@
 """What a client is given for its network has an effect, or is refused with a sentence."""
 
 import asyncio
+import errno
 import gc
 import os
 import resource
@@ -20,7 +21,8 @@ import pytest
 
 from rollout_gate import Gate
 from rollout_gate.answers.status_class import StatusClass, class_of_answer
-from rollout_gate.http import async_client, client, network
+from rollout_gate.http import async_client, client, network, own_errors
+from rollout_gate.http.transport import kit_of
 from tests.support.loopback import CHAT, TOKENLAB, Origin, Received, Reply, TwoSides
 from tests.support.waiting import until
 
@@ -300,3 +302,49 @@ def test_a_host_without_an_open_file_left_blames_no_side(
     lines = [(line["status"], line.get("error"), line["outcome"]) for line in sides.lines()]
     assert lines == [(200, None, "ok"), (0, "unsent", "abandoned")] * 2
     assert class_of_answer(0, "abandoned", "unsent") is StatusClass.ABANDONED
+
+
+def failed(library: Any, **network: Any) -> str:
+    """Return what a failure to connect to a port where nobody listens is called."""
+    with library.Client(transport=library.HTTPTransport(**network)) as http:
+        try:
+            http.get("http://rollout.test:9/")
+        except library.ConnectError as error:
+            return kit_of(library.__name__).name_of(error)
+    raise AssertionError
+
+
+@both
+def test_an_address_that_cannot_be_used_is_no_port_that_is_missing(
+    library: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 9))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert failed(library) == "connect"
+    foreign = {"local_address": "203.0.113.9"}  # EADDRNOTAVAIL, as of IPv6 on a host without it
+    assert failed(library, **foreign) == "connect"
+    sockets, ports = tmp_path / "sockstat", tmp_path / "range"
+    monkeypatch.setattr(own_errors, "_SOCKETS", (sockets, tmp_path / "none"))
+    monkeypatch.setattr(own_errors, "_PORT_RANGE", ports)
+    assert failed(library, **foreign) == "connect"
+    ports.write_text("40000\t40009\n")
+    for used, name in ((2, "connect"), (6, "unsent")):
+        text = f"sockets: used 24\nTCP: inuse 4 orphan 0 tw {used} alloc 4 mem 0\nUDP: inuse 9\n"
+        sockets.write_text(text)
+        assert failed(library, **foreign) == name
+
+
+@both
+def test_a_provider_that_refuses_is_not_hidden_by_another_error(library: Any) -> None:
+    name_of = kit_of(library.__name__).name_of
+    refused, full = OSError(errno.ECONNREFUSED, "refused"), OSError(errno.EMFILE, "too many")
+
+    def told(cause: Exception) -> str:
+        error = library.ConnectError("All connection attempts failed")
+        error.__cause__ = cause
+        return str(name_of(error))
+
+    assert told(ExceptionGroup("", [full, full])) == "unsent"
+    assert told(ExceptionGroup("", [refused, full])) == "connect"
+    refused.__context__ = full  # a retry from within the handler of the error before
+    assert told(refused) == "connect"
