@@ -12,9 +12,12 @@ def main() -> None:
     # Turn the garbage collector off while modules load: what they allocate lives as long as the
     # process. run() turns it on again for a command, the console at its first frame.
     gc.disable()
-    from rollout_console.cli.main import run
+    try:
+        from rollout_console.cli.main import run
 
-    sys.exit(run(sys.argv[1:]))
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # while modules load or arguments are read: nothing was begun
+        sys.exit(130)
 
 
 if __name__ == "__main__":

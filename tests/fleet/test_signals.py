@@ -137,8 +137,9 @@ def test_a_change_of_a_local_file_is_finished_and_said(
 ) -> None:
     script = (
         "import sys\n"
+        "from rollout_console.changes import folder_lock\n"
         "from rollout_console.cli import main, outcome\n"
-        "outcome._SAID_AFTER_S = 0.05\n"
+        "folder_lock.LOCK_WAIT_S, outcome._SAID_AFTER_S = 600.0, 0.05\n"
         f"sys.exit(main.run({['-f', str(file), *ROLLBACK]!r}))"
     )
     folder = os.open(file.parent, os.O_RDONLY)
@@ -154,6 +155,25 @@ def test_a_change_of_a_local_file_is_finished_and_said(
         os.close(folder)
     assert found.out.startswith("done: chat / acme")
     assert parse(file.read_bytes()).is_latched("chat", "acme")
+
+
+def test_ctrl_c_before_anything_was_begun_is_no_traceback(
+    commands: Commands, tmp_path: Path
+) -> None:
+    script = (
+        "import signal, sys\n"
+        "from rollout_console import __main__\n"
+        "from rollout_console.cli import streams\n"
+        "del sys.modules['rollout_console.cli.main']\n"
+        "class Slow:\n"
+        "    def find_spec(self, *_):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "__main__.main()"
+    )
+    with running(commands, tmp_path, script=script) as found:
+        assert found.command.wait() == 130
+    assert found.err == ""
 
 
 def test_a_signal_that_nohup_ignores_stays_ignored(

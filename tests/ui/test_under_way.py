@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rollout_console.changes import folder_lock
 from rollout_console.changes.errors import NotWritable, Uncertain
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Done
@@ -215,8 +216,9 @@ async def test_a_rollback_that_is_cancelled_meanwhile_is_none(
 
 
 async def test_a_rollback_of_a_local_file_waits_for_the_change_before_it_as_well(
-    file: Path,
+    file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(folder_lock, "LOCK_WAIT_S", 600.0)
     app, folder = app_of(file), os.open(file.parent, os.O_RDONLY)
     async with running(app) as pilot:
         fcntl.flock(folder, fcntl.LOCK_EX)  # as another console that writes
