@@ -34,7 +34,8 @@ from rollout_gate.secret import redacted
 from rollout_gate.systemd import Systemd
 
 _MOST_AGE_S = 4.0 * LEASE_S
-"""The age of a registration whose lease lives is less by far, also after an election in etcd."""
+"""The age of a registration whose lease lives is less by far, also after an election in etcd,
+unless it could not be written since."""
 
 
 def mirror(options: Namespace, switch: Switch) -> int:
@@ -117,7 +118,8 @@ def _age_text(one: Registered) -> str:
     if age < -MOST_SKEW_S:
         return f"its clock is {skew_text(age)} ahead"
     if not one.gone and age > _MOST_AGE_S:
-        return f"its clock is {skew_text(age)} behind"
+        # Etcd renews a lease also where it refuses to write, as without space.
+        return f"its clock is {skew_text(age)} behind or its heartbeats are refused"
     return f"{'last registered ' if one.gone else ''}{seconds_text(max(age, 0.0))} ago"
 
 
