@@ -9,7 +9,7 @@ import pytest
 import time_machine
 
 from rollout_console.changes.clocks import MOST_LATE_S, by_heartbeats, clock_problem, is_own
-from rollout_console.changes.spread import Registered
+from rollout_console.changes.spread import Registered, Spread
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.main import run
 from rollout_console.etcd import client as etcd_client
@@ -142,7 +142,11 @@ def test_a_heartbeat_proves_a_clock_only_where_it_is_new() -> None:
 def test_a_heartbeat_that_took_long_is_no_clock_that_is_behind() -> None:
     one, later = Registered("gw-01", "/f", at=100.0), Registered("gw-01", "/f", at=105.0)
     assert MOST_LATE_S == LEASE_S
-    assert by_heartbeats([one], [later], 111.0, 112.0) == {"gw-01": 0.0}
+    assert by_heartbeats([one], [later], 109.0, 112.0) == {"gw-01": 0.0}
+    unknown = by_heartbeats([one], [later], 111.0, 112.0)
+    assert unknown == {"gw-01": None}
+    before = Spread(mirrors=(one,), clocks={"gw-01": -3600.0})
+    assert before.after("", (later,), 1.0, unknown).clocks == {}
     assert by_heartbeats([one], [later], 121.0, 122.0) == {"gw-01": -16.0}
 
 

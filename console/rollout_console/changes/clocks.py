@@ -29,12 +29,12 @@ class Heartbeat(Protocol):
 
 def by_heartbeats(
     before: Sequence[Heartbeat], after: Sequence[Heartbeat], asked: float | None, now: float
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Return, by host, how far a clock is certainly ahead of this host's, by new heartbeats.
 
     A heartbeat that the reading ``before`` did not have arrived after that was asked for, which
-    None says is not known. One that took long, of a busy machine or by a slow etcd, is no clock
-    that is behind: it was dated at most MOST_LATE_S before.
+    None says is not known. One that took long, of a busy machine or by a slow etcd, was dated at
+    most MOST_LATE_S before: of a clock that seems to be behind by less, nothing is known (None).
     """
     known = {(one.host, one.path): one.at for one in before if not one.gone}
     return {
@@ -44,8 +44,10 @@ def by_heartbeats(
     }
 
 
-def _behind(by: float) -> float:
-    return by if by < -MOST_LATE_S else 0.0
+def _behind(by: float) -> float | None:
+    if by < -MOST_LATE_S:
+        return by
+    return None if by < -MOST_SKEW_S else 0.0
 
 
 def is_own(ahead: Mapping[str, float]) -> bool:

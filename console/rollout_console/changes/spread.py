@@ -64,9 +64,10 @@ class Spread(msgspec.Struct, frozen=True):
         revision: str,
         mirrors: tuple[Registered, ...],
         now: float,
-        clocks: Mapping[str, float] = {},
+        clocks: Mapping[str, float | None] = {},
     ) -> "Spread":
-        """Return how it stands in a newer reading; ``clocks`` are those that it told."""
+        """Return how it stands in a newer reading; ``clocks`` are those that it told, None where
+        it is not known any more."""
         is_new = revision != self.revision
         since = now if is_new else self.since
         watched = bool(self.revision) if is_new else self.watched
@@ -77,7 +78,8 @@ class Spread(msgspec.Struct, frozen=True):
             if one.gone
         }
         alive = {one.host for one in mirrors if not one.gone}
-        known = {host: by for host, by in self.clocks.items() if host in alive} | {**clocks}
+        told = {host: by for host, by in self.clocks.items() if host in alive} | {**clocks}
+        known = {host: by for host, by in told.items() if by is not None}
         found = Spread(revision, now, since, None, mirrors, watched, gone, self.restored_at, known)
         if found.lagging:
             return found
