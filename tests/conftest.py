@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -32,6 +33,15 @@ SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
 # tests start: without it each of them compiles every module that it imports anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A signal that is ignored is so in all that is started, too: nohup and a shell's `&` ignore some.
+for _number, _default in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGTERM, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _default)
 
 # Frame rate of the apps that Pilot drives: updates are coalesced into 20 frames a second, where
 # Textual has 60, as layout and painting are a third of such an app's CPU time. A console in a
