@@ -138,6 +138,8 @@ async def test_a_rollback_is_confirmed_while_a_change_is_under_way_and_made_afte
         await until_shown(pilot, lambda: in_etcd()[1])
         assert in_etcd() == (1000, True), "on top of the version that was there by then"
         await until_shown(pilot, lambda: "chat / acme rolled back" in notices(pilot))
+        await until_shown(pilot, lambda: " ● done after " in line(pilot))  # however quick it was
+        assert "chat / acme 10% to 0%" in line(pilot)
         rows = app.session.switch.recent(9)[0]
         assert [one.action for one in rows] == ["rollback", "set"]
         await pilot.press("u")

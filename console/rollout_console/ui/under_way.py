@@ -58,6 +58,7 @@ class Progress:
         self._began = 0.0
         self._begun_on: Screen[Any] | None = None
         self._is_shown = False
+        self._shown_at = 0.0
         self._is_left = False
         self._told = ""
         self._told_at = 0.0
@@ -110,7 +111,7 @@ class Progress:
     ) -> Result:
         if not follows:
             self._earlier = ""
-        self._begin(app, words, revision)
+        self._begin(app, words, revision, follows=follows)
         try:
             result = await steps()
         except Exception as error:
@@ -154,9 +155,12 @@ class Progress:
     def _seconds(self) -> str:
         return f"{monotonic() - self._began:.0f} s"
 
-    def _begin(self, app: App[None], words: str, revision: str) -> None:
+    def _begin(self, app: App[None], words: str, revision: str, *, follows: bool) -> None:
         self.words, self.change = redacted(words), None
-        self._began, self._begun_on, self._is_shown = monotonic(), app.screen, False
+        self._began, self._begun_on = monotonic(), app.screen
+        # One that follows was said as the next: it and its outcome are said however quick it is.
+        self._is_shown = follows
+        self._shown_at = self._began + (0.0 if follows else SHOWN_AFTER_S)
         self._told, self._made_as = "", revision
         self._is_over.clear()
         if self._timer is None:
@@ -170,7 +174,7 @@ class Progress:
             return
         self.words, self.change = "", None
         self._is_over.set()
-        is_shown = self._is_shown or bool(self._earlier) or app.screen is not self._begun_on
+        is_shown = self._is_shown or app.screen is not self._begun_on
         if self._earlier:
             told, is_good = f"{told}; before that {self._earlier}", False
         self._earlier = told if self.next and not is_good else ""
@@ -184,7 +188,7 @@ class Progress:
         """Say it on all screens, each of which gets its line when there is something to say."""
         if self._is_good and monotonic() - self._told_at > _TOLD_FOR_S:
             self._told = ""
-        self._is_shown = self.is_under_way and monotonic() - self._began >= SHOWN_AFTER_S
+        self._is_shown = self.is_under_way and monotonic() >= self._shown_at
         said = self._said
         for screen in app.screen_stack:
             line = next(iter(screen.query(UnderWayLine)), None)
