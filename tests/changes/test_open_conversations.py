@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rollout_console.changes import open_conversations
 from rollout_console.changes.open_conversations import OPEN_S, cut_by
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.switch import Switch
@@ -16,9 +17,15 @@ from rollout_gate.http import id_file
 from rollout_gate.http.id_file import IdWriter
 from rollout_gate.http.id_store import IDS_NAME
 from rollout_gate.http.operations import Bound
-from tests.support.waiting import HANGS_S, soon
+from tests.support.waiting import HANGS_S, PATIENCE_S, soon
 
 SAID = "cuts {} (of the last 30 m), which TokenLab holds"
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine take its time for what is known in a moment."""
+    monkeypatch.setattr(open_conversations, "WAIT_S", PATIENCE_S)
 
 
 @pytest.fixture
@@ -78,6 +85,7 @@ def test_what_cannot_be_read_in_time_is_not_said(
     assert timed(plan, file) == ""
     locked.close()
     with monkeypatch.context() as slow:
+        slow.setattr(open_conversations, "WAIT_S", 0.1)
         slow.setattr(id_file, "open_conversations", lambda *_: time.sleep(HANGS_S))
         assert timed(plan, file) == ""
     assert "cuts 3" in timed(plan, file)

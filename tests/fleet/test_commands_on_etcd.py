@@ -13,7 +13,7 @@ import pytest
 
 from rollout_console.changes.spread import Registered
 from rollout_console.cli.arguments import build_parser
-from rollout_console.cli.main import goes_on, run
+from rollout_console.cli.main import follows_changes, run
 from rollout_console.common.markdown import escaped
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.fleet.view import leader_key
@@ -302,4 +302,4 @@ def test_a_file_that_etcd_does_not_take_is_refused_in_a_sentence(
 )  # fmt: skip
 def test_what_goes_on_follows_etcd(words: list[str], follows: bool) -> None:
     """Without it the working copy stays what it was at the start, and nobody says so."""
-    assert goes_on(build_parser().parse_args(words)) is follows
+    assert follows_changes(build_parser().parse_args(words)) is follows

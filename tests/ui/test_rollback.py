@@ -9,6 +9,7 @@ import pytest
 from textual.color import Color
 from textual.widgets import Static
 
+from rollout_console.changes import open_conversations
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.snapshot import Snapshot
@@ -20,7 +21,7 @@ from rollout_gate.file.parse import parse
 from rollout_gate.http.id_file import IdWriter
 from rollout_gate.http.id_store import IDS_NAME
 from rollout_gate.http.operations import Bound
-from tests.support.waiting import until_shown
+from tests.support.waiting import PATIENCE_S, until_shown
 from tests.ui.test_home import (
     Running,
     app_of,
@@ -175,7 +176,10 @@ async def test_a_rollback_by_somebody_else_drains_on_this_screen_too(file: Path)
         assert "sam@gw-02" in notices(pilot)
 
 
-async def test_the_confirm_says_how_many_open_conversations_it_cuts(file: Path) -> None:
+async def test_the_confirm_says_how_many_open_conversations_it_cuts(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_conversations, "WAIT_S", PATIENCE_S)
     ids = {
         f"r{n}": Bound("tokenlab", "chat", "acme", "response", f"t{n % 4}", time.time())
         for n in range(8)
@@ -184,8 +188,13 @@ async def test_the_confirm_says_how_many_open_conversations_it_cuts(file: Path) 
     async with running(app_of(file)) as pilot:
         await pilot.press("r")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        shown = " ".join(str(one.render()) for one in pilot.app.screen.query(Static))
-        assert "cuts 4 open conversations" in shown
+        await until_shown(
+            pilot,
+            lambda: any(
+                "cuts 4 open conversations" in str(one.render())
+                for one in pilot.app.screen.query(Static)
+            ),
+        )
 
 
 ACME = ("chat", "acme")

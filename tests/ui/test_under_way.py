@@ -81,6 +81,14 @@ def line(pilot: Running) -> str:
     return "".join(one.text for one in pilot.app.screen.query(UnderWayLine))
 
 
+async def lower_while_held(pilot: Running, link: Link) -> None:
+    """Lower chat / acme while etcd answers nothing, and wait until that is said."""
+    link.lose = ["held"] * 99
+    await pilot.press("minus")
+    await confirm(pilot)
+    await until_shown(pilot, lambda: "answered: lowering chat / acme" in line(pilot))
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_a_slow_rollback_is_said_on_every_screen_until_its_outcome_is(
     app: ConsoleApp, link: Link, in_etcd: Points, size: tuple[int, int]
@@ -120,10 +128,7 @@ async def test_a_rollback_is_confirmed_while_a_change_is_under_way_and_made_afte
     app: ConsoleApp, link: Link, in_etcd: Points
 ) -> None:
     async with running(app) as pilot:
-        link.lose = ["held"] * 99
-        await pilot.press("minus")
-        await confirm(pilot)
-        await until_shown(pilot, lambda: "answered: lowering chat / acme" in line(pilot))
+        await lower_while_held(pilot, link)
         await pilot.press("r")
         await confirm(pilot)
         said = " s, next: rolling back chat / acme; etcd has not answered: lowering chat / acme 25%"
@@ -202,10 +207,7 @@ async def test_a_rollback_that_is_cancelled_meanwhile_is_none(
     app: ConsoleApp, link: Link, in_etcd: Points
 ) -> None:
     async with running(app) as pilot:
-        link.lose = ["held"] * 99
-        await pilot.press("minus")
-        await confirm(pilot)
-        await until_shown(pilot, lambda: "answered: lowering chat / acme" in line(pilot))
+        await lower_while_held(pilot, link)
         await pilot.press("exclamation_mark")
         await until_shown(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         link.released.set()

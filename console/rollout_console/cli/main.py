@@ -144,12 +144,12 @@ def _on_etcd(options: Namespace, address: str) -> int:
         with said_if_slow(f"{address} is read: etcd has not answered"):
             shared = stack.enter_context(open_shared(address, os.environ, hurries=hurries))
         options.shared = shared
-        if goes_on(options):
+        if follows_changes(options):
             shared.follow()
         return _on_file(options, shared.path)
 
 
-def goes_on(options: Namespace) -> bool:
+def follows_changes(options: Namespace) -> bool:
     """Return whether a command goes on for so long that the file may change meanwhile."""
     if options.command == "web":
         return bool(options.in_tab)
