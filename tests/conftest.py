@@ -2,11 +2,14 @@
 
 import gc
 import os
+import random
 import signal
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +61,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test's kind, and have each worker begin with its part of the slow ones.
+    """Mark each test's kind, and give each worker its part of the slow ones, not at its end.
 
     Side by side, a slow test that begins last would be waited for alone.
     """
@@ -69,33 +72,54 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _spread(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Order items so that each of equal parts, one after the other, begins with slow ones.
+    """Order items in equal parts, one a worker, with slow ones spread over the first half of each.
 
     The scheduler (``--dist worksteal``) gives each worker such a part, and those that are idle
-    take from the end of others' parts: all slow ones in the first would be one worker's alone.
+    take from the end of others' parts. Slow tests mostly wait and quick ones mostly compute, so
+    both kinds are mixed, and slow ones of a module, which wait for the same things, are few in a
+    row: where all workers waited at once, no core would have work.
     """
     slow = [item for item in items if item.get_closest_marker("slow") is not None]
-    others = [item for item in items if item.get_closest_marker("slow") is None]
+    quick = [item for item in items if item.get_closest_marker("slow") is None]
+    groups: list[list[pytest.Item]] = []
+    for _, of_module in groupby(slow, lambda item: item.path):
+        several = list(of_module)
+        size = ceil(len(several) / workers)
+        groups += (several[at : at + size] for at in range(0, len(several), size))
+    random.Random(0).shuffle(groups)  # each worker has to come to the same order
     found: list[pytest.Item] = []
     for i in range(workers):
-        end = len(items) * (i + 1) // workers
-        found += slow[i::workers]
-        quick = max(end - len(found), 0) if i + 1 < workers else len(others)
-        found += others[:quick]
-        del others[:quick]
+        begin, end = (len(quick) * at // workers for at in (i, i + 1))
+        computing, waiting = quick[begin:end], groups[i::workers]
+        between = len(computing) // 2 // max(len(waiting), 1)
+        for group in waiting:
+            found += group + computing[:between]
+            del computing[:between]
+        found += computing
     return found
 
 
+collect_no_more = gc.freeze
+"""Freezes all that there is by now, for the garbage collector: no collection visits it again."""
+
+
 def pytest_collection_finish() -> None:
-    """Freeze what was imported, for the garbage collector; and collect less often.
+    """Freeze what was imported; and collect less often.
 
     The SDKs alone are a million objects, which each full collection would visit. An app freezes
     what it made as well; of the hundreds that are made here each would be kept.
     """
     gc.collect()
-    gc.freeze()
+    collect_no_more()
     gc.set_threshold(20_000, 10, 10)
     setattr(gc, "freeze", lambda: None)  # noqa: B010 - mypy refuses the assignment
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Collect what is left, for exceptions of finalizers: once, where pytest would five times."""
+    gc.collect()
+    collect_no_more()
 
 
 def _shared_certificates() -> None:

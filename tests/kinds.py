@@ -212,6 +212,7 @@ FUNCTIONAL = frozenset(
 """HTTP over loopback, Textual's Pilot, other processes."""
 
 
+@functools.cache
 def kind_of(path: Path) -> Kind:
     """Return the kind of the tests of a module; one that is named nowhere is of units."""
     name = path.relative_to(_ROOT).as_posix()

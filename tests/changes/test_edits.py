@@ -17,6 +17,7 @@ from rollout_console.changes.edits import (
 )
 from rollout_console.changes.file_store import RolloutStore
 from rollout_gate.file.parse import parse
+from tests.support.examples import folder_of_example
 
 STAMP = "2026-11-23T19:31:04Z jo@gw-01: 5xx 4.2%"
 
@@ -127,7 +128,7 @@ def test_only_the_meant_line_changes(
     text = 'schema = 1\nalgorithm = "fractional-v3"\n\n[routes.c]  # r\nformat = "image"\n'
     text += f"# orgs\n[routes.c.orgs]\n{body}\n# the end\n"
     text = text.replace("\n", "\r\n") if crlf else text
-    store = store_of(tmp_path_factory.mktemp("s") / "r.toml", text)
+    store = store_of(folder_of_example(tmp_path_factory) / "r.toml", text)
     org = data.draw(st.sampled_from(sorted(orgs)))
     points = data.draw(st.integers(0, 10_000))
     after = store.prepare([SetPercent("c", org, points)]).after

@@ -23,6 +23,7 @@ from rollout_console.changes.edits import (
 from rollout_console.changes.file_store import RolloutStore
 from rollout_gate.file.parse import parse
 from tests.changes.test_edits import store_of
+from tests.support.examples import folder_of_example
 
 STAMP = "2026-11-23T19:31:04Z jo@gw-01: 5xx after two"
 HEAD = 'schema = 1\nalgorithm = "fractional-v3"\n'
@@ -152,7 +153,7 @@ def _check_lines(text: str, after: str, edit: Edit) -> None:
 def test_many_edits_in_turn_say_what_was_meant(
     tmp_path_factory: pytest.TempPathFactory, shape: Shape, names: list[str]
 ) -> None:
-    store = store_of(tmp_path_factory.mktemp("s") / "r.toml", shape.text())
+    store = store_of(folder_of_example(tmp_path_factory) / "r.toml", shape.text())
     assert store.snapshot is not None
     edits: list[Edit] = []
     for name in names:
@@ -174,7 +175,7 @@ def test_resuming_takes_back_to_the_byte(
     tmp_path_factory: pytest.TempPathFactory, shape: Shape, there: list[str], back: list[str]
 ) -> None:
     text = shape.text()
-    store = store_of(tmp_path_factory.mktemp("s") / "r.toml", text)
+    store = store_of(folder_of_example(tmp_path_factory) / "r.toml", text)
     assert store.snapshot is not None
     orgs = store.snapshot.file.routes["c"].orgs
     known = [org for org in there if org in orgs]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -26,9 +27,9 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def address(etcd: Cluster, tmp_path: Path) -> str:
+def address(etcd: Cluster) -> str:
     """The address of a rollout file of this test's own."""
-    found = etcd.address(f"/{tmp_path.name}/prod")
+    found = etcd.address(f"/{uuid4().hex}/prod")
     with EtcdClient(address_of(found)) as client:
         client.put(client.address.key, text())
     return found

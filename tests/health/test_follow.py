@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rollout_console.health.log.follower import LogFollower
 from rollout_console.health.log.lines import MAX_LINE
+from tests.support.examples import folder_of_example
 
 
 def line(number: int, **more: object) -> bytes:
@@ -97,7 +98,7 @@ def test_a_huge_log_is_entered_near_its_end(tmp_path: Path) -> None:
 def test_no_cut_loses_a_line(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int], most: int
 ) -> None:
-    path = tmp_path_factory.mktemp("f") / "a.jsonl"
+    path = folder_of_example(tmp_path_factory) / "a.jsonl"
     data = b"".join(line(i) for i in range(12))
     follower = LogFollower(path)
     found: list[str] = []

@@ -23,6 +23,7 @@ from rollout_console.health.log.multi_file import LogSet, open_log
 from rollout_console.health.log.probe_log import probe_log_path
 from rollout_console.health.log.rotation import log_of, rotated
 from rollout_gate.file.model import RolloutFile
+from tests.support.examples import folder_of_example
 from tests.support.unprivileged import as_nobody, folder_of_nobody
 
 _MOST = 60
@@ -279,7 +280,7 @@ def test_deleted_and_restored(tmp_path: Path) -> None:
 def test_whatever_happens_every_whole_line_once_and_in_order(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str], most: int, rng: random.Random
 ) -> None:
-    folder = tmp_path_factory.mktemp("f")
+    folder = folder_of_example(tmp_path_factory)
     path = folder / "a.jsonl"
     path.touch()
     follower = LogFollower(path)
@@ -567,7 +568,7 @@ def test_a_line_is_one_record_and_a_record_is_one_line(tmp_path: Path, sick: byt
 def test_all_at_once_is_as_one_by_one(
     tmp_path_factory: pytest.TempPathFactory, given_lines: list[bytes], most: int
 ) -> None:
-    path = tmp_path_factory.mktemp("f") / "a.jsonl"
+    path = folder_of_example(tmp_path_factory) / "a.jsonl"
     path.write_bytes(b"{}\n" + b"\n".join(given_lines) + b"\n")
     follower = LogFollower(path)
     found = numbers(follower, most)

@@ -72,21 +72,29 @@ def evidence(bins: Iterable[tuple[int, int]], p0: float, threshold: float = THRE
     ceiling = log(_CEILING * threshold)
     at_rest = [floor] * len(steps)
     state = at_rest
+    downs = [down for _, down in steps]
     requests = errors = 0
     since = -1
+    # The inner loop of every verdict, so without calls: min and max would double its time.
     for index, (count, bad) in enumerate(bins):
-        if since < 0 and not bad:
+        if bad:
+            good = count - bad
+            since = index if since < 0 else since
+            raised = [
+                (before if before > floor else floor) + bad * up + good * down
+                for before, (up, down) in zip(state, steps, strict=True)
+            ]
+            state = [value if value < ceiling else ceiling for value in raised]
+        elif since < 0:
             continue  # fast path: the usual bin of a healthy route
-        good = count - bad
-        state = [
-            min((before if before > floor else floor) + bad * up + good * down, ceiling)
-            for before, (up, down) in zip(state, steps, strict=True)
-        ]
+        else:  # successes alone only lower it
+            state = [
+                (before if before > floor else floor) + count * down
+                for before, down in zip(state, downs, strict=True)
+            ]
         if max(state) <= floor:
             state, since, requests, errors = at_rest, -1, 0, 0
             continue
-        if since < 0:
-            since = index
         requests += count
         errors += bad
     return Evidence(sum(map(exp, state)), requests, errors, since, threshold)
