@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _spread(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Order items in equal parts, one a worker, with slow ones spread over the first half of each.
+    """Order items in equal parts, one a worker, with slow ones spread over the first third of each.
 
     The scheduler (``--dist worksteal``) gives each worker such a part, and those that are idle
     take from the end of others' parts. Slow tests mostly wait and quick ones mostly compute, so
@@ -91,7 +91,7 @@ def _spread(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
     for i in range(workers):
         begin, end = (len(quick) * at // workers for at in (i, i + 1))
         computing, waiting = quick[begin:end], groups[i::workers]
-        between = len(computing) // 2 // max(len(waiting), 1)
+        between = len(computing) // 3 // max(len(waiting), 1)
         for group in waiting:
             found += group + computing[:between]
             del computing[:between]

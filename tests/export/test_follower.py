@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 from openfeature import api
-from openfeature.contrib.provider.flagd import FlagdProvider
-from openfeature.contrib.provider.flagd.config import ResolverType
 from openfeature.evaluation_context import EvaluationContext
 
 from rollout_console.cli.main import run
@@ -147,6 +145,10 @@ def test_it_needs_a_file_to_keep(path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_a_running_provider_follows_the_switch(path: Path, tmp_path: Path) -> None:
     """flagd's own in-process provider for Python, on the exported file."""
+    # Imported here: each worker collects this module, and one needs these.
+    from openfeature.contrib.provider.flagd import FlagdProvider
+    from openfeature.contrib.provider.flagd.config import ResolverType
+
     out = tmp_path / "flags.json"
     with following(path, out):
         provider = FlagdProvider(

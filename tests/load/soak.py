@@ -19,11 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import httpx
-import openai
-from google import genai
-from google.genai import types
 
 from rollout_console.sim.state import DEMO_KEY
 from rollout_gate import Decision, Gate, subject
@@ -32,6 +28,7 @@ from rollout_gate.file.formats import sdk_base_url
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.parse import parse
 from rollout_gate.http import async_client, client
+from tests.support.sdks import anthropic, genai, openai, types
 
 SECONDS = 600.0
 ORGS = [f"org-{i}" for i in range(50)]

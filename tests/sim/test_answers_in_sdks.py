@@ -3,15 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import anthropic
 import httpx
-import openai
 import pytest
-from google.genai import errors
 
 from rollout_console.sim.server import SimServer
 from tests.gate.http.clients import CALLS, KEY, TEXT, open_anthropic, open_genai, open_openai
 from tests.sim.asking import KINDS, SIDES, set_fault
+from tests.support.sdks import anthropic, errors, openai
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

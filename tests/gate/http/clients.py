@@ -5,12 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import anthropic
-import openai
-from google import genai
-from google.genai import types
-
 from rollout_gate.file.formats import sdk_base_url
+from tests.support.sdks import anthropic, genai, openai, types
 
 KEY = "sk-sim-demo"
 TEXT = "The request was understood and this is the short simulated answer to it ."
@@ -35,21 +31,21 @@ class Answer:
 
 
 @contextmanager
-def open_openai(base_url: str, key: str = KEY) -> Iterator[openai.OpenAI]:
+def open_openai(base_url: str, key: str = KEY) -> "Iterator[openai.OpenAI]":
     url = sdk_base_url("openai_chat_completions", base_url)
     with openai.OpenAI(base_url=url, api_key=key, max_retries=0) as client:
         yield client
 
 
 @contextmanager
-def open_anthropic(base_url: str, key: str = KEY) -> Iterator[anthropic.Anthropic]:
+def open_anthropic(base_url: str, key: str = KEY) -> "Iterator[anthropic.Anthropic]":
     url = sdk_base_url("anthropic_messages", base_url)
     with anthropic.Anthropic(base_url=url, api_key=key, max_retries=0) as client:
         yield client
 
 
 @contextmanager
-def open_genai(base_url: str, key: str = KEY) -> Iterator[genai.Client]:
+def open_genai(base_url: str, key: str = KEY) -> "Iterator[genai.Client]":
     """The SDK's own key header is Google's; TokenLab's guide wants a Bearer token beside it."""
     options = types.HttpOptions(
         base_url=sdk_base_url("gemini_generate_content", base_url),

@@ -8,16 +8,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import httpx
 import httpx2
-import openai
 import pytest
 
 from rollout_gate import subject
 from rollout_gate.http import async_client, client
 from tests.gate.answers.shapes import SHAPES, Shape
 from tests.support.loopback import TOKENLAB, Reply, TwoSides
+from tests.support.sdks import anthropic, openai
 from tests.support.waiting import PATIENCE_S
 
 PATHS = {

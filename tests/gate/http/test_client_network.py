@@ -13,10 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import httpx
 import httpx2
-import openai
 import pytest
 
 from rollout_gate import Gate
@@ -24,6 +22,7 @@ from rollout_gate.answers.status_class import StatusClass, class_of_answer
 from rollout_gate.http import async_client, client, network, own_errors
 from rollout_gate.http.transport import kit_of
 from tests.support.loopback import CHAT, TOKENLAB, Origin, Received, Reply, TwoSides
+from tests.support.sdks import anthropic, openai
 from tests.support.waiting import until
 
 BODY = {"model": "m", "messages": []}

@@ -9,13 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import httpx
 import httpx2
-import openai
 import pytest
-from google import genai
-from google.genai import types
 
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import DEMO_KEY
@@ -23,6 +19,7 @@ from rollout_gate import Gate, subject
 from rollout_gate.file.formats import sdk_base_url
 from rollout_gate.file.model import TEXT_FORMATS
 from rollout_gate.http import async_client, client
+from tests.support.sdks import anthropic, genai, openai, types
 from tests.support.waiting import until
 
 pytestmark = [

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 
 from rollout_gate.http import async_client, client, id_store
 from rollout_gate.http.id_store import IDS_NAME, ids_at
 from tests.support.loopback import PREVIOUS, TOKENLAB, Received, Reply, TwoSides
+from tests.support.sdks import openai
 from tests.support.waiting import until
 
 FORMAT = "openai_responses"
@@ -77,14 +77,14 @@ LATCHES = {
 }
 
 
-def sdk_of(sides: TwoSides) -> openai.OpenAI:
+def sdk_of(sides: TwoSides) -> "openai.OpenAI":
     made = client(sides.gate, "r", org="acme", tokenlab_key=TOKENLAB)
     return openai.OpenAI(
         base_url=f"{sides.third.url}/v1", api_key=PREVIOUS, http_client=made, max_retries=0
     )
 
 
-def ask(sdk: openai.OpenAI, **more: Any) -> Any:
+def ask(sdk: "openai.OpenAI", **more: Any) -> Any:
     return sdk.responses.create(model="old", input="hi", **more)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import pytest
 
 from rollout_console.jobs.job_book import JobBook
@@ -18,6 +17,7 @@ from rollout_gate.http import async_client, client
 from rollout_gate.http.create_records import Create
 from tests.jobs.ledgers import FILE
 from tests.sim.asking import set_fault
+from tests.support.sdks import openai
 
 ASYNC = {"async": True}
 IMAGE = {"model": "openai-image-1", "prompt": "a red cube"}
@@ -48,7 +48,7 @@ def options(route: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def sdk(gate: Gate, sim: SimServer, route: str) -> openai.OpenAI:
+def sdk(gate: Gate, sim: SimServer, route: str) -> "openai.OpenAI":
     return openai.OpenAI(
         base_url=f"{sim.previous_base_url}/v1", api_key="prev", max_retries=2,
         http_client=client(gate, **options(route)),

@@ -8,14 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import anthropic
-import openai
 import pytest
-from google import genai
-from google.genai import types
 
 from rollout_gate.http import async_client, client
 from tests.support.loopback import PREVIOUS, TOKENLAB, Received, Reply, TwoSides
+from tests.support.sdks import anthropic, genai, openai, types
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import openai
 import pytest
 
 from rollout_gate.http import client
 from tests.support.loopback import CHAT, PREVIOUS, TOKENLAB, Reply, TwoSides
+from tests.support.sdks import openai
 
 SAID: Any = [{"role": "user", "content": "hi"}]
 

@@ -4,17 +4,14 @@ import asyncio
 import json
 from typing import Any
 
-import anthropic
 import httpx
 import httpx2
-import openai
 import pytest
-from google import genai
-from google.genai import errors, types
 
 from rollout_console.sim.server import SimServer
 from rollout_gate.file.model import TEXT_FORMATS
 from tests.gate.http.clients import CALLS, KEY, SCHEMA, TEXT, Answer, open_anthropic, open_openai
+from tests.support.sdks import anthropic, errors, genai, openai, types
 
 # The SDKs' own, of no concern here.
 pytestmark = [
@@ -61,19 +58,19 @@ def test_a_tool_call(sim: SimServer, kind: str, stream: bool) -> None:
     assert answer.finish == END[kind][1]
 
 
-RAISED: dict[int, tuple[type[Exception], type[Exception], type[Exception]]] = {
-    400: (openai.BadRequestError, anthropic.BadRequestError, errors.ClientError),
-    401: (openai.AuthenticationError, anthropic.AuthenticationError, errors.ClientError),
-    402: (openai.APIStatusError, anthropic.APIStatusError, errors.ClientError),
-    403: (openai.PermissionDeniedError, anthropic.PermissionDeniedError, errors.ClientError),
-    404: (openai.NotFoundError, anthropic.NotFoundError, errors.ClientError),
-    409: (openai.ConflictError, anthropic.ConflictError, errors.ClientError),
-    413: (openai.APIStatusError, anthropic.APIStatusError, errors.ClientError),
-    429: (openai.RateLimitError, anthropic.RateLimitError, errors.ClientError),
-    500: (openai.InternalServerError, anthropic.InternalServerError, errors.ServerError),
-    502: (openai.InternalServerError, anthropic.InternalServerError, errors.ServerError),
-    503: (openai.InternalServerError, anthropic.APIStatusError, errors.ServerError),
-    504: (openai.InternalServerError, anthropic.APIStatusError, errors.ServerError),
+RAISED = {
+    400: ("BadRequestError", "BadRequestError", "ClientError"),
+    401: ("AuthenticationError", "AuthenticationError", "ClientError"),
+    402: ("APIStatusError", "APIStatusError", "ClientError"),
+    403: ("PermissionDeniedError", "PermissionDeniedError", "ClientError"),
+    404: ("NotFoundError", "NotFoundError", "ClientError"),
+    409: ("ConflictError", "ConflictError", "ClientError"),
+    413: ("APIStatusError", "APIStatusError", "ClientError"),
+    429: ("RateLimitError", "RateLimitError", "ClientError"),
+    500: ("InternalServerError", "InternalServerError", "ServerError"),
+    502: ("InternalServerError", "InternalServerError", "ServerError"),
+    503: ("InternalServerError", "APIStatusError", "ServerError"),
+    504: ("InternalServerError", "APIStatusError", "ServerError"),
 }
 
 
@@ -85,10 +82,11 @@ def test_an_error_status(
 ) -> None:
     api.post("/_sim/faults", json={"status": status}).raise_for_status()
     of_openai, of_anthropic, of_google = RAISED[status]
-    expected = {"anthropic_messages": of_anthropic, "gemini_generate_content": of_google}.get(
-        kind, of_openai
-    )
-    with pytest.raises(expected) as raised:
+    sdk, name = {
+        "anthropic_messages": (anthropic, of_anthropic),
+        "gemini_generate_content": (errors, of_google),
+    }.get(kind, (openai, of_openai))
+    with pytest.raises(getattr(sdk, name)) as raised:
         CALLS[kind](sim.base_url, stream=stream)
     error: Any = raised.value
     assert (error.code if kind == "gemini_generate_content" else error.status_code) == status

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grafana_foundation_sdk.cog import plugins
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.dashboard import Dashboard
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
@@ -61,6 +58,11 @@ def lost(given: Any, read: Any, at: str = "") -> Iterator[str]:
 
 
 def as_grafana_reads(given: dict[str, Any]) -> Any:
+    # Imported here: each worker collects this module, and one needs these.
+    from grafana_foundation_sdk.cog import plugins
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
     plugins.register_default_plugins()
     return json.loads(JSONEncoder().encode(Dashboard.from_json(given)))
 

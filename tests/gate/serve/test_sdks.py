@@ -8,16 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import anthropic
-import openai
 import pytest
-from google import genai
-from google.genai import types
 
 from rollout_console.sim.server import SimServer
 from tests.gate.http.clients import TEXT
 from tests.support.loopback import CHAT, Reply, TwoSides
 from tests.support.parts import missing_part, need
+from tests.support.sdks import anthropic, genai, openai, types
 from tests.support.serving import Proxy, serving
 from tests.support.waiting import PATIENCE_S, until
 
