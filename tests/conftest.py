@@ -37,6 +37,8 @@ SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+gc.disable()  # until all is collected: of what is imported nothing is garbage
+
 # A signal that is ignored is so in all that is started, too: nohup and a shell's `&` ignore some.
 for _number, _default in (
     (signal.SIGINT, signal.default_int_handler),
@@ -72,7 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _spread(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Order items in equal parts, one a worker, with slow ones spread over the first third of each.
+    """Order items in equal parts, one a worker, with slow ones spread over the first half of each.
 
     The scheduler (``--dist worksteal``) gives each worker such a part, and those that are idle
     take from the end of others' parts. Slow tests mostly wait and quick ones mostly compute, so
@@ -91,7 +93,7 @@ def _spread(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
     for i in range(workers):
         begin, end = (len(quick) * at // workers for at in (i, i + 1))
         computing, waiting = quick[begin:end], groups[i::workers]
-        between = len(computing) // 3 // max(len(waiting), 1)
+        between = len(computing) // 2 // max(len(waiting), 1)
         for group in waiting:
             found += group + computing[:between]
             del computing[:between]
@@ -99,19 +101,18 @@ def _spread(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
     return found
 
 
-collect_no_more = gc.freeze
-"""Freezes all that there is by now, for the garbage collector: no collection visits it again."""
+freeze = gc.freeze
+"""Has the garbage collector visit nothing again of all that there is by now."""
 
 
 def pytest_collection_finish() -> None:
-    """Freeze what was imported; and collect less often.
+    """Freeze what was imported and collected, most of a worker's objects; and collect less often.
 
-    The SDKs alone are a million objects, which each full collection would visit. An app freezes
-    what it made as well; of the hundreds that are made here each would be kept.
+    An app freezes what it made as well; of the hundreds that are made here each would be kept.
     """
-    gc.collect()
-    collect_no_more()
-    gc.set_threshold(20_000, 10, 10)
+    freeze()
+    gc.set_threshold(100_000, 10, 10)
+    gc.enable()
     setattr(gc, "freeze", lambda: None)  # noqa: B010 - mypy refuses the assignment
 
 
@@ -119,7 +120,7 @@ def pytest_collection_finish() -> None:
 def pytest_sessionfinish() -> None:
     """Collect what is left, for exceptions of finalizers: once, where pytest would five times."""
     gc.collect()
-    collect_no_more()
+    freeze()
 
 
 def _shared_certificates() -> None:

@@ -7,6 +7,8 @@ page table of all that the tests have imported.
 from collections.abc import Callable
 from multiprocessing import get_context
 
+import pytest
+
 from tests.load.crashes import Tally, crashes, race
 from tests.support.parts import need
 
@@ -28,6 +30,7 @@ def raced() -> Tally:
     return tally
 
 
+@pytest.mark.slow
 def test_a_kill_and_an_error_at_any_call_lose_nothing() -> None:
     need("strace")
     tally = tallied(killed_and_failed)

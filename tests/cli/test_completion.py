@@ -95,6 +95,7 @@ def test_fish_offers_what_fits(path: Path) -> None:
     assert not (path.parent / "stolen").exists()
 
 
+@pytest.mark.slow
 def test_zsh_offers_what_fits(path: Path) -> None:
     need("zsh")
     (path.parent / ".zshrc").write_text(

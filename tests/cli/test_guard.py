@@ -186,6 +186,7 @@ def test_a_bad_webhook_is_one_sentence(cli: Any, monkeypatch: pytest.MonkeyPatch
     assert (code, "not https" in err, "canary" in err) == (2, True, False)
 
 
+@pytest.mark.slow
 def test_as_a_service_it_rolls_back_tells_and_ends(file: Path, tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('mode = "hold"', 'mode = "enforce"'))
     traffic(file, 20)

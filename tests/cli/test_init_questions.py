@@ -135,6 +135,7 @@ def test_leaving_after_the_file_is_written_says_so(
     assert (tmp_path / "rollout.toml").is_file()
 
 
+@pytest.mark.slow
 def test_a_pasted_key_is_hidden_and_kept_where_a_yes_says(
     asked: Dialogue, sim: SimServer, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ def end(lines: Lines, number: int = signal.SIGTERM) -> int:
     return lines.command.wait()
 
 
+@pytest.mark.slow
 def test_a_storm_its_rollback_and_the_proof(commands: Commands, file: Path) -> None:
     traffic(file, 200)
     before = sorted(file.parent.iterdir())

@@ -94,6 +94,7 @@ def test_both_sides_next_to_each_other(cli: Call, own: SimServer, file: Path) ->
     assert "http" not in said
 
 
+@pytest.mark.slow
 def test_the_cost_is_said_first_and_has_a_ceiling(cli: Call, own: SimServer) -> None:
     code, out, err = cli("--dry-run", "--json")
     assert code == 0
@@ -240,6 +241,7 @@ def test_the_most_is_the_most_or_is_not_known(
     assert found == tuple(None if one is None else USD(one) for one in (text, request_))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pricing", "most"),
     [
@@ -329,6 +331,7 @@ def test_a_previous_key_and_its_sources(tmp_path: Path) -> None:
     assert "set $ROLLOUT_PREVIOUS_KEY_V" in key("v", "video")[1]
 
 
+@pytest.mark.slow
 def test_a_request_that_was_not_sent_has_no_answer_and_no_line(
     cli: Call, own: SimServer, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def core_of(file: RolloutFile) -> FlagdCore:
     return core
 
 
+@pytest.mark.slow
 def test_100_000_decisions_are_the_gates() -> None:
     rng, checked = random.Random(6), 0
     sides = set()

@@ -110,6 +110,7 @@ def test_what_others_do_to_the_export_is_put_right(path: Path, tmp_path: Path) -
         until(lambda: out.read_bytes() == good)
 
 
+@pytest.mark.slow
 def test_a_failed_write_is_told_once_and_tried_again(path: Path, tmp_path: Path) -> None:
     """Somebody else's file in its place is not replaced; once it is gone the export is back."""
     out = tmp_path / "flags.json"
@@ -171,6 +172,7 @@ def test_a_running_provider_follows_the_switch(path: Path, tmp_path: Path) -> No
             api.shutdown()
 
 
+@pytest.mark.slow
 def test_a_key_of_etcd_follows_too(path: Path, tmp_path: Path) -> None:
     """Also after its member was away, and after somebody else has written the key."""
     with cluster(tmp_path / "etcd") as one:

@@ -117,6 +117,7 @@ def test_init_puts_a_file_there_once(
     assert "with -f etcd://" in said(capsys, "init", "--from-file", "rollout.toml", code=2)
 
 
+@pytest.mark.slow
 def test_a_change_says_how_many_servers_have_it(
     address: str, client: EtcdClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +185,7 @@ def test_what_is_beside_the_file_is_relative_to_the_working_directory(
     )
 
 
+@pytest.mark.slow
 def test_no_output_names_the_working_copy_in_place_of_the_address(
     address: str, client: EtcdClient, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -261,6 +263,7 @@ def test_the_working_copy_itself_is_refused(
     assert copy.read_bytes() == text()
 
 
+@pytest.mark.slow
 def test_done_is_said_before_the_servers_are_waited_for(
     address: str, client: EtcdClient, tmp_path: Path
 ) -> None:

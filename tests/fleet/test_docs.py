@@ -41,6 +41,7 @@ def address() -> str:
     return str(BLOCKS[3].splitlines()[0])
 
 
+@pytest.mark.slow
 def test_three_servers_from_nothing_and_a_cable_that_is_pulled(three: list[Host]) -> None:
     began = time.monotonic()
     start_etcd, put_file, start_mirror, first_traffic, start_guard = BLOCKS

@@ -49,6 +49,7 @@ def client(three: Cluster) -> Iterator[EtcdClient]:
         yield found
 
 
+@pytest.mark.slow
 def test_no_acknowledged_change_is_lost_and_none_made_twice(
     three: Cluster, client: EtcdClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_no_acknowledged_change_is_lost_and_none_made_twice(
             assert switch.path.read_bytes() == client.get(KEY).values[0].data
 
 
+@pytest.mark.slow
 def test_without_a_majority_nothing_is_changed_and_the_console_goes_on(
     three: Cluster, client: EtcdClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +161,7 @@ def guarding(address: str, folder: Path) -> Iterator["subprocess.Popen[str]"]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_when_the_guard_that_acts_dies_another_goes_on_where_it_stopped(
     three: Cluster, client: EtcdClient, tmp_path: Path
 ) -> None:
@@ -192,6 +195,7 @@ def test_when_the_guard_that_acts_dies_another_goes_on_where_it_stopped(
             assert "this guard is the leader" in two.stdout.read()
 
 
+@pytest.mark.slow
 def test_a_leader_that_cannot_reach_etcd_stops_being_it_by_its_own_clock(
     three: Cluster, client: EtcdClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +220,7 @@ def test_a_leader_that_cannot_reach_etcd_stops_being_it_by_its_own_clock(
     assert parse(client.get(KEY).values[0].data)
 
 
+@pytest.mark.slow
 def test_a_suspended_leader_goes_on_with_nothing(
     client: EtcdClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +249,7 @@ def _away(*_: object, **__: object) -> int:
     raise EtcdAway("cut off")
 
 
+@pytest.mark.slow
 def test_a_leader_without_a_lease_is_no_guard_and_told(
     client: EtcdClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +267,7 @@ def test_a_leader_without_a_lease_is_no_guard_and_told(
     one.release()
 
 
+@pytest.mark.slow
 def test_a_guard_that_may_not_elect_says_so(
     client: EtcdClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

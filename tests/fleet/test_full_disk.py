@@ -49,6 +49,7 @@ def rows(client: EtcdClient) -> list[tuple[str, str]]:
     return [(row.action, row.host) for write in writes(client) for row in write.rows]
 
 
+@pytest.mark.slow
 def test_a_rollback_is_made_on_top_of_what_others_did_meanwhile(
     disk: Disk, host: Host, client: EtcdClient
 ) -> None:

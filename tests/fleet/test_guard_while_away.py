@@ -36,6 +36,7 @@ def etcd(tmp_path: Path) -> Iterator[Cluster]:
         yield found
 
 
+@pytest.mark.slow
 def test_its_turns_stay_short_and_it_acts_once_etcd_is_back(
     etcd: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

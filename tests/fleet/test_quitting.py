@@ -41,6 +41,7 @@ def link(etcd: Cluster) -> Iterator[Link]:
         yield found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["q", "C-q"])
 def test_what_became_of_it_is_said_in_the_terminal(
     key: str, address: str, client: EtcdClient, link: Link, tmp_path: Path
@@ -75,6 +76,7 @@ def test_a_rollback_that_was_to_be_next_is_said_not_to_be_made(
     assert not parse(client.get(client.address.key).values[0].data).is_latched("chat")
 
 
+@pytest.mark.slow
 def test_one_that_is_not_known_ends_with_exit_code_3_and_where_to_look(
     address: str, link: Link, tmp_path: Path
 ) -> None:

@@ -228,6 +228,7 @@ def test_an_outcome_that_cannot_be_found_out_is_said_so(
         assert said(one)[0][:2] == ("jo@gw-01", "set")  # it was made, and by whom
 
 
+@pytest.mark.slow
 def test_etcd_away_changes_nothing_and_what_is_shown_says_its_age(
     host: Host, etcd: Cluster, client: EtcdClient
 ) -> None:
@@ -475,6 +476,7 @@ def test_a_plan_whose_answer_is_lost_with_etcd_is_not_said_to_be_unchanged(
             PlanFile(one.path, one.access, one.publisher("plan")).own("chat", "jo")
 
 
+@pytest.mark.slow
 def test_no_etcd_is_no_history_and_no_traceback(
     host: Host, etcd: Cluster, client: EtcdClient
 ) -> None:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -67,16 +67,35 @@ def test_an_org_that_is_left_out_was_never_there(orgs: dict[str, Counts], out: s
     assert less(whole.bins, [own], START, SLOT_S) == kept.bins
 
 
+ONE_MORE = {
+    **{org: [(1, 0)] for org in "abcd"},
+    "e": [(3, 3)],
+    "f": [(5, 0), (5, 4)],
+    "g": [(4, 1), (12, 8), (4, 0), (12, 0)],
+}
+"""Of these "f" is condemned, and without it "g", whose evidence has one stream less to beat."""
+
+
 @settings(deadline=None)
 @given(ORGS)
+@example(ONE_MORE)
 def test_a_route_is_condemned_for_its_other_orgs_as_if_they_were_alone(
     orgs: dict[str, Counts],
 ) -> None:
+    """Where these are so few that one more is condemned among them, that one leaves as well."""
     found = verdicts(traffic_of(orgs))
     rest = traffic_of({org: of_org for org, of_org in orgs.items() if org not in found.orgs})
     assert traffic_of(orgs).without(found.orgs).bins == rest.bins
     if found.route.kind == "rollback" and rest.seen > 1:
-        assert verdicts(replace(rest, is_rest=bool(found.orgs))).route == found.route
+        alone = verdicts(replace(rest, is_rest=bool(found.orgs)))
+        assert alone.route == found.route or alone.orgs
+
+
+def test_fewer_orgs_condemn_with_less_evidence() -> None:
+    """The union bound over the streams: the threshold of an org grows with their number."""
+    whole = traffic_of(ONE_MORE)
+    assert list(verdicts(whole).orgs) == ["f"]
+    assert list(verdicts(whole.without(["f"])).orgs) == ["g"]
 
 
 @settings(deadline=None)

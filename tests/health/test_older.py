@@ -1,5 +1,6 @@
 """Older lines: read by other processes, and counted as if they had been read here."""
 
+import gc
 import gzip
 import os
 import random
@@ -274,6 +275,7 @@ def test_no_descriptor_and_no_process_is_left(tmp_path: Path) -> None:
     path = tmp_path / "access.jsonl"
     path.write_bytes(b"".join(some_lines(2000, 4000)))
     read_divided(path, 20_000)
+    gc.collect()  # what other tests have left would be closed meanwhile
     before = len(os.listdir("/dev/fd"))
     for _ in range(3):
         *_, follower, older = read_divided(path, 20_000)
@@ -281,7 +283,7 @@ def test_no_descriptor_and_no_process_is_left(tmp_path: Path) -> None:
         for process in older.processes:
             with pytest.raises(ProcessLookupError):
                 os.kill(process, 0)
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(os.listdir("/dev/fd")) <= before
 
 
 cuts = st.lists(st.integers(0, 3000), max_size=5)

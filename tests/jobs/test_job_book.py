@@ -259,6 +259,7 @@ def test_the_tasks_to_poll_are_found_by_their_index(
     assert "USING INDEX creates_open" in str(plans)
 
 
+@pytest.mark.slow
 def test_what_is_forgotten_is_read_back(tmp_path: Path) -> None:
     given: dict[str, Any] = {"state": "unknown", "task_id": None, "status": 504, "ago": 60}
     path = write(

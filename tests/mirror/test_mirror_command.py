@@ -94,6 +94,7 @@ def test_two_mirrors_of_a_host_are_both_listed(
         assert [one["path"] for one in found] == [str(path) for path in paths]
 
 
+@pytest.mark.slow
 def test_members_are_killed_and_paused(three: Cluster, etcd: EtcdClient, tmp_path: Path) -> None:
     """No acknowledged change is lost, none comes back, the last good version stays without any."""
     path = tmp_path / "srv" / "rollout.toml"

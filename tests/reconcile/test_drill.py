@@ -155,6 +155,7 @@ def test_late_records_are_found_by_the_next_pull(
     assert (len(found["matched"]), set(found)) == (5, {"matched"})
 
 
+@pytest.mark.slow
 def test_a_task_that_failed_is_not_charged_and_not_missed(traffic: Traffic) -> None:
     traffic.world.sim.state.faults.add({"kind": "task_failed"})
     made = traffic.clip()

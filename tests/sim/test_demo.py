@@ -17,6 +17,7 @@ from rollout_console.sim.server import SimServer
 from tests.sim.test_contract import CHAT, KEY
 
 
+@pytest.mark.slow
 def test_the_rollback_moves_traffic() -> None:
     summary = run_headless(7, rollback=_roll_back)
     assert summary["ok"], summary
@@ -26,6 +27,7 @@ def test_the_rollback_moves_traffic() -> None:
     assert summary["requests"]["tokenlab"] > 0
 
 
+@pytest.mark.slow
 def test_without_the_rollback_it_would_be_seen() -> None:
     summary = run_headless(5, rollback=lambda _file: None)
     assert not summary["ok"]

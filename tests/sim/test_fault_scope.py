@@ -15,6 +15,7 @@ ALL = pytest.mark.parametrize(("kind", "side"), list(itertools.product(KINDS, SI
 CHAT, RESPONSES, CLAUDE, GEMINI = KINDS
 
 
+@pytest.mark.slow
 @ALL
 def test_a_stall_is_before_the_first_content_alone(api: httpx.Client, kind: str, side: str) -> None:
     set_fault(api, kind="stall", latency_ms=2500)

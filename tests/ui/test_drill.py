@@ -19,6 +19,7 @@ HOME = "route / org "
 DEMO = f"{sys.executable} -m rollout_console demo"
 
 
+@pytest.mark.slow
 def test_a_new_secret_is_gone_from_the_terminal(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
     with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:
@@ -101,6 +102,7 @@ def test_a_storm_is_seen_and_rolled_back_with_one_key(
     assert not list(tmp_path.glob("rollout-demo-*")), "the demo cleans up after itself"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["TERM", "HUP"])
 def test_a_kill_ends_in_order(tmp_path: Path, how: str) -> None:
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
@@ -114,6 +116,7 @@ def test_a_kill_ends_in_order(tmp_path: Path, how: str) -> None:
     assert not list(tmp_path.glob("rollout-demo-*"))
 
 
+@pytest.mark.slow
 def test_told_again_while_it_clears_up_it_leaves_nothing_behind(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
     with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:
@@ -129,6 +132,7 @@ def test_told_again_while_it_clears_up_it_leaves_nothing_behind(tmp_path: Path) 
     assert not list(tmp_path.glob("rollout-demo-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after_s", [None, 0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5])
 def test_a_terminal_that_is_closed_leaves_nothing_behind(
     tmp_path: Path, after_s: float | None
@@ -157,6 +161,7 @@ def test_a_terminal_that_is_closed_leaves_nothing_behind(
             time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_told_to_continue_while_it_ends_it_ends(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
     with terminal(DEMO, (80, 24), env, Path(__file__).parents[2]) as shown:

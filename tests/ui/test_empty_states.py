@@ -46,6 +46,7 @@ def kept() -> Path:
     return Path(os.environ["ROLLOUT_STATE_DIR"]) / "put-away.json"
 
 
+@pytest.mark.slow
 async def test_the_notice_of_a_missing_token_is_put_away_for_good(
     file: Path, sim: SimServer
 ) -> None:

@@ -89,6 +89,7 @@ def in_etcd(servers: list[Server]) -> bytes:
     return servers[0].client.get(KEY).values[0].data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_a_rollback_says_how_many_servers_have_it(
     app: ConsoleApp, servers: list[Server], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
@@ -114,6 +115,7 @@ async def test_a_rollback_says_how_many_servers_have_it(
         await until_shown(pilot, lambda: "; by the log of 0 of 3 servers" in notices(pilot))
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_gone_or_rolled_back_by_itself_is_said(
     app: ConsoleApp, servers: list[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +132,7 @@ async def test_a_server_that_is_gone_or_rolled_back_by_itself_is_said(
         assert "gw-01: the disk is full" in texts
 
 
+@pytest.mark.slow
 async def test_etcd_away_is_said_and_a_rollback_is_not_made(
     app: ConsoleApp, servers: list[Server], link: Link
 ) -> None:
@@ -172,6 +175,7 @@ async def test_a_rollback_whose_answer_is_lost_is_not_said_to_be_none(
         assert "WHETHER" not in notices(pilot)
 
 
+@pytest.mark.slow
 async def test_what_another_host_did_is_seen_with_its_author(
     app: ConsoleApp, servers: list[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +190,7 @@ async def test_what_another_host_did_is_seen_with_its_author(
         )
 
 
+@pytest.mark.slow
 async def test_a_full_disk_stops_no_rollback_on_top_of_what_another_did(
     app: ConsoleApp, servers: list[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:

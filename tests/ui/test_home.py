@@ -356,6 +356,7 @@ def test_only_the_cells_that_differ_are_drawn_again(
     assert _difference(Line(((one, ""),)), Line(((other, "x"),))) == cells
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_lines_that_cannot_be_used_are_said_until_they_are_over(
     file: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,7 @@ from tests.ui.test_home import (
 ORGS = ("org-0", "org-1", "org-2")
 
 
+@pytest.mark.slow
 async def test_an_alarm_is_a_line_and_a_bell_once(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

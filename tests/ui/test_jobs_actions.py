@@ -41,6 +41,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     read_often(monkeypatch)
 
 
+@pytest.mark.slow
 async def test_it_follows_tasks_to_their_end_and_creates_none(
     rollout: Path, sim: SimServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +96,7 @@ async def test_polling_ends_in_the_middle_of_a_request(
     assert time.monotonic() - began < 19, "it waited for the answer"
 
 
+@pytest.mark.slow
 async def test_it_polls_only_while_it_is_switched_on(
     rollout: Path, sim: SimServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +193,7 @@ async def test_what_cannot_be_done_says_why_before_any_confirm(
         assert isinstance(pilot.app.screen, JobsScreen)
 
 
+@pytest.mark.slow
 async def test_a_forgotten_job_may_be_created_again(
     rollout: Path, sim: SimServer, api: httpx.Client
 ) -> None:
@@ -221,6 +224,7 @@ async def test_a_forgotten_job_may_be_created_again(
         await until_shown(pilot, lambda: standings(pilot) == ["open"])
 
 
+@pytest.mark.slow
 async def test_a_ledger_that_is_locked_is_not_forgotten_from(rollout: Path) -> None:
     path = write(rollout.parent, create("a", now=time.time(), ago=60, **LOST_ANSWER))
     other = sqlite3.connect(path, isolation_level=None)

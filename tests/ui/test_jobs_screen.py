@@ -274,6 +274,7 @@ def _line_of_other_host() -> AccessLine:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_a_slow_read_of_the_ledger_keeps_no_key_waiting(
     rollout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +357,7 @@ async def test_text_from_outside_is_only_text(rollout: Path) -> None:
             assert bad not in everything
 
 
+@pytest.mark.slow
 async def test_home_has_an_alarm_until_it_is_over_or_acknowledged(
     rollout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,6 +192,7 @@ async def test_a_secret_goes_straight_into_the_vault(
         assert "it works: gpt-5.4 answered" in dialog_text(pilot)
 
 
+@pytest.mark.slow
 async def test_the_life_of_a_key(file: Path, sim_keys: SimServer, vault: Vault) -> None:
     app = app_of(file, sim_keys, vault)
     async with keys_screen(app) as pilot:
@@ -279,6 +280,7 @@ async def test_a_key_of_another_profile_is_not_rotated(
         assert len(sim_keys.state.keys) == 1
 
 
+@pytest.mark.slow
 async def test_pasted_credentials_are_never_shown(
     file: Path, sim_keys: SimServer, vault: Vault
 ) -> None:
@@ -326,6 +328,7 @@ async def test_pasted_credentials_are_never_shown(
         assert not any(form in data for form in forms(secret) for data in written)
 
 
+@pytest.mark.slow
 async def test_home_lets_no_planted_secret_out(
     file: Path, sim_keys: SimServer, tmp_path: Path
 ) -> None:
@@ -382,6 +385,7 @@ async def test_an_api_that_is_away_is_said(file: Path, sim_keys: SimServer, vaul
         assert "503" not in line(pilot, "keys-notice")
 
 
+@pytest.mark.slow
 async def test_loading_is_said_at_once_and_replaced_by_when_the_next_try_is(
     file: Path, sim_keys: SimServer, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -513,6 +517,7 @@ async def test_every_size_stands(
         assert "demo" in rows(pilot)[0]
 
 
+@pytest.mark.slow
 async def test_home_warns_of_a_key_that_ends_soon(
     file: Path, sim_keys: SimServer, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

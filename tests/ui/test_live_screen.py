@@ -237,6 +237,7 @@ async def test_the_cursor_stays_on_its_time_while_the_chart_moves_on(file: Path)
         assert line(pilot, "figures").startswith(" last 5 m")
 
 
+@pytest.mark.slow
 async def test_paused_nothing_at_all_is_drawn(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     traffic(file)
     monkeypatch.setattr("rollout_console.ui.screens.live.screen.CHARTS_EVERY_S", 0.5)
@@ -275,6 +276,7 @@ async def test_paused_nothing_at_all_is_drawn(file: Path, monkeypatch: pytest.Mo
         await until_shown(pilot, lambda: "tokenlab 5xx 0.0%" not in line(pilot, "figures"))
 
 
+@pytest.mark.slow
 async def test_another_window_of_a_pause_ends_at_the_pause(file: Path) -> None:
     traffic(file)
     async with live(file) as pilot:
@@ -292,6 +294,7 @@ async def test_another_window_of_a_pause_ends_at_the_pause(file: Path) -> None:
         assert "tokenlab 5xx 0.0%" not in line(pilot, "figures")
 
 
+@pytest.mark.slow
 async def test_nothing_is_drawn_for_the_screen_behind(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +327,7 @@ async def test_home_fits_the_size_that_it_did_not_see(file: Path) -> None:
         assert not pilot.app.screen.has_class("-broad")
 
 
+@pytest.mark.slow
 async def test_figures_go_on_behind_a_dialog_and_under_no_screen(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,7 @@ async def test_what_the_guard_holds_of_the_marked_is_left_out_and_named(file: Pa
         await until_shown(pilot, lambda: file.read_bytes() == before)
 
 
+@pytest.mark.slow
 async def test_all_are_raised_with_a_typed_reason(file: Path) -> None:
     prepared(file, AT_ZERO)
     async with running(app_of(file)) as pilot:

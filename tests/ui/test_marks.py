@@ -185,6 +185,7 @@ async def test_an_org_that_leaves_the_file_is_unmarked(file: Path) -> None:
         assert "chat / acme 25% to 0%" in await asked(pilot)
 
 
+@pytest.mark.slow
 async def test_all_that_a_filter_shows_is_marked(file: Path) -> None:
     app: ConsoleApp = app_of(file)
     async with running(app) as pilot:

@@ -58,6 +58,7 @@ async def visited(pilot: Pilot[None]) -> str:
     return "\n".join(shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 async def test_screens_go_on(good: dict[str, Any], file: Path, seed: int) -> None:
     rng, liar = random.Random(seed), Liar(good)

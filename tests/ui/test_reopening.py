@@ -4,11 +4,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.support.terminal import terminal
 
 TITLES = {"2": " keys ▸", "3": " models ▸", "4": " routes ▸", "5": " live ▸"}
 
 
+@pytest.mark.slow
 def test_a_screen_that_was_left_is_drawn_again(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path), "ROLLOUT_STATE_DIR": str(tmp_path / "state")}
     log = tmp_path / "log"

@@ -109,6 +109,7 @@ def unwritable() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 async def test_a_rollback_that_failed_is_said_until_it_is_made(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         with unwritable():

@@ -159,6 +159,7 @@ async def test_checks_say_what_fails(file: Path, own: SimServer) -> None:
         await until_shown(pilot, lambda: "2 failed" in notice(pilot))
 
 
+@pytest.mark.slow
 async def test_a_probe_is_confirmed_with_its_cost_first(file: Path, own: SimServer) -> None:
     own.state.faults.add({"kind": "metadata"})
     async with routes(file, own) as pilot:
@@ -203,6 +204,7 @@ async def test_a_second_press_while_the_first_asks_pays_once(file: Path, own: Si
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
 
 
+@pytest.mark.slow
 async def test_leaving_the_screen_stops_what_still_costs(
     file: Path, own: SimServer, tmp_path: Path
 ) -> None:
@@ -294,6 +296,7 @@ async def test_ticks_owner_and_playbook(file: Path, own: SimServer) -> None:
         assert "- Contacts: #gw, ann@x" in playbook_path(file).read_text()
 
 
+@pytest.mark.slow
 async def test_moving_on_asks_for_a_reason_where_something_is_missing(
     file: Path, own: SimServer
 ) -> None:
@@ -352,6 +355,7 @@ async def test_a_broken_plan_is_said_and_the_screen_stays(file: Path, own: SimSe
         await until_shown(pilot, lambda: "before rollout ends" in phase(pilot))
 
 
+@pytest.mark.slow
 async def test_the_verdict_has_the_same_figures_in_the_list_and_in_its_check(
     file: Path, own: SimServer
 ) -> None:

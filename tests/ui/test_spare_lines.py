@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from rollout_console.ui.screens.home.rows import Row
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from tests.support.waiting import until_shown
@@ -88,6 +90,7 @@ async def test_the_sick_take_the_lines_of_the_well_and_the_selected_stays(file: 
         assert selected.org == quietest, "the row under the cursor"
 
 
+@pytest.mark.slow
 async def test_a_row_of_a_folded_route_does_not_go_from_under_the_cursor(file: Path) -> None:
     """A sick org is shown though its route is folded, and once it is rolled back as well."""
     async with running(app_of(many(file))) as pilot:
@@ -121,6 +124,7 @@ async def test_a_new_org_folds_no_route_that_is_read(file: Path) -> None:
         await until_shown(pilot, lambda: any(row.folded for row in rows(pilot)))
 
 
+@pytest.mark.slow
 async def test_the_first_org_with_traffic_does_not_take_the_lines_of_all(file: Path) -> None:
     play(many(file), (7,))
     async with running(app_of(file)) as pilot:

@@ -79,6 +79,7 @@ async def test_charts_follow_without_waiting_for_their_next_figures(
         assert app.theme_variables["chart-tokenlab"].lower() in colours(pilot)
 
 
+@pytest.mark.slow
 async def test_an_edit_of_the_settings_shows_at_once(file: Path, sim: SimServer) -> None:
     folder = Path(os.environ["XDG_CONFIG_HOME"]) / "rollout-console"
     app = app_of(file, sim)

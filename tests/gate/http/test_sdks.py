@@ -133,6 +133,7 @@ def test_a_stream_that_breaks_is_not_taken_for_whole(
         CALLS[kind](sim.base_url, stream=True)
 
 
+@pytest.mark.slow
 def test_the_sdks_wait_as_they_are_told(sim: SimServer, api: httpx.Client) -> None:
     """Their own retry takes Retry-After: one answer after one refusal, no sooner than 2 s."""
     api.post("/_sim/faults", json={"status": 429}).raise_for_status()

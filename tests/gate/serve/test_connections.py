@@ -151,6 +151,7 @@ async def _refuses(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "answer"),
     [

@@ -111,6 +111,7 @@ def command_line(pid: int) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 def test_several_workers_add_up_also_those_that_died(sides: TwoSides) -> None:
     def workers() -> list[int]:
         children = Path(f"/proc/{proxy.process.pid}/task/{proxy.process.pid}/children")
@@ -196,6 +197,7 @@ def test_a_proxy_with_a_token_shows_no_metrics_without_it(sides: TwoSides, token
         assert asked.status == 401
 
 
+@pytest.mark.slow
 def test_a_real_prometheus_scrapes_with_the_token(
     sides: TwoSides, token: Path, tmp_path: Path
 ) -> None:
@@ -239,6 +241,7 @@ def test_a_client_that_says_nothing_holds_up_no_scrape(sides: TwoSides) -> None:
                 one.close()
 
 
+@pytest.mark.slow
 def test_files_that_are_broken_cost_the_scrape_alone(sides: TwoSides) -> None:
     with with_metrics(sides) as (proxy, url):
         until(lambda: proxy.ask().status == 200)

@@ -134,6 +134,7 @@ def test_an_answer_shorter_than_it_says(provider: Streamer, proxy: Proxy) -> Non
     assert data.endswith(b'{"id"')
 
 
+@pytest.mark.slow
 def test_backpressure(provider: Streamer, proxy: Proxy) -> None:
     """A client that reads nothing stops the provider: the proxy does not buffer the rest."""
     with proxy.connect() as client:
