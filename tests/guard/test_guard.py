@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from rollout_console.guard.evidence.ages import Ages
 from rollout_console.guard.evidence.blame import Tier, judge
-from rollout_console.guard.evidence.e_process import evidence
+from rollout_console.guard.evidence.e_process import FACTORS, HIGH, evidence
 from rollout_console.guard.evidence.org_bins import OrgBins
 from rollout_console.guard.evidence.route_traffic import Span, route_traffic
 from rollout_console.guard.evidence.verdict import Counts, Verdict, hold_tier
@@ -87,6 +87,33 @@ def test_the_evidence_is_a_number(p0: float, bins: list[tuple[int, int]]) -> Non
     assert 0 <= found.value < float("inf")
     assert found.errors <= found.requests <= sum(count for count, _ in bins)
     assert (found.since < 0) == (found.requests == 0)
+
+
+def as_designed(bins: Iterable[tuple[int, int]], p0: float) -> float:
+    """The sum of the design's C_q, each capped, and all restarted where none is above 1/J."""
+    rates = [q for q in (*(factor * p0 for factor in FACTORS), *HIGH) if p0 < q < 1]
+    floor = 1 / len(rates)
+    values = [floor] * len(rates)
+    for requests, bad in bins:
+        values = [
+            min(max(c, floor) * (q / p0) ** bad * ((1 - q) / (1 - p0)) ** (requests - bad), 1e5)
+            for c, q in zip(values, rates, strict=True)
+        ]
+        if max(values) <= floor:
+            values = [floor] * len(rates)
+    return sum(values)
+
+
+@given(
+    st.floats(0.001, 0.89),
+    st.lists(st.integers(0, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))),
+)
+def test_the_evidence_is_that_of_the_design(p0: float, bins: list[tuple[int, int]]) -> None:
+    found = evidence(bins, p0)
+    if found.since >= 0:
+        assert found.value == pytest.approx(as_designed(bins, p0), rel=1e-6)
+        assert found.errors == sum(bad for _, bad in bins[found.since :])
+        assert found.requests == sum(count for count, _ in bins[found.since :])
 
 
 def test_a_storm_that_is_over_is_not_believed_in_for_long() -> None:

@@ -376,7 +376,7 @@ async def test_lines_that_cannot_be_used_are_said_until_they_are_over(
             line = pilot.app.screen.query_one(f"#live-{name}", TextLine)
             await pilot.pause(0.2)
             assert "cannot be used; the first: ts" in line.text
-        monkeypatch.setattr("rollout_console.guard.traffic.UNUSABLE_S", 0.0)
+        monkeypatch.setattr("rollout_console.guard.line_quality.UNUSABLE_S", 0.0)
         await pilot.press("1")
         await until_shown(pilot, lambda: "cannot be used" not in notices(pilot))
         assert "no data yet" in pilot.app.screen.query_one("#status", TextLine).text

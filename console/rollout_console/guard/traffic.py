@@ -1,7 +1,7 @@
 """Access log ingestion: time series and figures, the proof of a rollback, misrouted requests."""
 
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from math import inf
@@ -20,6 +20,7 @@ from rollout_console.guard.health_source import (
     place_of,
     spread,
 )
+from rollout_console.guard.line_quality import LineQuality
 from rollout_console.guard.misrouted import FarShare, Misrouted, MisroutedRequests
 from rollout_console.guard.proof import Proof, on_servers, proof_of
 from rollout_console.guard.unsent import UnsentRequests
@@ -56,19 +57,12 @@ HISTORY_S = 24 * 3600.0
 """Seconds since a rotated log's modification within which it is read at the start, where the log
 itself is shorter than the bytes to read."""
 
-UNUSABLE_S = 300.0
-"""Seconds that unusable lines are reported for after the last of them."""
-
-MUCH_UNUSABLE = 0.01
-"""The share of unusable lines (0 to 1) above which a log's figures are not to be trusted."""
-
 ANSWER_S = 20.0
 """Seconds that a one-shot command waits for Prometheus at most."""
 
 SET_BACK_S = 2.0
 """By how many seconds the clock is set back for what was seen before to be dated anew."""
 
-_ARRIVALS = 600
 _PIECE_BYTES = 512 * 1024
 _TOLD_S = 30.0
 _LEAST_S = 1.0
@@ -159,11 +153,7 @@ class Watch:
         self._seen: dict[str, dict[str, None]] = defaultdict(dict)
         self.last_line_at = 0.0
         self._lines = 0
-        self._unusable_known = 0
-        self._unusable_at = -inf
-        self._skewed_known = 0
-        self._skewed_at = -inf
-        self._arrived: deque[tuple[float, int, int]] = deque(maxlen=_ARRIVALS)
+        self._quality = LineQuality()
 
     @property
     def log_path(self) -> Path:
@@ -196,47 +186,26 @@ class Watch:
         return f"no request is seen: {log.trouble}" if blind else ""
 
     def unusable_words(self, now: float) -> str:
-        """Return the count and reason of unusable lines; empty UNUSABLE_S after the last of them.
-
-        They are not counted as requests, so without this warning they would look like no traffic.
-        """
+        """Return the count and reason of lines, or series, that cannot be used; empty without."""
+        if self.prometheus is None:
+            return self._quality.unusable_words(self.unusable, now)
         lines, why = self.unusable
-        if self.prometheus is not None:
-            words = f"{counted(lines, 'series', 'series')} of Prometheus cannot be used"
-            return f"{words}; the first: {why}" if lines else ""
-        if not lines or abs(now - self._unusable_at) > UNUSABLE_S:
-            return ""
-        word = "line" if lines == 1 else "lines"
-        return f"{lines:,} {word} of the access log cannot be used; the first: {why}"
+        words = f"{counted(lines, 'series', 'series')} of Prometheus cannot be used"
+        return f"{words}; the first: {why}" if lines else ""
 
     def skew_words(self, now: float) -> str:
         """Return the count of lines dated ahead of this host's clock; empty a while after them."""
-        if abs(now - self._skewed_at) > UNUSABLE_S:
-            return ""
-        lines = self._skewed_known
-        word = "line is" if lines == 1 else "lines are"
-        return (
-            f"{lines:,} {word} dated ahead of this host's clock: set the clocks; verdicts are wrong"
-            " meanwhile"
-        )
+        return self._quality.skew_words(now)
+
+    def mostly_unusable(self, now: float) -> bool:
+        """Whether so many of the newest lines are unusable that figures are not to be trusted."""
+        return self._quality.mostly_unusable(now)
 
     def clock_words(self, now: float) -> str:
         """Return why times in the log cannot be relied on; empty where they can."""
         spread = self.spread
         own = "" if spread is None else spread.own_clock_problem
         return own or self.skew_words(now) or self.writer_clocks.words(now)
-
-    def _note_skew(self, now: float) -> None:
-        known, self._skewed_known = self._skewed_known, self._windows.skewed
-        if self._skewed_known > known:
-            self._skewed_at = now
-
-    def mostly_unusable(self, now: float) -> bool:
-        """Whether over MUCH_UNUSABLE of the last UNUSABLE_S seconds' lines are unusable."""
-        since = now - UNUSABLE_S
-        usable = sum(one for at, one, _ in self._arrived if at >= since)
-        unusable = sum(one for at, _, one in self._arrived if at >= since)
-        return unusable > MUCH_UNUSABLE * (usable + unusable)
 
     @property
     def behind(self) -> bool:
@@ -275,7 +244,7 @@ class Watch:
         self._errors.add(records, now)
         self._lines += len(records)
         # Unusable lines have no timestamp: the log's mtime dates them the same in every process.
-        self._note_arrival(len(records), now - self._idle_s())
+        self._quality.arrived(len(records), self.unusable.lines, now - self._idle_s())
         for route, org, _ in seen:
             self._see(route, org)
         self.last_line_at = max(self.last_line_at, *seen.values(), 0.0)
@@ -286,7 +255,7 @@ class Watch:
             self.writer_clocks.add(records, self._read_to_end_at, now, is_all=not self.behind)
         if not self.behind:
             self._read_to_end_at = now
-        self._note_skew(now)
+        self._quality.skewed(self._windows.skewed, now)
 
     def _set_back(self, now: float, by: float) -> None:
         """Date what is in the future by ``by`` seconds less: the clock was set back."""
@@ -324,20 +293,6 @@ class Watch:
             return max(time.time() - self.log_path.stat().st_mtime, 0.0)
         except OSError:
             return 0.0
-
-    def _note_arrival(self, usable: int, now: float) -> None:
-        """Count the usable and unusable lines that arrived in this second."""
-        known, self._unusable_known = self._unusable_known, self.unusable.lines
-        unusable = self._unusable_known - known
-        if unusable:
-            self._unusable_at = now
-        if not usable and not unusable:
-            return
-        if self._arrived and self._arrived[-1][0] > now - 1:
-            at, before, more = self._arrived.pop()
-            self._arrived.append((at, before + usable, more + unusable))
-        else:
-            self._arrived.append((now, usable, unusable))
 
     def catch_up(self, now: float, most_s: float = ANSWER_S) -> None:
         """Read the log to its end and wait for the backfill; for one-shot commands.
@@ -404,7 +359,7 @@ class Watch:
         for reader in (self._org_bins, *self._label_bins.values()):
             reader.reset()
         if older.over:
-            self._note_arrival(older.lines, self._arrived[-1][0] if self._arrived else 0.0)
+            self._quality.arrived(older.lines, self.unusable.lines)
             self._older_told = (older.trouble, time.monotonic() + _TOLD_S)
             for route, org, _ in self._windows.kept.tracks:
                 if route is not None and org is not None:

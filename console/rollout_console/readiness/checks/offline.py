@@ -11,7 +11,7 @@ from rollout_console.common.files import is_missing
 from rollout_console.common.folders import folder_of
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
-from rollout_console.guard.traffic import MUCH_UNUSABLE
+from rollout_console.guard.line_quality import MUCH_UNUSABLE
 from rollout_console.health.log.multi_file import open_log
 from rollout_console.history.location import history_of, misplaced
 from rollout_console.readiness.checks.prometheus import check_settings
