@@ -8,6 +8,7 @@ import signal
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ from rollout_console.health.log.multi_file import LogSet
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.windows.top_errors import TopErrors
 from rollout_console.health.windows.windows import Windows
+from tests.support.stopped import stop_in_its_write
 
 NOW = float(int(time.time()))
 WINDOWS_S = (60, 300, 3600, 86_400)
@@ -201,6 +203,52 @@ def test_a_process_that_is_ended_is_told_and_nothing_hangs(tmp_path: Path) -> No
     assert len(older.processes) == 2
     os.kill(older.processes[0], signal.SIGKILL)
     finish(older)
+    assert not older.complete
+    assert older.trouble == "older lines of the log could not be read; the figures begin later"
+    assert windows.summary(NOW, 86_400).requests > 0
+
+
+def opened_divided(path: Path) -> tuple[Windows, TopErrors, Backfill]:
+    """Begin to read a log, its older part with worker processes that nobody reads from yet."""
+    windows, errors = Windows(), TopErrors()
+    follower = LogFollower(path, start="tail", tail_bytes=20_000, older_bytes=1 << 40)
+    records = follower.poll()
+    windows.add(records, NOW)
+    errors.add(records, NOW)
+    older = Backfill(follower.take_older(), windows, errors, NOW)
+    add_all(follower, windows, errors)
+    return windows, errors, older
+
+
+def test_workers_that_are_stopped_and_go_on_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With PYTHONUNBUFFERED a write that is interrupted lost its rest, and ended the reading."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    path = tmp_path / "access.jsonl"
+    path.write_bytes(b"".join(some_lines(20_000, 80_000)))
+    whole, whole_errors, _ = read_whole(path)
+    windows, errors, older = opened_divided(path)
+    for worker in older._workers:
+        assert worker._process.stdout is not None
+        stop_in_its_write(worker.process, worker._process.stdout.fileno())
+    finish(older)
+    assert older.complete
+    assert figures(windows, errors) == figures(whole, whole_errors)
+
+
+def test_a_frame_that_cannot_be_read_is_told_and_nothing_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(data: bytes) -> Any:
+        return decode(data[: len(data) // 2])
+
+    path = tmp_path / "access.jsonl"
+    path.write_bytes(b"".join(some_lines(3_000, 4_000)))
+    with monkeypatch.context() as patched:
+        patched.setattr(older_module, "decode", broken)
+        windows, _, older = opened_divided(path)
+        finish(older)
     assert not older.complete
     assert older.trouble == "older lines of the log could not be read; the figures begin later"
     assert windows.summary(NOW, 86_400).requests > 0

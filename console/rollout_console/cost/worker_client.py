@@ -108,7 +108,8 @@ class CostWorker:
 
     def _read(self, process: Popen[bytes], put: Callable[[Answer], None]) -> None:
         assert process.stdout is not None
-        with process.stdout as pipe:
+        # An answer that cannot be read ends it: what follows would not be one either.
+        with process.stdout as pipe, suppress(ValueError):
             while (data := read_frame(pipe)) is not None:
                 put(decode_answer(data))
         process.terminate()

@@ -150,13 +150,17 @@ class _Worker:
         return self._process.pid
 
     def frame(self) -> Frame | None:
-        """Read the next frame, blocking; None at end of file, even one inside a frame."""
+        """Read the next frame, blocking; None at the end of the pipe, or of what can be read."""
         pipe = self._process.stdout
         assert pipe is not None
         if pipe.closed:
             return None
         data = read_frame(pipe)
-        return None if data is None else decode(data)
+        try:
+            return None if data is None else decode(data)
+        except ValueError:  # of msgspec: without an End frame its share counts as not read
+            pipe.close()
+            return None
 
     def close(self) -> None:
         self._process.kill()

@@ -1,0 +1,31 @@
+"""Stop a process in a write to a full pipe and let it go on: its write(2) is partial then."""
+
+import array
+import fcntl
+import os
+import signal
+import termios
+from pathlib import Path
+
+from tests.support.waiting import until
+
+_PIPE_BYTES = 65_536
+
+
+def stop_in_its_write(pid: int, pipe: int) -> None:
+    """Stop a process that fills a pipe which nobody reads, and continue it."""
+    until(lambda: _bytes_in(pipe) >= _PIPE_BYTES)
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: _state_of(pid) == "T")
+    os.kill(pid, signal.SIGCONT)
+    until(lambda: _state_of(pid) != "T")
+
+
+def _bytes_in(pipe: int) -> int:
+    found = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, found)
+    return found[0]
+
+
+def _state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
