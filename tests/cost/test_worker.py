@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollout_console.common.child_process import frame_of, read_frame
-from rollout_console.cost import row_desk, worker
+from rollout_console.cost import row_desk, worker, worker_client
 from rollout_console.cost.bill import VIEWS, Figures, View
 from rollout_console.cost.costs import CostAsked, attributed
 from rollout_console.cost.row_desk import RowDesk
@@ -45,7 +45,7 @@ from rollout_console.reconcile.piles import ORDERS, PILES, Row, time_of
 from rollout_gate.file.parse import parse
 from tests.cost.traffic import DAY, Traffic
 from tests.reconcile.world import NOON, NOW, World, line
-from tests.support.waiting import until
+from tests.support.waiting import has_ended, until
 
 
 @pytest.fixture
@@ -268,3 +268,15 @@ def test_one_that_is_stopped_ends_with_its_screen(world: World, traffic: Traffic
 
     process = asyncio.run(stopped())
     until(lambda: not Path(f"/proc/{process}").exists())
+
+
+async def test_an_answer_that_cannot_be_read_ends_it_with_a_sentence(
+    world: World, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_client, "decode_answer", lambda data: decode_answer(data[:-1]))
+    asked = CostWorker(order(world))
+    async with aclosing(asked.answers()) as answers:
+        found = [answer async for answer in answers]
+    assert found == [Failed(0, worker_client.ENDED)]
+    assert asked.process is not None
+    until(lambda: has_ended(asked.process or 0))
