@@ -1,6 +1,7 @@
 """``probe`` in a shell, its cost, its log, and where the previous side's key comes from."""
 
 import json
+import resource
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -281,6 +282,26 @@ def test_a_failure_of_one_way_is_not_hidden_by_the_other(tmp_path: Path) -> None
     probed(stream=True, problem="it broke off")
     probed(stream=False, model="another")
     assert last_probes(log)[("r", "tokenlab")].problems == (), "that was of another model"
+
+
+def test_a_line_that_is_cut_is_told_and_does_not_take_the_next_with_it(tmp_path: Path) -> None:
+    log = tmp_path / "access.probes.jsonl"
+    first, second = (
+        ProbeLine(
+            ts=timestamp(), route="r", org="", probe=True, side="tokenlab", model="m",
+            status=status, latency_ms=1, stream=False,
+        )
+        for status in (200, 503)
+    )  # fmt: skip
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:  # a write beyond this limit is partial, like one to a disk that is full
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
+        assert append_probe(log, first) == f"{log} cannot be written: No space left on device"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert log.stat().st_size == 20
+    assert append_probe(log, second) == ""
+    assert last_probes(log)[("r", "tokenlab")].status == 503
 
 
 def test_the_most_it_can_cost_is_in_bytes() -> None:

@@ -1,5 +1,7 @@
 """The probe log: evidence of health before there is traffic, and never counted as traffic."""
 
+import errno
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -47,10 +49,18 @@ def probe_log_path(path: Path, file: RolloutFile) -> Path:
 
 
 def append_probe(log: Path, line: ProbeLine) -> str:
-    """Append a line in one unbuffered write; return the error, empty on success."""
+    """Append a line in one unbuffered write; return the error, empty on success.
+
+    A line that a full disk has cut is ended first, so that this one is not lost with it.
+    """
+    data = msgspec.json.encode(line) + b"\n"
     try:
-        with log.open("ab", buffering=0) as stream:
-            stream.write(msgspec.json.encode(line) + b"\n")
+        with log.open("ab+", buffering=0) as stream:
+            if size := stream.seek(0, os.SEEK_END):
+                stream.seek(size - 1)
+                data = data if stream.read(1) == b"\n" else b"\n" + data
+            if stream.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         return f"{log} cannot be written: {error.strerror}"
     return ""
