@@ -164,6 +164,7 @@ async def test_an_undo_says_what_the_next_one_takes_back(file: Path) -> None:
             await pilot.press("r")
             await confirm(pilot)
             await until_shown(pilot, lambda: share(file)[1])
+            await until_shown(pilot, lambda: "acme rolled back" in notices(pilot))
             await pilot.press("u")
             await confirm(pilot)
             await until_shown(pilot, lambda: not share(file)[1])
