@@ -37,7 +37,7 @@ SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-gc.disable()  # until all is collected: of what is imported nothing is garbage
+gc.disable()  # until pytest has imported all tests: nothing of them is garbage
 
 # A signal that is ignored is so in all that is started, too: nohup and a shell's `&` ignore some.
 for _number, _default in (

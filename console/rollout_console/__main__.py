@@ -7,10 +7,10 @@ import sys
 def main() -> None:
     """Run the command line and exit with its code."""
     from rollout_console.cli.streams import open_closed
-    from rollout_console.common.standard_streams import write_wholly
+    from rollout_console.common.standard_streams import buffer_standard_streams
 
     open_closed()
-    write_wholly()
+    buffer_standard_streams()
     # Turn the garbage collector off while modules load: what they allocate lives as long as the
     # process. run() turns it on again for a command, the console at its first frame.
     gc.disable()

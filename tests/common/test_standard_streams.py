@@ -11,8 +11,8 @@ from tests.support.stopped import stop_in_its_write
 
 WRITES = """
 import sys
-from rollout_console.common.standard_streams import write_wholly
-write_wholly()
+from rollout_console.common.standard_streams import buffer_standard_streams
+buffer_standard_streams()
 sys.stdout.{write}("".join(f"{{n}}\\n" for n in range(40_000)){encode})
 sys.stdout.flush()
 """
@@ -39,7 +39,7 @@ def test_a_process_that_is_stopped_in_a_write_writes_the_rest(write: str, encode
 
 def test_without_it_the_rest_is_lost() -> None:
     """What it is for; once Python itself writes the rest, it can go."""
-    script = WRITES.format(write="write", encode="").replace("write_wholly()", "")
+    script = WRITES.format(write="write", encode="").replace("buffer_standard_streams()", "")
     assert len(read_of("-c", script)) < len(NUMBERS)
 
 

@@ -1,4 +1,4 @@
-"""Stop a process in a write to a full pipe and let it go on: its write(2) is partial then."""
+"""SIGSTOP and SIGCONT for a process that blocks in write(2) on a full pipe: a partial write."""
 
 import array
 import fcntl
@@ -13,7 +13,7 @@ _PIPE_BYTES = 65_536
 
 
 def stop_in_its_write(pid: int, pipe: int) -> None:
-    """Stop a process that fills a pipe which nobody reads, and continue it."""
+    """Send SIGSTOP, then SIGCONT, to a process that is blocked by a full pipe."""
     until(lambda: _bytes_in(pipe) >= _PIPE_BYTES)
     os.kill(pid, signal.SIGSTOP)
     until(lambda: _state_of(pid) == "T")

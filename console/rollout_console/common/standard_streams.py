@@ -1,15 +1,15 @@
-"""Standard output and error that write all that they are given, also where a signal interrupts.
+"""Buffered standard output and error, so that no partial write loses the rest of the data.
 
 With PYTHONUNBUFFERED, as containers often have it, and with ``python -u`` they are raw files. A
-process that is stopped in a write to a pipe and goes on (SIGSTOP, SIGCONT; a debugger) has a
-partial write(2), and a raw file leaves the rest to its caller, which Python's text streams drop.
+blocking write(2) to a pipe that SIGSTOP and SIGCONT or a debugger interrupt is partial: a raw file
+leaves the rest to its caller, and Python's text streams drop it.
 """
 
 import io
 import sys
 
 
-def write_wholly() -> None:
+def buffer_standard_streams() -> None:
     """Buffer the standard streams that are raw files; each line is flushed."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

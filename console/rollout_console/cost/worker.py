@@ -20,7 +20,7 @@ from rollout_console.common.child_process import frame_of, read_frame
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
-from rollout_console.common.standard_streams import write_wholly
+from rollout_console.common.standard_streams import buffer_standard_streams
 from rollout_console.cost.burn import burn_of
 from rollout_console.cost.costs import CostAsked, ask_money, attributed
 from rollout_console.cost.row_desk import RowDesk, loaded_from, nothing_pulled
@@ -183,7 +183,7 @@ def main() -> None:
     os.nice(_NICENESS)  # processes that serve traffic on this host have priority
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c in the terminal is the console's
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # what is half written is deleted
-    write_wholly()
+    buffer_standard_streams()
     data = read_frame(sys.stdin.buffer)
     if data is None:
         return

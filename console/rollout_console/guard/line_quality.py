@@ -1,4 +1,4 @@
-"""Which lines of the access log cannot be used, or are dated ahead, and how long that is told."""
+"""Unusable lines of the access log, and lines with clock skew: their counts and warnings."""
 
 from collections import deque
 from math import inf

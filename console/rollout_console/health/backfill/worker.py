@@ -12,7 +12,7 @@ from math import inf
 import msgspec
 
 from rollout_console.common.child_process import frame_of
-from rollout_console.common.standard_streams import write_wholly
+from rollout_console.common.standard_streams import buffer_standard_streams
 from rollout_console.health.backfill.segment import LogSegment, StretchReader
 from rollout_console.health.backfill.transfer import End, encode, end_of, frames
 from rollout_console.health.log.lines import Unusable, decoded
@@ -89,7 +89,7 @@ def main() -> None:
     """Read the order from stdin, process its segments, and write the frames to stdout."""
     os.nice(_NICENESS)  # processes that serve traffic on this host have priority
     gc.disable()  # there are no reference cycles here to collect
-    write_wholly()
+    buffer_standard_streams()
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     reading = Reading(order)
     for stretch in order.stretches:
