@@ -15,7 +15,7 @@ from itertools import islice
 from rollout_console.guard.evidence.blame import FLOOR_ERRORS, FLOOR_REQUESTS
 from rollout_console.guard.evidence.e_process import evidence
 from rollout_console.guard.evidence.wilson import wilson_lower
-from tests.benchmarks import guard_orgs
+from tests.benchmarks import guard_orgs, guard_previous
 
 LIMIT = 0.02
 WINDOW = 200
@@ -119,6 +119,7 @@ def main() -> None:
             print(f"    {name:<30} {said}{after}")
         sys.stdout.flush()
     guard_orgs.main()
+    guard_previous.main()
 
 
 if __name__ == "__main__":

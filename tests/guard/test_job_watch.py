@@ -45,14 +45,14 @@ def test_jobs_that_fail_hold_and_are_an_alarm(rollout: Path) -> None:
 
     write(
         rollout.parent,
-        *(ended(f"f{i}", "failed") for i in range(8)),
-        *(ended(f"c{i}", "completed") for i in range(10)),
+        *(ended(f"f{i}", "failed") for i in range(3)),
+        *(ended(f"c{i}", "completed") for i in range(11)),
         *(ended(f"p{i}", "completed", "previous") for i in range(12)),
         create("old", now=now, ago=20_000, state="failed", ended_at=now - 19_000),
         create("gone", now=now, ago=100, state="cancelled", ended_at=now - 5),
     )
     monitor = watched(rollout)
-    words = "failed jobs 44%, 8 of 18 in an hour, limit 5%, previous 0%"
+    words = "failed jobs 21%, 3 of 14 in an hour, limit 5%, previous 0%"
     assert monitor.held("video", "acme", 0, 100, BalanceWatch(), now) == words
     assert told(monitor) == {
         ("failed_jobs", "video"): f"video: {words}; roll back, unless the previous side fails as"

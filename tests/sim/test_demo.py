@@ -50,8 +50,10 @@ def test_incidents_do_what_they_say(sim: SimServer, name: str, statuses: set[int
     start_incident(sim.base_url, name)
     seen = set()
     with httpx.Client(base_url=sim.base_url, trust_env=False) as client:
-        for _ in range(40):
+        for asked in range(400):  # the rarest of them is one answer in eleven
             seen.add(client.post("/v1/chat/completions", json=CHAT, headers=KEY).status_code)
+            if asked >= 40 and statuses <= seen:
+                break
     clear_incidents(sim.base_url)
     assert statuses <= seen <= statuses | {200}
     assert not sim.state.faults.as_json()

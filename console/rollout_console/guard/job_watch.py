@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import folder_of
-from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
+from rollout_console.guard.evidence.previous import allowed_rate
+from rollout_console.guard.evidence.wilson import wilson_lower
 from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.paths import LEDGER_NAME
 
@@ -199,16 +200,15 @@ def failing_jobs(
     """Return in words that too many of TokenLab's jobs fail; empty where they do not.
 
     Too many are LEAST_FAILED with a lower bound (one-sided 95%, Wilson) of their share over the
-    limit. Where the previous side has ended as many, its own upper bound plus a point is the limit
-    if that is larger: what fails on both sides is not TokenLab's fault. One that is late
-    counts as failed until it ends. Those that are ``still_open`` count as good so far: failures are
-    known sooner than assets.
+    limit, or over what the previous side's own share allows: what fails on both sides is not
+    TokenLab's fault. One that is late counts as failed until it ends. Those that are ``still_open``
+    count as good so far: failures are known sooner than assets.
     """
     if ours is None or ours.bad < LEAST_FAILED:
         return ""
     limit = limit_percent / 100
-    if theirs is not None and theirs.count >= LEAST_ENDED:
-        limit = max(limit, wilson_upper(theirs.bad, theirs.count) + 0.01)
+    if theirs is not None:
+        limit = max(limit, allowed_rate(theirs.count, theirs.bad, limit))
     if wilson_lower(ours.bad, ours.count + still_open) <= limit:
         return ""
     before = f", previous {theirs.failed_percent:.0f}%" if theirs and theirs.count else ""

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from rollout_console.common.errors import Misused, OperationError
 from rollout_console.common.folders import folder_of
 from rollout_console.common.listing import counted
-from rollout_console.guard.evidence.blame import FLOOR_ERRORS, LIVE_FROM, MARGIN
+from rollout_console.guard.evidence.blame import FLOOR_ERRORS
 from rollout_console.guard.evidence.e_process import episodes
+from rollout_console.guard.evidence.previous import allowed_rate
 from rollout_console.guard.evidence.verdict import (
     HOLDING,
     SIGNALS,
@@ -21,7 +22,6 @@ from rollout_console.guard.evidence.verdict import (
     mode_of,
     percent_words,
 )
-from rollout_console.guard.evidence.wilson import wilson_upper
 from rollout_console.guard.proof import QUIET_S
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.log.time_range import LogReader
@@ -244,7 +244,8 @@ def _tripped(file: RolloutFile, seconds: Seconds, width: int) -> Iterator[Trippe
         for signal in SIGNALS:
             if signal in HOLDING or mode_of(limits, signal) == "observe" != limits.mode:
                 continue
-            p0 = max(limit_of(limits, signal), _allowed(previous.get(route, ()), signal))
+            limit = limit_of(limits, signal)
+            p0 = max(limit, _allowed(previous.get(route, ()), signal, limit))
             for some in _stretches(bins, signal, limits.window_s):
                 yield from _episodes(route, signal, some, p0, width)
 
@@ -298,11 +299,11 @@ def _first_of(bins: Sequence[Bin], counts: Sequence[tuple[int, int]], began: int
     return first
 
 
-def _allowed(previous: Sequence[Bin], signal: str) -> float:
+def _allowed(previous: Sequence[Bin], signal: str, limit: float) -> float:
     """Return the error rate that the previous side's own rate allows, as the guard's test does."""
     counts = [one.errors(signal) for one in previous]
     requests, errors = sum(one for one, _ in counts), sum(bad for _, bad in counts)
-    return min(wilson_upper(errors, requests) + MARGIN, 0.99) if requests >= LIVE_FROM else 0.0
+    return allowed_rate(requests, errors, limit)
 
 
 def _active(found: Sequence[Tripped], scope: Scope, window_s: float) -> list[Tripped]:

@@ -32,6 +32,7 @@ from rollout_console.guard.evidence.e_process import (
     log_ratio,
     strongest_since,
 )
+from rollout_console.guard.evidence.previous import allowed_rate, is_over
 from rollout_console.guard.evidence.verdict import (
     ADVICE,
     BRIEF,
@@ -49,17 +50,12 @@ from rollout_console.guard.evidence.verdict import (
     quiet_for,
     time_words,
 )
-from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
 from rollout_console.health.windows.bins import Bin
 from rollout_gate.file.model import GUARD_MODES, GuardSettings
 
 FLOOR_REQUESTS = 10
 FLOOR_ERRORS = 3
 IN_A_ROW = 3
-LIVE_FROM = 10
-"""With fewer requests in the window, the previous side's error rate is not used."""
-MARGIN = 0.01
-"""One percentage point on top of the upper bound, as the design has it."""
 COMMON_BY = 3.4
 """How much better (log likelihood ratio, 30 to 1) one rate for all must explain the errors than
 rates of their own for few orgs, for the route to be condemned."""
@@ -180,7 +176,7 @@ def _culprits(limits: GuardSettings, traffic: Traffic) -> Found:
         if not traffic.labels or (mode_of(limits, signal) != "enforce" and signal in HOLDING):
             continue
         limit = limit_of(limits, signal)
-        p0 = max(limit, _allowed(traffic.previous, signal))
+        p0 = max(limit, _allowed(traffic.previous, signal, limit))
         if named := culprits_of(traffic.labels, traffic.whole, signal, p0, limit):
             found[signal] = named
     return found or NONE
@@ -224,7 +220,7 @@ def _sick_orgs(
 ) -> Iterator[tuple[str, float, Verdict]]:
     """Yield each org that a signal condemns, with its evidence."""
     limit = limit_of(limits, signal)
-    shared = max(limit, _allowed(traffic.previous, signal))
+    shared = max(limit, _allowed(traffic.previous, signal, limit))
     threshold = THRESHOLD * traffic.seen
     needed = max(FLOOR_ERRORS, errors_needed(shared, threshold))
     for org, every in totals.items():
@@ -267,7 +263,7 @@ def _route_verdict(
         if requests < FLOOR_REQUESTS or sum(bad for _, bad in counts) < FLOOR_ERRORS:
             continue
         limit = limit_of(limits, signal)
-        p0 = max(limit, _allowed(traffic.previous, signal))
+        p0 = max(limit, _allowed(traffic.previous, signal, limit))
         found = evidence(counts, p0)
         if not found.tripped or found.errors < FLOOR_ERRORS:
             continue
@@ -441,25 +437,19 @@ def last_error_at(bins: Sequence[Bin], signal: str) -> float:
     return next(one.at for one in reversed(bins) if one.errors(signal)[1])
 
 
-def _allowed(previous: Bin | None, signal: str) -> float:
-    """Return the error rate that the previous side's own rate allows; 0 with too few requests.
-
-    It is the one-sided upper Wilson bound of the observed rate plus MARGIN, at most 0.99.
-    """
-    requests, errors = (0, 0) if previous is None else previous.errors(signal)
-    if requests < LIVE_FROM:
-        return 0.0
-    return min(wilson_upper(errors, requests) + MARGIN, 0.99)
+def _allowed(previous: Bin | None, signal: str, limit: float) -> float:
+    """Return the error rate that the previous side's own rate allows; 0 where it says nothing."""
+    return 0.0 if previous is None else allowed_rate(*previous.errors(signal), limit)
 
 
 def _fails_itself(previous: Bin | None, signal: str, limit: float) -> float:
     """Return the error rate that an org's own on the previous side allows, where that is proven.
 
-    An org whose requests fail there as well is not to be blamed on TokenLab; with few requests, a
-    bound that is high by itself says nothing.
+    An org whose requests fail there as well is not to be blamed on TokenLab.
     """
-    requests, errors = (0, 0) if previous is None else previous.errors(signal)
-    return _allowed(previous, signal) if wilson_lower(errors, requests) > limit else 0.0
+    if previous is None or not is_over(*previous.errors(signal), limit):
+        return 0.0
+    return _allowed(previous, signal, limit)
 
 
 def _in_a_row(bins: Sequence[Bin], signal: str) -> int:

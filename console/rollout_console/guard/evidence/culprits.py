@@ -22,8 +22,8 @@ from rollout_console.guard.evidence.e_process import (
     evidence,
     log_ratio,
 )
+from rollout_console.guard.evidence.previous import is_over
 from rollout_console.guard.evidence.verdict import percent_words, plural_of, quiet_for
-from rollout_console.guard.evidence.wilson import wilson_lower
 from rollout_console.health.windows.bins import Bin
 from rollout_console.health.windows.labels import MOST_VALUES
 from rollout_gate.secret import redacted
@@ -187,7 +187,7 @@ def _counts(bins: Sequence[Bin], signal: str, since: float) -> tuple[int, int]:
 
 def _fails_on_previous(previous: Bin | None, signal: str, limit: float) -> bool:
     requests, errors = (0, 0) if previous is None else previous.errors(signal)
-    return wilson_lower(errors, requests) > limit
+    return is_over(requests, errors, limit)
 
 
 def culprit_words(found: Mapping[str, Sequence[Culprit]]) -> str:
