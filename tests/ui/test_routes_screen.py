@@ -314,9 +314,11 @@ async def test_moving_on_asks_for_a_reason_where_something_is_missing(
         assert parse(file.read_bytes()).routes["claude"].phase == "shadow"
         await pilot.press("N")
         await confirm(pilot)
-        await until_shown(pilot, lambda: parse(file.read_bytes()).routes["claude"].phase == "pilot")
+        history = History(file.parent / "h.sqlite3")
+        await until_shown(pilot, lambda: len(history.rows(file, 9)) > 1)
+        assert parse(file.read_bytes()).routes["claude"].phase == "pilot"
         await pilot.pause(1.0)
-        rows = History(file.parent / "h.sqlite3").rows(file, 9)
+        rows = history.rows(file, 9)
         assert [row.action for row in rows] == ["phase", "phase"], "ours was taken for a stranger's"
         assert rows[1].reason == "accepted"
         assert "is missing" in rows[1].verdict
