@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from textual.events import Key
 from textual.widgets import Input
 
 from rollout_console.changes.switch import Switch
@@ -26,6 +27,7 @@ from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
 from rollout_console.ui.dialogs.form import FormDialog
 from rollout_console.ui.dialogs.pair import PairDialog
 from rollout_console.ui.dialogs.text import TextDialog
+from rollout_console.ui.screens.home.screen import HomeScreen
 from rollout_console.ui.screens.routes.screen import RoutesScreen
 from rollout_console.ui.settings import Settings
 from rollout_gate.file.model import DEFAULT_BASE_URL
@@ -201,6 +203,21 @@ async def test_a_second_press_while_the_first_asks_pays_once(file: Path, own: Si
         assert isinstance(pilot.app.screen, RoutesScreen), "a second confirm stood below"
         assert len(own.state.usage) == 2
         await pilot.press("p")
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+
+
+async def test_a_key_that_leaves_the_screen_does_so_once_the_action_is_over(
+    file: Path, own: SimServer
+) -> None:
+    """Swallowed, it would have the next key act on this screen in place of the one it is for."""
+    own.state.faults.add({"kind": "slow", "latency_ms": 800, "path": "/v1/models"})
+    async with routes(file, own) as pilot:
+        for key in "c1r":  # at once, as a slow link delivers them
+            pilot.app.post_message(Key(key, key))
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
+        await pilot.pause()
+        assert isinstance(pilot.app.screen, HomeScreen), "r was for a screen that was not seen"
+        await pilot.press("r")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
 
 

@@ -159,7 +159,8 @@ class BesideScreen(Opened, Screen[None]):
 
         On a slow link a key and the text for its form arrive together: that text must not act as
         keys of this screen. Keys are buffered for the first two seconds of an action, and dropped
-        if the action ends or what it opens has no input.
+        if the action ends or what it opens has no input; but for a first one that opens another
+        screen, which does so then.
         """
         if not self._busy or monotonic() - self._started_at > _OPENS_WITHIN_S:
             return False
@@ -190,7 +191,14 @@ class BesideScreen(Opened, Screen[None]):
             self.say(str(error), bad=True)
         finally:
             self._busy = False
-            self._typed_ahead.clear()  # type-ahead is not meant for what opens later
+            typed, self._typed_ahead = self._typed_ahead, []  # not meant for what opens later
+            if typed and self.is_current and self._opens_a_screen(typed[0].key):
+                # The operator's next key is meant for that screen: it must not act on this one.
+                self.app.post_message(events.Key(typed[0].key, typed[0].character))
+
+    def _opens_a_screen(self, key: str) -> bool:
+        bound = self.active_bindings.get(key)
+        return bound is not None and (bound.binding.id or "").startswith("screen.")
 
 
 class ChangingScreen(BesideScreen):
