@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from rollout_console.budgets.spending import Spending, keep_spending, spending_path
 from rollout_console.cli.main import run
+from rollout_console.common.folders import state_folder
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.guard.ramp_record import RampRecord
 from rollout_gate import AccessLine, AccessLog, timestamp
@@ -79,6 +81,32 @@ def test_once_with_a_damaged_ledger_of_jobs(cli: Any, file: Path, options: list[
     code, out, _ = cli("guard", "--once", *options)
     assert code == 1
     assert "rollout-jobs.sqlite3" in out
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize("kept", [None, b"\xff{", b"stale", b"fresh"])
+def test_once_with_budgets_that_nothing_counts_for(
+    cli: Any, file: Path, options: list[str], kept: bytes | None
+) -> None:
+    """One look has no later one that would tell it: a budget without a count holds no raise."""
+    traffic(file, 30)
+    assert cli("guard", "--once")[0] == 0
+    with file.open("a") as text:
+        text.write('[budgets.all]\nlimit_usd = 10\nper = "month"\n')
+    path = spending_path(state_folder(), file, parse(file.read_bytes()).profile)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    now = time.time()
+    spent = {b"stale": Spending(now - 86_400.0), b"fresh": Spending(now)}
+    if kept in spent:
+        keep_spending(spent[kept], path)
+    elif kept is not None:
+        path.write_bytes(kept)
+    code, out, _ = cli("guard", "--once", *options)
+    assert code == (0 if kept == b"fresh" else 1)
+    assert ("budgets were never counted: run rollout-console budgets" in out) == (
+        kept in (None, b"\xff{")
+    )
+    assert ("budgets are stale" in out) == (kept == b"stale")
 
 
 def test_once_names_the_sick_org_and_not_its_route(cli: Any, file: Path) -> None:

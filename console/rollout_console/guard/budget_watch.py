@@ -30,7 +30,6 @@ _FIRST_WAIT_S = 2.0
 """How long the first look waits for the disk, in seconds: a command looks once."""
 _WAIT_S = 0.2
 _GRACE_S = 300.0
-"""For how long after the first look nothing is said of what was never counted."""
 _Stamp = tuple[int, int, int]
 
 
@@ -58,6 +57,8 @@ class BudgetWatch:
         self._reader: threading.Thread | None = None
         self._known: _Known | None = None
         self._since: float | None = None
+        self.grace_s = _GRACE_S
+        """For how long after the first look nothing is said of what was never counted, seconds."""
         self.spending: Spending | None = None
         """What was counted last; None where nothing was, or the file asks for nothing."""
 
@@ -159,7 +160,7 @@ class BudgetWatch:
         known = self.spending
         if known is None or not known.until:
             why = "" if known is None else known.problem
-            waits = self._since is None or abs(now - self._since) < _GRACE_S
+            waits = self._since is None or abs(now - self._since) < self.grace_s
             if not why and waits:
                 return ""
             return f"budgets were never counted: {why or 'run rollout-console budgets'}"

@@ -45,7 +45,7 @@ def guard(options: Namespace, switch: Switch) -> int:
     """Watch, act and notify until SIGTERM, SIGINT or SIGHUP; with --once, run one pass.
 
     One pass exits with 1 for a rollback verdict of a route or org, an error, an unusable log or
-    ledger of jobs, and where another guard holds the leader lock.
+    ledger of jobs, budgets that nothing counts for, and where another guard holds the leader lock.
     """
     monitor = Monitor(
         switch.path, switch.open().file, older_bytes=OLDER_BYTES, servers=lambda: switch.spread
@@ -71,6 +71,7 @@ def guard(options: Namespace, switch: Switch) -> int:
     guarding.start(time.time(), wait=options.once)
     try:
         if options.once:
+            monitor.budgets.grace_s = 0.0  # there is no later look that would tell it
             # Two turns: rollbacks are made before the network is asked, raises after it.
             first = guarding.turn(sources.balance, sources.models(), time.time())
             sources.ask()
@@ -82,8 +83,10 @@ def guard(options: Namespace, switch: Switch) -> int:
                 print(json.dumps(_without_credentials(_turn_json(turn, monitor, now)), indent=2))
             else:
                 print(_turn_text(turn, now))
-            # Jobs that cannot be read are not judged, which their alert says.
+            # Jobs that cannot be read are not judged, budgets without a count hold nothing: each is
+            # an alert.
             bad = turn.is_sick or bool(monitor.jobs.trouble)
+            bad = bad or bool(monitor.budgets.trouble(monitor.file, now))
             if not (turn.acts or switch.access.read_only or turn.trouble):
                 print(
                     "rollout-console: this guard did not act: another guard holds the leader lock",
