@@ -50,10 +50,10 @@ for _number, _default in (
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _default)
 
-# Frame rate of the apps that Pilot drives: updates are coalesced into 20 frames a second, where
+# Frame rate of the apps that Pilot drives: updates are coalesced into 10 frames a second, where
 # Textual has 60, as layout and painting are a third of such an app's CPU time. A console in a
 # terminal, as an operator has it, draws at the full rate.
-setattr(textual.screen, "UPDATE_PERIOD", 1 / 20)  # noqa: B010 - it is Final for mypy
+setattr(textual.screen, "UPDATE_PERIOD", 1 / 10)  # noqa: B010 - it is Final for mypy
 share_parsed_rules()
 
 
