@@ -133,6 +133,7 @@ class Player:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_just_what_was_injected_is_found(own: SimServer, tmp_path: Path) -> None:
     path = tmp_path / "rollout.toml"
     path.write_text(FILE.format(url=own.base_url, previous=own.previous_base_url))

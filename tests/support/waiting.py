@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textual.widget import Widget
+
 if TYPE_CHECKING:
     from textual.pilot import Pilot
 
@@ -47,11 +49,22 @@ def has_ended(pid: int) -> bool:
 
 
 async def until_shown(pilot: "Pilot[None]", true: Callable[[], object]) -> None:
-    """Return once ``true`` of a running app; AssertionError with the screen's texts."""
+    """Return once ``true`` of a running app; AssertionError with the screen's texts.
+
+    A screen is the current one before what is in its containers is mounted: that is waited for.
+    """
     end = time.monotonic() + PATIENCE_S
     while not true():
         assert time.monotonic() < end, "did not happen:\n" + _texts(pilot)
         await pilot.pause(0.05)
+    while not _is_mounted(pilot):
+        assert time.monotonic() < end, "was not mounted:\n" + _texts(pilot)
+        await pilot.pause(0.02)
+
+
+def _is_mounted(pilot: "Pilot[None]") -> bool:
+    stack = pilot.app.screen_stack if pilot.app.is_running else []
+    return not stack or all(one.is_mounted for one in (stack[-1], *stack[-1].query(Widget)))
 
 
 def _texts(pilot: "Pilot[None]") -> str:

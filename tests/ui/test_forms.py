@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.errors import NoWidget
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
@@ -191,10 +192,9 @@ async def test_the_field_and_its_error_are_on_a_small_terminal(
         line = list(app.screen.query(Input))[-1]
         line.focus()
         await pilot.press(*"no", "enter")
-        await pilot.pause()
-        assert visible_rows(pilot) >= 1, "the focused field is not on the screen"
-        if size >= (20, 5):
-            assert said_rows(pilot) >= 1, "the error is not on the screen"
+        await until_shown(pilot, lambda: visible_rows(pilot) >= 1)
+        if size >= (20, 5):  # field and error at once
+            await until_shown(pilot, lambda: said_rows(pilot) >= 1 and visible_rows(pilot) >= 1)
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -208,7 +208,7 @@ async def test_the_size_changes_while_a_dialog_is_open(file: Path, name: str) ->
             await pilot.resize_terminal(*size)
             await pilot.pause()
             if size >= (20, 5):
-                assert visible_rows(pilot) >= 1, size
+                await until_shown(pilot, lambda: visible_rows(pilot) >= 1)
         assert isinstance(app.focused, Input)
         assert app.focused.value == "7" or app.focused.value.endswith("7")
 
@@ -225,7 +225,10 @@ def said_rows(pilot: Running) -> int:
 
 
 def rows_of(pilot: Running, widget: Any) -> int:
-    found = pilot.app.screen.find_widget(widget)
+    try:
+        found = pilot.app.screen.find_widget(widget)
+    except NoWidget:
+        return 0
     return int(found.region.intersection(found.clip).intersection(pilot.app.screen.region).height)
 
 

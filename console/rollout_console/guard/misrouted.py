@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from rollout_console.common.durations import set_back
-from rollout_console.common.listing import first_of
+from rollout_console.common.listing import counted, first_of
 from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
 from rollout_console.guard.writers import GRACE_S, SHOWN_DIGITS
 from rollout_console.health.log.record import AccessRecord
@@ -246,7 +246,7 @@ class Misrouted:
         wrong = f"that this file sends to {other}"
         if forbidden:
             wrong = f"although it is {'rolled back' if forbidden == 'tokenlab' else 'at 100%'}"
-        some = "1 request" if found.count == 1 else f"{found.count} requests"
+        some = counted(found.count, "request")
         ago = max(0, round(now - found.last_at))
         why = self._why(found)
         return f"{route} / {org} sent {some} to {went_to} {wrong}, the last {ago} s ago: {why}"

@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.common.errors import OperationError
+from rollout_console.common.listing import counted
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.vault.previous import previous_key
 from rollout_console.health.log.probe_log import ProbeLine
@@ -81,7 +82,7 @@ class ProbePlan(msgspec.Struct, frozen=True):
         theirs = sum(shot.target.side == "previous" for shot in self.shots)
         beside = f", and {theirs} billed by the previous providers" if theirs else ""
         mine = len(self.shots) - theirs
-        requests = "1 request" if mine == 1 else f"{mine} requests"
+        requests = counted(mine, "request")
         dear = f"; not known of {', '.join(self.unknown)}" if self.unknown else ""
         return f"{requests} on TokenLab, at most ${self.cost:.6f}{dear}{beside}"
 

@@ -165,7 +165,7 @@ def _models(base_url: str, *, offline: bool) -> ModelNames:
         say(f"{error}; models are not checked")
         return no_models(str(error))
     say(f"{trouble}; the catalogue is as last read" if trouble else
-        f"{len(room.shelf.models)} models at {base_url}")  # fmt: skip
+        f"{counted(len(room.shelf.models), 'model')} at {base_url}")  # fmt: skip
     return ModelNames(room)
 
 

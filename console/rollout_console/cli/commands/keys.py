@@ -134,7 +134,7 @@ def _list(options: Namespace, room: ApiKeys) -> int:
             print(line.rstrip())
         if len(shown) < len(found):
             pages = -(-len(found) // options.limit)
-            print(f"page {options.page} of {pages}, {len(found)} keys", file=sys.stderr)
+            print(f"page {options.page} of {pages}, {counted(len(found), 'key')}", file=sys.stderr)
     for warning in room.warnings(everything):
         print(f"{warning.level}: {visible(warning.sentence)}", file=sys.stderr)
     return DONE

@@ -12,6 +12,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.ui.dialogs.base import Dialog
 from rollout_console.ui.mount_guard import Opened
@@ -157,7 +158,8 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
                         yield Static(_first(q.listed), classes="listed")
                     yield Static(self._diff_content())
             if q.listed:
-                lines = f"{len(q.listed):,} lines and their diff: pgup, pgdn"
+                of = "its" if len(q.listed) == 1 else "their"
+                lines = f"{counted(len(q.listed), 'line')} and {of} diff: pgup, pgdn"
                 yield Static(lines, classes="more", markup=False)
             if q.wider:
                 yield Static(Content(f"ctrl+r: {visible(q.wider)}"), classes="held wider")
@@ -258,7 +260,7 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         reason, name = self._value("reason"), self._value("name")
         if self._question.held and len(reason) < LEAST_REASON:
             self.query_one("#reason", Input).focus()
-            has = f"{len(reason)} letters" if reason else "empty"
+            has = counted(len(reason), "letter") if reason else "empty"
             self._say(f"not done: the reason is {has}; type why, at least {LEAST_REASON} letters")
         elif self._question.type_name and name != self._question.type_name:
             field = self.query_one("#name", Input)

@@ -15,6 +15,7 @@ from textual.widgets import Input, Static
 from textual.worker import Worker
 
 from rollout_console.common.errors import OperationError
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.vault.errors import VaultError
@@ -273,7 +274,7 @@ class JobsScreen(BesideScreen):
         if look is not None:
             total = sum(look.counts.values())
             filtered = f"{look.matched:,} of " if self._view.text.strip() else ""
-            jobs = "1 job" if total == 1 else f"{total:,} jobs"
+            jobs = counted(total, "job")
             count = f"{filtered}{jobs} {count}"
         self.query_one("#jobs-status", TextLine).say(
             (" jobs", "bold"), (" ▸ ", "$accent"), (count, "bold"),

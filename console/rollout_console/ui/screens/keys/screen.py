@@ -16,6 +16,7 @@ from textual.coordinate import Coordinate
 from textual.widgets import DataTable, Input, Static
 
 from rollout_console.common.errors import OperationError
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.key_values import SORTS, matches, sort_keys
@@ -229,7 +230,7 @@ class KeysScreen(BesideScreen):
         facts, room = self._facts, self._room
         age = "" if self._read_at is None else f"  read {self._read_at:%H:%M:%S} UTC"
         self._shown_words = words = self._reading.words(time())
-        count = "1 key" if len(self._keys) == 1 else f"{len(self._keys)} keys"
+        count = counted(len(self._keys), "key")
         listed = f"  {count} by {SORTS[self._sort]}{age}" if self._reading.done else ""
         self.query_one("#keys-status", TextLine).say(
             (" keys", "bold"), (" ▸ ", "$accent"), (visible(room.profile), "bold"),

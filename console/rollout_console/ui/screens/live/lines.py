@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from rich.cells import cell_len
 
 from rollout_console.common.durations import seconds_text
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import Alert
 from rollout_console.guard.monitor import Monitor
@@ -185,7 +186,7 @@ def list_title(view: LiveView, keymap: dict[str, str]) -> Pieces:
         ]
     words = "nothing is wrong now"
     if view.alerts:
-        words = "1 alert" if len(view.alerts) == 1 else f"{len(view.alerts)} alerts"
+        words = counted(len(view.alerts), "alert")
         words += f", {seen} acknowledged" if seen else ""
     kinds = "not told" if source else f"{errors} {'kind' if errors == 1 else 'kinds'}"
     return [(f" {words}", "bold"), (f"   {other}: top errors ({kinds})", "$foreground 60%")]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from rollout_console.common.listing import counted
 from rollout_console.cost.difference import EVERYWHERE, Item
 from rollout_console.cost.worker_protocol import CauseSum, CostRow, PileSum
 from rollout_console.reconcile.money import plain
@@ -9,7 +10,7 @@ from rollout_console.reconcile.piles import Row
 from rollout_console.reconcile.text import ADVICE
 from rollout_console.ui.screens.money.cells import time_text, title_of
 from rollout_console.ui.screens.money.columns import dollars, price_text
-from rollout_console.ui.screens.money.head import QUIET, many
+from rollout_console.ui.screens.money.head import QUIET
 from rollout_console.ui.screens.money.state import Level, MoneyRow
 from rollout_console.ui.text import shown
 
@@ -37,7 +38,7 @@ def about_lines(row: MoneyRow, level: Level, keys: Mapping[str, str]) -> list[tu
             return [*_about_record(row, keys)]
         case CauseSum():
             amount = dollars(row.amount, signed=True)
-            about = f"{row.cause} {amount}, {many(row.parts, 'part')}"
+            about = f"{row.cause} {amount}, {counted(row.parts, 'part')}"
             look = f"look at: {LOOK_AT[row.cause]}"
             if row.largest.where.startswith(EVERYWHERE):
                 look = "not by route and org: the log does not go back through both periods"
@@ -51,16 +52,16 @@ def _about_cost(row: CostRow, level: Level) -> Iterator[tuple[str, str]]:
     one = row.figures
     where = " / ".join((*level.path, row.label))
     yield shown(f"{where}  {dollars(one.cost)}"), "bold"
-    refunds = f", {many(one.refunds, 'refund')}" if one.refunds else ""
+    refunds = f", {counted(one.refunds, 'refund')}" if one.refunds else ""
     tokens = f"{one.tokens_in:,} tokens in, {one.tokens_out:,} out"
     side = row.side
     if side is None or not side.previous.requests:
         price = f"; {price_text(one.per_million)} per 1M tokens" if one.tokens else ""
-        yield f"{many(one.requests, 'request')}{refunds}, {tokens}{price}", QUIET
+        yield f"{counted(one.requests, 'request')}{refunds}, {tokens}{price}", QUIET
         return
     left = side.previous.requests - side.priced
-    lacking = f"; {many(left, 'request')} without tokens left out" if left else ""
-    theirs = f"previous {price_text(side.per_million)} of {many(side.priced, 'request')}"
+    lacking = f"; {counted(left, 'request')} without tokens left out" if left else ""
+    theirs = f"previous {price_text(side.per_million)} of {counted(side.priced, 'request')}"
     yield (
         f"per 1M tokens {price_text(one.per_million)}, {theirs}{lacking}; {tokens}{refunds}",
         QUIET,
@@ -69,11 +70,11 @@ def _about_cost(row: CostRow, level: Level) -> Iterator[tuple[str, str]]:
 
 def _about_pile(row: PileSum) -> Iterator[tuple[str, str]]:
     figures = row.figures
-    parts = [f"{many(figures.records, 'record')} of {dollars(figures.cost)}"] * bool(
+    parts = [f"{counted(figures.records, 'record')} of {dollars(figures.cost)}"] * bool(
         figures.records
     )
     tokens = figures.tokens_in + figures.tokens_out
-    parts += [f"{many(figures.lines, 'line')} of {tokens:,} tokens"] * bool(figures.lines)
+    parts += [f"{counted(figures.lines, 'line')} of {tokens:,} tokens"] * bool(figures.lines)
     yield f"{title_of(row.pile, row.reason)}: {'; '.join(parts) or 'nothing'}", "bold"
     advice = ADVICE.get(row.reason or row.pile, "")
     if not (figures.records or figures.lines):

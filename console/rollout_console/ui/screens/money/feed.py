@@ -7,6 +7,7 @@ from typing import Protocol
 from textual.screen import Screen
 
 from rollout_console.common.errors import OperationError
+from rollout_console.common.listing import counted
 from rollout_console.cost.worker_protocol import (
     Answer,
     CostPage,
@@ -20,7 +21,7 @@ from rollout_console.cost.worker_protocol import (
     PilePage,
     Preview,
 )
-from rollout_console.ui.screens.money.head import clock, many
+from rollout_console.ui.screens.money.head import clock
 from rollout_console.ui.screens.money.link import Link
 from rollout_console.ui.screens.money.state import NEAR, PAGE, Level, MoneyView, Period
 
@@ -138,7 +139,7 @@ class RowFeed:
         self._view.take_load(loaded, period)
         self._listener.recovered(self._problem)
         if pulled:
-            count = many(loaded.pulled, "record")
+            count = counted(loaded.pulled, "record")
             self._listener.say(f"pulled {count}: {period.name} up to {clock(loaded.until)}")
         self._listener.show()
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from rollout_console.budgets.standing import Standing, count_age, usd
 from rollout_console.common.durations import seconds_text
+from rollout_console.common.listing import counted
 from rollout_console.cost.burn import DAY_S, Burn, Runway
 from rollout_console.cost.worker_protocol import Loaded, Money, Preview, Pulling, Waiting
 from rollout_console.reconcile.store import KnownKey
@@ -56,7 +57,7 @@ def budget_lines(standings: Sequence[Standing], now: float) -> list[Pieces]:
         limit = f" of {usd(one.budget.limit_usd)} for {one.period.words}"
         pieces += [(f"{shown(one.budget.name)} ", ""), used, (limit, QUIET), ("   ", "")]
     if len(worst) > _MOST_BUDGETS:
-        more = many(len(worst) - _MOST_BUDGETS, "more", "more")
+        more = counted(len(worst) - _MOST_BUDGETS, "more", "more")
         pieces.append((f"and {more}: rollout-console budgets", QUIET))
     return [pieces]
 
@@ -67,10 +68,13 @@ def _label(text: str) -> tuple[str, str]:
 
 def _bill(loaded: Loaded) -> Pieces:
     one = loaded.bill
-    refunds = f", {many(one.refunds, 'refund')}" if one.refunds else ""
+    refunds = f", {counted(one.refunds, 'refund')}" if one.refunds else ""
     rates = f"{price_text(one.per_thousand)} per 1,000  {price_text(one.per_million)} per 1M tokens"
     pieces = [_label("bill"), (dollars(one.cost), "bold"), (f"  {rates}", "")]
-    return [*pieces, (f"  {many(one.requests, 'request')}{refunds}, {one.tokens:,} tokens", QUIET)]
+    return [
+        *pieces,
+        (f"  {counted(one.requests, 'request')}{refunds}, {one.tokens:,} tokens", QUIET),
+    ]
 
 
 def _burn(burn: Burn) -> Pieces:
@@ -104,7 +108,7 @@ def _runways(keys: Sequence[KnownKey], money: Money | None, balance: Runway | No
         name = shown(names.get(one.key, one.key))
         pieces += [(f"  key {name} ", ""), (f"{dollars(one.left)}{limit}", ""), _lasts(one)]
     if len(limits) > _MOST_KEYS:
-        pieces.append((f"  and {many(len(limits) - _MOST_KEYS, 'key')} with a limit", QUIET))
+        pieces.append((f"  and {counted(len(limits) - _MOST_KEYS, 'key')} with a limit", QUIET))
     return pieces
 
 
@@ -134,13 +138,13 @@ def progress_pieces(told: Pulling | Waiting | None, key: str, since_s: float) ->
         return [(f" {told.words}{_for(since_s)}", "$warning"), stops]
     part = min(max(told.part, 0.0), 1.0)
     full = int(part * _BAR)
-    words = f" {100 * part:3.0f}%  {many(told.records, 'record')}"
+    words = f" {100 * part:3.0f}%  {counted(told.records, 'record')}"
     of = f"  key {told.key} of {told.keys} {shown(told.name)}" if told.keys > 1 else ""
     if part >= 1:
         words += ", now matched"
     return [
         (" " + "█" * full, "$accent"), ("░" * (_BAR - full), "$foreground 40%"),
-        (words, ""), stops, (f"{of}  {many(told.requests, 'call')}", QUIET),
+        (words, ""), stops, (f"{of}  {counted(told.requests, 'call')}", QUIET),
     ]  # fmt: skip
 
 
@@ -152,11 +156,6 @@ def clock(at: float) -> str:
     """Return a time in UTC, to the minute; without its date where that is today's."""
     time, today = datetime.fromtimestamp(at, UTC), datetime.now(UTC).date()
     return f"{time:%H:%M}Z" if time.date() == today else f"{time:%Y-%m-%d %H:%M}Z"
-
-
-def many(count: int, what: str, several: str = "") -> str:
-    """Return a count and what is counted; ``several`` are of it, where that is not with an s."""
-    return f"{count:,} {what if count == 1 else several or f'{what}s'}"
 
 
 def text_of(pieces: Sequence[tuple[str, str]]) -> str:

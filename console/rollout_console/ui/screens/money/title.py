@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
+from rollout_console.common.listing import counted
 from rollout_console.cost.worker_protocol import Loaded
 from rollout_console.ui.screens.money.cells import title_of
 from rollout_console.ui.screens.money.columns import dollars
 from rollout_console.ui.screens.money.feed import RowFeed
-from rollout_console.ui.screens.money.head import QUIET, Pieces, clock, many
+from rollout_console.ui.screens.money.head import QUIET, Pieces, clock
 from rollout_console.ui.screens.money.state import MOST_ROWS, Level, MoneyView, Section
 from rollout_console.ui.text import shown
 
@@ -34,7 +35,7 @@ def _listed(view: MoneyView, loaded: Loaded, feed: RowFeed) -> Pieces:
     waits = [("  looking …", "$warning")] if feed.is_waiting or level.of != view.load else []
     if view.section == "piles" and level.pile is None:
         words = "no gap" if not loaded.has_gap else "something is billed or logged alone"
-        lines = f"{many(loaded.lines, 'line')} of TokenLab, {loaded.uncharged:,} cost nothing"
+        lines = f"{counted(loaded.lines, 'line')} of TokenLab, {loaded.uncharged:,} cost nothing"
         edge = f", {loaded.edge_lines:,} belong to records outside" if loaded.edge_lines else ""
         return [
             (words, "$error bold" if loaded.has_gap else "$success"),
@@ -64,7 +65,7 @@ def _count(level: Level) -> str:
     """Return how many rows there are, or how many of them are listed so far."""
     listed = len(level.rows)
     if level.total is not None and listed >= level.total:
-        return many(listed, "row")
+        return counted(listed, "row")
     if listed >= MOST_ROWS:
         return f"the first {listed:,} rows; an export has all"
     of = f" of {level.total:,}" if level.total is not None else ""

@@ -129,7 +129,7 @@ class RouteFlows:
             done = await off_loop(lambda: self._shoot(plan, file, stop))
         failed = sum(not one.ok for _, one in done)
         self._listener.say(
-            f"{route}: {len(done)} probes, {failed or 'none'} failed", bad=bool(failed)
+            f"{route}: {counted(len(done), 'probe')}, {failed or 'none'} failed", bad=bool(failed)
         )
         self._listener.reload()
         lines = [line for shot, one in done for line in lines_of(shot, one)]

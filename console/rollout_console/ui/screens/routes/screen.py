@@ -13,6 +13,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.guard.evidence.verdict import Verdict
@@ -195,7 +196,7 @@ class RoutesScreen(ChangingScreen):
         """Redraw status, notice and key hints."""
         facts, file = self._facts, self._monitor.file
         words = self._reading.words(time())
-        count = "1 route" if len(file.routes) == 1 else f"{len(file.routes)} routes"
+        count = counted(len(file.routes), "route")
         self.query_one("#routes-status", TextLine).say(
             (" routes", "bold"), (" ▸ ", "$accent"), (count, "bold"),
             ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
