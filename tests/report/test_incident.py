@@ -177,6 +177,20 @@ def test_a_rollback_by_hand_counts(file: Path) -> None:
     assert found(file).scope.words == "chat"
 
 
+def test_what_fails_on_the_previous_side_after_the_rollback_hides_no_alert(file: Path) -> None:
+    """Traffic that comes back all at once may be too much there: the guard saw nothing of it."""
+    lines = list(storm())
+    for number, one in enumerate(lines):
+        if one["side"] == "previous" and at_of(one) > NOON + 42 and number % 3 == 0:
+            one |= {"status": 503, "error": "overloaded"}
+    written(log_of(file), lines)
+    roll_back(file, NOON + 40)
+    incident = found(file)
+    assert incident.alert is not None
+    assert incident.alert.words.endswith("limit 2%")
+    assert NOON < incident.alert.at < NOON + 40
+
+
 def test_without_evidence_the_last_bad_request_is_named(file: Path) -> None:
     """A drill, or a rollback for another reason: it began where it was rolled back, or shortly."""
     written(log_of(file), storm(share=0.0))

@@ -1,5 +1,6 @@
 """Find an incident in history and log: its onset, its alert, its rollback, and when it drained."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from math import inf, nextafter
@@ -245,9 +246,18 @@ def _tripped(file: RolloutFile, seconds: Seconds, width: int) -> Iterator[Trippe
             if signal in HOLDING or mode_of(limits, signal) == "observe" != limits.mode:
                 continue
             limit = limit_of(limits, signal)
-            p0 = max(limit, _allowed(previous.get(route, ()), signal, limit))
             for some in _stretches(bins, signal, limits.window_s):
+                # As the guard saw it: what the traffic does there that was rolled back is later.
+                begin, end = some[0].at - limits.window_s, some[-1].at
+                theirs = _between(previous.get(route, ()), begin, end)
+                p0 = max(limit, _allowed(theirs, signal, limit))
                 yield from _episodes(route, signal, some, p0, width)
+
+
+def _between(bins: Sequence[Bin], begin: float, end: float) -> Sequence[Bin]:
+    """Return the bins from ``begin`` to ``end``, both included, of some in order of time."""
+    first = bisect_left(bins, begin, key=lambda one: one.at)
+    return bins[first : bisect_right(bins, end, key=lambda one: one.at)]
 
 
 def _stretches(bins: Sequence[Bin], signal: str, quiet_s: float) -> Iterator[list[Bin]]:
