@@ -39,6 +39,7 @@ from tests.cli.test_keys import CANARY_KEY, CANARY_TOKEN, forms
 from tests.credentials.test_keys import KEY as ODD_KEY
 from tests.credentials.vault.test_vault import Drawer, vault_of
 from tests.support.loopback import Origin, Received, Reply
+from tests.support.said import everything_said
 from tests.support.waiting import until_shown
 
 Running = Pilot[None]
@@ -395,16 +396,17 @@ async def test_loading_is_said_at_once_and_replaced_by_when_the_next_try_is(
     )
     sim_keys.state.faults.add({"status": 503, "path": "/v1/management/api-keys"})
     app = app_of(file, sim_keys, vault)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("2")
-        await until_shown(pilot, lambda: "reading the API keys…" in line(pilot, "keys-status"))
-        assert "0 keys" not in line(pilot, "keys-status"), "nothing is known of them yet"
-        await until_shown(pilot, lambda: "next try in" in line(pilot, "keys-status"))
-        assert "503" in line(pilot, "keys-notice")
-        sim_keys.state.faults.clear()
-        await until_shown(pilot, lambda: "1 key" in line(pilot, "keys-status"))
-        assert "503" not in line(pilot, "keys-notice")
-        assert "next try" not in line(pilot, "keys-status")
+    with everything_said() as said:
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("2")
+            await until_shown(pilot, lambda: said.in_line("keys-status", "next try in"))
+            await until_shown(pilot, lambda: "503" in line(pilot, "keys-notice"))
+            assert said.in_line("keys-status", "reading the API keys…")
+            assert not said.in_line("keys-status", "0 keys"), "nothing is known of them yet"
+            sim_keys.state.faults.clear()
+            await until_shown(pilot, lambda: "1 key" in line(pilot, "keys-status"))
+            assert "503" not in line(pilot, "keys-notice")
+            assert "next try" not in line(pilot, "keys-status")
 
 
 async def test_a_dialog_that_waits_for_the_network_says_so(
@@ -416,14 +418,13 @@ async def test_a_dialog_that_waits_for_the_network_says_so(
         sim_keys.state.faults.add(
             {"kind": "slow", "latency_ms": 700, "path": "/v1/management/api-keys/"}
         )
-        await pilot.press("d")
-        await until_shown(
-            pilot, lambda: "reading what demo has cost…" in line(pilot, "keys-notice")
-        )
-        await until_shown(pilot, lambda: isinstance(app.screen, TextDialog))
+        with everything_said() as said:
+            await pilot.press("d")
+            await until_shown(pilot, lambda: isinstance(app.screen, TextDialog))
+        assert said.in_line("keys-notice", "reading what demo has cost…")
         await pilot.press("escape")
         await until_shown(pilot, lambda: isinstance(app.screen, KeysScreen))
-        assert "reading" not in line(pilot, "keys-notice")
+        await until_shown(pilot, lambda: "reading" not in line(pilot, "keys-notice"))
         sim_keys.state.faults.add({"status": 503, "path": "/v1/management/api-keys/"})
         await pilot.press("d")
         await until_shown(pilot, lambda: "503" in line(pilot, "keys-notice"))

@@ -35,6 +35,7 @@ from rollout_console.ui.settings import Settings
 from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import Cells, LineTable
 from rollout_gate.file.parse import parse
+from tests.support.said import everything_said
 from tests.support.waiting import until_shown
 
 Running = Pilot[None]
@@ -115,12 +116,13 @@ async def test_it_lists_and_a_chip_ranks(file: Path, own: SimServer) -> None:
 async def test_the_first_catalogue_is_said_to_be_read(file: Path, own: SimServer) -> None:
     own.state.faults.add({"kind": "slow", "latency_ms": 900, "path": "/v1/models"})
     app = app_of(file, own.base_url)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("3")
-        await until_shown(pilot, lambda: "reading the catalogue…" in line(pilot, "models-status"))
-        assert "no catalogue" not in line(pilot, "models-status"), "that is not known yet"
-        await until_shown(pilot, lambda: len(ids(pilot)) >= 150)
-        assert "reading" not in line(pilot, "models-status")
+    with everything_said() as said:
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("3")
+            await until_shown(pilot, lambda: len(ids(pilot)) >= 150)
+            await until_shown(pilot, lambda: "reading" not in line(pilot, "models-status"))
+    assert said.in_line("models-status", "reading the catalogue…")
+    assert not said.in_line("models-status", "no catalogue"), "that is not known yet"
 
 
 async def test_search_filters_and_orders(file: Path, own: SimServer) -> None:

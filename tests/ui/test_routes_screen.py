@@ -32,6 +32,7 @@ from rollout_console.ui.screens.routes.screen import RoutesScreen
 from rollout_console.ui.settings import Settings
 from rollout_gate.file.model import DEFAULT_BASE_URL
 from rollout_gate.file.parse import parse
+from tests.support.said import everything_said
 from tests.support.waiting import until_shown
 from tests.ui.test_home import log_lines
 from tests.ui.test_models_screen import Running, dialog, line, table
@@ -194,8 +195,11 @@ async def test_a_probe_is_confirmed_with_its_cost_first(file: Path, own: SimServ
 async def test_a_second_press_while_the_first_asks_pays_once(file: Path, own: SimServer) -> None:
     own.state.faults.add({"kind": "slow", "latency_ms": 400, "path": "/v1/models"})
     async with routes(file, own) as pilot:
-        await pilot.press("p", "p", "p")
-        assert "still running" in notice(pilot)
+        with everything_said() as said:
+            for _ in range(3):  # at once, as a slow link delivers them
+                pilot.app.post_message(Key("p", "p"))
+            await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        assert said.in_line("routes-notice", "still running")
         await confirm(pilot)
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
         await pilot.press("escape")
@@ -215,7 +219,6 @@ async def test_a_key_that_leaves_the_screen_does_so_once_the_action_is_over(
         for key in "c1r":  # at once, as a slow link delivers them
             pilot.app.post_message(Key(key, key))
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
-        await pilot.pause()
         assert isinstance(pilot.app.screen, HomeScreen), "r was for a screen that was not seen"
         await pilot.press("r")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
