@@ -88,7 +88,7 @@ def requests_until(case: Case, allowed: Allowed, seed: int) -> int | None:
 
 def main() -> None:
     """Print the table."""
-    print(f"guard beside the previous side, limit {LIMIT:.0%}, {STREAMS} streams each")
+    print(f"guard and error rate of the previous side, limit {LIMIT:.0%}, {STREAMS} streams each")
     for case in CASES:
         print(f"  {case}")
         for name, allowed in RULES.items():

@@ -48,7 +48,7 @@ def test_what_it_allows_covers_its_own_rate_where_that_counts(
 
 
 def judged(tokenlab: float, requests: int, errors: int) -> Verdict:
-    """Return the verdict on two requests a second with an error rate, beside a previous side."""
+    """Return the verdict on two requests a second that fail at a rate, by the previous counts."""
     drawn = random.Random(3)
     bad = [sum(drawn.random() < tokenlab for _ in range(2)) for _ in range(SECONDS)]
     bins = [Bin(START + at, 2, gateway=one, timed=2 - one) for at, one in enumerate(bad)]
@@ -59,7 +59,7 @@ def judged(tokenlab: float, requests: int, errors: int) -> Verdict:
 
 
 @pytest.mark.parametrize("requests", [0, 10, 20, 60, 132, 133, 1_000])
-def test_what_fails_on_tokenlab_alone_is_seen_beside_few_requests_too(requests: int) -> None:
+def test_what_fails_on_tokenlab_alone_is_detected_with_few_previous_requests(requests: int) -> None:
     verdict = judged(0.1, requests, 0)
     assert verdict.kind == "rollback"
     assert "limit 2%" in verdict.reason or requests >= 133
@@ -73,14 +73,14 @@ def test_what_is_proven_to_fail_on_both_sides_is_not_blamed_on_one(
     assert judged(0.1, requests, errors).kind == "ok"
 
 
-def test_a_raise_is_held_for_failing_jobs_beside_few_clean_ones() -> None:
+def test_a_raise_is_held_for_failing_jobs_whatever_few_previous_ones_did() -> None:
     ours = Ended(completed=40, failed=10)
     assert failing_jobs(ours, Ended(completed=10), 5.0).startswith("failed jobs 20%, 10 of 50")
     assert failing_jobs(ours, Ended(completed=10, failed=5), 5.0) == ""
 
 
 def test_a_report_finds_the_onset_that_the_guard_saw(file: Path) -> None:
-    """A storm of a tenth beside twenty clean requests of the previous side."""
+    """10% of TokenLab's requests fail, and none of 20 on the previous side."""
     lines = [line(NOON + at, side="previous") for at in range(-300, 0, 15)]
     lines += [line(NOON + at) for at in range(-300, 0)]
     drawn = random.Random(5)
@@ -101,5 +101,5 @@ def test_delays_are_those_of_the_limit_alone_where_the_previous_side_is_well() -
     case = Case(3, 0.9, 0.2)
     for seed in range(5):
         alone = requests_until(case, lambda requests, errors: 0.0, seed)
-        beside = requests_until(case, lambda n, bad: allowed_rate(n, bad, 0.02), seed)
-        assert alone == beside is not None
+        compared = requests_until(case, lambda n, bad: allowed_rate(n, bad, 0.02), seed)
+        assert alone == compared is not None

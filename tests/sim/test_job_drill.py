@@ -8,13 +8,6 @@ from rollout_gate.paths import LEDGER_NAME
 from tests.benchmarks.job_drill import FAULTS, Rollout, rollout
 from tests.support.waiting import until
 
-RATE_PER_S = 20.0
-WITHIN_S = 50.0
-"""Within what the verdict comes on a busy machine, where jobs are polled and read late.
-
-How few failures it takes is tested with the evidence itself, and how long by the benchmark.
-"""
-
 
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +26,7 @@ def completed(made: Rollout, least: int) -> bool:
 
 
 def test_jobs_that_fail_after_their_200_are_rolled_back_and_drain() -> None:
-    with rollout(RATE_PER_S) as made:
+    with rollout(20.0) as made:
         until(lambda: completed(made, 30))
         found = made.drill(FAULTS["50% fail"])
         assert found.reason.startswith("jobs failed")
@@ -41,6 +34,6 @@ def test_jobs_that_fail_after_their_200_are_rolled_back_and_drain() -> None:
         file = parse(made.file.read_bytes())
         assert file.is_latched("video")
         assert not file.rolled_back
-        assert found.jobs < RATE_PER_S * WITHIN_S
+        assert found.jobs < 300
         book = JobBook(made.file.parent / LEDGER_NAME)
         until(lambda: {one.create.side for one in book.rows(0.0, most=20)} == {"previous"})

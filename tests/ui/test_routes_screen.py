@@ -219,6 +219,7 @@ async def test_a_key_that_leaves_the_screen_does_so_once_the_action_is_over(
         for key in "c1r":  # at once, as a slow link delivers them
             pilot.app.post_message(Key(key, key))
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
+        await pilot.pause()
         assert isinstance(pilot.app.screen, HomeScreen), "r was for a screen that was not seen"
         await pilot.press("r")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))

@@ -23,7 +23,7 @@ def allowed_rate(requests: int, errors: int, limit: float) -> float:
 
     It is the one-sided 95% upper Wilson bound of the previous side's rate plus MARGIN, where that
     rate is known: proven to be over ``limit`` (0 to 1, not included), or of so many requests that
-    without an error the bound would be at the limit. Of fewer the bound is high by itself (13% of
+    without an error the bound would be at the limit. Of fewer the bound is high by itself (12% for
     20 without an error), and it would hide what fails on TokenLab alone: then it is 0.
     """
     if requests < LIVE_FROM:
