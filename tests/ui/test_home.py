@@ -337,8 +337,7 @@ async def test_a_large_file_draws_what_is_seen_alone(file: Path) -> None:
         table = pilot.app.query_one(RolloutTable)
         assert "big (10000)" in screen_text(pilot), "folded: it would hide the other routes"
         await pilot.press("z", "G")
-        await pilot.pause()
-        assert "org-9999" in screen_text(pilot)
+        await until_shown(pilot, lambda: "org-9999" in screen_text(pilot))
         assert len(table._drawn) < 200
 
 

@@ -264,9 +264,17 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
         # Keep a line above the cursor in the viewport: a route's own line above its first org.
         wanted_top = max(0, self._cursor - (1 if height > 2 else 0))
         if wanted_top < top:
-            self.scroll_to(y=wanted_top, animate=False)
+            self.scroll_to_top(wanted_top)
         elif self._cursor >= top + height:
-            self.scroll_to(y=self._cursor - height + 1, animate=False)
+            self.scroll_to_top(self._cursor - height + 1)
+
+    def scroll_to_top(self, row: int) -> None:
+        """Scroll so that a row is the first one shown, as far as there are rows below it.
+
+        Forced: Textual ignores a scroll until the layout in which the scroll bar appears, and the
+        keys z and G may come before that.
+        """
+        self.scroll_to(y=row, animate=False, force=True)
 
 
 def _is_drawing(text: str) -> bool:

@@ -31,7 +31,7 @@ class RolloutTable(LineTable[Row]):
             target = next((i for i in reversed(heads) if i < self.cursor), self.cursor)
         self.move_to(target)
         if self.size:  # the route at the top, with as many of its orgs as fit
-            self.scroll_to(y=target, animate=False)
+            self.scroll_to_top(target)
 
     def move_to_row(self, key: RowKey) -> bool:
         """Move the cursor to a row; return whether it is among those that are shown."""
