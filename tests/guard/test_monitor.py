@@ -153,6 +153,21 @@ def test_the_proof_of_a_rollback(file: Path, monitor: Monitor) -> None:
     assert "draining" in proof(20)[1]
 
 
+def test_a_log_that_cannot_be_read_is_no_proof(file: Path, monitor: Monitor) -> None:
+    write(file, 16)
+    write(file, 1, side="previous")
+    monitor.catch_up(NOW)
+    log = monitor.log_path
+    log.rename(log.with_suffix(".kept"))
+    log.mkdir()
+    monitor.catch_up(NOW)
+    found = monitor.proof("chat", "acme", NOW - 20, NOW)
+    assert not found.drained
+    assert re.fullmatch(
+        r"not known: .*cannot be read: .* · last TokenLab request 16 s ago", found.text
+    )
+
+
 def test_the_balance_burns_exactly() -> None:
     watch = BalanceWatch()
     assert watch.runway_s() is None

@@ -214,6 +214,8 @@ def has_share(file: RolloutFile, route: str, alias: str) -> bool:
 
 def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:
     trouble = monitor.log_trouble if monitor.prometheus is None else monitor.source_trouble(now)
+    if trouble and monitor.prometheus is not None and not monitor.no_figures(now):
+        trouble += ": raises are held, rollbacks go by the others"
     if trouble and not monitor.is_asking:
         yield Alert(("log",), "alarm", trouble)
     if unsent := monitor.unsent.words(now):

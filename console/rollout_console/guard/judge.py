@@ -221,8 +221,8 @@ class Judge(Watch):
 
         Without figures to judge by there is no evidence, of health or of anything else.
         """
-        if trouble := self.source_trouble(now):
-            return Tier(self._no_figures(trouble))
+        if trouble := self.no_figures(now):
+            return Tier(self._without_figures(trouble))
         as_of = self.as_of(now)
         span = self._span(route, as_of - self._window_s(route), as_of)
         traffic = route_traffic(
@@ -322,16 +322,18 @@ class Judge(Watch):
             return tier.route
         if found.kind == "ok" and (wrong := self.clock_words(now)):
             return Verdict("hold", wrong, "data", brief="clocks differ")
+        if found.kind == "ok" and (trouble := self.source_trouble(now)):
+            return Verdict("hold", trouble, "data", brief="not all seen")
         return self._compared(route, now) if found.kind == "ok" else found
 
-    def _no_figures(self, trouble: str) -> Verdict:
+    def _without_figures(self, trouble: str) -> Verdict:
         brief = "no answer yet" if self.is_asking else "no figures"
         return Verdict("hold", trouble, "data", brief=brief, waits=self.is_asking)
 
     def _blind(self, org: str | None, now: float) -> Verdict | None:
         """Return the hold where Prometheus has no figures of an org, or of anything; else None."""
-        if trouble := self.source_trouble(now):
-            return self._no_figures(trouble)
+        if trouble := self.no_figures(now):
+            return self._without_figures(trouble)
         state = None if self.prometheus is None else self.prometheus.state
         if org is not None and state is not None and state.without_org:
             return Verdict("hold", "Prometheus has no figures by org", "data", waits=True)

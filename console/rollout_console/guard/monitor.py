@@ -264,7 +264,8 @@ class Monitor(Judge):
             return ""
         budgets = self.budgets
         if watched := (
-            budgets.held(self.file, route, org, now, subject)
+            self.source_trouble(now)
+            or budgets.held(self.file, route, org, now, subject)
             or budgets.short_runway(settings.min_runway_s, balance, now)
         ):
             return watched

@@ -42,13 +42,19 @@ def proof_of(
     return Proof(False, f"draining · {age}")
 
 
+def not_given(proof: Proof, why: str) -> Proof:
+    """Return a proof that is not given: the reason why, and what is seen without its claim."""
+    seen = proof.text.rpartition(" · ")[2] if proof.drained else proof.text
+    return Proof(drained=False, text=f"{why} · {seen}")
+
+
 def on_servers(proof: Proof, spread: Spread, logged: int | None) -> Proof:
     """Return a proof as far as it holds for all servers that share the file.
 
     ``logged`` is how many hosts have lines in the log, None where the figures are of all servers.
     """
     if spread.missing:
-        return Proof(drained=False, text=f"not in force on {spread.missing} · {proof.text}")
+        return not_given(proof, f"not in force on {spread.missing}")
     servers = len(spread.mirrors)
     if logged is None or logged >= servers:
         return proof

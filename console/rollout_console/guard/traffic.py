@@ -22,7 +22,7 @@ from rollout_console.guard.health_source import (
 )
 from rollout_console.guard.line_quality import LineQuality
 from rollout_console.guard.misrouted import FarShare, Misrouted, MisroutedRequests
-from rollout_console.guard.proof import Proof, on_servers, proof_of
+from rollout_console.guard.proof import Proof, not_given, on_servers, proof_of
 from rollout_console.guard.unsent import UnsentRequests
 from rollout_console.guard.writer_clocks import WriterClocks
 from rollout_console.guard.writers import Writers, WritersBehind
@@ -413,9 +413,18 @@ class Watch:
         """Return the time that figures are of: now, or until when Prometheus was read."""
         return now if self.prometheus is None else self.prometheus.as_of(now)
 
-    def source_trouble(self, now: float) -> str:
+    def no_figures(self, now: float) -> str:
         """Return why there is no figure to judge by, of Prometheus; empty where there is."""
         return "" if self.prometheus is None else self.prometheus.trouble_at(now)
+
+    def source_trouble(self, now: float) -> str:
+        """Return what is wrong with Prometheus, or with the servers it scrapes; empty if nothing.
+
+        Servers that cannot be scraped have sent requests that nobody sees: nothing is proven to be
+        well or over. What fails on the others is evidence all the same.
+        """
+        unscraped = "" if self.prometheus is None else self.prometheus.unscraped
+        return self.no_figures(now) or unscraped
 
     def summary(self, route: str | None, org: str | None, side: Side, now: float) -> Summary:
         """Return the figures of a side over the guard's window of the route."""
@@ -498,10 +507,17 @@ class Watch:
         proof = proof_of(last, other, since, now, seen_until)
         late = self.writer_clocks.named(now)
         if late and not proof.drained:
-            text = f"not known of {late}, whose lines are dated long ago · {proof.text}"
-            proof = Proof(drained=False, text=text)
+            proof = not_given(proof, f"not known of {late}, whose lines are dated long ago")
+        if unseen := self._unseen(now):
+            proof = not_given(proof, f"not known: {unseen}")
         spread = self.spread
         return proof if spread is None else on_servers(proof, spread, self._logged_hosts(now))
+
+    def _unseen(self, now: float) -> str:
+        """Return why requests of now may not be seen, so that none is no sign of quiet."""
+        if self.prometheus is None and self._follower.unreadable:
+            return self._follower.trouble
+        return self.source_trouble(now)
 
     @property
     def _begins_at(self) -> float:

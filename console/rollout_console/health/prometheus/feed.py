@@ -70,7 +70,7 @@ class PrometheusFeed:
     @property
     def trouble(self) -> str:
         """What is wrong, in a sentence; empty without it, and before the first answer."""
-        return "" if self.state is None else self.state.trouble
+        return "" if self.state is None else self.state.trouble or self.state.unscraped
 
     @property
     def unreadable(self) -> bool:
@@ -128,6 +128,11 @@ class PrometheusFeed:
     def reads_past(self) -> bool:
         """Whether the past is still being read."""
         return self.state is None or not (self.state.past or self.state.trouble)
+
+    @property
+    def unscraped(self) -> str:
+        """Which servers the figures lack, in a sentence; empty where they lack none."""
+        return "" if self.state is None else self.state.unscraped
 
     def as_of(self, now: float) -> float:
         """Return the time that figures are of: until which requests are sure to be counted.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rollout_console.common.listing import counted
 from rollout_console.health.log.lines import ALL_USABLE, Unusable
 from rollout_console.health.prometheus.answers import Series, number_of
 from rollout_console.health.prometheus.counting import Amounts, Bounds, Counting, Key
@@ -51,13 +52,15 @@ class State(msgspec.Struct, frozen=True):
 
     ``begins_at`` is since when every step is read, ``newest`` the time of the newest sample, and
     ``past`` whether all of the last day is read. ``trouble`` is what is wrong with the newest
-    answers, in a sentence.
+    answers, in a sentence: there is nothing to judge by. ``unscraped`` says which servers the
+    figures lack.
     """
 
     until: float = 0.0
     begins_at: float = inf
     newest: float = 0.0
     trouble: str = ""
+    unscraped: str = ""
     past: bool = False
     unusable: Unusable = ALL_USABLE
     without_org: bool = False
@@ -72,6 +75,10 @@ def skew_problem(skew_s: float, step_s: int) -> str:
         return ""
     way = "ahead of" if skew_s > 0 else "behind"
     return f"its clock is {abs(skew_s):.0f} s {way} this host's"
+
+
+def _unscraped(down: float) -> str:
+    return f"{counted(max(round(down), 1), 'server')} cannot be scraped" if down else ""
 
 
 class Reader:
@@ -129,9 +136,10 @@ class Reader:
             self._known.clear()
             self.state = State()
         counting = self._counted(client, min(first, until), until, step)
-        newest, trouble = self._latest(client, until)
+        newest, down, trouble = self._latest(client, until)
         begins_at = min(self.state.begins_at, first - step)
-        trouble = self._trouble(counting, newest, trouble, until, client.skew_s)
+        unscraped = _unscraped(down)
+        trouble = self._trouble(counting, newest, trouble, unscraped, until, client.skew_s)
         found = self._fresh(counting.amounts, step)
         self._known = {one: of for one, of in self._known.items() if one[0] > until - REREAD * step}
         self._note_bounds(counting)
@@ -140,6 +148,7 @@ class Reader:
             begins_at=begins_at,
             newest=newest,
             trouble=f"Prometheus: {trouble}" if trouble else "",
+            unscraped=f"Prometheus: {unscraped}" if unscraped else "",
             past=self.state.past,
             unusable=counting.unusable,
             without_org=counting.without_org or self.state.without_org,
@@ -215,23 +224,19 @@ class Reader:
             raise PrometheusError(f"{query.name} is answered in part: {found.warning}")
         return found.series
 
-    def _latest(self, client: "PrometheusClient", until: float) -> tuple[float, str]:
-        """Return the time of the newest sample, and what is wrong with that or the targets."""
+    def _latest(self, client: "PrometheusClient", until: float) -> tuple[float, float, str]:
+        """Return the time of the newest sample, how many servers are down, and what is wrong."""
         values = {}
         for name in ("newest", "down"):
             query = self._queries.get(name)
             series = self._ask(client, query, until, until, self._step_s) if query else ()
             numbers = [number_of(text) for one in series for _, text in one.values]
             if None in numbers or any(one.histograms for one in series):
-                return 0.0, f"{name}: the answer is no number"
+                return 0.0, 0.0, f"{name}: the answer is no number"
             values[name] = [number for number in numbers if number is not None]
         rarely = self._rarely_scraped(client, until)
         newest, down = max(values["newest"], default=0.0), sum(values["down"])
-        if down > 0:
-            return newest, f"{down:.0f} {'server' if down == 1 else 'servers'} cannot be scraped"
-        if not newest:
-            return 0.0, "it has no sample of these requests: no metric, or nothing is scraped"
-        return newest, rarely
+        return newest, max(down, 0.0), rarely
 
     def _rarely_scraped(self, client: "PrometheusClient", until: float) -> str:
         """Return that steps are too short for the interval of scrapes; empty where they are not.
@@ -249,16 +254,31 @@ class Reader:
         )
 
     def _trouble(
-        self, counting: Counting, newest: float, trouble: str, until: float, skew_s: float
+        self,
+        counting: Counting,
+        newest: float,
+        trouble: str,
+        unscraped: str,
+        until: float,
+        skew_s: float,
     ) -> str:
+        """Return why there is nothing to judge by, empty where there is.
+
+        Servers that cannot be scraped are a reason only where nothing else is scraped either: how
+        the others fail is evidence without them.
+        """
         lines, why = counting.unusable
         if lines > MUCH_UNUSABLE * counting.series:
             return f"{lines:,} of {counting.series:,} series cannot be used; the first: {why}"
         if problem := skew_problem(skew_s, self._step_s):
             return f"{problem}: set the clocks"
+        age = until - newest
+        if unscraped and age > 2 * self._step_s + MOST_SKEW_S:
+            return unscraped
         if trouble:
             return trouble
-        age = until - newest
+        if not newest:
+            return "it has no sample of these requests: no metric, or nothing is scraped"
         if age > 2 * self._step_s + MOST_SKEW_S:
             return f"its newest sample of these requests is {age:.0f} s old: nothing is scraped"
         return ""

@@ -131,7 +131,7 @@ def data_age(monitor: Monitor, now: float) -> tuple[str, str]:
 def _prometheus_age(monitor: Monitor, now: float) -> tuple[str, str]:
     """Return how old the newest answer of Prometheus is, in steps of five seconds: it is redrawn
     for each that differs."""
-    age, trouble = monitor.age_s(now), monitor.source_trouble(now)
+    age, trouble = monitor.age_s(now), monitor.no_figures(now)
     if age is None:
         return ("  no Prometheus", "$error bold") if trouble and not monitor.is_asking else (
             "  asking Prometheus…", "$warning",
@@ -139,6 +139,8 @@ def _prometheus_age(monitor: Monitor, now: float) -> tuple[str, str]:
     words = f"{age // 5 * 5:.0f} s" if age < 120 else seconds_text(age)
     if trouble:
         return f"  Prometheus fails, {words}", "$error bold"
+    if monitor.source_trouble(now):
+        return f"  prom {words}, not all seen", "$warning bold"
     return f"  prom {words}", "$success"
 
 
