@@ -62,6 +62,13 @@ async def until_shown(pilot: "Pilot[None]", true: Callable[[], object]) -> None:
         await pilot.pause(0.02)
 
 
+async def resize(pilot: "Pilot[None]", width: int, height: int) -> None:
+    """Resize the terminal, and return once the screen is laid out and drawn at that size."""
+    await pilot.resize_terminal(width, height)
+    await until_shown(pilot, lambda: pilot.app.screen.size == (width, height))
+    await pilot.pause()  # until its widgets have handled the Resize event
+
+
 def _is_mounted(pilot: "Pilot[None]") -> bool:
     stack = pilot.app.screen_stack if pilot.app.is_running else []
     return not stack or all(one.is_mounted for one in (stack[-1], *stack[-1].query(Widget)))

@@ -13,7 +13,7 @@ from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
 from rollout_console.ui.dialogs.form import Values
 from rollout_console.ui.dialogs.percent import PercentDialog
 from rollout_console.ui.screens.keys.forms import credential_form, key_form, passphrase_form
-from tests.support.waiting import until_shown
+from tests.support.waiting import resize, until_shown
 from tests.ui.test_home import Running, app_of
 
 ODD = (
@@ -205,8 +205,7 @@ async def test_the_size_changes_while_a_dialog_is_open(file: Path, name: str) ->
         list(app.screen.query(Input))[-1].focus()
         await pilot.press(*"7")
         for size in (*SMALL, (1, 1), (80, 24), (120, 40)):
-            await pilot.resize_terminal(*size)
-            await pilot.pause()
+            await resize(pilot, *size)
             if size >= (20, 5):
                 await until_shown(pilot, lambda: visible_rows(pilot) >= 1)
         assert isinstance(app.focused, Input)

@@ -29,7 +29,7 @@ from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.file.model import DEFAULT_BASE_URL
 from rollout_gate.file.parse import parse
-from tests.support.waiting import until_shown
+from tests.support.waiting import resize, until_shown
 
 Running = Pilot[None]
 
@@ -257,9 +257,8 @@ async def test_every_size_stands(file: Path, size: tuple[int, int]) -> None:
         await pilot.press("j", "G", "g", "c", "question_mark")
         await pilot.pause(0.1)
         await pilot.press("escape")
-        await pilot.resize_terminal(20, 5)
-        await pilot.pause()
-        await pilot.resize_terminal(*size)
+        await resize(pilot, 20, 5)
+        await resize(pilot, *size)
         await pilot.press("z")
         if "acme" not in screen_text(pilot):  # they were unfolded
             await pilot.press("z")

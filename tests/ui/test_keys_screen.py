@@ -40,7 +40,7 @@ from tests.credentials.test_keys import KEY as ODD_KEY
 from tests.credentials.vault.test_vault import Drawer, vault_of
 from tests.support.loopback import Origin, Received, Reply
 from tests.support.said import everything_said
-from tests.support.waiting import until_shown
+from tests.support.waiting import resize, until_shown
 
 Running = Pilot[None]
 
@@ -440,7 +440,7 @@ async def test_keys_with_odd_names_and_costs_stand(
     async with keys_screen(app, (80, 24)) as pilot:
         await until_shown(pilot, lambda: len(rows(pilot)) == 5 and "…" not in rows(pilot)[0])
         for size in ((40, 12), (20, 5), (1, 1), (200, 60), (80, 24)):
-            await pilot.resize_terminal(*size)
+            await resize(pilot, *size)
             await pilot.press("j", "f5")
         await until_shown(pilot, lambda: len(rows(pilot)) == 5)
         text = " ".join(rows(pilot)) + str(app.screen.query_one("#key", Static).content)

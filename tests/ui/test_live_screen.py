@@ -36,7 +36,7 @@ from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import LineTable
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate.file.parse import parse
-from tests.support.waiting import until_shown
+from tests.support.waiting import resize, until_shown
 
 Running = Pilot[None]
 HOSTILE = "\x1b[31mevil\u202eorg[bold]"
@@ -265,11 +265,9 @@ async def test_paused_nothing_at_all_is_drawn(file: Path, monkeypatch: pytest.Mo
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
         await pilot.pause(0.2)
         assert drawn(pilot) == before[0], "going home let it go"
-        await pilot.resize_terminal(90, 30)
-        await pilot.pause(0.3)
+        await resize(pilot, 90, 30)
         assert line(pilot, "figures").split()[0] == before[1].split()[0]
-        await pilot.resize_terminal(120, 40)
-        await pilot.pause(0.3)
+        await resize(pilot, 120, 40)
         assert drawn(pilot) == before[0]
         await pilot.press("space")
         assert "paused" not in line(pilot, "status")
@@ -320,8 +318,7 @@ async def test_nothing_is_drawn_for_the_screen_behind(
 async def test_home_fits_the_size_that_it_did_not_see(file: Path) -> None:
     traffic(file)
     async with live(file) as pilot:
-        await pilot.resize_terminal(80, 24)
-        await pilot.pause(0.2)
+        await resize(pilot, 80, 24)
         await pilot.press("1")
         await until_shown(pilot, lambda: pilot.app.screen.query_one(RolloutTable).size.width == 80)
         assert not pilot.app.screen.has_class("-broad")

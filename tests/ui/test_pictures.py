@@ -37,7 +37,7 @@ from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.file.formats import root_of
 from tests.credentials.vault.test_vault import vault_of
 from tests.jobs.ledgers import create, write
-from tests.support.waiting import until_shown
+from tests.support.waiting import resize, until_shown
 
 NOW = datetime.fromisoformat("2026-10-01T02:20:00+00:00")
 SIZES = ((80, 24), (120, 40), (200, 60), (40, 12))
@@ -266,9 +266,9 @@ async def test_screens_and_sizes(world: World, snapshot: SnapshotAssertion) -> N
             await pilot.press(key)
             await ready(pilot)
             for width, height in SIZES:
-                await pilot.resize_terminal(width, height)
+                await resize(pilot, width, height)
                 assert await _settled(pilot) == pictures(name=f"{screen} {width}x{height}")
-            await pilot.resize_terminal(*SIZES[0])
+            await resize(pilot, *SIZES[0])
             await pilot.press("1")
 
 

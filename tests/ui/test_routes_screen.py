@@ -33,7 +33,7 @@ from rollout_console.ui.settings import Settings
 from rollout_gate.file.model import DEFAULT_BASE_URL
 from rollout_gate.file.parse import parse
 from tests.support.said import everything_said
-from tests.support.waiting import until_shown
+from tests.support.waiting import resize, until_shown
 from tests.ui.test_home import log_lines
 from tests.ui.test_models_screen import Running, dialog, line, table
 
@@ -142,10 +142,9 @@ async def test_of_many_orgs_it_says_how_many_were_judged(file: Path, own: SimSer
 @pytest.mark.parametrize("size", [(40, 12), (20, 5), (1, 1)])
 async def test_a_small_terminal_stands(file: Path, own: SimServer, size: tuple[int, int]) -> None:
     async with routes(file, own, (120, 40)) as pilot:
-        await pilot.resize_terminal(*size)
+        await resize(pilot, *size)
         await pilot.press("j", "k", "f5")
-        await until_shown(pilot, lambda: pilot.app.size == size)
-        await pilot.resize_terminal(80, 24)
+        await resize(pilot, 80, 24)
         await until_shown(pilot, lambda: "missing: " in row(pilot, 1))
 
 
