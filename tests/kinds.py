@@ -171,6 +171,7 @@ FUNCTIONAL = frozenset(
         "ui/test_added_cost.py",
         "ui/test_ascii.py",
         "ui/test_breath.py",
+        "ui/test_key_order.py",
         "ui/test_budget_hold.py",
         "ui/test_confirm.py",
         "ui/test_crash.py",

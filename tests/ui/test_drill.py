@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rollout_console.ui.dialogs.confirm import GRACE_S
 from rollout_gate.file.parse import parse
 from tests.support.terminal import terminal
 from tests.support.waiting import has_ended
@@ -86,6 +87,7 @@ def test_a_storm_is_seen_and_rolled_back_with_one_key(
         shown.until(lambda screen: "▸   acme" in screen)
         shown.press("r")
         shown.until(lambda screen: "chat / acme 50% to 0% in rollout.toml" in screen)
+        time.sleep(GRACE_S + 0.05)
         shown.press("Enter")
         shown.until(lambda screen: "to 0% in rollout.toml" not in screen)
         assert file.read_bytes() == before, "enter alone confirmed"

@@ -185,6 +185,7 @@ async def test_a_model_goes_on_a_route_after_a_confirm(file: Path, own: SimServe
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         assert "chat: model gpt-5.4 to gpt-5.4-mini" in dialog(pilot)
         assert '+model = "gpt-5.4-mini"' in dialog(pilot)
+        await pilot.pause(GRACE_S + 0.05)
         await pilot.press("enter")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ModelsScreen))
         assert parse(file.read_bytes()).routes["chat"].model == "gpt-5.4", "enter confirmed"

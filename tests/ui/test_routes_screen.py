@@ -70,10 +70,10 @@ async def routes(
         assert "canary" not in app.export_screenshot()
 
 
-async def confirm(pilot: Running) -> None:
+async def confirm(pilot: Running, key: str = "y") -> None:
     await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
     await pilot.pause(GRACE_S + 0.05)
-    await pilot.press("y")
+    await pilot.press(key)
 
 
 def notice(pilot: Running) -> str:
@@ -168,7 +168,7 @@ async def test_a_probe_is_confirmed_with_its_cost_first(file: Path, own: SimServ
         await pilot.press("p")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         assert "2 requests on TokenLab, at most $0.000" in dialog(pilot)
-        await pilot.press("enter")
+        await confirm(pilot, "enter")
         assert not [r for r in own.state.requests if r.path.startswith("/v1/chat")]
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, RoutesScreen))
         await pilot.press("p")

@@ -153,14 +153,19 @@ class ConsoleApp(TerminalApp):
             self.set_timer(AFTER_S, preload)
 
     def on_key(self, event: events.Key) -> None:
-        """Forward a printable key to the focused input, also if it was queued before the focus.
+        """Give a printable key that no widget took to what it was typed for.
 
-        A slow link delivers several keys at once, and those after a ``/`` were dispatched to the
-        screen before the input had the focus: the r of an org's name must not roll back.
+        That is a dialog that was opened since, one that an action is about to open, the only line
+        of a dialog that has lost the focus, or an input: the r of an org's name must not roll back.
         """
         if not event.is_printable:
             return
         line, typed = self.focused, events.Key(event.key, event.character)
+        if self.keys.is_early:
+            event.stop()
+            event.prevent_default()
+            self.keys.again(typed)
+            return
         beside = self._beside_home
         if beside is not None and not isinstance(line, Input) and beside.takes_ahead(typed):
             event.stop()
@@ -168,8 +173,6 @@ class ConsoleApp(TerminalApp):
             return
         if line is None and getattr(self.screen, "TAKES_DIGITS", False):
             line = next(iter(self.screen.query(Input)), None)
-            if line is None:  # not mounted yet: requeue the key, or 100 becomes 00
-                self.screen.call_after_refresh(self.post_message, typed)
         if isinstance(line, Input):
             event.stop()
             event.prevent_default()

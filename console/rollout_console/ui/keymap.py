@@ -170,6 +170,8 @@ ROUTE_KEYS = (
     Key("routes.reload", "f5", "reload", "Look again", "", "f5"),
     Key("routes.up", "up,k", "row(-1)", "Up", "", "↑ k"),
     Key("routes.down", "down,j", "row(1)", "Down", "", "↓ j"),
+    Key("routes.page.up", "pageup,ctrl+u", "page(-1)", "Half a page up", "", "ctrl+u"),
+    Key("routes.page.down", "pagedown,ctrl+d", "page(1)", "Half a page down", "", "ctrl+d"),
     Key("routes.first", "g,home", "end(False)", "First route", "", "g"),
     Key("routes.last", "G,end", "end(True)", "Last route", "", "G"),
 )  # fmt: skip
@@ -207,6 +209,8 @@ LIVE_KEYS = (
     Key("live.copy.all", "Y", "copy_all", "Copy the error's request ids for support", "", "Y"),
     Key("live.up", "up,k", "row(-1)", "Up in the list", "", "↑ k"),
     Key("live.down", "down,j", "row(1)", "Down in the list", "", "↓ j"),
+    Key("live.page.up", "pageup,ctrl+u", "page(-1)", "Half a page up", "", "ctrl+u"),
+    Key("live.page.down", "pagedown,ctrl+d", "page(1)", "Half a page down", "", "ctrl+d"),
     Key("live.first", "g,home", "end(False)", "First row", "", "g"),
     Key("live.last", "G,end", "end(True)", "Last row", "", "G"),
 )  # fmt: skip

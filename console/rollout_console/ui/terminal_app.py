@@ -19,6 +19,7 @@ from textual.theme import Theme
 
 from rollout_console.ui.ascii_filter import AsciiFilter, terminal_encoding, written_encoding
 from rollout_console.ui.frame_diff import FrameDiff
+from rollout_console.ui.key_order import KeyOrder
 from rollout_console.ui.no_color_filter import NoColourFilter, coloured
 from rollout_console.ui.output_stream import drawn_on, driver_for, erases_with_background
 from rollout_console.ui.settings import Settings
@@ -58,6 +59,7 @@ class TerminalApp(App[None]):
             self._filters.append(AsciiFilter(terminal_encoding(os.environ, written_encoding())))
         self.own_themes: set[str] = set()
         self.theme_troubles = self._use_theme_of(settings)
+        self.keys = KeyOrder(self, super().on_event)
         self._ends_on: asyncio.AbstractEventLoop | None = None
         self._told_by = 0
 
@@ -169,8 +171,12 @@ class TerminalApp(App[None]):
         return super()._background_screens if self.screen.is_modal else []
 
     async def on_event(self, event: events.Event) -> None:
-        """Dispatch events; drop key events during shutdown, when no screen is left for them."""
-        if not (self._leaving and isinstance(event, events.Key)):
+        """Dispatch events, keys one at a time; drop them at the end, when no screen is left."""
+        if isinstance(event, events.Key) and (self._leaving or not self.screen_stack):
+            return
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            await self.keys.take(event)
+        else:
             await super().on_event(event)
 
     def _fatal_error(self) -> None:

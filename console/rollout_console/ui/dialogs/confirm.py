@@ -245,8 +245,13 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         self.dismiss(None)
 
     def on_button_pressed(self) -> None:
-        """Dismiss with None: the only button is Cancel."""
-        self.dismiss(None)
+        """Dismiss with None: the only button is Cancel.
+
+        Not during the grace period: an enter typed before the dialog was there was not meant for
+        it, and it would be closed unseen.
+        """
+        if monotonic() - self._opened >= GRACE_S:
+            self.dismiss(None)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show what is typed, where a small terminal shows the effect alone."""

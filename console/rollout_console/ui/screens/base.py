@@ -3,11 +3,10 @@
 from collections.abc import Callable, Coroutine, Sequence
 from math import inf
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import events, work
 from textual.screen import Screen
-from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from rollout_console.changes.switch import Done
@@ -26,7 +25,9 @@ from rollout_gate.file.errors import RolloutError
 from rollout_gate.secret import redacted
 
 if TYPE_CHECKING:
+    from rollout_console.ui.key_order import KeyOrder
     from rollout_console.ui.session import Session
+    from rollout_console.ui.terminal_app import TerminalApp
 
 Pieces = Sequence[tuple[str, str]]
 """Text and its style, one after the other."""
@@ -175,13 +176,11 @@ class BesideScreen(Opened, Screen[None]):
         typed, self._typed_ahead = self._typed_ahead if in_time else [], []
         if typed:
             self.say("")
-            self.app.call_after_refresh(self._type, typed)
+            self._key_order.type_ahead(typed)
 
-    def _type(self, typed: Sequence[events.Key]) -> None:
-        line = self.app.focused
-        if isinstance(line, Input):
-            for key in typed:
-                line.post_message(events.Key(key.key, key.character))
+    @property
+    def _key_order(self) -> "KeyOrder":
+        return cast("TerminalApp", self.app).keys
 
     @work(group="flow", exit_on_error=False)
     async def _run_flow(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -194,7 +193,7 @@ class BesideScreen(Opened, Screen[None]):
             typed, self._typed_ahead = self._typed_ahead, []  # not meant for what opens later
             if typed and self.is_current and self._opens_a_screen(typed[0].key):
                 # The operator's next key is meant for that screen: it must not act on this one.
-                self.app.post_message(events.Key(typed[0].key, typed[0].character))
+                self._key_order.again(typed[0])
 
     def _opens_a_screen(self, key: str) -> bool:
         bound = self.active_bindings.get(key)

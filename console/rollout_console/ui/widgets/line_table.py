@@ -11,9 +11,11 @@ import msgspec
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual import events, on
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
+from textual.scrollbar import ScrollDown, ScrollTo, ScrollUp
 from textual.strip import Strip
 
 from rollout_console.ui.widgets.component import component_style
@@ -35,12 +37,15 @@ class Line(msgspec.Struct, frozen=True):
         return "".join(text for text, _ in self.cells)
 
 
-class LineTable(ScrollView, Generic[RowT], can_focus=True):
+class LineTable(ScrollView, Generic[RowT], can_focus=True, inherit_bindings=False):
     """Shows rows; ``draw_row(row, width)`` and ``draw_header(width)`` return the cells.
 
     ``identity(row)`` is the row's stable key, by which the cursor follows it when rows come or go.
 
     Rows outside the viewport are never rendered, so 10,000 rows cost what 20 do.
+
+    The cursor is always in the viewport: the next key acts on its row. So the keys by which a
+    ScrollView scrolls are not bound, as they would leave it behind, and the mouse takes it along.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -84,6 +89,7 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
         self._drawn: dict[int, Line] = {}
         self._drawn_width = 0
         self._styles: dict[str, Style] = {}
+        self._is_dragged = False
 
     # -- rows and cursor -------------------------------------------------------------------------
 
@@ -117,6 +123,8 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
             at = known.index(was) if was in known else -1
             self._cursor = min(self._cursor, max(len(rows) - 1, 0)) if at < 0 else at
         same_places = known == self._known
+        if not same_places:
+            self._is_dragged = False  # the cursor follows its row, wherever that is now
         self._rows, self._known = rows, known
         self._fit_virtual_size()
         if same_places:
@@ -221,6 +229,23 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
         """Repaint after a scroll; the line cache is keyed by row and stays valid."""
         super().watch_scroll_y(old, new)
         self.refresh()
+        if self._is_dragged:
+            self._drag_cursor()
+
+    @on(events.MouseScrollDown)
+    @on(events.MouseScrollUp)
+    @on(ScrollTo)
+    @on(ScrollUp)
+    @on(ScrollDown)
+    def _scrolled_by_mouse(self) -> None:
+        """Note that the wheel or the scroll bar scrolls from now on, and not the cursor."""
+        self._is_dragged = True
+
+    def on_click(self, event: events.Click) -> None:
+        """Move the cursor to the row that is clicked."""
+        row = self.scroll_offset.y + event.y - self._head
+        if event.y >= self._head and row < len(self._rows):
+            self.move_to(row)
 
     def _line(self, row: int, width: int) -> Line:
         mark = "▸" if row == self._cursor else " "
@@ -256,7 +281,18 @@ class LineTable(ScrollView, Generic[RowT], can_focus=True):
         if self._head <= y < self.size.height:
             self.refresh(Region(0, y, self.size.width, 1))
 
+    def _drag_cursor(self) -> None:
+        """Move the cursor to the nearest row of the viewport, where a scroll left it outside."""
+        top, height = self.scroll_offset.y, max(self.size.height - self._head, 1)
+        row = min(max(self._cursor, top), top + height - 1, len(self._rows) - 1)
+        if row != self._cursor and row >= 0:
+            old, self._cursor = self._cursor, row
+            for one in (old, row):
+                self._refresh_line(one)
+            self.post_message(self.Moved())
+
     def _show_cursor(self) -> None:
+        self._is_dragged = False
         if not self.size:  # not laid out yet: on_resize follows
             return
         height = max(self.size.height - self._head, 1)

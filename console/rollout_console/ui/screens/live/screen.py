@@ -386,6 +386,10 @@ class LiveScreen(BesideScreen):
         """Move in the list."""
         self._table.move(by)
 
+    def action_page(self, by: int) -> None:
+        """Move half a page."""
+        self._table.move_page(by)
+
     def action_end(self, last: bool) -> None:
         """Go to the first or the last row."""
         self._table.move_end(last)

@@ -321,6 +321,10 @@ class RoutesScreen(ChangingScreen):
         """Move the cursor."""
         self._table.move(by)
 
+    def action_page(self, by: int) -> None:
+        """Move half a page."""
+        self._table.move_page(by)
+
     def action_end(self, last: bool) -> None:
         """Go to the first or the last route."""
         self._table.move_end(last)

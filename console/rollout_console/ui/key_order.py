@@ -1,0 +1,157 @@
+"""Dispatch key events one at a time, each after all that the one before has brought about.
+
+Textual forwards a key event to the widget that has the focus when it arrives, and runs what it is
+bound to several hops between message queues later. Keys that a slow link delivers together are so
+forwarded before the first of them has moved the focus: the letters of a filter act as keys of the
+screen, and what follows its enter is typed into it.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from time import monotonic
+from typing import Any
+from weakref import ReferenceType, ref
+
+from textual import events
+from textual.app import App
+from textual.dom import DOMNode
+from textual.timer import Timer
+from textual.widgets import Input
+from textual.worker import Worker
+
+_ROUNDS = 2
+"""How often the path of a key is waited for: it is handled in the first round, and what it has
+posted, such as Input.Submitted, in the second."""
+_OPENS_WITHIN_S = 0.5
+"""Seconds in which a key waits for the dialog that the one before it opens, or has gone on to."""
+_LOOK_EVERY_S = 0.01
+FLOW_GROUPS = frozenset({"change", "ask"})
+"""The groups of the workers that run an action of home from its key to its end.
+
+The other screens buffer what is typed during an action, and drop it where that opens no form.
+"""
+_AT_MOST_S = 1.0
+"""Seconds after which the next keys are dispatched although a widget is still busy."""
+
+Typed = events.Key | events.Paste
+
+
+class KeyOrder:
+    """The keys of an app that are not dispatched yet, and whether one is being handled."""
+
+    def __init__(self, app: App[Any], dispatch: Callable[[events.Event], Awaitable[None]]) -> None:
+        """``dispatch`` forwards an event, in the app's task."""
+        self._app = app
+        self._dispatch = dispatch
+        self._waiting: deque[Typed] = deque()
+        self._ahead: list[Typed] = []
+        self._turn = 0
+        self._timer: Timer | None = None
+        self._screen: ReferenceType[DOMNode] | None = None
+        self._typed_on: ReferenceType[DOMNode] | None = None
+        self._flows_before: set[Worker[Any]] = set()
+        self._opens_until = 0.0
+
+    async def take(self, event: Typed) -> None:
+        """Dispatch a key or a pasted text, now or once those before it have been handled."""
+        self._waiting.append(event)
+        await self._go_on()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all keys have been handled."""
+        return self._timer is None and not self._waiting
+
+    @property
+    def is_early(self) -> bool:
+        """Whether a screen was opened since the last key was dispatched, and not waited for yet."""
+        stack = self._app.screen_stack
+        return bool(stack) and self._screen is not None and self._screen() is not stack[-1]
+
+    def again(self, event: Typed) -> None:
+        """Dispatch a key once more, before those that wait: it was too early."""
+        self._waiting.appendleft(event)
+        if self._timer is None:
+            self._app.call_later(self._go_on)
+
+    def type_ahead(self, typed: Sequence[Typed]) -> None:
+        """Have an input typed into, before the keys that wait, if the next screen focuses one."""
+        self._ahead += typed
+        if self._timer is None:
+            self._app.call_later(self._go_on)
+
+    async def _go_on(self) -> None:
+        if self._timer is not None or not (self._waiting or self._ahead):
+            return
+        self._turn += 1
+        self._timer = self._app.set_timer(_AT_MOST_S, self._give_up)
+        if self._is_opening():
+            self._app.set_timer(_LOOK_EVERY_S, partial(self._next, self._turn))
+            return
+        path = self._path()
+        before = None if self._screen is None else self._screen()
+        if path and before is not path[-1]:
+            # A screen that has just been opened: it is mounted, and has a focus, after that.
+            self._screen = ref(path[-1])
+            left = [] if before is None else [before]
+            self._follow(self._turn, path, 0, [*left, *path, self._app])
+            return
+        if isinstance(self._app.focused, Input):
+            self._waiting.extendleft(reversed(self._ahead))
+        self._ahead.clear()
+        self._flows_before, self._opens_until = self._flows(), monotonic() + _OPENS_WITHIN_S
+        self._typed_on = self._screen
+        if self._waiting:
+            await self._dispatch(self._waiting.popleft())
+        self._follow(self._turn, path, _ROUNDS - 1, [*path, self._app])
+
+    def _path(self) -> list[DOMNode]:
+        """Return the nodes that a key event bubbles through: from the focus up to its screen."""
+        stack = self._app.screen_stack
+        target = self._app.focused or (stack[-1] if stack else None)
+        return [] if target is None else [*target.ancestors_with_self][:-1]
+
+    def _follow(
+        self, turn: int, path: Sequence[DOMNode], rounds: int, nodes: Sequence[DOMNode]
+    ) -> None:
+        """Go through the message queues of ``nodes``, behind all that is there, then on."""
+        for at, node in enumerate(nodes):
+            if node.call_later(self._follow, turn, path, rounds, nodes[at + 1 :]):
+                return
+        if rounds:
+            self._follow(turn, path, rounds - 1, [*path, self._app])
+        else:
+            self._app.call_later(self._next, turn)
+
+    async def _next(self, turn: int) -> None:
+        if turn == self._turn:
+            self._end_turn()
+            await self._go_on()
+
+    def _flows(self) -> set[Worker[Any]]:
+        """Return the workers of actions, which open dialogs one after the other."""
+        workers = self._app.workers
+        return {one for one in workers if one.group in FLOW_GROUPS and not one.is_finished}
+
+    def _is_opening(self) -> bool:
+        """Return whether the key has begun an action, or answered it, that may open a dialog."""
+        if monotonic() > self._opens_until:
+            return False
+        stack = self._app.screen_stack
+        before = self._typed_on and self._typed_on()
+        if before in stack:
+            return stack[-1] is before and bool(self._flows() - self._flows_before)
+        return not (stack and stack[-1].is_modal) and bool(self._flows())
+
+    async def _give_up(self) -> None:
+        """Dispatch all that waits: a widget that is busy must not keep anybody from quitting."""
+        self._end_turn()
+        while self._waiting:
+            await self._dispatch(self._waiting.popleft())
+
+    def _end_turn(self) -> None:
+        self._turn += 1
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
