@@ -14,7 +14,6 @@ from textual.widgets import Input, Static
 from rollout_console.common.safe_text import visible
 from rollout_console.ui.dialogs.base import Dialog
 from rollout_console.ui.mount_guard import Opened
-from rollout_console.ui.widgets.form_input import FormInput
 
 _MOST_VALUE = 20_000
 _TITLED = 9
@@ -138,8 +137,8 @@ class FormDialog(Opened, Dialog[Values | None]):
                     with Vertical(classes="field"):
                         with Horizontal():
                             yield Static(Content(field.label), classes="label")
-                            yield FormInput(
-                                field.value, self._entered, password=field.hidden,
+                            yield Input(
+                                field.value, password=field.hidden,
                                 id=f"field-{field.name}", max_length=_MOST_VALUE,
                             )  # fmt: skip
                         if field.hint or field.choices:
@@ -188,11 +187,14 @@ class FormDialog(Opened, Dialog[Values | None]):
         if field.choices:
             row.query_one(".about", Static).update(_about(field, event.value))
 
-    def _entered(self, entered: Input) -> None:
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        """Go to the next field, or submit the form; show what is wrong with what is entered."""
+        event.stop()
         if not self.is_active:  # submitted already: some inputs may be unmounted
             return
         inputs = list(self.query(Input))
-        at = inputs.index(entered)
+        at = inputs.index(event.input)
         typed = {field.name: line.value for field, line in zip(self._fields, inputs, strict=True)}
         values = {field.name: field.resolve(typed[field.name]) for field in self._fields}
         is_last = self._was_refused or at + 1 == len(inputs)
@@ -203,7 +205,7 @@ class FormDialog(Opened, Dialog[Values | None]):
                 self._refuse(Problem(field.name, words), submitted=is_last)
                 return
         if not is_last:
-            self.set_focus(inputs[at + 1])  # synchronously: other keys may be queued already
+            self.set_focus(inputs[at + 1])
         elif problem := self._check(values):
             self._refuse(problem, submitted=True)
         else:
