@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Static
 
@@ -508,6 +509,13 @@ async def test_filter_and_sort(file: Path, sim_keys: SimServer, vault: Vault) ->
         for _ in range(len(SORTS)):
             await pilot.press("s")
             assert rows(pilot)[table.cursor_row].split()[0] == chosen, "the cursor left its key"
+        await resize(pilot, 80, 20)
+        await pilot.press("home", "k")
+        x, y = table.region.x + 5, table.region.y + 5
+        while table.scroll_offset.y < table.max_scroll_y:
+            pilot.app.post_message(events.MouseScrollDown(None, x, y, 0, 0, 0, False, False, False))
+            await pilot.pause()
+        await until_shown(pilot, lambda: table.cursor_row >= table.scroll_offset.y)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60), (20, 5)])

@@ -34,6 +34,7 @@ from rollout_console.ui.screens.keys.actions import KeyFlows
 from rollout_console.ui.screens.keys.cells import COST, cells, columns
 from rollout_console.ui.screens.keys.costs import Costs
 from rollout_console.ui.screens.keys.spending import DAYS, about_key, spark
+from rollout_console.ui.screens.keys.table import KeyTable
 from rollout_console.ui.text import fit
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line import TextLine
@@ -101,7 +102,7 @@ class KeysScreen(BesideScreen):
         yield self.alarm_line()
         for purpose in PURPOSES:
             yield TextLine(id=f"from-{purpose}")
-        yield DataTable(cursor_type="row", zebra_stripes=False, cell_padding=0)
+        yield KeyTable(cursor_type="row", zebra_stripes=False, cell_padding=0)
         yield Static("", id="key", markup=False)
         yield TextLine(id="keys-notice")
         yield Input(placeholder="filter: part of a name, id or model", id="keys-filter")
