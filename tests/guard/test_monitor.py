@@ -161,11 +161,32 @@ def test_a_log_that_cannot_be_read_is_no_proof(file: Path, monitor: Monitor) -> 
     log.rename(log.with_suffix(".kept"))
     log.mkdir()
     monitor.catch_up(NOW)
+    assert "cannot be read" in held(monitor, 0, 100)
     found = monitor.proof("chat", "acme", NOW - 20, NOW)
     assert not found.drained
     assert re.fullmatch(
         r"not known: .*cannot be read: .* · last TokenLab request 16 s ago", found.text
     )
+
+
+def test_a_log_that_is_away_or_not_read_to_its_end_is_no_proof(
+    file: Path, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(file, 16)
+    write(file, 1, side="previous")
+    monitor.catch_up(NOW)
+    assert monitor.proof("chat", "acme", NOW - 20, NOW).drained
+    with monkeypatch.context() as reading:
+        reading.setattr(type(monitor), "behind", True)
+        found = monitor.proof("chat", "acme", NOW - 20, NOW)
+        assert (found.drained, found.text.partition(" · ")[0]) == (
+            False, "not known: the access log is still being read",
+        )  # fmt: skip
+    monitor.log_path.unlink()
+    monitor.catch_up(NOW)
+    found = monitor.proof("chat", "acme", NOW - 20, NOW)
+    assert not found.drained
+    assert found.text.startswith("not known: the access log is away")
 
 
 def test_the_balance_burns_exactly() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.main import run
-from rollout_console.guard.alerts import alerts_now
+from rollout_console.guard.alerts import Alert, Alerts, alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.loop import GuardLoop
 from rollout_console.guard.monitor import Monitor
@@ -94,8 +94,12 @@ def test_a_route_that_is_well_is_ok_and_one_that_fails_is_rolled_back(
         assert "5xx" in newest.reason
         # The proof waits for steps that begin after the rollback.
         since = newest.at.timestamp()
-        exporter.count(REQUESTS, labels("storm", "acme", side="previous"), 50)
-        until(lambda: kind() and monitor.proof("storm", None, since, time.time()).drained)
+
+        def drained() -> bool:
+            exporter.count(REQUESTS, labels("storm", "acme", side="previous"), 5)
+            return bool(kind()) and monitor.proof("storm", None, since, time.time()).drained
+
+        until(drained)
     finally:
         loop.end()
 
@@ -179,7 +183,7 @@ def test_a_server_that_is_not_scraped_holds_raises_and_no_rollback(tmp_path: Pat
 
         def told() -> list[str]:
             found = alerts_now(monitor, BalanceWatch(), {}, "", time.time())
-            return [alert.sentence for alert in found if alert.key == ("log",)]
+            return [alert.sentence for alert in found if alert.key[0] == "log"]
 
         def proof() -> Proof:
             monitor.go_on(time.time())
@@ -195,7 +199,7 @@ def test_a_server_that_is_not_scraped_holds_raises_and_no_rollback(tmp_path: Pat
             assert held == unscraped
             held = monitor.held("chat", "umbrella", 0, 100, BalanceWatch(), time.time())
             assert held == unscraped
-            assert told() == [f"{unscraped}: raises are held, rollbacks go by the others"]
+            assert told() == [f"{unscraped}: requests there are not seen"]
             # Nobody sees whether the other server has gone over to the previous side.
             since = time.time()
             one.count(REQUESTS, labels("chat", "acme", side="previous"), 50)
@@ -209,12 +213,66 @@ def test_a_server_that_is_not_scraped_holds_raises_and_no_rollback(tmp_path: Pat
             held = monitor.held("chat", "acme", 5000, 10_000, BalanceWatch(), time.time())
             assert held.startswith("5xx")
             one.status = 500  # nobody is scraped
-            until(lambda: "2 servers cannot be scraped" in verdict(monitor, "chat"))
-            assert told() != []
-            until(lambda: monitor.no_figures(time.time()) != "")
+            until(lambda: monitor.no_figures(time.time()) and verdict(monitor, "chat"))
             assert verdict(monitor, "chat") == "hold: Prometheus: 2 servers cannot be scraped"
+            assert told() == ["Prometheus: 2 servers cannot be scraped"]
         finally:
             monitor.close()
+
+
+@pytest.mark.slow
+def test_a_server_that_is_scraped_again_is_not_known_to_be_well_at_once(tmp_path: Path) -> None:
+    with scraped(tmp_path / "own", exporters=2) as (prometheus, (one, other)):
+        for exporter in (one, other):
+            exporter.gauge("rollout_gate_revision_info", {"host": "a", "revision": "1"}, 1)
+        monitor = monitor_of(write(tmp_path, prometheus.url, "chat"))
+        seen = list[tuple[bool, str, str]]()
+
+        def look() -> str:
+            """Note whether a rollback is said to have drained, and what a raise is held by."""
+            for org in orgs:
+                other.count(REQUESTS, labels("chat", org, "gateway"), 5)
+            now, words = time.time(), verdict(monitor, "chat")
+            held = monitor.held("chat", "globex", 5000, 10_000, BalanceWatch(), now)
+            seen.append((monitor.proof("chat", None, since, now).drained, held, words))
+            return words
+
+        try:
+            since = time.time() + 60
+            orgs = dict.fromkeys(("acme", "globex", "initech"), "ok")
+            while_sending(one, "chat", orgs, lambda: verdict(monitor, "chat") == "ok")
+            other.status = 500
+            while_sending(one, "chat", orgs, lambda: "scraped" in verdict(monitor, "chat"))
+            since = time.time()
+
+            def outlasts() -> bool:
+                one.count(REQUESTS, labels("chat", "acme", side="previous"), 5)
+                return bool(look()) and monitor.as_of(time.time()) > since + 2 * QUIET_S
+
+            until(outlasts)
+            other.status = 200  # it has sent to TokenLab, and failed, all the time
+            until(lambda: look().startswith("rollback: 5xx"))
+            assert not any(drained for drained, _, _ in seen)
+            assert all(held for _, held, _ in seen), "raised though nobody saw that server"
+            assert any("1 server could not be scraped lately" in words for *_, words in seen)
+        finally:
+            monitor.close()
+
+
+def test_that_nothing_is_seen_any_more_is_another_alert_and_ends_none_by_figures() -> None:
+    alerts = Alerts()
+    sick = Alert(("verdict", "chat", "5xx"), "alarm", "chat: rollback: 5xx 100%", "chat")
+    some = Alert(("log", "unscraped"), "alarm", "Prometheus: 1 server cannot be scraped")
+    none = Alert(("log",), "alarm", "Prometheus: cannot be reached")
+    assert alerts.look([sick, some], 1000.0)[0] == alerts.open
+    alerts.acknowledge(("log", "unscraped"), "jo")
+    began, ended = alerts.look([none], 1010.0, blind=True)
+    assert [one.sentence for one in began] == [none.sentence]
+    assert not began[0].acknowledged_by
+    _, ended = alerts.look([none], 1100.0, blind=True)
+    assert [one.key for one in ended] == [("log", "unscraped")], "nobody knows that it is well"
+    began, _ = alerts.look([sick], 1110.0)
+    assert [one.key for one in began] == [sick.key]
 
 
 @pytest.mark.slow

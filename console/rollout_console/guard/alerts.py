@@ -62,6 +62,10 @@ class Alert(msgspec.Struct, frozen=True):
     """Whether it is read, not estimated, and so over as soon as it is not there."""
 
 
+_BY_FIGURES = frozenset({"verdict", "culprit", "previous"})
+"""The first words of the keys of alerts that are over once the figures are well."""
+
+
 class Alerts:
     """Keeps alerts from one evaluation to the next."""
 
@@ -80,8 +84,13 @@ class Alerts:
         order = ("alarm", "warning")
         return sorted(self._known.values(), key=lambda one: (order.index(one.level), one.since))
 
-    def look(self, found: Iterable[Alert], now: float) -> tuple[list[Alert], list[Alert]]:
-        """Update with the conditions found now; return the alerts that are new and those over."""
+    def look(
+        self, found: Iterable[Alert], now: float, *, blind: bool = False
+    ) -> tuple[list[Alert], list[Alert]]:
+        """Update with the conditions found now; return the alerts that are new and those over.
+
+        Where nothing is seen (``blind``) no alert by figures is over: it is only not known.
+        """
         began, ended = [], []
         for one in found:
             known = self._known.get(one.key)
@@ -93,7 +102,9 @@ class Alerts:
                 began.append(kept)
         for key, known in list(self._known.items()):
             if abs(now - known.seen_at) > (0 if known.is_state else OVER_AFTER_S):
-                ended.append(self._known.pop(key))
+                over = self._known.pop(key)
+                if not (blind and key[0] in _BY_FIGURES):
+                    ended.append(over)
         self._begun += began
         return began, ended
 
@@ -215,7 +226,10 @@ def has_share(file: RolloutFile, route: str, alias: str) -> bool:
 def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:
     trouble = monitor.log_trouble if monitor.prometheus is None else monitor.source_trouble(now)
     if trouble and monitor.prometheus is not None and not monitor.no_figures(now):
-        trouble += ": raises are held, rollbacks go by the others"
+        # An alert of its own: that nothing is seen any more is another one, and is sent, too.
+        sentence = f"{trouble}: requests there are not seen"
+        yield Alert(("log", "unscraped"), "alarm", sentence)
+        trouble = ""
     if trouble and not monitor.is_asking:
         yield Alert(("log",), "alarm", trouble)
     if unsent := monitor.unsent.words(now):

@@ -322,7 +322,7 @@ class Judge(Watch):
             return tier.route
         if found.kind == "ok" and (wrong := self.clock_words(now)):
             return Verdict("hold", wrong, "data", brief="clocks differ")
-        if found.kind == "ok" and (trouble := self.source_trouble(now)):
+        if found.kind == "ok" and (trouble := self.unseen(now)):
             return Verdict("hold", trouble, "data", brief="not all seen")
         return self._compared(route, now) if found.kind == "ok" else found
 

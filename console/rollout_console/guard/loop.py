@@ -177,7 +177,9 @@ class GuardLoop:
         except (OperationError, RolloutError, HistoryError) as error:
             trouble = trouble or str(error)
         began, ended = self._alerts.look(
-            alerts_now(self._monitor, balance, models, trouble, now), now
+            alerts_now(self._monitor, balance, models, trouble, now),
+            now,
+            blind=bool(self._monitor.no_figures(now)),
         )
         events += [self._alarm(alert) for alert in began]
         events += [

@@ -210,7 +210,7 @@ class Monitor(Judge):
         tier = self._tier(route, now) if route is not None else Tier()
         if org is not None and org in tier.orgs:
             return tier.orgs[org].reason
-        if tier.route.kind != "ok":
+        if tier.route.kind == "rollback":
             return f"{tier.route.reason}" + (" on the route" if org is not None else "")
         if org is None and tier.orgs:
             return sick_words(tier.orgs)
@@ -264,7 +264,7 @@ class Monitor(Judge):
             return ""
         budgets = self.budgets
         if watched := (
-            self.source_trouble(now)
+            self.unseen(now)
             or budgets.held(self.file, route, org, now, subject)
             or budgets.short_runway(settings.min_runway_s, balance, now)
         ):

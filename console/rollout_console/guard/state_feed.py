@@ -155,7 +155,8 @@ class StateFeed:
     ) -> Iterator[StateChange]:
         # An unusable file is told by its own lines, also once its error is another.
         found = alerts_now(self._monitor, balance, models, "", now)
-        began, ended = self._alerts.look(found, now)
+        blind = bool(self._monitor.no_figures(now))
+        began, ended = self._alerts.look(found, now, blind=blind)
         for alert in began:
             yield alarm_of(alert)
         for alert in ended:

@@ -503,21 +503,32 @@ class Watch:
         """Return what the log shows since a rollback at ``since`` (epoch seconds)."""
         last = self.last_seen(route, org, "tokenlab")
         other = self.last_seen(route, org, "previous")
+        if other is not None and self.prometheus is not None:
+            other -= 2 * self.prometheus.step_s  # the earliest time that its requests can be from
         seen_until = self.as_of(now) - self.writer_clocks.most_s(now)
         proof = proof_of(last, other, since, now, seen_until)
         late = self.writer_clocks.named(now)
         if late and not proof.drained:
             proof = not_given(proof, f"not known of {late}, whose lines are dated long ago")
-        if unseen := self._unseen(now):
+        if unseen := self.unseen(now) or self._unread:
             proof = not_given(proof, f"not known: {unseen}")
         spread = self.spread
         return proof if spread is None else on_servers(proof, spread, self._logged_hosts(now))
 
-    def _unseen(self, now: float) -> str:
-        """Return why requests of now may not be seen, so that none is no sign of quiet."""
+    def unseen(self, now: float) -> str:
+        """Return why requests may not be seen: nothing is known to be well; empty if they are."""
         if self.prometheus is None and self._follower.unreadable:
             return self._follower.trouble
         return self.source_trouble(now)
+
+    @property
+    def _unread(self) -> str:
+        """Why no request of now is seen in the access log, so that none is no sign of quiet."""
+        if self.prometheus is not None:
+            return ""
+        if self._follower.missing and self.last_line_at:
+            return "the access log is away"
+        return "the access log is still being read" if self.behind else ""
 
     @property
     def _begins_at(self) -> float:

@@ -198,6 +198,8 @@ def _nothing_sick(options: Namespace, monitor: Monitor, now: float) -> int:
     words = "there is no data in the log" if age is None else f"the log is {seconds_text(age)} old"
     if monitor.prometheus is not None:
         words = monitor.source_trouble(now) or "Prometheus was read to its end"
+    elif trouble := monitor.log_trouble:
+        words = trouble
     where = "nothing" if options.route is None else f"nothing on {options.route}"
     effect = f"{where} asks for a rollback now; {words}"
     if options.json:

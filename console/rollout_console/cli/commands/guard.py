@@ -25,10 +25,10 @@ from rollout_console.common.safe_text import visible
 from rollout_console.guard.condemned import sick_list
 from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict
-from rollout_console.guard.loop import Event, GuardLoop, Turn
+from rollout_console.guard.loop import Event, GuardLoop, LogRead, Turn
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.put_back import put_back
-from rollout_console.guard.traffic import OLDER_BYTES, Routing
+from rollout_console.guard.traffic import ANSWER_S, OLDER_BYTES, Routing
 from rollout_console.jobs.outcomes import ended_json
 from rollout_console.models.catalogue import Catalogue
 from rollout_gate.file.errors import UnknownRoute
@@ -78,6 +78,9 @@ def guard(options: Namespace, switch: Switch) -> int:
             now = time.time()
             turn = guarding.turn(sources.balance, sources.models(), now)
             turn = replace(turn, events=[*first.events, *turn.events])
+            if monitor.is_asking:  # there is no later look that would have an answer
+                why = f"Prometheus: no answer within {ANSWER_S:.0f} s"
+                turn = replace(turn, log=LogRead(turn.log.lines, 0, why, why, much=True))
             _tell(turn.events, notifier, options, quiet=True)
             if options.json:
                 print(json.dumps(_without_credentials(_turn_json(turn, monitor, now)), indent=2))

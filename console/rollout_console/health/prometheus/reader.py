@@ -69,6 +69,13 @@ class State(msgspec.Struct, frozen=True):
     bounds: Mapping[str, frozenset[tuple[float, float]]] = {}
 
 
+_UNSEEN_STEPS = 3
+"""Steps after which what a server counts that is scraped again is in the figures: ``$increase``
+looks back for three."""
+_MOST_DOWN = 1e6
+"""A count of servers that is no mistake of the query."""
+
+
 def skew_problem(skew_s: float, step_s: int) -> str:
     """Return what is wrong with a clock that is ahead by ``skew_s`` seconds; empty if nothing."""
     if abs(skew_s) <= MOST_SKEW_S + step_s:
@@ -77,8 +84,25 @@ def skew_problem(skew_s: float, step_s: int) -> str:
     return f"its clock is {abs(skew_s):.0f} s {way} this host's"
 
 
-def _unscraped(down: float) -> str:
-    return f"{counted(max(round(down), 1), 'server')} cannot be scraped" if down else ""
+class _Down(msgspec.Struct, frozen=True):
+    """How many servers cannot be scraped now, and could not in the steps before; or what is odd."""
+
+    now: float = 0.0
+    lately: float = 0.0
+    odd: str = ""
+
+    @property
+    def words(self) -> str:
+        """Which servers the figures lack; empty where they lack none."""
+        if self.odd:
+            return self.odd
+        if self.now:
+            return f"{_servers(self.now)} cannot be scraped"
+        return f"{_servers(self.lately)} could not be scraped lately" if self.lately else ""
+
+
+def _servers(count: float) -> str:
+    return counted(max(round(count), 1), "server")
 
 
 class Reader:
@@ -136,10 +160,11 @@ class Reader:
             self._known.clear()
             self.state = State()
         counting = self._counted(client, min(first, until), until, step)
-        newest, down, trouble = self._latest(client, until)
+        newest, trouble = self._latest(client, until)
+        down = self._down(client, until)
         begins_at = min(self.state.begins_at, first - step)
-        unscraped = _unscraped(down)
-        trouble = self._trouble(counting, newest, trouble, unscraped, until, client.skew_s)
+        unscraped = down.words
+        trouble = self._trouble(counting, newest, trouble, down, until, client.skew_s)
         found = self._fresh(counting.amounts, step)
         self._known = {one: of for one, of in self._known.items() if one[0] > until - REREAD * step}
         self._note_bounds(counting)
@@ -224,19 +249,34 @@ class Reader:
             raise PrometheusError(f"{query.name} is answered in part: {found.warning}")
         return found.series
 
-    def _latest(self, client: "PrometheusClient", until: float) -> tuple[float, float, str]:
-        """Return the time of the newest sample, how many servers are down, and what is wrong."""
-        values = {}
-        for name in ("newest", "down"):
-            query = self._queries.get(name)
-            series = self._ask(client, query, until, until, self._step_s) if query else ()
-            numbers = [number_of(text) for one in series for _, text in one.values]
-            if None in numbers or any(one.histograms for one in series):
-                return 0.0, 0.0, f"{name}: the answer is no number"
-            values[name] = [number for number in numbers if number is not None]
+    def _latest(self, client: "PrometheusClient", until: float) -> tuple[float, str]:
+        """Return the time of the newest sample, and what is wrong with it or with the scrapes."""
+        query = self._queries.get("newest")
+        series = self._ask(client, query, until, until, self._step_s) if query else ()
+        numbers = [number_of(text) for one in series for _, text in one.values]
+        if None in numbers or any(one.histograms for one in series):
+            return 0.0, "newest: the answer is no number"
         rarely = self._rarely_scraped(client, until)
-        newest, down = max(values["newest"], default=0.0), sum(values["down"])
-        return newest, max(down, 0.0), rarely
+        return max((number for number in numbers if number is not None), default=0.0), rarely
+
+    def _down(self, client: "PrometheusClient", until: float) -> _Down:
+        """Return the servers that cannot be scraped, also those that could not in the last steps.
+
+        Of a server that is scraped again nothing is counted in the first step, and what it had
+        before is never: it is not known to be well, or to have drained, until steps later.
+        """
+        query = self._queries.get("down")
+        if query is None:
+            return _Down()
+        first = until - _UNSEEN_STEPS * self._step_s
+        counts = dict[float, float]()
+        for one in self._ask(client, query, first, until, self._step_s):
+            for at, text in one.values:
+                number = number_of(text)
+                if number is None or abs(number) > _MOST_DOWN:
+                    return _Down(odd="down: the answer is no number of servers")
+                counts[at] = counts.get(at, 0.0) + max(number, 0.0)
+        return _Down(counts.get(float(until), 0.0), max(counts.values(), default=0.0))
 
     def _rarely_scraped(self, client: "PrometheusClient", until: float) -> str:
         """Return that steps are too short for the interval of scrapes; empty where they are not.
@@ -258,7 +298,7 @@ class Reader:
         counting: Counting,
         newest: float,
         trouble: str,
-        unscraped: str,
+        down: _Down,
         until: float,
         skew_s: float,
     ) -> str:
@@ -273,8 +313,8 @@ class Reader:
         if problem := skew_problem(skew_s, self._step_s):
             return f"{problem}: set the clocks"
         age = until - newest
-        if unscraped and age > 2 * self._step_s + MOST_SKEW_S:
-            return unscraped
+        if down.now and age > 2 * self._step_s + MOST_SKEW_S:
+            return down.words
         if trouble:
             return trouble
         if not newest:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from rollout_console.readiness.checks.result import Result, result_of
 from rollout_gate.file.model import PrometheusSource, RolloutFile
 
 if TYPE_CHECKING:
+    from rollout_console.health.prometheus.answers import Series
     from rollout_console.health.prometheus.client import PrometheusClient
     from rollout_console.health.prometheus.counting import Counting
 
@@ -103,14 +104,24 @@ def _answers(
             times = {at: text for one in found.series for at, text in one.values}
             problem = problem or (_newest_problem(times, step_s, until) if name == "newest" else "")
             good = "it is scraped" if name == "newest" else "every server can be scraped"
-            down = times.get(float(until), times.get(until))
-            if name == "down" and down not in (None, "0"):
-                problem = problem or f"{down} of the servers cannot be scraped now"
-                fix = "mend what scrapes them: verdicts hold meanwhile"
+            if name == "down":
+                problem = problem or _down_problem(found.series, until)
+                fix = "mend what scrapes them: no verdict is ok meanwhile"
         yield result_of(f"health.{name}", where, visible(problem), good, fix)
     yield _clock(client.skew_s, step_s)
     yield from _routes(file, counting)
     yield from _limits(file, counting)
+
+
+def _down_problem(series: "Iterable[Series]", until: float) -> str:
+    """Return which servers cannot be scraped, added up over all series; empty if all can be."""
+    from rollout_console.health.prometheus.answers import number_of
+
+    numbers = [number_of(text) for one in series for at, text in one.values if at == until]
+    if None in numbers:
+        return "the answer is no number of servers"
+    down = sum(max(number or 0.0, 0.0) for number in numbers)
+    return f"{down:g} of the servers cannot be scraped now" if down else ""
 
 
 def _clock(skew_s: float, step_s: int) -> Result:
