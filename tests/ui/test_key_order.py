@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 from textual import events
+from textual._xterm_parser import XTermParser
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from rollout_console.ui.app import ConsoleApp
-from rollout_console.ui.dialogs.confirm import ConfirmDialog
+from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
 from rollout_console.ui.dialogs.percent import PercentDialog
+from rollout_console.ui.palette import Palette
 from rollout_console.ui.widgets.line_table import LineTable
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from tests.support.waiting import PATIENCE_S, until_shown
@@ -176,3 +178,81 @@ async def test_a_widget_that_is_busy_holds_no_other_key_for_ever(
         finally:
             busy.set()
         await until_shown(pilot, lambda: app.keys.is_idle)
+
+
+async def test_a_y_of_a_long_burst_confirms_nothing(long_file: Path) -> None:
+    app = app_of(long_file)
+    before = long_file.read_bytes()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        for name in ("j", "r", *"j" * 400, "y"):
+            app.post_message(key(name))
+        await settled(pilot, app)
+        assert isinstance(app.screen, ConfirmDialog), "typed before the dialog was there"
+        assert long_file.read_bytes() == before
+        await pilot.pause(GRACE_S + 0.05)
+        assert await pilot.click("#cancel")
+        await until_shown(pilot, lambda: app.screen is app.home)
+
+
+async def test_enter_in_the_palette_is_of_what_is_typed(file: Path) -> None:
+    app = app_of(file)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        for name in (":", *"zzzz", "enter"):
+            app.post_message(key(name))
+        await settled(pilot, app)
+        assert isinstance(app.screen, Palette), "no command matches"
+        await pilot.press("escape")
+        await until_shown(pilot, lambda: app.screen is app.home)
+        for name in (":", *"theme sixt", "enter"):
+            app.post_message(key(name))
+        await until_shown(pilot, lambda: app.theme == "sixteen")
+
+
+@pytest.mark.parametrize("character", ["j", "J", "y"])
+async def test_escape_and_a_letter_in_one_read_are_both(file: Path, character: str) -> None:
+    """XTermParser reads ESC and a letter that come together as alt and that letter."""
+    app = app_of(file)
+    before = file.read_bytes()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        await pilot.press("j", "r")
+        await until_shown(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        await pilot.pause(GRACE_S + 0.05)
+        parser = XTermParser()
+        read = [*parser.feed(f"\x1b{character}")]
+        while not read:  # it waits for the rest of a sequence
+            await pilot.pause(0.02)
+            read += parser.tick()
+        for event in read:
+            app.post_message(event)
+        await until_shown(pilot, lambda: app.screen is app.home)
+    assert file.read_bytes() == before
+
+
+async def test_a_click_waits_for_the_keys_before_it(long_file: Path) -> None:
+    app = app_of(long_file)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        await pilot.press("z", "g")
+        table = app.home.query_one(RolloutTable)
+        await until_shown(pilot, lambda: table.cursor == 0 and bool(table.max_scroll_y))
+        for _ in range(40):
+            app.post_message(key("j"))
+        at = (table, table.region.x + 5, table.region.y + 4, 0, 0, 1, False, False, False)
+        for kind in (events.MouseDown, events.MouseUp):
+            app.post_message(kind(*at))
+        await settled(pilot, app)
+        assert table.scroll_offset.y > 20
+        assert table.cursor == table.scroll_offset.y + 3
+
+
+async def test_a_key_waits_a_moment_for_the_rows_of_a_screen(long_file: Path) -> None:
+    app = app_of(long_file)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        for name in ("4", "j", "j"):
+            app.post_message(key(name))
+        await settled(pilot, app)
+        assert app.screen.query_one(LineTable).cursor == 2

@@ -23,8 +23,11 @@ from textual.worker import Worker
 _ROUNDS = 2
 """How often the path of a key is waited for: it is handled in the first round, and what it has
 posted, such as Input.Submitted, in the second."""
-_OPENS_WITHIN_S = 0.5
-"""Seconds in which a key waits for the dialog that the one before it opens, or has gone on to."""
+_OPENS_WITHIN_S = 2.0
+"""Seconds in which a key waits for the dialog that the one before it opens."""
+_GOES_ON_WITHIN_S = 0.5
+"""Seconds in which a key waits for the dialog after the one that was answered, or for the rows of
+a screen: what was confirmed may take longer, and a rollback must not wait for it."""
 _LOOK_EVERY_S = 0.01
 FLOW_GROUPS = frozenset({"change", "ask"})
 """The groups of the workers that run an action of home from its key to its end.
@@ -34,7 +37,7 @@ The other screens buffer what is typed during an action, and drop it where that 
 _AT_MOST_S = 1.0
 """Seconds after which the next keys are dispatched although a widget is still busy."""
 
-Typed = events.Key | events.Paste
+Typed = events.Key | events.Paste | events.MouseEvent
 
 
 class KeyOrder:
@@ -44,19 +47,31 @@ class KeyOrder:
         """``dispatch`` forwards an event, in the app's task."""
         self._app = app
         self._dispatch = dispatch
-        self._waiting: deque[Typed] = deque()
+        self._waiting: deque[tuple[Typed, float]] = deque()
+        self._arrived_at = 0.0
         self._ahead: list[Typed] = []
         self._turn = 0
         self._timer: Timer | None = None
         self._screen: ReferenceType[DOMNode] | None = None
         self._typed_on: ReferenceType[DOMNode] | None = None
         self._flows_before: set[Worker[Any]] = set()
-        self._opens_until = 0.0
+        self._dispatched_at = 0.0
 
     async def take(self, event: Typed) -> None:
-        """Dispatch a key or a pasted text, now or once those before it have been handled."""
-        self._waiting.append(event)
+        """Dispatch a key or a pasted text, now or once those before it have been handled.
+
+        Of the mouse, too: what is clicked is chosen by what those before it have brought about.
+        """
+        if self.is_idle and isinstance(event, events.MouseEvent):
+            await self._dispatch(event)
+            return
+        self._waiting.append((event, monotonic()))
         await self._go_on()
+
+    @property
+    def waited_s(self) -> float:
+        """How long before now the key that is being handled was typed, in seconds; 0 without."""
+        return 0.0 if self.is_idle else monotonic() - self._arrived_at
 
     @property
     def is_idle(self) -> bool:
@@ -71,7 +86,7 @@ class KeyOrder:
 
     def again(self, event: Typed) -> None:
         """Dispatch a key once more, before those that wait: it was too early."""
-        self._waiting.appendleft(event)
+        self._waiting.appendleft((event, self._arrived_at))
         if self._timer is None:
             self._app.call_later(self._go_on)
 
@@ -98,12 +113,13 @@ class KeyOrder:
             self._follow(self._turn, path, 0, [*left, *path, self._app])
             return
         if isinstance(self._app.focused, Input):
-            self._waiting.extendleft(reversed(self._ahead))
+            self._waiting.extendleft((key, self._arrived_at) for key in reversed(self._ahead))
         self._ahead.clear()
-        self._flows_before, self._opens_until = self._flows(), monotonic() + _OPENS_WITHIN_S
+        self._flows_before, self._dispatched_at = self._flows(), monotonic()
         self._typed_on = self._screen
         if self._waiting:
-            await self._dispatch(self._waiting.popleft())
+            event, self._arrived_at = self._waiting.popleft()
+            await self._dispatch(event)
         self._follow(self._turn, path, _ROUNDS - 1, [*path, self._app])
 
     def _path(self) -> list[DOMNode]:
@@ -135,20 +151,29 @@ class KeyOrder:
         return {one for one in workers if one.group in FLOW_GROUPS and not one.is_finished}
 
     def _is_opening(self) -> bool:
-        """Return whether the key has begun an action, or answered it, that may open a dialog."""
-        if monotonic() > self._opens_until:
+        """Return whether the key has begun an action, or answered it, that may open a dialog.
+
+        A screen may also have ``holds(event)``, which returns whether it is not ready for a key.
+        """
+        stack, since = self._app.screen_stack, monotonic() - self._dispatched_at
+        if not stack or since > _OPENS_WITHIN_S:
             return False
-        stack = self._app.screen_stack
         before = self._typed_on and self._typed_on()
-        if before in stack:
-            return stack[-1] is before and bool(self._flows() - self._flows_before)
-        return not (stack and stack[-1].is_modal) and bool(self._flows())
+        if stack[-1] is before and self._flows() - self._flows_before:
+            return True
+        if since > _GOES_ON_WITHIN_S:
+            return False
+        holds = getattr(stack[-1], "holds", None)
+        if holds is not None and self._waiting and holds(self._waiting[0][0]):
+            return True
+        return before not in stack and not stack[-1].is_modal and bool(self._flows())
 
     async def _give_up(self) -> None:
         """Dispatch all that waits: a widget that is busy must not keep anybody from quitting."""
         self._end_turn()
         while self._waiting:
-            await self._dispatch(self._waiting.popleft())
+            event, self._arrived_at = self._waiting.popleft()
+            await self._dispatch(event)
 
     def _end_turn(self) -> None:
         self._turn += 1

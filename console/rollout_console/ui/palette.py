@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from textual import events
 from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
@@ -21,6 +22,16 @@ class Palette(CommandPalette):
     Its watcher queries a list that is gone by then, which would end the console. Like a Dialog it
     is dismissed once; it cannot inherit from that, as Textual takes CSS from the first base alone.
     """
+
+    def holds(self, event: events.Event) -> bool:
+        """Return whether enter or an arrow is to wait: the list is of another text than is typed.
+
+        Textual keeps the list before until the search has ended, and would run its first command.
+        """
+        if isinstance(event, events.Key) and event.is_printable:
+            return False
+        group = self._GATHER_COMMANDS_GROUP
+        return any(one.group == group and not one.is_finished for one in self.workers)
 
     def dismiss(self, result: None = None) -> AwaitComplete:
         """Close the palette, unless it is closed: a second enter may be queued."""

@@ -42,6 +42,11 @@ class Reading:
         """Note that a read cannot be made before an operator does something, and is no failure."""
         self._began_at, self.failed, self._next_at = None, False, now + self._every_s
 
+    @property
+    def is_first(self) -> bool:
+        """Whether the first read is under way, so that there is nothing to choose from yet."""
+        return self._began_at is not None and not (self.done or self.failed)
+
     def is_due(self, now: float) -> bool:
         """Return whether the next read is to begin: none is under way, and its time has come.
 

@@ -212,6 +212,13 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         self.set_class(height >= _TITLED, "-titled")
 
     @property
+    def _is_seen(self) -> bool:
+        """Whether the key was typed when the dialog had been there for the grace period."""
+        keys = getattr(self.app, "keys", None)
+        waited_s = 0.0 if keys is None else keys.waited_s
+        return monotonic() - waited_s - self._opened >= GRACE_S
+
+    @property
     def _typed(self) -> bool:
         return bool(self._question.type_name or self._question.held)
 
@@ -227,12 +234,12 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
 
     def action_confirm(self) -> None:
         """Confirm, unless the grace period lasts or something must be typed."""
-        if not self._typed and monotonic() - self._opened >= GRACE_S:
+        if not self._typed and self._is_seen:
             self.dismiss(Answer())
 
     def action_widen(self) -> None:
         """Ask to be asked for all, where the guard holds a part; it confirms nothing."""
-        if self._question.wider and monotonic() - self._opened >= GRACE_S:
+        if self._question.wider and self._is_seen:
             self.dismiss(Answer(widens=True))
 
     def action_page(self, by: int) -> None:
@@ -250,7 +257,7 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         Not during the grace period: an enter typed before the dialog was there was not meant for
         it, and it would be closed unseen.
         """
-        if monotonic() - self._opened >= GRACE_S:
+        if self._is_seen:
             self.dismiss(None)
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -273,7 +280,7 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
             wanted = visible(self._question.type_name)
             has = f"{visible(name)} is not {wanted}" if name else "the name is empty"
             self._say(f"not done: {has}; type {wanted}")
-        elif monotonic() - self._opened >= GRACE_S:
+        elif self._is_seen:
             self.dismiss(Answer(reason))
 
     def _say(self, problem: str) -> None:

@@ -155,6 +155,10 @@ class BesideScreen(Opened, Screen[None]):
         self._typed_ahead.clear()
         self._run_flow(flow)
 
+    def holds(self, _event: events.Event) -> bool:
+        """Return whether a key is to wait a moment for the rows, from which it chooses."""
+        return self._reading.is_first
+
     def takes_ahead(self, key: events.Key) -> bool:
         """Return whether a key event is type-ahead for a dialog about to open, and buffer it.
 
