@@ -33,6 +33,8 @@ Pieces = Sequence[tuple[str, str]]
 """Text and its style, one after the other."""
 
 _OPENS_WITHIN_S = 2.0
+_ROWS_WITHIN_S = 0.5
+"""Seconds after a screen was opened in which keys wait for its rows: not for a slow API."""
 _UNDER_WAY = "the previous action is still running"
 FAULTS = (ApiError, OperationError, VaultError, RolloutError, HistoryError)
 """Expected errors, each reported as one sentence on the screen."""
@@ -64,6 +66,7 @@ class BesideScreen(Opened, Screen[None]):
         self._trouble = ""
         self._reading = Reading("", inf)  # a screen that reads has one of its own
         self._busy = False
+        self._made_at = monotonic()
         self._started_at = 0.0
         self._typed_ahead: list[events.Key] = []
 
@@ -157,7 +160,7 @@ class BesideScreen(Opened, Screen[None]):
 
     def holds(self, _event: events.Event) -> bool:
         """Return whether a key is to wait a moment for the rows, from which it chooses."""
-        return self._reading.is_first
+        return self._reading.is_first and monotonic() - self._made_at < _ROWS_WITHIN_S
 
     def takes_ahead(self, key: events.Key) -> bool:
         """Return whether a key event is type-ahead for a dialog about to open, and buffer it.
