@@ -42,6 +42,9 @@ async def breathe(pilot: Pilot[None], keys: str) -> None:
     for key in keys:
         pilot.app.post_message(events.Key(NAMES.get(key, key), key))
     await pilot.pause(0.5)
+    app = pilot.app
+    assert isinstance(app, ConsoleApp)
+    await until_shown(pilot, lambda: app.keys.is_idle)
 
 
 @pytest.mark.parametrize("typed", ["rolls", "-+!uRoxX", "globex", "2345q", "yyy"])
