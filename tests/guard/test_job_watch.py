@@ -8,7 +8,7 @@ import pytest
 
 from rollout_console.guard.alerts import alerts_now
 from rollout_console.guard.balance import BalanceWatch
-from rollout_console.guard.job_watch import JobWatch, failing_jobs
+from rollout_console.guard.job_watch import EVERY_S, JobWatch, failing_jobs
 from rollout_console.guard.monitor import Monitor
 from rollout_console.jobs.outcomes import Ended
 from rollout_gate.file.parse import parse
@@ -192,5 +192,7 @@ def test_it_is_read_now_and_then_and_a_lock_is_not_waited_for(rollout: Path) -> 
     assert time.monotonic() - begun < 4, "a busy timeout of SQLite's own is 5 s"
     assert "locked" in watch.trouble
     assert watch.troubles["video"].lost == 1, "what was known stays"
+    after = time.monotonic() + EVERY_S
+    assert watch._next_at <= after, "it has waited, not computed: the next read is not late for it"
     lock.execute("commit")
     lock.close()

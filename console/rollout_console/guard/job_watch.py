@@ -35,7 +35,8 @@ _MOST_S = 1.0
 _LONG_S = 0.3
 """How long a read may take in seconds for another one to follow in the same call."""
 _REST = 30.0
-"""How many times as long as a read took there is none."""
+"""How many times the CPU time of a read there is none: where the host was busy with something else,
+one slow read must not keep the guard from what fails meanwhile."""
 _DAY_FOR_S = 60.0
 """How long the jobs of a day are read on after they were asked for, in seconds."""
 
@@ -100,18 +101,16 @@ class JobWatch:
         on is read by itself: the look at all jobs of a day takes longer, and waits for the next
         call where both would be long.
         """
-        began = time.monotonic()
+        began, used = time.monotonic(), time.thread_time()
         if began >= self._next_at:
             self.jobs_trouble = self._tried(self._judge, file, now)
-            took = time.monotonic() - began
-            self._next_at = began + max(EVERY_S, _REST * took)
-            if took > _LONG_S:
+            self._next_at = began + max(EVERY_S, _REST * (time.thread_time() - used))
+            if time.monotonic() - began > _LONG_S:
                 return
-        began = time.monotonic()
+        began, used = time.monotonic(), time.thread_time()
         if began >= self._next_look_at:
             self._look_trouble = self._tried(self._look, file, now)
-            took = time.monotonic() - began
-            self._next_look_at = began + max(EVERY_S, _REST * took)
+            self._next_look_at = began + max(EVERY_S, _REST * (time.thread_time() - used))
 
     def _tried(
         self, read: Callable[[RolloutFile, float, bool], None], file: RolloutFile, now: float
