@@ -152,6 +152,8 @@ def test_without_an_answer_nothing_is_ok_and_nothing_is_rolled_back(tmp_path: Pa
         monitor = monitor_of(write(tmp_path, prometheus.url, "chat"))
         try:
             assert verdict(monitor, "chat") == "hold: asking Prometheus"
+            first = alerts_now(monitor, BalanceWatch(), {}, "", time.time())
+            assert not [one for one in first if one.key[0] == "log"], "it was only just asked"
             orgs = {"acme": "gateway", "globex": "gateway"}
             sick = lambda: "rollback: 5xx 100%" in verdict(monitor, "chat")  # noqa: E731
             while_sending(exporter, "chat", orgs, sick)
@@ -181,7 +183,7 @@ def test_a_server_that_is_not_scraped_holds_raises_and_no_rollback(tmp_path: Pat
         monitor = monitor_of(write(tmp_path, prometheus.url, "chat"))
         unscraped = "Prometheus: 1 server cannot be scraped"
 
-        def told() -> list[str]:
+        def sentences() -> list[str]:
             found = alerts_now(monitor, BalanceWatch(), {}, "", time.time())
             return [alert.sentence for alert in found if alert.key[0] == "log"]
 
@@ -199,7 +201,7 @@ def test_a_server_that_is_not_scraped_holds_raises_and_no_rollback(tmp_path: Pat
             assert held == unscraped
             held = monitor.held("chat", "umbrella", 0, 100, BalanceWatch(), time.time())
             assert held == unscraped
-            assert told() == [f"{unscraped}: requests there are not seen"]
+            assert sentences() == [f"{unscraped}: requests there are not seen"]
             # Nobody sees whether the other server has gone over to the previous side.
             since = time.time()
             one.count(REQUESTS, labels("chat", "acme", side="previous"), 50)
@@ -212,10 +214,10 @@ def test_a_server_that_is_not_scraped_holds_raises_and_no_rollback(tmp_path: Pat
             )  # fmt: skip
             held = monitor.held("chat", "acme", 5000, 10_000, BalanceWatch(), time.time())
             assert held.startswith("5xx")
-            one.status = 500  # nobody is scraped
+            one.status = 500  # no target can be scraped
             until(lambda: monitor.no_figures(time.time()) and verdict(monitor, "chat"))
             assert verdict(monitor, "chat") == "hold: Prometheus: 2 servers cannot be scraped"
-            assert told() == ["Prometheus: 2 servers cannot be scraped"]
+            assert sentences() == ["Prometheus: 2 servers cannot be scraped"]
         finally:
             monitor.close()
 
@@ -253,7 +255,7 @@ def test_a_server_that_is_scraped_again_is_not_known_to_be_well_at_once(tmp_path
             other.status = 200  # it has sent to TokenLab, and failed, all the time
             until(lambda: look().startswith("rollback: 5xx"))
             assert not any(drained for drained, _, _ in seen)
-            assert all(held for _, held, _ in seen), "raised though nobody saw that server"
+            assert all(held for _, held, _ in seen), "a raise was free while a target was missing"
             assert any("1 server could not be scraped lately" in words for *_, words in seen)
         finally:
             monitor.close()
@@ -270,7 +272,7 @@ def test_that_nothing_is_seen_any_more_is_another_alert_and_ends_none_by_figures
     assert [one.sentence for one in began] == [none.sentence]
     assert not began[0].acknowledged_by
     _, ended = alerts.look([none], 1100.0, blind=True)
-    assert [one.key for one in ended] == [("log", "unscraped")], "nobody knows that it is well"
+    assert [one.key for one in ended] == [("log", "unscraped")], "blind: not known to be over"
     began, _ = alerts.look([sick], 1110.0)
     assert [one.key for one in began] == [sick.key]
 

@@ -50,6 +50,15 @@ def is_cursor_in_view(table: LineTable[Any]) -> bool:
     return not table.size or 0 <= at < max(table.size.height - table._head, 1)
 
 
+async def unfold(pilot: Pilot[None], table: RolloutTable) -> None:
+    """Unfold all routes, so that there are more rows than lines, with the cursor on the first."""
+    await until_shown(pilot, lambda: bool(table.rows))
+    while len(table.rows) < 100:
+        await pilot.press("z")
+    await pilot.press("g")
+    await until_shown(pilot, lambda: table.cursor == 0 and bool(table.max_scroll_y))
+
+
 def shown(app: ConsoleApp) -> tuple[object, ...]:
     """Return what the next key would act on."""
     screen: Screen[object] = app.screen
@@ -110,11 +119,7 @@ async def test_keys_that_move_take_the_cursor_along(long_file: Path, name: str) 
     app = app_of(long_file)
     async with app.run_test(size=(80, 24)) as pilot:
         table = app.home.query_one(RolloutTable)
-        await until_shown(pilot, lambda: bool(table.rows))
-        while len(table.rows) < 100:
-            await pilot.press("z")
-        await pilot.press("g")
-        await until_shown(pilot, lambda: table.cursor == 0 and bool(table.max_scroll_y))
+        await unfold(pilot, table)
         await pilot.press(name)
         await until_shown(pilot, lambda: table.cursor > 0)
         assert is_cursor_in_view(table)
@@ -125,11 +130,7 @@ async def test_the_wheel_and_a_click_take_the_cursor_along(long_file: Path) -> N
     app = app_of(long_file)
     async with app.run_test(size=(80, 24)) as pilot:
         table = app.home.query_one(RolloutTable)
-        await until_shown(pilot, lambda: bool(table.rows))
-        while len(table.rows) < 100:
-            await pilot.press("z")
-        await pilot.press("g")
-        await until_shown(pilot, lambda: table.cursor == 0 and bool(table.max_scroll_y))
+        await unfold(pilot, table)
         x, y = table.region.x + 5, table.region.y + 5
         for kind, to in ((events.MouseScrollDown, 30), (events.MouseScrollUp, 0)):
             while abs(table.scroll_offset.y - to) > 3:
@@ -234,10 +235,8 @@ async def test_escape_and_a_letter_in_one_read_are_both(file: Path, character: s
 async def test_a_click_waits_for_the_keys_before_it(long_file: Path) -> None:
     app = app_of(long_file)
     async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot, app)
-        await pilot.press("z", "g")
         table = app.home.query_one(RolloutTable)
-        await until_shown(pilot, lambda: table.cursor == 0 and bool(table.max_scroll_y))
+        await unfold(pilot, table)
         for _ in range(40):
             app.post_message(key("j"))
         at = (table, table.region.x + 5, table.region.y + 4, 0, 0, 1, False, False, False)

@@ -224,14 +224,13 @@ def has_share(file: RolloutFile, route: str, alias: str) -> bool:
 
 
 def _of_data(monitor: Monitor, now: float) -> Iterable[Alert]:
-    trouble = monitor.log_trouble if monitor.prometheus is None else monitor.source_trouble(now)
-    if trouble and monitor.prometheus is not None and not monitor.no_figures(now):
-        # An alert of its own: that nothing is seen any more is another one, and is sent, too.
-        sentence = f"{trouble}: requests there are not seen"
-        yield Alert(("log", "unscraped"), "alarm", sentence)
-        trouble = ""
+    trouble = monitor.log_trouble if monitor.prometheus is None else monitor.no_figures(now)
     if trouble and not monitor.is_asking:
         yield Alert(("log",), "alarm", trouble)
+    elif not trouble and (partial := monitor.source_trouble(now)):
+        # A key of its own: where no target can be scraped any more, that alert is sent as well.
+        sentence = f"{partial}: requests there are not seen"
+        yield Alert(("log", "unscraped"), "alarm", sentence)
     if unsent := monitor.unsent.words(now):
         yield Alert(("unsent",), "alarm", unsent)
     if skewed := monitor.skew_words(now):

@@ -420,8 +420,8 @@ class Watch:
     def source_trouble(self, now: float) -> str:
         """Return what is wrong with Prometheus, or with the servers it scrapes; empty if nothing.
 
-        Servers that cannot be scraped have sent requests that nobody sees: nothing is proven to be
-        well or over. What fails on the others is evidence all the same.
+        Scrape targets that are down are missing from the figures, so these prove neither health nor
+        a drained rollback. The errors of the other targets are evidence all the same.
         """
         unscraped = "" if self.prometheus is None else self.prometheus.unscraped
         return self.no_figures(now) or unscraped

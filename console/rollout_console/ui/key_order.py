@@ -37,7 +37,12 @@ The other screens buffer what is typed during an action, and drop it where that 
 _AT_MOST_S = 1.0
 """Seconds after which the next keys are dispatched although a widget is still busy."""
 
-Typed = events.Key | events.Paste | events.MouseEvent
+UserEvent = events.Key | events.Paste | events.MouseEvent
+IN_ORDER = (
+    events.Key, events.Paste, events.MouseDown, events.MouseUp,
+    events.MouseScrollDown, events.MouseScrollUp,
+)  # fmt: skip
+"""The events that a KeyOrder takes; a mouse that only moves changes nothing."""
 
 
 class KeyOrder:
@@ -47,9 +52,9 @@ class KeyOrder:
         """``dispatch`` forwards an event, in the app's task."""
         self._app = app
         self._dispatch = dispatch
-        self._waiting: deque[tuple[Typed, float]] = deque()
+        self._waiting: deque[tuple[UserEvent, float]] = deque()
         self._arrived_at = 0.0
-        self._ahead: list[Typed] = []
+        self._ahead: list[UserEvent] = []
         self._turn = 0
         self._timer: Timer | None = None
         self._screen: ReferenceType[DOMNode] | None = None
@@ -57,7 +62,7 @@ class KeyOrder:
         self._flows_before: set[Worker[Any]] = set()
         self._dispatched_at = 0.0
 
-    async def take(self, event: Typed) -> None:
+    async def take(self, event: UserEvent) -> None:
         """Dispatch a key or a pasted text, now or once those before it have been handled.
 
         Of the mouse, too: what is clicked is chosen by what those before it have brought about.
@@ -84,13 +89,13 @@ class KeyOrder:
         stack = self._app.screen_stack
         return bool(stack) and self._screen is not None and self._screen() is not stack[-1]
 
-    def again(self, event: Typed) -> None:
+    def again(self, event: UserEvent) -> None:
         """Dispatch a key once more, before those that wait: it was too early."""
         self._waiting.appendleft((event, self._arrived_at))
         if self._timer is None:
             self._app.call_later(self._go_on)
 
-    def type_ahead(self, typed: Sequence[Typed]) -> None:
+    def type_ahead(self, typed: Sequence[UserEvent]) -> None:
         """Have an input typed into, before the keys that wait, if the next screen focuses one."""
         self._ahead += typed
         if self._timer is None:

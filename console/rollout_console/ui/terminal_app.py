@@ -20,7 +20,7 @@ from textual.theme import Theme
 
 from rollout_console.ui.ascii_filter import AsciiFilter, terminal_encoding, written_encoding
 from rollout_console.ui.frame_diff import FrameDiff
-from rollout_console.ui.key_order import KeyOrder, Typed
+from rollout_console.ui.key_order import IN_ORDER, KeyOrder, UserEvent
 from rollout_console.ui.no_color_filter import NoColourFilter, coloured
 from rollout_console.ui.output_stream import drawn_on, driver_for, erases_with_background
 from rollout_console.ui.settings import Settings
@@ -31,13 +31,7 @@ _RESIZED_AFTER_S = 0.1
 """Seconds in which Textual has drawn another size: what it has drawn is not written again."""
 
 
-_TYPED = (
-    events.Key, events.Paste, events.MouseDown, events.MouseUp,
-    events.MouseScrollDown, events.MouseScrollUp,
-)  # fmt: skip
-
-
-def _without_alt(event: Typed) -> Sequence[Typed]:
+def _without_alt(event: UserEvent) -> Sequence[UserEvent]:
     """Return an event; where it is a letter or digit with alt, escape and that key.
 
     Both are the same bytes where they come together. No key has alt, and what an escape cancels
@@ -193,7 +187,7 @@ class TerminalApp(App[None]):
         """Dispatch events, keys one at a time; drop them at the end, when no screen is left."""
         if isinstance(event, events.Key) and (self._leaving or not self.screen_stack):
             return
-        if isinstance(event, _TYPED) and not event.is_forwarded:
+        if isinstance(event, IN_ORDER) and not event.is_forwarded:
             for one in _without_alt(event):
                 await self.keys.take(one)
         else:
