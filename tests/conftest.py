@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
-from itertools import groupby
+from itertools import count, groupby
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from tests.support.passphrases import quick_passphrases
 from tests.support.stylesheets import share_parsed_rules
 
 effects = Effects()
+_numbers = count()
 SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
 
 # Bytecode is written, whatever the caller's environment says, by the workers and by all that the
@@ -182,10 +183,18 @@ def _units_stay_in_their_process(request: pytest.FixtureRequest) -> Iterator[Non
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the settings and the history of whoever runs it."""
-    monkeypatch.setenv("ROLLOUT_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+def _own_folders(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the settings and the history of whoever runs it.
+
+    One that asks for no folder, as most units, is made none unless something is written there.
+    """
+    if "tmp_path" in request.fixturenames:
+        folder = request.getfixturevalue("tmp_path")
+    else:
+        base = request.getfixturevalue("tmp_path_factory").getbasetemp()
+        folder = base / f"unasked-{next(_numbers)}"
+    monkeypatch.setenv("ROLLOUT_STATE_DIR", str(folder / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
     for name in ("ROLLOUT_FILE", "TOKENLAB_API_KEY", "TOKENLAB_MANAGEMENT_TOKEN", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
 

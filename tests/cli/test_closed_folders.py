@@ -16,14 +16,14 @@ COMMANDS = ("show", "check --offline", "history", "decide chat --org acme", "key
             "keys list", "models", "guard --once", "playbook")  # fmt: skip
 
 
-def _run(folder: Path, command: str) -> str:
+def _run(folder: Path, command: str, file: Path | None = None) -> str:
     os.environ |= {
         "ROLLOUT_STATE_DIR": str(folder / "state"), "XDG_CONFIG_HOME": str(folder / "config"),
         "CREDENTIALS_DIRECTORY": str(folder / "credentials"),
     }  # fmt: skip
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        code = run(["-f", str(folder / "etc" / "rollout.toml"), *command.split()])
+        code = run(["-f", str(file or folder / "etc" / "rollout.toml"), *command.split()])
     return f"{code} {printed.getvalue()}"
 
 
@@ -65,3 +65,19 @@ def test_a_closed_folder_is_said_to_be_closed(
     assert "Errno" not in said
     assert "Traceback" not in said
     assert "damaged" not in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_home_that_is_no_folder_is_as_an_empty_one(
+    file: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a service's user has it: HOME=/dev/null."""
+    file.write_text(file.read_text().replace("https://api.tokenlab.sh", "http://127.0.0.1:9"))
+    codes = []
+    for home in (tmp_path / "empty", Path(os.devnull)):
+        for name in ("ROLLOUT_STATE_DIR", "XDG_CONFIG_HOME", "CREDENTIALS_DIRECTORY"):
+            monkeypatch.setenv(name, "")
+        said = _run(home, command, file)
+        assert "Not a directory" not in said
+        codes.append(said[0])
+    assert codes[1] == codes[0]

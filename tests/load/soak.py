@@ -77,22 +77,22 @@ class Soak:
     faults: list[str] = field(default_factory=list)
 
 
-def soak(seconds: float, folder: Path, at_least: int = 0) -> Soak:
-    """Run in a folder for so many seconds, and for so many requests; return what was found.
+def soak(seconds: float, folder: Path, requests: int = 0, revisions: int = 0) -> Soak:
+    """Run in a folder for so many seconds, requests and revisions; return what was found.
 
-    A busy machine makes fewer requests in a second; after ten times the seconds it ends anyway.
+    A busy machine makes fewer in a second; after ten times the seconds it ends anyway.
     """
     command = [sys.executable, "-m", "rollout_console", "sim"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
             base = server.stdout.readline().strip()
-            return _soak(seconds, folder, base, at_least)
+            return _soak(seconds, folder, base, requests, revisions)
         finally:
             server.terminate()
 
 
-def _soak(seconds: float, folder: Path, base: str, at_least: int) -> Soak:
+def _soak(seconds: float, folder: Path, base: str, requests: int, revisions: int) -> Soak:
     path, found = folder / "rollout.toml", Soak()
     versions: dict[str, RolloutFile] = {}
     rng = random.Random(1)
@@ -108,7 +108,7 @@ def _soak(seconds: float, folder: Path, base: str, at_least: int) -> Soak:
         worker.start()
     checked: Counter[str] = Counter()
     while (ago := time.monotonic() - start) < seconds or (
-        checked.total() < at_least and ago < 10 * seconds
+        (checked.total() < requests or found.revisions < revisions) and ago < 10 * seconds
     ):
         time.sleep(_CHANGE_S)
         _write(path, base, rng, versions)

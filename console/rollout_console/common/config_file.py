@@ -23,7 +23,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """Return the table of the file, an empty one where it is missing; raises ConfigError."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter: HOME=/dev/null of a service
         return {}
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None

@@ -60,7 +60,7 @@ class RotationFile:
         try:
             table = json.loads(self.path.read_text(encoding="utf-8"))
             return [_checked(Rotation(**entry)) for entry in table["rotations"]]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the latter: HOME=/dev/null of a service
             return []
         except OSError as error:
             raise OperationError(f"{self.path} cannot be read: {error.strerror}") from None

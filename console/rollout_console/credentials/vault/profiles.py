@@ -33,7 +33,7 @@ class ProfileList:
                 str(name): Profile(str(name), str(entry["base_url"]), dict(entry["places"]))
                 for name, entry in table["profiles"].items()
             }
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the latter: HOME=/dev/null of a service
             return {}
         except OSError as error:
             raise VaultError(f"{self.path} cannot be read: {error.strerror}") from None
