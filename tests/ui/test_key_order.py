@@ -181,6 +181,19 @@ async def test_a_widget_that_is_busy_holds_no_other_key_for_ever(
         await until_shown(pilot, lambda: app.keys.is_idle)
 
 
+@pytest.mark.parametrize("name", ["question_mark", "r", "2"])
+async def test_a_screen_is_waited_for_before_its_first_key(file: Path, name: str) -> None:
+    """That key is so handled at once: on a slow link the wait would come upon each esc."""
+    app = app_of(file)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        app.post_message(key("j"))
+        await settled(pilot, app)
+        app.post_message(key(name))
+        await until_shown(pilot, lambda: app.screen is not app.home)
+        await until_shown(pilot, lambda: app.keys.is_idle and not app.keys.is_early)
+
+
 async def test_a_y_of_a_long_burst_confirms_nothing(long_file: Path) -> None:
     app = app_of(long_file)
     before = long_file.read_bytes()

@@ -29,6 +29,8 @@ _GOES_ON_WITHIN_S = 0.5
 """Seconds in which a key waits for the dialog after the one that was answered, or for the rows of
 a screen: what was confirmed may take longer, and a rollback must not wait for it."""
 _LOOK_EVERY_S = 0.01
+_SETTLES_AFTER_S = 0.1
+"""Seconds after the last key in which a screen that it has opened is painted undisturbed."""
 FLOW_GROUPS = frozenset({"change", "ask"})
 """The groups of the workers that run an action of home from its key to its end.
 
@@ -102,8 +104,20 @@ class KeyOrder:
             self._app.call_later(self._go_on)
 
     async def _go_on(self) -> None:
-        if self._timer is not None or not (self._waiting or self._ahead):
-            return
+        if self._timer is None and (self._waiting or self._ahead):
+            await self._begin_turn()
+
+    def _settle_later(self) -> None:
+        if self.is_idle and (self.is_early or self._is_opening()):
+            self._app.set_timer(_SETTLES_AFTER_S, self._settle)
+
+    async def _settle(self) -> None:
+        """Wait for a screen that was opened, while no key waits: the next one is handled sooner."""
+        if self.is_idle and self.is_early:
+            await self._begin_turn()
+        self._settle_later()
+
+    async def _begin_turn(self) -> None:
         self._turn += 1
         self._timer = self._app.set_timer(_AT_MOST_S, self._give_up)
         if self._is_opening():
@@ -149,6 +163,7 @@ class KeyOrder:
         if turn == self._turn:
             self._end_turn()
             await self._go_on()
+            self._settle_later()
 
     def _flows(self) -> set[Worker[Any]]:
         """Return the workers of actions, which open dialogs one after the other."""
