@@ -134,6 +134,7 @@ FUNCTIONAL = frozenset(
         "guard/test_watch.py",
         "health/prometheus/test_client.py",
         "health/prometheus/test_feed.py",
+        "health/test_multi_file.py",
         "health/test_older.py",
         "health/test_rotation.py",
         "history/test_history.py",

@@ -169,6 +169,22 @@ def test_a_log_that_cannot_be_read_is_no_proof(file: Path, monitor: Monitor) -> 
     )
 
 
+def test_one_of_several_logs_that_cannot_be_read_is_not_called_all(file: Path) -> None:
+    file.write_text(file.read_text().replace('"access.jsonl"', '"access*"'))
+    monitor = Monitor(file, parse(file.read_bytes()))
+    monitor.remember(Recorded((), monitor.file.revision, 0.0), NOW)
+    write(file, 16)
+    loop = file.parent / "access-two.jsonl"
+    loop.symlink_to(loop.name)
+    monitor.catch_up(NOW)
+    assert monitor.log_trouble.startswith(f"not all requests are seen: {loop} cannot be read: ")
+    assert "cannot be read" in held(monitor, 0, 100)
+    assert not monitor.proof("chat", "acme", NOW - 20, NOW).drained
+    loop.unlink()
+    monitor.catch_up(NOW)
+    assert monitor.log_trouble == ""
+
+
 def test_a_log_that_is_away_or_not_read_to_its_end_is_no_proof(
     file: Path, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

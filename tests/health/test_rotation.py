@@ -20,9 +20,7 @@ from rollout_console.health.log import multi_file as log_set
 from rollout_console.health.log.follower import LogFollower
 from rollout_console.health.log.lines import MAX_LINE
 from rollout_console.health.log.multi_file import LogSet, open_log
-from rollout_console.health.log.probe_log import probe_log_path
 from rollout_console.health.log.rotation import log_of, rotated
-from rollout_gate.file.model import RolloutFile
 from tests.support.examples import folder_of_example
 from tests.support.unprivileged import as_nobody, folder_of_nobody
 
@@ -420,88 +418,6 @@ def test_a_rotated_file_is_known_by_its_name(tmp_path: Path) -> None:
     assert [log_of(name) for name in ("x.old", "a.jsonl", "app.2.jsonl")] == [
         "x.old", "a.jsonl", "app.2.jsonl",
     ]  # fmt: skip
-
-
-def test_several_files_are_one_log(tmp_path: Path) -> None:
-    log = open_log(tmp_path / "*.jsonl", start="tail", tail_bytes=1 << 20)
-    assert log.poll() == []
-    assert "it begins with the first request" in log.trouble
-    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
-    one.write_bytes(lines(1, 4))
-    two.write_bytes(lines(2, 3) + b"bad\n")
-    (tmp_path / "access.probes.jsonl").write_bytes(lines(99))
-    (tmp_path / "folder.jsonl").mkdir()
-    assert numbers(log) == [1, 2, 3, 4]
-    assert (log.trouble, log.unusable.lines) == ("", 1)
-    append(one, lines(5))
-    rotate(one)
-    one.write_bytes(lines(6))
-    (tmp_path / "three.jsonl").write_bytes(lines(7))
-    assert numbers(log) == [5, 6, 7]
-    two.unlink()
-    append(one, lines(8))
-    assert numbers(log) == [8]
-    assert log.trouble == ""
-    assert log.unusable.lines == 1
-
-
-def test_probes_of_several_files_are_logged_where_no_pattern_finds_them(tmp_path: Path) -> None:
-    file = RolloutFile("r", access_log="logs/*.jsonl")
-    assert probe_log_path(tmp_path / "rollout.toml", file) == (
-        tmp_path / "logs" / "access.probes.jsonl"
-    )
-    file = RolloutFile("r", access_log="logs/a.jsonl")
-    assert probe_log_path(tmp_path / "rollout.toml", file).name == "a.probes.jsonl"
-
-
-def test_rotated_files_that_match_too_are_no_files_of_their_own(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(lines(1))
-    log = open_log(tmp_path / "a*", start="tail", tail_bytes=1 << 20)
-    assert numbers(log) == [1]
-    rotate(path)  # for a moment there is no other
-    append(tmp_path / "a.jsonl.1", lines(2))
-    assert numbers(log) == [2]
-    path.write_bytes(lines(3))
-    assert numbers(log) == [3]
-    rotate(path)
-    path.write_bytes(lines(4))
-    assert sorted(numbers(log)) == [4]
-    path.rename(tmp_path / "another")
-    append(tmp_path / "another", lines(5))
-    path.write_bytes(lines(6))
-    assert sorted(numbers(log)) == [5, 6]
-
-
-def test_files_that_are_gone_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = LogSet(tmp_path / "*.jsonl")
-    for n in range(3):
-        (tmp_path / f"{n}.jsonl").write_bytes(lines(n) + b"bad\n")
-    assert numbers(log) == [0, 1, 2]
-    (tmp_path / "0.jsonl").unlink()
-    log.poll()
-    assert len(log._followers) == 3
-    later = time.monotonic() + follow.LINGER_S + 1
-    monkeypatch.setattr(log_set, "time", SimpleNamespace(monotonic=lambda: later))
-    log.poll()
-    assert len(log._followers) == 2
-    assert log.unusable.lines == 3
-
-
-def test_only_so_many_files_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_set, "MOST_FILES", 3)
-    for n in range(5):
-        (tmp_path / f"{n}.jsonl").write_bytes(lines(n))
-        os.utime(tmp_path / f"{n}.jsonl", (n, n))
-    log = LogSet(tmp_path / "*.jsonl")
-    assert numbers(log) == [2, 3, 4]
-    assert log.trouble.startswith("5 files match")
-
-
-def test_a_name_with_a_star_that_is_there_is_one_file(tmp_path: Path) -> None:
-    path = tmp_path / "a[1].jsonl"
-    path.write_bytes(lines(1))
-    assert isinstance(open_log(path, start="head", tail_bytes=1), LogFollower)
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "loop", "device"])

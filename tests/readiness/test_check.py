@@ -110,6 +110,12 @@ def test_what_of_the_log_can_be_used_is_said(file: Path) -> None:
         False,
         f"{log} cannot be read: it is not a file; trying again",
     )
+    file.write_text(file.read_text().replace('"access.jsonl"', '"access*"'))
+    (file.parent / "access-one.jsonl").write_text(good)
+    assert said().ok, "a folder that a pattern matches is no log"
+    (file.parent / "access-two.jsonl").symlink_to("access-two.jsonl")
+    assert not said().ok
+    assert "access-two.jsonl cannot be read: Too many levels of symbolic links" in said().reason
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +141,33 @@ def test_a_job_made_twice_by_two_processes_is_found_by_the_pattern(
     assert "job j has two tasks" in state(room, switch, "rollout.duplicates")[1]
     (folder / "t2.jsonl").unlink()
     assert state(room, switch, "rollout.duplicates")[0] is True
+
+
+def test_no_job_is_known_to_be_made_once_by_logs_that_cannot_be_read(
+    room: Phases, switch: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_phase(switch, "rollout")
+    text = switch.path.read_text().replace("openai_chat_completions", "video")
+    switch.path.write_text(text.replace('"access.jsonl"', '"logs/*.jsonl"'))
+    folder = switch.path.parent / "logs"
+    folder.mkdir()
+    line = {"route": "chat", "side": "tokenlab", "org": "a", "request_id": "req_1"}
+    for name in ("one", "two"):
+        (folder / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
+    assert state(room, switch, "rollout.duplicates")[0] is True
+    opened = Path.open
+
+    def closed(self: Path, *arguments: Any, **more: Any) -> Any:
+        if self.name == "two.jsonl":
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", closed)
+    done, why = state(room, switch, "rollout.duplicates")
+    assert not done
+    assert "not known: " in why
+    assert "two.jsonl cannot be read: Permission denied" in why
+    assert state(room, switch, "pilot.logs")[0] is True, "there is one all the same"
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,8 @@ class Watch:
         log, guards = self._follower, [route.guard for route in self.file.routes.values()]
         modes = {mode for one in guards for mode in (one.mode, *one.modes.values())}
         blind = log.unreadable or (log.missing and "enforce" in modes)
-        return f"no request is seen: {log.trouble}" if blind else ""
+        seen = "not all requests are" if log.is_partial else "no request is"
+        return f"{seen} seen: {log.trouble}" if blind else ""
 
     def unusable_words(self, now: float) -> str:
         """Return the count and reason of lines, or series, that cannot be used; empty without."""

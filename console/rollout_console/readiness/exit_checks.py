@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,6 +15,7 @@ from rollout_console.common.listing import counted
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.health.log.multi_file import MOST_FILES, matching
 from rollout_console.health.log.probe_log import ProbeLine, last_probes, probe_log_path, probe_text
+from rollout_console.health.log.sources import cannot_be_read
 from rollout_console.history.rows import Change
 from rollout_console.jobs.job_book import REPEATED_WITHIN_S, Repeated, job_book
 from rollout_console.readiness.checks.offline import check_offline
@@ -80,7 +82,7 @@ class ExitFacts:
         return last_probes(probe_log_path(self._switch.path, self._file))
 
     @cached_property
-    def _log(self) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+    def _log(self) -> "_Tail":
         return _tail(folder_of(self._switch.path) / self._file.access_log)
 
     @cached_property
@@ -142,9 +144,9 @@ class ExitFacts:
 
     def logs(self, route: Route) -> tuple[bool, str]:
         """Check that a TokenLab request in the access log's tail has its request id."""
-        found, with_id = self._log[0].get(route.name, (0, 0))
+        found, with_id = self._log.counts.get(route.name, (0, 0))
         if not found:
-            return False, "there is none"
+            return False, self._log.closed or "there is none"
         return with_id > 0, f"{found} TokenLab requests, {with_id} with their ids"
 
     def tally(self, route: Route) -> tuple[bool, str]:
@@ -191,10 +193,12 @@ class ExitFacts:
         if pairs := [one for one in self._repeated if one.second.route == route.name]:
             first, second = pairs[-1].first.task_id or "no task known", pairs[-1].second.task_id
             return False, f"{len(pairs)} perhaps made twice, the last as {first} and {second}"
-        twice = self._log[1].get(route.name, "")
-        if twice:
-            return False, f"job {twice} has two tasks"
-        seen = self._log[0].get(route.name, (0, 0))[0]
+        log = self._log
+        if route.name in log.twice:
+            return False, f"job {log.twice[route.name]} has two tasks"
+        if log.closed:
+            return False, f"not known: {log.closed}"
+        seen = log.counts.get(route.name, (0, 0))[0]
         return (
             seen > 0,
             f"none in {counted(seen, 'request')}" if seen else "the log has no request of it",
@@ -255,37 +259,53 @@ assert set(_JUDGES) == {
 }
 
 
-def _tail(log: Path) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
-    """Return, by route, counts of TokenLab requests and of those with ids, and a duplicated job.
+class _Tail(NamedTuple):
+    """What the access log's tail has of each route."""
 
-    ``log`` may be a glob; the tail of each file is read. A job's two tasks may be in the logs of
-    two processes, and the same job id of two orgs is two jobs.
+    counts: dict[str, tuple[int, int]]
+    """TokenLab requests, and those of them with a request id."""
+    twice: dict[str, str]
+    """A duplicated job."""
+    closed: str
+    """Which log cannot be read and why, in one sentence; empty where all can."""
+
+
+def _tail(log: Path) -> _Tail:
+    """Read the tail of a log, of each file where ``log`` is a glob.
+
+    A job's two tasks may be in the logs of two processes, and the same job id of two orgs is two
+    jobs.
     """
     counts: dict[str, tuple[int, int]] = {}
     tasks: dict[tuple[str, str, str], str] = {}
     twice: dict[str, str] = {}
-    files = sorted(matching(log.absolute()), key=lambda one: one.modified)[-MOST_FILES:]
-    each = _TAIL_BYTES // max(len(files), 1)
+    found, closed = matching(log.absolute())
+    files = sorted(found, key=lambda one: one.modified)[-MOST_FILES:]
     decoder = msgspec.json.Decoder(_LogLine)
-    for line in (line for one in files for line in _last_lines(one.path, each)):
+    for file in files:
         try:
-            one = decode_json(line, decoder)
-        except UndecodableError:
+            lines = _last_lines(file.path, _TAIL_BYTES // len(files))
+        except FileNotFoundError:
+            continue  # race: rotated since it was listed
+        except OSError as error:
+            closed = closed or cannot_be_read(file.path, error)
             continue
-        if one.side == "tokenlab":
-            found, with_id = counts.get(one.route, (0, 0))
-            counts[one.route] = (found + 1, with_id + bool(one.request_id))
-        if one.job_id and one.task_id:
-            before = tasks.setdefault((one.route, one.org, one.job_id), one.task_id)
-            if before != one.task_id:
-                twice[one.route] = one.job_id
-    return counts, twice
+        for line in lines:
+            try:
+                one = decode_json(line, decoder)
+            except UndecodableError:
+                continue
+            if one.side == "tokenlab":
+                requests, with_id = counts.get(one.route, (0, 0))
+                counts[one.route] = (requests + 1, with_id + bool(one.request_id))
+            if one.job_id and one.task_id:
+                before = tasks.setdefault((one.route, one.org, one.job_id), one.task_id)
+                if before != one.task_id:
+                    twice[one.route] = one.job_id
+    return _Tail(counts, twice, closed)
 
 
 def _last_lines(path: Path, most_bytes: int) -> list[bytes]:
-    try:
-        with path.open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, 2) - most_bytes))
-            return stream.read(most_bytes).split(b"\n")
-    except OSError:
-        return []
+    with path.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, 2) - most_bytes))
+        return stream.read(most_bytes).split(b"\n")

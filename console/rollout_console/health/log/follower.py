@@ -19,6 +19,7 @@ from rollout_console.health.log.sources import (
     MOST_PACKED,
     FileSource,
     PackedSource,
+    cannot_be_read,
     copy_of,
     opened,
 )
@@ -52,6 +53,8 @@ class LogFollower:
     that of the first record where there are older ones, or of the first after a corrupt file.
     The records are of ``shape``, a subclass that decodes more fields.
     """
+
+    is_partial = False
 
     def __init__(
         self,
@@ -109,8 +112,7 @@ class LogFollower:
         except OSError as error:
             # Records read so far are returned; the next poll resumes the files that are open.
             self.unreadable = True
-            why = error.strerror or "it cannot be opened"
-            self.trouble = f"{self.path} cannot be read: {why}{TRYING}"
+            self.trouble = f"{cannot_be_read(self.path, error)}{TRYING}"
         return records
 
     def take_older(self) -> list[LogSegment]:

@@ -1,19 +1,21 @@
 """Several log files followed as one: every file that a glob pattern matches."""
 
 import os
+import stat
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from fnmatch import fnmatchcase
 from heapq import merge
 from math import inf
 from pathlib import Path
 from typing import Literal, Protocol
 
 from rollout_console.health.backfill.segment import LogSegment
-from rollout_console.health.log.follower import LINGER_S, NOT_YET, LogFollower
+from rollout_console.health.log.follower import LINGER_S, NOT_YET, TRYING, LogFollower
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.log.rotation import Rotated, log_of
+from rollout_console.health.log.sources import cannot_be_read
 
 MOST_FILES = 64
 PROBES = ".probes.jsonl"
@@ -45,6 +47,11 @@ class Log(Protocol):
     @property
     def unreadable(self) -> bool:
         """Whether the log, or one of several, cannot be read."""
+        ...
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether another of several logs can be read, where one cannot."""
         ...
 
     @property
@@ -96,7 +103,7 @@ class LogSet:
     ) -> None:
         self._shape = shape
         self.trouble, self.missing, self.unreadable = "", False, False
-        self.behind = False
+        self.behind = self.is_partial = False
         self._pattern = pattern
         self._start: Literal["head", "tail"] = start
         self._tail_bytes = tail_bytes
@@ -116,19 +123,20 @@ class LogSet:
 
     def poll(self, max_bytes: int = 4 * 1024 * 1024) -> list[AccessRecord]:
         """Return new records, from at most about ``max_bytes`` bytes of all files together."""
-        files = self._find()
-        self.trouble, self.missing, self.unreadable = "", not files, False
-        if not files:
+        files, closed = self._find()
+        self.trouble = f"{closed}{TRYING}" if closed else ""
+        self.missing, self.unreadable = not (files or closed), bool(closed)
+        if self.missing:
             self.trouble = f"no access log yet at {self._pattern}: {NOT_YET}"
         elif len(files) > MOST_FILES:
             files.sort(key=lambda one: one.modified)
-            self.trouble = (
+            self.trouble = self.trouble or (
                 f"{len(files)} files match {self._pattern}; the newest {MOST_FILES} are followed"
             )
             files = files[-MOST_FILES:]
-        self._follow(files)
+        self._follow(files, is_all=not closed)
         each = max(max_bytes // max(len(self._followers), 1), _LEAST_BYTES)
-        found, self.behind = [], False
+        found, self.behind, readable = [], False, False
         for path, follower in self._followers.items():
             if records := follower.poll(each):
                 found.append(records)
@@ -136,6 +144,8 @@ class LogSet:
             if path not in self._gone_at:
                 self.trouble = self.trouble or follower.trouble
                 self.unreadable = self.unreadable or follower.unreadable
+                readable = readable or not follower.unreadable
+        self.is_partial = self.unreadable and readable
         if len(found) == 1:
             return found[0]
         return list(merge(*found, key=lambda record: record.ts))
@@ -154,15 +164,22 @@ class LogSet:
         for follower in self._followers.values():
             follower.close()
 
-    def _find(self) -> list[Rotated]:
+    def _find(self) -> tuple[list[Rotated], str]:
         """Glob the files, leaving out those that are a rotated part of another one."""
-        found = matching(self._pattern)
+        found, closed = matching(self._pattern)
         names = {one.path.name for one in found} | {path.name for path in self._followers}
-        return [one for one in found if log_of(one.path.name) not in names - {one.path.name}]
+        return [
+            one for one in found if log_of(one.path.name) not in names - {one.path.name}
+        ], closed
 
-    def _follow(self, files: Iterable[Rotated]) -> None:
-        """Open followers for new files, and drop those of files gone for LINGER_S."""
+    def _follow(self, files: Iterable[Rotated], *, is_all: bool) -> None:
+        """Open followers for new files, and drop those of files gone for LINGER_S.
+
+        Where not all files could be looked at, none is gone: it would be read twice.
+        """
         now, here = time.monotonic(), {one.path for one in files}
+        if not is_all:
+            here |= self._followers.keys()
         new = [one for one in files if one.path not in self._followers]
         for path in [path for path in self._followers if path not in here]:
             if self._gone_at.setdefault(path, now) + LINGER_S <= now:
@@ -190,17 +207,41 @@ class LogSet:
             self._start = "head"
 
 
-def matching(path: Path) -> list[Rotated]:
-    """Return the uncompressed traffic logs that a path or glob names, rotated files included."""
+def matching(path: Path) -> tuple[list[Rotated], str]:
+    """Return the uncompressed traffic logs that a path or glob names, rotated files included.
+
+    With them the sentence of a folder or a file that may not be looked at, empty without one.
+    """
+    names, closed = _names(path)
     found = []
-    with suppress(OSError):
-        for one in path.parent.glob(path.name) if is_pattern(path) else (path,):
-            with suppress(OSError):
-                status = one.stat()
-                if one.is_file() and one.suffix != ".gz" and not one.name.endswith(PROBES):
-                    identity = (status.st_dev, status.st_ino)
-                    found.append(Rotated(one, identity, status.st_mtime, status.st_size))
-    return found
+    for name in names:
+        one = path.with_name(name)
+        if one.suffix == ".gz" or name.endswith(PROBES):
+            continue
+        try:
+            status = one.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # race: rotated since it was listed
+        except OSError as error:
+            closed = closed or cannot_be_read(one, error)
+            continue
+        if stat.S_ISREG(status.st_mode):
+            identity = (status.st_dev, status.st_ino)
+            found.append(Rotated(one, identity, status.st_mtime, status.st_size))
+    return found, closed
+
+
+def _names(path: Path) -> tuple[list[str], str]:
+    """List the names that a glob matches; Path.glob takes a folder that is closed for empty."""
+    if not is_pattern(path):
+        return [path.name], ""
+    try:
+        with os.scandir(path.parent) as entries:
+            return [one.name for one in entries if fnmatchcase(one.name, path.name)], ""
+    except (FileNotFoundError, NotADirectoryError):
+        return [], ""
+    except OSError as error:
+        return [], cannot_be_read(path.parent, error)
 
 
 def _named(path: Path, unusable: Unusable) -> Unusable:

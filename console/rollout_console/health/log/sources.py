@@ -23,6 +23,11 @@ class NotAFileError(OSError):
     """Raised where the path of a log is a folder, a pipe or a device, not a regular file."""
 
 
+def cannot_be_read(path: Path, error: OSError) -> str:
+    """Return the sentence of a log, or a folder of logs, that cannot be opened or read."""
+    return f"{path} cannot be read: {error.strerror or 'it cannot be opened'}"
+
+
 class FileSource:
     """Reads a growing file from a byte ``offset``; ``cutter`` has the partial line before it.
 

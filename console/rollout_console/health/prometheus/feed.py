@@ -67,6 +67,8 @@ class PrometheusFeed:
 
     # -- as a log --------------------------------------------------------------------------------
 
+    is_partial = False
+
     @property
     def trouble(self) -> str:
         """What is wrong, in a sentence; empty without it, and before the first answer."""

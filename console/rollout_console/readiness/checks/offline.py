@@ -148,7 +148,7 @@ def _log_lines(path: Path, file: RolloutFile) -> Result:
     log.close()
     if log.missing:
         return Result("health.lines", True, "health.access_log", "there is no log yet")
-    if log.trouble and not lines + unusable:
+    if log.unreadable or (log.trouble and not lines + unusable):
         return Result(
             "health.lines", False, "health.access_log", log.trouble,
             "let whoever runs the console and the guard read it",
