@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 
+from rollout_console.common.stop_signal import StopSignal
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.etcd.errors import EtcdAway, EtcdError
 
@@ -27,11 +28,11 @@ class KeyWatch:
         self._changed = changed
         self._refused = refused
 
-    def start(self, stop: threading.Event) -> None:
+    def start(self, stop: threading.Event | StopSignal) -> None:
         """Watch until ``stop``, or until the client is closed."""
         threading.Thread(target=self._run, args=(stop,), daemon=True, name="etcd-watch").start()
 
-    def _run(self, stop: threading.Event) -> None:
+    def _run(self, stop: threading.Event | StopSignal) -> None:
         wait, refused = _BACK_OFF_S[0], ""
         while not stop.is_set():
             try:

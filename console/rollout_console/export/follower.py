@@ -1,10 +1,10 @@
 """Keep an export of the rollout file current: written again after each change of either."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from rollout_console.common.errors import OperationError
+from rollout_console.common.stop_signal import StopSignal
 from rollout_console.etcd.errors import EtcdError
 from rollout_console.export.outputs import Output
 from rollout_gate import Gate
@@ -39,7 +39,7 @@ class ExportFollower:
         self._written: tuple[str, object] | None = None
         self._failed = ""
 
-    def run(self, stop: threading.Event, beat: Callable[[str], None]) -> None:
+    def run(self, stop: StopSignal, beat: Callable[[str], None]) -> None:
         """Follow until ``stop``; ``beat`` is told how it stands, every two seconds or sooner."""
         while not stop.is_set():
             while self._troubles:

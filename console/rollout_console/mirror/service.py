@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from rollout_console.common.stop_signal import StopSignal
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.etcd.errors import EtcdError
 from rollout_console.etcd.watch import KeyWatch
@@ -36,7 +37,7 @@ class MirrorService:
         self._confirmed_at: float | None = None
         self._unlisted = ""
 
-    def run(self, stop: threading.Event, beat: Callable[[str], None]) -> None:
+    def run(self, stop: StopSignal, beat: Callable[[str], None]) -> None:
         """Follow until ``stop``."""
         watched = KeyWatch(
             self._client, self._client.address.key, self._changed.set, self._not_watched

@@ -2,9 +2,7 @@
 
 import json
 import os
-import signal
 import sys
-import threading
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,6 +13,7 @@ from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
+from rollout_console.common.stop_signal import stop_on_signals
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.revision import SHORT
 from rollout_gate.systemd import Systemd
@@ -55,9 +54,7 @@ def _follow(
 ) -> None:
     from rollout_console.export.follower import ExportFollower
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     follower = ExportFollower(
         switch.path, out, lambda file: f"{write(file)}, revision {file.revision[:SHORT]}", _say
     )

@@ -3,9 +3,7 @@
 import json
 import os
 import shlex
-import signal
 import sys
-import threading
 import time
 from argparse import Namespace
 from collections.abc import Mapping
@@ -22,6 +20,7 @@ from rollout_console.common.durations import target_text
 from rollout_console.common.errors import Misused
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
+from rollout_console.common.stop_signal import stop_on_signals
 from rollout_console.guard.condemned import sick_list
 from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict
@@ -108,9 +107,7 @@ def guard(options: Namespace, switch: Switch) -> int:
 
 
 def _go_on(options: Namespace, guarding: GuardLoop, sources: Any, notifier: Any) -> None:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     trouble, unusable = "", 0
     systemd = Systemd(os.environ)
     systemd.ready()

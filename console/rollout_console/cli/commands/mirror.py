@@ -2,9 +2,7 @@
 
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from argparse import Namespace
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
+from rollout_console.common.stop_signal import stop_on_signals
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.etcd.answers import Range
 from rollout_console.etcd.client import EtcdClient
@@ -92,9 +91,7 @@ def forget_server(options: Namespace) -> int:
 
 
 def _run(service: MirrorService) -> None:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     systemd = Systemd(os.environ)
     service.turn()
     systemd.ready()

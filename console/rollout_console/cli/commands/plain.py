@@ -8,7 +8,6 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from threading import Event
 from types import FrameType
 from typing import Any
 
@@ -19,6 +18,7 @@ from rollout_console.cli.exit_codes import DONE, PROBLEMS, USAGE
 from rollout_console.cli.streams import CLOSED_AT_START, Output
 from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
+from rollout_console.common.stop_signal import StopSignal
 from rollout_console.credentials.vault.vault import Vault
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.network_sources import GuardSources
@@ -41,14 +41,15 @@ class _Ending:
     Python would retry the system call otherwise)."""
 
     def __init__(self) -> None:
-        self.event = Event()
+        self.stop = StopSignal()
         self.is_writing = False
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._end)
 
     def _end(self, _number: int, _frame: FrameType | None) -> None:
-        self.event.set()
+        self.stop.set()
         if self.is_writing:
+            self.is_writing = False
             raise _Ended
 
 
@@ -73,9 +74,10 @@ def plain(options: Namespace, switch: Switch, vault: Vault) -> int:
     try:
         _print(feed.start(sources.balance, sources.models(), time.time()), options, ending)
         sources.start()
-        while not ending.event.wait(EVERY_S) and is_open():
+        while not ending.stop.wait(EVERY_S) and is_open():
             _print(feed.turn(sources.balance, sources.models(), time.time()), options, ending)
     except _Ended:
+        ending.is_writing = False  # a second signal must not end the cleanup
         output.abandon()
         return DONE
     finally:
@@ -100,7 +102,7 @@ def _print(changes: Iterable[StateChange], options: Namespace, ending: _Ending) 
     for change in changes:
         line = json.dumps(_as_json(at, change)) if options.plain_json else _as_text(at, change)
         ending.is_writing = True
-        if ending.event.is_set():
+        if ending.stop.is_set():
             raise _Ended
         print(line, flush=True)
         ending.is_writing = False
