@@ -2,15 +2,18 @@
 
 import sqlite3
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from rollout_console.guard.alerts import alerts_now
 from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.job_watch import EVERY_S, JobWatch, failing_jobs
 from rollout_console.guard.monitor import Monitor
 from rollout_console.jobs.outcomes import Ended
+from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.file.parse import parse
 from rollout_gate.http.create_records import Create
 from tests.jobs.ledgers import FILE, create, write
@@ -139,6 +142,30 @@ def test_a_ledger_that_cannot_be_read_is_told_and_ends_nothing(rollout: Path) ->
     monitor = watched(rollout)
     assert "cannot be read" in told(monitor)["ledger",]
     assert "made twice" not in monitor.held("video", "acme", 0, 100, BalanceWatch(), time.time())
+
+
+def test_jobs_of_a_host_that_has_no_ledger_are_not_taken_for_good(rollout: Path) -> None:
+    """The applications and their ledger are on another host, their log lines come from there."""
+    now = time.time()
+    monitor = watched(rollout)
+    assert told(monitor) == {}, "there is no request yet"
+    log = AccessLog(rollout.parent / "access.jsonl")
+    for number in range(400):
+        at = timestamp(datetime.fromtimestamp(now - 300 + number / 2, UTC))
+        line = AccessLine(
+            ts=at, route="video", org="acme", side="tokenlab", model="m", status=200,
+            latency_ms=100.0,
+        )  # fmt: skip
+        log.append(line)
+    log.close()
+    monitor = watched(rollout)
+    ledger = rollout.parent / "rollout-jobs.sqlite3"
+    words = f"jobs not known: there is no ledger of them at {ledger}"
+    assert told(monitor) == {("ledger",): f"video: {words}"}
+    assert monitor.verdicts(time.time())["video"] == Verdict("hold", words, "jobs")
+    assert monitor.held("video", "acme", 100, 200, BalanceWatch(), time.time()) == words
+    write(rollout.parent, create("a", now=now, ago=1))
+    assert told(watched(rollout)) == {}
 
 
 @pytest.mark.parametrize("column", ["sent_at", "state", "task_id", "fingerprint", "ended_at"])

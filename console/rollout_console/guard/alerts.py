@@ -261,6 +261,15 @@ def _of_jobs(monitor: Monitor, now: float) -> Iterable[Alert]:
             yield Alert(("jobs", route), "warning", f"{route}: {words}", route)
     if monitor.jobs.trouble:
         yield Alert(("ledger",), "warning", monitor.jobs.trouble)
+        return
+    unknown = {
+        name: words
+        for name, route in monitor.file.routes.items()
+        if (words := monitor.job_verdicts.unknown(route, now))
+    }
+    if unknown:
+        named, words = ", ".join(unknown), next(iter(unknown.values()))
+        yield Alert(("ledger",), "warning", f"{named}: {words}", next(iter(unknown)))
 
 
 def _of_balance(monitor: Monitor, balance: BalanceWatch, now: float) -> Iterable[Alert]:

@@ -4,7 +4,7 @@ The time of a media route is that from a create to its asset, which only the led
 how long the create took says nothing of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rollout_console.common.durations import brief_seconds
@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # not at run time: a rollout without jobs needs none of it
 
 _KEPT_S = 5.0
 """How long what was computed of one read is used, in seconds."""
+_LEDGER_FIRST_S = 2.0
+"""By how much a request is earlier than a look at the folder, to be sure of its ledger."""
 
 
 class JobVerdicts:
@@ -36,8 +38,10 @@ class JobVerdicts:
     some seconds: a read has many jobs, and rows ask every second.
     """
 
-    def __init__(self, watch: JobWatch) -> None:
+    def __init__(self, watch: JobWatch, requests: Callable[[str, float, float], int]) -> None:
+        """``requests`` counts those of a route that TokenLab had in some seconds before a time."""
         self._watch = watch
+        self._requests = requests
         self._made_of: object = None
         self._made_at = 0.0
         self._tiers: dict[str, tuple[Route, Span, Tier]] = {}
@@ -142,8 +146,8 @@ class JobVerdicts:
     def hold(self, route: Route, span: Span, now: float) -> Verdict:
         """Return ``hold`` where too many jobs of a route fail, or their assets are late; else ok.
 
-        So does a ledger that cannot be read: nobody knows how its jobs end. Of ``span`` counts
-        since when and for whom, for the share that is refused.
+        So does a ledger that cannot be read, or is not here: nobody knows how its jobs end. Of
+        ``span`` counts since when and for whom, for the share that is refused.
         """
         settings = route.guard
         for signal in JOB_SIGNALS:
@@ -157,7 +161,7 @@ class JobVerdicts:
     def held(self, route: Route, now: float) -> str:
         """Return why jobs hold a raise of a route, empty where they do not."""
         watch = self._watch
-        if not (watch.jobs or watch.troubles or watch.jobs_trouble):
+        if not (watch.jobs or watch.troubles or watch.jobs_trouble or watch.no_ledger):
             return ""  # asked for each org of a ramp, mostly in a rollout without jobs
         acting = (one for one in JOB_SIGNALS if mode_of(route.guard, one) != "observe")
         reason = next((said for one in acting if (said := self._reason(route, one, now))), "")
@@ -171,8 +175,7 @@ class JobVerdicts:
             found = self._watch.troubles.get(route.name)
             if found is not None and found.failing:
                 return found.failing
-            trouble = self._watch.jobs_trouble
-            return f"jobs not known: {trouble}" if trouble and self.is_async(route) else ""
+            return self.unknown(route, now)
         limit_s, ended = (
             route.guard.max_asset_p95_s,
             self.ended(route.name, None, "tokenlab", now),
@@ -180,6 +183,20 @@ class JobVerdicts:
         if not limit_s or ended is None or ended.completed < LEAST_ENDED or ended.p95_s <= limit_s:
             return ""
         return f"p95 to the asset {brief_seconds(ended.p95_s)}, limit {brief_seconds(limit_s)}"
+
+    def unknown(self, route: Route, now: float) -> str:
+        """Return why it is not known how the jobs of a route end; empty where it is.
+
+        They are the applications' own: a guard on another host has no ledger of them.
+        """
+        watch = self._watch
+        trouble = watch.jobs_trouble if self.is_async(route) else ""
+        if not trouble and watch.no_ledger and route.format in ALWAYS_ASYNC:
+            # The gate writes a create to the ledger before it sends it.
+            before = watch.looked_at - _LEDGER_FIRST_S
+            if now - before < ENDED_S and self._requests(route.name, before, ENDED_S):
+                trouble = watch.no_ledger
+        return f"jobs not known: {trouble}" if trouble else ""
 
     def previous_trouble(self, route: str, org: str | None, limit: float, now: float) -> str:
         """Return how the previous side's jobs fail as well; empty where they do not.

@@ -87,6 +87,10 @@ class JobWatch:
         changes."""
         self.jobs_trouble = ""
         """Why they cannot be read, empty where they can."""
+        self.no_ledger = ""
+        """That there is no ledger, and where it would be; empty where there is one."""
+        self.looked_at = 0.0
+        """When that was looked at, in epoch seconds."""
         self.troubles: Mapping[str, JobTrouble] = {}
 
     @property
@@ -118,7 +122,10 @@ class JobWatch:
         """Call what reads the ledger; return why it cannot be read, empty where it can."""
         ledger = (folder_of(self._path) / file.access_log).parent / LEDGER_NAME
         try:
-            read(file, now, ledger.exists())
+            is_there = ledger.exists()
+            self.no_ledger = "" if is_there else f"there is no ledger of them at {ledger}"
+            self.looked_at = now
+            read(file, now, is_there)
         except OperationError as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - bytes of others must not stop a rollback

@@ -80,11 +80,14 @@ class Judge(Watch):
         self._tiers: dict[str, tuple[float, Tier]] = {}
         self._gone: dict[str, frozenset[str]] = {}
         self.jobs = JobWatch(path)
-        self.job_verdicts = JobVerdicts(self.jobs)
+        self.job_verdicts = JobVerdicts(self.jobs, self._requests_before)
         self.budgets = BudgetWatch(path)
         super().__init__(
             path, file, cold_bytes=cold_bytes, older_bytes=older_bytes, servers=servers
         )
+
+    def _requests_before(self, route: str, until: float, window_s: float) -> int:
+        return sum(self._windows.by_class(until, window_s, route).values())
 
     def read(self) -> tuple[Sequence[AccessRecord], str]:
         """Return new records of the log, and its error; jobs and budgets are looked at as well."""
