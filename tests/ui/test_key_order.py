@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from textual import events
-from textual._xterm_parser import XTermParser
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.screen import Screen
@@ -222,27 +221,6 @@ async def test_enter_in_the_palette_is_of_what_is_typed(file: Path) -> None:
         for name in (":", *"theme sixt", "enter"):
             app.post_message(key(name))
         await until_shown(pilot, lambda: app.theme == "sixteen")
-
-
-@pytest.mark.parametrize("character", ["j", "J", "y"])
-async def test_escape_and_a_letter_in_one_read_are_both(file: Path, character: str) -> None:
-    """XTermParser reads ESC and a letter that come together as alt and that letter."""
-    app = app_of(file)
-    before = file.read_bytes()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot, app)
-        await pilot.press("j", "r")
-        await until_shown(pilot, lambda: isinstance(app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
-        parser = XTermParser()
-        read = [*parser.feed(f"\x1b{character}")]
-        while not read:  # it waits for the rest of a sequence
-            await pilot.pause(0.02)
-            read += parser.tick()
-        for event in read:
-            app.post_message(event)
-        await until_shown(pilot, lambda: app.screen is app.home)
-    assert file.read_bytes() == before
 
 
 async def test_a_click_waits_for_the_keys_before_it(long_file: Path) -> None:

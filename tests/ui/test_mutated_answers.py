@@ -19,6 +19,7 @@ from rollout_console.ui.settings import Settings
 from rollout_gate.file.model import DEFAULT_BASE_URL
 from tests.credentials.vault.test_vault import vault_of
 from tests.support.mutations import ODD, Liar, at_random, good_answers, mutant, places
+from tests.support.waiting import until_shown
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +43,12 @@ def screen_text(pilot: Pilot[None]) -> str:
     return "\n".join(strip.text for strip in strips)
 
 
-async def visited(pilot: Pilot[None]) -> str:
+async def visited(pilot: Pilot[None], app: ConsoleApp) -> str:
     """Visit the screens that show what the API said; return all that they showed."""
     shown = []
     for key in ("2", "3", "enter", "escape", "4", "5", "1"):
         await pilot.press(key)
+        await until_shown(pilot, lambda: app.keys.is_idle)
         before, same = "", 0
         for _ in range(40):  # until what was asked for has come
             await pilot.pause(0.05)
@@ -74,7 +76,7 @@ async def test_screens_go_on(good: dict[str, Any], file: Path, seed: int) -> Non
     with liar.origin:
         app = app_of(file, liar.url)
         async with app.run_test(size=(120, 40)) as pilot:
-            shown = await visited(pilot)
+            shown = await visited(pilot, app)
             assert app.is_running
         assert app.return_code in (0, None), tried
     assert "models" in shown

@@ -15,6 +15,7 @@ from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.app import ConsoleApp, Incidents
 from rollout_console.ui.ascii_filter import is_ascii, written_encoding
 from rollout_console.ui.escape_delay import shorten_escape_delay
+from rollout_console.ui.escape_parser import read_escapes_as_keys
 from rollout_console.ui.lenient_input import accept_any_byte
 from rollout_console.ui.settings import load_settings
 from rollout_console.ui.terminal_exit import start_no_more
@@ -56,6 +57,7 @@ def open_console(
     )
     accept_any_byte()
     shorten_escape_delay()
+    read_escapes_as_keys()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, app.end_when_told)
     # No mouse tracking over SSH: reports load the link and, after a reattach, break the session.

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +19,7 @@ from textual.theme import Theme
 
 from rollout_console.ui.ascii_filter import AsciiFilter, terminal_encoding, written_encoding
 from rollout_console.ui.frame_diff import FrameDiff
-from rollout_console.ui.key_order import IN_ORDER, KeyOrder, UserEvent
+from rollout_console.ui.key_order import IN_ORDER, KeyOrder
 from rollout_console.ui.no_color_filter import NoColourFilter, coloured
 from rollout_console.ui.output_stream import drawn_on, driver_for, erases_with_background
 from rollout_console.ui.settings import Settings
@@ -29,18 +28,6 @@ from rollout_console.ui.themes import DEFAULT_THEME, load_themes
 
 _RESIZED_AFTER_S = 0.1
 """Seconds in which Textual has drawn another size: what it has drawn is not written again."""
-
-
-def _without_alt(event: UserEvent) -> Sequence[UserEvent]:
-    """Return an event; where it is a letter or digit with alt, escape and that key.
-
-    Both are the same bytes where they come together. No key has alt, and what an escape cancels
-    must not be open for the next key.
-    """
-    if not (isinstance(event, events.Key) and event.key.startswith("alt+") and event.is_printable):
-        return (event,)
-    character = str(event.character)
-    return events.Key("escape", "\x1b"), events.Key(character, character)
 
 
 class TerminalApp(App[None]):
@@ -188,8 +175,7 @@ class TerminalApp(App[None]):
         if isinstance(event, events.Key) and (self._leaving or not self.screen_stack):
             return
         if isinstance(event, IN_ORDER) and not event.is_forwarded:
-            for one in _without_alt(event):
-                await self.keys.take(one)
+            await self.keys.take(event)
         else:
             await super().on_event(event)
 

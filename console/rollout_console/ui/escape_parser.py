@@ -1,0 +1,119 @@
+"""An escape and the key after it are two keys, and what is pasted is one text.
+
+A terminal sends alt and a key as the same bytes as escape and that key, and Textual's parser
+decides for alt where both come in one read. No key of the console has alt, and an escape that is
+lost leaves a dialog open for the key after it: an enter would submit it. An escape in a pasted
+text (a colour that was copied with it) ends Textual's paste, and the rest acts as keys.
+"""
+
+import re
+import sys
+from collections.abc import Generator, Iterable
+
+from textual import constants, events
+from textual._time import get_time
+from textual._xterm_parser import XTermParser
+from textual.message import Message
+
+_ESC = "\x1b"
+_PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
+"""Bracketed paste: https://invisible-island.net/xterm/ctlseqs/ctlseqs.html"""
+_SEQUENCE = "[O\t\x7fbf"
+"""ESC and one of these is a sequence, or begins one: CSI, SS3, shift+tab of the Linux console,
+delete a word (alt+backspace), a word to the left and to the right (Option and an arrow on macOS).
+"""
+_LONE = re.compile(rf"\x1b(?=[^\x1b{re.escape(_SEQUENCE)}])")
+_MAY_PASTE = re.compile(r"\x1b(\[(2(00?)?)?)?$")
+"""The start of a paste, as far as it has come."""
+_CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""Colours and other control sequences (ECMA-48), and control characters but tab and line ends."""
+_PASTES_FOR_S = 1.0
+"""Seconds without a byte after which a paste has lost its end: keys must not be pasted text."""
+
+
+class EscapeParser(XTermParser):
+    """Ends an escape before a character that begins no sequence with it, and pastes as a whole."""
+
+    def __init__(self, debug: bool = False) -> None:
+        super().__init__(debug)
+        self._held, self._held_at = "", 0.0
+        self._pasted: str | None = None
+        self._pasted_at = 0.0
+
+    def feed(self, data: str) -> Iterable[Message]:
+        """Yield the events of ``data``, which is empty at the end of the input."""
+        if not data:
+            yield from self._release()
+            yield from super().feed("")
+        data, self._held = (self._held + data, "") if data else ("", "")
+        while data:
+            part = self._keys if self._pasted is None else self._paste
+            data = yield from part(data)
+
+    def tick(self) -> Iterable[Message]:
+        """Yield what nothing more is waited for."""
+        now = get_time()
+        if self._held and now >= self._held_at + constants.ESCAPE_DELAY:
+            yield from self._release()
+        if self._pasted is not None and now >= self._pasted_at + _PASTES_FOR_S:
+            yield from self._end_paste(self._pasted)
+        yield from super().tick()
+
+    def _keys(self, data: str) -> Generator[Message, None, str]:
+        """Yield the events of keys; return what is after the start of a paste, if there is one.
+
+        What may be the start of a paste is held.
+        """
+        typed, begins, rest = data.partition(_PASTE)
+        if begins:
+            self._pasted, self._pasted_at = "", get_time()
+        else:
+            begun = _MAY_PASTE.search(typed)
+            self._held, self._held_at = begun[0] if begun else "", get_time()
+            typed = typed.removesuffix(self._held)
+        at = 0
+        for match in _LONE.finditer(typed):
+            yield from self._sequence(typed[at : match.end()])
+            at = match.end()
+        if at < len(typed):
+            yield from self._sequence(typed[at:]) if begins else super().feed(typed[at:])
+        return rest
+
+    def _sequence(self, data: str) -> Iterable[Message]:
+        """Yield the events of ``data``, whose end is not waited for."""
+        yield from super().feed(data)
+        if self._timeout_time is not None:
+            self._timeout_time = 0.0
+            yield from super().tick()
+
+    def _release(self) -> Iterable[Message]:
+        """Yield the events of what was held: an escape, mostly."""
+        held, self._held = self._held, ""
+        for part in filter(None, (held[:1], held[1:])):
+            yield from self._sequence(part)
+
+    def _paste(self, data: str) -> Generator[Message, None, str]:
+        """Collect pasted text; at its end yield it, and return what is after it."""
+        before = self._pasted or ""
+        whole, self._pasted_at = before + data, get_time()
+        end = whole.find(_PASTED, max(len(before) - len(_PASTED) + 1, 0))
+        if end < 0:
+            self._pasted = whole
+            return ""
+        yield from self._end_paste(whole[:end])
+        return whole[end + len(_PASTED) :]
+
+    def _end_paste(self, text: str) -> Iterable[Message]:
+        self._pasted = None
+        yield events.Paste(_CONTROLS.sub("", text))
+
+
+def read_escapes_as_keys() -> None:
+    """Have Textual's drivers, those that are imported, read by this parser.
+
+    Their modules import the parser by its name; a test types into a terminal.
+    """
+    for name in ("linux_driver", "web_driver"):
+        module = sys.modules.get(f"textual.drivers.{name}")
+        if module is not None:
+            vars(module)["XTermParser"] = EscapeParser
