@@ -161,7 +161,7 @@ def test_jobs_of_a_host_that_has_no_ledger_are_not_taken_for_good(rollout: Path)
     monitor = watched(rollout)
     ledger = rollout.parent / "rollout-jobs.sqlite3"
     words = f"jobs not known: there is no ledger of them at {ledger}"
-    assert told(monitor) == {("ledger",): f"video: {words}"}
+    assert told(monitor) == {("ledger", "none"): f"video: {words}"}
     assert monitor.verdicts(time.time())["video"] == Verdict("hold", words, "jobs")
     assert monitor.held("video", "acme", 100, 200, BalanceWatch(), time.time()) == words
     write(rollout.parent, create("a", now=now, ago=1))

@@ -63,9 +63,12 @@ async def until_shown(pilot: "Pilot[None]", true: Callable[[], object]) -> None:
 
 
 async def resize(pilot: "Pilot[None]", width: int, height: int) -> None:
-    """Resize the terminal, and return once the screen is laid out and drawn at that size."""
+    """Resize the terminal, and return once the screen is laid out and drawn at that size.
+
+    A screen's ``size`` is the app's, before its layout is.
+    """
     await pilot.resize_terminal(width, height)
-    await until_shown(pilot, lambda: pilot.app.screen.size == (width, height))
+    await until_shown(pilot, lambda: pilot.app.screen.outer_size == (width, height))
     await pilot.pause()  # until its widgets have handled the Resize event
 
 

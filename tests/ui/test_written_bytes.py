@@ -129,6 +129,14 @@ def test_blanks_are_erased_where_terminfo_has_it(file: Path, term: str, erases: 
         assert bool(re.search(rb"\x1b\[\d+X", b"".join(recorded))) is erases
 
 
+def test_an_escape_and_the_key_in_the_same_read_are_both(file: Path) -> None:
+    with still(file) as console:
+        console.press("?")
+        console.until(lambda screen: "│ Home" in screen)
+        console.press("\x1b5")
+        console.until(lambda screen: screen.startswith(SCREENS["5"]))
+
+
 def test_an_escape_acts_before_textuals_delay(file: Path) -> None:
     """A busy machine may add to it: one of twenty is enough, as Textual waits 100 ms each time."""
     with still(file) as console:

@@ -269,7 +269,7 @@ def _of_jobs(monitor: Monitor, now: float) -> Iterable[Alert]:
     }
     if unknown:
         named, words = ", ".join(unknown), next(iter(unknown.values()))
-        yield Alert(("ledger",), "warning", f"{named}: {words}", next(iter(unknown)))
+        yield Alert(("ledger", "none"), "warning", f"{named}: {words}", next(iter(unknown)))
 
 
 def _of_balance(monitor: Monitor, balance: BalanceWatch, now: float) -> Iterable[Alert]:
