@@ -43,6 +43,7 @@ async def test_a_spent_budget_is_told_and_holds_a_raise(file: Path) -> None:
         alarm = pilot.app.screen.query_one("#alarm", TextLine)
         await until_shown(pilot, lambda: SAID.search(str(alarm.render())))
         assert "△" in str(alarm.render())
+        await settled(pilot)
         held = await dialog_text(pilot, "plus")
         assert "the guard holds: chat / acme: budget acme-day: $5.25 of $5 for" in held
         assert "the guard holds" not in await dialog_text(pilot, "minus")

@@ -62,8 +62,9 @@ async def test_it_follows_tasks_to_their_end_and_creates_none(
 
 
 async def test_a_rate_limit_is_told_and_kept_when_the_screen_is_opened_again(
-    rollout: Path, sim: SimServer, api: httpx.Client
+    rollout: Path, sim: SimServer, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rollout_console.sim.errors.RETRY_AFTER_S", 100)
     make(rollout, sim, "order-1", "order-2")
     set_fault(api, kind="error", status=429, path="/v1/tasks")
     served = len(asked_of(sim))
