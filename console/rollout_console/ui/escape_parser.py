@@ -37,7 +37,7 @@ class EscapeParser(XTermParser):
     def __init__(self, debug: bool = False) -> None:
         super().__init__(debug)
         self._held, self._held_at = "", 0.0
-        self._pasted: str | None = None
+        self._pasted: list[str] | None = None
         self._pasted_at = 0.0
 
     def feed(self, data: str) -> Iterable[Message]:
@@ -56,7 +56,7 @@ class EscapeParser(XTermParser):
         if self._held and now >= self._held_at + constants.ESCAPE_DELAY:
             yield from self._release()
         if self._pasted is not None and now >= self._pasted_at + _PASTES_FOR_S:
-            yield from self._end_paste(self._pasted)
+            yield from self._end_paste()
         yield from super().tick()
 
     def _keys(self, data: str) -> Generator[Message, None, str]:
@@ -66,7 +66,7 @@ class EscapeParser(XTermParser):
         """
         typed, begins, rest = data.partition(_PASTE)
         if begins:
-            self._pasted, self._pasted_at = "", get_time()
+            self._pasted, self._pasted_at = [""], get_time()
         else:
             begun = _MAY_PASTE.search(typed)
             self._held, self._held_at = begun[0] if begun else "", get_time()
@@ -94,17 +94,18 @@ class EscapeParser(XTermParser):
 
     def _paste(self, data: str) -> Generator[Message, None, str]:
         """Collect pasted text; at its end yield it, and return what is after it."""
-        before = self._pasted or ""
-        whole, self._pasted_at = before + data, get_time()
-        end = whole.find(_PASTED, max(len(before) - len(_PASTED) + 1, 0))
-        if end < 0:
-            self._pasted = whole
-            return ""
-        yield from self._end_paste(whole[:end])
-        return whole[end + len(_PASTED) :]
+        assert self._pasted is not None
+        # The last part is what may be the start of the end.
+        text, ends, rest = (self._pasted.pop() + data).partition(_PASTED)
+        at = len(text) if ends else max(len(text) - len(_PASTED) + 1, 0)
+        self._pasted += [text[:at], text[at:]]
+        self._pasted_at = get_time()
+        if ends:
+            yield from self._end_paste()
+        return rest
 
-    def _end_paste(self, text: str) -> Iterable[Message]:
-        self._pasted = None
+    def _end_paste(self) -> Iterable[Message]:
+        text, self._pasted = "".join(self._pasted or ()), None
         yield events.Paste(_CONTROLS.sub("", text))
 
 
