@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import pytest
 
+from rollout_console.cli.commands.plain import _Ended, _Ending
 from rollout_console.sim.incidents import start_incident
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import DEMO_TOKEN
@@ -231,6 +232,21 @@ def test_combinations_that_mean_nothing_are_refused(
     done = commands.run(["-f", str(file), *words], env=os.environ)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_a_second_signal_does_not_end_the_cleanup_after_the_first() -> None:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        ending = _Ending()
+        ending.is_writing = True
+        with pytest.raises(_Ended):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert ending.stop.is_set()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.slow

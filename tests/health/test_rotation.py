@@ -407,6 +407,30 @@ def test_figures_begin_after_history_that_may_not_be_read(packed: bool) -> None:
         as_nobody(work)
 
 
+def test_history_in_a_folder_that_may_not_be_listed_is_not_taken_for_none() -> None:
+    with folder_of_nobody() as folder:
+
+        def work() -> None:
+            path = folder / "a.jsonl"
+            path.with_name("a.jsonl.1").write_bytes(lines(1, 2))
+            path.write_bytes(lines(3))
+            folder.chmod(0o300)
+            log = LogFollower(path, start="tail", history_s=3600)
+            assert numbers(log) == [3]
+            why = f"{folder} cannot be read: Permission denied"
+            assert log.trouble == f"{why}; the figures begin after it"
+            assert not log.unreadable
+            assert log.begins_at == datetime.fromisoformat(json.loads(line(3))["ts"]).timestamp()
+            log = LogFollower(path)
+            assert numbers(log) == [3]
+            rotate(path)
+            path.write_bytes(lines(4))
+            assert numbers(log) == [4]
+            assert log.trouble == why
+
+        as_nobody(work)
+
+
 def test_a_rotated_file_is_known_by_its_name(tmp_path: Path) -> None:
     names = ["x.1", "x.2.gz", "x-20261123.gz", "x.gz", "x.2026-11-23_10", "x.10"]
     for name in [*names, "x", "x.old", "x1", "xy.1", "x.1.bak", "x.1a", "y.1"]:

@@ -127,14 +127,20 @@ def test_the_log_shows_ids_and_jobs_made_twice(room: Phases, switch: Switch) -> 
     assert (done, why.partition(";")[0]) == (False, "the log has no request of it")
 
 
-def test_a_job_made_twice_by_two_processes_is_found_by_the_pattern(
-    room: Phases, switch: Switch
-) -> None:
+def video_with_several_logs(switch: Switch) -> Path:
+    """Make the route one of videos in phase rollout; return the folder of its logs."""
     in_phase(switch, "rollout")
     text = switch.path.read_text().replace("openai_chat_completions", "video")
     switch.path.write_text(text.replace('"access.jsonl"', '"logs/*.jsonl"'))
     folder = switch.path.parent / "logs"
     folder.mkdir()
+    return folder
+
+
+def test_a_job_made_twice_by_two_processes_is_found_by_the_pattern(
+    room: Phases, switch: Switch
+) -> None:
+    folder = video_with_several_logs(switch)
     for task in ("t1", "t2"):
         line = {"route": "chat", "side": "tokenlab", "org": "a", "job_id": "j", "task_id": task}
         (folder / f"{task}.jsonl").write_text(json.dumps(line) + "\n")
@@ -146,11 +152,7 @@ def test_a_job_made_twice_by_two_processes_is_found_by_the_pattern(
 def test_no_job_is_known_to_be_made_once_by_logs_that_cannot_be_read(
     room: Phases, switch: Switch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_phase(switch, "rollout")
-    text = switch.path.read_text().replace("openai_chat_completions", "video")
-    switch.path.write_text(text.replace('"access.jsonl"', '"logs/*.jsonl"'))
-    folder = switch.path.parent / "logs"
-    folder.mkdir()
+    folder = video_with_several_logs(switch)
     line = {"route": "chat", "side": "tokenlab", "org": "a", "request_id": "req_1"}
     for name in ("one", "two"):
         (folder / f"{name}.jsonl").write_text(json.dumps(line) + "\n")

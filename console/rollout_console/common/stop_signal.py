@@ -1,4 +1,4 @@
-"""A flag that signal handlers set, and that loops wait for."""
+"""An event that signal handlers set to stop a service's loop."""
 
 import signal
 from contextlib import suppress
@@ -6,11 +6,11 @@ from queue import Empty, SimpleQueue
 
 
 class StopSignal:
-    """Set by a signal handler, or by a thread; whoever waits for it goes on at once.
+    """An event like ``threading.Event`` whose ``set`` is reentrant: safe in a signal handler.
 
-    ``threading.Event`` is not for signal handlers: its lock is not reentrant, and the handler runs
-    in the main thread, which may hold it in ``wait``, or in the ``set`` of the signal before. The
-    process would hang until it is killed. ``SimpleQueue.put`` is reentrant.
+    The lock of ``threading.Event`` is not reentrant, and a handler runs in the main thread, which
+    may hold it in ``wait``, or in the ``set`` of the signal before: a deadlock, until the process
+    is killed. ``SimpleQueue.put`` is documented to be reentrant.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class StopSignal:
         self._wakes: SimpleQueue[None] = SimpleQueue()
 
     def set(self, *_: object) -> None:
-        """Set it; the arguments of a signal handler are left unused."""
+        """Set it, and wake all threads that wait; the arguments of a signal handler are unused."""
         self._is_set = True
         self._wakes.put(None)
 
@@ -36,7 +36,7 @@ class StopSignal:
 
 
 def stop_on_signals() -> StopSignal:
-    """Return a flag that SIGTERM, SIGINT and SIGHUP set, in place of ending the process."""
+    """Return an event that SIGTERM, SIGINT and SIGHUP set, in place of ending the process."""
     stop = StopSignal()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop.set)

@@ -48,6 +48,7 @@ class JobVerdicts:
         self._refused: dict[str, tuple[Span, Verdict]] = {}
         self._ended: dict[tuple[str, str, str | None, float], Ended] = {}
         self._series: dict[object, Mapping[str, Sequence[float | None]]] = {}
+        self._used: dict[str, bool] = {}
 
     def is_async(self, route: Route | None) -> bool:
         """Return whether a route makes its assets by async jobs."""
@@ -146,7 +147,7 @@ class JobVerdicts:
     def hold(self, route: Route, span: Span, now: float) -> Verdict:
         """Return ``hold`` where too many jobs of a route fail, or their assets are late; else ok.
 
-        So does a ledger that cannot be read, or is not here: nobody knows how its jobs end. Of
+        So does a ledger that cannot be read, or is missing: the jobs' outcome is unknown. Of
         ``span`` counts since when and for whom, for the share that is refused.
         """
         settings = route.guard
@@ -192,10 +193,12 @@ class JobVerdicts:
         watch = self._watch
         trouble = watch.jobs_trouble if self.is_async(route) else ""
         if not trouble and watch.no_ledger and route.format in ALWAYS_ASYNC:
-            # The gate writes a create to the ledger before it sends it.
-            before = watch.looked_at - _LEDGER_FIRST_S
-            if now - before < ENDED_S and self._requests(route.name, before, ENDED_S):
-                trouble = watch.no_ledger
+            self._renew(now)
+            if route.name not in self._used:
+                # The gate writes a create to the ledger before it sends it.
+                until = watch.looked_at - _LEDGER_FIRST_S
+                self._used[route.name] = self._requests(route.name, until, ENDED_S) > 0
+            trouble = watch.no_ledger if self._used[route.name] else ""
         return f"jobs not known: {trouble}" if trouble else ""
 
     def previous_trouble(self, route: str, org: str | None, limit: float, now: float) -> str:
@@ -217,3 +220,4 @@ class JobVerdicts:
             self._refused.clear()
             self._ended.clear()
             self._series.clear()
+            self._used.clear()

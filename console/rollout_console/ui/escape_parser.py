@@ -15,7 +15,6 @@ from textual._time import get_time
 from textual._xterm_parser import XTermParser
 from textual.message import Message
 
-_ESC = "\x1b"
 _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
 """Bracketed paste: https://invisible-island.net/xterm/ctlseqs/ctlseqs.html"""
 _SEQUENCE = "[O\t\x7fbf"
@@ -45,7 +44,8 @@ class EscapeParser(XTermParser):
         if not data:
             yield from self._release()
             yield from super().feed("")
-        data, self._held = (self._held + data, "") if data else ("", "")
+            return
+        data, self._held = self._held + data, ""
         while data:
             part = self._keys if self._pasted is None else self._paste
             data = yield from part(data)

@@ -7,7 +7,13 @@ from msgspec import structs
 
 from rollout_console.health.backfill.segment import LogSegment
 from rollout_console.health.log.rotation import Identity, Rotated, rotated
-from rollout_console.health.log.sources import FileSource, PackedSource, opened, unpacked_size
+from rollout_console.health.log.sources import (
+    FileSource,
+    PackedSource,
+    cannot_be_read,
+    opened,
+    unpacked_size,
+)
 
 MOST_FILES = 64
 
@@ -46,7 +52,12 @@ class Past:
 
     def find(self, oldest: float) -> None:
         """Continue with rotated files, newest first, modified since ``oldest`` (epoch seconds)."""
-        for one in reversed(rotated(self._path)):
+        try:
+            beside = rotated(self._path)
+        except OSError as error:
+            self._begin_after(self._path.parent, error)
+            return
+        for one in reversed(beside):
             if one.modified < oldest:
                 return
             if one.identity == self._live:  # race: the live file was rotated just now
@@ -60,11 +71,13 @@ class Past:
             except FileNotFoundError:  # race: renamed or removed since the folder was listed
                 continue
             except OSError as error:
-                # Stop here: figures with a gap inside would be taken for complete ones.
-                why = error.strerror or "it cannot be opened"
-                self.trouble = f"{one.path} cannot be read: {why}; the figures begin after it"
-                self._leave_out()
+                self._begin_after(one.path, error)
                 return
+
+    def _begin_after(self, path: Path, error: OSError) -> None:
+        """Stop before what cannot be read: figures with a gap would be taken for complete ones."""
+        self.trouble = f"{cannot_be_read(path, error)}; the figures begin after it"
+        self._leave_out()
 
     def _take(self, one: Rotated) -> None:
         if not one.packed:

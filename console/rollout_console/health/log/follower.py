@@ -202,10 +202,18 @@ class LogFollower:
         self._live = new
         return True
 
+    def _rotated(self) -> list[Rotated]:
+        """List the rotated files; where that is not allowed, lines may be lost, which is told."""
+        try:
+            return rotated(self.path)
+        except OSError as error:
+            self._tell(cannot_be_read(self.path.parent, error))
+            return []
+
     def _find_missed(self, old: FileSource, new: FileSource) -> None:
         """Queue files that were created and rotated between the old live file and the new one."""
         for _ in range(_TRIES):
-            beside = rotated(self.path)
+            beside = self._rotated()
             places = [i for i, one in enumerate(beside) if one.identity == old.identity]
             if places:
                 since = beside[places[0] + 1 :]
@@ -231,7 +239,7 @@ class LogFollower:
         """
         if not live.head:
             return
-        beside = rotated(self.path)
+        beside = self._rotated()
         # Plain files first, then newest first: a gzip copy may be incomplete while gzip is writing.
         for one in sorted(beside, key=lambda one: (one.packed, -beside.index(one))):
             if one.head().startswith(live.head):

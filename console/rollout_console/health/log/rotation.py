@@ -43,10 +43,11 @@ class Rotated(msgspec.Struct, frozen=True):
 def rotated(log: Path) -> list[Rotated]:
     """Return the rotated files of a log, such as NAME.1, NAME.2.gz, NAME-20261123.gz and NAME.gz.
 
-    They are in the log's folder, and are sorted oldest first.
+    They are in the log's folder, and are sorted oldest first. Raises OSError where that may not be
+    listed, though the log in it may be read.
     """
     found = []
-    with suppress(OSError), os.scandir(log.parent) as entries:
+    with os.scandir(log.parent) as entries:
         for entry in entries:
             order = _order(entry.name.removeprefix(log.name))
             if entry.name.startswith(log.name) and order is not None:
