@@ -144,7 +144,9 @@ def test_a_ledger_that_cannot_be_read_is_told_and_ends_nothing(rollout: Path) ->
     assert "made twice" not in monitor.held("video", "acme", 0, 100, BalanceWatch(), time.time())
 
 
-def test_jobs_of_a_host_that_has_no_ledger_are_not_taken_for_good(rollout: Path) -> None:
+def test_jobs_of_a_host_that_has_no_ledger_are_not_taken_for_good(
+    rollout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The applications and their ledger are on another host, their log lines come from there."""
     now = time.time()
     monitor = watched(rollout)
@@ -164,6 +166,8 @@ def test_jobs_of_a_host_that_has_no_ledger_are_not_taken_for_good(rollout: Path)
     assert told(monitor) == {("ledger", "none"): f"video: {words}"}
     assert monitor.verdicts(time.time())["video"] == Verdict("hold", words, "jobs")
     assert monitor.held("video", "acme", 100, 200, BalanceWatch(), time.time()) == words
+    monkeypatch.chdir(rollout.parent)
+    assert told(watched(Path(rollout.name))) == told(monitor), "the path of a file named by -f"
     write(rollout.parent, create("a", now=now, ago=1))
     assert told(watched(rollout)) == {}
 

@@ -120,7 +120,7 @@ class JobWatch:
         self, read: Callable[[RolloutFile, float, bool], None], file: RolloutFile, now: float
     ) -> str:
         """Call what reads the ledger; return why it cannot be read, empty where it can."""
-        ledger = (folder_of(self._path) / file.access_log).parent / LEDGER_NAME
+        ledger = (folder_of(self._path) / file.access_log).absolute().parent / LEDGER_NAME
         try:
             is_there = ledger.exists()
             self.no_ledger = "" if is_there else f"there is no ledger of them at {ledger}"
