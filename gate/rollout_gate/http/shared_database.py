@@ -18,10 +18,13 @@ class SharedDatabase(Locked, ABC):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
-        self._path = absolute(path)
         self._connection: sqlite3.Connection | None = None
+        self._path = absolute(path)
         self._identity: tuple[int, int] | None = None
         self._pid = os.getpid()
+
+    def __del__(self) -> None:
+        self._drop()  # from 3.13 on, CPython warns of a connection that is collected open
 
     def close(self) -> None:
         """Close the file; a later call opens it again."""
@@ -37,11 +40,7 @@ class SharedDatabase(Locked, ABC):
 
         Raises sqlite3.Error where the file cannot be opened.
         """
-        if self._connection is not None and self._pid != os.getpid():
-            # A SQLite connection must not be used, nor even closed, in a forked child.
-            _of_parents.append(self._connection)
-            self._connection = None
-        if self._connection is not None and self._identity != _identity(self._path):
+        if self._pid != os.getpid() or self._identity != _identity(self._path):
             self._drop()  # deleted or replaced: writes to the old inode would be lost
         if self._connection is None:
             self._pid = os.getpid()
@@ -50,7 +49,12 @@ class SharedDatabase(Locked, ABC):
         return self._connection
 
     def _drop(self) -> None:
-        if self._connection is not None and self._pid == os.getpid():
+        if self._connection is None:
+            return
+        if self._pid != os.getpid():
+            # A SQLite connection must not be used, nor even closed, in a forked child.
+            _of_parents.append(self._connection)
+        else:
             with suppress(sqlite3.Error):
                 self._connection.close()
         self._connection = None

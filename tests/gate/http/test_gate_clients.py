@@ -621,7 +621,9 @@ raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
 """
     world.set(100)
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30
-    )
+        # From 3.12 on, CPython warns of every fork of a process with threads, as this one is.
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert [line["side"] for line in world.lines()] == ["tokenlab"] * 2

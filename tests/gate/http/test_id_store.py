@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rollout_gate.http import id_file
-from rollout_gate.http.id_file import IdWriter, open_conversations
+from rollout_gate.http import id_file, shared_database
+from rollout_gate.http.id_file import IdReader, IdWriter, open_conversations
 from rollout_gate.http.id_store import MOST_IN_MEMORY, IdStore, ids_at
 from rollout_gate.http.operations import Bound
 from tests.support.unprivileged import as_nobody, folder_of_nobody
@@ -30,6 +32,11 @@ def bound(side: str = "tokenlab", thread: str = "t", at: float | None = None) ->
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "rollout-ids.sqlite3"
+
+
+def rows_of(path: Path, query: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute(query).fetchall()
 
 
 def test_what_one_store_remembers_another_finds(path: Path) -> None:
@@ -87,6 +94,30 @@ def test_a_forked_child_writes_what_it_remembers(path: Path) -> None:
     assert IdStore(path).find(["after"]) is not None
 
 
+def test_a_reader_that_is_collected_closes_its_connection(path: Path) -> None:
+    IdWriter(path).write({"a": bound()})
+    reader = IdReader(path)
+    assert set(reader.find(["a"])) == {"a"}
+    connection = reader._connection
+    assert connection is not None
+    del reader
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("select 1")
+
+
+def test_a_forked_child_does_not_close_what_its_parent_has_opened(path: Path) -> None:
+    writer = IdWriter(path)
+    writer.write({"a": bound()})
+    connection = writer._connection
+    assert connection is not None
+    child = os.fork()
+    if not child:
+        writer.close()
+        os._exit(0 if connection in shared_database._of_parents else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    writer.close()
+
+
 def test_a_file_that_is_locked_delays_no_request(path: Path) -> None:
     store = IdStore(path)
     store.remember("a", bound())
@@ -103,6 +134,7 @@ def test_a_file_that_is_locked_delays_no_request(path: Path) -> None:
     assert other.recall(["b"]) is not None
     assert time.monotonic() - started < SLOW_S
     database.execute("rollback")
+    database.close()
     until(lambda: other.find(["a"]))
     until(lambda: store.find(["b"]))
 
@@ -188,8 +220,7 @@ def test_the_file_is_bounded_and_forgets_what_was_not_used_for_long(
     writer, now = IdWriter(path), time.time()
     writer.write({"old": bound(at=now - id_file.KEPT_S - 1)})
     writer.write({str(n): bound(at=now + n) for n in range(6)})
-    rows = sqlite3.connect(path).execute("select id from ids order by used_at").fetchall()
-    assert rows == [("2",), ("3",), ("4",), ("5",)]
+    assert rows_of(path, "select id from ids order by used_at") == [("2",), ("3",), ("4",), ("5",)]
 
 
 def test_the_use_of_an_id_is_written_for_its_retention(path: Path) -> None:
@@ -198,7 +229,7 @@ def test_the_use_of_an_id_is_written_for_its_retention(path: Path) -> None:
     store.flush()
     assert store.recall(["a"]) is not None
     store.flush()
-    (used_at,) = sqlite3.connect(path).execute("select used_at from ids").fetchone()
+    ((used_at,),) = rows_of(path, "select used_at from ids")
     assert time.time() - used_at < 60
 
 
@@ -217,8 +248,7 @@ def test_threads_share_it(path: Path) -> None:
     for thread in threads:
         thread.join()
     store.close()
-    (count,) = sqlite3.connect(path).execute("select count(*) from ids").fetchone()
-    assert count == 8 * 300
+    assert rows_of(path, "select count(*) from ids") == [(8 * 300,)]
 
 
 def test_open_conversations_have_more_than_one_turn_and_went_on_lately(path: Path) -> None:
