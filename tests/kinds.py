@@ -65,6 +65,7 @@ FUNCTIONAL = frozenset(
         "cli/test_budgets.py",
         "cli/test_cost.py",
         "cli/test_reconcile.py",
+        "cli/test_symlink_loops.py",
         "cli/test_report.py",
         "cli/test_set_of_several.py",
         "cli/test_usage.py",

@@ -94,6 +94,8 @@ def test_each_wrong_answer_is_one_sentence_and_asked_again(
             asked.answer(question, "?gpt-5.4-m")
             asked.answer("gpt-5.4-mini ")
         if question.startswith("orgs"):
+            asked.answer(question, "@~no-such-user/orgs.txt")
+            asked.answer("home directory")
             answer = f"@{listed}"
         asked.answer(question, answer)
     assert asked.end() == 0, asked.said

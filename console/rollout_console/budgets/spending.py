@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.budgets.periods import Period, period_at
-from rollout_console.common.files import write_private
+from rollout_console.common.files import real_path, write_private
 from rollout_gate.file.model import Budget, BudgetPeriod, RolloutFile
 from rollout_gate.file.read import read_regular
 from rollout_gate.untrusted import UndecodableError, decode_json
@@ -111,7 +111,7 @@ def scopes_at(file: RolloutFile, at: float) -> dict[Scope, Period]:
 
 def spending_path(folder: Path, rollout_file: Path, profile: str) -> Path:
     """Return where the spending of a rollout file and its profile is kept."""
-    digest = hashlib.sha256(f"{rollout_file.resolve()}\n{profile}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{real_path(rollout_file)}\n{profile}".encode()).hexdigest()
     return folder / f"spending-{digest[:16]}.json"
 
 
@@ -150,7 +150,7 @@ def _is_amount(amount: Decimal) -> bool:
 
 def shared_path(rollout_file: Path) -> Path:
     """Return where the spending is for all who work on a file: ``rollout.spending.json``."""
-    target = rollout_file.resolve()
+    target = real_path(rollout_file)
     return target.with_name(f"{target.stem}.spending.json")
 
 

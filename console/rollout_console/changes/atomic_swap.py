@@ -12,6 +12,7 @@ from rollout_console.changes.folder_lock import folder_lock, why
 from rollout_console.changes.in_place import write_in_place
 from rollout_console.changes.leftovers import clean_up, temp_name
 from rollout_console.changes.rename_exchange import put_in_place, removed
+from rollout_console.common.files import checked_path
 from rollout_gate.file.read import read_regular
 from rollout_gate.file.revision import revision_of
 
@@ -44,8 +45,8 @@ def swap(
     Written, with warnings, where the file was replaced.
     """
     try:
-        target = path.resolve(strict=expected != ABSENT)
-    except (OSError, RuntimeError) as error:
+        target = checked_path(path, strict=expected != ABSENT)
+    except OSError as error:
         raise NotReadable(f"{path} cannot be found: {why(error)}") from None
     with folder_lock(target.parent, path) as folder:
         warnings = [said] if (said := clean_up(folder, target.name)) else []
@@ -100,8 +101,9 @@ def _put(folder: int, path: Path, target: Path, expected: str, data: bytes) -> l
 
 def set_aside(path: Path, data: bytes, suffix: str) -> Path:
     """Write ``data`` to a new file next to ``path``, named after it; raises NotWritable."""
-    aside = path.resolve().with_name(f"{path.name}.{suffix}")
+    aside = path.with_name(f"{path.name}.{suffix}")
     try:
+        aside = checked_path(path).with_name(aside.name)
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)

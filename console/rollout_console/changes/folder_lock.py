@@ -46,10 +46,8 @@ def folder_lock(folder: Path, path: Path, *, wait: bool = True) -> Iterator[int]
             os.close(descriptor)
 
 
-def why(error: OSError | RuntimeError) -> str:
+def why(error: OSError) -> str:
     """Return the cause of an error in the folder as one clause, with the remedy."""
-    if not isinstance(error, OSError):
-        return "its symlinks form a loop"
     known = {
         errno.ENOSPC: "the disk is full; free some space and try again",
         errno.EDQUOT: "the disk quota is used up; free some space and try again",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rollout_console.common.errors import OperationError
-from rollout_console.common.files import sync_folder
+from rollout_console.common.files import checked_path, sync_folder
 from rollout_console.history.location import companions
 
 _MODE = 0o644  # of a new file: applications of other users read it, and it has no secrets
@@ -47,14 +47,15 @@ def stream_output(
             raise OperationError(f"{path} {refusal}")
 
     try:
-        target = path.resolve()
+        target = checked_path(path)
         check()
         _replace(target, write, target.stat() if target.exists() else None, mode, check)
     except FileExistsError:
         raise OperationError(f"{path} has just been created by another program") from None
-    except (OSError, RuntimeError) as error:
-        why = getattr(error, "strerror", None) or "its symlinks form a loop"
-        raise OperationError(f"{path} cannot be written: {why}; give another path") from None
+    except OSError as error:
+        raise OperationError(
+            f"{path} cannot be written: {error.strerror}; give another path"
+        ) from None
 
 
 def _refusal(target: Path, rollout_file: Path, what: str, is_what: Callable[[bytes], bool]) -> str:

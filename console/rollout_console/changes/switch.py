@@ -136,7 +136,7 @@ class Switch:
     def open(self) -> Snapshot:
         """Recover from a killed writer, and read the file; raises StoreError."""
         if not self.access.read_only:
-            with suppress(OSError, RuntimeError, StoreError):
+            with suppress(OSError, StoreError):
                 self.recovered = recovered(self.path)
         snapshot = self._known = self.store.open()
         if not self.access.read_only:

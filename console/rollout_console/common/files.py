@@ -1,5 +1,6 @@
 """File operations that several packages share: atomic, durable (fsync), private, always closed."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,26 @@ def is_missing(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return True
     return False
+
+
+def real_path(path: Path) -> Path:
+    """Return Path.resolve(), and for symlinks in a loop the path, as Python does from 3.13 on.
+
+    Before, Path.resolve raises RuntimeError; who then opens the path has an OSError that says it.
+    """
+    return Path(os.path.realpath(path))
+
+
+def checked_path(path: Path, *, strict: bool = False) -> Path:
+    """Return the real path; raises OSError for symlinks in a loop, and ``strict`` if missing."""
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, "its symlinks form a loop", str(path)) from None
+        if strict:
+            raise
+    return real_path(path)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, Self
 
+from rollout_console.common.files import real_path
 from rollout_console.common.folders import folder_of
 from rollout_console.reconcile.money import plain, stored
 
@@ -213,6 +214,6 @@ def cells_path(
     folder: Path, rollout_file: Path, access_log: str, profile: str, base_url: str
 ) -> Path:
     """Return where the final days of a rollout file, its log and a profile are kept."""
-    log = folder_of(rollout_file.resolve()).absolute() / access_log
-    given = f"{rollout_file.resolve()}\n{log}\n{profile}\n{base_url}"
+    log = folder_of(real_path(rollout_file)).absolute() / access_log
+    given = f"{real_path(rollout_file)}\n{log}\n{profile}\n{base_url}"
     return folder / f"spent-days-{hashlib.sha256(given.encode()).hexdigest()[:16]}.sqlite3"

@@ -22,7 +22,7 @@ from rollout_console.changes.plan import Plan
 from rollout_console.changes.recorded import Recorded, moved_by
 from rollout_console.changes.traffic_diff import Move
 from rollout_console.common.durations import seconds_text
-from rollout_console.common.files import write_private
+from rollout_console.common.files import real_path, write_private
 from rollout_console.reconcile.money import EXACT, ZERO
 from rollout_gate.file.formats import root_of
 from rollout_gate.file.model import RolloutFile, Route
@@ -129,7 +129,7 @@ class ShareTally:
 
 def kept_path(folder: Path, rollout_file: Path, base_url: str) -> Path:
     """Return where the costs of the shares of a rollout file are kept."""
-    digest = hashlib.sha256(f"{rollout_file.resolve()}\n{root_of(base_url)}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{real_path(rollout_file)}\n{root_of(base_url)}".encode()).hexdigest()
     return folder / f"share-costs-{digest[:16]}.json"
 
 

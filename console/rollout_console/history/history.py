@@ -10,6 +10,7 @@ from datetime import datetime
 from math import inf
 from pathlib import Path
 
+from rollout_console.common.files import real_path
 from rollout_console.common.process_id import may_live, process_id
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError, Locked
@@ -190,10 +191,10 @@ class History:
             with closing(old), self._translated():
                 rows = old.execute(
                     "SELECT * FROM changes WHERE file = ? AND state = 'applied' ORDER BY id",
-                    (_as_text(file.resolve()),),
+                    (_as_text(real_path(file)),),
                 ).fetchall()
                 texts = old.execute(
-                    "SELECT revision, packed FROM texts WHERE file = ?", (str(file.resolve()),)
+                    "SELECT revision, packed FROM texts WHERE file = ?", (str(real_path(file)),)
                 ).fetchall()
                 if rows:
                     with self._writing() as db:
@@ -330,7 +331,7 @@ class History:
 
     def _identity(self, file: Path) -> str:
         """Return the key of a file: its path; in its own history, its name, wherever mounted."""
-        found = file.resolve()
+        found = real_path(file)
         return _as_text(found.name if self._like is not None else found)
 
     @contextmanager
@@ -417,7 +418,7 @@ def _take_over(
     rows: Sequence[sqlite3.Row],
     texts: Sequence[sqlite3.Row],
 ) -> None:
-    key = f"{_as_text(source.resolve())}#{source.stat().st_ino}"
+    key = f"{_as_text(real_path(source))}#{source.stat().st_ino}"
     taken = "SELECT 1 FROM taken_over WHERE source = ?"
     if db.execute(taken, (key,)).fetchone() is not None:
         return

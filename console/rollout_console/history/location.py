@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from rollout_console.common.files import real_path
 from rollout_console.common.folders import folder_of, state_folder
 from rollout_console.history.history import History
 from rollout_gate.file.read import read_regular
@@ -23,7 +24,7 @@ def history_of(file: Path) -> History:
     folder (``$ROLLOUT_STATE_DIR`` overrides the platform's). A path that is another file of the
     rollout is ignored, see ``misplaced``.
     """
-    target = file.resolve()
+    target = real_path(file)
     named, others = _places(target)
     path = named if named not in others else None
     path = path or target.with_name(f"{target.stem}.history.sqlite3")
@@ -37,7 +38,7 @@ def misplaced(file: Path) -> str:
 
     SQLite treats an empty file as a new database, and so would overwrite an empty access log.
     """
-    named, others = _places(file.resolve())
+    named, others = _places(real_path(file))
     return f"is {others[named]}: it is ignored" if named in others else ""
 
 
@@ -46,7 +47,7 @@ def companions(file: Path) -> Mapping[Path, str]:
 
     The access log's rotated files, and the files of a pattern, are those that exist now.
     """
-    target = file.resolve()
+    target = real_path(file)
     _, log = _named(target)
     _, others = _places(target)
     found = {path: kind for path, kind in others.items() if path is not None}

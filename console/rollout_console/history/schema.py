@@ -203,7 +203,9 @@ def _sentence(path: Path, error: BaseException) -> str:
     text = str(error)
     if isinstance(error, PermissionError):
         return f"the history at {path} cannot be opened: check the mode and owner of its folder"
-    if not isinstance(error, sqlite3.Error | OSError):
+    if isinstance(error, OSError):
+        return f"the history at {path} cannot be used: {error.strerror}"
+    if not isinstance(error, sqlite3.Error):
         return f"the history at {path} is corrupt: move it away, and a new one is created"
     if "not a database" in text:
         return (

@@ -15,6 +15,7 @@ import msgspec
 
 from rollout_console.changes.output_file import write_output
 from rollout_console.changes.traffic_diff import DEFAULT_SHARE
+from rollout_console.common.files import real_path
 from rollout_console.common.folders import folder_of
 from rollout_console.common.markdown import code, escaped, ticks
 from rollout_console.common.safe_text import visible
@@ -77,7 +78,7 @@ def playbook(
     place: Place | None = None,
 ) -> str:
     """Render the playbook of a rollout file as it is now; ``place`` is of one that is not here."""
-    place = place or Place(path.name, str(path.resolve()))
+    place = place or Place(path.name, str(real_path(path)))
     lines = [*_head(place, file, plan, now)]
     by_route = {state.route: state for state in states}
     for route in file.routes.values():

@@ -91,7 +91,8 @@ class Records:
                         except UndecodableError as error:
                             self.skipped.add(number, str(error))
             except (OSError, EOFError) as error:
-                raise ScaffoldError(f"{self.path} cannot be read to its end: {error}") from None
+                why = getattr(error, "strerror", None) or str(error)
+                raise ScaffoldError(f"{self.path} cannot be read to its end: {why}") from None
 
     def close(self) -> None:
         """Close the file, where its records are not wanted."""
@@ -119,7 +120,8 @@ class Records:
                 self._number += 1
                 line = self._stream.readline(MOST_LINE + 1)
         except (OSError, EOFError) as error:
-            raise ScaffoldError(f"{self.path} cannot be read: {error}") from None
+            why = getattr(error, "strerror", None) or str(error)
+            raise ScaffoldError(f"{self.path} cannot be read: {why}") from None
         if not line:
             raise ScaffoldError(f"{self.path} is empty: there is nothing to take from it")
         return line

@@ -23,6 +23,7 @@ from rollout_console.cli.commands.init_questions import ask_draft, complete, pro
 from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import CONFLICT, DONE, PROBLEMS, USAGE
 from rollout_console.cli.prompts import InputEnded, ask, ask_yes, can_ask, say
+from rollout_console.common.files import checked_path, real_path
 from rollout_console.common.listing import counted, first_of
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.vault.credential import PURPOSES, WORDS, Purpose
@@ -87,12 +88,11 @@ def _refused(path: Path) -> int:
                 " rollout-console show, or give another path with --file"
             )
             return CONFLICT
-        if not path.resolve().parent.is_dir():
-            say(f"rollout-console: there is no folder {path.resolve().parent}; make it first")
+        if not (folder := checked_path(path).parent).is_dir():
+            say(f"rollout-console: there is no folder {folder}; make it first")
             return USAGE
-    except (OSError, RuntimeError) as error:
-        why = getattr(error, "strerror", None) or "its symlinks form a loop"
-        say(f"rollout-console: {path} cannot be used: {why}")
+    except OSError as error:
+        say(f"rollout-console: {path} cannot be used: {error.strerror}")
         return USAGE
     return DONE
 
@@ -140,7 +140,7 @@ def _log_problem(path: Path, log: str) -> str:
     """Return why the gate cannot log to ``log``, empty where it can, as far as is known here."""
     if not log or not log.isprintable():
         return "is no path"
-    if (path.parent / log).resolve() == path.resolve():
+    if real_path(path.parent / log) == real_path(path):
         return "is the rollout file itself, which the gate would append to"
     return ""
 

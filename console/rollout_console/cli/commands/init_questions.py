@@ -146,7 +146,7 @@ def _orgs_in(text: str) -> tuple[tuple[str, ...], str]:
     if text.startswith("@"):
         try:
             orgs, skipped = read_orgs(Path(text[1:].strip()).expanduser())
-        except ScaffoldError as error:
+        except (ScaffoldError, RuntimeError) as error:  # RuntimeError: ~ of an unknown user
             return (), f"cannot be used: {error}"
         for reason, count, line in skipped.all():
             say(f"  line {line}: {reason} ({count:,})")
