@@ -39,8 +39,8 @@ _PUT = "insert or replace into ids values (?, ?, ?, ?, ?, ?, ?)"
 _FIND = "select side, route, org, kind, thread, used_at from ids where id = ?"
 _OPEN = (
     "select count(distinct thread) from ids"
-    " where used_at >= ?3 and side = 'tokenlab' and thread <> id"
-    " and (?1 is null or route = ?1) and (?2 is null or org = ?2)"
+    " where used_at >= :since and side = 'tokenlab' and thread <> id"
+    " and (:route is null or route = :route) and (:org is null or org = :org)"
 )
 
 
@@ -105,7 +105,7 @@ def open_conversations(path: Path, route: str | None, org: str | None, since: fl
     """
     database = opened_to_read_once(path, _READ_WAIT_S)
     try:
-        (count,) = database.execute(_OPEN, (route, org, since)).fetchone()
+        (count,) = database.execute(_OPEN, {"route": route, "org": org, "since": since}).fetchone()
         return int(count)
     finally:
         database.close()
