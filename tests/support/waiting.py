@@ -62,6 +62,17 @@ async def until_shown(pilot: "Pilot[None]", true: Callable[[], object]) -> None:
         await pilot.pause(0.02)
 
 
+async def until_ready(pilot: "Pilot[None]") -> None:
+    """Return once a confirm dialog takes its answer: its grace period is over."""
+    from rollout_console.ui.dialogs.confirm import ConfirmDialog
+
+    def is_ready() -> bool:
+        screen = pilot.app.screen
+        return not isinstance(screen, ConfirmDialog) or screen.is_ready
+
+    await until_shown(pilot, is_ready)
+
+
 async def resize(pilot: "Pilot[None]", width: int, height: int) -> None:
     """Resize the terminal, and return once the screen is laid out and drawn at that size.
 

@@ -18,13 +18,13 @@ from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import DEMO_KEY
 from rollout_console.ui.app import ConsoleApp
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.screens.jobs.screen import JobsScreen
 from rollout_console.ui.settings import Settings
 from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import LineTable
 from tests.jobs.ledgers import FILE
-from tests.support.waiting import until_shown
+from tests.support.waiting import until_ready, until_shown
 
 Running = Pilot[None]
 
@@ -109,7 +109,7 @@ def is_polling(pilot: Running) -> bool:
 async def confirmed(pilot: Running, answer: str) -> str:
     """Answer the confirm that is about to open; return what it asked."""
     await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-    await pilot.pause(GRACE_S + 0.05)
+    await until_ready(pilot)
     asked = dialog(pilot)
     await pilot.press(answer)
     await until_shown(pilot, lambda: isinstance(pilot.app.screen, JobsScreen))

@@ -1,15 +1,15 @@
 """The confirm dialog: what it asks for, what it says, and that nothing else confirms."""
 
-import time
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.widgets import Input, Static
 
 from rollout_console.cli.commands.demo import let_it_be_old
 from rollout_console.history.history import History
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog, Question
-from tests.support.waiting import until_shown
+from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
+from tests.support.waiting import until_ready, until_shown
 from tests.ui.test_home import (
     Running,
     app_of,
@@ -28,7 +28,7 @@ async def test_nothing_else_confirms(file: Path, keys: tuple[str, ...]) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("r")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press(*keys)
         await pilot.pause(0.2)
         assert file.read_bytes() == before
@@ -42,7 +42,8 @@ async def test_a_key_typed_ahead_does_not_confirm(file: Path) -> None:
         await pilot.press("r")
         while not isinstance(pilot.app.screen, ConfirmDialog):
             await pilot.pause()
-        pilot.app.screen._opened = time.monotonic() + 60  # the grace, held open
+        assert pilot.app.screen._grace is not None
+        pilot.app.screen._grace.stop()  # the grace, held open
         await pilot.press("y")
         await pilot.pause(0.1)
         assert isinstance(pilot.app.screen, ConfirmDialog)
@@ -53,7 +54,7 @@ async def test_a_held_raise_asks_for_a_typed_reason(file: Path) -> None:
     async with running(app_of(file)) as pilot:
         await pilot.press("plus")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("enter")
         assert isinstance(pilot.app.screen, ConfirmDialog), "an empty reason is none"
         await pilot.press(*"scheduled", "enter")
@@ -89,7 +90,7 @@ async def test_a_wide_raise_asks_for_the_name(file: Path) -> None:
         await until_shown(pilot, lambda: bool(pilot.app.screen.query(Input)))
         await pilot.press(*"100", "enter")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press(*"chatt", "enter")
         assert isinstance(pilot.app.screen, ConfirmDialog)
         await pilot.press("backspace", "enter")
@@ -110,7 +111,7 @@ async def test_what_was_typed_too_short_or_wrong_is_said_in_the_dialog(file: Pat
     async with running(app_of(file)) as pilot:
         await pilot.press("plus")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press(*"acme ok", "enter")
         problem = pilot.app.screen.query_one("#problem", Static)
         await until_shown(pilot, lambda: "at least 8 letters" in str(problem.content))
@@ -140,17 +141,18 @@ async def test_two_keys_in_one_breath_ask_once(file: Path) -> None:
 async def test_the_grace_counts_from_when_a_confirm_is_in_front_again(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = [100.0]  # stands still between the two keys, however busy the machine is
-    monkeypatch.setattr("rollout_console.ui.dialogs.confirm.monotonic", lambda: clock[0])
     async with running(app_of(file)) as pilot:
         answers: list[object] = []
-        for what in ("below", "above"):
-            pilot.app.push_screen(ConfirmDialog(Question("Lower", what)), answers.append)
-            await pilot.pause()
-            clock[0] += GRACE_S + 0.1
-        await pilot.press("y", "y")
-        assert len(answers) == 1, "the second y was meant for the first dialog"
-        clock[0] += GRACE_S + 0.1
+        dialogs = [ConfirmDialog(Question("Lower", what)) for what in ("below", "above")]
+        for dialog in dialogs:
+            await pilot.app.push_screen(dialog, answers.append)
+            await until_ready(pilot)
+        with monkeypatch.context() as held:
+            held.setattr("rollout_console.ui.dialogs.confirm.GRACE_S", 3600.0)
+            await pilot.press("y", "y")
+            assert len(answers) == 1, "the second y was meant for the first dialog"
+        dialogs[0].on_screen_resume(events.ScreenResume())
+        await until_ready(pilot)
         await pilot.press("y")
         assert len(answers) == 2
 
@@ -176,7 +178,7 @@ async def test_a_stray_key_and_enter_are_no_reason(file: Path) -> None:
         await until_shown(pilot, lambda: bool(pilot.app.screen.query(Input)))
         await pilot.press(*"30", "enter")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("j", "enter", "enter")
         await pilot.pause(0.3)
         assert isinstance(pilot.app.screen, ConfirmDialog)

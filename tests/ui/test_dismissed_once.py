@@ -17,7 +17,7 @@ from rollout_console.ui.dialogs.form import Field, FormDialog
 from rollout_console.ui.dialogs.percent import PercentDialog
 from rollout_console.ui.palette import Palette
 from rollout_console.ui.screens.history.screen import HistoryScreen
-from tests.support.waiting import until_shown
+from tests.support.waiting import until_ready, until_shown
 from tests.ui.test_home import app_of, share
 
 Opened = Callable[[], ModalScreen[Any]]
@@ -56,7 +56,7 @@ async def test_a_second_key_closes_nothing_else(file: Path, name: str) -> None:
         await app.push_screen(dialog, answers.append)
         await pilot.pause()
         if isinstance(dialog, ConfirmDialog):
-            dialog._opened -= 60  # the grace is over
+            await until_ready(pilot)
         for line in dialog.query(Input) if name in TYPED else ():
             line.value = TYPED[name]
         for _ in range(3):

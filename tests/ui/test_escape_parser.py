@@ -13,9 +13,9 @@ from textual._xterm_parser import XTermParser
 from textual.drivers import linux_driver, web_driver
 from textual.message import Message
 
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.escape_parser import EscapeParser, read_escapes_as_keys
-from tests.support.waiting import until_shown
+from tests.support.waiting import until_ready, until_shown
 from tests.ui.test_home import app_of
 from tests.ui.test_key_order import settled
 
@@ -119,7 +119,7 @@ async def test_a_dialog_is_closed_by_an_escape_with_a_key_behind_it(
         await settled(pilot, app)
         await pilot.press("j", "r")
         await until_shown(pilot, lambda: isinstance(app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         for event in EscapeParser().feed(f"\x1b{character}"):
             app.post_message(event)
         await until_shown(pilot, lambda: app.screen is app.home)

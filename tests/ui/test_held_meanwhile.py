@@ -7,15 +7,15 @@ import pytest
 
 from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.ui.app import ConsoleApp
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
-from tests.support.waiting import until_shown
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
+from tests.support.waiting import until_ready, until_shown
 from tests.ui.test_home import Running, app_of, confirm, notices, running, share
 from tests.ui.test_marked_shares import AT_ZERO, prepared, settled
 
 
 async def opened(pilot: Running) -> None:
     await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-    await pilot.pause(GRACE_S + 0.05)
+    await until_ready(pilot)
 
 
 @pytest.mark.parametrize("is_several", [False, True])

@@ -18,7 +18,7 @@ from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.history.rows import NewChange
 from rollout_console.ui.app import ConsoleApp
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.dialogs.form import FormDialog
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.screens.history.screen import HistoryScreen
@@ -29,7 +29,7 @@ from rollout_console.ui.widgets.line_table import LineTable
 from rollout_gate.file.parse import parse
 from rollout_gate.file.revision import revision_of
 from tests.report.storms import storm, switch_at, written
-from tests.support.waiting import until_shown
+from tests.support.waiting import until_ready, until_shown
 
 Running = Pilot[None]
 HOSTILE = "\x1b[31mevil\u202e[bold] sk-live-abcdef1234567890"
@@ -179,7 +179,7 @@ async def test_a_revision_is_restored_with_a_diff_and_a_confirm(file: Path) -> N
         assert "+acme = 1" in asked
         assert "chat / acme 50% to 1%" in asked
         assert "the guard holds" in asked  # globex rises again, and there is no data
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("enter")
         assert file.read_bytes() == before, "enter alone confirmed"
         for sign in "agreed with all":
@@ -201,7 +201,7 @@ async def test_a_restore_never_overwrites_somebody_who_edits_meanwhile(file: Pat
         await until_shown(pilot, lambda: "why: raise" in details(pilot))
         await pilot.press("o")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         theirs = file.read_text().replace('"globex.eu" = 12.5', '"globex.eu" = 77')
         file.write_text(theirs)
         await pilot.press("y")
@@ -219,7 +219,7 @@ async def test_a_broken_file_is_restored(file: Path) -> None:
         await until_shown(pilot, lambda: bool(app.session.file_trouble))
         await pilot.press("G", "o")
         await until_shown(pilot, lambda: isinstance(app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("y")
         await until_shown(pilot, lambda: revision_of(file.read_bytes()) == good)
 
@@ -354,7 +354,7 @@ async def test_the_report_of_a_rollback_is_written_from_the_screen(
             if turn != "new":
                 await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
                 assert "Replace the earlier report?" in dialog(pilot)
-                await pilot.pause(GRACE_S + 0.05)
+                await until_ready(pilot)
                 await pilot.press("y" if turn == "replaced" else "n")
             said = "nothing was written" if turn == "kept" else "written: incident-"
             await until_shown(pilot, lambda said=said: said in line(pilot, "notice"))  # type: ignore[misc]

@@ -20,7 +20,7 @@ from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
 from rollout_console.ui.app import ConsoleApp
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.palette import Palette
 from rollout_console.ui.settings import Settings, load_settings
 from rollout_console.ui.widgets.line import TextLine
@@ -29,7 +29,7 @@ from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.file.model import DEFAULT_BASE_URL
 from rollout_gate.file.parse import parse
-from tests.support.waiting import resize, until_shown
+from tests.support.waiting import resize, until_ready, until_shown
 
 Running = Pilot[None]
 
@@ -52,7 +52,7 @@ async def running(app: ConsoleApp, size: tuple[int, int] = (80, 24)) -> AsyncIte
 
 async def confirm(pilot: Running, key: str = "y") -> None:
     await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-    await pilot.pause(GRACE_S + 0.05)
+    await until_ready(pilot)
     await pilot.press(key)
     await until_shown(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
 
@@ -494,7 +494,7 @@ async def test_shares_by_alias_and_flag_are_rows_and_are_set(
         await until_shown(pilot, lambda: getattr(found.selected, "points", 0) == lowered)
         await pilot.press("plus")  # a raise by alias or flag reaches more than one org
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("y")
         await pilot.pause(0.2)
         assert points() == lowered

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from rollout_console.ui.app import ConsoleApp
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.dialogs.percent import PercentDialog
 from rollout_console.ui.palette import Palette
+from rollout_console.ui.screens.keys.forms import key_form
 from rollout_console.ui.widgets.line_table import LineTable
 from rollout_console.ui.widgets.rollout_table import RolloutTable
-from tests.support.waiting import PATIENCE_S, until_shown
+from tests.support.waiting import PATIENCE_S, until_ready, until_shown
+from tests.ui.test_forms import field, open_form
 from tests.ui.test_home import app_of
 
 SIZES = ((80, 24), (60, 15), (120, 40))
@@ -42,6 +45,11 @@ def key(name: str) -> events.Key:
     if len(name) == 1:
         return events.Key(_character_to_key(name), name)
     return events.Key(name, {"space": " ", "enter": "\r", "escape": "\x1b"}.get(name))
+
+
+def stall(seconds: float) -> None:
+    """Block the event loop, as a host that swaps does."""
+    time.sleep(seconds)
 
 
 def is_cursor_in_view(table: LineTable[Any]) -> bool:
@@ -180,6 +188,42 @@ async def test_a_widget_that_is_busy_holds_no_other_key_for_ever(
         await until_shown(pilot, lambda: app.keys.is_idle)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("hops", [3, 12, 30])
+async def test_a_stall_of_the_host_dispatches_no_key_too_early(file: Path, hops: int) -> None:
+    """As a paused VM is: the deadlines of a wall clock pass, and nothing had its chance."""
+    app = app_of(file)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        await open_form(pilot, key_form(None, "prod"))
+        for name in (*"ci", "enter", *"12", "enter", *"gpt", "enter", *"30d"):
+            app.post_message(key(name))
+        for _ in range(hops):
+            await asyncio.sleep(0)
+        stall(1.5)
+        await settled(pilot, app)
+        found = {name: field(pilot, name).value for name in ("name", "limit", "models", "expires")}
+        assert found == {"name": "ci", "limit": "12", "models": "gpt", "expires": "30d"}
+
+
+@pytest.mark.slow
+async def test_a_stall_of_the_host_ends_no_grace_period(file: Path) -> None:
+    before = file.read_bytes()
+    app = app_of(file)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        app.post_message(key("r"))
+        hops = 50  # once the dialog has its focus, and no more: the grace period has just begun
+        while hops:
+            await asyncio.sleep(0)
+            hops -= isinstance(app.screen, ConfirmDialog) and app.focused is not None
+        stall(1.0)
+        app.post_message(key("y"))
+        await settled(pilot, app)
+        assert isinstance(app.screen, ConfirmDialog)
+        assert file.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["question_mark", "r", "2"])
 async def test_a_screen_is_waited_for_before_its_first_key(file: Path, name: str) -> None:
     """That key is so handled at once: on a slow link the wait would come upon each esc."""
@@ -203,7 +247,7 @@ async def test_a_y_of_a_long_burst_confirms_nothing(long_file: Path) -> None:
         await settled(pilot, app)
         assert isinstance(app.screen, ConfirmDialog), "typed before the dialog was there"
         assert long_file.read_bytes() == before
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         assert await pilot.click("#cancel")
         await until_shown(pilot, lambda: app.screen is app.home)
 

@@ -28,7 +28,7 @@ from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import DEMO_KEY, DEMO_TOKEN
 from rollout_console.tokenlab.client import ManagementClient
 from rollout_console.ui.app import ConsoleApp
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.dialogs.form import FormDialog
 from rollout_console.ui.dialogs.secret_once import SecretOnce
 from rollout_console.ui.dialogs.text import TextDialog
@@ -41,7 +41,7 @@ from tests.credentials.test_keys import KEY as ODD_KEY
 from tests.credentials.vault.test_vault import Drawer, vault_of
 from tests.support.loopback import Origin, Received, Reply
 from tests.support.said import everything_said
-from tests.support.waiting import resize, until_shown
+from tests.support.waiting import resize, until_ready, until_shown
 
 Running = Pilot[None]
 
@@ -111,7 +111,7 @@ async def fill(pilot: Running, **values: str) -> None:
 
 async def confirm(pilot: Running, typed: str = "") -> None:
     await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-    await pilot.pause(GRACE_S + 0.05)
+    await until_ready(pilot)
     if typed:
         await pilot.press(*typed, "enter")
     else:
@@ -216,7 +216,7 @@ async def test_the_life_of_a_key(file: Path, sim_keys: SimServer, vault: Vault) 
         await pilot.press("escape")
         await pilot.press("X")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("y", "escape")
         assert key.status == "active", "revoked without its name being typed"
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, KeysScreen))

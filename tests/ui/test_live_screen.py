@@ -24,7 +24,7 @@ from rollout_console.health.windows.top_errors import ErrorGroup
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.ui.app import ConsoleApp
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.keymap import FORBIDDEN, LIVE_KEYS
 from rollout_console.ui.palette import ConsoleCommands
@@ -36,7 +36,7 @@ from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import LineTable
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate.file.parse import parse
-from tests.support.waiting import resize, until_shown
+from tests.support.waiting import resize, until_ready, until_shown
 
 Running = Pilot[None]
 HOSTILE = "\x1b[31mevil\u202eorg[bold]"
@@ -566,13 +566,13 @@ async def test_a_rollback_is_of_what_is_shown_here(file: Path, key: str, latched
             await pilot.press("right_square_bracket")
         await pilot.press("exclamation_mark" if key == "!" else key)
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         before = file.read_bytes()
         await pilot.press("enter")
         await until_shown(pilot, lambda: "nothing was changed" in line(pilot, "notice"))
         await pilot.press("exclamation_mark" if key == "!" else key)
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("y")
         await until_shown(pilot, lambda: file.read_bytes() != before)
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))

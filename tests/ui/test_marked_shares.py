@@ -7,11 +7,11 @@ from textual.widgets import Input, Static
 
 from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.history.history import History
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.dialogs.percent import PercentDialog
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate.file.parse import parse
-from tests.support.waiting import until_shown
+from tests.support.waiting import until_ready, until_shown
 from tests.ui.test_home import (
     Running,
     app_of,
@@ -39,7 +39,7 @@ def prepared(file: Path, *replaced: tuple[bytes, bytes]) -> bytes:
 
 async def typed(pilot: Running, **values: str) -> None:
     """Type into the inputs of the confirm, and press enter."""
-    await pilot.pause(GRACE_S + 0.05)
+    await until_ready(pilot)
     for name, value in values.items():
         pilot.app.screen.query_one(f"#{name}", Input).value = value
     await pilot.press("enter")
@@ -90,14 +90,14 @@ async def test_all_are_raised_with_a_typed_reason(file: Path) -> None:
         await settled(pilot)
         await pilot.press("space", "j", "space", "j", "space", "plus")
         await asked(pilot)
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("ctrl+r")
         await until_shown(pilot, lambda: bool(pilot.app.screen.query("#reason")))
         said = await asked(pilot)
         assert "Raise: 3 lines" in said
         assert "1 of 3: chat / globex.eu: no data" in said
         assert "ctrl+r" not in said
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("ctrl+r")
         pilot.app.screen.query_one("#name", Input).value = "chat"
         await pilot.press("enter")

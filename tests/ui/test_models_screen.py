@@ -26,7 +26,7 @@ from rollout_console.sim.server import SimServer
 from rollout_console.tokenlab.models import SCENES, ModelInfo, Price
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.choice import ChoiceDialog
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.keymap import MODEL_KEYS, SCENE_KEYS
 from rollout_console.ui.screens.models.cells import ModelCells
@@ -36,7 +36,7 @@ from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.line_table import Cells, LineTable
 from rollout_gate.file.parse import parse
 from tests.support.said import everything_said
-from tests.support.waiting import until_shown
+from tests.support.waiting import until_ready, until_shown
 
 Running = Pilot[None]
 
@@ -185,7 +185,7 @@ async def test_a_model_goes_on_a_route_after_a_confirm(file: Path, own: SimServe
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         assert "chat: model gpt-5.4 to gpt-5.4-mini" in dialog(pilot)
         assert '+model = "gpt-5.4-mini"' in dialog(pilot)
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("enter")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ModelsScreen))
         assert parse(file.read_bytes()).routes["chat"].model == "gpt-5.4", "enter confirmed"
@@ -193,14 +193,14 @@ async def test_a_model_goes_on_a_route_after_a_confirm(file: Path, own: SimServe
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ChoiceDialog))
         await pilot.press("enter")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("y")
         await until_shown(pilot, lambda: "done: chat" in line(pilot, "models-notice"))
         assert parse(file.read_bytes()).routes["chat"].model == "gpt-5.4-mini"
         # Another screen's undo takes it back.
         await pilot.press("1", "u")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("y")
         await until_shown(pilot, lambda: parse(file.read_bytes()).routes["chat"].model == "gpt-5.4")
 

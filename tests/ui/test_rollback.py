@@ -16,12 +16,12 @@ from rollout_console.changes.snapshot import Snapshot
 from rollout_console.changes.switch import Switch
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_gate.file.parse import parse
 from rollout_gate.http.id_file import IdWriter
 from rollout_gate.http.id_store import IDS_NAME
 from rollout_gate.http.operations import Bound
-from tests.support.waiting import PATIENCE_S, until_shown
+from tests.support.waiting import PATIENCE_S, until_ready, until_shown
 from tests.ui.test_home import (
     Running,
     app_of,
@@ -74,7 +74,7 @@ async def test_a_rollback_that_the_guard_asked_for_is_not_taken_back_like_that(f
         assert share(file) == (2500, True)
         await pilot.press("u")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("y", "enter")
         assert isinstance(pilot.app.screen, ConfirmDialog), "it asks for a typed reason"
         assert share(file) == (2500, True)
@@ -84,7 +84,7 @@ async def answer_and_be_asked_again(pilot: Running) -> str:
     """Confirm; return what the dialog after it says."""
     await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
     before = pilot.app.screen
-    await pilot.pause(GRACE_S + 0.05)
+    await until_ready(pilot)
     await pilot.press("y")
     home = pilot.app.screen_stack[0]
 

@@ -23,7 +23,7 @@ from rollout_console.sim.provider_metadata import MARK
 from rollout_console.sim.server import SimServer
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.choice import ChoiceDialog
-from rollout_console.ui.dialogs.confirm import GRACE_S, ConfirmDialog
+from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.dialogs.form import FormDialog
 from rollout_console.ui.dialogs.pair import PairDialog
 from rollout_console.ui.dialogs.text import TextDialog
@@ -33,7 +33,7 @@ from rollout_console.ui.settings import Settings
 from rollout_gate.file.model import DEFAULT_BASE_URL
 from rollout_gate.file.parse import parse
 from tests.support.said import everything_said
-from tests.support.waiting import resize, until_shown
+from tests.support.waiting import resize, until_ready, until_shown
 from tests.ui.test_home import log_lines
 from tests.ui.test_models_screen import Running, dialog, line, table
 
@@ -72,7 +72,7 @@ async def routes(
 
 async def confirm(pilot: Running, key: str = "y") -> None:
     await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-    await pilot.pause(GRACE_S + 0.05)
+    await until_ready(pilot)
     await pilot.press(key)
 
 
@@ -326,7 +326,7 @@ async def test_moving_on_asks_for_a_reason_where_something_is_missing(
         assert "claude: phase pilot to shadow" in dialog(pilot)
         assert "not ready: 3 of what ends pilot is missing" in dialog(pilot)
         assert "[ ] usage records show the cost" in dialog(pilot)
-        await pilot.pause(GRACE_S + 0.05)
+        await until_ready(pilot)
         await pilot.press("enter")
         assert isinstance(pilot.app.screen, ConfirmDialog), "an empty reason is none"
         await pilot.press(*"accepted", "enter")

@@ -16,9 +16,10 @@ from weakref import ReferenceType, ref
 from textual import events
 from textual.app import App
 from textual.dom import DOMNode
-from textual.timer import Timer
 from textual.widgets import Input
 from textual.worker import Worker
+
+from rollout_console.ui.loop_time import LoopTime
 
 _ROUNDS = 2
 """How often the path of a key is waited for: it is handled in the first round, and what it has
@@ -58,11 +59,12 @@ class KeyOrder:
         self._arrived_at = 0.0
         self._ahead: list[UserEvent] = []
         self._turn = 0
-        self._timer: Timer | None = None
+        self._patience: LoopTime | None = None
         self._screen: ReferenceType[DOMNode] | None = None
         self._typed_on: ReferenceType[DOMNode] | None = None
         self._flows_before: set[Worker[Any]] = set()
-        self._dispatched_at = 0.0
+        self._since: LoopTime | None = None
+        """Since the last key was dispatched."""
 
     async def take(self, event: UserEvent) -> None:
         """Dispatch a key or a pasted text, now or once those before it have been handled.
@@ -83,7 +85,7 @@ class KeyOrder:
     @property
     def is_idle(self) -> bool:
         """Whether all keys have been handled."""
-        return self._timer is None and not self._waiting
+        return self._patience is None and not self._waiting
 
     @property
     def is_early(self) -> bool:
@@ -94,17 +96,17 @@ class KeyOrder:
     def again(self, event: UserEvent) -> None:
         """Dispatch a key once more, before those that wait: it was too early."""
         self._waiting.appendleft((event, self._arrived_at))
-        if self._timer is None:
+        if self._patience is None:
             self._app.call_later(self._go_on)
 
     def type_ahead(self, typed: Sequence[UserEvent]) -> None:
         """Have an input typed into, before the keys that wait, if the next screen focuses one."""
         self._ahead += typed
-        if self._timer is None:
+        if self._patience is None:
             self._app.call_later(self._go_on)
 
     async def _go_on(self) -> None:
-        if self._timer is None and (self._waiting or self._ahead):
+        if self._patience is None and (self._waiting or self._ahead):
             await self._begin_turn()
 
     def _settle_later(self) -> None:
@@ -119,7 +121,8 @@ class KeyOrder:
 
     async def _begin_turn(self) -> None:
         self._turn += 1
-        self._timer = self._app.set_timer(_AT_MOST_S, self._give_up)
+        turn = self._turn
+        self._patience = LoopTime(_AT_MOST_S, lambda: self._app.call_later(self._give_up, turn))
         if self._is_opening():
             self._app.set_timer(_LOOK_EVERY_S, partial(self._next, self._turn))
             return
@@ -134,7 +137,9 @@ class KeyOrder:
         if isinstance(self._app.focused, Input):
             self._waiting.extendleft((key, self._arrived_at) for key in reversed(self._ahead))
         self._ahead.clear()
-        self._flows_before, self._dispatched_at = self._flows(), monotonic()
+        if self._since is not None:
+            self._since.stop()
+        self._flows_before, self._since = self._flows(), LoopTime(_OPENS_WITHIN_S)
         self._typed_on = self._screen
         if self._waiting:
             event, self._arrived_at = self._waiting.popleft()
@@ -175,21 +180,23 @@ class KeyOrder:
 
         A screen may also have ``holds(event)``, which returns whether it is not ready for a key.
         """
-        stack, since = self._app.screen_stack, monotonic() - self._dispatched_at
-        if not stack or since > _OPENS_WITHIN_S:
+        stack, since = self._app.screen_stack, self._since
+        if not stack or since is None or since.is_over:
             return False
         before = self._typed_on and self._typed_on()
         if stack[-1] is before and self._flows() - self._flows_before:
             return True
-        if since > _GOES_ON_WITHIN_S:
+        if since.elapsed_s > _GOES_ON_WITHIN_S:
             return False
         holds = getattr(stack[-1], "holds", None)
         if holds is not None and self._waiting and holds(self._waiting[0][0]):
             return True
         return before not in stack and not stack[-1].is_modal and bool(self._flows())
 
-    async def _give_up(self) -> None:
+    async def _give_up(self, turn: int) -> None:
         """Dispatch all that waits: a widget that is busy must not keep anybody from quitting."""
+        if turn != self._turn:
+            return
         self._end_turn()
         while self._waiting:
             event, self._arrived_at = self._waiting.popleft()
@@ -197,6 +204,6 @@ class KeyOrder:
 
     def _end_turn(self) -> None:
         self._turn += 1
-        if self._timer is not None:
-            self._timer.stop()
-            self._timer = None
+        if self._patience is not None:
+            self._patience.stop()
+            self._patience = None

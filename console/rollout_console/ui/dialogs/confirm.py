@@ -15,6 +15,7 @@ from textual.widgets import Button, Input, Static
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.ui.dialogs.base import Dialog
+from rollout_console.ui.loop_time import LoopTime
 from rollout_console.ui.mount_guard import Opened
 
 GRACE_S = 0.2
@@ -136,7 +137,7 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         super().__init__()
         self._question = question
         self._facts_now = facts_now
-        self._opened = monotonic()
+        self._grace: LoopTime | None = None
         self.set_class(question.rolls_back, "-back")
 
     def compose(self) -> ComposeResult:
@@ -178,11 +179,11 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
 
     def on_screen_resume(self, _event: events.ScreenResume) -> None:
         """Restart the grace period when the dialog is active again, after one above it closed."""
-        self._opened = monotonic()
+        self._begin_grace()
 
     def opened(self) -> None:
         """Focus Cancel, or the first input where something must be typed."""
-        self._opened = monotonic()
+        self._begin_grace()
         self.on_resize()
         if self._facts_now is not None and self._question.figures:
             self.set_interval(FACTS_EVERY_S, self._renew_facts)
@@ -212,11 +213,21 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         self.set_class(height >= _TITLED, "-titled")
 
     @property
+    def is_ready(self) -> bool:
+        """Whether the grace period is over."""
+        return self._grace is not None and self._grace.is_over
+
+    def _begin_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.stop()
+        self._grace = LoopTime(GRACE_S)
+
+    @property
     def _is_seen(self) -> bool:
         """Whether the key was typed when the dialog had been there for the grace period."""
         keys = getattr(self.app, "keys", None)
         waited_s = 0.0 if keys is None else keys.waited_s
-        return monotonic() - waited_s - self._opened >= GRACE_S
+        return self._grace is not None and monotonic() - waited_s >= self._grace.over_at
 
     @property
     def _typed(self) -> bool:

@@ -16,6 +16,7 @@ from rollout_console.credentials.vault.errors import VaultError
 from rollout_console.history.errors import HistoryError
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.ui.keymap import Key
+from rollout_console.ui.loop_time import LoopTime
 from rollout_console.ui.messages import Resized
 from rollout_console.ui.mount_guard import Opened
 from rollout_console.ui.reading import Reading
@@ -67,7 +68,7 @@ class BesideScreen(Opened, Screen[None]):
         self._reading = Reading("", inf)  # a screen that reads has one of its own
         self._busy = False
         self._made_at = monotonic()
-        self._started_at = 0.0
+        self._started: LoopTime | None = None
         self._typed_ahead: list[events.Key] = []
 
     def why_not(self, key: Key) -> str:
@@ -154,7 +155,7 @@ class BesideScreen(Opened, Screen[None]):
             self.say(_UNDER_WAY, bad=True)
             return
         self._busy = True
-        self._started_at = monotonic()
+        self._started = LoopTime(_OPENS_WITHIN_S)
         self._typed_ahead.clear()
         self._run_flow(flow)
 
@@ -170,7 +171,7 @@ class BesideScreen(Opened, Screen[None]):
         if the action ends or what it opens has no input; but for a first one that opens another
         screen, which does so then.
         """
-        if not self._busy or monotonic() - self._started_at > _OPENS_WITHIN_S:
+        if not self._busy or self._started is None or self._started.is_over:
             return False
         self._typed_ahead.append(key)
         self.say(_UNDER_WAY, bad=True)
@@ -178,8 +179,8 @@ class BesideScreen(Opened, Screen[None]):
 
     def on_screen_suspend(self) -> None:
         """Replay the buffered type-ahead into the input of the dialog that has opened."""
-        in_time = monotonic() - self._started_at <= _OPENS_WITHIN_S
-        self._started_at = 0.0
+        in_time = self._started is not None and not self._started.is_over
+        self._started = None
         typed, self._typed_ahead = self._typed_ahead if in_time else [], []
         if typed:
             self.say("")
