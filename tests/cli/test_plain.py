@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,12 +25,14 @@ from tests.support.commands import Command, Commands
 from tests.support.waiting import PATIENCE_S, until
 
 
-def traffic(file: Path, count: int, status: int = 200, *orgs: str, side: str = "tokenlab") -> None:
-    log = AccessLog(file.parent / "access.jsonl")
+def traffic(
+    file: Path, count: int, status: int = 200, *orgs: str, side: str = "tokenlab", ago_s: float = 0
+) -> None:
+    log, at = AccessLog(file.parent / "access.jsonl"), datetime.now(UTC) - timedelta(seconds=ago_s)
     for i in range(count):
         org = orgs[i % len(orgs)] if orgs else f"org-{i % 3}"
         log.append(
-            AccessLine(ts=timestamp(), route="chat", org=org, side=side, model="m",
+            AccessLine(ts=timestamp(at), route="chat", org=org, side=side, model="m",
                        status=status, latency_ms=50.0)
         )  # fmt: skip
     log.close()
@@ -93,7 +96,7 @@ def end(lines: Lines, number: int = signal.SIGTERM) -> int:
 
 @pytest.mark.slow
 def test_a_storm_its_rollback_and_the_proof(commands: Commands, file: Path) -> None:
-    traffic(file, 200)
+    traffic(file, 200, ago_s=10)  # before the file was changed: a step
     before = sorted(file.parent.iterdir())
     with plain(commands, file) as lines:
         lines.until("start: no alarm")
