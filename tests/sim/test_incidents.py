@@ -1,5 +1,6 @@
 """The incidents of answers with status 200, and of one org: on TokenLab's side, and only there."""
 
+import re
 import time
 from pathlib import Path
 
@@ -13,6 +14,13 @@ from tests.sim.asking import ask
 from tests.sim.test_traffic import play, write
 
 SPOILED = {"error inside 200": "failure", "cut streams": "cut", "empty answers": "empty"}
+
+
+def mostly_on_tokenlab(file: Path) -> Path:
+    """Raise all percents to 80: a share of a few dozen requests is anything, by chance."""
+    head, routes, orgs = file.read_text().partition("[routes.chat]")
+    file.write_text(head + routes + re.sub(r'(?m)^("?[\w.]+"? = )[\d.]+', r"\g<1>80", orgs))
+    return file
 
 
 def test_each_has_a_name_and_a_line_for_the_command_palette() -> None:
@@ -29,7 +37,7 @@ def test_each_has_a_name_and_a_line_for_the_command_palette() -> None:
 async def test_a_third_of_the_answers_is_none(sim: SimServer, tmp_path: Path, name: str) -> None:
     sim.state.requests.clear()
     start_incident(sim.base_url, name)
-    lines = await play(write(sim, tmp_path), least=300)
+    lines = await play(mostly_on_tokenlab(write(sim, tmp_path)), least=400)
     clear_incidents(sim.base_url)
     assert {line["status"] for line in lines} == {200}
     served = list(sim.state.requests)
@@ -38,18 +46,20 @@ async def test_a_third_of_the_answers_is_none(sim: SimServer, tmp_path: Path, na
     assert {one.side for one in spoiled} == {"tokenlab"}
     assert {one.stream for one in spoiled} == {True, False}
     ours = [one for one in served if one.side == "tokenlab"]
+    assert len(ours) > 250
     assert 0.2 < len(spoiled) / len(ours) < 0.5
 
 
 async def test_one_org_is_sick_and_the_others_are_well(sim: SimServer, tmp_path: Path) -> None:
     assert SICK_ORG in ORGS
     start_incident(sim.base_url, "one sick org")
-    lines = await play(write(sim, tmp_path), least=600)
+    lines = await play(mostly_on_tokenlab(write(sim, tmp_path)), least=600)
     failed = [line for line in lines if line["status"] != 200]
     assert {(line["org"], line["side"], line["status"]) for line in failed} == {
         (SICK_ORG, "tokenlab", 503)
     }
     own = [line for line in lines if (line["org"], line["side"]) == (SICK_ORG, "tokenlab")]
+    assert len(own) > 50
     assert 0.5 < len(failed) / len(own) < 1
 
 
