@@ -184,7 +184,7 @@ def _units_stay_in_their_process(request: pytest.FixtureRequest) -> Iterator[Non
 
 @pytest.fixture(autouse=True)
 def _own_folders(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the settings and the history of whoever runs it.
+    """No test reads or writes the settings and the history of the user who runs it.
 
     One that asks for no folder, as most units, is made none unless something is written there.
     """

@@ -57,7 +57,7 @@ def test_jobs_that_fail_hold_and_are_an_alarm(rollout: Path) -> None:
     monitor = watched(rollout)
     words = "failed jobs 21%, 3 of 14 in an hour, limit 5%, previous 0%"
     assert monitor.held("video", "acme", 0, 100, BalanceWatch(), now) == words
-    assert told(monitor) == {
+    assert alerts_of(monitor) == {
         ("failed_jobs", "video"): f"video: {words}; roll back, unless the previous side fails as"
         " well"
     }
@@ -79,7 +79,7 @@ def watched(rollout: Path) -> Monitor:
 KINDS = ("jobs", "duplicates", "failed_jobs", "ledger")
 
 
-def told(monitor: Monitor) -> dict[tuple[str, ...], str]:
+def alerts_of(monitor: Monitor) -> dict[tuple[str, ...], str]:
     found = alerts_now(monitor, BalanceWatch(), {}, "", time.time())
     return {one.key: one.sentence for one in found if one.key[0] in KINDS}
 
@@ -94,7 +94,7 @@ def test_a_job_made_twice_holds_its_route_alone(rollout: Path) -> None:
     held = monitor.held("video", "acme", 0, 100, BalanceWatch(), now)
     assert held == ("1 async job perhaps made twice within a day: ldtask_a and ldtask_b")
     assert "made twice" not in monitor.held("image", "acme", 0, 100, BalanceWatch(), now)
-    assert told(monitor) == {("duplicates", "video"): f"video: {held}"}
+    assert alerts_of(monitor) == {("duplicates", "video"): f"video: {held}"}
 
 
 def test_it_is_over_after_a_day_and_holds_nothing_where_the_guard_observes(rollout: Path) -> None:
@@ -104,13 +104,13 @@ def test_it_is_over_after_a_day_and_holds_nothing_where_the_guard_observes(rollo
         rollout.parent,
         create("a", now=now, ago=90_000, **same), create("b", now=now, ago=89_000, **same),
     )  # fmt: skip
-    assert told(watched(rollout)) == {}
+    assert alerts_of(watched(rollout)) == {}
     write(rollout.parent, create("c", now=now, ago=5, **same), create("d", now=now, ago=4, **same))
     text = rollout.read_text().replace("[health]", '[guard]\nmode = "observe"\n[health]')
     rollout.write_text(text)
     monitor = watched(rollout)
     assert monitor.held("video", "acme", 0, 100, BalanceWatch(), now) == ""
-    assert ("duplicates", "video") in told(monitor), "it is told all the same"
+    assert ("duplicates", "video") in alerts_of(monitor), "it is told all the same"
 
 
 def test_duplicates_of_the_previous_side_hold_nothing(rollout: Path) -> None:
@@ -120,7 +120,7 @@ def test_duplicates_of_the_previous_side_hold_nothing(rollout: Path) -> None:
         create("a", now=now, ago=60, job_id="j", side="previous"),
         create("b", now=now, ago=30, job_id="j", side="previous"),
     )
-    assert told(watched(rollout)) == {}
+    assert alerts_of(watched(rollout)) == {}
 
 
 def test_what_is_lost_unknown_or_late_is_one_alert_a_route(rollout: Path) -> None:
@@ -131,7 +131,7 @@ def test_what_is_lost_unknown_or_late_is_one_alert_a_route(rollout: Path) -> Non
         create("c", now=now, ago=10, state="unknown", task_id=None, status=0),
         create("d", now=now, ago=400, route="image"),
     )  # fmt: skip
-    assert told(watched(rollout)) == {
+    assert alerts_of(watched(rollout)) == {
         ("jobs", "video"): "video: 1 unknown, 2 lost async jobs: see the jobs screen or jobs list",
         ("jobs", "image"): "image: 1 late async job: see the jobs screen or jobs list",
     }
@@ -140,7 +140,7 @@ def test_what_is_lost_unknown_or_late_is_one_alert_a_route(rollout: Path) -> Non
 def test_a_ledger_that_cannot_be_read_is_told_and_ends_nothing(rollout: Path) -> None:
     (rollout.parent / "rollout-jobs.sqlite3").write_bytes(b"garbage " * 1_000)
     monitor = watched(rollout)
-    assert "cannot be read" in told(monitor)["ledger",]
+    assert "cannot be read" in alerts_of(monitor)["ledger",]
     assert "made twice" not in monitor.held("video", "acme", 0, 100, BalanceWatch(), time.time())
 
 
@@ -150,7 +150,7 @@ def test_jobs_of_a_host_that_has_no_ledger_are_not_taken_for_good(
     """The applications and their ledger are on another host, their log lines come from there."""
     now = time.time()
     monitor = watched(rollout)
-    assert told(monitor) == {}, "there is no request yet"
+    assert alerts_of(monitor) == {}, "there is no request yet"
     log = AccessLog(rollout.parent / "access.jsonl")
     for number in range(400):
         at = timestamp(datetime.fromtimestamp(now - 300 + number / 2, UTC))
@@ -163,13 +163,15 @@ def test_jobs_of_a_host_that_has_no_ledger_are_not_taken_for_good(
     monitor = watched(rollout)
     ledger = rollout.parent / "rollout-jobs.sqlite3"
     words = f"jobs not known: there is no ledger of them at {ledger}"
-    assert told(monitor) == {("ledger", "none"): f"video: {words}"}
+    assert alerts_of(monitor) == {("ledger", "none"): f"video: {words}"}
     assert monitor.verdicts(time.time())["video"] == Verdict("hold", words, "jobs")
     assert monitor.held("video", "acme", 100, 200, BalanceWatch(), time.time()) == words
     monkeypatch.chdir(rollout.parent)
-    assert told(watched(Path(rollout.name))) == told(monitor), "the path of a file named by -f"
+    assert alerts_of(watched(Path(rollout.name))) == alerts_of(monitor), (
+        "the path of a file named by -f"
+    )
     write(rollout.parent, create("a", now=now, ago=1))
-    assert told(watched(rollout)) == {}
+    assert alerts_of(watched(rollout)) == {}
 
 
 @pytest.mark.parametrize("column", ["sent_at", "state", "task_id", "fingerprint", "ended_at"])
@@ -186,7 +188,7 @@ def test_garbage_in_a_row_stops_nothing(rollout: Path, column: str) -> None:
     database.close()
     monitor = watched(rollout)
     monitor.held("video", "acme", 0, 100, BalanceWatch(), now)
-    told(monitor)
+    alerts_of(monitor)
 
 
 def test_a_folder_that_may_not_be_looked_into_stops_nothing(

@@ -12,7 +12,7 @@ from rollout_console.changes.folder_lock import folder_lock, why
 from rollout_console.changes.in_place import write_in_place
 from rollout_console.changes.leftovers import clean_up, temp_name
 from rollout_console.changes.rename_exchange import put_in_place, removed
-from rollout_console.common.files import checked_path
+from rollout_console.common.files import checked_path, real_path
 from rollout_gate.file.read import read_regular
 from rollout_gate.file.revision import revision_of
 
@@ -101,9 +101,8 @@ def _put(folder: int, path: Path, target: Path, expected: str, data: bytes) -> l
 
 def set_aside(path: Path, data: bytes, suffix: str) -> Path:
     """Write ``data`` to a new file next to ``path``, named after it; raises NotWritable."""
-    aside = path.with_name(f"{path.name}.{suffix}")
+    aside = real_path(path).with_name(f"{path.name}.{suffix}")
     try:
-        aside = checked_path(path).with_name(aside.name)
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)

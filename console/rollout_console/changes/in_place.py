@@ -9,14 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from rollout_console.changes.errors import Conflict, NotWritable
-from rollout_console.common.files import checked_path
+from rollout_console.common.files import real_path
 from rollout_gate.file.revision import revision_of
 
 
 def is_mount_point(path: Path) -> bool:
     """Return whether something is mounted at a file's path itself (proc_pid_mountinfo(5))."""
     try:
-        target = os.fsencode(checked_path(path))
+        target = os.fsencode(real_path(path))
         mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:
         return False

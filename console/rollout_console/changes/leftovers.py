@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rollout_console.changes.folder_lock import folder_lock
 from rollout_console.changes.rename_exchange import exchanged
-from rollout_console.common.files import checked_path
+from rollout_console.common.files import real_path
 from rollout_console.common.process_id import may_live, process_id
 from rollout_gate.file.revision import revision_of
 
@@ -74,9 +74,8 @@ def _revision(folder: int, name: str) -> str:
 def recovered(path: Path) -> str:
     """Recover, under the folder's lock, from a killed writer; return a notice, or empty.
 
-    Raises NotWritable where another process has the lock: what it writes is not waited for;
-    OSError where the path cannot be resolved.
+    Raises NotWritable where another process has the lock: what it writes is not waited for.
     """
-    target = checked_path(path)
+    target = real_path(path)
     with folder_lock(target.parent, path, wait=False) as folder:
         return clean_up(folder, target.name)

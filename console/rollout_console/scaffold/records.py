@@ -91,8 +91,8 @@ class Records:
                         except UndecodableError as error:
                             self.skipped.add(number, str(error))
             except (OSError, EOFError) as error:
-                why = getattr(error, "strerror", None) or str(error)
-                raise ScaffoldError(f"{self.path} cannot be read to its end: {why}") from None
+                said = f"{self.path} cannot be read to its end: {_reason(error)}"
+                raise ScaffoldError(said) from None
 
     def close(self) -> None:
         """Close the file, where its records are not wanted."""
@@ -120,8 +120,7 @@ class Records:
                 self._number += 1
                 line = self._stream.readline(MOST_LINE + 1)
         except (OSError, EOFError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            raise ScaffoldError(f"{self.path} cannot be read: {why}") from None
+            raise ScaffoldError(f"{self.path} cannot be read: {_reason(error)}") from None
         if not line:
             raise ScaffoldError(f"{self.path} is empty: there is nothing to take from it")
         return line
@@ -186,8 +185,11 @@ def _opened(path: Path) -> BinaryIO:
             return cast(BinaryIO, gzip.GzipFile(path))
         return path.open("rb")
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise ScaffoldError(f"{path} cannot be read: {why}") from None
+        raise ScaffoldError(f"{path} cannot be read: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _columns(header: str, delimiter: str) -> list[str]:

@@ -120,11 +120,10 @@ class KeyOrder:
         self._settle_later()
 
     async def _begin_turn(self) -> None:
-        self._turn += 1
-        turn = self._turn
+        turn = self._turn = self._turn + 1
         self._patience = LoopTime(_AT_MOST_S, lambda: self._app.call_later(self._give_up, turn))
         if self._is_opening():
-            self._app.set_timer(_LOOK_EVERY_S, partial(self._next, self._turn))
+            self._app.set_timer(_LOOK_EVERY_S, partial(self._next, turn))
             return
         path = self._path()
         before = None if self._screen is None else self._screen()
@@ -132,7 +131,7 @@ class KeyOrder:
             # A screen that has just been opened: it is mounted, and has a focus, after that.
             self._screen = ref(path[-1])
             left = [] if before is None else [before]
-            self._follow(self._turn, path, 0, [*left, *path, self._app])
+            self._follow(turn, path, 0, [*left, *path, self._app])
             return
         if isinstance(self._app.focused, Input):
             self._waiting.extendleft((key, self._arrived_at) for key in reversed(self._ahead))
@@ -144,7 +143,7 @@ class KeyOrder:
         if self._waiting:
             event, self._arrived_at = self._waiting.popleft()
             await self._dispatch(event)
-        self._follow(self._turn, path, _ROUNDS - 1, [*path, self._app])
+        self._follow(turn, path, _ROUNDS - 1, [*path, self._app])
 
     def _path(self) -> list[DOMNode]:
         """Return the nodes that a key event bubbles through: from the focus up to its screen."""

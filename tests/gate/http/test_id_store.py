@@ -112,8 +112,11 @@ def test_a_forked_child_does_not_close_what_its_parent_has_opened(path: Path) ->
     assert connection is not None
     child = os.fork()
     if not child:
-        writer.close()
-        os._exit(0 if connection in shared_database._of_parents else 1)
+        try:
+            writer.close()
+            os._exit(0 if connection in shared_database._of_parents else 1)
+        finally:
+            os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     writer.close()
 

@@ -53,11 +53,11 @@ class Past:
     def find(self, oldest: float) -> None:
         """Continue with rotated files, newest first, modified since ``oldest`` (epoch seconds)."""
         try:
-            beside = rotated(self._path)
+            files = rotated(self._path)
         except OSError as error:
             self._begin_after(self._path.parent, error)
             return
-        for one in reversed(beside):
+        for one in reversed(files):
             if one.modified < oldest:
                 return
             if one.identity == self._live:  # race: the live file was rotated just now

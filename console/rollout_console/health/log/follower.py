@@ -203,7 +203,7 @@ class LogFollower:
         return True
 
     def _rotated(self) -> list[Rotated]:
-        """List the rotated files; where that is not allowed, lines may be lost, which is told."""
+        """List the rotated files; none, with a notice, where that fails: lines may be lost."""
         try:
             return rotated(self.path)
         except OSError as error:
@@ -213,12 +213,12 @@ class LogFollower:
     def _find_missed(self, old: FileSource, new: FileSource) -> None:
         """Queue files that were created and rotated between the old live file and the new one."""
         for _ in range(_TRIES):
-            beside = self._rotated()
-            places = [i for i, one in enumerate(beside) if one.identity == old.identity]
+            files = self._rotated()
+            places = [i for i, one in enumerate(files) if one.identity == old.identity]
             if places:
-                since = beside[places[0] + 1 :]
+                since = files[places[0] + 1 :]
             else:
-                since = [one for one in beside if one.modified > old.modified()]
+                since = [one for one in files if one.modified > old.modified()]
             with suppress(OSError):  # lost a race with a rename: list the folder again
                 self._take_missed([one for one in since if one.identity != new.identity])
                 return
@@ -239,9 +239,9 @@ class LogFollower:
         """
         if not live.head:
             return
-        beside = self._rotated()
+        files = self._rotated()
         # Plain files first, then newest first: a gzip copy may be incomplete while gzip is writing.
-        for one in sorted(beside, key=lambda one: (one.packed, -beside.index(one))):
+        for one in sorted(files, key=lambda one: (one.packed, -files.index(one))):
             if one.head().startswith(live.head):
                 with suppress(OSError):
                     copy = copy_of(one, live)
@@ -251,7 +251,7 @@ class LogFollower:
                         # If the log itself was renamed since, files after it are queued later.
                         after = takewhile(
                             lambda other: other.identity != live.identity,
-                            beside[beside.index(one) + 1 :],
+                            files[files.index(one) + 1 :],
                         )
                         self._take_missed(list(after))
                         return
