@@ -33,7 +33,9 @@ from tests.support.stylesheets import share_parsed_rules
 
 effects = Effects()
 _numbers = count()
-SAMPLE = Path(__file__).resolve().parents[1] / "sample_configs" / "rollout.toml"
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / "sample_configs" / "rollout.toml"
+_AT_START = frozenset(os.listdir(ROOT))
 
 # Bytecode is written, whatever the caller's environment says, by the workers and by all that the
 # tests start: without it each of them compiles every module that it imports anew.
@@ -142,10 +144,17 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish() -> None:
-    """Collect what is left, for exceptions of finalizers: once, where pytest would five times."""
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Collect what is left, for exceptions of finalizers: once, where pytest would five times.
+
+    And fail where a test wrote into the checkout, from where it may be committed.
+    """
     gc.collect()
     freeze()
+    new = {name for name in set(os.listdir(ROOT)) - _AT_START if not name.startswith(".")}
+    if new and "PYTEST_XDIST_WORKER" not in os.environ:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print(f"\nwritten into the checkout, where a test used no tmp_path: {sorted(new)}")
 
 
 def _shared_certificates() -> None:

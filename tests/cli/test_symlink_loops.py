@@ -44,8 +44,10 @@ def test_a_history_cannot_be_used(
 
 @pytest.mark.parametrize("command", ["check --offline", "guard --once", "report --since 1h"])
 def test_a_log_cannot_be_read(
-    loop: Path, file: Path, command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+    loop: Path, file: Path, command: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(loop.parent)  # where a report is written
     text = file.read_text().replace("https://api.tokenlab.sh", "http://127.0.0.1:9")
     file.write_text(text.replace('"access.jsonl"', f'"{loop}"'))
     run(["-f", str(file), *command.split()])
