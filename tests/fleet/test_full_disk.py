@@ -25,6 +25,8 @@ class Disk:
         self.folder = folder
 
     def fill(self) -> None:
+        """Leave no byte free; call it while nothing follows etcd, as SQLite's shared-memory file
+        of a history that is being read then is 32 KiB, free again after it."""
         with suppress(OSError), (self.folder / "fill").open("wb", buffering=0) as stream:
             while stream.write(b"\0" * 512):
                 pass
@@ -54,8 +56,8 @@ def test_a_rollback_is_made_on_top_of_what_others_did_meanwhile(
     disk: Disk, host: Host, client: EtcdClient
 ) -> None:
     one, two = host("gw-01"), host("gw-02")
-    shared(one).follow()
     disk.fill()
+    shared(one).follow()
     two.apply(to(two, 25))
     until(lambda: "can be written" in shared(one).trouble)
     found = one.refresh()
@@ -90,8 +92,8 @@ def test_an_unusable_text_is_replaced_with_a_full_disk(
     disk: Disk, host: Host, client: EtcdClient
 ) -> None:
     one = host("gw-01")
-    shared(one).follow()
     disk.fill()
+    shared(one).follow()
     client.put(client.address.key, b"schema = \n")
     until(lambda: "can be written" in shared(one).trouble)
     with pytest.raises(Exception, match="line 1"):
@@ -104,8 +106,8 @@ def test_an_unusable_text_is_replaced_with_a_full_disk(
 def test_who_has_a_change_is_known_with_a_full_disk(disk: Disk, host: Host) -> None:
     one, two = host("gw-01"), host("gw-02")
     assert isinstance(shared(one), SharedFile)
-    shared(one).follow()
     disk.fill()
+    shared(one).follow()
     two.apply(to(two, 25))
     until(lambda: shared(one).spread.revision == shared(two).view.text_revision)
     shared(one).close()
