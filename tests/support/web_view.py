@@ -43,7 +43,8 @@ class View:
     def consoles(self) -> list[int]:
         """Return the processes of its tabs, oldest first."""
         pid = self.process.pid
-        return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+        # In the kernel's order, not sorted: process ids begin again at the largest (pid_max).
+        return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
     def stop(self, number: int = signal.SIGINT) -> int:
         """Send a signal and wait for the end; return the exit code."""
