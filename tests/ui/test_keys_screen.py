@@ -558,6 +558,7 @@ def test_the_forms_of_a_secret_find_it() -> None:
     )
 
 
+@pytest.mark.usefixtures("quick")
 async def test_a_new_encrypted_store_asks_for_its_passphrase(
     file: Path, sim_keys: SimServer, vault: Vault
 ) -> None:

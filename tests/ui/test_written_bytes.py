@@ -3,8 +3,9 @@
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,11 @@ def close_dialog(console: PtyConsole) -> int:
     return console.bytes_until_quiet(quiet_s=0.25, within_s=0.5)
 
 
+def dialog_and_back(console: PtyConsole, key: str, title: str) -> tuple[int, int]:
+    """Open a dialog and close it; return the bytes of both."""
+    return open_dialog(console, key, title), close_dialog(console)
+
+
 def show(console: PtyConsole, key: str, title: str) -> int:
     """Go to a screen and return the bytes until nothing more comes, without those before it."""
     console.bytes_until_quiet(within_s=0.5)
@@ -66,10 +72,28 @@ def show(console: PtyConsole, key: str, title: str) -> int:
     return console.bytes_until_quiet(quiet_s=0.25, within_s=0.5)
 
 
+def screen_and_home(console: PtyConsole, key: str) -> tuple[int, int]:
+    """Go to a screen and home again; return the bytes of both."""
+    return show(console, key, SCREENS[key]), show(console, "1", HOME)
+
+
 def full_frame(console: PtyConsole) -> int:
     """Return the bytes of a whole frame."""
     console.press("\x0c")
     return console.bytes_until_quiet()
+
+
+def assert_within(most: float, there_and_back: Callable[[], tuple[int, int]], name: str) -> None:
+    """Assert that both ways write fewer bytes than ``most``, in one of three tries each.
+
+    The figures of a second come between: they add to what is counted, and take nothing off.
+    """
+    tries: list[tuple[int, int]] = []
+    while len(tries) < 3:
+        tries.append(there_and_back())
+        if all(min(way) < most for way in zip(*tries, strict=True)):
+            return
+    pytest.fail(f"{name} wrote {tries} there and back, of at most {most:.0f}")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -79,18 +103,10 @@ def test_dialogs_and_screens(tmp_path: Path, size: tuple[int, int]) -> None:
         frame = min(full_frame(console) for _ in range(4))  # the figures of a second come between
         assert frame < most
         for key, title in DIALOGS.items():
-            opened, closed = zip(
-                *((open_dialog(console, key, title), close_dialog(console)) for _ in range(3)),
-                strict=True,
-            )
-            assert max(min(opened), min(closed)) < (4000 if size == (80, 24) else most)
+            bound = 4000 if size == (80, 24) else most
+            assert_within(bound, partial(dialog_and_back, console, key, title), title)
         for key, title in SCREENS.items():
-            there, back = zip(
-                *((show(console, key, title), show(console, "1", HOME)) for _ in range(3)),
-                strict=True,
-            )
-            least = max(min(there), min(back))
-            assert least < 1.75 * frame, f"{key} wrote {there} and {back} of {frame}"
+            assert_within(1.75 * frame, partial(screen_and_home, console, key), title)
 
 
 def test_over_ssh_a_dialog_and_a_screen_cost_little(tmp_path: Path) -> None:
@@ -99,15 +115,8 @@ def test_over_ssh_a_dialog_and_a_screen_cost_little(tmp_path: Path) -> None:
             assert open_dialog(console, key, title) < 3000
             assert close_dialog(console) < 3000
         for key, sign, most in (("?", "│ Home", 3300), (":", "Search for", 2200)):
-            opened, closed = zip(
-                *(there_and_back(console, key, sign) for _ in range(3)), strict=True
-            )
-            assert max(min(opened), min(closed)) < most, f"{key}: {opened} and {closed}"
-        there, back = zip(
-            *((show(console, "2", " keys ▸"), show(console, "1", HOME)) for _ in range(3)),
-            strict=True,
-        )
-        assert max(min(there), min(back)) < 3600, f"keys: {there} and {back}"
+            assert_within(most, partial(there_and_back, console, key, sign), sign)
+        assert_within(3600, partial(screen_and_home, console, "2"), "keys")
 
 
 def there_and_back(console: PtyConsole, key: str, sign: str) -> tuple[int, int]:
