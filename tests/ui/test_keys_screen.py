@@ -607,7 +607,8 @@ async def test_another_profile_shows_no_keys_of_the_one_before(
     vault = vault_of(tmp_path)
     vault.keyring.put("prod", "management_token", Secret("mt-sim-demo"))
     app = app_of(file, sim_keys, vault)
-    app._key_room()[0].profiles.keep(Profile("staging", sim_keys.base_url))
+    staging = Profile("staging", sim_keys.base_url)
+    app._key_room()[0].profiles.change("staging", lambda _none: staging)
     async with keys_screen(app) as pilot:
         assert len(rows(pilot)) == 1
         await pilot.press("p")

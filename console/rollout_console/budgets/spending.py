@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.budgets.periods import Period, period_at
-from rollout_console.common.files import real_path, write_private
+from rollout_console.common.files import real_path, replacing, write_private
 from rollout_gate.file.model import Budget, BudgetPeriod, RolloutFile
 from rollout_gate.file.read import read_regular
 from rollout_gate.untrusted import UndecodableError, decode_json
@@ -185,21 +185,13 @@ def share_spending(found: Spending, rollout_file: Path) -> None:
     before = kept_spending(path)
     if before is not None and found.until < before.until <= found.counted_at + _AHEAD_S:
         return
-    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with suppress(OSError, ValueError):
         status = rollout_file.stat()
-        descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
+        with replacing(path) as stream:
             with suppress(OSError):  # the user may not be in that group
-                os.fchown(descriptor, -1, status.st_gid)
-            os.fchmod(descriptor, 0o600 | status.st_mode & 0o044)
+                os.fchown(stream.fileno(), -1, status.st_gid)
+            os.fchmod(stream.fileno(), 0o600 | status.st_mode & 0o044)
             stream.write(msgspec.json.encode(mine))
-        temp.replace(path)
-    except (OSError, ValueError):
-        return
-    finally:
-        with suppress(OSError):
-            temp.unlink()
 
 
 def note_failure(path: Path, problem: str, now: float) -> None:

@@ -1,10 +1,16 @@
 """File operations that several packages share: atomic, durable (fsync), private, always closed."""
 
 import errno
+import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+_LEFT_AFTER_S = 3600.0
+"""Seconds after which a temporary file is one of a writer that was killed."""
 
 
 def is_missing(path: Path) -> bool:
@@ -66,19 +72,64 @@ def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
     ``durable``: it is not fsynced.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with suppress(OSError):
-        temp.unlink()  # left by a dead process with the same pid
+    with replacing(path) as stream:
+        stream.write(data)
+        if durable:
+            stream.flush()
+            os.fsync(stream.fileno())
+    if durable:
+        sync_folder(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file, mode 0600, which is renamed to ``path`` when the block has ended
+    without an error; raises OSError.
+
+    Its name is random, and of one writer alone: threads of one process write the same file, and so
+    do processes of several containers on one volume, which have the same process ids.
+    """
+    _remove_leftovers(path)
+    temp = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:
         descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            if durable:
-                os.fsync(descriptor)
+            yield stream
         temp.replace(path)
     finally:
         with suppress(OSError):
             temp.unlink()
-    if durable:
-        sync_folder(path.parent)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of writers that were killed before the rename."""
+    before = time.time() - _LEFT_AFTER_S
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(f".{path.name}.") and entry.name.endswith(".tmp"):
+                with suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        Path(entry.path).unlink()
+
+
+@contextmanager
+def locked_folder(folder: Path, wait_s: float) -> Iterator[None]:
+    """Hold an exclusive flock of a folder, which is created (0700) where it is missing.
+
+    Raises TimeoutError where another has it for ``wait_s`` seconds, and OSError where the folder
+    cannot be used. A file system without locks has the block run without one.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    until = time.monotonic() + wait_s
+    with descriptor_of(folder, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise TimeoutError(errno.ETIMEDOUT, "another process uses it") from None
+                time.sleep(0.01)
+            except OSError:
+                break
+        yield

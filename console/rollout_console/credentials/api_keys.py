@@ -1,7 +1,7 @@
 """Use cases of credentials and API keys, shared by the screen and the commands."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Set
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -105,25 +105,24 @@ class ApiKeys:
             self.vault.use_for_this_run(profile, purpose, secret)
             return "this run alone"
         where = self.vault.put(profile, purpose, secret, place)
-        known = self.profiles.all().get(profile, Profile(profile, ""))
-        places = {**known.places, purpose: place}
-        self.profiles.keep(Profile(profile, known.base_url or self.base_url, places))
+        self.profiles.change(
+            profile,
+            lambda known: Profile(
+                profile, known.base_url or self.base_url, {**known.places, purpose: place}
+            ),
+        )
         return where
 
     def remove(self, profile: str, purposes: Iterable[Purpose] = PURPOSES) -> list[str]:
         """Delete credentials of a profile; return where they were. Raises VaultError, ReadOnly."""
         self.access.require()
         places: list[str] = []
-        kept = dict(self.profiles.all().get(profile, Profile(profile)).places)
-        for purpose in purposes:
+        removed = tuple(purposes)
+        self.profiles.all()  # raises VaultError before anything is deleted
+        for purpose in removed:
             found = self.vault.remove(profile, purpose)
             places += [f"{WORDS[purpose]} in {place}" for place in found]
-            kept.pop(purpose, None)
-        if kept:
-            known = self.profiles.all()[profile]
-            self.profiles.keep(Profile(profile, known.base_url, kept))
-        else:
-            self.profiles.drop(profile)
+        self.profiles.change(profile, lambda known: _without(known, removed))
         return places
 
     def forget(
@@ -139,11 +138,13 @@ class ApiKeys:
         known = self.profiles.all().get(profile)
         if known is None or known.places.get(purpose) != place:
             return
-        left = {name: where for name, where in known.places.items() if name != purpose}
-        if left or keeps_profile:
-            self.profiles.keep(Profile(profile, known.base_url, left))
-        else:
-            self.profiles.drop(profile)
+
+        def forgotten(known: Profile) -> Profile | None:
+            if known.places.get(purpose) != place:
+                return known
+            return _without(known, [purpose], keeps_profile=keeps_profile)
+
+        self.profiles.change(profile, forgotten)
 
     async def verify(self, purpose: Purpose, model: str) -> str:
         """Verify a credential with one real call; return the result as a sentence.
@@ -352,3 +353,11 @@ async def _new_keys(client: "ManagementClient", name: str, before: Set[str]) -> 
 
 def _gravest_first(found: Iterable[KeyWarning]) -> list[KeyWarning]:
     return sorted(found, key=lambda one: ("alarm", "warning", "note").index(one.level))
+
+
+def _without(
+    known: Profile, purposes: Collection[str], *, keeps_profile: bool = False
+) -> Profile | None:
+    """Return a profile without some of its credentials, None where none is left."""
+    left = {name: place for name, place in known.places.items() if name not in purposes}
+    return Profile(known.name, known.base_url, left) if left or keeps_profile else None

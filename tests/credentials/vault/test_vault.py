@@ -3,8 +3,6 @@
 import os
 import resource
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -292,35 +290,13 @@ def test_the_passphrase_comes_from_a_file_and_no_variable(tmp_path: Path) -> Non
     assert passphrase_from({"ROLLOUT_VAULT_PASSPHRASE": "correct horse"}) is None
 
 
-@pytest.mark.usefixtures("quick")
-def test_two_stores_lose_nothing_of_each_other(tmp_path: Path) -> None:
-    path = tmp_path / "vault.age"
-    script = """
-import sys
-from pathlib import Path
-from rollout_gate.secret import Secret
-from tests.support.waiting import HANGS_S, has_ended, soon, until
-from rollout_console.credentials.vault.encrypted import EncryptedStore
-store = EncryptedStore(Path(sys.argv[1]), lambda new: "correct horse")
-for i in range(2):
-    store.put(f"{sys.argv[2]}-{i}", "api_key", Secret("sk-canary-000001"))
-"""
-    EncryptedStore(path, lambda _new: "correct horse").put("first", "api_key", Secret(KEY))
-    children = [
-        subprocess.Popen([sys.executable, "-c", script, str(path), name]) for name in ("a", "b")
-    ]
-    assert [child.wait(timeout=60) for child in children] == [0, 0]
-    store = EncryptedStore(path, lambda _new: "correct horse")
-    for name in ("first", "a-0", "a-1", "b-0", "b-1"):
-        assert store.get(name, "api_key"), name
-
-
 def test_profiles(tmp_path: Path) -> None:
     profiles = ProfileList(tmp_path / "profiles.json")
     assert profiles.all() == {}
-    profiles.keep(Profile("prod", "https://api.tokenlab.sh", {"api_key": "keyring"}))
-    assert ProfileList(profiles.path).all()["prod"].places == {"api_key": "keyring"}
-    profiles.drop("prod")
+    made = Profile("prod", "https://api.tokenlab.sh", {"api_key": "keyring"})
+    profiles.change("prod", lambda _none: made)
+    assert ProfileList(profiles.path).all()["prod"] == made
+    profiles.change("prod", lambda _made: None)
     assert profiles.all() == {}
     profiles.path.write_text("{")
     with pytest.raises(VaultError, match="corrupt"):

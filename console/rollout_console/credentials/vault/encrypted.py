@@ -7,20 +7,19 @@ two of work, once a run), ``vault.age`` holds the credentials encrypted to that 
 lock-in. The plaintext is JSON: ``{"version": 1, "profiles": {NAME: {PURPOSE: SECRET}}}``.
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from rollout_console.common.files import descriptor_of, is_missing, write_private
+from rollout_console.common.files import is_missing, locked_folder, write_private
 from rollout_console.credentials.vault.credential import Purpose
 from rollout_console.credentials.vault.errors import NotKept, StoreClosed, WrongPassphrase
 from rollout_gate.secret import Secret
 
 LEAST_PASSPHRASE = 8
 _MOST_BYTES = 1024 * 1024
+_LOCK_WAIT_S = 10.0
 
 Profiles = dict[str, dict[str, str]]
 
@@ -37,6 +36,7 @@ class EncryptedStore:
         self.identity_path = path.with_name(f"{path.stem}-identity.age")
         self.ask = ask
         self._identity: Secret | None = None
+        self._identity_data = b""
 
     @property
     def exists(self) -> bool:
@@ -50,11 +50,12 @@ class EncryptedStore:
 
     def open(self) -> None:
         """Unlock the store, or create its identity with a new passphrase; raises StoreClosed."""
-        if self.exists or self._is_there(self.identity_path):
-            self._unlocked_identity()
-        else:
+        if not self._is_made():
+            passphrase = self._passphrase(new=True)  # nobody waits for the lock while it is typed
             with self._locked():
-                self._new_identity()
+                if not self._is_made():  # a second identity would make the first's store useless
+                    self._make_identity(passphrase)
+        self._unlocked_identity()
 
     def unlock(self, passphrase: str) -> None:
         """Unlock the store with this passphrase; raises StoreClosed."""
@@ -70,9 +71,8 @@ class EncryptedStore:
 
     def put(self, profile: str, purpose: Purpose, secret: Secret) -> None:
         """Store a credential and verify it by reading it back; raises StoreClosed or NotKept."""
+        self.open()
         with self._locked():
-            if not self.exists and not self._is_there(self.identity_path):
-                self._new_identity()
             profiles = self._read() if self.exists else {}
             profiles.setdefault(profile, {})[purpose] = secret.reveal()
             self._write(profiles)
@@ -110,11 +110,18 @@ class EncryptedStore:
         text = json.dumps({"version": 1, "profiles": profiles}).encode()
         self._put_file(self.path, pyrage.encrypt(text, [identity.to_public()]))
 
+    def _is_made(self) -> bool:
+        return self.exists or self._is_there(self.identity_path)
+
     def _unlocked_identity(self) -> Secret:
+        """Return the identity, which is unlocked again where another file has taken its place:
+        what is encrypted to the one before could not be read by anybody."""
+        data = _bytes_of(self.identity_path)
+        if data != self._identity_data:
+            self._identity = None
         if self._identity is None:
             import pyrage
 
-            data = _bytes_of(self.identity_path)
             passphrase = self._passphrase(new=False)
             try:
                 text = pyrage.passphrase.decrypt(data, passphrase.reveal()).decode()
@@ -123,19 +130,19 @@ class EncryptedStore:
                 raise WrongPassphrase(
                     f"{self.identity_path} does not open: wrong passphrase, or corrupt"
                 ) from None
-            self._identity = Secret(text.strip())
+            self._identity, self._identity_data = Secret(text.strip()), data
         return self._identity
 
-    def _new_identity(self) -> None:
+    def _make_identity(self, passphrase: Secret) -> None:
         import pyrage
 
-        passphrase = self._passphrase(new=True)
         if len(passphrase.reveal()) < LEAST_PASSPHRASE:
             raise StoreClosed(f"its passphrase needs at least {LEAST_PASSPHRASE} characters")
         identity = Secret(str(pyrage.x25519.Identity.generate()))
         text = f"{identity.reveal()}\n".encode()
-        self._put_file(self.identity_path, pyrage.passphrase.encrypt(text, passphrase.reveal()))
-        self._identity = identity
+        data = pyrage.passphrase.encrypt(text, passphrase.reveal())
+        self._put_file(self.identity_path, data)
+        self._identity, self._identity_data = identity, data
 
     def _passphrase(self, *, new: bool) -> Secret:
         text = self.ask(new)
@@ -157,17 +164,16 @@ class EncryptedStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold an exclusive flock on the folder, against lost updates between two consoles."""
-        folder = self.path.parent
+        """Hold the lock of the folder, against lost updates between two consoles."""
         with ExitStack() as stack:
             try:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                opened = descriptor_of(folder, os.O_RDONLY | os.O_DIRECTORY)
-                descriptor = stack.enter_context(opened)
+                stack.enter_context(locked_folder(self.path.parent, _LOCK_WAIT_S))
+            except TimeoutError:
+                raise StoreClosed(
+                    f"another console is changing {self.path}; nothing was changed: try again"
+                ) from None
             except OSError as error:
-                raise StoreClosed(f"{folder} cannot be used: {error.strerror}") from None
-            with suppress(OSError):  # a file system without flock
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                raise StoreClosed(f"{self.path.parent} cannot be used: {error.strerror}") from None
             yield
 
 

@@ -1,14 +1,17 @@
 """The local profiles: their names, base URLs and credential stores, but no credentials."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
 
-from rollout_console.common.files import write_private
+from rollout_console.common.files import locked_folder, write_private
 from rollout_console.credentials.vault.errors import VaultError
 
 _MOST_NAME = 64
+_LOCK_WAIT_S = 10.0
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -43,13 +46,30 @@ class ProfileList:
                 "their credentials are kept elsewhere"
             ) from None
 
-    def keep(self, profile: Profile) -> None:
-        """Add or replace a profile; raises VaultError."""
-        self._write(self.all() | {profile.name: profile})
+    def change(self, name: str, edit: Callable[[Profile], Profile | None]) -> None:
+        """Replace a profile by what ``edit`` returns for it, or remove it for None.
 
-    def drop(self, name: str) -> None:
-        """Remove a profile from the list; raises VaultError."""
-        self._write({key: value for key, value in self.all().items() if key != name})
+        ``edit`` gets what the file has while nobody else can change it, an empty profile where
+        there is none. Raises VaultError.
+        """
+        with self._locked():
+            profiles = self.all()
+            after = edit(profiles.pop(name, Profile(name)))
+            self._write(profiles if after is None else profiles | {name: after})
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of the folder, against lost updates between two consoles."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked_folder(self.path.parent, _LOCK_WAIT_S))
+            except TimeoutError:
+                raise VaultError(
+                    f"another console is changing {self.path}; it is unchanged: try again"
+                ) from None
+            except OSError as error:
+                raise VaultError(f"{self.path} cannot be written: {error.strerror}") from None
+            yield
 
     def _write(self, profiles: dict[str, Profile]) -> None:
         table = {

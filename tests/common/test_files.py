@@ -1,0 +1,98 @@
+"""Files that are replaced whole: by threads at once, by writers that are killed or that fail."""
+
+import fcntl
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rollout_console.common.files import locked_folder, replacing, write_private
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
+
+
+def test_threads_that_write_one_file_never_mix_their_texts(tmp_path: Path) -> None:
+    """Processes of two containers have the same process id, as these threads have."""
+    path = tmp_path / "state.json"
+    texts = [b"short", b"long" * 50_000]
+    path.write_bytes(texts[0])
+    errors: list[BaseException] = []
+
+    def write(text: bytes) -> None:
+        try:
+            for _ in range(100):
+                write_private(path, text, durable=False)
+        except OSError as error:
+            errors.append(error)
+
+    writers = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for writer in writers:
+        writer.start()
+    seen = set()
+    while any(writer.is_alive() for writer in writers):
+        seen.add(path.read_bytes())
+    assert errors == []
+    assert seen <= set(texts)
+    assert names(tmp_path) == ["state.json"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_killed_writer_left_is_removed_an_hour_later(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    old, new = tmp_path / ".state.json.4711.tmp", tmp_path / ".state.json.0badcafe.tmp"
+    other = tmp_path / ".other.json.4711.tmp"
+    for one in (old, new, other):
+        one.write_bytes(b"half")
+    for one in (old, other):
+        os.utime(one, (time.time() - 3700,) * 2)
+    write_private(path, b"whole")
+    assert names(tmp_path) == sorted([new.name, other.name, "state.json"])
+
+
+def test_an_error_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(b"before")
+
+    def fail() -> None:
+        with replacing(path) as stream:
+            stream.write(b"half")
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail()
+    assert path.read_bytes() == b"before"
+    assert names(tmp_path) == ["state.json"]
+
+
+def test_a_lock_is_waited_for_and_no_longer_than_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "new"
+    with locked_folder(folder, 0), pytest.raises(TimeoutError), locked_folder(folder, 0):
+        pytest.fail("two had the lock")
+    taken, order = threading.Event(), list[str]()
+
+    def hold() -> None:
+        with locked_folder(folder, 60):
+            taken.set()
+            time.sleep(0.05)
+            order.append("first")
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait()
+    with locked_folder(folder, 60):
+        order.append("second")
+    holder.join()
+    assert order == ["first", "second"]
+
+    def unknown(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with locked_folder(folder, 0):
+        order.append("a file system without locks")
