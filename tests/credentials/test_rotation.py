@@ -1,6 +1,7 @@
 """A rotation: each step, each interruption, and never a moment without a working key."""
 
 import asyncio
+import fcntl
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -380,6 +381,21 @@ async def test_nothing_is_begun_while_another_console_is_at_it(
     key = await old_key(room, "both at once")
     with rotations.file.alone(), pytest.raises(OperationError, match="another console"):
         await rotations.start(key, "keyring", MODEL)
+    assert rotations.under_way() == []
+
+
+async def test_a_file_system_without_locks_is_named_and_no_other_console(
+    room: ApiKeys, rotations: Rotations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await old_key(room, "on a share")
+
+    def unknown(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", unknown)
+        with pytest.raises(OperationError, match=r"No locks available; .* ROLLOUT_STATE_DIR"):
+            await rotations.start(key, "keyring", MODEL)
     assert rotations.under_way() == []
 
 

@@ -102,8 +102,13 @@ class RotationFile:
                 raise OperationError(f"{self.path} cannot be locked: {error.strerror}") from None
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise OperationError("another console is advancing a rotation") from None
+            except OSError as error:
+                raise OperationError(
+                    f"{self.path} cannot be locked: {error.strerror}; two consoles could advance"
+                    " one rotation: set ROLLOUT_STATE_DIR to a folder on a local disk"
+                ) from None
             yield
 
     def current(self, rotation: Rotation) -> Rotation:
