@@ -1,7 +1,7 @@
 """Plan changes: the text to be written, its effect on traffic, and a description in one line."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 from msgspec.structs import replace
@@ -20,17 +20,14 @@ from rollout_console.changes.effect_words import (
     left_out_by_reason,
     left_out_suffix,
     left_out_words,
-    named_targets,
     not_latched,
     spoken_target,
-    still_latched,
-    way_back,
 )
 from rollout_console.changes.errors import NotReadable
 from rollout_console.changes.external_edits import described
 from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.mirrored import mirrored_from
-from rollout_console.changes.plan import ALL_ORGS, Part, Plan, Share, Target, named_share
+from rollout_console.changes.plan import ALL_ORGS, Part, Plan, Share, Target
 from rollout_console.changes.rollback_group import (
     can_have_traffic,
     is_down,
@@ -50,22 +47,16 @@ from rollout_console.changes.share_group import (
 )
 from rollout_console.changes.snapshot import Snapshot
 from rollout_console.changes.traffic_diff import DEFAULT_SHARE
+from rollout_console.changes.undo_planner import UndoPlanner
 from rollout_console.common.errors import NothingToDo
 from rollout_console.common.listing import first_of
 from rollout_console.history.actor import Actor
-from rollout_console.history.errors import HistoryError
 from rollout_console.history.history import History
-from rollout_console.history.rows import Change
-from rollout_gate.file.errors import FileError, PercentError, UnknownOrg, UnknownRoute
+from rollout_gate.file.errors import UnknownOrg, UnknownRoute
 from rollout_gate.file.model import Route
-from rollout_gate.file.parse import parse
 from rollout_gate.file.percent import parse_percent, percent_text
 from rollout_gate.file.revision import SHORT
 from rollout_gate.secret import is_credential, redacted
-
-_TABLE: dict[str, Literal["keys", "flags"]] = {"set_alias": "keys", "set_flag": "flags"}
-_REGRET = timedelta(minutes=2)
-"""How long an operator's own rollback can be undone without evidence for the guard."""
 
 
 class Planner:
@@ -78,6 +69,7 @@ class Planner:
         self._history = history
         self._who = who
         self._clock = clock
+        self._undo = UndoPlanner(store, history, who, clock)
 
     def plan_set(self, route: str, org: str, points: int) -> Plan:
         """Plan an org's share (basis points); ``org`` may be ALL_ORGS for the route's default."""
@@ -288,87 +280,7 @@ class Planner:
         byte. Otherwise only the one value is reverted, and all later edits stay. Raises
         NothingToDo.
         """
-        change = self._history.last_undoable(self._store.path)
-        if change is None:
-            raise NothingToDo(f"there is no change of {self._name} to undo")
-        snapshot = self._snapshot()
-        group = self._history.group_of(change)
-        if len(group) > 1:
-            return self._plan_group_undo(group)
-        action = "set" if change.action in _TABLE else change.action
-        target = spoken_target(*_named(change))
-        what = f"undo of {action} {target}"
-        if change.revision == snapshot.revision and not self._was_rescue(change):
-            prepared = self._store.prepare_text(
-                self._history.text_of(self._store.path, change.previous_revision)
-            )
-            effect = f"{what}: {way_back(change)} in {self._name}"
-            effect += still_latched(change, prepared.after.file)
-            return Plan(
-                "undo", change.route, change.org, change.after, change.before, effect,
-                prepared, undoes_id=change.id, regrets=self._regrets(change),
-            )  # fmt: skip
-        edit = self._inverse(change)
-        if edit is None or self._says_now(change) != change.after:
-            raise NothingToDo(
-                f"what that {action} of {target} set was"
-                " changed since; set it by hand, or put the whole text back with restore"
-                f" {change.previous_revision[:SHORT]}"
-            )
-        effect = f"{what}: {way_back(change)} in {self._name}; later edits stay"
-        prepared = self._store.prepare([edit])
-        effect += still_latched(change, prepared.after.file)
-        return Plan(
-            "undo", change.route, change.org, change.after, change.before, effect,
-            prepared, (edit,), change.id,
-        )  # fmt: skip
-
-    def _plan_group_undo(self, group: Sequence[Change]) -> Plan:
-        """Plan the undo of all rows of one write, as one change.
-
-        With later edits in the file, the values that these have set since stay as they are.
-        """
-        first, snapshot = group[0], self._snapshot()
-        back = "back in force" if first.action == "rollback" else "their percents before"
-        action = "set" if first.action in _TABLE else first.action
-        what = f"undo of {action} of {len(group)} lines: {back} in {self._name}"
-        is_newest = first.revision == snapshot.revision and not self._was_rescue(first)
-        edits: list[Edit] = []
-        undone = list(group)
-        if is_newest:
-            prepared = self._store.prepare_text(
-                self._history.text_of(self._store.path, first.previous_revision)
-            )
-        else:
-            pairs = [
-                (row, edit)
-                for row in group
-                if self._says_now(row) == row.after and (edit := self._inverse(row)) is not None
-            ]
-            if not pairs:
-                raise NothingToDo(
-                    f"what that {action} of {len(group)} lines set was changed since; set it"
-                    " by hand, or put the whole text back with restore "
-                    f"{first.previous_revision[:SHORT]}"
-                )
-            undone, edits = [row for row, _ in pairs], [edit for _, edit in pairs]
-            prepared = self._store.prepare(edits)
-            what += "; later edits stay"
-            if changed := [row for row in group if row not in undone]:
-                since = [_named(row) for row in changed]
-                what += f"; changed since: {named_targets(since)}"
-        for row in undone:
-            if still := still_latched(row, prepared.after.file):
-                what += still  # named once: it is mostly the same latch
-                break
-        parts = tuple(
-            Part(row.route, row.org, row.after, row.before, table=_TABLE.get(row.action, ""))
-            for row in undone
-        )
-        return Plan(
-            "undo", None, None, first.after, first.before, what, prepared, tuple(edits), first.id,
-            regrets=is_newest and self._regrets(first), parts=parts,
-        )  # fmt: skip
+        return self._undo.plan()
 
     def plan_restore(self, revision: str) -> Plan:
         """Plan the restore of a complete earlier text, by its revision or a prefix of it."""
@@ -472,53 +384,6 @@ class Planner:
             rescue=latch,
         )
 
-    def _says_now(self, change: Change) -> str:
-        """Return the current value of what a change set, in the notation of the history."""
-        file = self._snapshot().file
-        route = file.routes.get(change.route or "")
-        if change.route is not None and route is None:
-            return ""
-        if change.action in ("rollback", "resume"):
-            latched = file.rolled_back if route is None else route.rolled_back
-            if route is not None and change.org is not None:
-                latched = route.org_rolled_back(change.org)
-            return STATES[latched]
-        if route is None:
-            return ""
-        if change.action in ("model", "phase"):
-            return route.model if change.action == "model" else route.phase
-        if change.action in _TABLE:
-            shares = route.keys if change.action == "set_alias" else route.flags
-            points = shares.get(change.org or "")
-            return "" if points is None else percent_text(points)
-        if change.org == ALL_ORGS:
-            return percent_text(route.default_points)
-        return percent_text(route.org_points(change.org or ""))
-
-    def _inverse(self, change: Change) -> Edit | None:
-        """Return the edit that reverts a recorded change, where that is a single value."""
-        if change.action == "resume":
-            stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self._who.name}: undo of resume"
-            return SetRolledBack(True, change.route, change.org, stamp)
-        return _inverse(change)
-
-    def _regrets(self, change: Change) -> bool:
-        """Whether a change is the operator's own recent rollback, without the guard's verdict."""
-        mine = (change.user, change.host) == (self._who.user, self._who.host)
-        age = self._clock() - change.at
-        just_now = timedelta(0) <= age <= _REGRET
-        return (
-            change.action == "rollback" and mine and just_now and "rollback" not in change.verdict
-        )
-
-    def _was_rescue(self, change: Change) -> bool:
-        """Whether the text before was invalid, so that it must not be restored."""
-        try:
-            parse(self._history.text_of(self._store.path, change.previous_revision))
-        except (FileError, HistoryError):
-            return True
-        return False
-
     def _plan(
         self,
         action: str,
@@ -550,30 +415,3 @@ def _checked_name(org: str) -> None:
         raise NothingToDo("that org's name is no text that a file can hold; nothing was written")
     if is_credential(org):
         raise NothingToDo("that is a credential and no org; nothing was written: revoke it")
-
-
-def _named(change: Change) -> Target:
-    """Return the target of a recorded change; ``flag beta`` in place of an org is one by a flag."""
-    table = _TABLE.get(change.action)
-    return change.route, change.org if table is None else named_share(table, str(change.org))
-
-
-def _inverse(change: Change) -> Edit | None:
-    """Return the edit that reverts a recorded change, a resume excepted."""
-    if change.action == "rollback":
-        return SetRolledBack(False, change.route, change.org)
-    if change.action == "model" and change.route:
-        return SetText(change.route, "model", change.before)
-    if change.action == "phase" and change.route:
-        return SetText(change.route, "phase", change.before)
-    if change.action in ("set", *_TABLE) and change.route and change.org:
-        try:
-            points = parse_percent(change.before)
-        except PercentError:
-            return None  # a damaged row
-        if change.action in _TABLE:
-            return SetShare(change.route, _TABLE[change.action], change.org, points)
-        if change.org == ALL_ORGS:
-            return SetDefaultPercent(change.route, points)
-        return SetPercent(change.route, change.org, points)
-    return None
