@@ -50,7 +50,7 @@ async def test_an_own_rollback_is_not_recent_for_ever(
         await pilot.press("u")
         await opened(pilot)
         assert not pilot.app.screen.query("Input"), "y alone"
-        monkeypatch.setattr("rollout_console.changes.planner._REGRET", timedelta(0))
+        monkeypatch.setattr("rollout_console.changes.undo_planner._REGRET", timedelta(0))
         await pilot.press("y")
         await until_shown(pilot, lambda: "not a recent one any more" in notices(pilot))
         assert share(file) == rolled_back
