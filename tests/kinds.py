@@ -80,6 +80,7 @@ FUNCTIONAL = frozenset(
         "credentials/test_rotation.py",
         "credentials/test_rotation_crashes.py",
         "credentials/test_rotation_places.py",
+        "credentials/test_several_operators.py",
         "credentials/vault/test_at_once.py",
         "gate/decision/test_vectors.py",
         "gate/http/test_answers.py",

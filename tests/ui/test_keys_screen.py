@@ -18,6 +18,7 @@ from textual.widgets import DataTable, Input, Static
 from rollout_console.changes.switch import Switch
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.key_values import SORTS
+from rollout_console.credentials.vault.encrypted import EncryptedStore
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.profiles import Profile
 from rollout_console.credentials.vault.vault import Vault
@@ -574,6 +575,22 @@ async def test_a_new_encrypted_store_asks_for_its_passphrase(
         await until_shown(pilot, lambda: "in encrypted store" in line(pilot, "keys-notice"))
         assert vault.encrypted.get("prod", "api_key") == CANARY_KEY
         assert "correct" not in everything(pilot)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_store_with_a_passphrase_and_no_credential_is_unlocked(
+    file: Path, sim_keys: SimServer, vault: Vault
+) -> None:
+    EncryptedStore(vault.encrypted.path, lambda _new: "correct horse").open()
+    vault.encrypted.ask = lambda _new: None
+    app = app_of(file, sim_keys, vault)
+    async with keys_screen(app) as pilot:
+        await pilot.press("a")
+        await fill(pilot, profile="prod", secret=CANARY_KEY, place="encrypted")
+        await until_shown(pilot, lambda: "Unlock the encrypted store" in dialog_text(pilot))
+        await fill(pilot, passphrase="correct horse")
+        await until_shown(pilot, lambda: "in encrypted store" in line(pilot, "keys-notice"))
+        assert vault.encrypted.get("prod", "api_key") == CANARY_KEY
 
 
 async def test_a_copied_secret_leaves_the_clipboard_by_itself(

@@ -27,7 +27,7 @@ from rollout_console.credentials.vault.credential import (
     checked,
     kind_of,
 )
-from rollout_console.credentials.vault.errors import BadCredential, VaultError
+from rollout_console.credentials.vault.errors import BadCredential, MayBeKept, VaultError
 from rollout_console.credentials.vault.profiles import Profile, ProfileList, checked_name
 from rollout_console.credentials.vault.vault import Place, Vault
 from rollout_console.tokenlab.errors import ApiError, Uncertain
@@ -104,14 +104,21 @@ class ApiKeys:
         if place is None:
             self.vault.use_for_this_run(profile, purpose, secret)
             return "this run alone"
-        where = self.vault.put(profile, purpose, secret, place)
-        self.profiles.change(
+        # The list of profiles comes first: where that cannot be written, no credential is replaced.
+        before, after = self.profiles.change(
             profile,
             lambda known: Profile(
                 profile, known.base_url or self.base_url, {**known.places, purpose: place}
             ),
         )
-        return where
+        try:
+            return self.vault.put(profile, purpose, secret, place)
+        except MayBeKept:
+            raise
+        except VaultError:
+            with suppress(VaultError):
+                self.profiles.change(profile, lambda known: before if known == after else known)
+            raise
 
     def remove(self, profile: str, purposes: Iterable[Purpose] = PURPOSES) -> list[str]:
         """Delete credentials of a profile; return where they were. Raises VaultError, ReadOnly."""
@@ -230,7 +237,8 @@ class ApiKeys:
         """Create an API key and store its secret for a profile; return the key and where.
 
         The store is checked first. A key whose secret could not be stored after all is revoked:
-        the API never shows the secret a second time.
+        the API never shows the secret a second time. Where the store may still store it, it is not
+        revoked, as the profile would be left with a key that does not work.
         """
         self.access.require()
         checked_name(profile)
@@ -238,6 +246,12 @@ class ApiKeys:
         created = await self.create(name, limit=limit, models=models, expires_at=expires_at)
         try:
             where = await asyncio.to_thread(self.keep, profile, "api_key", created.secret, place)
+        except MayBeKept as error:
+            raise OperationError(
+                f"key {created.key.name} ({created.key.id}) was made, and works; whether its secret"
+                f" is kept for profile {profile} is not known: {error}. Look with keys verify"
+                f" {profile}, and where it is not there, revoke it: keys revoke {created.key.id}"
+            ) from None
         except VaultError as error:
             raise await self.revoke_lost(created.key, f"kept: {error}") from None
         return created, where

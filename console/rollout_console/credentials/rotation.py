@@ -5,7 +5,7 @@ in another session or by another command. The old key works until the new one ha
 the old one has been unused for the quiet period, and the new one has been verified again.
 """
 
-import hashlib
+import os
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -138,6 +138,7 @@ class Rotations:
             back = self._way_back(current, old, keys)
             if old.status != "active":
                 await self._room.change(old, status="active")
+                back = self._way_back(current, old, keys)  # the profile may have another key by now
             said = self._go_back(current, back)
             said = [*await self._revoke_new(current, keys), *said]
             self._room.forget(current.profile + _NEW, "api_key", current.place)
@@ -217,16 +218,19 @@ class Rotations:
     async def _make(
         self, rotation: Rotation, old: ApiKey, keys: dict[str, ApiKey]
     ) -> tuple[str, str, Rotation]:
-        for key in self._made(rotation, keys):
+        lost = [key for key in self._made(rotation, keys) if key.status != "revoked"]
+        for key in lost:
             # Crash recovery: a run ended between the API's answer and the vault, so the secret of
             # this key is lost.
-            if key.status != "revoked":
-                await self._room.change(key, status="revoked")
+            await self._room.change(key, status="revoked")
         created, where = await self._room.create_kept(
             rotation.new_name, rotation.profile + _NEW, rotation.place,
             limit=old.limit, models=old.models, expires_at=None,
         )  # fmt: skip
         said = f"made {rotation.new_name} with the limit and models of {old.name}; it is in {where}"
+        if lost:
+            names = ", ".join(f"{key.name} ({key.id})" for key in lost)
+            said += f"; revoked {names}, whose secret an earlier try had lost"
         if created.problem:
             said += f"; {created.problem}"
         return said, "", replace(rotation, new_id=created.key.id)
@@ -242,6 +246,10 @@ class Rotations:
                 return "", f"profile {profile} to have its old key: it has another now", rotation
             self._room.keep(profile + _OLD, "api_key", own, place)
         if own is None or not _same(own, new):
+            # Compare again: to write the old one may take seconds, and another be added meanwhile.
+            now = vault.kept(profile, "api_key", place)
+            if now is not None and not _same(now, own):
+                return "", f"profile {profile} to have its old key: it has another now", rotation
             self._room.keep(profile, "api_key", new, place)
         waits = self._used_elsewhere(rotation, new)
         if waits:
@@ -358,7 +366,11 @@ class Rotations:
         return self._room.vault.kept(rotation.profile + _OLD, "api_key", rotation.place)
 
     def _made(self, rotation: Rotation, keys: dict[str, ApiKey]) -> list[ApiKey]:
-        """Return the keys this rotation created: by id, or by name and time, never another's."""
+        """Return the keys this rotation created: by id, or by its own name and time.
+
+        Without an id the secret was lost before it was stored, so a key that has been used since
+        is another's whatever its name: names of older versions were the same for everybody.
+        """
         others = [r for r in self.under_way() if r.old_id != rotation.old_id]
         taken = {rotation.old_id, *(r.old_id for r in others), *(r.new_id for r in others)}
         # The API may truncate times to whole seconds.
@@ -369,7 +381,11 @@ class Rotations:
             if key.id not in taken
             and (
                 key.id == rotation.new_id
-                or (key.name == rotation.new_name and key.created_at >= since)
+                or (
+                    key.name == rotation.new_name
+                    and key.created_at >= since
+                    and key.last_used_at is None
+                )
             )
         ]
 
@@ -465,10 +481,13 @@ def _next(step: Step) -> Step:
 
 
 def _new_name(key: ApiKey, now: str) -> str:
-    """Return the old name plus the date and a hash of the old id; at most 50 characters."""
+    """Return the old name plus the date and random digits; at most 50 characters.
+
+    The name is this rotation's alone: a key that has it is one that this rotation made, whoever
+    else rotates the same key.
+    """
     base = key.name.partition(" (since ")[0]
-    mark = hashlib.sha256(key.id.encode()).hexdigest()[:8]
-    suffix = f" (since {now[:10]} {mark})"
+    suffix = f" (since {now[:10]} {os.urandom(4).hex()})"
     return base[: 50 - len(suffix)] + suffix
 
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import asdict
 
 from rollout_console.common.errors import OperationError
-from rollout_console.common.files import descriptor_of, write_private
+from rollout_console.common.files import descriptor_of, real_path, write_private
 from rollout_console.credentials.vault.vault import Place
 from rollout_console.tokenlab.types import ApiKey
 
@@ -86,7 +86,7 @@ class RotationFile:
     def _write(self, rotations: list[Rotation]) -> None:
         table = {"version": 1, "rotations": [asdict(rotation) for rotation in rotations]}
         try:
-            write_private(self.path, (json.dumps(table, indent=2) + "\n").encode())
+            write_private(real_path(self.path), (json.dumps(table, indent=2) + "\n").encode())
         except OSError as error:
             raise OperationError(f"{self.path} cannot be written: {error.strerror}") from None
 

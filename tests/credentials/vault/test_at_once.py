@@ -89,6 +89,21 @@ def test_nothing_is_encrypted_to_an_identity_that_is_gone(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("quick")
+def test_nobody_waits_for_a_passphrase_that_is_being_typed(tmp_path: Path) -> None:
+    path = tmp_path / "vault.age"
+    asked: list[bool] = []
+
+    def ask(new: bool) -> str:
+        with locked_folder(tmp_path, 0):
+            asked.append(new)
+        return "correct horse"
+
+    EncryptedStore(path, ask).put("prod", "api_key", Secret(KEY))
+    assert EncryptedStore(path, ask).delete("prod", "api_key")
+    assert asked == [True, False]
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_folder_that_another_console_holds_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,3 +138,21 @@ def test_profiles_that_are_changed_at_once_are_all_kept(tmp_path: Path) -> None:
     found = ProfileList(path).all()
     assert len(found) == 20
     assert all(sorted(one.places) == sorted(purposes) for one in found.values())
+
+
+@pytest.mark.usefixtures("quick")
+def test_files_that_are_symlinks_stay_so_and_are_shared(tmp_path: Path) -> None:
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    for folder in (shared, own):
+        folder.mkdir()
+    names = ("vault.age", "vault-identity.age", "profiles.json")
+    EncryptedStore(shared / names[0], lambda _: "correct horse").open()
+    for name in names:
+        (own / name).symlink_to(shared / name)
+    store = EncryptedStore(own / names[0], lambda _: "correct horse")
+    store.put("prod", "api_key", Secret(KEY))
+    ProfileList(own / names[2]).change("prod", lambda known: known)
+    assert all((own / name).is_symlink() for name in names)
+    fresh = EncryptedStore(shared / names[0], lambda _: "correct horse")
+    assert fresh.get("prod", "api_key") == KEY
+    assert list(ProfileList(shared / names[2]).all()) == ["prod"]

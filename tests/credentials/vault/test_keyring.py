@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.credentials.vault.errors import NotKept, StoreClosed
+from rollout_console.credentials.vault.errors import MayBeKept, NotKept, StoreClosed
 from rollout_console.credentials.vault.keyring_store import KeyringStore
 from rollout_gate.secret import Secret
 from tests.credentials.vault.secret_service import run_with_keyring
+from tests.support.waiting import until
 
 KEEP = """
 from rollout_gate.secret import Secret
@@ -80,6 +81,13 @@ class Hanging(PlaintextKeyring):
         Hanging.asked += 1
         time.sleep(30)
 
+class Slow(PlaintextKeyring):
+    kept = None
+    def get_password(self, service, username): return Slow.kept
+    def set_password(self, service, username, password):
+        time.sleep(0.6)
+        Slow.kept = password
+
 class Forgetful(PlaintextKeyring):
     def get_password(self, service, username): return None
 
@@ -133,6 +141,17 @@ def test_a_hanging_backend_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -
                 store.get("p", "api_key")
         assert sys.modules["odd_backends"].Hanging.asked == tried
         store.retry()
+
+
+@pytest.mark.usefixtures("backends")
+def test_a_write_that_is_late_may_be_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = chosen(monkeypatch, "odd_backends.Slow")
+    with pytest.raises(MayBeKept, match=r"did not answer within .* may still be stored"):
+        store.put("p", "api_key", Secret("sk-canary-000001"))
+    with pytest.raises(StoreClosed, match="did not answer") as error:  # it is not asked again
+        store.put("p", "api_key", Secret("sk-canary-000002"))
+    assert not isinstance(error.value, MayBeKept)
+    until(lambda: sys.modules["odd_backends"].Slow.kept == "sk-canary-000001")
 
 
 @pytest.mark.usefixtures("backends")

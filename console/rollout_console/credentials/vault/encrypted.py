@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from rollout_console.common.files import is_missing, locked_folder, write_private
+from rollout_console.common.files import is_missing, locked_folder, real_path, write_private
 from rollout_console.credentials.vault.credential import Purpose
 from rollout_console.credentials.vault.errors import NotKept, StoreClosed, WrongPassphrase
 from rollout_gate.secret import Secret
@@ -44,16 +44,21 @@ class EncryptedStore:
         return self._is_there(self.path)
 
     @property
+    def is_made(self) -> bool:
+        """Whether it has a passphrase already, with credentials or not; raises StoreClosed."""
+        return self.exists or self._is_there(self.identity_path)
+
+    @property
     def unlocked(self) -> bool:
         """Whether the store has been unlocked in this run."""
         return self._identity is not None
 
     def open(self) -> None:
         """Unlock the store, or create its identity with a new passphrase; raises StoreClosed."""
-        if not self._is_made():
+        if not self.is_made:
             passphrase = self._passphrase(new=True)  # nobody waits for the lock while it is typed
             with self._locked():
-                if not self._is_made():  # a second identity would make the first's store useless
+                if not self.is_made:  # a second identity would make the first's store useless
                     self._make_identity(passphrase)
         self._unlocked_identity()
 
@@ -83,6 +88,7 @@ class EncryptedStore:
         """Delete a credential; return whether there was one. Raises StoreClosed."""
         if not self.exists:
             return False
+        self.open()
         with self._locked():
             profiles = self._read()
             if profiles.get(profile, {}).pop(purpose, None) is None:
@@ -109,9 +115,6 @@ class EncryptedStore:
         identity = pyrage.x25519.Identity.from_str(self._unlocked_identity().reveal())
         text = json.dumps({"version": 1, "profiles": profiles}).encode()
         self._put_file(self.path, pyrage.encrypt(text, [identity.to_public()]))
-
-    def _is_made(self) -> bool:
-        return self.exists or self._is_there(self.identity_path)
 
     def _unlocked_identity(self) -> Secret:
         """Return the identity, which is unlocked again where another file has taken its place:
@@ -147,7 +150,9 @@ class EncryptedStore:
     def _passphrase(self, *, new: bool) -> Secret:
         text = self.ask(new)
         if not text:
-            raise StoreClosed("it is locked, and nobody can be asked for its passphrase here")
+            raise StoreClosed(
+                "the encrypted store is locked, and nobody can be asked for its passphrase here"
+            )
         return Secret(text)
 
     def _is_there(self, path: Path) -> bool:
@@ -158,23 +163,31 @@ class EncryptedStore:
 
     def _put_file(self, path: Path, data: bytes) -> None:
         try:
-            write_private(path, data)
+            write_private(real_path(path), data)  # of a symlink, its target
         except OSError as error:
             raise StoreClosed(f"{path} cannot be written: {error.strerror}") from None
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the lock of the folder, against lost updates between two consoles."""
+        """Hold the lock of the folder, against lost updates between two consoles.
+
+        Nobody is asked for a passphrase meanwhile, as all other consoles would wait for that.
+        """
+        asked = self.ask
         with ExitStack() as stack:
             try:
-                stack.enter_context(locked_folder(self.path.parent, _LOCK_WAIT_S))
+                stack.enter_context(locked_folder(real_path(self.path).parent, _LOCK_WAIT_S))
             except TimeoutError:
                 raise StoreClosed(
                     f"another console is changing {self.path}; nothing was changed: try again"
                 ) from None
             except OSError as error:
                 raise StoreClosed(f"{self.path.parent} cannot be used: {error.strerror}") from None
-            yield
+            try:
+                self.ask = lambda _new: None
+                yield
+            finally:
+                self.ask = asked
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -8,7 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from rollout_console.credentials.vault.credential import Purpose
-from rollout_console.credentials.vault.errors import NoKeyring, NotKept, StoreClosed, UnfitKeyring
+from rollout_console.credentials.vault.errors import (
+    MayBeKept,
+    NoKeyring,
+    NotKept,
+    StoreClosed,
+    UnfitKeyring,
+)
 from rollout_console.credentials.vault.limits import TooLong, in_time
 from rollout_gate.secret import Secret
 
@@ -22,6 +28,10 @@ _REFUSED = ("keyring.backends.fail", "keyring.backends.null", "keyrings.alt", "p
 _NONE_HERE = "there is no keyring here (no Secret Service answers on D-Bus)"
 
 T = TypeVar("T")
+
+
+class _TimedOut(StoreClosed):
+    """The keyring did not answer in time; the call goes on in its thread."""
 
 
 class KeyringStore:
@@ -44,13 +54,23 @@ class KeyringStore:
         return self._call(lambda backend: backend.get_password(_service(profile), purpose))
 
     def put(self, profile: str, purpose: Purpose, secret: Secret) -> None:
-        """Store a credential and verify it by reading it back; raises StoreClosed or NotKept."""
+        """Store a credential and verify it by reading it back.
+
+        Raises StoreClosed, NotKept, or MayBeKept where the keyring was asked and did not answer.
+        """
+        asked = False
 
         def write(backend: "KeyringBackend") -> str | None:
+            nonlocal asked
+            asked = True
             backend.set_password(_service(profile), purpose, secret.reveal())
             return backend.get_password(_service(profile), purpose)
 
-        if self._call(write) != secret.reveal():
+        try:
+            kept = self._call(write)
+        except _TimedOut as error:
+            raise (MayBeKept(f"{error}; it may still be stored then") if asked else error) from None
+        if kept != secret.reveal():
             raise NotKept(f"the {self.name} did not keep it: it read back something else")
 
     def delete(self, profile: str, purpose: Purpose) -> bool:
@@ -82,7 +102,7 @@ class KeyringStore:
                 f"the keyring did not answer within {self._limit_s:g} s; "
                 "it may wait for an unlock on another screen"
             )
-            raise StoreClosed(self._hung) from None
+            raise _TimedOut(self._hung) from None
         except (StoreClosed, NotKept):
             raise
         except Exception as error:  # noqa: BLE001  backends raise anything

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from rollout_console.common.files import locked_folder, write_private
+from rollout_console.common.files import locked_folder, real_path, write_private
 from rollout_console.credentials.vault.errors import VaultError
 
 _MOST_NAME = 64
@@ -46,23 +46,29 @@ class ProfileList:
                 "their credentials are kept elsewhere"
             ) from None
 
-    def change(self, name: str, edit: Callable[[Profile], Profile | None]) -> None:
+    def change(
+        self, name: str, edit: Callable[[Profile], Profile | None]
+    ) -> tuple[Profile | None, Profile | None]:
         """Replace a profile by what ``edit`` returns for it, or remove it for None.
 
         ``edit`` gets what the file has while nobody else can change it, an empty profile where
-        there is none. Raises VaultError.
+        there is none. Return the profile before and after. Nothing is written where both are the
+        same. Raises VaultError.
         """
         with self._locked():
             profiles = self.all()
-            after = edit(profiles.pop(name, Profile(name)))
-            self._write(profiles if after is None else profiles | {name: after})
+            before = profiles.pop(name, None)
+            after = edit(before or Profile(name))
+            if after != before:
+                self._write(profiles if after is None else profiles | {name: after})
+            return before, after
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock of the folder, against lost updates between two consoles."""
         with ExitStack() as stack:
             try:
-                stack.enter_context(locked_folder(self.path.parent, _LOCK_WAIT_S))
+                stack.enter_context(locked_folder(real_path(self.path).parent, _LOCK_WAIT_S))
             except TimeoutError:
                 raise VaultError(
                     f"another console is changing {self.path}; it is unchanged: try again"
@@ -80,7 +86,7 @@ class ProfileList:
             },
         }
         try:
-            write_private(self.path, (json.dumps(table, indent=2) + "\n").encode())
+            write_private(real_path(self.path), (json.dumps(table, indent=2) + "\n").encode())
         except OSError as error:
             raise VaultError(f"{self.path} cannot be written: {error.strerror}") from None
 

@@ -330,7 +330,7 @@ class KeyFlows:
     def _has_store(self) -> bool | None:
         """Return whether there is an encrypted store; on an error report it and return None."""
         try:
-            return self._room.vault.encrypted.exists
+            return self._room.vault.encrypted.is_made
         except VaultError as error:
             self._listener.say(str(error), bad=True)
             return None
