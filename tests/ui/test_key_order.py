@@ -206,22 +206,91 @@ async def test_a_stall_of_the_host_dispatches_no_key_too_early(file: Path, hops:
         assert found == {"name": "ci", "limit": "12", "models": "gpt", "expires": "30d"}
 
 
+async def until_asked(app: ConsoleApp, hops: int = 50) -> ConfirmDialog:
+    """Return a confirm dialog some hops after it has its focus: its grace period has begun."""
+    while hops:
+        await asyncio.sleep(0)
+        hops -= isinstance(app.screen, ConfirmDialog) and app.focused is not None
+    assert isinstance(app.screen, ConfirmDialog)
+    return app.screen
+
+
 @pytest.mark.slow
-async def test_a_stall_of_the_host_ends_no_grace_period(file: Path) -> None:
+@pytest.mark.parametrize(
+    "at_s", [(0.0,), (0.05,), (0.1,), (0.15,), (0.0, 0.05), (0.0, 0.05, 0.1)], ids=str
+)
+async def test_a_stall_of_the_host_ends_no_grace_period(
+    file: Path, at_s: tuple[float, ...]
+) -> None:
+    """Stalls begin when so much of it is over; a key that came in one may be of its beginning."""
     before = file.read_bytes()
     app = app_of(file)
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot, app)
         app.post_message(key("r"))
-        hops = 50  # once the dialog has its focus, and no more: the grace period has just begun
-        while hops:
+        dialog = await until_asked(app)
+        for begins_s in at_s:
+            while dialog._grace is None or dialog._grace.elapsed_s < begins_s:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            assert not dialog.is_ready
+            stall(0.5)
+        for _ in range(3):  # what is due is done first, and what the terminal has is read then
             await asyncio.sleep(0)
-            hops -= isinstance(app.screen, ConfirmDialog) and app.focused is not None
-        stall(1.0)
         app.post_message(key("y"))
         await settled(pilot, app)
         assert isinstance(app.screen, ConfirmDialog)
         assert file.read_bytes() == before
+
+
+async def test_a_host_that_stalls_all_the_time_can_be_answered(file: Path) -> None:
+    app = app_of(file)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        app.post_message(key("r"))
+        dialog = await until_asked(app)
+        stalls = 0
+        while not dialog.is_ready:
+            stall(0.11)
+            await asyncio.sleep(0)
+            stalls += 1
+            assert stalls < 20
+
+
+@pytest.mark.slow
+async def test_keys_that_are_given_up_on_confirm_nothing(file: Path) -> None:
+    """A widget is busy, so keys are dispatched all at once: the y was typed before the dialog."""
+    before = file.read_bytes()
+    app = app_of(file)
+    busy = asyncio.Event()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        await pilot.press("j")
+        app.post_message(key("r"))
+        await until_asked(app, 1)
+        app.home.call_later(busy.wait)
+        app.post_message(key("y"))
+        await until_shown(pilot, lambda: bool(app.keys._waiting))
+        await until_shown(pilot, lambda: app.keys.is_idle)
+        await pilot.pause(0.2)
+        assert isinstance(app.screen, ConfirmDialog)
+        assert file.read_bytes() == before
+        busy.set()
+        await pilot.press("y")
+        await until_shown(pilot, lambda: file.read_bytes() != before)
+
+
+@pytest.mark.parametrize("name", ["n", "q"])
+async def test_a_key_typed_ahead_closes_no_question_unseen(file: Path, name: str) -> None:
+    app = app_of(file)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        for one in ("r", name):
+            app.post_message(key(one))
+        await settled(pilot, app)
+        assert isinstance(app.screen, ConfirmDialog)
+        await until_ready(pilot)
+        await pilot.press(name)
+        await until_shown(pilot, lambda: app.screen is app.home)
 
 
 @pytest.mark.parametrize("name", ["question_mark", "r", "2"])

@@ -57,6 +57,8 @@ class KeyOrder:
         self._dispatch = dispatch
         self._waiting: deque[tuple[UserEvent, float]] = deque()
         self._arrived_at = 0.0
+        self._given_up_at: float | None = None
+        """When the first of the keys was typed that were dispatched all at once."""
         self._ahead: list[UserEvent] = []
         self._turn = 0
         self._patience: LoopTime | None = None
@@ -72,14 +74,21 @@ class KeyOrder:
         Of the mouse, too: what is clicked is chosen by what those before it have brought about.
         """
         if self.is_idle and isinstance(event, events.MouseEvent):
+            self._given_up_at = None
             await self._dispatch(event)
             return
-        self._waiting.append((event, monotonic()))
+        # Its time is that of the thread which reads the terminal: the event loop may be blocked.
+        self._waiting.append((event, min(event.time, monotonic())))
         await self._go_on()
 
     @property
     def waited_s(self) -> float:
-        """How long before now the key that is being handled was typed, in seconds; 0 without."""
+        """How long before now the key that is being handled was typed, in seconds; 0 without.
+
+        Of keys that were dispatched all at once it is not known which is handled: the first counts.
+        """
+        if self._given_up_at is not None:
+            return monotonic() - self._given_up_at
         return 0.0 if self.is_idle else monotonic() - self._arrived_at
 
     @property
@@ -142,6 +151,7 @@ class KeyOrder:
         self._typed_on = self._screen
         if self._waiting:
             event, self._arrived_at = self._waiting.popleft()
+            self._given_up_at = None
             await self._dispatch(event)
         self._follow(turn, path, _ROUNDS - 1, [*path, self._app])
 
@@ -197,6 +207,7 @@ class KeyOrder:
         if turn != self._turn:
             return
         self._end_turn()
+        self._given_up_at = self._arrived_at
         while self._waiting:
             event, self._arrived_at = self._waiting.popleft()
             await self._dispatch(event)

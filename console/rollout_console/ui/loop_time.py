@@ -11,11 +11,18 @@ from math import inf
 
 _STEP_S = 0.05
 _LATE = 2.0
-"""How many steps one that comes late counts for at most."""
+"""How many steps may pass before one is late: the loop has stalled, or was never run."""
+_MOST_LATE = 2.0
+"""How many times the steps needed are made before a late one may be the last: a host that stalls
+all the time must end it, too."""
 
 
 class LoopTime:
-    """The seconds that the event loop has run since this was made, up to ``most_s``."""
+    """The seconds that the event loop has run since this was made, up to ``most_s``.
+
+    A step that comes late counts as one, and is not the last: events that came during the stall
+    are handled in the step after it, and are of before the end.
+    """
 
     def __init__(self, most_s: float, then: Callable[[], object] | None = None) -> None:
         """``then`` is called once ``most_s`` are over; RuntimeError without an event loop."""
@@ -25,6 +32,7 @@ class LoopTime:
         self._most_s, self._then = most_s, then
         self._loop = asyncio.get_running_loop()
         self._before = self._loop.time()
+        self._steps_left = _MOST_LATE * most_s / _STEP_S
         self._handle = self._loop.call_later(min(_STEP_S, most_s), self._step)
 
     @property
@@ -38,9 +46,13 @@ class LoopTime:
 
     def _step(self) -> None:
         now = self._loop.time()
-        self.elapsed_s += min(now - self._before, _LATE * _STEP_S)
+        is_late = now - self._before > _LATE * _STEP_S
+        self.elapsed_s += min(now - self._before, _STEP_S if is_late else _LATE * _STEP_S)
         self._before = now
+        self._steps_left -= 1
         left = self._most_s - self.elapsed_s
+        if is_late and self._steps_left > 0:
+            left = max(left, _STEP_S)
         if left > 0:
             self._handle = self._loop.call_later(min(_STEP_S, left), self._step)
             return

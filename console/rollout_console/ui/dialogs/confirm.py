@@ -83,7 +83,8 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "confirm", "Do it", show=False),
-        Binding("n,escape,q", "cancel", "Cancel", show=False),
+        Binding("escape", "cancel", "Cancel", show=False),
+        Binding("n,q", "decline", "Cancel", show=False),
         Binding("ctrl+r", "widen", "All, with a reason", show=False, priority=True),
         Binding("pageup", "page(-1)", "Page up in the list", show=False, priority=True),
         Binding("pagedown", "page(1)", "Page down in the list", show=False, priority=True),
@@ -262,14 +263,17 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         """Dismiss with None: nothing is confirmed."""
         self.dismiss(None)
 
-    def on_button_pressed(self) -> None:
-        """Dismiss with None: the only button is Cancel.
+    def action_decline(self) -> None:
+        """Dismiss with None, but not during the grace period.
 
-        Not during the grace period: an enter typed before the dialog was there was not meant for
-        it, and it would be closed unseen.
+        A key typed before the dialog was there was not meant for it, and would close it unseen.
         """
         if self._is_seen:
             self.dismiss(None)
+
+    def on_button_pressed(self) -> None:
+        """Do as ``action_decline`` does: the only button is Cancel."""
+        self.action_decline()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show what is typed, where a small terminal shows the effect alone."""
