@@ -22,24 +22,24 @@ _PLAUSIBLE_S = 86_400
 
 _ANY_ORG = "\x00"
 """Wildcard org of jobs from before the schema had orgs, which matches any org."""
-_SCHEMA = """
+_JOBS = """
 create table if not exists jobs (
   job_id text not null, route text not null, side text not null, sent_at real not null,
   task_id text, status integer, body blob, org text not null, primary key (route, org, job_id)
-) without rowid;
+) without rowid
+"""
+_SCHEMA = f"""
+{_JOBS};
 create index if not exists jobs_by_task on jobs (task_id);
 create index if not exists jobs_by_time on jobs (sent_at);
 """
-_ADD_ORG = """
-begin immediate;
-alter table jobs rename to jobs_without_org;
-"""
-_MOVE_ALL = """
-insert into jobs select job_id, route, side, sent_at, task_id, status, body, char(0)
-  from jobs_without_org;
-drop table jobs_without_org;
-commit;
-"""
+_ADD_ORG = (
+    "alter table jobs rename to jobs_without_org",
+    _JOBS,
+    "insert into jobs select job_id, route, side, sent_at, task_id, status, body, char(0)"
+    " from jobs_without_org",
+    "drop table jobs_without_org",
+)
 WANTED = (
     "select side, sent_at, task_id, status, body from jobs"
     " where route = ? and org in (?, char(0)) and job_id = ?"
@@ -179,11 +179,27 @@ def connected(path: Path, wait_s: float) -> sqlite3.Connection:
     connection = opened(path, wait_s)
     try:
         connection.execute("pragma synchronous = full")
-        columns = {row[1] for row in connection.execute("pragma table_info(jobs)")}
-        old = bool(columns) and "org" not in columns
-        schema = _SCHEMA + create_records.SCHEMA
-        connection.executescript(f"{_ADD_ORG}{schema}{_MOVE_ALL}" if old else schema)
+        if _has_no_org(connection):
+            _add_org(connection)
+        connection.executescript(_SCHEMA + create_records.SCHEMA)
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def _add_org(database: sqlite3.Connection) -> None:
+    """Migrate the jobs of a file from before the schema had orgs.
+
+    The columns are looked at again in the transaction: another process may have migrated the file
+    since, and a second migration would make all of its jobs those of any org.
+    """
+    with writing(database):
+        if _has_no_org(database):
+            for statement in _ADD_ORG:
+                database.execute(statement)
+
+
+def _has_no_org(database: sqlite3.Connection) -> bool:
+    columns = {row[1] for row in database.execute("pragma table_info(jobs)")}
+    return bool(columns) and "org" not in columns

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 from rollout_gate import Gate, subject
-from rollout_gate.http import async_client, client
+from rollout_gate.http import async_client, client, job_records
 from rollout_gate.http.job_ledger import TaskLedger
 
 BODY = {"model": "kling-v3", "prompt": "a lighthouse"}
@@ -581,8 +581,9 @@ def test_an_empty_job_id_is_none(gate: Gate) -> None:
     assert len(provider.seen) == 4
 
 
-def test_a_ledger_from_before_orgs_were_kept_still_knows_its_jobs(gate: Gate) -> None:
-    with sqlite3.connect(_ledger_path(gate)) as old:
+def write_without_orgs(path: Path) -> None:
+    """Write a ledger as it was before the schema had orgs, with one job."""
+    with sqlite3.connect(path) as old:
         old.execute(
             "create table jobs (job_id text not null, route text not null, side text not null,"
             " sent_at real not null, task_id text, status integer, body blob,"
@@ -591,10 +592,50 @@ def test_a_ledger_from_before_orgs_were_kept_still_knows_its_jobs(gate: Gate) ->
         row = ("job-1", "video", "tokenlab", time.time(), "task_1", 200, json.dumps(TASK).encode())
         old.execute("insert into jobs values (?, ?, ?, ?, ?, ?, ?)", row)
     old.close()
+
+
+def test_a_ledger_from_before_orgs_were_kept_still_knows_its_jobs(gate: Gate) -> None:
+    write_without_orgs(_ledger_path(gate))
     provider = Provider()
     with open_client(gate, provider) as http, subject(job_id="job-1"):
         assert http.post(URL, json=BODY).json() == TASK
     assert provider.seen == []
+
+
+def test_two_workers_that_migrate_a_ledger_at_once_give_no_job_to_another_org(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, looked = tmp_path / "jobs.sqlite3", []
+    write_without_orgs(path)
+    really = job_records._has_no_org
+
+    def look(database: sqlite3.Connection) -> bool:
+        """The other worker migrates the file right after this one has first looked at it."""
+        found = really(database)
+        looked.append(found)
+        if len(looked) == 1:
+            other = TaskLedger(path)
+            assert other.begin("video", "job-2", "tokenlab", org="globex") is None
+            other.created("video", "job-2", "task_2", 200, b"{}", org="globex")
+            other.close()
+        return found
+
+    monkeypatch.setattr(job_records, "_has_no_org", look)
+    ledger = TaskLedger(path)
+    assert ledger.begin("video", "job-2", "tokenlab", org="acme") is None
+    for org in ("acme", "globex"):
+        known = ledger.begin("video", "job-1", "previous", org=org)
+        assert known is not None, "a job of before is of any org"
+        assert known.task_id == "task_1"
+    ledger.close()
+    assert looked[0], "it was old when it was first looked at"
+    with sqlite3.connect(path) as database:
+        found = database.execute("select job_id, org from jobs order by job_id, org").fetchall()
+        names = {name for (name,) in database.execute("select name from sqlite_master")}
+    database.close()
+    assert found == [("job-1", "\0"), ("job-2", "acme"), ("job-2", "globex")]
+    assert {"jobs_by_task", "jobs_by_time"} <= names
+    assert "jobs_without_org" not in names
 
 
 @pytest.mark.parametrize("kept", [True, False])
