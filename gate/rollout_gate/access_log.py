@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -97,6 +98,16 @@ class AccessLog(Locked):
     ``append`` never raises: a record that cannot be written is counted in ``lost``, and the
     logger ``rollout_gate`` reports the first lost record, every thousandth, and the recovery.
 
+    A partial write (short write) of a full disk leaves a torn line, which is counted in ``lost``.
+    Its writer ends it at once: a newline takes the place of its last byte, as that needs no space,
+    so that the next line of another process begins a line of its own. Where that fails (a
+    copy-on-write file system needs space for it; the process may be killed before), whoever opens
+    the file next ends it: a writer opens it at its start, after a rotation and after each line
+    that it has lost, and looks at the last byte then. What is left is a process that has the file
+    open and has lost nothing meanwhile: its next line is appended to that torn one, unreadable,
+    and not counted. An empty line is possible where another process is in the middle of its write
+    just then, or where the file cannot be read; readers have to skip it.
+
     ``on_line`` is called with each record once it was written, or lost, by the thread that has
     appended it and without the log's lock; an exception of it is logged once for each type.
     """
@@ -163,8 +174,27 @@ class AccessLog(Locked):
         written = os.write(descriptor, data)
         if written != len(data):
             self._torn = written > 0 or self._torn
+            if written > 0:
+                with suppress(OSError):
+                    self._end_torn(descriptor)
             raise OSError(errno.ENOSPC, "the disk is full")
         self._torn = False
+
+    def _end_torn(self, descriptor: int) -> None:
+        """Overwrite the last byte of a partial write with a newline; raises OSError.
+
+        The offset after an O_APPEND write is the end of what it has written, whatever others have
+        appended since; where a forked child has moved it by a line of its own, that ends with a
+        newline already. A second descriptor is needed: with O_APPEND, Linux's pwrite appends.
+        """
+        end = os.lseek(descriptor, 0, os.SEEK_CUR)
+        other = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(other)
+            if _inode_of(status) == self._inode and 0 < end <= status.st_size:
+                os.pwrite(other, b"\n", end - 1)
+        finally:
+            os.close(other)
 
     def _count_lost(self, error: Exception) -> None:
         self.lost += 1
@@ -210,9 +240,28 @@ class AccessLog(Locked):
         # O_NONBLOCK: opening a FIFO must not block a request until the FIFO has a reader.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(self._path, flags, 0o644)
-        self._inode = _inode_of(os.fstat(descriptor))
+        status = os.fstat(descriptor)
+        self._inode = _inode_of(status)
         self._descriptor = descriptor
+        if stat.S_ISREG(status.st_mode):
+            self._torn = status.st_size > 0 and not self._ends_whole()
         return descriptor
+
+    def _ends_whole(self) -> bool:
+        """Return whether the file ends with a newline; False where it cannot be read.
+
+        It is asked only when the file is opened, so that no ordinary line waits for it.
+        """
+        try:
+            reading = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return False
+        try:
+            return os.pread(reading, 1, os.lseek(reading, -1, os.SEEK_END)) == b"\n"
+        except OSError:
+            return False
+        finally:
+            os.close(reading)
 
 
 def _inode_of(status: os.stat_result) -> tuple[int, int]:

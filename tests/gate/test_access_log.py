@@ -1,8 +1,10 @@
 """The access log: whole lines, whoever else writes, and no failure of a request."""
 
+import errno
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
@@ -11,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from rollout_console.health.log.lines import decoded
 from rollout_gate import AccessLine, AccessLog, timestamp
+from tests.support.unprivileged import as_nobody, folder_of_nobody
 
 
 def line(number: int, org: str = "acme") -> AccessLine:
@@ -69,11 +73,106 @@ def test_what_a_full_disk_tore_off_takes_no_other_line_with_it(
     log.append(line(3, "after"))
     before, torn, after = path.read_text().splitlines()
     assert json.loads(before)["org"] == "before"
-    assert len(torn) == 20
+    assert len(torn) == 19, "a newline is in the place of its last byte"
     assert json.loads(after)["org"] == "after"
     assert log.lost == 1
     messages = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert messages == [f"{path} cannot be written to: the disk is full; 1 lines lost"]
+
+
+def tear(path: Path, *, can_end_it: bool = True) -> None:
+    """Let another process write 20 bytes of a line, as by a disk that is full then, and die."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, most))
+        if not can_end_it:
+            os.pwrite = full  # as on a copy-on-write file system
+        log = AccessLog(path)
+        log.append(line(2, "torn"))
+        os._exit(0 if log.lost == 1 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def full(*_: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def assert_one_torn(path: Path) -> None:
+    """Both other lines are whole, and what is between them is one unusable line, lost already."""
+    records, unusable = decoded(path.read_bytes())
+    assert [one.org for one in records] == ["before", "after"]
+    assert unusable.lines == 1
+    assert b"\n\n" not in path.read_bytes()
+
+
+def test_what_one_process_tore_takes_no_line_of_another_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    log = AccessLog(path)
+    log.append(line(1, "before"))
+    tear(path)
+    log.append(line(3, "after"))
+    log.close()
+    assert log.lost == 0
+    assert_one_torn(path)
+
+
+@pytest.mark.parametrize("who", ["opens it later", "has failed itself"])
+def test_what_its_writer_could_not_end_is_ended_by_whoever_opens_the_log(
+    tmp_path: Path, who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    log = AccessLog(path)
+    log.append(line(1, "before"))
+    tear(path, can_end_it=False)
+    assert not path.read_bytes().endswith(b"\n")
+    if who == "opens it later":
+        log = AccessLog(path)
+    else:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", full)
+            log.append(line(3, "lost"))
+        assert log.lost == 1
+    log.append(line(4, "after"))
+    log.close()
+    assert_one_torn(path)
+
+
+def test_a_log_that_its_writer_may_not_read_has_whole_lines(tmp_path: Path) -> None:
+    """Whether its last line is whole is not known: an empty line is before the next one."""
+    with folder_of_nobody() as folder:
+        path = folder / "a.jsonl"
+
+        def write() -> None:
+            for number in range(2):
+                log = AccessLog(path)
+                log.append(line(number))
+                log.close()
+                path.chmod(0o200)
+                assert log.lost == 0
+            path.chmod(0o600)
+
+        as_nobody(write)
+        records, unusable = decoded(path.read_bytes())
+        assert [one.latency_ms for one in records] == [0.0, 1.0]
+        assert unusable.lines == 0
+
+
+def test_a_line_opens_nothing_and_reads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = AccessLog(tmp_path / "a.jsonl")
+    log.append(line(0))
+    calls = []
+    for name in ("open", "lseek", "pread", "pwrite"):
+        monkeypatch.setattr(os, name, lambda *_, name=name: calls.append(name))
+    for number in range(10):
+        log.append(line(number))
+    monkeypatch.undo()
+    log.close()
+    assert calls == []
+    assert log.lost == 0
 
 
 @pytest.mark.parametrize("make", ["full", "gone", "fifo", "folder"])

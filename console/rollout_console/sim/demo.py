@@ -161,7 +161,7 @@ def _served(base_url: str) -> dict[str, Any]:
 def _read_log(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
 def _last_status(log: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
