@@ -226,6 +226,45 @@ def test_a_deleted_store_is_made_again(store: UsageStore) -> None:
     assert [name for name, _ in rows(store)] == ["b2"]
 
 
+@pytest.mark.parametrize("create", [True, False])
+def test_a_store_that_is_replaced_while_it_is_opened_is_opened_again(
+    store: UsageStore, create: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.commit("k", listing([record(NOON, billing="b1")]))
+    store.close()
+    really = UsageStore._connect
+    replaced: list[UsageStore] = []
+
+    def connect(self: UsageStore, *, create: bool) -> sqlite3.Connection | None:
+        """The file is deleted, and another process makes it again, right after it was opened."""
+        db = really(self, create=create)
+        if not replaced:
+            replaced.append(self)
+            for path in store.path.parent.iterdir():
+                os.unlink(path)
+            with UsageStore(store.path) as other:
+                other.commit("k", listing([record(NOON, billing="b2")]))
+        return db
+
+    monkeypatch.setattr(UsageStore, "_connect", connect)
+    if not create:
+        assert [one.total for one in store.windows("k")] == [1]
+    store.commit("other", listing([record(NOON + 1, billing="b3")]))
+    assert sorted(str(name) for name, _ in rows(store)) == ["b2", "b3"]
+
+
+def test_what_is_pulled_goes_to_a_file_that_another_process_is_just_making(
+    store: UsageStore,
+) -> None:
+    store.path.parent.mkdir(parents=True, exist_ok=True)
+    store.path.touch(0o600)  # and has no schema yet
+    assert store.windows("k") == []
+    store.commit("k", listing([record(NOON, billing="b1")]))
+    assert [name for name, _ in rows(store)] == ["b1"]
+    with UsageStore(store.path) as other:
+        assert len(other.windows("k")) == 1
+
+
 def test_sums_of_money() -> None:
     amounts = [Decimal("1e15"), Decimal("1e-40"), Decimal("-0.10")]
     assert plain(total(amounts)) == "999999999999999.9000000000000000000000000000000000000001"

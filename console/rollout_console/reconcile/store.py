@@ -27,6 +27,7 @@ from rollout_console.tokenlab.types import ApiKey, UsageRecord
 _BUSY_S = 20.0
 _BROKEN = ("not a database", "malformed", "no such table", "no such column", "file is encrypted")
 _NOWHERE = (-1, -1)
+_MOST_TRIES = 3
 _FAULTS = (sqlite3.Error, OSError, ValueError, InvalidOperation, OverflowError, TypeError)
 
 
@@ -286,7 +287,7 @@ class UsageStore:
         database in a file that it has deleted already, so that nothing of it is ever left.
         """
         with self._translated():
-            opened = self._connect(create=False)
+            opened = self._connect(create=False) or _empty()
         with self._translated((sqlite3.Error, BadRecord)), closing(opened) as db:
             db.execute("ATTACH DATABASE '' AS log")
             for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -32768"):
@@ -314,23 +315,33 @@ class UsageStore:
             yield self._opened(create=False)
 
     def _opened(self, *, create: bool) -> sqlite3.Connection:
-        """Return the connection: a new one where the file was deleted or replaced meanwhile."""
+        """Return the connection: a new one where the file was deleted or replaced meanwhile.
+
+        The inode is looked at before and after it is opened (TOCTOU), as it may be replaced then;
+        where it differs at the last try as well, the next call opens it again.
+        """
         if self._db is not None and self._identity == _NOWHERE:
             self.close()  # it was the empty one in memory
         if self._db is not None and self._identity != _inode(self.path):
             self.replaced += 1
             self.close()
-        if self._db is None:
-            self._db = self._connect(create=create)
-            self._identity = _inode(self.path)
+        tries = 0
+        while self._db is None:
+            tries += 1
+            identity = _inode(self.path)
+            db = self._connect(create=create)
+            self._db, self._identity = db or _empty(), identity if db else _NOWHERE
+            if db and tries < _MOST_TRIES and identity != _inode(self.path):
+                self.close()
         return self._db
 
-    def _connect(self, *, create: bool) -> sqlite3.Connection:
+    def _connect(self, *, create: bool) -> sqlite3.Connection | None:
+        """Return a new connection; None where nothing was pulled yet, and nothing is created."""
         if create:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         elif not self.path.exists():
-            return _empty()
+            return None
         db = _open(self.path, "mode=rw")
         try:
             if not create:
@@ -338,7 +349,7 @@ class UsageStore:
             if _version(db) == 0:
                 if not create:
                     db.close()
-                    return _empty()
+                    return None
                 # With a write-ahead log readers and a writer do not wait for one another.
                 db.execute("PRAGMA journal_mode = WAL")
                 _make(db)

@@ -9,6 +9,8 @@ from pathlib import Path
 from rollout_gate.fork_lock import Locked
 from rollout_gate.paths import absolute
 
+_MOST_TRIES = 3
+
 
 class SharedDatabase(Locked, ABC):
     """Base class that keeps one connection, opened again after a fork, a deletion or a failure.
@@ -40,13 +42,28 @@ class SharedDatabase(Locked, ABC):
 
         Raises sqlite3.Error where the file cannot be opened.
         """
-        if self._pid != os.getpid() or self._identity != _identity(self._path):
+        is_known = self._identity is not None and self._identity == _identity(self._path)
+        if self._pid != os.getpid() or not is_known:
             self._drop()  # deleted or replaced: writes to the old inode would be lost
-        if self._connection is None:
-            self._pid = os.getpid()
-            self._connection = self._connect()
+        return self._opened_anew() if self._connection is None else self._connection
+
+    def _opened_anew(self) -> sqlite3.Connection:
+        """Return a new connection, to the file that is at the path.
+
+        The inode is looked at before and after (TOCTOU): a file that is deleted and made again
+        meanwhile would be taken for the one that is open, for ever. Where it differs at the last
+        try as well, the next call opens it again.
+        """
+        self._pid = os.getpid()
+        tries = 0
+        while True:
+            tries += 1
             self._identity = _identity(self._path)
-        return self._connection
+            self._connection = connection = self._connect()
+            is_known = self._identity is not None and self._identity == _identity(self._path)
+            if is_known or tries == _MOST_TRIES:
+                return connection
+            self._drop()
 
     def _drop(self) -> None:
         if self._connection is None:

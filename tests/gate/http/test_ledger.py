@@ -523,6 +523,35 @@ def test_a_file_that_is_deleted_is_made_anew(tmp_path: Path) -> None:
     assert rows(path) == [("job-2", None)]
 
 
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_file_that_is_replaced_while_it_is_opened_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    replaced: list[Path] = []
+    really = job_records.connected
+
+    def connect(place: Path, wait_s: float) -> sqlite3.Connection:
+        """The file is deleted, and another process makes it again, right after it was opened."""
+        connection = really(place, wait_s)
+        if len(replaced) < times:
+            for one in tmp_path.iterdir():
+                one.unlink()
+            really(place, wait_s).close()
+            replaced.append(place)
+        return connection
+
+    monkeypatch.setattr(job_records, "connected", connect)
+    really(path, 1.0).close()
+    ledger = TaskLedger(path)
+    for number in range(4):
+        ledger.begin("video", f"job-{number}", "tokenlab")
+    assert "job-3" in [job for job, _ in rows(path)]
+    if times == 1:
+        assert len(rows(path)) == 4, "nothing was written to the deleted file"
+    ledger.close()
+
+
 def test_a_file_that_is_no_ledger_is_told_and_jobs_are_known_all_the_same(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
