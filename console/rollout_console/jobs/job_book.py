@@ -1,6 +1,7 @@
 """The async media jobs of a rollout, read from the ledger of the gate's clients beside the log."""
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -408,6 +409,9 @@ class JobBook:
                 return []  # a ledger of an older gate: it has no creates yet
             if time.monotonic() > self._ends_at:
                 raise OperationError(f"{self.path} takes too long to be read") from None
+            if self.exists and not os.access(self.path, os.R_OK):
+                said = f"{self.path} cannot be read: its mode closes it to this user"
+                raise OperationError(f"{said}; add the user to its group") from None
             raise OperationError(f"{self.path} cannot be read: {error}") from None
 
 

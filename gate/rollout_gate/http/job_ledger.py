@@ -50,7 +50,8 @@ class TaskLedger(SharedDatabase):
     ``org`` is whom a job is for, so that the same job id of another org is another job.
 
     A create is recorded before it is sent (write-ahead). The file is a SQLite database in WAL
-    mode, so that it can be read while another process has it locked for writing. What cannot be
+    mode, so that it can be read while another process has it locked for writing. A new one is open
+    to its owner and group alone; the mode of one that is there is never changed. What cannot be
     written is buffered in memory, and flushed as soon as the file can be used again; the logger
     ``rollout_gate`` reports both.
     """
@@ -181,8 +182,9 @@ class TaskLedger(SharedDatabase):
     def fingerprint(self, *parts: bytes) -> bytes:
         """Return a keyed hash of a request, 16 bytes.
 
-        The key is the file's own, so that nobody can test a guess of a prompt against a hash; where
-        the file cannot be used it is one of this process. Raises LedgerBusyError where a lock
+        The key is in the file, which is made for its owner and group alone (0660, less the umask):
+        who may read it can test a guess of a prompt against a hash, and nobody else can. Where the
+        file cannot be used the key is one of this process. Raises LedgerBusyError where a lock
         prevents reading it.
         """
         with self._lock:

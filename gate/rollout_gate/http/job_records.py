@@ -8,12 +8,14 @@ import msgspec
 
 from rollout_gate.http import create_records
 from rollout_gate.http.create_records import Create
-from rollout_gate.http.shared_database import opened, storable, writing
+from rollout_gate.http.shared_database import make, opened, storable, writing
 
 Key = tuple[str, str, str]
 """Route, org and job id."""
 
 _HASH_KEY = "fingerprint"
+_MODE = 0o660
+"""File mode of a new ledger, less the umask: it has the key of its hashes of prompts."""
 KEPT_S = 14 * 86_400
 """Retention of a job, in seconds."""
 
@@ -176,6 +178,7 @@ def hash_key(database: sqlite3.Connection) -> bytes:
 
 
 def connected(path: Path, wait_s: float) -> sqlite3.Connection:
+    make(path, _MODE)
     connection = opened(path, wait_s)
     try:
         connection.execute("pragma synchronous = full")

@@ -610,6 +610,41 @@ def test_an_empty_job_id_is_none(gate: Gate) -> None:
     assert len(provider.seen) == 4
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o640), (0o007, 0o660), (0o077, 0o600)])
+def test_a_new_ledger_is_closed_to_others_as_it_has_the_key_of_its_hashes(
+    tmp_path: Path, umask: int, mode: int
+) -> None:
+    ledger, before = TaskLedger(tmp_path / "jobs.sqlite3"), os.umask(umask)
+    try:
+        ledger.begin("video", "job-1", "tokenlab")
+        modes = {one.name: one.stat().st_mode & 0o777 for one in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+        ledger.close()
+    assert modes == {f"jobs.sqlite3{end}": mode for end in ("", "-wal", "-shm")}
+
+
+def test_the_target_of_a_symbolic_link_is_closed_to_others_as_well(tmp_path: Path) -> None:
+    (tmp_path / "jobs.sqlite3").symlink_to("elsewhere.sqlite3")
+    ledger = TaskLedger(tmp_path / "jobs.sqlite3")
+    ledger.begin("video", "job-1", "tokenlab")
+    ledger.close()
+    assert (tmp_path / "elsewhere.sqlite3").stat().st_mode & 0o007 == 0
+    assert rows(tmp_path / "elsewhere.sqlite3") == [("job-1", None)]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o666])
+def test_the_mode_of_a_ledger_that_is_there_stays(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    path.touch()
+    path.chmod(mode)
+    ledger = TaskLedger(path)
+    ledger.begin("video", "job-1", "tokenlab")
+    ledger.close()
+    assert path.stat().st_mode & 0o777 == mode
+    assert rows(path) == [("job-1", None)]
+
+
 def write_without_orgs(path: Path) -> None:
     """Write a ledger as it was before the schema had orgs, with one job."""
     with sqlite3.connect(path) as old:
