@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from rollout_console.reconcile.pull import MOST_RECORDS
+from rollout_console.reconcile.store import UsageStore
 from rollout_console.tokenlab.types import UsageRecord
 from tests.reconcile.test_pull import Server, costs, serving
 from tests.reconcile.world import FILE, line, record
@@ -175,3 +177,15 @@ def test_a_damaged_store_is_pulled_anew(killed: Killed, damage: Callable[[Path],
     is_right(done, killed.records)
     is_corrupt = damage in (damage_garbage, damage_tables)
     assert ("were corrupt and were pulled anew" in done.stderr) == is_corrupt
+
+
+def test_a_second_store_of_a_process_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
+    """Closing any descriptor of a file releases the record locks that its process has on it."""
+    path = tmp_path / "usage.sqlite3"
+    with UsageStore(path) as first, UsageStore(path) as second:
+        first.keep_keys([])
+        second.keep_keys([])
+        script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('select * from keys')"
+        subprocess.run([sys.executable, "-c", script, path], check=True, timeout=PATIENCE_S)
+        wal = path.with_name(f"{path.name}-wal")
+        assert wal.exists(), "another process took itself for the last one, and deleted the log"

@@ -59,6 +59,19 @@ def descriptor_of(path: Path, flags: int, mode: int = 0o600) -> Iterator[int]:
             os.close(descriptor)
 
 
+def make_private(path: Path) -> None:
+    """Make an empty file, mode 0600, where there is none, and its folder (0700); raises OSError.
+
+    It is for a database of SQLite. A file that is there is not opened (O_EXCL): to close it would
+    release the record locks (POSIX) of each connection that this process has to it.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+    if not path.exists():
+        with suppress(FileExistsError):  # another process has made it meanwhile
+            os.close(os.open(real_path(path), flags, 0o600))
+
+
 def sync_folder(folder: Path) -> None:
     """Sync a folder with fsync, which makes its entries durable; raises OSError."""
     with descriptor_of(folder, os.O_RDONLY | os.O_DIRECTORY) as descriptor:

@@ -5,7 +5,6 @@ lines of the log that it was attributed by.
 """
 
 import hashlib
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, Self
 
-from rollout_console.common.files import real_path
+from rollout_console.common.files import make_private, real_path
 from rollout_console.common.folders import folder_of
 from rollout_console.reconcile.money import plain, stored
 
@@ -151,8 +150,7 @@ class DayCells:
         return [] if self._db is None else self._db.execute(statement, given).fetchall()
 
     def _opened(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        make_private(self.path)
         db = sqlite3.connect(self.path, timeout=BUSY_S)
         try:
             version = db.execute("PRAGMA user_version").fetchone()[0]

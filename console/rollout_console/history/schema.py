@@ -7,6 +7,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from rollout_console.common.files import make_private
 from rollout_console.history.errors import Corrupt, HistoryError, Locked
 
 BUSY_S = 1.0
@@ -120,8 +121,7 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
 
 def _make(path: Path, like: Path | None) -> None:
     if like is None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        make_private(path)
         return
     folder = path.parent.stat()
     try:

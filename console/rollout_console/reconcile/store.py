@@ -19,6 +19,7 @@ from typing import Self
 
 import msgspec
 
+from rollout_console.common.files import make_private
 from rollout_console.reconcile.errors import BadRecord, CorruptStore, UsageStoreError
 from rollout_console.reconcile.money import EXACT, ZERO, canonical, plain, stored
 from rollout_console.reconcile.schema import FIRST_S, LAST_S, SCHEMA, VERSION
@@ -338,8 +339,7 @@ class UsageStore:
     def _connect(self, *, create: bool) -> sqlite3.Connection | None:
         """Return a new connection; None where nothing was pulled yet, and nothing is created."""
         if create:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            make_private(self.path)
         elif not self.path.exists():
             return None
         db = _open(self.path, "mode=rw")
