@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rollout_console.common.files import make_private
 from rollout_console.history.errors import Corrupt, HistoryError, Locked
+from rollout_gate.write_ahead_log import use_wal
 
 BUSY_S = 1.0
 """Seconds that a lock of the database is waited for."""
@@ -91,7 +92,10 @@ def open_to_write(
     try:
         # Not WAL where shared: the log and its index belong to the user who opens first, and are
         # closed to others. A journal in TRUNCATE mode persists, with owner, group and mode given.
-        connection.execute(f"PRAGMA journal_mode = {'TRUNCATE' if like else 'WAL'}")
+        if like:
+            connection.execute("PRAGMA journal_mode = TRUNCATE")
+        else:
+            use_wal(connection, busy_s)
         connection.execute("PRAGMA synchronous = FULL")
         _upgrade(connection, path)
     except FAULTS as error:

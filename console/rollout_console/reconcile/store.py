@@ -24,6 +24,7 @@ from rollout_console.reconcile.errors import BadRecord, CorruptStore, UsageStore
 from rollout_console.reconcile.money import EXACT, ZERO, canonical, plain, stored
 from rollout_console.reconcile.schema import FIRST_S, LAST_S, SCHEMA, VERSION
 from rollout_console.tokenlab.types import ApiKey, UsageRecord
+from rollout_gate.write_ahead_log import use_wal
 
 _BUSY_S = 20.0
 _BROKEN = ("not a database", "malformed", "no such table", "no such column", "file is encrypted")
@@ -351,7 +352,7 @@ class UsageStore:
                     db.close()
                     return None
                 # With a write-ahead log readers and a writer do not wait for one another.
-                db.execute("PRAGMA journal_mode = WAL")
+                use_wal(db, _BUSY_S)
                 _make(db)
             if _version(db) != VERSION:
                 raise UsageStoreError(f"{self.path} was made by another version: delete it")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rollout_gate.fork_lock import Locked
 from rollout_gate.paths import absolute
+from rollout_gate.write_ahead_log import use_wal
 
 _MOST_TRIES = 3
 
@@ -117,9 +118,7 @@ def opened(path: Path, wait_s: float) -> sqlite3.Connection:
         path, timeout=wait_s, check_same_thread=False, isolation_level=None
     )
     try:
-        # In WAL mode it can be read while it is locked for writing; where WAL is not possible
-        # (some network file systems) SQLite keeps the previous journal mode.
-        connection.execute("pragma journal_mode = wal")
+        use_wal(connection, wait_s)
     except sqlite3.Error:
         connection.close()
         raise
@@ -166,12 +165,6 @@ def _connected(path: Path, query: str, wait_s: float) -> sqlite3.Connection:
 def storable(value: str) -> str:
     """Return a text that SQLite accepts: lone surrogates are backslash-escaped."""
     return value.encode("utf-8", "backslashreplace").decode()
-
-
-def is_lock(error: sqlite3.Error) -> bool:
-    """Return whether an error is that of a lock which another process or thread holds."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code of an extended one
-    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
